@@ -1,0 +1,22 @@
+/** A stable, machine-readable error code. Codes are never renamed or reused. */
+export type KmeshErrorCode = `KMESH_${Uppercase<string>}`;
+
+/**
+ * The one error class of Kmesh. `message` is a sentence that a person can act on: what failed, where, and what
+ * is allowed; `code` is stable.
+ */
+export class KmeshError extends Error {
+  readonly code: KmeshErrorCode;
+
+  constructor(code: KmeshErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'KmeshError';
+    this.code = code;
+  }
+}
+
+/** Whether `error` is a {@link KmeshError}, also across copies of this package and threads. */
+export function isKmeshError(error: unknown, code?: KmeshErrorCode): error is KmeshError {
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return false;
+  return code === undefined ? error.code.startsWith('KMESH_') : error.code === code;
+}
