@@ -1,0 +1,288 @@
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { KmeshError } from '@kmesh/api';
+import { caAddress, dnsProxyAddress, xdsAddress } from './addresses.ts';
+import { drainDeadline } from './drain.ts';
+import { type JsonValue, proxyMetadata } from './metadata.ts';
+import { readProxyConfig } from './proxy-config.ts';
+import { workerThreads } from './threads.ts';
+import {
+  booleanSetting,
+  configError,
+  durationSetting,
+  type Environment,
+  integerSetting,
+  optionalBoolean,
+  textSetting,
+} from './values.ts';
+
+/** The effective configuration of the daemon; field by field the environment of ambient contract 2.2. */
+export interface Config {
+  readonly proxyEnabled: boolean;
+  readonly proxyMode: 'shared' | 'dedicated';
+  /** The one workload of dedicated mode. */
+  readonly proxyWorkload:
+    | { readonly namespace: string; readonly name: string; readonly serviceAccount: string }
+    | undefined;
+  /** `undefined`: xDS is off. */
+  readonly xdsAddress: string | undefined;
+  readonly xdsRootCa: string;
+  readonly alternativeXdsHostname: string | undefined;
+  readonly xdsOnDemand: boolean;
+  readonly xdsHeaders: Readonly<Record<string, string>>;
+  readonly caAddress: string;
+  readonly caRootCa: string;
+  readonly alternativeCaHostname: string | undefined;
+  readonly caHeaders: Readonly<Record<string, string>>;
+  /** Path of a token file, a literal token, or `undefined` for the default file when it exists. */
+  readonly authToken: string | undefined;
+  readonly localMesh: { readonly path: string } | { readonly inline: string } | undefined;
+  readonly network: string;
+  /** Empty: every workload counts as local. */
+  readonly nodeName: string;
+  readonly clusterId: string;
+  readonly clusterDomain: string;
+  readonly packetMark: number | undefined;
+  readonly zdsSocket: string;
+  readonly inpodPortReuse: boolean;
+  readonly secretTtlMilliseconds: number;
+  readonly workerThreads: number;
+  readonly poolMaxStreamsPerConnection: number;
+  readonly poolUnusedReleaseMilliseconds: number;
+  readonly drainMilliseconds: number;
+  /** `undefined`: best effort; true: fail when impossible; false: never spoof. */
+  readonly originalSource: boolean | undefined;
+  readonly ipv6Enabled: boolean;
+  readonly http2: {
+    readonly streamWindowBytes: number;
+    readonly connectionWindowBytes: number;
+    readonly frameBytes: number;
+  };
+  readonly keepalive: {
+    readonly enabled: boolean;
+    readonly timeMilliseconds: number;
+    readonly intervalMilliseconds: number;
+    readonly retries: number;
+    readonly userTimeoutEnabled: boolean;
+  };
+  readonly socks5Enabled: boolean;
+  readonly crlPath: string | undefined;
+  readonly dnsProxyEnabled: boolean;
+  readonly dnsProxyAddress: { readonly host: string; readonly port: number };
+  readonly preferredServiceNamespace: string | undefined;
+  readonly localhostAppTunnel: boolean;
+  readonly responseBaggageEnabled: boolean;
+  /** Own pod, when known: identity of the self-listener and of the xDS node. */
+  readonly podName: string;
+  readonly podNamespace: string;
+  readonly serviceAccount: string;
+  readonly trustDomain: string;
+  readonly instanceIp: string;
+  readonly istioVersion: string;
+  readonly metadata: Readonly<Record<string, JsonValue>>;
+  readonly policyInfoLogging: boolean;
+  readonly postQuantumOnly: boolean;
+  readonly tls12Enabled: boolean;
+  readonly logFilter: string;
+  readonly logFormat: 'plain' | 'json';
+  readonly adminPort: number;
+  readonly statsPort: number;
+  readonly readinessPort: number;
+  /** Never proxied to. */
+  readonly illegalPorts: readonly number[];
+  readonly proxyArguments: string;
+  /** Settings that were skipped, to be logged at start. */
+  readonly warnings: readonly string[];
+}
+
+/** What {@link readConfig} looks at besides the environment. */
+export interface ConfigSources {
+  /** Directory of `./etc` and `./var` (ambient contract 2.3); the daemon's working directory. */
+  readonly root?: string;
+  readonly cores?: number;
+  readonly arguments?: readonly string[];
+}
+
+const mebibyte = 1024 * 1024;
+
+/**
+ * Reads and checks the whole configuration. Nothing is started when a value is wrong.
+ *
+ * @throws KMESH_CONFIG_INVALID naming the setting, its value and what is allowed (ambient contract 2.2, design §6).
+ */
+export function readConfig(environment: Environment, sources: ConfigSources = {}): Config {
+  const root = sources.root ?? '.';
+  const proxyConfig = readProxyConfig(environment, `${root}/etc/istio/config/mesh`);
+  const { metadata, skipped } = proxyMetadata(environment, proxyConfig.proxyMetadata);
+  const proxyMode = readProxyMode(environment);
+  const proxyEnabled = booleanSetting(environment, 'ENABLE_PROXY', true);
+  const dnsProxyEnabled = String(metadata['DNS_CAPTURE'] ?? 'true').toLowerCase() === 'true';
+  const xdsOnDemand = booleanSetting(environment, 'XDS_ON_DEMAND', false);
+  const socks5Enabled = booleanSetting(environment, 'UNSTABLE_ENABLE_SOCKS5', false);
+  if (!proxyEnabled && !dnsProxyEnabled) {
+    throw configError(
+      'ENABLE_PROXY',
+      'false',
+      'with DNS capture off too there is nothing to run; turn one of them on',
+    );
+  }
+  if (xdsOnDemand && dnsProxyEnabled) {
+    throw configError(
+      'XDS_ON_DEMAND',
+      'true',
+      'the DNS proxy needs every service; set ISTIO_META_DNS_CAPTURE=false with it',
+    );
+  }
+
+  return {
+    proxyEnabled,
+    proxyMode,
+    proxyWorkload: proxyMode === 'dedicated' ? readProxyWorkload(environment) : undefined,
+    xdsAddress: xdsAddress(environment, proxyConfig.discoveryAddress),
+    xdsRootCa: environment['XDS_ROOT_CA'] ?? `${root}/var/run/secrets/istio/root-cert.pem`,
+    alternativeXdsHostname: textSetting(environment, 'ALT_XDS_HOSTNAME'),
+    xdsOnDemand,
+    xdsHeaders: headersOf(environment, 'XDS_HEADER_'),
+    caAddress: caAddress(environment),
+    caRootCa: environment['CA_ROOT_CA'] ?? `${root}/var/run/secrets/istio/root-cert.pem`,
+    alternativeCaHostname: textSetting(environment, 'ALT_CA_HOSTNAME'),
+    caHeaders: headersOf(environment, 'CA_HEADER_'),
+    authToken: textSetting(environment, 'AUTH_TOKEN'),
+    localMesh: readLocalMesh(environment),
+    network: environment['NETWORK'] ?? '',
+    nodeName: environment['NODE_NAME'] ?? '',
+    clusterId:
+      textSetting(environment, 'ISTIO_META_CLUSTER_ID') ??
+      textSetting(environment, 'CLUSTER_ID') ??
+      'Kubernetes',
+    clusterDomain: environment['CLUSTER_DOMAIN'] ?? 'cluster.local',
+    packetMark: readPacketMark(environment, proxyMode),
+    zdsSocket: environment['INPOD_UDS'] ?? '/var/run/ztunnel/ztunnel.sock',
+    inpodPortReuse: booleanSetting(environment, 'INPOD_PORT_REUSE', true),
+    secretTtlMilliseconds: durationSetting(environment, 'SECRET_TTL', 86_400_000),
+    workerThreads: workerThreads(
+      environment,
+      proxyConfig.concurrency,
+      sources.cores ?? availableParallelism(),
+    ),
+    poolMaxStreamsPerConnection: integerSetting(
+      environment,
+      'POOL_MAX_STREAMS_PER_CONNECTION',
+      100,
+      1,
+      65_535,
+    ),
+    poolUnusedReleaseMilliseconds: durationSetting(environment, 'POOL_UNUSED_RELEASE_TIMEOUT', 300_000),
+    drainMilliseconds: drainDeadline(environment),
+    originalSource: optionalBoolean(environment, 'ENABLE_ORIG_SRC'),
+    ipv6Enabled: booleanSetting(environment, 'IPV6_ENABLED', true) && !loopbackIpv6Disabled(),
+    http2: {
+      streamWindowBytes: integerSetting(
+        environment,
+        'HTTP2_STREAM_WINDOW_SIZE',
+        4 * mebibyte,
+        65_535,
+        0x7fffffff,
+      ),
+      connectionWindowBytes: integerSetting(
+        environment,
+        'HTTP2_CONNECTION_WINDOW_SIZE',
+        16 * mebibyte,
+        65_535,
+        0x7fffffff,
+      ),
+      frameBytes: integerSetting(environment, 'HTTP2_FRAME_SIZE', mebibyte, 16_384, 0xffffff),
+    },
+    keepalive: {
+      enabled: booleanSetting(environment, 'KEEPALIVE_ENABLED', true),
+      timeMilliseconds: durationSetting(environment, 'KEEPALIVE_TIME', 180_000),
+      intervalMilliseconds: durationSetting(environment, 'KEEPALIVE_INTERVAL', 180_000),
+      retries: integerSetting(environment, 'KEEPALIVE_RETRIES', 9, 1, 127),
+      userTimeoutEnabled: booleanSetting(environment, 'USER_TIMEOUT_ENABLED', false),
+    },
+    socks5Enabled,
+    crlPath: textSetting(environment, 'CRL_PATH'),
+    dnsProxyEnabled,
+    dnsProxyAddress: dnsProxyAddress(String(metadata['DNS_PROXY_ADDR'] ?? 'localhost:15053')),
+    preferredServiceNamespace: textSetting(environment, 'PREFERED_SERVICE_NAMESPACE'),
+    localhostAppTunnel: booleanSetting(environment, 'LOCALHOST_APP_TUNNEL', true),
+    responseBaggageEnabled: booleanSetting(environment, 'ENABLE_RESPONSE_BAGGAGE', true),
+    podName: environment['POD_NAME'] ?? '',
+    podNamespace: environment['POD_NAMESPACE'] ?? '',
+    serviceAccount: environment['SERVICE_ACCOUNT'] ?? '',
+    trustDomain: environment['TRUST_DOMAIN'] ?? 'cluster.local',
+    instanceIp: environment['INSTANCE_IP'] ?? '1.1.1.1',
+    istioVersion: environment['ISTIO_META_ISTIO_VERSION'] ?? 'unknown',
+    metadata,
+    policyInfoLogging: environment['AUTHZ_POLICY_INFO_LOGGING'] === 'true',
+    postQuantumOnly: readCompliancePolicy(environment),
+    tls12Enabled: environment['TLS12_ENABLED'] === 'true',
+    logFilter: environment['RUST_LOG'] ?? 'info',
+    logFormat: environment['LOG_FORMAT'] === 'json' ? 'json' : 'plain',
+    adminPort: proxyConfig.proxyAdminPort ?? 15000,
+    statsPort: proxyConfig.statsPort ?? 15020,
+    readinessPort: 15021,
+    illegalPorts: [15001, 15006, 15008, ...(socks5Enabled ? [15080] : [])],
+    proxyArguments: (sources.arguments ?? []).join(' '),
+    warnings: skipped.map((name) => `${name} is not valid JSON and is left out of the node metadata`),
+  };
+}
+
+function readProxyMode(environment: Environment): 'shared' | 'dedicated' {
+  const text = environment['PROXY_MODE'];
+  if (text === undefined || text === 'shared') return 'shared';
+  if (text === 'dedicated') return 'dedicated';
+  throw configError('PROXY_MODE', text, 'shared or dedicated is allowed');
+}
+
+function readProxyWorkload(environment: Environment): Config['proxyWorkload'] {
+  const text = environment['PROXY_WORKLOAD_INFO'] ?? '';
+  const [namespace, name, serviceAccount, ...rest] = text.split('/');
+  if (!namespace || !name || !serviceAccount || rest.length > 0) {
+    throw configError('PROXY_WORKLOAD_INFO', text, 'dedicated mode needs namespace/name/service-account');
+  }
+  return { namespace, name, serviceAccount };
+}
+
+function readLocalMesh(environment: Environment): Config['localMesh'] {
+  const path = textSetting(environment, 'LOCAL_XDS_PATH');
+  const inline = textSetting(environment, 'LOCAL_XDS');
+  if (path !== undefined && inline !== undefined) {
+    throw configError('LOCAL_XDS', '…', 'only one of LOCAL_XDS and LOCAL_XDS_PATH may be set');
+  }
+  if (path !== undefined) return { path };
+  return inline === undefined ? undefined : { inline };
+}
+
+function readPacketMark(environment: Environment, proxyMode: Config['proxyMode']): number | undefined {
+  if (environment['PACKET_MARK'] === undefined) return proxyMode === 'shared' ? 1337 : undefined;
+  return integerSetting(environment, 'PACKET_MARK', 0, 0, 0xffffffff);
+}
+
+function readCompliancePolicy(environment: Environment): boolean {
+  const text = textSetting(environment, 'COMPLIANCE_POLICY');
+  if (text === undefined) return false;
+  if (text === 'pqc') return true;
+  throw configError('COMPLIANCE_POLICY', text, 'pqc is allowed, or leave it unset');
+}
+
+function headersOf(environment: Environment, prefix: string): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(environment).flatMap(([name, value]) =>
+      value !== undefined && name.startsWith(prefix) && name.length > prefix.length
+        ? [[name.slice(prefix.length).toLowerCase(), value]]
+        : [],
+    ),
+  );
+}
+
+function loopbackIpv6Disabled(): boolean {
+  try {
+    return readFileSync('/proc/sys/net/ipv6/conf/lo/disable_ipv6', 'utf8').trim() === '1';
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return true;
+    throw new KmeshError('KMESH_CONFIG_INVALID', `cannot tell whether IPv6 is enabled: ${String(error)}`, {
+      cause: error,
+    });
+  }
+}
