@@ -1,2 +1,3 @@
 export * from './errors.ts';
+export type * from './logger.ts';
 export * from './model.ts';

@@ -1,0 +1,150 @@
+import type {
+  GatewayAddress,
+  Locality,
+  Policy,
+  PolicyMatch,
+  PortMap,
+  Service,
+  StringMatcher,
+  Workload,
+} from '@kmesh/api';
+
+/** A workload as the config dump writes it (ambient contract 13.3). Absent keys are left out, as tools expect. */
+export function dumpWorkload(workload: Workload): Record<string, unknown> {
+  return {
+    workloadIps: workload.addresses,
+    ...(workload.waypoint === undefined ? {} : { waypoint: dumpGateway(workload.waypoint) }),
+    ...(workload.networkGateway === undefined
+      ? {}
+      : { networkGateway: dumpGateway(workload.networkGateway) }),
+    protocol: workload.protocol,
+    networkMode: workload.networkMode,
+    ...unlessEmpty('uid', workload.uid),
+    name: workload.name,
+    namespace: workload.namespace,
+    ...unlessEmpty('trustDomain', workload.trustDomain),
+    ...unlessEmpty('serviceAccount', workload.serviceAccount),
+    ...unlessEmpty('network', workload.network),
+    ...unlessEmpty('workloadName', workload.workloadName),
+    ...unlessEmpty('workloadType', workload.workloadType),
+    ...unlessEmpty('canonicalName', workload.canonicalName),
+    ...unlessEmpty('canonicalRevision', workload.canonicalRevision),
+    ...unlessEmpty('hostname', workload.hostname),
+    ...unlessEmpty('node', workload.node),
+    ...(workload.nativeTunnel ? { nativeTunnel: true } : {}),
+    ...(workload.applicationTunnel === undefined
+      ? {}
+      : {
+          applicationTunnel: {
+            protocol: workload.applicationTunnel.protocol,
+            port: workload.applicationTunnel.port ?? null,
+          },
+        }),
+    ...(workload.authorizationPolicies.length === 0
+      ? {}
+      : { authorizationPolicies: workload.authorizationPolicies }),
+    status: workload.status,
+    clusterId: workload.clusterId,
+    ...dumpLocality(workload.locality),
+    ...(workload.services.size === 0 ? {} : { services: [...workload.services.keys()].sort() }),
+    capacity: workload.capacity,
+  };
+}
+
+/** One endpoint of a service or of the staging area. */
+export interface DumpedEndpoint {
+  readonly workloadUid: string;
+  readonly ports: PortMap;
+  readonly status: string;
+}
+
+/** Endpoints by workload uid (ambient contract 13.4). */
+export function dumpEndpoints(endpoints: Iterable<DumpedEndpoint>): Record<string, unknown> {
+  return Object.fromEntries(
+    [...endpoints].map((endpoint) => [
+      endpoint.workloadUid,
+      { workloadUid: endpoint.workloadUid, port: dumpPorts(endpoint.ports), status: endpoint.status },
+    ]),
+  );
+}
+
+/** A service as the config dump writes it (ambient contract 13.4). */
+export function dumpService(service: Service, endpoints: Iterable<DumpedEndpoint>): Record<string, unknown> {
+  return {
+    name: service.name,
+    namespace: service.namespace,
+    hostname: service.hostname,
+    vips: service.vips.map((vip) => `${vip.network}/${vip.ip}`),
+    ...(service.cidrVips.length === 0 ? {} : { cidrVips: service.cidrVips }),
+    ports: dumpPorts(service.ports),
+    endpoints: dumpEndpoints(endpoints),
+    subjectAltNames: service.subjectAltNames,
+    ...(service.waypoint === undefined ? {} : { waypoint: dumpGateway(service.waypoint) }),
+    ...(service.weightedWaypoints.length === 0
+      ? {}
+      : {
+          weightedWaypoints: service.weightedWaypoints.map(({ destination, weight }) => ({
+            destination: dumpGateway(destination),
+            weight,
+          })),
+        }),
+    ...(service.loadBalancer === undefined ? {} : { loadBalancer: service.loadBalancer }),
+    ...(service.ipFamilies === undefined ? {} : { ipFamilies: service.ipFamilies }),
+    canonical: service.canonical,
+    visibility: service.visibility,
+  };
+}
+
+/** A policy as the config dump writes it (ambient contract 13.5). */
+export function dumpPolicy(policy: Policy): Record<string, unknown> {
+  return {
+    name: policy.name,
+    namespace: policy.namespace,
+    scope: policy.scope,
+    action: policy.action,
+    rules: policy.rules.map((rule) => rule.map((clause) => clause.map(dumpMatch))),
+    dryRun: policy.dryRun,
+  };
+}
+
+function dumpMatch(match: PolicyMatch): Record<string, unknown> {
+  const matchers = { ...match } as Record<string, unknown>;
+  delete matchers['hasUnknownField'];
+  for (const key of ['namespaces', 'notNamespaces', 'principals', 'notPrincipals'] as const) {
+    const list = match[key];
+    if (list !== undefined) matchers[key] = list.map(dumpMatcher);
+  }
+  return Object.fromEntries(
+    Object.entries(matchers).filter(
+      ([, value]) => value !== undefined && !(Array.isArray(value) && value.length === 0),
+    ),
+  );
+}
+
+function dumpMatcher(matcher: StringMatcher): Record<string, unknown> {
+  return matcher.kind === 'Presence' ? { Presence: [] } : { [matcher.kind]: matcher.value };
+}
+
+function dumpGateway(gateway: GatewayAddress): Record<string, unknown> {
+  const { destination } = gateway;
+  return {
+    destination:
+      destination.kind === 'address'
+        ? `${destination.network}/${destination.ip}`
+        : `${destination.namespace}/${destination.hostname}`,
+    hboneMtlsPort: gateway.hboneMtlsPort,
+  };
+}
+
+function dumpLocality(locality: Locality): Record<string, unknown> {
+  const { region, zone, subzone } = locality;
+  return region === '' && zone === '' && subzone === '' ? {} : { locality: { region, zone, subzone } };
+}
+
+function dumpPorts(ports: PortMap): Record<string, number> {
+  return Object.fromEntries([...ports].map(([port, target]) => [String(port), target]));
+}
+
+function unlessEmpty(key: string, value: string): Record<string, string> {
+  return value === '' ? {} : { [key]: value };
+}
