@@ -1,0 +1,24 @@
+import { envoy, google } from '../gen/discovery.js';
+import { codec } from './codec.ts';
+
+/** Delta xDS messages (ambient contract 3.3). */
+export const DeltaDiscoveryRequest = codec(envoy.service.discovery.v3.DeltaDiscoveryRequest);
+export type DeltaDiscoveryRequest = envoy.service.discovery.v3.DeltaDiscoveryRequest.$Properties;
+export const DeltaDiscoveryResponse = codec(envoy.service.discovery.v3.DeltaDiscoveryResponse);
+export type DeltaDiscoveryResponse = envoy.service.discovery.v3.DeltaDiscoveryResponse.$Properties;
+export const Resource = codec(envoy.service.discovery.v3.Resource);
+export type Resource = envoy.service.discovery.v3.Resource.$Properties;
+
+export const Node = codec(envoy.config.core.v3.Node);
+export type Node = envoy.config.core.v3.Node.$Properties;
+export const Struct = codec(google.protobuf.Struct);
+export type Struct = google.protobuf.Struct.$Properties;
+export type Value = google.protobuf.Value.$Properties;
+
+/** Resource types that a node proxy subscribes to, as they are named on the wire. */
+export const addressTypeUrl = 'type.googleapis.com/istio.workload.Address';
+export const authorizationTypeUrl = 'type.googleapis.com/istio.security.Authorization';
+
+/** HTTP/2 path of the stream. */
+export const deltaMethodPath =
+  '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
