@@ -1,0 +1,59 @@
+import { KmeshError } from '@kmesh/api';
+import { request } from 'undici';
+
+/** Where the daemon's admin API is, for instance `http://localhost:15000`. */
+export interface AdminClient {
+  /** `GET path` as JSON. Throws KMESH_ADMIN_UNREACHABLE or KMESH_ADMIN_ANSWER. */
+  json(path: string): Promise<unknown>;
+  /** `POST path`; the answer's text. */
+  post(path: string): Promise<string>;
+}
+
+const connectTimeoutMilliseconds = 3_000;
+const answerTimeoutMilliseconds = 30_000;
+
+/** A client of the admin API (ambient contract 13.1). */
+export function adminClient(base: string): AdminClient {
+  if (!URL.canParse(base) || !/^https?:$/.test(new URL(base).protocol)) {
+    throw new KmeshError(
+      'KMESH_USAGE',
+      `--admin ${base} is not an address: give one such as http://localhost:15000`,
+    );
+  }
+  const call = async (method: 'GET' | 'POST', path: string): Promise<string> => {
+    const url = new URL(path, base);
+    try {
+      const { statusCode, body } = await request(url, {
+        method,
+        headersTimeout: answerTimeoutMilliseconds,
+        bodyTimeout: answerTimeoutMilliseconds,
+        signal: AbortSignal.timeout(connectTimeoutMilliseconds + answerTimeoutMilliseconds),
+      });
+      const text = await body.text();
+      if (statusCode !== 200) {
+        throw new KmeshError(
+          'KMESH_ADMIN_ANSWER',
+          `${url.href} answered ${statusCode}: ${text.trim().split('\n', 1)[0] ?? ''}`,
+        );
+      }
+      return text;
+    } catch (error) {
+      if (error instanceof KmeshError) throw error;
+      const reason =
+        error instanceof Error
+          ? error.cause instanceof Error
+            ? error.cause.message
+            : error.message
+          : String(error);
+      throw new KmeshError(
+        'KMESH_ADMIN_UNREACHABLE',
+        `no answer from the Kmesh daemon at ${url.origin} (${reason}); is it running, and is --admin right?`,
+        { cause: error },
+      );
+    }
+  };
+  return {
+    json: async (path) => JSON.parse(await call('GET', path)) as unknown,
+    post: (path) => call('POST', path),
+  };
+}

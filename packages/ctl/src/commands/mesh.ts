@@ -1,0 +1,118 @@
+import type {
+  ConfigDump,
+  DumpedCertificate,
+  DumpedPolicy,
+  DumpedService,
+  DumpedWorkload,
+} from '../config-dump.ts';
+import { type OutputFormat, renderList } from '../output.ts';
+import type { Column } from '../table.ts';
+
+/** Restricts a list to a namespace; without one everything is shown. */
+export interface MeshFilter {
+  readonly namespace?: string | undefined;
+}
+
+const workloadColumns: readonly Column<DumpedWorkload>[] = [
+  { heading: 'namespace', cell: (workload) => workload.namespace },
+  { heading: 'name', cell: (workload) => workload.name },
+  { heading: 'addresses', cell: (workload) => workload.workloadIps.join(',') },
+  { heading: 'node', cell: (workload) => workload.node },
+  { heading: 'protocol', cell: (workload) => workload.protocol },
+  { heading: 'status', cell: (workload) => workload.status },
+  { heading: 'waypoint', cell: (workload) => workload.waypoint?.destination },
+  { heading: 'service account', cell: (workload) => workload.serviceAccount, wide: true },
+  { heading: 'network', cell: (workload) => workload.network, wide: true },
+  { heading: 'cluster', cell: (workload) => workload.clusterId, wide: true },
+  { heading: 'capacity', cell: (workload) => workload.capacity, wide: true },
+  { heading: 'services', cell: (workload) => workload.services?.join(','), wide: true },
+  { heading: 'uid', cell: (workload) => workload.uid, wide: true },
+];
+
+const serviceColumns: readonly Column<DumpedService>[] = [
+  { heading: 'namespace', cell: (service) => service.namespace },
+  { heading: 'name', cell: (service) => service.name },
+  {
+    heading: 'vips',
+    cell: (service) =>
+      [...service.vips.map(withoutNetwork), ...(service.cidrVips ?? []).map(({ cidr }) => cidr)].join(','),
+  },
+  {
+    heading: 'ports',
+    cell: (service) =>
+      Object.entries(service.ports)
+        .map(([port, target]) => `${port}→${target || 'named'}`)
+        .join(','),
+  },
+  { heading: 'endpoints', cell: (service) => healthyOfAll(service) },
+  { heading: 'waypoint', cell: (service) => service.waypoint?.destination },
+  { heading: 'balancing', cell: (service) => service.loadBalancer?.mode ?? 'Standard' },
+  { heading: 'hostname', cell: (service) => service.hostname, wide: true },
+  {
+    heading: 'preferences',
+    cell: (service) => service.loadBalancer?.routingPreferences.join(','),
+    wide: true,
+  },
+  { heading: 'visibility', cell: (service) => service.visibility, wide: true },
+];
+
+const policyColumns: readonly Column<DumpedPolicy>[] = [
+  { heading: 'namespace', cell: (policy) => policy.namespace },
+  { heading: 'name', cell: (policy) => policy.name },
+  { heading: 'action', cell: (policy) => policy.action },
+  { heading: 'scope', cell: (policy) => policy.scope },
+  { heading: 'rules', cell: (policy) => policy.rules.length },
+  { heading: 'dry run', cell: (policy) => (policy.dryRun ? 'yes' : 'no') },
+];
+
+const certificateColumns: readonly Column<DumpedCertificate>[] = [
+  { heading: 'identity', cell: (certificate) => certificate.identity },
+  { heading: 'state', cell: (certificate) => certificate.state },
+  { heading: 'valid from', cell: (certificate) => certificate.certChain[0]?.validFrom },
+  { heading: 'expires', cell: (certificate) => certificate.certChain[0]?.expirationTime },
+  { heading: 'serial', cell: (certificate) => hexadecimal(certificate.certChain[0]?.serialNumber) },
+  { heading: 'chain', cell: (certificate) => certificate.certChain.length, wide: true },
+  { heading: 'roots', cell: (certificate) => certificate.rootCerts.length, wide: true },
+];
+
+/** Text of `kmeshctl workloads`. */
+export function workloads(dump: ConfigDump, format: OutputFormat, filter: MeshFilter): string {
+  return renderList(format, workloadColumns, inNamespace(dump.workloads, filter));
+}
+
+/** Text of `kmeshctl services`. */
+export function services(dump: ConfigDump, format: OutputFormat, filter: MeshFilter): string {
+  return renderList(format, serviceColumns, inNamespace(dump.services, filter));
+}
+
+/** Text of `kmeshctl policies`. */
+export function policies(dump: ConfigDump, format: OutputFormat, filter: MeshFilter): string {
+  return renderList(format, policyColumns, inNamespace(dump.policies, filter));
+}
+
+/** Text of `kmeshctl certificates`. */
+export function certificates(dump: ConfigDump, format: OutputFormat): string {
+  return renderList(format, certificateColumns, dump.certificates);
+}
+
+function inNamespace<Row extends { readonly namespace: string; readonly name: string }>(
+  rows: readonly Row[],
+  filter: MeshFilter,
+): Row[] {
+  return rows
+    .filter((row) => filter.namespace === undefined || row.namespace === filter.namespace)
+    .sort((a, b) => `${a.namespace}/${a.name}`.localeCompare(`${b.namespace}/${b.name}`));
+}
+
+function withoutNetwork(vip: string): string {
+  return vip.slice(vip.indexOf('/') + 1);
+}
+
+function healthyOfAll(service: DumpedService): string {
+  const endpoints = Object.values(service.endpoints);
+  return `${endpoints.filter((endpoint) => endpoint.status === 'Healthy').length}/${endpoints.length}`;
+}
+
+function hexadecimal(serial: string | undefined): string | undefined {
+  return serial === undefined ? undefined : BigInt(serial).toString(16);
+}
