@@ -21,7 +21,10 @@ export interface MeshView {
   /** Every service that has exactly this VIP, in order of arrival. */
   servicesByVip(network: string, ip: string): readonly Service[];
   /** Every service with a CIDR VIP that contains the address, longest prefix first. */
-  servicesByCidr(network: string, ip: string): readonly { readonly service: Service; readonly prefixLength: number }[];
+  servicesByCidr(
+    network: string,
+    ip: string,
+  ): readonly { readonly service: Service; readonly prefixLength: number }[];
   /** Every service with this hostname, whatever its namespace. */
   servicesByHostname(hostname: string): readonly Service[];
   workloadByHostname(namespace: string, hostname: string): Workload | undefined;

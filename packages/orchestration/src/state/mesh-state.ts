@@ -1,0 +1,244 @@
+import type { Endpoint, MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
+import {
+  type ChangeDraft,
+  emptyChange,
+  isEmptyChange,
+  noteServiceAddresses,
+  noteWorkloadAddresses,
+} from './change.ts';
+import type { MeshChange, MeshView } from './mesh-view.ts';
+import { PolicyIndex } from './policy-index.ts';
+import { ServiceEndpoints } from './service-endpoints.ts';
+import { ServiceIndex } from './service-index.ts';
+import { WorkloadAddresses } from './workload-addresses.ts';
+
+/** How a {@link MeshState} is set up. */
+export interface MeshStateOptions {
+  /** The node whose workloads are local; absent or empty means that every workload is (contract 2.2, `NODE_NAME`). */
+  readonly node?: string;
+}
+
+/**
+ * The mesh as this proxy knows it: everything that the control plane and the local mesh file said, indexed for the
+ * decisions. Implements the state rules of ambient contract 3.5 to 3.7.
+ *
+ * Records are stored as they come, so whoever makes them should share strings and maps (see `ModelPool`). Readers
+ * see every {@link MeshState.apply} as one step: it does not yield to the event loop, and neither may a reader that
+ * wants a consistent picture. Maps handed out are live; keep none across a yield.
+ */
+export class MeshState implements MeshView {
+  readonly #node: string;
+  readonly #workloads = new Map<string, Workload>();
+  readonly #addresses = new WorkloadAddresses();
+  readonly #workloadHostnames = new Map<string, Workload[]>();
+  readonly #local = new Map<string, Workload>();
+  readonly #services = new ServiceIndex();
+  readonly #endpoints = new ServiceEndpoints();
+  readonly #policies = new PolicyIndex();
+  readonly #listeners = new Set<(change: MeshChange) => void>();
+
+  constructor(options: MeshStateOptions = {}) {
+    this.#node = options.node ?? '';
+  }
+
+  /**
+   * Applies updates in their order as one step and tells what they touched. A service that many of the updates
+   * concern is re-indexed once. Listeners of {@link MeshState.subscribe} are told before this returns.
+   */
+  apply(updates: Iterable<MeshUpdate>): MeshChange {
+    const change = emptyChange();
+    for (const update of updates) this.#applyOne(update, change);
+    this.#endpoints.touch(change.services);
+    if (!isEmptyChange(change)) for (const listener of [...this.#listeners]) listener(change);
+    return change;
+  }
+
+  /** Calls `listener` after every batch that touched something, until the returned function is called. */
+  subscribe(listener: (change: MeshChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  workload(uid: string): Workload | undefined {
+    return this.#workloads.get(uid);
+  }
+
+  service(key: string): Service | undefined {
+    return this.#services.get(key);
+  }
+
+  policy(key: string): Policy | undefined {
+    return this.#policies.get(key);
+  }
+
+  endpoints(serviceKey: string): ReadonlyMap<string, Endpoint> {
+    return this.#endpoints.live(serviceKey);
+  }
+
+  /** Changes with every batch that touched the service or its endpoints; for caches. */
+  serviceGeneration(serviceKey: string): number {
+    return this.#endpoints.generation(serviceKey);
+  }
+
+  /** Endpoints whose service has not arrived, by service key: `stagedServices` of the config dump. */
+  stagedEndpoints(): ReadonlyMap<string, ReadonlyMap<string, Endpoint>> {
+    return this.#endpoints.staged();
+  }
+
+  workloadByAddress(network: string, ip: string): Workload | undefined {
+    return this.#addresses.find(network, ip);
+  }
+
+  localWorkload(namespace: string, serviceAccount: string, name: string): Workload | undefined {
+    return this.#local.get(`${namespace}/${serviceAccount}/${name}`);
+  }
+
+  /** Every workload of this node, for certificate prefetch (contract 5). */
+  localWorkloads(): Iterable<Workload> {
+    return this.#local.values();
+  }
+
+  servicesByVip(network: string, ip: string): readonly Service[] {
+    return this.#services.byVip(network, ip);
+  }
+
+  servicesByCidr(
+    network: string,
+    ip: string,
+  ): readonly { readonly service: Service; readonly prefixLength: number }[] {
+    return this.#services.byCidr(network, ip);
+  }
+
+  servicesByHostname(hostname: string): readonly Service[] {
+    return this.#services.byHostname(hostname);
+  }
+
+  workloadByHostname(namespace: string, hostname: string): Workload | undefined {
+    return this.#workloadHostnames.get(`${namespace}/${hostname}`)?.[0];
+  }
+
+  policiesOfNamespace(namespace: string): readonly Policy[] {
+    return this.#policies.ofNamespace(namespace);
+  }
+
+  workloads(): Iterable<Workload> {
+    return this.#workloads.values();
+  }
+
+  services(): Iterable<Service> {
+    return this.#services.values();
+  }
+
+  policies(): Iterable<Policy> {
+    return this.#policies.values();
+  }
+
+  /** How much there is of everything. */
+  get counts(): { readonly workloads: number; readonly services: number; readonly policies: number } {
+    return {
+      workloads: this.#workloads.size,
+      services: this.#services.size,
+      policies: this.#policies.size,
+    };
+  }
+
+  #applyOne(update: MeshUpdate, change: ChangeDraft): void {
+    switch (update.kind) {
+      case 'workload':
+        this.#replaceWorkload(update.workload.uid, update.workload, change);
+        break;
+      case 'removeWorkload':
+        this.#replaceWorkload(update.uid, undefined, change);
+        break;
+      case 'service':
+        this.#replaceService(serviceKey(update.service), update.service, change);
+        break;
+      case 'removeService':
+        this.#replaceService(update.key, undefined, change);
+        break;
+      case 'policy': {
+        const key = policyKey(update.policy);
+        this.#policies.put(key, update.policy);
+        change.policies.add(key);
+        break;
+      }
+      case 'removePolicy':
+        if (this.#policies.get(update.key) === undefined) break;
+        this.#policies.remove(update.key);
+        change.policies.add(update.key);
+        break;
+    }
+  }
+
+  #replaceWorkload(uid: string, next: Workload | undefined, change: ChangeDraft): void {
+    const previous = this.#workloads.get(uid);
+    if (previous === undefined && next === undefined) return;
+    if (next === undefined) this.#workloads.delete(uid);
+    else this.#workloads.set(uid, next);
+    change.workloads.add(uid);
+    noteWorkloadAddresses(change, previous);
+    noteWorkloadAddresses(change, next);
+    this.#addresses.update(previous, next);
+    this.#replaceLocal(previous, next);
+    this.#replaceHostname(previous, next);
+
+    for (const key of previous?.services.keys() ?? []) {
+      if (next?.services.has(key)) continue;
+      this.#endpoints.remove(key, uid);
+      if (this.#services.get(key) !== undefined) change.services.add(key);
+    }
+    if (next === undefined) return;
+    for (const [key, ports] of next.services) {
+      this.#endpoints.put(key, { workloadUid: uid, ports, status: next.status });
+      if (this.#services.get(key) !== undefined) change.services.add(key);
+    }
+  }
+
+  #replaceService(key: string, next: Service | undefined, change: ChangeDraft): void {
+    const previous = this.#services.get(key);
+    if (previous === undefined && next === undefined) return;
+    this.#services.update(key, previous, next);
+    if (next === undefined) this.#endpoints.serviceRemoved(key);
+    else this.#endpoints.serviceArrived(key, next.loadBalancer?.healthPolicy ?? 'OnlyHealthy');
+    change.services.add(key);
+    noteServiceAddresses(change, previous);
+    noteServiceAddresses(change, next);
+  }
+
+  #replaceLocal(previous: Workload | undefined, next: Workload | undefined): void {
+    if (previous !== undefined) {
+      const key = localKey(previous);
+      if (this.#local.get(key) === previous) this.#local.delete(key);
+    }
+    if (next !== undefined && (this.#node === '' || next.node === this.#node)) {
+      this.#local.set(localKey(next), next);
+    }
+  }
+
+  #replaceHostname(previous: Workload | undefined, next: Workload | undefined): void {
+    if (previous !== undefined && previous.hostname !== '') {
+      const key = `${previous.namespace}/${previous.hostname}`;
+      const rest = this.#workloadHostnames.get(key)?.filter((workload) => workload !== previous) ?? [];
+      if (rest.length === 0) this.#workloadHostnames.delete(key);
+      else this.#workloadHostnames.set(key, rest);
+    }
+    if (next !== undefined && next.hostname !== '') {
+      const key = `${next.namespace}/${next.hostname}`;
+      this.#workloadHostnames.set(key, [...(this.#workloadHostnames.get(key) ?? []), next]);
+    }
+  }
+}
+
+/** Key of a service: `namespace/hostname`. */
+export function serviceKey(service: Service): string {
+  return `${service.namespace}/${service.hostname}`;
+}
+
+/** Key of a policy: `namespace/name`. */
+export function policyKey(policy: Policy): string {
+  return `${policy.namespace}/${policy.name}`;
+}
+
+function localKey(workload: Workload): string {
+  return `${workload.namespace}/${workload.serviceAccount}/${workload.name}`;
+}

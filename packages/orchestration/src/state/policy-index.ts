@@ -1,0 +1,70 @@
+import type { Policy } from '@kmesh/api';
+
+const NO_POLICIES: readonly Policy[] = [];
+
+/** Policies by key and by the namespace that they cover; global ones are under the empty namespace (contract 8.1). */
+export class PolicyIndex {
+  readonly #byKey = new Map<string, Policy>();
+  readonly #byNamespace = new Map<string, Map<string, Policy>>();
+  /** Lists handed to readers, made on demand so that a batch of changes costs one list. */
+  readonly #lists = new Map<string, readonly Policy[]>();
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  get(key: string): Policy | undefined {
+    return this.#byKey.get(key);
+  }
+
+  values(): IterableIterator<Policy> {
+    return this.#byKey.values();
+  }
+
+  ofNamespace(namespace: string): readonly Policy[] {
+    let list = this.#lists.get(namespace);
+    if (list !== undefined) return list;
+    const policies = this.#byNamespace.get(namespace);
+    if (policies === undefined) return NO_POLICIES;
+    list = [...policies.values()];
+    this.#lists.set(namespace, list);
+    return list;
+  }
+
+  put(key: string, policy: Policy): void {
+    const previous = this.#byKey.get(key);
+    const namespace = coveredNamespace(policy);
+    if (previous !== undefined && coveredNamespace(previous) !== namespace) this.#leave(key, previous);
+    this.#byKey.set(key, policy);
+    if (namespace === undefined) return;
+    let policies = this.#byNamespace.get(namespace);
+    if (policies === undefined) {
+      policies = new Map();
+      this.#byNamespace.set(namespace, policies);
+    }
+    policies.set(key, policy);
+    this.#lists.delete(namespace);
+  }
+
+  remove(key: string): void {
+    const previous = this.#byKey.get(key);
+    if (previous === undefined) return;
+    this.#leave(key, previous);
+    this.#byKey.delete(key);
+  }
+
+  #leave(key: string, policy: Policy): void {
+    const namespace = coveredNamespace(policy);
+    if (namespace === undefined) return;
+    const policies = this.#byNamespace.get(namespace);
+    policies?.delete(key);
+    if (policies?.size === 0) this.#byNamespace.delete(namespace);
+    this.#lists.delete(namespace);
+  }
+}
+
+/** The namespace under which a policy is found; selector policies are found only through their workloads. */
+function coveredNamespace(policy: Policy): string | undefined {
+  if (policy.scope === 'Global') return '';
+  return policy.scope === 'Namespace' ? policy.namespace : undefined;
+}
