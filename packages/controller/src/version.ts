@@ -1,0 +1,60 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+/** Build information in the keys that tools expect of a node proxy (ambient contract 13.2). */
+export interface VersionInfo {
+  readonly version: string;
+  readonly gitRevision: string;
+  /** The keys are a ztunnel's; Kmesh is not written in Rust and says what it runs on instead. */
+  readonly rustVersion: string;
+  readonly buildProfile: string;
+  readonly buildStatus: string;
+  readonly istioVersion: string;
+  readonly cryptoProvider: string;
+}
+
+declare const KMESH_GIT_REVISION: string | undefined;
+
+/** What this build is. The bundle carries its revision; a checkout asks git. */
+export function versionInfo(istioVersion: string): VersionInfo {
+  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  const bundled = typeof KMESH_GIT_REVISION === 'string';
+  return {
+    version: manifest.version,
+    gitRevision: bundled ? KMESH_GIT_REVISION : gitRevision(),
+    rustVersion: `none (Node.js ${process.versions.node})`,
+    buildProfile: bundled ? 'release' : 'source',
+    buildStatus: 'Modified',
+    istioVersion,
+    cryptoProvider: `OpenSSL ${process.versions.openssl}`,
+  };
+}
+
+/** The one line of `kmesh version` (ambient contract 2.1). */
+export function versionLine(info: VersionInfo): string {
+  const field = (name: string, value: string): string => `${name}:${JSON.stringify(value)}`;
+  return `version.BuildInfo{${[
+    field('Version', info.version),
+    field('GitRevision', info.gitRevision),
+    field('RustVersion', info.rustVersion),
+    field('BuildProfile', info.buildProfile),
+    field('BuildStatus', info.buildStatus),
+    field('IstioVersion', info.istioVersion),
+    field('CryptoProvider', info.cryptoProvider),
+  ].join(', ')}}`;
+}
+
+function gitRevision(): string {
+  try {
+    const directory = new URL('.', import.meta.url).pathname;
+    return execFileSync('git', ['-C', directory, 'rev-parse', '--short', 'HEAD'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+      .toString()
+      .trim();
+  } catch {
+    return 'unknown';
+  }
+}
