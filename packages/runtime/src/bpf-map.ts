@@ -1,0 +1,267 @@
+import { addon, type NativeBatchResult } from './addon.ts';
+import { checkResult, invalidArgument, systemCallError } from './errors.ts';
+import { OwnedDescriptor } from './owned-descriptor.ts';
+import { bytesOf, integerIn, pathOf } from './validate.ts';
+
+/** The kernel's `bpf_map_type` values that Kmesh uses. */
+export const mapTypes = {
+  hash: 1,
+  array: 2,
+  perCpuHash: 5,
+  perCpuArray: 6,
+  lruHash: 9,
+  longestPrefixTrie: 11,
+  arrayOfMaps: 12,
+  hashOfMaps: 13,
+  sockMap: 15,
+  sockHash: 18,
+  socketStorage: 24,
+  ringBuffer: 27,
+} as const;
+
+/** Whether an update may create or replace: `bpf(2)`'s BPF_ANY, BPF_NOEXIST and BPF_EXIST. */
+export type UpdateMode = 'any' | 'create' | 'replace';
+
+const updateFlags: Record<UpdateMode, number> = { any: 0, create: 1, replace: 2 };
+const perCpuTypes: ReadonlySet<number> = new Set([5, 6, 10, 21]);
+const mmapable = 1 << 10;
+const ENOENT = 2;
+const ENOSPC = 28;
+
+/** What the kernel says about a map. `type` is a {@link mapTypes} value; sizes are bytes. */
+export interface BpfMapInfo {
+  readonly id: number;
+  readonly name: string;
+  readonly type: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly flags: number;
+}
+
+/** What {@link createMap} makes. `flags` are the kernel's `BPF_F_…` creation flags. */
+export interface MapOptions {
+  readonly type: number;
+  readonly name: string;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly flags?: number;
+}
+
+/** Keys and values of many entries, each packed without gaps: entry i is at i × size. */
+export interface PackedEntries {
+  readonly count: number;
+  readonly keys: Uint8Array;
+  readonly values: Uint8Array;
+}
+
+/**
+ * A BPF map, on raw bytes. Keys are exactly `keySize` bytes and values exactly `valueSize` (for per-CPU maps the
+ * values of all possible CPUs, each padded to 8 bytes, behind one another).
+ */
+export class BpfMap implements Disposable {
+  readonly info: BpfMapInfo;
+  readonly keySize: number;
+  /** Bytes of one value as this class reads and writes it; for per-CPU maps that of all CPUs. */
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly #descriptor: OwnedDescriptor;
+  #mapping: ArrayBuffer | undefined;
+
+  /** Takes ownership of `fd`. Use {@link openPinnedMap}, {@link createMap} or `BpfObject.map`. */
+  constructor(fd: number) {
+    const info = addon().mapInfo(fd);
+    if (typeof info === 'number') {
+      addon().closeDescriptor(fd);
+      throw systemCallError(-info, 'KMESH_BPF_MAP_FAILED', `descriptor ${fd} is not a usable map`, 'bpf');
+    }
+    this.info = info;
+    this.#descriptor = new OwnedDescriptor(fd, `map ${info.name}`);
+    this.keySize = info.keySize;
+    this.valueSize = perCpuTypes.has(info.type)
+      ? Math.ceil(info.valueSize / 8) * 8 * addon().possibleCpus()
+      : info.valueSize;
+    this.maxEntries = info.maxEntries;
+  }
+
+  get name(): string {
+    return this.info.name;
+  }
+
+  /** The map's descriptor, which stays owned by this object. */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  get closed(): boolean {
+    return this.#descriptor.closed;
+  }
+
+  /**
+   * The value of `key`, in `into` when given, or undefined when there is none.
+   *
+   * @throws SystemCallError `KMESH_BPF_MAP_FAILED`
+   */
+  get(key: Uint8Array, into: Uint8Array = new Uint8Array(this.valueSize)): Uint8Array | undefined {
+    bytesOf('key', key, this.keySize);
+    bytesOf('into', into, this.valueSize);
+    const result = addon().mapLookup(this.fd, key, into, 0);
+    if (result === -ENOENT) return undefined;
+    this.#check(result, 'read an entry of');
+    return into;
+  }
+
+  /**
+   * Writes one entry.
+   *
+   * @throws SystemCallError `KMESH_BPF_MAP_FAILED`; errno `E2BIG` or `ENOSPC` when the map is full, `EEXIST` and `ENOENT` as `mode` says.
+   */
+  set(key: Uint8Array, value: Uint8Array, mode: UpdateMode = 'any'): void {
+    bytesOf('key', key, this.keySize);
+    bytesOf('value', value, this.valueSize);
+    this.#check(addon().mapUpdate(this.fd, key, value, updateFlags[mode]), 'write an entry of');
+  }
+
+  /** Removes one entry; false when it was not there. @throws SystemCallError `KMESH_BPF_MAP_FAILED` */
+  delete(key: Uint8Array): boolean {
+    bytesOf('key', key, this.keySize);
+    const result = addon().mapDelete(this.fd, key);
+    if (result === -ENOENT) return false;
+    this.#check(result, 'delete an entry of');
+    return true;
+  }
+
+  /**
+   * Writes `count` packed entries with as few system calls as the kernel allows, and returns how many were written.
+   * Fewer than `count` means that the map is full: the entries before that one are written, it and the rest are not.
+   *
+   * @throws SystemCallError `KMESH_BPF_MAP_FAILED` for every other failure.
+   */
+  updateBatch(keys: Uint8Array, values: Uint8Array, count: number, mode: UpdateMode = 'any'): number {
+    integerIn('count', count, 0, 0xffff_ffff);
+    bytesOf('keys', keys, count * this.keySize, true);
+    bytesOf('values', values, count * this.valueSize, true);
+    const { fd, keySize, valueSize } = this;
+    const result = addon().mapUpdateBatch(fd, keys, values, count, keySize, valueSize, updateFlags[mode]);
+    if (result.errno === ENOSPC || result.errno === 7) return result.count;
+    this.#check(-result.errno, `write entry ${result.count} of a batch to`);
+    return result.count;
+  }
+
+  /** Removes `count` packed keys; keys that are not there are passed over. Returns how many were removed. */
+  deleteBatch(keys: Uint8Array, count: number): number {
+    integerIn('count', count, 0, 0xffff_ffff);
+    bytesOf('keys', keys, count * this.keySize, true);
+    const result = addon().mapDeleteBatch(this.fd, keys, count, this.keySize);
+    this.#check(-result.errno, 'delete a batch from');
+    return result.count;
+  }
+
+  /**
+   * All entries, in packed chunks of about `chunk`. Entries written or removed meanwhile may or may not be seen.
+   * The arrays of a chunk are reused by the next one.
+   */
+  *lookupBatch(chunk = 4096): Generator<PackedEntries, void, undefined> {
+    integerIn('chunk', chunk, 1, 1 << 24);
+    const cursorSize = Math.max(this.keySize, 4);
+    let cursor: Uint8Array | undefined;
+    let spare = new Uint8Array(cursorSize);
+    let capacity = Math.min(chunk, Math.max(this.maxEntries, 1));
+    let keys = new Uint8Array(capacity * this.keySize);
+    let values = new Uint8Array(capacity * this.valueSize);
+    for (;;) {
+      const result: NativeBatchResult = addon().mapReadBatch(
+        this.fd,
+        cursor,
+        spare,
+        keys,
+        values,
+        capacity,
+        this.keySize,
+        this.valueSize,
+      );
+      // A hash bucket that holds more entries than the buffers: they grow and the same position is read again.
+      if (result.errno === ENOSPC && result.count === 0) {
+        capacity *= 2;
+        keys = new Uint8Array(capacity * this.keySize);
+        values = new Uint8Array(capacity * this.valueSize);
+        continue;
+      }
+      if (result.errno !== 0 && result.errno !== ENOENT) this.#check(-result.errno, 'iterate');
+      if (result.count > 0) yield { count: result.count, keys, values };
+      if (result.errno === ENOENT) return;
+      const next: Uint8Array<ArrayBuffer> = spare;
+      spare = new Uint8Array(cursorSize);
+      cursor = next;
+    }
+  }
+
+  /** All entries one by one; the convenient form of {@link lookupBatch}. Each pair is a copy that may be kept. */
+  *entries(): Generator<[key: Uint8Array, value: Uint8Array], void, undefined> {
+    for (const { count, keys, values } of this.lookupBatch()) {
+      for (let index = 0; index < count; index += 1) {
+        yield [
+          keys.slice(index * this.keySize, (index + 1) * this.keySize),
+          values.slice(index * this.valueSize, (index + 1) * this.valueSize),
+        ];
+      }
+    }
+  }
+
+  /**
+   * The memory of a `BPF_F_MMAPABLE` array, shared with the programs: entry i is at i × `valueSize` rounded up to 8.
+   * An aligned 64-bit store into it is seen whole. The buffer is detached by {@link close}.
+   *
+   * @throws KmeshError `KMESH_INVALID_ARGUMENT` when the map is not mmap-able, `KMESH_BPF_MAP_FAILED` when mmap fails.
+   */
+  mmap(): ArrayBuffer {
+    if (this.#mapping !== undefined) return this.#mapping;
+    if (this.info.type !== mapTypes.array || (this.info.flags & mmapable) === 0) {
+      throw invalidArgument(`map ${this.name}`, `of type ${this.info.type}`, 'an array with BPF_F_MMAPABLE');
+    }
+    const length = Math.ceil(this.info.valueSize / 8) * 8 * this.maxEntries;
+    const mapping = addon().mapMmap(this.fd, length);
+    if (typeof mapping === 'number') {
+      throw systemCallError(-mapping, 'KMESH_BPF_MAP_FAILED', `cannot map ${this.name} into memory`, 'mmap');
+    }
+    this.#mapping = mapping;
+    return mapping;
+  }
+
+  /** Makes the map outlive the process at `path`, on bpffs. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
+  pin(path: string): void {
+    const result = addon().pin(this.fd, pathOf('path', path));
+    checkResult(result, 'KMESH_BPF_PIN_FAILED', `cannot pin map ${this.name} at ${path}`, 'bpf');
+  }
+
+  /** Closes the descriptor and unmaps the memory. Pins and programs keep the map itself alive. */
+  close(): void {
+    if (this.#mapping !== undefined) addon().mapUnmap(this.#mapping);
+    this.#mapping = undefined;
+    this.#descriptor.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #check(result: number, action: string): void {
+    if (result >= 0) return;
+    throw systemCallError(-result, 'KMESH_BPF_MAP_FAILED', `cannot ${action} map ${this.name}`, 'bpf');
+  }
+}
+
+/** Opens the map that is pinned at `path`. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
+export function openPinnedMap(path: string): BpfMap {
+  const fd = addon().openPinned(pathOf('path', path));
+  return new BpfMap(checkResult(fd, 'KMESH_BPF_PIN_FAILED', `cannot open the map pinned at ${path}`, 'bpf'));
+}
+
+/** Makes a map without an object. @throws SystemCallError `KMESH_BPF_MAP_FAILED` */
+export function createMap(options: MapOptions): BpfMap {
+  const { type, name, keySize, valueSize, maxEntries } = options;
+  integerIn('maxEntries', maxEntries, 0, 0xffff_ffff);
+  const fd = addon().mapCreate(type, name, keySize, valueSize, maxEntries, options.flags ?? 0);
+  return new BpfMap(checkResult(fd, 'KMESH_BPF_MAP_FAILED', `cannot create map ${name}`, 'bpf'));
+}

@@ -1,0 +1,223 @@
+import { closeSync, openSync } from 'node:fs';
+import { addon } from './addon.ts';
+import { DirectAttachment, KernelLink, type Link } from './bpf-link.ts';
+import type { BpfMap } from './bpf-map.ts';
+import { checkResult, systemCallError } from './errors.ts';
+import type { NetworkNamespace } from './network-namespace.ts';
+import { OwnedDescriptor } from './owned-descriptor.ts';
+import { integerIn, pathOf } from './validate.ts';
+
+const tcxIngress = 46;
+const tcxEgress = 47;
+/** Errno values of kernels that do not know a link type: EINVAL, EOPNOTSUPP, ENOTSUPP. */
+const linkTypeUnknown: ReadonlySet<number> = new Set([22, 95, 524]);
+
+/** What the kernel says about a loaded program. The run figures stay 0 unless statistics are on, see `enableProgramStatistics`. */
+export interface ProgramInfo {
+  readonly id: number;
+  /** A `bpf_prog_type`. */
+  readonly type: number;
+  readonly name: string;
+  /** Nanoseconds spent in the program, all runs together. */
+  readonly runTimeNs: bigint;
+  readonly runCount: bigint;
+  /** Instructions that the verifier walked. */
+  readonly verifiedInstructions: number;
+}
+
+/** Where to attach a traffic-control program. */
+export interface TrafficControlTarget {
+  /** Interface name or index, in `namespace`. */
+  readonly device: string | number;
+  readonly direction: 'ingress' | 'egress';
+  /** The namespace of the device; the process's own when absent. */
+  readonly namespace?: NetworkNamespace;
+  /** Priority of a clsact filter; tcx does not use it. */
+  readonly priority?: number;
+  /** `tcx` or `clsact` insist; `auto` (default) takes tcx where the kernel has it. */
+  readonly mechanism?: 'auto' | 'tcx' | 'clsact';
+}
+
+/** A loaded program. */
+export class BpfProgram implements Disposable {
+  readonly name: string;
+  /** ELF section, which says the hook, such as `cgroup/connect4`. */
+  readonly section: string;
+  readonly type: number;
+  /** The `bpf_attach_type` that the section implies. */
+  readonly attachType: number;
+  readonly #descriptor: OwnedDescriptor;
+
+  /** Takes ownership of `fd`; programs come from `BpfObject.program` and {@link openPinnedProgram}. */
+  constructor(entry: { name: string; section: string; type: number; attachType: number; fd: number }) {
+    this.name = entry.name;
+    this.section = entry.section;
+    this.type = entry.type;
+    this.attachType = entry.attachType;
+    this.#descriptor = new OwnedDescriptor(entry.fd, `program ${entry.name}`);
+  }
+
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  /**
+   * Attaches to a cgroup v2 directory, given as path or descriptor, beside whatever is attached there.
+   *
+   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
+   */
+  attachCgroup(cgroup: string | number): Link {
+    const label = `cgroup ${cgroup}`;
+    const opened = typeof cgroup === 'string';
+    const directory = opened ? openDirectory(pathOf('cgroup', cgroup)) : cgroup;
+    try {
+      const fd = addon().linkCreate(this.fd, directory, this.attachType, -1);
+      return new KernelLink(this.#attached(fd, label), label);
+    } finally {
+      if (opened) closeSync(directory);
+    }
+  }
+
+  /**
+   * Attaches to a network interface: as a tcx link where the kernel has it (6.6), else as a clsact filter, which ends with
+   * `close()` and cannot be pinned.
+   *
+   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
+   */
+  attachTc(target: TrafficControlTarget): Link {
+    const namespace = target.namespace?.fd ?? -1;
+    const egress = target.direction === 'egress';
+    const label = `${target.direction} of interface ${target.device}`;
+    const index = this.#interfaceIndex(target.device, namespace, label);
+    const mechanism = target.mechanism ?? 'auto';
+    if (mechanism !== 'clsact') {
+      const fd = addon().linkCreate(this.fd, index, egress ? tcxEgress : tcxIngress, namespace);
+      if (fd >= 0) return new KernelLink(fd, label);
+      if (mechanism === 'tcx' || !linkTypeUnknown.has(-fd)) this.#attached(fd, label);
+    }
+    return this.#attachFilter(
+      index,
+      egress,
+      integerIn('priority', target.priority ?? 1, 1, 65535),
+      target,
+      label,
+    );
+  }
+
+  /**
+   * Attaches an `sk_msg` or `sk_skb` program to a sockmap or sockhash: as a link where the kernel has it (6.10).
+   *
+   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
+   */
+  attachSockMap(map: BpfMap): Link {
+    const label = `socket map ${map.name}`;
+    const fd = addon().linkCreate(this.fd, map.fd, this.attachType, -1);
+    if (fd >= 0) return new KernelLink(fd, label);
+    if (!linkTypeUnknown.has(-fd)) this.#attached(fd, label);
+    this.#attached(addon().programAttach(this.fd, map.fd, this.attachType), label);
+    return new DirectAttachment(label, () => addon().programDetach(this.fd, map.fd, this.attachType));
+  }
+
+  /** Identity and run figures. @throws SystemCallError `KMESH_BPF_INFO_FAILED` */
+  info(): ProgramInfo {
+    const info = addon().programInfo(this.fd);
+    if (typeof info !== 'number') return info;
+    throw systemCallError(-info, 'KMESH_BPF_INFO_FAILED', `cannot read program ${this.name}`, 'bpf');
+  }
+
+  /**
+   * Runs the program once per `repeat` on `data` without any hook (BPF_PROG_TEST_RUN), for the program types that
+   * allow it. `durationNs` is the mean of one run.
+   *
+   * @throws SystemCallError `KMESH_BPF_RUN_FAILED`
+   */
+  testRun(data: Uint8Array, repeat = 1): { result: number; durationNs: number } {
+    const answer = addon().programTestRun(this.fd, data, integerIn('repeat', repeat, 1, 0x7fff_ffff));
+    if (typeof answer !== 'number') return answer;
+    throw systemCallError(-answer, 'KMESH_BPF_RUN_FAILED', `cannot run program ${this.name}`, 'bpf');
+  }
+
+  /** Makes the program outlive the process at `path`, on bpffs. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
+  pin(path: string): void {
+    const result = addon().pin(this.fd, pathOf('path', path));
+    checkResult(result, 'KMESH_BPF_PIN_FAILED', `cannot pin program ${this.name} at ${path}`, 'bpf');
+  }
+
+  close(): void {
+    this.#descriptor.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #attached(result: number, target: string): number {
+    return checkResult(
+      result,
+      'KMESH_BPF_ATTACH_FAILED',
+      `cannot attach program ${this.name} to ${target}`,
+      'bpf',
+    );
+  }
+
+  #interfaceIndex(device: string | number, namespace: number, label: string): number {
+    if (typeof device === 'number') return integerIn('device', device, 1, 0x7fff_ffff);
+    return this.#attached(addon().interfaceIndex(pathOf('device', device, 15), namespace), label);
+  }
+
+  #attachFilter(
+    index: number,
+    egress: boolean,
+    priority: number,
+    target: TrafficControlTarget,
+    label: string,
+  ): Link {
+    // The namespace is duplicated so that detaching works after the caller has closed theirs.
+    const namespace = target.namespace?.duplicate();
+    const inside = () => namespace?.fd ?? -1;
+    const filter = addon().filterAttach(this.fd, index, egress, priority, inside());
+    if (typeof filter === 'number') {
+      namespace?.close();
+      this.#attached(filter, label);
+      throw new Error('unreachable');
+    }
+    return new DirectAttachment(label, () => {
+      const result = addon().filterDetach(index, egress, filter.handle, filter.priority, inside());
+      namespace?.close();
+      return result;
+    });
+  }
+}
+
+/** Ids of the programs attached to a cgroup at a `bpf_attach_type`, other software's included. */
+export function attachedProgramIds(cgroup: string, attachType: number): number[] {
+  const directory = openDirectory(pathOf('cgroup', cgroup));
+  try {
+    const ids = addon().programQuery(directory, attachType, -1);
+    if (typeof ids !== 'number') return ids;
+    throw systemCallError(-ids, 'KMESH_BPF_INFO_FAILED', `cannot list the programs at ${cgroup}`, 'bpf');
+  } finally {
+    closeSync(directory);
+  }
+}
+
+/** Opens the program that is pinned at `path`. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
+export function openPinnedProgram(path: string, attachType = 0): BpfProgram {
+  const message = `cannot open the program pinned at ${path}`;
+  const fd = checkResult(addon().openPinned(pathOf('path', path)), 'KMESH_BPF_PIN_FAILED', message, 'bpf');
+  const info = addon().programInfo(fd);
+  if (typeof info === 'number') {
+    addon().closeDescriptor(fd);
+    throw systemCallError(-info, 'KMESH_BPF_PIN_FAILED', message, 'bpf');
+  }
+  return new BpfProgram({ name: info.name, section: '', type: info.type, attachType, fd });
+}
+
+function openDirectory(path: string): number {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    const errno = error instanceof Error && 'errno' in error ? Math.abs(Number(error.errno)) : 2;
+    throw systemCallError(errno, 'KMESH_BPF_ATTACH_FAILED', `cannot open cgroup ${path}`, 'open');
+  }
+}

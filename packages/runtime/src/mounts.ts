@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { KmeshError } from '@kmesh/api';
+
+/** A line of `/proc/self/mountinfo`. */
+export interface Mount {
+  readonly mountPoint: string;
+  readonly type: string;
+  /** The directory of the file system that is mounted; `/` when all of it is. */
+  readonly root: string;
+  readonly readOnly: boolean;
+}
+
+/** The mounts that this process sees. `text` replaces `/proc/self/mountinfo`. */
+export function listMounts(text = readFileSync('/proc/self/mountinfo', 'utf8')): Mount[] {
+  const mounts: Mount[] = [];
+  for (const line of text.split('\n')) {
+    const fields = line.split(' ');
+    const separator = fields.indexOf('-');
+    const [root, mountPoint, options] = fields.slice(3, 6);
+    const type = fields[separator + 1];
+    if (separator < 6 || root === undefined || mountPoint === undefined || type === undefined) continue;
+    const readOnly = options?.split(',').includes('ro') ?? false;
+    mounts.push({ mountPoint: unescapeMount(mountPoint), root: unescapeMount(root), type, readOnly });
+  }
+  return mounts;
+}
+
+/** Where cgroup v2 is mounted, whole: `/sys/fs/cgroup`, `/sys/fs/cgroup/unified` or elsewhere; undefined when nowhere. */
+export function findCgroupMount(mounts = listMounts()): string | undefined {
+  const cgroups = mounts.filter((mount) => mount.type === 'cgroup2');
+  return (cgroups.find((mount) => mount.root === '/') ?? cgroups[0])?.mountPoint;
+}
+
+/** Where a writable bpffs is mounted, `/sys/fs/bpf` preferred; undefined when nowhere. */
+export function findBpffsMount(mounts = listMounts()): string | undefined {
+  const found = mounts.filter((mount) => mount.type === 'bpf' && !mount.readOnly);
+  return (found.find((mount) => mount.mountPoint === '/sys/fs/bpf') ?? found[0])?.mountPoint;
+}
+
+/**
+ * Mounts bpffs at `path` (made when missing) unless one is there, and returns the path.
+ *
+ * @throws KmeshError `KMESH_MOUNT_FAILED`
+ */
+export function mountBpffs(path = '/sys/fs/bpf'): string {
+  if (listMounts().some((mount) => mount.type === 'bpf' && mount.mountPoint === path)) return path;
+  try {
+    mkdirSync(path, { recursive: true });
+    execFileSync('mount', ['-t', 'bpf', 'bpf', path], { stdio: 'pipe' });
+  } catch (cause) {
+    throw new KmeshError('KMESH_MOUNT_FAILED', `cannot mount bpffs at ${path}; mount it before starting`, {
+      cause,
+    });
+  }
+  return path;
+}
+
+function unescapeMount(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}

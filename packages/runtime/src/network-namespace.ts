@@ -1,0 +1,144 @@
+import { fstatSync } from 'node:fs';
+import { addon } from './addon.ts';
+import { checkResult, systemCallError } from './errors.ts';
+import { OwnedDescriptor } from './owned-descriptor.ts';
+import { descriptor, integerIn, pathOf } from './validate.ts';
+
+const netNamespaceType = 0x4000_0000; // CLONE_NEWNET
+
+/** What identifies a namespace while it exists: the device and inode of its nsfs file. */
+export interface NamespaceIdentity {
+  readonly device: bigint;
+  readonly inode: bigint;
+}
+
+/** A network namespace, held open (and so alive) until `close()`. */
+export class NetworkNamespace implements Disposable {
+  /** Where it came from, for people. */
+  readonly label: string;
+  readonly #descriptor: OwnedDescriptor;
+  #cookie: bigint | undefined;
+
+  /** Takes ownership of `fd`. */
+  constructor(fd: number, label: string) {
+    this.#descriptor = new OwnedDescriptor(fd, `network namespace ${label}`);
+    this.label = label;
+  }
+
+  /** The descriptor, which stays owned by this object. */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  get closed(): boolean {
+    return this.#descriptor.closed;
+  }
+
+  /**
+   * The kernel's cookie of the namespace, what `bpf_get_netns_cookie` gives for its sockets (Linux 5.14).
+   *
+   * @throws SystemCallError `KMESH_NAMESPACE_COOKIE_FAILED`
+   */
+  get cookie(): bigint {
+    if (this.#cookie !== undefined) return this.#cookie;
+    const cookie = addon().namespaceCookie(this.fd);
+    if (typeof cookie === 'number') {
+      const message = `cannot read the cookie of network namespace ${this.label}`;
+      throw systemCallError(-cookie, 'KMESH_NAMESPACE_COOKIE_FAILED', message, 'getsockopt(SO_NETNS_COOKIE)');
+    }
+    this.#cookie = cookie;
+    return cookie;
+  }
+
+  get identity(): NamespaceIdentity {
+    const status = fstatSync(this.fd, { bigint: true });
+    return { device: status.dev, inode: status.ino };
+  }
+
+  get inode(): bigint {
+    return this.identity.inode;
+  }
+
+  /** A path by which other programs can open it while this object is open. */
+  get path(): string {
+    return `/proc/${process.pid}/fd/${this.fd}`;
+  }
+
+  /** Whether both are the same namespace, however they were opened. */
+  sameAs(other: NetworkNamespace): boolean {
+    const [mine, theirs] = [this.identity, other.identity];
+    return mine.device === theirs.device && mine.inode === theirs.inode;
+  }
+
+  /** A second object for the same namespace. @throws SystemCallError `KMESH_NAMESPACE_OPEN_FAILED` */
+  duplicate(): NetworkNamespace {
+    return new NetworkNamespace(duplicated(this.fd, this.label), this.label);
+  }
+
+  close(): void {
+    this.#descriptor.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Opens a namespace by path, such as `/run/netns/pod`. @throws SystemCallError `KMESH_NAMESPACE_OPEN_FAILED` */
+export function openNetworkNamespace(path: string): NetworkNamespace {
+  const fd = addon().namespaceOpen(pathOf('path', path));
+  return verified(
+    checkResult(fd, 'KMESH_NAMESPACE_OPEN_FAILED', `cannot open network namespace ${path}`, 'open'),
+    path,
+  );
+}
+
+/** Opens the namespace of a process. @throws SystemCallError `KMESH_NAMESPACE_OPEN_FAILED` */
+export function networkNamespaceOfProcess(pid: number): NetworkNamespace {
+  return openNetworkNamespace(`/proc/${integerIn('pid', pid, 1, 0x7fff_ffff)}/ns/net`);
+}
+
+/** The namespace of the calling thread, which is the process's own. */
+export function currentNetworkNamespace(): NetworkNamespace {
+  return openNetworkNamespace('/proc/thread-self/ns/net');
+}
+
+/**
+ * Takes over a descriptor of a namespace, one that a CNI agent sent for instance. It belongs to the result from then on; a
+ * descriptor of something else is closed.
+ *
+ * @throws SystemCallError `KMESH_NAMESPACE_OPEN_FAILED`
+ */
+export function networkNamespaceFromDescriptor(fd: number): NetworkNamespace {
+  return verified(descriptor('fd', fd), `descriptor ${fd}`);
+}
+
+/**
+ * Makes a new namespace with `lo` up. It has no name: it ends when nothing holds it any more.
+ *
+ * @throws SystemCallError `KMESH_NAMESPACE_CREATE_FAILED`
+ */
+export function createNetworkNamespace(label = 'unnamed'): NetworkNamespace {
+  const fd = addon().namespaceCreate();
+  const message = `cannot create network namespace ${label} (this needs CAP_SYS_ADMIN)`;
+  return new NetworkNamespace(checkResult(fd, 'KMESH_NAMESPACE_CREATE_FAILED', message, 'unshare'), label);
+}
+
+function verified(fd: number, label: string): NetworkNamespace {
+  const type = addon().namespaceType(fd);
+  if (type === netNamespaceType) return new NetworkNamespace(fd, label);
+  addon().closeDescriptor(fd);
+  const message = `${label} is not a network namespace`;
+  throw systemCallError(
+    type < 0 ? -type : 22,
+    'KMESH_NAMESPACE_OPEN_FAILED',
+    message,
+    'ioctl(NS_GET_NSTYPE)',
+  );
+}
+
+function duplicated(fd: number, label: string): number {
+  const copy = addon().duplicateDescriptor(fd);
+  const message = `cannot duplicate the descriptor of network namespace ${label}`;
+  return checkResult(copy, 'KMESH_NAMESPACE_OPEN_FAILED', message, 'fcntl');
+}

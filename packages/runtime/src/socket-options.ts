@@ -1,0 +1,122 @@
+import { addon, type NativeSocketAddress } from './addon.ts';
+import { checkResult, systemCallError } from './errors.ts';
+import { type SocketOptionName, socketOptionSpelling, socketOptions } from './socket-constants.ts';
+import { descriptor, integerIn } from './validate.ts';
+
+/** An address of a socket. IPv4-mapped IPv6 is given as IPv4. */
+export type SocketAddress = NativeSocketAddress;
+
+/** The part of the kernel's `tcp_info` that a proxy reports. Times are microseconds, counts cumulative unless said otherwise. */
+export interface TcpInfo {
+  readonly state: number;
+  /** Smoothed round-trip time. */
+  readonly roundTripTime: number;
+  readonly roundTripVariance: number;
+  readonly minimumRoundTripTime: number;
+  readonly retransmittedSegments: number;
+  readonly bytesAcknowledged: bigint;
+  readonly bytesReceived: bigint;
+  readonly segmentsOut: number;
+  readonly segmentsIn: number;
+  /** Congestion window, segments, at this moment. */
+  readonly congestionWindow: number;
+}
+
+/** `getsockname`. @throws SystemCallError `KMESH_SOCKET_FAILED` */
+export function socketLocalAddress(fd: number): SocketAddress {
+  return addressOr(addon().socketName(descriptor('fd', fd), false), fd, 'local address', 'getsockname');
+}
+
+/** `getpeername`. @throws SystemCallError `KMESH_SOCKET_FAILED`, errno `ENOTCONN` when there is none. */
+export function socketPeerAddress(fd: number): SocketAddress {
+  return addressOr(addon().socketName(descriptor('fd', fd), true), fd, 'peer address', 'getpeername');
+}
+
+/**
+ * Where a redirected connection was going (netfilter's original destination, IPv4 asked first); undefined when conntrack knows
+ * no translation of it.
+ *
+ * @throws SystemCallError `KMESH_SOCKET_FAILED`
+ */
+export function originalDestination(fd: number): SocketAddress | undefined {
+  const answer = addon().socketOriginalDestination(descriptor('fd', fd));
+  // ENOENT: not tracked. ENOPROTOOPT, EOPNOTSUPP: conntrack is not loaded in this namespace.
+  if (answer === -2 || answer === -92 || answer === -95) return undefined;
+  return addressOr(answer, fd, 'original destination', 'getsockopt(SO_ORIGINAL_DST)');
+}
+
+/** The kernel's cookie of the socket, what `bpf_get_socket_cookie` gives. @throws SystemCallError `KMESH_SOCKET_FAILED` */
+export function socketCookie(fd: number): bigint {
+  return BigInt.asUintN(64, read(fd, 'cookie'));
+}
+
+/** Reads an integer option. @throws SystemCallError `KMESH_SOCKET_FAILED` */
+export function getSocketOption(fd: number, name: SocketOptionName): number {
+  return Number(read(fd, name));
+}
+
+/** Sets an integer option. @throws SystemCallError `KMESH_SOCKET_FAILED` */
+export function setSocketOption(fd: number, name: SocketOptionName, value: number): void {
+  integerIn('value', value, -0x8000_0000, 0xffff_ffff);
+  const [level, option] = socketOptions[name];
+  const result = addon().socketSetInteger(descriptor('fd', fd), level, option, value | 0);
+  const message = `cannot set an option of descriptor ${fd}`;
+  checkResult(result, 'KMESH_SOCKET_FAILED', message, `setsockopt(${socketOptionSpelling[name]})`);
+}
+
+/** Takes the socket's pending error: a positive errno, or 0. Reading clears it. */
+export function takeSocketError(fd: number): number {
+  return getSocketOption(fd, 'error');
+}
+
+/** Makes closing the socket send RST and drop unsent data (linger of 0 s). @throws SystemCallError `KMESH_SOCKET_FAILED` */
+export function resetOnClose(fd: number): void {
+  const result = addon().socketSetResetOnClose(descriptor('fd', fd));
+  checkResult(result, 'KMESH_SOCKET_FAILED', `cannot prepare descriptor ${fd}`, 'setsockopt(SO_LINGER)');
+}
+
+/** Sends FIN: nothing more will be written. @throws SystemCallError `KMESH_SOCKET_FAILED` */
+export function shutdownWrite(fd: number): void {
+  const result = addon().socketShutdownWrite(descriptor('fd', fd));
+  checkResult(result, 'KMESH_SOCKET_FAILED', `cannot end descriptor ${fd}`, 'shutdown');
+}
+
+/** Figures of a TCP connection. @throws SystemCallError `KMESH_SOCKET_FAILED` */
+export function tcpInfo(fd: number): TcpInfo {
+  const info = addon().socketTcpInfo(descriptor('fd', fd));
+  if (typeof info === 'number') {
+    const message = `cannot read the TCP figures of descriptor ${fd}`;
+    throw systemCallError(-info, 'KMESH_SOCKET_FAILED', message, 'getsockopt(TCP_INFO)');
+  }
+  const at = (index: number) => info[index] ?? 0n;
+  return {
+    state: Number(at(0)),
+    roundTripTime: Number(at(1)),
+    roundTripVariance: Number(at(2)),
+    minimumRoundTripTime: Number(at(3)),
+    retransmittedSegments: Number(at(4)),
+    bytesAcknowledged: at(5),
+    bytesReceived: at(6),
+    segmentsOut: Number(at(7)),
+    segmentsIn: Number(at(8)),
+    congestionWindow: Number(at(9)),
+  };
+}
+
+function read(fd: number, name: SocketOptionName): bigint {
+  const [level, option] = socketOptions[name];
+  const value = addon().socketGetInteger(descriptor('fd', fd), level, option);
+  if (typeof value !== 'number') return value;
+  const message = `cannot read an option of descriptor ${fd}`;
+  throw systemCallError(-value, 'KMESH_SOCKET_FAILED', message, `getsockopt(${socketOptionSpelling[name]})`);
+}
+
+function addressOr(answer: SocketAddress | number, fd: number, what: string, syscall: string): SocketAddress {
+  if (typeof answer !== 'number') return answer;
+  throw systemCallError(
+    -answer,
+    'KMESH_SOCKET_FAILED',
+    `cannot read the ${what} of descriptor ${fd}`,
+    syscall,
+  );
+}
