@@ -1,0 +1,55 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, unlinkSync } from 'node:fs';
+import { runCommand } from './commands.ts';
+
+const SYSTEM_MOUNT = '/sys/fs/bpf';
+
+/** Directories of labs that mounted a bpffs of their own; and whatever else of a lab needs a file. */
+export const STATE_DIRECTORY = '/run/kmesh-lab';
+
+/** Makes a directory for pins: in the system's bpffs when it is mounted, else in a mount of the lab's own. */
+export async function createPinDirectory(lab: string): Promise<string> {
+  const shared = `${SYSTEM_MOUNT}/${lab}`;
+  if (mountType(SYSTEM_MOUNT) === 'bpf') {
+    mkdirSync(shared);
+    return shared;
+  }
+  const own = `${STATE_DIRECTORY}/${lab}/bpf`;
+  mkdirSync(own, { recursive: true });
+  await runCommand('mount', ['-t', 'bpf', 'bpf', own]);
+  return own;
+}
+
+/** Removes every pin of a lab, and its mount. Synchronous, because it also runs while the process exits. */
+export function removePinDirectory(lab: string): void {
+  const own = `${STATE_DIRECTORY}/${lab}`;
+  if (mountType(`${own}/bpf`) === 'bpf') spawnSync('umount', ['-l', `${own}/bpf`]);
+  removeTree(own);
+  removeTree(`${SYSTEM_MOUNT}/${lab}`);
+  try {
+    rmdirSync(STATE_DIRECTORY);
+  } catch {
+    // Another lab uses it, or it was never made.
+  }
+}
+
+/** Labs, alive or not, that have pins or a mount. */
+export function labsWithPins(): string[] {
+  return [STATE_DIRECTORY, SYSTEM_MOUNT]
+    .filter((path) => existsSync(path))
+    .flatMap((path) => readdirSync(path));
+}
+
+function mountType(directory: string): string | undefined {
+  const lines = readFileSync('/proc/self/mounts', 'utf8').split('\n');
+  return lines.find((line) => line.split(' ')[1] === directory)?.split(' ')[2];
+}
+
+function removeTree(path: string): void {
+  if (!existsSync(path)) return;
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    if (entry.isDirectory()) removeTree(`${path}/${entry.name}`);
+    else unlinkSync(`${path}/${entry.name}`);
+  }
+  rmdirSync(path);
+}

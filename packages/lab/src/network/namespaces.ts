@@ -1,0 +1,52 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { labProgram, runCommand } from './commands.ts';
+import { NAMESPACE_DIRECTORY } from './names.ts';
+
+/** Settings below /proc/sys/net of every namespace of the lab. */
+const COMMON_SETTINGS: Readonly<Record<string, string>> = {
+  // No duplicate address detection: an address is usable the moment it is set.
+  'ipv6/conf/all/accept_dad': '0',
+  'ipv6/conf/default/accept_dad': '0',
+  'ipv6/conf/default/accept_ra': '0',
+  // Tests open tens of thousands of connections from one address within seconds.
+  'ipv4/ip_local_port_range': '16384 65535',
+  'ipv4/tcp_tw_reuse': '1',
+  // Source addresses are kept across the tunnel, so a reply may leave by another way than the request came.
+  'ipv4/conf/all/rp_filter': '0',
+  'ipv4/conf/default/rp_filter': '0',
+};
+
+/** What a namespace needs beside the above to pass packets on: a node, the wire. */
+export const FORWARDING_SETTINGS: Readonly<Record<string, string>> = {
+  'ipv4/ip_forward': '1',
+  'ipv6/conf/all/forwarding': '1',
+  'ipv4/conf/all/send_redirects': '0',
+  'ipv4/conf/default/send_redirects': '0',
+};
+
+export function namespacePath(name: string): string {
+  return `${NAMESPACE_DIRECTORY}/${name}`;
+}
+
+/** Makes a network namespace with lo up. Errors as `runCommand`. */
+export async function createNamespace(
+  name: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  mkdirSync(NAMESPACE_DIRECTORY, { recursive: true });
+  const texts = Object.entries({ ...COMMON_SETTINGS, ...settings }).map(([key, value]) => `${key}=${value}`);
+  await runCommand(labProgram('namespace'), ['create', namespacePath(name), ...texts]);
+}
+
+/**
+ * Lets namespaces go; those that are gone already are no error. Synchronous, because it also runs while the
+ * process exits. Returns what went wrong, if anything did.
+ */
+export function deleteNamespaces(names: readonly string[]): string | undefined {
+  if (names.length === 0) return undefined;
+  const done = spawnSync(labProgram('namespace'), ['delete', ...names.map(namespacePath)], {
+    encoding: 'utf8',
+  });
+  return done.status === 0 ? undefined : (done.error?.message ?? done.stderr.trim());
+}

@@ -1,0 +1,126 @@
+import type { ChildProcess } from 'node:child_process';
+import { KmeshError } from '@kmesh/api';
+import { parseEndpoint } from '../network/addresses.ts';
+import { labProgram } from '../network/commands.ts';
+import { LineConversation } from './lines.ts';
+
+export interface DialOptions {
+  /** `1.2.3.4:80` or `[fd00::1]:80`; several are dialled in turn. */
+  readonly to: string | readonly string[];
+  /** How many in all; 1 by default, 0 to go on until stopped. */
+  readonly connections?: number;
+  /** How many at once; 1 by default. */
+  readonly concurrency?: number;
+  /** What the server speaks; `banner` by default. */
+  readonly mode?: 'banner' | 'http' | 'halfclose';
+  /** HTTP requests on each connection, one after the other; 1 by default. */
+  readonly requests?: number;
+  readonly host?: string;
+  readonly path?: string;
+  /** Milliseconds for one answer; 5,000 by default. */
+  readonly timeoutMs?: number;
+  /** Bytes to send in mode `halfclose`; 11 by default. */
+  readonly bytes?: number;
+  /** Dials IPv4 addresses on IPv6 sockets (`::ffff:1.2.3.4`). */
+  readonly mapped?: boolean;
+}
+
+export interface DialFailure {
+  readonly step: 'connect' | 'write' | 'read';
+  /** Symbolic errno, `TIMEOUT`, or what was wrong with the answer. */
+  readonly reason: string;
+  readonly target: string;
+  readonly count: number;
+}
+
+export interface DialReport {
+  readonly connections: number;
+  readonly failed: number;
+  /** Connections whose `getpeername` did not show the dialled address. */
+  readonly wrongPeer: number;
+  readonly elapsedNs: number;
+  /** From `connect` to the whole answer, of each request. */
+  readonly latencyNs?: {
+    readonly mean: number;
+    readonly p50: number;
+    readonly p99: number;
+    readonly max: number;
+  };
+  /** Answers by the name of who answered. */
+  readonly byEndpoint: Readonly<Record<string, number>>;
+  /** Answers by endpoint and by the epoch in which `connect` was called. */
+  readonly byEpoch: readonly { readonly epoch: number; readonly endpoint: string; readonly count: number }[];
+  readonly failures: readonly DialFailure[];
+}
+
+/** Clients at work. */
+export interface Dialing {
+  /** Resolves when they have ended. */
+  readonly report: Promise<DialReport>;
+  /**
+   * Connections that begin after this resolves are counted under `epoch`; those that began before it was called,
+   * under the one before. So what a change did is told apart from what was under way.
+   */
+  epoch(epoch: number): Promise<void>;
+  /** Begins no more connections and waits for the running ones. */
+  stop(): Promise<DialReport>;
+}
+
+/** Starts the `dial` program on a host. The report rejects with KMESH_LAB_PROGRAM_ENDED when the program breaks. */
+export function startDialing(
+  host: { spawn(command: string, parameters: readonly string[]): ChildProcess },
+  options: DialOptions,
+): Dialing {
+  const child = host.spawn(labProgram('dial'), programArguments(options));
+  const { promise: report, resolve, reject } = Promise.withResolvers<DialReport>();
+  report.catch(() => undefined);
+  const conversation = new LineConversation(child, 'the lab client', (answer) => resolve(readReport(answer)));
+  child.once('close', (code, signal) => {
+    reject(
+      new KmeshError('KMESH_LAB_PROGRAM_ENDED', `The lab client ended early (${signal ?? `code ${code}`}).`),
+    );
+  });
+  return {
+    report,
+    epoch: async (epoch) => {
+      await conversation.ask(`epoch ${epoch}`);
+    },
+    stop: async () => {
+      await conversation.ask('stop');
+      return await report;
+    },
+  };
+}
+
+function programArguments(options: DialOptions): string[] {
+  const result: string[] = [];
+  const add = (flag: string, value: string | number | undefined) => {
+    if (value !== undefined) result.push(flag, String(value));
+  };
+  add('--connections', options.connections);
+  add('--concurrency', options.concurrency);
+  add('--mode', options.mode);
+  add('--requests', options.requests);
+  add('--host', options.host);
+  add('--path', options.path);
+  add('--timeout-ms', options.timeoutMs);
+  add('--bytes', options.bytes);
+  if (options.mapped === true) result.push('--mapped');
+  for (const text of typeof options.to === 'string' ? [options.to] : options.to) {
+    const { ip, port } = parseEndpoint(text);
+    result.push(ip, String(port));
+  }
+  return result;
+}
+
+type RawReport = Omit<DialReport, 'byEndpoint' | 'byEpoch'> & {
+  readonly answers: readonly (readonly [number, string, number])[];
+};
+
+function readReport(answer: unknown): DialReport {
+  const { answers, ...rest } = answer as RawReport;
+  const byEndpoint: Record<string, number> = {};
+  for (const [, endpoint, count] of answers) byEndpoint[endpoint] = (byEndpoint[endpoint] ?? 0) + count;
+  const byEpoch = answers.map(([epoch, endpoint, count]) => ({ epoch, endpoint, count }));
+  return { ...rest, byEndpoint, byEpoch };
+}

@@ -1,0 +1,50 @@
+import { type IncomingHttpHeaders, request } from 'node:http';
+import type { Socket } from 'node:net';
+import type { ConnectOptions } from './sockets.ts';
+
+export interface HttpRequest extends ConnectOptions {
+  readonly method?: string;
+  readonly path?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+}
+
+/** One HTTP/1.1 request on a connection of its own, closed afterwards. Rejects with the socket's error. */
+export async function requestHttp(
+  host: { connect(options: ConnectOptions): Promise<Socket> },
+  options: HttpRequest,
+): Promise<HttpAnswer> {
+  const socket = await host.connect(options);
+  return await new Promise((resolve, reject) => {
+    const call = request(
+      {
+        method: options.method ?? 'GET',
+        path: options.path ?? '/',
+        headers: { host: options.host, connection: 'close', ...options.headers },
+        createConnection: () => socket,
+        timeout: options.timeoutMs ?? 5000,
+      },
+      (response) => {
+        let body = '';
+        response.setEncoding('utf8').on('data', (text: string) => {
+          body += text;
+        });
+        response.once('end', () =>
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
+        );
+        response.once('error', reject);
+      },
+    );
+    call.once('timeout', () =>
+      call.destroy(new Error(`no answer from ${options.host}:${options.port} in time`)),
+    );
+    call.once('error', reject);
+    call.end(options.body);
+  });
+}

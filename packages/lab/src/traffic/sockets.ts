@@ -1,0 +1,116 @@
+import type { ChildProcess, SpawnOptions } from 'node:child_process';
+import type { Server, Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { KmeshError } from '@kmesh/api';
+import type { MakerAnswer, MakerRequest } from './socket-maker.ts';
+
+export interface ConnectOptions {
+  readonly host: string;
+  readonly port: number;
+  /** Source address; the kernel's choice by default. */
+  readonly localAddress?: string;
+  readonly localPort?: number;
+  /** Milliseconds; 5,000 by default. */
+  readonly timeoutMs?: number;
+}
+
+export interface ListenOptions {
+  /** 0 for one that is free. */
+  readonly port: number;
+  /** Every address of both families by default. */
+  readonly host?: string;
+}
+
+export interface DatagramExchange {
+  readonly host: string;
+  readonly port: number;
+  readonly message: string;
+  readonly timeoutMs?: number;
+}
+
+type Spawn = (command: string, parameters: readonly string[], options: SpawnOptions) => ChildProcess;
+type Distributed<T> = T extends unknown ? Omit<T, 'id'> : never;
+interface Waiter {
+  resolve(answer: { handle: Socket | Server | undefined; text: string }): void;
+  reject(error: Error): void;
+  handle?: Socket | Server;
+}
+
+const PROGRAM = fileURLToPath(new URL('./socket-maker.ts', import.meta.url));
+
+/**
+ * Makes sockets on a host for this process to use: a program that runs on the host opens them, so that they belong to
+ * its namespace and cgroup and go through its hooks, and passes them over.
+ */
+export class SocketMaker {
+  readonly #spawn: Spawn;
+  readonly #waiters = new Map<number, Waiter>();
+  #child: ChildProcess | undefined;
+  #lastId = 0;
+
+  constructor(spawn: Spawn) {
+    this.#spawn = spawn;
+  }
+
+  /** Rejects with an error that carries the connect's `code`, such as ECONNREFUSED. Sockets may be half open. */
+  async connect(options: ConnectOptions): Promise<Socket> {
+    const { handle } = await this.#ask({ kind: 'connect', options });
+    const socket = handle as Socket;
+    socket.allowHalfOpen = true;
+    return socket;
+  }
+
+  async listen(options: ListenOptions, onConnection: (socket: Socket) => void): Promise<Server> {
+    const { handle } = await this.#ask({ kind: 'listen', options });
+    const server = handle as Server & { allowHalfOpen: boolean };
+    server.allowHalfOpen = true;
+    return server.on('connection', onConnection);
+  }
+
+  async exchangeDatagram(options: DatagramExchange): Promise<string> {
+    return (await this.#ask({ kind: 'datagram', options })).text;
+  }
+
+  #ask(
+    request: Distributed<MakerRequest>,
+  ): ReturnType<typeof Promise.withResolvers<Parameters<Waiter['resolve']>[0]>>['promise'] {
+    this.#lastId += 1;
+    const id = this.#lastId;
+    this.#child ??= this.#start();
+    const { promise, resolve, reject } = Promise.withResolvers<Parameters<Waiter['resolve']>[0]>();
+    this.#waiters.set(id, { resolve, reject });
+    this.#child.send({ ...request, id });
+    return promise;
+  }
+
+  #start(): ChildProcess {
+    const child = this.#spawn(process.execPath, ['--disable-warning=ExperimentalWarning', PROGRAM], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    child.on('message', (message, handle) => {
+      this.#onAnswer(message as MakerAnswer, handle as Socket | Server | undefined);
+    });
+    child.once('exit', () => {
+      this.#child = undefined;
+      const error = new KmeshError(
+        'KMESH_LAB_PROGRAM_ENDED',
+        'The program that makes sockets on a lab host ended.',
+      );
+      for (const waiter of this.#waiters.values()) waiter.reject(error);
+      this.#waiters.clear();
+    });
+    return child;
+  }
+
+  #onAnswer(answer: MakerAnswer, handle: Socket | Server | undefined): void {
+    const waiter = this.#waiters.get(answer.id);
+    if (waiter === undefined) return;
+    if (answer.kind === 'handle') {
+      if (handle !== undefined) waiter.handle = handle;
+      return;
+    }
+    this.#waiters.delete(answer.id);
+    if (answer.kind === 'done') waiter.resolve({ handle: waiter.handle, text: answer.text ?? '' });
+    else waiter.reject(Object.assign(new Error(answer.message), { code: answer.code }));
+  }
+}
