@@ -1,0 +1,373 @@
+import type { KeyObject } from 'node:crypto';
+import { type Identity, KmeshError, type Logger } from '@kmesh/api';
+import type { IssuedChain } from './certificate-response.ts';
+import { type Clock, systemClock } from './clock.ts';
+import {
+  type BackoffSettings,
+  backoffMilliseconds,
+  defaultBackoff,
+  isServable,
+  refreshAt,
+} from './refresh.ts';
+import { type CertificatePriority, RequestQueue } from './request-queue.ts';
+import { identityUri } from './spiffe-identity.ts';
+import { WorkloadCertificate } from './workload-certificate.ts';
+
+/** What one call to the authority yields. */
+export interface IssuedCertificate extends IssuedChain {
+  readonly privateKey: KeyObject;
+}
+
+/** Obtains one new certificate. Rejects when it cannot; `signal` says that nobody wants it any more. */
+export type CertificateSource = (identity: Identity, signal: AbortSignal) => Promise<IssuedCertificate>;
+
+export interface CertificateManagerOptions {
+  readonly source: CertificateSource;
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  readonly backoff?: BackoffSettings;
+  /** Uniform in [0, 1). */
+  readonly random?: () => number;
+  /** Default 8. */
+  readonly maximumInFlight?: number;
+}
+
+export interface CertificateWait {
+  /**
+   * Sit out failed tries for this long, instead of failing with the first. Meant for connections of pods that have
+   * just started, which istiod may not know yet.
+   */
+  readonly waitMilliseconds?: number;
+}
+
+/** `certificate` is `undefined` when the identity was forgotten. */
+export interface CertificateChange {
+  readonly identity: Identity;
+  readonly certificate: WorkloadCertificate | undefined;
+}
+
+export interface CertificateEntry {
+  readonly identity: Identity;
+  readonly state: 'Available' | 'Initializing' | 'Unavailable';
+  /** Why it is unavailable. */
+  readonly reason: string | undefined;
+  readonly certificate: WorkloadCertificate | undefined;
+}
+
+interface Waiter {
+  readonly resolve: (certificate: WorkloadCertificate) => void;
+  readonly reject: (error: Error) => void;
+  readonly patient: boolean;
+  readonly cancelTimer: () => void;
+}
+
+interface Entry {
+  readonly identity: Identity;
+  readonly key: string;
+  readonly waiters: Set<Waiter>;
+  readonly abort: AbortController;
+  fetching: boolean;
+  current: WorkloadCertificate | undefined;
+  error: KmeshError | undefined;
+  /** Failed tries in a row, or certificates in a row that were due for renewal on arrival. */
+  setbacks: number;
+  /** Monotonic time before which nothing is tried. */
+  earliest: number;
+}
+
+/** Timers are never longer: after a jump of the wall clock everything is looked at again within this time. */
+const longestSleepMilliseconds = 30_000;
+
+/**
+ * Holds the certificates of this node's identities: one call at a time per identity, eight at a time in all, renewal
+ * at half-life, the old certificate served until it expires. Ambient contract 5.
+ */
+export class CertificateManager {
+  readonly #source: CertificateSource;
+  readonly #logger: Logger;
+  readonly #clock: Clock;
+  readonly #backoff: BackoffSettings;
+  readonly #random: () => number;
+  readonly #queue: RequestQueue;
+  readonly #entries = new Map<string, Entry>();
+  readonly #listeners = new Set<(change: CertificateChange) => void>();
+  #cancelTimer: () => void = () => undefined;
+  #version = 0;
+  #newest: WorkloadCertificate | undefined;
+  #closed = false;
+
+  constructor(options: CertificateManagerOptions) {
+    this.#source = options.source;
+    this.#logger = options.logger;
+    this.#clock = options.clock ?? systemClock;
+    this.#backoff = options.backoff ?? defaultBackoff;
+    this.#random = options.random ?? Math.random;
+    this.#queue = new RequestQueue(options.maximumInFlight ?? 8);
+  }
+
+  /**
+   * The certificate of `identity`: at once when one is valid, else as soon as the authority has issued it.
+   *
+   * @throws the error of the last try, at once, while the next one is being waited for (see
+   * {@link CertificateWait.waitMilliseconds}); KMESH_CERTIFICATE_FORGOTTEN when the identity left the node meanwhile;
+   * KMESH_CERTIFICATE_TIMEOUT when the wait is over and no try has ended.
+   */
+  certificate(
+    identity: Identity,
+    priority: CertificatePriority,
+    wait: CertificateWait = {},
+  ): Promise<WorkloadCertificate> {
+    if (this.#closed) return Promise.reject(closedError());
+    const entry = this.#entryOf(identity);
+    const current = this.#servable(entry);
+    if (current !== undefined) return Promise.resolve(current);
+    const patient = wait.waitMilliseconds !== undefined;
+    if (!entry.fetching && entry.error !== undefined && this.#clock.monotonic() < entry.earliest) {
+      if (!patient) return Promise.reject(entry.error);
+    } else if (entry.fetching) {
+      this.#queue.raise(entry.key, priority);
+    } else {
+      this.#fetch(entry, priority);
+    }
+    return this.#wait(entry, wait.waitMilliseconds);
+  }
+
+  /** The certificate that {@link certificate} would return without waiting, if any. */
+  current(identity: Identity): WorkloadCertificate | undefined {
+    const entry = this.#entries.get(identityUri(identity));
+    return entry === undefined ? undefined : this.#servable(entry);
+  }
+
+  /** The roots of the newest answer of the authority: the mesh's trust bundle. Empty before the first. */
+  get trustBundlePem(): readonly string[] {
+    return this.#newest?.rootsPem ?? [];
+  }
+
+  /** Drops the certificate of `identity`, its renewal, and the result of a call that is under way. */
+  forget(identity: Identity): void {
+    const entry = this.#entries.get(identityUri(identity));
+    if (entry === undefined) return;
+    this.#entries.delete(entry.key);
+    this.#queue.remove(entry.key);
+    entry.abort.abort();
+    this.#rejectWaiters(
+      entry,
+      new KmeshError(
+        'KMESH_CERTIFICATE_FORGOTTEN',
+        `${entry.key} has left this node; its certificate is dropped`,
+      ),
+    );
+    this.#emit({ identity, certificate: undefined });
+  }
+
+  /** Calls `listener` for each new and each forgotten certificate. Returns the way to stop that. */
+  onChange(listener: (change: CertificateChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Every identity that is known, with its state; for the config dump. */
+  entries(): readonly CertificateEntry[] {
+    return [...this.#entries.values()].map((entry) => {
+      const certificate = this.#servable(entry);
+      if (certificate !== undefined) {
+        return { identity: entry.identity, state: 'Available', reason: undefined, certificate };
+      }
+      const reason =
+        entry.error?.message ?? (entry.current === undefined ? undefined : 'the certificate has expired');
+      if (reason === undefined) {
+        return { identity: entry.identity, state: 'Initializing', reason: undefined, certificate: undefined };
+      }
+      return { identity: entry.identity, state: 'Unavailable', reason, certificate: undefined };
+    });
+  }
+
+  /** Stops renewing; callers that wait are turned away. */
+  close(): void {
+    this.#closed = true;
+    this.#cancelTimer();
+    for (const entry of this.#entries.values()) {
+      this.#queue.remove(entry.key);
+      entry.abort.abort();
+      this.#rejectWaiters(entry, closedError());
+    }
+    this.#entries.clear();
+    this.#listeners.clear();
+  }
+
+  #entryOf(identity: Identity): Entry {
+    const key = identityUri(identity);
+    const known = this.#entries.get(key);
+    if (known !== undefined) return known;
+    const entry: Entry = {
+      identity,
+      key,
+      waiters: new Set(),
+      abort: new AbortController(),
+      fetching: false,
+      current: undefined,
+      error: undefined,
+      setbacks: 0,
+      earliest: 0,
+    };
+    this.#entries.set(key, entry);
+    return entry;
+  }
+
+  #servable(entry: Entry): WorkloadCertificate | undefined {
+    return entry.current !== undefined && isServable(entry.current, this.#clock.now())
+      ? entry.current
+      : undefined;
+  }
+
+  #wait(entry: Entry, milliseconds: number | undefined): Promise<WorkloadCertificate> {
+    return new Promise((resolve, reject) => {
+      const giveUp = (): void => {
+        entry.waiters.delete(waiter);
+        reject(
+          entry.error ??
+            new KmeshError(
+              'KMESH_CERTIFICATE_TIMEOUT',
+              `no certificate of ${entry.key} within ${milliseconds} ms; check that istiod answers at CA_ADDRESS`,
+            ),
+        );
+      };
+      const patient = milliseconds !== undefined;
+      const cancelTimer = patient ? this.#clock.after(milliseconds, giveUp) : () => undefined;
+      const waiter: Waiter = { resolve, reject, patient, cancelTimer };
+      entry.waiters.add(waiter);
+    });
+  }
+
+  #fetch(entry: Entry, priority: CertificatePriority): void {
+    entry.fetching = true;
+    this.#queue.add(entry.key, priority, async () => {
+      try {
+        const issued = await this.#source(entry.identity, entry.abort.signal);
+        if (this.#entries.get(entry.key) === entry) this.#succeed(entry, issued);
+      } catch (cause) {
+        if (this.#entries.get(entry.key) === entry) this.#fail(entry, cause);
+      }
+    });
+  }
+
+  #succeed(entry: Entry, issued: IssuedCertificate): void {
+    this.#version += 1;
+    const certificate = new WorkloadCertificate({
+      ...issued,
+      identity: entry.identity,
+      version: this.#version,
+    });
+    const now = this.#clock.now();
+    if (!isServable(certificate, now)) {
+      this.#fail(entry, expiredOnArrival(entry.key));
+      return;
+    }
+    entry.fetching = false;
+    entry.current = certificate;
+    this.#newest = certificate;
+    entry.error = undefined;
+    if (refreshAt(certificate, now) > now) {
+      entry.setbacks = 0;
+      entry.earliest = 0;
+    } else {
+      // The authority's clock and ours disagree, or it hands out stale certificates: asking again at once would not end.
+      this.#postpone(entry);
+    }
+    this.#logger.debug('certificate obtained', {
+      identity: entry.key,
+      version: certificate.version,
+      expires: new Date(certificate.notAfter).toISOString(),
+    });
+    for (const waiter of entry.waiters) {
+      waiter.cancelTimer();
+      waiter.resolve(certificate);
+    }
+    entry.waiters.clear();
+    this.#emit({ identity: entry.identity, certificate });
+    this.#schedule();
+  }
+
+  #fail(entry: Entry, cause: unknown): void {
+    entry.fetching = false;
+    entry.error = asError(entry.key, cause);
+    const delay = this.#postpone(entry);
+    this.#logger.warn('certificate request failed', {
+      identity: entry.key,
+      code: entry.error.code,
+      error: entry.error.message,
+      retry_in_seconds: Math.round(delay / 100) / 10,
+      served_until: entry.current === undefined ? undefined : new Date(entry.current.notAfter).toISOString(),
+    });
+    if (this.#servable(entry) === undefined)
+      this.#rejectWaiters(entry, entry.error, (waiter) => !waiter.patient);
+    this.#schedule();
+  }
+
+  #postpone(entry: Entry): number {
+    entry.setbacks += 1;
+    const delay = backoffMilliseconds(entry.setbacks, this.#random(), this.#backoff);
+    entry.earliest = this.#clock.monotonic() + delay;
+    return delay;
+  }
+
+  #rejectWaiters(entry: Entry, error: Error, which: (waiter: Waiter) => boolean = () => true): void {
+    for (const waiter of entry.waiters) {
+      if (!which(waiter)) continue;
+      entry.waiters.delete(waiter);
+      waiter.cancelTimer();
+      waiter.reject(error);
+    }
+  }
+
+  /** Milliseconds until `entry` needs a call; `undefined` while one is under way. */
+  #dueIn(entry: Entry): number | undefined {
+    if (entry.fetching) return undefined;
+    const now = this.#clock.now();
+    const backoff = entry.earliest - this.#clock.monotonic();
+    const refresh =
+      entry.current === undefined || entry.error !== undefined ? 0 : refreshAt(entry.current, now) - now;
+    return Math.max(0, backoff, refresh);
+  }
+
+  #schedule(): void {
+    this.#cancelTimer();
+    if (this.#closed) return;
+    let sleep = longestSleepMilliseconds;
+    for (const entry of this.#entries.values()) sleep = Math.min(sleep, this.#dueIn(entry) ?? sleep);
+    this.#cancelTimer = this.#clock.after(Math.ceil(sleep), () => this.#renewDue());
+  }
+
+  #renewDue(): void {
+    for (const entry of this.#entries.values()) {
+      if (this.#dueIn(entry) !== 0) continue;
+      const waitedFor = entry.waiters.size > 0 ? 'RealTime' : 'Warmup';
+      this.#fetch(entry, this.#servable(entry) === undefined ? waitedFor : 'Background');
+    }
+    this.#schedule();
+  }
+
+  #emit(change: CertificateChange): void {
+    for (const listener of this.#listeners) listener(change);
+  }
+}
+
+function asError(uri: string, cause: unknown): KmeshError {
+  if (cause instanceof KmeshError) return cause;
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new KmeshError('KMESH_CERTIFICATE_UNAVAILABLE', `no certificate of ${uri}: ${reason}`, { cause });
+}
+
+function expiredOnArrival(uri: string): KmeshError {
+  return new KmeshError(
+    'KMESH_CERTIFICATE_EXPIRED',
+    `the certificate authority issued ${uri} a certificate that has already expired; compare the clocks`,
+  );
+}
+
+function closedError(): KmeshError {
+  return new KmeshError(
+    'KMESH_CERTIFICATES_CLOSED',
+    'the proxy is stopping; no certificates are issued any more',
+  );
+}

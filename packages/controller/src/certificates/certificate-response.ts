@@ -1,0 +1,99 @@
+import { type KeyObject, X509Certificate } from 'node:crypto';
+import { KmeshError } from '@kmesh/api';
+import { parseIdentityUri } from './spiffe-identity.ts';
+
+/** The certificates of one answer, sorted by role. */
+export interface IssuedChain {
+  /** Leaf first, then the intermediates. */
+  readonly chain: readonly X509Certificate[];
+  readonly roots: readonly X509Certificate[];
+}
+
+/** What an answer must fit to. */
+export interface ResponseExpectation {
+  /** The SPIFFE id that was asked for. `undefined` in dedicated mode, where the authority decides. */
+  readonly uri: string | undefined;
+  readonly privateKey: KeyObject;
+}
+
+const certificatePem = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
+
+/** Every certificate in a text of PEM blocks, in order. Throws when a block is not a certificate. */
+export function parseCertificates(pem: string): X509Certificate[] {
+  return (pem.match(certificatePem) ?? []).map((block) => new X509Certificate(block));
+}
+
+/** The first URI of the subject alternative name that is a SPIFFE workload identity. */
+export function spiffeUri(certificate: X509Certificate): string | undefined {
+  for (const name of (certificate.subjectAltName ?? '').split(', ')) {
+    if (name.startsWith('URI:') && parseIdentityUri(name.slice(4)) !== undefined) return name.slice(4);
+  }
+  return undefined;
+}
+
+function malformed(what: string, cause?: unknown): KmeshError {
+  return new KmeshError(
+    'KMESH_CA_RESPONSE_INVALID',
+    `the certificate authority's answer is unusable: ${what}; check the istiod that CA_ADDRESS points to`,
+    { cause },
+  );
+}
+
+function parseElement(pem: string, position: string): X509Certificate[] {
+  let certificates: X509Certificate[];
+  try {
+    certificates = parseCertificates(pem);
+  } catch (cause) {
+    throw malformed(`${position} is not a certificate`, cause);
+  }
+  if (certificates.length === 0) throw malformed(`${position} holds no certificate`);
+  return certificates;
+}
+
+/**
+ * Sorts the `cert_chain` of an answer: the leaf first, the roots (one or several) in the last element, intermediates
+ * between them. Ambient contract 5.
+ *
+ * @throws KMESH_CA_RESPONSE_EMPTY, KMESH_CA_ROOT_MISSING (a single element), KMESH_CA_RESPONSE_INVALID,
+ * KMESH_CA_SAN_MISMATCH (the leaf is for somebody else), KMESH_CA_KEY_MISMATCH (the leaf is for another key).
+ */
+export function parseCertificateResponse(
+  elements: readonly string[],
+  expected: ResponseExpectation,
+): IssuedChain {
+  const [first, ...rest] = elements;
+  const last = rest.pop();
+  if (first === undefined || first === '') {
+    throw new KmeshError(
+      'KMESH_CA_RESPONSE_EMPTY',
+      'the certificate authority answered without a certificate; check the log of istiod',
+    );
+  }
+  if (last === undefined) {
+    throw new KmeshError(
+      'KMESH_CA_ROOT_MISSING',
+      'the certificate authority answered without a root certificate; a chain needs at least a leaf and a root',
+    );
+  }
+  const chain = [
+    ...parseElement(first, 'the leaf'),
+    ...rest.flatMap((element, index) => parseElement(element, `intermediate ${index + 1}`)),
+  ];
+  const roots = parseElement(last, 'the root');
+  const leaf = chain[0];
+  if (leaf === undefined) throw malformed('the leaf holds no certificate');
+  const found = spiffeUri(leaf);
+  if (expected.uri !== undefined && found !== expected.uri) {
+    throw new KmeshError(
+      'KMESH_CA_SAN_MISMATCH',
+      `asked for a certificate of ${expected.uri}, got one of ${found ?? 'nobody'}; it is not used`,
+    );
+  }
+  if (!leaf.checkPrivateKey(expected.privateKey)) {
+    throw new KmeshError(
+      'KMESH_CA_KEY_MISMATCH',
+      'the certificate authority signed a key that was not asked for',
+    );
+  }
+  return { chain, roots };
+}

@@ -1,0 +1,64 @@
+import { type FSWatcher, watch } from 'node:fs';
+import { dirname } from 'node:path';
+import { type Clock, systemClock } from './clock.ts';
+
+export interface DirectoryWatchOptions {
+  readonly clock?: Clock;
+  /** How long the directory must be quiet before `onChange` is called. Default 2 s. */
+  readonly debounceMilliseconds?: number;
+  /** How often a directory that cannot be watched is tried again. Default 5 s. */
+  readonly retryMilliseconds?: number;
+}
+
+/**
+ * Watches the directory of a file, not the file: Kubernetes replaces mounted files by swapping a symbolic link beside
+ * them. Calls `onChange` after each burst of changes, and when a directory that was missing has appeared. Returns
+ * the way to stop. Ambient contract 5.
+ */
+export function watchDirectoryOf(
+  path: string,
+  onChange: () => void,
+  options: DirectoryWatchOptions = {},
+): () => void {
+  const clock = options.clock ?? systemClock;
+  const debounce = options.debounceMilliseconds ?? 2000;
+  let watcher: FSWatcher | undefined;
+  let cancelRetry: () => void = () => undefined;
+  let cancelDebounce: () => void = () => undefined;
+  let stopped = false;
+
+  const touched = (): void => {
+    cancelDebounce();
+    cancelDebounce = clock.after(debounce, onChange);
+  };
+  const start = (again: boolean): void => {
+    if (stopped) return;
+    try {
+      const started = watch(dirname(path), { persistent: false });
+      watcher = started;
+      started.on('change', (event, name) => {
+        // The directory itself was removed or replaced: the watch is dead although nothing says so.
+        if (event === 'rename' && name === null) retry();
+        touched();
+      });
+      started.on('error', retry);
+      if (again) touched();
+    } catch {
+      retry();
+    }
+  };
+  const retry = (): void => {
+    watcher?.close();
+    watcher = undefined;
+    cancelRetry();
+    cancelRetry = clock.after(options.retryMilliseconds ?? 5000, () => start(true));
+  };
+
+  start(false);
+  return () => {
+    stopped = true;
+    watcher?.close();
+    cancelRetry();
+    cancelDebounce();
+  };
+}

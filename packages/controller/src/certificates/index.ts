@@ -1,0 +1,22 @@
+export { type TokenSource, tokenSource } from './bearer-token.ts';
+export { CertificateClient, type CertificateClientOptions } from './certificate-client.ts';
+export { type DumpedCertificate, type DumpedIdentity, dumpCertificates } from './certificate-dump.ts';
+export {
+  type CertificateChange,
+  type CertificateEntry,
+  CertificateManager,
+  type CertificateManagerOptions,
+  type CertificateSource,
+  type CertificateWait,
+  type IssuedCertificate,
+} from './certificate-manager.ts';
+export { CertificatePrefetch, type CertificatePrefetchOptions } from './certificate-prefetch.ts';
+export { type CertificateRequest, createCertificateRequest } from './certificate-request.ts';
+export { type IssuedChain, parseCertificateResponse, spiffeUri } from './certificate-response.ts';
+export { type Clock, systemClock } from './clock.ts';
+export { type DirectoryWatchOptions, watchDirectoryOf } from './directory-watch.ts';
+export { backoffMilliseconds, refreshAt } from './refresh.ts';
+export type { CertificatePriority } from './request-queue.ts';
+export { type RootCertificates, readRootCertificates, rootCertificatesSetting } from './root-certificates.ts';
+export { identityUri, type OwnIdentitySettings, ownIdentity, parseIdentityUri } from './spiffe-identity.ts';
+export { WorkloadCertificate } from './workload-certificate.ts';
