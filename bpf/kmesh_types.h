@@ -3,15 +3,30 @@
  * Every structure that the kernel programs share with user space. TypeScript's view is generated
  * from the BTF of these definitions, so this file is the only place where a layout is written.
  *
- * Addresses are 16 bytes in network order; IPv4 is stored IPv4-mapped (::ffff:a.b.c.d), so one table
- * serves both families. Ports are in network order where the name ends in _be, else in host order.
+ * Addresses are 16 bytes in network order; IPv4 is stored IPv4-mapped (::ffff:a.b.c.d), so one
+ * table serves both families. Ports are in network order where the name ends in _be, else in host
+ * order.
  */
 #pragma once
 
 #include <linux/types.h>
 
-/* Bumped whenever a layout below changes: pins of another version are replaced, never read. */
-#define KMESH_LAYOUT_VERSION 1
+/* Numbers that both sides must agree on; in BTF because they are an enum. */
+enum kmesh_constant {
+	/* Bumped whenever a layout below changes: pins of another version are replaced, never read.
+	 */
+	KMESH_LAYOUT_VERSION = 1,
+	KMESH_POD_WAYS = 4,
+	KMESH_POD_BUCKETS = 4096, /* 8,192 pods fit with room for uneven buckets */
+};
+
+/* client_namespace of the keys under which CIDR services keep their ports: namespace ids are given
+ * from 1 upwards and never get here. */
+#define KMESH_NAMESPACE_SERVICE 0xffffffffu
+
+/* "Always": the draw is never above, so that an endpoint that owns its slot is not off by one draw
+ * in 2^32. */
+#define KMESH_THRESHOLD_ALWAYS 0xffffffffu
 
 union kmesh_address {
 	__u8 bytes[16];
@@ -19,12 +34,23 @@ union kmesh_address {
 	__u64 halves[2];
 };
 
-/* pods: network-namespace cookie -> pod. Written only by the daemon; absence means "not enrolled". */
+/* One enrolled pod. */
 struct kmesh_pod {
 	__u32 workload; /* id of the pod's own workload, 0 while it is unknown */
 	__u32 namespace_id;
 	__u32 flags; /* enum kmesh_pod_flag */
 	__u32 reserved;
+};
+
+/*
+ * pods (mmap-able array): network-namespace cookie -> pod. A cookie has one bucket, `cookie %
+ * buckets`; the four cookies of a bucket share a cache line, so telling that a socket is of no
+ * enrolled pod costs one array access and no hashing. Written only by the daemon: the pod first,
+ * its cookie last by one 64-bit store; absence means "not enrolled".
+ */
+struct kmesh_pod_bucket {
+	__u64 cookies[KMESH_POD_WAYS]; /* 0: free; no namespace has that cookie */
+	struct kmesh_pod pods[KMESH_POD_WAYS];
 };
 
 enum kmesh_pod_flag {
@@ -35,8 +61,11 @@ enum kmesh_pod_flag {
  * frontends: what an address and port mean to a client namespace.
  *
  * Looked up first with client_namespace 0 (what every namespace sees). An entry with
- * KMESH_FRONTEND_SCOPED set has other views: the client's own namespace is then asked. port_be 0 is
- * the entry of the address itself: a workload (any port), or a service whose undeclared ports are refused.
+ * KMESH_FRONTEND_SCOPED set has other views: the client's own namespace is then asked, and where it
+ * has none the entry itself counts. port_be 0 is the entry of the address itself: a workload (any
+ * port), or a service whose undeclared ports are refused. Ports of CIDR services have no address of
+ * their own: their key is the service id in words[3] under client_namespace
+ * KMESH_NAMESPACE_SERVICE.
  */
 struct kmesh_frontend_key {
 	union kmesh_address address;
@@ -55,12 +84,14 @@ enum kmesh_frontend_action {
 
 enum kmesh_frontend_flag {
 	KMESH_FRONTEND_SCOPED = 1 << 0,
+	KMESH_FRONTEND_PORTS =
+	    1 << 1, /* CIDR entries: the ports of `service` are entries of their own */
 };
 
 struct kmesh_frontend {
-	__u16 action; /* enum kmesh_frontend_action */
-	__u16 flags;  /* enum kmesh_frontend_flag */
-	__u32 target; /* service port id or workload id */
+	__u16 action;  /* enum kmesh_frontend_action */
+	__u16 flags;   /* enum kmesh_frontend_flag */
+	__u32 target;  /* service port id or workload id */
 	__u32 service; /* service id, for telemetry; 0 when there is none */
 	__u32 reserved;
 };
@@ -73,26 +104,157 @@ struct kmesh_cidr_key {
 };
 
 /*
- * service_ports (mmap-able array): where the endpoints of one service port are. `base` and `count` are flipped
- * together by one 64-bit store: count in the upper half, base in the lower.
+ * service_ports (mmap-able array): where the endpoints of one service port are, one range per
+ * family of the client's socket address. `base` and `count` are flipped together by one 64-bit
+ * store: count in the upper half, base in the lower. A range that is zero has no endpoint.
  */
 struct kmesh_service_port {
-	__u64 range;
+	__u64 range4;
+	__u64 range6;
 };
 
 /*
- * endpoints (mmap-able array): slots of an alias table (Vose), so a weighted choice costs one random
- * number and one or two slots however many endpoints there are.
+ * endpoints (mmap-able array): slots of an alias table (Vose), so a weighted choice costs one
+ * random number and one or two slots however many endpoints there are.
  */
 struct kmesh_endpoint {
 	union kmesh_address address;
 	__u32 workload;
-	__u16 port_be; /* target port */
-	__u16 flags;   /* enum kmesh_endpoint_flag */
+	__u16 port_be;	 /* target port; 0 marks a slot that was never written */
+	__u16 flags;	 /* enum kmesh_endpoint_flag */
 	__u32 alias;	 /* slot, relative to base, taken when the draw is not below threshold */
-	__u32 threshold;
+	__u32 threshold; /* of 2^32; KMESH_THRESHOLD_ALWAYS means that alias is never taken */
 };
 
 enum kmesh_endpoint_flag {
-	KMESH_ENDPOINT_TUNNEL = 1 << 0, /* HBONE, another network, needs a waypoint: not for the kernel path */
+	KMESH_ENDPOINT_TUNNEL =
+	    1 << 0, /* HBONE, another network, needs a waypoint: not for the kernel path */
+};
+
+/* settings (mmap-able array of one): switches that the daemon may turn while the programs run. */
+struct kmesh_settings {
+	__u32 cidr_frontends; /* entries in cidr_frontends; 0 spares the hook its two lookups */
+	__u32 incomplete; /* not 0: something did not fit, so an unknown address may be the mesh's:
+			     tunnel */
+	__u32 events_off; /* not 0: sockops reports nothing */
+	__u32 reserved;
+};
+
+/* Which path a connection took. */
+enum kmesh_path {
+	KMESH_PATH_OUTSIDE = 0,
+	KMESH_PATH_KERNEL = 1,
+	KMESH_PATH_TUNNEL = 2,
+	KMESH_PATH_REFUSED = 3,
+};
+
+/* Why: the index of `counters`. Each reason belongs to one path, the word after KMESH_REASON. */
+enum kmesh_reason {
+	KMESH_REASON_KERNEL_BALANCED = 0, /* an endpoint was chosen */
+	KMESH_REASON_KERNEL_WORKLOAD,	  /* a workload's own address was dialled */
+	KMESH_REASON_OUTSIDE_UNKNOWN,	  /* the mesh does not know the address */
+	KMESH_REASON_OUTSIDE_PASSTHROUGH, /* the tables say: leave alone */
+	KMESH_REASON_OUTSIDE_LOOPBACK,	  /* the pod calls itself */
+	KMESH_REASON_OUTSIDE_PROXY,	  /* the proxy's own socket inside the pod */
+	KMESH_REASON_TUNNEL_FRONTEND,	  /* the tables cannot decide for this address */
+	KMESH_REASON_TUNNEL_ENDPOINT,	  /* the drawn endpoint is not for the kernel path */
+	KMESH_REASON_TUNNEL_FAMILY,	  /* the drawn endpoint is of the other address family */
+	KMESH_REASON_TUNNEL_SLOT,	  /* an empty slot: never expected, never bypassed */
+	KMESH_REASON_TUNNEL_INCOMPLETE,	  /* unknown address while the tables are incomplete */
+	KMESH_REASON_TUNNEL_FLOW,	  /* no memory to remember the dialled address */
+	KMESH_REASON_REFUSED_FRONTEND,	  /* nothing usable behind the address and port */
+	KMESH_REASON_REFUSED_EMPTY,	  /* a service port without endpoints */
+	KMESH_REASON_COUNT,
+};
+
+/*
+ * flows (socket storage): what was decided for one socket and how far it got. It dies with the
+ * socket, so it cannot leak, and a BPF iterator over the map visits every live flow with its
+ * socket, which is how long connections are reported while they last.
+ */
+struct kmesh_flow {
+	union kmesh_address dialled;
+	__u64 netns_cookie;
+	__u64
+	    started_ns; /* bpf_ktime_get_ns when the handshake began (active) or ended (passive) */
+	__u32 service;
+	__u32 workload; /* the chosen endpoint (outbound) or the pod itself (inbound); 0 when
+			   unknown */
+	__u16 dialled_port_be;
+	__u8 path;	/* enum kmesh_path */
+	__u8 rewritten; /* the socket's peer is not the dialled address */
+	__u8 stage;	/* enum kmesh_flow_stage */
+	__u8 direction; /* enum kmesh_direction */
+	__u16 reserved;
+};
+
+/* dials (array): what a connect decided, until sockops takes it over. Slot: socket cookie modulo
+ * size. */
+struct kmesh_dial {
+	__u64 socket_cookie; /* 0: free */
+	union kmesh_address dialled;
+	__u64 written_jiffies;
+	__u32 service;
+	__u32 workload;
+	__u16 dialled_port_be;
+	__u8 path;	/* enum kmesh_path */
+	__u8 rewritten; /* an endpoint took the place of the dialled address */
+	__u32 reserved;
+};
+
+enum kmesh_flow_stage {
+	KMESH_FLOW_DIALLED = 0,	    /* decided in connect, no packet yet */
+	KMESH_FLOW_CONNECTING = 1,  /* SYN sent, telemetry armed */
+	KMESH_FLOW_ESTABLISHED = 2, /* reported as opened */
+	KMESH_FLOW_REPORTED = 3,    /* reported as failed or closed */
+};
+
+enum kmesh_direction {
+	KMESH_DIRECTION_OUTBOUND = 0,
+	KMESH_DIRECTION_INBOUND = 1,
+};
+
+enum kmesh_event_kind {
+	KMESH_EVENT_OPENED = 1,
+	KMESH_EVENT_FAILED = 2, /* never established */
+	KMESH_EVENT_CLOSED = 3,
+};
+
+/* Why a connection failed or ended, as far as the kernel tells. */
+enum kmesh_close_reason {
+	KMESH_CLOSE_NORMAL = 0,	 /* closed by either side */
+	KMESH_CLOSE_REFUSED = 1, /* a reset answered the SYN */
+	KMESH_CLOSE_TIMEOUT = 2,
+	KMESH_CLOSE_RESET = 3,
+	KMESH_CLOSE_UNREACHABLE = 4,
+	KMESH_CLOSE_ABORTED = 5, /* the application gave up before the handshake ended */
+	KMESH_CLOSE_OTHER = 6,
+};
+
+/* events (ring buffer): one record per opened, failed and closed connection. Zeroed before it is
+ * filled. */
+struct kmesh_event {
+	__u64 time_ns; /* bpf_ktime_get_ns, the clock of CLOCK_MONOTONIC */
+	__u64 netns_cookie;
+	__u64 socket_cookie;
+	__u64 duration_ns;    /* since the handshake began */
+	__u64 bytes_sent;     /* acknowledged by the peer, without SYN and FIN */
+	__u64 bytes_received; /* without SYN and FIN */
+	union kmesh_address local;
+	union kmesh_address
+	    remote; /* the chosen endpoint, or the client of an inbound connection */
+	union kmesh_address dialled; /* what the application asked for */
+	__u32 service;
+	__u32 workload;
+	__u32 srtt_us; /* smoothed, in microseconds */
+	__u32 min_rtt_us;
+	__u32 retransmissions;
+	__u16 local_port_be;
+	__u16 remote_port_be;
+	__u16 dialled_port_be;
+	__u8 kind;	   /* enum kmesh_event_kind */
+	__u8 direction;	   /* enum kmesh_direction */
+	__u8 path;	   /* enum kmesh_path */
+	__u8 close_reason; /* enum kmesh_close_reason */
+	__u16 reserved;
 };

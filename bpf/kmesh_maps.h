@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every map, with what it is for. Weak, because each program's object defines them and the linked
+ * object keeps one of each. Names stay within 15 characters: the kernel cuts longer ones.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "kmesh_config.h"
+#include "kmesh_types.h"
+
+/* Who is enrolled: asked first by every hook, so that other sockets pay for one lookup only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_POD_BUCKETS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct kmesh_pod_bucket);
+} pods __weak SEC(".maps");
+
+/* What a dialled address and port mean. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KMESH_MAX_FRONTENDS);
+	__type(key, struct kmesh_frontend_key);
+	__type(value, struct kmesh_frontend);
+} frontends __weak SEC(".maps");
+
+/* What an address means that only a CIDR of a service covers. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, KMESH_MAX_CIDR_FRONTENDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct kmesh_cidr_key);
+	__type(value, struct kmesh_frontend);
+} cidr_frontends __weak SEC(".maps");
+
+/* Service port id -> its endpoint ranges. Mapped by the daemon, which flips ranges without a
+ * syscall. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_MAX_SERVICE_PORTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct kmesh_service_port);
+} service_ports __weak SEC(".maps");
+
+/* Endpoint slots. Mapped by the daemon, which writes a range before any service port points at it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_MAX_ENDPOINTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct kmesh_endpoint);
+} endpoints __weak SEC(".maps");
+
+/* Switches of the running programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct kmesh_settings);
+} settings __weak SEC(".maps");
+
+/* Decisions of the connect hook by enum kmesh_reason. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KMESH_REASON_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters __weak SEC(".maps");
+
+/* Decisions on their way from connect to sockops, within one system call. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_DIALS);
+	__type(key, __u32);
+	__type(value, struct kmesh_dial);
+} dials __weak SEC(".maps");
+
+/* What was decided for a socket: dialled address, ids, telemetry state. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct kmesh_flow);
+} flows __weak SEC(".maps");
+
+/* Opened, failed and closed connections, for the probe. Lossy: nothing decides by it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, KMESH_EVENT_RING_BYTES);
+} events __weak SEC(".maps");
+
+/* Records that did not fit into `events`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} events_lost __weak SEC(".maps");

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * sockops: turns the decision of the connect hook into a flow on the socket, and reports each
+ * connection of an enrolled pod once when it opens, and once when it fails or closes. Nothing here
+ * decides anything: when a record does not fit into the ring it is counted and the connection goes
+ * on.
+ */
+#include "kmesh_maps.h"
+#include "address.h"
+#include "kernel_types.h"
+#include "pods.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+
+#define ECONNREFUSED 111
+#define ECONNRESET 104
+#define ETIMEDOUT 110
+#define ENETUNREACH 101
+#define EHOSTUNREACH 113
+#define EPIPE 32
+
+#define RCV_SHUTDOWN 1
+
+/* Without it clang joins the loads of both branches into one from a computed context pointer, which
+ * the verifier rejects. */
+static __always_inline void keep_branches_apart(void)
+{
+	asm volatile("" ::: "memory");
+}
+
+static __always_inline void read_local(struct bpf_sock_ops *ctx, union kmesh_address *address)
+{
+	if (ctx->family == AF_INET) {
+		address->halves[0] = 0;
+		address->words[2] = bpf_htonl(0xffff);
+		address->words[3] = ctx->local_ip4;
+		keep_branches_apart();
+		return;
+	}
+	address->words[0] = ctx->local_ip6[0];
+	address->words[1] = ctx->local_ip6[1];
+	address->words[2] = ctx->local_ip6[2];
+	address->words[3] = ctx->local_ip6[3];
+}
+
+static __always_inline void read_remote(struct bpf_sock_ops *ctx, union kmesh_address *address)
+{
+	if (ctx->family == AF_INET) {
+		address->halves[0] = 0;
+		address->words[2] = bpf_htonl(0xffff);
+		address->words[3] = ctx->remote_ip4;
+		keep_branches_apart();
+		return;
+	}
+	address->words[0] = ctx->remote_ip6[0];
+	address->words[1] = ctx->remote_ip6[1];
+	address->words[2] = ctx->remote_ip6[2];
+	address->words[3] = ctx->remote_ip6[3];
+}
+
+/* The field holds a 16-bit port in network order in its upper half. */
+static __always_inline __u16 read_remote_port(struct bpf_sock_ops *ctx)
+{
+	return bpf_htons(bpf_ntohl(ctx->remote_port));
+}
+
+static __always_inline struct kmesh_flow *create_flow(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	struct kmesh_flow *flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	/* A socket that is connected again still carries its last flow. */
+	if (flow && flow->stage != KMESH_FLOW_DIALLED)
+		__builtin_memset(flow, 0, sizeof(*flow));
+	return flow;
+}
+
+/* Takes over what the connect hook wrote for this socket. */
+static __always_inline void take_dial(struct bpf_sock_ops *ctx, struct kmesh_flow *flow)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	__u32 index = cookie & (KMESH_DIALS - 1);
+	struct kmesh_dial *dial = bpf_map_lookup_elem(&dials, &index);
+
+	if (!dial || dial->socket_cookie != cookie)
+		return;
+	flow->dialled = dial->dialled;
+	flow->dialled_port_be = dial->dialled_port_be;
+	flow->service = dial->service;
+	flow->workload = dial->workload;
+	flow->path = dial->path;
+	flow->rewritten = dial->rewritten;
+	dial->socket_cookie = 0;
+}
+
+static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
+{
+	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
+	struct bpf_sock *sk = ctx->sk;
+	struct kmesh_flow *flow;
+
+	if (!find_pod(netns_cookie) || !sk)
+		return;
+	if ((sk->mark & KMESH_PROXY_MARK_MASK) == KMESH_PROXY_MARK)
+		return;
+	flow = create_flow(ctx, sk);
+	if (!flow)
+		return;
+	take_dial(ctx, flow);
+	if (!flow->rewritten) {
+		read_remote(ctx, &flow->dialled);
+		flow->dialled_port_be = read_remote_port(ctx);
+	}
+	flow->netns_cookie = netns_cookie;
+	flow->started_ns = bpf_ktime_get_ns();
+	flow->direction = KMESH_DIRECTION_OUTBOUND;
+	flow->stage = KMESH_FLOW_CONNECTING;
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+static __always_inline void start_inbound(struct bpf_sock_ops *ctx)
+{
+	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
+	struct bpf_sock *sk = ctx->sk;
+	struct kmesh_flow *flow;
+	struct kmesh_pod *pod;
+
+	pod = find_pod(netns_cookie);
+	if (!pod || !sk)
+		return;
+	flow = create_flow(ctx, sk);
+	if (!flow)
+		return;
+	read_local(ctx, &flow->dialled);
+	flow->dialled_port_be = bpf_htons(ctx->local_port);
+	flow->netns_cookie = netns_cookie;
+	flow->started_ns = bpf_ktime_get_ns();
+	flow->workload = pod->workload;
+	flow->path = KMESH_PATH_KERNEL;
+	flow->direction = KMESH_DIRECTION_INBOUND;
+	flow->stage = KMESH_FLOW_CONNECTING;
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/* Cumulative counters of TCP, less the sequence numbers that SYN and FIN take. */
+static __always_inline void read_bytes(struct bpf_sock_ops *ctx, struct tcp_sock *tcp,
+				       const struct kmesh_flow *flow, __u32 old_state,
+				       struct kmesh_event *event)
+{
+	struct sock *sk = (struct sock *)tcp;
+	__u64 sent = ctx->bytes_acked, received = ctx->bytes_received;
+	__u64 sequence;
+
+	if (flow->direction == KMESH_DIRECTION_OUTBOUND && sent)
+		sent -= 1;
+	sequence = (old_state == BPF_TCP_FIN_WAIT1 || old_state == BPF_TCP_FIN_WAIT2 ||
+		    old_state == BPF_TCP_CLOSING || old_state == BPF_TCP_LAST_ACK) &&
+		   tcp->snd_nxt == tcp->snd_una;
+	if (sent >= sequence)
+		sent -= sequence;
+	sequence = !!(sk->sk_shutdown & RCV_SHUTDOWN) &&
+		   (old_state == BPF_TCP_CLOSE_WAIT || old_state == BPF_TCP_LAST_ACK ||
+		    old_state == BPF_TCP_CLOSING);
+	if (received >= sequence)
+		received -= sequence;
+	event->bytes_sent = sent;
+	event->bytes_received = received;
+}
+
+static __always_inline __u8 close_reason(struct tcp_sock *tcp, bool established)
+{
+	struct sock *sk = (struct sock *)tcp;
+
+	switch (sk->sk_err) {
+	case 0:
+		return established ? KMESH_CLOSE_NORMAL : KMESH_CLOSE_ABORTED;
+	case ECONNREFUSED:
+		return KMESH_CLOSE_REFUSED;
+	case ETIMEDOUT:
+		return KMESH_CLOSE_TIMEOUT;
+	case ECONNRESET:
+	case EPIPE:
+		return KMESH_CLOSE_RESET;
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+		return KMESH_CLOSE_UNREACHABLE;
+	default:
+		return KMESH_CLOSE_OTHER;
+	}
+}
+
+static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_flow *flow,
+				   __u8 kind, __u32 old_state)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tcp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	struct kmesh_settings *switches;
+	struct kmesh_event *event;
+	__u64 wake, *lost;
+	__u32 zero = 0;
+
+	switches = bpf_map_lookup_elem(&settings, &zero);
+	if (!tcp || !switches || switches->events_off)
+		return;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		lost = bpf_map_lookup_elem(&events_lost, &zero);
+		if (lost)
+			*lost += 1;
+		return;
+	}
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time_ns = bpf_ktime_get_ns();
+	event->netns_cookie = flow->netns_cookie;
+	event->socket_cookie = bpf_get_socket_cookie(ctx);
+	event->duration_ns = event->time_ns - flow->started_ns;
+	read_local(ctx, &event->local);
+	read_remote(ctx, &event->remote);
+	event->local_port_be = bpf_htons(ctx->local_port);
+	event->remote_port_be = read_remote_port(ctx);
+	event->dialled = flow->dialled;
+	event->dialled_port_be = flow->dialled_port_be;
+	event->service = flow->service;
+	event->workload = flow->workload;
+	event->srtt_us = ctx->srtt_us >> 3;
+	event->min_rtt_us = ctx->rtt_min;
+	event->retransmissions = ctx->total_retrans;
+	event->kind = kind;
+	event->direction = flow->direction;
+	event->path = flow->path;
+	if (kind != KMESH_EVENT_OPENED)
+		event->close_reason = close_reason(tcp, kind == KMESH_EVENT_CLOSED);
+	if (kind == KMESH_EVENT_CLOSED)
+		read_bytes(ctx, tcp, flow, old_state, event);
+	wake = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= KMESH_EVENT_WAKE_BYTES
+		   ? BPF_RB_FORCE_WAKEUP
+		   : BPF_RB_NO_WAKEUP;
+	bpf_ringbuf_submit(event, wake);
+}
+
+static __always_inline struct kmesh_flow *find_flow(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	return sk ? bpf_sk_storage_get(&flows, sk, 0, 0) : NULL;
+}
+
+static __always_inline void established(struct bpf_sock_ops *ctx)
+{
+	struct kmesh_flow *flow = find_flow(ctx);
+
+	if (!flow || flow->stage != KMESH_FLOW_CONNECTING)
+		return;
+	flow->stage = KMESH_FLOW_ESTABLISHED;
+	report(ctx, flow, KMESH_EVENT_OPENED, 0);
+}
+
+static __always_inline void state_changed(struct bpf_sock_ops *ctx)
+{
+	__u32 old_state = ctx->args[0];
+	struct kmesh_flow *flow;
+
+	if (ctx->args[1] != BPF_TCP_CLOSE)
+		return;
+	flow = find_flow(ctx);
+	if (!flow || flow->stage == KMESH_FLOW_DIALLED)
+		return;
+	report(ctx, flow,
+	       flow->stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED,
+	       old_state);
+	/* Reported for good; a further connect on this socket starts anew. */
+	flow->stage = KMESH_FLOW_REPORTED;
+}
+
+SEC("sockops")
+int kmesh_sockops(struct bpf_sock_ops *ctx)
+{
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		start_outbound(ctx);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		established(ctx);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		start_inbound(ctx);
+		established(ctx);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		state_changed(ctx);
+		break;
+	}
+	return 1;
+}
+
+char _license[] __weak SEC("license") = "Dual BSD/GPL";
