@@ -1,3 +1,25 @@
+export { formatIdentityUri, formatPrincipal, identityUriOf, parseIdentity } from './policy/identity.ts';
+export * from './routing/address-choice.ts';
+export { drawWeighted, eligibleCandidates } from './routing/balance.ts';
+export * from './routing/candidates.ts';
+export * from './routing/failure.ts';
+export * from './routing/headers/authority.ts';
+export * from './routing/headers/baggage.ts';
+export * from './routing/headers/forwarded.ts';
+export type { HeaderValue } from './routing/headers/header-value.ts';
+export * from './routing/inbound.ts';
+export * from './routing/inbound-service.ts';
+export * from './routing/locality.ts';
+export * from './routing/lookup.ts';
+export {
+  type OutboundOptions,
+  type OutboundRequest,
+  resolveOutbound,
+  withResolvedAddress,
+} from './routing/outbound.ts';
+export type * from './routing/outbound-decision.ts';
+export { acceptedIdentities, serviceIdentities, type Upstream } from './routing/upstream.ts';
+export { chooseServiceWaypoint, isCallFromWaypoint, serviceWaypoints } from './routing/waypoint.ts';
 export { applySliced, type SliceOptions } from './state/apply-sliced.ts';
 export { emptyChange, isEmptyChange, mergeChanges } from './state/change.ts';
 export * from './state/ip.ts';

@@ -1,0 +1,172 @@
+import type { Service, Workload } from '@kmesh/api';
+import { formatSocketAddress, ipFamily } from '../state/ip.ts';
+import type { MeshView, NodeContext } from '../state/mesh-view.ts';
+import { type FailureCategory, ILLEGAL_PORTS, type RoutingFailure, type SocketTarget } from './failure.ts';
+import { type Authority, parseAuthority } from './headers/authority.ts';
+import { servicesOfWorkload } from './inbound-service.ts';
+import { bestServiceByHostname, findByAddress } from './lookup.ts';
+import { leadsToWorkload, serviceWaypoints } from './waypoint.ts';
+
+/** Answers to a CONNECT (contract 6.6). A policy denial is 401. */
+export const INBOUND_STATUS = { accepted: 200, badRequest: 400, denied: 401, unavailable: 503 } as const;
+
+/** One HBONE request into a pod. */
+export interface InboundRequest {
+  readonly method: string | undefined;
+  readonly authority: string | undefined;
+  /** Local address of the HBONE connection: the pod's IP. */
+  readonly destination: SocketTarget;
+  /** The pod's own workload. */
+  readonly workload: Workload;
+  /** Deliver PROXY application tunnels to loopback (contract 6.8); true by default. */
+  readonly localhostApplicationTunnel?: boolean;
+  readonly illegalPorts?: ReadonlySet<number>;
+}
+
+/** A request that may go on to authorization. */
+export interface InboundAccepted {
+  readonly kind: 'accepted';
+  /** Pod IP and target port: what policies see, and the destination for telemetry. */
+  readonly target: SocketTarget;
+  /** What to connect to; differs from `target` only for a PROXY tunnel on loopback. */
+  readonly connect: SocketTarget;
+  /** Whether the application is to see the client's IP (contract 6.7); not on loopback. */
+  readonly preserveSource: boolean;
+  /** Destination of the PROXY v2 header; `undefined` without one. */
+  readonly proxyHeaderDestination: SocketTarget | undefined;
+  /** Services that the call may be for, and the port to match; see `inboundService`. */
+  readonly candidates: readonly Service[];
+  readonly matchPort: number;
+}
+
+/** A request that is answered with an error status; only an early-deny line is logged. */
+export interface InboundRefused extends RoutingFailure {
+  readonly kind: 'refused';
+  readonly status: typeof INBOUND_STATUS.badRequest | typeof INBOUND_STATUS.unavailable;
+}
+
+/** Validates an HBONE request and finds what it is for: contract 6.6 and 6.8 up to authorization. */
+export function resolveInbound(
+  view: MeshView,
+  node: Pick<NodeContext, 'network'>,
+  request: InboundRequest,
+): InboundAccepted | InboundRefused {
+  if (request.method !== 'CONNECT') {
+    return badRequest('NonConnectMethod', `Method ${request.method} is not CONNECT.`);
+  }
+  const authority = parseAuthority(request.authority);
+  if (authority === undefined) {
+    return badRequest(
+      'NoValidAuthority',
+      `Authority "${request.authority}" is neither ip:port nor host:port.`,
+    );
+  }
+  if (!destinationAllowed(view, node, request, authority)) {
+    const local = formatSocketAddress(request.destination.ip, request.destination.port);
+    return badRequest('IPMismatch', `Authority ${request.authority} is not served by ${local}.`);
+  }
+
+  const upstream = findUpstream(view, request.workload, authority);
+  if ('category' in upstream) return { kind: 'refused', status: INBOUND_STATUS.unavailable, ...upstream };
+  const tunnel = request.workload.applicationTunnel;
+  const target = { ip: request.destination.ip, port: tunnel?.port ?? upstream.port };
+  if ((request.illegalPorts ?? ILLEGAL_PORTS).has(target.port)) {
+    return unavailable('SelfCall', `Port ${target.port} is the proxy's own.`);
+  }
+
+  const accepted = {
+    kind: 'accepted',
+    target,
+    candidates: upstream.services,
+    matchPort: upstream.port,
+  } as const;
+  if (tunnel?.protocol !== 'PROXY') {
+    return { ...accepted, connect: target, preserveSource: true, proxyHeaderDestination: undefined };
+  }
+  const proxyHeaderDestination = headerDestination(node, authority, upstream.services[0]);
+  if (proxyHeaderDestination === undefined) {
+    return unavailable('NoIPForService', `Service ${request.authority} has no VIP for the PROXY header.`);
+  }
+  const onLoopback = request.localhostApplicationTunnel ?? true;
+  const loopback = ipFamily(target.ip) === 4 ? '127.0.0.1' : '::1';
+  return {
+    ...accepted,
+    connect: onLoopback ? { ip: loopback, port: target.port } : target,
+    preserveSource: !onLoopback,
+    proxyHeaderDestination,
+  };
+}
+
+/** Plaintext into a pod (contract 7.6): `undefined` when it may go on to authorization without an identity. */
+export function refusePlaintext(
+  destination: SocketTarget,
+  illegalPorts: ReadonlySet<number> = ILLEGAL_PORTS,
+): RoutingFailure | undefined {
+  if (!illegalPorts.has(destination.port)) return undefined;
+  return { category: 'SelfCall', message: `Port ${destination.port} is the proxy's own.` };
+}
+
+function destinationAllowed(
+  view: MeshView,
+  node: Pick<NodeContext, 'network'>,
+  request: InboundRequest,
+  authority: Authority,
+): boolean {
+  if (authority.kind === 'hostname' || authority.ip === request.destination.ip) return true;
+  const { workload } = request;
+  if (workload.applicationTunnel !== undefined) return true;
+  const found = findByAddress(view, node.network, authority.ip, undefined);
+  if (found === undefined) return false;
+  const waypoints =
+    found.kind === 'service'
+      ? serviceWaypoints(found.service)
+      : found.workload.waypoint === undefined
+        ? []
+        : [found.workload.waypoint];
+  return waypoints.some((waypoint) => leadsToWorkload(view, waypoint, workload, request.destination.ip));
+}
+
+/** Target port and the services that the call may be for; the target IP is always the pod's own. */
+function findUpstream(
+  view: MeshView,
+  workload: Workload,
+  authority: Authority,
+): { readonly port: number; readonly services: readonly Service[] } | RoutingFailure {
+  if (authority.kind === 'address') {
+    return { port: authority.port, services: servicesOfWorkload(view, workload) };
+  }
+  const { hostname, port } = authority;
+  const service = bestServiceByHostname(view, hostname, workload.namespace);
+  if (service === undefined) {
+    return { category: 'NoHostname', message: `No service ${hostname} is visible to ${workload.namespace}.` };
+  }
+  const endpoint = view.endpoints(`${service.namespace}/${service.hostname}`).get(workload.uid);
+  const target = endpoint?.ports.get(port) ?? service.ports.get(port) ?? 0;
+  if (target === 0) {
+    const message = `Service ${hostname} has no target for port ${port} on ${workload.uid}.`;
+    return { category: 'NoPortForServices', message };
+  }
+  return { port: target, services: [service] };
+}
+
+/** Own network first, IPv4 first (contract 6.8). */
+function headerDestination(
+  node: Pick<NodeContext, 'network'>,
+  authority: Authority,
+  service: Service | undefined,
+): SocketTarget | undefined {
+  if (authority.kind === 'address') return { ip: authority.ip, port: authority.port };
+  const vips = service?.vips ?? [];
+  const own = vips.filter(({ network }) => network === node.network);
+  const usable = own.length > 0 ? own : vips;
+  const vip = usable.find(({ ip }) => ipFamily(ip) === 4) ?? usable[0];
+  return vip === undefined ? undefined : { ip: vip.ip, port: authority.port };
+}
+
+function badRequest(category: FailureCategory, message: string): InboundRefused {
+  return { kind: 'refused', status: INBOUND_STATUS.badRequest, category, message };
+}
+
+function unavailable(category: FailureCategory, message: string): InboundRefused {
+  return { kind: 'refused', status: INBOUND_STATUS.unavailable, category, message };
+}

@@ -1,0 +1,117 @@
+import type { GatewayDestination, Service, Workload } from '@kmesh/api';
+import type { MeshView } from '../state/mesh-view.ts';
+
+/** What an address or name stands for. */
+export type MeshObject =
+  | { readonly kind: 'service'; readonly service: Service }
+  | { readonly kind: 'workload'; readonly workload: Workload };
+
+/** Whether a client namespace may see a service; without a namespace everything is visible (contract 7.1). */
+export function isVisible(service: Service, clientNamespace: string | undefined): boolean {
+  return (
+    clientNamespace === undefined || service.visibility === 'Public' || service.namespace === clientNamespace
+  );
+}
+
+/** The visible service of the own namespace, else the canonical one, else the first (contract 7.1). */
+export function bestService(
+  services: readonly Service[],
+  clientNamespace: string | undefined,
+): Service | undefined {
+  let canonical: Service | undefined;
+  let first: Service | undefined;
+  for (const service of services) {
+    if (!isVisible(service, clientNamespace)) continue;
+    if (service.namespace === clientNamespace) return service;
+    if (service.canonical) canonical ??= service;
+    first ??= service;
+  }
+  return canonical ?? first;
+}
+
+/**
+ * The service that a VIP means to a client namespace: an exact VIP, else the CIDR VIP of the highest rank (own
+ * namespace, prefix length, canonical). The CIDRs are asked also when exact entries exist but none is visible
+ * (contract 7.1).
+ */
+export function bestServiceByVip(
+  view: Pick<MeshView, 'servicesByVip' | 'servicesByCidr'>,
+  network: string,
+  ip: string,
+  clientNamespace: string | undefined,
+): Service | undefined {
+  return (
+    bestService(view.servicesByVip(network, ip), clientNamespace) ??
+    bestServiceByCidr(view, network, ip, clientNamespace)
+  );
+}
+
+/** The CIDR half of {@link bestServiceByVip}. */
+export function bestServiceByCidr(
+  view: Pick<MeshView, 'servicesByCidr'>,
+  network: string,
+  ip: string,
+  clientNamespace: string | undefined,
+): Service | undefined {
+  // Longest prefix first, so within the own namespace and within the rest the first length wins.
+  let best: { readonly service: Service; readonly prefixLength: number; readonly own: boolean } | undefined;
+  for (const { service, prefixLength } of view.servicesByCidr(network, ip)) {
+    if (!isVisible(service, clientNamespace)) continue;
+    const own = service.namespace === clientNamespace;
+    const better =
+      best === undefined ||
+      (own !== best.own
+        ? own
+        : prefixLength === best.prefixLength && service.canonical && !best.service.canonical);
+    if (better) best = { service, prefixLength, own };
+  }
+  return best?.service;
+}
+
+/** The service that a hostname means to a client namespace (contract 7.1). */
+export function bestServiceByHostname(
+  view: Pick<MeshView, 'servicesByHostname'>,
+  hostname: string,
+  clientNamespace: string | undefined,
+): Service | undefined {
+  return bestService(view.servicesByHostname(hostname), clientNamespace);
+}
+
+/** What is at an address: the workload there, else the service (contract 7.1, "by address"). */
+export function findByAddress(
+  view: Pick<MeshView, 'workloadByAddress' | 'servicesByVip' | 'servicesByCidr'>,
+  network: string,
+  ip: string,
+  clientNamespace: string | undefined,
+): MeshObject | undefined {
+  const workload = view.workloadByAddress(network, ip);
+  if (workload !== undefined) return { kind: 'workload', workload };
+  const service = bestServiceByVip(view, network, ip, clientNamespace);
+  return service === undefined ? undefined : { kind: 'service', service };
+}
+
+/** What is behind `namespace/hostname`: the service, else the workload (contract 7.1, "by hostname"). */
+export function findByHostname(
+  view: Pick<MeshView, 'service' | 'workloadByHostname'>,
+  namespace: string,
+  hostname: string,
+): MeshObject | undefined {
+  const service = view.service(`${namespace}/${hostname}`);
+  if (service !== undefined) return { kind: 'service', service };
+  const workload = view.workloadByHostname(namespace, hostname);
+  return workload === undefined ? undefined : { kind: 'workload', workload };
+}
+
+/** What a waypoint or gateway reference points at, seen from nowhere in particular (contract 6.6, 7.2). */
+export function findDestination(view: MeshView, destination: GatewayDestination): MeshObject | undefined {
+  return destination.kind === 'address'
+    ? findByAddress(view, destination.network, destination.ip, undefined)
+    : findByHostname(view, destination.namespace, destination.hostname);
+}
+
+/** `network/ip` or `namespace/hostname`, as configuration spells it. */
+export function formatDestination(destination: GatewayDestination): string {
+  return destination.kind === 'address'
+    ? `${destination.network}/${destination.ip}`
+    : `${destination.namespace}/${destination.hostname}`;
+}
