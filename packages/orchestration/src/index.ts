@@ -1,4 +1,15 @@
+export {
+  type Authorization,
+  type AuthorizationConnection,
+  type AuthorizationNote,
+  type AuthorizationReason,
+  authorize,
+  candidatePolicies,
+  describeAuthorization,
+} from './policy/authorize.ts';
+export { isEmptyMatch } from './policy/compiled-policy.ts';
 export { formatIdentityUri, formatPrincipal, identityUriOf, parseIdentity } from './policy/identity.ts';
+export { matchesString } from './policy/match.ts';
 export * from './routing/address-choice.ts';
 export { drawWeighted, eligibleCandidates } from './routing/balance.ts';
 export * from './routing/candidates.ts';
