@@ -22,3 +22,11 @@ export const authorizationTypeUrl = 'type.googleapis.com/istio.security.Authoriz
 /** HTTP/2 path of the stream. */
 export const deltaMethodPath =
   '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
+
+export {
+  type RawResource,
+  type ResponseHeader,
+  readResponseHeader,
+  readResponseRemovals,
+  readResponseResources,
+} from './delta-response.ts';

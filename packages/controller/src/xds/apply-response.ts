@@ -1,0 +1,179 @@
+import { performance } from 'node:perf_hooks';
+import { type MeshUpdate, xds } from '@kmesh/api';
+import { hasUnknownPart } from './convert-policy.ts';
+import { decodeResource, isKnownType, type ResourceUpdate } from './decode-resource.ts';
+import type { Interner } from './intern.ts';
+import { type RetainedResources, removalOf } from './retained.ts';
+import { Slicer } from './slicer.ts';
+
+/** Where a response goes. */
+export interface ResponseTarget {
+  readonly retained: (typeUrl: string) => RetainedResources;
+  readonly interner: Interner;
+  /** Takes one slice of changes; may be asynchronous. */
+  readonly apply: (updates: readonly MeshUpdate[]) => void | Promise<void>;
+  /** After a resource or a removal is in the mesh state: its name and its aliases. */
+  readonly settled: (typeUrl: string, names: readonly string[]) => void;
+  /** A policy carries parts that this version does not know. */
+  readonly notUnderstood: (policyKey: string) => void;
+  /** Names that have to be removed unless this response carries them; see `initial-versions.ts`. */
+  readonly unconfirmed: (typeUrl: string) => Set<string> | undefined;
+}
+
+/** What became of a response. */
+export interface AppliedResponse {
+  readonly header: xds.ResponseHeader;
+  readonly known: boolean;
+  readonly accepted: number;
+  /** Sum of the payloads, in bytes. */
+  readonly payloadBytes: number;
+  readonly rejections: readonly Rejection[];
+  /** Removed names that nothing was known about. */
+  readonly unknownRemovals: number;
+}
+
+export interface Rejection {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/** Longest stretch of work between two pauses, decoding and applying together. */
+const sliceMilliseconds = 6;
+const smallestBatch = 16;
+const largestBatch = 2_000;
+
+/**
+ * Decodes a response and applies it in slices: resources first, removals second (ambient contract 3.3). Good resources
+ * are applied even when others are rejected.
+ *
+ * @throws KMESH_XDS_RESPONSE_MALFORMED when the bytes are not a response at all; nothing was applied then.
+ */
+export async function applyResponse(bytes: Buffer, target: ResponseTarget): Promise<AppliedResponse> {
+  const slicer = new Slicer(sliceMilliseconds);
+  const header = await readHeaderInSlices(bytes, slicer);
+  const known = isKnownType(header.typeUrl);
+  if (!known) return { header, known, accepted: 0, payloadBytes: 0, rejections: [], unknownRemovals: 0 };
+  const batch = new Batch(header.typeUrl, target, slicer);
+  const rejections: Rejection[] = [];
+  const retained = target.retained(header.typeUrl);
+  const unconfirmed = target.unconfirmed(header.typeUrl);
+  let accepted = 0;
+  let payloadBytes = 0;
+  for (const resource of xds.readResponseResources(bytes)) {
+    payloadBytes += resource.payload?.length ?? 0;
+    unconfirmed?.delete(resource.name);
+    try {
+      const update = decodeResource(header.typeUrl, resource, target.interner);
+      const replaced = retained.accept(resource.name, update.kind, resource.version);
+      if (replaced !== undefined) batch.add(removalOf(replaced, resource.name), noNames);
+      noteUnknownParts(update, target);
+      batch.add(update, namesOf(resource));
+      accepted++;
+    } catch (error) {
+      retained.reject(resource.name);
+      rejections.push(rejectionOf(resource, error));
+    }
+    if (batch.isDue()) await batch.flush();
+  }
+  let unknownRemovals = 0;
+  const remove = (name: string): void => {
+    const update = removalFor(name, retained);
+    if (update === undefined) unknownRemovals++;
+    batch.add(update, [name]);
+  };
+  for (const name of xds.readResponseRemovals(bytes)) {
+    unconfirmed?.delete(name);
+    remove(name);
+    if (batch.isDue()) await batch.flush();
+  }
+  for (const name of unconfirmed ?? []) {
+    remove(name);
+    if (batch.isDue()) await batch.flush();
+  }
+  await batch.flush();
+  return { header, known, accepted, payloadBytes, rejections, unknownRemovals };
+}
+
+const noNames: readonly string[] = [];
+
+async function readHeaderInSlices(bytes: Buffer, slicer: Slicer): Promise<xds.ResponseHeader> {
+  const walk = xds.readResponseHeader(bytes);
+  for (;;) {
+    const step = walk.next();
+    if (step.done) return step.value;
+    if (slicer.due()) await slicer.pause();
+  }
+}
+
+/** Changes that are waiting to be applied together, and the names that are settled once they are. */
+class Batch {
+  readonly #typeUrl: string;
+  readonly #target: ResponseTarget;
+  readonly #slicer: Slicer;
+  #updates: MeshUpdate[] = [];
+  #names: (readonly string[])[] = [];
+  /** How many updates the last slices had room for, applying included. */
+  #limit = 200;
+  #begun = performance.now();
+
+  constructor(typeUrl: string, target: ResponseTarget, slicer: Slicer) {
+    this.#typeUrl = typeUrl;
+    this.#target = target;
+    this.#slicer = slicer;
+  }
+
+  add(update: MeshUpdate | undefined, names: readonly string[]): void {
+    if (update !== undefined) this.#updates.push(update);
+    if (names.length > 0) this.#names.push(names);
+  }
+
+  isDue(): boolean {
+    return this.#updates.length >= this.#limit || this.#slicer.due();
+  }
+
+  async flush(): Promise<void> {
+    const updates = this.#updates;
+    this.#updates = [];
+    if (updates.length > 0) await this.#target.apply(updates);
+    this.#adjust(updates.length);
+    for (const names of this.#names) this.#target.settled(this.#typeUrl, names);
+    this.#names = [];
+    await this.#slicer.pause();
+    this.#begun = performance.now();
+  }
+
+  #adjust(count: number): void {
+    const spent = performance.now() - this.#begun;
+    if (count >= this.#limit && spent < sliceMilliseconds / 2) {
+      this.#limit = Math.min(largestBatch, Math.ceil(this.#limit * 1.5));
+    } else if (spent > sliceMilliseconds) {
+      this.#limit = Math.max(smallestBatch, Math.floor((count * sliceMilliseconds) / spent));
+    }
+  }
+}
+
+function namesOf(resource: xds.RawResource): readonly string[] {
+  return resource.aliases.length === 0 ? [resource.name] : [resource.name, ...resource.aliases];
+}
+
+function noteUnknownParts(update: ResourceUpdate, target: ResponseTarget): void {
+  if (update.kind === 'policy' && hasUnknownPart(update.policy)) {
+    target.notUnderstood(`${update.policy.namespace}/${update.policy.name}`);
+  }
+}
+
+function rejectionOf(resource: xds.RawResource, error: unknown): Rejection {
+  return {
+    name: resource.name === '' ? '(unnamed)' : resource.name,
+    reason: error instanceof Error ? error.message : String(error),
+  };
+}
+
+/**
+ * What a removed name removes (ambient contract 3.5): the workload of that uid, else the service of that key. A name that
+ * the control plane never sent as a usable resource removes nothing.
+ */
+function removalFor(name: string, retained: RetainedResources): MeshUpdate | undefined {
+  const kind = retained.remove(name);
+  return kind === undefined ? undefined : removalOf(kind, name);
+}
