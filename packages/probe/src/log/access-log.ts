@@ -1,0 +1,95 @@
+import type { ConnectionEnd, ConnectionStart, EarlyDeny } from '../connection.ts';
+import { destinationPeer, type PeerLabels, sourcePeer } from '../labels/peer.ts';
+import { formatLine, type LogField, type LogFormat } from './line-format.ts';
+import type { LogFilter } from './log-filter.ts';
+import type { LogWriter } from './log-writer.ts';
+
+export interface AccessLogOptions {
+  readonly filter: LogFilter;
+  readonly writer: LogWriter;
+  readonly format: LogFormat;
+}
+
+export interface FinalCounts {
+  readonly bytesFromClient: number;
+  readonly bytesFromServer: number;
+  readonly durationMilliseconds: number;
+}
+
+const scope = 'access';
+
+/**
+ * The access log of ambient contract 16: its messages, levels, fields and order, and `path` after them.
+ * `bytes_sent` is what the logging side sent: the client's bytes outbound, the server's inbound.
+ */
+export class AccessLog {
+  readonly #options: AccessLogOptions;
+
+  constructor(options: AccessLogOptions) {
+    this.#options = options;
+  }
+
+  opened(start: ConnectionStart): void {
+    if (!this.#options.filter.enabled(scope, 'debug')) return;
+    this.#write('debug', 'connection opened', [...peerFields(start), pathField(start)]);
+  }
+
+  /** An end with an `error` is logged as a failure, whatever its flag: a drain has flag `-`. */
+  closed(start: ConnectionStart, end: ConnectionEnd, counts: FinalCounts): void {
+    const level = end.error === undefined ? 'info' : 'error';
+    if (!this.#options.filter.enabled(scope, level)) return;
+    const outbound = start.reporter === 'source';
+    const fields = peerFields(start);
+    fields.push(
+      { name: 'bytes_sent', value: outbound ? counts.bytesFromClient : counts.bytesFromServer },
+      { name: 'bytes_recv', value: outbound ? counts.bytesFromServer : counts.bytesFromClient },
+      { name: 'duration', value: `${Math.floor(counts.durationMilliseconds)}ms` },
+    );
+    if (end.error !== undefined) fields.push({ name: 'error', value: end.error });
+    fields.push(pathField(start));
+    this.#write(level, 'connection complete', fields);
+  }
+
+  earlyDeny(deny: EarlyDeny): void {
+    if (!this.#options.filter.enabled(scope, 'warn')) return;
+    this.#write('warn', 'connection failed', [
+      { name: 'src.addr', value: deny.sourceAddress, bare: true },
+      { name: 'dst.addr', value: deny.destinationAddress, bare: true },
+      { name: 'direction', value: deny.reporter === 'source' ? 'outbound' : 'inbound' },
+      { name: 'error', value: deny.error },
+    ]);
+  }
+
+  #write(level: string, message: string, fields: readonly LogField[]): void {
+    this.#options.writer.write(formatLine(this.#options.format, level, scope, message, fields));
+  }
+}
+
+function pathField(start: ConnectionStart): LogField {
+  return { name: 'path', value: start.path, bare: true };
+}
+
+/** Rows 1–13 of the table; what is not known is left out. */
+function peerFields(start: ConnectionStart): LogField[] {
+  const fields: LogField[] = [];
+  const source = sourcePeer(start);
+  const destination = destinationPeer(start);
+  const secured = start.securityPolicy === 'mutual_tls';
+  function add(name: string, value: string | undefined, bare = false): void {
+    if (value !== undefined && value !== '') fields.push({ name, value, bare });
+  }
+  function addPeer(side: 'src' | 'dst', podName: string | undefined, peer: PeerLabels): void {
+    add(`${side}.workload`, podName || peer.canonicalService);
+    add(`${side}.namespace`, peer.namespace);
+    if (secured) add(`${side}.identity`, peer.principal);
+    add(`${side}.cluster`, peer.cluster);
+  }
+  add('src.addr', start.sourceAddress, true);
+  addPeer('src', start.source?.name, source);
+  add('dst.addr', start.destinationAddress, true);
+  add('dst.hbone_addr', start.hboneAddress, true);
+  add('dst.service', start.destinationService?.hostname);
+  addPeer('dst', start.derivedDestination ? undefined : start.destination?.name, destination);
+  add('direction', start.reporter === 'source' ? 'outbound' : 'inbound');
+  return fields;
+}

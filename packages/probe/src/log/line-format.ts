@@ -1,0 +1,55 @@
+import { logTime } from './clock.ts';
+
+export type LogFormat = 'plain' | 'json';
+
+/** A field of a log line. `bare` values (addresses, numbers) are not quoted in the plain format. */
+export interface LogField {
+  readonly name: string;
+  readonly value: string | number | boolean;
+  readonly bare?: boolean;
+}
+
+/**
+ * One line with its line feed (ambient contract 2.8). Plain: time, level, scope, message and fields divided by tabs;
+ * text is double-quoted. JSON: one object with the same keys.
+ */
+export function formatLine(
+  format: LogFormat,
+  level: string,
+  scope: string,
+  message: string,
+  fields: readonly LogField[],
+): string {
+  return format === 'json'
+    ? jsonLine(level, scope, message, fields)
+    : plainLine(level, scope, message, fields);
+}
+
+function plainLine(level: string, scope: string, message: string, fields: readonly LogField[]): string {
+  let line = `${logTime()}\t${level}\t${scope}\t${oneLine(message)}`;
+  let separator = '\t';
+  for (const { name, value, bare } of fields) {
+    line += `${separator}${name}=${typeof value !== 'string' || bare ? value : quoted(value)}`;
+    separator = ' ';
+  }
+  return `${line}\n`;
+}
+
+function jsonLine(level: string, scope: string, message: string, fields: readonly LogField[]): string {
+  let line = `{"level":"${level}","time":"${logTime()}","scope":${quoted(scope)},"message":${quoted(message)}`;
+  for (const { name, value } of fields) {
+    line += `,${quoted(name)}:${typeof value === 'string' ? quoted(value) : value}`;
+  }
+  return `${line}}\n`;
+}
+
+/** Plain text is the rule: only what needs an escape pays for one. */
+function quoted(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must be escaped
+  return /["\\\u0000-\u001f]/.test(text) ? JSON.stringify(text) : `"${text}"`;
+}
+
+/** A message never breaks a line in two. */
+function oneLine(text: string): string {
+  return /[\n\r]/.test(text) ? text.replaceAll('\r', '\\r').replaceAll('\n', '\\n') : text;
+}

@@ -1,0 +1,149 @@
+import { KmeshError } from '@kmesh/api';
+
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
+
+const levels = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as const;
+type FilterLevel = (typeof levels)[number];
+
+const sharedBytes = 8192;
+const headerBytes = 8;
+
+/** Rank of a level: the higher, the more is written; `off` is 0. */
+export function levelRank(level: FilterLevel): number {
+  return levels.indexOf(level);
+}
+
+/**
+ * Which log lines are written: a default level and levels per scope, changed while the process runs. Threads share one
+ * filter through {@link shared}; a change is seen by all of them with the next line.
+ *
+ * The text form is that of `RUST_LOG` and of `POST /logging` (ambient contract 13.1): `info,access=debug`. The form
+ * `access:debug`, which istioctl sends, means the same.
+ */
+export class LogFilter {
+  /** Hand this to {@link LogFilter.attach} in another thread. */
+  readonly shared: SharedArrayBuffer;
+  readonly #header: Int32Array;
+  readonly #text: Uint8Array;
+  readonly #start: string;
+  #version = -1;
+  #directives = new Map<string, number>();
+  #ranks = new Map<string, number>();
+
+  /** @throws KmeshError `KMESH_LOG_FILTER` when `text` is not a filter */
+  constructor(text = 'info', shared?: SharedArrayBuffer) {
+    this.shared = shared ?? new SharedArrayBuffer(sharedBytes);
+    this.#header = new Int32Array(this.shared, 0, headerBytes / 4);
+    this.#text = new Uint8Array(this.shared, headerBytes);
+    if (shared === undefined) this.#publish(parseLogFilter(text));
+    this.#refresh();
+    this.#start = this.toString();
+  }
+
+  /** The same filter, seen from another thread. */
+  static attach(shared: SharedArrayBuffer): LogFilter {
+    return new LogFilter('info', shared);
+  }
+
+  /** Whether a line of this scope and level is written; a few nanoseconds. */
+  enabled(scope: string, level: LogLevel): boolean {
+    if (Atomics.load(this.#header, 0) !== this.#version) this.#refresh();
+    let rank = this.#ranks.get(scope);
+    if (rank === undefined) {
+      rank = this.#rankOf(scope);
+      this.#ranks.set(scope, rank);
+    }
+    return levelRank(level) <= rank;
+  }
+
+  /**
+   * Adds directives; for a scope that has one, the new one counts.
+   *
+   * @throws KmeshError `KMESH_LOG_FILTER`, and then nothing has changed
+   */
+  add(text: string): void {
+    const added = parseLogFilter(text);
+    this.#refresh();
+    this.#publish(new Map([...this.#directives, ...added]));
+  }
+
+  /** Back to the filter of the start. */
+  reset(): void {
+    this.#publish(parseLogFilter(this.#start));
+  }
+
+  /** The current filter, such as `info,access=debug`. */
+  toString(): string {
+    this.#refresh();
+    return directivesText(this.#directives);
+  }
+
+  #rankOf(scope: string): number {
+    let best = '';
+    let rank = this.#directives.get('') ?? levelRank('error');
+    for (const [prefix, candidate] of this.#directives) {
+      if (prefix.length > best.length && scope.startsWith(prefix)) {
+        best = prefix;
+        rank = candidate;
+      }
+    }
+    return rank;
+  }
+
+  #publish(directives: Map<string, number>): void {
+    const bytes = new TextEncoder().encode(directivesText(directives));
+    if (bytes.length > this.#text.length) {
+      throw invalid(`the filter would be ${bytes.length} bytes long; at most ${this.#text.length} are kept`);
+    }
+    this.#text.set(bytes);
+    Atomics.store(this.#header, 1, bytes.length);
+    Atomics.add(this.#header, 0, 1);
+  }
+
+  #refresh(): void {
+    const version = Atomics.load(this.#header, 0);
+    if (version === this.#version) return;
+    const length = Atomics.load(this.#header, 1);
+    const text = new TextDecoder().decode(this.#text.slice(0, length));
+    // Another thread may be writing: an unreadable moment keeps the old filter until the next line.
+    try {
+      this.#directives = parseLogFilter(text);
+    } catch {
+      return;
+    }
+    this.#ranks = new Map();
+    this.#version = version;
+  }
+}
+
+/**
+ * Parses a filter to ranks by scope; the default level has the empty scope.
+ *
+ * @throws KmeshError `KMESH_LOG_FILTER` naming the part that is wrong
+ */
+export function parseLogFilter(text: string): Map<string, number> {
+  const directives = new Map<string, number>();
+  for (const part of text.split(',')) {
+    const directive = part.trim();
+    const match = /^(?:([A-Za-z_][\w.:-]*?)[=:])?(off|error|warn|info|debug|trace)$/i.exec(directive);
+    if (match === null) {
+      throw invalid(
+        `"${directive}" is neither a level (${levels.join(', ')}) nor scope=level; ` +
+          'example: info,access=debug',
+      );
+    }
+    const scope = (match[1] ?? '').replace(/^(?:ztunnel|kmesh)::/, '');
+    directives.set(scope, levels.indexOf((match[2] ?? 'info').toLowerCase() as FilterLevel));
+  }
+  return directives;
+}
+
+function directivesText(directives: ReadonlyMap<string, number>): string {
+  return [...directives]
+    .map(([scope, rank]) => (scope === '' ? `${levels[rank]}` : `${scope}=${levels[rank]}`))
+    .join(',');
+}
+
+function invalid(reason: string): KmeshError {
+  return new KmeshError('KMESH_LOG_FILTER', `Cannot use the log filter: ${reason}.`);
+}

@@ -1,0 +1,121 @@
+import { writeSync } from 'node:fs';
+import type { MessagePort } from 'node:worker_threads';
+
+/** Lines that wait for the writer thread before producers are slowed (ambient contract 2.8). */
+export const queueLines = 10_000;
+
+/** Lines that a thread keeps beyond a full queue before it drops: reached only when nobody reads the log at all. */
+export const overflowLines = 20_000;
+
+/** Lines in one write. */
+export const linesPerWrite = 64;
+
+/** Where complete lines (with their line feed) go. Never blocks and never throws. */
+export interface LogWriter {
+  write(line: string): void;
+  /**
+   * The slowing of producers: `undefined` when there is room, else a promise that resolves when there is again. Whoever
+   * makes log lines at will (a listener about to accept) waits for it; proxied bytes never do.
+   */
+  room(): Promise<void> | undefined;
+  /** Everything written so far is out. Waits at most `milliseconds`. */
+  flushSync(milliseconds?: number): void;
+}
+
+export interface LogChannel {
+  readonly port: MessagePort;
+  /** [lines queued], changed with Atomics. */
+  readonly queued: Int32Array;
+  /** [lines dropped in total], changed with Atomics. */
+  readonly dropped: BigInt64Array;
+}
+
+/** One message to the writer thread: at most {@link linesPerWrite} lines. */
+export interface LogBatch {
+  readonly text: string;
+  readonly lines: number;
+}
+
+/**
+ * The writer of one thread. Lines go to the writer thread in batches, once per turn of the event loop; when its queue is
+ * full they wait here, producers are told to slow down, and only beyond {@link overflowLines} are lines dropped and counted.
+ */
+export function createLogWriter(channel: LogChannel): LogWriter {
+  const { port, queued, dropped } = channel;
+  let pending: string[] = [];
+  let scheduled = false;
+  let waiting: (() => void)[] = [];
+  port.unref();
+
+  function send(): void {
+    scheduled = false;
+    let sent = 0;
+    while (sent < pending.length && Atomics.load(queued, 0) < queueLines) {
+      const batch = pending.slice(sent, sent + linesPerWrite);
+      sent += batch.length;
+      Atomics.add(queued, 0, batch.length);
+      const message: LogBatch = { text: batch.join(''), lines: batch.length };
+      port.postMessage(message);
+    }
+    pending = sent === pending.length ? [] : pending.slice(sent);
+    if (pending.length > 0) {
+      scheduled = true;
+      setTimeout(send, 5);
+    } else if (waiting.length > 0) {
+      const resumed = waiting;
+      waiting = [];
+      for (const resume of resumed) resume();
+    }
+  }
+
+  return {
+    write(line) {
+      if (pending.length >= overflowLines) {
+        Atomics.add(dropped, 0, 1n);
+        return;
+      }
+      pending.push(line);
+      if (scheduled) return;
+      scheduled = true;
+      setImmediate(send);
+    },
+    room() {
+      const full =
+        pending.length >= queueLines || (pending.length > 0 && Atomics.load(queued, 0) >= queueLines);
+      return full ? new Promise((resume) => waiting.push(resume)) : undefined;
+    },
+    flushSync(milliseconds = 1000) {
+      const deadline = Date.now() + milliseconds;
+      do {
+        send();
+        const left = Atomics.load(queued, 0);
+        if (left === 0 && pending.length === 0) return;
+        Atomics.wait(queued, 0, left, 10);
+      } while (Date.now() < deadline);
+    },
+  };
+}
+
+/** A writer without a thread, for short-lived commands and for what is said before the writer thread runs. */
+export function directLogWriter(descriptor = 1): LogWriter {
+  return {
+    write: (line) => writeFully(descriptor, line),
+    room: () => undefined,
+    flushSync: () => undefined,
+  };
+}
+
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+/** Writes all of `text`, waiting where the consumer is slow; a consumer that is gone is ignored. */
+export function writeFully(descriptor: number, text: string): void {
+  let bytes = Buffer.from(text);
+  while (bytes.length > 0) {
+    try {
+      bytes = bytes.subarray(writeSync(descriptor, bytes));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+      Atomics.wait(pause, 0, 0, 1);
+    }
+  }
+}

@@ -1,0 +1,117 @@
+import { type Logger as PinoLogger, pino } from 'pino';
+import { logTime } from './clock.ts';
+import { formatLine, type LogField, type LogFormat } from './line-format.ts';
+import { type LogFilter, type LogLevel, levelRank } from './log-filter.ts';
+import type { LogWriter } from './log-writer.ts';
+
+/** What a log line may carry beside its message. An `Error` is written as its message. */
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** The daemon's log: every line belongs to a scope (`xds`, `ca`, `dns`…) and passes the filter. */
+export interface Logger {
+  readonly scope: string;
+  /** Whether a line of this level would be written: ask before preparing costly fields. */
+  enabled(level: LogLevel): boolean;
+  error(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  debug(message: string, fields?: LogFields): void;
+  trace(message: string, fields?: LogFields): void;
+  /** The logger of another scope, with the same filter and destination. */
+  child(scope: string): Logger;
+}
+
+export interface LoggerOptions {
+  readonly scope: string;
+  readonly filter: LogFilter;
+  readonly writer: LogWriter;
+  /** `json` for `LOG_FORMAT=json`, else `plain`. */
+  readonly format: LogFormat;
+}
+
+/** A logger in the layout of ambient contract 2.8. */
+export function createLogger(options: LoggerOptions): Logger {
+  return scoped(
+    options,
+    options.format === 'json' ? jsonEngine(options) : plainEngine(options),
+    options.scope,
+  );
+}
+
+function scoped(options: LoggerOptions, engine: PinoLogger, scope: string): Logger {
+  const own = engine.child({ scope });
+  function at(level: LogLevel): (message: string, fields?: LogFields) => void {
+    return (message, fields) => {
+      if (options.filter.enabled(scope, level))
+        own[level](fields === undefined ? {} : readable(fields), message);
+    };
+  }
+  return {
+    scope,
+    enabled: (level) => options.filter.enabled(scope, level),
+    error: at('error'),
+    warn: at('warn'),
+    info: at('info'),
+    debug: at('debug'),
+    trace: at('trace'),
+    child: (other) => scoped(options, engine, other),
+  };
+}
+
+function jsonEngine({ writer }: LoggerOptions): PinoLogger {
+  return pino(
+    {
+      level: 'trace',
+      base: undefined as never,
+      messageKey: 'message',
+      timestamp: () => `,"time":"${logTime()}"`,
+      formatters: { level: (level) => ({ level }) },
+    },
+    { write: (line: string) => writer.write(line) },
+  );
+}
+
+/** Pino hands over what it was given beside its own JSON, which the plain layout is made of. */
+function plainEngine({ writer }: LoggerOptions): PinoLogger {
+  const destination = {
+    [Symbol.for('pino.metadata')]: true,
+    lastLevel: 0,
+    lastMsg: '',
+    lastObj: {} as LogFields,
+    lastLogger: undefined as PinoLogger | undefined,
+    write(): void {
+      const level = pino.levels.labels[this.lastLevel] ?? 'info';
+      const scope = String(this.lastLogger?.bindings()['scope'] ?? '');
+      writer.write(formatLine('plain', level, scope, this.lastMsg, plainFields(this.lastObj)));
+    },
+  };
+  return pino({ level: 'trace', base: undefined as never, timestamp: false }, destination);
+}
+
+/** An IP address with or without a port or prefix length: written without quotes. */
+const addressLike = /^(?:\d{1,3}(?:\.\d{1,3}){3}|\[?[\da-f]*:[\da-f:.]*\]?)(?:[:/]\d+)?$/i;
+
+function plainFields(fields: LogFields): LogField[] {
+  const result: LogField[] = [];
+  for (const [name, value] of Object.entries(fields)) {
+    if (value === undefined) continue;
+    if (typeof value === 'number' || typeof value === 'boolean') result.push({ name, value });
+    else if (typeof value === 'string') result.push({ name, value, bare: addressLike.test(value) });
+    else result.push({ name, value: JSON.stringify(value) ?? String(value), bare: true });
+  }
+  return result;
+}
+
+function readable(fields: LogFields): LogFields {
+  const result: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(fields)) {
+    if (value instanceof Error) result[name] = value.message;
+    else result[name] = typeof value === 'bigint' ? value.toString() : value;
+  }
+  return result;
+}
+
+/** Whether `text` names a level of the log. */
+export function isLogLevel(text: string): text is LogLevel {
+  return levelRank(text as LogLevel) > 0;
+}

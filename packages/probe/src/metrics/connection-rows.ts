@@ -1,0 +1,135 @@
+import type { Identity } from '@kmesh/api';
+import type { AddressedService, ConnectionStart, DerivedWorkload, ResponseFlag } from '../connection.ts';
+import {
+  roundTripLabels,
+  serviceLabels,
+  trafficLabels,
+  workloadLabels,
+} from '../labels/connection-labels.ts';
+import { spiffeUri } from '../labels/peer.ts';
+import { ObjectIds } from './object-ids.ts';
+import { podSubject, workloadSubject } from './presence.ts';
+import type { MetricRecorder, MetricRow } from './recorder.ts';
+import { familyOffset, metricTables } from './tables.ts';
+
+/** The rows in which one kind of connection counts: same peers, service, identities, reporter. */
+export interface ConnectionRows {
+  readonly traffic: MetricRow;
+  readonly workload: MetricRow;
+  readonly service: MetricRow;
+}
+
+/** Cells of the traffic, workload and service tables: the first five families are the same in all three. */
+export const cell = {
+  opened: 0,
+  closed: 1,
+  received: 2,
+  sent: 3,
+  failed: 4,
+  retransmissions: familyOffset(metricTables.workload, 5),
+} as const;
+
+const bit = { opened: 1, closed: 2, received: 4, sent: 8, failed: 16, retransmissions: 32 } as const;
+const openMask = bit.opened | bit.closed | bit.received | bit.sent;
+const endMask = bit.closed | bit.failed;
+
+/** More remembered combinations than this and the memory starts anew: rows are found again by their labels. */
+const rememberedCombinations = 500_000;
+
+/** Finds the rows of a connection without building its labels, when its like was seen before. */
+export class ConnectionRowCache {
+  readonly #recorder: MetricRecorder;
+  #ids = new ObjectIds();
+  #rows = new Map<number, ConnectionRows>();
+  #generation = 0;
+
+  constructor(recorder: MetricRecorder) {
+    this.#recorder = recorder;
+  }
+
+  /** Rows with flag `-`: opened, closed and both byte counts. */
+  open(start: ConnectionStart): ConnectionRows {
+    if (this.#generation !== this.#recorder.generation || this.#ids.given > rememberedCombinations) {
+      this.#ids = new ObjectIds();
+      this.#rows = new Map();
+      this.#generation = this.#recorder.generation;
+    }
+    const combination = this.#combination(start);
+    const known = this.#rows.get(combination);
+    if (known !== undefined) return known;
+    const rows = this.#make(start, '-', openMask);
+    this.#rows.set(combination, rows);
+    return rows;
+  }
+
+  /** Rows of a failed end: closed and failed under the final flag. */
+  failed(start: ConnectionStart, flag: ResponseFlag): ConnectionRows {
+    return this.#make(start, flag, endMask);
+  }
+
+  roundTrip(start: ConnectionStart): MetricRow {
+    return this.#recorder.row('roundTrip', roundTripLabels(start), 1, workloadSubjects(start));
+  }
+
+  #combination(start: ConnectionStart): number {
+    const ids = this.#ids;
+    const peers = ids.pair(ids.ofRecord(start.source), ids.ofRecord(start.destination));
+    const about = ids.pair(
+      ids.of(start.destinationService, serviceText),
+      ids.of(start.sourceIdentity, spiffeText),
+    );
+    const kind = (start.reporter === 'source' ? 1 : 0) + (start.securityPolicy === 'mutual_tls' ? 2 : 0);
+    let combination = ids.pair(ids.pair(peers, about), kind);
+    if (start.derivedSource ?? start.derivedDestination ?? start.destinationIdentity) {
+      const derived = ids.pair(
+        ids.of(start.derivedSource, derivedText),
+        ids.of(start.derivedDestination, derivedText),
+      );
+      combination = ids.pair(ids.pair(combination, derived), ids.of(start.destinationIdentity, spiffeText));
+    }
+    return combination;
+  }
+
+  #make(start: ConnectionStart, flag: ResponseFlag, mask: number): ConnectionRows {
+    const workloads = workloadSubjects(start);
+    const pods = start.destination ? [...workloads, podSubject(start.destination)] : workloads;
+    const retransmissions = (mask & bit.opened) === 0 ? 0 : bit.retransmissions;
+    const row = this.#recorder;
+    return {
+      traffic: row.row('traffic', trafficLabels(start, flag), mask, workloads),
+      workload: row.row('workload', workloadLabels(start, flag), mask | retransmissions, pods),
+      service: row.row('service', serviceLabels(start, flag), mask, workloads),
+    };
+  }
+}
+
+/** A peer known only from baggage is in another cluster: nothing says when it departs, so idleness decides. */
+function workloadSubjects(start: ConnectionStart): string[] {
+  const subjects: string[] = [];
+  if (start.source) subjects.push(workloadSubject(start.source));
+  else if (start.derivedSource) subjects.push('derived');
+  if (start.derivedDestination) subjects.push('derived');
+  else if (start.destination) subjects.push(workloadSubject(start.destination));
+  return subjects;
+}
+
+function serviceText(service: AddressedService): string {
+  return `service\n${service.hostname}\n${service.namespace}\n${service.name}`;
+}
+
+function spiffeText(identity: Identity): string {
+  return spiffeUri(identity);
+}
+
+function derivedText(derived: DerivedWorkload): string {
+  return [
+    'derived',
+    derived.cluster,
+    derived.namespace,
+    derived.workloadName,
+    derived.serviceName,
+    derived.serviceVersion,
+    derived.region,
+    derived.zone,
+  ].join('\n');
+}

@@ -1,0 +1,198 @@
+import { Counter, Gauge, type Registry } from 'prom-client';
+import { addCumulativeCounter, follower } from './cumulative.ts';
+import { createOpenMetricsRegistry, registryText } from './registry-text.ts';
+
+/** Why an xDS stream ended (ambient contract 15.3). */
+export type XdsTermination = 'ConnectionError' | 'Error' | 'Reconnect' | 'Complete';
+
+/** How full a kernel table is. */
+export interface TableUsage {
+  readonly table: string;
+  readonly entries: number;
+  readonly maximum: number;
+}
+
+/** What a kernel program cost since it was loaded; both cumulative. */
+export interface HookCost {
+  readonly program: string;
+  readonly runs: number;
+  readonly nanoseconds: number;
+}
+
+/** Read at each scrape; every number is cumulative or a present state. Absent = the daemon has no such part. */
+export interface ControlSources {
+  readonly tables?: () => readonly TableUsage[];
+  readonly hooks?: () => readonly HookCost[];
+  /** Kernel events that found no room in the ring. */
+  readonly eventsLost?: () => number;
+  /** Connections whose events were lost and which the flow table accounted for. */
+  readonly connectionsReconciled?: () => number;
+}
+
+export interface ControlMetrics {
+  /** prom-client's registry, open for more metrics of the control thread. */
+  readonly registry: Registry;
+  xdsMessage(typeUrl: string, bytes: number): void;
+  xdsTerminated(reason: XdsTermination): void;
+  proxies(active: number, pending: number): void;
+  proxyStarted(): void;
+  proxyStopped(): void;
+  /** The exposition without an end marker: give it to `startScrapeServer` as `collect`. */
+  collect(): Promise<string>;
+}
+
+/**
+ * The families that the control thread counts (ambient contract 15.3).
+ *
+ * @param tag Istio's version, the `tag` of `istio_build`
+ */
+export function createControlMetrics(tag: string, sources: ControlSources = {}): ControlMetrics {
+  const registry = createOpenMetricsRegistry();
+  const registers = [registry];
+  const build = new Gauge({
+    name: 'istio_build',
+    help: 'Istio component build info',
+    labelNames: ['component', 'tag'],
+    registers,
+  });
+  build.set({ component: 'ztunnel', tag }, 1);
+
+  const terminations = new Counter({
+    name: 'istio_xds_connection_terminations_total',
+    help: 'Ends of the connection to the control plane (unstable)',
+    labelNames: ['reason'],
+    registers,
+  });
+  const messages = new Counter({
+    name: 'istio_xds_message_total',
+    help: 'Messages received from the control plane (unstable)',
+    labelNames: ['url'],
+    registers,
+  });
+  const messageBytes = new Counter({
+    name: 'istio_xds_message_bytes_total',
+    help: 'Payload bytes received from the control plane (unstable)',
+    labelNames: ['url'],
+    registers,
+  });
+  const active = new Gauge({
+    name: 'workload_manager_active_proxy_count',
+    help: 'Pods that are served (unstable)',
+    registers,
+  });
+  const pending = new Gauge({
+    name: 'workload_manager_pending_proxy_count',
+    help: 'Pods that wait to be served (unstable)',
+    registers,
+  });
+  const started = new Counter({
+    name: 'workload_manager_proxies_started_total',
+    help: 'Pods that began to be served (unstable)',
+    registers,
+  });
+  const stopped = new Counter({
+    name: 'workload_manager_proxies_stopped_total',
+    help: 'Pods that ceased to be served (unstable)',
+    registers,
+  });
+  addKernelMetrics(registry, sources);
+
+  return {
+    registry,
+    xdsMessage(url, bytes) {
+      messages.inc({ url });
+      messageBytes.inc({ url }, bytes);
+    },
+    xdsTerminated: (reason) => terminations.inc({ reason }),
+    proxies(activeCount, pendingCount) {
+      active.set(activeCount);
+      pending.set(pendingCount);
+    },
+    proxyStarted: () => started.inc(),
+    proxyStopped: () => stopped.inc(),
+    collect: () => registryText(registry),
+  };
+}
+
+function addKernelMetrics(registry: Registry, sources: ControlSources): void {
+  const registers = [registry];
+  const { tables, hooks, eventsLost, connectionsReconciled } = sources;
+  if (tables) {
+    const maximum = new Gauge({
+      name: 'kmesh_table_maximum_entries',
+      help: 'Entries that a kernel table can hold (unstable)',
+      labelNames: ['table'],
+      registers,
+    });
+    new Gauge({
+      name: 'kmesh_table_entries',
+      help: 'Entries in a kernel table (unstable)',
+      labelNames: ['table'],
+      registers,
+      collect() {
+        for (const usage of tables()) {
+          this.set({ table: usage.table }, usage.entries);
+          maximum.set({ table: usage.table }, usage.maximum);
+        }
+      },
+    });
+  }
+  if (hooks) {
+    perProgram(
+      registry,
+      hooks,
+      'kmesh_hook_runs_total',
+      'Runs of a kernel program (unstable)',
+      ({ runs }) => runs,
+    );
+    perProgram(
+      registry,
+      hooks,
+      'kmesh_hook_seconds_total',
+      'Time spent in a kernel program (unstable)',
+      ({ nanoseconds }) => nanoseconds / 1_000_000_000,
+    );
+  }
+  if (eventsLost) {
+    addCumulativeCounter(
+      registry,
+      'kmesh_ring_events_lost_total',
+      'Kernel events that found no room (unstable)',
+      eventsLost,
+    );
+  }
+  if (connectionsReconciled) {
+    addCumulativeCounter(
+      registry,
+      'kmesh_connections_reconciled_total',
+      'Connections counted from the flow table because an event was lost (unstable)',
+      connectionsReconciled,
+    );
+  }
+}
+
+function perProgram(
+  registry: Registry,
+  hooks: () => readonly HookCost[],
+  name: string,
+  help: string,
+  value: (cost: HookCost) => number,
+): void {
+  const followers = new Map<string, (value: number) => void>();
+  const counter = new Counter({
+    name,
+    help,
+    labelNames: ['program'],
+    registers: [registry],
+    collect() {
+      for (const cost of hooks()) {
+        let follow = followers.get(cost.program);
+        if (follow === undefined) {
+          follow = follower((by) => counter.inc({ program: cost.program }, by));
+          followers.set(cost.program, follow);
+        }
+        follow(value(cost));
+      }
+    },
+  });
+}

@@ -1,0 +1,49 @@
+import type { FamilyMask, TableName } from './tables.ts';
+
+/**
+ * What a recorder tells the scrape thread. Values never travel: they are read where they are counted, in shared
+ * memory. Only the birth and the end of a row are messages.
+ */
+export type RecorderMessage =
+  | { readonly kind: 'segment'; readonly cells: Float64Array }
+  | {
+      readonly kind: 'row';
+      readonly row: number;
+      readonly table: TableName;
+      readonly mask: FamilyMask;
+      readonly labels: string;
+      readonly segment: number;
+      readonly offset: number;
+    }
+  | { readonly kind: 'release'; readonly row: number };
+
+/** The scrape thread's answer to `release`: the final value is taken, the cells may be used again. */
+export interface ReleasedMessage {
+  readonly released: number;
+}
+
+/** Shared by all recorders of a process: how many series there are, how many may be, how many were refused. */
+export interface SeriesBudget {
+  /** [series now, series allowed, refused in total], changed with Atomics. */
+  readonly counters: BigInt64Array;
+}
+
+/** A new budget in shared memory; `maximumSeries` counts lines of the exposition. */
+export function createSeriesBudget(maximumSeries: number): SeriesBudget {
+  const counters = new BigInt64Array(new SharedArrayBuffer(24));
+  counters[1] = BigInt(maximumSeries);
+  return { counters };
+}
+
+/** Takes room for `lines` series; false (and counted as refused) when there is none. */
+export function takeSeries(budget: SeriesBudget, lines: number): boolean {
+  const before = Atomics.add(budget.counters, 0, BigInt(lines));
+  if (before + BigInt(lines) <= (budget.counters[1] ?? 0n)) return true;
+  Atomics.sub(budget.counters, 0, BigInt(lines));
+  Atomics.add(budget.counters, 2, 1n);
+  return false;
+}
+
+export function returnSeries(budget: SeriesBudget, lines: number): void {
+  Atomics.sub(budget.counters, 0, BigInt(lines));
+}

@@ -1,0 +1,201 @@
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { labelText } from '../labels/label-text.ts';
+import {
+  type RecorderMessage,
+  type ReleasedMessage,
+  returnSeries,
+  type SeriesBudget,
+  takeSeries,
+} from './messages.ts';
+import {
+  type FamilyMask,
+  type MetricTable,
+  metricTables,
+  rowWidth,
+  seriesOf,
+  type TableName,
+} from './tables.ts';
+
+const segmentCells = 65_536;
+
+/** Nothing was recorded for so long on a series of departed workloads: it is retired. */
+export const retireAfterMilliseconds = 15 * 60_000;
+
+/**
+ * One label set of one table, as the recording thread holds it. Count with `row.cells[row.offset + cell] += n`; cells are
+ * 64-bit floating point, exact up to 2^53 (8 PiB of bytes).
+ */
+export interface MetricRow {
+  readonly cells: Float64Array;
+  readonly offset: number;
+  /** Live connections that may still count here; a row with any is never retired. */
+  open: number;
+  /** Whether something was recorded since the last sweep. */
+  touched: boolean;
+}
+
+interface OwnedRow extends MetricRow {
+  readonly id: number;
+  readonly table: TableName;
+  readonly key: string;
+  readonly lines: number;
+  /** Workloads that this row is about, as {@link WorkloadPresence} names them. */
+  readonly subjects: readonly string[];
+  idleSince: number;
+}
+
+/** Whether a workload, named `namespace/workload name`, is still in the mesh. */
+export interface Presence {
+  has(subject: string): boolean;
+}
+
+export interface RecorderChannel {
+  /** To the scrape thread's store. */
+  readonly port: MessagePort;
+  readonly budget: SeriesBudget;
+}
+
+/**
+ * The recording half of the metrics: one per thread, used only by that thread. Label sets are interned to rows of typed
+ * arrays in shared memory that the scrape thread reads; recording is an addition, with no lock and no message.
+ */
+export class MetricRecorder {
+  readonly #channel: RecorderChannel;
+  readonly #rows = new Map<string, OwnedRow>();
+  /** Released rows whose cells wait for the scrape thread to have read them. */
+  readonly #quarantine = new Map<number, OwnedRow>();
+  /** Free cells by row width. */
+  readonly #free = new Map<number, { segment: number; offset: number }[]>();
+  readonly #segments: Float64Array[] = [];
+  readonly #segmentOf = new WeakMap<Float64Array, number>();
+  #used = segmentCells;
+  #nextRow = 0;
+  #released = 0;
+
+  constructor(channel: RecorderChannel) {
+    this.#channel = channel;
+  }
+
+  /** Changes whenever rows were retired: references taken before are then stale, except rows with `open > 0`. */
+  get generation(): number {
+    return this.#released;
+  }
+
+  /**
+   * The row of a label set, made when new. A row beyond the cap on series is a sink: counting there is
+   * harmless and invisible.
+   *
+   * @param subjects workloads (`namespace/name`) whose departure retires the row; none = kept for ever
+   */
+  row(
+    table: TableName,
+    values: readonly string[],
+    mask: FamilyMask,
+    subjects: readonly string[] = [],
+  ): MetricRow {
+    const key = `${table}\n${values.join('\n')}`;
+    const found = this.#rows.get(key);
+    if (found) return found;
+    const spec: MetricTable = metricTables[table];
+    const lines = seriesOf(spec, mask);
+    const width = rowWidth(spec);
+    if (!takeSeries(this.#channel.budget, lines)) {
+      return { cells: new Float64Array(width), offset: 0, open: 0, touched: false };
+    }
+    const { segment, offset } = this.#allocate(width);
+    const cells = this.#segments[segment] as Float64Array;
+    const id = this.#nextRow++;
+    const row: OwnedRow = {
+      cells,
+      offset,
+      open: 0,
+      touched: true,
+      id,
+      table,
+      key,
+      lines,
+      subjects,
+      idleSince: Number.POSITIVE_INFINITY,
+    };
+    this.#rows.set(key, row);
+    this.#post({
+      kind: 'row',
+      row: id,
+      table,
+      mask,
+      labels: labelText(spec.labels, values),
+      segment,
+      offset,
+    });
+    return row;
+  }
+
+  /**
+   * Retires rows of departed workloads: no live connection, a workload that `presence` no longer has, and nothing
+   * recorded for {@link retireAfterMilliseconds}. Call about once a minute.
+   *
+   * @param now milliseconds of any monotonic clock, the same one at each call
+   */
+  sweep(presence: Presence, now: number): number {
+    this.#reclaim();
+    let retired = 0;
+    for (const row of this.#rows.values()) {
+      if (row.touched || row.open > 0 || row.idleSince > now) {
+        row.touched = false;
+        row.idleSince = now;
+      }
+      if (row.open > 0 || now - row.idleSince < retireAfterMilliseconds) continue;
+      if (row.subjects.every((subject) => presence.has(subject))) continue;
+      this.#release(row);
+      retired++;
+    }
+    return retired;
+  }
+
+  close(): void {
+    this.#channel.port.close();
+  }
+
+  #release(row: OwnedRow): void {
+    this.#rows.delete(row.key);
+    this.#quarantine.set(row.id, row);
+    this.#released++;
+    returnSeries(this.#channel.budget, row.lines);
+    this.#post({ kind: 'release', row: row.id });
+  }
+
+  /** Cells are used again only after the scrape thread said that it has taken their final value. */
+  #reclaim(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#channel.port);
+      if (received === undefined) return;
+      const row = this.#quarantine.get((received.message as ReleasedMessage).released);
+      if (row === undefined) continue;
+      this.#quarantine.delete(row.id);
+      const width = rowWidth(metricTables[row.table]);
+      row.cells.fill(0, row.offset, row.offset + width);
+      const free = this.#free.get(width) ?? [];
+      free.push({ segment: this.#segmentOf.get(row.cells) ?? 0, offset: row.offset });
+      this.#free.set(width, free);
+    }
+  }
+
+  #allocate(width: number): { segment: number; offset: number } {
+    const free = this.#free.get(width)?.pop();
+    if (free) return free;
+    if (this.#used + width > segmentCells) {
+      const cells = new Float64Array(new SharedArrayBuffer(segmentCells * 8));
+      this.#segmentOf.set(cells, this.#segments.length);
+      this.#segments.push(cells);
+      this.#used = 0;
+      this.#post({ kind: 'segment', cells });
+    }
+    const offset = this.#used;
+    this.#used += width;
+    return { segment: this.#segments.length - 1, offset };
+  }
+
+  #post(message: RecorderMessage): void {
+    this.#channel.port.postMessage(message);
+  }
+}

@@ -1,0 +1,161 @@
+import { performance } from 'node:perf_hooks';
+import type {
+  ConnectionEnd,
+  ConnectionObserver,
+  ConnectionPath,
+  ConnectionStart,
+  ObservedConnection,
+  Reporter,
+  TransportMeasure,
+} from './connection.ts';
+import type { AccessLog } from './log/access-log.ts';
+import { ConnectionRowCache, type ConnectionRows, cell } from './metrics/connection-rows.ts';
+import type { MetricRecorder, MetricRow } from './metrics/recorder.ts';
+import { roundTripBounds } from './metrics/tables.ts';
+
+export interface ConnectionObserverOptions {
+  readonly recorder: MetricRecorder;
+  /** Without it connections are counted but not logged. */
+  readonly accessLog?: AccessLog;
+}
+
+/** The observer of one thread: counts into its recorder and writes the access log. */
+export function createConnectionObserver(options: ConnectionObserverOptions): ConnectionObserver {
+  const { recorder, accessLog } = options;
+  const context: Context = {
+    recorder,
+    accessLog,
+    cache: new ConnectionRowCache(recorder),
+    paths: { kernel: new Map(), tunnel: new Map() },
+  };
+  const sockets = {
+    source: recorder.row('sockets', ['source'], 1),
+    destination: recorder.row('sockets', ['destination'], 1),
+  };
+  return {
+    opened(start) {
+      countPath(context, start);
+      accessLog?.opened(start);
+      return new RecordedConnection(context, start);
+    },
+    earlyDeny: (deny) => accessLog?.earlyDeny(deny),
+    socketsOpen(reporter: Reporter, change: 1 | -1) {
+      const row = sockets[reporter];
+      add(row, 0, change);
+    },
+  };
+}
+
+interface Context {
+  readonly recorder: MetricRecorder;
+  readonly accessLog: AccessLog | undefined;
+  readonly cache: ConnectionRowCache;
+  readonly paths: Readonly<Record<ConnectionPath, Map<string, MetricRow>>>;
+}
+
+/** A lifetime: from the opened count to the closed one. */
+class RecordedConnection implements ObservedConnection {
+  readonly #context: Context;
+  readonly #startedAt: number;
+  #start: ConnectionStart;
+  #rows: ConnectionRows;
+  #fromClient = 0;
+  #fromServer = 0;
+  #retransmissions = 0;
+  #closed = false;
+
+  constructor(context: Context, start: ConnectionStart) {
+    this.#context = context;
+    this.#start = start;
+    this.#startedAt = start.startedAt ?? 0;
+    if (this.#startedAt === 0) this.#startedAt = performance.timeOrigin + performance.now();
+    this.#rows = context.cache.open(start);
+    hold(this.#rows, 1);
+    addToAll(this.#rows, cell.opened, 1);
+  }
+
+  progress(bytesFromClient: number, bytesFromServer: number, transport?: TransportMeasure): void {
+    if (this.#closed) return;
+    if (bytesFromClient > this.#fromClient) {
+      addToAll(this.#rows, cell.received, bytesFromClient - this.#fromClient);
+      this.#fromClient = bytesFromClient;
+    }
+    if (bytesFromServer > this.#fromServer) {
+      addToAll(this.#rows, cell.sent, bytesFromServer - this.#fromServer);
+      this.#fromServer = bytesFromServer;
+    }
+    if (transport !== undefined && transport.retransmissions > this.#retransmissions) {
+      add(this.#rows.workload, cell.retransmissions, transport.retransmissions - this.#retransmissions);
+      this.#retransmissions = transport.retransmissions;
+    }
+  }
+
+  relabel(change: Partial<Pick<ConnectionStart, 'derivedDestination' | 'destinationIdentity'>>): void {
+    if (this.#closed) return;
+    this.#start = { ...this.#start, ...change };
+    hold(this.#rows, -1);
+    this.#rows = this.#context.cache.open(this.#start);
+    hold(this.#rows, 1);
+  }
+
+  close(end: ConnectionEnd): void {
+    if (this.#closed) return;
+    this.progress(end.bytesFromClient ?? 0, end.bytesFromServer ?? 0, end.transport);
+    this.#closed = true;
+    hold(this.#rows, -1);
+    if (end.flag === '-') {
+      addToAll(this.#rows, cell.closed, 1);
+    } else {
+      const rows = this.#context.cache.failed(this.#start, end.flag);
+      addToAll(rows, cell.closed, 1);
+      addToAll(rows, cell.failed, 1);
+    }
+    const roundTrip = end.transport?.smoothedRoundTripMicroseconds ?? 0;
+    if (roundTrip > 0) {
+      observe(this.#context.cache.roundTrip(this.#start), roundTripBounds, roundTrip / 1_000_000);
+    }
+    this.#context.accessLog?.closed(this.#start, end, {
+      bytesFromClient: this.#fromClient,
+      bytesFromServer: this.#fromServer,
+      durationMilliseconds:
+        end.durationMilliseconds ?? Math.max(0, performance.timeOrigin + performance.now() - this.#startedAt),
+    });
+  }
+}
+
+function countPath({ recorder, paths }: Context, { path, pathReason, reporter }: ConnectionStart): void {
+  if (reporter === 'destination' && pathReason === undefined) return;
+  const reason = pathReason ?? path;
+  let row = paths[path].get(reason);
+  if (row === undefined) {
+    row = recorder.row('paths', [path, reason], 1);
+    paths[path].set(reason, row);
+  }
+  add(row, 0, 1);
+}
+
+function add(row: MetricRow, index: number, count: number): void {
+  const position = row.offset + index;
+  row.cells[position] = (row.cells[position] as number) + count;
+  row.touched = true;
+}
+
+function addToAll(rows: ConnectionRows, index: number, count: number): void {
+  add(rows.traffic, index, count);
+  add(rows.workload, index, count);
+  add(rows.service, index, count);
+}
+
+function hold(rows: ConnectionRows, change: 1 | -1): void {
+  rows.traffic.open += change;
+  rows.workload.open += change;
+  rows.service.open += change;
+}
+
+/** Counts one observation in the bucket that holds it and in the sum; the exposition adds the buckets up. */
+export function observe(row: MetricRow, bounds: readonly number[], value: number, offset = 0): void {
+  let bucket = 0;
+  while (bucket < bounds.length && value > (bounds[bucket] as number)) bucket++;
+  add(row, offset + bucket, 1);
+  add(row, offset + bounds.length + 1, value);
+}

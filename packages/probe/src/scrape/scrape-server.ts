@@ -1,0 +1,96 @@
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { KmeshError } from '@kmesh/api';
+import { createSeriesBudget } from '../metrics/messages.ts';
+import type { RecorderChannel } from '../metrics/recorder.ts';
+import type { ScrapeWorkerData, ToMain, ToWorker } from './protocol.ts';
+
+/** Lines of connection metrics that a process keeps; what comes beyond is counted as dropped. */
+export const defaultMaximumSeries = 400_000;
+
+export interface ScrapeServerOptions {
+  /** Default `::`. */
+  readonly host?: string;
+  /** Default 15020; 0 takes a free port. */
+  readonly port?: number;
+  /** Whether a second instance may take the port over while this one still serves. */
+  readonly reusePort?: boolean;
+  readonly maximumSeries?: number;
+  /** The exposition of the control thread's own registry, without an end marker; asked at each scrape. */
+  readonly collect?: () => Promise<string>;
+  /** Counter of dropped log lines, see `LogChannel.dropped`. */
+  readonly droppedLines?: BigInt64Array;
+  /** The worker's program; default: the file beside this one. */
+  readonly worker?: URL;
+}
+
+export interface ScrapeServer {
+  readonly port: number;
+  readonly address: string;
+  /** A new recorder's channel; transfer its `port` to the thread that will record. */
+  recorderChannel(): RecorderChannel;
+  /** Ends scrapes in progress within the deadline (default 1 s) and stops the thread. */
+  close(deadlineMilliseconds?: number): Promise<void>;
+}
+
+/**
+ * Starts the thread that serves `/metrics` and `/stats/prometheus` (ambient contract 2.9, 15.1).
+ *
+ * @throws KmeshError `KMESH_SCRAPE_LISTEN` when the port cannot be bound
+ */
+export async function startScrapeServer(options: ScrapeServerOptions = {}): Promise<ScrapeServer> {
+  const budget = createSeriesBudget(options.maximumSeries ?? defaultMaximumSeries);
+  const data: ScrapeWorkerData = {
+    host: options.host ?? '::',
+    port: options.port ?? 15020,
+    reusePort: options.reusePort ?? false,
+    budget,
+    droppedLines: options.droppedLines ?? new BigInt64Array(new SharedArrayBuffer(8)),
+  };
+  const worker = new Worker(options.worker ?? new URL('./scrape-worker.ts', import.meta.url), {
+    name: 'kmesh-scrape',
+    workerData: data,
+  });
+  const tell = (message: ToWorker, ...ports: readonly import('node:worker_threads').MessagePort[]) =>
+    worker.postMessage(message, ports);
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+
+  const listening = await new Promise<{ port: number; address: string }>((resolve, reject) => {
+    worker.once('error', reject);
+    worker.on('message', (message: ToMain) => {
+      if (message.kind === 'listening') resolve(message);
+      else if (message.kind === 'failed') reject(cannotListen(data, message.reason));
+      else void answer(message.question);
+    });
+  }).catch(async (error) => {
+    await worker.terminate();
+    throw error;
+  });
+
+  async function answer(question: number): Promise<void> {
+    const text = await (options.collect?.() ?? Promise.resolve('')).catch(() => '');
+    tell({ kind: 'collected', question, text });
+  }
+
+  return {
+    port: listening.port,
+    address: listening.address,
+    recorderChannel() {
+      const { port1, port2 } = new MessageChannel();
+      tell({ kind: 'recorder', port: port2 }, port2);
+      port1.unref();
+      return { port: port1, budget };
+    },
+    async close(deadlineMilliseconds = 1000) {
+      tell({ kind: 'close', deadlineMilliseconds });
+      await exited;
+    },
+  };
+}
+
+function cannotListen(data: ScrapeWorkerData, reason: string): KmeshError {
+  return new KmeshError(
+    'KMESH_SCRAPE_LISTEN',
+    `Cannot serve metrics on ${data.host} port ${data.port}: ${reason}. ` +
+      'Stop what uses the port or give metrics another one.',
+  );
+}

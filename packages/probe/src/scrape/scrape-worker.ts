@@ -1,0 +1,116 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setPriority } from 'node:os';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { registryText } from '../metrics/registry-text.ts';
+import { MetricStore } from '../metrics/store.ts';
+import { writeExposition } from './body.ts';
+import { contentEncoding, contentType } from './negotiate.ts';
+import { createProcessRegistry } from './process-metrics.ts';
+import type { ScrapeWorkerData, ToMain, ToWorker } from './protocol.ts';
+
+/** The program of the scrape thread: an HTTP server whose work is not felt by any other thread. */
+
+const data = workerData as ScrapeWorkerData;
+const store = new MetricStore();
+const processRegistry = createProcessRegistry(data.budget, data.droppedLines);
+/** What the control thread said last: used when it is too busy to answer in time. */
+let controlText = '';
+let nextQuestion = 0;
+const questions = new Map<number, () => void>();
+let rendering = 0;
+
+// On Linux a priority belongs to a thread: proxied bytes and xDS come first.
+setPriority(0, 10);
+
+function tell(message: ToMain): void {
+  parentPort?.postMessage(message);
+}
+
+/** Asks the control thread for its registry and waits at most a second. */
+function askControl(): Promise<void> {
+  return new Promise((resolve) => {
+    const question = nextQuestion++;
+    const timer = setTimeout(done, 1000);
+    function done(): void {
+      clearTimeout(timer);
+      questions.delete(question);
+      resolve();
+    }
+    questions.set(question, done);
+    tell({ kind: 'collect', question });
+  });
+}
+
+async function scrape(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  await askControl();
+  const texts = [controlText, await registryText(processRegistry)];
+  // Rows must not move under a scrape that is being written.
+  if (rendering === 0) store.refresh();
+  rendering++;
+  try {
+    const encoding = contentEncoding(request.headers['accept-encoding']);
+    response.setHeader('Content-Type', contentType(request.headers.accept));
+    if (encoding !== 'identity') response.setHeader('Content-Encoding', encoding);
+    response.setHeader('Vary', 'Accept, Accept-Encoding');
+    if (request.method === 'HEAD') {
+      response.end();
+      return;
+    }
+    await writeExposition(response, encoding, store, texts);
+  } catch {
+    response.destroy();
+  } finally {
+    rendering--;
+  }
+}
+
+const server = createServer(
+  {
+    maxHeaderSize: 8192,
+    headersTimeout: 2000,
+    requestTimeout: 10_000,
+    connectionsCheckingInterval: 500,
+    noDelay: true,
+  },
+  (request, response) => {
+    const path = request.url?.split('?')[0];
+    if (path === '/metrics' || path === '/stats/prometheus') {
+      void scrape(request, response);
+    } else {
+      response.writeHead(404, { 'Content-Type': 'text/plain; charset=utf-8' });
+      response.end('Not found. Metrics are at /metrics and /stats/prometheus.\n');
+    }
+  },
+);
+// A client that stops reading does not hold a scrape for ever.
+server.setTimeout(30_000);
+
+server.on('error', (error: NodeJS.ErrnoException) =>
+  tell({ kind: 'failed', reason: error.message, code: error.code }),
+);
+server.listen({ host: data.host, port: data.port, reusePort: data.reusePort }, () => {
+  const address = server.address() as AddressInfo;
+  tell({ kind: 'listening', port: address.port, address: address.address });
+});
+
+// Births and ends of rows are taken in also while nobody scrapes, so that the queue stays short.
+const idle = setInterval(() => {
+  if (rendering === 0) store.refresh();
+}, 5000);
+idle.unref();
+
+parentPort?.on('message', (message: ToWorker) => {
+  if (message.kind === 'recorder') store.attach(message.port as MessagePort);
+  else if (message.kind === 'collected') {
+    controlText = message.text;
+    questions.get(message.question)?.();
+  } else {
+    server.close(() => {
+      store.close();
+      parentPort?.close();
+    });
+    server.closeIdleConnections();
+    setTimeout(() => server.closeAllConnections(), message.deadlineMilliseconds).unref();
+  }
+});

@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createControlMetrics, retireAfterMilliseconds, WorkloadPresence } from '../src/index.ts';
+import { client, server, start, workload } from './support/mesh.ts';
+import { samples, startProbe, sumOf } from './support/scrape.ts';
+
+const opened = 'istio_tcp_connections_opened_total';
+const closed = 'istio_tcp_connections_closed_total';
+
+test('OBS-06: metrics at start have istio_build, positive process gauges, and "unstable" in every other help', async (t) => {
+  const control = createControlMetrics('1.27.0', {
+    tables: () => [{ table: 'frontends', entries: 3, maximum: 100 }],
+    hooks: () => [{ program: 'connect4', runs: 5, nanoseconds: 2_000_000_000 }],
+    eventsLost: () => 0,
+    connectionsReconciled: () => 0,
+  });
+  control.xdsMessage('type.googleapis.com/istio.workload.Address', 1234);
+  const probe = await startProbe(t, { collect: control.collect });
+  probe.observer.opened(start()).close({ flag: 'CONNECT', error: 'refused' });
+  const text = await probe.scrape();
+  assert.equal(samples(text, 'istio_build')[0], 'istio_build{component="ztunnel",tag="1.27.0"} 1');
+  for (const name of ['process_open_fds', 'process_max_fds', 'process_resident_memory_bytes']) {
+    assert.ok(sumOf(text, name) > 0, name);
+  }
+  assert.equal(sumOf(text, 'istio_xds_message_bytes_total'), 1234);
+  assert.equal(sumOf(text, 'kmesh_hook_seconds_total'), 2);
+  const stable =
+    /^(istio_build|process_.*|istio_tcp_(connections_opened|connections_closed|received_bytes|sent_bytes))$/;
+  const families = [...text.matchAll(/^# HELP (\S+) (.*)$/gm)];
+  assert.ok(families.length > 20);
+  for (const [line, name] of families) {
+    if (!stable.test(name ?? '')) assert.match(line, /unstable/);
+  }
+});
+
+test('OBS-07: a connection counts as opened at once and as closed when it closes', async (t) => {
+  const probe = await startProbe(t);
+  const connection = probe.observer.opened(start());
+  assert.deepEqual([await probe.sum(opened), await probe.sum(closed)], [1, 0]);
+  connection.close({ flag: '-' });
+  connection.close({ flag: '-' });
+  assert.deepEqual([await probe.sum(opened), await probe.sum(closed)], [1, 1]);
+});
+
+test('OBS-08: 11 bytes each way are 11 received and 11 sent in all families, 0 from the start', async (t) => {
+  const probe = await startProbe(t);
+  const connection = probe.observer.opened(start());
+  const families = [
+    'istio_tcp_received_bytes_total',
+    'istio_tcp_sent_bytes_total',
+    'kmesh_tcp_workload_received_bytes_total',
+    'kmesh_tcp_workload_sent_bytes_total',
+    'kmesh_tcp_received_bytes_total',
+    'kmesh_tcp_sent_bytes_total',
+  ];
+  const atStart = await probe.scrape();
+  for (const family of families) assert.match(samples(atStart, family)[0] ?? '', / 0$/, family);
+  connection.close({ flag: '-', bytesFromClient: 11, bytesFromServer: 11 });
+  const atEnd = await probe.scrape();
+  for (const family of families) assert.match(samples(atEnd, family)[0] ?? '', / 11$/, family);
+});
+
+test('OBS-09: bytes show while the connection is open, and never go down', async (t) => {
+  const probe = await startProbe(t);
+  const connection = probe.observer.opened(start());
+  connection.progress(1000, 50);
+  assert.equal(await probe.sum('istio_tcp_received_bytes_total'), 1000);
+  connection.progress(900, 60);
+  assert.equal(await probe.sum('istio_tcp_received_bytes_total'), 1000);
+  assert.equal(await probe.sum('istio_tcp_sent_bytes_total'), 60);
+  connection.close({ flag: '-', bytesFromClient: 1500, bytesFromServer: 60 });
+  assert.equal(await probe.sum('istio_tcp_received_bytes_total'), 1500);
+});
+
+test('OBS-10: a failed connect is closed and failed with flag CONNECT and opened with -', async (t) => {
+  const probe = await startProbe(t);
+  probe.observer.opened(start()).close({ flag: 'CONNECT', error: 'connection refused' });
+  const text = await probe.scrape();
+  assert.equal(sumOf(text, opened, { response_flags: '-' }), 1);
+  assert.equal(sumOf(text, closed, { response_flags: 'CONNECT' }), 1);
+  assert.equal(sumOf(text, closed, { response_flags: '-' }), 0);
+  assert.equal(sumOf(text, 'istio_tcp_connections_failed_total', { response_flags: 'CONNECT' }), 1);
+  assert.equal(sumOf(text, 'kmesh_tcp_workload_connections_failed_total'), 1);
+  assert.equal(sumOf(text, 'kmesh_tcp_connections_failed_total'), 1);
+  assert.equal(samples(text, 'istio_tcp_connections_failed_total', { response_flags: '-' }).length, 0);
+});
+
+test('BPF-11: counters above 4 GiB stay exact', async (t) => {
+  const probe = await startProbe(t);
+  const connection = probe.observer.opened(start());
+  for (const bytes of [2 ** 32, 2 ** 32 + 1, 5 * 2 ** 30 + 7, 9_007_199_254_740_991]) {
+    connection.progress(bytes, 1_000_000_001);
+    const text = await probe.scrape();
+    assert.match(samples(text, 'istio_tcp_received_bytes_total')[0] ?? '', new RegExp(` ${bytes}$`));
+    assert.match(samples(text, 'istio_tcp_sent_bytes_total')[0] ?? '', / 1000000001$/);
+  }
+});
+
+test('a reused address or a changed resource never relabels an open connection', async (t) => {
+  const probe = await startProbe(t);
+  const old = probe.observer.opened(start());
+  const other = workload({ name: 'other-1', workloadName: 'other', canonicalName: 'other' });
+  const next = probe.observer.opened(start({ source: other }));
+  old.close({ flag: '-', bytesFromClient: 7 });
+  next.close({ flag: '-', bytesFromClient: 5 });
+  const received = 'istio_tcp_received_bytes_total';
+  assert.equal(await probe.sum(received, { source_workload: 'client' }), 7);
+  assert.equal(await probe.sum(received, { source_workload: 'other' }), 5);
+});
+
+test('a resource that is replaced by an equal one goes on in the same series', async (t) => {
+  const probe = await startProbe(t);
+  probe.observer.opened(start()).close({ flag: '-' });
+  probe.observer.opened(start({ source: { ...client }, destination: { ...server } })).close({ flag: '-' });
+  assert.deepEqual(
+    samples(await probe.scrape(), opened).map((line) => line.slice(-2)),
+    [' 2'],
+  );
+});
+
+test('round-trip times and retransmissions are counted once', async (t) => {
+  const probe = await startProbe(t);
+  const connection = probe.observer.opened(start({ path: 'kernel' }));
+  const measure = { smoothedRoundTripMicroseconds: 60, minimalRoundTripMicroseconds: 40 };
+  connection.progress(1, 1, { ...measure, retransmissions: 2 });
+  connection.close({ flag: '-', transport: { ...measure, retransmissions: 3 } });
+  const text = await probe.scrape();
+  assert.equal(sumOf(text, 'kmesh_tcp_retransmissions_total'), 3);
+  assert.equal(sumOf(text, 'kmesh_tcp_round_trip_seconds_count'), 1);
+  assert.equal(sumOf(text, 'kmesh_tcp_round_trip_seconds_bucket', { le: '0.00005' }), 0);
+  assert.equal(sumOf(text, 'kmesh_tcp_round_trip_seconds_bucket', { le: '0.0001' }), 1);
+  assert.equal(sumOf(text, 'kmesh_tcp_round_trip_seconds_bucket', { le: '+Inf' }), 1);
+  assert.equal(sumOf(text, 'kmesh_connections_path_total', { path: 'kernel', reason: 'kernel' }), 1);
+});
+
+test('series of departed workloads are retired 15 minutes after their last event, and only those', async (t) => {
+  const probe = await startProbe(t);
+  const presence = new WorkloadPresence();
+  presence.update(undefined, client);
+  presence.update(undefined, server);
+  const gone = workload({ name: 'gone-1', workloadName: 'gone', canonicalName: 'gone' });
+  presence.update(undefined, gone);
+  probe.observer.opened(start()).close({ flag: '-' });
+  const departed = probe.observer.opened(start({ source: gone }));
+  const open = () => probe.sum(opened, { source_workload: 'gone' });
+  probe.recorder.sweep(presence, 0);
+  presence.update(gone, undefined);
+  probe.recorder.sweep(presence, retireAfterMilliseconds * 2);
+  assert.equal(await open(), 1, 'a live connection keeps its series');
+  departed.close({ flag: '-' });
+  probe.recorder.sweep(presence, retireAfterMilliseconds * 2 + 1);
+  probe.recorder.sweep(presence, retireAfterMilliseconds * 3);
+  assert.equal(await open(), 1, 'not before the stated time');
+  probe.recorder.sweep(presence, retireAfterMilliseconds * 3 + 1);
+  assert.equal((await probe.scrape()).includes('source_workload="gone"'), false);
+  assert.equal(await probe.sum(opened, { source_workload: 'client' }), 1);
+  probe.recorder.sweep(presence, retireAfterMilliseconds * 4);
+  probe.observer.opened(start({ source: gone })).close({ flag: '-' });
+  assert.equal(await open(), 1, 'reused cells start at zero');
+  assert.equal(await probe.sum(opened, { source_workload: 'client' }), 1);
+});
+
+test('beyond the cap on series nothing is made, what is refused is counted, and known series go on', async (t) => {
+  const probe = await startProbe(t, { maximumSeries: 30 });
+  for (let index = 0; index < 5; index++) {
+    const source = workload({ name: `client-${index}`, workloadName: `client-${index}` });
+    probe.observer.opened(start({ source })).close({ flag: '-', bytesFromClient: 1 });
+  }
+  probe.observer
+    .opened(start({ source: workload({ name: 'client-0', workloadName: 'client-0' }) }))
+    .close({ flag: '-' });
+  const text = await probe.scrape();
+  assert.ok(text.split('\n').filter((line) => /^(istio|kmesh)_tcp/.test(line)).length <= 30);
+  assert.equal(sumOf(text, opened, { source_workload: 'client-0' }), 2);
+  assert.ok(sumOf(text, 'kmesh_metrics_series_dropped_total') > 0);
+});
+
+test('two recorders that count the same label set are one series, also after one of them has ended', async (t) => {
+  const probe = await startProbe(t);
+  const second = await import('../src/index.ts').then(({ MetricRecorder, createConnectionObserver }) => {
+    const recorder = new MetricRecorder(probe.server.recorderChannel());
+    return { recorder, observer: createConnectionObserver({ recorder }) };
+  });
+  probe.observer.opened(start()).close({ flag: '-', bytesFromClient: 10 });
+  second.observer.opened(start()).close({ flag: '-', bytesFromClient: 5 });
+  const text = await probe.scrape();
+  assert.equal(samples(text, opened).length, 1);
+  assert.equal(sumOf(text, 'istio_tcp_received_bytes_total'), 15);
+  second.recorder.close();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(await probe.sum('istio_tcp_received_bytes_total'), 15);
+});
+
+test('OBS-21: terminations of the xDS connection are counted by reason', async (t) => {
+  const control = createControlMetrics('unknown');
+  control.xdsTerminated('Reconnect');
+  control.xdsTerminated('ConnectionError');
+  control.xdsTerminated('Reconnect');
+  const probe = await startProbe(t, { collect: control.collect });
+  const text = await probe.scrape();
+  assert.equal(sumOf(text, 'istio_xds_connection_terminations_total', { reason: 'Reconnect' }), 2);
+  assert.equal(sumOf(text, 'istio_xds_connection_terminations_total', { reason: 'ConnectionError' }), 1);
+  assert.equal(text.includes('istio_xds_message'), false, 'families without samples are absent');
+});
