@@ -168,6 +168,8 @@ class StreamUser {
   Session* streamSession = nullptr;
   int32_t streamId = -1;
   bool streamDeferred = false;
+  /* Received bytes that do not count as consumed yet: what flow control holds back. */
+  size_t streamUnconsumed = 0;
   /* Response headers while they arrive. */
   int responseStatus = 0;
   std::string responseBaggage;
@@ -205,6 +207,7 @@ class Flow final : public StreamUser {
   void request(Session* session, const std::vector<std::string>& fields, bool reportOpen);
   void respond(int status, const std::vector<std::string>& fields, bool end);
   void abort();
+  void reject(int status);
   void fail(CloseReason reason, int code, const std::string& text = {});
   void connectTimedOut();
   void pump();
