@@ -1,0 +1,84 @@
+import type { Policy, PortMap, Service, Workload } from '@kmesh/api';
+import { policyKey, serviceKey } from '@kmesh/orchestration';
+import { readPolicy } from './policy.ts';
+import { type LocalService, readService } from './service.ts';
+import { readWorkload } from './workload.ts';
+import { type Field, YamlReader } from './yaml-reader.ts';
+
+/** What a local mesh file says. */
+export interface LocalMesh {
+  /** By uid. */
+  readonly workloads: ReadonlyMap<string, Workload>;
+  /** By `namespace/hostname`. */
+  readonly services: ReadonlyMap<string, Service>;
+  /** By `namespace/name`. */
+  readonly policies: ReadonlyMap<string, Policy>;
+}
+
+/**
+ * Reads a local mesh configuration (contract 4), from a file's text or the variable `LOCAL_XDS`.
+ *
+ * A workload without uid gets one that no control plane uses, `local/<namespace>/<name>`, so that two of them do not
+ * replace each other. Endpoints that a service lists itself are added to the workloads they name.
+ *
+ * @param source how messages name the text: the file's path, or `LOCAL_XDS`
+ * @throws {KmeshError} `KMESH_LOCAL_CONFIG_INVALID` with every problem: place, field, value, what is allowed
+ */
+export function parseLocalMesh(text: string, source: string): LocalMesh {
+  const reader = new YamlReader(text, source);
+  const fields = reader.isAbsent(reader.root)
+    ? {}
+    : reader.object(reader.root, [], ['workloads', 'policies', 'services']);
+
+  const workloads = new Map<string, Workload>();
+  for (const field of reader.list(fields.workloads)) {
+    const workload = withUid(readWorkload(reader, field), workloads);
+    add(reader, field, workloads, workload.uid, workload);
+  }
+  const services = new Map<string, Service>();
+  const listed: LocalService[] = [];
+  for (const field of reader.list(fields.services)) {
+    const local = readService(reader, field);
+    listed.push(local);
+    add(reader, field, services, serviceKey(local.service), local.service);
+  }
+  const policies = new Map<string, Policy>();
+  for (const field of reader.list(fields.policies)) {
+    const policy = readPolicy(reader, field);
+    add(reader, field, policies, policyKey(policy), policy);
+  }
+  reader.finish();
+  for (const local of listed) addListedEndpoints(workloads, local);
+  return { workloads, services, policies };
+}
+
+function add<Value>(
+  reader: YamlReader,
+  field: Field,
+  map: Map<string, Value>,
+  key: string,
+  value: Value,
+): void {
+  if (map.has(key)) reader.problem(field, `one entry per key ("${key}" is there already)`);
+  map.set(key, value);
+}
+
+function withUid(workload: Workload, others: ReadonlyMap<string, Workload>): Workload {
+  if (workload.uid !== '') return workload;
+  const base = `local/${workload.namespace}/${workload.name || (workload.addresses[0] ?? workload.hostname)}`;
+  let uid = base;
+  for (let count = 2; others.has(uid); count++) uid = `${base}#${count}`;
+  return { ...workload, uid };
+}
+
+/** Only a workload can carry an endpoint, so one that names no workload of the file has no effect. */
+function addListedEndpoints(workloads: Map<string, Workload>, { service, endpoints }: LocalService): void {
+  const key = serviceKey(service);
+  for (const endpoint of endpoints) {
+    const workload = workloads.get(endpoint.workloadUid);
+    if (workload === undefined || workload.services.has(key)) continue;
+    if (endpoint.status === 'Unhealthy' && service.loadBalancer?.healthPolicy !== 'AllowAll') continue;
+    const services = new Map<string, PortMap>(workload.services).set(key, endpoint.ports);
+    workloads.set(workload.uid, { ...workload, services });
+  }
+}
