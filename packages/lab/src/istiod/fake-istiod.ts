@@ -1,0 +1,448 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { sendUnaryData } from '@grpc/grpc-js';
+import { type caProto, KmeshError, type MeshUpdate, xds } from '@kmesh/api';
+import { type Authority, createAuthority } from '../pki/index.ts';
+import {
+  acceptCertificateCall,
+  CertificateRefusal,
+  type CertificateSettings,
+  defaultCertificateSettings,
+  type RecordedCertificateRequest,
+} from './certificate-service.ts';
+import { DeltaStream, type RecordedRequest } from './delta-stream.ts';
+import { bigResources, garbageMessage, type IstiodFaults, undecodableResources } from './faults.ts';
+import {
+  type AdsCall,
+  type CertificateRpc,
+  header,
+  headers,
+  type RunningGrpcServer,
+  startGrpcServer,
+} from './grpc-server.ts';
+import type { CallerIdentity } from './node-check.ts';
+import { ResourceStore, type StoreChange, type StoredResource } from './resource-store.ts';
+import { TransportFront } from './transport-front.ts';
+
+export interface FakeIstiodOptions {
+  /** Address to listen on. Default 127.0.0.1. */
+  readonly host?: string;
+  /** Port of the TLS listener (xDS and certificates). Default: a free one. */
+  readonly port?: number;
+  /** Port of the plaintext listener (xDS only). Default: a free one. */
+  readonly plaintextPort?: number;
+  /** Names and addresses of the server certificate. Default istiod's in-cluster names, localhost and `host`. */
+  readonly serverNames?: readonly string[];
+  readonly serverIps?: readonly string[];
+  /** The accepted bearer token. Default: a random one. */
+  readonly token?: string;
+  /** Whose token it is. Default `istio-system/ztunnel`. */
+  readonly caller?: CallerIdentity;
+  readonly trustDomain?: string;
+  /** The mesh's root; it also signs the server certificate until {@link FakeIstiod.rotateServerRoot}. */
+  readonly authority?: Authority;
+  readonly mesh?: readonly MeshUpdate[];
+  readonly certificates?: Partial<CertificateSettings>;
+  /** Longest request, as gRPC limits it. Default 4 MiB, istiod's own. */
+  readonly maximumRequestBytes?: number;
+}
+
+/** One open xDS stream. */
+export interface ConnectedStream {
+  readonly id: number;
+  readonly nodeId: string | undefined;
+  readonly typeUrls: readonly string[];
+  readonly headers: Readonly<Record<string, string>>;
+  /** Responses not answered yet. */
+  readonly outstanding: number;
+}
+
+/** A running fake control plane. See {@link startFakeIstiod}. */
+export interface FakeIstiod {
+  readonly xdsAddress: string;
+  readonly caAddress: string;
+  readonly plaintextXdsAddress: string;
+  /** Root of the server certificate. */
+  readonly rootPem: string;
+  readonly token: string;
+  /** Signs workload certificates. */
+  readonly authority: Authority;
+  /** Behaviour of the certificate service; assign to change it. */
+  readonly certificates: CertificateSettings;
+  readonly faults: IstiodFaults;
+  /** Every xDS request, in order of arrival. */
+  readonly requests: readonly RecordedRequest[];
+  readonly certificateRequests: readonly RecordedCertificateRequest[];
+  /** Most certificate calls that were under way at once. */
+  readonly certificateCallsAtOnce: number;
+  /** What clients got wrong. */
+  readonly violations: readonly string[];
+  readonly connections: readonly ConnectedStream[];
+  /** TCP connections accepted on the TLS port so far. */
+  readonly acceptedConnections: number;
+  /** Changes the mesh and pushes the difference: Address first, then Authorization. */
+  update(changes: readonly MeshUpdate[]): void;
+  /** Puts any resource into the mesh and pushes it. */
+  putResource(typeUrl: string, resource: StoredResource): void;
+  removeResource(typeUrl: string, name: string): void;
+  /** Replaces the accepted token. Open streams go on. */
+  setToken(token: string): void;
+  /** A new control-plane root and server certificate for new connections; returns the new root. */
+  rotateServerRoot(): Promise<string>;
+  /** Polls until `condition` holds. Fails after `milliseconds` (default 5 s), saying what was awaited. */
+  waitFor(what: string, condition: () => boolean, milliseconds?: number): Promise<void>;
+  /** Until some stream watches both types and has answered every response. */
+  waitForSettled(milliseconds?: number): Promise<void>;
+  /** Throws when a client has broken the protocol. */
+  assertNoViolations(): void;
+  /** Stops everything; throws when a client has broken the protocol. */
+  close(): Promise<void>;
+}
+
+interface OpenStream {
+  readonly stream: DeltaStream;
+  readonly call: AdsCall;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+const istiodNames = [
+  'istiod.istio-system.svc',
+  'istiod-remote.istio-system.svc',
+  'istio-pilot.istio-system.svc',
+  'localhost',
+];
+
+/**
+ * Starts a control plane for tests, benchmarks and the demo: delta ADS and the certificate service over TLS, delta
+ * ADS over plaintext. It is strict: {@link FakeIstiod.close} fails when a client broke the protocol.
+ */
+export async function startFakeIstiod(options: FakeIstiodOptions = {}): Promise<FakeIstiod> {
+  const istiod = new RunningFakeIstiod(options);
+  await istiod.start();
+  return istiod;
+}
+
+class RunningFakeIstiod implements FakeIstiod {
+  readonly authority: Authority;
+  readonly certificates: CertificateSettings;
+  readonly faults: IstiodFaults;
+  readonly requests: RecordedRequest[] = [];
+  readonly certificateRequests: RecordedCertificateRequest[] = [];
+  readonly violations: string[] = [];
+  certificateCallsAtOnce = 0;
+  token: string;
+  rootPem: string;
+  readonly #options: FakeIstiodOptions;
+  readonly #host: string;
+  readonly #caller: CallerIdentity;
+  readonly #intermediate: Authority;
+  readonly #store = new ResourceStore();
+  readonly #streams = new Set<OpenStream>();
+  #secure: RunningGrpcServer | undefined;
+  #plaintext: RunningGrpcServer | undefined;
+  #secureFront: TransportFront | undefined;
+  #plaintextFront: TransportFront | undefined;
+  #serverAuthority: Authority;
+  #streamCount = 0;
+  #certificateCalls = 0;
+  #rejectTokens = false;
+  #stalled = false;
+
+  constructor(options: FakeIstiodOptions) {
+    this.#options = options;
+    this.#host = options.host ?? '127.0.0.1';
+    this.#caller = options.caller ?? { namespace: 'istio-system', serviceAccount: 'ztunnel' };
+    this.token = options.token ?? `lab-token-${randomBytes(12).toString('hex')}`;
+    this.authority = options.authority ?? createAuthority({ commonName: 'Kmesh lab root' });
+    this.#intermediate = this.authority.intermediate();
+    this.#serverAuthority = this.authority;
+    this.rootPem = this.authority.rootPem;
+    this.certificates = { ...defaultCertificateSettings, ...options.certificates };
+    this.faults = this.#makeFaults();
+    this.#store.apply(options.mesh ?? []);
+  }
+
+  get xdsAddress(): string {
+    return `https://${this.#addressHost()}:${this.#secureFront?.port ?? 0}`;
+  }
+
+  get caAddress(): string {
+    return this.xdsAddress;
+  }
+
+  get plaintextXdsAddress(): string {
+    return `http://${this.#addressHost()}:${this.#plaintextFront?.port ?? 0}`;
+  }
+
+  get acceptedConnections(): number {
+    return this.#secureFront?.accepted ?? 0;
+  }
+
+  get connections(): readonly ConnectedStream[] {
+    return [...this.#streams].map(({ stream, headers: metadata }) => ({
+      id: stream.id,
+      nodeId: stream.node?.id ?? undefined,
+      typeUrls: stream.typeUrls,
+      headers: metadata,
+      outstanding: stream.outstanding,
+    }));
+  }
+
+  async start(): Promise<void> {
+    this.#secure = await this.#startSecure();
+    this.#plaintext = await startGrpcServer({
+      tls: undefined,
+      maximumRequestBytes: this.#maximumRequestBytes(),
+      onStream: (call) => this.#accept(call, undefined),
+      onCertificate: undefined,
+    });
+    const host = this.#host;
+    this.#secureFront = new TransportFront({
+      host,
+      port: this.#options.port ?? 0,
+      target: this.#secure.port,
+    });
+    this.#plaintextFront = new TransportFront({
+      host,
+      port: this.#options.plaintextPort ?? 0,
+      target: this.#plaintext.port,
+    });
+    await this.#secureFront.open();
+    await this.#plaintextFront.open();
+  }
+
+  update(changes: readonly MeshUpdate[]): void {
+    this.#push(this.#store.apply(changes));
+  }
+
+  putResource(typeUrl: string, resource: StoredResource): void {
+    if (this.#store.put(typeUrl, resource)) this.#push(new Map([[typeUrl, new Set([resource.name])]]));
+  }
+
+  removeResource(typeUrl: string, name: string): void {
+    if (this.#store.remove(typeUrl, name)) this.#push(new Map([[typeUrl, new Set([name])]]));
+  }
+
+  setToken(token: string): void {
+    this.token = token;
+  }
+
+  async rotateServerRoot(): Promise<string> {
+    this.#serverAuthority = createAuthority({ commonName: 'Kmesh lab control-plane root' });
+    this.rootPem = this.#serverAuthority.rootPem;
+    const old = this.#secure;
+    this.#secure = await this.#startSecure();
+    this.#secureFront?.retarget(this.#secure.port);
+    old?.close();
+    return this.rootPem;
+  }
+
+  async waitFor(what: string, condition: () => boolean, milliseconds = 5000): Promise<void> {
+    const deadline = performance.now() + milliseconds;
+    while (!condition()) {
+      if (performance.now() > deadline) {
+        throw new KmeshError(
+          'KMESH_LAB_TIMEOUT',
+          `after ${milliseconds} ms the fake istiod still waits for: ${what}`,
+        );
+      }
+      await sleep(5);
+    }
+  }
+
+  async waitForSettled(milliseconds = 5000): Promise<void> {
+    const settled = (open: OpenStream): boolean =>
+      open.stream.outstanding === 0 &&
+      [xds.addressTypeUrl, xds.authorizationTypeUrl].every((type) => open.stream.typeUrls.includes(type));
+    await this.waitFor(
+      'a client that has answered everything',
+      () => [...this.#streams].some(settled),
+      milliseconds,
+    );
+  }
+
+  assertNoViolations(): void {
+    if (this.violations.length === 0) return;
+    throw new KmeshError(
+      'KMESH_LAB_PROTOCOL',
+      `the client broke the protocol:\n  ${this.violations.join('\n  ')}`,
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#secureFront?.close();
+    await this.#plaintextFront?.close();
+    this.#secure?.close();
+    this.#plaintext?.close();
+    this.assertNoViolations();
+  }
+
+  #addressHost(): string {
+    return this.#host === '127.0.0.1' ? 'localhost' : this.#host;
+  }
+
+  #maximumRequestBytes(): number {
+    return this.#options.maximumRequestBytes ?? 4 * 1024 * 1024;
+  }
+
+  #startSecure(): Promise<RunningGrpcServer> {
+    const { certificatePem, privateKeyPem } = this.#serverAuthority.issue({
+      dnsNames: this.#options.serverNames ?? istiodNames,
+      ips: this.#options.serverIps ?? [this.#host],
+    });
+    return startGrpcServer({
+      tls: { certificatePem, privateKeyPem },
+      maximumRequestBytes: this.#maximumRequestBytes(),
+      onStream: (call) => this.#accept(call, this.#caller),
+      onCertificate: (call, reply) => this.#certificate(call, reply),
+    });
+  }
+
+  #authenticated(authorization: string | undefined): boolean {
+    return !this.#rejectTokens && authorization === `Bearer ${this.token}`;
+  }
+
+  #accept(call: AdsCall, caller: CallerIdentity | undefined): void {
+    const refuse = (code: number, details: string): void => {
+      call.emit('error', { code, details });
+    };
+    if (caller !== undefined && !this.#authenticated(header(call.metadata, 'authorization'))) {
+      refuse(16, 'authentication failure');
+      return;
+    }
+    this.#streamCount += 1;
+    const id = this.#streamCount;
+    if (header(call.metadata, 'clusterid') === undefined)
+      this.violations.push(`stream ${id}: carries no clusterid header`);
+    const stream = new DeltaStream(id, {
+      store: this.#store,
+      caller,
+      send: (message) => call.write(message),
+      refuse,
+      violation: (text) => this.violations.push(text),
+      record: (request) => this.requests.push(request),
+    });
+    stream.stall(this.#stalled);
+    const open: OpenStream = { stream, call, headers: headers(call.metadata) };
+    this.#streams.add(open);
+    const gone = (): void => {
+      this.#streams.delete(open);
+    };
+    call.on('data', (request: xds.DeltaDiscoveryRequest) => stream.receive(request));
+    call.on('end', () => call.end());
+    call.on('cancelled', gone);
+    call.on('close', gone);
+    call.on('error', gone);
+  }
+
+  #push(change: StoreChange): void {
+    for (const typeUrl of [xds.addressTypeUrl, xds.authorizationTypeUrl]) {
+      for (const { stream } of this.#streams) stream.push(typeUrl, change);
+    }
+  }
+
+  #certificate(call: CertificateRpc, reply: sendUnaryData<caProto.IstioCertificateResponse>): void {
+    const metadata = headers(call.metadata);
+    if (!this.#authenticated(metadata['authorization'])) {
+      reply({ code: 16, details: 'request authenticate failure' });
+      return;
+    }
+    if (metadata['clusterid'] === undefined)
+      this.violations.push('certificate call carries no clusterid header');
+    const answer = async (): Promise<void> => {
+      try {
+        const accepted = acceptCertificateCall(
+          {
+            request: call.request,
+            caller: this.#caller,
+            trustDomain: this.#options.trustDomain ?? 'cluster.local',
+            headers: metadata,
+            peer: call.getPeer(),
+          },
+          { root: this.authority, intermediate: this.#intermediate },
+          this.certificates,
+        );
+        this.violations.push(...accepted.violations);
+        this.certificateRequests.push(accepted.recorded);
+        if (this.certificates.delayMilliseconds > 0)
+          await sleep(this.certificates.delayMilliseconds, undefined, { ref: false });
+        reply(null, accepted.issue());
+      } catch (error) {
+        const refusal =
+          error instanceof CertificateRefusal ? error : new CertificateRefusal(13, String(error));
+        reply({ code: refusal.code, details: refusal.message });
+      }
+    };
+    this.#certificateCalls += 1;
+    this.certificateCallsAtOnce = Math.max(this.certificateCallsAtOnce, this.#certificateCalls);
+    void answer().finally(() => {
+      this.#certificateCalls -= 1;
+    });
+  }
+
+  #makeFaults(): IstiodFaults {
+    const fronts = (): TransportFront[] =>
+      [this.#secureFront, this.#plaintextFront].filter((front) => front !== undefined);
+    const streams = (): DeltaStream[] => [...this.#streams].map(({ stream }) => stream);
+    const endStreams = (status?: { readonly code: number; readonly details: string }): void => {
+      for (const { call } of this.#streams) {
+        if (status === undefined) call.end();
+        else call.emit('error', status);
+      }
+    };
+    const pushRaw = (
+      typeUrl: string,
+      resources: readonly StoredResource[],
+      removed: readonly string[] = [],
+    ): void => {
+      for (const stream of streams()) stream.pushRaw(typeUrl, resources, removed);
+    };
+    return {
+      dropConnections: () => {
+        for (const front of fronts()) front.drop();
+      },
+      refuse: async (on) => {
+        for (const front of fronts()) await (on ? front.close() : front.open());
+      },
+      stall: (on) => {
+        this.#stalled = on;
+        for (const stream of streams()) stream.stall(on);
+      },
+      rejectTokens: (on) => {
+        this.#rejectTokens = on;
+        if (on) endStreams({ code: 16, details: 'token has expired' });
+      },
+      endStreams,
+      goaway: (graceMilliseconds = 10) => {
+        this.#secure?.goaway(graceMilliseconds);
+        this.#plaintext?.goaway(graceMilliseconds);
+      },
+      halfOpen: (on) => {
+        for (const front of fronts()) front.freeze(on);
+      },
+      slowDrip: (bytesPerSecond) => {
+        for (const front of fronts()) front.drip(bytesPerSecond);
+      },
+      closeMidMessage: (afterBytes) => {
+        for (const front of fronts()) front.cutAfter(afterBytes);
+      },
+      bigPush: (mebibytes) => {
+        const resources = bigResources(mebibytes);
+        pushRaw(xds.addressTypeUrl, resources);
+        return resources.map((resource) => resource.name);
+      },
+      badResources: (count, good = []) => {
+        const bad = undecodableResources(count);
+        pushRaw(xds.addressTypeUrl, [...bad, ...good]);
+        return bad.map((resource) => resource.name);
+      },
+      garbageMessage: () => {
+        for (const { call } of this.#streams) call.write(garbageMessage());
+      },
+      garbageConnections: (on) => {
+        for (const front of fronts()) front.answerGarbage(on);
+      },
+      pushRaw,
+    };
+  }
+}

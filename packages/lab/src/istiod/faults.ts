@@ -1,0 +1,73 @@
+import { randomBytes } from 'node:crypto';
+import { workloadProto } from '@kmesh/api';
+import type { StoredResource } from './resource-store.ts';
+
+/** Ways in which the fake control plane may fail. Each call acts at once; `false` or 0 ends a lasting fault. */
+export interface IstiodFaults {
+  /** Cuts every open connection (TCP reset). */
+  dropConnections(): void;
+  /** Stops listening and cuts what is open: a control plane that is down. */
+  refuse(on: boolean): Promise<void>;
+  /** Streams stay open, but nothing is answered or pushed until it ends. */
+  stall(on: boolean): void;
+  /** Every call is answered Unauthenticated; open streams are ended with it. */
+  rejectTokens(on: boolean): void;
+  /** Ends every open stream: cleanly, or with a gRPC status. */
+  endStreams(status?: { readonly code: number; readonly details: string }): void;
+  /** GOAWAY, as istiod sends it at the end of a connection's age; open streams are cut after the grace time. */
+  goaway(graceMilliseconds?: number): void;
+  /** No byte moves in either direction while connections stay open. */
+  halfOpen(on: boolean): void;
+  /** Limits what the server sends per second. */
+  slowDrip(bytesPerSecond: number): void;
+  /** Cuts the first connection on which this many more bytes were sent. */
+  closeMidMessage(afterBytes: number): void;
+  /** Pushes valid workloads that together have this size, in one response. Returns their names. */
+  bigPush(mebibytes: number): string[];
+  /** Pushes undecodable `Address` resources, together with `good`. Returns their names. */
+  badResources(count: number, good?: readonly StoredResource[]): string[];
+  /** Sends every open stream a message that is not a response. */
+  garbageMessage(): void;
+  /** Answers new connections with random bytes. */
+  garbageConnections(on: boolean): void;
+  /** Pushes a response of this type, whatever the client asked for. */
+  pushRaw(typeUrl: string, resources: readonly StoredResource[], removed?: readonly string[]): void;
+}
+
+/** A resource of any bytes, for payloads that a store would never hold. */
+export function rawResource(name: string, payload: Buffer | undefined, version = 'raw'): StoredResource {
+  return { name, version, payload, aliases: [], node: undefined, services: [] };
+}
+
+const elementBytes = 1024 * 1024;
+
+/** Workloads of one mebibyte each; the weight is in an extension, which clients ignore. */
+export function bigResources(mebibytes: number): StoredResource[] {
+  const ballast = randomBytes(elementBytes - 1024);
+  return Array.from({ length: mebibytes }, (_, index) => {
+    const uid = `lab//Pod/big/big-${index}`;
+    const payload = workloadProto.Address.encode({
+      workload: {
+        uid,
+        name: `big-${index}`,
+        namespace: 'big',
+        addresses: [Buffer.from([10, 255, index >> 8, index & 255])],
+        extensions: [{ name: 'ballast', config: { typeUrl: 'lab', value: ballast } }],
+      },
+    });
+    return rawResource(uid, payload, `big-${index}`);
+  });
+}
+
+/** Resources that no client can decode. */
+export function undecodableResources(count: number): StoredResource[] {
+  // Field 1, length-delimited, and longer than what follows.
+  return Array.from({ length: count }, (_, index) =>
+    rawResource(`bad-${index}`, Buffer.from([0x0a, 0xff, 0xff, 0xff, 0x7f, index & 255])),
+  );
+}
+
+/** Bytes that are no `DeltaDiscoveryResponse`. */
+export function garbageMessage(): Buffer {
+  return Buffer.concat([Buffer.from([0x12, 0xff, 0xff, 0xff, 0x0f]), randomBytes(256)]);
+}

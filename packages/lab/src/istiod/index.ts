@@ -1,0 +1,14 @@
+export type { CertificateSettings, RecordedCertificateRequest } from './certificate-service.ts';
+export type { RecordedRequest } from './delta-stream.ts';
+export { policyPayload } from './encode-policy.ts';
+export { encodeService, servicePayload } from './encode-service.ts';
+export { encodeWorkload, workloadPayload } from './encode-workload.ts';
+export {
+  type ConnectedStream,
+  type FakeIstiod,
+  type FakeIstiodOptions,
+  startFakeIstiod,
+} from './fake-istiod.ts';
+export { type IstiodFaults, rawResource } from './faults.ts';
+export type { CallerIdentity } from './node-check.ts';
+export type { StoredResource } from './resource-store.ts';

@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto';
+import { type MeshUpdate, type Service, type Workload, xds } from '@kmesh/api';
+import { policyPayload } from './encode-policy.ts';
+import { servicePayload } from './encode-service.ts';
+import { workloadPayload } from './encode-workload.ts';
+
+/** One xDS resource as it goes on the wire. */
+export interface StoredResource {
+  readonly name: string;
+  /** Content hash; empty for policies, as istiod leaves it. */
+  readonly version: string;
+  /** `undefined`: a resource without payload, which a client must reject. */
+  readonly payload: Buffer | undefined;
+  /** `network/ip` names under which on-demand clients may ask for it. */
+  readonly aliases: readonly string[];
+  /** The node of a workload. */
+  readonly node: string | undefined;
+  /** Keys of the services that a workload is an endpoint of. */
+  readonly services: readonly string[];
+}
+
+/** Names that an update added, changed or removed, by type URL. */
+export type StoreChange = ReadonlyMap<string, ReadonlySet<string>>;
+
+function contentHash(payload: Buffer): string {
+  return createHash('sha256').update(payload).digest('hex').slice(0, 16);
+}
+
+function workloadResource(workload: Workload): StoredResource {
+  const payload = workloadPayload(workload);
+  return {
+    name: workload.uid,
+    version: contentHash(payload),
+    payload,
+    aliases: workload.addresses.map((ip) => `${workload.network}/${ip}`),
+    node: workload.node,
+    services: [...workload.services.keys()],
+  };
+}
+
+function serviceResource(service: Service): StoredResource {
+  const payload = servicePayload(service);
+  return {
+    name: `${service.namespace}/${service.hostname}`,
+    version: contentHash(payload),
+    payload,
+    aliases: service.vips.map((vip) => `${vip.network}/${vip.ip}`),
+    node: undefined,
+    services: [],
+  };
+}
+
+/** What the fake control plane knows, encoded and versioned, by type and name. */
+export class ResourceStore {
+  readonly #byType = new Map<string, Map<string, StoredResource>>([
+    [xds.addressTypeUrl, new Map()],
+    [xds.authorizationTypeUrl, new Map()],
+  ]);
+
+  resources(typeUrl: string): ReadonlyMap<string, StoredResource> {
+    return this.#byType.get(typeUrl) ?? new Map<string, StoredResource>();
+  }
+
+  /** Whether a pod of this account is known on `node`; any node when that is empty. */
+  hasWorkload(predicate: (resource: StoredResource) => boolean): boolean {
+    for (const resource of this.resources(xds.addressTypeUrl).values()) if (predicate(resource)) return true;
+    return false;
+  }
+
+  /** Resources that go by this name or alias. */
+  find(typeUrl: string, name: string): StoredResource[] {
+    const direct = this.resources(typeUrl).get(name);
+    if (direct !== undefined) return [direct];
+    return [...this.resources(typeUrl).values()].filter((resource) => resource.aliases.includes(name));
+  }
+
+  /** Applies model updates. Names whose content stayed the same are not part of the change. */
+  apply(updates: readonly MeshUpdate[]): StoreChange {
+    const change = new Map<string, Set<string>>();
+    const touch = (typeUrl: string, name: string): void => {
+      const names = change.get(typeUrl) ?? new Set();
+      change.set(typeUrl, names.add(name));
+    };
+    const put = (typeUrl: string, resource: StoredResource): void => {
+      if (this.put(typeUrl, resource)) touch(typeUrl, resource.name);
+    };
+    const remove = (typeUrl: string, name: string): void => {
+      if (this.remove(typeUrl, name)) touch(typeUrl, name);
+    };
+    for (const update of updates) {
+      switch (update.kind) {
+        case 'workload':
+          put(xds.addressTypeUrl, workloadResource(update.workload));
+          break;
+        case 'service':
+          put(xds.addressTypeUrl, serviceResource(update.service));
+          break;
+        case 'policy':
+          put(xds.authorizationTypeUrl, {
+            name: `${update.policy.namespace}/${update.policy.name}`,
+            version: '',
+            payload: policyPayload(update.policy),
+            aliases: [],
+            node: undefined,
+            services: [],
+          });
+          break;
+        case 'removeWorkload':
+          remove(xds.addressTypeUrl, update.uid);
+          break;
+        case 'removeService':
+          remove(xds.addressTypeUrl, update.key);
+          break;
+        case 'removePolicy':
+          remove(xds.authorizationTypeUrl, update.key);
+          break;
+      }
+    }
+    return change;
+  }
+
+  /** Whether that changed anything. */
+  put(typeUrl: string, resource: StoredResource): boolean {
+    const resources = this.#byType.get(typeUrl) ?? new Map<string, StoredResource>();
+    this.#byType.set(typeUrl, resources);
+    const before = resources.get(resource.name);
+    resources.set(resource.name, resource);
+    if (before?.payload === undefined || resource.payload === undefined) return before !== resource;
+    return !before.payload.equals(resource.payload) || before.version !== resource.version;
+  }
+
+  /** Whether it was there. */
+  remove(typeUrl: string, name: string): boolean {
+    return this.#byType.get(typeUrl)?.delete(name) ?? false;
+  }
+}
