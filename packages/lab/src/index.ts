@@ -1,9 +1,11 @@
+export * from './istiod/index.ts';
 export type { AddressPair } from './network/addresses.ts';
 export { endpointText, parseEndpoint } from './network/addresses.ts';
 export { cgroupProcesses, cgroupRoot } from './network/cgroups.ts';
 export { type CommandOptions, type CommandResult, labProgram, runCommand } from './network/commands.ts';
 export { createLab, type Lab, type LabOptions, type NodeOptions } from './network/lab.ts';
 export { sweep } from './network/sweep.ts';
+export * from './pki/index.ts';
 export type { Host } from './pods/host.ts';
 export type { Node } from './pods/node.ts';
 export type { Pod, PodIdentity, PodOptions } from './pods/pod.ts';
