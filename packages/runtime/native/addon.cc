@@ -1,0 +1,81 @@
+// Entry of the addon: registers the functions of every file with the environment that loads it.
+#include "environment.h"
+#include "tunnel-register.h"
+
+#include <bpf/libbpf.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <unistd.h>
+
+Environment &Environment::of(Napi::Env env)
+{
+	return *env.GetInstanceData<Environment>();
+}
+
+[[noreturn]] void broken_contract(const char *what)
+{
+	fprintf(stderr, "kmesh-runtime: %s\n", what);
+	abort();
+}
+
+Bytes bytes_at(const Napi::CallbackInfo &info, size_t index)
+{
+	void *data = nullptr;
+	size_t length = 0;
+	napi_typedarray_type type;
+
+	if (napi_get_typedarray_info(info.Env(), info[index], &type, &length, &data, nullptr, nullptr) != napi_ok ||
+	    type != napi_uint8_array)
+		broken_contract("an argument is not a Uint8Array");
+	return {static_cast<uint8_t *>(data), length};
+}
+
+std::string string_at(const Napi::CallbackInfo &info, size_t index)
+{
+	return info[index].As<Napi::String>().Utf8Value();
+}
+
+Napi::Value result_of(const Napi::CallbackInfo &info, int result)
+{
+	return number(info, result < 0 ? -errno : result);
+}
+
+static void end_environment(Environment *environment)
+{
+	auto stoppers = std::move(environment->stoppers);
+	for (auto &[_, stop] : stoppers)
+		stop();
+	for (int fd : environment->descriptors)
+		close(fd);
+	environment->descriptors.clear();
+}
+
+static Napi::Object initialize(Napi::Env env, Napi::Object exports)
+{
+	auto *environment = new Environment;
+
+	env.SetInstanceData<Environment>(environment);
+	env.AddCleanupHook(end_environment, environment);
+	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
+
+	register_descriptors(env, exports);
+	register_object(env, exports);
+	register_maps(env, exports);
+	register_map_memory(env, exports);
+	register_programs(env, exports);
+	register_filters(env, exports);
+	register_ring(env, exports);
+	register_barrier(env, exports);
+	register_probes(env, exports);
+	register_namespaces(env, exports);
+	register_sockets(env, exports);
+	register_socket_options(env, exports);
+	register_watcher(env, exports);
+	register_seqpacket(env, exports);
+	registerTunnel(env, exports);
+	return exports;
+}
+
+NODE_API_MODULE(kmesh_runtime, initialize)

@@ -1,0 +1,17 @@
+// Captures what libbpf and the verifier say on the calling thread.
+#pragma once
+
+#include <string>
+
+class LibbpfLog {
+public:
+	LibbpfLog();
+	~LibbpfLog();
+	LibbpfLog(const LibbpfLog &) = delete;
+	LibbpfLog &operator=(const LibbpfLog &) = delete;
+
+	std::string text;
+
+private:
+	LibbpfLog *outer_;
+};

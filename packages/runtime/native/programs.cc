@@ -1,0 +1,140 @@
+// Links, plain attachments, and what the kernel says about programs and links.
+#include "environment.h"
+#include "namespace_scope.h"
+
+#include <bpf/bpf.h>
+
+#include <cerrno>
+#include <vector>
+
+static enum bpf_attach_type attach_type_at(const Napi::CallbackInfo &info, size_t index)
+{
+	return static_cast<enum bpf_attach_type>(int_at(info, index));
+}
+
+// For tcx the target is an interface index, which means something only inside the namespace.
+static Napi::Value link_create(const Napi::CallbackInfo &info)
+{
+	NamespaceScope inside(int_at(info, 3));
+
+	if (inside.error() != 0)
+		return number(info, -inside.error());
+	LIBBPF_OPTS(bpf_link_create_opts, options);
+	return result_of(info, bpf_link_create(int_at(info, 0), int_at(info, 1), attach_type_at(info, 2), &options));
+}
+
+static Napi::Value link_update(const Napi::CallbackInfo &info)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, options);
+
+	return result_of(info, bpf_link_update(int_at(info, 0), int_at(info, 1), &options));
+}
+
+static Napi::Value link_detach(const Napi::CallbackInfo &info)
+{
+	return result_of(info, bpf_link_detach(int_at(info, 0)));
+}
+
+static Napi::Value link_info(const Napi::CallbackInfo &info)
+{
+	struct bpf_link_info kernel = {};
+	uint32_t length = sizeof(kernel);
+
+	if (bpf_link_get_info_by_fd(int_at(info, 0), &kernel, &length) != 0)
+		return number(info, -errno);
+	auto result = Napi::Object::New(info.Env());
+	result.Set("id", kernel.id);
+	result.Set("type", kernel.type);
+	result.Set("programId", kernel.prog_id);
+	return result;
+}
+
+static Napi::Value program_info(const Napi::CallbackInfo &info)
+{
+	struct bpf_prog_info kernel = {};
+	uint32_t length = sizeof(kernel);
+
+	if (bpf_prog_get_info_by_fd(int_at(info, 0), &kernel, &length) != 0)
+		return number(info, -errno);
+	auto result = Napi::Object::New(info.Env());
+	result.Set("id", kernel.id);
+	result.Set("type", kernel.type);
+	result.Set("name", static_cast<const char *>(kernel.name));
+	result.Set("runTimeNs", Napi::BigInt::New(info.Env(), static_cast<uint64_t>(kernel.run_time_ns)));
+	result.Set("runCount", Napi::BigInt::New(info.Env(), static_cast<uint64_t>(kernel.run_cnt)));
+	result.Set("verifiedInstructions", kernel.verified_insns);
+	return result;
+}
+
+static Napi::Value program_attach(const Napi::CallbackInfo &info)
+{
+	return result_of(info, bpf_prog_attach(int_at(info, 0), int_at(info, 1), attach_type_at(info, 2), 0));
+}
+
+static Napi::Value program_detach(const Napi::CallbackInfo &info)
+{
+	return result_of(info, bpf_prog_detach2(int_at(info, 0), int_at(info, 1), attach_type_at(info, 2)));
+}
+
+static Napi::Value program_query(const Napi::CallbackInfo &info)
+{
+	NamespaceScope inside(int_at(info, 2));
+	std::vector<uint32_t> ids(64);
+
+	if (inside.error() != 0)
+		return number(info, -inside.error());
+	for (;;) {
+		LIBBPF_OPTS(bpf_prog_query_opts, options, .prog_ids = ids.data(),
+			    .prog_cnt = static_cast<uint32_t>(ids.size()));
+		if (bpf_prog_query_opts(int_at(info, 0), attach_type_at(info, 1), &options) == 0) {
+			ids.resize(options.prog_cnt);
+			break;
+		}
+		if (errno != ENOSPC)
+			return number(info, -errno);
+		ids.resize(ids.size() * 2);
+	}
+	auto list = Napi::Array::New(info.Env(), ids.size());
+	for (size_t i = 0; i < ids.size(); i++)
+		list.Set(static_cast<uint32_t>(i), ids[i]);
+	return list;
+}
+
+static Napi::Value program_test_run(const Napi::CallbackInfo &info)
+{
+	Bytes data = bytes_at(info, 1);
+
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data.data, .data_size_in = static_cast<uint32_t>(data.length),
+		    .repeat = int_at(info, 2));
+	if (data.length == 0)
+		options.data_in = nullptr;
+	if (bpf_prog_test_run_opts(int_at(info, 0), &options) != 0)
+		return number(info, -errno);
+	auto result = Napi::Object::New(info.Env());
+	result.Set("result", options.retval);
+	result.Set("durationNs", options.duration);
+	return result;
+}
+
+static Napi::Value statistics_open(const Napi::CallbackInfo &info)
+{
+	int fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+
+	if (fd >= 0)
+		Environment::of(info.Env()).descriptors.insert(fd);
+	return result_of(info, fd);
+}
+
+void register_programs(Napi::Env env, Napi::Object exports)
+{
+	define<link_create>(env, exports, "linkCreate");
+	define<link_update>(env, exports, "linkUpdate");
+	define<link_detach>(env, exports, "linkDetach");
+	define<link_info>(env, exports, "linkInfo");
+	define<program_info>(env, exports, "programInfo");
+	define<program_attach>(env, exports, "programAttach");
+	define<program_detach>(env, exports, "programDetach");
+	define<program_query>(env, exports, "programQuery");
+	define<program_test_run>(env, exports, "programTestRun");
+	define<statistics_open>(env, exports, "statisticsOpen");
+}

@@ -1,0 +1,106 @@
+// Questions to and settings of an existing socket.
+#include "environment.h"
+#include "socket_address.h"
+
+#include <cerrno>
+#include <cstddef>
+#include <linux/netfilter_ipv4.h>
+#include <linux/tcp.h>
+#include <sys/socket.h>
+
+#ifndef IP6T_SO_ORIGINAL_DST
+#define IP6T_SO_ORIGINAL_DST 80
+#endif
+
+static Napi::Value socket_name(const Napi::CallbackInfo &info)
+{
+	SocketAddress address = {};
+	socklen_t length = sizeof(address);
+	bool peer = info[1].As<Napi::Boolean>().Value();
+	int result = peer ? getpeername(int_at(info, 0), &address.any, &length)
+			  : getsockname(int_at(info, 0), &address.any, &length);
+
+	if (result != 0)
+		return number(info, -errno);
+	if (address.any.sa_family != AF_INET && address.any.sa_family != AF_INET6)
+		return number(info, -EAFNOSUPPORT);
+	return describe_address(info.Env(), address);
+}
+
+static Napi::Value socket_original_destination(const Napi::CallbackInfo &info)
+{
+	int fd = int_at(info, 0);
+	SocketAddress address = {};
+	socklen_t length = sizeof(address.v4);
+
+	if (getsockopt(fd, IPPROTO_IP, SO_ORIGINAL_DST, &address.v4, &length) == 0)
+		return describe_address(info.Env(), address);
+	int error = errno;
+	length = sizeof(address.v6);
+	if (getsockopt(fd, IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST, &address.v6, &length) == 0)
+		return describe_address(info.Env(), address);
+	// An IPv4 socket answers the second question with "no such option", which says less than the first answer.
+	return number(info, -(errno == ENOENT ? errno : error));
+}
+
+static Napi::Value socket_get_integer(const Napi::CallbackInfo &info)
+{
+	union {
+		int32_t narrow;
+		int64_t wide;
+	} value = {};
+	socklen_t length = sizeof(value);
+
+	if (getsockopt(int_at(info, 0), int_at(info, 1), int_at(info, 2), &value, &length) != 0)
+		return number(info, -errno);
+	return Napi::BigInt::New(info.Env(), length == sizeof(value.wide) ? value.wide
+									  : static_cast<int64_t>(value.narrow));
+}
+
+static Napi::Value socket_set_integer(const Napi::CallbackInfo &info)
+{
+	int value = int_at(info, 3);
+
+	return result_of(info, setsockopt(int_at(info, 0), int_at(info, 1), int_at(info, 2), &value, sizeof(value)));
+}
+
+static Napi::Value socket_set_reset_on_close(const Napi::CallbackInfo &info)
+{
+	struct linger linger = {1, 0};
+
+	return result_of(info, setsockopt(int_at(info, 0), SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
+}
+
+static Napi::Value socket_shutdown_write(const Napi::CallbackInfo &info)
+{
+	return result_of(info, shutdown(int_at(info, 0), SHUT_WR));
+}
+
+static Napi::Value socket_tcp_info(const Napi::CallbackInfo &info)
+{
+	struct tcp_info tcp = {};
+	socklen_t length = sizeof(tcp);
+
+	if (getsockopt(int_at(info, 0), IPPROTO_TCP, TCP_INFO, &tcp, &length) != 0)
+		return number(info, -errno);
+	const uint64_t values[] = {
+		tcp.tcpi_state,	     tcp.tcpi_rtt,	      tcp.tcpi_rttvar,	   tcp.tcpi_min_rtt,  tcp.tcpi_total_retrans,
+		tcp.tcpi_bytes_acked, tcp.tcpi_bytes_received, tcp.tcpi_segs_out, tcp.tcpi_segs_in, tcp.tcpi_snd_cwnd,
+	};
+	size_t count = sizeof(values) / sizeof(values[0]);
+	auto result = Napi::BigUint64Array::New(info.Env(), count);
+	for (size_t i = 0; i < count; i++)
+		result[i] = values[i];
+	return result;
+}
+
+void register_socket_options(Napi::Env env, Napi::Object exports)
+{
+	define<socket_name>(env, exports, "socketName");
+	define<socket_original_destination>(env, exports, "socketOriginalDestination");
+	define<socket_get_integer>(env, exports, "socketGetInteger");
+	define<socket_set_integer>(env, exports, "socketSetInteger");
+	define<socket_set_reset_on_close>(env, exports, "socketSetResetOnClose");
+	define<socket_shutdown_write>(env, exports, "socketShutdownWrite");
+	define<socket_tcp_info>(env, exports, "socketTcpInfo");
+}
