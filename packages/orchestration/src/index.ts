@@ -43,3 +43,4 @@ export {
   type WorkloadWaitOptions,
   waitForWorkload,
 } from './state/wait-for-workload.ts';
+export * from './tables/index.ts';

@@ -1,0 +1,53 @@
+import type { BpfMap, BpfObject } from '@kmesh/runtime';
+
+/** A hash or trie of fixed-size entries; `BpfMap` is one, tests bring their own. */
+export interface EntryTable {
+  readonly maxEntries: number;
+  /** Entries written; fewer than `count` means that the table is full. */
+  updateBatch(keys: Uint8Array, values: Uint8Array, count: number): number;
+  deleteBatch(keys: Uint8Array, count: number): number;
+}
+
+/** The kernel tables that the compiler writes. Arrays are the mapped memory of mmap-able maps. */
+export interface KernelMaps {
+  readonly frontends: EntryTable;
+  readonly cidrFrontends: EntryTable;
+  readonly servicePorts: ArrayBuffer;
+  readonly endpoints: ArrayBuffer;
+  readonly pods: ArrayBuffer;
+  readonly settings: ArrayBuffer;
+}
+
+/** The tables of a loaded BPF object. */
+export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
+  const trie = object.map('cidr_frontends');
+  return {
+    frontends: object.map('frontends'),
+    cidrFrontends: entryByEntry(trie),
+    servicePorts: object.map('service_ports').mmap(),
+    endpoints: object.map('endpoints').mmap(),
+    pods: object.map('pods').mmap(),
+    settings: object.map('settings').mmap(),
+  };
+}
+
+/** Tries have batch operations only since Linux 5.19; they are small, so entries go one by one. */
+function entryByEntry(map: BpfMap): EntryTable {
+  return {
+    maxEntries: map.maxEntries,
+    updateBatch(keys, values, count) {
+      for (let index = 0; index < count; index++) {
+        const key = keys.subarray(index * map.keySize, (index + 1) * map.keySize);
+        map.set(key, values.subarray(index * map.valueSize, (index + 1) * map.valueSize));
+      }
+      return count;
+    },
+    deleteBatch(keys, count) {
+      let removed = 0;
+      for (let index = 0; index < count; index++) {
+        if (map.delete(keys.subarray(index * map.keySize, (index + 1) * map.keySize))) removed++;
+      }
+      return removed;
+    },
+  };
+}

@@ -1,0 +1,270 @@
+import type { Locality, Workload } from '@kmesh/api';
+import type { LocalitySource } from '../routing/locality.ts';
+import { mergeChanges } from '../state/change.ts';
+import type { MeshChange, MeshView, NodeContext } from '../state/mesh-view.ts';
+import { compileAddress, type FrontendIds } from './address-entries.ts';
+import { CidrTable } from './cidr-table.ts';
+import { EndpointArray } from './endpoint-array.ts';
+import type { FrontendEntry } from './frontend-entry.ts';
+import { FrontendTable } from './frontend-table.ts';
+import { kmeshSettingsLayout } from './gen/layouts.ts';
+import { Identifiers } from './identifiers.ts';
+import type { KernelMaps } from './kernel-maps.ts';
+import { PodTable } from './pod-table.ts';
+import { ServiceCompiler } from './service-compiler.ts';
+import { ServicePortArray } from './service-port-array.ts';
+import { Slicer } from './slicer.ts';
+import type { TableUsage } from './usage.ts';
+
+/** How {@link KernelTables} is set up. */
+export interface KernelTablesOptions {
+  readonly view: MeshView;
+  readonly node: NodeContext;
+  readonly maps: KernelMaps;
+  /** Resolves when no program that was running at the call still runs: `kernelBarrier` of the runtime. */
+  readonly barrier: () => Promise<void>;
+  /** Longest time that the event loop is held, in milliseconds; 8 by default. */
+  readonly sliceMilliseconds?: number;
+}
+
+const noLocality: Locality = { region: '', zone: '', subzone: '' };
+
+/**
+ * Keeps the kernel tables equal to the mesh: compiles what a change touched and writes the differences, in an order in
+ * which no connect sees a half-written state (design §4). What does not fit goes to the tunnel path and is counted.
+ *
+ * All pods of a node share its locality: the first enrolled pod tells it, a pod with another one is not enrolled here
+ * and stays on the tunnel path.
+ */
+export class KernelTables {
+  readonly #view: MeshView;
+  readonly #barrier: () => Promise<void>;
+  readonly #slice: number;
+  readonly #settings: DataView;
+  readonly #endpoints: EndpointArray;
+  readonly #servicePorts: ServicePortArray;
+  readonly #frontends: FrontendTable;
+  readonly #cidrs: CidrTable;
+  readonly #pods: PodTable;
+  readonly #compiler: ServiceCompiler;
+  readonly #serviceIds = new Identifiers();
+  readonly #workloadIds = new Identifiers();
+  readonly #namespaceIds = new Identifiers();
+  readonly #ids: FrontendIds;
+  #node: LocalitySource;
+  #localityKnown = false;
+  #pending: MeshChange | undefined;
+  #waiting: PromiseWithResolvers<void> | undefined;
+  #running = false;
+
+  constructor(options: KernelTablesOptions) {
+    const { view, maps } = options;
+    this.#view = view;
+    this.#barrier = options.barrier;
+    this.#slice = options.sliceMilliseconds ?? 8;
+    this.#node = { ...options.node, locality: noLocality };
+    this.#settings = new DataView(maps.settings);
+    this.#endpoints = new EndpointArray(maps.endpoints);
+    this.#servicePorts = new ServicePortArray(maps.servicePorts);
+    this.#frontends = new FrontendTable(maps.frontends);
+    this.#cidrs = new CidrTable(maps.cidrFrontends);
+    this.#pods = new PodTable(maps.pods);
+    const workloadId = (uid: string) => this.#workloadIds.idOf(uid);
+    this.#compiler = new ServiceCompiler(this.#servicePorts, this.#endpoints, this.#serviceIds, workloadId);
+    this.#ids = {
+      portIndex: (service, port) => this.#compiler.portIndex(view, this.#node, service, port),
+      serviceId: (service) => this.#compiler.serviceId(service),
+      workloadId,
+      namespaceId: (namespace) => this.#namespaceIds.idOf(namespace),
+    };
+  }
+
+  /**
+   * Brings the tables up to date with what a change of the view touched. When the promise resolves, every connect
+   * decides by the view as it was at this call (or later), the ones that were running included. Changes that arrive
+   * meanwhile are taken together. Call it at once after each change of the view, in the listener of `MeshState.subscribe`.
+   *
+   * @throws SystemCallError `KMESH_BPF_MAP_FAILED`, `KMESH_BARRIER_FAILED`
+   */
+  apply(change: MeshChange): Promise<void> {
+    this.#pending = this.#pending === undefined ? change : mergeChanges([this.#pending, change]);
+    this.#waiting ??= Promise.withResolvers();
+    const { promise } = this.#waiting;
+    if (!this.#running) void this.#run();
+    return promise;
+  }
+
+  /**
+   * Enrols a pod by the cookie of its network namespace. False when the tables cannot serve it, which is counted: its
+   * connections stay on the tunnel path. Takes effect at once.
+   */
+  enrol(cookie: bigint, workload: Workload, captured: boolean): boolean {
+    if (!this.#adoptLocality(workload)) {
+      this.#pods.delete(cookie);
+      this.#pods.refuse('other-locality');
+      return false;
+    }
+    return this.#pods.set(cookie, {
+      workloadId: this.#workloadIds.idOf(workload.uid),
+      namespaceId: this.#namespaceIds.idOf(workload.namespace),
+      captured,
+    });
+  }
+
+  /** The pod left the mesh: its sockets are left alone from this instant on. False when it was not enrolled. */
+  remove(cookie: bigint): boolean {
+    return this.#pods.delete(cookie);
+  }
+
+  /** How full every table is, and what was refused. */
+  usage(): TableUsage[] {
+    return [this.#pods, this.#frontends, this.#cidrs, this.#servicePorts, this.#endpoints].map((table) =>
+      table.usage(),
+    );
+  }
+
+  /** Uid behind a workload id of an event or a frontend, also for some time after the workload is gone. */
+  workloadUid(id: number): string | undefined {
+    return this.#workloadIds.nameOf(id);
+  }
+
+  /** `namespace/hostname` behind a service id. */
+  serviceKey(id: number): string | undefined {
+    return this.#serviceIds.nameOf(id);
+  }
+
+  /** What the tables say about an address, for explanations. */
+  frontendsOf(ip: string): readonly FrontendEntry[] {
+    return this.#frontends.entriesOf({ ip });
+  }
+
+  /** Switches the reports of opened, failed and closed connections. */
+  setEvents(on: boolean): void {
+    this.#settings.setUint32(kmeshSettingsLayout.eventsOff, on ? 0 : 1, true);
+  }
+
+  #adoptLocality(workload: Workload): boolean {
+    const { network, locality, node, clusterId } = workload;
+    if (network !== this.#node.network) return false;
+    if (this.#localityKnown) {
+      const own = this.#node;
+      return (
+        own.node === node &&
+        own.clusterId === clusterId &&
+        own.locality.region === locality.region &&
+        own.locality.zone === locality.zone &&
+        own.locality.subzone === locality.subzone
+      );
+    }
+    this.#localityKnown = true;
+    this.#node = { network, locality, node, clusterId };
+    const ranked = new Set<string>();
+    for (const key of this.#compiler.keys()) {
+      if ((this.#view.service(key)?.loadBalancer?.routingPreferences.length ?? 0) > 0) ranked.add(key);
+    }
+    const none = new Set<string>();
+    void this.apply({ workloads: none, services: ranked, policies: none, addresses: none, cidrs: false });
+    return true;
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    // One turn later, so that changes of the same turn share a barrier.
+    await Promise.resolve();
+    for (;;) {
+      const change = this.#pending;
+      const waiting = this.#waiting;
+      if (change === undefined || waiting === undefined) break;
+      this.#pending = undefined;
+      this.#waiting = undefined;
+      try {
+        await this.#flush(change);
+        waiting.resolve();
+      } catch (error) {
+        waiting.reject(error);
+      }
+    }
+    this.#running = false;
+  }
+
+  async #flush(change: MeshChange): Promise<void> {
+    const slicer = new Slicer(this.#slice);
+    const view = this.#view;
+    const addresses = new Set<string>(this.#ownAddresses(change.addresses));
+    const compiledFrom = new Map<string, unknown>();
+    let rebuildCidrs = change.cidrs;
+
+    for (const key of change.services) {
+      const service = view.service(key);
+      compiledFrom.set(key, service);
+      this.#compiler.compile(view, this.#node, key);
+      for (const vip of service?.vips ?? []) if (vip.network === this.#node.network) addresses.add(vip.ip);
+      if (this.#cidrs.concerns(key, service)) {
+        this.#cidrs.note(key, service, this.#ids);
+        rebuildCidrs = true;
+      }
+      if (slicer.due) await slicer.pause();
+    }
+
+    let writeCidrs = () => false;
+    if (rebuildCidrs) {
+      // A CIDR may cover any address that is known for another reason.
+      if (change.cidrs)
+        for (const key of this.#frontends.keys()) if (!key.startsWith('#')) addresses.add(key);
+      writeCidrs = this.#cidrs.rebuild(view, this.#node, this.#ids, this.#frontends);
+    }
+    for (const key of this.#frontends.reduced) if (!key.startsWith('#')) addresses.add(key);
+    for (const ip of addresses) {
+      this.#frontends.stage({ ip }, compileAddress(view, this.#node, ip, this.#ids));
+      if (slicer.due) await slicer.pause();
+    }
+
+    const dirty = this.#frontends.dirty;
+    await this.#frontends.flush(slicer);
+    const cidrsChanged = writeCidrs();
+    this.#writeSettings();
+
+    const again: string[] = [];
+    for (const key of change.services) {
+      // Changed once more while this flush yielded: its next turn knows which ports nothing leads to.
+      if (compiledFrom.get(key) === view.service(key)) this.#compiler.dropPorts(view, this.#node, key);
+      else again.push(key);
+      if (slicer.due) await slicer.pause();
+    }
+    for (const uid of change.workloads) {
+      if (view.workload(uid) === undefined) this.#workloadIds.release(uid);
+    }
+    const { garbage } = this.#compiler;
+    this.#compiler.garbage = { ranges: [], indexes: [] };
+    if (dirty || cidrsChanged || garbage.ranges.length + garbage.indexes.length > 0) await this.#barrier();
+    for (const range of garbage.ranges) this.#endpoints.free(range);
+    for (const index of garbage.indexes) this.#servicePorts.free(index);
+    if (again.length > 0) this.#requeue(again);
+  }
+
+  #requeue(services: readonly string[]): void {
+    const none = new Set<string>();
+    const change = {
+      workloads: none,
+      services: new Set(services),
+      policies: none,
+      addresses: none,
+      cidrs: false,
+    };
+    void this.apply(change).catch(() => {});
+  }
+
+  /** IPs of this node's network among `network/ip` texts. */
+  *#ownAddresses(addresses: Iterable<string>): Generator<string> {
+    for (const address of addresses) {
+      const slash = address.lastIndexOf('/');
+      if (address.slice(0, slash) === this.#node.network) yield address.slice(slash + 1);
+    }
+  }
+
+  #writeSettings(): void {
+    const incomplete = this.#frontends.incomplete || this.#cidrs.incomplete;
+    this.#settings.setUint32(kmeshSettingsLayout.cidrFrontends, this.#cidrs.size, true);
+    this.#settings.setUint32(kmeshSettingsLayout.incomplete, incomplete ? 1 : 0, true);
+  }
+}
