@@ -5,5 +5,6 @@ export * as workloadProto from './codecs/workload.ts';
 export * as xds from './codecs/xds.ts';
 export * as zdsProto from './codecs/zds.ts';
 export * from './errors.ts';
+export { LargeMap } from './large-map.ts';
 export type * from './logger.ts';
 export * from './model.ts';

@@ -1,4 +1,4 @@
-import type { MeshUpdate } from '@kmesh/api';
+import { LargeMap, type MeshUpdate } from '@kmesh/api';
 import type { ResourceUpdate } from './decode-resource.ts';
 
 /** What a held resource is: the removal of a bare name depends on it (ambient contract 3.5). */
@@ -10,10 +10,10 @@ export type HeldKind = ResourceUpdate['kind'];
  * serves), but its version is not told, so that it is sent again (ambient contract 3.3).
  */
 export class RetainedResources {
-  readonly #versions: Record<HeldKind, Map<string, string | undefined>> = {
-    workload: new Map(),
-    service: new Map(),
-    policy: new Map(),
+  readonly #versions: Record<HeldKind, LargeMap<string | undefined>> = {
+    workload: new LargeMap(),
+    service: new LargeMap(),
+    policy: new LargeMap(),
   };
 
   /** Notes an applied resource; `undefined` unless the name was held as another kind, which then has to go. */

@@ -8,6 +8,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { xds } from '@kmesh/api';
+import { assembleMessagesOnArrival } from './assemble-messages.ts';
 import { PacedCall } from './paced-call.ts';
 
 /** How a stream came to its end. */
@@ -43,6 +44,8 @@ export interface DeltaStream {
 }
 
 const mebibyte = 1024 * 1024;
+assembleMessagesOnArrival();
+
 const asIs = (bytes: Buffer): Buffer => bytes;
 
 /** Opens a delta stream (ambient contract 3.1). Never throws: failures show in `ended`. */

@@ -1,4 +1,11 @@
-import type { Endpoint, MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
+import {
+  type Endpoint,
+  LargeMap,
+  type MeshUpdate,
+  type Policy,
+  type Service,
+  type Workload,
+} from '@kmesh/api';
 import {
   type ChangeDraft,
   emptyChange,
@@ -28,7 +35,7 @@ export interface MeshStateOptions {
  */
 export class MeshState implements MeshView {
   readonly #node: string;
-  readonly #workloads = new Map<string, Workload>();
+  readonly #workloads = new LargeMap<Workload>();
   readonly #addresses = new WorkloadAddresses();
   readonly #workloadHostnames = new Map<string, Workload[]>();
   readonly #local = new Map<string, Workload>();

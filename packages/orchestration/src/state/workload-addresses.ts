@@ -1,4 +1,4 @@
-import type { Workload } from '@kmesh/api';
+import { LargeMap, type Workload } from '@kmesh/api';
 
 /**
  * Workloads by (network, IP). Several may claim one address (contract 3.6): a pod that takes part in HBONE wins
@@ -9,7 +9,7 @@ import type { Workload } from '@kmesh/api';
  * workloads this index costs only its hash table.
  */
 export class WorkloadAddresses {
-  readonly #networks = new Map<string, Map<string, Workload | Workload[]>>();
+  readonly #networks = new Map<string, LargeMap<Workload | Workload[]>>();
 
   find(network: string, ip: string): Workload | undefined {
     const claim = this.#networks.get(network)?.get(ip);
@@ -29,7 +29,7 @@ export class WorkloadAddresses {
   #put(previous: Workload | undefined, next: Workload, ip: string): void {
     let addresses = this.#networks.get(next.network);
     if (addresses === undefined) {
-      addresses = new Map();
+      addresses = new LargeMap();
       this.#networks.set(next.network, addresses);
     }
     const claim = addresses.get(ip);
