@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <linux/bpf.h>
+#include <unistd.h>
 
 static Napi::Value probe_program_type(const Napi::CallbackInfo &info)
 {
@@ -47,10 +48,30 @@ static Napi::Value probe_instructions(const Napi::CallbackInfo &info)
 	return result;
 }
 
+// Asked with batches alone: the functions of maps.cc fall back to single calls.
+static Napi::Value probe_batch(const Napi::CallbackInfo &info)
+{
+	uint32_t key = 1;
+	uint32_t value = 1;
+	uint32_t count = 1;
+	int map = bpf_map_create(BPF_MAP_TYPE_HASH, "kmesh_probe", sizeof(key), sizeof(value), 1, nullptr);
+
+	if (map < 0)
+		return number(info, -errno);
+	LIBBPF_OPTS(bpf_map_batch_opts, options);
+	int result = bpf_map_update_batch(map, &key, &value, &count, &options);
+	int error = errno;
+	close(map);
+	if (result == 0)
+		return number(info, 1);
+	return number(info, error == EINVAL ? 0 : -error);
+}
+
 void register_probes(Napi::Env env, Napi::Object exports)
 {
 	define<probe_program_type>(env, exports, "probeProgramType");
 	define<probe_map_type>(env, exports, "probeMapType");
 	define<probe_helper>(env, exports, "probeHelper");
+	define<probe_batch>(env, exports, "probeBatch");
 	define<probe_instructions>(env, exports, "probeInstructions");
 }

@@ -430,6 +430,7 @@ struct TlsOptions {
   bool server = false, tls12 = false, postQuantumOnly = false;
 };
 SSL_CTX* createTlsContext(const TlsOptions& options, std::string* error);
+bool chainRevoked(const std::vector<std::string>& chain, const std::vector<std::string>& lists);
 std::vector<std::string> uriNames(X509* certificate);
 std::string tlsErrorText();
 BIO_METHOD* sessionBioMethod();

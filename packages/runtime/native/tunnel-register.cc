@@ -74,6 +74,23 @@ struct Arguments {
     napi_get_typedarray_info(env, values[at], nullptr, &length, &data, nullptr, nullptr);
     return std::string(static_cast<char*>(data), length);
   }
+  std::vector<std::string> byteLists(size_t at) {
+    std::vector<std::string> result;
+    bool isArray = false;
+    napi_is_array(env, values[at], &isArray);
+    uint32_t length = 0;
+    if (isArray) napi_get_array_length(env, values[at], &length);
+    for (uint32_t index = 0; index < length; index++) {
+      napi_value element;
+      napi_get_element(env, values[at], index, &element);
+      void* data = nullptr;
+      size_t size = 0;
+      if (napi_get_typedarray_info(env, element, nullptr, &size, &data, nullptr, nullptr) == napi_ok) {
+        result.emplace_back(static_cast<char*>(data), size);
+      }
+    }
+    return result;
+  }
   template <typename T>
   T* external(size_t at) {
     void* data = nullptr;
@@ -384,19 +401,7 @@ napi_value tlsContext(napi_env env, napi_callback_info info) {
   options.rootsPem = in.text(3);
   options.tls12 = in.flag(5);
   options.postQuantumOnly = in.flag(6);
-  bool isArray = false;
-  napi_is_array(env, in.values[4], &isArray);
-  uint32_t length = 0;
-  if (isArray) napi_get_array_length(env, in.values[4], &length);
-  for (uint32_t index = 0; index < length; index++) {
-    napi_value element;
-    napi_get_element(env, in.values[4], index, &element);
-    void* data = nullptr;
-    size_t size = 0;
-    if (napi_get_typedarray_info(env, element, nullptr, &size, &data, nullptr, nullptr) == napi_ok) {
-      options.crls.emplace_back(static_cast<char*>(data), size);
-    }
-  }
+  options.crls = in.byteLists(4);
   std::string error;
   SSL_CTX* context = createTlsContext(options, &error);
   napi_value result;
@@ -406,6 +411,14 @@ napi_value tlsContext(napi_env env, napi_callback_info info) {
   }
   napi_create_external(
       env, context, [](napi_env, void* data, void*) { SSL_CTX_free(static_cast<SSL_CTX*>(data)); }, nullptr, &result);
+  return result;
+}
+
+/* (chain, revocation lists) → whether one of them revokes a certificate of the chain */
+napi_value tlsChainRevoked(napi_env env, napi_callback_info info) {
+  Arguments in(env, info);
+  napi_value result;
+  napi_get_boolean(env, chainRevoked(in.byteLists(0), in.byteLists(1)), &result);
   return result;
 }
 
@@ -434,6 +447,7 @@ void registerTunnel(napi_env env, napi_value exports) {
       {"tunnelSessionAbort", sessionAbort},
       {"tunnelReportBytes", engineReportBytes},
       {"tunnelTlsContext", tlsContext},
+      {"tunnelChainRevoked", tlsChainRevoked},
   };
   for (const auto& function : functions) {
     napi_value value;

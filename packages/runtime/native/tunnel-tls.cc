@@ -182,6 +182,40 @@ SSL_CTX* createTlsContext(const TlsOptions& options, std::string* error) {
   return context;
 }
 
+static int tolerateUnknownRevocation(int ok, X509_STORE_CTX* store) {
+  return ok || X509_STORE_CTX_get_error(store) != X509_V_ERR_CERT_REVOKED;
+}
+
+/* Whether a list revokes any certificate of a chain that was verified before: leaf first, anchor last. */
+bool chainRevoked(const std::vector<std::string>& chain, const std::vector<std::string>& lists) {
+  std::vector<X509*> certificates;
+  for (const std::string& der : chain) {
+    auto* bytes = reinterpret_cast<const unsigned char*>(der.data());
+    X509* certificate = d2i_X509(nullptr, &bytes, static_cast<long>(der.size()));
+    if (certificate != nullptr) certificates.push_back(certificate);
+  }
+  bool revoked = false;
+  SSL_CTX* holder = SSL_CTX_new(TLS_method());
+  if (!certificates.empty() && holder != nullptr) {
+    X509_STORE* store = SSL_CTX_get_cert_store(holder);
+    X509_STORE_add_cert(store, certificates.back());
+    loadRevocations(holder, lists);
+    X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_NO_CHECK_TIME);
+    STACK_OF(X509)* between = sk_X509_new_null();
+    for (size_t index = 1; index < certificates.size(); index++) sk_X509_push(between, certificates[index]);
+    X509_STORE_CTX* check = X509_STORE_CTX_new();
+    X509_STORE_CTX_init(check, store, certificates.front(), between);
+    X509_STORE_CTX_set_verify_cb(check, tolerateUnknownRevocation);
+    revoked = X509_verify_cert(check) != 1 && X509_STORE_CTX_get_error(check) == X509_V_ERR_CERT_REVOKED;
+    X509_STORE_CTX_free(check);
+    sk_X509_free(between);
+  }
+  if (holder != nullptr) SSL_CTX_free(holder);
+  for (X509* certificate : certificates) X509_free(certificate);
+  ERR_clear_error();
+  return revoked;
+}
+
 static int bioWrite(BIO* bio, const char* bytes, int length) {
   auto* session = static_cast<Session*>(BIO_get_data(bio));
   session->putOutput(reinterpret_cast<const uint8_t*>(bytes), static_cast<size_t>(length));

@@ -173,9 +173,11 @@ export interface NativeAddon {
   ringClose(ring: NativeHandle): void;
 
   kernelBarrier(): Promise<number>;
+  kernelBarrierByMap(): number;
   probeProgramType(type: number): number;
   probeMapType(type: number): number;
   probeHelper(programType: number, helper: number): number;
+  probeBatch(): number;
   probeInstructions(
     programType: number,
     attachType: number,

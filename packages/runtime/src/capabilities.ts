@@ -1,1 +1,207 @@
-export {};
+import { existsSync } from 'node:fs';
+import { addon } from './addon.ts';
+import { errnoName } from './errors.ts';
+import { findBpffsMount, findCgroupMount } from './mounts.ts';
+
+/** Names of what {@link probeCapabilities} asks for; stable. */
+export type CapabilityName =
+  | 'bpf'
+  | 'cgroup-mount'
+  | 'bpffs-mount'
+  | 'btf'
+  | 'cgroup-connect'
+  | 'cgroup-getpeername'
+  | 'cgroup-link'
+  | 'netns-cookie-connect'
+  | 'netns-cookie-sockops'
+  | 'set-retval'
+  | 'socket-storage-connect'
+  | 'socket-storage-sockops'
+  | 'sockops'
+  | 'sk-msg'
+  | 'ring-buffer'
+  | 'mmap-array'
+  | 'batch'
+  | 'tcx'
+  | 'program-statistics'
+  | 'network-namespaces';
+
+/** One row of the capability table. */
+export interface Capability {
+  readonly name: CapabilityName;
+  readonly description: string;
+  readonly available: boolean;
+  /** First Linux version that has it, such as `5.8`. */
+  readonly requiredKernel: string;
+  /** Why it is not available, or where it is (mounts); empty otherwise. */
+  readonly reason: string;
+}
+
+/** What a probe found: a reason for "no", or a note for "yes". */
+type Finding = { available: boolean; reason: string };
+
+const programTypes = { socketFilter: 1, classifier: 3, sockOps: 13, skMsg: 16, sockAddr: 18 } as const;
+const attachTypes = {
+  connect4: 10,
+  connect6: 11,
+  getpeername4: 29,
+  getpeername6: 30,
+  tcxIngress: 46,
+} as const;
+const helpers = { skStorageGet: 107, getNetnsCookie: 122, setRetval: 187 } as const;
+/** `r0 = 1; exit` */
+const returnOne = Uint8Array.of(0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0);
+const EBADF = 9;
+const ENODEV = 19;
+
+const probes: readonly [CapabilityName, string, requiredKernel: string, () => Finding][] = [
+  ['bpf', 'bpf() permitted', '4.10', () => fromProbe(addon().probeProgramType(programTypes.socketFilter))],
+  ['cgroup-mount', 'cgroup v2 mount', '4.5', () => fromMount('cgroup v2', findCgroupMount())],
+  ['bpffs-mount', 'writable bpffs mount', '4.4', () => fromMount('a writable bpffs', findBpffsMount())],
+  ['btf', "the kernel's own BTF", '4.18', kernelBtf],
+  [
+    'cgroup-connect',
+    'cgroup/connect4 and connect6',
+    '4.17',
+    () => loads(attachTypes.connect4, attachTypes.connect6),
+  ],
+  [
+    'cgroup-getpeername',
+    'cgroup/getpeername4 and 6',
+    '5.8',
+    () => loads(attachTypes.getpeername4, attachTypes.getpeername6),
+  ],
+  [
+    'cgroup-link',
+    'links to cgroups',
+    '5.7',
+    () => links(programTypes.sockAddr, attachTypes.connect4, -1, EBADF),
+  ],
+  ['netns-cookie-connect', 'namespace cookie in connect', '5.7', () => helper('sockAddr', 'getNetnsCookie')],
+  ['netns-cookie-sockops', 'namespace cookie in sockops', '5.15', () => helper('sockOps', 'getNetnsCookie')],
+  ['set-retval', 'bpf_set_retval in connect', '5.18', () => helper('sockAddr', 'setRetval')],
+  ['socket-storage-connect', 'socket storage in connect', '5.3', () => helper('sockAddr', 'skStorageGet')],
+  ['socket-storage-sockops', 'socket storage in sockops', '5.3', () => helper('sockOps', 'skStorageGet')],
+  ['sockops', 'sockops programs', '4.13', () => fromProbe(addon().probeProgramType(programTypes.sockOps))],
+  ['sk-msg', 'sk_msg programs and sockhash maps', '4.18', messageRedirect],
+  ['ring-buffer', 'ring buffer maps', '5.8', () => fromProbe(addon().probeMapType(27))],
+  ['mmap-array', 'mmap-able arrays', '5.5', mmapArray],
+  ['batch', 'batch operations on hash maps', '5.6', () => fromProbe(addon().probeBatch())],
+  [
+    'tcx',
+    'tcx links',
+    '6.6',
+    () => links(programTypes.classifier, attachTypes.tcxIngress, 0x7fff_ffff, ENODEV),
+  ],
+  ['program-statistics', 'run statistics of programs', '5.8', statistics],
+  ['network-namespaces', 'entering network namespaces and their cookies', '5.14', namespaces],
+];
+
+let cached: readonly Capability[] | undefined;
+
+/**
+ * What this kernel and this process's rights allow, each asked by trying it. The answer is kept; `refresh` asks again (after a
+ * mount, for instance).
+ */
+export function probeCapabilities(options: { refresh?: boolean } = {}): readonly Capability[] {
+  if (cached !== undefined && options.refresh !== true) return cached;
+  cached = probes.map(([name, description, requiredKernel, probe]) => {
+    const finding = probe();
+    const reason =
+      finding.reason === '' && !finding.available ? `needs Linux ${requiredKernel} or later` : finding.reason;
+    return { name, description, available: finding.available, requiredKernel, reason };
+  });
+  return cached;
+}
+
+/** One row of {@link probeCapabilities}. */
+export function capability(name: CapabilityName): Capability {
+  const row = probeCapabilities().find((entry) => entry.name === name);
+  if (row === undefined) throw new RangeError(`no capability is named ${name}`);
+  return row;
+}
+
+/** libbpf's probes answer 1, 0, or a negated errno when they could not ask. */
+function fromProbe(result: number): Finding {
+  if (result > 0) return { available: true, reason: '' };
+  if (result === 0) return { available: false, reason: '' };
+  return { available: false, reason: refused(-result) };
+}
+
+function refused(errno: number): string {
+  const denied = errno === 1 || errno === 13;
+  return denied ? `${errnoName(errno)}: needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN` : errnoName(errno);
+}
+
+function fromMount(what: string, mountPoint: string | undefined): Finding {
+  if (mountPoint !== undefined) return { available: true, reason: `at ${mountPoint}` };
+  return { available: false, reason: `${what} is not mounted` };
+}
+
+function kernelBtf(): Finding {
+  const available = existsSync('/sys/kernel/btf/vmlinux');
+  return { available, reason: available ? '' : '/sys/kernel/btf/vmlinux is missing (CONFIG_DEBUG_INFO_BTF)' };
+}
+
+/** Loads an empty program for each attach type. */
+function loads(...wanted: number[]): Finding {
+  for (const attachType of wanted) {
+    const { fd } = addon().probeInstructions(programTypes.sockAddr, attachType, returnOne);
+    if (fd < 0) return fromProbe(fd === -22 ? 0 : fd);
+    addon().closeDescriptor(fd);
+  }
+  return { available: true, reason: '' };
+}
+
+/**
+ * Tries to link an empty program to a target that cannot exist: a kernel that knows the link type says so, another says EINVAL.
+ */
+function links(programType: number, attachType: number, target: number, expected: number): Finding {
+  const { fd } = addon().probeInstructions(
+    programType,
+    programType === programTypes.sockAddr ? attachType : 0,
+    returnOne,
+  );
+  if (fd < 0) return fromProbe(fd === -22 ? 0 : fd);
+  try {
+    const result = addon().linkCreate(fd, target, attachType, -1);
+    if (result === -expected) return { available: true, reason: '' };
+    if (result >= 0) addon().closeDescriptor(result);
+    return fromProbe(result === -22 ? 0 : result);
+  } finally {
+    addon().closeDescriptor(fd);
+  }
+}
+
+function helper(program: 'sockAddr' | 'sockOps', name: keyof typeof helpers): Finding {
+  return fromProbe(addon().probeHelper(programTypes[program], helpers[name]));
+}
+
+function messageRedirect(): Finding {
+  const program = fromProbe(addon().probeProgramType(programTypes.skMsg));
+  return program.available ? fromProbe(addon().probeMapType(18)) : program;
+}
+
+function mmapArray(): Finding {
+  const fd = addon().mapCreate(2, 'kmesh_probe', 4, 8, 1, 1 << 10);
+  if (fd < 0) return fromProbe(fd === -22 ? 0 : fd);
+  addon().closeDescriptor(fd);
+  return { available: true, reason: '' };
+}
+
+function statistics(): Finding {
+  const fd = addon().statisticsOpen();
+  if (fd < 0) return fromProbe(fd === -22 ? 0 : fd);
+  addon().closeDescriptor(fd);
+  return { available: true, reason: '' };
+}
+
+function namespaces(): Finding {
+  const fd = addon().namespaceOpen('/proc/thread-self/ns/net');
+  if (fd < 0) return fromProbe(fd);
+  const cookie = addon().namespaceCookie(fd);
+  addon().closeDescriptor(fd);
+  return typeof cookie === 'bigint'
+    ? { available: true, reason: '' }
+    : fromProbe(cookie === -92 ? 0 : cookie);
+}

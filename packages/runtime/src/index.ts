@@ -14,5 +14,6 @@ export * from './seqpacket.ts';
 export * from './socket.ts';
 export { type SocketOptionName, socketOptions } from './socket-constants.ts';
 export * from './socket-options.ts';
+export * from './tunnel-engine.ts';
 export { summarizeVerifierLog } from './verifier-log.ts';
 export * from './watch-descriptor.ts';

@@ -1,0 +1,119 @@
+import { addon } from './addon.ts';
+
+/** A running engine, or a TLS context; opaque. */
+export interface TunnelHandle {
+  readonly tunnel: unique symbol;
+}
+
+/** Numbers that an engine starts with; absent ones keep the contract's defaults. Times as named. */
+export interface NativeTunnelConfig {
+  streamWindow?: number;
+  connectionWindow?: number;
+  frameSize?: number;
+  serverStreams?: number;
+  pingIntervalMs?: number;
+  pingTimeoutMs?: number;
+  handshakeTimeoutMs?: number;
+  mark?: number;
+  /** 0 turns keepalive off. */
+  keepaliveTimeS?: number;
+  keepaliveIntervalS?: number;
+  keepaliveRetries?: number;
+  userTimeoutMs?: number;
+}
+
+/**
+ * One event: type, id, five numbers, then (by type) certificate chain or byte counts, then texts. The tunnel gives them
+ * names.
+ */
+export type NativeTunnelEvent = readonly [
+  type: number,
+  id: number,
+  n0: number,
+  n1: number,
+  n2: number,
+  n3: number,
+  n4: number,
+  ...rest: unknown[],
+];
+
+/** The byte engine of the tunnel path. Commands never fail: what goes wrong comes back as an event. */
+export interface NativeTunnel {
+  tunnelStart(
+    config: NativeTunnelConfig,
+    handler: (events: readonly NativeTunnelEvent[]) => void,
+  ): TunnelHandle | undefined;
+  tunnelStop(engine: TunnelHandle): void;
+  tunnelReference(engine: TunnelHandle, keepAlive: boolean): void;
+  tunnelAddNamespace(engine: TunnelHandle, id: number, fd: number): void;
+  tunnelRemoveNamespace(engine: TunnelHandle, id: number): void;
+  tunnelAddListener(engine: TunnelHandle, id: number, fd: number, hbone: boolean): void;
+  tunnelRemoveListener(engine: TunnelHandle, id: number): void;
+  tunnelFlowConnect(
+    engine: TunnelHandle,
+    flow: number,
+    namespace: number,
+    address: string,
+    port: number,
+    source: string,
+    sourceRequired: boolean,
+    timeoutMs: number,
+    prefix: Uint8Array | undefined,
+    responseFields: readonly string[] | undefined,
+    failureStatus: number,
+  ): void;
+  tunnelFlowRequest(
+    engine: TunnelHandle,
+    flow: number,
+    session: number,
+    fields: readonly string[],
+    report: boolean,
+  ): void;
+  tunnelFlowReject(engine: TunnelHandle, flow: number, status: number): void;
+  tunnelFlowAbort(engine: TunnelHandle, flow: number): void;
+  tunnelSessionAccept(
+    engine: TunnelHandle,
+    session: number,
+    context: TunnelHandle,
+    trustDomain: string,
+  ): void;
+  tunnelSessionConnect(
+    engine: TunnelHandle,
+    session: number,
+    namespace: number,
+    address: string,
+    port: number,
+    source: string,
+    sourceRequired: boolean,
+    timeoutMs: number,
+    context: TunnelHandle,
+    identities: readonly string[],
+  ): void;
+  tunnelSessionNest(
+    engine: TunnelHandle,
+    session: number,
+    carrier: number,
+    fields: readonly string[],
+    context: TunnelHandle,
+    identities: readonly string[],
+  ): void;
+  tunnelSessionDrain(engine: TunnelHandle, session: number): void;
+  tunnelSessionAbort(engine: TunnelHandle, session: number): void;
+  tunnelReportBytes(engine: TunnelHandle): void;
+  /** A context, or the reason why there is none. */
+  tunnelTlsContext(
+    server: boolean,
+    certificateChainPem: string,
+    keyPem: string,
+    rootsPem: string,
+    revocationLists: readonly Uint8Array[],
+    tls12: boolean,
+    postQuantumOnly: boolean,
+  ): TunnelHandle | string;
+  tunnelChainRevoked(chain: readonly Uint8Array[], revocationLists: readonly Uint8Array[]): boolean;
+}
+
+/** The tunnel's part of the addon. @throws KmeshError `KMESH_ADDON_MISSING`, `KMESH_ADDON_BROKEN` */
+export function nativeTunnel(): NativeTunnel {
+  return addon() as unknown as NativeTunnel;
+}
