@@ -116,7 +116,7 @@ test('what a command on a pod prints is returned and a failure names it', async 
   const { stdout } = await pod.run('ip', ['-o', 'addr', 'show', 'eth0']);
   assert.match(stdout, /inet 10\.1\.0\.2\/16/);
   const cgroup = await pod.run('cat', ['/proc/self/cgroup']);
-  assert.match(cgroup.stdout, /^0::\/kmlab\..*\/node1\/pod$/m);
+  assert.match(cgroup.stdout, /^0::\/kmlab-.*\/node1\/pod$/m);
   await assert.rejects(pod.run('false'), { code: 'KMESH_LAB_COMMAND_FAILED' });
   await assert.rejects(node.pod({ name: 'pod' }), { code: 'KMESH_LAB_DUPLICATE' });
 });

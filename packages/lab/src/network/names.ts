@@ -20,16 +20,17 @@ export function processStartTime(pid: number): string | undefined {
 
 /**
  * A name that no other lab has, now or after this process is gone: process id, its start time and a counter. Everything
- * that a lab leaves in the system carries it, so that leftovers can be told from what is in use.
+ * that a lab leaves in the system carries it, so that leftovers can be told from what is in use. No dots: bpffs takes
+ * none.
  */
 export function newLabName(): string {
   labs += 1;
-  return `${PREFIX}.${process.pid}.${processStartTime(process.pid)}.${labs}`;
+  return `${PREFIX}-${process.pid}-${processStartTime(process.pid)}-${labs}`;
 }
 
 /** Whether `name` was made by {@link newLabName} in a process that no longer runs. */
 export function isOrphan(name: string): boolean {
-  const match = /^kmlab\.(\d+)\.(\d+)\.\d+(?:\.|$)/.exec(name);
+  const match = /^kmlab-(\d+)-(\d+)-\d+(?:\.|$)/.exec(name);
   if (match === null) return false;
   return processStartTime(Number(match[1])) !== match[2];
 }

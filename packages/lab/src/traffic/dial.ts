@@ -75,6 +75,7 @@ export function startDialing(
   const { promise: report, resolve, reject } = Promise.withResolvers<DialReport>();
   report.catch(() => undefined);
   const conversation = new LineConversation(child, 'the lab client', (answer) => resolve(readReport(answer)));
+  conversation.hold();
   child.once('close', (code, signal) => {
     reject(
       new KmeshError('KMESH_LAB_PROGRAM_ENDED', `The lab client ended early (${signal ?? `code ${code}`}).`),

@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { KmeshError } from '@kmesh/api';
+import { keepAlive } from './keep-alive.ts';
 
 type Waiter = { resolve(answer: unknown): void; reject(error: Error): void };
 
@@ -13,6 +14,7 @@ export class LineConversation {
   readonly #waiters: Waiter[] = [];
   #ended: string | undefined;
   #errorText = '';
+  #held = false;
 
   constructor(child: ChildProcess, what: string, onOther: (answer: unknown) => void = () => undefined) {
     this.#child = child;
@@ -27,7 +29,9 @@ export class LineConversation {
       const waiter = isReport(answer) ? undefined : this.#waiters.shift();
       if (waiter === undefined) onOther(answer);
       else waiter.resolve(answer);
+      this.#release();
     });
+    keepAlive(child, false);
     child.once('error', (error) => this.#end(`cannot start ${what}: ${error.message}`));
     child.once('close', (code) => this.#end(`${what} ended with code ${code}: ${this.#errorText.trim()}`));
   }
@@ -40,8 +44,19 @@ export class LineConversation {
         return;
       }
       this.#waiters.push({ resolve, reject });
+      keepAlive(this.#child, true);
       this.#child.stdin?.write(`${line}\n`);
     });
+  }
+
+  /** Keeps this process alive until the program has ended. */
+  hold(): void {
+    this.#held = true;
+    keepAlive(this.#child, true);
+  }
+
+  #release(): void {
+    if (this.#waiters.length === 0 && !this.#held) keepAlive(this.#child, false);
   }
 
   #end(reason: string): void {

@@ -2,6 +2,7 @@ import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import type { Server, Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { KmeshError } from '@kmesh/api';
+import { keepAlive } from './keep-alive.ts';
 import type { MakerAnswer, MakerRequest } from './socket-maker.ts';
 
 export interface ConnectOptions {
@@ -30,8 +31,12 @@ export interface DatagramExchange {
 
 type Spawn = (command: string, parameters: readonly string[], options: SpawnOptions) => ChildProcess;
 type Distributed<T> = T extends unknown ? Omit<T, 'id'> : never;
+interface MakerResult {
+  readonly handle: Socket | Server | undefined;
+  readonly text: string;
+}
 interface Waiter {
-  resolve(answer: { handle: Socket | Server | undefined; text: string }): void;
+  resolve(result: MakerResult): void;
   reject(error: Error): void;
   handle?: Socket | Server;
 }
@@ -71,14 +76,13 @@ export class SocketMaker {
     return (await this.#ask({ kind: 'datagram', options })).text;
   }
 
-  #ask(
-    request: Distributed<MakerRequest>,
-  ): ReturnType<typeof Promise.withResolvers<Parameters<Waiter['resolve']>[0]>>['promise'] {
+  #ask(request: Distributed<MakerRequest>): Promise<MakerResult> {
     this.#lastId += 1;
     const id = this.#lastId;
     this.#child ??= this.#start();
-    const { promise, resolve, reject } = Promise.withResolvers<Parameters<Waiter['resolve']>[0]>();
+    const { promise, resolve, reject } = Promise.withResolvers<MakerResult>();
     this.#waiters.set(id, { resolve, reject });
+    keepAlive(this.#child, true);
     this.#child.send({ ...request, id });
     return promise;
   }
@@ -110,6 +114,7 @@ export class SocketMaker {
       return;
     }
     this.#waiters.delete(answer.id);
+    if (this.#waiters.size === 0 && this.#child !== undefined) keepAlive(this.#child, false);
     if (answer.kind === 'done') waiter.resolve({ handle: waiter.handle, text: answer.text ?? '' });
     else waiter.reject(Object.assign(new Error(answer.message), { code: answer.code }));
   }
