@@ -1,41 +1,39 @@
-import { checkServerIdentity, createSecureContext, type PeerCertificate } from 'node:tls';
-import {
-  type ChannelCredentials,
-  Client,
-  type ClientOptions,
-  credentials,
-  Metadata,
-  type ServiceError,
-} from '@grpc/grpc-js';
+import { Client, type ClientOptions, type Metadata, type ServiceError } from '@grpc/grpc-js';
 import { caProto, type Identity, KmeshError, type Logger } from '@kmesh/api';
-import type { TokenSource } from './bearer-token.ts';
+import {
+  type ControlPlane,
+  type ControlPlaneSettings,
+  channelCredentials,
+  grpcTarget,
+  requestMetadata,
+  tlsChannelOptions,
+} from '../xds/control-plane.ts';
 import type { CertificateSource, IssuedCertificate } from './certificate-manager.ts';
 import { createCertificateRequest } from './certificate-request.ts';
 import { parseCertificateResponse } from './certificate-response.ts';
-import type { DirectoryWatchOptions } from './directory-watch.ts';
-import { type RootCertificates, readRootCertificates, watchRootCertificates } from './root-certificates.ts';
+import { type DirectoryWatchOptions, watchDirectoryOf } from './directory-watch.ts';
 import { identityUri } from './spiffe-identity.ts';
 
 export interface CertificateClientOptions {
-  /** `https://host:port`; `http://` for a plaintext test authority. */
-  readonly address: string;
-  readonly roots: RootCertificates;
-  /** Second accepted name of the server, `ALT_CA_HOSTNAME`. */
-  readonly alternativeHostname: string | undefined;
-  readonly clusterId: string;
-  /** Further metadata, `CA_HEADER_*`. */
-  readonly headers: Readonly<Record<string, string>>;
-  readonly token: TokenSource;
+  /** `CA_ADDRESS`, `CA_ROOT_CA`, `ALT_CA_HOSTNAME`, `AUTH_TOKEN`, `CA_HEADER_*`. */
+  readonly controlPlane: ControlPlane;
   /** `SECRET_TTL`. */
   readonly lifetimeSeconds: number;
   /** Shared mode: ask on behalf of the pod. Dedicated mode: ask for oneself. */
   readonly impersonate: boolean;
-  readonly tls12Enabled: boolean;
   readonly logger: Logger;
   /** Longest time for one call, in milliseconds. Default 10 s. */
   readonly callMilliseconds?: number;
   readonly watch?: DirectoryWatchOptions;
 }
+
+const settings: ControlPlaneSettings = {
+  address: 'CA_ADDRESS',
+  rootCa: 'CA_ROOT_CA',
+  alternativeHostname: 'ALT_CA_HOSTNAME',
+  token: 'AUTH_TOKEN',
+  headers: 'CA_HEADER_',
+};
 
 const channelOptions: ClientOptions = {
   // The manager has its own back-off: a channel that sleeps longer than it would only hide a recovered istiod.
@@ -43,6 +41,7 @@ const channelOptions: ClientOptions = {
   'grpc.max_reconnect_backoff_ms': 5000,
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 10_000,
+  // Channels to the same address differ in their roots and must not share connections.
   'grpc.use_local_subchannel_pool': 1,
   'grpc.enable_retries': 0,
 };
@@ -50,25 +49,19 @@ const channelOptions: ClientOptions = {
 /** Asks istiod's certificate service for workload certificates. Ambient contract 5. */
 export class CertificateClient {
   readonly #options: CertificateClientOptions;
-  readonly #target: string;
-  readonly #plaintext: boolean;
   readonly #stopWatching: () => void;
   #channel: Client | undefined;
   #stale = true;
+  #rebuilding: Promise<Client> | undefined;
 
-  /** @throws KMESH_CONFIG_INVALID when the address is not a URI. */
   constructor(options: CertificateClientOptions) {
     this.#options = options;
-    const uri = parseAddress(options.address);
-    this.#plaintext = uri.protocol === 'http:';
-    this.#target = `dns:///${uri.hostname}:${uri.port || (this.#plaintext ? '80' : '443')}`;
-    this.#stopWatching = watchRootCertificates(
-      options.roots,
-      () => {
-        this.#stale = true;
-      },
-      options.watch,
-    );
+    const { rootCa } = options.controlPlane;
+    const isFile = rootCa !== 'SYSTEM' && !rootCa.includes('-----BEGIN');
+    const markStale = (): void => {
+      this.#stale = true;
+    };
+    this.#stopWatching = isFile ? watchDirectoryOf(rootCa, markStale, options.watch) : () => undefined;
   }
 
   /** The form in which the certificate manager takes this client. */
@@ -77,17 +70,19 @@ export class CertificateClient {
   /**
    * One certificate with a new key.
    *
-   * @throws KMESH_CA_UNREACHABLE, KMESH_CA_REFUSED (istiod's own words), KMESH_CA_ROOT_UNREADABLE,
-   * KMESH_TOKEN_UNREADABLE, and what {@link parseCertificateResponse} throws.
+   * @throws KMESH_CA_UNREACHABLE, KMESH_CA_REFUSED (with istiod's own words), KMESH_SETTING_UNUSABLE (roots or token),
+   * and what {@link parseCertificateResponse} throws.
    */
   async issue(identity: Identity, signal?: AbortSignal): Promise<IssuedCertificate> {
     const uri = identityUri(identity);
-    const metadata = await this.#metadata();
+    const { controlPlane, impersonate, lifetimeSeconds } = this.#options;
+    const metadata = await requestMetadata(controlPlane, settings);
+    const channel = await this.#connection();
     const { pem, privateKey } = await createCertificateRequest(uri);
-    const { impersonate, lifetimeSeconds } = this.#options;
+    signal?.throwIfAborted();
     const request: caProto.IstioCertificateRequest = { csr: pem, validityDuration: lifetimeSeconds };
     if (impersonate) request.metadata = { fields: { ImpersonatedIdentity: { stringValue: uri } } };
-    const elements = await this.#call(this.#connection(), request, metadata, signal);
+    const elements = await this.#call(channel, request, metadata, signal);
     const chain = parseCertificateResponse(elements, { uri: impersonate ? uri : undefined, privateKey });
     return { ...chain, privateKey };
   }
@@ -98,53 +93,35 @@ export class CertificateClient {
     this.#channel = undefined;
   }
 
-  async #metadata(): Promise<Metadata> {
-    const metadata = new Metadata();
-    metadata.set('clusterid', this.#options.clusterId);
-    for (const [name, value] of Object.entries(this.#options.headers))
-      metadata.set(name.toLowerCase(), value);
-    const token = await this.#options.token();
-    if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
-    return metadata;
+  /** The channel, rebuilt when the roots changed. While they cannot be read the old one stays. */
+  #connection(): Promise<Client> {
+    if (!this.#stale && this.#channel !== undefined) return Promise.resolve(this.#channel);
+    this.#rebuilding ??= this.#rebuild().finally(() => {
+      this.#rebuilding = undefined;
+    });
+    return this.#rebuilding;
   }
 
-  /** The channel, rebuilt when the roots changed. While they cannot be read the old one stays. */
-  #connection(): Client {
-    if (!this.#stale && this.#channel !== undefined) return this.#channel;
+  async #rebuild(): Promise<Client> {
+    const { controlPlane, logger } = this.#options;
+    const old = this.#channel;
+    // Before reading: a change that comes in between must not be lost.
+    this.#stale = false;
     try {
-      const fresh = new Client(this.#target, this.#credentials(), channelOptions);
-      const old = this.#channel;
+      const credentials = await channelCredentials(controlPlane, settings);
+      const options = { ...channelOptions, ...tlsChannelOptions(controlPlane) };
+      const fresh = new Client(grpcTarget(controlPlane.address), credentials, options);
       this.#channel = fresh;
-      this.#stale = false;
       old?.close();
       return fresh;
     } catch (cause) {
-      if (this.#channel === undefined) throw cause;
-      this.#options.logger.warn(
-        'new CA roots are unusable; the old ones stay in use until they can be read',
-        {
-          error: cause instanceof Error ? cause.message : String(cause),
-        },
-      );
-      return this.#channel;
+      this.#stale = true;
+      if (old === undefined) throw cause;
+      logger.warn('CA_ROOT_CA: the new roots are unusable; the old connection stays until they can be read', {
+        error: cause instanceof Error ? cause.message : String(cause),
+      });
+      return old;
     }
-  }
-
-  #credentials(): ChannelCredentials {
-    if (this.#plaintext) return credentials.createInsecure();
-    const context = createSecureContext({
-      ca: readRootCertificates(this.#options.roots),
-      minVersion: this.#options.tls12Enabled ? 'TLSv1.2' : 'TLSv1.3',
-    });
-    const alternative = this.#options.alternativeHostname;
-    return credentials.createFromSecureContext(context, {
-      checkServerIdentity: (hostname: string, certificate: PeerCertificate) => {
-        const error = checkServerIdentity(hostname, certificate);
-        return error === undefined || alternative === undefined
-          ? error
-          : checkServerIdentity(alternative, certificate);
-      },
-    });
   }
 
   #call(
@@ -164,7 +141,7 @@ export class CertificateClient {
         (error, response) => {
           signal?.removeEventListener('abort', cancel);
           if (error === null) resolve(response?.certChain ?? []);
-          else reject(callError(this.#options.address, error));
+          else reject(callError(this.#options.controlPlane.address, error));
         },
       );
       const cancel = (): void => call.cancel();
@@ -173,36 +150,15 @@ export class CertificateClient {
   }
 }
 
-function parseAddress(address: string): URL {
-  try {
-    const uri = new URL(address);
-    if ((uri.protocol === 'https:' || uri.protocol === 'http:') && uri.hostname !== '') return uri;
-  } catch {
-    // Reported below, with the rest.
-  }
-  throw new KmeshError(
-    'KMESH_CONFIG_INVALID',
-    `CA_ADDRESS is "${address}"; a URI such as https://istiod:15012 is allowed`,
-  );
-}
-
-const unreachable = new Set([4, 14]);
+/** gRPC DeadlineExceeded and Unavailable. */
+const unreachable: ReadonlySet<number> = new Set([4, 14]);
 
 function callError(address: string, error: ServiceError): KmeshError {
-  if (unreachable.has(error.code)) {
-    return new KmeshError(
-      'KMESH_CA_UNREACHABLE',
-      `istiod at ${address} cannot be reached for certificates: ${error.details}`,
-      {
+  return unreachable.has(error.code)
+    ? new KmeshError('KMESH_CA_UNREACHABLE', `CA_ADDRESS: ${address} cannot be reached: ${error.details}`, {
         cause: error,
-      },
-    );
-  }
-  return new KmeshError(
-    'KMESH_CA_REFUSED',
-    `istiod at ${address} refused the certificate: ${error.message}`,
-    {
-      cause: error,
-    },
-  );
+      })
+    : new KmeshError('KMESH_CA_REFUSED', `${address} refused the certificate: ${error.message}`, {
+        cause: error,
+      });
 }

@@ -1,4 +1,3 @@
-export { type TokenSource, tokenSource } from './bearer-token.ts';
 export { CertificateClient, type CertificateClientOptions } from './certificate-client.ts';
 export { type DumpedCertificate, type DumpedIdentity, dumpCertificates } from './certificate-dump.ts';
 export {
@@ -17,6 +16,8 @@ export { type Clock, systemClock } from './clock.ts';
 export { type DirectoryWatchOptions, watchDirectoryOf } from './directory-watch.ts';
 export { backoffMilliseconds, refreshAt } from './refresh.ts';
 export type { CertificatePriority } from './request-queue.ts';
-export { type RootCertificates, readRootCertificates, rootCertificatesSetting } from './root-certificates.ts';
+export { findRevocation, type Revocation } from './revocation-check.ts';
+export { parseRevocationLists, type RevocationList } from './revocation-list.ts';
+export { type RevocationState, RevocationStore, type RevocationStoreOptions } from './revocation-store.ts';
 export { identityUri, type OwnIdentitySettings, ownIdentity, parseIdentityUri } from './spiffe-identity.ts';
 export { WorkloadCertificate } from './workload-certificate.ts';

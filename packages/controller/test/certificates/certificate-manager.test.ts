@@ -1,0 +1,321 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { inspect } from 'node:util';
+import { isKmeshError } from '@kmesh/api';
+import {
+  backoffMilliseconds,
+  CertificateManager,
+  dumpCertificates,
+  refreshAt,
+} from '../../src/certificates/index.ts';
+import {
+  identity,
+  issued,
+  type ManualAuthority,
+  manualAuthority,
+  material,
+  memoryLogger,
+  promptAuthority,
+  settle,
+  type TestClock,
+  testClock,
+} from './fixtures.ts';
+
+const hour = 3_600_000;
+const refused = new Error('authority is busy');
+
+interface Setup {
+  readonly clock: TestClock;
+  readonly authority: ManualAuthority;
+  readonly manager: CertificateManager;
+  readonly fresh: (lifetime?: number) => ReturnType<typeof issued>;
+}
+
+function setup(): Setup {
+  const clock = testClock();
+  const authority = manualAuthority();
+  // A random number of 0.5 takes the jitter away.
+  const manager = new CertificateManager({
+    source: authority.source,
+    logger: memoryLogger(),
+    clock,
+    random: () => 0.5,
+  });
+  return {
+    clock,
+    authority,
+    manager,
+    fresh: (lifetime = hour) => issued(clock.now(), clock.now() + lifetime),
+  };
+}
+
+test('CRT-05: refresh at half-life; expired and not yet valid mean now', () => {
+  const validity = { notBefore: 0, notAfter: 1_000_000 };
+  for (const [now, expected] of [
+    [0, 500_000],
+    [400_000, 500_000],
+    [700_000, 700_000],
+    [2_000_000, 2_000_000],
+    [-5, -5],
+  ] as const) {
+    assert.equal(refreshAt(validity, now), expected);
+  }
+});
+
+test('back-off starts at one second, doubles to 150 s, and spreads by a fifth', () => {
+  const settings = { firstMilliseconds: 1000, maximumMilliseconds: 150_000, jitter: 0.2 };
+  assert.deepEqual(
+    [1, 2, 3, 7, 8, 9, 400].map((failures) => backoffMilliseconds(failures, 0.5, settings)),
+    [1000, 2000, 4000, 64_000, 128_000, 150_000, 150_000],
+  );
+  assert.deepEqual(
+    [0, 1].map((random) => Math.round(backoffMilliseconds(1, random, settings))),
+    [800, 1200],
+  );
+  assert.equal(backoffMilliseconds(12, 1, settings), 150_000);
+});
+
+test('CRT-06: ten callers ask for one new identity: one call, one certificate for all', async () => {
+  const { authority, manager, fresh } = setup();
+  const callers = Array.from({ length: 10 }, () => manager.certificate(identity('web'), 'RealTime'));
+  await settle();
+  assert.deepEqual(authority.calls, ['web']);
+  await authority.answer('web', fresh());
+  const certificates = await Promise.all(callers);
+  assert.equal(new Set(certificates).size, 1);
+  assert.equal(await manager.certificate(identity('web'), 'RealTime'), certificates[0]);
+  assert.equal(authority.calls.length, 1);
+  manager.close();
+});
+
+test('CRT-07: eight calls at most are in flight, and a RealTime one overtakes waiting Warmup ones', async () => {
+  const { authority, manager, fresh } = setup();
+  const slow = Array.from({ length: 8 }, (_, index) => `slow-${index}`);
+  for (const name of slow) void manager.certificate(identity(name), 'Warmup');
+  for (const name of ['warm-1', 'warm-2', 'warm-3']) void manager.certificate(identity(name), 'Warmup');
+  void manager.certificate(identity('urgent'), 'RealTime');
+  void manager.certificate(identity('warm-3'), 'RealTime');
+  await settle();
+  assert.deepEqual(authority.calls, slow);
+  const order: string[] = [];
+  for (const name of slow.slice(0, 4)) {
+    await authority.answer(name, fresh());
+    assert.equal(authority.pending.length, 8);
+    order.push(authority.calls.at(-1) ?? '');
+  }
+  assert.deepEqual(
+    order,
+    ['warm-3', 'urgent', 'warm-1', 'warm-2'],
+    'a waiting job is raised when somebody needs it now',
+  );
+  for (const name of [...authority.pending]) await authority.answer(name, fresh());
+  assert.deepEqual(authority.pending, []);
+  manager.close();
+});
+
+test('CRT-08: a failed renewal keeps the old certificate in service until it expires, and goes on trying', async () => {
+  const { clock, authority, manager, fresh } = setup();
+  const first = manager.certificate(identity('web'), 'RealTime');
+  await settle();
+  await authority.answer('web', fresh());
+  const old = await first;
+
+  await clock.advance(hour / 2);
+  assert.deepEqual(authority.calls, ['web', 'web'], 'renewal at half-life');
+  await authority.answer('web', refused);
+  assert.equal(await manager.certificate(identity('web'), 'RealTime'), old);
+  assert.equal(manager.entries()[0]?.state, 'Available');
+  await clock.advance(1000);
+  assert.equal(authority.calls.length, 3, 'tried again after about a second');
+  await authority.answer('web', refused);
+
+  for (let waited = 0; waited < hour / 2; waited += 30_000) {
+    await clock.advance(30_000);
+    if (authority.pending.length > 0) await authority.answer('web', refused);
+  }
+  await assert.rejects(manager.certificate(identity('web'), 'RealTime'), /authority is busy/);
+  assert.match(dumpCertificates(manager.entries())[0]?.state ?? '', /^Unavailable: .*authority is busy/);
+
+  await clock.advance(150_000);
+  await authority.answer('web', fresh());
+  assert.notEqual(await manager.certificate(identity('web'), 'RealTime'), old);
+  assert.equal(manager.entries()[0]?.state, 'Available');
+  manager.close();
+});
+
+test('CRT-09: success resets the back-off', async () => {
+  const { clock, authority, manager, fresh } = setup();
+  const first = assert.rejects(manager.certificate(identity('web'), 'RealTime'), /authority is busy/);
+  await settle();
+  await authority.answer('web', refused);
+  await first;
+  await clock.advance(999);
+  assert.equal(authority.calls.length, 1);
+  await clock.advance(1);
+  assert.equal(authority.calls.length, 2);
+  await authority.answer('web', refused);
+  await clock.advance(1999);
+  assert.equal(authority.calls.length, 2);
+  await clock.advance(1);
+  await authority.answer('web', fresh(20_000));
+  await clock.advance(10_000);
+  await authority.answer('web', refused);
+  const tries = authority.calls.length;
+  await clock.advance(999);
+  assert.equal(authority.calls.length, tries);
+  await clock.advance(1);
+  assert.equal(authority.calls.length, tries + 1, 'the first wait again');
+  manager.close();
+});
+
+test('CRT-10: forgetting while a call runs drops its result; asking again calls again', async () => {
+  const { authority, manager, fresh } = setup();
+  const forgotten: string[] = [];
+  manager.onChange((change) =>
+    forgotten.push(`${change.identity.serviceAccount} ${change.certificate?.version}`),
+  );
+  const first = assert.rejects(manager.certificate(identity('web'), 'RealTime'), (error) =>
+    isKmeshError(error, 'KMESH_CERTIFICATE_FORGOTTEN'),
+  );
+  await settle();
+  manager.forget(identity('web'));
+  await first;
+  await authority.answer('web', fresh());
+  assert.deepEqual(manager.entries(), []);
+  assert.deepEqual(forgotten, ['web undefined']);
+
+  const second = manager.certificate(identity('web'), 'RealTime');
+  await settle();
+  assert.deepEqual(authority.calls, ['web', 'web']);
+  await authority.answer('web', fresh());
+  assert.equal((await second).identity.serviceAccount, 'web');
+  manager.close();
+});
+
+test('a caller that may wait sits out failures; one that may not fails at once while retries go on', async () => {
+  const { clock, authority, manager, fresh } = setup();
+  const patient = manager.certificate(identity('web'), 'RealTime', { waitMilliseconds: 5000 });
+  const hopeless = assert.rejects(
+    manager.certificate(identity('web'), 'RealTime', { waitMilliseconds: 500 }),
+    /no certificate of spiffe/,
+  );
+  await settle();
+  await clock.advance(500);
+  await hopeless;
+  await authority.answer('web', refused);
+  await assert.rejects(manager.certificate(identity('web'), 'RealTime'), /authority is busy/);
+  await clock.advance(1000);
+  await authority.answer('web', fresh());
+  assert.equal((await patient).version, 1);
+  manager.close();
+});
+
+test('ROB-08: after the clock jumped by an hour, either way, certificates are renewed without a busy loop', async () => {
+  for (const jump of [hour, -hour]) {
+    const clock = testClock();
+    // The authority's clock does not jump along.
+    let offset = 0;
+    const authority = promptAuthority(clock, 2 * hour, () => offset);
+    const manager = new CertificateManager({
+      source: authority.source,
+      logger: memoryLogger(),
+      clock,
+      random: () => 0.5,
+    });
+    const first = await manager.certificate(identity('web'), 'RealTime');
+    await clock.advance(10 * 60_000);
+    assert.equal(authority.calls.length, 1);
+    clock.jump(jump);
+    offset = -jump;
+    await clock.advance(30_000);
+    assert.equal(authority.calls.length, 2, `renewed within 30 s of a jump of ${jump / hour} h`);
+    await clock.advance(10 * 60_000);
+    assert.ok(authority.calls.length < 15, `${authority.calls.length} calls in ten minutes`);
+    assert.ok((await manager.certificate(identity('web'), 'RealTime')).version > first.version);
+    assert.ok(clock.timers <= 1);
+
+    clock.jump(-jump);
+    offset = 0;
+    await clock.advance(10 * 60_000);
+    const settled = authority.calls.length;
+    await clock.advance(20 * 60_000);
+    assert.equal(authority.calls.length, settled, 'calm again once the clocks agree');
+    manager.close();
+  }
+});
+
+test('an authority that hands out expired certificates is an error with back-off, and does not replace a good one', async () => {
+  const clock = testClock();
+  let offset = -2 * hour;
+  const authority = promptAuthority(clock, hour, () => offset);
+  const manager = new CertificateManager({
+    source: authority.source,
+    logger: memoryLogger(),
+    clock,
+    random: () => 0.5,
+  });
+  await assert.rejects(manager.certificate(identity('web'), 'RealTime'), /already expired/);
+  offset = 0;
+  await clock.advance(1000);
+  const good = await manager.certificate(identity('web'), 'RealTime');
+  offset = -2 * hour;
+  await clock.advance(hour / 2 + 60_000);
+  assert.equal(await manager.certificate(identity('web'), 'RealTime'), good);
+  manager.close();
+});
+
+test('keys reach neither log nor dump nor inspection', async () => {
+  const logger = memoryLogger();
+  const { leaf, privateKey } = material;
+  const manager = new CertificateManager({
+    source: () => Promise.resolve({ chain: [leaf], roots: [leaf], privateKey }),
+    logger,
+  });
+  const certificate = await manager.certificate(identity('web'), 'RealTime');
+  const secrets = [
+    certificate.privateKeyPem.split('\n')[1] ?? '',
+    certificate.privateKey.export({ format: 'jwk' })['d'] as string,
+    'PRIVATE KEY',
+  ];
+  assert.equal(certificate.privateKeyPem, material.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  const shown = [
+    JSON.stringify(dumpCertificates(manager.entries())),
+    JSON.stringify(manager.entries()),
+    JSON.stringify(certificate),
+    ...logger.lines,
+    inspect(certificate, { depth: 9, showHidden: true }),
+    inspect(manager, { depth: 9, showHidden: true }),
+  ].join('\n');
+  assert.ok(shown.includes('cluster.local'));
+  for (const secret of secrets) assert.ok(!shown.includes(secret), `${secret.slice(0, 12)}… was shown`);
+  manager.close();
+});
+
+test('the config dump has base64 PEM, decimal serials, whole seconds, and every state', async () => {
+  const { clock, authority, manager } = setup();
+  const ready = manager.certificate(identity('ready'), 'RealTime');
+  const failing = assert.rejects(manager.certificate(identity('failing'), 'RealTime'));
+  void manager.certificate(identity('starting'), 'RealTime').catch(() => undefined);
+  await settle();
+  await authority.answer('ready', issued(clock.now(), clock.now() + hour));
+  await authority.answer('failing', refused);
+  await Promise.all([ready, failing]);
+  const [unavailable, available, initializing] = dumpCertificates(manager.entries());
+  assert.deepEqual(initializing, {
+    identity: 'spiffe://cluster.local/ns/default/sa/starting',
+    state: 'Initializing',
+    certChain: [],
+    rootCerts: [],
+  });
+  assert.match(unavailable?.state ?? '', /^Unavailable: /);
+  assert.equal(available?.state, 'Available');
+  const [element] = available?.certChain ?? [];
+  assert.equal(Buffer.from(element?.pem ?? '', 'base64').toString(), material.leaf.toString());
+  assert.equal(element?.serialNumber, BigInt(`0x${material.leaf.serialNumber}`).toString());
+  assert.deepEqual(
+    [element?.validFrom, element?.expirationTime],
+    ['2026-06-01T00:00:00Z', '2026-06-01T01:00:00Z'],
+  );
+  assert.equal(available?.rootCerts.length, 1);
+  manager.close();
+});
