@@ -1,0 +1,53 @@
+import { kmeshCloseReason } from '@kmesh/orchestration';
+import type { ResponseFlag } from '../connection.ts';
+
+export interface KernelEnding {
+  readonly flag: ResponseFlag;
+  readonly error?: string;
+}
+
+const clean: KernelEnding = { flag: '-' };
+
+/**
+ * The flag and the words of the kernel's reason (ambient contract 18): what broke a connection off is a failure, and so is
+ * every connection that was never established.
+ *
+ * @param destination `ip:port` of the server
+ */
+export function kernelEnding(reason: number, established: boolean, destination: string): KernelEnding {
+  if (established && reason === kmeshCloseReason.normal) return clean;
+  return {
+    flag: 'CONNECT',
+    error: established ? whileOpen(reason) : `${whileConnecting(reason)} (${destination})`,
+  };
+}
+
+function whileOpen(reason: number): string {
+  switch (reason) {
+    case kmeshCloseReason.reset:
+      return 'connection reset by peer';
+    case kmeshCloseReason.timeout:
+      return 'connection timed out: the peer no longer acknowledges; check the pod and the network to its node';
+    case kmeshCloseReason.unreachable:
+      return 'the peer became unreachable: check the route and network policies';
+    default:
+      return 'connection broken off';
+  }
+}
+
+function whileConnecting(reason: number): string {
+  switch (reason) {
+    case kmeshCloseReason.refused:
+      return 'connection refused: nothing listens on this port, or a firewall rejects it';
+    case kmeshCloseReason.timeout:
+      return 'connection timed out: no answer; check that the pod runs and that network policies allow it';
+    case kmeshCloseReason.reset:
+      return 'connection reset by peer while connecting';
+    case kmeshCloseReason.unreachable:
+      return 'no route to the destination';
+    case kmeshCloseReason.aborted:
+      return 'the client gave up before the connection was established';
+    default:
+      return 'connection failed';
+  }
+}
