@@ -16,7 +16,7 @@
 
 /* bpf_set_retval is known to cgroup/connect since Linux 6.1; without it a refusal shows as EPERM.
  */
-const volatile __u32 kmesh_has_set_retval __weak = 1;
+const volatile __u32 kmesh_has_set_retval = 1;
 
 enum { LEAVE = 1, REFUSE = 0 };
 

@@ -4,3 +4,11 @@ export * from './gen/layouts.ts';
 export { type EntryTable, type KernelMaps, kernelMapsOf } from './kernel-maps.ts';
 export { KernelTables, type KernelTablesOptions } from './kernel-tables.ts';
 export type { RefusalReason, TableUsage } from './usage.ts';
+export {
+  attachKernelObject,
+  type KernelCapacities,
+  type KernelObjectOptions,
+  type KernelProgram,
+  kernelPrograms,
+  loadKernelObject,
+} from './kernel-object.ts';

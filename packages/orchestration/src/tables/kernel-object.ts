@@ -1,0 +1,74 @@
+import { readFile } from 'node:fs/promises';
+import { KmeshError } from '@kmesh/api';
+import { type BpfObject, capability, type Link, openBpfObject } from '@kmesh/runtime';
+
+/** The programs of kmesh.bpf.o by their C names, in the order in which they are attached. */
+export const kernelPrograms = [
+  // Before the connect programs: they hand their decisions over to it.
+  'kmesh_sockops',
+  'kmesh_peer4',
+  'kmesh_peer6',
+  'kmesh_connect4',
+  'kmesh_connect6',
+] as const;
+
+export type KernelProgram = (typeof kernelPrograms)[number];
+
+/** Sizes of the kernel tables; absent ones keep the defaults of kmesh_config.h. */
+export interface KernelCapacities {
+  readonly frontends?: number;
+  readonly cidr_frontends?: number;
+  readonly service_ports?: number;
+  readonly endpoints?: number;
+}
+
+/** What {@link loadKernelObject} needs to know. */
+export interface KernelObjectOptions {
+  /** kmesh.bpf.o. */
+  readonly path: string;
+  readonly capacities?: KernelCapacities;
+}
+
+/**
+ * Loads the BPF programs; nothing is attached yet.
+ *
+ * @throws BpfLoadError `KMESH_BPF_LOAD_FAILED` with the verifier's summary, `KMESH_BPF_OPEN_FAILED`
+ * @throws KmeshError `KMESH_BPF_OBJECT_MISSING` when the file cannot be read.
+ */
+export async function loadKernelObject(options: KernelObjectOptions): Promise<BpfObject> {
+  const object = openBpfObject(await readObject(options.path), 'kmesh');
+  try {
+    for (const [map, entries] of Object.entries(options.capacities ?? {})) object.setMaxEntries(map, entries);
+    object.setConstant('kmesh_has_set_retval', capability('set-retval').available);
+    return await object.load();
+  } catch (error) {
+    object.close();
+    throw error;
+  }
+}
+
+/** Attaches programs of a loaded object to a cgroup, beside other software's. The caller closes or pins the links. */
+export function attachKernelObject(
+  object: BpfObject,
+  cgroup: string,
+  programs: readonly KernelProgram[] = kernelPrograms,
+): Map<KernelProgram, Link> {
+  const links = new Map<KernelProgram, Link>();
+  try {
+    for (const name of programs) links.set(name, object.program(name).attachCgroup(cgroup));
+    return links;
+  } catch (error) {
+    for (const link of links.values()) link.close();
+    throw error;
+  }
+}
+
+
+async function readObject(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    const message = `cannot read the BPF object ${path}; build it with: bash scripts/build-bpf.sh`;
+    throw new KmeshError('KMESH_BPF_OBJECT_MISSING', message, { cause });
+  }
+}

@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Workload } from '@kmesh/api';
+import { MeshState } from '@kmesh/orchestration';
+import { Dialer, type DialResult } from '../kernel/dialer.ts';
+import { createPodNamespace, startKernelPath } from '../kernel/kernel-path.ts';
+import { workload } from '../kernel/mesh.ts';
+import { type ExpectedOutcome, expectedOutcome } from './expected-outcome.ts';
+import {
+  clientNamespaces,
+  outsidePool,
+  ports,
+  Random,
+  randomUpdates,
+  vipPool,
+  workloadPool,
+} from './random-mesh.ts';
+
+const MESHES = 1000;
+const DIALS = 8;
+const ECONNREFUSED = 111;
+
+const clients: readonly Workload[] = clientNamespaces.map((namespace, index) =>
+  workload({
+    uid: `client-${namespace}`,
+    namespace,
+    addresses: [`10.99.0.${index + 1}`],
+    node: 'node-1',
+    clusterId: 'Kubernetes',
+    locality: { region: 'r1', zone: 'z1', subzone: '' },
+  }),
+);
+const dialledIps = [...vipPool, ...workloadPool, ...outsidePool];
+const dialledPorts = [...ports, 81];
+
+test('in 1,000 random meshes a real connect gets what orchestration decides', async () => {
+  const view = new MeshState();
+  await using path = await startKernelPath({ view, programs: ['kmesh_connect4', 'kmesh_connect6'] });
+  using namespaces = new DisposableStack();
+  await using dialers = new AsyncDisposableStack();
+  await path.tables.apply(view.apply(clients.map((client) => ({ kind: 'workload', workload: client }))));
+  const pods = clients.map((client) => {
+    const namespace = namespaces.use(createPodNamespace());
+    assert.equal(path.tables.enrol(namespace.cookie, client, false), true);
+    return { client, dialer: dialers.adopt(new Dialer(namespace), (dialer) => dialer.close()) };
+  });
+
+  const seen = { direct: 0, refused: 0, kept: 0 };
+  for (let seed = 1; seed <= MESHES; seed++) {
+    const random = new Random(seed);
+    await path.tables.apply(view.apply(randomUpdates(random)));
+    await Promise.all(
+      pods.map(async ({ client, dialer }) => {
+        const targets = Array.from({ length: 12 }, () => ({
+          ip: random.pick(dialledIps as [string, ...string[]]),
+          port: random.pick(dialledPorts as [number, ...number[]]),
+          count: DIALS,
+        }));
+        const expected = targets.map(({ ip, port }) => expectedOutcome(view, client, ip, port));
+        for (const [index, results] of (await dialer.dial(targets)).entries()) {
+          const target = targets[index];
+          const outcome = expected[index];
+          if (target === undefined || outcome === undefined) continue;
+          const dialled = `${target.ip}|${target.port}`;
+          for (const result of results)
+            check(`mesh ${seed}, ${client.uid} → ${dialled}`, dialled, result, outcome, seen);
+        }
+      }),
+    );
+  }
+  for (const table of path.tables.usage()) assert.deepEqual(table.refused, {}, table.table);
+  // The test means nothing when everything went one way.
+  const dials = seen.direct + seen.refused + seen.kept;
+  assert.ok(seen.direct > dials / 20 && seen.refused > dials / 20, JSON.stringify(seen));
+});
+
+function check(
+  where: string,
+  dialled: string,
+  result: DialResult,
+  expected: ExpectedOutcome,
+  seen: { direct: number; refused: number; kept: number },
+): void {
+  const wanted = () =>
+    `${where}: got ${JSON.stringify(result)}, orchestration allows ${JSON.stringify([...expected.direct])}` +
+    ` tunnel=${expected.tunnel} refused=${expected.refused}`;
+  if (result.errno !== undefined) {
+    assert.ok(result.errno === ECONNREFUSED && expected.refused, wanted());
+    seen.refused++;
+    return;
+  }
+  const reached = `${result.ip}|${result.port}`;
+  if (reached === dialled) {
+    assert.ok(expected.direct.has(reached) || expected.tunnel || expected.mayTunnel, wanted());
+    seen.kept++;
+    return;
+  }
+  assert.ok(expected.direct.has(reached), wanted());
+  seen.direct++;
+}
