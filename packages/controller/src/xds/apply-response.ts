@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { type MeshUpdate, xds } from '@kmesh/api';
+import { isKmeshError, type MeshUpdate, xds } from '@kmesh/api';
 import { hasUnknownPart } from './convert-policy.ts';
 import { decodeResource, isKnownType, type ResourceUpdate } from './decode-resource.ts';
 import type { Interner } from './intern.ts';
@@ -165,7 +165,7 @@ function noteUnknownParts(update: ResourceUpdate, target: ResponseTarget): void 
 function rejectionOf(resource: xds.RawResource, error: unknown): Rejection {
   return {
     name: resource.name === '' ? '(unnamed)' : resource.name,
-    reason: error instanceof Error ? error.message : String(error),
+    reason: isKmeshError(error) ? error.message : `payload cannot be decoded: ${String(error)}`,
   };
 }
 
