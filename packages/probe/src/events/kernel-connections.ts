@@ -37,6 +37,7 @@ export interface KernelConnectionsOptions {
 interface OpenConnection {
   readonly observed: ObservedConnection;
   readonly outbound: boolean;
+  readonly start: ConnectionStart;
   readonly flowKey: string;
   readonly openedAt: number;
   /** Live-flow reports in a row that did not have it. */
@@ -60,7 +61,7 @@ export class KernelConnections {
   /** Clients of this node's kernel path by flow, for the server sides of the same connections. */
   readonly #clients = new Map<string, ConnectionStart>();
   /** Flows whose client side has closed: kept for one more batch, should the server side come late. */
-  #departing: string[] = [];
+  #departing: OpenConnection[] = [];
   /** Connections ended without their event: should it still come, it is late, not new. */
   #settled = new Set<number>();
   #settledBefore = new Set<number>();
@@ -89,7 +90,9 @@ export class KernelConnections {
       if (event.kind === kmeshEventKind.opened) this.#opened(event);
       else this.#ended(event, event.kind === kmeshEventKind.closed);
     }
-    for (const flowKey of departed) this.#clients.delete(flowKey);
+    for (const { flowKey, start } of departed) {
+      if (this.#clients.get(flowKey) === start) this.#clients.delete(flowKey);
+    }
   }
 
   /**
@@ -143,6 +146,7 @@ export class KernelConnections {
     const connection: OpenConnection = {
       observed: this.#options.observer.opened(start),
       outbound: event.outbound,
+      start,
       flowKey,
       openedAt: event.timeNanoseconds,
       missed: 0,
@@ -212,7 +216,7 @@ export class KernelConnections {
 
   #forget(cookie: number, connection: OpenConnection): void {
     this.#open.delete(cookie);
-    if (connection.outbound) this.#departing.push(connection.flowKey);
+    if (connection.outbound) this.#departing.push(connection);
   }
 }
 

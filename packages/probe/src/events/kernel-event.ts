@@ -91,8 +91,8 @@ export class KernelEventReader {
   /** The connection as its client names it: client address, server address, both ports; the same from both sides. */
   get flowKey(): string {
     const at = this.#offset;
-    const local = this.#bytes.latin1Slice(at + layout.local, at + layout.local + addressBytes);
-    const remote = this.#bytes.latin1Slice(at + layout.remote, at + layout.remote + addressBytes);
+    const local = this.#bytes.toString('latin1', at + layout.local, at + layout.local + addressBytes);
+    const remote = this.#bytes.toString('latin1', at + layout.remote, at + layout.remote + addressBytes);
     return this.outbound
       ? `${local}${remote}${this.localPort}:${this.remotePort}`
       : `${remote}${local}${this.remotePort}:${this.localPort}`;

@@ -1,0 +1,263 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  type ConnectionEnd,
+  type ConnectionObserver,
+  type ConnectionStart,
+  KernelConnections,
+  type KernelEventResolver,
+} from '../src/index.ts';
+import { type EventFields, encodeEvents } from './support/kernel-events.ts';
+import { client, echoService, server } from './support/mesh.ts';
+
+interface Seen {
+  start: ConnectionStart;
+  fromClient: number;
+  fromServer: number;
+  end: ConnectionEnd | undefined;
+}
+
+const resolver: KernelEventResolver = {
+  podWorkload: (netns) => (netns === 1 ? client : netns === 2 ? server : undefined),
+  workload: (id) => (id === 7 ? server : undefined),
+  service: (id) => (id === 3 ? echoService : undefined),
+  workloadByAddress: () => undefined,
+  inboundService: (workload, port) => (workload === server && port === 8080 ? echoService : undefined),
+};
+
+function watch(change: Partial<KernelEventResolver> = {}) {
+  const seen: Seen[] = [];
+  const observer: ConnectionObserver = {
+    opened(start) {
+      const entry: Seen = { start, fromClient: 0, fromServer: 0, end: undefined };
+      seen.push(entry);
+      return {
+        progress(fromClient, fromServer) {
+          entry.fromClient = fromClient;
+          entry.fromServer = fromServer;
+        },
+        relabel: () => undefined,
+        close(end) {
+          assert.equal(entry.end, undefined, 'closed twice');
+          entry.end = end;
+          entry.fromClient = end.bytesFromClient ?? entry.fromClient;
+          entry.fromServer = end.bytesFromServer ?? entry.fromServer;
+        },
+      };
+    },
+    earlyDeny: () => undefined,
+    socketsOpen: () => undefined,
+  };
+  const connections = new KernelConnections({ observer, resolver: { ...resolver, ...change } });
+  return {
+    seen,
+    connections,
+    batch: (...events: EventFields[]) => connections.batch(encodeEvents(events), events.length),
+    live: (takenAt: number, ...events: EventFields[]) =>
+      connections.liveFlows(encodeEvents(events), events.length, takenAt),
+  };
+}
+
+const outbound = { cookie: 11, workload: 7, service: 3, netns: 1 };
+const inbound = {
+  cookie: 12,
+  outbound: false,
+  netns: 2,
+  local: [10, 0, 0, 2],
+  remote: [10, 0, 0, 1],
+  localPort: 8080,
+  remotePort: 41000,
+} as const;
+
+test('both sides of a connection on this node are reported, with the identities of their pods', () => {
+  const { seen, batch, connections } = watch();
+  batch({ kind: 'opened', ...outbound }, { kind: 'opened', ...inbound });
+  batch(
+    { kind: 'closed', ...outbound, sent: 11, received: 22, durationNanoseconds: 13_000_000 },
+    { kind: 'closed', ...inbound, sent: 22, received: 11 },
+  );
+  assert.deepEqual(
+    seen.map(({ start }) => [
+      start.reporter,
+      start.source?.name,
+      start.destination?.name,
+      start.destinationService?.name,
+      start.sourceAddress,
+      start.destinationAddress,
+      start.securityPolicy,
+    ]),
+    [
+      ['source', client.name, server.name, 'echo', '10.0.0.1:41000', '10.0.0.2:8080', 'unknown'],
+      ['destination', client.name, server.name, 'echo', '10.0.0.1:41000', '10.0.0.2:8080', 'unknown'],
+    ],
+  );
+  assert.deepEqual(
+    seen.map(({ fromClient, fromServer, end }) => [fromClient, fromServer, end?.flag, end?.error]),
+    [
+      [11, 22, '-', undefined],
+      [11, 22, '-', undefined],
+    ],
+  );
+  assert.equal(seen[0]?.end?.durationMilliseconds, 13);
+  assert.equal(connections.open, 0);
+  assert.equal(connections.reconciled, 0);
+});
+
+test('what the tunnel carries or what stays outside the mesh is not reported here', () => {
+  const { seen, batch } = watch();
+  for (const path of ['tunnel', 'outside', 'refused'] as const) {
+    batch({ kind: 'opened', ...outbound, path }, { kind: 'closed', ...outbound, path });
+  }
+  batch({ kind: 'opened', ...inbound }, { kind: 'closed', ...inbound });
+  assert.equal(seen.length, 0);
+});
+
+test('an accepted connection from another node is reported when it came straight to the pod', () => {
+  const { seen, batch } = watch({
+    arrivedDirectly: (netns, ip, port) => netns === 2 && ip === '10.0.0.1' && port === 41000,
+  });
+  batch({ kind: 'opened', ...inbound }, { kind: 'closed', ...inbound, received: 5 });
+  assert.equal(seen[0]?.start.pathReason, 'plaintext');
+  assert.equal(seen[0]?.fromClient, 5);
+});
+
+test('the server side finds its client also when the client side has closed in the batch before', () => {
+  const { seen, batch } = watch();
+  batch({ kind: 'opened', ...outbound }, { kind: 'closed', ...outbound });
+  batch({ kind: 'opened', ...inbound }, { kind: 'closed', ...inbound });
+  assert.deepEqual(
+    seen.map(({ start }) => start.reporter),
+    ['source', 'destination'],
+  );
+});
+
+test('a failed connect is opened and closed with a reason to act on', () => {
+  const reasons: [EventFields['reason'], RegExp][] = [
+    ['refused', /^connection refused: .*\(10\.0\.0\.2:8080\)$/],
+    ['timeout', /^connection timed out: .*network policies/],
+    ['unreachable', /^no route/],
+    ['aborted', /^the client gave up/],
+    ['other', /^connection failed/],
+  ];
+  for (const [reason, error] of reasons) {
+    const { seen, batch, connections } = watch();
+    batch({ kind: 'failed', ...outbound, reason: reason ?? 'other' });
+    assert.equal(seen[0]?.end?.flag, 'CONNECT');
+    assert.match(seen[0]?.end?.error ?? '', error);
+    assert.equal(connections.reconciled, 0, 'a failed connection has no opening event');
+  }
+});
+
+test('a connection that a reset or a time-out breaks off is a failure', () => {
+  for (const [reason, error] of [
+    ['reset', 'connection reset by peer'],
+    ['timeout', /^connection timed out/],
+  ] as const) {
+    const { seen, batch } = watch();
+    batch({ kind: 'opened', ...outbound }, { kind: 'closed', ...outbound, reason });
+    assert.equal(seen[0]?.end?.flag, 'CONNECT');
+    assert.match(seen[0]?.end?.error ?? '', new RegExp(error));
+  }
+});
+
+test('IPv6 addresses are bracketed and match from both sides', () => {
+  const { seen, batch } = watch();
+  const near = [0xfd, 0, ...new Array(13).fill(0), 1];
+  const far = [0xfd, 0, ...new Array(13).fill(0), 2];
+  batch(
+    { kind: 'opened', ...outbound, local: near, remote: far },
+    { kind: 'opened', ...inbound, local: far, remote: near },
+  );
+  assert.deepEqual(
+    seen.map(({ start }) => [start.sourceAddress, start.destinationAddress]),
+    [
+      ['[fd00::1]:41000', '[fd00::2]:8080'],
+      ['[fd00::1]:41000', '[fd00::2]:8080'],
+    ],
+  );
+});
+
+test('BPF-11: byte counts above 4 GiB are read as 64 bits', () => {
+  const { seen, batch } = watch();
+  batch(
+    { kind: 'opened', ...outbound },
+    { kind: 'closed', ...outbound, sent: 5 * 2 ** 30 + 3, received: 2 ** 52 + 1 },
+  );
+  assert.deepEqual([seen[0]?.fromClient, seen[0]?.fromServer], [5 * 2 ** 30 + 3, 2 ** 52 + 1]);
+});
+
+test('a lost opening is made good by the closing, and counted', () => {
+  const { seen, batch, connections } = watch();
+  batch({ kind: 'closed', ...outbound, sent: 4 });
+  assert.equal(seen.length, 1);
+  assert.equal(seen[0]?.fromClient, 4);
+  assert.equal(seen[0]?.end?.flag, '-');
+  assert.equal(connections.reconciled, 1);
+});
+
+test('live flows move the counts of open connections and find those whose opening was lost', () => {
+  const { seen, batch, live, connections } = watch();
+  batch({ kind: 'opened', ...outbound });
+  live(
+    10,
+    { kind: 'opened', ...outbound, sent: 100 },
+    { kind: 'opened', ...outbound, cookie: 99, localPort: 41001, sent: 7 },
+  );
+  assert.deepEqual(
+    seen.map(({ fromClient, end }) => [fromClient, end]),
+    [
+      [100, undefined],
+      [7, undefined],
+    ],
+  );
+  assert.equal(connections.reconciled, 1);
+});
+
+test('a lost closing is found when two reports of live flows lack the connection; a late event then counts nothing', () => {
+  const { seen, batch, live, connections } = watch();
+  batch({ kind: 'opened', ...outbound, timeNanoseconds: 5 });
+  live(10, { kind: 'opened', ...outbound, sent: 50 });
+  live(20);
+  assert.equal(seen[0]?.end, undefined);
+  live(30);
+  assert.deepEqual([seen[0]?.end?.flag, seen[0]?.fromClient], ['-', 50]);
+  batch({ kind: 'closed', ...outbound, sent: 60 });
+  assert.equal(seen.length, 1);
+  assert.equal(connections.reconciled, 1);
+});
+
+test('a connection opened after a report was begun is not missing from it', () => {
+  const { seen, batch, live } = watch();
+  batch({ kind: 'opened', ...outbound, timeNanoseconds: 100 });
+  live(50);
+  live(60);
+  live(70);
+  assert.equal(seen[0]?.end, undefined);
+});
+
+test('whatever single event of a connection is lost, the sums come right', () => {
+  const { seen, batch, live, connections } = watch();
+  let sum = 0;
+  let time = 1000;
+  let lost = 0;
+  for (let index = 0; index < 500; index++) {
+    const flow = { ...outbound, cookie: 1000 + index, localPort: 1024 + index, timeNanoseconds: time++ };
+    const bytes = (index * 7919) % 100_000;
+    sum += bytes;
+    const which = index % 10;
+    if (which !== 0) batch({ kind: 'opened', ...flow });
+    if (which === 1) live(time, { kind: 'opened', ...flow, sent: bytes });
+    else batch({ kind: 'closed', ...flow, sent: bytes });
+    if (which <= 1) lost++;
+  }
+  live(time++);
+  live(time++);
+  assert.equal(seen.length, 500);
+  assert.ok(seen.every(({ end }) => end !== undefined));
+  assert.equal(
+    seen.reduce((total, { fromClient }) => total + fromClient, 0),
+    sum,
+  );
+  assert.equal(connections.reconciled, lost);
+  assert.equal(connections.open, 0);
+});
