@@ -1,4 +1,13 @@
 export * from './istiod/index.ts';
+export { KernelMesh, type KernelMeshOptions, startKernelMesh } from './mesh/kernel-mesh.ts';
+export {
+  keyOf,
+  type Ports,
+  type ServiceOptions,
+  serviceOf,
+  type WorkloadOptions,
+  workloadOf,
+} from './mesh/records.ts';
 export type { AddressPair } from './network/addresses.ts';
 export { endpointText, parseEndpoint } from './network/addresses.ts';
 export { cgroupProcesses, cgroupRoot } from './network/cgroups.ts';

@@ -1,0 +1,117 @@
+import { fileURLToPath } from 'node:url';
+import type { MeshUpdate, Service, Workload } from '@kmesh/api';
+import {
+  attachKernelObject,
+  type KernelCapacities,
+  KernelTables,
+  kernelMapsOf,
+  kmeshReason,
+  loadKernelObject,
+  MeshState,
+} from '@kmesh/orchestration';
+import { type BpfObject, kernelBarrier, type Link, openNetworkNamespace } from '@kmesh/runtime';
+import type { Lab } from '../network/lab.ts';
+import type { Pod } from '../pods/pod.ts';
+import { workloadOf } from './records.ts';
+
+export interface KernelMeshOptions {
+  readonly capacities?: KernelCapacities;
+  /** Name of the node whose kernel this is; the lab's first node by default. */
+  readonly node?: string;
+}
+
+const OBJECT_PATH = fileURLToPath(new URL('../../../../build/bpf/kmesh.bpf.o', import.meta.url));
+
+/**
+ * The kernel path alone, over the pods of a lab: the programs attached to the lab's cgroup, and tables that follow a
+ * mesh state which the test changes. No daemon, no control plane.
+ *
+ * @throws KMESH_BPF_OBJECT_MISSING, KMESH_BPF_LOAD_FAILED
+ */
+export async function startKernelMesh(lab: Lab, options: KernelMeshOptions = {}): Promise<KernelMesh> {
+  const object = await loadKernelObject({ path: OBJECT_PATH, capacities: options.capacities ?? {} });
+  try {
+    const node = { node: options.node ?? lab.nodes[0]?.name ?? '', network: '', clusterId: 'Kubernetes' };
+    const state = new MeshState({ node: node.node });
+    const tables = new KernelTables({
+      view: state,
+      node,
+      maps: kernelMapsOf(object),
+      barrier: kernelBarrier,
+    });
+    const links = attachKernelObject(object, lab.cgroup);
+    return new KernelMesh(object, [...links.values()], state, tables);
+  } catch (error) {
+    object.close();
+    throw error;
+  }
+}
+
+/** See {@link startKernelMesh}. */
+export class KernelMesh implements AsyncDisposable {
+  readonly object: BpfObject;
+  readonly state: MeshState;
+  readonly tables: KernelTables;
+  readonly #links: Link[];
+
+  constructor(object: BpfObject, links: Link[], state: MeshState, tables: KernelTables) {
+    this.object = object;
+    this.#links = links;
+    this.state = state;
+    this.tables = tables;
+  }
+
+  /** Changes the mesh; resolves when every connect that begins from then on decides by it. */
+  async apply(...changes: readonly (MeshUpdate | Service | Workload)[]): Promise<void> {
+    await this.tables.apply(this.state.apply(changes.map(asUpdate)));
+  }
+
+  /** Enrols pods as workloads of the mesh, plain TCP ones unless a workload is given. */
+  async enrol(...pods: readonly (Pod | { readonly pod: Pod; readonly workload: Workload })[]): Promise<void> {
+    const members = pods.map((entry) =>
+      'pod' in entry ? entry : { pod: entry, workload: workloadOf(entry) },
+    );
+    const unknown = members.filter(({ workload }) => this.state.workload(workload.uid) === undefined);
+    await this.apply(...unknown.map(({ workload }) => workload));
+    for (const { pod, workload } of members) {
+      using namespace = openNetworkNamespace(pod.namespacePath);
+      this.tables.enrol(namespace.cookie, workload, false);
+    }
+  }
+
+  /** Takes a pod out again. */
+  unenrol(pod: Pod): void {
+    using namespace = openNetworkNamespace(pod.namespacePath);
+    this.tables.remove(namespace.cookie);
+  }
+
+  /** Decisions of the connect hook so far, by their names in `enum kmesh_reason`; only those that happened. */
+  decisions(): Record<string, number> {
+    const counters = this.object.map('counters');
+    const key = new Uint8Array(4);
+    const result: Record<string, number> = {};
+    for (const [name, index] of Object.entries(kmeshReason)) {
+      new DataView(key.buffer).setUint32(0, index, true);
+      const value = counters.get(key);
+      if (value === undefined) continue;
+      const perCpu = new BigUint64Array(value.slice().buffer);
+      const sum = Number(perCpu.reduce((total, one) => total + one, 0n));
+      if (sum > 0) result[name] = sum;
+    }
+    return result;
+  }
+
+  async close(): Promise<void> {
+    for (const link of this.#links.splice(0)) link.close();
+    this.object.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function asUpdate(change: MeshUpdate | Service | Workload): MeshUpdate {
+  if ('kind' in change) return change;
+  return 'uid' in change ? { kind: 'workload', workload: change } : { kind: 'service', service: change };
+}
