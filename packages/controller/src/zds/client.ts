@@ -59,7 +59,9 @@ async function run(
     if (stopped.aborted) return;
     options.onReady(false);
     if (outcome.greeted) wait = firstWait;
-    options.logger.warn('not connected to the CNI agent', {
+    // The first tries follow each other within milliseconds: one line says it for all of them.
+    const level = wait === firstWait || wait >= 1_000 ? 'warn' : 'debug';
+    options.logger[level]('not connected to the CNI agent', {
       setting: 'INPOD_UDS',
       path: options.path,
       cause: outcome.cause,

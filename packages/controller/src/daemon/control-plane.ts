@@ -1,0 +1,127 @@
+import type { Logger } from '@kmesh/api';
+import type { MeshState } from '@kmesh/orchestration';
+import type { ControlMetrics } from '@kmesh/probe';
+import { CertificateClient, CertificateManager, CertificatePrefetch } from '../certificates/index.ts';
+import type { Config } from '../config/config.ts';
+import { createXdsClient, type XdsClient } from '../xds/index.ts';
+
+/** How the mesh's own state reports that a type has arrived. */
+export interface SyncListener {
+  /** Every subscribed type has been acknowledged (ambient contract 2.6). */
+  synced(): void;
+}
+
+/** Starts the xDS client; `undefined` when xDS is off. */
+export function startXds(
+  config: Config,
+  state: MeshState,
+  logger: Logger,
+  listener: SyncListener,
+): XdsClient | undefined {
+  if (config.xdsAddress === undefined) return undefined;
+  const awaited = new Set(
+    config.xdsOnDemand
+      ? ['type.googleapis.com/istio.security.Authorization']
+      : ['type.googleapis.com/istio.workload.Address', 'type.googleapis.com/istio.security.Authorization'],
+  );
+  return createXdsClient(
+    {
+      controlPlane: {
+        address: config.xdsAddress,
+        rootCa: config.xdsRootCa,
+        alternativeHostname: config.alternativeXdsHostname,
+        token: config.authToken,
+        clusterId: config.clusterId,
+        headers: config.xdsHeaders,
+        tls12Enabled: config.tls12Enabled,
+        postQuantumOnly: config.postQuantumOnly,
+      },
+      node: {
+        instanceIp: config.instanceIp,
+        podName: config.podName,
+        podNamespace: config.podNamespace,
+        nodeName: config.nodeName,
+        metadata: config.metadata,
+      },
+      onDemand: config.xdsOnDemand,
+      logger,
+    },
+    {
+      apply: (updates) => {
+        state.apply(updates);
+      },
+      synced: (typeUrl) => {
+        awaited.delete(typeUrl);
+        if (awaited.size === 0) listener.synced();
+      },
+    },
+  );
+}
+
+/** Certificates of this node's workloads: the manager, and what keeps them ready. */
+export interface Certificates {
+  readonly manager: CertificateManager;
+  close(): void;
+}
+
+/** Starts the certificate manager and, in shared mode, the prefetch that follows the mesh (ambient contract 5). */
+export function startCertificates(config: Config, state: MeshState, logger: Logger): Certificates {
+  const client = new CertificateClient({
+    controlPlane: {
+      address: config.caAddress,
+      rootCa: config.caRootCa,
+      alternativeHostname: config.alternativeCaHostname,
+      token: config.authToken,
+      clusterId: config.clusterId,
+      headers: config.caHeaders,
+      tls12Enabled: config.tls12Enabled,
+      postQuantumOnly: config.postQuantumOnly,
+    },
+    lifetimeSeconds: Math.round(config.secretTtlMilliseconds / 1000),
+    impersonate: config.proxyMode === 'shared',
+    logger,
+  });
+  const manager = new CertificateManager({ source: client.source, logger });
+  const prefetch =
+    config.proxyMode === 'shared'
+      ? new CertificatePrefetch({ manager, logger, node: config.nodeName })
+      : undefined;
+  const unsubscribe =
+    prefetch === undefined ? undefined : state.subscribe((change) => prefetch.apply(change, state));
+  return {
+    manager,
+    close: () => {
+      unsubscribe?.();
+      prefetch?.close();
+      manager.close();
+      client.close();
+    },
+  };
+}
+
+/**
+ * Carries what the xDS client counted since the last call over to the metrics; called before each scrape.
+ */
+export function xdsCountersFollower(client: XdsClient, metrics: ControlMetrics): () => void {
+  const seen = {
+    terminations: new Map<string, number>(),
+    messages: new Map<string, number>(),
+    bytes: new Map<string, number>(),
+  };
+  return () => {
+    const { terminations, messages, messageBytes } = client.counters;
+    for (const [reason, count] of Object.entries(terminations) as [keyof typeof terminations, number][]) {
+      for (let done = seen.terminations.get(reason) ?? 0; done < count; done++) metrics.xdsTerminated(reason);
+      seen.terminations.set(reason, count);
+    }
+    for (const [url, count] of messages) {
+      let bytes = (messageBytes.get(url) ?? 0) - (seen.bytes.get(url) ?? 0);
+      for (let done = seen.messages.get(url) ?? 0; done < count; done++) {
+        metrics.xdsMessage(url, bytes);
+        bytes = 0;
+      }
+      seen.messages.set(url, count);
+      seen.bytes.set(url, messageBytes.get(url) ?? 0);
+    }
+  };
+}

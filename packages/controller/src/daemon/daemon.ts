@@ -1,0 +1,261 @@
+import { KmeshError } from '@kmesh/api';
+import { MeshState } from '@kmesh/orchestration';
+import { raiseDescriptorLimit } from '@kmesh/runtime';
+import { buildConfigDump } from '../admin/config-dump.ts';
+import { adminPage } from '../admin/page.ts';
+import { adminHandler } from '../admin/routes.ts';
+import { dumpCertificates } from '../certificates/index.ts';
+import type { Config } from '../config/config.ts';
+import { listenHttp } from '../http/listen.ts';
+import { Readiness, readinessHandler } from '../lifecycle/readiness.ts';
+import { versionInfo, versionLine } from '../version.ts';
+import type { XdsClient } from '../xds/index.ts';
+import { connectZds, type PodHandler, Pods } from '../zds/index.ts';
+import { startCertificates, startXds, xdsCountersFollower } from './control-plane.ts';
+import { KernelEnrolment } from './kernel-enrolment.ts';
+import { type KernelEvents, readKernelEvents } from './kernel-events.ts';
+import { type KernelPath, startKernelPath } from './kernel-path.ts';
+import { followLocalMesh } from './local-mesh.ts';
+import { overviewOf } from './overview.ts';
+import { type DaemonLog, startTelemetry } from './telemetry.ts';
+
+/** A running node proxy. */
+export interface Daemon {
+  /** Starts a graceful drain; further calls do nothing. */
+  drain(cause: string): void;
+  /** Resolves with the exit code. */
+  readonly ended: Promise<number>;
+  readonly ports: { readonly admin: number; readonly stats: number; readonly readiness: number };
+}
+
+/**
+ * Starts every part in the order of ambient contract 2.1: log, limits, listeners, then the mesh; the data plane waits for
+ * the first sync. Parts that are up already are stopped when a later one fails.
+ *
+ * @throws KMESH_LISTEN_FAILED, KMESH_SCRAPE_LISTEN, KMESH_LOCAL_CONFIG_INVALID
+ */
+export async function startDaemon(config: Config, log: DaemonLog): Promise<Daemon> {
+  const stack = new AsyncDisposableStack();
+  try {
+    return await start(config, log, stack);
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack): Promise<Daemon> {
+  const { logger } = log;
+  const version = versionInfo(config.istioVersion);
+  logger.info(versionLine(version));
+  for (const warning of config.warnings) logger.warn(warning);
+  raiseDescriptorLimit();
+
+  const startedAt = new Date();
+  const readiness = new Readiness();
+  readiness.block('state manager');
+  if (config.proxyEnabled) readiness.block('proxy');
+  if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
+
+  const state = new MeshState({ node: config.nodeName });
+  const kernel = await kernelPathOf(config, state, log);
+  if (kernel.path !== undefined) stack.defer(() => kernel.path?.close());
+  const localMesh = await followLocalMesh(config, state, logger.child('local'));
+  stack.defer(() => localMesh.close());
+
+  let xds: XdsClient | undefined;
+  let followXds: (() => void) | undefined;
+  let events: KernelEvents | undefined;
+  const telemetry = await startTelemetry(
+    config,
+    log,
+    kernel.path === undefined ? {} : kernelSources(kernel.path, () => events),
+    () => followXds?.(),
+  );
+  stack.defer(() => telemetry.close());
+
+  const certificates = startCertificates(config, state, logger.child('certificates'));
+  stack.defer(() => certificates.close());
+
+  const enrolment =
+    kernel.path === undefined
+      ? undefined
+      : new KernelEnrolment(kernel.path.tables, state, logger.child('pods'));
+  if (enrolment !== undefined) stack.defer(() => enrolment.close());
+  if (kernel.path !== undefined && enrolment !== undefined) {
+    events = readKernelEvents(kernel.path, state, config.network, enrolment, telemetry.observer);
+    stack.defer(() => events?.close());
+  }
+  const pods = new Pods(
+    handlerOf(enrolment),
+    {
+      changed: (active, pending) => telemetry.metrics.proxies(active, pending),
+      started: () => telemetry.metrics.proxyStarted(),
+      stopped: () => telemetry.metrics.proxyStopped(),
+    },
+    logger.child('pods'),
+  );
+  stack.defer(() => pods.close(true));
+
+  const { promise: ended, resolve: end } = Promise.withResolvers<number>();
+  let draining = false;
+  const drain = (cause: string): void => {
+    if (draining) return;
+    draining = true;
+    logger.info('draining', { cause, deadline: `${config.drainMilliseconds}ms` });
+    void stack.disposeAsync().then(
+      () => end(0),
+      (error: unknown) => {
+        logger.error('shutting down failed', { error: String(error) });
+        end(1);
+      },
+    );
+  };
+
+  const servers = await startServers(config, readiness, {
+    log: {
+      current: () => log.filter.toString(),
+      add: (clauses) => log.filter.add(clauses),
+      reset: () => log.filter.reset(),
+    },
+    quit: () => drain('/quitquitquit'),
+    page: adminPage,
+    configDump: () =>
+      buildConfigDump({
+        state,
+        config,
+        version,
+        certificates: () => dumpCertificates(certificates.manager.entries()),
+        workloadState: () => (config.proxyMode === 'shared' ? workloadStates(pods) : undefined),
+        staticConfig: localMesh.dump,
+      }),
+    views: {
+      '/kmesh/overview': () =>
+        overviewOf({
+          version: version.version,
+          node: config.nodeName,
+          startedAt,
+          readiness,
+          state,
+          pods,
+          kernelPath: kernel.path,
+          kernelPathOff: kernel.off,
+          xds,
+          xdsAddress: config.xdsAddress ?? '',
+        }),
+      '/kmesh/tables': () => ({
+        usage: kernel.path?.tables.usage() ?? [],
+        hooks: kernel.path?.hookCosts() ?? [],
+      }),
+    },
+  });
+  stack.defer(() => servers.close());
+
+  const startDataPlane = (): void => {
+    readiness.done('state manager');
+    readiness.done('proxy');
+    if (config.proxyMode !== 'shared' || draining) return;
+    const zds = connectZds({
+      path: config.zdsSocket,
+      pods,
+      logger: logger.child('zds'),
+      onReady: (ready) => {
+        if (ready && pods.pendingCount === 0) readiness.done('workload proxy manager');
+        else readiness.block('workload proxy manager');
+      },
+    });
+    stack.defer(() => zds.close());
+    zds.ended.catch((error: unknown) => {
+      logger.error('ending at once', { error: error instanceof Error ? error.message : String(error) });
+      end(1);
+    });
+  };
+  xds = startXds(config, state, logger.child('xds'), { synced: startDataPlane });
+  if (xds === undefined) {
+    startDataPlane();
+  } else {
+    const client = xds;
+    followXds = xdsCountersFollower(client, telemetry.metrics);
+    stack.defer(() => client.close());
+  }
+  return { drain, ended, ports: { ...servers.ports, stats: telemetry.scrape.port } };
+}
+
+async function kernelPathOf(
+  config: Config,
+  state: MeshState,
+  log: DaemonLog,
+): Promise<{ path: KernelPath | undefined; off: string }> {
+  if (!config.kernelPath.enabled) return { path: undefined, off: 'KMESH_KERNEL_PATH=false' };
+  const node = { node: config.nodeName, network: config.network, clusterId: config.clusterId };
+  try {
+    return {
+      path: await startKernelPath(config.kernelPath, node, state, log.logger.child('kernel')),
+      off: '',
+    };
+  } catch (error) {
+    const off = error instanceof KmeshError ? error.message : String(error);
+    log.logger.warn('no kernel path: every connection takes the tunnel path', { error: off });
+    return { path: undefined, off };
+  }
+}
+
+function kernelSources(
+  path: KernelPath,
+  events: () => KernelEvents | undefined,
+): Parameters<typeof startTelemetry>[2] {
+  return {
+    eventsLost: () => events()?.lost() ?? 0,
+    connectionsReconciled: () => events()?.reconciled() ?? 0,
+    tables: () =>
+      path.tables.usage().map(({ table, used, capacity }) => ({ table, entries: used, maximum: capacity })),
+    hooks: path.hookCosts,
+  };
+}
+
+function handlerOf(enrolment: KernelEnrolment | undefined): PodHandler {
+  return enrolment ?? { start: () => Promise.resolve(), stop: () => Promise.resolve() };
+}
+
+function workloadStates(pods: Pods): Record<string, unknown> {
+  return Object.fromEntries(
+    pods.list().map(({ pod, state }) => [
+      pod.uid,
+      {
+        state,
+        ...(state === 'Up' ? { connections: { inbound: [], outbound: [] } } : {}),
+        info: { name: pod.name, namespace: pod.namespace, serviceAccount: pod.serviceAccount },
+      },
+    ]),
+  );
+}
+
+async function startServers(
+  config: Config,
+  readiness: Readiness,
+  admin: Parameters<typeof adminHandler>[0],
+): Promise<{ ports: { admin: number; readiness: number }; close: () => Promise<void> }> {
+  const loopback = config.ipv6Enabled ? ['127.0.0.1', '::1'] : ['127.0.0.1'];
+  const wildcard = config.ipv6Enabled ? ['::'] : ['0.0.0.0'];
+  const adminServer = await listenHttp(
+    'admin',
+    { hosts: loopback, port: config.adminPort },
+    adminHandler(admin),
+  );
+  try {
+    const readinessServer = await listenHttp(
+      'readiness',
+      { hosts: wildcard, port: config.readinessPort },
+      readinessHandler(readiness),
+    );
+    return {
+      ports: { admin: adminServer.port, readiness: readinessServer.port },
+      close: async () => {
+        await Promise.all([adminServer.close(), readinessServer.close()]);
+      },
+    };
+  } catch (error) {
+    await adminServer.close();
+    throw error;
+  }
+}

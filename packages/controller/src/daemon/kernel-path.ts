@@ -1,0 +1,118 @@
+import { fileURLToPath } from 'node:url';
+import { KmeshError, type Logger } from '@kmesh/api';
+import {
+  attachKernelObject,
+  KernelTables,
+  kernelMapsOf,
+  kernelPrograms,
+  loadKernelObject,
+  type MeshState,
+  type NodeContext,
+} from '@kmesh/orchestration';
+import type { HookCost } from '@kmesh/probe';
+import {
+  type BpfObject,
+  type CapabilityName,
+  enableProgramStatistics,
+  findCgroupMount,
+  kernelBarrier,
+  probeCapabilities,
+} from '@kmesh/runtime';
+import type { KernelPathConfig } from '../config/config.ts';
+import { type PathCount, readPathCounts } from './path-counts.ts';
+
+/** The kernel programs and tables while they are on. */
+export interface KernelPath {
+  readonly tables: KernelTables;
+  readonly object: BpfObject;
+  pathCounts(): readonly PathCount[];
+  hookCosts(): readonly HookCost[];
+  close(): void;
+}
+
+/** Without one of these there is no kernel path. Of the rest each one lost costs only what it is for. */
+const required: readonly CapabilityName[] = [
+  'bpf',
+  'cgroup-mount',
+  'cgroup-connect',
+  'cgroup-getpeername',
+  'cgroup-link',
+  'netns-cookie-connect',
+  'netns-cookie-sockops',
+  'socket-storage-connect',
+  'socket-storage-sockops',
+  'sockops',
+  'ring-buffer',
+  'mmap-array',
+  'network-namespaces',
+];
+
+const objectPath =
+  process.env['KMESH_BPF_OBJECT'] ??
+  fileURLToPath(new URL('../../../../build/bpf/kmesh.bpf.o', import.meta.url));
+
+/** Why there can be no kernel path on this machine, a phrase for each missing capability; empty when it can be. */
+export function kernelPathObstacles(): readonly string[] {
+  return probeCapabilities()
+    .filter((row) => !row.available && required.includes(row.name))
+    .map((row) => `${row.description}: ${row.reason}`);
+}
+
+/**
+ * Loads and attaches the kernel programs and keeps their tables equal to the mesh (design §4). To be started while
+ * `state` is still empty: the tables follow its changes.
+ *
+ * @throws KMESH_KERNEL_PATH_UNAVAILABLE naming what is missing; KMESH_BPF_LOAD_FAILED with the verifier's summary.
+ */
+export async function startKernelPath(
+  config: KernelPathConfig,
+  node: NodeContext,
+  state: MeshState,
+  logger: Logger,
+): Promise<KernelPath> {
+  const obstacles = kernelPathObstacles();
+  const cgroup = config.cgroup ?? findCgroupMount();
+  if (obstacles.length > 0 || cgroup === undefined) {
+    throw new KmeshError('KMESH_KERNEL_PATH_UNAVAILABLE', `the kernel lacks ${obstacles.join('; ')}`);
+  }
+  const stack = new DisposableStack();
+  try {
+    const object = await loadKernelObject({ path: objectPath });
+    stack.defer(() => object.close());
+    const tables = new KernelTables({
+      view: state,
+      node,
+      maps: kernelMapsOf(object),
+      barrier: kernelBarrier,
+    });
+    stack.defer(followMesh(tables, state, logger));
+    if (config.statistics) stack.use(enableProgramStatistics());
+    for (const link of attachKernelObject(object, cgroup).values()) stack.defer(() => link.close());
+    logger.info('kernel path is on', { cgroup });
+    const owned = stack.move();
+    return {
+      tables,
+      object,
+      pathCounts: () => readPathCounts(object),
+      hookCosts: () => kernelPrograms.map((program) => hookCost(object, program)),
+      close: () => owned.dispose(),
+    };
+  } catch (error) {
+    stack.dispose();
+    throw error;
+  }
+}
+
+/** Every change of the mesh goes into the tables. */
+function followMesh(tables: KernelTables, state: MeshState, logger: Logger): () => void {
+  return state.subscribe((change) => {
+    tables.apply(change).catch((error: unknown) => {
+      logger.error('the kernel tables could not follow the mesh', { error: String(error) });
+    });
+  });
+}
+
+function hookCost(object: BpfObject, program: string): HookCost {
+  const { runTimeNs, runCount } = object.program(program).info();
+  return { program, runs: Number(runCount), nanoseconds: Number(runTimeNs) };
+}

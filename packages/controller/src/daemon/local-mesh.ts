@@ -1,0 +1,58 @@
+import type { KmeshError, Logger } from '@kmesh/api';
+import type { MeshState } from '@kmesh/orchestration';
+import { dumpPolicy, dumpService, dumpWorkload } from '../admin/dump-model.ts';
+import type { Config } from '../config/config.ts';
+import { type LocalMesh, localMeshUpdates, parseLocalMesh, watchLocalMesh } from '../local/index.ts';
+
+/** The local mesh file while it is followed. */
+export interface FollowedLocalMesh {
+  /** What the file says now, for the config dump. */
+  dump(): StaticConfig;
+  close(): Promise<void>;
+}
+
+/** The `staticConfig` of the config dump (ambient contract 13.2). */
+export interface StaticConfig {
+  readonly workloads: readonly unknown[];
+  readonly policies: readonly unknown[];
+  readonly services: readonly unknown[];
+}
+
+const empty: StaticConfig = { workloads: [], policies: [], services: [] };
+
+/**
+ * Applies the local mesh file or the inline mesh (ambient contract 4) and follows the file.
+ *
+ * @throws KMESH_LOCAL_CONFIG_INVALID or KMESH_LOCAL_CONFIG_UNREADABLE when it is not usable at the start.
+ */
+export async function followLocalMesh(
+  config: Config,
+  state: MeshState,
+  logger: Logger,
+): Promise<FollowedLocalMesh> {
+  const { localMesh } = config;
+  if (localMesh === undefined) return { dump: () => empty, close: () => Promise.resolve() };
+  if ('inline' in localMesh) {
+    const mesh = parseLocalMesh(localMesh.inline, 'LOCAL_XDS');
+    state.apply(localMeshUpdates(undefined, mesh));
+    return { dump: () => dumpOf(mesh), close: () => Promise.resolve() };
+  }
+  const watch = await watchLocalMesh(
+    localMesh.path,
+    (updates) => {
+      state.apply(updates);
+      logger.info('local mesh file applied', { path: localMesh.path, changes: updates.length });
+    },
+    (error: KmeshError) =>
+      logger.error('local mesh file not applied; the last good state stays', { error: error.message }),
+  );
+  return { dump: () => dumpOf(watch.mesh), close: () => watch.close() };
+}
+
+function dumpOf(mesh: LocalMesh): StaticConfig {
+  return {
+    workloads: [...mesh.workloads.values()].map(dumpWorkload),
+    policies: [...mesh.policies.values()].map(dumpPolicy),
+    services: [...mesh.services.values()].map((service) => dumpService(service, [])),
+  };
+}

@@ -1,0 +1,91 @@
+import {
+  AccessLog,
+  type ConnectionObserver,
+  type ControlMetrics,
+  type ControlSources,
+  createConnectionObserver,
+  createControlMetrics,
+  createLogger,
+  createLogWriter,
+  LogFilter,
+  type Logger,
+  MetricRecorder,
+  type ScrapeServer,
+  startLogThread,
+  startScrapeServer,
+} from '@kmesh/probe';
+import type { Config } from '../config/config.ts';
+
+/** Log, metrics and access log of the daemon. */
+export interface Telemetry {
+  readonly filter: LogFilter;
+  readonly logger: Logger;
+  readonly metrics: ControlMetrics;
+  readonly scrape: ScrapeServer;
+  /** The control thread's own recorder: kernel connections are counted here. */
+  readonly recorder: MetricRecorder;
+  readonly observer: ConnectionObserver;
+  close(): Promise<void>;
+}
+
+/** The log alone: it starts before anything that can fail. */
+export interface DaemonLog {
+  readonly filter: LogFilter;
+  readonly logger: Logger;
+  readonly droppedLines: BigInt64Array;
+  readonly accessLog: AccessLog;
+  close(): Promise<void>;
+}
+
+/** Starts the writer thread of the log (ambient contract 2.8). */
+export function startLog(config: Pick<Config, 'logFilter' | 'logFormat'>): DaemonLog {
+  const filter = new LogFilter(config.logFilter);
+  const thread = startLogThread();
+  const channel = thread.channel();
+  const writer = createLogWriter(channel);
+  const { logFormat: format } = config;
+  return {
+    filter,
+    logger: createLogger({ scope: 'kmesh', filter, writer, format }),
+    droppedLines: channel.dropped,
+    accessLog: new AccessLog({ filter, writer, format }),
+    close: async () => {
+      writer.flushSync(1_000);
+      await thread.close();
+    },
+  };
+}
+
+/**
+ * Starts the scrape thread and the recorder of the control thread.
+ *
+ * @param beforeScrape brings the metrics up to date; called for each scrape.
+ * @throws KMESH_SCRAPE_LISTEN when the port is taken.
+ */
+export async function startTelemetry(
+  config: Config,
+  log: DaemonLog,
+  sources: ControlSources,
+  beforeScrape: () => void,
+): Promise<Telemetry> {
+  const metrics = createControlMetrics(config.istioVersion, sources);
+  const scrape = await startScrapeServer({
+    host: config.ipv6Enabled ? '::' : '0.0.0.0',
+    port: config.statsPort,
+    collect: () => {
+      beforeScrape();
+      return metrics.collect();
+    },
+    droppedLines: log.droppedLines,
+  });
+  const recorder = new MetricRecorder(scrape.recorderChannel());
+  return {
+    filter: log.filter,
+    logger: log.logger,
+    metrics,
+    scrape,
+    recorder,
+    observer: createConnectionObserver({ recorder, accessLog: log.accessLog }),
+    close: () => scrape.close(),
+  };
+}

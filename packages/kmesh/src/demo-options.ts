@@ -1,0 +1,41 @@
+import { parseArgs } from 'node:util';
+import { KmeshError } from '@kmesh/api';
+import { parseDuration } from '@kmesh/controller';
+
+/** What `kmesh demo` was asked for. */
+export interface DemoOptions {
+  /** Stops by itself after this time; `undefined` runs until Ctrl-C. */
+  readonly forMilliseconds: number | undefined;
+  readonly json: boolean;
+  /** Path of a local mesh file. */
+  readonly local: string | undefined;
+}
+
+/**
+ * Reads the arguments of `kmesh demo`.
+ *
+ * @throws KMESH_USAGE for an unknown option, KMESH_CONFIG_INVALID for a bad duration.
+ */
+export function demoOptions(args: readonly string[]): DemoOptions {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: { for: { type: 'string' }, json: { type: 'boolean' }, local: { type: 'string' } },
+      strict: true,
+    });
+    return {
+      forMilliseconds: values.for === undefined ? undefined : parseDuration('--for', values.for),
+      json: values.json ?? false,
+      local: values.local,
+    };
+  } catch (error) {
+    if (error instanceof KmeshError) throw error;
+    throw new KmeshError(
+      'KMESH_USAGE',
+      `${error instanceof Error ? error.message : String(error)}; kmesh help lists the options`,
+      {
+        cause: error,
+      },
+    );
+  }
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env node
+import { isKmeshError } from '@kmesh/api';
+import { runProxy, versionInfo, versionLine } from '@kmesh/controller';
+import { demoOptions } from './demo-options.ts';
+import { usage } from './usage.ts';
+
+/** Runs one command of the executable (ambient contract 2.1) and returns its exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  const [command = 'proxy', ...rest] = args;
+  switch (command) {
+    case 'proxy':
+      return runProxy(process.env, args);
+    case 'version':
+      console.log(versionLine(versionInfo(process.env['ISTIO_META_ISTIO_VERSION'] ?? 'unknown')));
+      return 0;
+    case 'help':
+    case '--help':
+    case '-h':
+      process.stdout.write(usage);
+      return 0;
+    case 'demo': {
+      // The lab is not part of what a node needs: it is loaded only for the demo.
+      const { runDemo } = await import('@kmesh/lab');
+      return runDemo(demoOptions(rest));
+    }
+    case 'uninstall': {
+      const { uninstall } = await import('@kmesh/controller');
+      return uninstall(process.stdout);
+    }
+    default:
+      process.stderr.write(`kmesh: unknown command "${command}"\n\n${usage}`);
+      return 1;
+  }
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`kmesh: ${message}\n`);
+  if (!isKmeshError(error) && error instanceof Error && error.stack !== undefined)
+    process.stderr.write(`${error.stack}\n`);
+  process.exitCode = isKmeshError(error, 'KMESH_USAGE') ? 2 : 1;
+}

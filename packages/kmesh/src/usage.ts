@@ -1,0 +1,14 @@
+/** Text of `kmesh help`. */
+export const usage = `usage: kmesh <command>
+
+  proxy [ztunnel]   run the node proxy (also without a command); settings come from the environment
+  demo              run a lab mesh on this machine and show its traffic
+      --for DURATION    stop by itself, for instance after 10s
+      --json            print one JSON object at the end, and no live view
+      --local FILE      take the mesh from a local mesh file and not from the lab's istiod
+  uninstall         detach and unpin everything that Kmesh left in the kernel
+  version           print build information
+  help              print this
+
+Settings are listed in the README. kmeshctl shows what a running proxy knows, decides and carries.
+`;
