@@ -10,5 +10,11 @@ export {
   startFakeIstiod,
 } from './fake-istiod.ts';
 export { type IstiodFaults, rawResource } from './faults.ts';
+export {
+  type GeneratedMeshOptions,
+  generatedService,
+  generatedWorkload,
+  generateMesh,
+} from './generate-mesh.ts';
 export type { CallerIdentity } from './node-check.ts';
 export type { StoredResource } from './resource-store.ts';
