@@ -1,0 +1,324 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { isKmeshError } from '@kmesh/api';
+import { MeshState } from '@kmesh/orchestration';
+import { localMeshUpdates, parseLocalMesh } from '../../src/local/index.ts';
+
+const FULL = `
+workloads:
+- workloadIps: [10.0.0.1, "FD00:0::1"]
+  namespace: ns
+  services:
+    ns/a.example.com: { 80: 8080, "443": 8443 }
+  uid: cluster//Pod/ns/w
+  name: w
+  serviceAccount: sa
+  trustDomain: td
+  protocol: HBONE
+  networkMode: HostNetwork
+  network: n
+  node: node-1
+  hostname: w.example.com
+  waypoint: { destination: n/10.0.0.9, hboneMtlsPort: 15008 }
+  networkGateway: { destination: ns/gw.example.com, hboneMtlsPort: 15009 }
+  workloadName: deploy
+  workloadType: cronjob
+  canonicalName: app
+  canonicalRevision: v1
+  clusterId: c
+  nativeTunnel: true
+  applicationTunnel: { protocol: PROXY, port: 15088 }
+  authorizationPolicies: [ns/p]
+  status: Unhealthy
+  locality: { region: r, zone: z, subzone: s }
+  capacity: 3
+services:
+- name: a
+  namespace: ns
+  hostname: a.example.com
+  vips: [n/10.1.0.1, /fd00::2]
+  ports: { 80: 0 }
+  cidrVips: [{ network: n, cidr: 10.2.3.4/16 }]
+  endpoints:
+    listed: { workloadUid: listed, port: { 80: 1234 }, status: Healthy }
+  subjectAltNames: [spiffe://td/ns/ns/sa/sa]
+  waypoint: { destination: ns/wp.example.com, hboneMtlsPort: 15008 }
+  weightedWaypoints: [{ destination: { destination: n/10.0.0.9, hboneMtlsPort: 15008 }, weight: 5 }]
+  loadBalancer: { routingPreferences: [Region, Zone, Subzone, Node, Cluster, Network], mode: Failover, healthPolicy: AllowAll }
+  ipFamilies: IPv6
+  canonical: true
+  visibility: Namespace
+policies:
+- name: p
+  namespace: ns
+  scope: WorkloadSelector
+  action: Allow
+  dryRun: true
+  rules:
+  - - - namespaces: [{ Exact: a }]
+        notNamespaces: [{ Prefix: b }]
+        principals: [{ Suffix: c }]
+        notPrincipals: [{ Presence: [] }]
+        serviceAccounts: [{ namespace: n, serviceAccount: s }]
+        notServiceAccounts: [{ namespace: n, serviceAccount: t }]
+        sourceIps: [10.0.0.0/8]
+        notSourceIps: [10.0.0.1/32]
+        destinationIps: ["fd00::1/64"]
+        notDestinationIps: []
+        destinationPorts: [80]
+        notDestinationPorts: [81]
+      - futureField: 1
+`;
+
+const W = 'workloads:\n- workloadIps: []\n  namespace: ns\n  services: {}\n';
+const S = 'services:\n- name: a\n  namespace: ns\n  hostname: h\n  vips: []\n  ports: {}\n';
+const P = 'policies:\n- name: p\n  namespace: ns\n  scope: Global\n  action: Deny\n  dryRun: false\n';
+
+describe('the local mesh file', () => {
+  it('STA-20: loads with every key set', () => {
+    const mesh = parseLocalMesh(FULL, 'mesh.yaml');
+    assert.deepEqual(mesh.workloads.get('cluster//Pod/ns/w'), {
+      uid: 'cluster//Pod/ns/w',
+      name: 'w',
+      namespace: 'ns',
+      addresses: ['10.0.0.1', 'fd00::1'],
+      hostname: 'w.example.com',
+      network: 'n',
+      protocol: 'HBONE',
+      trustDomain: 'td',
+      serviceAccount: 'sa',
+      waypoint: { destination: { kind: 'address', network: 'n', ip: '10.0.0.9' }, hboneMtlsPort: 15008 },
+      networkGateway: {
+        destination: { kind: 'hostname', namespace: 'ns', hostname: 'gw.example.com' },
+        hboneMtlsPort: 15009,
+      },
+      node: 'node-1',
+      canonicalName: 'app',
+      canonicalRevision: 'v1',
+      workloadType: 'cronjob',
+      workloadName: 'deploy',
+      nativeTunnel: true,
+      applicationTunnel: { protocol: 'PROXY', port: 15088 },
+      services: new Map([
+        [
+          'ns/a.example.com',
+          new Map([
+            [80, 8080],
+            [443, 8443],
+          ]),
+        ],
+      ]),
+      authorizationPolicies: ['ns/p'],
+      status: 'Unhealthy',
+      clusterId: 'c',
+      locality: { region: 'r', zone: 'z', subzone: 's' },
+      networkMode: 'HostNetwork',
+      capacity: 3,
+    });
+    assert.deepEqual(mesh.services.get('ns/a.example.com'), {
+      name: 'a',
+      namespace: 'ns',
+      hostname: 'a.example.com',
+      vips: [
+        { network: 'n', ip: '10.1.0.1' },
+        { network: '', ip: 'fd00::2' },
+      ],
+      cidrVips: [{ network: 'n', cidr: '10.2.0.0/16' }],
+      ports: new Map([[80, 0]]),
+      subjectAltNames: ['spiffe://td/ns/ns/sa/sa'],
+      waypoint: {
+        destination: { kind: 'hostname', namespace: 'ns', hostname: 'wp.example.com' },
+        hboneMtlsPort: 15008,
+      },
+      weightedWaypoints: [
+        {
+          destination: {
+            destination: { kind: 'address', network: 'n', ip: '10.0.0.9' },
+            hboneMtlsPort: 15008,
+          },
+          weight: 5,
+        },
+      ],
+      loadBalancer: {
+        routingPreferences: ['Region', 'Zone', 'Subzone', 'Node', 'Cluster', 'Network'],
+        mode: 'Failover',
+        healthPolicy: 'AllowAll',
+      },
+      ipFamilies: 'IPv6',
+      canonical: true,
+      visibility: 'Namespace',
+    });
+    assert.deepEqual(mesh.policies.get('ns/p')?.rules, [
+      [
+        [
+          {
+            namespaces: [{ kind: 'Exact', value: 'a' }],
+            notNamespaces: [{ kind: 'Prefix', value: 'b' }],
+            principals: [{ kind: 'Suffix', value: 'c' }],
+            notPrincipals: [{ kind: 'Presence' }],
+            serviceAccounts: [{ namespace: 'n', serviceAccount: 's' }],
+            notServiceAccounts: [{ namespace: 'n', serviceAccount: 't' }],
+            sourceIps: ['10.0.0.0/8'],
+            notSourceIps: ['10.0.0.1/32'],
+            destinationIps: ['fd00::/64'],
+            destinationPorts: [80],
+            notDestinationPorts: [81],
+          },
+          { hasUnknownField: true },
+        ],
+      ],
+    ]);
+  });
+
+  it('STA-20: the required keys alone load with the documented defaults', () => {
+    const mesh = parseLocalMesh(`${W}${S}${P}  rules: []\n`, 'LOCAL_XDS');
+    const [workload] = mesh.workloads.values();
+    assert.deepEqual(
+      [
+        workload?.protocol,
+        workload?.capacity,
+        workload?.status,
+        workload?.trustDomain,
+        workload?.serviceAccount,
+      ],
+      ['TCP', 1, 'Healthy', '', ''],
+    );
+    assert.equal(mesh.services.get('ns/h')?.visibility, 'Public');
+    assert.equal(parseLocalMesh('', 'x').workloads.size, 0);
+    assert.equal(parseLocalMesh('{"workloads": null}', 'x').workloads.size, 0);
+  });
+
+  const invalid: [string, string, RegExp][] = [
+    [
+      'an unknown top-level key',
+      'workload: []\n',
+      /m\.yaml:1:1: workload is an unknown key; allowed: workloads, policies, services/,
+    ],
+    [
+      'an unknown workload key',
+      `${W}  colour: red\n`,
+      /m\.yaml:5:3: workloads\[0\]\.colour is an unknown key; allowed: workloadIps/,
+    ],
+    [
+      'a missing required key',
+      'workloads:\n- namespace: ns\n  services: {}\n',
+      /m\.yaml:2:3: workloads\[0\]\.workloadIps is missing/,
+    ],
+    [
+      'a bad enum',
+      `${W}  protocol: GRPC\n`,
+      /m\.yaml:5:13: workloads\[0\]\.protocol is "GRPC"; allowed: TCP, HBONE/,
+    ],
+    [
+      'a bad IP',
+      'workloads:\n- workloadIps: [10.0.0.999]\n  namespace: ns\n  services: {}\n',
+      /:2:17: workloads\[0\]\.workloadIps\[0\] is "10\.0\.0\.999"; allowed: an IPv4 or IPv6 address/,
+    ],
+    ['a number as text', `${W}  name: 12\n`, /:5:9: workloads\[0\]\.name is 12; allowed: text/],
+    [
+      'a port out of range',
+      `${W}`.replace('{}', '{ ns/h: { 80: 70000 } }'),
+      /workloads\[0\]\.services\.ns\/h\.80 is 70000; allowed: a whole number from 0 to 65535/,
+    ],
+    [
+      'a port key that is none',
+      `${S}`.replace('ports: {}', 'ports: { http: 80 }'),
+      /services\[0\]\.ports\.http .*port from 1 to 65535/,
+    ],
+    ['a services key without slash', `${W}`.replace('{}', '{ host: {} }'), /"namespace\/hostname"/],
+    ['a negative capacity', `${W}  capacity: -1\n`, /capacity is -1; allowed: a whole number/],
+    [
+      'a bad waypoint',
+      `${W}  waypoint: { destination: nowhere, hboneMtlsPort: 1 }\n`,
+      /waypoint\.destination is "nowhere"; allowed: "network\/ip" or "namespace\/hostname"/,
+    ],
+    ['half a waypoint', `${W}  waypoint: { destination: n/1.2.3.4 }\n`, /waypoint\.hboneMtlsPort is missing/],
+    ['half a locality', `${W}  locality: { region: r }\n`, /locality\.zone is missing/],
+    [
+      'half a load balancer',
+      `${S}  loadBalancer: { mode: Strict }\n`,
+      /loadBalancer\.routingPreferences is missing/,
+    ],
+    ['a bad CIDR', `${S}  cidrVips: [{ network: n, cidr: 10.0.0.0/40 }]\n`, /cidr is "10\.0\.0\.0\/40"/],
+    [
+      'RBC-27: a bad CIDR in a policy',
+      `${P}  rules: [[[{ sourceIps: [10.0.0.0/8, x] }]]]\n`,
+      /sourceIps\[1\] is "x"/,
+    ],
+    [
+      'a matcher without branch',
+      `${P}  rules: [[[{ namespaces: [{}] }]]]\n`,
+      /exactly one of Exact, Prefix, Suffix/,
+    ],
+    [
+      'a matcher with two branches',
+      `${P}  rules: [[[{ namespaces: [{ Exact: a, Prefix: b }] }]]]\n`,
+      /exactly one of/,
+    ],
+    ['a list that is none', 'workloads: 3\n', /m\.yaml:1:12: workloads is 3; allowed: a list/],
+    ['no YAML', 'workloads: [\n', /not valid YAML/],
+    ['a repeated uid', `${W}  uid: a\n${W.replace('workloads:\n', '')}  uid: a\n`, /"a" is there already/],
+    ['a repeated key', 'services: []\nservices: []\n', /:2:1: not valid YAML/],
+    ['a document that is no object', '- 1\n', /the document is a list; allowed: an object with workloads/],
+  ];
+  for (const [title, text, message] of invalid) {
+    it(`STA-20: refuses ${title}`, () => {
+      assert.throws(
+        () => parseLocalMesh(text, 'm.yaml'),
+        (error: unknown) => {
+          assert.ok(isKmeshError(error, 'KMESH_LOCAL_CONFIG_INVALID'));
+          assert.match(error.message, message);
+          return true;
+        },
+      );
+    });
+  }
+
+  it('names every problem at once, but not thousands', () => {
+    const many = `workloads:\n${'- colour: red\n'.repeat(200)}`;
+    assert.throws(() => parseLocalMesh(many, 'm.yaml'), /and 750 more/);
+  });
+
+  it('adds the endpoints that a service lists to the workloads they name', () => {
+    const text = `${W}  uid: e\n${S}  endpoints: { e: { workloadUid: e, port: { 80: 1 } }, x: { workloadUid: x, port: {} } }\n`;
+    assert.equal(parseLocalMesh(text, 'm').workloads.get('e')?.services.get('ns/h')?.get(80), 1);
+  });
+
+  it('garbage is refused or read, never anything else', () => {
+    for (let round = 0; round < FULL.length; round += 7) {
+      const mutated = `${FULL.slice(0, round)}${'{[:&*-"'[round % 7]}${FULL.slice(round + 1)}`;
+      try {
+        parseLocalMesh(mutated, 'm');
+      } catch (error) {
+        assert.ok(isKmeshError(error, 'KMESH_LOCAL_CONFIG_INVALID'), String(error));
+      }
+    }
+  });
+});
+
+describe('differences between local meshes', () => {
+  const workloads = `workloads:
+- { uid: w, workloadIps: [10.0.0.1], namespace: ns, services: { ns/h: {} } }
+`;
+  const both = parseLocalMesh(workloads + S, 'm');
+
+  it('nothing when nothing changed', () =>
+    assert.deepEqual(localMeshUpdates(both, parseLocalMesh(workloads + S, 'm')), []));
+
+  it('only what changed, removals last', () => {
+    const next = parseLocalMesh(`${workloads.replace('uid: w', 'uid: v')}${S}`, 'm');
+    assert.deepEqual(
+      localMeshUpdates(both, next).map(({ kind }) => kind),
+      ['workload', 'removeWorkload'],
+    );
+  });
+
+  it('a service that comes back has its endpoints again', () => {
+    const without = parseLocalMesh(workloads, 'm');
+    const state = new MeshState();
+    state.apply(localMeshUpdates(undefined, both));
+    state.apply(localMeshUpdates(both, without));
+    state.apply(localMeshUpdates(without, both));
+    assert.deepEqual([...state.endpoints('ns/h').keys()], ['w']);
+  });
+});
