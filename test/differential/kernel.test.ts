@@ -30,7 +30,8 @@ const clients: readonly Workload[] = clientNamespaces.map((namespace, index) =>
     locality: { region: 'r1', zone: 'z1', subzone: '' },
   }),
 );
-const dialledIps = [...vipPool, ...workloadPool, ...outsidePool];
+// Services are what the tables are for; the rest is there to be left alone.
+const dialledIps = [...vipPool, ...vipPool, ...vipPool, ...vipPool, ...outsidePool, ...workloadPool];
 const dialledPorts = [...ports, 81];
 
 test('in 1,000 random meshes a real connect gets what orchestration decides', async () => {
@@ -45,7 +46,7 @@ test('in 1,000 random meshes a real connect gets what orchestration decides', as
     return { client, dialer: dialers.adopt(new Dialer(namespace), (dialer) => dialer.close()) };
   });
 
-  const seen = { direct: 0, refused: 0, kept: 0 };
+  const seen = { direct: 0, refused: 0, kept: 0, cautious: 0 };
   for (let seed = 1; seed <= MESHES; seed++) {
     const random = new Random(seed);
     await path.tables.apply(view.apply(randomUpdates(random)));
@@ -71,7 +72,9 @@ test('in 1,000 random meshes a real connect gets what orchestration decides', as
   for (const table of path.tables.usage()) assert.deepEqual(table.refused, {}, table.table);
   // The test means nothing when everything went one way.
   const dials = seen.direct + seen.refused + seen.kept;
-  assert.ok(seen.direct > dials / 20 && seen.refused > dials / 20, JSON.stringify(seen));
+  assert.ok(seen.direct > dials / 10 && seen.refused > dials / 10, JSON.stringify(seen));
+  // Nor when the tables left to the tunnel path what they could decide.
+  assert.ok(seen.cautious < dials / 20, JSON.stringify(seen));
 });
 
 function check(
@@ -79,7 +82,7 @@ function check(
   dialled: string,
   result: DialResult,
   expected: ExpectedOutcome,
-  seen: { direct: number; refused: number; kept: number },
+  seen: { direct: number; refused: number; kept: number; cautious: number },
 ): void {
   const wanted = () =>
     `${where}: got ${JSON.stringify(result)}, orchestration allows ${JSON.stringify([...expected.direct])}` +
@@ -93,6 +96,7 @@ function check(
   if (reached === dialled) {
     assert.ok(expected.direct.has(reached) || expected.tunnel || expected.mayTunnel, wanted());
     seen.kept++;
+    if (!expected.direct.has(reached) && !expected.tunnel) seen.cautious++;
     return;
   }
   assert.ok(expected.direct.has(reached), wanted());

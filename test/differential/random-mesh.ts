@@ -76,6 +76,7 @@ const scopes = [
 const modes = [
   'Standard',
   'Strict',
+  'Standard',
   'Failover',
   'Failover',
   'Passthrough',
@@ -107,7 +108,7 @@ function randomService(random: Random, namespace: string, hostname: string): Ser
     ip: random.pick(vipPool),
   }));
   const cidrVips: NetworkCidr[] = random.chance(0.2) ? [{ network: '', cidr: random.pick(cidrPool) }] : [];
-  const declared = ports.filter(() => random.chance(0.7));
+  const declared = ports.filter(() => random.chance(0.85));
   return service({
     hostname,
     namespace,
@@ -117,7 +118,7 @@ function randomService(random: Random, namespace: string, hostname: string): Ser
     canonical: random.chance(0.3),
     visibility: random.chance(0.3) ? 'Namespace' : 'Public',
     ipFamilies: random.pick([undefined, undefined, 'Dual', 'IPv4', 'IPv6']),
-    waypoint: random.chance(0.08) ? randomGateway(random) : undefined,
+    waypoint: random.chance(0.04) ? randomGateway(random) : undefined,
     loadBalancer: random.chance(0.5)
       ? {
           mode: random.pick(modes),
@@ -132,7 +133,7 @@ function randomWorkload(random: Random, uid: string): Workload {
   const services = new Map<string, Map<number, number>>();
   for (const namespace of clientNamespaces) {
     for (const hostname of hostnames) {
-      if (!random.chance(0.3)) continue;
+      if (!random.chance(0.45)) continue;
       const mapped = ports.filter(() => random.chance(0.3));
       services.set(`${namespace}/${hostname}`, new Map(mapped.map((port) => [port, 2000 + random.below(4)])));
     }
@@ -142,14 +143,14 @@ function randomWorkload(random: Random, uid: string): Workload {
     namespace: random.pick(clientNamespaces),
     addresses: [
       ...new Set(
-        Array.from({ length: random.below(3) }, () =>
-          random.pick(random.chance(0.03) ? vipPool : workloadPool),
+        Array.from({ length: 1 + random.below(3) }, () =>
+          random.pick(random.chance(0.01) ? vipPool : workloadPool),
         ),
       ),
     ],
     hostname: random.chance(0.05) ? 'resolved.test' : '',
-    network: random.chance(0.12) ? 'far' : '',
-    protocol: random.chance(0.15) ? 'HBONE' : 'TCP',
+    network: random.chance(0.06) ? 'far' : '',
+    protocol: random.chance(0.06) ? 'HBONE' : 'TCP',
     waypoint: random.chance(0.06) ? randomGateway(random) : undefined,
     networkGateway: random.chance(0.1) ? randomGateway(random) : undefined,
     node: random.pick(['node-1', 'node-2']),
