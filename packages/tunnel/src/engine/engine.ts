@@ -1,0 +1,335 @@
+import { KmeshError } from '@kmesh/api';
+import {
+  type NativeTunnel,
+  type NativeTunnelConfig,
+  type NativeTunnelEvent,
+  type NetworkNamespace,
+  nativeTunnel,
+  type TunnelHandle,
+} from '@kmesh/runtime';
+import {
+  type Accepted,
+  eventType,
+  type FlowEnd,
+  flowEndReason,
+  type Request,
+  readAccepted,
+  readFlowEnd,
+  readRequest,
+  readSessionEnd,
+  readSessionReady,
+  type SessionEnd,
+  type SessionReady,
+} from './events.ts';
+
+/** Told what happens on one listener. */
+export interface ListenerHandler {
+  accepted(accepted: Accepted): void;
+  /** The kernel refused to hand over a connection: descriptors or memory ran out. Tried again by the engine. */
+  failed(errno: number): void;
+}
+
+/** Told what happens to one proxied connection. */
+export interface FlowHandler {
+  /** Exactly once, last. */
+  closed(end: FlowEnd): void;
+  /** The request did not reach a peer, and nothing was read or sent: another session may be tried. */
+  retry?(): void;
+  /** The response was 200; only when asked for. */
+  opened?(baggage: string): void;
+  /** Cumulative byte counts. */
+  bytes?(up: number, down: number): void;
+  /** The client's address could not be used as source; a local one is. */
+  sourceNotKept?(): void;
+}
+
+/** Told what happens to one HTTP/2 connection. */
+export interface SessionHandler {
+  ready(ready: SessionReady): void;
+  /** Exactly once, last. */
+  closed(end: SessionEnd): void;
+  request?(request: Request): void;
+  limit?(streams: number): void;
+  draining?(): void;
+}
+
+/** Where and how the engine connects. */
+export interface EngineConnect {
+  /** Id of a namespace that was added; 0 is the process's own. */
+  readonly namespace: number;
+  readonly ip: string;
+  readonly port: number;
+  /** Source address to keep; empty for a local one. */
+  readonly source?: string;
+  readonly sourceRequired?: boolean;
+  readonly timeoutMilliseconds: number;
+}
+
+/**
+ * One data thread: the native byte engine with its handlers. It moves every proxied byte; all decisions are made by the
+ * handlers, on the thread that created it.
+ */
+export class Engine {
+  readonly #native: NativeTunnel;
+  readonly #handle: TunnelHandle;
+  readonly #listeners = new Map<number, ListenerHandler>();
+  readonly #flows = new Map<number, FlowHandler>();
+  readonly #sessions = new Map<number, SessionHandler>();
+  readonly #onError: (error: unknown) => void;
+  #lastId = 0;
+  #closed = false;
+
+  /** @throws KmeshError `KMESH_TUNNEL_ENGINE` when the thread cannot be started. */
+  constructor(config: NativeTunnelConfig, onError: (error: unknown) => void) {
+    this.#native = nativeTunnel();
+    this.#onError = onError;
+    const handle = this.#native.tunnelStart(config, (events) => this.#dispatch(events));
+    if (handle === undefined) {
+      throw new KmeshError(
+        'KMESH_TUNNEL_ENGINE',
+        'the data thread cannot be started: out of threads or descriptors',
+      );
+    }
+    this.#handle = handle;
+  }
+
+  /** Flows that have a handler: connections that this thread carries or decides. */
+  get flowCount(): number {
+    return this.#flows.size;
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  /** Whether the engine keeps the process alive; it does by default. */
+  reference(keepAlive: boolean): void {
+    if (!this.#closed) this.#native.tunnelReference(this.#handle, keepAlive);
+  }
+
+  addNamespace(namespace: NetworkNamespace): number {
+    const id = this.#nextId();
+    if (!this.#closed) this.#native.tunnelAddNamespace(this.#handle, id, namespace.fd);
+    return id;
+  }
+
+  removeNamespace(id: number): void {
+    if (!this.#closed && id !== 0) this.#native.tunnelRemoveNamespace(this.#handle, id);
+  }
+
+  /** Accepts on a listening descriptor, which the engine owns from now on. */
+  addListener(fd: number, hbone: boolean, handler: ListenerHandler): number {
+    const id = this.#nextId();
+    this.#listeners.set(id, handler);
+    this.#native.tunnelAddListener(this.#handle, id, fd, hbone);
+    return id;
+  }
+
+  /** Stops listening. Connections that the kernel had accepted are still delivered to the handler. */
+  removeListener(id: number): void {
+    if (!this.#closed) this.#native.tunnelRemoveListener(this.#handle, id);
+  }
+
+  /** Decides about flow `id`: its events go to `handler` from now on. */
+  handleFlow(id: number, handler: FlowHandler): void {
+    this.#flows.set(id, handler);
+  }
+
+  handleSession(id: number, handler: SessionHandler): void {
+    this.#sessions.set(id, handler);
+  }
+
+  /** Connects an undecided flow by TCP; a request is answered 200 with `responseFields`, or `failureStatus`. */
+  connectFlow(
+    flow: number,
+    connect: EngineConnect,
+    prefix?: Uint8Array,
+    responseFields?: readonly string[],
+    failureStatus = 0,
+  ): void {
+    if (this.#closed) return;
+    const { namespace, ip, port, source = '', sourceRequired = false, timeoutMilliseconds } = connect;
+    this.#native.tunnelFlowConnect(
+      this.#handle,
+      flow,
+      namespace,
+      ip,
+      port,
+      source,
+      sourceRequired,
+      timeoutMilliseconds,
+      prefix,
+      responseFields,
+      failureStatus,
+    );
+  }
+
+  /** Sends an undecided flow as a request with `fields` (name, value, …) on a session. */
+  requestFlow(flow: number, session: number, fields: readonly string[], report = false): void {
+    if (!this.#closed) this.#native.tunnelFlowRequest(this.#handle, flow, session, fields, report);
+  }
+
+  /** Turns an undecided flow away: a request with `status`, an accepted socket with a reset. */
+  rejectFlow(flow: number, status = 0): void {
+    if (!this.#closed) this.#native.tunnelFlowReject(this.#handle, flow, status);
+  }
+
+  /** Cuts a flow at once, with resets on both sides. */
+  abortFlow(flow: number): void {
+    if (!this.#closed) this.#native.tunnelFlowAbort(this.#handle, flow);
+  }
+
+  acceptSession(session: number, context: TunnelHandle, trustDomain: string): void {
+    if (!this.#closed) this.#native.tunnelSessionAccept(this.#handle, session, context, trustDomain);
+  }
+
+  /** Opens an mTLS HTTP/2 connection whose peer must have one of `identities`. */
+  connectSession(
+    connect: EngineConnect,
+    context: TunnelHandle,
+    identities: readonly string[],
+    handler: SessionHandler,
+  ): number {
+    const id = this.#nextId();
+    if (this.#closed) return id;
+    this.#sessions.set(id, handler);
+    const { namespace, ip, port, timeoutMilliseconds } = connect;
+    this.#native.tunnelSessionConnect(
+      this.#handle,
+      id,
+      namespace,
+      ip,
+      port,
+      '',
+      false,
+      timeoutMilliseconds,
+      context,
+      identities,
+    );
+    return id;
+  }
+
+  /** As {@link connectSession}, inside a CONNECT stream of another session. */
+  nestSession(
+    carrier: number,
+    fields: readonly string[],
+    context: TunnelHandle,
+    identities: readonly string[],
+    handler: SessionHandler,
+  ): number {
+    const id = this.#nextId();
+    if (this.#closed) return id;
+    this.#sessions.set(id, handler);
+    this.#native.tunnelSessionNest(this.#handle, id, carrier, fields, context, identities);
+    return id;
+  }
+
+  /** GOAWAY; the session ends with its last stream. */
+  drainSession(session: number): void {
+    if (!this.#closed) this.#native.tunnelSessionDrain(this.#handle, session);
+  }
+
+  abortSession(session: number): void {
+    if (!this.#closed) this.#native.tunnelSessionAbort(this.#handle, session);
+  }
+
+  /** Asks for the byte counts of all open flows; they come to {@link FlowHandler.bytes}. */
+  reportBytes(): void {
+    if (!this.#closed) this.#native.tunnelReportBytes(this.#handle);
+  }
+
+  /** Ends the thread and cuts what is left. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#native.tunnelStop(this.#handle);
+    const lost: FlowEnd = { reason: flowEndReason.aborted, code: 0, bytesUp: 0, bytesDown: 0 };
+    const flows = [...this.#flows.values()];
+    this.#flows.clear();
+    this.#sessions.clear();
+    this.#listeners.clear();
+    for (const flow of flows) this.#guard(() => flow.closed(lost));
+  }
+
+  /** Odd ids are the native side's. */
+  #nextId(): number {
+    this.#lastId += 2;
+    return this.#lastId;
+  }
+
+  #guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#onError(error);
+    }
+  }
+
+  #dispatch(events: readonly NativeTunnelEvent[]): void {
+    for (const event of events) {
+      if (this.#closed) return;
+      try {
+        this.#deliver(event);
+      } catch (error) {
+        this.#onError(error);
+      }
+    }
+  }
+
+  #deliver(event: NativeTunnelEvent): void {
+    const id = event[1];
+    switch (event[0]) {
+      case eventType.accepted:
+        this.#listeners.get(event[2])?.accepted(readAccepted(event));
+        return;
+      case eventType.acceptFailed:
+        this.#listeners.get(id)?.failed(event[2]);
+        return;
+      case eventType.request:
+        this.#sessions.get(event[2])?.request?.(readRequest(event));
+        return;
+      case eventType.flowClosed: {
+        const handler = this.#flows.get(id);
+        if (event[2] === flowEndReason.retry) {
+          handler?.retry?.();
+          return;
+        }
+        this.#flows.delete(id);
+        handler?.closed(readFlowEnd(event));
+        return;
+      }
+      case eventType.flowOpened:
+        this.#flows.get(id)?.opened?.((event[7] as string | undefined) ?? '');
+        return;
+      case eventType.sourceNotKept:
+        this.#flows.get(id)?.sourceNotKept?.();
+        return;
+      case eventType.bytes:
+        this.#deliverBytes(event[7] as Float64Array | undefined);
+        return;
+      case eventType.sessionReady:
+        this.#sessions.get(id)?.ready(readSessionReady(event));
+        return;
+      case eventType.sessionLimit:
+        this.#sessions.get(id)?.limit?.(event[2]);
+        return;
+      case eventType.sessionDraining:
+        this.#sessions.get(id)?.draining?.();
+        return;
+      case eventType.sessionClosed: {
+        const handler = this.#sessions.get(id);
+        this.#sessions.delete(id);
+        handler?.closed(readSessionEnd(event));
+        return;
+      }
+    }
+  }
+
+  #deliverBytes(series: Float64Array | undefined): void {
+    if (series === undefined) return;
+    for (let at = 0; at + 2 < series.length; at += 3) {
+      const [id, up, down] = [series[at] ?? 0, series[at + 1] ?? 0, series[at + 2] ?? 0];
+      this.#flows.get(id)?.bytes?.(up, down);
+    }
+  }
+}

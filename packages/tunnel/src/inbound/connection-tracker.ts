@@ -1,0 +1,73 @@
+import type { Workload } from '@kmesh/api';
+import {
+  type Authorization,
+  type AuthorizationConnection,
+  authorize,
+  describeAuthorization,
+  type MeshChange,
+  type MeshView,
+} from '@kmesh/orchestration';
+
+/** One inbound connection, registered before its first evaluation (contract 9, race). */
+export interface TrackedConnection {
+  readonly connection: AuthorizationConnection;
+  /** Destination; the newest version of the resource while the workload exists. */
+  workload: Workload;
+  /** Cuts it: the policies now deny it. */
+  deny(reason: string): void;
+}
+
+/** The inbound connections of a pod, so that every change of policy reaches them. Equal connections are two entries. */
+export class ConnectionTracker {
+  readonly #view: MeshView;
+  readonly #tracked = new Set<TrackedConnection>();
+  readonly #report: (authorization: Authorization, connection: TrackedConnection) => void;
+
+  constructor(view: MeshView, report: (authorization: Authorization, connection: TrackedConnection) => void) {
+    this.#view = view;
+    this.#report = report;
+  }
+
+  get size(): number {
+    return this.#tracked.size;
+  }
+
+  connections(): Iterable<TrackedConnection> {
+    return this.#tracked;
+  }
+
+  /** Registers a connection and evaluates it. The caller must {@link remove} it, whatever the answer. */
+  admit(tracked: TrackedConnection): Authorization {
+    this.#tracked.add(tracked);
+    return this.#evaluate(tracked);
+  }
+
+  remove(tracked: TrackedConnection): void {
+    this.#tracked.delete(tracked);
+  }
+
+  /**
+   * Judges live connections again after an accepted change: all of them when policies changed, and those of a workload
+   * whose own resource changed, because its list of policies may have (better than upstream, conformance POL-08).
+   */
+  changed(change: MeshChange): void {
+    if (this.#tracked.size === 0) return;
+    const policies = change.policies.size > 0;
+    if (!policies && change.workloads.size === 0) return;
+    for (const tracked of [...this.#tracked]) {
+      if (change.workloads.has(tracked.workload.uid)) {
+        tracked.workload = this.#view.workload(tracked.workload.uid) ?? tracked.workload;
+      } else if (!policies) {
+        continue;
+      }
+      const authorization = this.#evaluate(tracked);
+      if (!authorization.allowed) tracked.deny(describeAuthorization(authorization));
+    }
+  }
+
+  #evaluate(tracked: TrackedConnection): Authorization {
+    const authorization = authorize(this.#view, tracked.connection, tracked.workload);
+    this.#report(authorization, tracked);
+    return authorization;
+  }
+}

@@ -1,0 +1,162 @@
+import type { Service, Workload } from '@kmesh/api';
+import {
+  describeAuthorization,
+  formatIdentityUri,
+  formatSocketAddress,
+  forwardedHost,
+  INBOUND_STATUS,
+  type InboundAccepted,
+  inboundService,
+  inboundSourceWorkload,
+  parseBaggage,
+  resolveInbound,
+} from '@kmesh/orchestration';
+import type { ConnectionStart } from '@kmesh/probe';
+import type { Request } from '../engine/events.ts';
+import { cachedBaggage } from '../outbound/request-fields.ts';
+import { Carried, denyEarly } from '../pod/carried.ts';
+import type { PodContext } from '../pod/pod-context.ts';
+import type { ServedSession } from '../pod/served-session.ts';
+import type { TrackedConnection } from './connection-tracker.ts';
+import { proxyHeader } from './proxy-protocol.ts';
+
+/** Serves one request of an HBONE connection into the pod: the validation table of contract 6.6. */
+export function serveRequest(pod: PodContext, session: ServedSession, request: Request): void {
+  const workload = pod.ownWorkload();
+  if (workload !== undefined) {
+    validate(pod, session, request, workload);
+    return;
+  }
+  pod.awaitOwnWorkload().then(
+    (known) => validate(pod, session, request, known),
+    (error: Error) => refuse(pod, session, request, INBOUND_STATUS.unavailable, error.message),
+  );
+}
+
+function refuse(
+  pod: PodContext,
+  session: ServedSession,
+  request: Request,
+  status: number,
+  error: string,
+): void {
+  const { peer, local } = session.accepted;
+  const where = {
+    source: formatSocketAddress(peer.ip, peer.port),
+    destination: formatSocketAddress(local.ip, local.port),
+    reporter: 'destination',
+    isStream: true,
+  } as const;
+  denyEarly(pod, request.flow, where, error, status);
+}
+
+function validate(pod: PodContext, session: ServedSession, request: Request, workload: Workload): void {
+  const resolved = resolveInbound(pod.mesh, pod.node, {
+    method: request.method,
+    authority: request.authority,
+    destination: session.accepted.local,
+    workload,
+    localhostApplicationTunnel: pod.settings.localhostApplicationTunnel,
+    illegalPorts: pod.settings.illegalPorts,
+  });
+  if (resolved.kind === 'refused') {
+    refuse(pod, session, request, resolved.status, resolved.message);
+    return;
+  }
+  const service = inboundService(
+    workload,
+    resolved.candidates,
+    resolved.matchPort,
+    forwardedHost(request.forwarded),
+  );
+  const carried = openRecord(pod, session, request, workload, service);
+  session.carried.add(carried);
+  const tracked: TrackedConnection = {
+    connection: {
+      identity: session.identity,
+      sourceIp: session.accepted.peer.ip,
+      destinationIp: resolved.target.ip,
+      destinationPort: resolved.target.port,
+    },
+    workload,
+    deny: (error) => carried.cut({ flag: 'DENY', error: `closed after a policy change: ${error}` }),
+  };
+  carried.onClosed = () => {
+    pod.tracker.remove(tracked);
+    session.carried.delete(carried);
+  };
+  const authorization = pod.tracker.admit(tracked);
+  if (!authorization.allowed) {
+    carried.refuse({ flag: 'DENY', error: describeAuthorization(authorization) }, INBOUND_STATUS.denied);
+    return;
+  }
+  connect(pod, session, request, workload, resolved);
+}
+
+function openRecord(
+  pod: PodContext,
+  session: ServedSession,
+  request: Request,
+  workload: Workload,
+  service: Service | undefined,
+): Carried {
+  const { peer, local } = session.accepted;
+  const sourceAddress = formatSocketAddress(peer.ip, peer.port);
+  const start: ConnectionStart = {
+    reporter: 'destination',
+    path: 'tunnel',
+    pathReason: 'hbone',
+    sourceAddress,
+    destinationAddress: formatSocketAddress(local.ip, local.port),
+    hboneAddress: request.authority,
+    source: inboundSourceWorkload(pod.mesh, pod.node, peer.ip, request.forwardedNetwork),
+    derivedSource: pod.settings.responseBaggage ? parseBaggage(request.baggage) : undefined,
+    destination: workload,
+    destinationService: service,
+    sourceIdentity: session.identity,
+    securityPolicy: 'mutual_tls',
+  };
+  const dump = {
+    direction: 'inbound',
+    source: sourceAddress,
+    destination: request.authority,
+    protocol: 'HBONE',
+  } as const;
+  return new Carried(pod, request.flow, start, dump, true);
+}
+
+function connect(
+  pod: PodContext,
+  session: ServedSession,
+  request: Request,
+  workload: Workload,
+  resolved: InboundAccepted,
+): void {
+  const { peer } = session.accepted;
+  let prefix: Uint8Array | undefined;
+  if (resolved.proxyHeaderDestination !== undefined) {
+    const identity = session.identity === undefined ? undefined : formatIdentityUri(session.identity);
+    prefix = proxyHeader(peer, resolved.proxyHeaderDestination, identity);
+  }
+  const keep = pod.preserveSource && resolved.preserveSource && peer.ip !== resolved.connect.ip;
+  // A PROXY tunnel on loopback is reached from loopback, whatever address the pod's routes would choose.
+  const source = keep ? peer.ip : resolved.preserveSource ? '' : loopbackSource(resolved.connect.ip);
+  pod.engine.connectFlow(
+    request.flow,
+    {
+      namespace: pod.namespace,
+      ip: resolved.connect.ip,
+      port: resolved.connect.port,
+      source,
+      sourceRequired: keep && pod.settings.originalSource === true,
+      timeoutMilliseconds: pod.settings.connectTimeoutMilliseconds,
+    },
+    prefix,
+    pod.settings.responseBaggage ? ['baggage', cachedBaggage(workload)] : undefined,
+    INBOUND_STATUS.unavailable,
+  );
+}
+
+function loopbackSource(destination: string): string {
+  return destination === '::1' || destination.startsWith('127.') ? destination : '';
+}

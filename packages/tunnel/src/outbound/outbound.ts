@@ -1,0 +1,262 @@
+import type { KmeshError, Workload } from '@kmesh/api';
+import {
+  chooseResolvedAddress,
+  type DoubleHboneDecision,
+  formatSocketAddress,
+  type HboneDecision,
+  identityUriOf,
+  parseBaggage,
+  parseIdentity,
+  resolveOutbound,
+  type TcpDecision,
+  withResolvedAddress,
+} from '@kmesh/orchestration';
+import type { ConnectionStart } from '@kmesh/probe';
+import type { Accepted } from '../engine/events.ts';
+import { type Failure, sessionFailure } from '../failure.ts';
+import { Carried, denyEarly, socketOpened } from '../pod/carried.ts';
+import type { PodContext } from '../pod/pod-context.ts';
+import type { PoolAnswer, PooledSession } from './pool.ts';
+import { connectFields } from './request-fields.ts';
+
+/** Tries on another connection when the first turns out to be closing. */
+const MAXIMUM_TRIES = 4;
+
+/** Serves one connection that was captured on its way out of the pod (contract 7.2). */
+export function serveOutbound(pod: PodContext, accepted: Accepted): void {
+  socketOpened(pod, 'source');
+  const workload = pod.ownWorkload();
+  if (workload !== undefined) {
+    route(pod, accepted, workload);
+    return;
+  }
+  pod.awaitOwnWorkload().then(
+    (known) => route(pod, accepted, known),
+    (error: Error) => refuse(pod, accepted, error.message),
+  );
+}
+
+function refuse(pod: PodContext, accepted: Accepted, error: string): void {
+  const where = {
+    source: formatSocketAddress(accepted.peer.ip, accepted.peer.port),
+    destination: formatSocketAddress(accepted.original.ip, accepted.original.port),
+    reporter: 'source',
+  } as const;
+  denyEarly(pod, accepted.id, where, error);
+}
+
+function route(pod: PodContext, accepted: Accepted, source: Workload): void {
+  const decision = resolveOutbound(pod.mesh, {
+    source,
+    clientIp: accepted.peer.ip,
+    destination: accepted.original,
+    illegalPorts: pod.settings.illegalPorts,
+  });
+  if (decision.kind === 'refused') {
+    refuse(pod, accepted, decision.message);
+    return;
+  }
+  if (decision.kind !== 'resolveHostname') {
+    send(pod, accepted, source, decision);
+    return;
+  }
+  pod.counters.onDemandDns(source, decision.hostname);
+  pod.resolveHostname(decision.hostname).then(
+    (addresses) => {
+      const ip = chooseResolvedAddress(addresses, decision.preferredFamily);
+      if (ip === undefined) refuse(pod, accepted, `host name ${decision.hostname} has no address`);
+      else send(pod, accepted, source, withResolvedAddress(decision, ip));
+    },
+    (error: Error) =>
+      refuse(pod, accepted, `host name ${decision.hostname} was not resolved: ${error.message}`),
+  );
+}
+
+function send(
+  pod: PodContext,
+  accepted: Accepted,
+  source: Workload,
+  decision: TcpDecision | HboneDecision | DoubleHboneDecision,
+): void {
+  const tunnelled = decision.kind !== 'tcp';
+  const sourceAddress = formatSocketAddress(accepted.peer.ip, accepted.peer.port);
+  const destinationAddress = formatSocketAddress(decision.nextHop.ip, decision.nextHop.port);
+  const start: ConnectionStart = {
+    reporter: 'source',
+    path: 'tunnel',
+    pathReason:
+      decision.kind === 'tcp' ? 'passthrough' : decision.kind === 'hbone' ? 'hbone' : 'double_hbone',
+    sourceAddress,
+    destinationAddress,
+    hboneAddress: tunnelled ? decision.authority : undefined,
+    source,
+    destination: decision.workload,
+    destinationService: decision.service,
+    sourceIdentity: tunnelled ? source : undefined,
+    securityPolicy: tunnelled ? 'mutual_tls' : 'unknown',
+  };
+  const dump = {
+    direction: 'outbound',
+    source: sourceAddress,
+    destination: formatSocketAddress(accepted.original.ip, accepted.original.port),
+    protocol: decision.kind === 'tcp' ? 'TCP' : decision.kind === 'hbone' ? 'HBONE' : 'DOUBLEHBONE',
+  } as const;
+  const carried = new Carried(pod, accepted.id, start, dump, tunnelled);
+  if (decision.kind === 'tcp') {
+    pod.engine.connectFlow(accepted.id, {
+      namespace: pod.namespace,
+      ip: decision.nextHop.ip,
+      port: decision.nextHop.port,
+      timeoutMilliseconds: pod.settings.connectTimeoutMilliseconds,
+    });
+    return;
+  }
+  tunnelFlow(pod, accepted, source, decision, carried, 1);
+}
+
+/** Finds or makes the session, and sends the flow on it. */
+function tunnelFlow(
+  pod: PodContext,
+  accepted: Accepted,
+  source: Workload,
+  decision: HboneDecision | DoubleHboneDecision,
+  carried: Carried,
+  tries: number,
+): void {
+  const target = {
+    sourceIdentity: identityUriOf(source),
+    sourceIp: accepted.peer.ip,
+    acceptedIdentities: decision.acceptedIdentities,
+    ip: decision.nextHop.ip,
+    port: decision.nextHop.port,
+  };
+  pod.pool.acquire(target, (answer) => {
+    if (!('session' in answer)) {
+      carried.refuse(poolFailure(pod, answer, carried.start.destinationAddress), 0);
+      return;
+    }
+    const { session } = answer;
+    if (carried.ended) {
+      pod.pool.release(session);
+      return;
+    }
+    let released = false;
+    const release = (): void => {
+      if (!released) pod.pool.release(session);
+      released = true;
+    };
+    const again = (): void => {
+      release();
+      if (tries >= MAXIMUM_TRIES) {
+        const error = `the connection to ${carried.start.destinationAddress} closed ${tries} times in a row`;
+        carried.refuse({ flag: 'CONNECT', error }, 0);
+        return;
+      }
+      tunnelFlow(pod, accepted, source, decision, carried, tries + 1);
+    };
+    carried.session = session;
+    carried.onClosed = release;
+    carried.onRetry = again;
+    const fields = connectFields(decision.authority, source, accepted.peer, decision.service?.hostname);
+    if (decision.kind === 'hbone') pod.engine.requestFlow(accepted.id, session.id, fields);
+    else nest(pod, accepted, source, decision, carried, session, { fields, release, again });
+  });
+}
+
+/** The inner connection of double HBONE: never pooled, lives as long as its one stream (contract 6.9). */
+function nest(
+  pod: PodContext,
+  accepted: Accepted,
+  source: Workload,
+  decision: DoubleHboneDecision,
+  carried: Carried,
+  outer: PooledSession,
+  outside: { fields: readonly string[]; release: () => void; again: () => void },
+): void {
+  let ready = false;
+  const withContext = (context: import('@kmesh/runtime').TunnelHandle): void => {
+    if (carried.ended) {
+      outside.release();
+      return;
+    }
+    const inner = pod.engine.nestSession(
+      outer.id,
+      outside.fields,
+      context,
+      decision.innerAcceptedIdentities,
+      {
+        ready: ({ peerNames }) => {
+          ready = true;
+          if (carried.ended) {
+            pod.engine.drainSession(inner);
+            return;
+          }
+          const destinationIdentity = firstIdentity(peerNames);
+          carried.onOpened = (baggage) => {
+            const derived =
+              pod.settings.responseBaggage && baggage !== '' ? parseBaggage(baggage) : undefined;
+            carried.record.relabel({ destinationIdentity, derivedDestination: derived });
+          };
+          const hostname = decision.service?.hostname;
+          const fields = connectFields(decision.authority, source, accepted.peer, hostname, pod.node.network);
+          pod.engine.requestFlow(accepted.id, inner, fields, true);
+        },
+        closed: (end) => {
+          outside.release();
+          if (!ready && !carried.ended) {
+            carried.refuse(
+              sessionFailure(end, `${decision.authority} behind ${carried.start.destinationAddress}`),
+              0,
+            );
+          }
+        },
+      },
+    );
+    carried.onClosed = () => {
+      if (ready) pod.engine.drainSession(inner);
+      else pod.engine.abortSession(inner);
+    };
+    carried.onRetry = () =>
+      carried.refuse({ flag: 'CONNECT', error: `${decision.authority} refused the stream` }, 0);
+  };
+  const failed = (error: Error): void => {
+    outside.release();
+    carried.refuse({ flag: 'IDENTITY_ERROR', error: error.message }, 0);
+  };
+  contextOf(pod, source, withContext, failed);
+}
+
+function contextOf(
+  pod: PodContext,
+  source: Workload,
+  use: (context: import('@kmesh/runtime').TunnelHandle) => void,
+  failed: (error: Error) => void,
+): void {
+  const certificate = pod.certificate(source);
+  if (!(certificate instanceof Promise)) use(pod.tls.client(certificate));
+  else certificate.then((issued) => use(pod.tls.client(issued))).catch(failed);
+}
+
+function poolFailure(
+  pod: PodContext,
+  answer: Exclude<PoolAnswer, { session: PooledSession }>,
+  where: string,
+): Failure {
+  if ('failed' in answer) {
+    const failure = sessionFailure(answer.failed, where);
+    if (failure.flag === 'CERT_REVOKED') pod.counters.revocationRejected('source');
+    return failure;
+  }
+  const error: KmeshError = answer.error;
+  const draining = error.code === 'KMESH_TUNNEL_CLOSED';
+  return { flag: draining ? '-' : 'IDENTITY_ERROR', error: error.message };
+}
+
+/** The first name that is a SPIFFE id (contract 6.1, peer identity). */
+export function firstIdentity(names: readonly string[]): import('@kmesh/api').Identity | undefined {
+  for (const name of names) {
+    const identity = parseIdentity(name);
+    if (identity !== undefined) return identity;
+  }
+  return undefined;
+}

@@ -1,0 +1,281 @@
+import { KmeshError } from '@kmesh/api';
+import type { TunnelHandle } from '@kmesh/runtime';
+import type { Engine } from '../engine/engine.ts';
+import type { SessionEnd, SessionReady } from '../engine/events.ts';
+
+/** What a pooled connection is for (contract 6.5): sessions are shared only where all of it is equal. */
+export interface PoolTarget {
+  /** SPIFFE id of the source workload. */
+  readonly sourceIdentity: string;
+  readonly sourceIp: string;
+  readonly acceptedIdentities: readonly string[];
+  readonly ip: string;
+  readonly port: number;
+}
+
+/** One HBONE connection of the pool. */
+export interface PooledSession {
+  readonly id: number;
+  readonly target: PoolTarget;
+  readonly peerNames: readonly string[];
+  readonly peerChain: readonly Uint8Array[];
+  /** Why the proxy itself ended it, when it did. */
+  cause?: 'revoked';
+}
+
+/** The outcome of asking for a session. */
+export type PoolAnswer =
+  | { readonly session: PooledSession }
+  | { readonly failed: SessionEnd }
+  | { readonly error: KmeshError };
+
+interface Session extends PooledSession {
+  peerNames: readonly string[];
+  peerChain: readonly Uint8Array[];
+  bucket: Bucket;
+  open: number;
+  limit: number;
+  /** Takes new streams. */
+  pooled: boolean;
+  lastUse: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+interface Bucket {
+  readonly key: string;
+  readonly target: PoolTarget;
+  readonly sessions: Session[];
+  readonly waiting: ((answer: PoolAnswer) => void)[];
+  connecting: boolean;
+}
+
+export interface PoolOptions {
+  readonly engine: Engine;
+  /** Engine id of the namespace that connections leave from. */
+  readonly namespace: number;
+  readonly maximumStreams: number;
+  readonly releaseMilliseconds: number;
+  readonly connectTimeoutMilliseconds: number;
+  /** The TLS context of a source identity, now or soon. */
+  readonly context: (target: PoolTarget) => TunnelHandle | Promise<TunnelHandle>;
+}
+
+/** The HBONE connections of one pod: shared by key, one attempt at a time per key, bounded streams each. */
+export class SessionPool {
+  readonly #options: PoolOptions;
+  readonly #buckets = new Map<string, Bucket>();
+  readonly #sessions = new Set<Session>();
+  #closed = false;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  /** Sessions that exist, draining ones included. */
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  sessions(): Iterable<PooledSession> {
+    return this.#sessions;
+  }
+
+  /**
+   * Hands a session with room for one more stream to `use`, at once when there is one. The caller must
+   * {@link release} it when its stream ends.
+   */
+  acquire(target: PoolTarget, use: (answer: PoolAnswer) => void): void {
+    if (this.#closed) {
+      use({ error: new KmeshError('KMESH_TUNNEL_CLOSED', 'the proxy no longer serves this pod') });
+      return;
+    }
+    const bucket = this.#bucket(target);
+    for (const session of bucket.sessions) {
+      this.#checkOut(session);
+      use({ session });
+      return;
+    }
+    bucket.waiting.push(use);
+    if (!bucket.connecting) this.#connect(bucket);
+  }
+
+  release(pooled: PooledSession): void {
+    const session = pooled as Session;
+    session.open -= 1;
+    session.lastUse = performance.now();
+    if (!session.pooled && session.open === 0) this.#options.engine.drainSession(session.id);
+  }
+
+  /** Ends one session at once, with all its streams. */
+  abort(pooled: PooledSession): void {
+    this.#leave(pooled as Session);
+    this.#options.engine.abortSession(pooled.id);
+  }
+
+  /** Takes no new streams; sessions end with their last one, or at once with `cut`. */
+  close(cut: boolean): void {
+    this.#closed = true;
+    for (const session of [...this.#sessions]) {
+      this.#leave(session);
+      if (cut) this.#options.engine.abortSession(session.id);
+      else if (session.open === 0) this.#options.engine.drainSession(session.id);
+    }
+  }
+
+  #bucket(target: PoolTarget): Bucket {
+    const key = `${target.ip} ${target.port} ${target.sourceIp} ${target.sourceIdentity} ${target.acceptedIdentities.join(' ')}`;
+    let bucket = this.#buckets.get(key);
+    if (bucket === undefined) {
+      bucket = { key, target, sessions: [], waiting: [], connecting: false };
+      this.#buckets.set(key, bucket);
+    }
+    return bucket;
+  }
+
+  #checkOut(session: Session): void {
+    session.open += 1;
+    session.lastUse = performance.now();
+    // Full: it leaves for good and ends with its last stream.
+    if (session.open >= session.limit) this.#leave(session);
+  }
+
+  #leave(session: Session): void {
+    if (!session.pooled) return;
+    session.pooled = false;
+    clearTimeout(session.timer);
+    const { bucket } = session;
+    const at = bucket.sessions.indexOf(session);
+    if (at >= 0) bucket.sessions.splice(at, 1);
+    this.#forgetIfUnused(bucket);
+  }
+
+  #forgetIfUnused(bucket: Bucket): void {
+    if (bucket.sessions.length === 0 && bucket.waiting.length === 0 && !bucket.connecting) {
+      this.#buckets.delete(bucket.key);
+    }
+  }
+
+  #connect(bucket: Bucket): void {
+    bucket.connecting = true;
+    let context: TunnelHandle | Promise<TunnelHandle>;
+    try {
+      context = this.#options.context(bucket.target);
+    } catch (error) {
+      this.#fail(bucket, { error: asKmeshError(error) });
+      return;
+    }
+    if (context instanceof Promise) {
+      context.then(
+        (made) => this.#open(bucket, made),
+        (error: unknown) => this.#fail(bucket, { error: asKmeshError(error) }),
+      );
+    } else {
+      this.#open(bucket, context);
+    }
+  }
+
+  #open(bucket: Bucket, context: TunnelHandle): void {
+    const { engine, namespace, connectTimeoutMilliseconds } = this.#options;
+    const { ip, port, acceptedIdentities } = bucket.target;
+    if (this.#closed) {
+      this.#fail(bucket, {
+        error: new KmeshError('KMESH_TUNNEL_CLOSED', 'the proxy no longer serves this pod'),
+      });
+      return;
+    }
+    let session: Session | undefined;
+    const id = engine.connectSession(
+      { namespace, ip, port, timeoutMilliseconds: connectTimeoutMilliseconds },
+      context,
+      acceptedIdentities,
+      {
+        ready: (ready) => {
+          session = this.#ready(bucket, id, ready);
+        },
+        limit: (streams) => {
+          if (session !== undefined) session.limit = this.#limit(streams);
+        },
+        draining: () => {
+          if (session === undefined) return;
+          this.#leave(session);
+          if (session.open === 0) engine.drainSession(id);
+        },
+        closed: (end) => {
+          if (session === undefined) {
+            this.#fail(bucket, { failed: end });
+            return;
+          }
+          this.#leave(session);
+          this.#sessions.delete(session);
+        },
+      },
+    );
+  }
+
+  #ready(bucket: Bucket, id: number, ready: SessionReady): Session {
+    const session: Session = {
+      id,
+      target: bucket.target,
+      peerNames: ready.peerNames,
+      peerChain: ready.peerChain,
+      bucket,
+      open: 0,
+      limit: this.#limit(ready.streamLimit),
+      pooled: true,
+      lastUse: performance.now(),
+      timer: undefined,
+    };
+    this.#sessions.add(session);
+    bucket.sessions.push(session);
+    bucket.connecting = false;
+    if (session.limit === 0 || this.#closed) {
+      this.#leave(session);
+      this.#options.engine.drainSession(id);
+    } else {
+      this.#armRelease(session);
+    }
+    while (session.pooled && bucket.waiting.length > 0) {
+      const use = bucket.waiting.shift();
+      this.#checkOut(session);
+      use?.({ session });
+    }
+    if (bucket.waiting.length > 0 && !bucket.connecting) {
+      // The bucket may have been forgotten while the last session left it.
+      this.#buckets.set(bucket.key, bucket);
+      this.#connect(bucket);
+    }
+    return session;
+  }
+
+  #limit(streams: number): number {
+    return Math.min(this.#options.maximumStreams, streams);
+  }
+
+  #armRelease(session: Session): void {
+    const release = this.#options.releaseMilliseconds;
+    const check = (): void => {
+      const rest = session.lastUse + release - performance.now();
+      if (rest > 1) {
+        session.timer = setTimeout(check, rest).unref();
+        return;
+      }
+      this.#leave(session);
+      if (session.open === 0) this.#options.engine.drainSession(session.id);
+    };
+    session.timer = setTimeout(check, release).unref();
+  }
+
+  #fail(bucket: Bucket, answer: PoolAnswer): void {
+    bucket.connecting = false;
+    const waiting = bucket.waiting.splice(0);
+    this.#forgetIfUnused(bucket);
+    for (const use of waiting) use(answer);
+  }
+}
+
+function asKmeshError(error: unknown): KmeshError {
+  if (error instanceof KmeshError) return error;
+  return new KmeshError('KMESH_TUNNEL_IDENTITY', error instanceof Error ? error.message : String(error), {
+    cause: error,
+  });
+}

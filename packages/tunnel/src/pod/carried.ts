@@ -1,0 +1,131 @@
+import type { ConnectionStart, ObservedConnection, Reporter } from '@kmesh/probe';
+import type { FlowHandler } from '../engine/engine.ts';
+import type { FlowEnd } from '../engine/events.ts';
+import { type Failure, flowFailure } from '../failure.ts';
+import type { PooledSession } from '../outbound/pool.ts';
+import type { PodContext } from './pod-context.ts';
+
+/** How a connection of the pod is shown in the config dump. */
+export interface CarriedDump {
+  readonly direction: 'inbound' | 'outbound';
+  readonly source: string;
+  readonly destination: string;
+  readonly protocol: 'TCP' | 'HBONE' | 'DOUBLEHBONE';
+}
+
+/** One proxied connection with its record: from the moment it is counted to the end of its flow. */
+export class Carried implements FlowHandler {
+  readonly flow: number;
+  readonly start: ConnectionStart;
+  readonly dump: CarriedDump;
+  readonly record: ObservedConnection;
+  readonly #pod: PodContext;
+  readonly #tunnelled: boolean;
+  #cause: Failure | undefined;
+  #ended = false;
+
+  constructor(pod: PodContext, flow: number, start: ConnectionStart, dump: CarriedDump, tunnelled: boolean) {
+    this.#pod = pod;
+    this.flow = flow;
+    this.start = start;
+    this.dump = dump;
+    this.#tunnelled = tunnelled;
+    this.record = pod.observer.opened(start);
+    pod.carried.add(this);
+    pod.engine.handleFlow(flow, this);
+  }
+
+  /** The pooled connection that carries it, outbound. */
+  session: PooledSession | undefined;
+  /** Set by whoever routes the flow. */
+  onClosed: ((end: FlowEnd) => void) | undefined;
+  onRetry: (() => void) | undefined;
+  onOpened: ((baggage: string) => void) | undefined;
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  closed(end: FlowEnd): void {
+    this.#ended = true;
+    this.#pod.carried.delete(this);
+    const failure = this.#cause ?? flowFailure(end, this.start.destinationAddress, this.#tunnelled);
+    this.record.close({
+      flag: failure?.flag ?? '-',
+      error: failure?.error,
+      bytesFromClient: end.bytesUp,
+      bytesFromServer: end.bytesDown,
+    });
+    socketClosed(this.#pod, this.start.reporter, this.#tunnelled && this.start.reporter === 'destination');
+    this.onClosed?.(end);
+  }
+
+  retry(): void {
+    this.onRetry?.();
+  }
+
+  opened(baggage: string): void {
+    this.onOpened?.(baggage);
+  }
+
+  bytes(up: number, down: number): void {
+    this.record.progress(up, down);
+  }
+
+  sourceNotKept(): void {
+    this.#pod.logger.warn(
+      'the client address cannot be kept towards the application; a local address is used',
+      {
+        'src.addr': this.start.sourceAddress,
+        'dst.addr': this.start.destinationAddress,
+        pod: `${this.#pod.info.namespace}/${this.#pod.info.name}`,
+      },
+    );
+  }
+
+  /** Ends an undecided flow for a reason of ours; `status` answers a request. */
+  refuse(cause: Failure, status: number): void {
+    this.#cause = cause;
+    this.#pod.engine.rejectFlow(this.flow, status);
+  }
+
+  /** Cuts a live flow for a reason of ours. */
+  cut(cause: Failure): void {
+    this.#cause ??= cause;
+    this.#pod.engine.abortFlow(this.flow);
+  }
+
+  /** The reason to report should the flow end now. */
+  set cause(cause: Failure) {
+    this.#cause ??= cause;
+  }
+}
+
+/** Counts an accepted socket (contract 15.3); streams of an HBONE connection are no sockets. */
+export function socketOpened(pod: PodContext, reporter: Reporter): void {
+  pod.observer.socketsOpen(reporter, 1);
+}
+
+export function socketClosed(pod: PodContext, reporter: Reporter, isStream = false): void {
+  if (!isStream) pod.observer.socketsOpen(reporter, -1);
+}
+
+/** Turns an accepted connection away before it has a record: one log line, no metric. */
+export function denyEarly(
+  pod: PodContext,
+  flow: number,
+  where: { source: string; destination: string; reporter: Reporter; isStream?: boolean },
+  error: string,
+  status = 0,
+): void {
+  pod.observer.earlyDeny({
+    sourceAddress: where.source,
+    destinationAddress: where.destination,
+    reporter: where.reporter,
+    error,
+  });
+  pod.engine.handleFlow(flow, {
+    closed: () => socketClosed(pod, where.reporter, where.isStream ?? false),
+  });
+  pod.engine.rejectFlow(flow, status);
+}

@@ -1,0 +1,49 @@
+import type { Logger, Workload } from '@kmesh/api';
+import type { NodeContext } from '@kmesh/orchestration';
+import type { ConnectionObserver } from '@kmesh/probe';
+import type { Engine } from '../engine/engine.ts';
+import type { ConnectionTracker } from '../inbound/connection-tracker.ts';
+import type {
+  CertificateSource,
+  PodInfo,
+  TunnelCertificate,
+  TunnelCounters,
+  TunnelMesh,
+} from '../options.ts';
+import type { SessionPool } from '../outbound/pool.ts';
+import type { ResolvedSettings } from '../settings.ts';
+import type { TlsContexts } from '../tls/contexts.ts';
+import type { Carried } from './carried.ts';
+import type { ServedSession } from './served-session.ts';
+
+/** What every connection of one pod needs. */
+export interface PodContext {
+  readonly uid: string;
+  readonly info: PodInfo;
+  readonly engine: Engine;
+  /** Engine id of the pod's namespace; 0 = the process's own. */
+  readonly namespace: number;
+  readonly mesh: TunnelMesh;
+  readonly node: NodeContext;
+  readonly certificates: CertificateSource;
+  readonly observer: ConnectionObserver;
+  readonly logger: Logger;
+  readonly settings: ResolvedSettings;
+  readonly tls: TlsContexts;
+  readonly counters: TunnelCounters;
+  readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
+  readonly pool: SessionPool;
+  readonly tracker: ConnectionTracker;
+  /** Whether the client's address is kept towards the application. */
+  readonly preserveSource: boolean;
+  /** Connections with a record. */
+  readonly carried: Set<Carried>;
+  /** HBONE connections that this pod serves. */
+  readonly served: Set<ServedSession>;
+  /** The pod's own workload, when it is known. */
+  ownWorkload(): Workload | undefined;
+  /** The same, waited for; rejects with `KMESH_WORKLOAD_UNKNOWN`. */
+  awaitOwnWorkload(): Promise<Workload>;
+  /** The certificate of a workload, waited for. */
+  certificate(workload: Workload): TunnelCertificate | Promise<TunnelCertificate>;
+}

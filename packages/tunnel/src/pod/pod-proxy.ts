@@ -1,0 +1,298 @@
+import { closeSync } from 'node:fs';
+import { KmeshError, type Logger, type Workload } from '@kmesh/api';
+import { type Authorization, identityUriOf, parseIdentity, waitForWorkload } from '@kmesh/orchestration';
+import {
+  errnoName,
+  type NetworkNamespace,
+  nativeTunnel,
+  openListener,
+  SystemCallError,
+} from '@kmesh/runtime';
+import type { Engine, ListenerHandler } from '../engine/engine.ts';
+import type { Accepted } from '../engine/events.ts';
+import { ConnectionTracker, type TrackedConnection } from '../inbound/connection-tracker.ts';
+import { servePlaintext } from '../inbound/passthrough.ts';
+import type { PodInfo, TunnelCertificate, TunnelCounters, TunnelOptions } from '../options.ts';
+import { serveOutbound } from '../outbound/outbound.ts';
+import { SessionPool } from '../outbound/pool.ts';
+import type { ResolvedSettings } from '../settings.ts';
+import type { TlsContexts } from '../tls/contexts.ts';
+import type { CarriedDump } from './carried.ts';
+import type { PodContext } from './pod-context.ts';
+import { ServedSession } from './served-session.ts';
+
+/** What a pod proxy is made from. */
+export interface PodProxyOptions {
+  readonly uid: string;
+  readonly info: PodInfo;
+  /** Where the listeners are; undefined = the process's own namespace. */
+  readonly namespace: NetworkNamespace | undefined;
+  readonly engine: Engine;
+  readonly tunnel: TunnelOptions;
+  readonly settings: ResolvedSettings;
+  readonly tls: TlsContexts;
+  readonly counters: TunnelCounters;
+  readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
+  /** The proxy itself: HBONE only, no source preservation, its workload found otherwise (contract 2.4). */
+  readonly self?: { readonly workload: () => Workload | undefined };
+}
+
+/** The proxy of one pod: its listeners, pool and live connections. */
+export class PodProxy {
+  readonly uid: string;
+  readonly info: PodInfo;
+  readonly #context: PodContext;
+  readonly #namespace: NetworkNamespace | undefined;
+  readonly #listeners: number[] = [];
+  #closed = false;
+  #draining = false;
+
+  /** @throws SystemCallError `KMESH_SOCKET_FAILED` when a port cannot be bound; nothing is left behind. */
+  constructor(options: PodProxyOptions) {
+    this.uid = options.uid;
+    this.info = options.info;
+    this.#namespace = options.namespace;
+    const descriptors = openListeners(options);
+    const { engine, tunnel } = options;
+    const namespace = options.namespace === undefined ? 0 : engine.addNamespace(options.namespace);
+    this.#context = podContext(options, namespace);
+    for (const { fd, kind } of descriptors) {
+      const handler = this.#listenerHandler(kind, tunnel.logger);
+      this.#listeners.push(engine.addListener(fd, kind === 'hbone', handler));
+    }
+  }
+
+  /** Whether it runs in the same namespace (device and inode). */
+  runsIn(namespace: NetworkNamespace): boolean {
+    return this.#namespace?.sameAs(namespace) ?? false;
+  }
+
+  get connectionCount(): number {
+    return this.#context.carried.size;
+  }
+
+  get sessionCount(): number {
+    return this.#context.pool.size + this.#context.served.size;
+  }
+
+  connections(): CarriedDump[] {
+    return [...this.#context.carried].map(({ dump }) => dump);
+  }
+
+  meshChanged(change: import('@kmesh/orchestration').MeshChange): void {
+    this.#context.tracker.changed(change);
+  }
+
+  /** Cuts what the new revocation lists revoke (contract 5). */
+  revocationsChanged(lists: readonly Uint8Array[]): void {
+    const { counters, pool, served, carried } = this.#context;
+    const revoked = (chain: readonly Uint8Array[]): boolean =>
+      nativeTunnel().tunnelChainRevoked(chain, lists);
+    for (const session of [...served]) {
+      if (session.peerChain.length === 0 || !revoked(session.peerChain)) continue;
+      const error = `the certificate of the client ${session.accepted.peer.ip} was revoked`;
+      for (const connection of session.carried) connection.cause = { flag: 'CERT_REVOKED', error };
+      counters.revocationRejected('destination');
+      session.abort();
+    }
+    for (const session of [...pool.sessions()]) {
+      if (!revoked(session.peerChain)) continue;
+      session.cause = 'revoked';
+      const where = `${session.target.ip}:${session.target.port}`;
+      for (const connection of carried) {
+        if (connection.session !== session) continue;
+        connection.cause = { flag: 'CERT_REVOKED', error: `the certificate of ${where} was revoked` };
+      }
+      counters.revocationRejected('source');
+      pool.abort(session);
+    }
+  }
+
+  /** Listeners close at once, HBONE gets GOAWAY, live connections go on. */
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    for (const listener of this.#listeners) this.#context.engine.removeListener(listener);
+    for (const session of this.#context.served) session.drain();
+  }
+
+  /** Cuts everything at once (contract 2.7, immediate drain). */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.drain();
+    const { engine, carried, served, pool, namespace } = this.#context;
+    const cause = { flag: '-', error: 'closed because the pod left the mesh or the proxy stopped' } as const;
+    for (const connection of [...carried]) connection.cut(cause);
+    for (const session of [...served]) session.abort();
+    pool.close(true);
+    engine.removeNamespace(namespace);
+    this.#namespace?.close();
+  }
+
+  #listenerHandler(kind: ListenerKind, logger: Logger): ListenerHandler {
+    const context = this.#context;
+    let lastReport = 0;
+    return {
+      accepted: (accepted: Accepted) => {
+        if (this.#closed) {
+          if (kind === 'hbone') context.engine.abortSession(accepted.id);
+          else context.engine.rejectFlow(accepted.id);
+        } else if (kind === 'outbound') serveOutbound(context, accepted);
+        else if (kind === 'plaintext') servePlaintext(context, accepted);
+        else {
+          const session = new ServedSession(context, accepted);
+          if (this.#draining) session.drain();
+        }
+      },
+      failed: (errno) => {
+        const now = performance.now();
+        if (lastReport !== 0 && now - lastReport < 10_000) return;
+        lastReport = now;
+        logger.error(
+          `connections wait because the proxy cannot accept them: ${errnoName(errno)}; raise its file descriptor limit`,
+          { pod: `${this.info.namespace}/${this.info.name}`, port: context.settings.ports[kind] },
+        );
+      },
+    };
+  }
+}
+
+type ListenerKind = 'outbound' | 'plaintext' | 'hbone';
+
+const EAFNOSUPPORT = 97;
+const EADDRNOTAVAIL = 99;
+
+function openListeners(options: PodProxyOptions): { fd: number; kind: ListenerKind }[] {
+  const kinds: ListenerKind[] = options.self === undefined ? ['outbound', 'plaintext', 'hbone'] : ['hbone'];
+  const opened: { fd: number; kind: ListenerKind }[] = [];
+  try {
+    for (const kind of kinds) opened.push({ kind, fd: openPort(options, options.settings.ports[kind]) });
+    return opened;
+  } catch (error) {
+    for (const { fd } of opened) closeSync(fd);
+    throw error;
+  }
+}
+
+/** A listener that cannot be made transparent still serves; only `ENABLE_ORIG_SRC=true` insists. */
+function openPort(options: PodProxyOptions, port: number): number {
+  const { settings, namespace } = options;
+  const open = (address: string, transparent: boolean): number =>
+    openListener({
+      address,
+      port,
+      backlog: 1024,
+      reuseAddress: true,
+      reusePort: settings.portReuse,
+      transparent,
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(settings.mark === undefined ? {} : { mark: settings.mark }),
+    });
+  const wanted = settings.originalSource !== false && options.self === undefined;
+  const address = settings.ipv6 ? '::' : '0.0.0.0';
+  try {
+    return open(address, wanted);
+  } catch (error) {
+    if (!(error instanceof SystemCallError)) throw error;
+    if (error.errno === EAFNOSUPPORT || error.errno === EADDRNOTAVAIL) return open('0.0.0.0', wanted);
+    if (wanted && settings.originalSource === undefined && error.syscall.includes('TRANSPARENT')) {
+      return open(address, false);
+    }
+    throw error;
+  }
+}
+
+function podContext(options: PodProxyOptions, namespace: number): PodContext {
+  const { tunnel, settings, engine, info, uid, self } = options;
+  const { mesh, certificates, logger } = tunnel;
+  const ownWorkload =
+    self?.workload ?? (() => mesh.localWorkload(info.namespace, info.serviceAccount, info.name));
+  const certificate = (workload: Workload): TunnelCertificate | Promise<TunnelCertificate> =>
+    certificates.current?.(identityOf(workload)) ??
+    certificates.certificate(identityOf(workload), 'RealTime', {
+      waitMilliseconds: settings.ownWaitMilliseconds,
+    });
+  const context: PodContext = {
+    uid,
+    info,
+    engine,
+    namespace,
+    mesh,
+    node: tunnel.node,
+    certificates,
+    observer: tunnel.observer,
+    logger,
+    settings,
+    tls: options.tls,
+    counters: options.counters,
+    resolveHostname: options.resolveHostname,
+    preserveSource: settings.originalSource !== false && self === undefined,
+    carried: new Set(),
+    served: new Set(),
+    ownWorkload,
+    awaitOwnWorkload: () =>
+      waitForWorkload(mesh, ownWorkload, {
+        limitMilliseconds: settings.ownWaitMilliseconds,
+        description: `the pod ${info.namespace}/${info.name}`,
+      }),
+    certificate,
+    tracker: new ConnectionTracker(mesh, (authorization, tracked) =>
+      reportDecision(logger, settings.policyInfoLogging, authorization, tracked),
+    ),
+    pool: new SessionPool({
+      engine,
+      namespace,
+      maximumStreams: settings.maximumStreams,
+      releaseMilliseconds: settings.releaseMilliseconds,
+      connectTimeoutMilliseconds: settings.connectTimeoutMilliseconds,
+      context: (target) => {
+        const identity = parseIdentity(target.sourceIdentity);
+        const workload = ownWorkload();
+        if (
+          workload === undefined ||
+          identity === undefined ||
+          identityUriOf(workload) !== target.sourceIdentity
+        ) {
+          throw new KmeshError(
+            'KMESH_TUNNEL_IDENTITY',
+            `the pod no longer has the identity ${target.sourceIdentity} that the connection began with`,
+          );
+        }
+        const issued = certificate(workload);
+        return issued instanceof Promise
+          ? issued.then((later) => options.tls.client(later))
+          : options.tls.client(issued);
+      },
+    }),
+  };
+  return context;
+}
+
+function identityOf(workload: Workload): import('@kmesh/api').Identity {
+  const { trustDomain, namespace, serviceAccount } = workload;
+  return { trustDomain, namespace, serviceAccount };
+}
+
+function reportDecision(
+  logger: Logger,
+  atInfo: boolean,
+  authorization: Authorization,
+  tracked: TrackedConnection,
+): void {
+  const { notes } = authorization;
+  if (notes.length === 0 && !atInfo) return;
+  const write = atInfo ? logger.info.bind(logger) : logger.debug.bind(logger);
+  for (const note of notes) {
+    const say =
+      note.kind === 'unknownPolicy' || note.kind === 'unknownField' ? logger.warn.bind(logger) : write;
+    say('authorization note', { kind: note.kind, policy: note.policy, workload: tracked.workload.uid });
+  }
+  if (atInfo) {
+    write('authorization', {
+      allowed: authorization.allowed,
+      reason: authorization.reason,
+      policy: authorization.policy,
+    });
+  }
+}

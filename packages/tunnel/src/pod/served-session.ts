@@ -1,0 +1,88 @@
+import type { Identity } from '@kmesh/api';
+import { formatSocketAddress } from '@kmesh/orchestration';
+import type { SessionHandler } from '../engine/engine.ts';
+import type { Accepted, Request, SessionEnd, SessionReady } from '../engine/events.ts';
+import { revokedVerdict, sessionEndReason } from '../engine/events.ts';
+import { serveRequest } from '../inbound/hbone.ts';
+import { firstIdentity } from '../outbound/outbound.ts';
+import type { Carried } from './carried.ts';
+import { socketClosed, socketOpened } from './carried.ts';
+import type { PodContext } from './pod-context.ts';
+
+/** One HBONE connection that a peer opened to the pod (contract 6.6). */
+export class ServedSession implements SessionHandler {
+  readonly id: number;
+  readonly accepted: Accepted;
+  readonly #pod: PodContext;
+  /** The peer, as its certificate proves it; pinned for the life of the connection. */
+  identity: Identity | undefined;
+  peerChain: readonly Uint8Array[] = [];
+  /** Its requests that are connections now. */
+  readonly carried = new Set<Carried>();
+  revoked = false;
+  #ready = false;
+  #cut = false;
+
+  constructor(pod: PodContext, accepted: Accepted) {
+    this.#pod = pod;
+    this.id = accepted.id;
+    this.accepted = accepted;
+    pod.served.add(this);
+    pod.engine.handleSession(accepted.id, this);
+    socketOpened(pod, 'destination');
+    void this.#accept();
+  }
+
+  ready(ready: SessionReady): void {
+    this.#ready = true;
+    this.identity = firstIdentity(ready.peerNames);
+    this.peerChain = ready.peerChain;
+    if (ready.peerChain.length === 0) this.#pod.counters.revocationUntracked('destination');
+  }
+
+  request(request: Request): void {
+    serveRequest(this.#pod, this, request);
+  }
+
+  closed(end: SessionEnd): void {
+    this.#pod.served.delete(this);
+    socketClosed(this.#pod, 'destination');
+    if (this.#ready || this.#cut || end.reason === sessionEndReason.aborted) return;
+    if (end.code === revokedVerdict && end.reason === sessionEndReason.tlsFailed) {
+      this.#pod.counters.revocationRejected('destination');
+    }
+    this.#deny(`TLS handshake failed: ${end.text === '' ? 'the peer closed the connection' : end.text}`);
+  }
+
+  /** GOAWAY: streams that run may finish. */
+  drain(): void {
+    this.#pod.engine.drainSession(this.id);
+  }
+
+  /** Ends it at once, with all its streams. */
+  abort(): void {
+    this.#cut = true;
+    this.#pod.engine.abortSession(this.id);
+  }
+
+  async #accept(): Promise<void> {
+    try {
+      const workload = this.#pod.ownWorkload() ?? (await this.#pod.awaitOwnWorkload());
+      const certificate = await this.#pod.certificate(workload);
+      // Taken fresh for each connection, so that a rotated certificate is used from the next one on.
+      this.#pod.engine.acceptSession(this.id, this.#pod.tls.server(certificate), workload.trustDomain);
+    } catch (error) {
+      this.#deny(error instanceof Error ? error.message : String(error));
+      this.abort();
+    }
+  }
+
+  #deny(error: string): void {
+    this.#pod.observer.earlyDeny({
+      sourceAddress: formatSocketAddress(this.accepted.peer.ip, this.accepted.peer.port),
+      destinationAddress: formatSocketAddress(this.accepted.local.ip, this.accepted.local.port),
+      reporter: 'destination',
+      error,
+    });
+  }
+}
