@@ -1,3 +1,12 @@
+export type { AgentConnection, Exchange } from './cni/agent-connection.ts';
+export {
+  type AgentFaults,
+  type AgentOptions,
+  FakeCniAgent,
+  startFakeCniAgent,
+} from './cni/fake-cni-agent.ts';
+export { installProbeSource, installRedirect, removeRedirect } from './cni/redirect.ts';
+export type { RedirectOptions } from './cni/redirect-options.ts';
 export * from './istiod/index.ts';
 export { KernelMesh, type KernelMeshOptions, startKernelMesh } from './mesh/kernel-mesh.ts';
 export {

@@ -1,0 +1,20 @@
+/* Names and numbers of istio-cni's rules (ambient contract 11.1), written down once more on purpose: what the lab
+ * installs must not follow what the proxy believes. */
+
+/** Mark of the proxy's own packets, and of connections whose replies belong to a transparent socket. */
+export const PROXY_MARK = '0x539/0xfff';
+export const TRANSPARENT_MARK = '0x111/0xfff';
+
+export const ROUTE_TABLE = 100;
+export const RULE_PREFERENCE = 32764;
+
+export const OUTBOUND_PORT = 15001;
+export const INBOUND_PLAINTEXT_PORT = 15006;
+export const INBOUND_HBONE_PORT = 15008;
+export const DNS_PORT = 15053;
+
+/** Source address under which the node's probes reach a pod, by family. */
+export const PROBE_SOURCE = { v4: '169.254.7.127', v6: 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff' } as const;
+
+/** Loopback addresses that are never captured, by family. */
+export const LOOPBACK = { v4: '127.0.0.1/32', v6: '::1/128' } as const;

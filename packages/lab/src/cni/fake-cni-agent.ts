@@ -1,0 +1,204 @@
+import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { listenSeqpacket, type SeqpacketServer, type SeqpacketSocket } from '@kmesh/runtime';
+import { STATE_DIRECTORY } from '../network/bpffs.ts';
+import type { Lab } from '../network/lab.ts';
+import type { Pod } from '../pods/pod.ts';
+import { AgentConnection } from './agent-connection.ts';
+import { installRedirect, removeRedirect } from './redirect.ts';
+import type { RedirectOptions } from './redirect-options.ts';
+
+/** Connections that the agent takes in one second (ambient contract 10.2). */
+const ACCEPTS_PER_SECOND = 5;
+
+/** Misbehaviour, switched on and off by the test while the agent runs. */
+export interface AgentFaults {
+  /** Closes every connection right after accepting it. */
+  closeAfterAccept?: boolean;
+  /** Takes the hello and then says nothing: no snapshot ever. */
+  silent?: boolean;
+  /** Milliseconds before each message of the snapshot. */
+  delayMs?: number;
+  /** Descriptors of each add; 1 is right. */
+  descriptorsPerAdd?: 0 | 1 | 2;
+  /** Leaves the workload info out of each add. */
+  omitWorkloadInfo?: boolean;
+}
+
+export interface AgentOptions {
+  /** Path of the socket; one of the lab's own by default. */
+  readonly path?: string;
+  /** Rules for pods that do not say otherwise; `false` for none. */
+  readonly redirect?: RedirectOptions | false;
+}
+
+interface AgentPod {
+  readonly pod: Pod;
+  readonly redirect: RedirectOptions | false;
+  /** The agent has no descriptor of the namespace: the snapshot says `keep`. */
+  keepOnly: boolean;
+}
+
+/** Starts a fake CNI agent for the pods of one node. */
+export function startFakeCniAgent(lab: Lab, options: AgentOptions = {}): FakeCniAgent {
+  const directory = `${STATE_DIRECTORY}/${lab.name}`;
+  mkdirSync(directory, { recursive: true });
+  agents += 1;
+  return new FakeCniAgent(options.path ?? `${directory}/zds${agents}.sock`, options.redirect ?? {});
+}
+
+let agents = 0;
+
+/**
+ * A stand-in for istio-cni's node agent: captures pods and tells connected proxies about them over a real
+ * SOCK_SEQPACKET socket, as strict as the real one. Written from ambient contract 10 and 11 alone.
+ */
+export class FakeCniAgent implements AsyncDisposable {
+  readonly path: string;
+  readonly faults: AgentFaults = {};
+  /** Every connection so far, oldest first, those that have ended too. */
+  readonly connections: AgentConnection[] = [];
+  readonly #redirect: RedirectOptions | false;
+  readonly #pods = new Map<string, AgentPod>();
+  readonly #ready = new Set<AgentConnection>();
+  #server: SeqpacketServer | undefined;
+  #accepts: number[] = [];
+  #waiters: (() => void)[] = [];
+
+  /** Use {@link startFakeCniAgent}. */
+  constructor(path: string, redirect: RedirectOptions | false) {
+    this.path = path;
+    this.#redirect = redirect;
+    this.listen();
+  }
+
+  /** Connections that have their snapshot and have not ended. */
+  get ready(): readonly AgentConnection[] {
+    return [...this.#ready];
+  }
+
+  /** Begins to listen; again after {@link FakeCniAgent.stopListening}. Removes what is at the path, as the real one does. */
+  listen(): void {
+    rmSync(this.path, { force: true });
+    this.#server = listenSeqpacket(this.path).reference(false);
+    this.#server.on('connection', (socket) => void this.#accept(socket));
+  }
+
+  /** Takes no more connections and removes the socket; those that run go on. */
+  stopListening(): void {
+    this.#server?.close();
+    this.#server = undefined;
+  }
+
+  /** Resolves when `count` connections (one by default) have their snapshot. */
+  async whenReady(count = 1): Promise<AgentConnection> {
+    while (this.#ready.size < count) await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    return [...this.#ready].at(-1) as AgentConnection;
+  }
+
+  /**
+   * Enrols a pod: rules first, then the newest connection is told and its answer awaited. Returns the error text of the
+   * answer, empty for success, or `pending` when no proxy is connected: it will be in the next snapshot.
+   */
+  async addPod(pod: Pod, redirect: RedirectOptions | false = this.#redirect): Promise<string> {
+    if (redirect !== false && !this.#pods.has(pod.uid)) await installRedirect(pod, redirect);
+    this.#pods.set(pod.uid, { pod, redirect, keepOnly: false });
+    return await this.sendAdd(pod);
+  }
+
+  /** Sends an add to the newest connection, whatever was sent before; `namespaceOf` lends another pod's namespace. */
+  async sendAdd(pod: Pod, namespaceOf: Pod = pod): Promise<string> {
+    const connection = [...this.#ready].at(-1);
+    if (connection === undefined) return 'pending';
+    return await this.#add(connection, pod, namespaceOf);
+  }
+
+  /** The next snapshots say `keep` of this pod: the agent has lost its namespace descriptor. */
+  keepOnly(pod: Pod, on = true): void {
+    const known = this.#pods.get(pod.uid);
+    if (known !== undefined) known.keepOnly = on;
+  }
+
+  /** Un-enrols a pod: its rules go, then every connection is told. Returns their answers. */
+  async removePod(pod: Pod): Promise<string[]> {
+    const known = this.#pods.get(pod.uid);
+    this.#pods.delete(pod.uid);
+    if (known !== undefined && known.redirect !== false) await removeRedirect(pod, known.redirect);
+    return await this.sendDelete(pod);
+  }
+
+  /** Tells every connection that the pod is gone, and changes nothing else: what happens when it was deleted. */
+  async sendDelete(pod: Pod): Promise<string[]> {
+    this.#pods.delete(pod.uid);
+    return await Promise.all(
+      [...this.#ready].map((connection) => connection.request({ del: { uid: pod.uid } })),
+    );
+  }
+
+  async close(): Promise<void> {
+    this.stopListening();
+    for (const connection of this.connections) connection.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #accept(socket: SeqpacketSocket): Promise<void> {
+    socket.reference(false);
+    await this.#waitForTurn();
+    if (this.faults.closeAfterAccept === true) {
+      socket.close();
+      return;
+    }
+    const connection = new AgentConnection(socket);
+    this.connections.push(connection);
+    void connection.closed.then(() => this.#ready.delete(connection));
+    try {
+      await connection.hello();
+      if (this.faults.silent === true) return;
+      await this.#sendSnapshot(connection);
+      this.#ready.add(connection);
+      for (const resolve of this.#waiters.splice(0)) resolve();
+    } catch {
+      // The reason is on the connection, where the test looks.
+    }
+  }
+
+  /** An error in an answer is recorded and does not stop the snapshot; no answer does. */
+  async #sendSnapshot(connection: AgentConnection): Promise<void> {
+    for (const { pod, keepOnly } of this.#pods.values()) {
+      await this.#pause();
+      if (keepOnly) await connection.request({ keep: { uid: pod.uid } });
+      else await this.#add(connection, pod, pod);
+    }
+    await this.#pause();
+    await connection.request({ snapshotSent: {} });
+  }
+
+  async #add(connection: AgentConnection, pod: Pod, namespaceOf: Pod): Promise<string> {
+    const workloadInfo = { name: pod.name, namespace: pod.podNamespace, serviceAccount: pod.serviceAccount };
+    const add = this.faults.omitWorkloadInfo === true ? { uid: pod.uid } : { uid: pod.uid, workloadInfo };
+    const descriptors = Array.from({ length: this.faults.descriptorsPerAdd ?? 1 }, () =>
+      openSync(namespaceOf.namespacePath, 'r'),
+    );
+    try {
+      return await connection.request({ add }, descriptors);
+    } finally {
+      for (const descriptor of descriptors) closeSync(descriptor);
+    }
+  }
+
+  async #pause(): Promise<void> {
+    const { delayMs = 0 } = this.faults;
+    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+  }
+
+  async #waitForTurn(): Promise<void> {
+    const now = Date.now();
+    this.#accepts = this.#accepts.filter((time) => time > now - 1000);
+    const turn =
+      this.#accepts.length < ACCEPTS_PER_SECOND ? now : (this.#accepts.at(-ACCEPTS_PER_SECOND) ?? now) + 1000;
+    this.#accepts.push(turn);
+    if (turn > now) await new Promise((resolve) => setTimeout(resolve, turn - now));
+  }
+}
