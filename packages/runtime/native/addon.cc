@@ -20,13 +20,34 @@ Environment &Environment::of(Napi::Env env)
 	abort();
 }
 
+bool can_run(Napi::Env env)
+{
+	napi_value global;
+	bool found;
+
+	// Any call that may run JavaScript refuses first when it cannot.
+	return napi_get_global(env, &global) == napi_ok &&
+	       napi_has_named_property(env, global, "Object", &found) == napi_ok;
+}
+
+void report_exception(Napi::Env env)
+{
+	bool pending = false;
+	napi_value error;
+
+	if (napi_is_exception_pending(env, &pending) == napi_ok && pending &&
+	    napi_get_and_clear_last_exception(env, &error) == napi_ok)
+		napi_fatal_exception(env, error);
+}
+
 Bytes bytes_at(const Napi::CallbackInfo &info, size_t index)
 {
 	void *data = nullptr;
 	size_t length = 0;
 	napi_typedarray_type type;
 
-	if (napi_get_typedarray_info(info.Env(), info[index], &type, &length, &data, nullptr, nullptr) != napi_ok ||
+	if (napi_get_typedarray_info(info.Env(), info[index], &type, &length, &data, nullptr,
+				     nullptr) != napi_ok ||
 	    type != napi_uint8_array)
 		broken_contract("an argument is not a Uint8Array");
 	return {static_cast<uint8_t *>(data), length};

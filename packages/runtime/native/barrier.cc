@@ -8,7 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// An update of a map-in-map returns only after a grace period, since programs may hold the replaced inner map.
+// An update of a map-in-map returns only after a grace period, since programs may hold the replaced
+// inner map.
 static int barrier_by_map()
 {
 	uint32_t key = 0;
@@ -28,10 +29,11 @@ static int barrier_by_map()
 	return result == 0 ? 0 : -error;
 }
 
-class BarrierWorker : public Napi::AsyncWorker {
-public:
+class BarrierWorker : public Napi::AsyncWorker
+{
+      public:
 	explicit BarrierWorker(Napi::Env env)
-		: AsyncWorker(env, "kmesh:barrier"), deferred(Napi::Promise::Deferred::New(env))
+	    : AsyncWorker(env, "kmesh:barrier"), deferred(Napi::Promise::Deferred::New(env))
 	{
 	}
 
@@ -45,10 +47,11 @@ public:
 
 	void OnOK() override
 	{
-		deferred.Resolve(Napi::Number::New(Env(), result_));
+		if (can_run(Env()))
+			deferred.Resolve(Napi::Number::New(Env(), result_));
 	}
 
-private:
+      private:
 	int result_ = 0;
 };
 

@@ -1,4 +1,5 @@
-// What one JavaScript environment (the main thread or a worker) owns, and helpers that every file uses.
+// What one JavaScript environment (the main thread or a worker) owns, and helpers that every file
+// uses.
 #pragma once
 
 #include <napi.h>
@@ -37,7 +38,8 @@ void register_seqpacket(Napi::Env env, Napi::Object exports);
 
 using NativeFunction = Napi::Value (*)(const Napi::CallbackInfo &);
 
-// Adds a function to the exports; the callback is a template argument, so that a call costs no lookup.
+// Adds a function to the exports; the callback is a template argument, so that a call costs no
+// lookup.
 template <NativeFunction function>
 void define(Napi::Env env, Napi::Object exports, const char *name)
 {
@@ -46,6 +48,14 @@ void define(Napi::Env env, Napi::Object exports, const char *name)
 
 // Ends the process: only for what a caller in src/ can never do.
 [[noreturn]] void broken_contract(const char *what);
+
+// Whether JavaScript can run: not so while a worker is being terminated, when every other call
+// fails too.
+bool can_run(Napi::Env env);
+
+// Ends a call into JavaScript that was made from the event loop: an exception becomes an uncaught
+// one.
+void report_exception(Napi::Env env);
 
 inline int int_at(const Napi::CallbackInfo &info, size_t index)
 {
@@ -62,8 +72,8 @@ struct Bytes {
 	size_t length;
 };
 
-// The memory of a Uint8Array argument. Asked for through the plain C interface, which creates no handles for the
-// properties of the array.
+// The memory of a Uint8Array argument. Asked for through the plain C interface, which creates no
+// handles for the properties of the array.
 Bytes bytes_at(const Napi::CallbackInfo &info, size_t index);
 
 std::string string_at(const Napi::CallbackInfo &info, size_t index);

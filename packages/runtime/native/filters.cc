@@ -20,7 +20,8 @@ static Napi::Value filter_attach(const Napi::CallbackInfo &info)
 		return number(info, -inside.error());
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = int_at(info, 1),
 		    .attach_point = point(info[2].As<Napi::Boolean>().Value()));
-	// The clsact qdisc is shared: it may be there already, and it is never removed with a filter.
+	// The clsact qdisc is shared: it may be there already, and it is never removed with a
+	// filter.
 	int result = bpf_tc_hook_create(&hook);
 	if (result != 0 && result != -EEXIST)
 		return number(info, result);

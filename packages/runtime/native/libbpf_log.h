@@ -3,8 +3,9 @@
 
 #include <string>
 
-class LibbpfLog {
-public:
+class LibbpfLog
+{
+      public:
 	LibbpfLog();
 	~LibbpfLog();
 	LibbpfLog(const LibbpfLog &) = delete;
@@ -12,6 +13,6 @@ public:
 
 	std::string text;
 
-private:
+      private:
 	LibbpfLog *outer_;
 };

@@ -1,5 +1,6 @@
-// The few functions of libuv that a watcher needs. Node exports libuv with a stable interface (1.x) but the npm packages of
-// its headers leave uv.h out; handles are allocated by the size that the library itself reports.
+// The few functions of libuv that a watcher needs. Node exports libuv with a stable interface (1.x)
+// but the npm packages of its headers leave uv.h out; handles are allocated by the size that the
+// library itself reports.
 #pragma once
 
 #include <cstddef>

@@ -23,8 +23,8 @@ static Napi::Value map_create(const Napi::CallbackInfo &info)
 	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = uint_at(info, 5));
 
 	return result_of(info, bpf_map_create(static_cast<enum bpf_map_type>(int_at(info, 0)),
-					      string_at(info, 1).c_str(), uint_at(info, 2), uint_at(info, 3),
-					      uint_at(info, 4), &options));
+					      string_at(info, 1).c_str(), uint_at(info, 2),
+					      uint_at(info, 3), uint_at(info, 4), &options));
 }
 
 static Napi::Value map_info(const Napi::CallbackInfo &info)
@@ -53,8 +53,8 @@ static Napi::Value map_lookup(const Napi::CallbackInfo &info)
 
 static Napi::Value map_update(const Napi::CallbackInfo &info)
 {
-	return result_of(info, bpf_map_update_elem(int_at(info, 0), bytes_at(info, 1).data, bytes_at(info, 2).data,
-						   uint_at(info, 3)));
+	return result_of(info, bpf_map_update_elem(int_at(info, 0), bytes_at(info, 1).data,
+						   bytes_at(info, 2).data, uint_at(info, 3)));
 }
 
 static Napi::Value map_delete(const Napi::CallbackInfo &info)
@@ -99,7 +99,8 @@ static Napi::Value map_update_batch(const Napi::CallbackInfo &info)
 	if (!batch_unsupported(error) || done != 0)
 		return batch_result(info, done, error);
 	for (; done < count; done++) {
-		if (bpf_map_update_elem(fd, keys + done * key_size, values + done * value_size, flags) != 0)
+		if (bpf_map_update_elem(fd, keys + done * key_size, values + done * value_size,
+					flags) != 0)
 			return batch_result(info, done, errno);
 	}
 	return batch_result(info, done, 0);
@@ -120,7 +121,8 @@ static Napi::Value map_delete_batch(const Napi::CallbackInfo &info)
 	while (position < count) {
 		if (batches) {
 			uint32_t done = count - position;
-			int result = bpf_map_delete_batch(fd, keys + position * key_size, &done, &options);
+			int result =
+			    bpf_map_delete_batch(fd, keys + position * key_size, &done, &options);
 			if (result == 0) {
 				removed += count - position;
 				break;
@@ -144,8 +146,9 @@ static Napi::Value map_delete_batch(const Napi::CallbackInfo &info)
 }
 
 // Reads with one call per entry, where there are no batches; the cursor is then the last key.
-static Napi::Value read_single(const Napi::CallbackInfo &info, int fd, uint8_t *cursor, uint8_t *next, uint8_t *keys,
-			       uint8_t *values, uint32_t count, size_t key_size, size_t value_size)
+static Napi::Value read_single(const Napi::CallbackInfo &info, int fd, uint8_t *cursor,
+			       uint8_t *next, uint8_t *keys, uint8_t *values, uint32_t count,
+			       size_t key_size, size_t value_size)
 {
 	std::vector<uint8_t> position(key_size);
 	uint8_t *last = nullptr;
@@ -186,7 +189,8 @@ static Napi::Value map_read_batch(const Napi::CallbackInfo &info)
 	if (result == 0)
 		return batch_result(info, done, 0);
 	if (batch_unsupported(errno))
-		return read_single(info, fd, cursor, next, keys, values, count, uint_at(info, 6), uint_at(info, 7));
+		return read_single(info, fd, cursor, next, keys, values, count, uint_at(info, 6),
+				   uint_at(info, 7));
 	int error = errno;
 	return batch_result(info, error == ENOENT ? done : 0, error);
 }

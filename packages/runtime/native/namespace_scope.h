@@ -1,12 +1,13 @@
 // Puts the calling thread into another network namespace for the length of a C++ scope.
 #pragma once
 
-class NamespaceScope {
-public:
+class NamespaceScope
+{
+      public:
 	// fd -1: stay where the thread is.
 	explicit NamespaceScope(int fd);
-	// Returns to the process's own namespace, or ends the process: a thread in the wrong namespace would open
-	// sockets there without anyone noticing.
+	// Returns to the process's own namespace, or ends the process: a thread in the wrong
+	// namespace would open sockets there without anyone noticing.
 	~NamespaceScope();
 	NamespaceScope(const NamespaceScope &) = delete;
 	NamespaceScope &operator=(const NamespaceScope &) = delete;
@@ -17,7 +18,7 @@ public:
 		return error_;
 	}
 
-private:
+      private:
 	int error_ = 0;
 	bool entered_ = false;
 };

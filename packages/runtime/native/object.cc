@@ -71,7 +71,7 @@ static Napi::Value object_programs(const Napi::CallbackInfo &info)
 	uint32_t index = 0;
 
 	bpf_object__for_each_program(program, object_at(info).object)
-		list.Set(index++, program_entry(info.Env(), program));
+	    list.Set(index++, program_entry(info.Env(), program));
 	return list;
 }
 
@@ -81,8 +81,7 @@ static Napi::Value object_map_names(const Napi::CallbackInfo &info)
 	struct bpf_map *map;
 	uint32_t index = 0;
 
-	bpf_object__for_each_map(map, object_at(info).object)
-		list.Set(index++, bpf_map__name(map));
+	bpf_object__for_each_map(map, object_at(info).object) list.Set(index++, bpf_map__name(map));
 	return list;
 }
 
@@ -145,25 +144,30 @@ static Napi::Value object_set_constant(const Napi::CallbackInfo &info)
 
 static Napi::Value object_set_max_entries(const Napi::CallbackInfo &info)
 {
-	auto *map = bpf_object__find_map_by_name(object_at(info).object, string_at(info, 1).c_str());
+	auto *map =
+	    bpf_object__find_map_by_name(object_at(info).object, string_at(info, 1).c_str());
 
-	return number(info, map == nullptr ? -ENOENT : bpf_map__set_max_entries(map, uint_at(info, 2)));
+	return number(info,
+		      map == nullptr ? -ENOENT : bpf_map__set_max_entries(map, uint_at(info, 2)));
 }
 
 static Napi::Value object_reuse_map(const Napi::CallbackInfo &info)
 {
-	auto *map = bpf_object__find_map_by_name(object_at(info).object, string_at(info, 1).c_str());
+	auto *map =
+	    bpf_object__find_map_by_name(object_at(info).object, string_at(info, 1).c_str());
 
 	return number(info, map == nullptr ? -ENOENT : bpf_map__reuse_fd(map, int_at(info, 2)));
 }
 
 static Napi::Value object_set_autoload(const Napi::CallbackInfo &info)
 {
-	auto *program = bpf_object__find_program_by_name(object_at(info).object, string_at(info, 1).c_str());
+	auto *program =
+	    bpf_object__find_program_by_name(object_at(info).object, string_at(info, 1).c_str());
 
 	if (program == nullptr)
 		return number(info, -ENOENT);
-	return number(info, bpf_program__set_autoload(program, info[2].As<Napi::Boolean>().Value()));
+	return number(info,
+		      bpf_program__set_autoload(program, info[2].As<Napi::Boolean>().Value()));
 }
 
 static Napi::Value object_close(const Napi::CallbackInfo &info)
@@ -189,11 +193,12 @@ static std::string blamed_program(const std::string &log)
 	return end == std::string::npos ? "" : log.substr(begin, end - begin);
 }
 
-class LoadWorker : public Napi::AsyncWorker {
-public:
+class LoadWorker : public Napi::AsyncWorker
+{
+      public:
 	LoadWorker(Napi::Env env, Napi::External<Object> handle)
-		: AsyncWorker(env, "kmesh:bpf-load"), deferred(Napi::Promise::Deferred::New(env)),
-		  object_(handle.Data()), handle_(Napi::Persistent(handle))
+	    : AsyncWorker(env, "kmesh:bpf-load"), deferred(Napi::Promise::Deferred::New(env)),
+	      object_(handle.Data()), handle_(Napi::Persistent(handle))
 	{
 		object_->loading = true;
 	}
@@ -212,11 +217,13 @@ public:
 	void OnOK() override
 	{
 		Napi::Env env = Env();
+		object_->loading = false;
+		if (!can_run(env))
+			return;
 		auto result = Napi::Object::New(env);
 		auto maps = Napi::Array::New(env);
 		auto programs = Napi::Array::New(env);
 
-		object_->loading = false;
 		if (error_ == 0)
 			collect(env, maps, programs);
 		result.Set("errno", error_);
@@ -227,7 +234,7 @@ public:
 		deferred.Resolve(result);
 	}
 
-private:
+      private:
 	// Descriptors of the result outlive the libbpf object, which is closed right after.
 	void collect(Napi::Env env, Napi::Array maps, Napi::Array programs)
 	{

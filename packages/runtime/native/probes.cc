@@ -13,22 +13,25 @@ static Napi::Value probe_program_type(const Napi::CallbackInfo &info)
 {
 	LibbpfLog quiet;
 
-	return number(info, libbpf_probe_bpf_prog_type(static_cast<enum bpf_prog_type>(int_at(info, 0)), nullptr));
+	return number(info, libbpf_probe_bpf_prog_type(
+				static_cast<enum bpf_prog_type>(int_at(info, 0)), nullptr));
 }
 
 static Napi::Value probe_map_type(const Napi::CallbackInfo &info)
 {
 	LibbpfLog quiet;
 
-	return number(info, libbpf_probe_bpf_map_type(static_cast<enum bpf_map_type>(int_at(info, 0)), nullptr));
+	return number(info, libbpf_probe_bpf_map_type(
+				static_cast<enum bpf_map_type>(int_at(info, 0)), nullptr));
 }
 
 static Napi::Value probe_helper(const Napi::CallbackInfo &info)
 {
 	LibbpfLog quiet;
 
-	return number(info, libbpf_probe_bpf_helper(static_cast<enum bpf_prog_type>(int_at(info, 0)),
-						    static_cast<enum bpf_func_id>(int_at(info, 1)), nullptr));
+	return number(
+	    info, libbpf_probe_bpf_helper(static_cast<enum bpf_prog_type>(int_at(info, 0)),
+					  static_cast<enum bpf_func_id>(int_at(info, 1)), nullptr));
 }
 
 // Loads raw instructions; the descriptor is the caller's.
@@ -38,10 +41,12 @@ static Napi::Value probe_instructions(const Napi::CallbackInfo &info)
 	std::string log(16384, '\0');
 
 	LIBBPF_OPTS(bpf_prog_load_opts, options,
-		    .expected_attach_type = static_cast<enum bpf_attach_type>(int_at(info, 1)), .log_level = 1,
-		    .log_size = static_cast<uint32_t>(log.size()), .log_buf = log.data());
-	int fd = bpf_prog_load(static_cast<enum bpf_prog_type>(int_at(info, 0)), "kmesh_probe", "GPL",
-			       reinterpret_cast<const struct bpf_insn *>(code.data), code.length / 8, &options);
+		    .expected_attach_type = static_cast<enum bpf_attach_type>(int_at(info, 1)),
+		    .log_level = 1, .log_size = static_cast<uint32_t>(log.size()),
+		    .log_buf = log.data());
+	int fd = bpf_prog_load(static_cast<enum bpf_prog_type>(int_at(info, 0)), "kmesh_probe",
+			       "GPL", reinterpret_cast<const struct bpf_insn *>(code.data),
+			       code.length / 8, &options);
 	auto result = Napi::Object::New(info.Env());
 	result.Set("fd", fd < 0 ? -errno : fd);
 	result.Set("log", log.c_str());
@@ -54,7 +59,8 @@ static Napi::Value probe_batch(const Napi::CallbackInfo &info)
 	uint32_t key = 1;
 	uint32_t value = 1;
 	uint32_t count = 1;
-	int map = bpf_map_create(BPF_MAP_TYPE_HASH, "kmesh_probe", sizeof(key), sizeof(value), 1, nullptr);
+	int map = bpf_map_create(BPF_MAP_TYPE_HASH, "kmesh_probe", sizeof(key), sizeof(value), 1,
+				 nullptr);
 
 	if (map < 0)
 		return number(info, -errno);

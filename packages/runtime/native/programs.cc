@@ -20,7 +20,8 @@ static Napi::Value link_create(const Napi::CallbackInfo &info)
 	if (inside.error() != 0)
 		return number(info, -inside.error());
 	LIBBPF_OPTS(bpf_link_create_opts, options);
-	return result_of(info, bpf_link_create(int_at(info, 0), int_at(info, 1), attach_type_at(info, 2), &options));
+	return result_of(info, bpf_link_create(int_at(info, 0), int_at(info, 1),
+					       attach_type_at(info, 2), &options));
 }
 
 static Napi::Value link_update(const Napi::CallbackInfo &info)
@@ -60,20 +61,24 @@ static Napi::Value program_info(const Napi::CallbackInfo &info)
 	result.Set("id", kernel.id);
 	result.Set("type", kernel.type);
 	result.Set("name", static_cast<const char *>(kernel.name));
-	result.Set("runTimeNs", Napi::BigInt::New(info.Env(), static_cast<uint64_t>(kernel.run_time_ns)));
-	result.Set("runCount", Napi::BigInt::New(info.Env(), static_cast<uint64_t>(kernel.run_cnt)));
+	result.Set("runTimeNs",
+		   Napi::BigInt::New(info.Env(), static_cast<uint64_t>(kernel.run_time_ns)));
+	result.Set("runCount",
+		   Napi::BigInt::New(info.Env(), static_cast<uint64_t>(kernel.run_cnt)));
 	result.Set("verifiedInstructions", kernel.verified_insns);
 	return result;
 }
 
 static Napi::Value program_attach(const Napi::CallbackInfo &info)
 {
-	return result_of(info, bpf_prog_attach(int_at(info, 0), int_at(info, 1), attach_type_at(info, 2), 0));
+	return result_of(
+	    info, bpf_prog_attach(int_at(info, 0), int_at(info, 1), attach_type_at(info, 2), 0));
 }
 
 static Napi::Value program_detach(const Napi::CallbackInfo &info)
 {
-	return result_of(info, bpf_prog_detach2(int_at(info, 0), int_at(info, 1), attach_type_at(info, 2)));
+	return result_of(
+	    info, bpf_prog_detach2(int_at(info, 0), int_at(info, 1), attach_type_at(info, 2)));
 }
 
 static Napi::Value program_query(const Napi::CallbackInfo &info)
@@ -104,8 +109,8 @@ static Napi::Value program_test_run(const Napi::CallbackInfo &info)
 {
 	Bytes data = bytes_at(info, 1);
 
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data.data, .data_size_in = static_cast<uint32_t>(data.length),
-		    .repeat = int_at(info, 2));
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data.data,
+		    .data_size_in = static_cast<uint32_t>(data.length), .repeat = int_at(info, 2));
 	if (data.length == 0)
 		options.data_in = nullptr;
 	if (bpf_prog_test_run_opts(int_at(info, 0), &options) != 0)

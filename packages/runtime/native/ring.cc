@@ -66,14 +66,15 @@ static bool wait_for_records(Ring &ring)
 	return true;
 }
 
-// Lets records gather until the delay is over, half of the ring is used, or the ring is being closed. While this thread
-// has not caught up, the kernel sends no wake-ups.
+// Lets records gather until the delay is over, half of the ring is used, or the ring is being
+// closed. While this thread has not caught up, the kernel sends no wake-ups.
 static bool let_gather(Ring &ring)
 {
 	auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(ring.delay_ms);
 	struct pollfd waiting = {ring.wake, POLLIN, 0};
 
-	while (std::chrono::steady_clock::now() < end && ring.reader.pending() < ring.reader.size() / 2) {
+	while (std::chrono::steady_clock::now() < end &&
+	       ring.reader.pending() < ring.reader.size() / 2) {
 		if (poll(&waiting, 1, 1) > 0)
 			return false;
 	}
@@ -121,7 +122,8 @@ static bool drain(Ring &ring)
 			ring.batches++;
 		}
 		auto *delivery = new Delivery{index, batch.bytes, batch.count};
-		if (napi_call_threadsafe_function(ring.deliver, delivery, napi_tsfn_nonblocking) != napi_ok) {
+		if (napi_call_threadsafe_function(ring.deliver, delivery, napi_tsfn_nonblocking) !=
+		    napi_ok) {
 			delete delivery;
 			return false;
 		}
@@ -139,11 +141,12 @@ static void on_delivery(napi_env env, napi_value function, void *, void *data)
 {
 	auto *delivery = static_cast<Delivery *>(data);
 
-	if (env != nullptr) {
-		Napi::Function(env, function)
-			.Call({Napi::Number::New(env, delivery->buffer),
-			       Napi::Number::New(env, static_cast<double>(delivery->bytes)),
-			       Napi::Number::New(env, delivery->count)});
+	if (env != nullptr && can_run(env)) {
+		napi_value arguments[] = {
+		    Napi::Number::New(env, delivery->buffer),
+		    Napi::Number::New(env, static_cast<double>(delivery->bytes)),
+		    Napi::Number::New(env, delivery->count)};
+		napi_call_function(env, Napi::Env(env).Global(), function, 3, arguments, nullptr);
 	}
 	delete delivery;
 }
@@ -181,19 +184,22 @@ static Napi::Value ring_open(const Napi::CallbackInfo &info)
 	for (uint32_t i = 0; i < buffers.Length(); i++) {
 		auto buffer = buffers.Get(i).As<Napi::ArrayBuffer>();
 		ring->references.push_back(Napi::Persistent(buffer));
-		ring->buffers.push_back({static_cast<uint8_t *>(buffer.Data()), buffer.ByteLength()});
+		ring->buffers.push_back(
+		    {static_cast<uint8_t *>(buffer.Data()), buffer.ByteLength()});
 		ring->free.push_back(i);
 	}
 	ring->most_records = uint_at(info, 3);
 	ring->delay_ms = int_at(info, 4);
-	if (napi_create_threadsafe_function(env, info[5], nullptr, Napi::String::New(env, "kmesh:ring"), 0, 1, nullptr,
-					    nullptr, nullptr, on_delivery, &ring->deliver) != napi_ok)
+	if (napi_create_threadsafe_function(
+		env, info[5], nullptr, Napi::String::New(env, "kmesh:ring"), 0, 1, nullptr, nullptr,
+		nullptr, on_delivery, &ring->deliver) != napi_ok)
 		broken_contract("cannot create the function of an event ring");
 	napi_unref_threadsafe_function(env, ring->deliver);
 	ring->thread = std::thread(run, ring);
 	Environment::of(env).stoppers[ring] = [ring] { stop(*ring); };
 	return Napi::External<Ring>::New(env, ring, [](Napi::Env collector, Ring *collected) {
-		// When the environment ended, it has stopped the ring already and is not to be asked any more.
+		// When the environment ended, it has stopped the ring already and is not to be
+		// asked any more.
 		if (!collected->stopped)
 			Environment::of(collector).stoppers.erase(collected);
 		stop(*collected);

@@ -13,7 +13,7 @@ static size_t round_up(size_t value)
 }
 
 RingReader::RingReader(int map, size_t record_size)
-	: record_size_(record_size), page_(static_cast<size_t>(sysconf(_SC_PAGESIZE)))
+    : record_size_(record_size), page_(static_cast<size_t>(sysconf(_SC_PAGESIZE)))
 {
 	struct bpf_map_info info = {};
 	uint32_t length = sizeof(info);
@@ -23,15 +23,16 @@ RingReader::RingReader(int map, size_t record_size)
 		return;
 	}
 	size_ = info.max_entries;
-	// The consumer's page is ours to write. The producer's page and the data, which the kernel maps twice in a row so that
-	// no record ever wraps, are not.
+	// The consumer's page is ours to write. The producer's page and the data, which the kernel
+	// maps twice in a row so that no record ever wraps, are not.
 	void *consumer = mmap(nullptr, page_, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
 	if (consumer == MAP_FAILED) {
 		error_ = errno;
 		return;
 	}
 	consumer_ = static_cast<unsigned long *>(consumer);
-	void *producer = mmap(nullptr, page_ + 2 * size_, PROT_READ, MAP_SHARED, map, static_cast<off_t>(page_));
+	void *producer =
+	    mmap(nullptr, page_ + 2 * size_, PROT_READ, MAP_SHARED, map, static_cast<off_t>(page_));
 	if (producer == MAP_FAILED) {
 		error_ = errno;
 		return;
@@ -50,7 +51,8 @@ RingReader::~RingReader()
 
 uint64_t RingReader::pending() const
 {
-	return __atomic_load_n(producer_, __ATOMIC_ACQUIRE) - __atomic_load_n(consumer_, __ATOMIC_RELAXED);
+	return __atomic_load_n(producer_, __ATOMIC_ACQUIRE) -
+	       __atomic_load_n(consumer_, __ATOMIC_RELAXED);
 }
 
 // False when the batch has no room; the record then waits for the next one.
@@ -91,15 +93,17 @@ void RingReader::fill(Batch &batch, uint32_t most)
 
 	while (consumed < produced && batch.count < most) {
 		const uint8_t *header = data_ + (consumed & (size_ - 1));
-		uint32_t word = __atomic_load_n(reinterpret_cast<const uint32_t *>(header), __ATOMIC_ACQUIRE);
+		uint32_t word =
+		    __atomic_load_n(reinterpret_cast<const uint32_t *>(header), __ATOMIC_ACQUIRE);
 		if ((word & BPF_RINGBUF_BUSY_BIT) != 0)
 			break;
 		uint32_t length = word & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-		if ((word & BPF_RINGBUF_DISCARD_BIT) == 0 && !place(batch, header + BPF_RINGBUF_HDR_SZ, length))
+		if ((word & BPF_RINGBUF_DISCARD_BIT) == 0 &&
+		    !place(batch, header + BPF_RINGBUF_HDR_SZ, length))
 			break;
 		consumed += round_up(length + BPF_RINGBUF_HDR_SZ);
 	}
-	// With sequential consistency, as the kernel's decision to wake the reader needs: it stores the producer's position
-	// and then compares this one.
+	// With sequential consistency, as the kernel's decision to wake the reader needs: it stores
+	// the producer's position and then compares this one.
 	__atomic_store_n(consumer_, consumed, __ATOMIC_SEQ_CST);
 }

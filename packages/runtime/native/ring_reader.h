@@ -12,8 +12,9 @@ struct Batch {
 	uint32_t count = 0;
 };
 
-class RingReader {
-public:
+class RingReader
+{
+      public:
 	// record_size 0: records of varying size, each with its length before it.
 	RingReader(int map, size_t record_size);
 	~RingReader();
@@ -43,7 +44,7 @@ public:
 		return size_;
 	}
 
-private:
+      private:
 	bool place(Batch &batch, const uint8_t *record, uint32_t length);
 
 	size_t record_size_;

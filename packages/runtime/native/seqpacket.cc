@@ -69,7 +69,8 @@ static Napi::Value seqpacket_pair(const Napi::CallbackInfo &info)
 
 static Napi::Value seqpacket_accept(const Napi::CallbackInfo &info)
 {
-	return result_of(info, accept4(int_at(info, 0), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+	return result_of(info,
+			 accept4(int_at(info, 0), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
 }
 
 union ControlBuffer {
@@ -111,7 +112,8 @@ static size_t take_descriptors(struct msghdr &message, int32_t *into, size_t cap
 {
 	size_t came = 0;
 
-	for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != nullptr;
+	     header = CMSG_NXTHDR(&message, header)) {
 		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
 			continue;
 		size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -151,7 +153,8 @@ static Napi::Value seqpacket_receive(const Napi::CallbackInfo &info)
 	result.Set("length", static_cast<double>(length));
 	result.Set("descriptors", static_cast<double>(came < capacity ? came : capacity));
 	result.Set("truncated", (message.msg_flags & MSG_TRUNC) != 0);
-	result.Set("descriptorsTruncated", came > capacity || (message.msg_flags & MSG_CTRUNC) != 0);
+	result.Set("descriptorsTruncated",
+		   came > capacity || (message.msg_flags & MSG_CTRUNC) != 0);
 	return result;
 }
 

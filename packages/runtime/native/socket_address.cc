@@ -10,7 +10,8 @@ socklen_t parse_address(int family, const std::string &text, uint16_t port, Sock
 	if (family == AF_INET) {
 		into.v4.sin_family = AF_INET;
 		into.v4.sin_port = htons(port);
-		return inet_pton(AF_INET, text.c_str(), &into.v4.sin_addr) == 1 ? sizeof(into.v4) : 0;
+		return inet_pton(AF_INET, text.c_str(), &into.v4.sin_addr) == 1 ? sizeof(into.v4)
+										: 0;
 	}
 	size_t percent = text.find('%');
 	std::string address = text.substr(0, percent);

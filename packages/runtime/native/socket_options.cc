@@ -39,7 +39,8 @@ static Napi::Value socket_original_destination(const Napi::CallbackInfo &info)
 	length = sizeof(address.v6);
 	if (getsockopt(fd, IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST, &address.v6, &length) == 0)
 		return describe_address(info.Env(), address);
-	// An IPv4 socket answers the second question with "no such option", which says less than the first answer.
+	// An IPv4 socket answers the second question with "no such option", which says less than
+	// the first answer.
 	return number(info, -(errno == ENOENT ? errno : error));
 }
 
@@ -53,22 +54,25 @@ static Napi::Value socket_get_integer(const Napi::CallbackInfo &info)
 
 	if (getsockopt(int_at(info, 0), int_at(info, 1), int_at(info, 2), &value, &length) != 0)
 		return number(info, -errno);
-	return Napi::BigInt::New(info.Env(), length == sizeof(value.wide) ? value.wide
-									  : static_cast<int64_t>(value.narrow));
+	return Napi::BigInt::New(info.Env(), length == sizeof(value.wide)
+						 ? value.wide
+						 : static_cast<int64_t>(value.narrow));
 }
 
 static Napi::Value socket_set_integer(const Napi::CallbackInfo &info)
 {
 	int value = int_at(info, 3);
 
-	return result_of(info, setsockopt(int_at(info, 0), int_at(info, 1), int_at(info, 2), &value, sizeof(value)));
+	return result_of(info, setsockopt(int_at(info, 0), int_at(info, 1), int_at(info, 2), &value,
+					  sizeof(value)));
 }
 
 static Napi::Value socket_set_reset_on_close(const Napi::CallbackInfo &info)
 {
 	struct linger linger = {1, 0};
 
-	return result_of(info, setsockopt(int_at(info, 0), SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
+	return result_of(
+	    info, setsockopt(int_at(info, 0), SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
 }
 
 static Napi::Value socket_shutdown_write(const Napi::CallbackInfo &info)
@@ -84,8 +88,10 @@ static Napi::Value socket_tcp_info(const Napi::CallbackInfo &info)
 	if (getsockopt(int_at(info, 0), IPPROTO_TCP, TCP_INFO, &tcp, &length) != 0)
 		return number(info, -errno);
 	const uint64_t values[] = {
-		tcp.tcpi_state,	     tcp.tcpi_rtt,	      tcp.tcpi_rttvar,	   tcp.tcpi_min_rtt,  tcp.tcpi_total_retrans,
-		tcp.tcpi_bytes_acked, tcp.tcpi_bytes_received, tcp.tcpi_segs_out, tcp.tcpi_segs_in, tcp.tcpi_snd_cwnd,
+	    tcp.tcpi_state,	     tcp.tcpi_rtt,	     tcp.tcpi_rttvar,
+	    tcp.tcpi_min_rtt,	     tcp.tcpi_total_retrans, tcp.tcpi_bytes_acked,
+	    tcp.tcpi_bytes_received, tcp.tcpi_segs_out,	     tcp.tcpi_segs_in,
+	    tcp.tcpi_snd_cwnd,
 	};
 	size_t count = sizeof(values) / sizeof(values[0]);
 	auto result = Napi::BigUint64Array::New(info.Env(), count);

@@ -47,14 +47,16 @@ static int prepare(int fd, const SocketRequest &request, int &step)
 		}
 	}
 	step = STEP_BIND;
-	if (request.bind_length != 0 && bind(fd, &request.bind_address.any, request.bind_length) != 0)
+	if (request.bind_length != 0 &&
+	    bind(fd, &request.bind_address.any, request.bind_length) != 0)
 		return -1;
 	step = STEP_LISTEN;
 	if (request.action == ACTION_LISTEN)
 		return listen(fd, request.backlog);
 	step = STEP_CONNECT;
 	if (request.action == ACTION_CONNECT &&
-	    connect(fd, &request.connect_address.any, request.connect_length) != 0 && errno != EINPROGRESS)
+	    connect(fd, &request.connect_address.any, request.connect_length) != 0 &&
+	    errno != EINPROGRESS)
 		return -1;
 	return 0;
 }
@@ -69,7 +71,8 @@ static int make_socket(int namespace_fd, const SocketRequest &request, int &step
 		if (inside.error() != 0)
 			return -inside.error();
 		step = STEP_SOCKET;
-		fd = socket(request.family, request.type | SOCK_NONBLOCK | SOCK_CLOEXEC, request.protocol);
+		fd = socket(request.family, request.type | SOCK_NONBLOCK | SOCK_CLOEXEC,
+			    request.protocol);
 	}
 	if (fd < 0)
 		return -errno;
@@ -81,8 +84,8 @@ static int make_socket(int namespace_fd, const SocketRequest &request, int &step
 }
 
 // The interface name in an address such as fe80::1%eth0 is one of the namespace.
-static socklen_t address_inside(const Napi::CallbackInfo &info, const std::string &text, uint16_t port, int family,
-				SocketAddress &into)
+static socklen_t address_inside(const Napi::CallbackInfo &info, const std::string &text,
+				uint16_t port, int family, SocketAddress &into)
 {
 	NamespaceScope inside(text.find('%') == std::string::npos ? -1 : int_at(info, 0));
 
@@ -104,14 +107,14 @@ static Napi::Value socket_open(const Napi::CallbackInfo &info)
 	request.backlog = int_at(info, 8);
 	step = STEP_ADDRESS;
 	if (!info[5].IsUndefined()) {
-		request.bind_length = address_inside(info, string_at(info, 5), uint_at(info, 6), request.family,
-						     request.bind_address);
+		request.bind_length = address_inside(info, string_at(info, 5), uint_at(info, 6),
+						     request.family, request.bind_address);
 		if (request.bind_length == 0)
 			return number(info, -EINVAL);
 	}
 	if (!info[9].IsUndefined()) {
-		request.connect_length = address_inside(info, string_at(info, 9), uint_at(info, 10), request.family,
-							request.connect_address);
+		request.connect_length = address_inside(info, string_at(info, 9), uint_at(info, 10),
+							request.family, request.connect_address);
 		if (request.connect_length == 0)
 			return number(info, -EINVAL);
 	}

@@ -1,4 +1,5 @@
-/* The engine's thread: epoll, timers, commands from TypeScript, and the order in which a turn of the loop works. */
+/* The engine's thread: epoll, timers, commands from TypeScript, and the order in which a turn of
+ * the loop works. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -11,259 +12,317 @@
 
 #include "tunnel-engine.h"
 
-namespace kmesh::tunnel {
+namespace kmesh::tunnel
+{
 
-static uint64_t monotonicMs() {
-  timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<uint64_t>(time.tv_sec) * 1000 + static_cast<uint64_t>(time.tv_nsec) / 1000000;
+static uint64_t monotonicMs()
+{
+	timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return static_cast<uint64_t>(time.tv_sec) * 1000 +
+	       static_cast<uint64_t>(time.tv_nsec) / 1000000;
 }
 
-Engine::Engine(const EngineConfig& given) : config(given) {
-  cipherScratch = static_cast<uint8_t*>(malloc(kScratch));
-  plainScratch[0] = static_cast<uint8_t*>(malloc(kScratch));
-  plainScratch[1] = static_cast<uint8_t*>(malloc(kScratch));
-  callbacks = createHttpCallbacks();
-  options = createHttpOptions();
-  now_ = monotonicMs();
+Engine::Engine(const EngineConfig &given) : config(given)
+{
+	cipherScratch = static_cast<uint8_t *>(malloc(kScratch));
+	plainScratch[0] = static_cast<uint8_t *>(malloc(kScratch));
+	plainScratch[1] = static_cast<uint8_t *>(malloc(kScratch));
+	callbacks = createHttpCallbacks();
+	options = createHttpOptions();
+	now_ = monotonicMs();
 }
 
-Engine::~Engine() {
-  stop();
-  free(cipherScratch);
-  free(plainScratch[0]);
-  free(plainScratch[1]);
-  if (epoll_ >= 0) ::close(epoll_);
-  if (wake_ >= 0) ::close(wake_);
-  if (ownNamespace_ >= 0) ::close(ownNamespace_);
-  nghttp2_session_callbacks_del(callbacks);
-  nghttp2_option_del(options);
+Engine::~Engine()
+{
+	stop();
+	free(cipherScratch);
+	free(plainScratch[0]);
+	free(plainScratch[1]);
+	if (epoll_ >= 0)
+		::close(epoll_);
+	if (wake_ >= 0)
+		::close(wake_);
+	if (ownNamespace_ >= 0)
+		::close(ownNamespace_);
+	nghttp2_session_callbacks_del(callbacks);
+	nghttp2_option_del(options);
 }
 
-bool Engine::start() {
-  epoll_ = epoll_create1(EPOLL_CLOEXEC);
-  wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  ownNamespace_ = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-  if (epoll_ < 0 || wake_ < 0) return false;
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.ptr = nullptr;
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) != 0) return false;
-  started_ = pthread_create(&thread_, nullptr, threadMain, this) == 0;
-  return started_;
+bool Engine::start()
+{
+	epoll_ = epoll_create1(EPOLL_CLOEXEC);
+	wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ownNamespace_ = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (epoll_ < 0 || wake_ < 0)
+		return false;
+	epoll_event event{};
+	event.events = EPOLLIN;
+	event.data.ptr = nullptr;
+	if (epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) != 0)
+		return false;
+	started_ = pthread_create(&thread_, nullptr, threadMain, this) == 0;
+	return started_;
 }
 
-void Engine::post(std::function<void()> command) {
-  bool first;
-  {
-    std::lock_guard<std::mutex> lock(commandMutex_);
-    first = commands_.empty();
-    commands_.push_back(std::move(command));
-  }
-  if (first) {
-    uint64_t one = 1;
-    ssize_t ignored = write(wake_, &one, sizeof one);
-    (void)ignored;
-  }
+void Engine::post(std::function<void()> command)
+{
+	bool first;
+	{
+		std::lock_guard<std::mutex> lock(commandMutex_);
+		first = commands_.empty();
+		commands_.push_back(std::move(command));
+	}
+	if (first) {
+		uint64_t one = 1;
+		ssize_t ignored = write(wake_, &one, sizeof one);
+		(void)ignored;
+	}
 }
 
-void Engine::stop() {
-  if (!started_) return;
-  post([this] { stopping_ = true; });
-  pthread_join(thread_, nullptr);
-  started_ = false;
+void Engine::stop()
+{
+	if (!started_)
+		return;
+	post([this] { stopping_ = true; });
+	pthread_join(thread_, nullptr);
+	started_ = false;
 }
 
-std::vector<Event> Engine::take() {
-  std::lock_guard<std::mutex> lock(eventMutex_);
-  notified_ = false;
-  std::vector<Event> taken;
-  taken.swap(events_);
-  return taken;
+std::vector<Event> Engine::take()
+{
+	std::lock_guard<std::mutex> lock(eventMutex_);
+	notified_ = false;
+	std::vector<Event> taken;
+	taken.swap(events_);
+	return taken;
 }
 
-void Engine::emit(Event&& event) {
-  bool wake;
-  {
-    std::lock_guard<std::mutex> lock(eventMutex_);
-    events_.push_back(std::move(event));
-    wake = !notified_;
-    notified_ = true;
-  }
-  if (wake && notify) notify();
+void Engine::emit(Event &&event)
+{
+	bool wake;
+	{
+		std::lock_guard<std::mutex> lock(eventMutex_);
+		events_.push_back(std::move(event));
+		wake = !notified_;
+		notified_ = true;
+	}
+	if (wake && notify)
+		notify();
 }
 
-bool Engine::watch(int fd, Pollable* pollable, uint32_t events) {
-  epoll_event event{};
-  event.events = events;
-  event.data.ptr = pollable;
-  return epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0;
+bool Engine::watch(int fd, Pollable *pollable, uint32_t events)
+{
+	epoll_event event{};
+	event.events = events;
+	event.data.ptr = pollable;
+	return epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-void Engine::unwatch(int fd) { epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr); }
-
-void Engine::schedule(uint32_t delayMs, uint64_t id, int kind) {
-  timers_.emplace(now_ + delayMs, std::make_pair(id, kind));
+void Engine::unwatch(int fd)
+{
+	epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
 }
 
-void Engine::bury(Flow* flow) {
-  auto found = flows.find(flow->id);
-  if (found == flows.end()) return;
-  buriedFlows_.push_back(std::move(found->second));
-  flows.erase(found);
+void Engine::schedule(uint32_t delayMs, uint64_t id, int kind)
+{
+	timers_.emplace(now_ + delayMs, std::make_pair(id, kind));
 }
 
-void Engine::bury(Session* session) {
-  auto found = sessions.find(session->id);
-  if (found == sessions.end()) return;
-  buriedSessions_.push_back(std::move(found->second));
-  sessions.erase(found);
+void Engine::bury(Flow *flow)
+{
+	auto found = flows.find(flow->id);
+	if (found == flows.end())
+		return;
+	buriedFlows_.push_back(std::move(found->second));
+	flows.erase(found);
 }
 
-void Engine::later(Flow* flow, CloseReason reason, int code) { late_.push_back({flow->id, reason, code}); }
-
-void Engine::pumpLater(Flow* flow) {
-  if (flow->queued) return;
-  flow->queued = true;
-  pumpQueue_.push_back(flow->id);
+void Engine::bury(Session *session)
+{
+	auto found = sessions.find(session->id);
+	if (found == sessions.end())
+		return;
+	buriedSessions_.push_back(std::move(found->second));
+	sessions.erase(found);
 }
 
-Flow* Engine::flow(uint64_t id) {
-  auto found = flows.find(id);
-  return found == flows.end() ? nullptr : found->second.get();
+void Engine::later(Flow *flow, CloseReason reason, int code)
+{
+	late_.push_back({flow->id, reason, code});
 }
 
-Session* Engine::session(uint64_t id) {
-  auto found = sessions.find(id);
-  return found == sessions.end() ? nullptr : found->second.get();
+void Engine::pumpLater(Flow *flow)
+{
+	if (flow->queued)
+		return;
+	flow->queued = true;
+	pumpQueue_.push_back(flow->id);
 }
 
-void Engine::reportBytes() {
-  Event event;
-  event.type = EventType::Bytes;
-  event.series.reserve(flows.size() * 3);
-  for (auto& [id, flow] : flows) {
-    if (flow->state != Flow::State::Open) continue;
-    event.series.push_back(static_cast<double>(id));
-    event.series.push_back(static_cast<double>(flow->directions[0].bytes));
-    event.series.push_back(static_cast<double>(flow->directions[1].bytes));
-  }
-  emit(std::move(event));
+Flow *Engine::flow(uint64_t id)
+{
+	auto found = flows.find(id);
+	return found == flows.end() ? nullptr : found->second.get();
 }
 
-/* The thread is the engine's own, so it stays in the namespace it used last: most sockets need no switch. */
-int Engine::enterNamespace(uint64_t id) {
-  if (id == currentNamespace_) return 0;
-  int fd = ownNamespace_;
-  if (id != 0) {
-    auto found = namespaces.find(id);
-    if (found == namespaces.end()) return ENONET;
-    fd = found->second;
-  }
-  if (setns(fd, CLONE_NEWNET) != 0) return errno;
-  currentNamespace_ = id;
-  return 0;
+Session *Engine::session(uint64_t id)
+{
+	auto found = sessions.find(id);
+	return found == sessions.end() ? nullptr : found->second.get();
 }
 
-void* Engine::threadMain(void* self) {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  pthread_setname_np(pthread_self(), "kmesh-tunnel");
-  static_cast<Engine*>(self)->run();
-  return nullptr;
+void Engine::reportBytes()
+{
+	Event event;
+	event.type = EventType::Bytes;
+	event.series.reserve(flows.size() * 3);
+	for (auto &[id, flow] : flows) {
+		if (flow->state != Flow::State::Open)
+			continue;
+		event.series.push_back(static_cast<double>(id));
+		event.series.push_back(static_cast<double>(flow->directions[0].bytes));
+		event.series.push_back(static_cast<double>(flow->directions[1].bytes));
+	}
+	emit(std::move(event));
 }
 
-void Engine::runCommands() {
-  std::vector<std::function<void()>> batch;
-  {
-    std::lock_guard<std::mutex> lock(commandMutex_);
-    batch.swap(commands_);
-  }
-  for (auto& command : batch) command();
+/* The thread is the engine's own, so it stays in the namespace it used last: most sockets need no
+ * switch. */
+int Engine::enterNamespace(uint64_t id)
+{
+	if (id == currentNamespace_)
+		return 0;
+	int fd = ownNamespace_;
+	if (id != 0) {
+		auto found = namespaces.find(id);
+		if (found == namespaces.end())
+			return ENONET;
+		fd = found->second;
+	}
+	if (setns(fd, CLONE_NEWNET) != 0)
+		return errno;
+	currentNamespace_ = id;
+	return 0;
 }
 
-void Engine::runTimers() {
-  while (!timers_.empty() && timers_.begin()->first <= now_) {
-    auto [id, kind] = timers_.begin()->second;
-    timers_.erase(timers_.begin());
-    if (kind == kTimerConnect) {
-      if (Flow* found = flow(id)) found->connectTimedOut();
-    } else if (kind == kTimerListener) {
-      auto found = listeners.find(id);
-      if (found != listeners.end()) {
-        found->second->paused = false;
-        found->second->acceptAll();
-      }
-    } else if (Session* found = session(id)) {
-      found->timer(kind);
-    }
-  }
+void *Engine::threadMain(void *self)
+{
+	sigset_t all;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, nullptr);
+	pthread_setname_np(pthread_self(), "kmesh-tunnel");
+	static_cast<Engine *>(self)->run();
+	return nullptr;
 }
 
-/* Writes of all streams of a session are gathered here, so that one turn costs one record and one system call. */
-void Engine::runDirty() {
-  for (int rounds = 0; rounds < 4 && (!dirtySessions.empty() || !late_.empty()); rounds++) {
-    std::vector<Session*> batch;
-    batch.swap(dirtySessions);
-    for (Session* session : batch) {
-      session->dirty = false;
-      if (session->state != Session::State::Dead) session->flush();
-    }
-    std::vector<Late> failures;
-    failures.swap(late_);
-    for (const Late& failure : failures) {
-      if (Flow* found = flow(failure.flow)) found->fail(failure.reason, failure.code);
-    }
-  }
+void Engine::runCommands()
+{
+	std::vector<std::function<void()>> batch;
+	{
+		std::lock_guard<std::mutex> lock(commandMutex_);
+		batch.swap(commands_);
+	}
+	for (auto &command : batch)
+		command();
 }
 
-int Engine::timeout() const {
-  if (!pumpQueue_.empty() || !dirtySessions.empty() || !late_.empty()) return 0;
-  if (timers_.empty()) return -1;
-  uint64_t due = timers_.begin()->first;
-  return due <= now_ ? 0 : static_cast<int>(due - now_);
+void Engine::runTimers()
+{
+	while (!timers_.empty() && timers_.begin()->first <= now_) {
+		auto [id, kind] = timers_.begin()->second;
+		timers_.erase(timers_.begin());
+		if (kind == kTimerConnect) {
+			if (Flow *found = flow(id))
+				found->connectTimedOut();
+		} else if (kind == kTimerListener) {
+			auto found = listeners.find(id);
+			if (found != listeners.end()) {
+				found->second->paused = false;
+				found->second->acceptAll();
+			}
+		} else if (Session *found = session(id)) {
+			found->timer(kind);
+		}
+	}
 }
 
-void Engine::run() {
-  epoll_event ready[256];
-  while (!stopping_) {
-    int count = epoll_wait(epoll_, ready, 256, timeout());
-    now_ = monotonicMs();
-    for (int index = 0; index < count; index++) {
-      if (ready[index].data.ptr == nullptr) {
-        uint64_t drained;
-        ssize_t ignored = read(wake_, &drained, sizeof drained);
-        (void)ignored;
-        continue;
-      }
-      static_cast<Pollable*>(ready[index].data.ptr)->onEvents(ready[index].events);
-    }
-    runCommands();
-    runTimers();
-    std::vector<uint64_t> queue;
-    queue.swap(pumpQueue_);
-    for (uint64_t id : queue) {
-      if (Flow* found = flow(id)) {
-        found->queued = false;
-        found->pump();
-      }
-    }
-    runDirty();
-    buriedFlows_.clear();
-    buriedSessions_.clear();
-    buriedListeners.clear();
-  }
-  /* Sessions first: closing them ends the flows on their streams. */
-  while (!sessions.empty()) sessions.begin()->second->kill(SessionEnd::Aborted, 0, "the engine stopped");
-  while (!flows.empty()) flows.begin()->second->abort();
-  buriedFlows_.clear();
-  buriedSessions_.clear();
-  dirtySessions.clear();
-  for (auto& [id, listener] : listeners) ::close(listener->fd);
-  listeners.clear();
-  for (auto& [id, fd] : namespaces) ::close(fd);
-  namespaces.clear();
+/* Writes of all streams of a session are gathered here, so that one turn costs one record and one
+ * system call. */
+void Engine::runDirty()
+{
+	for (int rounds = 0; rounds < 4 && (!dirtySessions.empty() || !late_.empty()); rounds++) {
+		std::vector<Session *> batch;
+		batch.swap(dirtySessions);
+		for (Session *session : batch) {
+			session->dirty = false;
+			if (session->state != Session::State::Dead)
+				session->flush();
+		}
+		std::vector<Late> failures;
+		failures.swap(late_);
+		for (const Late &failure : failures) {
+			if (Flow *found = flow(failure.flow))
+				found->fail(failure.reason, failure.code);
+		}
+	}
 }
 
-}  // namespace kmesh::tunnel
+int Engine::timeout() const
+{
+	if (!pumpQueue_.empty() || !dirtySessions.empty() || !late_.empty())
+		return 0;
+	if (timers_.empty())
+		return -1;
+	uint64_t due = timers_.begin()->first;
+	return due <= now_ ? 0 : static_cast<int>(due - now_);
+}
+
+void Engine::run()
+{
+	epoll_event ready[256];
+	while (!stopping_) {
+		int count = epoll_wait(epoll_, ready, 256, timeout());
+		now_ = monotonicMs();
+		for (int index = 0; index < count; index++) {
+			if (ready[index].data.ptr == nullptr) {
+				uint64_t drained;
+				ssize_t ignored = read(wake_, &drained, sizeof drained);
+				(void)ignored;
+				continue;
+			}
+			static_cast<Pollable *>(ready[index].data.ptr)
+			    ->onEvents(ready[index].events);
+		}
+		runCommands();
+		runTimers();
+		std::vector<uint64_t> queue;
+		queue.swap(pumpQueue_);
+		for (uint64_t id : queue) {
+			if (Flow *found = flow(id)) {
+				found->queued = false;
+				found->pump();
+			}
+		}
+		runDirty();
+		buriedFlows_.clear();
+		buriedSessions_.clear();
+		buriedListeners.clear();
+	}
+	/* Sessions first: closing them ends the flows on their streams. */
+	while (!sessions.empty())
+		sessions.begin()->second->kill(SessionEnd::Aborted, 0, "the engine stopped");
+	while (!flows.empty())
+		flows.begin()->second->abort();
+	buriedFlows_.clear();
+	buriedSessions_.clear();
+	dirtySessions.clear();
+	for (auto &[id, listener] : listeners)
+		::close(listener->fd);
+	listeners.clear();
+	for (auto &[id, fd] : namespaces)
+		::close(fd);
+	namespaces.clear();
+}
+
+} // namespace kmesh::tunnel

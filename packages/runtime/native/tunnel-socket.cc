@@ -1,4 +1,5 @@
-/* Sockets of the engine: addresses, accepting with the original destination, connecting inside a pod's namespace. */
+/* Sockets of the engine: addresses, accepting with the original destination, connecting inside a
+ * pod's namespace. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter_ipv4.h>
@@ -22,164 +23,192 @@
 #define IPV6_FREEBIND 78
 #endif
 
-namespace kmesh::tunnel {
+namespace kmesh::tunnel
+{
 
-bool parseAddress(const std::string& text, uint16_t port, SocketAddress* out) {
-  memset(&out->storage, 0, sizeof out->storage);
-  if (text.find(':') == std::string::npos) {
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&out->storage);
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(port);
-    out->length = sizeof *v4;
-    return inet_pton(AF_INET, text.c_str(), &v4->sin_addr) == 1;
-  }
-  auto* v6 = reinterpret_cast<sockaddr_in6*>(&out->storage);
-  v6->sin6_family = AF_INET6;
-  v6->sin6_port = htons(port);
-  out->length = sizeof *v6;
-  return inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1;
+bool parseAddress(const std::string &text, uint16_t port, SocketAddress *out)
+{
+	memset(&out->storage, 0, sizeof out->storage);
+	if (text.find(':') == std::string::npos) {
+		auto *v4 = reinterpret_cast<sockaddr_in *>(&out->storage);
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(port);
+		out->length = sizeof *v4;
+		return inet_pton(AF_INET, text.c_str(), &v4->sin_addr) == 1;
+	}
+	auto *v6 = reinterpret_cast<sockaddr_in6 *>(&out->storage);
+	v6->sin6_family = AF_INET6;
+	v6->sin6_port = htons(port);
+	out->length = sizeof *v6;
+	return inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1;
 }
 
 /* IPv4-mapped IPv6 is written as IPv4, as everywhere in the mesh model. */
-void formatAddress(const sockaddr_storage& from, std::string* address, uint16_t* port) {
-  char text[INET6_ADDRSTRLEN] = "";
-  *port = 0;
-  if (from.ss_family == AF_INET) {
-    auto& v4 = reinterpret_cast<const sockaddr_in&>(from);
-    inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
-    *port = ntohs(v4.sin_port);
-  } else if (from.ss_family == AF_INET6) {
-    auto& v6 = reinterpret_cast<const sockaddr_in6&>(from);
-    *port = ntohs(v6.sin6_port);
-    if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
-      inet_ntop(AF_INET, v6.sin6_addr.s6_addr + 12, text, sizeof text);
-    } else {
-      inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
-    }
-  }
-  *address = text;
+void formatAddress(const sockaddr_storage &from, std::string *address, uint16_t *port)
+{
+	char text[INET6_ADDRSTRLEN] = "";
+	*port = 0;
+	if (from.ss_family == AF_INET) {
+		auto &v4 = reinterpret_cast<const sockaddr_in &>(from);
+		inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
+		*port = ntohs(v4.sin_port);
+	} else if (from.ss_family == AF_INET6) {
+		auto &v6 = reinterpret_cast<const sockaddr_in6 &>(from);
+		*port = ntohs(v6.sin6_port);
+		if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+			inet_ntop(AF_INET, v6.sin6_addr.s6_addr + 12, text, sizeof text);
+		} else {
+			inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
+		}
+	}
+	*address = text;
 }
 
-static void setInt(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
-
-void Engine::prepareSocket(int fd) {
-  setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  if (!config.keepalive) return;
-  setInt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  setInt(fd, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(config.keepaliveTimeS));
-  setInt(fd, IPPROTO_TCP, TCP_KEEPINTVL, static_cast<int>(config.keepaliveIntervalS));
-  setInt(fd, IPPROTO_TCP, TCP_KEEPCNT, static_cast<int>(config.keepaliveRetries));
-  if (config.userTimeoutMs != 0) setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(config.userTimeoutMs));
+static void setInt(int fd, int level, int option, int value)
+{
+	setsockopt(fd, level, option, &value, sizeof value);
 }
 
-static bool bindSource(int fd, const SocketAddress& source) {
-  if (source.family() == AF_INET) {
-    setInt(fd, SOL_IP, IP_TRANSPARENT, 1);
-    setInt(fd, SOL_IP, IP_FREEBIND, 1);
-  } else {
-    setInt(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
-    setInt(fd, SOL_IPV6, IPV6_FREEBIND, 1);
-  }
-  /* The port is chosen at connect time, per destination, so one client cannot run the pod out of ports. */
-  setInt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-  return bind(fd, reinterpret_cast<const sockaddr*>(&source.storage), source.length) == 0;
+void Engine::prepareSocket(int fd)
+{
+	setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (!config.keepalive)
+		return;
+	setInt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	setInt(fd, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(config.keepaliveTimeS));
+	setInt(fd, IPPROTO_TCP, TCP_KEEPINTVL, static_cast<int>(config.keepaliveIntervalS));
+	setInt(fd, IPPROTO_TCP, TCP_KEEPCNT, static_cast<int>(config.keepaliveRetries));
+	if (config.userTimeoutMs != 0)
+		setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(config.userTimeoutMs));
 }
 
-/* Starts a connection. Returns the descriptor (connect in progress or done), or -1 with *error set. */
-int Engine::openSocket(const ConnectSpec& spec, int* error, bool* sourceKept) {
-  *sourceKept = true;
-  if ((*error = enterNamespace(spec.namespaceId)) != 0) return -1;
-  for (bool bindFirst = spec.source.length != 0;; bindFirst = false) {
-    int fd = socket(spec.target.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-      *error = errno;
-      return -1;
-    }
-    if (config.mark != 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_MARK, &config.mark, sizeof config.mark) != 0) {
-      *error = errno;
-      close(fd);
-      return -1;
-    }
-    prepareSocket(fd);
-    if (bindFirst && !bindSource(fd, spec.source)) {
-      *error = errno;
-      *sourceKept = false;
-      close(fd);
-      if (spec.sourceRequired) return -1;
-      continue;
-    }
-    if (::connect(fd, reinterpret_cast<const sockaddr*>(&spec.target.storage), spec.target.length) == 0 ||
-        errno == EINPROGRESS) {
-      *error = 0;
-      return fd;
-    }
-    *error = errno;
-    close(fd);
-    if (bindFirst && !spec.sourceRequired && *error == EADDRNOTAVAIL) {
-      *sourceKept = false;
-      continue;
-    }
-    return -1;
-  }
+static bool bindSource(int fd, const SocketAddress &source)
+{
+	if (source.family() == AF_INET) {
+		setInt(fd, SOL_IP, IP_TRANSPARENT, 1);
+		setInt(fd, SOL_IP, IP_FREEBIND, 1);
+	} else {
+		setInt(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
+		setInt(fd, SOL_IPV6, IPV6_FREEBIND, 1);
+	}
+	/* The port is chosen at connect time, per destination, so one client cannot run the pod out
+	 * of ports. */
+	setInt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+	return bind(fd, reinterpret_cast<const sockaddr *>(&source.storage), source.length) == 0;
 }
 
-static bool originalDestination(int fd, sockaddr_storage* out) {
-  socklen_t length = sizeof *out;
-  if (getsockopt(fd, SOL_IP, SO_ORIGINAL_DST, out, &length) == 0) return true;
-  length = sizeof *out;
-  return getsockopt(fd, SOL_IPV6, IP6T_SO_ORIGINAL_DST, out, &length) == 0;
+/* Starts a connection. Returns the descriptor (connect in progress or done), or -1 with *error set.
+ */
+int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
+{
+	*sourceKept = true;
+	if ((*error = enterNamespace(spec.namespaceId)) != 0)
+		return -1;
+	for (bool bindFirst = spec.source.length != 0;; bindFirst = false) {
+		int fd =
+		    socket(spec.target.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		if (fd < 0) {
+			*error = errno;
+			return -1;
+		}
+		if (config.mark != 0 &&
+		    setsockopt(fd, SOL_SOCKET, SO_MARK, &config.mark, sizeof config.mark) != 0) {
+			*error = errno;
+			close(fd);
+			return -1;
+		}
+		prepareSocket(fd);
+		if (bindFirst && !bindSource(fd, spec.source)) {
+			*error = errno;
+			*sourceKept = false;
+			close(fd);
+			if (spec.sourceRequired)
+				return -1;
+			continue;
+		}
+		if (::connect(fd, reinterpret_cast<const sockaddr *>(&spec.target.storage),
+			      spec.target.length) == 0 ||
+		    errno == EINPROGRESS) {
+			*error = 0;
+			return fd;
+		}
+		*error = errno;
+		close(fd);
+		if (bindFirst && !spec.sourceRequired && *error == EADDRNOTAVAIL) {
+			*sourceKept = false;
+			continue;
+		}
+		return -1;
+	}
 }
 
-void Listener::onEvents(uint32_t) {
-  if (!paused) acceptAll();
+static bool originalDestination(int fd, sockaddr_storage *out)
+{
+	socklen_t length = sizeof *out;
+	if (getsockopt(fd, SOL_IP, SO_ORIGINAL_DST, out, &length) == 0)
+		return true;
+	length = sizeof *out;
+	return getsockopt(fd, SOL_IPV6, IP6T_SO_ORIGINAL_DST, out, &length) == 0;
 }
 
-void Listener::acceptAll() {
-  for (int budget = 0; budget < 128; budget++) {
-    sockaddr_storage peer{};
-    socklen_t length = sizeof peer;
-    int accepted = accept4(fd, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (accepted < 0) {
-      if (errno == EAGAIN) return;
-      if (errno == EINTR || errno == ECONNABORTED) continue;
-      /* Out of descriptors or memory: the queue keeps the connection; say so and look again soon. */
-      Event event;
-      event.type = EventType::AcceptFailed;
-      event.id = id;
-      event.numbers[0] = errno;
-      engine->emit(std::move(event));
-      paused = true;
-      engine->schedule(200, id, kTimerListener);
-      return;
-    }
-    engine->prepareSocket(accepted);
-    sockaddr_storage local{}, original{};
-    length = sizeof local;
-    getsockname(accepted, reinterpret_cast<sockaddr*>(&local), &length);
-    if (tunnel || !originalDestination(accepted, &original)) original = local;
-    Event event;
-    event.type = EventType::Accepted;
-    event.id = engine->nextId();
-    event.texts.resize(3);
-    uint16_t ports[3];
-    formatAddress(peer, &event.texts[0], &ports[0]);
-    formatAddress(local, &event.texts[1], &ports[1]);
-    formatAddress(original, &event.texts[2], &ports[2]);
-    event.numbers[0] = static_cast<double>(id);
-    for (int index = 0; index < 3; index++) event.numbers[1 + index] = ports[index];
-    if (tunnel) {
-      auto session = std::make_unique<Session>(*engine, event.id, true);
-      session->adopt(accepted);
-      engine->sessions.emplace(event.id, std::move(session));
-    } else {
-      auto flow = std::make_unique<Flow>(*engine, event.id);
-      flow->adoptNear(accepted);
-      engine->flows.emplace(event.id, std::move(flow));
-    }
-    engine->emit(std::move(event));
-  }
-  engine->schedule(0, id, kTimerListener);
+void Listener::onEvents(uint32_t)
+{
+	if (!paused)
+		acceptAll();
 }
 
-}  // namespace kmesh::tunnel
+void Listener::acceptAll()
+{
+	for (int budget = 0; budget < 128; budget++) {
+		sockaddr_storage peer{};
+		socklen_t length = sizeof peer;
+		int accepted = accept4(fd, reinterpret_cast<sockaddr *>(&peer), &length,
+				       SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (accepted < 0) {
+			if (errno == EAGAIN)
+				return;
+			if (errno == EINTR || errno == ECONNABORTED)
+				continue;
+			/* Out of descriptors or memory: the queue keeps the connection; say so and
+			 * look again soon. */
+			Event event;
+			event.type = EventType::AcceptFailed;
+			event.id = id;
+			event.numbers[0] = errno;
+			engine->emit(std::move(event));
+			paused = true;
+			engine->schedule(200, id, kTimerListener);
+			return;
+		}
+		engine->prepareSocket(accepted);
+		sockaddr_storage local{}, original{};
+		length = sizeof local;
+		getsockname(accepted, reinterpret_cast<sockaddr *>(&local), &length);
+		if (tunnel || !originalDestination(accepted, &original))
+			original = local;
+		Event event;
+		event.type = EventType::Accepted;
+		event.id = engine->nextId();
+		event.texts.resize(3);
+		uint16_t ports[3];
+		formatAddress(peer, &event.texts[0], &ports[0]);
+		formatAddress(local, &event.texts[1], &ports[1]);
+		formatAddress(original, &event.texts[2], &ports[2]);
+		event.numbers[0] = static_cast<double>(id);
+		for (int index = 0; index < 3; index++)
+			event.numbers[1 + index] = ports[index];
+		if (tunnel) {
+			auto session = std::make_unique<Session>(*engine, event.id, true);
+			session->adopt(accepted);
+			engine->sessions.emplace(event.id, std::move(session));
+		} else {
+			auto flow = std::make_unique<Flow>(*engine, event.id);
+			flow->adoptNear(accepted);
+			engine->flows.emplace(event.id, std::move(flow));
+		}
+		engine->emit(std::move(event));
+	}
+	engine->schedule(0, id, kTimerListener);
+}
+
+} // namespace kmesh::tunnel

@@ -36,11 +36,19 @@ static uv_handle_s *handle_of(Watcher *watcher)
 
 static void on_ready(uv_poll_s *poll, int status, int events)
 {
-	auto *watcher = static_cast<Watcher *>(uv_handle_get_data(reinterpret_cast<uv_handle_s *>(poll)));
+	auto *watcher =
+	    static_cast<Watcher *>(uv_handle_get_data(reinterpret_cast<uv_handle_s *>(poll)));
 	Napi::Env env = watcher->env;
 	Napi::HandleScope scope(env);
 
-	watcher->ready.MakeCallback(env.Global(), {Napi::Number::New(env, status), Napi::Number::New(env, events)});
+	if (!can_run(env))
+		return;
+	// By the C interface: the callback may terminate the worker, and then nothing can be
+	// thrown.
+	napi_value arguments[] = {Napi::Number::New(env, status), Napi::Number::New(env, events)};
+	napi_make_callback(env, nullptr, env.Global(), watcher->ready.Value(), 2, arguments,
+			   nullptr);
+	report_exception(env);
 }
 
 static void on_closed(uv_handle_s *handle)
@@ -78,7 +86,8 @@ static Napi::Value watcher_open(const Napi::CallbackInfo &info)
 
 	if (napi_get_uv_event_loop(info.Env(), &loop) != napi_ok)
 		broken_contract("this environment has no event loop");
-	auto *watcher = new Watcher(info.Env(), static_cast<uv_poll_s *>(calloc(1, uv_handle_size(UV_POLL_TYPE))));
+	auto *watcher = new Watcher(
+	    info.Env(), static_cast<uv_poll_s *>(calloc(1, uv_handle_size(UV_POLL_TYPE))));
 	int result = uv_poll_init(loop, watcher->poll, int_at(info, 0));
 	if (result != 0) {
 		delete watcher;
@@ -87,9 +96,11 @@ static Napi::Value watcher_open(const Napi::CallbackInfo &info)
 	watcher->ready = Napi::Persistent(info[1].As<Napi::Function>());
 	uv_handle_set_data(handle_of(watcher), watcher);
 	napi_add_async_cleanup_hook(
-		info.Env(),
-		[](napi_async_cleanup_hook_handle, void *data) { begin_close(static_cast<Watcher *>(data)); }, watcher,
-		&watcher->cleanup);
+	    info.Env(),
+	    [](napi_async_cleanup_hook_handle, void *data) {
+		    begin_close(static_cast<Watcher *>(data));
+	    },
+	    watcher, &watcher->cleanup);
 	return Napi::External<Watcher>::New(info.Env(), watcher, collect);
 }
 
@@ -100,7 +111,8 @@ static Napi::Value watcher_start(const Napi::CallbackInfo &info)
 
 	if (watcher->closing)
 		return number(info, 0);
-	return number(info, events == 0 ? uv_poll_stop(watcher->poll) : uv_poll_start(watcher->poll, events, on_ready));
+	return number(info, events == 0 ? uv_poll_stop(watcher->poll)
+					: uv_poll_start(watcher->poll, events, on_ready));
 }
 
 static Napi::Value watcher_reference(const Napi::CallbackInfo &info)
