@@ -16,6 +16,7 @@ export * from './routing/candidates.ts';
 export * from './routing/failure.ts';
 export * from './routing/headers/authority.ts';
 export * from './routing/headers/baggage.ts';
+export * from './routing/headers/connect-headers.ts';
 export * from './routing/headers/forwarded.ts';
 export type { HeaderValue } from './routing/headers/header-value.ts';
 export * from './routing/inbound.ts';
@@ -30,7 +31,12 @@ export {
 } from './routing/outbound.ts';
 export type * from './routing/outbound-decision.ts';
 export { acceptedIdentities, serviceIdentities, type Upstream } from './routing/upstream.ts';
-export { chooseServiceWaypoint, isCallFromWaypoint, serviceWaypoints } from './routing/waypoint.ts';
+export {
+  allServiceWaypoints,
+  chooseServiceWaypoint,
+  isCallFromWaypoint,
+  serviceWaypoints,
+} from './routing/waypoint.ts';
 export { applySliced, type SliceOptions } from './state/apply-sliced.ts';
 export { emptyChange, isEmptyChange, mergeChanges } from './state/change.ts';
 export * from './state/ip.ts';

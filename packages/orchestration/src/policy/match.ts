@@ -48,20 +48,23 @@ function matches(match: CompiledMatch, subject: PolicySubject, unknownFieldMatch
   const { identity, principal, source, destination, destinationPort } = subject;
   const namespace = identity?.namespace ?? '';
   const { destinationPorts, notDestinationPorts } = match;
+  // Most lists of most matches are empty; looking at the length first keeps a large policy set fast.
   return (
     (destinationPorts.length === 0 || destinationPorts.includes(destinationPort)) &&
-    !notDestinationPorts.includes(destinationPort) &&
+    (notDestinationPorts.length === 0 || !notDestinationPorts.includes(destinationPort)) &&
     (match.namespaces.length === 0 || matchesText(match.namespaces, namespace)) &&
-    !matchesText(match.notNamespaces, namespace) &&
+    (match.notNamespaces.length === 0 || !matchesText(match.notNamespaces, namespace)) &&
     (match.principals.length === 0 ||
       (principal !== undefined && matchesText(match.principals, principal))) &&
-    !(principal !== undefined && matchesText(match.notPrincipals, principal)) &&
+    (match.notPrincipals.length === 0 ||
+      principal === undefined ||
+      !matchesText(match.notPrincipals, principal)) &&
     (match.serviceAccounts.length === 0 || matchesAccount(match.serviceAccounts, identity)) &&
-    !matchesAccount(match.notServiceAccounts, identity) &&
+    (match.notServiceAccounts.length === 0 || !matchesAccount(match.notServiceAccounts, identity)) &&
     (match.sourceIps.length === 0 || matchesCidr(match.sourceIps, source)) &&
-    !matchesCidr(match.notSourceIps, source) &&
+    (match.notSourceIps.length === 0 || !matchesCidr(match.notSourceIps, source)) &&
     (match.destinationIps.length === 0 || matchesCidr(match.destinationIps, destination)) &&
-    !matchesCidr(match.notDestinationIps, destination)
+    (match.notDestinationIps.length === 0 || !matchesCidr(match.notDestinationIps, destination))
   );
 }
 

@@ -5,7 +5,7 @@ import { type FailureCategory, ILLEGAL_PORTS, type RoutingFailure, type SocketTa
 import { type Authority, parseAuthority } from './headers/authority.ts';
 import { servicesOfWorkload } from './inbound-service.ts';
 import { bestServiceByHostname, findByAddress } from './lookup.ts';
-import { leadsToWorkload, serviceWaypoints } from './waypoint.ts';
+import { allServiceWaypoints, leadsToWorkload } from './waypoint.ts';
 
 /** Answers to a CONNECT (contract 6.6). A policy denial is 401. */
 export const INBOUND_STATUS = { accepted: 200, badRequest: 400, denied: 401, unavailable: 503 } as const;
@@ -119,7 +119,7 @@ function destinationAllowed(
   if (found === undefined) return false;
   const waypoints =
     found.kind === 'service'
-      ? serviceWaypoints(found.service)
+      ? allServiceWaypoints(found.service)
       : found.workload.waypoint === undefined
         ? []
         : [found.workload.waypoint];

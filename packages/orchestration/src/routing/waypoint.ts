@@ -21,6 +21,15 @@ export function serviceWaypoints(service: Service): readonly GatewayAddress[] {
 }
 
 /**
+ * Every waypoint reference of a service, whatever its weight: a client whose weights are older than ours may still
+ * come through any of them.
+ */
+export function allServiceWaypoints(service: Service): readonly GatewayAddress[] {
+  const weighted = service.weightedWaypoints.map(({ destination }) => destination);
+  return service.waypoint === undefined ? weighted : [...weighted, service.waypoint];
+}
+
+/**
  * Whether the caller is the destination workload's own waypoint: it has the identity of a workload behind the
  * waypoint reference, and that workload owns the client's IP. Identity alone is not enough (contract 7.2, step 8).
  */

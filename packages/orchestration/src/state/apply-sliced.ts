@@ -5,7 +5,7 @@ import type { MeshChange } from './mesh-view.ts';
 
 /** How {@link applySliced} divides its work. */
 export interface SliceOptions {
-  /** How long one slice may hold the event loop, in milliseconds; 8 by default. */
+  /** How long one slice may hold the event loop, in milliseconds; 5 by default. */
   readonly sliceMilliseconds?: number;
 }
 
@@ -25,7 +25,7 @@ export async function* applySliced(
   updates: Iterable<MeshUpdate>,
   options: SliceOptions = {},
 ): AsyncGenerator<MeshChange, void, undefined> {
-  const milliseconds = options.sliceMilliseconds ?? 8;
+  const milliseconds = options.sliceMilliseconds ?? 5;
   const iterator = updates[Symbol.iterator]();
   const slice = new UpdateSlice(iterator);
   while (!slice.exhausted) {

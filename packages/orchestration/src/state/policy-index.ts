@@ -1,4 +1,5 @@
 import type { Policy } from '@kmesh/api';
+import { compilePolicy } from '../policy/compiled-policy.ts';
 
 const NO_POLICIES: readonly Policy[] = [];
 
@@ -32,6 +33,8 @@ export class PolicyIndex {
   }
 
   put(key: string, policy: Policy): void {
+    // Here, inside the sliced application of a push, and not all at once before the first connection.
+    compilePolicy(policy);
     const previous = this.#byKey.get(key);
     const namespace = coveredNamespace(policy);
     if (previous !== undefined && coveredNamespace(previous) !== namespace) this.#leave(key, previous);
