@@ -1,15 +1,7 @@
 import { parseArgs } from 'node:util';
 import { KmeshError } from '@kmesh/api';
 import { parseDuration } from '@kmesh/controller';
-
-/** What `kmesh demo` was asked for. */
-export interface DemoOptions {
-  /** Stops by itself after this time; `undefined` runs until Ctrl-C. */
-  readonly forMilliseconds: number | undefined;
-  readonly json: boolean;
-  /** Path of a local mesh file. */
-  readonly local: string | undefined;
-}
+import type { DemoOptions } from '@kmesh/lab';
 
 /**
  * Reads the arguments of `kmesh demo`.

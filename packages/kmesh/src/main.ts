@@ -23,10 +23,6 @@ async function main(args: readonly string[]): Promise<number> {
       const { runDemo } = await import('@kmesh/lab');
       return runDemo(demoOptions(rest));
     }
-    case 'uninstall': {
-      const { uninstall } = await import('@kmesh/controller');
-      return uninstall(process.stdout);
-    }
     default:
       process.stderr.write(`kmesh: unknown command "${command}"\n\n${usage}`);
       return 1;

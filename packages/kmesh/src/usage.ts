@@ -5,8 +5,8 @@ export const usage = `usage: kmesh <command>
   demo              run a lab mesh on this machine and show its traffic
       --for DURATION    stop by itself, for instance after 10s
       --json            print one JSON object at the end, and no live view
-      --local FILE      take the mesh from a local mesh file and not from the lab's istiod
-  uninstall         detach and unpin everything that Kmesh left in the kernel
+      --local FILE      take the mesh from a local mesh file and not from the lab's istiod;
+                        it is written first when it is not there, and followed while it is edited
   version           print build information
   help              print this
 

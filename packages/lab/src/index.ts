@@ -7,6 +7,7 @@ export {
 } from './cni/fake-cni-agent.ts';
 export { installProbeSource, installRedirect, removeRedirect } from './cni/redirect.ts';
 export type { RedirectOptions } from './cni/redirect-options.ts';
+export { type DemoOptions, runDemo } from './demo/run-demo.ts';
 export * from './istiod/index.ts';
 export { KernelMesh, type KernelMeshOptions, startKernelMesh } from './mesh/kernel-mesh.ts';
 export {

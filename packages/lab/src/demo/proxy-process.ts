@@ -1,0 +1,131 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { KmeshError } from '@kmesh/api';
+import type { Overview } from '@kmesh/controller';
+
+/** The node proxy as a process of its own, as on a real node. */
+export interface ProxyProcess {
+  overview(): Promise<Overview>;
+  /** Nanoseconds in the connect programs and how often they ran. */
+  connectHook(): Promise<{ readonly nanoseconds: number; readonly runs: number }>;
+  /** Bytes of all connections that the clients' side reported. */
+  bytes(): Promise<{ readonly sent: number; readonly received: number }>;
+  /** Drains it and waits for its end. */
+  stop(): Promise<void>;
+}
+
+const executable = fileURLToPath(new URL('../../../kmesh/src/main.ts', import.meta.url));
+const admin = 'http://127.0.0.1:15000';
+const readyMilliseconds = 20_000;
+const stopMilliseconds = 10_000;
+
+/**
+ * Starts `kmesh proxy ztunnel` with the given settings and waits until it is ready.
+ *
+ * @throws KMESH_DEMO_PROXY with the end of its log when it does not get ready.
+ */
+export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string): Promise<ProxyProcess> {
+  const child = spawn(process.execPath, [executable, 'proxy', 'ztunnel'], {
+    env: { PATH: process.env['PATH'], ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // Ctrl-C goes to the demo alone, which stops the proxy in its turn.
+    detached: true,
+  });
+  const tail = keepTail(child, logPath);
+  const onExit = (): void => {
+    child.kill('SIGKILL');
+  };
+  process.once('exit', onExit);
+  try {
+    await untilReady(child);
+  } catch (error) {
+    child.kill('SIGKILL');
+    const cause = error instanceof Error ? error.message : String(error);
+    throw new KmeshError('KMESH_DEMO_PROXY', `the node proxy did not get ready: ${cause}\n${tail()}`, {
+      cause: error,
+    });
+  }
+  return {
+    overview: async () => (await getJson('/kmesh/overview')) as Overview,
+    connectHook: async () => {
+      const { hooks } = (await getJson('/kmesh/tables')) as {
+        hooks: readonly { program: string; runs: number; nanoseconds: number }[];
+      };
+      const connects = hooks.filter(({ program }) => program.startsWith('kmesh_connect'));
+      return {
+        nanoseconds: connects.reduce((sum, hook) => sum + hook.nanoseconds, 0),
+        runs: connects.reduce((sum, hook) => sum + hook.runs, 0),
+      };
+    },
+    bytes: async () => {
+      const response = await fetch('http://127.0.0.1:15020/metrics', { signal: AbortSignal.timeout(2_000) });
+      const text = await response.text();
+      // In the metrics, received is what the client sent.
+      return {
+        sent: sumOf(text, 'istio_tcp_received_bytes_total'),
+        received: sumOf(text, 'istio_tcp_sent_bytes_total'),
+      };
+    },
+    stop: async () => {
+      process.off('exit', onExit);
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+      child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), stopMilliseconds);
+      await ended;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Sum of a counter over the series of the source reporter. */
+function sumOf(metrics: string, name: string): number {
+  let sum = 0;
+  for (const [, value] of metrics.matchAll(
+    new RegExp(`^${name}\\{reporter="source"[^\\n]*\\} (\\S+)$`, 'gm'),
+  )) {
+    sum += Number(value);
+  }
+  return sum;
+}
+
+async function getJson(path: string): Promise<unknown> {
+  const response = await fetch(`${admin}${path}`, { signal: AbortSignal.timeout(2_000) });
+  return await response.json();
+}
+
+async function untilReady(child: ChildProcess): Promise<void> {
+  const deadline = Date.now() + readyMilliseconds;
+  let last = 'no answer on port 15021';
+  while (Date.now() < deadline) {
+    if (child.exitCode !== null) throw new Error(`it ended with exit code ${child.exitCode}`);
+    try {
+      const response = await fetch('http://127.0.0.1:15021/healthz/ready', {
+        signal: AbortSignal.timeout(1_000),
+      });
+      last = (await response.text()).trim();
+      if (response.status === 200) return;
+    } catch {
+      // Not listening yet.
+    }
+    await delay(50);
+  }
+  throw new Error(last);
+}
+
+const tailLines = 12;
+
+function keepTail(child: ChildProcess, logPath: string): () => string {
+  const file = createWriteStream(logPath);
+  let lines: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      file.write(text);
+      lines = [...lines, ...text.split('\n').filter((line) => line !== '')].slice(-tailLines);
+    });
+  }
+  child.once('close', () => file.end());
+  return () => lines.join('\n');
+}

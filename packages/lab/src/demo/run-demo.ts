@@ -1,0 +1,173 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { startFakeCniAgent } from '../cni/fake-cni-agent.ts';
+import { startFakeIstiod } from '../istiod/index.ts';
+import { createLab, type Lab } from '../network/lab.ts';
+import { writeMeshFile } from './local-file.ts';
+import { checkMachine } from './preflight.ts';
+import { type ProxyProcess, startProxy } from './proxy-process.ts';
+import { buildScene, type Scene } from './scene.ts';
+import { allReached, emptyTally, resultOf } from './tally.ts';
+import { startTraffic } from './traffic.ts';
+import { pathTotals, renderView, type ViewState } from './view.ts';
+
+/** What `kmesh demo` was asked for. */
+export interface DemoOptions {
+  /** Stops by itself after this time; `undefined` runs until Ctrl-C. */
+  readonly forMilliseconds: number | undefined;
+  /** Prints one JSON object at the end, and no live view. */
+  readonly json: boolean;
+  /** Path of a local mesh file to take the mesh from, written first when it is not there. */
+  readonly local: string | undefined;
+}
+
+const refreshMilliseconds = 500;
+
+/**
+ * Runs a mesh on this machine, drives traffic through it and shows it, until it is told to stop; then removes every
+ * trace.
+ *
+ * @returns 0 when nothing failed and every endpoint was reached, else 1.
+ * @throws KMESH_MACHINE_UNFIT, KMESH_DEMO_PROXY
+ */
+export async function runDemo(options: DemoOptions): Promise<number> {
+  checkMachine();
+  const stop = stopSignal(options.forMilliseconds);
+  const progress = (text: string): void => {
+    if (!stop.signal.aborted) process.stderr.write(`kmesh demo: ${text}\n`);
+  };
+  const stack = new AsyncDisposableStack();
+  stack.defer(() => stop.release());
+  try {
+    progress('building a node, six pods and a host outside the mesh');
+    const lab = stack.use(await createLab());
+    const directory = mkdtempSync(join(tmpdir(), 'kmesh-demo-'));
+    stack.defer(() => rmSync(directory, { recursive: true, force: true }));
+    const scene = await buildScene(lab);
+    progress('starting control plane, CNI agent and node proxy');
+    const proxy = await startMesh(stack, lab, scene, directory, options.local);
+    stop.arm();
+    return await watch(options, scene, proxy, stop.signal);
+  } finally {
+    await stack.disposeAsync();
+  }
+}
+
+async function startMesh(
+  stack: AsyncDisposableStack,
+  lab: Lab,
+  scene: Scene,
+  directory: string,
+  local: string | undefined,
+): Promise<ProxyProcess> {
+  const agent = stack.use(startFakeCniAgent(lab, { redirect: false }));
+  for (const pod of scene.pods) await agent.addPod(pod);
+  const proxy = await startProxy(
+    {
+      ...(await meshSettings(stack, scene, directory, local)),
+      NODE_NAME: scene.node.name,
+      INPOD_UDS: agent.path,
+      ISTIO_META_DNS_CAPTURE: 'false',
+      KMESH_CGROUP: lab.cgroup,
+      KMESH_HOOK_STATISTICS: 'true',
+    },
+    join(directory, 'proxy.log'),
+  );
+  stack.defer(() => proxy.stop());
+  return proxy;
+}
+
+/** Settings that tell the proxy where its mesh comes from: the lab's istiod, or a local mesh file. */
+async function meshSettings(
+  stack: AsyncDisposableStack,
+  scene: Scene,
+  directory: string,
+  local: string | undefined,
+): Promise<NodeJS.ProcessEnv> {
+  if (local !== undefined) {
+    writeMeshFile(local, scene.mesh);
+    return { XDS_ADDRESS: '', LOCAL_XDS_PATH: local };
+  }
+  const istiod = await startFakeIstiod({ mesh: scene.mesh });
+  stack.defer(() => istiod.close());
+  const roots = join(directory, 'root-cert.pem');
+  const token = join(directory, 'istio-token');
+  writeFileSync(roots, istiod.rootPem);
+  writeFileSync(token, istiod.token, { mode: 0o600 });
+  return {
+    XDS_ADDRESS: istiod.xdsAddress,
+    CA_ADDRESS: istiod.caAddress,
+    XDS_ROOT_CA: roots,
+    CA_ROOT_CA: roots,
+    AUTH_TOKEN: token,
+    POD_NAME: 'ztunnel-demo',
+    POD_NAMESPACE: 'istio-system',
+    SERVICE_ACCOUNT: 'ztunnel',
+  };
+}
+
+async function watch(
+  options: DemoOptions,
+  scene: Scene,
+  proxy: ProxyProcess,
+  stopped: AbortSignal,
+): Promise<number> {
+  const tally = emptyTally(scene.targets);
+  const startedAt = Date.now();
+  const traffic = startTraffic(scene.client, scene.targets, tally);
+  const look = async (): Promise<ViewState> => {
+    const [overview, hook, bytes] = await Promise.all([proxy.overview(), proxy.connectHook(), proxy.bytes()]);
+    return { elapsedMilliseconds: Date.now() - startedAt, tally, overview, hook, bytes };
+  };
+  const live = !options.json && process.stdout.isTTY === true;
+  while (!stopped.aborted) {
+    if (live) show(renderView(await look(), process.stdout.columns, useColour()));
+    await delay(refreshMilliseconds, undefined, { signal: stopped }).catch(() => undefined);
+  }
+  await traffic.stop();
+  const last = await look();
+  const hookNs = last.hook.runs === 0 ? 0 : Math.round(last.hook.nanoseconds / last.hook.runs);
+  const reached = allReached(tally, scene.targets);
+  if (options.json) console.log(JSON.stringify(resultOf(tally, pathTotals(last.overview), hookNs)));
+  else if (live) show(`${renderView(last, process.stdout.columns, useColour())}\n`);
+  else console.log(renderView(last, 110, false));
+  if (!reached) process.stderr.write('kmesh demo: something failed, or an endpoint was never reached\n');
+  return reached ? 0 : 1;
+}
+
+function useColour(): boolean {
+  return process.env['NO_COLOR'] === undefined;
+}
+
+/** Draws over the last picture: to the top, each line cleared, then everything below. */
+function show(text: string): void {
+  process.stdout.write(`\x1b[H${text.replaceAll('\n', '\x1b[K\n')}\x1b[K\x1b[J`);
+}
+
+/** Ctrl-C, a termination or the time that was given; the time runs from `arm`. */
+function stopSignal(forMilliseconds: number | undefined): {
+  signal: AbortSignal;
+  arm(): void;
+  release(): void;
+} {
+  const controller = new AbortController();
+  const stop = (): void => controller.abort();
+  let timer: NodeJS.Timeout | undefined;
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  process.on('SIGHUP', stop);
+  return {
+    signal: controller.signal,
+    arm: () => {
+      if (forMilliseconds !== undefined) timer = setTimeout(stop, forMilliseconds);
+    },
+    release: () => {
+      clearTimeout(timer);
+      process.off('SIGINT', stop);
+      process.off('SIGTERM', stop);
+      process.off('SIGHUP', stop);
+    },
+  };
+}

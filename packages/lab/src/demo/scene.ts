@@ -1,0 +1,114 @@
+import type { MeshUpdate } from '@kmesh/api';
+import { keyOf, serviceOf, workloadOf } from '../mesh/records.ts';
+import { endpointText } from '../network/addresses.ts';
+import type { Lab } from '../network/lab.ts';
+import type { Node } from '../pods/node.ts';
+import type { Pod } from '../pods/pod.ts';
+
+/** One destination of the demo's traffic and what is expected behind it. */
+export interface DemoTarget {
+  /** What it is called in the view; a service's name, or `outside`. */
+  readonly name: string;
+  /** `ip:port` that the client dials. */
+  readonly to: string;
+  readonly mode: 'http' | 'banner';
+  /** Names of everyone who should answer. */
+  readonly endpoints: readonly string[];
+}
+
+/** The lab mesh of the demo. */
+export interface Scene {
+  readonly node: Node;
+  readonly client: Pod;
+  readonly pods: readonly Pod[];
+  readonly targets: readonly DemoTarget[];
+  /** What the control plane says of it. */
+  readonly mesh: readonly MeshUpdate[];
+}
+
+const httpPort = 8080;
+const bannerPort = 9000;
+const weights = [1, 1, 2];
+
+/**
+ * Builds one node with a client pod, a service `web` (HTTP and raw TCP) of three endpoints with weights 1:1:2, a service
+ * `greeter` with an IPv6 address only, and a destination outside the mesh; every server is running when it returns.
+ */
+export async function buildScene(lab: Lab): Promise<Scene> {
+  const node = await lab.node({ name: 'node1' });
+  const client = await node.pod({ name: 'client', namespace: 'demo' });
+  const web = await Promise.all(
+    weights.map((_, index) =>
+      node.pod({ name: `web-${index + 1}`, namespace: 'demo', serviceAccount: 'web' }),
+    ),
+  );
+  const greeters = await Promise.all(
+    [1, 2].map((index) =>
+      node.pod({ name: `greeter-${index}`, namespace: 'demo', serviceAccount: 'greeter' }),
+    ),
+  );
+  const outside = await lab.outsideHost('outside');
+  await Promise.all([
+    ...web.flatMap((pod) => [
+      pod.serve({ port: httpPort, mode: 'http' }),
+      pod.serve({ port: bannerPort, mode: 'banner' }),
+    ]),
+    ...greeters.map((pod) => pod.serve({ port: bannerPort, mode: 'banner' })),
+    outside.serve({ port: httpPort, mode: 'http' }),
+  ]);
+
+  const webAddress = lab.serviceAddress();
+  const greeterAddress = lab.serviceAddress();
+  const webService = serviceOf({
+    name: 'web',
+    namespace: 'demo',
+    vips: webAddress,
+    ports: { 80: httpPort, 9000: bannerPort },
+  });
+  const greeterService = serviceOf({
+    name: 'greeter',
+    namespace: 'demo',
+    vips: [greeterAddress.v6],
+    ports: { 7: bannerPort },
+  });
+  const mesh: MeshUpdate[] = [
+    { kind: 'service', service: webService },
+    { kind: 'service', service: greeterService },
+    { kind: 'workload', workload: workloadOf(client) },
+    ...web.map(
+      (pod, index): MeshUpdate => ({
+        kind: 'workload',
+        workload: workloadOf(pod, { services: { [keyOf(webService)]: {} }, capacity: weights[index] ?? 1 }),
+      }),
+    ),
+    ...greeters.map(
+      (pod): MeshUpdate => ({
+        kind: 'workload',
+        workload: workloadOf(pod, { services: { [keyOf(greeterService)]: {} } }),
+      }),
+    ),
+  ];
+  const webNames = web.map((pod) => pod.name);
+  return {
+    node,
+    client,
+    pods: [client, ...web, ...greeters],
+    mesh,
+    targets: [
+      { name: 'web', to: endpointText(webAddress.v4, 80), mode: 'http', endpoints: webNames },
+      { name: 'web (raw TCP)', to: endpointText(webAddress.v4, 9000), mode: 'banner', endpoints: webNames },
+      {
+        name: 'greeter',
+        to: endpointText(greeterAddress.v6, 7),
+        mode: 'banner',
+        endpoints: greeters.map((pod) => pod.name),
+      },
+      {
+        name: 'outside',
+        to: endpointText(outside.addresses.v4, httpPort),
+        mode: 'http',
+        endpoints: ['outside'],
+      },
+    ],
+  };
+}
