@@ -10,6 +10,7 @@ import type {
 } from './connection.ts';
 import type { AccessLog } from './log/access-log.ts';
 import { ConnectionRowCache, type ConnectionRows, cell } from './metrics/connection-rows.ts';
+import { add, observe } from './metrics/count.ts';
 import type { MetricRecorder, MetricRow } from './metrics/recorder.ts';
 import { roundTripBounds } from './metrics/tables.ts';
 
@@ -134,12 +135,6 @@ function countPath({ recorder, paths }: Context, { path, pathReason, reporter }:
   add(row, 0, 1);
 }
 
-function add(row: MetricRow, index: number, count: number): void {
-  const position = row.offset + index;
-  row.cells[position] = (row.cells[position] as number) + count;
-  row.touched = true;
-}
-
 function addToAll(rows: ConnectionRows, index: number, count: number): void {
   add(rows.traffic, index, count);
   add(rows.workload, index, count);
@@ -150,12 +145,4 @@ function hold(rows: ConnectionRows, change: 1 | -1): void {
   rows.traffic.open += change;
   rows.workload.open += change;
   rows.service.open += change;
-}
-
-/** Counts one observation in the bucket that holds it and in the sum; the exposition adds the buckets up. */
-export function observe(row: MetricRow, bounds: readonly number[], value: number, offset = 0): void {
-  let bucket = 0;
-  while (bucket < bounds.length && value > (bounds[bucket] as number)) bucket++;
-  add(row, offset + bucket, 1);
-  add(row, offset + bounds.length + 1, value);
 }

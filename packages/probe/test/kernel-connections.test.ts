@@ -220,7 +220,10 @@ test('a lost closing is found when two reports of live flows lack the connection
   live(20);
   assert.equal(seen[0]?.end, undefined);
   live(30);
-  assert.deepEqual([seen[0]?.end?.flag, seen[0]?.fromClient], ['-', 50]);
+  assert.deepEqual(
+    seen.map(({ end, fromClient }) => [end?.flag, fromClient]),
+    [['-', 50]],
+  );
   batch({ kind: 'closed', ...outbound, sent: 60 });
   assert.equal(seen.length, 1);
   assert.equal(connections.reconciled, 1);

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createControlMetrics, retireAfterMilliseconds, WorkloadPresence } from '../src/index.ts';
+import {
+  createControlMetrics,
+  createDnsMetrics,
+  createRevocationMetrics,
+  retireAfterMilliseconds,
+  WorkloadPresence,
+} from '../src/index.ts';
 import { client, server, start, workload } from './support/mesh.ts';
 import { samples, startProbe, sumOf } from './support/scrape.ts';
 
@@ -201,4 +207,38 @@ test('OBS-21: terminations of the xDS connection are counted by reason', async (
   assert.equal(sumOf(text, 'istio_xds_connection_terminations_total', { reason: 'Reconnect' }), 2);
   assert.equal(sumOf(text, 'istio_xds_connection_terminations_total', { reason: 'ConnectionError' }), 1);
   assert.equal(text.includes('istio_xds_message'), false, 'families without samples are absent');
+});
+
+test('OBS-20: one DNS query answered and one forwarded are two requests, one upstream request, one duration', async (t) => {
+  const probe = await startProbe(t);
+  const dns = createDnsMetrics(probe.recorder);
+  const question = { queryType: 'A', protocol: 'UDP', source: client };
+  dns.request(question);
+  dns.request(question);
+  dns.upstream(question, 0.02, false);
+  dns.onDemand(client, 'example.com');
+  const text = await probe.scrape();
+  const labels = { request_query_type: 'a', request_protocol: 'udp', source_canonical_service: 'client' };
+  assert.equal(sumOf(text, 'istio_dns_requests_total', labels), 2);
+  assert.equal(sumOf(text, 'istio_dns_upstream_requests_total', labels), 1);
+  assert.equal(sumOf(text, 'istio_dns_upstream_failures_total', labels), 0);
+  assert.equal(sumOf(text, 'istio_dns_upstream_request_duration_seconds_count', labels), 1);
+  assert.equal(sumOf(text, 'istio_dns_upstream_request_duration_seconds_bucket', { le: '0.01' }), 0);
+  assert.equal(sumOf(text, 'istio_dns_upstream_request_duration_seconds_bucket', { le: '5.0' }), 1);
+  assert.equal(
+    sumOf(text, 'istio_on_demand_dns_total', { source_workload: 'client', hostname: 'example.com' }),
+    1,
+  );
+});
+
+test('open sockets go up and down, revocations are counted by reporter', async (t) => {
+  const probe = await startProbe(t);
+  const revocations = createRevocationMetrics(probe.recorder);
+  probe.observer.socketsOpen('source', 1);
+  probe.observer.socketsOpen('source', 1);
+  probe.observer.socketsOpen('source', -1);
+  revocations.rejected('destination');
+  const text = await probe.scrape();
+  assert.equal(sumOf(text, 'istio_tcp_sockets_open', { reporter: 'source' }), 1);
+  assert.equal(sumOf(text, 'istio_crl_policy_rejections_total', { reporter: 'destination' }), 1);
 });

@@ -99,8 +99,11 @@ export const metricTables = {
   },
   dns: {
     labels: dnsLabels,
+    families: [counter('istio_dns_requests', 'DNS queries received (unstable)')],
+  },
+  dnsUpstream: {
+    labels: dnsLabels,
     families: [
-      counter('istio_dns_requests', 'DNS queries received (unstable)'),
       counter('istio_dns_upstream_requests', 'DNS queries forwarded upstream (unstable)'),
       counter('istio_dns_upstream_failures', 'DNS queries that upstream failed (unstable)'),
       {
