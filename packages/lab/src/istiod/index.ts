@@ -1,4 +1,5 @@
 export type { CertificateSettings, RecordedCertificateRequest } from './certificate-service.ts';
+export type { ControlCommand } from './control-line.ts';
 export type { RecordedRequest } from './delta-stream.ts';
 export { policyPayload } from './encode-policy.ts';
 export { encodeService, servicePayload } from './encode-service.ts';
@@ -16,5 +17,11 @@ export {
   generatedWorkload,
   generateMesh,
 } from './generate-mesh.ts';
+export {
+  type IstiodProcess,
+  type IstiodProcessOptions,
+  type IstiodReady,
+  startIstiodProcess,
+} from './istiod-process.ts';
 export type { CallerIdentity } from './node-check.ts';
 export type { StoredResource } from './resource-store.ts';
