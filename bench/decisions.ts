@@ -1,0 +1,151 @@
+/**
+ * How long the pure decisions take: authorization against 10,000 policies of 10 rules beside one such policy
+ * (conformance RBC-30), outbound resolution over services of 20 and 1,000 endpoints, and how long a slice of a large
+ * push holds the event loop.
+ */
+import type { MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
+import { applySliced, authorize, MeshState, ModelPool, resolveOutbound } from '@kmesh/orchestration';
+import { environment, type Figure, figure, type Report } from './report.ts';
+
+const ROUNDS = 7;
+const WORKLOADS = 100_000;
+const SERVICES = 5_000;
+
+/** The suite `decisions`. */
+export async function suite(): Promise<Report> {
+  const figures = [...authorization(), ...resolution(20), ...resolution(1_000), ...(await application())];
+  return { suite: 'decisions', environment: environment(), figures, ratios: [] };
+}
+
+function authorization(): Figure[] {
+  const connection = {
+    identity: { trustDomain: 'cluster.local', namespace: 'client', serviceAccount: 'client' },
+    sourceIp: '10.9.0.1',
+    destinationIp: '10.0.0.2',
+    destinationPort: 8080,
+  };
+  return [1, 10_000].map((count) => {
+    const state = new MeshState();
+    state.apply(Array.from({ length: count }, (_, index) => ({ kind: 'policy', policy: policy(index) })));
+    const repeats = count === 1 ? 100_000 : 20;
+    const target = workload(0, new Map());
+    const rounds = measured(repeats, () => authorize(state, connection, target));
+    return figure('authorize, nothing matches', `${count} policies of 10 rules`, 'µs', rounds);
+  });
+}
+
+function resolution(endpoints: number): Figure[] {
+  const pool = new ModelPool();
+  const state = new MeshState();
+  const services = pool.services([['ns/svc-0.example.com', new Map()]]);
+  state.apply([
+    { kind: 'service', service: service(0) },
+    ...Array.from({ length: endpoints }, (_, index): MeshUpdate => {
+      return { kind: 'workload', workload: workload(index, services) };
+    }),
+  ]);
+  const source = workload(WORKLOADS, new Map());
+  const request = { source, clientIp: '10.2.0.1', destination: { ip: '10.200.0.0', port: 80 } };
+  const rounds = measured(2_000_000 / endpoints / 10, () => resolveOutbound(state, request));
+  return [figure('resolveOutbound', `${endpoints} endpoints`, 'µs', rounds)];
+}
+
+async function application(): Promise<Figure[]> {
+  const totals: number[] = [];
+  const longest: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    let start = performance.now();
+    let [total, most] = [0, 0];
+    for await (const _change of applySliced(new MeshState(), push())) {
+      const took = performance.now() - start;
+      total += took;
+      most = Math.max(most, took);
+      await new Promise((resolve) => setImmediate(resolve));
+      start = performance.now();
+    }
+    totals.push(total);
+    longest.push(most);
+  }
+  const contestant = `${WORKLOADS} workloads, ${SERVICES} services`;
+  return [
+    figure('applying a push', contestant, 'ms', totals),
+    figure('longest slice of it', contestant, 'ms', longest),
+  ];
+}
+
+function* push(): Generator<MeshUpdate> {
+  const pool = new ModelPool();
+  for (let index = 0; index < SERVICES; index++) yield { kind: 'service', service: service(index) };
+  for (let index = 0; index < WORKLOADS; index++) {
+    const services = pool.services([[`ns/svc-${index % SERVICES}.example.com`, new Map()]]);
+    yield { kind: 'workload', workload: workload(index, services) };
+  }
+}
+
+/** Microseconds per call, one value per round. */
+function measured(repeats: number, call: () => unknown): number[] {
+  for (let repeat = 0; repeat < repeats; repeat++) call();
+  return Array.from({ length: ROUNDS }, () => {
+    const start = performance.now();
+    for (let repeat = 0; repeat < repeats; repeat++) call();
+    return ((performance.now() - start) / repeats) * 1_000;
+  });
+}
+
+function policy(index: number): Policy {
+  const rules = Array.from({ length: 10 }, (_, rule) => [
+    [{ sourceIps: [`10.0.${rule}.0/24`] }],
+    [{ destinationPorts: [rule + 1] }],
+  ]);
+  return { name: `p${index}`, namespace: 'ns', scope: 'Namespace', action: 'Allow', rules, dryRun: false };
+}
+
+function service(index: number): Service {
+  return {
+    name: `svc-${index}`,
+    namespace: 'ns',
+    hostname: `svc-${index}.example.com`,
+    vips: [{ network: '', ip: `10.200.${index >> 8}.${index & 255}` }],
+    cidrVips: [],
+    ports: new Map([[80, 8080]]),
+    subjectAltNames: [],
+    waypoint: undefined,
+    weightedWaypoints: [],
+    loadBalancer: undefined,
+    ipFamilies: undefined,
+    canonical: true,
+    visibility: 'Public',
+  };
+}
+
+const NOWHERE = { region: '', zone: '', subzone: '' };
+
+function workload(index: number, services: Workload['services']): Workload {
+  return {
+    uid: `Kubernetes//Pod/ns/pod-${index}`,
+    name: `pod-${index}`,
+    namespace: 'ns',
+    addresses: [`10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`],
+    hostname: '',
+    network: '',
+    protocol: 'HBONE',
+    trustDomain: 'cluster.local',
+    serviceAccount: 'default',
+    waypoint: undefined,
+    networkGateway: undefined,
+    node: 'node',
+    canonicalName: '',
+    canonicalRevision: '',
+    workloadType: 'pod',
+    workloadName: '',
+    nativeTunnel: false,
+    applicationTunnel: undefined,
+    services,
+    authorizationPolicies: [],
+    status: 'Healthy',
+    clusterId: 'Kubernetes',
+    locality: NOWHERE,
+    networkMode: 'Standard',
+    capacity: 1,
+  };
+}
