@@ -40,7 +40,7 @@ export interface Capability {
 /** What a probe found: a reason for "no", or a note for "yes". */
 type Finding = { available: boolean; reason: string };
 
-const programTypes = { socketFilter: 1, classifier: 3, sockOps: 13, skMsg: 16, sockAddr: 18 } as const;
+const programTypes = { classifier: 3, sockOps: 13, skMsg: 16, sockAddr: 18 } as const;
 const attachTypes = {
   connect4: 10,
   connect6: 11,
@@ -55,7 +55,7 @@ const EBADF = 9;
 const ENODEV = 19;
 
 const probes: readonly [CapabilityName, string, requiredKernel: string, () => Finding][] = [
-  ['bpf', 'bpf() permitted', '4.10', () => fromProbe(addon().probeProgramType(programTypes.socketFilter))],
+  ['bpf', 'bpf() permitted', '4.10', bpfPermitted],
   ['cgroup-mount', 'cgroup v2 mount', '4.5', () => fromMount('cgroup v2', findCgroupMount())],
   ['bpffs-mount', 'writable bpffs mount', '4.4', () => fromMount('a writable bpffs', findBpffsMount())],
   ['btf', "the kernel's own BTF", '4.18', kernelBtf],
@@ -97,6 +97,15 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['network-namespaces', 'entering network namespaces and their cookies', '5.14', namespaces],
 ];
 
+/** What can be asked without `bpf()`. */
+const withoutBpf: ReadonlySet<CapabilityName> = new Set([
+  'bpf',
+  'cgroup-mount',
+  'bpffs-mount',
+  'btf',
+  'network-namespaces',
+]);
+
 let cached: readonly Capability[] | undefined;
 
 /**
@@ -105,8 +114,10 @@ let cached: readonly Capability[] | undefined;
  */
 export function probeCapabilities(options: { refresh?: boolean } = {}): readonly Capability[] {
   if (cached !== undefined && options.refresh !== true) return cached;
+  const permitted = bpfPermitted();
+  const denied: Finding = { available: false, reason: `bpf() is not permitted (${permitted.reason})` };
   cached = probes.map(([name, description, requiredKernel, probe]) => {
-    const finding = probe();
+    const finding = permitted.available || withoutBpf.has(name) ? probe() : denied;
     const reason =
       finding.reason === '' && !finding.available ? `needs Linux ${requiredKernel} or later` : finding.reason;
     return { name, description, available: finding.available, requiredKernel, reason };
@@ -126,6 +137,14 @@ function fromProbe(result: number): Finding {
   if (result > 0) return { available: true, reason: '' };
   if (result === 0) return { available: false, reason: '' };
   return { available: false, reason: refused(-result) };
+}
+
+/** By an own program, because libbpf's probes do not tell "not permitted" from "not there". */
+function bpfPermitted(): Finding {
+  const { fd } = addon().probeInstructions(programTypes.classifier, 0, returnOne);
+  if (fd < 0) return fromProbe(fd === -38 ? 0 : fd);
+  addon().closeDescriptor(fd);
+  return { available: true, reason: '' };
 }
 
 function refused(errno: number): string {
