@@ -2,8 +2,6 @@ export { type AliasSlot, buildAliasTable } from './alias-table.ts';
 export type { FrontendAction, FrontendEntry } from './frontend-entry.ts';
 export * from './gen/layouts.ts';
 export { type EntryTable, type KernelMaps, kernelMapsOf } from './kernel-maps.ts';
-export { KernelTables, type KernelTablesOptions } from './kernel-tables.ts';
-export type { RefusalReason, TableUsage } from './usage.ts';
 export {
   attachKernelObject,
   type KernelCapacities,
@@ -12,3 +10,5 @@ export {
   kernelPrograms,
   loadKernelObject,
 } from './kernel-object.ts';
+export { KernelTables, type KernelTablesOptions } from './kernel-tables.ts';
+export type { RefusalReason, TableUsage } from './usage.ts';

@@ -63,7 +63,6 @@ export function attachKernelObject(
   }
 }
 
-
 async function readObject(path: string): Promise<Uint8Array> {
   try {
     return await readFile(path);

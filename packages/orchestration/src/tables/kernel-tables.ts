@@ -190,7 +190,7 @@ export class KernelTables {
   async #flush(change: MeshChange): Promise<void> {
     const slicer = new Slicer(this.#slice);
     const view = this.#view;
-    const addresses = new Set<string>(this.#ownAddresses(change.addresses));
+    const addresses = new Set<string>();
     const compiledFrom = new Map<string, unknown>();
     let rebuildCidrs = change.cidrs;
 
@@ -214,8 +214,13 @@ export class KernelTables {
       writeCidrs = this.#cidrs.rebuild(view, this.#node, this.#ids, this.#frontends);
     }
     for (const key of this.#frontends.reduced) if (!key.startsWith('#')) addresses.add(key);
+    for (const ip of this.#ownAddresses(change.addresses)) {
+      this.#stageAddress(ip);
+      addresses.delete(ip);
+      if (slicer.due) await slicer.pause();
+    }
     for (const ip of addresses) {
-      this.#frontends.stage({ ip }, compileAddress(view, this.#node, ip, this.#ids));
+      this.#stageAddress(ip);
       if (slicer.due) await slicer.pause();
     }
 
@@ -233,13 +238,21 @@ export class KernelTables {
     }
     for (const uid of change.workloads) {
       if (view.workload(uid) === undefined) this.#workloadIds.release(uid);
+      if (slicer.due) await slicer.pause();
     }
     const { garbage } = this.#compiler;
     this.#compiler.garbage = { ranges: [], indexes: [] };
     if (dirty || cidrsChanged || garbage.ranges.length + garbage.indexes.length > 0) await this.#barrier();
-    for (const range of garbage.ranges) this.#endpoints.free(range);
+    for (const range of garbage.ranges) {
+      this.#endpoints.free(range);
+      if (slicer.due) await slicer.pause();
+    }
     for (const index of garbage.indexes) this.#servicePorts.free(index);
     if (again.length > 0) this.#requeue(again);
+  }
+
+  #stageAddress(ip: string): void {
+    this.#frontends.stage({ ip }, compileAddress(this.#view, this.#node, ip, this.#ids));
   }
 
   #requeue(services: readonly string[]): void {

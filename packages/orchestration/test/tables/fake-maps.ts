@@ -1,0 +1,67 @@
+import {
+  kmeshEndpointLayout,
+  kmeshPodBucketLayout,
+  kmeshServicePortLayout,
+  kmeshSettingsLayout,
+} from '../../src/tables/gen/layouts.ts';
+import type { EntryTable, KernelMaps } from '../../src/tables/kernel-maps.ts';
+
+/** A hash table that remembers the order of its writes. */
+export class FakeTable implements EntryTable {
+  readonly entries = new Map<string, Uint8Array>();
+  readonly log: string[] = [];
+  readonly maxEntries: number;
+  readonly #keySize: number;
+  readonly #valueSize: number;
+
+  constructor(maxEntries: number, keySize = 24, valueSize = 16) {
+    this.maxEntries = maxEntries;
+    this.#keySize = keySize;
+    this.#valueSize = valueSize;
+  }
+
+  updateBatch(keys: Uint8Array, values: Uint8Array, count: number): number {
+    for (let index = 0; index < count; index++) {
+      const key = hex(keys.subarray(index * this.#keySize, (index + 1) * this.#keySize));
+      if (!this.entries.has(key) && this.entries.size >= this.maxEntries) return index;
+      this.entries.set(key, values.slice(index * this.#valueSize, (index + 1) * this.#valueSize));
+      this.log.push(`set ${key}`);
+    }
+    return count;
+  }
+
+  deleteBatch(keys: Uint8Array, count: number): number {
+    for (let index = 0; index < count; index++) {
+      const key = hex(keys.subarray(index * this.#keySize, (index + 1) * this.#keySize));
+      this.entries.delete(key);
+      this.log.push(`delete ${key}`);
+    }
+    return count;
+  }
+}
+
+export interface FakeCapacities {
+  readonly frontends?: number;
+  readonly cidrFrontends?: number;
+  readonly servicePorts?: number;
+  readonly endpoints?: number;
+  readonly podBuckets?: number;
+}
+
+export type FakeMaps = KernelMaps & { readonly frontends: FakeTable; readonly cidrFrontends: FakeTable };
+
+/** Kernel tables in plain memory. */
+export function fakeMaps(capacities: FakeCapacities = {}): FakeMaps {
+  return {
+    frontends: new FakeTable(capacities.frontends ?? 1024),
+    cidrFrontends: new FakeTable(capacities.cidrFrontends ?? 64),
+    servicePorts: new ArrayBuffer((capacities.servicePorts ?? 256) * kmeshServicePortLayout.size),
+    endpoints: new ArrayBuffer((capacities.endpoints ?? 1024) * kmeshEndpointLayout.size),
+    pods: new ArrayBuffer((capacities.podBuckets ?? 16) * kmeshPodBucketLayout.size),
+    settings: new ArrayBuffer(kmeshSettingsLayout.size),
+  };
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
+}
