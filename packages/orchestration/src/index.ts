@@ -23,12 +23,8 @@ export * from './routing/inbound.ts';
 export * from './routing/inbound-service.ts';
 export * from './routing/locality.ts';
 export * from './routing/lookup.ts';
-export {
-  type OutboundOptions,
-  type OutboundRequest,
-  resolveOutbound,
-  withResolvedAddress,
-} from './routing/outbound.ts';
+export { type OutboundOptions, type OutboundRequest, resolveOutbound } from './routing/outbound.ts';
+export { withResolvedAddress } from './routing/outbound-address.ts';
 export type * from './routing/outbound-decision.ts';
 export { acceptedIdentities, serviceIdentities, type Upstream } from './routing/upstream.ts';
 export {

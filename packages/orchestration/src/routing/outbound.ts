@@ -1,22 +1,10 @@
 import type { Service, Workload } from '@kmesh/api';
-import { formatSocketAddress, ipFamily, isLoopback } from '../state/ip.ts';
+import { formatSocketAddress, isLoopback } from '../state/ip.ts';
 import type { MeshView } from '../state/mesh-view.ts';
-import {
-  type FailureCategory,
-  HBONE_PORT,
-  ILLEGAL_PORTS,
-  type RouteTrace,
-  type SocketTarget,
-} from './failure.ts';
+import { HBONE_PORT, ILLEGAL_PORTS, type RouteTrace, type SocketTarget } from './failure.ts';
 import { bestServiceByVip, findByAddress, formatDestination } from './lookup.ts';
-import type {
-  DoubleHboneDecision,
-  HboneDecision,
-  OutboundDecision,
-  RefusedDecision,
-  ResolveHostnameDecision,
-  TcpDecision,
-} from './outbound-decision.ts';
+import { refuse, withAddress } from './outbound-address.ts';
+import type { OutboundDecision, RefusedDecision } from './outbound-decision.ts';
 import {
   acceptedIdentities,
   type SelectionContext,
@@ -230,62 +218,6 @@ function withoutUpstream(
   return { kind: 'tcp', via: 'passthrough', nextHop: destination, workload: undefined, service: undefined };
 }
 
-type Unaddressed =
-  | Omit<TcpDecision, 'nextHop'>
-  | Omit<HboneDecision, 'nextHop'>
-  | Omit<DoubleHboneDecision, 'nextHop'>;
-
-function withAddress(
-  decision: Unaddressed,
-  upstream: Upstream,
-  nextHopPort: number,
-  callIp: string,
-  authorityIsEndpoint: boolean,
-  trace: RouteTrace | undefined,
-): OutboundDecision {
-  const { address } = upstream;
-  if (address.kind === 'gateway') {
-    const message = `${upstream.workload.uid} has no address that can be dialled.`;
-    return refuse('NoValidDestination', message, decision.service, trace);
-  }
-  const authorityPort = authorityIsEndpoint ? upstream.port : undefined;
-  if (address.kind === 'hostname') {
-    trace?.push(`host name ${address.hostname} has to be resolved first`);
-    return {
-      kind: 'resolveHostname',
-      hostname: address.hostname,
-      preferredFamily: ipFamily(callIp),
-      nextHopPort,
-      authorityPort,
-      pending: decision,
-      workload: upstream.workload,
-      service: decision.service,
-    };
-  }
-  return complete(decision, { ip: address.ip, port: nextHopPort }, authorityPort, trace);
-}
-
-/** The final decision once the host name of a {@link ResolveHostnameDecision} is known to mean `ip` (contract 7.5). */
-export function withResolvedAddress(
-  decision: ResolveHostnameDecision,
-  ip: string,
-): TcpDecision | HboneDecision | DoubleHboneDecision {
-  return complete(decision.pending, { ip, port: decision.nextHopPort }, decision.authorityPort, undefined);
-}
-
-function complete(
-  decision: Unaddressed,
-  nextHop: SocketTarget,
-  authorityPort: number | undefined,
-  trace: RouteTrace | undefined,
-): TcpDecision | HboneDecision | DoubleHboneDecision {
-  trace?.push(`${decision.kind} to ${formatSocketAddress(nextHop.ip, nextHop.port)}`);
-  if (decision.kind === 'hbone' && authorityPort !== undefined) {
-    return { ...decision, nextHop, authority: formatSocketAddress(nextHop.ip, authorityPort) };
-  }
-  return { ...decision, nextHop };
-}
-
 function unknownWaypoint(
   name: string,
   service: Service | undefined,
@@ -293,16 +225,6 @@ function unknownWaypoint(
 ): RefusedDecision {
   const message = `Waypoint ${name} is not known or has no endpoint; traffic never bypasses it.`;
   return refuse('UnknownWaypoint', message, service, trace);
-}
-
-function refuse(
-  category: FailureCategory,
-  message: string,
-  service: Service | undefined,
-  trace: RouteTrace | undefined,
-): RefusedDecision {
-  trace?.push(`refused (${category}): ${message}`);
-  return { kind: 'refused', category, message, service };
 }
 
 function describe(found: ReturnType<typeof findByAddress>): string {
