@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { addon } from '../src/addon.ts';
 import {
   attachedProgramIds,
   BpfLoadError,
@@ -166,6 +167,12 @@ test('an interface that does not exist is named', () => {
 test('an sk_msg program attaches to a socket map', () => {
   object.program('pass_message').attachSockMap(object.map('sockets')).close();
   object.program('pass_message').attachSockMap(object.map('sockets')).close();
+});
+
+test('kernels without links to socket maps are served by plain attachment', () => {
+  const { fd, attachType } = object.program('pass_message');
+  assert.equal(addon().programAttach(fd, object.map('sockets').fd, attachType), 0);
+  assert.equal(addon().programDetach(fd, object.map('sockets').fd, attachType), 0);
 });
 
 test('run statistics count while they are enabled', () => {
