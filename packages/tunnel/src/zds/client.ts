@@ -1,12 +1,5 @@
 import { closeSync } from 'node:fs';
-import {
-  type Logger,
-  maximumPacketBytes,
-  Version,
-  WorkloadRequest,
-  WorkloadResponse,
-  ZdsHello,
-} from '@kmesh/api';
+import { type Logger, zdsProto } from '@kmesh/api';
 import {
   connectSeqpacket,
   type NetworkNamespace,
@@ -33,6 +26,8 @@ export interface ZdsClientOptions {
   readonly firstBackoffMilliseconds?: number;
   readonly maximumBackoffMilliseconds?: number;
 }
+
+const { maximumPacketBytes, Version, WorkloadRequest, WorkloadResponse, ZdsHello } = zdsProto;
 
 /** `start`: stay connected; `read`: reconnect; `protocol`: the process ends. */
 interface Problem {
@@ -182,7 +177,7 @@ export class ZdsClient {
           `the packet is longer than ${maximumPacketBytes} bytes or carries too many descriptors`,
         );
       }
-      let request: WorkloadRequest;
+      let request: zdsProto.WorkloadRequest;
       try {
         request = WorkloadRequest.decode(message.bytes);
       } catch (error) {
