@@ -84,6 +84,7 @@ static unsigned int tally_count, tally_room;
 static struct failure failures[MAX_FAILURES];
 static unsigned int failure_count;
 static uint64_t failed, begun, ended, wrong_peer;
+static char wrong_peer_text[ADDRESS_TEXT_SIZE]; /* the last one seen */
 static unsigned int epoch, running;
 static bool stopping, input_open = true;
 static uint32_t *samples;
@@ -158,8 +159,10 @@ static void check_peer(const struct client *client)
 		? peer.v4.sin_addr.s_addr != dialled->v4.sin_addr.s_addr ||
 		      peer.v4.sin_port != dialled->v4.sin_port
 		: memcmp(&peer.v6.sin6_addr, &dialled->v6.sin6_addr, 16) != 0 ||
-		      peer.v6.sin6_port != dialled->v6.sin6_port)
+		      peer.v6.sin6_port != dialled->v6.sin6_port) {
 		wrong_peer++;
+		address_text(&peer, wrong_peer_text);
+	}
 }
 
 static void begin(struct client *client)
@@ -379,6 +382,8 @@ static void report(uint64_t took)
 		printf(",\"latencyNs\":{\"mean\":%llu,\"p50\":%u,\"p99\":%u,\"max\":%u}",
 		       (unsigned long long)(total / sample_count), samples[sample_count / 2],
 		       samples[(uint64_t)sample_count * 99 / 100], samples[sample_count - 1]);
+	if (wrong_peer)
+		printf(",\"wrongPeerSeen\":\"%s\"", wrong_peer_text);
 	printf(",\"answers\":[");
 	for (unsigned int i = 0; i < tally_count; i++) {
 		printf("%s[%u,", i ? "," : "", tallies[i].epoch);

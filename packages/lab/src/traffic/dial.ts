@@ -38,6 +38,8 @@ export interface DialReport {
   readonly failed: number;
   /** Connections whose `getpeername` did not show the dialled address. */
   readonly wrongPeer: number;
+  /** The address that the last of those showed. */
+  readonly wrongPeerSeen?: string;
   readonly elapsedNs: number;
   /** From `connect` to the whole answer, of each request. */
   readonly latencyNs?: {
