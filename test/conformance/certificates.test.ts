@@ -359,7 +359,7 @@ test('CRT-18: a missing list is waited for; an empty one is accepted; garbage is
   assert.ok(logger.lines.some((line) => line.includes('still used')));
 });
 
-test('CRT-18: a list whose directory does not exist yet is found when it is mounted', async (context) => {
+test('CRT-18: a list is found when its directory is mounted later, or again', async (context) => {
   const authority = createAuthority();
   const leaf = authority.issue({ uris: [webUri] });
   const directory = join(directoryOf(context), 'mounted-later');
@@ -369,9 +369,18 @@ test('CRT-18: a list whose directory does not exist yet is found when it is moun
     watch: { debounceMilliseconds: 10, retryMilliseconds: 30 },
   });
   context.after(() => store.close());
-  mkdirSync(directory);
-  writeFileSync(join(directory, 'list.pem'), authority.revocationList([leaf.serial]).pem);
-  await eventually('the list', () => store.isRevoked([new X509Certificate(leaf.certificatePem)]));
+  const chain = [new X509Certificate(leaf.certificatePem)];
+  const mountWith = (serials: readonly bigint[]): void => {
+    mkdirSync(directory);
+    writeFileSync(join(directory, 'list.pem'), authority.revocationList(serials).pem);
+  };
+  mountWith([leaf.serial]);
+  await eventually('the list', () => store.isRevoked(chain));
+  rmSync(directory, { recursive: true });
+  await sleep(50);
+  assert.ok(store.isRevoked(chain), 'what was loaded stays in force');
+  mountWith([1n]);
+  await eventually('the list of the new mount', () => !store.isRevoked(chain));
 });
 
 test('ROB-01: random and mutated revocation lists are read or refused, nothing else', () => {

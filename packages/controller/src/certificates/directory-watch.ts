@@ -1,4 +1,4 @@
-import { type FSWatcher, watch } from 'node:fs';
+import { type FSWatcher, statSync, watch } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Clock, systemClock } from './clock.ts';
 
@@ -34,11 +34,13 @@ export function watchDirectoryOf(
   const start = (again: boolean): void => {
     if (stopped) return;
     try {
-      const started = watch(dirname(path), { persistent: false });
+      const directory = dirname(path);
+      const { ino } = statSync(directory);
+      const started = watch(directory, { persistent: false });
       watcher = started;
-      started.on('change', (event, name) => {
-        // The directory itself was removed or replaced: the watch is dead although nothing says so.
-        if (event === 'rename' && name === null) retry();
+      started.on('change', (event) => {
+        // A directory that was removed or replaced leaves a watch behind that stays silent.
+        if (event === 'rename' && statSync(directory, { throwIfNoEntry: false })?.ino !== ino) retry();
         touched();
       });
       started.on('error', retry);

@@ -56,22 +56,20 @@ export class ResourceStore {
     [xds.addressTypeUrl, new Map()],
     [xds.authorizationTypeUrl, new Map()],
   ]);
+  /** Type URL and alias → names. */
+  readonly #byAlias = new Map<string, Set<string>>();
 
   resources(typeUrl: string): ReadonlyMap<string, StoredResource> {
     return this.#byType.get(typeUrl) ?? new Map<string, StoredResource>();
   }
 
-  /** Whether a pod of this account is known on `node`; any node when that is empty. */
-  hasWorkload(predicate: (resource: StoredResource) => boolean): boolean {
-    for (const resource of this.resources(xds.addressTypeUrl).values()) if (predicate(resource)) return true;
-    return false;
-  }
-
   /** Resources that go by this name or alias. */
   find(typeUrl: string, name: string): StoredResource[] {
-    const direct = this.resources(typeUrl).get(name);
+    const resources = this.resources(typeUrl);
+    const direct = resources.get(name);
     if (direct !== undefined) return [direct];
-    return [...this.resources(typeUrl).values()].filter((resource) => resource.aliases.includes(name));
+    const names = this.#byAlias.get(`${typeUrl} ${name}`) ?? [];
+    return [...names].flatMap((target) => resources.get(target) ?? []);
   }
 
   /** Applies model updates. Names whose content stayed the same are not part of the change. */
@@ -124,13 +122,25 @@ export class ResourceStore {
     const resources = this.#byType.get(typeUrl) ?? new Map<string, StoredResource>();
     this.#byType.set(typeUrl, resources);
     const before = resources.get(resource.name);
+    this.#unalias(typeUrl, before);
     resources.set(resource.name, resource);
+    for (const alias of resource.aliases) {
+      const key = `${typeUrl} ${alias}`;
+      this.#byAlias.set(key, (this.#byAlias.get(key) ?? new Set()).add(resource.name));
+    }
     if (before?.payload === undefined || resource.payload === undefined) return before !== resource;
     return !before.payload.equals(resource.payload) || before.version !== resource.version;
   }
 
   /** Whether it was there. */
   remove(typeUrl: string, name: string): boolean {
-    return this.#byType.get(typeUrl)?.delete(name) ?? false;
+    const resources = this.#byType.get(typeUrl);
+    this.#unalias(typeUrl, resources?.get(name));
+    return resources?.delete(name) ?? false;
+  }
+
+  #unalias(typeUrl: string, resource: StoredResource | undefined): void {
+    for (const alias of resource?.aliases ?? [])
+      this.#byAlias.get(`${typeUrl} ${alias}`)?.delete(resource?.name ?? '');
   }
 }

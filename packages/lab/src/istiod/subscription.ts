@@ -39,9 +39,10 @@ export class Subscription {
     const candidates = this.wildcard ? known.values() : this.#watched(store);
     const resources: StoredResource[] = [];
     for (const resource of candidates) if (this.#isNews(resource)) resources.push(resource);
-    const removed = [...this.#held.keys()].filter(
-      (name) => !known.has(name) && store.find(this.typeUrl, name).length === 0,
-    );
+    // A subscription by name may hold a name that is an alias.
+    const exists = (name: string): boolean =>
+      known.has(name) || (!this.wildcard && store.find(this.typeUrl, name).length > 0);
+    const removed = [...this.#held.keys()].filter((name) => !exists(name));
     return { resources, removed };
   }
 
