@@ -1,5 +1,6 @@
 import { Client, type ClientOptions, type Metadata, type ServiceError } from '@grpc/grpc-js';
 import { caProto, type Identity, KmeshError, type Logger } from '@kmesh/api';
+import { formatIdentityUri } from '@kmesh/orchestration';
 import {
   type ControlPlane,
   type ControlPlaneSettings,
@@ -12,7 +13,6 @@ import type { CertificateSource, IssuedCertificate } from './certificate-manager
 import { createCertificateRequest } from './certificate-request.ts';
 import { parseCertificateResponse } from './certificate-response.ts';
 import { type DirectoryWatchOptions, watchDirectoryOf } from './directory-watch.ts';
-import { identityUri } from './spiffe-identity.ts';
 
 export interface CertificateClientOptions {
   /** `CA_ADDRESS`, `CA_ROOT_CA`, `ALT_CA_HOSTNAME`, `AUTH_TOKEN`, `CA_HEADER_*`. */
@@ -74,7 +74,7 @@ export class CertificateClient {
    * and what {@link parseCertificateResponse} throws.
    */
   async issue(identity: Identity, signal?: AbortSignal): Promise<IssuedCertificate> {
-    const uri = identityUri(identity);
+    const uri = formatIdentityUri(identity);
     const { controlPlane, impersonate, lifetimeSeconds } = this.#options;
     const metadata = await requestMetadata(controlPlane, settings);
     const channel = await this.#connection();

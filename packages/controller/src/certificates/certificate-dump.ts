@@ -1,6 +1,6 @@
 import type { X509Certificate } from 'node:crypto';
+import { formatIdentityUri } from '@kmesh/orchestration';
 import type { CertificateEntry } from './certificate-manager.ts';
-import { identityUri } from './spiffe-identity.ts';
 
 /** One certificate of the config dump (ambient contract 13.6). */
 export interface DumpedCertificate {
@@ -37,7 +37,7 @@ function dumpCertificate(certificate: X509Certificate): DumpedCertificate {
 export function dumpCertificates(entries: readonly CertificateEntry[]): DumpedIdentity[] {
   return entries
     .map((entry) => ({
-      identity: identityUri(entry.identity),
+      identity: formatIdentityUri(entry.identity),
       state: entry.state === 'Unavailable' ? `Unavailable: ${entry.reason ?? ''}` : entry.state,
       certChain: (entry.certificate?.chain ?? []).map(dumpCertificate),
       rootCerts: (entry.certificate?.roots ?? []).map(dumpCertificate),

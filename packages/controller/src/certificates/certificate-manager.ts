@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { type Identity, KmeshError, type Logger } from '@kmesh/api';
+import { formatIdentityUri } from '@kmesh/orchestration';
 import type { IssuedChain } from './certificate-response.ts';
 import { type Clock, systemClock } from './clock.ts';
 import {
@@ -10,7 +11,6 @@ import {
   refreshAt,
 } from './refresh.ts';
 import { type CertificatePriority, RequestQueue } from './request-queue.ts';
-import { identityUri } from './spiffe-identity.ts';
 import { WorkloadCertificate } from './workload-certificate.ts';
 
 /** What one call to the authority yields. */
@@ -134,7 +134,7 @@ export class CertificateManager {
 
   /** The certificate that {@link certificate} would return without waiting, if any. */
   current(identity: Identity): WorkloadCertificate | undefined {
-    const entry = this.#entries.get(identityUri(identity));
+    const entry = this.#entries.get(formatIdentityUri(identity));
     return entry === undefined ? undefined : this.#servable(entry);
   }
 
@@ -145,7 +145,7 @@ export class CertificateManager {
 
   /** Drops the certificate of `identity`, its renewal, and the result of a call that is under way. */
   forget(identity: Identity): void {
-    const entry = this.#entries.get(identityUri(identity));
+    const entry = this.#entries.get(formatIdentityUri(identity));
     if (entry === undefined) return;
     this.#entries.delete(entry.key);
     this.#queue.remove(entry.key);
@@ -196,7 +196,7 @@ export class CertificateManager {
   }
 
   #entryOf(identity: Identity): Entry {
-    const key = identityUri(identity);
+    const key = formatIdentityUri(identity);
     const known = this.#entries.get(key);
     if (known !== undefined) return known;
     const entry: Entry = {

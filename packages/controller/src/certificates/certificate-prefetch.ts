@@ -1,7 +1,7 @@
 import type { Identity, Logger, Workload } from '@kmesh/api';
 import type { MeshChange, MeshView } from '@kmesh/orchestration';
+import { formatIdentityUri } from '@kmesh/orchestration';
 import type { CertificateManager } from './certificate-manager.ts';
-import { identityUri } from './spiffe-identity.ts';
 
 export interface CertificatePrefetchOptions {
   readonly manager: Pick<CertificateManager, 'certificate' | 'forget'>;
@@ -50,7 +50,7 @@ export class CertificatePrefetch {
     }
     // After the whole batch: a workload that moved to another uid in it keeps its certificate.
     for (const identity of departed) {
-      const key = identityUri(identity);
+      const key = formatIdentityUri(identity);
       if (this.#holders.has(key)) continue;
       this.#queue.delete(key);
       this.#manager.forget(identity);
@@ -86,14 +86,14 @@ export class CertificatePrefetch {
   }
 
   #count(identity: Identity, difference: number): void {
-    const key = identityUri(identity);
+    const key = formatIdentityUri(identity);
     const count = (this.#holders.get(key) ?? 0) + difference;
     if (count > 0) this.#holders.set(key, count);
     else this.#holders.delete(key);
   }
 
   #enqueue(identity: Identity): void {
-    const key = identityUri(identity);
+    const key = formatIdentityUri(identity);
     if (this.#queue.has(key)) return;
     if (this.#queue.size >= this.#queueLimit) {
       this.#logger.warn('certificate prefetch queue is full; the first connection will wait for it', {

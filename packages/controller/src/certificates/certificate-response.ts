@@ -1,6 +1,6 @@
 import { type KeyObject, X509Certificate } from 'node:crypto';
 import { KmeshError } from '@kmesh/api';
-import { parseIdentityUri } from './spiffe-identity.ts';
+import { parseIdentity } from '@kmesh/orchestration';
 
 /** The certificates of one answer, sorted by role. */
 export interface IssuedChain {
@@ -26,7 +26,7 @@ export function parseCertificates(pem: string): X509Certificate[] {
 /** The first URI of the subject alternative name that is a SPIFFE workload identity. */
 export function spiffeUri(certificate: X509Certificate): string | undefined {
   for (const name of (certificate.subjectAltName ?? '').split(', ')) {
-    if (name.startsWith('URI:') && parseIdentityUri(name.slice(4)) !== undefined) return name.slice(4);
+    if (name.startsWith('URI:') && parseIdentity(name.slice(4)) !== undefined) return name.slice(4);
   }
   return undefined;
 }

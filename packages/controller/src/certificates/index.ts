@@ -14,10 +14,10 @@ export { type CertificateRequest, createCertificateRequest } from './certificate
 export { type IssuedChain, parseCertificateResponse, spiffeUri } from './certificate-response.ts';
 export { type Clock, systemClock } from './clock.ts';
 export { type DirectoryWatchOptions, watchDirectoryOf } from './directory-watch.ts';
+export { type OwnIdentitySettings, ownIdentity } from './own-identity.ts';
 export { backoffMilliseconds, refreshAt } from './refresh.ts';
 export type { CertificatePriority } from './request-queue.ts';
 export { findRevocation, type Revocation } from './revocation-check.ts';
 export { parseRevocationLists, type RevocationList } from './revocation-list.ts';
 export { type RevocationState, RevocationStore, type RevocationStoreOptions } from './revocation-store.ts';
-export { identityUri, type OwnIdentitySettings, ownIdentity, parseIdentityUri } from './spiffe-identity.ts';
 export { WorkloadCertificate } from './workload-certificate.ts';

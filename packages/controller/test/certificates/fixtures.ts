@@ -4,8 +4,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Identity, LogFields, Logger } from '@kmesh/api';
+import { formatIdentityUri } from '@kmesh/orchestration';
 import type { CertificateSource, Clock, IssuedCertificate } from '../../src/certificates/index.ts';
-import { identityUri } from '../../src/certificates/index.ts';
 
 /** Lets everything run that is waiting for promises only. */
 export async function settle(): Promise<void> {
@@ -171,7 +171,7 @@ export function promptAuthority(
   return {
     calls,
     source: (wanted) => {
-      calls.push(identityUri(wanted));
+      calls.push(formatIdentityUri(wanted));
       const start = clock.now() + offset();
       return Promise.resolve(issued(start, start + lifetimeMilliseconds));
     },
