@@ -7,7 +7,7 @@ source_directory=packages/lab/native
 output_directory=build/lab
 mkdir -p "$output_directory"
 
-for program in enter namespace serve dial; do
+for program in enter namespace serve dial raw; do
   output="$output_directory/$program"
   if [[ "$output" -nt "$source_directory/$program.c" && "$output" -nt "$source_directory/common.h" ]]; then
     continue

@@ -24,11 +24,22 @@ export { cgroupProcesses, cgroupRoot } from './network/cgroups.ts';
 export { type CommandOptions, type CommandResult, labProgram, runCommand } from './network/commands.ts';
 export { createLab, type Lab, type LabOptions, type NodeOptions } from './network/lab.ts';
 export { sweep } from './network/sweep.ts';
+export {
+  HboneClient,
+  openHbone,
+  openPeerTls,
+  type PeerIdentity,
+  type PeerResponse,
+  type PeerTlsOptions,
+} from './peers/hbone-client.ts';
+export { HboneServer, type HboneServerOptions, type PeerRequest, serveHbone } from './peers/hbone-server.ts';
+export { serveWaypoint, type WaypointOptions } from './peers/waypoint.ts';
 export * from './pki/index.ts';
 export type { Host } from './pods/host.ts';
 export type { Node } from './pods/node.ts';
 export type { Pod, PodIdentity, PodOptions } from './pods/pod.ts';
 export type { DialFailure, Dialing, DialOptions, DialReport } from './traffic/dial.ts';
 export type { HttpAnswer, HttpRequest } from './traffic/http.ts';
+export type { RawListener, RawPacket } from './traffic/raw.ts';
 export type { ListenerCount, ServeMode, ServeOptions, Serving } from './traffic/serve.ts';
 export type { ConnectOptions, DatagramExchange, ListenOptions } from './traffic/sockets.ts';

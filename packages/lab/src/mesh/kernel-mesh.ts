@@ -20,7 +20,9 @@ export interface KernelMeshOptions {
   readonly node?: string;
 }
 
-const OBJECT_PATH = fileURLToPath(new URL('../../../../build/bpf/kmesh.bpf.o', import.meta.url));
+const OBJECT_PATH =
+  process.env['KMESH_BPF_OBJECT'] ??
+  fileURLToPath(new URL('../../../../build/bpf/kmesh.bpf.o', import.meta.url));
 
 /**
  * The kernel path alone, over the pods of a lab: the programs attached to the lab's cgroup, and tables that follow a

@@ -27,7 +27,7 @@ const PROGRAM_DIRECTORY = fileURLToPath(new URL('../../../../build/lab/', import
  *
  * @throws KMESH_LAB_NOT_BUILT when `scripts/build-lab.sh` has not run.
  */
-export function labProgram(name: 'enter' | 'namespace' | 'serve' | 'dial'): string {
+export function labProgram(name: 'enter' | 'namespace' | 'serve' | 'dial' | 'raw'): string {
   const path = `${process.env['KMESH_LAB_PROGRAMS'] ?? PROGRAM_DIRECTORY}/${name}`;
   if (existsSync(path)) return path;
   throw new KmeshError(

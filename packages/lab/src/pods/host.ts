@@ -11,6 +11,7 @@ import {
 import { namespacePath } from '../network/namespaces.ts';
 import { type Dialing, type DialOptions, type DialReport, startDialing } from '../traffic/dial.ts';
 import { type HttpAnswer, type HttpRequest, requestHttp } from '../traffic/http.ts';
+import { RawListener } from '../traffic/raw.ts';
 import { type ListenerCount, type ServeOptions, ServerProcess, type Serving } from '../traffic/serve.ts';
 import {
   type ConnectOptions,
@@ -134,6 +135,16 @@ export class Host implements HostPlace {
   /** Sends one datagram and waits for the answer. */
   exchangeDatagram(options: DatagramExchange): Promise<string> {
     return this.#maker().exchangeDatagram(options);
+  }
+
+  /** Receives packets of an IP protocol (1 ICMP, 58 ICMPv6, 132 SCTP) on this host. */
+  listenRaw(family: 4 | 6, protocol: number): Promise<RawListener> {
+    return RawListener.open(this, family, protocol);
+  }
+
+  /** Sends one packet of an IP protocol. */
+  async sendRaw(ip: string, protocol: number, payload: Uint8Array): Promise<void> {
+    await this.run(labProgram('raw'), ['send', ip, `${protocol}`, Buffer.from(payload).toString('hex')]);
   }
 
   /** One HTTP/1.1 request on a connection of its own. */
