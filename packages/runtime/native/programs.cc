@@ -113,7 +113,12 @@ static Napi::Value program_test_run(const Napi::CallbackInfo &info)
 		    .data_size_in = static_cast<uint32_t>(data.length), .repeat = int_at(info, 2));
 	if (data.length == 0)
 		options.data_in = nullptr;
-	if (bpf_prog_test_run_opts(int_at(info, 0), &options) != 0)
+	// A signal ends a long run early; it then begins anew.
+	int failed;
+	do
+		failed = bpf_prog_test_run_opts(int_at(info, 0), &options);
+	while (failed != 0 && errno == EINTR);
+	if (failed != 0)
 		return number(info, -errno);
 	auto result = Napi::Object::New(info.Env());
 	result.Set("result", options.retval);

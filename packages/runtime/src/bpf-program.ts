@@ -127,7 +127,7 @@ export class BpfProgram implements Disposable {
 
   /**
    * Runs the program once per `repeat` on `data` without any hook (BPF_PROG_TEST_RUN), for the program types that
-   * allow it. `durationNs` is the mean of one run.
+   * allow it; more often when a signal interrupts. `durationNs` is the mean of one run.
    *
    * @throws SystemCallError `KMESH_BPF_RUN_FAILED`
    */
