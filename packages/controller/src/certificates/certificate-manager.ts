@@ -1,6 +1,17 @@
 import type { KeyObject } from 'node:crypto';
-import { type Identity, KmeshError, type Logger } from '@kmesh/api';
+import type { Identity, Logger } from '@kmesh/api';
 import { formatIdentityUri } from '@kmesh/orchestration';
+import {
+  asError,
+  closedError,
+  type Entry,
+  expiredOnArrival,
+  forgottenError,
+  newEntry,
+  rejectWaiters,
+  resolveWaiters,
+  waitFor,
+} from './certificate-entry.ts';
 import type { IssuedChain } from './certificate-response.ts';
 import { type Clock, systemClock } from './clock.ts';
 import {
@@ -52,27 +63,6 @@ export interface CertificateEntry {
   /** Why it is unavailable. */
   readonly reason: string | undefined;
   readonly certificate: WorkloadCertificate | undefined;
-}
-
-interface Waiter {
-  readonly resolve: (certificate: WorkloadCertificate) => void;
-  readonly reject: (error: Error) => void;
-  readonly patient: boolean;
-  readonly cancelTimer: () => void;
-}
-
-interface Entry {
-  readonly identity: Identity;
-  readonly key: string;
-  readonly waiters: Set<Waiter>;
-  readonly abort: AbortController;
-  fetching: boolean;
-  current: WorkloadCertificate | undefined;
-  error: KmeshError | undefined;
-  /** Failed tries in a row, or certificates in a row that were due for renewal on arrival. */
-  setbacks: number;
-  /** Monotonic time before which nothing is tried. */
-  earliest: number;
 }
 
 /** Timers are never longer: after a jump of the wall clock everything is looked at again within this time. */
@@ -129,7 +119,7 @@ export class CertificateManager {
     } else {
       this.#fetch(entry, priority);
     }
-    return this.#wait(entry, wait.waitMilliseconds);
+    return waitFor(entry, wait.waitMilliseconds, this.#clock);
   }
 
   /** The certificate that {@link certificate} would return without waiting, if any. */
@@ -150,13 +140,7 @@ export class CertificateManager {
     this.#entries.delete(entry.key);
     this.#queue.remove(entry.key);
     entry.abort.abort();
-    this.#rejectWaiters(
-      entry,
-      new KmeshError(
-        'KMESH_CERTIFICATE_FORGOTTEN',
-        `${entry.key} has left this node; its certificate is dropped`,
-      ),
-    );
+    rejectWaiters(entry, forgottenError(entry.key));
     this.#emit({ identity, certificate: undefined });
   }
 
@@ -189,28 +173,17 @@ export class CertificateManager {
     for (const entry of this.#entries.values()) {
       this.#queue.remove(entry.key);
       entry.abort.abort();
-      this.#rejectWaiters(entry, closedError());
+      rejectWaiters(entry, closedError());
     }
     this.#entries.clear();
     this.#listeners.clear();
   }
 
   #entryOf(identity: Identity): Entry {
-    const key = formatIdentityUri(identity);
-    const known = this.#entries.get(key);
+    const known = this.#entries.get(formatIdentityUri(identity));
     if (known !== undefined) return known;
-    const entry: Entry = {
-      identity,
-      key,
-      waiters: new Set(),
-      abort: new AbortController(),
-      fetching: false,
-      current: undefined,
-      error: undefined,
-      setbacks: 0,
-      earliest: 0,
-    };
-    this.#entries.set(key, entry);
+    const entry = newEntry(identity);
+    this.#entries.set(entry.key, entry);
     return entry;
   }
 
@@ -218,25 +191,6 @@ export class CertificateManager {
     return entry.current !== undefined && isServable(entry.current, this.#clock.now())
       ? entry.current
       : undefined;
-  }
-
-  #wait(entry: Entry, milliseconds: number | undefined): Promise<WorkloadCertificate> {
-    return new Promise((resolve, reject) => {
-      const giveUp = (): void => {
-        entry.waiters.delete(waiter);
-        reject(
-          entry.error ??
-            new KmeshError(
-              'KMESH_CERTIFICATE_TIMEOUT',
-              `no certificate of ${entry.key} within ${milliseconds} ms; check that istiod answers at CA_ADDRESS`,
-            ),
-        );
-      };
-      const patient = milliseconds !== undefined;
-      const cancelTimer = patient ? this.#clock.after(milliseconds, giveUp) : () => undefined;
-      const waiter: Waiter = { resolve, reject, patient, cancelTimer };
-      entry.waiters.add(waiter);
-    });
   }
 
   #fetch(entry: Entry, priority: CertificatePriority): void {
@@ -279,11 +233,7 @@ export class CertificateManager {
       version: certificate.version,
       expires: new Date(certificate.notAfter).toISOString(),
     });
-    for (const waiter of entry.waiters) {
-      waiter.cancelTimer();
-      waiter.resolve(certificate);
-    }
-    entry.waiters.clear();
+    resolveWaiters(entry, certificate);
     this.#emit({ identity: entry.identity, certificate });
     this.#schedule();
   }
@@ -299,8 +249,7 @@ export class CertificateManager {
       retry_in_seconds: Math.round(delay / 100) / 10,
       served_until: entry.current === undefined ? undefined : new Date(entry.current.notAfter).toISOString(),
     });
-    if (this.#servable(entry) === undefined)
-      this.#rejectWaiters(entry, entry.error, (waiter) => !waiter.patient);
+    if (this.#servable(entry) === undefined) rejectWaiters(entry, entry.error, (waiter) => !waiter.patient);
     this.#schedule();
   }
 
@@ -309,15 +258,6 @@ export class CertificateManager {
     const delay = backoffMilliseconds(entry.setbacks, this.#random(), this.#backoff);
     entry.earliest = this.#clock.monotonic() + delay;
     return delay;
-  }
-
-  #rejectWaiters(entry: Entry, error: Error, which: (waiter: Waiter) => boolean = () => true): void {
-    for (const waiter of entry.waiters) {
-      if (!which(waiter)) continue;
-      entry.waiters.delete(waiter);
-      waiter.cancelTimer();
-      waiter.reject(error);
-    }
   }
 
   /** Milliseconds until `entry` needs a call; `undefined` while one is under way. */
@@ -350,24 +290,4 @@ export class CertificateManager {
   #emit(change: CertificateChange): void {
     for (const listener of this.#listeners) listener(change);
   }
-}
-
-function asError(uri: string, cause: unknown): KmeshError {
-  if (cause instanceof KmeshError) return cause;
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new KmeshError('KMESH_CERTIFICATE_UNAVAILABLE', `no certificate of ${uri}: ${reason}`, { cause });
-}
-
-function expiredOnArrival(uri: string): KmeshError {
-  return new KmeshError(
-    'KMESH_CERTIFICATE_EXPIRED',
-    `the certificate authority issued ${uri} a certificate that has already expired; compare the clocks`,
-  );
-}
-
-function closedError(): KmeshError {
-  return new KmeshError(
-    'KMESH_CERTIFICATES_CLOSED',
-    'the proxy is stopping; no certificates are issued any more',
-  );
 }

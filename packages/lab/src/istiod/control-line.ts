@@ -1,8 +1,8 @@
 import { KmeshError, type MeshUpdate } from '@kmesh/api';
 import type { CertificateSettings } from './certificate-service.ts';
-import type { FakeIstiod } from './fake-istiod.ts';
 import type { IstiodFaults } from './faults.ts';
 import { generatedWorkload } from './generate-mesh.ts';
+import type { FakeIstiod } from './istiod-interface.ts';
 
 /** What a line on standard input may ask of a fake istiod that runs as its own process. */
 export type ControlCommand =

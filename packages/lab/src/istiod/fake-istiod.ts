@@ -11,7 +11,7 @@ import {
   type RecordedCertificateRequest,
 } from './certificate-service.ts';
 import { DeltaStream, type RecordedRequest } from './delta-stream.ts';
-import { bigResources, garbageMessage, type IstiodFaults, undecodableResources } from './faults.ts';
+import { createFaults, type IstiodFaults, type OpenStream } from './faults.ts';
 import {
   type AdsCall,
   type CertificateRpc,
@@ -20,90 +20,10 @@ import {
   type RunningGrpcServer,
   startGrpcServer,
 } from './grpc-server.ts';
+import type { ConnectedStream, FakeIstiod, FakeIstiodOptions } from './istiod-interface.ts';
 import type { CallerIdentity } from './node-check.ts';
 import { ResourceStore, type StoreChange, type StoredResource } from './resource-store.ts';
 import { TransportFront } from './transport-front.ts';
-
-export interface FakeIstiodOptions {
-  /** Address to listen on. Default 127.0.0.1. */
-  readonly host?: string;
-  /** Port of the TLS listener (xDS and certificates). Default: a free one. */
-  readonly port?: number;
-  /** Port of the plaintext listener (xDS only). Default: a free one. */
-  readonly plaintextPort?: number;
-  /** Names and addresses of the server certificate. Default istiod's in-cluster names, localhost and `host`. */
-  readonly serverNames?: readonly string[];
-  readonly serverIps?: readonly string[];
-  /** The accepted bearer token. Default: a random one. */
-  readonly token?: string;
-  /** Whose token it is. Default `istio-system/ztunnel`. */
-  readonly caller?: CallerIdentity;
-  readonly trustDomain?: string;
-  /** The mesh's root; it also signs the server certificate until {@link FakeIstiod.rotateServerRoot}. */
-  readonly authority?: Authority;
-  readonly mesh?: readonly MeshUpdate[];
-  readonly certificates?: Partial<CertificateSettings>;
-  /** Longest request, as gRPC limits it. Default 4 MiB, istiod's own. */
-  readonly maximumRequestBytes?: number;
-}
-
-/** One open xDS stream. */
-export interface ConnectedStream {
-  readonly id: number;
-  readonly nodeId: string | undefined;
-  readonly typeUrls: readonly string[];
-  readonly headers: Readonly<Record<string, string>>;
-  /** Responses not answered yet. */
-  readonly outstanding: number;
-}
-
-/** A running fake control plane. See {@link startFakeIstiod}. */
-export interface FakeIstiod {
-  readonly xdsAddress: string;
-  readonly caAddress: string;
-  readonly plaintextXdsAddress: string;
-  /** Root of the server certificate. */
-  readonly rootPem: string;
-  readonly token: string;
-  /** Signs workload certificates. */
-  readonly authority: Authority;
-  /** Behaviour of the certificate service; assign to change it. */
-  readonly certificates: CertificateSettings;
-  readonly faults: IstiodFaults;
-  /** Every xDS request, in order of arrival. */
-  readonly requests: readonly RecordedRequest[];
-  readonly certificateRequests: readonly RecordedCertificateRequest[];
-  /** Most certificate calls that were under way at once. */
-  readonly certificateCallsAtOnce: number;
-  /** What clients got wrong. */
-  readonly violations: readonly string[];
-  readonly connections: readonly ConnectedStream[];
-  /** TCP connections accepted on the TLS port so far. */
-  readonly acceptedConnections: number;
-  /** Changes the mesh and pushes the difference: Address first, then Authorization. */
-  update(changes: readonly MeshUpdate[]): void;
-  /** Puts any resource into the mesh and pushes it. */
-  putResource(typeUrl: string, resource: StoredResource): void;
-  removeResource(typeUrl: string, name: string): void;
-  /** Replaces the accepted token. Open streams go on. */
-  setToken(token: string): void;
-  /** A new control-plane root and server certificate for new connections; returns the new root. */
-  rotateServerRoot(): Promise<string>;
-  /** Polls until `condition` holds. Fails after `milliseconds` (default 5 s), saying what was awaited. */
-  waitFor(what: string, condition: () => boolean, milliseconds?: number): Promise<void>;
-  /** Until some stream watches both types and has answered every response. */
-  waitForSettled(milliseconds?: number): Promise<void>;
-  /** Throws when a client has broken the protocol. */
-  assertNoViolations(): void;
-  /** Stops everything; throws when a client has broken the protocol. */
-  close(): Promise<void>;
-}
-
-interface OpenStream {
-  readonly stream: DeltaStream;
-  readonly call: AdsCall;
-  readonly headers: Readonly<Record<string, string>>;
-}
 
 const istiodNames = [
   'istiod.istio-system.svc',
@@ -158,7 +78,17 @@ class RunningFakeIstiod implements FakeIstiod {
     this.#serverAuthority = this.authority;
     this.rootPem = this.authority.rootPem;
     this.certificates = { ...defaultCertificateSettings, ...options.certificates };
-    this.faults = this.#makeFaults();
+    this.faults = createFaults({
+      fronts: () => [this.#secureFront, this.#plaintextFront].filter((front) => front !== undefined),
+      servers: () => [this.#secure, this.#plaintext].filter((server) => server !== undefined),
+      streams: () => [...this.#streams],
+      stall: (on) => {
+        this.#stalled = on;
+      },
+      rejectTokens: (on) => {
+        this.#rejectTokens = on;
+      },
+    });
     this.#store.apply(options.mesh ?? []);
   }
 
@@ -378,71 +308,5 @@ class RunningFakeIstiod implements FakeIstiod {
     void answer().finally(() => {
       this.#certificateCalls -= 1;
     });
-  }
-
-  #makeFaults(): IstiodFaults {
-    const fronts = (): TransportFront[] =>
-      [this.#secureFront, this.#plaintextFront].filter((front) => front !== undefined);
-    const streams = (): DeltaStream[] => [...this.#streams].map(({ stream }) => stream);
-    const endStreams = (status?: { readonly code: number; readonly details: string }): void => {
-      for (const { call } of this.#streams) {
-        if (status === undefined) call.end();
-        else call.emit('error', status);
-      }
-    };
-    const pushRaw = (
-      typeUrl: string,
-      resources: readonly StoredResource[],
-      removed: readonly string[] = [],
-    ): void => {
-      for (const stream of streams()) stream.pushRaw(typeUrl, resources, removed);
-    };
-    return {
-      dropConnections: () => {
-        for (const front of fronts()) front.drop();
-      },
-      refuse: async (on) => {
-        for (const front of fronts()) await (on ? front.close() : front.open());
-      },
-      stall: (on) => {
-        this.#stalled = on;
-        for (const stream of streams()) stream.stall(on);
-      },
-      rejectTokens: (on) => {
-        this.#rejectTokens = on;
-        if (on) endStreams({ code: 16, details: 'token has expired' });
-      },
-      endStreams,
-      goaway: (graceMilliseconds = 10) => {
-        this.#secure?.goaway(graceMilliseconds);
-        this.#plaintext?.goaway(graceMilliseconds);
-      },
-      halfOpen: (on) => {
-        for (const front of fronts()) front.freeze(on);
-      },
-      slowDrip: (bytesPerSecond) => {
-        for (const front of fronts()) front.drip(bytesPerSecond);
-      },
-      closeMidMessage: (afterBytes) => {
-        for (const front of fronts()) front.cutAfter(afterBytes);
-      },
-      bigPush: (mebibytes) => {
-        const resources = bigResources(mebibytes);
-        pushRaw(xds.addressTypeUrl, resources);
-        return resources.map((resource) => resource.name);
-      },
-      badResources: (count, good = []) => {
-        const bad = undecodableResources(count);
-        pushRaw(xds.addressTypeUrl, [...bad, ...good]);
-        return bad.map((resource) => resource.name);
-      },
-      garbageMessage: () => {
-        for (const { call } of this.#streams) call.write(garbageMessage());
-      },
-      garbageConnections: (on) => {
-        for (const front of fronts()) front.answerGarbage(on);
-      },
-      pushRaw,
-    };
   }
 }

@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { workloadProto } from '@kmesh/api';
+import { workloadProto, xds } from '@kmesh/api';
+import type { DeltaStream } from './delta-stream.ts';
+import type { AdsCall, RunningGrpcServer } from './grpc-server.ts';
 import type { StoredResource } from './resource-store.ts';
+import type { TransportFront } from './transport-front.ts';
 
 /** Ways in which the fake control plane may fail. Each call acts at once; `false` or 0 ends a lasting fault. */
 export interface IstiodFaults {
@@ -42,7 +45,7 @@ export function rawResource(name: string, payload: Buffer | undefined, version =
 const elementBytes = 1024 * 1024;
 
 /** Workloads of one mebibyte each; the weight is in an extension, which clients ignore. */
-export function bigResources(mebibytes: number): StoredResource[] {
+function bigResources(mebibytes: number): StoredResource[] {
   const ballast = randomBytes(elementBytes - 1024);
   return Array.from({ length: mebibytes }, (_, index) => {
     const uid = `lab//Pod/big/big-${index}`;
@@ -60,7 +63,7 @@ export function bigResources(mebibytes: number): StoredResource[] {
 }
 
 /** Resources that no client can decode. */
-export function undecodableResources(count: number): StoredResource[] {
+function undecodableResources(count: number): StoredResource[] {
   // Field 1, length-delimited, and longer than what follows.
   return Array.from({ length: count }, (_, index) =>
     rawResource(`bad-${index}`, Buffer.from([0x0a, 0xff, 0xff, 0xff, 0x7f, index & 255])),
@@ -68,6 +71,71 @@ export function undecodableResources(count: number): StoredResource[] {
 }
 
 /** Bytes that are no `DeltaDiscoveryResponse`. */
-export function garbageMessage(): Buffer {
+function garbageMessage(): Buffer {
   return Buffer.concat([Buffer.from([0x12, 0xff, 0xff, 0xff, 0x0f]), randomBytes(256)]);
+}
+
+/** One open xDS stream, with its call. */
+export interface OpenStream {
+  readonly stream: DeltaStream;
+  readonly call: AdsCall;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** The parts of a running fake istiod that faults act on. */
+export interface FaultTarget {
+  fronts(): readonly TransportFront[];
+  servers(): readonly RunningGrpcServer[];
+  streams(): readonly OpenStream[];
+  /** Remembers the fault for streams to come. */
+  stall(on: boolean): void;
+  /** Remembers the fault for calls to come. */
+  rejectTokens(on: boolean): void;
+}
+
+/** The fault switches of one fake istiod. */
+export function createFaults(target: FaultTarget): IstiodFaults {
+  const endStreams: IstiodFaults['endStreams'] = (status) => {
+    for (const { call } of target.streams()) {
+      if (status === undefined) call.end();
+      else call.emit('error', status);
+    }
+  };
+  const pushRaw: IstiodFaults['pushRaw'] = (typeUrl, resources, removed = []) => {
+    for (const { stream } of target.streams()) stream.pushRaw(typeUrl, resources, removed);
+  };
+  const pushAddresses = (resources: readonly StoredResource[]): string[] => {
+    pushRaw(xds.addressTypeUrl, resources);
+    return resources.map((resource) => resource.name);
+  };
+  const everyFront = (act: (front: TransportFront) => void): void => target.fronts().forEach(act);
+  return {
+    dropConnections: () => everyFront((front) => front.drop()),
+    refuse: async (on) => {
+      for (const front of target.fronts()) await (on ? front.close() : front.open());
+    },
+    stall: (on) => {
+      target.stall(on);
+      for (const { stream } of target.streams()) stream.stall(on);
+    },
+    rejectTokens: (on) => {
+      target.rejectTokens(on);
+      if (on) endStreams({ code: 16, details: 'token has expired' });
+    },
+    endStreams,
+    goaway: (graceMilliseconds = 10) => {
+      for (const server of target.servers()) server.goaway(graceMilliseconds);
+    },
+    halfOpen: (on) => everyFront((front) => front.freeze(on)),
+    slowDrip: (bytesPerSecond) => everyFront((front) => front.drip(bytesPerSecond)),
+    closeMidMessage: (afterBytes) => everyFront((front) => front.cutAfter(afterBytes)),
+    bigPush: (mebibytes) => pushAddresses(bigResources(mebibytes)),
+    badResources: (count, good = []) =>
+      pushAddresses([...undecodableResources(count), ...good]).slice(0, count),
+    garbageMessage: () => {
+      for (const { call } of target.streams()) call.write(garbageMessage());
+    },
+    garbageConnections: (on) => everyFront((front) => front.answerGarbage(on)),
+    pushRaw,
+  };
 }

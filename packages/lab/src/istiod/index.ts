@@ -4,12 +4,7 @@ export type { RecordedRequest } from './delta-stream.ts';
 export { policyPayload } from './encode-policy.ts';
 export { encodeService, servicePayload } from './encode-service.ts';
 export { encodeWorkload, workloadPayload } from './encode-workload.ts';
-export {
-  type ConnectedStream,
-  type FakeIstiod,
-  type FakeIstiodOptions,
-  startFakeIstiod,
-} from './fake-istiod.ts';
+export { startFakeIstiod } from './fake-istiod.ts';
 export { type IstiodFaults, rawResource } from './faults.ts';
 export {
   type GeneratedMeshOptions,
@@ -17,6 +12,7 @@ export {
   generatedWorkload,
   generateMesh,
 } from './generate-mesh.ts';
+export type { ConnectedStream, FakeIstiod, FakeIstiodOptions } from './istiod-interface.ts';
 export {
   type IstiodProcess,
   type IstiodProcessOptions,

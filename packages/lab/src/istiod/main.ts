@@ -14,8 +14,9 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { watchLocalMesh } from '@kmesh/controller';
 import { type ControlCommand, type GeneratedPart, IstiodControl } from './control-line.ts';
-import { type FakeIstiodOptions, startFakeIstiod } from './fake-istiod.ts';
+import { startFakeIstiod } from './fake-istiod.ts';
 import { generateMesh } from './generate-mesh.ts';
+import type { FakeIstiodOptions } from './istiod-interface.ts';
 
 const { values } = parseArgs({
   options: {
