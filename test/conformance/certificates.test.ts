@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { connect, createServer, type TLSSocket } from 'node:tls';
 import { type Identity, isKmeshError, type LogFields, type Logger } from '@kmesh/api';
 import {
   CertificateClient,
@@ -12,6 +15,7 @@ import {
   CertificateManager,
   parseRevocationLists,
   RevocationStore,
+  spiffeUri,
 } from '@kmesh/controller';
 import { createAuthority, type FakeIstiod, type FakeIstiodOptions, startFakeIstiod } from '@kmesh/lab';
 
@@ -136,6 +140,55 @@ test('CRT-04: several roots in the last element are all trusted; intermediates b
   assert.ok(intermediate !== undefined && leaf?.verify(intermediate.publicKey));
   manager.close();
   client.close();
+});
+
+test('two workloads complete mutual TLS 1.3 with what the manager holds; a revoked peer is found by its chain', async (context) => {
+  const istiod = await authorityOf(context, { certificates: { intermediate: true } });
+  const client = clientOf(istiod);
+  const manager = new CertificateManager({ source: client.source, logger: memoryLogger() });
+  context.after(() => {
+    manager.close();
+    client.close();
+  });
+  const [server, caller] = await Promise.all([
+    manager.certificate(web, 'RealTime'),
+    manager.certificate({ ...web, serviceAccount: 'caller' }, 'RealTime'),
+  ]);
+  const optionsOf = (certificate: typeof server) => ({
+    cert: certificate.certificateChainPem,
+    key: certificate.privateKeyPem,
+    ca: [...certificate.rootsPem],
+    minVersion: 'TLSv1.3' as const,
+  });
+  const listener = createServer({ ...optionsOf(server), requestCert: true, rejectUnauthorized: true });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  context.after(() => listener.close());
+  const accepted = once(listener, 'secureConnection') as Promise<[TLSSocket]>;
+  const socket = connect({
+    port: (listener.address() as AddressInfo).port,
+    host: '127.0.0.1',
+    ...optionsOf(caller),
+    checkServerIdentity: () => undefined,
+  });
+  const [peer] = await accepted;
+  const chain: Buffer[] = [];
+  for (let item = peer.getPeerCertificate(true); item?.raw !== undefined; item = item.issuerCertificate) {
+    chain.push(item.raw);
+    if (item.issuerCertificate === item || item.issuerCertificate === undefined) break;
+  }
+  peer.destroy();
+  socket.destroy();
+  assert.ok(chain.length >= 2);
+  assert.equal(spiffeUri(new X509Certificate(chain[0] ?? '')), 'spiffe://cluster.local/ns/default/sa/caller');
+
+  const path = join(directoryOf(context), 'list');
+  const intermediate = caller.chain[1];
+  assert.ok(intermediate !== undefined);
+  writeFileSync(path, istiod.authority.revocationList([BigInt(`0x${intermediate.serialNumber}`)]).pem);
+  const store = new RevocationStore({ path, logger: memoryLogger() });
+  context.after(() => store.close());
+  assert.equal(store.findRevoked(chain, caller.roots)?.depth, 1);
 });
 
 test('short lifetimes are renewed at half-life over a real connection, with a new key each time', async (context) => {
