@@ -110,7 +110,8 @@ function makeBeat(recorder: MetricRecorder, control: ControlMetrics): () => void
   };
 }
 
-function workload(name: string, ip: string): Workload {
+/** A complete workload in namespace `default`. */
+export function workload(name: string, ip: string): Workload {
   return {
     uid: `Kubernetes//Pod/default/${name}-1`,
     name: `${name}-1`,
