@@ -50,7 +50,7 @@ export class ServedStream {
   }
 
   fail(code: grpc.status, details: string): void {
-    this.#call.destroy(Object.assign(new Error(details), { code, details }));
+    this.#call.emit('error', Object.assign(new Error(details), { code, details }));
   }
 }
 
@@ -114,6 +114,10 @@ export class ScriptedControlPlane {
     const index = this.#taken++;
     const known = this.streams[index];
     return known ?? (await new Promise((resolve) => this.#waiting.push(resolve)));
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   /** Cuts every connection. */

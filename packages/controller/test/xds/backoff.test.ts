@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { Backoff } from '../../src/xds/backoff.ts';
+import { diagnoseEnd } from '../../src/xds/diagnose.ts';
+
+const noJitter = (): number => 0.5;
+const longEnough = 2_000;
+const settings = {
+  address: 'XDS_ADDRESS',
+  rootCa: 'XDS_ROOT_CA',
+  alternativeHostname: 'ALT_XDS_HOSTNAME',
+  token: 'AUTH_TOKEN',
+  headers: 'XDS_HEADER_',
+};
+
+describe('reconnecting', () => {
+  test('XDS-11: failed connections wait 20, 40, 80, … ms, at most 15 s', () => {
+    const backoff = new Backoff(noJitter);
+    const waits = Array.from({ length: 14 }, () => backoff.next('double', 0));
+    assert.deepEqual(waits.slice(0, 6), [20, 40, 80, 160, 320, 640]);
+    assert.deepEqual(waits.slice(-4), [15_000, 15_000, 15_000, 15_000]);
+  });
+
+  test('XDS-11: a clean end is followed at once, and a regular reconnect after the time of before, which then is forgotten', () => {
+    const backoff = new Backoff(noJitter);
+    assert.deepEqual([backoff.next('double', 0), backoff.next('double', 0)], [20, 40]);
+    assert.equal(backoff.next('current', longEnough), 40);
+    assert.equal(backoff.next('current', longEnough), 10);
+    assert.equal(backoff.next('atOnce', longEnough), 0);
+    assert.equal(backoff.next('double', longEnough), 20);
+  });
+
+  test('a control plane that ends every stream at once is not asked in a busy loop', () => {
+    const backoff = new Backoff(noJitter);
+    const waits = Array.from({ length: 8 }, () => backoff.next('atOnce', 5));
+    assert.deepEqual(waits, [0, 0, 0, 20, 40, 80, 160, 320]);
+    assert.equal(backoff.next('atOnce', longEnough), 0);
+  });
+
+  test('waiting times are spread by 20 % to both sides', () => {
+    assert.equal(new Backoff(() => 0).next('double', 0), 16);
+    assert.equal(new Backoff(() => 0.9999).next('double', 0), 24);
+  });
+
+  const ends = [
+    { code: 0, details: '', reason: 'Complete', rule: 'atOnce' },
+    { code: 1, details: 'Call cancelled', reason: 'Reconnect', rule: 'current' },
+    { code: 2, details: 'whatever', reason: 'Reconnect', rule: 'current' },
+    { code: 4, details: 'deadline', reason: 'Reconnect', rule: 'current' },
+    { code: 14, details: 'transport is closing', reason: 'Reconnect', rule: 'current' },
+    { code: 14, details: 'received GOAWAY', reason: 'Reconnect', rule: 'current' },
+    { code: 14, details: 'Connection dropped', reason: 'Reconnect', rule: 'current' },
+    { code: 14, details: 'server is not ready', reason: 'Error', rule: 'double' },
+    { code: 16, details: 'authentication failure', reason: 'Error', rule: 'double' },
+    { code: 8, details: 'message too long', reason: 'Error', rule: 'double' },
+  ] as const;
+  for (const { code, details, reason, rule } of ends) {
+    test(`XDS-12: status ${code} "${details}" counts as ${reason}`, () => {
+      const diagnosis = diagnoseEnd({ connected: true, code, details }, settings);
+      assert.deepEqual([diagnosis.reason, diagnosis.rule], [reason, rule]);
+    });
+  }
+
+  test('an end before the connection stood is a connection error', () => {
+    const diagnosis = diagnoseEnd(
+      {
+        connected: false,
+        code: 14,
+        details:
+          'No connection established. Last error: Error: connect ECONNREFUSED 1.2.3.4:5 (2026-01-01T00:00:00.000Z). Resolution note: ',
+      },
+      settings,
+    );
+    assert.deepEqual(diagnosis, {
+      reason: 'ConnectionError',
+      rule: 'double',
+      setting: 'XDS_ADDRESS',
+      cause: 'connect ECONNREFUSED 1.2.3.4:5',
+    });
+  });
+});
