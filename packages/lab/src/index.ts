@@ -10,6 +10,7 @@ export type { RedirectOptions } from './cni/redirect-options.ts';
 export { type DemoOptions, runDemo } from './demo/run-demo.ts';
 export * from './istiod/index.ts';
 export { KernelMesh, type KernelMeshOptions, startKernelMesh } from './mesh/kernel-mesh.ts';
+export type { Observed, ObservedConnections } from './mesh/observed-connections.ts';
 export {
   keyOf,
   type Ports,
