@@ -1,0 +1,220 @@
+import assert from 'node:assert/strict';
+import {
+  createServer as createHttp2Server,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { describe, test } from 'node:test';
+import { xds } from '@kmesh/api';
+import { MessageAssembler } from '../../src/xds/assemble-messages.ts';
+import { buildFirstRequest } from '../../src/xds/first-request.ts';
+import { RetainedResources } from '../../src/xds/retained.ts';
+import { eventually, startClient } from './support/client.ts';
+import { ScriptedControlPlane } from './support/control-plane.ts';
+import { pod, workloadResource } from './support/resources.ts';
+
+const typeUrl = xds.addressTypeUrl;
+
+/** A TCP relay that can stop passing bytes on without closing anything. */
+async function startRelay(port: number): Promise<{ address: string; freeze(): void } & Disposable> {
+  const sockets = new Set<Socket>();
+  let frozen = false;
+  const server = createServer((inner) => {
+    const outer = connect(port, '127.0.0.1');
+    for (const socket of [inner, outer]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+    }
+    inner.on('data', (data) => frozen || outer.write(data));
+    outer.on('data', (data) => frozen || inner.write(data));
+    inner.on('close', () => outer.destroy());
+    outer.on('close', () => inner.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    freeze: () => {
+      frozen = true;
+    },
+    [Symbol.dispose]: () => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+/** An HTTP/2 server on which a test handles each stream by itself. */
+async function startRaw(
+  handle: (stream: ServerHttp2Stream, session: ServerHttp2Session) => void,
+): Promise<{ address: string } & Disposable> {
+  const server = createHttp2Server();
+  const sessions = new Set<ServerHttp2Session>();
+  server.on('session', (session) => sessions.add(session));
+  server.on('stream', (stream: ServerHttp2Stream) => {
+    stream.on('error', () => {});
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+    if (stream.session) handle(stream, stream.session as ServerHttp2Session);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    [Symbol.dispose]: () => {
+      for (const session of sessions) session.destroy();
+      server.close();
+    },
+  };
+}
+
+function header(length: number): Buffer {
+  const bytes = Buffer.alloc(5);
+  bytes.writeUInt32BE(length, 1);
+  return bytes;
+}
+
+describe('xDS under bad conditions', () => {
+  test('XDS-17: a response of 30 MiB is applied, and acknowledged as a whole', async () => {
+    using plane = await ScriptedControlPlane.start();
+    await using running = startClient({ address: plane.address });
+    const stream = await plane.stream();
+    await stream.subscriptions();
+    const filler = 'x'.repeat(30 * 1024);
+    const resources = Array.from({ length: 1024 }, (_, index) =>
+      workloadResource({ ...pod(`p${index}`), workloadName: filler }),
+    );
+    const answer = await stream.exchange({ typeUrl, nonce: 'big', resources });
+    assert.equal(answer.responseNonce, 'big');
+    assert.equal(answer.errorDetail ?? null, null);
+    assert.equal(running.updates.length, 1024);
+    assert.ok((running.client.counters.messageBytes.get(typeUrl) ?? 0) > 30 * 1024 * 1024);
+  });
+
+  test('a message that says it has 4 GiB is refused before memory is taken for it', async () => {
+    using plane = await startRaw((stream) => stream.write(header(0xffff_ffff)));
+    await using running = startClient({ address: plane.address });
+    await eventually(() => running.client.counters.terminations.Error > 0);
+    assert.match(String(running.lines[0]?.fields['cause']), /larger than max/);
+  });
+
+  test('a connection that breaks inside a message loses nothing: the next stream brings it', async () => {
+    const message = xds.DeltaDiscoveryResponse.encode({
+      typeUrl,
+      nonce: '1',
+      resources: [workloadResource(pod('a'))],
+    });
+    let streams = 0;
+    using plane = await startRaw((stream, session) => {
+      streams++;
+      stream.write(
+        Buffer.concat([header(message.length), message.subarray(0, streams === 1 ? 20 : message.length)]),
+      );
+      if (streams === 1) setTimeout(() => session.destroy(), 30);
+    });
+    await using running = startClient({ address: plane.address });
+    await eventually(() => running.updates.length === 1);
+    assert.equal(running.client.counters.terminations.Reconnect, 1);
+  });
+
+  test('bytes that are no response end the stream, not the client', async () => {
+    let streams = 0;
+    using plane = await startRaw((stream) => {
+      streams++;
+      stream.write(Buffer.concat([header(3), Buffer.of(0x12, 0x7f, 0)]));
+    });
+    await using running = startClient({ address: plane.address });
+    await eventually(() => streams >= 3);
+    assert.ok(running.client.counters.terminations.Error >= 2);
+    assert.match(String(running.lines[0]?.fields['cause']), /not a delta discovery response/);
+  });
+
+  test('XDS-12: a GOAWAY with a closed transport is a regular reconnect', async () => {
+    let streams = 0;
+    using plane = await startRaw((_stream, session) => {
+      streams++;
+      if (streams > 1) return;
+      session.goaway(0);
+      setTimeout(() => session.destroy(), 20);
+    });
+    await using running = startClient({ address: plane.address });
+    await eventually(() => streams === 2);
+    const { terminations } = running.client.counters;
+    assert.deepEqual(terminations, { ConnectionError: 0, Reconnect: 1, Error: 0, Complete: 0 });
+  });
+
+  test('a connection that went dead without a word is noticed and replaced', async () => {
+    using plane = await ScriptedControlPlane.start();
+    using relay = await startRelay(plane.port);
+    await using running = startClient({
+      address: relay.address,
+      options: { times: { keepaliveTime: 100, keepaliveTimeout: 100, connectTimeout: 200 } },
+    });
+    await (await plane.stream()).subscriptions();
+    relay.freeze();
+    await eventually(() => running.client.counters.terminations.Reconnect === 1);
+    await eventually(() => running.client.counters.terminations.ConnectionError >= 1);
+    const refused = running.lines.find((line) => line.fields['reason'] === 'ConnectionError');
+    assert.match(String(refused?.fields['cause']), /no connection within 200 ms/);
+  });
+
+  test('while one response is applied the next one stays with the sender', async () => {
+    using plane = await ScriptedControlPlane.start();
+    let release = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let underWay = 0;
+    await using running = startClient({
+      address: plane.address,
+      apply: async () => {
+        underWay++;
+        assert.equal(underWay, 1);
+        await gate;
+        underWay--;
+      },
+    });
+    const stream = await plane.stream();
+    await stream.subscriptions();
+    for (let index = 0; index < 20; index++) {
+      stream.send({ typeUrl, nonce: `${index}`, resources: [workloadResource(pod(`p${index}`))] });
+    }
+    await eventually(() => running.updates.length === 1);
+    assert.equal(stream.requests.length, 2);
+    release();
+    for (let index = 0; index < 20; index++) assert.equal((await stream.request()).responseNonce, `${index}`);
+  });
+
+  test('versions that do not fit into a request are swept by the first answer instead', async () => {
+    const retained = new RetainedResources();
+    for (let index = 0; index < 60_000; index++) {
+      retained.accept(
+        `Kubernetes//Pod/namespace/a-rather-long-pod-name-${index}`,
+        'workload',
+        '0123456789abcdef',
+      );
+    }
+    const { bytes, unconfirmed } = await buildFirstRequest(typeUrl, {}, false, retained, ['/10.0.0.1']);
+    assert.ok(bytes.length < 4 * 1024 * 1024);
+    const versions = xds.DeltaDiscoveryRequest.decode(bytes).initialResourceVersions;
+    const told = Object.keys(versions).length;
+    assert.equal(versions['/10.0.0.1'], '');
+    assert.ok(unconfirmed.size > 0);
+    assert.equal(told - 1 + unconfirmed.size, 60_000);
+  });
+});
+
+describe('assembly of messages', () => {
+  test('messages are the same however the bytes are cut', () => {
+    const bodies = ['', 'a', 'bc'.repeat(1000), ''].map((text) => Buffer.from(text));
+    const stream = Buffer.concat(bodies.flatMap((body) => [header(body.length), body]));
+    for (const size of [1, 2, 3, 5, 7, 1000, stream.length]) {
+      const assembler = new MessageAssembler(10_000);
+      const messages: Buffer[] = [];
+      for (let at = 0; at < stream.length; at += size)
+        messages.push(...assembler.write(stream.subarray(at, at + size)));
+      assert.deepEqual(
+        messages.map((message) => message.subarray(5).toString()),
+        bodies.map(String),
+      );
+    }
+  });
+});
