@@ -17,7 +17,7 @@ async function assertEachPortAnswers(client: Pod, service: Service, name: (port:
   assert.deepEqual(report.byEndpoint, expected);
 }
 
-test('LBA-16: one call hits one of two pods, fifty more hit both', async () => {
+test('LBA-16: one call hits one of two pods, fifty more hit both, and both sides of each name the service', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   await using mesh = await startKernelMesh(lab);
@@ -28,14 +28,23 @@ test('LBA-16: one call hits one of two pods, fifty more hit both', async () => {
   for (const name of ['left', 'right']) {
     const pod = await node.pod({ name });
     await pod.serve({ port: 8080 });
-    await mesh.apply(workloadOf(pod, { services: { [keyOf(service)]: {} } }));
+    await mesh.enrol({ pod, workload: workloadOf(pod, { services: { [keyOf(service)]: {} } }) });
   }
+  using observed = mesh.observe();
   const to = targetsOf(service, 80);
   const one = await client.dial({ to, connections: 1 });
   assert.deepEqual(Object.values(one.byEndpoint), [1]);
   const fifty = await client.dial({ to, connections: 50 });
   assert.equal(fifty.failed, 0);
   assert.deepEqual(Object.keys(fifty.byEndpoint).sort(), ['left', 'right']);
+
+  const connections = await observed.ended(2 * 51);
+  for (const reporter of ['source', 'destination']) {
+    const services = connections
+      .filter(({ start }) => start.reporter === reporter)
+      .map(({ start }) => start.destinationService?.hostname);
+    assert.deepEqual(services, Array(51).fill(service.hostname), reporter);
+  }
 });
 
 for (const [title, ports, services] of [

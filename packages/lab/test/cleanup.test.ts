@@ -113,7 +113,9 @@ test('after kill -9 the processes are gone at once and the next lab sweeps the r
   const exit = once(child, 'exit');
   child.kill('SIGKILL');
   await exit;
-  assert.notDeepEqual((await leftoversOf(child.pid)).namespaces, []);
+  const { namespaces, cgroups, mounts, pins, processes } = await leftoversOf(child.pid);
+  assert.deepEqual([namespaces.length, cgroups.length, mounts.length > 0, pins.length], [3, 1, true, 1]);
+  assert.deepEqual(processes, []);
   const lab = await createLab();
   await lab.close();
   assert.deepEqual(await leftoversOf(child.pid), nothing);

@@ -12,6 +12,7 @@ import {
 import { type BpfObject, kernelBarrier, type Link, openNetworkNamespace } from '@kmesh/runtime';
 import type { Lab } from '../network/lab.ts';
 import type { Pod } from '../pods/pod.ts';
+import { ObservedConnections } from './observed-connections.ts';
 import { workloadOf } from './records.ts';
 
 export interface KernelMeshOptions {
@@ -54,6 +55,8 @@ export class KernelMesh implements AsyncDisposable {
   readonly object: BpfObject;
   readonly state: MeshState;
   readonly tables: KernelTables;
+  /** Uids of enrolled workloads by the cookies of their namespaces. */
+  readonly workloadOfPod = new Map<bigint, string>();
   readonly #links: Link[];
 
   constructor(object: BpfObject, links: Link[], state: MeshState, tables: KernelTables) {
@@ -78,6 +81,7 @@ export class KernelMesh implements AsyncDisposable {
     for (const { pod, workload } of members) {
       using namespace = openNetworkNamespace(pod.namespacePath);
       this.tables.enrol(namespace.cookie, workload, false);
+      this.workloadOfPod.set(namespace.cookie, workload.uid);
     }
   }
 
@@ -85,6 +89,7 @@ export class KernelMesh implements AsyncDisposable {
   unenrol(pod: Pod): void {
     using namespace = openNetworkNamespace(pod.namespacePath);
     this.tables.remove(namespace.cookie);
+    this.workloadOfPod.delete(namespace.cookie);
   }
 
   /** Decisions of the connect hook so far, by their names in `enum kmesh_reason`; only those that happened. */
@@ -101,6 +106,11 @@ export class KernelMesh implements AsyncDisposable {
       if (sum > 0) result[name] = sum;
     }
     return result;
+  }
+
+  /** Begins to read the connection events. */
+  observe(): ObservedConnections {
+    return new ObservedConnections(this);
   }
 
   async close(): Promise<void> {

@@ -7,10 +7,10 @@ const SYSTEM_MOUNT = '/sys/fs/bpf';
 /** Directories of labs that mounted a bpffs of their own; and whatever else of a lab needs a file. */
 export const STATE_DIRECTORY = '/run/kmesh-lab';
 
-/** Makes a directory for pins: in the system's bpffs when it is mounted, else in a mount of the lab's own. */
-export async function createPinDirectory(lab: string): Promise<string> {
+/** Makes a directory for pins: in the system's bpffs when it is mounted, else (or if `own`) in a mount of the lab's own. */
+export async function createPinDirectory(lab: string, wantsOwn: boolean): Promise<string> {
   const shared = `${SYSTEM_MOUNT}/${lab}`;
-  if (mountType(SYSTEM_MOUNT) === 'bpf') {
+  if (!wantsOwn && mountType(SYSTEM_MOUNT) === 'bpf') {
     mkdirSync(shared);
     return shared;
   }

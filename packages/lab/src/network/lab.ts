@@ -135,9 +135,12 @@ export class Lab implements AsyncDisposable {
     return serviceAddress(this.#services);
   }
 
-  /** A directory on a bpffs for this lab's pins; mounts one when the machine has none. Removed by `close`. */
-  bpffs(): Promise<string> {
-    this.#pins ??= createPinDirectory(this.name);
+  /**
+   * A directory on a bpffs for this lab's pins; mounts one when the machine has none, or when `own` asks for it. Removed
+   * by `close`.
+   */
+  bpffs(options: { readonly own?: boolean } = {}): Promise<string> {
+    this.#pins ??= createPinDirectory(this.name, options.own ?? false);
     return this.#pins;
   }
 
