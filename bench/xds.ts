@@ -1,0 +1,145 @@
+/**
+ * The mesh from a control plane: what the first push of 1,000, 10,000 and 100,000 workloads costs the control thread,
+ * and how soon one endpoint change is in force afterwards. Control plane and client are processes of their own.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+
+const rounds = 3;
+const meshes = [
+  { workloads: 1_000, services: 100 },
+  { workloads: 10_000, services: 500 },
+  { workloads: 100_000, services: 5_000 },
+];
+
+interface Measurement {
+  /** Milliseconds from the last byte of the push to the whole mesh in the state. */
+  readonly applied: number;
+  /** Milliseconds from the first byte of one endpoint change to the change in the state. */
+  readonly change: number;
+  /** Longest time that the event loop was late, in milliseconds, over the whole run. */
+  readonly delay: number;
+  readonly peakMebibytes: number;
+  readonly pushMebibytes: number;
+}
+
+interface Message {
+  readonly event: string;
+  readonly port: number;
+  readonly bytes: number;
+  readonly begun: string;
+  readonly written: string;
+  readonly at: string;
+  readonly workloads: number;
+  readonly services: number;
+  readonly longestDelay: number;
+  readonly peakBytes: number;
+}
+
+/** The suite `xds`. */
+export async function suite(): Promise<Report> {
+  const figures: Figure[] = [];
+  const ratios: Ratio[] = [];
+  for (const mesh of meshes) {
+    const runs: Measurement[] = [];
+    for (let round = 0; round < rounds; round++) runs.push(await measure(mesh.workloads, mesh.services));
+    const name = `${mesh.workloads} workloads`;
+    const add = (what: string, unit: string, values: readonly number[], bound: number): void => {
+      const added = figure(what, name, unit, values);
+      figures.push(added);
+      ratios.push(atMost(`${what}, ${name} (${unit})`, added.value, bound));
+    };
+    figures.push(
+      figure(
+        'size of the push',
+        name,
+        'MiB',
+        runs.map((run) => run.pushMebibytes),
+      ),
+    );
+    add(
+      'last byte to mesh state',
+      'ms',
+      runs.map((run) => run.applied),
+      5_000,
+    );
+    add(
+      'longest delay of the event loop',
+      'ms',
+      runs.map((run) => run.delay),
+      20,
+    );
+    add(
+      'peak resident memory',
+      'MiB',
+      runs.map((run) => run.peakMebibytes),
+      400,
+    );
+    add(
+      'one endpoint change',
+      'ms',
+      runs.map((run) => run.change),
+      50,
+    );
+  }
+  return { suite: 'xds', environment: environment(), figures, ratios };
+}
+
+async function measure(workloads: number, services: number): Promise<Measurement> {
+  const server = start('push-server', [workloads, services]);
+  const listening = await message(server, 'listening');
+  const pushed = message(server, 'pushed');
+  const subscriber = start('subscriber', [listening.port]);
+  try {
+    const applied = await message(subscriber, 'applied');
+    if (applied.workloads !== workloads || applied.services !== services) {
+      throw new Error(`only ${applied.workloads} workloads and ${applied.services} services arrived`);
+    }
+    const written = (await pushed).written;
+    const changed = message(server, 'changed');
+    const changeApplied = message(subscriber, 'changeApplied');
+    server.send(workloads >> 1);
+    const after = await changeApplied;
+    return {
+      applied: Math.max(0, milliseconds(written, applied.at)),
+      change: milliseconds((await changed).begun, after.at),
+      delay: after.longestDelay,
+      peakMebibytes: after.peakBytes / 1024 / 1024,
+      pushMebibytes: listening.bytes / 1024 / 1024,
+    };
+  } finally {
+    await Promise.all([stop(subscriber), stop(server)]);
+  }
+}
+
+function start(program: string, argv: readonly number[]): ChildProcess {
+  return fork(fileURLToPath(new URL(`xds/${program}.ts`, import.meta.url)), argv.map(String));
+}
+
+/** Both programs end when they lose their parent. */
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null) return;
+  const exited = once(child, 'exit');
+  child.disconnect();
+  await exited;
+}
+
+function message(child: ChildProcess, event: string): Promise<Message> {
+  return new Promise((resolve, reject) => {
+    const failed = (code: number | null): void => reject(new Error(`the process ended with code ${code}`));
+    const look = (candidate: Message): void => {
+      if (candidate.event !== event) return;
+      child.off('message', look);
+      child.off('exit', failed);
+      resolve(candidate);
+    };
+    child.on('message', look);
+    child.on('exit', failed);
+  });
+}
+
+function milliseconds(from: string, to: string): number {
+  return Number(BigInt(to) - BigInt(from)) / 1e6;
+}

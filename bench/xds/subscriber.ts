@@ -1,0 +1,51 @@
+/**
+ * The control side of a node proxy, in a process of its own so that its memory can be told apart: connects to the
+ * push server on the port of its first argument, and reports what a push costs.
+ */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { xds } from '@kmesh/api';
+import { createXdsClient } from '@kmesh/controller';
+import { MeshState } from '@kmesh/orchestration';
+
+const [port = 0] = process.argv.slice(2).map(Number);
+const state = new MeshState({ node: 'node-1' });
+const logger = { error: console.error, warn: console.error, info: () => {}, debug: () => {} };
+const resolution = 1;
+const delays = monitorEventLoopDelay({ resolution });
+let responses = 0;
+
+delays.enable();
+const client = createXdsClient(
+  {
+    controlPlane: { address: `http://127.0.0.1:${port}`, rootCa: '', clusterId: 'Kubernetes', headers: {} },
+    node: {
+      instanceIp: '10.0.0.1',
+      podName: 'ztunnel-x',
+      podNamespace: 'istio-system',
+      nodeName: 'node-1',
+      metadata: {},
+    },
+    onDemand: false,
+    logger,
+  },
+  {
+    apply: (updates) => {
+      state.apply(updates);
+    },
+    applied: (typeUrl) => {
+      if (typeUrl !== xds.addressTypeUrl) return;
+      process.send?.({
+        event: responses++ === 0 ? 'applied' : 'changeApplied',
+        at: String(process.hrtime.bigint()),
+        workloads: state.counts.workloads,
+        services: state.counts.services,
+        longestDelay: delays.max / 1e6 - resolution,
+        peakBytes: process.resourceUsage().maxRSS * 1024,
+        mem: process.memoryUsage(),
+      });
+    },
+  },
+);
+process.on('disconnect', () => {
+  void client.close().then(() => process.exit(0));
+});
