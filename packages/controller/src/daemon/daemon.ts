@@ -251,11 +251,14 @@ async function startServers(
     return {
       ports: { admin: adminServer.port, readiness: readinessServer.port },
       close: async () => {
-        await Promise.all([adminServer.close(), readinessServer.close()]);
+        await Promise.all([
+          adminServer.close(config.drainMilliseconds),
+          readinessServer.close(config.drainMilliseconds),
+        ]);
       },
     };
   } catch (error) {
-    await adminServer.close();
+    await adminServer.close(0);
     throw error;
   }
 }

@@ -5,8 +5,11 @@ import { KmeshError } from '@kmesh/api';
 export interface HttpListener {
   /** The port it is bound to, also when 0 was asked for. */
   readonly port: number;
-  /** Stops accepting and closes idle connections; resolves when the last one ended. */
-  close(): Promise<void>;
+  /**
+   * Stops accepting and closes idle connections; resolves when the last one ended, or at the deadline, which cuts the
+   * rest (ambient contract 2.7).
+   */
+  close(deadlineMilliseconds: number): Promise<void>;
 }
 
 /** Where to listen. Several hosts (127.0.0.1 and ::1) share one port. */
@@ -65,7 +68,10 @@ export async function listenHttp(
   }
   return {
     port,
-    close: async () => {
+    close: async (deadlineMilliseconds) => {
+      const deadline = setTimeout(() => {
+        for (const server of servers) server.closeAllConnections();
+      }, deadlineMilliseconds);
       await Promise.all(
         servers.map((server) => {
           const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -73,6 +79,7 @@ export async function listenHttp(
           return closed;
         }),
       );
+      clearTimeout(deadline);
     },
   };
 }

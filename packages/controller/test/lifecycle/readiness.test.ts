@@ -25,7 +25,7 @@ test('PRC-17: readiness names what is pending, and answers other methods and pat
     assert.equal((await fetch(`${base}/healthz/ready`, { method: 'POST' })).status, 405);
     assert.equal((await fetch(`${base}/other`)).status, 404);
   } finally {
-    await server.close();
+    await server.close(0);
   }
 });
 
@@ -43,6 +43,6 @@ test('a taken port is a start error that names the server and the port', async (
         error.message.includes(`admin server cannot listen on port ${first.port}`),
     );
   } finally {
-    await first.close();
+    await first.close(0);
   }
 });

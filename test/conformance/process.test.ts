@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { createLab, type Host, type Lab, startFakeIstiod } from '@kmesh/lab';
+import {
+  type DaemonProcess,
+  type DaemonSettings,
+  kmeshExecutable,
+  startDaemonProcess,
+} from '../daemon/daemon-process.ts';
+import { istiodEnvironment, relay } from '../daemon/relay.ts';
+
+let lab: Lab;
+let host: Host;
+
+/** No control plane, no CNI agent: ready as soon as it runs. */
+const alone = { XDS_ADDRESS: '', PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: 'default/app/default' };
+
+before(async () => {
+  lab = await createLab();
+  host = await lab.outsideHost('node');
+});
+after(() => lab.close());
+
+function start(settings: Omit<DaemonSettings, 'host'> = {}): DaemonProcess {
+  return startDaemonProcess({ host, ...settings, environment: { ...alone, ...settings.environment } });
+}
+
+describe('arguments', () => {
+  for (const args of [[], ['proxy'], ['proxy', 'ztunnel']]) {
+    test(`PRC-01: started with "${args.join(' ')}" it runs`, async () => {
+      await using daemon = start({ arguments: args });
+      await daemon.ready();
+    });
+  }
+
+  test('PRC-02: version prints one line, help prints usage, both end with 0', async () => {
+    const run = promisify(execFile);
+    const version = await run(process.execPath, [kmeshExecutable, 'version']);
+    assert.match(version.stdout, /^version\.BuildInfo\{Version:"[^"]+", GitRevision:.+\}\n$/);
+    const help = await run(process.execPath, [kmeshExecutable, 'help']);
+    assert.match(help.stdout, /^usage: kmesh/);
+  });
+
+  test('PRC-03: an unknown first argument prints usage and ends with 1', async () => {
+    await using daemon = start({ arguments: ['prxy'] });
+    assert.deepEqual(await daemon.ended, { code: 1, signal: null });
+    assert.match(daemon.log(), /unknown command "prxy"[\s\S]*usage: kmesh/);
+  });
+});
+
+for (const { name, port } of [
+  { name: 'admin', port: 15000 },
+  { name: 'metrics', port: 15020 },
+  { name: 'readiness', port: 15021 },
+]) {
+  test(`PRC-04: with the ${name} port taken the start fails and names the port`, async () => {
+    const taken = await host.listen({ port }, (socket) => socket.destroy());
+    try {
+      await using daemon = start();
+      const { code } = await daemon.ended;
+      assert.equal(code, 1);
+      assert.match(daemon.log(), new RegExp(`kmesh: .*${port}`));
+    } finally {
+      await new Promise((resolve) => taken.close(resolve));
+    }
+  });
+}
+
+describe('shutdown', () => {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    test(`PRC-05: ${signal} ends an idle process within 5 s with 0`, async () => {
+      await using daemon = start();
+      await daemon.ready();
+      const begun = performance.now();
+      daemon.kill(signal);
+      assert.deepEqual(await daemon.ended, { code: 0, signal: null });
+      assert.ok(performance.now() - begun < 5_000);
+    });
+  }
+
+  test('PRC-06: POST /quitquitquit answers 200 and ends the process with 0', async () => {
+    await using daemon = start();
+    await daemon.ready();
+    assert.equal((await daemon.http('/quitquitquit', { method: 'POST' })).status, 200);
+    assert.deepEqual(await daemon.ended, { code: 0, signal: null });
+  });
+
+  test('PRC-07: GET /quitquitquit answers 405 and the process keeps running', async () => {
+    await using daemon = start();
+    await daemon.ready();
+    const answer = await daemon.http('/quitquitquit');
+    assert.equal(answer.status, 405);
+    assert.equal(answer.headers.allow, 'POST');
+    await daemon.ready();
+  });
+
+  test('a request to the admin server that never ends does not outlast the deadline', async () => {
+    await using daemon = start({ environment: { CONNECTION_TERMINATION_DEADLINE: '1s' } });
+    await daemon.ready();
+    const begun = performance.now();
+    await holdDrain(daemon);
+    daemon.kill('SIGTERM');
+    assert.deepEqual(await daemon.ended, { code: 0, signal: null });
+    const took = performance.now() - begun;
+    assert.ok(took >= 900 && took < 4_000, `ended after ${took} ms`);
+  });
+
+  test('PRC-10: a second SIGINT during the drain ends it at once with 0', async () => {
+    await using daemon = start({ environment: { CONNECTION_TERMINATION_DEADLINE: '60s' } });
+    await daemon.ready();
+    await holdDrain(daemon);
+    daemon.kill('SIGINT');
+    await daemon.until('it drains', () => daemon.log().includes('draining'));
+    const begun = performance.now();
+    daemon.kill('SIGINT');
+    assert.deepEqual(await daemon.ended, { code: 0, signal: null });
+    assert.ok(performance.now() - begun < 5_000);
+  });
+});
+
+/** Opens a request that is never finished, so that a drain has something to wait for. */
+async function holdDrain(daemon: DaemonProcess): Promise<void> {
+  const socket = await host.connect({ host: '127.0.0.1', port: 15000 });
+  socket.on('error', () => undefined);
+  socket.write('POST /logging HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12');
+  await daemon.until('the request arrived', async () => {
+    const { stdout } = await host.run('ss', ['-Htn', 'state', 'established', '( sport = :15000 )']);
+    return stdout
+      .trim()
+      .split('\n')
+      .some((line) => line.startsWith('0 '));
+  });
+}
+
+describe('readiness', () => {
+  test('PRC-17: pending tasks before the first sync, ready after it, 405 and 404', async () => {
+    const istiod = await startFakeIstiod();
+    const stop = await relay(host, 15012, istiod.xdsAddress);
+    istiod.faults.stall(true);
+    try {
+      await using daemon = start({
+        environment: { ...istiodEnvironment(istiod), PROXY_MODE: 'dedicated' },
+      });
+      await daemon.listening();
+      const before = await daemon.http('/healthz/ready', { port: 15021 });
+      assert.deepEqual([before.status, before.body], [500, 'not ready, pending: proxy, state manager\n']);
+      istiod.faults.stall(false);
+      await daemon.ready();
+      const after = await daemon.http('/healthz/ready', { port: 15021 });
+      assert.equal(after.body, 'ready\n');
+      assert.equal((await daemon.http('/healthz/ready', { port: 15021, method: 'POST' })).status, 405);
+      assert.equal((await daemon.http('/healthz', { port: 15021 })).status, 404);
+    } finally {
+      await stop();
+      await istiod.close();
+    }
+  });
+});
+
+test('PRC-18: it runs on a read-only root file system with only the temporary directory writable', async () => {
+  // Every mount that is a disk becomes read-only in a mount namespace of the process's own.
+  const readOnly =
+    'mount --make-rprivate / && mount -t tmpfs tmpfs /tmp && ' +
+    'awk \'$3 ~ /^(ext4|xfs|btrfs|overlay|virtiofs|9p|fuse.*)$/ || $2 == "/" { print $2 }\' /proc/self/mounts | ' +
+    'while read -r at; do [ -d "$at" ] && mount -o remount,bind,ro "$at" || true; done; cd /tmp && ' +
+    '{ ! touch /kmesh-writable 2>/dev/null || echo "not read-only"; } && exec "$@"';
+  await using daemon = start({
+    through: `exec unshare --mount sh -c '${readOnly.replaceAll("'", "'\\''")}' sh "$@"`,
+  });
+  await daemon.ready();
+  assert.doesNotMatch(daemon.log(), /not read-only/);
+});
+
+test('PRC-20: the soft limit of file descriptors is raised to the hard one', async () => {
+  await using daemon = start({ through: 'ulimit -Sn 512 && ulimit -Hn 4096 && exec "$@"' });
+  await daemon.ready();
+  const limits = readFileSync(`/proc/${daemon.pid}/limits`, 'utf8');
+  assert.match(limits, /Max open files\s+4096\s+4096/);
+});
