@@ -21,10 +21,11 @@ import {
   kernelBarrier,
   type NetworkNamespace,
 } from '@kmesh/runtime';
+import { loadEmptyProgram } from '../test/kernel/empty-program.ts';
 import { createPodNamespace, kernelObjectPath } from '../test/kernel/kernel-path.ts';
 import { workload } from '../test/kernel/mesh.ts';
 import { ENDPOINTS_PER_SERVICE, meshUpdates } from './hook/bench-mesh.ts';
-import { Driver, loadEmptyProgram, ScratchCgroup } from './hook/driver.ts';
+import { Driver, ScratchCgroup } from './hook/driver.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 
 const sizes = [100, 1000, 10_000, 20_000] as const;

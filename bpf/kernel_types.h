@@ -9,7 +9,7 @@
 
 struct sock {
 	int sk_err;
-	__u8 sk_shutdown;
+	unsigned long sk_flags;
 };
 
 struct tcp_sock {

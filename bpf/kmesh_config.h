@@ -23,7 +23,3 @@
 
 /* Ring of 8 MiB: 65,536 records, more than a second of 30,000 connections/s opened and closed. */
 #define KMESH_EVENT_RING_BYTES (8 * 1024 * 1024)
-
-/* Wake the reader only when this much is pending: waking per record costs ten times the record. The
- * reader also polls on a timer, so a quiet node is reported in time. */
-#define KMESH_EVENT_WAKE_BYTES (256 * 1024)

@@ -20,7 +20,8 @@
 #define EHOSTUNREACH 113
 #define EPIPE 32
 
-#define RCV_SHUTDOWN 1
+/* 1 << SOCK_DONE of the kernel's enum sock_flags: the peer's FIN has arrived. */
+#define SK_FLAG_DONE (1UL << 1)
 
 /* Without it clang joins the loads of both branches into one from a computed context pointer, which
  * the verifier rejects. */
@@ -158,9 +159,7 @@ static __always_inline void read_bytes(struct bpf_sock_ops *ctx, struct tcp_sock
 		   tcp->snd_nxt == tcp->snd_una;
 	if (sent >= sequence)
 		sent -= sequence;
-	sequence = !!(sk->sk_shutdown & RCV_SHUTDOWN) &&
-		   (old_state == BPF_TCP_CLOSE_WAIT || old_state == BPF_TCP_LAST_ACK ||
-		    old_state == BPF_TCP_CLOSING);
+	sequence = !!(sk->sk_flags & SK_FLAG_DONE);
 	if (received >= sequence)
 		received -= sequence;
 	event->bytes_sent = sent;
@@ -196,7 +195,7 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 	struct tcp_sock *tcp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
 	struct kmesh_settings *switches;
 	struct kmesh_event *event;
-	__u64 wake, *lost;
+	__u64 *lost;
 	__u32 zero = 0;
 
 	switches = bpf_map_lookup_elem(&settings, &zero);
@@ -232,10 +231,9 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 		event->close_reason = close_reason(tcp, kind == KMESH_EVENT_CLOSED);
 	if (kind == KMESH_EVENT_CLOSED)
 		read_bytes(ctx, tcp, flow, old_state, event);
-	wake = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= KMESH_EVENT_WAKE_BYTES
-		   ? BPF_RB_FORCE_WAKEUP
-		   : BPF_RB_NO_WAKEUP;
-	bpf_ringbuf_submit(event, wake);
+	/* Wakes the reader only when it had caught up: it lets records gather before it takes them,
+	 * so under load that is once per batch. */
+	bpf_ringbuf_submit(event, 0);
 }
 
 static __always_inline struct kmesh_flow *find_flow(struct bpf_sock_ops *ctx)

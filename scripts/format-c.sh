@@ -15,6 +15,6 @@ if ! command -v clang-format >/dev/null; then
   echo "format-c: clang-format is missing; on Debian: apt-get install clang-format" >&2
   exit 1
 fi
-find bpf packages/*/native bench -name node_modules -prune -o -type f \
+find bpf packages/*/native bench test -name node_modules -prune -o -type f \
   \( -name '*.c' -o -name '*.h' -o -name '*.cc' \) -print0 |
   sort -z | xargs -0 --no-run-if-empty clang-format "${arguments[@]}"

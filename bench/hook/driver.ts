@@ -1,13 +1,12 @@
 import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { type BpfObject, findCgroupMount, type NetworkNamespace, openBpfObject } from '@kmesh/runtime';
+import { findCgroupMount, type NetworkNamespace } from '@kmesh/runtime';
 
 const nativeFolder = new URL('native/', import.meta.url);
 const outputFolder = fileURLToPath(new URL('../../build/bench/', import.meta.url));
-const libbpf = fileURLToPath(new URL('../../packages/runtime/vendor/libbpf/', import.meta.url));
 
 /** A cgroup for the length of a `using` block, with whatever process is put into it. */
 export class ScratchCgroup implements Disposable {
@@ -57,20 +56,6 @@ export class Driver implements AsyncDisposable {
     this.#process.stdin.end();
     await ended;
   }
-}
-
-/** Compiles and loads the empty program. */
-export async function loadEmptyProgram(): Promise<BpfObject> {
-  const include = `${outputFolder}include`;
-  const output = `${outputFolder}empty.bpf.o`;
-  mkdirSync(include, { recursive: true });
-  execFileSync('ln', ['-sfn', `${libbpf}src`, `${include}/bpf`]);
-  const architecture = execFileSync('uname', ['-m'], { encoding: 'utf8' }).trim();
-  execFileSync('clang', [
-    ...['-target', 'bpf', '-mcpu=v3', '-O2', '-g', '-I', include, '-I', `${libbpf}include/uapi`],
-    ...['-idirafter', `/usr/include/${architecture}-linux-gnu`, '-c', sourceOf('empty.bpf.c'), '-o', output],
-  ]);
-  return openBpfObject(readFileSync(output), 'empty').load();
 }
 
 function sourceOf(file: string): string {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Drives the connect hook: dials service addresses of 10.0.0.0/8 from inside a network namespace and closes each socket at
- * once. The namespace answers every address itself with a reset, so no server is needed and nothing leaves it.
+ * Drives the connect hook: dials service addresses of 10.0.0.0/8 from inside a network namespace
+ * and closes each socket at once. The namespace answers every address itself with a reset, so no
+ * server is needed and nothing leaves it.
  *
  * usage: dial-random NAMESPACE-PATH
- * input: "SERVICES STEP CONNECTS": service i of SERVICES is 10.0.0.0 + 1 + i * STEP; output: "SUCCEEDED FAILED".
+ * input: "SERVICES STEP CONNECTS": service i of SERVICES is 10.0.0.0 + 1 + i * STEP; output:
+ * "SUCCEEDED FAILED".
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -40,11 +42,12 @@ int main(int argc, char **argv)
 		unsigned int failed = 0;
 
 		for (unsigned int index = 0; index < connects; index++) {
-			struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(80) };
+			struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(80)};
 			int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
 			address.sin_addr.s_addr = htonl(0x0a000001 + random_below(services) * step);
-			if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0 && errno != EINPROGRESS)
+			if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0 &&
+			    errno != EINPROGRESS)
 				failed++;
 			close(fd);
 		}

@@ -1,12 +1,22 @@
 export { type AliasSlot, buildAliasTable } from './alias-table.ts';
 export type { FrontendAction, FrontendEntry } from './frontend-entry.ts';
 export * from './gen/layouts.ts';
+export {
+  type ConnectReason,
+  decodeKernelEvent,
+  type EventAddress,
+  KERNEL_EVENT_SIZE,
+  type KernelEvent,
+  pathOfReason,
+  readConnectCounters,
+} from './kernel-event.ts';
 export { type EntryTable, type KernelMaps, kernelMapsOf } from './kernel-maps.ts';
 export {
   attachKernelObject,
   type KernelCapacities,
   type KernelObjectOptions,
   type KernelProgram,
+  kernelPathObstacles,
   kernelPrograms,
   loadKernelObject,
 } from './kernel-object.ts';

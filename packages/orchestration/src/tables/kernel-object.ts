@@ -1,6 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { KmeshError } from '@kmesh/api';
-import { type BpfObject, capability, type Link, openBpfObject } from '@kmesh/runtime';
+import {
+  type BpfObject,
+  type Capability,
+  type CapabilityName,
+  capability,
+  type Link,
+  openBpfObject,
+  probeCapabilities,
+} from '@kmesh/runtime';
 
 /** The programs of kmesh.bpf.o by their C names, in the order in which they are attached. */
 export const kernelPrograms = [
@@ -13,6 +21,34 @@ export const kernelPrograms = [
 ] as const;
 
 export type KernelProgram = (typeof kernelPrograms)[number];
+
+/** What the programs cannot do without; everything else has a substitute. */
+const required: ReadonlySet<CapabilityName> = new Set([
+  'bpf',
+  'cgroup-mount',
+  'btf',
+  'cgroup-connect',
+  'cgroup-getpeername',
+  'cgroup-link',
+  'netns-cookie-connect',
+  'netns-cookie-sockops',
+  'socket-storage-connect',
+  'socket-storage-sockops',
+  'sockops',
+  'ring-buffer',
+  'mmap-array',
+  'batch',
+]);
+
+/** One sentence for each feature that the kernel path needs and this machine lacks; empty when it can run. */
+export function kernelPathObstacles(capabilities: readonly Capability[] = probeCapabilities()): string[] {
+  return capabilities
+    .filter(({ name, available }) => required.has(name) && !available)
+    .map(
+      ({ description, requiredKernel, reason }) =>
+        `The kernel path is off: ${description} is missing (Linux ${requiredKernel} has it): ${reason}.`,
+    );
+}
 
 /** Sizes of the kernel tables; absent ones keep the defaults of kmesh_config.h. */
 export interface KernelCapacities {

@@ -1,0 +1,22 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type BpfObject, openBpfObject } from '@kmesh/runtime';
+
+const outputFolder = fileURLToPath(new URL('../../build/test/', import.meta.url));
+const libbpf = fileURLToPath(new URL('../../packages/runtime/vendor/libbpf/', import.meta.url));
+
+/** Compiles and loads native/empty.bpf.c: another program at cgroup/connect4, which does nothing. */
+export async function loadEmptyProgram(): Promise<BpfObject> {
+  const include = `${outputFolder}include`;
+  const output = `${outputFolder}empty.bpf.o`;
+  const source = fileURLToPath(new URL('native/empty.bpf.c', import.meta.url));
+  mkdirSync(include, { recursive: true });
+  execFileSync('ln', ['-sfn', `${libbpf}src`, `${include}/bpf`]);
+  const architecture = execFileSync('uname', ['-m'], { encoding: 'utf8' }).trim();
+  execFileSync('clang', [
+    ...['-target', 'bpf', '-mcpu=v3', '-O2', '-g', '-I', include, '-I', `${libbpf}include/uapi`],
+    ...['-idirafter', `/usr/include/${architecture}-linux-gnu`, '-c', source, '-o', output],
+  ]);
+  return openBpfObject(readFileSync(output), 'empty').load();
+}
