@@ -20,12 +20,15 @@ export interface EventEmitter extends Disposable {
   duplicateProgram(): number;
 }
 
+let compiled: Uint8Array | undefined;
+
 /** A packet that BPF_PROG_TEST_RUN accepts; nothing reads it. */
 export const anyPacket = new Uint8Array(64);
 
 /** Compiles and loads the emitter with a ring and a loss counter like the product's. */
 export async function startEventEmitter(): Promise<EventEmitter> {
-  const object = await openBpfObject(compile(), 'probe-emit').load();
+  compiled ??= compile();
+  const object = await openBpfObject(compiled, 'probe-emit').load();
   const program = object.program('emit');
   return {
     ring: object.map('events'),

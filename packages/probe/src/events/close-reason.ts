@@ -1,5 +1,5 @@
 import { kmeshCloseReason } from '@kmesh/orchestration';
-import type { ResponseFlag } from '../connection.ts';
+import type { ConnectionStart, ResponseFlag } from '../connection.ts';
 
 export interface KernelEnding {
   readonly flag: ResponseFlag;
@@ -11,14 +11,12 @@ const clean: KernelEnding = { flag: '-' };
 /**
  * The flag and the words of the kernel's reason (ambient contract 18): what broke a connection off is a failure, and so is
  * every connection that was never established.
- *
- * @param destination `ip:port` of the server
  */
-export function kernelEnding(reason: number, established: boolean, destination: string): KernelEnding {
+export function kernelEnding(reason: number, established: boolean, start: ConnectionStart): KernelEnding {
   if (established && reason === kmeshCloseReason.normal) return clean;
   return {
     flag: 'CONNECT',
-    error: established ? whileOpen(reason) : `${whileConnecting(reason)} (${destination})`,
+    error: established ? whileOpen(reason) : `${whileConnecting(reason)} (${start.destinationAddress})`,
   };
 }
 

@@ -3,13 +3,13 @@ import { kmeshEventKind, kmeshPath } from '@kmesh/orchestration';
 import type {
   AddressedService,
   ConnectionObserver,
-  ConnectionStart,
   ObservedConnection,
   TransportMeasure,
 } from '../connection.ts';
-import { endpointText } from './address-text.ts';
 import { kernelEnding } from './close-reason.ts';
 import { KernelEventReader } from './kernel-event.ts';
+import { KernelConnectionStart, rawAddressText } from './kernel-start.ts';
+import { LocalClients } from './local-clients.ts';
 
 /** What the ids and addresses of kernel events mean. Asked once per connection, when it opens. */
 export interface KernelEventResolver {
@@ -37,8 +37,7 @@ export interface KernelConnectionsOptions {
 interface OpenConnection {
   readonly observed: ObservedConnection;
   readonly outbound: boolean;
-  readonly start: ConnectionStart;
-  readonly flowKey: string;
+  readonly start: KernelConnectionStart;
   readonly openedAt: number;
   /** Live-flow reports in a row that did not have it. */
   missed: number;
@@ -58,10 +57,7 @@ const reportsUntilLost = 2;
 export class KernelConnections {
   readonly #options: KernelConnectionsOptions;
   readonly #open = new Map<number, OpenConnection>();
-  /** Clients of this node's kernel path by flow, for the server sides of the same connections. */
-  readonly #clients = new Map<string, ConnectionStart>();
-  /** Flows whose client side has closed: kept for one more batch, should the server side come late. */
-  #departing: OpenConnection[] = [];
+  readonly #clients = new LocalClients();
   /** Connections ended without their event: should it still come, it is late, not new. */
   #settled = new Set<number>();
   #settledBefore = new Set<number>();
@@ -83,16 +79,12 @@ export class KernelConnections {
 
   /** Takes one batch of the event ring. */
   batch(bytes: Uint8Array, count: number): void {
-    const departed = this.#departing;
-    this.#departing = [];
     const event = new KernelEventReader(bytes, count);
     while (event.next()) {
       if (event.kind === kmeshEventKind.opened) this.#opened(event);
       else this.#ended(event, event.kind === kmeshEventKind.closed);
     }
-    for (const { flowKey, start } of departed) {
-      if (this.#clients.get(flowKey) === start) this.#clients.delete(flowKey);
-    }
+    this.#clients.nextBatch();
   }
 
   /**
@@ -140,14 +132,12 @@ export class KernelConnections {
     const cookie = event.socketCookie;
     const already = this.#open.get(cookie);
     if (already !== undefined) return already;
-    const flowKey = event.flowKey;
-    const start = event.outbound ? this.#outbound(event, flowKey) : this.#inbound(event, flowKey);
+    const start = event.outbound ? this.#outbound(event) : this.#inbound(event);
     if (start === undefined) return undefined;
     const connection: OpenConnection = {
       observed: this.#options.observer.opened(start),
       outbound: event.outbound,
       start,
-      flowKey,
       openedAt: event.timeNanoseconds,
       missed: 0,
     };
@@ -167,7 +157,7 @@ export class KernelConnections {
     this.#forget(cookie, connection);
     const { fromClient, fromServer } = bytesOf(event);
     connection.observed.close({
-      ...kernelEnding(event.closeReason, established, endpointText(event.remoteAddress, event.remotePort)),
+      ...kernelEnding(event.closeReason, established, connection.start),
       bytesFromClient: fromClient,
       bytesFromServer: fromServer,
       durationMilliseconds: event.durationNanoseconds / 1_000_000,
@@ -175,48 +165,46 @@ export class KernelConnections {
     });
   }
 
-  #outbound(event: KernelEventReader, flowKey: string): ConnectionStart | undefined {
+  #outbound(event: KernelEventReader): KernelConnectionStart | undefined {
     if (event.path !== kmeshPath.kernel) return undefined;
     const { resolver } = this.#options;
-    const remote = event.remoteAddress;
-    const start: ConnectionStart = {
-      reporter: 'source',
-      path: 'kernel',
-      pathReason: event.service === 0 ? 'workload' : 'balanced',
-      sourceAddress: endpointText(event.localAddress, event.localPort),
-      destinationAddress: endpointText(remote, event.remotePort),
-      source: resolver.podWorkload(event.netnsCookie),
-      destination: resolver.workload(event.workload) ?? resolver.workloadByAddress(remote),
-      destinationService: resolver.service(event.service),
-      securityPolicy: 'unknown',
-    };
-    this.#clients.set(flowKey, start);
+    const server = event.remote;
+    const start = new KernelConnectionStart(
+      'source',
+      event.service === 0 ? 'workload' : 'balanced',
+      event.local,
+      server,
+      resolver.podWorkload(event.netnsCookie),
+      resolver.workload(event.workload) ?? resolver.workloadByAddress(rawAddressText(server)),
+      resolver.service(event.service),
+    );
+    this.#clients.add(start);
     return start;
   }
 
-  #inbound(event: KernelEventReader, flowKey: string): ConnectionStart | undefined {
+  #inbound(event: KernelEventReader): KernelConnectionStart | undefined {
     const { resolver } = this.#options;
-    const client = this.#clients.get(flowKey);
-    const remote = event.remoteAddress;
-    const direct = () => resolver.arrivedDirectly?.(event.netnsCookie, remote, event.remotePort) ?? false;
-    if (client === undefined && !direct()) return undefined;
+    const server = event.local;
+    const peer = event.remote;
+    const client = this.#clients.find(peer, server);
+    const arrivedDirectly = () =>
+      resolver.arrivedDirectly?.(event.netnsCookie, rawAddressText(peer), peer.port) ?? false;
+    if (client === undefined && !arrivedDirectly()) return undefined;
     const destination = resolver.podWorkload(event.netnsCookie) ?? resolver.workload(event.workload);
-    return {
-      reporter: 'destination',
-      path: 'kernel',
-      pathReason: client === undefined ? 'plaintext' : undefined,
-      sourceAddress: endpointText(remote, event.remotePort),
-      destinationAddress: endpointText(event.localAddress, event.localPort),
-      source: client === undefined ? resolver.workloadByAddress(remote) : client.source,
+    return new KernelConnectionStart(
+      'destination',
+      client === undefined ? 'plaintext' : undefined,
+      peer,
+      server,
+      client === undefined ? resolver.workloadByAddress(rawAddressText(peer)) : client.source,
       destination,
-      destinationService: destination && resolver.inboundService(destination, event.localPort),
-      securityPolicy: 'unknown',
-    };
+      destination && resolver.inboundService(destination, server.port),
+    );
   }
 
   #forget(cookie: number, connection: OpenConnection): void {
     this.#open.delete(cookie);
-    if (connection.outbound) this.#departing.push(connection);
+    if (connection.outbound) this.#clients.depart(connection.start);
   }
 }
 

@@ -1,23 +1,21 @@
 import { kmeshDirection, kmeshEventLayout as layout } from '@kmesh/orchestration';
-import { addressText, portAt } from './address-text.ts';
-
-const addressBytes = 16;
+import type { RawEndpoint } from './kernel-start.ts';
 
 /**
  * Reads `struct kmesh_event` records in place: one reader moves over a whole batch, so that a record costs no object. What
  * it returns as text or number may be kept; the reader itself may not.
  */
 export class KernelEventReader {
-  readonly #bytes: Buffer;
-  readonly #words: Uint32Array;
+  readonly #bytes: Uint8Array;
+  readonly #words: Int32Array;
   readonly #count: number;
   #offset = -layout.size;
 
   /** @param bytes little-endian records of `kmeshEventLayout.size` bytes each */
   constructor(bytes: Uint8Array, count: number) {
     const aligned = bytes.byteOffset % 4 === 0 ? bytes : Uint8Array.from(bytes);
-    this.#bytes = Buffer.from(aligned.buffer, aligned.byteOffset, aligned.byteLength);
-    this.#words = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 2);
+    this.#bytes = aligned;
+    this.#words = new Int32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 2);
     this.#count = Math.min(count, Math.floor(bytes.byteLength / layout.size));
   }
 
@@ -75,36 +73,37 @@ export class KernelEventReader {
   get retransmissions(): number {
     return this.#word(layout.retransmissions);
   }
-  get localPort(): number {
-    return portAt(this.#bytes, this.#offset + layout.localPortBe);
+  /** The socket's own end. */
+  get local(): RawEndpoint {
+    return this.#endpoint(layout.local, layout.localPortBe);
   }
-  get remotePort(): number {
-    return portAt(this.#bytes, this.#offset + layout.remotePortBe);
-  }
-  get localAddress(): string {
-    return addressText(this.#bytes, this.#offset + layout.local);
-  }
-  get remoteAddress(): string {
-    return addressText(this.#bytes, this.#offset + layout.remote);
+  /** The other end. */
+  get remote(): RawEndpoint {
+    return this.#endpoint(layout.remote, layout.remotePortBe);
   }
 
-  /** The connection as its client names it: client address, server address, both ports; the same from both sides. */
-  get flowKey(): string {
-    const at = this.#offset;
-    const local = this.#bytes.toString('latin1', at + layout.local, at + layout.local + addressBytes);
-    const remote = this.#bytes.toString('latin1', at + layout.remote, at + layout.remote + addressBytes);
-    return this.outbound
-      ? `${local}${remote}${this.localPort}:${this.remotePort}`
-      : `${remote}${local}${this.remotePort}:${this.localPort}`;
+  #endpoint(address: number, port: number): RawEndpoint {
+    const words = this.#words;
+    const index = (this.#offset + address) >> 2;
+    const at = this.#offset + port;
+    return {
+      word0: words[index] as number,
+      word1: words[index + 1] as number,
+      word2: words[index + 2] as number,
+      word3: words[index + 3] as number,
+      port: ((this.#bytes[at] as number) << 8) | (this.#bytes[at + 1] as number),
+    };
   }
 
   #word(field: number): number {
-    return this.#words[(this.#offset + field) >> 2] as number;
+    return (this.#words[(this.#offset + field) >> 2] as number) >>> 0;
   }
 
   /** 64 bits as a number; the values here stay below 2^53. */
   #wide(field: number): number {
     const index = (this.#offset + field) >> 2;
-    return (this.#words[index] as number) + (this.#words[index + 1] as number) * 4_294_967_296;
+    return (
+      ((this.#words[index] as number) >>> 0) + ((this.#words[index + 1] as number) >>> 0) * 4_294_967_296
+    );
   }
 }

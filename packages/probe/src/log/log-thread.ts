@@ -38,6 +38,7 @@ export function startLogThread(options: LogThreadOptions = {}): LogThread {
     dropped: () => Number(Atomics.load(dropped, 0)),
     async close() {
       const ended = new Promise((resolve) => worker.once('exit', resolve));
+      worker.ref();
       worker.postMessage('close');
       await ended;
     },

@@ -17,6 +17,8 @@ export interface ConnectionRows {
   readonly traffic: MetricRow;
   readonly workload: MetricRow;
   readonly service: MetricRow;
+  /** Made with the first round-trip time. */
+  roundTrip: MetricRow | undefined;
 }
 
 /** Cells of the traffic, workload and service tables: the first five families are the same in all three. */
@@ -68,7 +70,9 @@ export class ConnectionRowCache {
   }
 
   roundTrip(start: ConnectionStart): MetricRow {
-    return this.#recorder.row('roundTrip', roundTripLabels(start), 1, workloadSubjects(start));
+    const rows = this.open(start);
+    rows.roundTrip ??= this.#recorder.row('roundTrip', roundTripLabels(start), 1, workloadSubjects(start));
+    return rows.roundTrip;
   }
 
   #combination(start: ConnectionStart): number {
@@ -99,6 +103,7 @@ export class ConnectionRowCache {
       traffic: row.row('traffic', trafficLabels(start, flag), mask, workloads),
       workload: row.row('workload', workloadLabels(start, flag), mask | retransmissions, pods),
       service: row.row('service', serviceLabels(start, flag), mask, workloads),
+      roundTrip: undefined,
     };
   }
 }

@@ -1,0 +1,115 @@
+/**
+ * Kernel events into metrics and access log: the highest rate that loses nothing, and what one connection (an opening and a
+ * closing) costs the thread that takes them. The events come from a kernel program in another thread, through a ring
+ * of the product's size.
+ */
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { kmeshEventLayout } from '@kmesh/orchestration';
+import {
+  AccessLog,
+  createConnectionObserver,
+  createLogWriter,
+  KernelConnections,
+  LogFilter,
+  type LogThread,
+  MetricRecorder,
+  startLogThread,
+  startScrapeServer,
+} from '@kmesh/probe';
+import { EventRing } from '@kmesh/runtime';
+import { type EventEmitter, startEventEmitter } from '../test/e2e/probe-emitter.ts';
+import { emitterResolver } from '../test/e2e/probe-resolver.ts';
+import { atLeast, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+
+const required = 100_000;
+const rates = [required, 200_000, 400_000];
+const seconds = 2;
+const rounds = 3;
+
+/** The suite `events`. */
+export async function suite(): Promise<Report> {
+  const figures: Figure[] = [];
+  const ratios: Ratio[] = [];
+  const nowhere = openSync('/dev/null', 'w');
+  const logThread = startLogThread({ descriptor: nowhere });
+  const contestants = [
+    { name: 'metrics', log: undefined },
+    { name: 'metrics and access log', log: logThread },
+  ];
+  for (const { name, log } of contestants) {
+    const costs: number[] = [];
+    let highest = 0;
+    for (const rate of rates) {
+      const losses: number[] = [];
+      const achieved: number[] = [];
+      for (let round = 0; round < rounds; round++) {
+        const result = await measure(rate, log);
+        losses.push(result.losses);
+        achieved.push(result.eventsPerSecond);
+        if (rate === required) costs.push(result.nanosecondsPerConnection);
+      }
+      figures.push(figure(`events lost at ${rate}/s`, name, 'events', losses));
+      if (losses.every((lost) => lost === 0)) highest = Math.max(highest, Math.min(...achieved));
+    }
+    figures.push(figure('cost of one connection', name, 'ns', costs));
+    ratios.push(atLeast(`events per second without a loss, ${name}`, highest, required * 0.99));
+  }
+  await logThread.close();
+  closeSync(nowhere);
+  return { suite: 'events', environment: environment(), figures, ratios };
+}
+
+interface Measured {
+  readonly losses: number;
+  readonly eventsPerSecond: number;
+  readonly nanosecondsPerConnection: number;
+}
+
+async function measure(eventsPerSecond: number, log: LogThread | undefined): Promise<Measured> {
+  const server = await startScrapeServer({ host: '127.0.0.1', port: 0 });
+  const recorder = new MetricRecorder(server.recorderChannel());
+  const accessLog =
+    log &&
+    new AccessLog({ filter: new LogFilter(), writer: createLogWriter(log.channel()), format: 'plain' });
+  const observer = createConnectionObserver(accessLog ? { recorder, accessLog } : { recorder });
+  const connections = new KernelConnections({ observer, resolver: emitterResolver() });
+  const emitter = await startEventEmitter();
+  let busy = 0;
+  const ring = new EventRing(emitter.ring, {
+    recordSize: kmeshEventLayout.size,
+    losses: emitter.losses,
+    onBatch({ bytes, count }) {
+      const began = performance.now();
+      connections.batch(bytes, count);
+      busy += performance.now() - began;
+    },
+  });
+  try {
+    const milliseconds = await emitFromThread(emitter, eventsPerSecond);
+    while (ring.counters.pending > 0) await sleep(5);
+    await sleep(20);
+    const { records, losses } = ring.counters;
+    return {
+      losses,
+      eventsPerSecond: (emitter.emitted / milliseconds) * 1000,
+      nanosecondsPerConnection: (busy * 1_000_000) / (records / 2),
+    };
+  } finally {
+    ring.close();
+    emitter[Symbol.dispose]();
+    await server.close();
+  }
+}
+
+async function emitFromThread(emitter: EventEmitter, eventsPerSecond: number): Promise<number> {
+  const worker = new Worker(new URL('./events/emit-worker.ts', import.meta.url), {
+    workerData: { descriptor: emitter.duplicateProgram(), eventsPerSecond, seconds },
+  });
+  const ended = once(worker, 'exit');
+  const [milliseconds] = (await once(worker, 'message')) as [number];
+  await ended;
+  return milliseconds;
+}

@@ -1,0 +1,59 @@
+import { flowHash, type KernelConnectionStart, type RawEndpoint, sameEndpoint } from './kernel-start.ts';
+
+/**
+ * The client sides of this node's kernel connections, found by the two ends of a connection: so its server side learns whose
+ * connection it accepted.
+ */
+export class LocalClients {
+  /** Almost always one start per hash; the rare others are chained. */
+  readonly #byHash = new Map<number, KernelConnectionStart | KernelConnectionStart[]>();
+  /** Closed clients, kept for one more batch, should the server side's event come late. */
+  #departing: KernelConnectionStart[] = [];
+  #departed: KernelConnectionStart[] = [];
+
+  add(start: KernelConnectionStart): void {
+    const hash = flowHash(start.client, start.server);
+    const present = this.#byHash.get(hash);
+    if (present === undefined) this.#byHash.set(hash, start);
+    else this.#byHash.set(hash, Array.isArray(present) ? [...present, start] : [present, start]);
+  }
+
+  /** The latest client with exactly these ends. */
+  find(client: RawEndpoint, server: RawEndpoint): KernelConnectionStart | undefined {
+    const present = this.#byHash.get(flowHash(client, server));
+    if (present === undefined) return undefined;
+    const matches = (start: KernelConnectionStart) =>
+      sameEndpoint(start.client, client) && sameEndpoint(start.server, server);
+    if (Array.isArray(present)) return present.findLast(matches);
+    return matches(present) ? present : undefined;
+  }
+
+  /** The connection has closed; it is forgotten with the batch after the next. */
+  depart(start: KernelConnectionStart): void {
+    this.#departing.push(start);
+  }
+
+  /** One more batch was handled. */
+  nextBatch(): void {
+    for (const start of this.#departed) this.#remove(start);
+    this.#departed = this.#departing;
+    this.#departing = [];
+  }
+
+  clear(): void {
+    this.#byHash.clear();
+    this.#departing = [];
+    this.#departed = [];
+  }
+
+  #remove(start: KernelConnectionStart): void {
+    const hash = flowHash(start.client, start.server);
+    const present = this.#byHash.get(hash);
+    if (present === start) this.#byHash.delete(hash);
+    else if (Array.isArray(present)) {
+      const left = present.filter((other) => other !== start);
+      if (left.length === 0) this.#byHash.delete(hash);
+      else this.#byHash.set(hash, left);
+    }
+  }
+}
