@@ -7,9 +7,13 @@
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct sock_common {
+	unsigned long skc_flags;
+};
+
 struct sock {
+	struct sock_common __sk_common;
 	int sk_err;
-	unsigned long sk_flags;
 };
 
 struct tcp_sock {

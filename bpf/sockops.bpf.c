@@ -159,7 +159,7 @@ static __always_inline void read_bytes(struct bpf_sock_ops *ctx, struct tcp_sock
 		   tcp->snd_nxt == tcp->snd_una;
 	if (sent >= sequence)
 		sent -= sequence;
-	sequence = !!(sk->sk_flags & SK_FLAG_DONE);
+	sequence = !!(sk->__sk_common.skc_flags & SK_FLAG_DONE);
 	if (received >= sequence)
 		received -= sequence;
 	event->bytes_sent = sent;
