@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { cgroupRoot, createLab, runCommand, sweep } from '@kmesh/lab';
+import { cgroupRoot, createLab, runCommand, startFakeCniAgent, sweep } from '@kmesh/lab';
 
 const OWNER = fileURLToPath(new URL('./fixtures/lab-owner.ts', import.meta.url));
 
@@ -66,6 +66,7 @@ test('a lab that is closed leaves nothing behind', async () => {
   const sleeping = pod.spawn('sleep', ['100']);
   const pins = await lab.bpffs();
   assert.ok(existsSync(pins));
+  assert.ok(existsSync(startFakeCniAgent(lab).path));
   await lab.close();
   assert.ok(sleeping.pid !== undefined && !isAlive(sleeping.pid));
   assert.deepEqual(await leftoversOf(process.pid), nothing);

@@ -4,7 +4,7 @@ import { runCommand } from './commands.ts';
 
 const SYSTEM_MOUNT = '/sys/fs/bpf';
 
-/** Directories of labs that mounted a bpffs of their own; and whatever else of a lab needs a file. */
+/** Directories of labs: a bpffs mount of their own, sockets of agents. */
 export const STATE_DIRECTORY = '/run/kmesh-lab';
 
 /** Makes a directory for pins: in the system's bpffs when it is mounted, else (or if `own`) in a mount of the lab's own. */
@@ -20,8 +20,8 @@ export async function createPinDirectory(lab: string, wantsOwn: boolean): Promis
   return own;
 }
 
-/** Removes every pin of a lab, and its mount. Synchronous, because it also runs while the process exits. */
-export function removePinDirectory(lab: string): void {
+/** Removes every pin of a lab, its mount and its other files. Synchronous, because it also runs while the process exits. */
+export function removeStateDirectories(lab: string): void {
   const own = `${STATE_DIRECTORY}/${lab}`;
   if (mountType(`${own}/bpf`) === 'bpf') spawnSync('umount', ['-l', `${own}/bpf`]);
   removeTree(own);
@@ -33,8 +33,8 @@ export function removePinDirectory(lab: string): void {
   }
 }
 
-/** Labs, alive or not, that have pins or a mount. */
-export function labsWithPins(): string[] {
+/** Labs, alive or not, that have pins or files. */
+export function labsWithState(): string[] {
   return [STATE_DIRECTORY, SYSTEM_MOUNT]
     .filter((path) => existsSync(path))
     .flatMap((path) => readdirSync(path));

@@ -13,7 +13,7 @@ import {
   serviceAddress,
   WIRE_PREFIX,
 } from './addresses.ts';
-import { createPinDirectory, removePinDirectory } from './bpffs.ts';
+import { createPinDirectory, removeStateDirectories } from './bpffs.ts';
 import { cgroupRoot, createCgroup, removeCgroup } from './cgroups.ts';
 import { ipBatch } from './commands.ts';
 import { cleanUpAtExit, forgetAtExit } from './exit.ts';
@@ -195,7 +195,7 @@ export class Lab implements AsyncDisposable {
       removeCgroup(this.cgroup),
       deleteNamespaces([...hosts.map((host) => host.namespace), this.#wire]),
     ];
-    if (this.#pins !== undefined) removePinDirectory(this.name);
+    removeStateDirectories(this.name);
     return problems.find((problem) => problem !== undefined);
   }
 }

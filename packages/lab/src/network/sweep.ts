@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { labsWithPins, removePinDirectory } from './bpffs.ts';
+import { labsWithState, removeStateDirectories } from './bpffs.ts';
 import { cgroupRoot, removeCgroup } from './cgroups.ts';
 import { isOrphan, NAMESPACE_DIRECTORY } from './names.ts';
 import { deleteNamespaces } from './namespaces.ts';
@@ -14,7 +14,7 @@ export function sweep(): string[] {
   for (const name of cgroups) removeCgroup(`${root}/${name}`);
   const namespaces = existsSync(NAMESPACE_DIRECTORY) ? readdirSync(NAMESPACE_DIRECTORY).filter(isOrphan) : [];
   deleteNamespaces(namespaces);
-  const pins = labsWithPins().filter(isOrphan);
-  for (const name of pins) removePinDirectory(name);
+  const pins = labsWithState().filter(isOrphan);
+  for (const name of pins) removeStateDirectories(name);
   return [...cgroups, ...namespaces, ...pins];
 }
