@@ -3,7 +3,14 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { createLab, type Host, type Lab, startFakeIstiod } from '@kmesh/lab';
+import {
+  createAuthority,
+  createLab,
+  type FakeIstiod,
+  type Host,
+  type Lab,
+  startFakeIstiod,
+} from '@kmesh/lab';
 import {
   type DaemonProcess,
   type DaemonSettings,
@@ -179,4 +186,108 @@ test('PRC-20: the soft limit of file descriptors is raised to the hard one', asy
   await daemon.ready();
   const limits = readFileSync(`/proc/${daemon.pid}/limits`, 'utf8');
   assert.match(limits, /Max open files\s+4096\s+4096/);
+});
+
+/** What the log says about failed tries to reach the control plane, one entry for each line. */
+function failures(daemon: DaemonProcess): readonly string[] {
+  return daemon
+    .log()
+    .split('\n')
+    .filter((line) => line.includes('xDS connection failed'));
+}
+
+describe('settings that do not fit the control plane', () => {
+  let istiod: FakeIstiod;
+  let stop: () => Promise<void>;
+
+  before(async () => {
+    istiod = await startFakeIstiod();
+    stop = await relay(host, 15012, istiod.xdsAddress);
+  });
+  after(async () => {
+    await stop();
+    await istiod.close();
+  });
+
+  const stranger = createAuthority({ commonName: 'stranger' }).rootPem;
+  for (const { name, environment, setting, cause } of [
+    {
+      name: 'a wrong token',
+      environment: { AUTH_TOKEN: 'not-the-token' },
+      setting: 'AUTH_TOKEN',
+      cause: /UNAUTHENTICATED/,
+    },
+    {
+      name: 'a token file that cannot be read',
+      environment: { AUTH_TOKEN: './etc' },
+      setting: 'AUTH_TOKEN',
+      cause: /\.\/etc/,
+    },
+    {
+      name: 'a wrong root',
+      environment: { XDS_ROOT_CA: stranger },
+      setting: 'XDS_ROOT_CA',
+      cause: /self-signed|unable to|certificate/,
+    },
+    {
+      name: 'a root file that is not there',
+      environment: { XDS_ROOT_CA: '/nowhere/root-cert.pem' },
+      setting: 'XDS_ROOT_CA',
+      cause: /\/nowhere\/root-cert\.pem/,
+    },
+    {
+      name: 'a wrong address',
+      environment: { XDS_ADDRESS: 'https://127.0.0.1:9' },
+      setting: 'XDS_ADDRESS',
+      cause: /ECONNREFUSED/,
+    },
+    {
+      name: 'a name that does not resolve',
+      environment: { XDS_ADDRESS: 'istiod.nowhere.invalid:15012' },
+      setting: 'XDS_ADDRESS',
+      cause: /istiod\.nowhere\.invalid|ENOTFOUND|EAI_AGAIN/,
+    },
+  ]) {
+    test(`${name} is one log line with setting, cause and next try; not ready; no crash`, async () => {
+      await using daemon = start({
+        files: { 'etc/placeholder': '' },
+        environment: { ...istiodEnvironment(istiod), ...environment },
+      });
+      await daemon.until('the failure is logged', () => failures(daemon).length > 0);
+      const [line = ''] = failures(daemon);
+      assert.match(line, /\twarn\txds\t/);
+      assert.match(line, new RegExp(`setting="${setting}"`));
+      assert.match(line, /nextTryMs=\d+/);
+      assert.match(/cause="(?<text>[^"]*)"/.exec(line)?.groups?.['text'] ?? '', cause);
+      await daemon.listening();
+      const ready = await daemon.http('/healthz/ready', { port: 15021 });
+      assert.deepEqual([ready.status, ready.body], [500, 'not ready, pending: proxy, state manager\n']);
+      const others = daemon
+        .log()
+        .split('\n')
+        .filter((text) => /\t(warn|error)\t/.test(text) && !failures(daemon).includes(text));
+      assert.deepEqual(others, [], 'nothing else complains');
+    });
+  }
+});
+
+test('NEG-31: control plane unreachable at start: it starts, is not ready, tries again without a crash, and recovers', async () => {
+  const istiod = await startFakeIstiod();
+  try {
+    await using daemon = start({ environment: istiodEnvironment(istiod) });
+    await daemon.until('it has tried three times', () => failures(daemon).length >= 3);
+    const waits = failures(daemon).map((line) => Number(/nextTryMs=(\d+)/.exec(line)?.[1]));
+    assert.ok(Math.max(...waits) > Math.min(...waits), `waits grow: ${waits.join(', ')}`);
+    assert.equal((await daemon.http('/healthz/ready', { port: 15021 })).status, 500);
+    const overview = await daemon.json('/kmesh/overview');
+    assert.match(JSON.stringify(overview['controlPlane']), /ECONNREFUSED/);
+    const stop = await relay(host, 15012, istiod.xdsAddress);
+    try {
+      await daemon.ready();
+    } finally {
+      await stop();
+    }
+  } finally {
+    await istiod.close();
+  }
 });
