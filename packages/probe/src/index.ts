@@ -6,6 +6,7 @@ export * from './labels/connection-labels.ts';
 export * from './labels/label-sets.ts';
 export * from './labels/label-text.ts';
 export * from './labels/peer.ts';
+export * from './live-connections.ts';
 export * from './log/access-log.ts';
 export * from './log/clock.ts';
 export * from './log/line-format.ts';
