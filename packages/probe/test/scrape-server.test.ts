@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { get, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { test } from 'node:test';
@@ -116,4 +117,15 @@ test('a metrics port that is taken is an error that names it', async (t) => {
     code: 'KMESH_SCRAPE_LISTEN',
     message: new RegExp(`port ${probe.server.port}`),
   });
+});
+
+test('the scrape thread alone runs at low priority', async (t) => {
+  await startProbe(t);
+  const niceness = (path: string) => {
+    const text = readFileSync(path, 'utf8');
+    return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[16]);
+  };
+  const all = readdirSync('/proc/self/task').map((thread) => niceness(`/proc/self/task/${thread}/stat`));
+  assert.equal(niceness(`/proc/self/task/${process.pid}/stat`), 0);
+  assert.ok(all.includes(10), `${all}`);
 });

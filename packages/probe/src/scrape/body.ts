@@ -1,20 +1,10 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
-import { constants, createBrotliCompress, createDeflate, createGzip, createZstdCompress } from 'node:zlib';
+import { constants, createBrotliCompress, createDeflate } from 'node:zlib';
 import { renderStore } from '../metrics/render.ts';
 import type { MetricStore } from '../metrics/store.ts';
+import { gzipEncoder, identityEncoder, type PieceEncoder, zstdEncoder } from './encoder.ts';
 import type { ContentEncoding } from './negotiate.ts';
-
-/** Metrics change little per byte: the cheapest level already takes nine tenths off. */
-const quick = { level: 1, chunkSize: 256 * 1024 };
-
-function compressor(encoding: ContentEncoding) {
-  if (encoding === 'gzip') return createGzip(quick);
-  if (encoding === 'deflate') return createDeflate(quick);
-  if (encoding === 'br') return createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: 1 } });
-  if (encoding === 'zstd') return createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 1 } });
-  return undefined;
-}
 
 /**
  * Writes one whole exposition to `out`: the hot families piece by piece, then the texts of the registries, then the end marker.
@@ -29,15 +19,30 @@ export async function writeExposition(
   const transform = compressor(encoding);
   const target: Writable = transform ?? out;
   transform?.pipe(out);
-  for (const piece of renderStore(store)) await written(target, piece, out);
-  for (const text of texts) if (text !== '') await written(target, Buffer.from(text), out);
-  await written(target, Buffer.from('# EOF\n'), out);
+  const encoder = pieceEncoder(encoding);
+  await written(target, encoder.head(), out);
+  for (const piece of renderStore(store)) await written(target, encoder.piece(piece), out);
+  await written(target, encoder.piece(Buffer.from(`${texts.join('')}# EOF\n`)), out);
+  await written(target, encoder.tail(), out);
   target.end();
   if (!out.writableFinished) await once(out, 'finish');
 }
 
+function pieceEncoder(encoding: ContentEncoding): PieceEncoder {
+  if (encoding === 'gzip') return gzipEncoder();
+  return encoding === 'zstd' ? zstdEncoder() : identityEncoder();
+}
+
+/** Encodings that cannot be put together from pieces; scrapers hardly ever ask for them. */
+function compressor(encoding: ContentEncoding) {
+  if (encoding === 'deflate') return createDeflate({ level: 1 });
+  if (encoding === 'br') return createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: 1 } });
+  return undefined;
+}
+
 /** Resolves when the piece's bytes are no longer needed; fails when the client has gone. */
 function written(target: Writable, piece: Uint8Array, out: Writable): Promise<void> {
+  if (piece.length === 0) return Promise.resolve();
   return new Promise((resolve, reject) => {
     if (out.destroyed) {
       reject(new Error('the client closed the connection'));
