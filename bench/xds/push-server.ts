@@ -30,7 +30,7 @@ function send(message: Buffer, event: string): void {
 }
 
 const server = createServer({ settings: { initialWindowSize: 4 * 1024 * 1024 } });
-server.on('stream', (stream) => {
+server.on('stream', (stream: ServerHttp2Stream) => {
   stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
   stream.on('error', () => {});
   let received = Buffer.alloc(0);

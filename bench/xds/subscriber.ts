@@ -1,14 +1,30 @@
 /**
  * The control side of a node proxy, in a process of its own so that its memory can be told apart: connects to the
- * push server on the port of its first argument, and reports what a push costs.
+ * push server on the port of its first argument, and reports what a push costs up to the kernel tables. The kernel
+ * programs are loaded and not attached: nothing on the machine changes its behaviour.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
 import { xds } from '@kmesh/api';
 import { createXdsClient } from '@kmesh/controller';
-import { MeshState } from '@kmesh/orchestration';
+import { KernelTables, kernelMapsOf, loadKernelObject, MeshState } from '@kmesh/orchestration';
+import { kernelBarrier } from '@kmesh/runtime';
 
 const [port = 0] = process.argv.slice(2).map(Number);
 const state = new MeshState({ node: 'node-1' });
+const object = await loadKernelObject({
+  path: fileURLToPath(new URL('../../build/bpf/kmesh.bpf.o', import.meta.url)),
+});
+const tables = new KernelTables({
+  view: state,
+  node: { node: 'node-1', network: '', clusterId: 'Kubernetes' },
+  maps: kernelMapsOf(object),
+  barrier: kernelBarrier,
+});
+let inKernel = Promise.resolve();
+state.subscribe((change) => {
+  inKernel = tables.apply(change);
+});
 const logger = { error: console.error, warn: console.error, info: () => {}, debug: () => {} };
 const resolution = 1;
 const delays = monitorEventLoopDelay({ resolution });
@@ -32,10 +48,13 @@ const client = createXdsClient(
     apply: (updates) => {
       state.apply(updates);
     },
-    applied: (typeUrl) => {
+    applied: async (typeUrl) => {
       if (typeUrl !== xds.addressTypeUrl) return;
+      const stateAt = String(process.hrtime.bigint());
+      await inKernel;
       process.send?.({
         event: responses++ === 0 ? 'applied' : 'changeApplied',
+        stateAt,
         at: String(process.hrtime.bigint()),
         workloads: state.counts.workloads,
         services: state.counts.services,

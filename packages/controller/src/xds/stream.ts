@@ -58,7 +58,7 @@ export function openDeltaStream(
 ): DeltaStream {
   const client = new Client(target, credentials, {
     'grpc.max_receive_message_length': 200 * mebibyte,
-    'grpc-node.flow_control_window': 16 * mebibyte,
+    'grpc-node.flow_control_window': 4 * mebibyte,
     'grpc.keepalive_time_ms': times.keepaliveTime,
     'grpc.keepalive_timeout_ms': times.keepaliveTimeout,
     // The control plane is inside the cluster: no HTTP proxy, no configuration from DNS, no hidden retries, and
