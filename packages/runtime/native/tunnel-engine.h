@@ -297,6 +297,8 @@ class Session final : public StreamUser, public Pollable
 	void resume(StreamUser *user);
 	void consumed(StreamUser *user, size_t length);
 	void resetStream(StreamUser *user, uint32_t code);
+	/* Forgets a stream that was answered in full; the peer has a moment to end it itself. */
+	void leaveStream(StreamUser *user);
 	void markDirty();
 	void flush();
 	void timer(int kind);
@@ -381,6 +383,8 @@ enum TimerKind : int {
 	kTimerPong = 3,
 	kTimerGoaway = 4,
 	kTimerListener = 5,
+	/* Plus the stream's id. */
+	kTimerStream = 1000,
 };
 
 class Engine

@@ -180,7 +180,7 @@ void Flow::fail(CloseReason reason, int code, const std::string &text)
 	bool answered = state == State::Open;
 	if (streamSide == 0 && streamSession != nullptr && !answered && failStatus_ != 0) {
 		respond(failStatus_, {}, true);
-		streamSession->resetStream(this, NGHTTP2_NO_ERROR);
+		streamSession->leaveStream(this);
 	}
 	close(reason, code, text, true);
 }

@@ -157,6 +157,7 @@ int nghttp2_session_want_write(nghttp2_session *);
 int nghttp2_session_resume_data(nghttp2_session *, int32_t);
 int nghttp2_session_consume(nghttp2_session *, int32_t, size_t);
 int nghttp2_session_consume_connection(nghttp2_session *, size_t);
+void *nghttp2_session_find_stream(nghttp2_session *, int32_t);
 void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t);
 int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t, void *);
 uint32_t nghttp2_session_get_remote_settings(nghttp2_session *, int);

@@ -300,6 +300,11 @@ void Session::timer(int kind)
 		markDirty();
 		break;
 	default:
+		if (kind >= kTimerStream && http != nullptr &&
+		    nghttp2_session_find_stream(http, kind - kTimerStream)) {
+			nghttp2_submit_rst_stream(http, 0, kind - kTimerStream, NGHTTP2_NO_ERROR);
+			markDirty();
+		}
 		break;
 	}
 }
@@ -467,6 +472,19 @@ void Session::resetStream(StreamUser *user, uint32_t code)
 	nghttp2_session_consume_connection(http, user->streamUnconsumed);
 	user->streamUnconsumed = 0;
 	nghttp2_submit_rst_stream(http, 0, user->streamId, code);
+	markDirty();
+}
+
+void Session::leaveStream(StreamUser *user)
+{
+	if (user->streamSession != this)
+		return;
+	users.erase(user);
+	user->streamSession = nullptr;
+	nghttp2_session_set_stream_user_data(http, user->streamId, nullptr);
+	nghttp2_session_consume_connection(http, user->streamUnconsumed);
+	user->streamUnconsumed = 0;
+	engine.schedule(1000, id, kTimerStream + user->streamId);
 	markDirty();
 }
 

@@ -79,6 +79,7 @@ export class TestMesh implements AsyncDisposable {
   readonly authority = new TestAuthority();
   readonly revocations = new TestRevocations();
   readonly options: TestMeshOptions;
+  readonly #owned: { close(): void }[] = [];
   #pods = 0;
 
   constructor(lab: Lab, options: TestMeshOptions) {
@@ -115,7 +116,13 @@ export class TestMesh implements AsyncDisposable {
       logger,
       revocations: this.revocations,
       counters,
-      settings: { mark: 1337, originalSource: true, progressMilliseconds: 100, ...this.options.settings, ...settings },
+      settings: {
+        mark: 1337,
+        originalSource: true,
+        progressMilliseconds: 100,
+        ...this.options.settings,
+        ...settings,
+      },
     });
     const proxy = { node, state, tunnel, records, logger, counters: counted };
     this.proxies.push(proxy);
@@ -154,12 +161,19 @@ export class TestMesh implements AsyncDisposable {
     proxy.tunnel.addPod(pod.uid, info, openNetworkNamespace(pod.namespacePath));
   }
 
+  /** Closes it with the mesh, should a test fail before it does. */
+  own<Closeable extends { close(): void }>(closeable: Closeable): Closeable {
+    this.#owned.push(closeable);
+    return closeable;
+  }
+
   clear(): void {
     for (const { records } of this.proxies) records.clear();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { tunnel } of this.proxies) tunnel.close();
+    for (const closeable of this.#owned) closeable.close();
     await this.lab.close();
   }
 }

@@ -57,7 +57,10 @@ export class Recorder implements ConnectionObserver {
       const found = find();
       if (found) return found;
       if (performance.now() > until) {
-        const seen = JSON.stringify({ connections: this.connections.map(({ end }) => end), denies: this.denies });
+        const seen = JSON.stringify({
+          connections: this.connections.map(({ end }) => end),
+          denies: this.denies,
+        });
         throw new Error(`nothing like that was recorded within ${milliseconds} ms: ${seen}`);
       }
       await new Promise<void>((resolve) => {

@@ -79,7 +79,10 @@ export function readAll(socket: Socket): Promise<Buffer> {
 export function readExactly(socket: Socket, length: number, milliseconds = 5_000): Promise<Buffer> {
   let have = Buffer.alloc(0);
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => finish(new Error(`only ${have.length} of ${length} bytes came`)), milliseconds);
+    const timer = setTimeout(
+      () => finish(new Error(`only ${have.length} of ${length} bytes came`)),
+      milliseconds,
+    );
     const finish = (error?: Error): void => {
       clearTimeout(timer);
       socket.off('data', onData);

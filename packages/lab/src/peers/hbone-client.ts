@@ -39,6 +39,8 @@ export interface PeerResponse {
 export function openPeerTls(socket: Socket, options: PeerTlsOptions): Promise<TLSSocket> {
   const { identity, alpn = ['h2'], groups } = options;
   const roots = identity?.rootsPem ?? options.rootsPem ?? [];
+  // An end of the transport is the end of TLS.
+  socket.allowHalfOpen = false;
   const tls = connectTls({
     socket,
     ALPNProtocols: [...alpn],
@@ -84,7 +86,10 @@ export class HboneClient implements Disposable {
   ready(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.session.once('remoteSettings', () => resolve());
-      this.session.once('close', () => reject(new Error('the server closed the connection')));
+      const closed = (): void => reject(new Error('the server closed the connection'));
+      this.session.once('close', closed);
+      this.tls.once('close', closed);
+      if (this.tls.destroyed || this.session.destroyed) closed();
     });
   }
 
