@@ -105,6 +105,11 @@ static Napi::Value program_query(const Napi::CallbackInfo &info)
 	return list;
 }
 
+static Napi::Value program_open(const Napi::CallbackInfo &info)
+{
+	return result_of(info, bpf_prog_get_fd_by_id(uint_at(info, 0)));
+}
+
 static Napi::Value program_test_run(const Napi::CallbackInfo &info)
 {
 	Bytes data = bytes_at(info, 1);
@@ -145,6 +150,7 @@ void register_programs(Napi::Env env, Napi::Object exports)
 	define<program_attach>(env, exports, "programAttach");
 	define<program_detach>(env, exports, "programDetach");
 	define<program_query>(env, exports, "programQuery");
+	define<program_open>(env, exports, "programOpen");
 	define<program_test_run>(env, exports, "programTestRun");
 	define<statistics_open>(env, exports, "statisticsOpen");
 }

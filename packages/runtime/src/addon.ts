@@ -137,6 +137,7 @@ export interface NativeAddon {
   programAttach(program: number, target: number, attachType: number): number;
   programDetach(program: number, target: number, attachType: number): number;
   programQuery(target: number, attachType: number, namespace: number): number[] | number;
+  programOpen(id: number): number;
   programTestRun(
     program: number,
     data: Uint8Array,

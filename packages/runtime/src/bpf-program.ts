@@ -201,6 +201,22 @@ export function attachedProgramIds(cgroup: string, attachType: number): number[]
   }
 }
 
+/**
+ * What is attached to a cgroup at a `bpf_attach_type`, in the order in which the kernel runs it, other software's programs
+ * included. A program that ends meanwhile is left out.
+ *
+ * @throws SystemCallError `KMESH_BPF_INFO_FAILED`
+ */
+export function attachedPrograms(cgroup: string, attachType: number): ProgramInfo[] {
+  return attachedProgramIds(cgroup, attachType).flatMap((id) => {
+    const fd = addon().programOpen(id);
+    if (fd < 0) return [];
+    const info = addon().programInfo(fd);
+    addon().closeDescriptor(fd);
+    return typeof info === 'number' ? [] : [info];
+  });
+}
+
 /** Opens the program that is pinned at `path`. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
 export function openPinnedProgram(path: string, attachType = 0): BpfProgram {
   const message = `cannot open the program pinned at ${path}`;

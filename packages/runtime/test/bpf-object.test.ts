@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import { addon } from '../src/addon.ts';
 import {
   attachedProgramIds,
+  attachedPrograms,
   BpfLoadError,
   type BpfObject,
   capability,
@@ -94,6 +95,7 @@ test('a cgroup link counts connections until it is closed, beside other programs
     using link = program.attachCgroup(cgroup);
     assert.equal(link.info().programId, program.info().id);
     assert(attachedProgramIds(cgroup, connect4).includes(program.info().id));
+    assert(attachedPrograms(cgroup, connect4).some(({ name }) => name === 'count_connect'));
     const counted = count(0);
     await dial();
     assert(count(0) > counted);
