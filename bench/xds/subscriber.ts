@@ -20,6 +20,7 @@ const tables = new KernelTables({
   node: { node: 'node-1', network: '', clusterId: 'Kubernetes' },
   maps: kernelMapsOf(object),
   barrier: kernelBarrier,
+  sliceMilliseconds: 4,
 });
 let inKernel = Promise.resolve();
 state.subscribe((change) => {
