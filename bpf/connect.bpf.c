@@ -8,6 +8,7 @@
  */
 #include "kmesh_maps.h"
 #include "address.h"
+#include "dials.h"
 #include "pods.h"
 
 #include <bpf/bpf_endian.h>
@@ -156,15 +157,15 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx,
 				     const struct kmesh_frontend_key *key, __u16 port_be,
 				     __u64 netns_cookie, __u32 service, __u32 workload)
 {
-	__u64 cookie = bpf_get_socket_cookie(ctx);
-	__u32 index = cookie & (KMESH_DIALS - 1);
+	struct bpf_sock *sk = ctx->sk;
+	__u32 index = dial_index(sk);
 	__u64 now = bpf_jiffies64();
 	struct kmesh_dial *dial;
 
 	dial = bpf_map_lookup_elem(&dials, &index);
 	if (!dial)
 		return false;
-	if (dial->socket_cookie && dial->socket_cookie != cookie &&
+	if (dial->socket && dial->socket != (__u64)sk &&
 	    now - dial->written_jiffies < KMESH_DIAL_STALE_JIFFIES)
 		return remember_on_socket(ctx, key, port_be, netns_cookie, service, workload);
 	dial->written_jiffies = now;
@@ -174,8 +175,20 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx,
 	dial->dialled_port_be = port_be;
 	dial->path = KMESH_PATH_KERNEL;
 	dial->rewritten = 1;
-	dial->socket_cookie = cookie;
+	dial->socket = (__u64)sk;
 	return true;
+}
+
+/* This connect is not rewritten: what an earlier connect of a socket at this place left behind is
+ * not its own. */
+static __always_inline void forget(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	__u32 index = dial_index(sk);
+	struct kmesh_dial *dial = bpf_map_lookup_elem(&dials, &index);
+
+	if (dial && dial->socket == (__u64)sk)
+		dial->socket = 0;
 }
 
 /* What the tables say of the dialled address in `key`. `chosen` is set when the peer has to be
@@ -274,6 +287,8 @@ int kmesh_connect4(struct bpf_sock_addr *ctx)
 	if (chosen) {
 		ctx->user_ip4 = chosen->address.words[3];
 		ctx->user_port = chosen->port_be;
+	} else {
+		forget(ctx);
 	}
 	return verdict;
 }
@@ -305,6 +320,8 @@ int kmesh_connect6(struct bpf_sock_addr *ctx)
 		ctx->user_ip6[2] = chosen->address.words[2];
 		ctx->user_ip6[3] = chosen->address.words[3];
 		ctx->user_port = chosen->port_be;
+	} else {
+		forget(ctx);
 	}
 	return verdict;
 }

@@ -14,11 +14,14 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
+	int sk_rcvlowat;
 };
 
 struct tcp_sock {
 	__u32 snd_nxt;
 	__u32 snd_una;
+	__u32 write_seq;
+	__u32 copied_seq;
 	__u64 bytes_acked;
 	__u64 bytes_received;
 };

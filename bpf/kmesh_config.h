@@ -23,3 +23,18 @@
 
 /* Ring of 8 MiB: 65,536 records, more than a second of 30,000 connections/s opened and closed. */
 #define KMESH_EVENT_RING_BYTES (8 * 1024 * 1024)
+
+/* Connections between sockets of this kernel that may be redirected at one time, and how many slots
+ * in a row a connection may try. */
+#define KMESH_MAX_EXCHANGES 65536
+#define KMESH_EXCHANGE_TRIES 4
+
+/* A message of this size or more is faster by TCP. */
+#define KMESH_REDIRECT_MESSAGE_BYTES 16384
+
+/* Redirected bytes that the reader has not taken yet: what a sock hash queues is not bounded by the
+ * receive buffer, so this is. */
+#define KMESH_REDIRECT_UNREAD_BYTES 65536
+
+/* Addresses of enrolled pods. */
+#define KMESH_MAX_POD_ADDRESSES 32768

@@ -103,3 +103,37 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } events_lost __weak SEC(".maps");
+
+/* Address of an enrolled pod -> its network-namespace cookie. Written by the daemon only: a socket
+ * counts as a pod's own when both agree. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KMESH_MAX_POD_ADDRESSES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, union kmesh_address);
+	__type(value, __u64);
+} pod_addresses __weak SEC(".maps");
+
+/* Sockets that messages may be redirected to; a socket that closes leaves by itself. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, 2 * KMESH_MAX_EXCHANGES);
+	__type(key, struct kmesh_peer_key);
+	__type(value, __u64);
+} peers __weak SEC(".maps");
+
+/* What each side of a redirectable connection has sent and read. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_MAX_EXCHANGES);
+	__type(key, __u32);
+	__type(value, struct kmesh_exchange);
+} exchanges __weak SEC(".maps");
+
+/* What redirect did, by enum kmesh_redirect_count. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KMESH_REDIRECT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} redirect_counts __weak SEC(".maps");

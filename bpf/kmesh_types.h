@@ -137,7 +137,8 @@ struct kmesh_settings {
 	__u32 incomplete; /* not 0: something did not fit, so an unknown address may be the mesh's:
 			     tunnel */
 	__u32 events_off; /* not 0: sockops reports nothing */
-	__u32 reserved;
+	__u32 redirect; /* messages that a socket must have read by recvmsg before bytes for it are
+			   redirected; 0: no redirect */
 };
 
 /* Which path a connection took. */
@@ -186,12 +187,64 @@ struct kmesh_flow {
 	__u8 stage;	/* enum kmesh_flow_stage */
 	__u8 direction; /* enum kmesh_direction */
 	__u16 reserved;
+	__u32 exchange;	     /* 1 + index in `exchanges`; 0: this connection is not redirected */
+	__u32 exchange_side; /* which of its two sides this socket is */
+};
+
+/* peers (sock hash): one end of a connection, as that end names it -> its socket. */
+struct kmesh_peer_key {
+	union kmesh_address local;
+	union kmesh_address remote;
+	__u16 local_port_be;
+	__u16 remote_port_be;
+	__u32 reserved; /* 0: part of the key */
+};
+
+enum kmesh_exchange_flag {
+	KMESH_EXCHANGE_JOINED = 1 << 0,	    /* the socket is in `peers` */
+	KMESH_EXCHANGE_UNSUITABLE = 1 << 1, /* it reads in a way that redirect does not serve */
+};
+
+/* What is known of one end of a connection between two sockets of this kernel. */
+struct kmesh_exchange_side {
+	__u64 received;	   /* bytes that its recvmsg calls returned, however they had come */
+	__u64 redirected;  /* bytes that it sent by redirect */
+	__u32 first_read;  /* sequence number of the first byte it can read */
+	__u32 reads;	   /* recvmsg calls that returned bytes */
+	__u16 flags;	   /* enum kmesh_exchange_flag; written by the reading side */
+	__u16 redirecting; /* its messages are redirected; written by the sending side */
+	__u32 reserved;
+};
+
+/*
+ * exchanges (array): one connection between two sockets of this kernel. Both find its slot by a
+ * hash of the addresses and ports; `owner` is that hash, 0 when the slot is free. A table without a
+ * free slot in reach means plain TCP.
+ */
+struct kmesh_exchange {
+	__u64 owner;
+	__u32 users;  /* sides that hold the slot */
+	__u32 broken; /* one side is gone: nobody joins until the other is, too */
+	struct kmesh_exchange_side sides[2];
+};
+
+/* Index of `redirect_counts`. */
+enum kmesh_redirect_count {
+	KMESH_REDIRECT_JOINED = 0, /* sockets that could be redirected to */
+	KMESH_REDIRECT_FULL,	   /* connections without a slot or place in the sock hash */
+	KMESH_REDIRECT_BYTES,	   /* bytes moved from socket to socket */
+	KMESH_REDIRECT_MESSAGES,
+	KMESH_REDIRECT_PLAIN_BYTES, /* bytes of joined sockets that went by TCP */
+	KMESH_REDIRECT_STARTED,	    /* times that a direction began to redirect */
+	KMESH_REDIRECT_LEFT,	    /* times that one left: large messages, or a slow reader */
+	KMESH_REDIRECT_ABSENT,	    /* the peer's socket was not in the sock hash */
+	KMESH_REDIRECT_COUNT,
 };
 
 /* dials (array): what a connect decided, until sockops takes it over. Slot: socket cookie modulo
  * size. */
 struct kmesh_dial {
-	__u64 socket_cookie; /* 0: free */
+	__u64 socket; /* the socket's address in the kernel; 0: free */
 	union kmesh_address dialled;
 	__u64 written_jiffies;
 	__u32 service;

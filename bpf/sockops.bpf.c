@@ -7,6 +7,8 @@
  */
 #include "kmesh_maps.h"
 #include "address.h"
+#include "dials.h"
+#include "join.h"
 #include "kernel_types.h"
 #include "pods.h"
 
@@ -77,13 +79,12 @@ static __always_inline struct kmesh_flow *create_flow(struct bpf_sock_ops *ctx, 
 }
 
 /* Takes over what the connect hook wrote for this socket. */
-static __always_inline void take_dial(struct bpf_sock_ops *ctx, struct kmesh_flow *flow)
+static __always_inline void take_dial(const struct bpf_sock *sk, struct kmesh_flow *flow)
 {
-	__u64 cookie = bpf_get_socket_cookie(ctx);
-	__u32 index = cookie & (KMESH_DIALS - 1);
+	__u32 index = dial_index(sk);
 	struct kmesh_dial *dial = bpf_map_lookup_elem(&dials, &index);
 
-	if (!dial || dial->socket_cookie != cookie)
+	if (!dial || dial->socket != (__u64)sk)
 		return;
 	flow->dialled = dial->dialled;
 	flow->dialled_port_be = dial->dialled_port_be;
@@ -91,7 +92,7 @@ static __always_inline void take_dial(struct bpf_sock_ops *ctx, struct kmesh_flo
 	flow->workload = dial->workload;
 	flow->path = dial->path;
 	flow->rewritten = dial->rewritten;
-	dial->socket_cookie = 0;
+	dial->socket = 0;
 }
 
 static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
@@ -107,7 +108,7 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	flow = create_flow(ctx, sk);
 	if (!flow)
 		return;
-	take_dial(ctx, flow);
+	take_dial(sk, flow);
 	if (!flow->rewritten) {
 		read_remote(ctx, &flow->dialled);
 		flow->dialled_port_be = read_remote_port(ctx);
@@ -150,6 +151,7 @@ static __always_inline void read_bytes(struct bpf_sock_ops *ctx, struct tcp_sock
 {
 	struct sock *sk = (struct sock *)tcp;
 	__u64 sent = ctx->bytes_acked, received = ctx->bytes_received;
+	struct kmesh_exchange *exchange;
 	__u64 sequence;
 
 	if (flow->direction == KMESH_DIRECTION_OUTBOUND && sent)
@@ -164,6 +166,11 @@ static __always_inline void read_bytes(struct bpf_sock_ops *ctx, struct tcp_sock
 		received -= sequence;
 	event->bytes_sent = sent;
 	event->bytes_received = received;
+	exchange = find_exchange(flow);
+	if (exchange) {
+		event->bytes_sent += exchange->sides[flow->exchange_side & 1].redirected;
+		event->bytes_received += exchange->sides[!(flow->exchange_side & 1)].redirected;
+	}
 }
 
 static __always_inline __u8 close_reason(struct tcp_sock *tcp, bool established)
@@ -246,11 +253,17 @@ static __always_inline struct kmesh_flow *find_flow(struct bpf_sock_ops *ctx)
 static __always_inline void established(struct bpf_sock_ops *ctx)
 {
 	struct kmesh_flow *flow = find_flow(ctx);
+	struct kmesh_peer_key key = {};
 
 	if (!flow || flow->stage != KMESH_FLOW_CONNECTING)
 		return;
 	flow->stage = KMESH_FLOW_ESTABLISHED;
 	report(ctx, flow, KMESH_EVENT_OPENED, 0);
+	read_local(ctx, &key.local);
+	read_remote(ctx, &key.remote);
+	key.local_port_be = bpf_htons(ctx->local_port);
+	key.remote_port_be = read_remote_port(ctx);
+	join_redirect(ctx, flow, &key);
 }
 
 static __always_inline void state_changed(struct bpf_sock_ops *ctx)
@@ -266,6 +279,7 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx)
 	report(ctx, flow,
 	       flow->stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED,
 	       old_state);
+	leave_exchange(flow);
 	/* Reported for good; a further connect on this socket starts anew. */
 	flow->stage = KMESH_FLOW_REPORTED;
 }

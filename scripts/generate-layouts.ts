@@ -22,6 +22,9 @@ const structs = [
   'kmesh_dial',
   'kmesh_flow',
   'kmesh_event',
+  'kmesh_peer_key',
+  'kmesh_exchange_side',
+  'kmesh_exchange',
 ] as const;
 const enums = [
   'kmesh_constant',
@@ -35,6 +38,8 @@ const enums = [
   'kmesh_direction',
   'kmesh_event_kind',
   'kmesh_close_reason',
+  'kmesh_exchange_flag',
+  'kmesh_redirect_count',
 ] as const;
 
 /** The text of the generated file for a compiled object. */

@@ -118,6 +118,16 @@ export class BpfProgram implements Disposable {
     return new DirectAttachment(label, () => addon().programDetach(this.fd, map.fd, this.attachType));
   }
 
+  /**
+   * Attaches a `tp_btf` program to the tracepoint that its section names.
+   *
+   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
+   */
+  attachTracepoint(): Link {
+    const label = `tracepoint ${this.section.slice(this.section.indexOf('/') + 1)}`;
+    return new KernelLink(this.#attached(addon().linkCreate(this.fd, 0, this.attachType, -1), label), label);
+  }
+
   /** Identity and run figures. @throws SystemCallError `KMESH_BPF_INFO_FAILED` */
   info(): ProgramInfo {
     const info = addon().programInfo(this.fd);

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { addon } from './addon.ts';
 import { errnoName } from './errors.ts';
 import { findBpffsMount, findCgroupMount } from './mounts.ts';
@@ -19,6 +19,7 @@ export type CapabilityName =
   | 'socket-storage-sockops'
   | 'sockops'
   | 'sk-msg'
+  | 'receive-tracepoint'
   | 'ring-buffer'
   | 'mmap-array'
   | 'batch'
@@ -84,6 +85,7 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['socket-storage-sockops', 'socket storage in sockops', '5.3', () => helper('sockOps', 'skStorageGet')],
   ['sockops', 'sockops programs', '4.13', () => fromProbe(addon().probeProgramType(programTypes.sockOps))],
   ['sk-msg', 'sk_msg programs and sockhash maps', '4.18', messageRedirect],
+  ['receive-tracepoint', 'the tracepoint sock_recv_length', '6.3', receiveTracepoint],
   ['ring-buffer', 'ring buffer maps', '5.8', () => fromProbe(addon().probeMapType(27))],
   ['mmap-array', 'mmap-able arrays', '5.5', mmapArray],
   ['batch', 'batch operations on hash maps', '5.6', () => fromProbe(addon().probeBatch())],
@@ -199,6 +201,15 @@ function helper(program: 'sockAddr' | 'sockOps', name: keyof typeof helpers): Fi
 function messageRedirect(): Finding {
   const program = fromProbe(addon().probeProgramType(programTypes.skMsg));
   return program.available ? fromProbe(addon().probeMapType(18)) : program;
+}
+
+function receiveTracepoint(): Finding {
+  try {
+    const available = readFileSync('/sys/kernel/btf/vmlinux').includes('btf_trace_sock_recv_length\0');
+    return { available, reason: available ? '' : "the kernel's BTF does not name it" };
+  } catch (error) {
+    return { available: false, reason: `/sys/kernel/btf/vmlinux cannot be read: ${String(error)}` };
+  }
 }
 
 function mmapArray(): Finding {

@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import type { MeshUpdate, Service, Workload } from '@kmesh/api';
 import {
   attachKernelObject,
+  attachRedirect,
   type KernelCapacities,
   KernelTables,
   kernelMapsOf,
@@ -19,6 +20,8 @@ export interface KernelMeshOptions {
   readonly capacities?: KernelCapacities;
   /** Name of the node whose kernel this is; the lab's first node by default. */
   readonly node?: string;
+  /** Messages that prove a reader before bytes are redirected to it; redirect is off when absent. */
+  readonly redirect?: number;
 }
 
 const OBJECT_PATH =
@@ -42,8 +45,10 @@ export async function startKernelMesh(lab: Lab, options: KernelMeshOptions = {})
       maps: kernelMapsOf(object),
       barrier: kernelBarrier,
     });
+    const redirect = options.redirect === undefined ? [] : attachRedirect(object).values();
+    tables.setRedirect(options.redirect ?? 0);
     const links = attachKernelObject(object, lab.cgroup);
-    return new KernelMesh(object, [...links.values()], state, tables);
+    return new KernelMesh(object, [...redirect, ...links.values()], state, tables);
   } catch (error) {
     object.close();
     throw error;

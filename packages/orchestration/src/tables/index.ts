@@ -21,4 +21,11 @@ export {
   loadKernelObject,
 } from './kernel-object.ts';
 export { KernelTables, type KernelTablesOptions } from './kernel-tables.ts';
+export {
+  attachRedirect,
+  prepareRedirect,
+  type RedirectCounts,
+  readRedirectCounts,
+  redirectObstacles,
+} from './redirect-object.ts';
 export type { RefusalReason, TableUsage } from './usage.ts';

@@ -16,6 +16,8 @@ export interface KernelMaps {
   readonly endpoints: ArrayBuffer;
   readonly pods: ArrayBuffer;
   readonly settings: ArrayBuffer;
+  /** Absent where nothing needs to know which addresses are a pod's own. */
+  readonly podAddresses?: EntryTable;
 }
 
 /** The tables of a loaded BPF object. */
@@ -28,6 +30,7 @@ export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
     endpoints: object.map('endpoints').mmap(),
     pods: object.map('pods').mmap(),
     settings: object.map('settings').mmap(),
+    podAddresses: entryByEntry(object.map('pod_addresses')),
   };
 }
 

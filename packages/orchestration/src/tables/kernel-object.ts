@@ -9,6 +9,7 @@ import {
   openBpfObject,
   probeCapabilities,
 } from '@kmesh/runtime';
+import { prepareRedirect } from './redirect-object.ts';
 
 /** The programs of kmesh.bpf.o by their C names, in the order in which they are attached. */
 export const kernelPrograms = [
@@ -76,6 +77,7 @@ export async function loadKernelObject(options: KernelObjectOptions): Promise<Bp
   try {
     for (const [map, entries] of Object.entries(options.capacities ?? {})) object.setMaxEntries(map, entries);
     object.setConstant('kmesh_has_set_retval', capability('set-retval').available);
+    prepareRedirect(object);
     return await object.load();
   } catch (error) {
     object.close();

@@ -10,6 +10,7 @@ import { FrontendTable } from './frontend-table.ts';
 import { kmeshSettingsLayout } from './gen/layouts.ts';
 import { Identifiers } from './identifiers.ts';
 import type { KernelMaps } from './kernel-maps.ts';
+import { PodAddressTable } from './pod-address-table.ts';
 import { PodTable } from './pod-table.ts';
 import { ServiceCompiler } from './service-compiler.ts';
 import { ServicePortArray } from './service-port-array.ts';
@@ -46,6 +47,7 @@ export class KernelTables {
   readonly #frontends: FrontendTable;
   readonly #cidrs: CidrTable;
   readonly #pods: PodTable;
+  readonly #podAddresses: PodAddressTable | undefined;
   readonly #compiler: ServiceCompiler;
   readonly #serviceIds = new Identifiers();
   readonly #workloadIds = new Identifiers();
@@ -69,6 +71,7 @@ export class KernelTables {
     this.#frontends = new FrontendTable(maps.frontends);
     this.#cidrs = new CidrTable(maps.cidrFrontends);
     this.#pods = new PodTable(maps.pods);
+    this.#podAddresses = maps.podAddresses === undefined ? undefined : new PodAddressTable(maps.podAddresses);
     const workloadId = (uid: string) => this.#workloadIds.idOf(uid);
     this.#compiler = new ServiceCompiler(this.#servicePorts, this.#endpoints, this.#serviceIds, workloadId);
     this.#ids = {
@@ -104,6 +107,7 @@ export class KernelTables {
       this.#pods.refuse('other-locality');
       return false;
     }
+    this.#podAddresses?.set(cookie, workload.addresses);
     return this.#pods.set(cookie, {
       workloadId: this.#workloadIds.idOf(workload.uid),
       namespaceId: this.#namespaceIds.idOf(workload.namespace),
@@ -113,6 +117,7 @@ export class KernelTables {
 
   /** The pod left the mesh: its sockets are left alone from this instant on. False when it was not enrolled. */
   remove(cookie: bigint): boolean {
+    this.#podAddresses?.delete(cookie);
     return this.#pods.delete(cookie);
   }
 
@@ -141,6 +146,14 @@ export class KernelTables {
   /** Switches the reports of opened, failed and closed connections. */
   setEvents(on: boolean): void {
     this.#settings.setUint32(kmeshSettingsLayout.eventsOff, on ? 0 : 1, true);
+  }
+
+  /**
+   * Switches redirect from socket to socket: messages that a socket must have read by `recvmsg` before bytes for it are
+   * redirected, 0 for no redirect. Connections that are redirected leave with their next message.
+   */
+  setRedirect(reads: number): void {
+    this.#settings.setUint32(kmeshSettingsLayout.redirect, reads, true);
   }
 
   #adoptLocality(workload: Workload): boolean {

@@ -60,12 +60,12 @@ export const kmeshSettingsLayout = {
   cidrFrontends: 0,
   incomplete: 4,
   eventsOff: 8,
-  reserved: 12,
+  redirect: 12,
 } as const;
 
 export const kmeshDialLayout = {
   size: 48,
-  socketCookie: 0,
+  socket: 0,
   dialled: 8,
   writtenJiffies: 24,
   service: 32,
@@ -77,7 +77,7 @@ export const kmeshDialLayout = {
 } as const;
 
 export const kmeshFlowLayout = {
-  size: 48,
+  size: 56,
   dialled: 0,
   netnsCookie: 16,
   startedNs: 24,
@@ -89,6 +89,8 @@ export const kmeshFlowLayout = {
   stage: 44,
   direction: 45,
   reserved: 46,
+  exchange: 48,
+  exchangeSide: 52,
 } as const;
 
 export const kmeshEventLayout = {
@@ -115,6 +117,34 @@ export const kmeshEventLayout = {
   path: 124,
   closeReason: 125,
   reserved: 126,
+} as const;
+
+export const kmeshPeerKeyLayout = {
+  size: 40,
+  local: 0,
+  remote: 16,
+  localPortBe: 32,
+  remotePortBe: 34,
+  reserved: 36,
+} as const;
+
+export const kmeshExchangeSideLayout = {
+  size: 32,
+  received: 0,
+  redirected: 8,
+  firstRead: 16,
+  reads: 20,
+  flags: 24,
+  redirecting: 26,
+  reserved: 28,
+} as const;
+
+export const kmeshExchangeLayout = {
+  size: 80,
+  owner: 0,
+  users: 8,
+  broken: 12,
+  sides: 16,
 } as const;
 
 export const kmeshConstant = {
@@ -195,4 +225,21 @@ export const kmeshCloseReason = {
   unreachable: 4,
   aborted: 5,
   other: 6,
+} as const;
+
+export const kmeshExchangeFlag = {
+  joined: 1,
+  unsuitable: 2,
+} as const;
+
+export const kmeshRedirectCount = {
+  joined: 0,
+  full: 1,
+  bytes: 2,
+  messages: 3,
+  plainBytes: 4,
+  started: 5,
+  left: 6,
+  absent: 7,
+  count: 8,
 } as const;

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The slot that the two sockets of a connection share. */
+#pragma once
+
+#include "kmesh_maps.h"
+
+/* Spreads the slots; set to a random number at load, so that no pod can aim at another's. */
+const volatile __u64 kmesh_exchange_seed __weak = 0x9e3779b97f4a7c15ull;
+
+static __always_inline void count_redirect(__u32 what, __u64 amount)
+{
+	__u64 *counter = bpf_map_lookup_elem(&redirect_counts, &what);
+
+	if (counter)
+		*counter += amount;
+}
+
+static __always_inline struct kmesh_exchange *find_exchange(const struct kmesh_flow *flow)
+{
+	__u32 index = flow->exchange - 1;
+
+	return flow->exchange ? bpf_map_lookup_elem(&exchanges, &index) : NULL;
+}
+
+static __always_inline __u64 mix(__u64 hash, __u64 value)
+{
+	hash = (hash ^ value) * 0xff51afd7ed558ccdull;
+	return hash ^ (hash >> 32);
+}
+
+/* Whether `key` is the side with the lower address and port: side 0. */
+static __always_inline __u32 side_of(const struct kmesh_peer_key *key)
+{
+	if (key->local.halves[0] != key->remote.halves[0])
+		return key->local.halves[0] > key->remote.halves[0];
+	if (key->local.halves[1] != key->remote.halves[1])
+		return key->local.halves[1] > key->remote.halves[1];
+	return key->local_port_be > key->remote_port_be;
+}
+
+/* The same for both sides; never 0. */
+static __always_inline __u64 exchange_hash(const struct kmesh_peer_key *key, __u32 side)
+{
+	const union kmesh_address *low = side ? &key->remote : &key->local;
+	const union kmesh_address *high = side ? &key->local : &key->remote;
+	__u64 ports = side ? ((__u64)key->remote_port_be << 16 | key->local_port_be)
+			   : ((__u64)key->local_port_be << 16 | key->remote_port_be);
+	__u64 hash = kmesh_exchange_seed;
+
+	hash = mix(hash, low->halves[0]);
+	hash = mix(hash, low->halves[1]);
+	hash = mix(hash, high->halves[0]);
+	hash = mix(hash, high->halves[1]);
+	hash = mix(hash, ports);
+	return hash ? hash : 1;
+}
+
+/* Takes this side's part of the connection's slot: the one that its peer took already, or a free
+ * one. Returns 1 + its index, 0 when there is none. */
+static __always_inline __u32 take_exchange(__u64 hash, __u32 side, __u32 first_read)
+{
+	struct kmesh_exchange_side *mine;
+	struct kmesh_exchange *exchange;
+	__u32 index, attempt;
+
+#pragma unroll
+	for (attempt = 0; attempt < KMESH_EXCHANGE_TRIES; attempt++) {
+		index = ((__u32)hash + attempt) & (KMESH_MAX_EXCHANGES - 1);
+		exchange = bpf_map_lookup_elem(&exchanges, &index);
+		if (!exchange)
+			return 0;
+		if (exchange->owner == hash) {
+			/* Held by an older connection of the same addresses and ports. */
+			if (exchange->broken ||
+			    (exchange->sides[side & 1].flags & KMESH_EXCHANGE_JOINED))
+				return 0;
+		} else {
+			if (__sync_val_compare_and_swap(&exchange->owner, 0, hash) != 0)
+				continue;
+			__builtin_memset(exchange->sides, 0, sizeof(exchange->sides));
+			exchange->broken = 0;
+		}
+		mine = &exchange->sides[side & 1];
+		mine->first_read = first_read;
+		mine->flags = KMESH_EXCHANGE_JOINED;
+		__sync_fetch_and_add(&exchange->users, 1);
+		return index + 1;
+	}
+	return 0;
+}
+
+/* This side's socket is gone. The last one frees the slot. */
+static __always_inline void leave_exchange(struct kmesh_flow *flow)
+{
+	struct kmesh_exchange *exchange = find_exchange(flow);
+
+	if (!exchange)
+		return;
+	flow->exchange = 0;
+	exchange->broken = 1;
+	exchange->sides[flow->exchange_side & 1].flags |= KMESH_EXCHANGE_UNSUITABLE;
+	exchange->sides[flow->exchange_side & 1].flags &= ~KMESH_EXCHANGE_JOINED;
+	if (__sync_fetch_and_add(&exchange->users, -1) == 1)
+		exchange->owner = 0;
+}

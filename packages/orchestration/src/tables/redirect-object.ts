@@ -1,0 +1,51 @@
+import { randomBytes } from 'node:crypto';
+import { type BpfObject, capability, type Link } from '@kmesh/runtime';
+import { kmeshRedirectCount } from './gen/layouts.ts';
+
+/** Why bytes cannot be redirected from socket to socket on this kernel; empty when they can. */
+export function redirectObstacles(): string[] {
+  return (['sk-msg', 'receive-tracepoint'] as const)
+    .map((name) => capability(name))
+    .filter(({ available }) => !available)
+    .map(
+      ({ description, requiredKernel, reason }) =>
+        `${description} (Linux ${requiredKernel} has it): ${reason}`,
+    );
+}
+
+/** Before load: leaves out what this kernel cannot load, and draws the seed of the exchange slots. */
+export function prepareRedirect(object: BpfObject): void {
+  object.setConstant('kmesh_exchange_seed', new Uint8Array(randomBytes(8)));
+  if (!capability('receive-tracepoint').available) object.setAutoload('kmesh_received', false);
+  if (!capability('sk-msg').available) object.setAutoload('kmesh_redirect', false);
+}
+
+/**
+ * Attaches the redirect programs. They do nothing until `KernelTables.setRedirect`. To be attached before sockops, since
+ * sockets that join earlier are not redirected.
+ *
+ * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
+ */
+export function attachRedirect(object: BpfObject): Map<string, Link> {
+  const links = new Map<string, Link>();
+  links.set('kmesh_received', object.program('kmesh_received').attachTracepoint());
+  links.set('kmesh_redirect', object.program('kmesh_redirect').attachSockMap(object.map('peers')));
+  return links;
+}
+
+/** What redirect did so far, over all CPUs. */
+export type RedirectCounts = Record<keyof typeof kmeshRedirectCount, number>;
+
+/** Reads `redirect_counts`. */
+export function readRedirectCounts(object: Pick<BpfObject, 'map'>): RedirectCounts {
+  const counters = object.map('redirect_counts');
+  const key = new Uint8Array(4);
+  const counts: Partial<RedirectCounts> = {};
+  for (const [name, index] of Object.entries(kmeshRedirectCount)) {
+    new DataView(key.buffer).setUint32(0, index, true);
+    const value = counters.get(key);
+    const perCpu = value === undefined ? [] : [...new BigUint64Array(value.slice().buffer)];
+    counts[name as keyof RedirectCounts] = Number(perCpu.reduce((total, one) => total + one, 0n));
+  }
+  return counts as RedirectCounts;
+}
