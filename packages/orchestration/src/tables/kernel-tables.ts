@@ -143,6 +143,22 @@ export class KernelTables {
     return this.#frontends.entriesOf({ ip });
   }
 
+  /**
+   * The entry by which the connect hook decides about an address and port dialled from a namespace, `undefined` when
+   * only the CIDR table can know the address. The same order as in connect.bpf.c.
+   */
+  frontendFor(ip: string, port: number, clientNamespace: string): FrontendEntry | undefined {
+    const entries = this.#frontends.entriesOf({ ip });
+    const id = this.#namespaceIds.find(clientNamespace);
+    const at = (wantedPort: number): FrontendEntry | undefined => {
+      const ofPort = entries.filter((entry) => entry.port === wantedPort);
+      const general = ofPort.find(({ namespaceId }) => namespaceId === 0);
+      if (!general?.scoped) return general;
+      return ofPort.find(({ namespaceId }) => namespaceId === id) ?? general;
+    };
+    return at(port) ?? at(0);
+  }
+
   /** Switches the reports of opened, failed and closed connections. */
   setEvents(on: boolean): void {
     this.#settings.setUint32(kmeshSettingsLayout.eventsOff, on ? 0 : 1, true);
