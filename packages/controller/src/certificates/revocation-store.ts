@@ -51,6 +51,11 @@ export class RevocationStore {
     return this.#lists.length;
   }
 
+  /** What is checked against, as the file had it (PEM or DER): for code that checks handshakes itself. */
+  get lists(): readonly Uint8Array[] {
+    return this.#lists.length === 0 || this.#loaded === undefined ? [] : [this.#loaded];
+  }
+
   /**
    * The revoked certificate of a peer's chain, if any: for handshakes, and for open connections after a change.
    *

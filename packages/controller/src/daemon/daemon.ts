@@ -1,23 +1,24 @@
 import { KmeshError } from '@kmesh/api';
 import { MeshState } from '@kmesh/orchestration';
 import { raiseDescriptorLimit } from '@kmesh/runtime';
+import { ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
 import { buildConfigDump } from '../admin/config-dump.ts';
 import { adminPage } from '../admin/page.ts';
 import { adminHandler } from '../admin/routes.ts';
-import { dumpCertificates } from '../certificates/index.ts';
+import { dumpCertificates, RevocationStore } from '../certificates/index.ts';
 import type { Config } from '../config/config.ts';
 import { listenHttp } from '../http/listen.ts';
 import { Readiness, readinessHandler } from '../lifecycle/readiness.ts';
 import { versionInfo, versionLine } from '../version.ts';
 import type { XdsClient } from '../xds/index.ts';
-import { connectZds, type PodHandler, Pods } from '../zds/index.ts';
 import { startCertificates, startXds, xdsCountersFollower } from './control-plane.ts';
+import { DataPlane } from './data-plane.ts';
 import { KernelEnrolment } from './kernel-enrolment.ts';
 import { type KernelEvents, readKernelEvents } from './kernel-events.ts';
 import { type KernelPath, startKernelPath } from './kernel-path.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { overviewOf } from './overview.ts';
-import { type DaemonLog, startTelemetry } from './telemetry.ts';
+import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
 
 /** A running node proxy. */
 export interface Daemon {
@@ -86,16 +87,20 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     events = readKernelEvents(kernel.path, state, config.network, enrolment, telemetry.observer);
     stack.defer(() => events?.close());
   }
-  const pods = new Pods(
-    handlerOf(enrolment),
-    {
-      changed: (active, pending) => telemetry.metrics.proxies(active, pending),
-      started: () => telemetry.metrics.proxyStarted(),
-      stopped: () => telemetry.metrics.proxyStopped(),
-    },
-    logger.child('pods'),
-  );
-  stack.defer(() => pods.close(true));
+  const revocations = new RevocationStore({ path: config.crlPath, logger: logger.child('crl') });
+  stack.defer(() => revocations.close());
+  const dataPlane = new DataPlane({
+    config,
+    state,
+    certificates: certificates.manager,
+    revocations,
+    observer: telemetry.observer,
+    logger: logger.child('proxy'),
+    enrolment,
+  });
+  stack.defer(() => dataPlane.close());
+  // Disposed of before the tunnel's end: live connections get their time.
+  stack.defer(() => dataPlane.drain(config.drainMilliseconds));
 
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
   let draining = false;
@@ -126,7 +131,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
         config,
         version,
         certificates: () => dumpCertificates(certificates.manager.entries()),
-        workloadState: () => (config.proxyMode === 'shared' ? workloadStates(pods) : undefined),
+        workloadState: () => (config.proxyMode === 'shared' ? workloadStates(dataPlane) : undefined),
         staticConfig: localMesh.dump,
       }),
     views: {
@@ -137,7 +142,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
           startedAt,
           readiness,
           state,
-          pods,
+          dataPlane,
           kernelPath: kernel.path,
           kernelPathOff: kernel.off,
           xds,
@@ -155,20 +160,22 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     readiness.done('state manager');
     readiness.done('proxy');
     if (config.proxyMode !== 'shared' || draining) return;
-    const zds = connectZds({
+    const zds = new ZdsClient({
       path: config.zdsSocket,
-      pods,
+      pods: dataPlane,
       logger: logger.child('zds'),
       onReady: (ready) => {
-        if (ready && pods.pendingCount === 0) readiness.done('workload proxy manager');
+        if (ready) readiness.done('workload proxy manager');
         else readiness.block('workload proxy manager');
       },
+      onProtocolError: (error) => {
+        logger.error('ending at once: the CNI agent broke the protocol', { error: error.message });
+        end(1);
+      },
+      onCounts: countsFollower(telemetry.metrics),
     });
+    zds.start();
     stack.defer(() => zds.close());
-    zds.ended.catch((error: unknown) => {
-      logger.error('ending at once', { error: error instanceof Error ? error.message : String(error) });
-      end(1);
-    });
   };
   xds = startXds(config, state, logger.child('xds'), { synced: startDataPlane });
   if (xds === undefined) {
@@ -213,20 +220,22 @@ function kernelSources(
   };
 }
 
-function handlerOf(enrolment: KernelEnrolment | undefined): PodHandler {
-  return enrolment ?? { start: () => Promise.resolve(), stop: () => Promise.resolve() };
+/** Carries the CNI client's running totals over to the metrics. */
+function countsFollower(metrics: Telemetry['metrics']): (counts: ZdsCounts) => void {
+  let seen = { started: 0, stopped: 0 };
+  return (counts) => {
+    metrics.proxies(counts.active, counts.pending);
+    for (let done = seen.started; done < counts.started; done++) metrics.proxyStarted();
+    for (let done = seen.stopped; done < counts.stopped; done++) metrics.proxyStopped();
+    seen = { started: counts.started, stopped: counts.stopped };
+  };
 }
 
-function workloadStates(pods: Pods): Record<string, unknown> {
+function workloadStates(dataPlane: DataPlane): Record<string, unknown> {
   return Object.fromEntries(
-    pods.list().map(({ pod, state }) => [
-      pod.uid,
-      {
-        state,
-        ...(state === 'Up' ? { connections: { inbound: [], outbound: [] } } : {}),
-        info: { name: pod.name, namespace: pod.namespace, serviceAccount: pod.serviceAccount },
-      },
-    ]),
+    dataPlane
+      .list()
+      .map(({ uid, ...info }) => [uid, { state: 'Up', connections: dataPlane.connections(uid), info }]),
   );
 }
 

@@ -1,7 +1,6 @@
 import type { Logger } from '@kmesh/api';
 import type { KernelTables, MeshChange, MeshState } from '@kmesh/orchestration';
-import type { NetworkNamespace } from '@kmesh/runtime';
-import type { PodHandler, PodInfo } from '../zds/index.ts';
+import type { PodInfo } from '@kmesh/tunnel';
 
 interface EnrolledPod {
   readonly info: PodInfo;
@@ -14,11 +13,12 @@ interface EnrolledPod {
  * Enrols pods in the kernel tables, each as soon as the mesh knows its workload; a pod whose workload goes leaves the
  * tables, and its connections take the tunnel path.
  */
-export class KernelEnrolment implements PodHandler {
+export class KernelEnrolment {
   readonly #tables: KernelTables;
   readonly #state: MeshState;
   readonly #logger: Logger;
   readonly #pods = new Map<string, EnrolledPod>();
+  readonly #byCookie = new Map<bigint, EnrolledPod>();
   readonly #unsubscribe: () => void;
 
   constructor(tables: KernelTables, state: MeshState, logger: Logger) {
@@ -28,30 +28,36 @@ export class KernelEnrolment implements PodHandler {
     this.#unsubscribe = state.subscribe((change) => this.#follow(change));
   }
 
-  start(pod: PodInfo, namespace: NetworkNamespace): Promise<void> {
-    const entry: EnrolledPod = { info: pod, cookie: namespace.cookie, workloadUid: undefined };
-    this.#pods.set(pod.uid, entry);
+  /** @param cookie of the pod's network namespace */
+  add(uid: string, info: PodInfo, cookie: bigint): void {
+    const entry: EnrolledPod = { info, cookie, workloadUid: undefined };
+    this.#pods.set(uid, entry);
+    this.#byCookie.set(cookie, entry);
     this.#enrol(entry);
-    return Promise.resolve();
   }
 
-  stop(uid: string): Promise<void> {
+  remove(uid: string): void {
     const entry = this.#pods.get(uid);
+    if (entry === undefined) return;
     this.#pods.delete(uid);
-    if (entry !== undefined) this.#tables.remove(entry.cookie);
-    return Promise.resolve();
+    this.#byCookie.delete(entry.cookie);
+    this.#tables.remove(entry.cookie);
   }
 
   /** Workload of a pod by its namespace cookie, for events. */
   workloadUidOf(cookie: bigint): string | undefined {
-    for (const entry of this.#pods.values()) if (entry.cookie === cookie) return entry.workloadUid;
-    return undefined;
+    return this.#byCookie.get(cookie)?.workloadUid;
+  }
+
+  /** Whether the connections of a workload's pod are decided by the kernel tables. */
+  serves(workloadUid: string): boolean {
+    for (const entry of this.#pods.values()) if (entry.workloadUid === workloadUid) return true;
+    return false;
   }
 
   close(): void {
     this.#unsubscribe();
-    for (const entry of this.#pods.values()) this.#tables.remove(entry.cookie);
-    this.#pods.clear();
+    for (const uid of [...this.#pods.keys()]) this.remove(uid);
   }
 
   #follow(change: MeshChange): void {

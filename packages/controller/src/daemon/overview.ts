@@ -3,7 +3,7 @@ import { probeCapabilities } from '@kmesh/runtime';
 import type { Overview } from '../admin/overview.ts';
 import type { Readiness } from '../lifecycle/readiness.ts';
 import type { XdsClient } from '../xds/index.ts';
-import type { Pods } from '../zds/index.ts';
+import type { DataPlane } from './data-plane.ts';
 import type { KernelPath } from './kernel-path.ts';
 
 /** Where the overview takes its parts from. */
@@ -13,7 +13,7 @@ export interface OverviewSources {
   readonly startedAt: Date;
   readonly readiness: Readiness;
   readonly state: MeshState;
-  readonly pods: Pods;
+  readonly dataPlane: DataPlane;
   readonly kernelPath: KernelPath | undefined;
   /** Why the kernel path is off. */
   readonly kernelPathOff: string;
@@ -31,11 +31,11 @@ export function overviewOf(sources: OverviewSources): Overview {
     node: sources.node,
     startedAt: sources.startedAt.toISOString(),
     pending: sources.readiness.pending(),
-    pods: sources.pods.list().map(({ pod, state: podState }) => ({
+    pods: sources.dataPlane.list().map((pod) => ({
       name: pod.name,
       namespace: pod.namespace,
       uid: pod.uid,
-      state: podState,
+      state: 'Up',
       addresses: state.localWorkload(pod.namespace, pod.serviceAccount, pod.name)?.addresses ?? [],
       connections: 0,
     })),

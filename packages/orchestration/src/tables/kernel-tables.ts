@@ -24,7 +24,7 @@ export interface KernelTablesOptions {
   readonly maps: KernelMaps;
   /** Resolves when no program that was running at the call still runs: `kernelBarrier` of the runtime. */
   readonly barrier: () => Promise<void>;
-  /** Longest time that the event loop is held, in milliseconds; 8 by default. */
+  /** Longest time that the event loop is held, in milliseconds; 4 by default. */
   readonly sliceMilliseconds?: number;
 }
 
@@ -63,7 +63,7 @@ export class KernelTables {
     const { view, maps } = options;
     this.#view = view;
     this.#barrier = options.barrier;
-    this.#slice = options.sliceMilliseconds ?? 8;
+    this.#slice = options.sliceMilliseconds ?? 4;
     this.#node = { ...options.node, locality: noLocality };
     this.#settings = new DataView(maps.settings);
     this.#endpoints = new EndpointArray(maps.endpoints);

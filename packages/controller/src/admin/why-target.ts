@@ -1,0 +1,179 @@
+import { KmeshError, type Service, type Workload } from '@kmesh/api';
+import {
+  bestServiceByHostname,
+  canonicalIp,
+  ipFamily,
+  type MeshState,
+  type SocketTarget,
+} from '@kmesh/orchestration';
+
+/** What a question to `/kmesh/why` is about. */
+export interface WhySubject {
+  readonly source: Workload;
+  readonly clientIp: string;
+  readonly target: SocketTarget;
+  /** How the words of the question were understood; empty when they were addresses already. */
+  readonly notes: readonly string[];
+}
+
+interface Network {
+  readonly network: string;
+  readonly clusterDomain: string;
+}
+
+const assumedPort = 80;
+
+/**
+ * Finds the client and the dialled address of a question.
+ *
+ * @param source `namespace/name` of a pod, or its IP
+ * @param destination an IP, `namespace/name` of a service or pod, or a host name; each may end in `:port`
+ * @throws KMESH_QUESTION saying what is allowed, or what comes close
+ */
+export function whySubject(state: MeshState, node: Network, source: string, destination: string): WhySubject {
+  const workload = findSource(state, node, source);
+  const clientIp = canonicalIp(source) ?? workload.addresses[0];
+  if (clientIp === undefined) {
+    throw question(`${source} has no address yet, so nothing can be said of its connections`);
+  }
+  const { name, port } = splitPort(destination);
+  const notes: string[] = [];
+  const ip = canonicalIp(name);
+  if (ip !== undefined) {
+    return { source: workload, clientIp, target: { ip, port: port ?? assume(notes, assumedPort) }, notes };
+  }
+  const found = findNamed(state, node, workload, name);
+  if (found === undefined) {
+    throw question(
+      `nothing in the mesh is called ${name}: give an IP, namespace/name of a service or pod, or a host name, ` +
+        'each with :port if you like',
+    );
+  }
+  const target =
+    'vips' in found
+      ? serviceTarget(found, name, port, clientIp, node, notes)
+      : workloadTarget(found, name, port, clientIp, notes);
+  return { source: workload, clientIp, target, notes };
+}
+
+function findSource(state: MeshState, node: Network, text: string): Workload {
+  const ip = canonicalIp(text);
+  if (ip !== undefined) {
+    const workload = state.workloadByAddress(node.network, ip);
+    if (workload !== undefined) return workload;
+    throw question(`no workload of the mesh has the address ${ip}; kmeshctl workloads lists them`);
+  }
+  if (!/^[^/]+\/[^/]+$/.test(text)) {
+    throw question(
+      `the source "${text}" is neither namespace/name of a pod nor an IP, for instance shop/cart-1 or 10.0.0.7`,
+    );
+  }
+  const workload = workloadNamed(state, text);
+  if (workload !== undefined) return workload;
+  throw question(`no workload is called ${text}; kmeshctl workloads lists them`);
+}
+
+/** A service before a workload, as names are looked up everywhere; short names as the resolver completes them. */
+function findNamed(
+  state: MeshState,
+  node: Network,
+  source: Workload,
+  name: string,
+): Service | Workload | undefined {
+  const slash = name.indexOf('/');
+  if (slash > 0) {
+    const [namespace, rest] = [name.slice(0, slash), name.slice(slash + 1)];
+    for (const service of state.services()) {
+      if (service.namespace === namespace && (service.name === rest || service.hostname === rest))
+        return service;
+    }
+    return workloadNamed(state, name);
+  }
+  const hostname = name.replace(/\.$/, '').toLowerCase();
+  const suffixes = [
+    '',
+    `.${source.namespace}.svc.${node.clusterDomain}`,
+    `.svc.${node.clusterDomain}`,
+    `.${node.clusterDomain}`,
+  ];
+  for (const suffix of suffixes) {
+    const service = bestServiceByHostname(state, `${hostname}${suffix}`, source.namespace);
+    if (service !== undefined) return service;
+  }
+  return state.workloadByHostname(source.namespace, hostname);
+}
+
+function serviceTarget(
+  service: Service,
+  name: string,
+  port: number | undefined,
+  clientIp: string,
+  node: Network,
+  notes: string[],
+): SocketTarget {
+  const own = service.vips.filter(({ network }) => network === node.network);
+  const vip = own.find(({ ip }) => ipFamily(ip) === ipFamily(clientIp)) ?? own[0];
+  const key = `${service.namespace}/${service.hostname}`;
+  if (vip === undefined) {
+    const why =
+      service.vips.length > 0 ? `has no address on network "${node.network}"` : 'has no address of its own';
+    throw question(
+      `service ${key} ${why}: clients dial its endpoints or a range; ask with one of those addresses`,
+    );
+  }
+  notes.push(`${name} is service ${key} at ${vip.ip}`);
+  const declared = [...service.ports.keys()];
+  const [first] = declared;
+  if (port !== undefined) return { ip: vip.ip, port };
+  if (first === undefined) return { ip: vip.ip, port: assume(notes, assumedPort) };
+  notes.push(
+    `no port was given: ${first} is assumed${declared.length > 1 ? `, of ${declared.join(', ')}` : ''}`,
+  );
+  return { ip: vip.ip, port: first };
+}
+
+function workloadTarget(
+  workload: Workload,
+  name: string,
+  port: number | undefined,
+  clientIp: string,
+  notes: string[],
+): SocketTarget {
+  const { addresses } = workload;
+  const ip = addresses.find((address) => ipFamily(address) === ipFamily(clientIp)) ?? addresses[0];
+  if (ip === undefined) throw question(`workload ${name} has no address; ask with its service or host name`);
+  notes.push(`${name} is workload ${workload.uid} at ${ip}`);
+  return { ip, port: port ?? assume(notes, assumedPort) };
+}
+
+function workloadNamed(state: MeshState, text: string): Workload | undefined {
+  const [namespace, name] = text.split('/');
+  for (const workload of state.workloads()) {
+    if (workload.name === name && workload.namespace === namespace) return workload;
+  }
+  return undefined;
+}
+
+function splitPort(text: string): { name: string; port: number | undefined } {
+  const bracketed = /^\[(?<name>[^\]]+)\](?::(?<port>\d+))?$/.exec(text);
+  const plain = /^(?<name>[^:]+):(?<port>[^:]*)$/.exec(text);
+  const groups = bracketed?.groups ?? plain?.groups;
+  const name = groups?.['name'] ?? text;
+  if (name === '') throw question('the destination is empty: give an IP, namespace/name or a host name');
+  const portText = groups?.['port'];
+  if (portText === undefined) return { name, port: undefined };
+  const port = Number(portText);
+  if (!/^\d+$/.test(portText) || port < 1 || port > 65_535) {
+    throw question(`"${portText}" is not a port: 1 to 65535 is allowed`);
+  }
+  return { name, port };
+}
+
+function assume(notes: string[], port: number): number {
+  notes.push(`no port was given: ${port} is assumed`);
+  return port;
+}
+
+function question(message: string): KmeshError {
+  return new KmeshError('KMESH_QUESTION', message);
+}

@@ -1,0 +1,103 @@
+import type { Logger, Workload } from '@kmesh/api';
+import type { MeshState } from '@kmesh/orchestration';
+import type { ConnectionObserver } from '@kmesh/probe';
+import type { NetworkNamespace } from '@kmesh/runtime';
+import { createTunnel, type PodInfo, type Tunnel, type ZdsPods } from '@kmesh/tunnel';
+import type { CertificateManager, RevocationStore } from '../certificates/index.ts';
+import type { Config } from '../config/config.ts';
+import type { KernelEnrolment } from './kernel-enrolment.ts';
+import { tunnelSettings } from './tunnel-settings.ts';
+
+/** What the data plane is made of. */
+export interface DataPlaneOptions {
+  readonly config: Config;
+  readonly state: MeshState;
+  readonly certificates: CertificateManager;
+  readonly revocations: RevocationStore;
+  readonly observer: ConnectionObserver;
+  readonly logger: Logger;
+  /** Absent without a kernel path. */
+  readonly enrolment: KernelEnrolment | undefined;
+}
+
+/** A pod of this node that is served. */
+export interface ServedPod extends PodInfo {
+  readonly uid: string;
+}
+
+/**
+ * Both paths over the pods of this node. A pod is first served by the tunnel, then enrolled in the kernel tables, so that
+ * what the kernel leaves to the tunnel finds it there; it goes in the opposite order.
+ */
+export class DataPlane implements ZdsPods {
+  readonly #tunnel: Tunnel;
+  readonly #enrolment: KernelEnrolment | undefined;
+  readonly #pods = new Map<string, ServedPod>();
+
+  constructor(options: DataPlaneOptions) {
+    const { config, state, logger } = options;
+    this.#enrolment = options.enrolment;
+    this.#tunnel = createTunnel({
+      mesh: state,
+      node: { node: config.nodeName, network: config.network, clusterId: config.clusterId },
+      certificates: options.certificates,
+      observer: options.observer,
+      logger,
+      settings: tunnelSettings(config),
+      revocations: options.revocations,
+    });
+    if (config.proxyMode === 'dedicated' && config.proxyWorkload !== undefined) {
+      this.#tunnel.addDedicated(config.proxyWorkload);
+    } else if (config.podName !== '' && config.podNamespace !== '' && config.serviceAccount !== '') {
+      this.#serveSelf(config, state);
+    }
+  }
+
+  /** Pods that are served now. */
+  list(): readonly ServedPod[] {
+    return [...this.#pods.values()];
+  }
+
+  /** Live connections of a pod on the tunnel path (ambient contract 13.7). */
+  connections(uid: string): ReturnType<Tunnel['connections']> {
+    return this.#tunnel.connections(uid);
+  }
+
+  servesIn(uid: string, namespace: NetworkNamespace): boolean {
+    return this.#tunnel.servesIn(uid, namespace);
+  }
+
+  addPod(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
+    const { cookie } = namespace;
+    this.#tunnel.addPod(uid, info, namespace);
+    this.#enrolment?.add(uid, info, cookie);
+    this.#pods.set(uid, { uid, ...info });
+  }
+
+  removePod(uid: string): void {
+    this.#pods.delete(uid);
+    this.#enrolment?.remove(uid);
+    this.#tunnel.removePod(uid);
+  }
+
+  /** Lets live connections finish, at most until the deadline (ambient contract 2.7). */
+  async drain(deadlineMilliseconds: number): Promise<void> {
+    await this.#tunnel.drain(deadlineMilliseconds);
+  }
+
+  close(): void {
+    this.#tunnel.close();
+  }
+
+  /** The proxy's own 15008, so that a mesh Prometheus can scrape it over mutual TLS (ambient contract 2.4). */
+  #serveSelf(config: Config, state: MeshState): void {
+    const info = {
+      name: config.podName,
+      namespace: config.podNamespace,
+      serviceAccount: config.serviceAccount,
+    };
+    const workload = (): Workload | undefined =>
+      state.localWorkload(info.namespace, info.serviceAccount, info.name);
+    this.#tunnel.addSelf(info, workload);
+  }
+}
