@@ -265,18 +265,15 @@ static __always_inline bool is_proxy(struct bpf_sock_addr *ctx)
 	return ctx->sk && (ctx->sk->mark & KMESH_PROXY_MARK_MASK) == KMESH_PROXY_MARK;
 }
 
-SEC("cgroup/connect4")
-int kmesh_connect4(struct bpf_sock_addr *ctx)
+/* Not inlined: the stack and registers that a dial needs are then not prepared for sockets that are
+ * let go at the gate. */
+static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
+			    __u64 netns_cookie)
 {
 	struct kmesh_frontend_key key = {};
-	__u64 netns_cookie;
 	struct kmesh_endpoint *chosen = NULL;
-	struct kmesh_pod *pod;
 	int verdict;
 
-	pod = gate(ctx, &netns_cookie);
-	if (!pod)
-		return LEAVE;
 	if (is_proxy(ctx))
 		return leave(KMESH_REASON_OUTSIDE_PROXY);
 
@@ -293,18 +290,23 @@ int kmesh_connect4(struct bpf_sock_addr *ctx)
 	return verdict;
 }
 
-SEC("cgroup/connect6")
-int kmesh_connect6(struct bpf_sock_addr *ctx)
+SEC("cgroup/connect4")
+int kmesh_connect4(struct bpf_sock_addr *ctx)
 {
-	struct kmesh_frontend_key key = {};
-	__u64 netns_cookie;
-	struct kmesh_endpoint *chosen = NULL;
 	struct kmesh_pod *pod;
-	int verdict;
+	__u64 netns_cookie;
 
 	pod = gate(ctx, &netns_cookie);
-	if (!pod)
-		return LEAVE;
+	return pod ? dial4(ctx, pod, netns_cookie) : LEAVE;
+}
+
+static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
+			    __u64 netns_cookie)
+{
+	struct kmesh_frontend_key key = {};
+	struct kmesh_endpoint *chosen = NULL;
+	int verdict;
+
 	if (is_proxy(ctx))
 		return leave(KMESH_REASON_OUTSIDE_PROXY);
 
@@ -324,6 +326,16 @@ int kmesh_connect6(struct bpf_sock_addr *ctx)
 		forget(ctx);
 	}
 	return verdict;
+}
+
+SEC("cgroup/connect6")
+int kmesh_connect6(struct bpf_sock_addr *ctx)
+{
+	struct kmesh_pod *pod;
+	__u64 netns_cookie;
+
+	pod = gate(ctx, &netns_cookie);
+	return pod ? dial6(ctx, pod, netns_cookie) : LEAVE;
 }
 
 char _license[] __weak SEC("license") = "Dual BSD/GPL";

@@ -4,6 +4,8 @@
 
 #include "kmesh_maps.h"
 
+#include <stdbool.h>
+
 /* Spreads the slots; set to a random number at load, so that no pod can aim at another's. */
 const volatile __u64 kmesh_exchange_seed __weak = 0x9e3779b97f4a7c15ull;
 
@@ -79,6 +81,7 @@ static __always_inline __u32 take_exchange(__u64 hash, __u32 side, __u32 first_r
 				continue;
 			__builtin_memset(exchange->sides, 0, sizeof(exchange->sides));
 			exchange->broken = 0;
+			exchange->given_up_ns = 0;
 		}
 		mine = &exchange->sides[side & 1];
 		mine->first_read = first_read;
@@ -87,6 +90,13 @@ static __always_inline __u32 take_exchange(__u64 hash, __u32 side, __u32 first_r
 		return index + 1;
 	}
 	return 0;
+}
+
+/* Whether everything that `from` redirected has been read by `to`. */
+static __always_inline bool is_drained(const struct kmesh_exchange_side *from,
+				       const struct kmesh_exchange_side *to)
+{
+	return (__s32)((__u32)to->received - ((__u32)from->redirected + from->plain)) >= 0;
 }
 
 /* This side's socket is gone. The last one frees the slot. */

@@ -42,4 +42,34 @@ static __always_inline void join_redirect(struct bpf_sock_ops *ctx, struct kmesh
 		return;
 	}
 	count_redirect(KMESH_REDIRECT_JOINED, 1);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_RTT_CB_FLAG);
+}
+
+/* Takes a connection that was given up out of the sock hash, once nothing lies in its queues: what
+ * is queued there would be lost. */
+static __always_inline void settle_redirect(struct bpf_sock_ops *ctx, struct kmesh_flow *flow,
+					    struct kmesh_peer_key *key)
+{
+	struct kmesh_exchange *exchange = find_exchange(flow);
+	struct kmesh_peer_key other = {};
+
+	if (!exchange) {
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags &
+						   ~BPF_SOCK_OPS_RTT_CB_FLAG);
+		return;
+	}
+	if (!exchange->given_up_ns ||
+	    bpf_ktime_get_ns() - exchange->given_up_ns < KMESH_REDIRECT_SETTLE_NS)
+		return;
+	if (!is_drained(&exchange->sides[0], &exchange->sides[1]) ||
+	    !is_drained(&exchange->sides[1], &exchange->sides[0]))
+		return;
+	other.local = key->remote;
+	other.remote = key->local;
+	other.local_port_be = key->remote_port_be;
+	other.remote_port_be = key->local_port_be;
+	if (!bpf_map_delete_elem(&peers, key))
+		count_redirect(KMESH_REDIRECT_GIVEN_UP, 1);
+	bpf_map_delete_elem(&peers, &other);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTT_CB_FLAG);
 }

@@ -38,3 +38,11 @@
 
 /* Addresses of enrolled pods. */
 #define KMESH_MAX_POD_ADDRESSES 32768
+
+/* A connection whose messages went by TCP this often in a row is taken out of the sock hash, in which
+ * plain sends cost more; a large message counts as several. */
+#define KMESH_REDIRECT_PLAIN_RUN 64
+#define KMESH_REDIRECT_LARGE_RUN 16
+
+/* From giving up to taking out: no sender is still on its way to the peer's queue then. */
+#define KMESH_REDIRECT_SETTLE_NS 2000000

@@ -213,7 +213,10 @@ struct kmesh_exchange_side {
 	__u32 reads;	   /* recvmsg calls that returned bytes */
 	__u16 flags;	   /* enum kmesh_exchange_flag; written by the reading side */
 	__u16 redirecting; /* its messages are redirected; written by the sending side */
-	__u32 reserved;
+	__u16 plain_run;   /* messages in a row that went by TCP, large ones counting more */
+	__u16 reserved;
+	__u32 plain; /* bytes that had gone by TCP when it last began to redirect */
+	__u32 reserved2;
 };
 
 /*
@@ -223,7 +226,8 @@ struct kmesh_exchange_side {
  */
 struct kmesh_exchange {
 	__u64 owner;
-	__u32 users;  /* sides that hold the slot */
+	__u64 given_up_ns; /* when redirect was given up for good; 0: not */
+	__u32 users;	   /* sides that hold the slot */
 	__u32 broken; /* one side is gone: nobody joins until the other is, too */
 	struct kmesh_exchange_side sides[2];
 };
@@ -238,6 +242,7 @@ enum kmesh_redirect_count {
 	KMESH_REDIRECT_STARTED,	    /* times that a direction began to redirect */
 	KMESH_REDIRECT_LEFT,	    /* times that one left: large messages, or a slow reader */
 	KMESH_REDIRECT_ABSENT,	    /* the peer's socket was not in the sock hash */
+	KMESH_REDIRECT_GIVEN_UP,    /* connections taken out of the sock hash: bulk */
 	KMESH_REDIRECT_COUNT,
 };
 

@@ -29,8 +29,16 @@ static __always_inline __u32 reads_wanted(void)
 	return switches ? switches->redirect : 0;
 }
 
-static __always_inline int send_plain(struct kmesh_exchange_side *mine, __u32 size)
+static __always_inline int send_plain(struct kmesh_exchange *exchange,
+				      struct kmesh_exchange_side *mine, __u32 size)
 {
+	__u32 run = mine->plain_run +
+		    (size >= KMESH_REDIRECT_MESSAGE_BYTES ? KMESH_REDIRECT_LARGE_RUN : 1);
+
+	if (run < KMESH_REDIRECT_PLAIN_RUN)
+		mine->plain_run = run;
+	else if (!exchange->given_up_ns)
+		exchange->given_up_ns = bpf_ktime_get_ns();
 	if (mine->redirecting) {
 		mine->redirecting = 0;
 		count_redirect(KMESH_REDIRECT_LEFT, 1);
@@ -80,26 +88,28 @@ int kmesh_redirect(struct sk_msg_md *message)
 	mine = &exchange->sides[flow->exchange_side & 1];
 	theirs = &exchange->sides[!(flow->exchange_side & 1)];
 	wanted = reads_wanted();
-	if (!wanted || size >= KMESH_REDIRECT_MESSAGE_BYTES ||
+	if (!wanted || exchange->given_up_ns || size >= KMESH_REDIRECT_MESSAGE_BYTES ||
 	    theirs->flags != KMESH_EXCHANGE_JOINED || theirs->reads < wanted)
-		return send_plain(mine, size);
+		return send_plain(exchange, mine, size);
 	tcp = bpf_skc_to_tcp_sock(message->sk);
 	if (!tcp)
-		return send_plain(mine, size);
+		return send_plain(exchange, mine, size);
 	unread = (__u32)mine->redirected + (tcp->write_seq - theirs->first_read) -
 		 (__u32) * (volatile __u64 *)&theirs->received;
 	if (mine->redirecting ? unread + size > KMESH_REDIRECT_UNREAD_BYTES : unread != 0)
-		return send_plain(mine, size);
+		return send_plain(exchange, mine, size);
 
 	read_peer_key(message, &key);
 	if (bpf_msg_redirect_hash(message, &peers, &key, BPF_F_INGRESS) != SK_PASS) {
 		count_redirect(KMESH_REDIRECT_ABSENT, 1);
-		return send_plain(mine, size);
+		return send_plain(exchange, mine, size);
 	}
 	if (!mine->redirecting) {
 		mine->redirecting = 1;
+		mine->plain = tcp->write_seq - theirs->first_read;
 		count_redirect(KMESH_REDIRECT_STARTED, 1);
 	}
+	mine->plain_run = 0;
 	mine->redirected += size;
 	count_redirect(KMESH_REDIRECT_BYTES, size);
 	count_redirect(KMESH_REDIRECT_MESSAGES, 1);

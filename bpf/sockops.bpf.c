@@ -250,6 +250,14 @@ static __always_inline struct kmesh_flow *find_flow(struct bpf_sock_ops *ctx)
 	return sk ? bpf_sk_storage_get(&flows, sk, 0, 0) : NULL;
 }
 
+static __always_inline void read_key(struct bpf_sock_ops *ctx, struct kmesh_peer_key *key)
+{
+	read_local(ctx, &key->local);
+	read_remote(ctx, &key->remote);
+	key->local_port_be = bpf_htons(ctx->local_port);
+	key->remote_port_be = read_remote_port(ctx);
+}
+
 static __always_inline void established(struct bpf_sock_ops *ctx)
 {
 	struct kmesh_flow *flow = find_flow(ctx);
@@ -259,11 +267,19 @@ static __always_inline void established(struct bpf_sock_ops *ctx)
 		return;
 	flow->stage = KMESH_FLOW_ESTABLISHED;
 	report(ctx, flow, KMESH_EVENT_OPENED, 0);
-	read_local(ctx, &key.local);
-	read_remote(ctx, &key.remote);
-	key.local_port_be = bpf_htons(ctx->local_port);
-	key.remote_port_be = read_remote_port(ctx);
+	read_key(ctx, &key);
 	join_redirect(ctx, flow, &key);
+}
+
+static __always_inline void measured(struct bpf_sock_ops *ctx)
+{
+	struct kmesh_flow *flow = find_flow(ctx);
+	struct kmesh_peer_key key = {};
+
+	if (!flow)
+		return;
+	read_key(ctx, &key);
+	settle_redirect(ctx, flow, &key);
 }
 
 static __always_inline void state_changed(struct bpf_sock_ops *ctx)
@@ -297,6 +313,9 @@ int kmesh_sockops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		start_inbound(ctx);
 		established(ctx);
+		break;
+	case BPF_SOCK_OPS_RTT_CB:
+		measured(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		state_changed(ctx);
