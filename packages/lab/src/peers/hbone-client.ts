@@ -89,6 +89,7 @@ export class HboneClient implements Disposable {
       const closed = (): void => reject(new Error('the server closed the connection'));
       this.session.once('close', closed);
       this.tls.once('close', closed);
+      this.tls.once('error', closed);
       if (this.tls.destroyed || this.session.destroyed) closed();
     });
   }
