@@ -242,3 +242,19 @@ test('open sockets go up and down, revocations are counted by reporter', async (
   assert.equal(sumOf(text, 'istio_tcp_sockets_open', { reporter: 'source' }), 1);
   assert.equal(sumOf(text, 'istio_crl_policy_rejections_total', { reporter: 'destination' }), 1);
 });
+
+test('what the inner response of double HBONE tells counts from then on under its labels, the start stays where it was', async (t) => {
+  const probe = await startProbe(t);
+  const connection = probe.observer.opened(start());
+  connection.progress(10, 0);
+  connection.relabel({
+    derivedDestination: { workloadName: 'remote', serviceName: 'remote', namespace: 'far' },
+    destinationIdentity: { trustDomain: 'elsewhere', namespace: 'far', serviceAccount: 'remote' },
+  });
+  connection.close({ flag: '-', bytesFromClient: 30 });
+  const text = await probe.scrape();
+  assert.equal(sumOf(text, opened, { destination_workload: 'server' }), 1);
+  assert.equal(sumOf(text, closed, { destination_workload: 'server' }), 0);
+  assert.equal(sumOf(text, closed, { destination_principal: 'spiffe://elsewhere/ns/far/sa/remote' }), 1);
+  assert.equal(sumOf(text, 'istio_tcp_received_bytes_total', { destination_workload: 'remote' }), 20);
+});
