@@ -2,18 +2,8 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createLab, keyOf, type Pod, serviceOf, startKernelMesh, workloadOf } from '@kmesh/lab';
-import { kmeshEventLayout } from '@kmesh/orchestration';
-import {
-  AccessLog,
-  createConnectionObserver,
-  createKernelResolver,
-  KernelConnections,
-  LogFilter,
-  MetricRecorder,
-  startScrapeServer,
-} from '@kmesh/probe';
-import { EventRing } from '@kmesh/runtime';
+import type { Pod } from '@kmesh/lab';
+import { type AccessLogLine, startProbeWorld } from './probe-world.ts';
 
 const connections = 10_000;
 const inFlight = 128;
@@ -115,68 +105,8 @@ async function converse(client: Pod, host: string, index: number): Promise<void>
   await closed;
 }
 
-/** A mesh with a client and a server pod, whose kernel events go into metrics and an access log in memory. */
-async function startWorld() {
-  await using stack = new AsyncDisposableStack();
-  const lab = await createLab();
-  stack.defer(() => lab.close());
-  const node = await lab.node();
-  const mesh = await startKernelMesh(lab);
-  stack.defer(() => mesh.close());
-  const outside = await lab.outsideHost('vip');
-  const [client, server] = [await node.pod({ name: 'client' }), await node.pod({ name: 'server' })];
-  const service = serviceOf({ name: 'echo', vips: outside.addresses, ports: { 80: 8080, 81: 8081 } });
-  await mesh.apply(service);
-  await mesh.enrol(client, {
-    pod: server,
-    workload: workloadOf(server, { services: { [keyOf(service)]: {} } }),
-  });
-  const scrape = await startScrapeServer({ host: '127.0.0.1', port: 0 });
-  stack.defer(() => scrape.close());
-  const lines: string[] = [];
-  const accessLog = new AccessLog({
-    filter: new LogFilter(),
-    format: 'json',
-    writer: { write: (line) => lines.push(line), room: () => undefined, flushSync: () => undefined },
-  });
-  const recorder = new MetricRecorder(scrape.recorderChannel());
-  const kernel = new KernelConnections({
-    observer: createConnectionObserver({ recorder, accessLog }),
-    resolver: createKernelResolver({
-      view: mesh.state,
-      tables: mesh.tables,
-      network: '',
-      podWorkload: (cookie) => mesh.state.workload(mesh.workloadOfPod.get(BigInt(cookie)) ?? ''),
-    }),
-  });
-  const ring = new EventRing(mesh.object.map('events'), {
-    recordSize: kmeshEventLayout.size,
-    losses: mesh.object.map('events_lost'),
-    onBatch: ({ bytes, count }) => kernel.batch(bytes, count),
-  });
-  stack.defer(() => ring.close());
-  const resources = stack.move();
-  return {
-    ...{ client, server, service, scrape, lines, kernel, ring },
-    [Symbol.asyncDispose]: () => resources.disposeAsync(),
-  };
-}
-
-interface LogLine {
-  readonly level: string;
-  readonly direction: string;
-  readonly bytes_sent: number;
-  readonly bytes_recv: number;
-  readonly path: string;
-  readonly error?: string;
-  readonly 'src.addr': string;
-  readonly 'dst.service': string;
-  readonly 'src.workload': string;
-  readonly 'dst.workload': string;
-}
-
 test(`${connections} connections of known sizes and endings: every metric and every log line equals what was sent`, async () => {
-  await using world = await startWorld();
+  await using world = await startProbeWorld();
   await world.server.listen({ port: 8080 }, serve);
   const plans = Array.from({ length: connections }, (_, index) => planOf(index));
   let next = 0;
@@ -201,19 +131,19 @@ test(`${connections} connections of known sizes and endings: every metric and ev
   const [requests, replies] = [sumOf(open, 'request'), sumOf(open, 'reply')];
   const count = (ending: Ending) => plans.filter((plan) => plan.ending === ending).length;
 
-  const lines = world.lines.map((line) => JSON.parse(line) as LogLine);
+  const lines = world.log();
   assert.equal(lines.length, expectedLines, 'one line per connection and side');
   const [outbound, inbound] = [
     lines.filter(({ direction }) => direction === 'outbound'),
     lines.filter(({ direction }) => direction === 'inbound'),
   ];
-  const bytes = (of: readonly LogLine[], field: 'bytes_sent' | 'bytes_recv') =>
+  const bytes = (of: readonly AccessLogLine[], field: 'bytes_sent' | 'bytes_recv') =>
     of.reduce((sum, line) => sum + line[field], 0);
   assert.equal(outbound.length, plans.length);
   assert.equal(inbound.length, open.length);
   assert.deepEqual([bytes(outbound, 'bytes_sent'), bytes(outbound, 'bytes_recv')], [requests, replies]);
   assert.deepEqual([bytes(inbound, 'bytes_sent'), bytes(inbound, 'bytes_recv')], [replies, requests]);
-  const errors = (of: readonly LogLine[], pattern: RegExp) =>
+  const errors = (of: readonly AccessLogLine[], pattern: RegExp) =>
     of.filter(({ error }) => pattern.test(error ?? ''));
   assert.equal(errors(outbound, /^connection refused/).length, count('refused'));
   assert.equal(errors(outbound, /^connection reset by peer/).length, count('server resets'));
@@ -227,12 +157,7 @@ test(`${connections} connections of known sizes and endings: every metric and ev
     );
   }
 
-  const text = await (await fetch(`http://127.0.0.1:${world.scrape.port}/metrics`)).text();
-  const metric = (name: string, selector = '') =>
-    text
-      .split('\n')
-      .filter((line) => line.startsWith(`${name}{`) && line.includes(selector))
-      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+  const metric = await world.metrics();
   for (const family of ['istio_tcp', 'kmesh_tcp_workload', 'kmesh_tcp']) {
     assert.deepEqual(
       ['source', 'destination'].map((reporter) =>
