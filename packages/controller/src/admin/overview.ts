@@ -6,7 +6,12 @@ export interface Overview {
   /** Start-up tasks that are not done; empty means ready. */
   readonly pending: readonly string[];
   readonly pods: readonly OverviewPod[];
+  /** Those with traffic of this node's pods first; at most a few hundred. */
   readonly services: readonly OverviewService[];
+  /** Services of the mesh in total. */
+  readonly serviceCount: number;
+  readonly workloadCount: number;
+  readonly policyCount: number;
   readonly connections: readonly OverviewConnection[];
   /** Open connections in total: `connections` shows at most a few hundred. */
   readonly connectionCount: number;
@@ -31,17 +36,28 @@ export interface OverviewService {
   readonly addresses: readonly string[];
   readonly healthyEndpoints: number;
   readonly endpoints: number;
+  /** Connections of this node's pods since the start. */
   readonly opened: number;
   readonly failed: number;
 }
 
 export interface OverviewConnection {
+  /** `namespace/name` of the workload, or the address when the mesh does not know it. */
   readonly source: string;
   readonly destination: string;
+  readonly sourceAddress: string;
+  readonly destinationAddress: string;
+  /** Name of the addressed service, `namespace/name`; empty when a workload was addressed. */
   readonly service: string;
+  /** Which side of it is on this node; a connection between two of its pods is shown once, as `source`. */
+  readonly reporter: 'source' | 'destination';
   readonly path: string;
+  readonly reason: string;
+  readonly encrypted: boolean;
   readonly seconds: number;
+  /** From the client. */
   readonly sentBytes: number;
+  /** From the server. */
   readonly receivedBytes: number;
   readonly sentBytesPerSecond: number;
   readonly receivedBytesPerSecond: number;
@@ -57,5 +73,10 @@ export interface OverviewCapability {
 export interface OverviewControlPlane {
   readonly address: string;
   readonly connected: boolean;
+  /** The address, or why there is no connection. */
   readonly detail: string;
+  /** The setting to look at, empty when none is to blame. */
+  readonly setting: string;
+  /** RFC 3339; empty while connected or connecting. */
+  readonly nextTryAt: string;
 }

@@ -1,4 +1,5 @@
-import type { RequestListener, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { isKmeshError } from '@kmesh/api';
 
 /** Runtime control of the log filter. The probe's logger implements it. */
 export interface LogControl {
@@ -16,7 +17,7 @@ export interface AdminSources {
   readonly quit: () => void;
   /** Builds the config dump (ambient contract 13.2). */
   readonly configDump: () => unknown;
-  /** Further read-only JSON views by path, for kmeshctl and the page. */
+  /** Further read-only JSON views by path, for kmeshctl and the page; KMESH_QUESTION becomes 400. */
   readonly views: Readonly<Record<string, (query: URLSearchParams) => unknown>>;
   /** The page for people at `/`. */
   readonly page: () => string;
@@ -32,16 +33,25 @@ const loggingUsage = [
 /** Routes of the admin server (ambient contract 13.1, conformance OBS-03, PRC-06, PRC-07). */
 export function adminHandler(sources: AdminSources): RequestListener {
   return (request, response) => {
-    const url = new URL(request.url ?? '/', 'http://localhost');
-    const post = request.method === 'POST';
-    const view = sources.views[url.pathname];
-    if (url.pathname === '/') text(response, 200, sources.page(), 'text/html; charset=utf-8');
-    else if (url.pathname === '/config_dump') json(response, sources.configDump());
-    else if (url.pathname === '/logging') logging(response, sources.log, url.searchParams, post);
-    else if (url.pathname === '/quitquitquit') quit(response, sources.quit, post);
-    else if (view !== undefined) json(response, view(url.searchParams));
-    else text(response, 404, 'not found\n');
+    try {
+      answer(sources, request, response);
+    } catch (error) {
+      const asked = isKmeshError(error, 'KMESH_QUESTION');
+      text(response, asked ? 400 : 500, `${error instanceof Error ? error.message : String(error)}\n`);
+    }
   };
+}
+
+function answer(sources: AdminSources, request: IncomingMessage, response: ServerResponse): void {
+  const url = new URL(request.url ?? '/', 'http://localhost');
+  const post = request.method === 'POST';
+  const view = sources.views[url.pathname];
+  if (url.pathname === '/') text(response, 200, sources.page(), 'text/html; charset=utf-8');
+  else if (url.pathname === '/config_dump') json(response, sources.configDump());
+  else if (url.pathname === '/logging') logging(response, sources.log, url.searchParams, post);
+  else if (url.pathname === '/quitquitquit') quit(response, sources.quit, post);
+  else if (view !== undefined) json(response, view(url.searchParams));
+  else text(response, 404, 'not found\n');
 }
 
 function logging(response: ServerResponse, log: LogControl, query: URLSearchParams, post: boolean): void {

@@ -1,4 +1,4 @@
-import { KmeshError, type Service, type Workload } from '@kmesh/api';
+import type { Service, Workload } from '@kmesh/api';
 import {
   bestServiceByHostname,
   canonicalIp,
@@ -6,6 +6,7 @@ import {
   type MeshState,
   type SocketTarget,
 } from '@kmesh/orchestration';
+import { badQuery } from './query.ts';
 
 /** What a question to `/kmesh/why` is about. */
 export interface WhySubject {
@@ -34,7 +35,7 @@ export function whySubject(state: MeshState, node: Network, source: string, dest
   const workload = findSource(state, node, source);
   const clientIp = canonicalIp(source) ?? workload.addresses[0];
   if (clientIp === undefined) {
-    throw question(`${source} has no address yet, so nothing can be said of its connections`);
+    throw badQuery(`${source} has no address yet, so nothing can be said of its connections`);
   }
   const { name, port } = splitPort(destination);
   const notes: string[] = [];
@@ -44,7 +45,7 @@ export function whySubject(state: MeshState, node: Network, source: string, dest
   }
   const found = findNamed(state, node, workload, name);
   if (found === undefined) {
-    throw question(
+    throw badQuery(
       `nothing in the mesh is called ${name}: give an IP, namespace/name of a service or pod, or a host name, ` +
         'each with :port if you like',
     );
@@ -61,16 +62,16 @@ function findSource(state: MeshState, node: Network, text: string): Workload {
   if (ip !== undefined) {
     const workload = state.workloadByAddress(node.network, ip);
     if (workload !== undefined) return workload;
-    throw question(`no workload of the mesh has the address ${ip}; kmeshctl workloads lists them`);
+    throw badQuery(`no workload of the mesh has the address ${ip}; kmeshctl workloads lists them`);
   }
   if (!/^[^/]+\/[^/]+$/.test(text)) {
-    throw question(
+    throw badQuery(
       `the source "${text}" is neither namespace/name of a pod nor an IP, for instance shop/cart-1 or 10.0.0.7`,
     );
   }
   const workload = workloadNamed(state, text);
   if (workload !== undefined) return workload;
-  throw question(`no workload is called ${text}; kmeshctl workloads lists them`);
+  throw badQuery(`no workload is called ${text}; kmeshctl workloads lists them`);
 }
 
 /** A service before a workload, as names are looked up everywhere; short names as the resolver completes them. */
@@ -117,7 +118,7 @@ function serviceTarget(
   if (vip === undefined) {
     const why =
       service.vips.length > 0 ? `has no address on network "${node.network}"` : 'has no address of its own';
-    throw question(
+    throw badQuery(
       `service ${key} ${why}: clients dial its endpoints or a range; ask with one of those addresses`,
     );
   }
@@ -141,7 +142,7 @@ function workloadTarget(
 ): SocketTarget {
   const { addresses } = workload;
   const ip = addresses.find((address) => ipFamily(address) === ipFamily(clientIp)) ?? addresses[0];
-  if (ip === undefined) throw question(`workload ${name} has no address; ask with its service or host name`);
+  if (ip === undefined) throw badQuery(`workload ${name} has no address; ask with its service or host name`);
   notes.push(`${name} is workload ${workload.uid} at ${ip}`);
   return { ip, port: port ?? assume(notes, assumedPort) };
 }
@@ -159,12 +160,12 @@ function splitPort(text: string): { name: string; port: number | undefined } {
   const plain = /^(?<name>[^:]+):(?<port>[^:]*)$/.exec(text);
   const groups = bracketed?.groups ?? plain?.groups;
   const name = groups?.['name'] ?? text;
-  if (name === '') throw question('the destination is empty: give an IP, namespace/name or a host name');
+  if (name === '') throw badQuery('the destination is empty: give an IP, namespace/name or a host name');
   const portText = groups?.['port'];
   if (portText === undefined) return { name, port: undefined };
   const port = Number(portText);
   if (!/^\d+$/.test(portText) || port < 1 || port > 65_535) {
-    throw question(`"${portText}" is not a port: 1 to 65535 is allowed`);
+    throw badQuery(`"${portText}" is not a port: 1 to 65535 is allowed`);
   }
   return { name, port };
 }
@@ -172,8 +173,4 @@ function splitPort(text: string): { name: string; port: number | undefined } {
 function assume(notes: string[], port: number): number {
   notes.push(`no port was given: ${port} is assumed`);
   return port;
-}
-
-function question(message: string): KmeshError {
-  return new KmeshError('KMESH_QUESTION', message);
 }

@@ -17,8 +17,8 @@ import { KernelEnrolment } from './kernel-enrolment.ts';
 import { type KernelEvents, readKernelEvents } from './kernel-events.ts';
 import { type KernelPath, startKernelPath } from './kernel-path.ts';
 import { followLocalMesh } from './local-mesh.ts';
-import { overviewOf } from './overview.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
+import { adminViews, forgetRemovedServices } from './views.ts';
 
 /** A running node proxy. */
 export interface Daemon {
@@ -74,6 +74,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     () => followXds?.(),
   );
   stack.defer(() => telemetry.close());
+  stack.defer(forgetRemovedServices(state, telemetry.live));
 
   const certificates = startCertificates(config, state, logger.child('certificates'));
   stack.defer(() => certificates.close());
@@ -99,8 +100,6 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     enrolment,
   });
   stack.defer(() => dataPlane.close());
-  // Disposed of before the tunnel's end: live connections get their time.
-  stack.defer(() => dataPlane.drain(config.drainMilliseconds));
 
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
   let draining = false;
@@ -134,27 +133,24 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
         workloadState: () => (config.proxyMode === 'shared' ? workloadStates(dataPlane) : undefined),
         staticConfig: localMesh.dump,
       }),
-    views: {
-      '/kmesh/overview': () =>
-        overviewOf({
-          version: version.version,
-          node: config.nodeName,
-          startedAt,
-          readiness,
-          state,
-          dataPlane,
-          kernelPath: kernel.path,
-          kernelPathOff: kernel.off,
-          xds,
-          xdsAddress: config.xdsAddress ?? '',
-        }),
-      '/kmesh/tables': () => ({
-        usage: kernel.path?.tables.usage() ?? [],
-        hooks: kernel.path?.hookCosts() ?? [],
-      }),
-    },
+    views: adminViews({
+      config,
+      version,
+      startedAt,
+      readiness,
+      state,
+      dataPlane,
+      live: telemetry.live,
+      kernelPath: kernel.path,
+      kernelPathOff: kernel.off,
+      enrolment,
+      xds: () => xds,
+    }),
   });
-  stack.defer(() => servers.close());
+  // All at once, first of all: live connections and requests get the same time.
+  stack.defer(async () => {
+    await Promise.all([servers.close(), dataPlane.drain(config.drainMilliseconds)]);
+  });
 
   const startDataPlane = (): void => {
     readiness.done('state manager');

@@ -1,6 +1,8 @@
 import { type MeshState, serviceKey } from '@kmesh/orchestration';
+import type { LiveConnections } from '@kmesh/probe';
 import { probeCapabilities } from '@kmesh/runtime';
-import type { Overview } from '../admin/overview.ts';
+import { viewConnections } from '../admin/live-view.ts';
+import type { Overview, OverviewService } from '../admin/overview.ts';
 import type { Readiness } from '../lifecycle/readiness.ts';
 import type { XdsClient } from '../xds/index.ts';
 import type { DataPlane } from './data-plane.ts';
@@ -14,6 +16,7 @@ export interface OverviewSources {
   readonly readiness: Readiness;
   readonly state: MeshState;
   readonly dataPlane: DataPlane;
+  readonly live: LiveConnections;
   readonly kernelPath: KernelPath | undefined;
   /** Why the kernel path is off. */
   readonly kernelPathOff: string;
@@ -22,37 +25,31 @@ export interface OverviewSources {
 }
 
 const longestList = 500;
+const shownConnections = 200;
 
 /** What the page for people shows, as of now. */
 export function overviewOf(sources: OverviewSources): Overview {
-  const { state } = sources;
+  const { state, live } = sources;
+  const { total, connections } = viewConnections(live, sources.node, { limit: shownConnections });
   return {
     version: sources.version,
     node: sources.node,
     startedAt: sources.startedAt.toISOString(),
     pending: sources.readiness.pending(),
-    pods: sources.dataPlane.list().map((pod) => ({
-      name: pod.name,
-      namespace: pod.namespace,
-      uid: pod.uid,
-      state: 'Up',
-      addresses: state.localWorkload(pod.namespace, pod.serviceAccount, pod.name)?.addresses ?? [],
-      connections: 0,
-    })),
-    services: [...state.services()].slice(0, longestList).map((service) => {
-      const endpoints = [...state.endpoints(serviceKey(service)).values()];
+    pods: sources.dataPlane.list().map((pod) => {
+      const workload = state.localWorkload(pod.namespace, pod.serviceAccount, pod.name);
       return {
-        name: service.name,
-        namespace: service.namespace,
-        addresses: service.vips.map((vip) => vip.ip),
-        healthyEndpoints: endpoints.filter((endpoint) => endpoint.status === 'Healthy').length,
-        endpoints: endpoints.length,
-        opened: 0,
-        failed: 0,
+        name: pod.name,
+        namespace: pod.namespace,
+        uid: pod.uid,
+        state: 'Up',
+        addresses: workload?.addresses ?? [],
+        connections: workload === undefined ? 0 : live.countOf(workload.uid),
       };
     }),
-    connections: [],
-    connectionCount: 0,
+    ...servicesOf(sources),
+    connections,
+    connectionCount: total,
     paths: (sources.kernelPath?.pathCounts() ?? []).filter((count) => count.connections > 0),
     capabilities: [
       {
@@ -70,12 +67,52 @@ export function overviewOf(sources: OverviewSources): Overview {
   };
 }
 
+function servicesOf({
+  state,
+  live,
+}: OverviewSources): Pick<Overview, 'services' | 'serviceCount' | 'workloadCount' | 'policyCount'> {
+  const all = [...state.services()].map((service) => ({
+    service,
+    counts: live.serviceConnections(serviceKey(service)),
+  }));
+  all.sort((left, right) => right.counts.opened - left.counts.opened);
+  const services = all.slice(0, longestList).map(({ service, counts }): OverviewService => {
+    const endpoints = [...state.endpoints(serviceKey(service)).values()];
+    return {
+      name: service.name,
+      namespace: service.namespace,
+      addresses: service.vips.map((vip) => vip.ip),
+      healthyEndpoints: endpoints.filter((endpoint) => endpoint.status === 'Healthy').length,
+      endpoints: endpoints.length,
+      opened: counts.opened,
+      failed: counts.failed,
+    };
+  });
+  return {
+    services,
+    serviceCount: all.length,
+    workloadCount: countOf(state.workloads()),
+    policyCount: countOf(state.policies()),
+  };
+}
+
+function countOf(items: Iterable<unknown>): number {
+  let count = 0;
+  for (const _ of items) count++;
+  return count;
+}
+
 function controlPlaneOf({ xds, xdsAddress }: OverviewSources): Overview['controlPlane'] {
-  if (xds === undefined) return { address: '', connected: false, detail: 'xDS is off: XDS_ADDRESS is empty' };
+  if (xds === undefined) {
+    const detail = 'xDS is off: XDS_ADDRESS is empty';
+    return { address: '', connected: false, detail, setting: '', nextTryAt: '' };
+  }
   const status = xds.status();
   return {
     address: xdsAddress,
     connected: status.connected,
     detail: status.connected ? xdsAddress : (status.lastError?.cause ?? 'connecting'),
+    setting: status.lastError?.setting ?? '',
+    nextTryAt: status.nextTryAt === undefined ? '' : new Date(status.nextTryAt).toISOString(),
   };
 }

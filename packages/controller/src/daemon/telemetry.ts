@@ -7,6 +7,7 @@ import {
   createControlMetrics,
   createLogger,
   createLogWriter,
+  LiveConnections,
   LogFilter,
   type Logger,
   MetricRecorder,
@@ -25,6 +26,8 @@ export interface Telemetry {
   /** The control thread's own recorder: kernel connections are counted here. */
   readonly recorder: MetricRecorder;
   readonly observer: ConnectionObserver;
+  /** What the observer was told of and is still open. */
+  readonly live: LiveConnections;
   close(): Promise<void>;
 }
 
@@ -79,13 +82,15 @@ export async function startTelemetry(
     droppedLines: log.droppedLines,
   });
   const recorder = new MetricRecorder(scrape.recorderChannel());
+  const live = new LiveConnections(createConnectionObserver({ recorder, accessLog: log.accessLog }));
   return {
     filter: log.filter,
     logger: log.logger,
     metrics,
     scrape,
     recorder,
-    observer: createConnectionObserver({ recorder, accessLog: log.accessLog }),
+    observer: live,
+    live,
     close: () => scrape.close(),
   };
 }

@@ -138,6 +138,11 @@ export class KernelTables {
     return this.#serviceIds.nameOf(id);
   }
 
+  /** Client namespace behind a namespace id of a frontend. */
+  namespaceName(id: number): string | undefined {
+    return this.#namespaceIds.nameOf(id);
+  }
+
   /** What the tables say about an address, for explanations. */
   frontendsOf(ip: string): readonly FrontendEntry[] {
     return this.#frontends.entriesOf({ ip });

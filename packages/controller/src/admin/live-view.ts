@@ -1,0 +1,81 @@
+import type { Workload } from '@kmesh/api';
+import type { ConnectionStart, LiveConnection, LiveConnections } from '@kmesh/probe';
+import type { OverviewConnection } from './overview.ts';
+
+/** What `/kmesh/connections` answers. */
+export interface ConnectionsView {
+  /** Open connections that match, of which `connections` are the busiest. */
+  readonly total: number;
+  readonly connections: readonly OverviewConnection[];
+}
+
+/** Which connections are asked for. */
+export interface ConnectionsFilter {
+  readonly limit: number;
+  /** Part of the `namespace/name` of either side or of the service. */
+  readonly text?: string | undefined;
+  /** Namespace of either side. */
+  readonly namespace?: string | undefined;
+  readonly path?: string | undefined;
+}
+
+/**
+ * The busiest open connections of a node. One between two of its pods has two sides here and is shown once, as its
+ * client sees it.
+ */
+export function viewConnections(
+  live: LiveConnections,
+  node: string,
+  filter: ConnectionsFilter,
+): ConnectionsView {
+  const text = filter.text?.toLowerCase() ?? '';
+  const { total, busiest } = live.look(
+    filter.limit,
+    (start) =>
+      !isSecondSide(live, node, start) &&
+      (filter.path === undefined || start.path === filter.path) &&
+      (filter.namespace === undefined ||
+        start.source?.namespace === filter.namespace ||
+        start.destination?.namespace === filter.namespace) &&
+      (text === '' || namesOf(start).some((name) => name.toLowerCase().includes(text))),
+  );
+  return { total, connections: busiest.map(overviewConnection) };
+}
+
+function isSecondSide(live: LiveConnections, node: string, { reporter, source }: ConnectionStart): boolean {
+  if (reporter === 'source' || source === undefined) return false;
+  return (node === '' || source.node === node) && live.countOf(source.uid) > 0;
+}
+
+function overviewConnection({ start, ...live }: LiveConnection): OverviewConnection {
+  const [source, destination, service] = namesOf(start);
+  return {
+    source: source ?? '',
+    destination: destination ?? '',
+    sourceAddress: start.sourceAddress,
+    destinationAddress: start.hboneAddress ?? start.destinationAddress,
+    service: service ?? '',
+    reporter: start.reporter,
+    path: start.path,
+    reason: start.pathReason ?? '',
+    encrypted: start.securityPolicy === 'mutual_tls',
+    seconds: live.seconds,
+    sentBytes: live.bytesFromClient,
+    receivedBytes: live.bytesFromServer,
+    sentBytesPerSecond: live.bytesPerSecondFromClient,
+    receivedBytesPerSecond: live.bytesPerSecondFromServer,
+  };
+}
+
+function namesOf(start: ConnectionStart): [source: string, destination: string, service: string] {
+  const { destinationService: service } = start;
+  return [
+    nameOf(start.source, start.sourceAddress),
+    nameOf(start.destination, start.hboneAddress ?? start.destinationAddress),
+    service === undefined ? '' : `${service.namespace}/${service.name}`,
+  ];
+}
+
+function nameOf(workload: Workload | undefined, address: string): string {
+  return workload === undefined ? address : `${workload.namespace}/${workload.name}`;
+}
