@@ -1,0 +1,327 @@
+import assert from 'node:assert/strict';
+import { closeSync, openSync, readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { zdsProto } from '@kmesh/api';
+import { type FakeCniAgent, type Pod, startFakeCniAgent } from '@kmesh/lab';
+import { createNetworkNamespace, openListener, openNetworkNamespace } from '@kmesh/runtime';
+import { ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
+import { startTestMesh, type TestMesh } from './tunnel-support/mesh.ts';
+import { connect, doubleEcho, hello, listen, until } from './tunnel-support/traffic.ts';
+
+let mesh: TestMesh;
+let agent: FakeCniAgent;
+let client: ZdsClient;
+let ready: boolean[];
+let counts: ZdsCounts;
+let fatal: Error[];
+
+before(async () => {
+  mesh = await startTestMesh({ nodes: 1 });
+});
+after(async () => {
+  await mesh[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  agent = startFakeCniAgent(mesh.lab, { redirect: false });
+  client = newClient(agent.path);
+});
+afterEach(async () => {
+  client.close();
+  await agent.close();
+  for (const uid of started) mesh.proxy(0).tunnel.removePod(uid);
+  started.clear();
+});
+
+const started = new Set<string>();
+
+function newClient(path: string, retryMilliseconds = 300): ZdsClient {
+  ready = [];
+  fatal = [];
+  counts = { active: 0, pending: 0, started: 0, stopped: 0 };
+  const { tunnel, logger } = mesh.proxy(0);
+  return new ZdsClient({
+    path,
+    logger,
+    retryMilliseconds,
+    maximumBackoffMilliseconds: 200,
+    pods: {
+      servesIn: (uid, namespace) => tunnel.servesIn(uid, namespace),
+      addPod: (uid, info, namespace) => {
+        tunnel.addPod(uid, info, namespace);
+        started.add(uid);
+      },
+      removePod: (uid) => tunnel.removePod(uid),
+    },
+    onReady: (now) => ready.push(now),
+    onProtocolError: (error) => fatal.push(error),
+    onCounts: (now) => {
+      counts = now;
+    },
+  });
+}
+
+/** A pod with a workload whose proxy is ZDS's affair. */
+async function pod(): Promise<Pod> {
+  const { pod: made } = await mesh.pod({ captured: false });
+  return made;
+}
+
+/** Whether something listens on 15008 of the pod. */
+async function served(which: Pod): Promise<boolean> {
+  const socket = await connect(which, which.addresses.v4, 15008).catch(() => undefined);
+  socket?.destroy();
+  return socket !== undefined;
+}
+
+async function descriptors(): Promise<number> {
+  await sleep(20);
+  return readdirSync('/proc/self/fd').length;
+}
+
+describe('ZDS', () => {
+  test('ZDS-01: the wire bytes', () => {
+    const { ZdsHello, WorkloadResponse, WorkloadRequest, Version } = zdsProto;
+    const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+    assert.equal(hex(ZdsHello.encode({ version: Version.V1 })), '0801');
+    assert.equal(hex(WorkloadResponse.encode({ ack: { error: '' } })), '0a00');
+    assert.equal(hex(WorkloadResponse.encode({ ack: { error: 'no' } })), '0a040a026e6f');
+    const decode = (text: string) => WorkloadRequest.decode(Buffer.from(text, 'hex'));
+    assert.equal(decode('12031201' + '75').del?.uid, 'u');
+    assert.equal(decode('2a030a0175').keep?.uid, 'u');
+    assert.ok(decode('1a00').snapshotSent);
+    const add = decode('0a0e0a017512090a016e1201731a0161').add;
+    assert.deepEqual([add?.uid, add?.workloadInfo?.name, add?.workloadInfo?.namespace], ['u', 'n', 's']);
+  });
+
+  test('ZDS-02, ZDS-03: an add starts a proxy and is acknowledged; the same again changes nothing', async () => {
+    client.start();
+    await agent.whenReady();
+    const one = await pod();
+    assert.equal(await agent.addPod(one), '');
+    assert.equal(counts.active, 1);
+    assert.ok(await served(one));
+    assert.equal(await agent.sendAdd(one), '');
+    assert.deepEqual([counts.active, counts.started], [1, 1]);
+  });
+
+  test('ZDS-04: the same uid in another namespace replaces the proxy', async () => {
+    client.start();
+    await agent.whenReady();
+    const [one, other] = [await pod(), await pod()];
+    await agent.addPod(one);
+    assert.equal(await agent.sendAdd(one, other), '');
+    assert.ok(await served(other));
+    await until(() => counts.stopped === 1);
+    await sleep(50);
+    assert.equal(await served(one), false);
+  });
+
+  test('ZDS-05: add, del, add leaves exactly one proxy', async () => {
+    client.start();
+    const connection = await agent.whenReady();
+    const one = await pod();
+    await agent.addPod(one);
+    assert.equal(await connection.request({ del: { uid: one.uid } }), '');
+    assert.equal(await agent.sendAdd(one), '');
+    assert.equal(client.active, 1);
+    assert.ok(await served(one));
+    assert.equal(await connection.request({ del: { uid: 'unknown' } }), '');
+  });
+
+  test('ZDS-06: an add without workload info is answered with an error and ends the process', async () => {
+    client.start();
+    await agent.whenReady();
+    agent.faults.omitWorkloadInfo = true;
+    assert.match(await agent.sendAdd(await pod()), /workload_info/);
+    await until(() => fatal.length === 1);
+  });
+
+  test('ZDS-07, ZDS-08: occupied ports are an error, the pod is pending and retried; a del forgets it', async () => {
+    client.start();
+    await agent.whenReady();
+    const one = await pod();
+    using namespace = openNetworkNamespace(one.namespacePath);
+    const occupied = openListener({ namespace, address: '::', port: 15006 });
+    assert.match(await agent.addPod(one), /15006/);
+    await agent.sendAdd(one);
+    assert.deepEqual([client.pending, client.ready, counts.pending], [1, false, 1]);
+    const two = await pod();
+    using second = openNetworkNamespace(two.namespacePath);
+    const alsoOccupied = openListener({ namespace: second, address: '::', port: 15001 });
+    assert.match(await agent.addPod(two), /15001/);
+    assert.equal(client.pending, 2);
+    await agent.sendDelete(two);
+    assert.equal(client.pending, 1);
+    closeSync(occupied);
+    closeSync(alsoOccupied);
+    await until(() => client.ready);
+    assert.ok(await served(one));
+  });
+
+  test('ZDS-09, ZDS-10, ZDS-12: a snapshot stops what it does not name and leaves what it keeps', async () => {
+    client.start();
+    const first = await agent.whenReady();
+    const [gone, kept, deleted] = [await pod(), await pod(), await pod()];
+    for (const one of [gone, kept, deleted]) await agent.addPod(one);
+    agent.keepOnly(kept);
+    agent.keepOnly(deleted);
+    // The next connection is driven by hand, to put a del before the snapshot.
+    agent.faults.silent = true;
+    first.close();
+    await until(() => ready.includes(false));
+    await until(() => agent.connections.length === 2);
+    const second = agent.connections[1];
+    assert.ok(second);
+    await sleep(50);
+    assert.equal(client.active, 3, 'nothing stops before the snapshot');
+    assert.equal(await second.request({ keep: { uid: kept.uid } }), '');
+    assert.equal(await second.request({ keep: { uid: deleted.uid } }), '');
+    assert.equal(await second.request({ del: { uid: deleted.uid } }), '');
+    assert.equal(client.active, 3);
+    assert.equal(await second.request({ snapshotSent: {} }), '');
+    assert.equal(client.active, 1);
+    assert.ok(client.ready);
+    assert.ok(await served(kept));
+  });
+
+  test('ZDS-11: keep after the snapshot and a second snapshot are answered with an error and end the process', async () => {
+    client.start();
+    const connection = await agent.whenReady();
+    assert.match(await connection.request({ keep: { uid: 'x' } }), /keep/);
+    assert.match(await connection.request({ snapshotSent: {} }), /snapshot/);
+    await until(() => fatal.length === 2);
+  });
+
+  test('ZDS-13, ZDS-18: an absent socket and a server that closes at once are retried with back-off', async () => {
+    agent.faults.closeAfterAccept = true;
+    client.start();
+    await sleep(300);
+    assert.equal(client.ready, false);
+    agent.stopListening();
+    await sleep(100);
+    agent.faults.closeAfterAccept = false;
+    agent.listen();
+    await agent.whenReady();
+    await until(() => client.ready);
+    assert.ok(mesh.proxy(0).logger.lines.some((line) => line.includes(agent.path) && line.includes('istio-cni')));
+  });
+
+  test('ZDS-14: a lost connection means not ready, proxies keep serving, and a snapshot makes ready again', async () => {
+    client.start();
+    const first = await agent.whenReady();
+    const one = await pod();
+    await agent.addPod(one);
+    mesh.own(await listen(one, 8080, doubleEcho));
+    const caller = await mesh.pod();
+    await until(() => client.ready);
+    first.close();
+    await until(() => ready.includes(false));
+    assert.equal(await hello(caller.pod, one.addresses.v4, 8080), 'hello worldhello world');
+    await until(() => client.ready);
+    assert.deepEqual(ready, [true, false, true]);
+    assert.equal(counts.started, 1, 'the proxy was left alone');
+  });
+
+  test('ZDS-15: a wrong number of descriptors is a read failure, and none is leaked', async () => {
+    client.start();
+    await agent.whenReady();
+    const one = await pod();
+    const before = await descriptors();
+    for (const count of [0, 2] as const) {
+      agent.faults.descriptorsPerAdd = count;
+      const connection = agent.ready.at(-1);
+      assert.match(await agent.sendAdd(one), /descriptors/);
+      await connection?.closed;
+      agent.faults.descriptorsPerAdd = 1;
+      await until(() => client.ready);
+      await until(() => agent.ready.length === 1);
+    }
+    const connection = agent.ready.at(-1);
+    const fd = openSync('/dev/null', 'r');
+    assert.match((await connection?.request({ del: { uid: one.uid } }, [fd])) ?? '', /descriptors/);
+    closeSync(fd);
+    await connection?.closed;
+    await until(() => client.ready);
+    assert.ok((await descriptors()) <= before + 1);
+  });
+
+  test('ZDS-16: a packet of 1025 bytes and one that is no message are read failures', async () => {
+    client.start();
+    for (const bytes of [new Uint8Array(1025), Buffer.from('ffffffff', 'hex'), Buffer.from('2200', 'hex')]) {
+      const connection = await agent.whenReady();
+      assert.notEqual(await connection.requestBytes(bytes), '');
+      await connection.closed;
+      await until(() => client.ready);
+      await until(() => agent.ready.length === 1);
+    }
+  });
+
+  test('ZDS-17: when idle nothing is sent', async () => {
+    client.start();
+    const connection = await agent.whenReady();
+    await sleep(1_000);
+    assert.equal(connection.reason, undefined);
+  });
+
+  test('ZDS-21: 500 pods in one snapshot, one answer each, each in time', { timeout: 60_000 }, async () => {
+    agent.faults.silent = true;
+    client.start();
+    await until(() => agent.connections.length === 1);
+    await sleep(50);
+    const [connection] = agent.connections;
+    assert.ok(connection);
+    for (let index = 0; index < 500; index++) {
+      using namespace = createNetworkNamespace();
+      const workloadInfo = { name: `many${index}`, namespace: 'default', serviceAccount: 'default' };
+      const fd = openSync(namespace.path, 'r');
+      assert.equal(await connection.request({ add: { uid: `many-${index}`, workloadInfo } }, [fd]), '');
+      closeSync(fd);
+    }
+    assert.equal(await connection.request({ snapshotSent: {} }), '');
+    assert.ok(client.ready);
+    assert.equal(client.active, 500);
+    assert.ok(connection.exchanges.every(({ tookMs }) => tookMs !== undefined && tookMs < 5_000));
+  });
+
+  test('ZDS-22: a namespace that is gone while its descriptor is held stops cleanly', async () => {
+    client.start();
+    await agent.whenReady();
+    const one = await pod();
+    await agent.addPod(one);
+    mesh.proxy(0).node.removePod(one);
+    assert.deepEqual(await agent.sendDelete(one), ['']);
+    assert.equal(client.active, 0);
+  });
+
+  test('ZDS-23: no hello before the client is started, which the daemon does after the first sync', async () => {
+    await sleep(200);
+    assert.equal(agent.connections.length, 0);
+    client.start();
+    await agent.whenReady();
+    await until(() => client.ready);
+  });
+
+  test('ZDS-19: every socket in the pod carries mark 1337 and listeners share their ports', async () => {
+    client.start();
+    await agent.whenReady();
+    const one = await pod();
+    await agent.addPod(one);
+    const { stdout } = await one.run('ss', ['-tlnpe']);
+    const marked = stdout.split('\n').filter((line) => /:150(01|06|08)\b/.test(line));
+    assert.equal(marked.length, 3);
+    for (const line of marked) assert.match(line, /fwmark:0x539/, line);
+    // A second proxy can bind the same ports only because both share them.
+    using second = openNetworkNamespace(one.namespacePath);
+    const shared = openListener({ namespace: second, address: '::', port: 15008, reusePort: true });
+    closeSync(shared);
+    assert.throws(() => openListener({ namespace: second, address: '::', port: 15008 }), /EADDRINUSE/);
+    mesh.own(await listen(one, 8080, doubleEcho));
+    const socket = await connect(one, mesh.proxy(0).node.addresses.v4, 15008).catch(() => undefined);
+    socket?.destroy();
+    const outside = await mesh.pod({ captured: false });
+    const held = await connect(outside.pod, one.addresses.v4, 15006).catch(() => undefined);
+    held?.destroy();
+  });
+});
+
