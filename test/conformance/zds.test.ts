@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync, readdirSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { zdsProto } from '@kmesh/api';
 import { type FakeCniAgent, type Pod, startFakeCniAgent } from '@kmesh/lab';
 import { createNetworkNamespace, openListener, openNetworkNamespace } from '@kmesh/runtime';
@@ -204,7 +204,9 @@ describe('ZDS', () => {
     agent.listen();
     await agent.whenReady();
     await until(() => client.ready);
-    assert.ok(mesh.proxy(0).logger.lines.some((line) => line.includes(agent.path) && line.includes('istio-cni')));
+    assert.ok(
+      mesh.proxy(0).logger.lines.some((line) => line.includes(agent.path) && line.includes('istio-cni')),
+    );
   });
 
   test('ZDS-14: a lost connection means not ready, proxies keep serving, and a snapshot makes ready again', async () => {
@@ -324,4 +326,3 @@ describe('ZDS', () => {
     held?.destroy();
   });
 });
-

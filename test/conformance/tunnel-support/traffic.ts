@@ -139,3 +139,25 @@ export async function until(condition: () => boolean, milliseconds = 5_000): Pro
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+/** Connects and tells how that ends when only the proxy decides: `refused`, `reset`, `end`, or `open`. */
+export async function fate(
+  host: Host,
+  address: string,
+  port: number,
+): Promise<'refused' | 'reset' | 'end' | 'open'> {
+  let socket: Socket;
+  try {
+    socket = await connect(host, address, port);
+  } catch (error) {
+    // A reset can overtake the news that the connection was established.
+    return (error as { errnoName?: string }).errnoName === 'ECONNRESET' ? 'reset' : 'refused';
+  }
+  socket.on('data', () => {
+    throw new Error(`data came from ${address}:${port}`);
+  });
+  socket.write('GET / HTTP/1.1\r\n\r\n');
+  const how = await ending(socket, 2_500);
+  socket.destroy();
+  return how;
+}
