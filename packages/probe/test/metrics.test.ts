@@ -258,3 +258,24 @@ test('what the inner response of double HBONE tells counts from then on under it
   assert.equal(sumOf(text, closed, { destination_principal: 'spiffe://elsewhere/ns/far/sa/remote' }), 1);
   assert.equal(sumOf(text, 'istio_tcp_received_bytes_total', { destination_workload: 'remote' }), 20);
 });
+
+test('presence follows the mesh: a workload is there as long as one of its pods is', () => {
+  const presence = new WorkloadPresence();
+  const pods = new Map([
+    ['a', workload({ name: 'a', uid: 'a' })],
+    ['b', workload({ name: 'b', uid: 'b' })],
+  ]);
+  const view = { workload: (uid: string) => pods.get(uid) };
+  const follow = (...uids: string[]) => presence.follow(view, { workloads: new Set(uids) });
+  follow('a', 'b', 'never seen');
+  assert.equal(presence.has('default/client'), true);
+  pods.delete('a');
+  follow('a');
+  assert.deepEqual(
+    [presence.has('default/client'), presence.has('pod/a'), presence.has('pod/b')],
+    [true, false, true],
+  );
+  pods.set('b', workload({ name: 'b', uid: 'b', workloadName: 'renamed' }));
+  follow('b');
+  assert.deepEqual([presence.has('default/client'), presence.has('default/renamed')], [false, true]);
+});

@@ -1,4 +1,5 @@
 import type { Workload } from '@kmesh/api';
+import type { MeshChange, MeshView } from '@kmesh/orchestration';
 import type { Presence } from './recorder.ts';
 
 /** How a workload resource is named among the subjects of metric rows: `namespace/workload name`. */
@@ -14,6 +15,17 @@ export function podSubject(workload: Workload): string {
 /** Which workloads the mesh has now, kept by applying each change; decides which series are retired. */
 export class WorkloadPresence implements Presence {
   readonly #counts = new Map<string, number>();
+  readonly #known = new Map<string, Workload>();
+
+  /** Takes in one change of a mesh that it has followed from the start. */
+  follow(view: Pick<MeshView, 'workload'>, change: Pick<MeshChange, 'workloads'>): void {
+    for (const uid of change.workloads) {
+      const next = view.workload(uid);
+      this.update(this.#known.get(uid), next);
+      if (next === undefined) this.#known.delete(uid);
+      else this.#known.set(uid, next);
+    }
+  }
 
   /** One workload was added (`previous` undefined), changed or removed (`next` undefined). */
   update(previous: Workload | undefined, next: Workload | undefined): void {
