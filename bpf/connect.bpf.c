@@ -159,23 +159,27 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx,
 {
 	struct bpf_sock *sk = ctx->sk;
 	__u32 index = dial_index(sk);
-	__u64 now = bpf_jiffies64();
+	__u64 now = bpf_jiffies64(), seen;
 	struct kmesh_dial *dial;
 
 	dial = bpf_map_lookup_elem(&dials, &index);
 	if (!dial)
 		return false;
-	if (dial->socket && dial->socket != (__u64)sk &&
-	    now - dial->written_jiffies < KMESH_DIAL_STALE_JIFFIES)
+	seen = *(volatile __u64 *)&dial->socket;
+	if (seen && seen != (__u64)sk && now - dial->written_jiffies < KMESH_DIAL_STALE_JIFFIES)
 		return remember_on_socket(ctx, key, port_be, netns_cookie, service, workload);
+	/* Fresh before it is claimed, so that nobody takes the claim for a stale one; claimed in
+	 * one step, for another CPU may have seen the slot free in the same instant. */
 	dial->written_jiffies = now;
+	if (seen != (__u64)sk &&
+	    __sync_val_compare_and_swap(&dial->socket, seen, (__u64)sk) != seen)
+		return remember_on_socket(ctx, key, port_be, netns_cookie, service, workload);
 	dial->dialled = key->address;
 	dial->service = service;
 	dial->workload = workload;
 	dial->dialled_port_be = port_be;
 	dial->path = KMESH_PATH_KERNEL;
 	dial->rewritten = 1;
-	dial->socket = (__u64)sk;
 	return true;
 }
 
