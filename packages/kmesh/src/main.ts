@@ -9,7 +9,8 @@ async function main(args: readonly string[]): Promise<number> {
   const [command = 'proxy', ...rest] = args;
   switch (command) {
     case 'proxy':
-      return runProxy(process.env, args);
+      // A proxy that ends for a failure leaves parts running: they must not keep the process.
+      return process.exit(await runProxy(process.env, args));
     case 'version':
       console.log(versionLine(versionInfo(process.env['ISTIO_META_ISTIO_VERSION'] ?? 'unknown')));
       return 0;

@@ -147,8 +147,12 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
       xds: () => xds,
     }),
   });
-  // All at once, first of all: live connections and requests get the same time.
+  let zds: ZdsClient | undefined;
+  // Policies change also while live connections finish.
+  stack.defer(() => xds?.close());
+  // All at once, first of all: live connections and requests get the same time. The CNI agent tells the next instance.
   stack.defer(async () => {
+    zds?.close();
     await Promise.all([servers.close(), dataPlane.drain(config.drainMilliseconds)]);
   });
 
@@ -156,7 +160,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     readiness.done('state manager');
     readiness.done('proxy');
     if (config.proxyMode !== 'shared' || draining) return;
-    const zds = new ZdsClient({
+    zds = new ZdsClient({
       path: config.zdsSocket,
       pods: dataPlane,
       logger: logger.child('zds'),
@@ -171,15 +175,12 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
       onCounts: countsFollower(telemetry.metrics),
     });
     zds.start();
-    stack.defer(() => zds.close());
   };
   xds = startXds(config, state, logger.child('xds'), { synced: startDataPlane });
   if (xds === undefined) {
     startDataPlane();
   } else {
-    const client = xds;
-    followXds = xdsCountersFollower(client, telemetry.metrics);
-    stack.defer(() => client.close());
+    followXds = xdsCountersFollower(xds, telemetry.metrics);
   }
   return { drain, ended, ports: { ...servers.ports, stats: telemetry.scrape.port } };
 }

@@ -100,22 +100,31 @@ export class PodRegister {
   }
 
   #start(uid: string, info: PodInfo, namespace: NetworkNamespace): string | undefined {
-    // To try again with: the proxy owns the one that it is given, also when it cannot start.
-    const spare = namespace.duplicate();
     this.stop(uid);
+    // To try again with: the proxy owns the one that it is given, also when it cannot start.
+    let spare: NetworkNamespace;
+    try {
+      spare = namespace.duplicate();
+    } catch (error) {
+      return this.#postpone(uid, info, namespace, error as Error);
+    }
     try {
       this.#options.pods.addPod(uid, info, namespace);
     } catch (error) {
-      this.#pending.set(uid, { info, namespace: spare });
-      this.#retryLater();
-      this.#count();
-      return `pod ${info.namespace}/${info.name}: ${(error as Error).message}`;
+      return this.#postpone(uid, info, spare, error as Error);
     }
     spare.close();
     this.#running.add(uid);
     this.#started += 1;
     this.#count();
     return undefined;
+  }
+
+  #postpone(uid: string, info: PodInfo, namespace: NetworkNamespace, error: Error): string {
+    this.#pending.set(uid, { info, namespace });
+    this.#retryLater();
+    this.#count();
+    return `pod ${info.namespace}/${info.name}: ${error.message}`;
   }
 
   #retryLater(): void {
