@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import {
   createControlMetrics,
   createDnsMetrics,
@@ -278,4 +280,17 @@ test('presence follows the mesh: a workload is there as long as one of its pods 
   pods.set('b', workload({ name: 'b', uid: 'b', workloadName: 'renamed' }));
   follow('b');
   assert.deepEqual([presence.has('default/client'), presence.has('default/renamed')], [false, true]);
+});
+
+test('what a thread recorded stays when the thread has ended, even if nobody scraped in between', async (t) => {
+  const probe = await startProbe(t);
+  const channel = probe.server.recorderChannel();
+  const worker = new Worker(new URL('./support/recording-thread.ts', import.meta.url), {
+    workerData: { channel },
+    transferList: [channel.port],
+  });
+  await once(worker, 'exit');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(await probe.sum(opened), 1);
+  assert.equal(await probe.sum('istio_tcp_received_bytes_total'), 9);
 });

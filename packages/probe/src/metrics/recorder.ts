@@ -44,6 +44,20 @@ interface OwnedRow extends MetricRow {
   idleSince: number;
 }
 
+/** How often rows are looked through for departed workloads. */
+const sweepIntervalMilliseconds = 60_000;
+
+/**
+ * Retires the rows of departed workloads once a minute; does not keep the process alive.
+ *
+ * @returns stops it
+ */
+export function retireDeparted(recorder: MetricRecorder, presence: Presence): () => void {
+  const timer = setInterval(() => recorder.sweep(presence, performance.now()), sweepIntervalMilliseconds);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
 /** Whether a workload, named `namespace/workload name`, is still in the mesh. */
 export interface Presence {
   has(subject: string): boolean;
