@@ -10,7 +10,26 @@ export type { RedirectOptions } from './cni/redirect-options.ts';
 export { type DemoOptions, runDemo } from './demo/run-demo.ts';
 export * from './istiod/index.ts';
 export { KernelMesh, type KernelMeshOptions, startKernelMesh } from './mesh/kernel-mesh.ts';
+export {
+  LabMesh,
+  type MeshNode,
+  type MeshOptions,
+  type MeshPod,
+  type MeshPodOptions,
+  startMesh,
+} from './mesh/lab-mesh.ts';
+export { connectFrom, listenIn } from './mesh/namespace-sockets.ts';
+export { NodeProxy, type ProxyEnd, type ProxyWatch } from './mesh/node-proxy.ts';
 export type { Observed, ObservedConnections } from './mesh/observed-connections.ts';
+export {
+  type AccessLine,
+  parseAccessLog,
+  parseMetrics,
+  type Sample,
+  sumOf,
+  type TrafficCounts,
+  trafficSince,
+} from './mesh/proxy-output.ts';
 export {
   keyOf,
   type Ports,

@@ -1,0 +1,34 @@
+import { connect } from 'node:net';
+import { listenIn } from './namespace-sockets.ts';
+
+/**
+ * Makes a port of this process reachable as `127.0.0.1:port` in a host's namespace. Returns the way to stop that: what
+ * runs is cut.
+ */
+export async function relayInto(
+  host: { readonly namespacePath: string },
+  port: number,
+  target: string,
+): Promise<() => void> {
+  const { hostname, port: targetPort } = new URL(target);
+  const sockets = new Set<{ destroy(): unknown }>();
+  const server = await listenIn(host, { address: '127.0.0.1', port }, (inside) => {
+    const outside = connect(Number(targetPort), hostname);
+    for (const [socket, other] of [
+      [inside, outside],
+      [outside, inside],
+    ] as const) {
+      sockets.add(socket);
+      socket.on('error', () => other.destroy());
+      socket.on('close', () => {
+        sockets.delete(socket);
+        other.destroy();
+      });
+      socket.pipe(other);
+    }
+  });
+  return () => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  };
+}

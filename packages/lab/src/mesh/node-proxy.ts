@@ -1,0 +1,198 @@
+import type { ChildProcess } from 'node:child_process';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { KmeshError } from '@kmesh/api';
+import type { Host } from '../pods/host.ts';
+import { type HttpAnswer, requestHttp } from '../traffic/http.ts';
+import { keepAlive } from '../traffic/keep-alive.ts';
+import { connectFrom } from './namespace-sockets.ts';
+import {
+  type AccessLine,
+  parseAccessLog,
+  parseMetrics,
+  type Sample,
+  sumOf,
+  type TrafficCounts,
+  trafficSince,
+} from './proxy-output.ts';
+
+const executable = fileURLToPath(new URL('../../../kmesh/src/main.ts', import.meta.url));
+
+/** How the process ended. */
+export interface ProxyEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** The real executable as a child process on a host of the lab, in the host's namespace and cgroup. */
+export class NodeProxy {
+  readonly host: Host;
+  readonly #environment: Readonly<Record<string, string>>;
+  #child: ChildProcess | undefined;
+  #ended: Promise<ProxyEnd> = Promise.resolve({ code: null, signal: null });
+  #end: ProxyEnd | undefined;
+  #log = '';
+
+  constructor(host: Host, environment: Readonly<Record<string, string>>) {
+    this.host = host;
+    this.#environment = environment;
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
+  /** Resolves when the process that was started last has ended. */
+  get ended(): Promise<ProxyEnd> {
+    return this.#ended;
+  }
+
+  /** Everything it has written, over all its lives. */
+  get log(): string {
+    return this.#log;
+  }
+
+  /** Starts it, with further settings if any; readiness is awaited by {@link NodeProxy.ready}. */
+  start(environment: Readonly<Record<string, string>> = {}): void {
+    // More descriptors than the machine's default, as a node's container runtime gives.
+    const script = 'ulimit -n 1048576 2>/dev/null; exec "$@"';
+    const child = this.host.spawn(
+      '/bin/sh',
+      ['-c', script, 'sh', process.execPath, executable, 'proxy', 'ztunnel'],
+      {
+        cwd: '/',
+        env: { PATH: process.env['PATH'], ...this.#environment, ...environment },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
+    keepAlive(child, false);
+    this.#child = child;
+    this.#end = undefined;
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.#log += text;
+      });
+    }
+    this.#ended = new Promise((resolve) => {
+      child.once('close', (code, signal) => {
+        this.#end = { code, signal };
+        resolve(this.#end);
+      });
+    });
+  }
+
+  /** @throws KMESH_LAB_TIMEOUT, with the end of its log, when 15021 does not say so. */
+  async ready(milliseconds = 20_000): Promise<void> {
+    await this.until(
+      'it is ready',
+      async () => {
+        const answer = await this.http(15021, '/healthz/ready').catch(() => undefined);
+        return answer?.status === 200;
+      },
+      milliseconds,
+    );
+  }
+
+  /** One request to a port of the proxy on its loopback. */
+  http(port: number, path: string, options: { readonly method?: string } = {}): Promise<HttpAnswer> {
+    const { host } = this;
+    return requestHttp(
+      { connect: (to) => connectFrom(host, to) },
+      { host: '127.0.0.1', port, path, method: options.method ?? 'GET' },
+    );
+  }
+
+  async metrics(): Promise<Sample[]> {
+    return parseMetrics((await this.http(15020, '/metrics')).body);
+  }
+
+  async configDump(): Promise<Record<string, unknown>> {
+    return JSON.parse((await this.http(15000, '/config_dump')).body) as Record<string, unknown>;
+  }
+
+  /** What it logs and counts from now on. */
+  async watch(): Promise<ProxyWatch> {
+    return new ProxyWatch(this, this.#log.length, await this.metrics());
+  }
+
+  /** Drains it and waits for its end. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<ProxyEnd> {
+    this.kill(signal);
+    return await this.#ended;
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    if (this.#end === undefined) this.#child?.kill(signal);
+  }
+
+  /** Polls until `condition` holds. @throws KMESH_LAB_TIMEOUT with the end of the log */
+  async until(
+    what: string,
+    condition: () => boolean | Promise<boolean>,
+    milliseconds = 5_000,
+  ): Promise<void> {
+    const deadline = performance.now() + milliseconds;
+    while (!(await condition())) {
+      const late = performance.now() > deadline;
+      if (late || this.#end !== undefined) {
+        const how = late ? `not within ${milliseconds} ms` : `ended (${this.#end?.code}) before`;
+        const tail = this.#log.split('\n').slice(-30).join('\n');
+        throw new KmeshError('KMESH_LAB_TIMEOUT', `The proxy on ${this.host.name}: ${how}: ${what}\n${tail}`);
+      }
+      await delay(10);
+    }
+  }
+}
+
+/** What a proxy has logged and counted since a moment. */
+export class ProxyWatch {
+  readonly #proxy: NodeProxy;
+  readonly #position: number;
+  readonly #before: readonly Sample[];
+
+  constructor(proxy: NodeProxy, position: number, before: readonly Sample[]) {
+    this.#proxy = proxy;
+    this.#position = position;
+    this.#before = before;
+  }
+
+  /** Everything logged since. */
+  get text(): string {
+    return this.#proxy.log.slice(this.#position);
+  }
+
+  get lines(): AccessLine[] {
+    return parseAccessLog(this.text);
+  }
+
+  /** Waits for `count` access lines of a direction and returns them. @throws KMESH_LAB_TIMEOUT */
+  async access(direction: 'inbound' | 'outbound', count = 1): Promise<AccessLine[]> {
+    const found = (): AccessLine[] => this.lines.filter(({ fields }) => fields['direction'] === direction);
+    await this.#proxy.until(`${count} ${direction} lines in the access log`, () => found().length >= count);
+    return found();
+  }
+
+  /** The one access line of a direction. @throws KMESH_LAB_TIMEOUT */
+  async line(direction: 'inbound' | 'outbound'): Promise<AccessLine> {
+    return (await this.access(direction))[0] as AccessLine;
+  }
+
+  /** Traffic that a reporter has counted since, once it has closed `closed` connections. @throws KMESH_LAB_TIMEOUT */
+  async traffic(
+    reporter: 'source' | 'destination',
+    closed = 1,
+    labels: Readonly<Record<string, string>> = {},
+  ): Promise<TrafficCounts> {
+    let counts: TrafficCounts | undefined;
+    await this.#proxy.until(`${closed} connections closed as ${reporter}`, async () => {
+      counts = trafficSince(this.#before, await this.#proxy.metrics(), { reporter, ...labels });
+      return counts.closed >= closed;
+    });
+    return counts as TrafficCounts;
+  }
+
+  /** What a metric has grown by since. */
+  async growth(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
+    return sumOf(await this.#proxy.metrics(), name, labels) - sumOf(this.#before, name, labels);
+  }
+}

@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import type { Host, Pod } from '@kmesh/lab';
+import { readAll, readExactly } from '../tunnel-support/traffic.ts';
+
+/** Fixture F7: what is sent, and what a doubling server answers. */
+const question = 'hello world';
+const answer = question + question;
+
+/** A connection from a host whose socket is the host's own; half open is allowed. */
+export async function open(from: Host, host: string, port: number): Promise<Socket> {
+  const socket = await from.connect({ host, port });
+  return socket.on('error', () => undefined);
+}
+
+/** One exchange with a doubling server on an open connection. */
+export async function exchange(socket: Socket): Promise<void> {
+  socket.write(question);
+  assert.equal((await readExactly(socket, answer.length)).toString(), answer);
+}
+
+/** One exchange with a doubling server on a connection of its own, closed in order. */
+export async function echo(from: Host, host: string, port = 8080): Promise<void> {
+  const socket = await open(from, host, port);
+  try {
+    await exchange(socket);
+    const ended = readAll(socket);
+    socket.end();
+    await ended;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** SPIFFE id of a pod of the trust domain `cluster.local`. */
+export function spiffe(pod: Pod): string {
+  return `spiffe://cluster.local/ns/${pod.podNamespace}/sa/${pod.serviceAccount}`;
+}
