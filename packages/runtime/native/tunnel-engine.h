@@ -363,6 +363,7 @@ class Session final : public StreamUser, public Pollable
 	std::shared_ptr<SSL_CTX> context_;
 	uint32_t openStreams_ = 0;
 	bool draining_ = false, goawaySent_ = false, settingsSeen_ = false;
+	bool drainWhenReady_ = false;
 	uint64_t pingSentAt_ = 0;
 };
 
@@ -383,6 +384,7 @@ enum TimerKind : int {
 	kTimerPong = 3,
 	kTimerGoaway = 4,
 	kTimerListener = 5,
+	kTimerDrain = 6,
 	/* Plus the stream's id. */
 	kTimerStream = 1000,
 };

@@ -189,6 +189,8 @@ void Session::startHttp()
 	engine.schedule(engine.config.pingIntervalMs, id, kTimerPing);
 	if (server)
 		emitReady();
+	if (drainWhenReady_)
+		engine.schedule(200, id, kTimerDrain);
 	markDirty();
 }
 
@@ -291,6 +293,9 @@ void Session::timer(int kind)
 	case kTimerPing + 100:
 		readSocket();
 		break;
+	case kTimerDrain:
+		drain();
+		break;
 	case kTimerGoaway:
 		if (http == nullptr || state == State::Dead || goawaySent_)
 			break;
@@ -314,13 +319,20 @@ void Session::drain()
 	if (state == State::Dead)
 		return;
 	if (http == nullptr) {
-		kill(SessionEnd::Closed, 0, "");
+		/* A peer that was accepted is served: it is told to go elsewhere after its first
+		 * requests. */
+		if (server)
+			drainWhenReady_ = true;
+		else
+			kill(SessionEnd::Closed, 0, "");
 		return;
 	}
 	if (draining_ && !server) {
 		markDirty();
 		return;
 	}
+	if (draining_)
+		return;
 	draining_ = true;
 	if (server) {
 		/* Two steps, so that requests already on their way are still served. */

@@ -18,6 +18,8 @@ const silentCounters: TunnelCounters = {
 /** How long a resolved host name is used; the node's resolver does not tell lifetimes. */
 const HOSTNAME_MILLISECONDS = 10_000;
 const HOSTNAME_ENTRIES = 4_096;
+/** How long a drain without any connection waits for peers that were told to go elsewhere. */
+const QUIET_MILLISECONDS = 1_500;
 const SELF_UID = 'self';
 
 /** The tunnel path of this node: data threads and a proxy per pod. */
@@ -155,11 +157,14 @@ export class Tunnel implements AsyncDisposable {
   async drain(deadlineMilliseconds: number): Promise<void> {
     this.#draining = true;
     for (const pod of this.#pods.values()) pod.drain();
-    const until = performance.now() + deadlineMilliseconds;
-    while (performance.now() < until) {
+    const began = performance.now();
+    const passed = (): number => performance.now() - began;
+    while (passed() < deadlineMilliseconds) {
       // A moment for what the kernel accepted before the listeners closed.
       await new Promise((resolve) => setTimeout(resolve, 50));
-      if (this.connectionCount === 0 && this.#engines.every((engine) => engine.flowCount === 0)) break;
+      if (this.connectionCount > 0 || this.#engines.some((engine) => engine.flowCount > 0)) continue;
+      // Peers with a handshake or a request under way find their connections still open.
+      if (passed() > QUIET_MILLISECONDS || sum(this.#pods.values(), (pod) => pod.servedCount) === 0) break;
     }
     for (const pod of this.#pods.values()) pod.close();
     this.#pods.clear();

@@ -75,6 +75,11 @@ export class PodProxy {
     return this.#context.pool.size + this.#context.served.size;
   }
 
+  /** HBONE connections that peers opened to this pod. */
+  get servedCount(): number {
+    return this.#context.served.size;
+  }
+
   connections(): CarriedDump[] {
     return [...this.#context.carried].map(({ dump }) => dump);
   }
