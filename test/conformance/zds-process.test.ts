@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict';
+import { closeSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Pod } from '@kmesh/lab';
+import { openListener, openNetworkNamespace } from '@kmesh/runtime';
+import {
+  type AgentNode,
+  type DaemonMesh,
+  metric,
+  readiness,
+  startDaemonMesh,
+} from '../daemon/daemon-mesh.ts';
+import type { DaemonProcess } from '../daemon/daemon-process.ts';
+import { connect, doubleEcho, ending, hello, listen, readExactly } from './tunnel-support/traffic.ts';
+
+let mesh: DaemonMesh;
+let place: AgentNode;
+let client: Pod;
+let server: Pod;
+
+before(async () => {
+  mesh = await startDaemonMesh();
+  place = await mesh.node();
+  client = await mesh.pod(place.node);
+  server = await mesh.pod(place.node);
+  await place.agent.addPod(client);
+  await place.agent.addPod(server);
+  const served = await listen(server, 8080, doubleEcho);
+  closers.push(() => served.close());
+});
+after(async () => {
+  for (const close of closers) close();
+  await mesh[Symbol.asyncDispose]();
+});
+const closers: (() => void)[] = [];
+
+/** A daemon that is ready, with its connection to the agent. */
+async function running(environment: Record<string, string> = {}): Promise<DaemonProcess> {
+  const daemon = await mesh.daemon(place, { environment });
+  await daemon.ready();
+  return daemon;
+}
+
+/** An open connection from the client to the server that has carried something. */
+async function established(): Promise<Socket> {
+  const socket = await connect(client, server.addresses.v4, 8080);
+  await exchange(socket);
+  return socket;
+}
+
+async function exchange(socket: Socket): Promise<void> {
+  socket.write('hello world');
+  assert.equal((await readExactly(socket, 22)).toString(), 'hello worldhello world');
+}
+
+async function stopped(daemon: DaemonProcess): Promise<void> {
+  daemon.kill('SIGTERM');
+  assert.deepEqual(await daemon.ended, { code: 0, signal: null });
+}
+
+describe('the CNI agent breaks the protocol', () => {
+  const breaches = {
+    'ZDS-06: an add without workload info': async () => {
+      place.agent.faults.omitWorkloadInfo = true;
+      const answer = await place.agent.sendAdd(client);
+      place.agent.faults.omitWorkloadInfo = false;
+      return answer;
+    },
+    'ZDS-11: a keep after the snapshot': () =>
+      place.agent.ready.at(-1)?.request({ keep: { uid: client.uid } }),
+    'ZDS-11: a second snapshot': () => place.agent.ready.at(-1)?.request({ snapshotSent: {} }),
+  };
+  for (const [title, breach] of Object.entries(breaches)) {
+    test(`${title} is answered with an error and ends the process with 1, without draining`, async () => {
+      const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '60s' });
+      const open = await established();
+      const cut = ending(open, 5_000);
+      const begun = performance.now();
+      assert.notEqual(await breach(), '');
+      assert.deepEqual(await daemon.ended, { code: 1, signal: null });
+      assert.ok(performance.now() - begun < 2_000, 'at once');
+      assert.notEqual(await cut, 'open');
+      assert.doesNotMatch(daemon.log(), /draining/);
+      assert.match(daemon.log(), /\terror\t.*CNI agent broke the protocol/);
+    });
+  }
+});
+
+test('ZDS-02, ZDS-07: gauges, readiness and counters follow pods that start, fail, and start later', async () => {
+  const daemon = await running();
+  assert.equal(await metric(daemon, 'workload_manager_active_proxy_count'), 2);
+  const late = await mesh.pod(place.node);
+  using namespace = openNetworkNamespace(late.namespacePath);
+  const occupied = openListener({ namespace, address: '::', port: 15006 });
+  assert.match(await place.agent.addPod(late), /15006/);
+  assert.equal(await metric(daemon, 'workload_manager_pending_proxy_count'), 1);
+  assert.deepEqual(await readiness(daemon), {
+    status: 500,
+    body: 'not ready, pending: workload proxy manager\n',
+  });
+  closeSync(occupied);
+  const begun = performance.now();
+  await daemon.ready();
+  assert.ok(performance.now() - begun < 6_000, 'retried within 5 s');
+  assert.equal(await metric(daemon, 'workload_manager_pending_proxy_count'), 0);
+  assert.equal(await metric(daemon, 'workload_manager_active_proxy_count'), 3);
+  assert.equal(await metric(daemon, 'workload_manager_proxies_started_total'), 3);
+  await place.agent.removePod(late);
+  assert.equal(await metric(daemon, 'workload_manager_proxies_stopped_total'), 1);
+  await stopped(daemon);
+});
+
+test('ZDS-18: without a socket at the start it says so once, is not ready, and tries until there is one', async () => {
+  place.agent.stopListening();
+  const daemon = await mesh.daemon(place);
+  const complaints = (): string[] =>
+    daemon
+      .log()
+      .split('\n')
+      .filter((line) => line.includes(place.agent.path));
+  await daemon.until('it complains', () => complaints().length > 0);
+  await sleep(1_500);
+  assert.equal(complaints().length, 1, 'not once per try');
+  assert.match(complaints()[0] ?? '', /\terror\tzds\t.*istio-cni.*(ENOENT|No such file)/);
+  assert.equal((await readiness(daemon)).status, 500);
+  place.agent.listen();
+  await daemon.ready();
+  await stopped(daemon);
+});
+
+test('ZDS-14: with the agent gone the process is not ready, serves on, and recovers with a new snapshot', async () => {
+  const daemon = await running();
+  const open = await established();
+  const connection = place.agent.ready.at(-1);
+  place.agent.stopListening();
+  connection?.close();
+  await daemon.until('it is not ready', async () => (await readiness(daemon)).status === 500);
+  await exchange(open);
+  assert.equal(await hello(client, server.addresses.v4, 8080), 'hello worldhello world');
+  place.agent.listen();
+  await daemon.ready();
+  await exchange(open);
+  open.destroy();
+  assert.equal(await metric(daemon, 'workload_manager_proxies_started_total'), 2, 'proxies were left alone');
+  await stopped(daemon);
+});
+
+test('ZDS-23: while the control plane is unreachable no hello is sent; hello, snapshot and ready follow the first sync', async () => {
+  const before = place.agent.connections.length;
+  const daemon = await mesh.daemon(place, { controlPlane: false });
+  await daemon.until('it has tried', () => daemon.log().includes('xDS connection failed'));
+  await sleep(500);
+  assert.equal(place.agent.connections.length, before, 'not even a connection');
+  assert.equal((await readiness(daemon)).status, 500);
+  await mesh.connect(daemon.host);
+  await daemon.ready();
+  assert.equal(place.agent.connections.length, before + 1);
+  await stopped(daemon);
+});
+
+describe('shutdown with an open proxied connection', () => {
+  test('PRC-08: the process stays while data flows, and ends within 1 s after the client closes', async () => {
+    const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '60s' });
+    const open = await established();
+    daemon.kill('SIGTERM');
+    await daemon.until('it drains', () => daemon.log().includes('draining'));
+    await sleep(2_500);
+    await exchange(open);
+    const begun = performance.now();
+    open.destroy();
+    assert.deepEqual(await daemon.ended, { code: 0, signal: null });
+    assert.ok(performance.now() - begun < 1_000, `ended after ${performance.now() - begun} ms`);
+  });
+
+  test('PRC-09: at the deadline the connection is cut and the process ends', async () => {
+    const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '2s' });
+    const open = await established();
+    const cut = ending(open, 10_000);
+    const begun = performance.now();
+    daemon.kill('SIGTERM');
+    await sleep(1_000);
+    await exchange(open);
+    assert.notEqual(await cut, 'open');
+    assert.deepEqual(await daemon.ended, { code: 0, signal: null });
+    const took = performance.now() - begun;
+    assert.ok(took > 1_900 && took < 4_000, `ended after ${took} ms`);
+    assert.match(daemon.log(), /connection complete.*direction="?outbound"?.*error=/);
+  });
+
+  test('PRC-10: a second SIGINT during the drain ends it at once with 0', async () => {
+    const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '60s' });
+    const open = await established();
+    daemon.kill('SIGINT');
+    await daemon.until('it drains', () => daemon.log().includes('draining'));
+    await exchange(open);
+    const begun = performance.now();
+    const cut = ending(open, 5_000);
+    daemon.kill('SIGINT');
+    assert.deepEqual(await daemon.ended, { code: 0, signal: null });
+    assert.ok(performance.now() - begun < 1_000);
+    assert.notEqual(await cut, 'open');
+  });
+});
+
+test('ZDS-20: of two processes for one pod the first gets SIGTERM: new connections go to the second, old ones finish', async () => {
+  const first = await running({ CONNECTION_TERMINATION_DEADLINE: '60s' });
+  const old = await established();
+  const second = await running();
+  first.kill('SIGTERM');
+  await first.until('it drains', () => first.log().includes('draining'));
+  await sleep(300);
+  const opened = async (): Promise<number> =>
+    (await metric(second, 'istio_tcp_connections_opened_total')) ?? 0;
+  const before = await opened();
+  for (let call = 0; call < 40; call += 1) {
+    assert.equal(await hello(client, server.addresses.v4, 8080), 'hello worldhello world');
+  }
+  assert.ok((await opened()) >= before + 40, 'all went to the second');
+  await exchange(old);
+  old.end();
+  old.destroy();
+  assert.deepEqual(await first.ended, { code: 0, signal: null });
+  await stopped(second);
+});
