@@ -1,4 +1,5 @@
 import protobuf from 'protobufjs/minimal.js';
+import { TextReader } from './text-reader.ts';
 
 // 64-bit fields as plain numbers: the only one that is sent is a lifetime in seconds, exact in a double.
 protobuf.util.Long = null as never;
@@ -28,9 +29,9 @@ export interface Codec<Input, Output> {
 export function codec<Input, Output>(message: GeneratedMessage<Input, Output>): Codec<Input, Output> {
   return {
     encode: (input) => asBuffer(message.encode(input).finish()),
-    decode: (bytes) => message.decode(protobuf.Reader.create(asBuffer(bytes))),
+    decode: (bytes) => message.decode(new TextReader(asBuffer(bytes))),
     decodeKeepingUnknown: (bytes) => {
-      const reader = protobuf.Reader.create(asBuffer(bytes));
+      const reader = new TextReader(asBuffer(bytes));
       reader.discardUnknown = false;
       return message.decode(reader);
     },

@@ -1,5 +1,6 @@
-import protobuf from 'protobufjs/minimal.js';
+import type protobuf from 'protobufjs/minimal.js';
 import { KmeshError } from '../errors.ts';
+import { TextReader } from './text-reader.ts';
 
 /** A response without its resources. */
 export interface ResponseHeader {
@@ -37,7 +38,7 @@ const noNames: readonly string[] = [];
  * @throws KMESH_XDS_RESPONSE_MALFORMED when the bytes are not a response.
  */
 export function* readResponseHeader(bytes: Buffer): Generator<undefined, ResponseHeader> {
-  const reader = protobuf.Reader.create(bytes);
+  const reader = new TextReader(bytes);
   const header = { typeUrl: '', nonce: '', resourceCount: 0, removedCount: 0 };
   let steps = 0;
   try {
@@ -62,7 +63,7 @@ export function* readResponseHeader(bytes: Buffer): Generator<undefined, Respons
 
 /** The resources in order. Only for bytes that {@link readResponseHeader} accepted. */
 export function* readResponseResources(bytes: Buffer): Generator<RawResource> {
-  const reader = protobuf.Reader.create(bytes);
+  const reader = new TextReader(bytes);
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     if (tag >>> 3 !== field.resources || (tag & 7) !== lengthDelimited) {
@@ -77,7 +78,7 @@ export function* readResponseResources(bytes: Buffer): Generator<RawResource> {
 
 /** The removed names in order. Only for bytes that {@link readResponseHeader} accepted. */
 export function* readResponseRemovals(bytes: Buffer): Generator<string> {
-  const reader = protobuf.Reader.create(bytes);
+  const reader = new TextReader(bytes);
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     if (tag >>> 3 === field.removed && (tag & 7) === lengthDelimited) yield reader.string();

@@ -15,6 +15,11 @@ export interface FrontendIds {
 
 type Outcome = Pick<FrontendEntry, 'action' | 'target' | 'service'>;
 
+/** By far the most frequent entries of a large mesh: one copy serves all addresses. */
+const tunnelEntries: readonly FrontendEntry[] = [
+  { action: 'tunnel', target: 0, service: 0, namespaceId: 0, port: 0, scoped: false },
+];
+
 /**
  * Every frontend of an address: one view for all namespaces, and one for each namespace that sees something else.
  * Empty when the mesh does not know the address.
@@ -24,10 +29,12 @@ export function compileAddress(
   node: LocalitySource,
   ip: string,
   ids: FrontendIds,
-): FrontendEntry[] {
+): readonly FrontendEntry[] {
   const generic = meaningOfAddress(view, node, ip, GENERIC_NAMESPACE);
+  const namespaces = namespacesAt(view, node, ip);
+  if (generic?.kind === 'tunnel' && namespaces.size === 0) return tunnelEntries;
   const scoped = new Map<string, AddressMeaning>();
-  for (const namespace of namespacesAt(view, node, ip)) {
+  for (const namespace of namespaces) {
     const meaning = meaningOfAddress(view, node, ip, namespace);
     if (meaning !== undefined && !sameMeaning(meaning, generic)) scoped.set(namespace, meaning);
   }
@@ -43,13 +50,23 @@ export function compileAddress(
   for (const [namespace, meaning] of scoped) {
     const namespaceId = ids.namespaceId(namespace);
     for (const port of [0, ...ports]) {
-      entries.push({ ...outcomeOf(meaning, port, ids), namespaceId, port, scoped: false });
+      entries.push(entryOf(outcomeOf(meaning, port, ids), namespaceId, port, false));
     }
   }
   for (const port of [0, ...ports]) {
-    entries.push({ ...outcomeOf(everybody, port, ids), namespaceId: 0, port, scoped: isScoped });
+    entries.push(entryOf(outcomeOf(everybody, port, ids), 0, port, isScoped));
   }
   return entries;
+}
+
+/** Field by field: objects made by spreading keep their fields outside of themselves, which costs twice the memory. */
+function entryOf(
+  { action, target, service }: Outcome,
+  namespaceId: number,
+  port: number,
+  scoped: boolean,
+): FrontendEntry {
+  return { action, target, service, namespaceId, port, scoped };
 }
 
 /** What happens to a connection to one port; port 0 stands for every port without an entry. */
@@ -81,11 +98,16 @@ export function portsOf(meaning: AddressMeaning): Iterable<number> {
   return meaning.kind === 'service' ? meaning.service.ports.keys() : [];
 }
 
+const noNamespaces: ReadonlySet<string> = new Set();
+
 /** Namespaces whose view of the address may differ from the others': those with a service there. */
-function namespacesAt(view: MeshView, node: LocalitySource, ip: string): Set<string> {
+function namespacesAt(view: MeshView, node: LocalitySource, ip: string): ReadonlySet<string> {
+  const byVip = view.servicesByVip(node.network, ip);
+  const byCidr = view.servicesByCidr(node.network, ip);
+  if (byVip.length + byCidr.length === 0) return noNamespaces;
   const namespaces = new Set<string>();
-  for (const service of view.servicesByVip(node.network, ip)) namespaces.add(service.namespace);
-  for (const { service } of view.servicesByCidr(node.network, ip)) namespaces.add(service.namespace);
+  for (const service of byVip) namespaces.add(service.namespace);
+  for (const { service } of byCidr) namespaces.add(service.namespace);
   return namespaces;
 }
 

@@ -147,6 +147,11 @@ export class FrontendTable {
     if (previous.length === 0 && next.length === 0) return;
     if (next.length === 0) this.#entries.delete(key);
     else this.#entries.set(key, next);
+    if (previous.length === 0) {
+      this.#used += next.length;
+      for (const entry of next) this.#stage('set', subject, entry);
+      return;
+    }
     const before = new Map(previous.map((entry) => [entry.namespaceId * 65_536 + entry.port, entry]));
     for (const entry of next) {
       const place = entry.namespaceId * 65_536 + entry.port;
