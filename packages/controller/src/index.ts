@@ -1,4 +1,7 @@
-export type { Overview } from './admin/overview.ts';
+export type { ConnectionsView } from './admin/live-view.ts';
+export type { Overview, OverviewConnection } from './admin/overview.ts';
+export type { TablesView } from './admin/tables-view.ts';
+export type { Why } from './admin/why.ts';
 export * from './certificates/index.ts';
 export { type Config, readConfig } from './config/config.ts';
 export { type Environment, parseDuration } from './config/values.ts';

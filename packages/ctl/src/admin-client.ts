@@ -5,6 +5,8 @@ import { request } from 'undici';
 export interface AdminClient {
   /** `GET path` as JSON. Throws KMESH_ADMIN_UNREACHABLE or KMESH_ADMIN_ANSWER. */
   json(path: string): Promise<unknown>;
+  /** `GET path` as text. Throws as `json`. */
+  text(path: string): Promise<string>;
   /** `POST path`; the answer's text. */
   post(path: string): Promise<string>;
 }
@@ -12,12 +14,16 @@ export interface AdminClient {
 const connectTimeoutMilliseconds = 3_000;
 const answerTimeoutMilliseconds = 30_000;
 
-/** A client of the admin API (ambient contract 13.1). */
-export function adminClient(base: string): AdminClient {
+/**
+ * A client of the admin API (ambient contract 13.1), or of another port of the daemon.
+ *
+ * @param option the command-line option that `base` came from, for messages
+ */
+export function adminClient(base: string, option = '--admin'): AdminClient {
   if (!URL.canParse(base) || !/^https?:$/.test(new URL(base).protocol)) {
     throw new KmeshError(
       'KMESH_USAGE',
-      `--admin ${base} is not an address: give one such as http://localhost:15000`,
+      `${option} ${base} is not an address: give one such as http://localhost:15000`,
     );
   }
   const call = async (method: 'GET' | 'POST', path: string): Promise<string> => {
@@ -47,13 +53,14 @@ export function adminClient(base: string): AdminClient {
           : String(error);
       throw new KmeshError(
         'KMESH_ADMIN_UNREACHABLE',
-        `no answer from the Kmesh daemon at ${url.origin} (${reason}); is it running, and is --admin right?`,
+        `no answer from the Kmesh daemon at ${url.origin} (${reason}); is it running, and is ${option} right?`,
         { cause: error },
       );
     }
   };
   return {
     json: async (path) => JSON.parse(await call('GET', path)) as unknown,
+    text: (path) => call('GET', path),
     post: (path) => call('POST', path),
   };
 }

@@ -1,28 +1,22 @@
 import { KmeshError } from '@kmesh/api';
 import yargs, { type Argv } from 'yargs';
-import { type AdminClient, adminClient } from './admin-client.ts';
-import { certificates, policies, services, workloads } from './commands/mesh.ts';
-import { readConfigDump } from './config-dump.ts';
-import { type OutputFormat, outputFormats } from './output.ts';
+import type { CommandContext } from './cli/context.ts';
+import { meshCommands } from './cli/mesh-commands.ts';
+import { operatorCommands } from './cli/operator-commands.ts';
+import { outputFormats } from './output.ts';
 
-interface CommonArguments {
-  readonly admin: string;
-  readonly output: OutputFormat;
-  readonly namespace: string | undefined;
-}
-
-/** The command line of kmeshctl. Nothing is contacted until a command runs, so help needs no daemon. */
-export function commandLine(args: readonly string[], print: (text: string) => void): Argv {
-  const mesh =
-    (render: (client: AdminClient, options: CommonArguments) => Promise<string>) =>
-    async (options: unknown): Promise<void> => {
-      const common = options as CommonArguments;
-      print(await render(adminClient(common.admin), common));
-    };
-  const namespaced = (argv: Argv): Argv =>
-    argv.option('namespace', { alias: 'n', type: 'string', describe: 'only this namespace' });
-
-  return yargs([...args])
+/**
+ * The command line of kmeshctl. Nothing is contacted until a command runs, so help needs no daemon.
+ *
+ * @param exit takes the exit code of a command that ran but has bad news: 3
+ */
+export function commandLine(
+  args: readonly string[],
+  print: (text: string) => void,
+  exit: (code: number) => void = () => undefined,
+): Argv {
+  const context: CommandContext = { print, exit };
+  const root = yargs([...args])
     .scriptName('kmeshctl')
     .usage('$0 <command>\n\nShows what the Kmesh node proxy on this machine knows, decides and carries.')
     .option('admin', {
@@ -35,37 +29,8 @@ export function commandLine(args: readonly string[], print: (text: string) => vo
       choices: outputFormats,
       default: 'short' as const,
       describe: 'format of the output',
-    })
-    .command(
-      ['workloads', 'workload', 'w'],
-      'workloads of the mesh',
-      namespaced,
-      mesh(async (client, { output, namespace }) =>
-        workloads(await readConfigDump(client), output, { namespace }),
-      ),
-    )
-    .command(
-      ['services', 'service', 'svc'],
-      'services and how many of their endpoints are healthy',
-      namespaced,
-      mesh(async (client, { output, namespace }) =>
-        services(await readConfigDump(client), output, { namespace }),
-      ),
-    )
-    .command(
-      ['policies', 'policy', 'pol'],
-      'authorization policies',
-      namespaced,
-      mesh(async (client, { output, namespace }) =>
-        policies(await readConfigDump(client), output, { namespace }),
-      ),
-    )
-    .command(
-      ['certificates', 'certificate', 'certs'],
-      'certificates that the daemon holds',
-      (argv) => argv,
-      mesh(async (client, { output }) => certificates(await readConfigDump(client), output)),
-    )
+    });
+  return operatorCommands(meshCommands(root, context), context)
     .completion('completion', 'print a completion script for bash or zsh')
     .demandCommand(1, 'name a command')
     .strict()
@@ -73,6 +38,9 @@ export function commandLine(args: readonly string[], print: (text: string) => vo
     .version(false)
     .help()
     .alias('help', 'h')
+    .epilogue(
+      'Exit codes: 0 done; 1 failed; 2 used wrongly; 3 the answer is bad news (why: not allowed, check: a problem).',
+    )
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .fail((message, error) => {
       throw error ?? new KmeshError('KMESH_USAGE', `${message}; kmeshctl --help lists the commands`);

@@ -3,7 +3,13 @@ import { isKmeshError } from '@kmesh/api';
 import { commandLine } from './command-line.ts';
 
 try {
-  await commandLine(process.argv.slice(2), (text) => process.stdout.write(text)).parseAsync();
+  await commandLine(
+    process.argv.slice(2),
+    (text) => process.stdout.write(text),
+    (code) => {
+      process.exitCode = code;
+    },
+  ).parseAsync();
 } catch (error) {
   console.error(`kmeshctl: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = isKmeshError(error, 'KMESH_USAGE') ? 2 : 1;

@@ -156,7 +156,7 @@ function workloadNamed(state: MeshState, text: string): Workload | undefined {
 }
 
 function splitPort(text: string): { name: string; port: number | undefined } {
-  const bracketed = /^\[(?<name>[^\]]+)\](?::(?<port>\d+))?$/.exec(text);
+  const bracketed = /^\[(?<name>[^\]]+)\](?::(?<port>.*))?$/.exec(text);
   const plain = /^(?<name>[^:]+):(?<port>[^:]*)$/.exec(text);
   const groups = bracketed?.groups ?? plain?.groups;
   const name = groups?.['name'] ?? text;

@@ -1,0 +1,43 @@
+import type { Argv } from 'yargs';
+import { certificates, policies, services, workloads } from '../commands/mesh.ts';
+import { readConfigDump } from '../config-dump.ts';
+import { type CommandContext, handler, namespaced } from './context.ts';
+
+interface Namespaced {
+  readonly namespace: string | undefined;
+}
+
+/** What the daemon knows of the mesh. */
+export function meshCommands(root: Argv, context: CommandContext): Argv {
+  return root
+    .command(
+      ['workloads', 'workload', 'w'],
+      'workloads of the mesh',
+      namespaced,
+      handler<Namespaced>(context, async (client, { output, namespace }) =>
+        workloads(await readConfigDump(client), output, { namespace }),
+      ),
+    )
+    .command(
+      ['services', 'service', 'svc'],
+      'services and how many of their endpoints are healthy',
+      namespaced,
+      handler<Namespaced>(context, async (client, { output, namespace }) =>
+        services(await readConfigDump(client), output, { namespace }),
+      ),
+    )
+    .command(
+      ['policies', 'policy', 'pol'],
+      'authorization policies',
+      namespaced,
+      handler<Namespaced>(context, async (client, { output, namespace }) =>
+        policies(await readConfigDump(client), output, { namespace }),
+      ),
+    )
+    .command(
+      ['certificates', 'certificate', 'certs'],
+      'certificates that the daemon holds',
+      (argv) => argv,
+      handler(context, async (client, { output }) => certificates(await readConfigDump(client), output)),
+    );
+}

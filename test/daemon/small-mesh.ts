@@ -1,0 +1,91 @@
+import type { MeshUpdate, Service } from '@kmesh/api';
+import {
+  createLab,
+  type FakeIstiod,
+  keyOf,
+  type Lab,
+  type Node,
+  type Pod,
+  serviceOf,
+  startFakeCniAgent,
+  startFakeIstiod,
+  workloadOf,
+} from '@kmesh/lab';
+import { type DaemonProcess, startDaemonProcess } from './daemon-process.ts';
+import { istiodEnvironment, relay } from './relay.ts';
+
+/** A node with the real daemon, a client and a service of two pods; everything else comes from the lab. */
+export interface SmallMesh extends AsyncDisposable {
+  readonly lab: Lab;
+  readonly node: Node;
+  readonly client: Pod;
+  readonly web: readonly [Pod, Pod];
+  readonly service: Service;
+  readonly serviceIp: string;
+  readonly istiod: FakeIstiod;
+  readonly daemon: DaemonProcess;
+}
+
+export interface SmallMeshOptions {
+  readonly environment?: Readonly<Record<string, string>>;
+  /** More of the mesh. */
+  readonly mesh?: (node: Node) => readonly MeshUpdate[];
+}
+
+/** Service port 80 of `shop/web`, which leads to 8080 of the pods. */
+export async function startSmallMesh(options: SmallMeshOptions = {}): Promise<SmallMesh> {
+  await using stack = new AsyncDisposableStack();
+  const lab = stack.use(await createLab());
+  const node = await lab.node({ name: 'node1' });
+  const client = await node.pod({ name: 'client', namespace: 'shop' });
+  const web: [Pod, Pod] = [
+    await node.pod({ name: 'web-1', namespace: 'shop', serviceAccount: 'web' }),
+    await node.pod({ name: 'web-2', namespace: 'shop', serviceAccount: 'web' }),
+  ];
+  for (const pod of web) await pod.serve({ port: 8080, mode: 'echo' });
+  const vips = lab.serviceAddress();
+  const service = serviceOf({ name: 'web', namespace: 'shop', vips, ports: { 80: 8080 } });
+  const istiod = await startFakeIstiod({
+    mesh: [
+      { kind: 'service', service },
+      { kind: 'workload', workload: workloadOf(client) },
+      ...web.map(
+        (pod): MeshUpdate => ({
+          kind: 'workload',
+          workload: workloadOf(pod, { services: { [keyOf(service)]: {} } }),
+        }),
+      ),
+      ...(options.mesh?.(node) ?? []),
+    ],
+  });
+  stack.defer(() => istiod.close());
+  stack.defer(await relay(node, 15012, istiod.xdsAddress));
+  const agent = stack.use(startFakeCniAgent(lab, { redirect: false }));
+  for (const pod of [client, ...web]) await agent.addPod(pod);
+  const daemon = stack.use(
+    startDaemonProcess({
+      host: node,
+      environment: {
+        ...istiodEnvironment(istiod),
+        NODE_NAME: node.name,
+        INPOD_UDS: agent.path,
+        KMESH_KERNEL_PATH: 'true',
+        KMESH_CGROUP: lab.cgroup,
+        ...options.environment,
+      },
+    }),
+  );
+  await daemon.ready();
+  const owned = stack.move();
+  return {
+    lab,
+    node,
+    client,
+    web,
+    service,
+    serviceIp: vips.v4,
+    istiod,
+    daemon,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
