@@ -129,22 +129,26 @@ export const kmeshPeerKeyLayout = {
 } as const;
 
 export const kmeshExchangeSideLayout = {
-  size: 32,
+  size: 40,
   received: 0,
   redirected: 8,
   firstRead: 16,
   reads: 20,
   flags: 24,
   redirecting: 26,
-  reserved: 28,
+  plainRun: 28,
+  reserved: 30,
+  plain: 32,
+  reserved2: 36,
 } as const;
 
 export const kmeshExchangeLayout = {
-  size: 80,
+  size: 104,
   owner: 0,
-  users: 8,
-  broken: 12,
-  sides: 16,
+  givenUpNs: 8,
+  users: 16,
+  broken: 20,
+  sides: 24,
 } as const;
 
 export const kmeshConstant = {
@@ -241,5 +245,6 @@ export const kmeshRedirectCount = {
   started: 5,
   left: 6,
   absent: 7,
-  count: 8,
+  givenUp: 8,
+  count: 9,
 } as const;

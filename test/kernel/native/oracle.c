@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Integrity of a byte stream: two programs that send each other numbered bytes in every way that
+ * sockets offer, and check each byte that arrives.
+ *
+ * usage: oracle serve PORT
+ *        oracle dial ADDRESS PORT STYLE CONNECTIONS ROUNDS LARGEST SEED
+ *
+ * A connection is rounds of request and answer of random sizes up to LARGEST, each sent in random
+ * pieces; in style "duplex" both sides send all the time. The style tells how both sides read; the
+ * client names it in its first 16 bytes. `serve` runs until its standard input ends. Both print one
+ * JSON line with what they counted; any wrong, missing or surplus byte is a failure, and so is a
+ * read that plain TCP would have answered otherwise.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum style {
+	STYLE_PLAIN,	/* recv of random sizes */
+	STYLE_POLL,	/* non-blocking, poll */
+	STYLE_EDGE,	/* non-blocking, edge-triggered epoll */
+	STYLE_VECTOR,	/* readv into small pieces */
+	STYLE_PEEK,	/* every other read is peeked first */
+	STYLE_ALL,	/* MSG_WAITALL */
+	STYLE_LOWAT,	/* SO_RCVLOWAT */
+	STYLE_SPLICE,	/* splice into a pipe */
+	STYLE_SLOW,	/* pauses between reads */
+	STYLE_SENDFILE, /* sends by sendfile, reads as plain */
+	STYLE_INQ,	/* asks SIOCINQ before reading */
+	STYLE_DUPLEX,	/* both directions at once */
+	STYLE_MIX,	/* plain, poll, vector, slow by turns */
+	STYLE_COUNT,
+};
+
+static const char *const style_names[] = {"plain", "poll",   "edge", "vector",	 "peek", "all",	   "lowat",
+					  "splice", "slow", "sendfile", "inq", "duplex", "mix"};
+
+#define PATTERN_PERIOD (251 * 256)
+#define LARGEST_BUFFER (1 << 20)
+
+struct stream {
+	int fd;
+	enum style style;
+	uint32_t largest, rounds;
+	uint64_t sent, read; /* payload position of each direction */
+	uint64_t random;
+	int pipe[2];
+	int epoll;
+	char *buffer;
+	bool client;
+};
+
+static atomic_int active;
+static atomic_ulong bytes_checked, connections, failures, broken;
+static char pattern[PATTERN_PERIOD + LARGEST_BUFFER];
+static int pattern_file;
+static bool tolerate_breaks;
+
+static uint32_t draw(struct stream *s, uint32_t below)
+{
+	s->random ^= s->random << 13;
+	s->random ^= s->random >> 7;
+	s->random ^= s->random << 17;
+	return (uint32_t)(s->random >> 16) % below;
+}
+
+static void fail(struct stream *s, const char *what)
+{
+	if (atomic_fetch_add(&failures, 1) < 5)
+		fprintf(stderr, "%s %s: %s at sent %llu read %llu: %s\n", s->client ? "client" : "server",
+			style_names[s->style], what, (unsigned long long)s->sent,
+			(unsigned long long)s->read, strerror(errno));
+}
+
+static bool check(struct stream *s, const char *bytes, size_t length)
+{
+	size_t done = 0;
+
+	while (done < length) {
+		size_t chunk = length - done > LARGEST_BUFFER ? LARGEST_BUFFER : length - done;
+
+		if (memcmp(bytes + done, pattern + s->read % PATTERN_PERIOD, chunk)) {
+			errno = 0;
+			fail(s, "wrong byte");
+			return false;
+		}
+		s->read += chunk;
+		done += chunk;
+	}
+	atomic_fetch_add(&bytes_checked, length);
+	return true;
+}
+
+static ssize_t wait_and_read(struct stream *s, size_t want)
+{
+	struct epoll_event event;
+	struct pollfd poller = {.fd = s->fd, .events = POLLIN};
+	struct iovec pieces[3];
+	ssize_t got;
+	int low, waiting;
+
+	switch (s->style == STYLE_MIX ? (enum style[]){STYLE_PLAIN, STYLE_POLL, STYLE_VECTOR,
+						       STYLE_SLOW}[draw(s, 4)]
+				      : s->style) {
+	case STYLE_POLL:
+	case STYLE_DUPLEX:
+		while ((got = recv(s->fd, s->buffer, want, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
+			if (poll(&poller, 1, 20000) == 0)
+				return -1;
+		return got;
+	case STYLE_EDGE:
+		while ((got = recv(s->fd, s->buffer, want, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
+			if (epoll_wait(s->epoll, &event, 1, 20000) == 0)
+				return -1;
+		return got;
+	case STYLE_VECTOR:
+		low = want / 3;
+		pieces[0] = (struct iovec){s->buffer, low};
+		pieces[1] = (struct iovec){s->buffer + low, low};
+		pieces[2] = (struct iovec){s->buffer + 2 * low, want - 2 * low};
+		return readv(s->fd, pieces, 3);
+	case STYLE_PEEK:
+		if (draw(s, 2)) {
+			got = recv(s->fd, s->buffer, want, MSG_PEEK);
+			if (got <= 0)
+				return got;
+			if (memcmp(s->buffer, pattern + s->read % PATTERN_PERIOD, got)) {
+				errno = 0;
+				fail(s, "wrong byte peeked");
+				return -1;
+			}
+		}
+		return recv(s->fd, s->buffer, want, 0);
+	case STYLE_ALL:
+		got = recv(s->fd, s->buffer, want, MSG_WAITALL);
+		if (got > 0 && (size_t)got < want) {
+			errno = 0;
+			fail(s, "MSG_WAITALL came back short");
+		}
+		return got;
+	case STYLE_LOWAT:
+		low = want > 600 ? 600 : want;
+		setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+		if (poll(&poller, 1, 20000) == 0)
+			return -1;
+		got = recv(s->fd, s->buffer, want, 0);
+		if (got > 0 && got < low) {
+			errno = 0;
+			fail(s, "SO_RCVLOWAT came back short");
+		}
+		return got;
+	case STYLE_SPLICE:
+		got = splice(s->fd, NULL, s->pipe[1], NULL, want > 65536 ? 65536 : want, SPLICE_F_MOVE);
+		if (got <= 0)
+			return got;
+		for (ssize_t at = 0; at < got;) {
+			ssize_t part = read(s->pipe[0], s->buffer + at, got - at);
+			if (part <= 0)
+				return -1;
+			at += part;
+		}
+		return got;
+	case STYLE_SLOW:
+		if (draw(s, 4) == 0)
+			usleep(draw(s, 2000));
+		return recv(s->fd, s->buffer, want < 1000 ? want : 1000, 0);
+	case STYLE_INQ:
+		if (poll(&poller, 1, 20000) == 0)
+			return -1;
+		if (ioctl(s->fd, FIONREAD, &waiting) == 0 && waiting == 0 && !(poller.revents & POLLHUP)) {
+			char byte;
+
+			if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0 &&
+			    ioctl(s->fd, FIONREAD, &waiting) == 0 && waiting == 0) {
+				errno = 0;
+				fail(s, "SIOCINQ says 0 with bytes there");
+			}
+		}
+		return recv(s->fd, s->buffer, want, 0);
+	default:
+		return recv(s->fd, s->buffer, want, 0);
+	}
+}
+
+static bool read_payload(struct stream *s, size_t length)
+{
+	while (length) {
+		size_t want = 1 + draw(s, length < LARGEST_BUFFER ? length : LARGEST_BUFFER);
+		ssize_t got = wait_and_read(s, want);
+
+		if (got <= 0) {
+			if (tolerate_breaks && (got == 0 || errno == ECONNRESET))
+				atomic_fetch_add(&broken, 1);
+			else
+				fail(s, got ? "read" : "early end");
+			return false;
+		}
+		if (!check(s, s->buffer, got))
+			return false;
+		length -= got;
+	}
+	return true;
+}
+
+static bool send_payload(struct stream *s, size_t length)
+{
+	while (length) {
+		size_t chunk = draw(s, 3) ? length : 1 + draw(s, length);
+		off_t offset = s->sent % PATTERN_PERIOD;
+		ssize_t done;
+
+		if (chunk > LARGEST_BUFFER)
+			chunk = LARGEST_BUFFER;
+		if (s->style == STYLE_SENDFILE) {
+			done = sendfile(s->fd, pattern_file, &offset, chunk);
+		} else if (draw(s, 4) == 0) {
+			struct iovec pieces[2] = {{pattern + offset, chunk / 2},
+						  {pattern + offset + chunk / 2, chunk - chunk / 2}};
+			done = writev(s->fd, pieces, 2);
+		} else {
+			done = send(s->fd, pattern + offset, chunk,
+				    MSG_NOSIGNAL | (draw(s, 8) == 0 && chunk < length ? MSG_MORE : 0));
+		}
+		if (done <= 0) {
+			if (tolerate_breaks && (errno == EPIPE || errno == ECONNRESET))
+				atomic_fetch_add(&broken, 1);
+			else
+				fail(s, "send");
+			return false;
+		}
+		s->sent += done;
+		length -= done;
+	}
+	return true;
+}
+
+/* Both sides draw the same sizes: the length goes before the bytes, as 4 bytes that are not
+ * numbered. */
+static bool send_message(struct stream *s, uint32_t length)
+{
+	if (send(s->fd, &length, 4, MSG_NOSIGNAL | (draw(s, 2) ? MSG_MORE : 0)) != 4) {
+		if (tolerate_breaks)
+			atomic_fetch_add(&broken, 1);
+		else
+			fail(s, "send length");
+		return false;
+	}
+	return send_payload(s, length);
+}
+
+static bool read_message(struct stream *s)
+{
+	uint32_t length = 0;
+	char *into = (char *)&length;
+	size_t left = 4;
+
+	while (left) {
+		uint64_t position = s->read;
+		ssize_t got;
+
+		if (s->style == STYLE_SPLICE || s->style == STYLE_ALL || s->style == STYLE_LOWAT ||
+		    s->style == STYLE_SLOW || s->style == STYLE_DUPLEX)
+			got = wait_and_read(s, left);
+		else
+			got = recv(s->fd, s->buffer, left, 0);
+		s->read = position;
+		if (got <= 0) {
+			if (tolerate_breaks)
+				atomic_fetch_add(&broken, 1);
+			else
+				fail(s, "read length");
+			return false;
+		}
+		memcpy(into + 4 - left, s->buffer, got);
+		left -= got;
+	}
+	if (length > s->largest) {
+		errno = 0;
+		fail(s, "wrong length");
+		return false;
+	}
+	return read_payload(s, length);
+}
+
+static uint32_t draw_length(struct stream *s)
+{
+	/* Mostly small, as messages are; now and then large. */
+	return 1 + draw(s, draw(s, 8) ? (s->largest < 2000 ? s->largest : 2000) : s->largest);
+}
+
+static void *send_all(void *argument)
+{
+	struct stream *s = argument;
+
+	for (uint32_t round = 0; round < s->rounds; round++)
+		if (!send_message(s, draw_length(s)))
+			return NULL;
+	shutdown(s->fd, SHUT_WR);
+	return s;
+}
+
+static void run_duplex(struct stream *s)
+{
+	struct stream sender = *s;
+	pthread_t thread;
+
+	/* Reads are event-driven: see the page about redirect for
+	 * threads that block in recv and send at once. */
+	sender.random ^= 0x5555;
+	pthread_create(&thread, NULL, send_all, &sender);
+	for (uint32_t round = 0; round < s->rounds; round++) {
+		if (draw(s, 32) == 0)
+			usleep(draw(s, 20000));
+		if (!read_message(s))
+			break;
+	}
+	if (wait_and_read(s, 1) > 0) {
+		errno = 0;
+		fail(s, "bytes after the end");
+	}
+	pthread_join(thread, NULL);
+}
+
+static bool run_rounds(struct stream *s)
+{
+	for (uint32_t round = 0; round < s->rounds; round++) {
+		if (s->client && !send_message(s, draw_length(s)))
+			return false;
+		if (!read_message(s))
+			return false;
+		if (!s->client && !send_message(s, draw_length(s)))
+			return false;
+	}
+	/* Half-close: the server still answers after the client's end. */
+	if (s->client) {
+		shutdown(s->fd, SHUT_WR);
+		if (!read_message(s))
+			return false;
+	} else if (!send_message(s, s->largest)) {
+		return false;
+	} else {
+		shutdown(s->fd, SHUT_WR);
+	}
+	if (recv(s->fd, s->buffer, 1, 0) != 0 && !tolerate_breaks) {
+		fail(s, "no clean end");
+		return false;
+	}
+	return true;
+}
+
+static void run(struct stream *s)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+
+	s->buffer = malloc(LARGEST_BUFFER + 16);
+	if (pipe(s->pipe) != 0)
+		abort();
+	fcntl(s->pipe[1], F_SETPIPE_SZ, 1 << 17);
+	s->epoll = epoll_create1(0);
+	epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->fd, &event);
+	if (s->style == STYLE_DUPLEX)
+		run_duplex(s);
+	else
+		run_rounds(s);
+	atomic_fetch_add(&connections, 1);
+	close(s->fd);
+	close(s->pipe[0]);
+	close(s->pipe[1]);
+	close(s->epoll);
+	free(s->buffer);
+	free(s);
+}
+
+struct hello {
+	uint32_t style, rounds, largest, seed;
+};
+
+static void *serve_one(void *argument)
+{
+	struct stream *s = calloc(1, sizeof(*s));
+	struct hello hello;
+	int one = 1;
+
+	s->fd = (int)(intptr_t)argument;
+	setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (recv(s->fd, &hello, sizeof(hello), MSG_WAITALL) != sizeof(hello)) {
+		close(s->fd);
+		free(s);
+		atomic_fetch_sub(&active, 1);
+		return NULL;
+	}
+	s->style = hello.style;
+	s->rounds = hello.rounds;
+	s->largest = hello.largest;
+	s->random = hello.seed * 77777ull + 1;
+	run(s);
+	atomic_fetch_sub(&active, 1);
+	return NULL;
+}
+
+static struct sockaddr_in6 target;
+
+static void *dial_one(void *argument)
+{
+	struct stream *s = argument;
+	struct hello hello = {s->style, s->rounds, s->largest, (uint32_t)s->random};
+	int one = 1;
+
+	s->fd = socket(AF_INET6, SOCK_STREAM, 0);
+	setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (connect(s->fd, (struct sockaddr *)&target, sizeof(target)) != 0 ||
+	    send(s->fd, &hello, sizeof(hello), MSG_NOSIGNAL) != sizeof(hello)) {
+		fail(s, "connect");
+		close(s->fd);
+		free(s);
+		return NULL;
+	}
+	run(s);
+	return NULL;
+}
+
+static void report(void)
+{
+	printf("{\"connections\":%lu,\"bytes\":%lu,\"failures\":%lu,\"broken\":%lu}\n", connections,
+	       bytes_checked, failures, broken);
+	fflush(stdout);
+}
+
+static void *accept_all(void *argument)
+{
+	int listener = (int)(intptr_t)argument, fd;
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 65536);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	while ((fd = accept(listener, NULL, NULL)) >= 0) {
+		atomic_fetch_add(&active, 1);
+		pthread_create(&thread, &attributes, serve_one, (void *)(intptr_t)fd);
+	}
+	return NULL;
+}
+
+static int serve(int port)
+{
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	int listener = socket(AF_INET6, SOCK_STREAM, 0), one = 1;
+	pthread_t thread;
+	char byte;
+
+	tolerate_breaks = getenv("ORACLE_TOLERATE_BREAKS") != NULL;
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(listener, (struct sockaddr *)&any, sizeof(any)) != 0 || listen(listener, 4096) != 0) {
+		perror("listen");
+		return 1;
+	}
+	puts("ready");
+	fflush(stdout);
+	pthread_create(&thread, NULL, accept_all, (void *)(intptr_t)listener);
+	while (read(0, &byte, 1) > 0)
+		;
+	for (int waited = 0; active > 0 && waited < 500; waited++)
+		usleep(10000);
+	report();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	pthread_attr_t attributes;
+	pthread_t *threads;
+	enum style style;
+	char text[64];
+	int count, at;
+
+	signal(SIGPIPE, SIG_IGN);
+	pattern_file = memfd_create("pattern", 0);
+	for (size_t i = 0; i < sizeof(pattern); i++)
+		pattern[i] = (char)((i % PATTERN_PERIOD) % 251 + (i % PATTERN_PERIOD) / 251);
+	if (write(pattern_file, pattern, sizeof(pattern)) != sizeof(pattern))
+		return 1;
+	if (argc == 3 && !strcmp(argv[1], "serve"))
+		return serve(atoi(argv[2]));
+	if (argc != 9 || strcmp(argv[1], "dial"))
+		return 2;
+	snprintf(text, sizeof(text), strchr(argv[2], ':') ? "%s" : "::ffff:%s", argv[2]);
+	target.sin6_family = AF_INET6;
+	target.sin6_port = htons(atoi(argv[3]));
+	if (inet_pton(AF_INET6, text, &target.sin6_addr) != 1)
+		return 2;
+	for (style = 0; style < STYLE_COUNT && strcmp(style_names[style], argv[4]); style++)
+		;
+	if (style == STYLE_COUNT)
+		return 2;
+	count = atoi(argv[5]);
+	threads = calloc(count, sizeof(*threads));
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 65536);
+	for (at = 0; at < count; at++) {
+		struct stream *s = calloc(1, sizeof(*s));
+
+		s->style = style;
+		s->rounds = atoi(argv[6]);
+		s->largest = atoi(argv[7]);
+		s->random = (atoi(argv[8]) + 1) * 1000003ull + at * 7919ull;
+		s->client = true;
+		pthread_create(&threads[at], &attributes, dial_one, s);
+	}
+	for (at = 0; at < count; at++)
+		pthread_join(threads[at], NULL);
+	report();
+	return failures != 0;
+}
