@@ -18,6 +18,7 @@ import { type KernelEvents, readKernelEvents } from './kernel-events.ts';
 import { type KernelPath, startKernelPath } from './kernel-path.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
+import { tunnelCounters } from './tunnel-counters.ts';
 import { adminViews, forgetRemovedServices } from './views.ts';
 
 /** A running node proxy. */
@@ -96,6 +97,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     certificates: certificates.manager,
     revocations,
     observer: telemetry.observer,
+    counters: tunnelCounters(telemetry.recorder),
     logger: logger.child('proxy'),
     enrolment,
   });

@@ -2,7 +2,7 @@ import type { Logger, Workload } from '@kmesh/api';
 import type { MeshState } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
 import type { NetworkNamespace } from '@kmesh/runtime';
-import { createTunnel, type PodInfo, type Tunnel, type ZdsPods } from '@kmesh/tunnel';
+import { createTunnel, type PodInfo, type Tunnel, type TunnelCounters, type ZdsPods } from '@kmesh/tunnel';
 import type { CertificateManager, RevocationStore } from '../certificates/index.ts';
 import type { Config } from '../config/config.ts';
 import type { KernelEnrolment } from './kernel-enrolment.ts';
@@ -15,6 +15,7 @@ export interface DataPlaneOptions {
   readonly certificates: CertificateManager;
   readonly revocations: RevocationStore;
   readonly observer: ConnectionObserver;
+  readonly counters: TunnelCounters;
   readonly logger: Logger;
   /** Absent without a kernel path. */
   readonly enrolment: KernelEnrolment | undefined;
@@ -42,6 +43,7 @@ export class DataPlane implements ZdsPods {
       node: { node: config.nodeName, network: config.network, clusterId: config.clusterId },
       certificates: options.certificates,
       observer: options.observer,
+      counters: options.counters,
       logger,
       settings: tunnelSettings(config),
       revocations: options.revocations,
