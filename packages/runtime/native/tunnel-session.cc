@@ -152,9 +152,13 @@ void Session::handshake()
 		return;
 	std::string text = tlsErrorText();
 	if (verifyError != 0) {
-		text = verifyError == X509_V_ERR_APPLICATION_VERIFICATION
-			   ? "the peer's certificate carries none of the expected identities"
-			   : X509_verify_cert_error_string(verifyError);
+		if (verifyError != X509_V_ERR_APPLICATION_VERIFICATION)
+			text = X509_verify_cert_error_string(verifyError);
+		else if (server)
+			text =
+			    "the client's certificate carries no identity of the own trust domain";
+		else
+			text = "the server's certificate carries none of the expected identities";
 	}
 	sendOut(); /* the alert */
 	kill(SessionEnd::TlsFailed, verifyError, text);
