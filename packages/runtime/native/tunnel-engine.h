@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -176,6 +177,7 @@ struct ConnectSpec {
 	SocketAddress target;
 	SocketAddress source; /* length 0: not bound */
 	bool sourceRequired = false;
+	bool keepalive = true; /* not towards the pod's own application */
 	uint32_t timeoutMs = 10000;
 };
 
@@ -261,7 +263,7 @@ class Flow final : public StreamUser
 
       private:
 	void socketEvents(Socket &socket, uint32_t events);
-	void finishConnect();
+	void finishConnect(bool failed);
 	void open();
 	bool flushPending(int direction);
 	void pumpSockets(int direction);
@@ -403,7 +405,8 @@ class Engine
 	std::function<void()> notify;
 
 	/* Engine thread only. */
-	void emit(Event &&event);
+	/* TypeScript is woken once per turn of the loop; a lazy event alone may wait a little longer. */
+	void emit(Event &&event, bool lazy = false);
 	bool watch(int fd, Pollable *pollable, uint32_t events);
 	void unwatch(int fd);
 	void schedule(uint32_t delayMs, uint64_t id, int kind);
@@ -450,6 +453,7 @@ class Engine
 	void runTimers();
 	void runDirty();
 	int timeout() const;
+	void wakeHandlers();
 
 	int epoll_ = -1, wake_ = -1, ownNamespace_ = -1;
 	uint64_t currentNamespace_ = 0;
@@ -463,6 +467,10 @@ class Engine
 	std::mutex eventMutex_;
 	std::vector<Event> events_;
 	bool notified_ = false;
+	bool urgent_ = false;
+	uint64_t lazySince_ = 0;
+	/* Connect timeouts are nearly always equal, so a queue keeps them in order. */
+	std::deque<std::pair<uint64_t, uint64_t>> connectTimers_;
 	std::multimap<uint64_t, std::pair<uint64_t, int>> timers_;
 	std::vector<std::unique_ptr<Flow>> buriedFlows_;
 	std::vector<std::unique_ptr<Session>> buriedSessions_;

@@ -84,11 +84,12 @@ void Flow::connectTimedOut()
 		fail(CloseReason::ConnectTimeout, ETIMEDOUT);
 }
 
-void Flow::finishConnect()
+void Flow::finishConnect(bool failed)
 {
 	int error = 0;
 	socklen_t length = sizeof error;
-	getsockopt(sockets[1].fd, SOL_SOCKET, SO_ERROR, &error, &length);
+	if (failed)
+		getsockopt(sockets[1].fd, SOL_SOCKET, SO_ERROR, &error, &length);
 	if (error != 0) {
 		fail(error == ETIMEDOUT ? CloseReason::ConnectTimeout : CloseReason::ConnectFailed,
 		     error);
@@ -205,7 +206,7 @@ void Flow::close(CloseReason reason, int code, const std::string &text, bool res
 	event.numbers[3] = static_cast<double>(directions[1].bytes);
 	if (!text.empty())
 		event.texts.push_back(text);
-	engine.emit(std::move(event));
+	engine.emit(std::move(event), true);
 	engine.bury(this);
 }
 
@@ -223,7 +224,7 @@ void Flow::socketEvents(Socket &socket, uint32_t events)
 		socket.failed = true;
 	if (state == State::Connecting) {
 		if (&socket == &sockets[1] && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
-			finishConnect();
+			finishConnect((events & (EPOLLERR | EPOLLHUP)) != 0);
 		return;
 	}
 	if (state == State::Open)
@@ -328,7 +329,9 @@ void Flow::pump()
 			pumpSockets(direction);
 		if (way.sourceEnded && way.pending.empty() && !way.sinkEnded) {
 			way.sinkEnded = true;
-			shutdown(sockets[1 - direction].fd, SHUT_WR);
+			/* When this was the last thing to do, closing says it too. */
+			if (!directions[1 - direction].sinkEnded || streamSide >= 0)
+				shutdown(sockets[1 - direction].fd, SHUT_WR);
 		}
 	}
 	finishIfDone();

@@ -15,6 +15,9 @@
 namespace kmesh::tunnel
 {
 
+/* How long the end of a connection may wait for something more urgent to tell. */
+static constexpr uint64_t kLazyMs = 2;
+
 static uint64_t monotonicMs()
 {
 	timespec time;
@@ -98,16 +101,29 @@ std::vector<Event> Engine::take()
 	return taken;
 }
 
-void Engine::emit(Event &&event)
+void Engine::emit(Event &&event, bool lazy)
 {
-	bool wake;
+	if (!lazy)
+		urgent_ = true;
+	else if (lazySince_ == 0)
+		lazySince_ = now_ + 1;
+	std::lock_guard<std::mutex> lock(eventMutex_);
+	events_.push_back(std::move(event));
+}
+
+void Engine::wakeHandlers()
+{
+	if (!urgent_ && (lazySince_ == 0 || now_ + 1 < lazySince_ + kLazyMs))
+		return;
+	urgent_ = false;
+	lazySince_ = 0;
 	{
 		std::lock_guard<std::mutex> lock(eventMutex_);
-		events_.push_back(std::move(event));
-		wake = !notified_;
+		if (notified_ || events_.empty())
+			return;
 		notified_ = true;
 	}
-	if (wake && notify)
+	if (notify)
 		notify();
 }
 
@@ -126,6 +142,11 @@ void Engine::unwatch(int fd)
 
 void Engine::schedule(uint32_t delayMs, uint64_t id, int kind)
 {
+	uint64_t due = now_ + delayMs;
+	if (kind == kTimerConnect && (connectTimers_.empty() || connectTimers_.back().first <= due)) {
+		connectTimers_.emplace_back(due, id);
+		return;
+	}
 	timers_.emplace(now_ + delayMs, std::make_pair(id, kind));
 }
 
@@ -229,6 +250,12 @@ void Engine::runCommands()
 
 void Engine::runTimers()
 {
+	while (!connectTimers_.empty() && connectTimers_.front().first <= now_) {
+		uint64_t id = connectTimers_.front().second;
+		connectTimers_.pop_front();
+		if (Flow *found = flow(id))
+			found->connectTimedOut();
+	}
 	while (!timers_.empty() && timers_.begin()->first <= now_) {
 		auto [id, kind] = timers_.begin()->second;
 		timers_.erase(timers_.begin());
@@ -272,9 +299,15 @@ int Engine::timeout() const
 {
 	if (!pumpQueue_.empty() || !dirtySessions.empty() || !late_.empty())
 		return 0;
-	if (timers_.empty())
+	uint64_t due = UINT64_MAX;
+	if (!timers_.empty())
+		due = timers_.begin()->first;
+	if (!connectTimers_.empty() && connectTimers_.front().first < due)
+		due = connectTimers_.front().first;
+	if (lazySince_ != 0 && lazySince_ - 1 + kLazyMs < due)
+		due = lazySince_ - 1 + kLazyMs;
+	if (due == UINT64_MAX)
 		return -1;
-	uint64_t due = timers_.begin()->first;
 	return due <= now_ ? 0 : static_cast<int>(due - now_);
 }
 
@@ -305,6 +338,7 @@ void Engine::run()
 			}
 		}
 		runDirty();
+		wakeHandlers();
 		buriedFlows_.clear();
 		buriedSessions_.clear();
 		buriedListeners.clear();

@@ -84,11 +84,12 @@ void Engine::prepareSocket(int fd)
 
 static bool bindSource(int fd, const SocketAddress &source)
 {
+	/* Transparent implies free binding; without the right to it, free binding may still do. */
+	int on = 1;
 	if (source.family() == AF_INET) {
-		setInt(fd, SOL_IP, IP_TRANSPARENT, 1);
-		setInt(fd, SOL_IP, IP_FREEBIND, 1);
-	} else {
-		setInt(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
+		if (setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof on) != 0)
+			setInt(fd, SOL_IP, IP_FREEBIND, 1);
+	} else if (setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &on, sizeof on) != 0) {
 		setInt(fd, SOL_IPV6, IPV6_FREEBIND, 1);
 	}
 	/* The port is chosen at connect time, per destination, so one client cannot run the pod out
@@ -117,7 +118,10 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 			close(fd);
 			return -1;
 		}
-		prepareSocket(fd);
+		if (spec.keepalive)
+			prepareSocket(fd);
+		else
+			setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 		if (bindFirst && !bindSource(fd, spec.source)) {
 			*error = errno;
 			*sourceKept = false;
@@ -180,12 +184,15 @@ void Listener::acceptAll()
 			engine->schedule(200, id, kTimerListener);
 			return;
 		}
-		engine->prepareSocket(accepted);
+		/* The listener's options are inherited; the local address of a redirected socket is the proxy's. */
 		sockaddr_storage local{}, original{};
-		length = sizeof local;
-		getsockname(accepted, reinterpret_cast<sockaddr *>(&local), &length);
-		if (tunnel || !originalDestination(accepted, &original))
+		if (tunnel || !originalDestination(accepted, &original)) {
+			length = sizeof local;
+			getsockname(accepted, reinterpret_cast<sockaddr *>(&local), &length);
 			original = local;
+		} else {
+			local = original;
+		}
 		Event event;
 		event.type = EventType::Accepted;
 		event.id = engine->nextId();

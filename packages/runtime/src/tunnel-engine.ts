@@ -66,7 +66,8 @@ export interface NativeTunnel {
     engine: TunnelHandle,
     flow: number,
     session: number,
-    fields: readonly string[],
+    /** Names and values in turn, parted by NUL. */
+    fields: string,
     report: boolean,
   ): void;
   tunnelFlowReject(engine: TunnelHandle, flow: number, status: number): void;

@@ -166,7 +166,7 @@ export class Engine {
 
   /** Sends an undecided flow as a request with `fields` (name, value, …) on a session. */
   requestFlow(flow: number, session: number, fields: readonly string[], report = false): void {
-    if (!this.#closed) this.#native.tunnelFlowRequest(this.#handle, flow, session, fields, report);
+    if (!this.#closed) this.#native.tunnelFlowRequest(this.#handle, flow, session, fields.join('\0'), report);
   }
 
   /** Turns an undecided flow away: a request with `status`, an accepted socket with a reset. */

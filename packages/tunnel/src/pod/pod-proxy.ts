@@ -173,10 +173,23 @@ function openListeners(options: PodProxyOptions): { fd: number; kind: ListenerKi
   const opened: { fd: number; kind: ListenerKind }[] = [];
   try {
     for (const kind of kinds) opened.push({ kind, fd: openPort(options, options.settings.ports[kind]) });
+    if (options.settings.portReuse) for (const { fd } of opened) prepareHandOver(options, fd);
     return opened;
   } catch (error) {
     for (const { fd } of opened) closeSync(fd);
     throw error;
+  }
+}
+
+/** Handshakes under way when this listener closes are finished by the next instance's (contract 10.5). */
+function prepareHandOver({ tunnel, info }: PodProxyOptions, listener: number): void {
+  try {
+    migrateOnClose(listener);
+  } catch (error) {
+    tunnel.logger.debug('connections that begin in the moment of a hand-over may be reset', {
+      pod: `${info.namespace}/${info.name}`,
+      error: (error as Error).message,
+    });
   }
 }
 
