@@ -93,6 +93,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 	register_namespaces(env, exports);
 	register_sockets(env, exports);
 	register_socket_options(env, exports);
+	register_reuseport(env, exports);
 	register_watcher(env, exports);
 	register_seqpacket(env, exports);
 	registerTunnel(env, exports);

@@ -210,6 +210,7 @@ export interface NativeAddon {
   socketGetInteger(fd: number, level: number, option: number): bigint | number;
   socketSetInteger(fd: number, level: number, option: number, value: number): number;
   socketSetResetOnClose(fd: number): number;
+  reuseportMigrate(fd: number): number;
   socketTcpInfo(fd: number): BigUint64Array | number;
   socketShutdownWrite(fd: number): number;
 

@@ -1,9 +1,9 @@
 import { isIP, isIPv4 } from 'node:net';
 import { addon } from './addon.ts';
-import { invalidArgument, SystemCallError, systemCallError } from './errors.ts';
+import { checkResult, invalidArgument, SystemCallError, systemCallError } from './errors.ts';
 import type { NetworkNamespace } from './network-namespace.ts';
 import { type SocketOptionName, socketOptionSpelling, socketOptions } from './socket-constants.ts';
-import { integerIn } from './validate.ts';
+import { descriptor, integerIn } from './validate.ts';
 import { watchOnce } from './watch-descriptor.ts';
 
 /** TCP keepalive: seconds before the first probe and between probes, and how many may go unanswered. */
@@ -101,6 +101,19 @@ export function openListener(options: ListenerOptions): number {
     actions.listen,
     integerIn('backlog', options.backlog ?? 1024, 1, 65535),
   );
+}
+
+/**
+ * Lets connections whose handshake is under way, or that wait to be accepted, go over to another listener of the same
+ * port (`reusePort`) when this one closes; otherwise the kernel resets them. Needs the right to load BPF programs. Holds for
+ * all listeners that share the port.
+ *
+ * @throws SystemCallError `KMESH_SOCKET_FAILED`
+ */
+export function migrateOnClose(fd: number): void {
+  const result = addon().reuseportMigrate(descriptor('fd', fd));
+  const message = `connections of listener ${fd} cannot be handed over when it closes`;
+  checkResult(result, 'KMESH_SOCKET_FAILED', message, 'setsockopt(SO_ATTACH_REUSEPORT_EBPF)');
 }
 
 /**

@@ -3,6 +3,7 @@ import { KmeshError, type Logger, type Workload } from '@kmesh/api';
 import { type Authorization, identityUriOf, parseIdentity, waitForWorkload } from '@kmesh/orchestration';
 import {
   errnoName,
+  migrateOnClose,
   type NetworkNamespace,
   nativeTunnel,
   openListener,
