@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import type { Workload } from '@kmesh/api';
 import {
@@ -269,9 +268,19 @@ describe('inbound HBONE', () => {
         workload: { applicationTunnel: { protocol: 'PROXY', port: 15088 } },
       });
       for (const family of ['v4', 'v6'] as const) {
-        const got = Promise.withResolvers<Socket>();
+        const size = family === 'v4' ? 12 : 36;
+        const got = Promise.withResolvers<Buffer>();
         const address = onLoopback ? (family === 'v4' ? '127.0.0.1' : '::1') : proxied.pod.addresses[family];
-        const listening = tunnelled.own(await listen(proxied.pod, 15088, got.resolve, address));
+        const listening = tunnelled.own(
+          await listen(
+            proxied.pod,
+            15088,
+            (accepted) => {
+              readExactly(accepted, 16 + size + 3 + identity.length + 7).then(got.resolve, got.reject);
+            },
+            address,
+          ),
+        );
         const socket = await connect(from.pod, proxied.pod.addresses[family], 15008);
         const { port } = socket.address() as { port: number };
         using peer = await openHbone(socket, { identity: tunnelled.authority.issue(from.workload) });
@@ -279,9 +288,7 @@ describe('inbound HBONE', () => {
         const answer = await peer.request(family === 'v4' ? `${target}:8080` : `[${target}]:8080`);
         assert.equal(answer.status, 200);
         answer.stream.write('payload');
-        const accepted = await got.promise;
-        const size = family === 'v4' ? 12 : 36;
-        const header = await readExactly(accepted, 16 + size + 3 + identity.length + 7);
+        const header = await got.promise;
         assert.equal(header.subarray(0, 12).toString('hex'), '0d0a0d0a000d0a515549540a');
         assert.equal(header[12], 0x21);
         assert.equal(header[13], family === 'v4' ? 0x11 : 0x21);

@@ -194,19 +194,17 @@ describe('ZDS', () => {
   });
 
   test('ZDS-13, ZDS-18: an absent socket and a server that closes at once are retried with back-off', async () => {
+    const { logger } = mesh.proxy(0);
     agent.faults.closeAfterAccept = true;
     client.start();
     await sleep(300);
     assert.equal(client.ready, false);
     agent.stopListening();
-    await sleep(100);
+    await until(() => logger.lines.some((line) => line.includes(agent.path) && line.includes('istio-cni')));
     agent.faults.closeAfterAccept = false;
     agent.listen();
     await agent.whenReady();
     await until(() => client.ready);
-    assert.ok(
-      mesh.proxy(0).logger.lines.some((line) => line.includes(agent.path) && line.includes('istio-cni')),
-    );
   });
 
   test('ZDS-14: a lost connection means not ready, proxies keep serving, and a snapshot makes ready again', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import type { Host, Pod } from '@kmesh/lab';
-import { readAll, readExactly } from '../tunnel-support/traffic.ts';
+import { ending, readAll, readExactly } from '../tunnel-support/traffic.ts';
 
 /** Fixture F7: what is sent, and what a doubling server answers. */
 const question = 'hello world';
@@ -30,6 +30,39 @@ export async function echo(from: Host, host: string, port = 8080): Promise<void>
   } finally {
     socket.destroy();
   }
+}
+
+/** How a request ended for a client that may not have been served. */
+export interface Attempt {
+  /** `refused`: no connection; `cut`: ended or reset by the other side; `open`: neither in time. */
+  readonly how: 'refused' | 'cut' | 'open';
+  /** Everything that came back. */
+  readonly bytes: string;
+}
+
+/** Connects, sends a request and reads to the end. A reset on the heels of the connect counts as connected. */
+export async function attempt(
+  from: Host,
+  host: string,
+  port: number,
+  request = question,
+  milliseconds = 5_000,
+): Promise<Attempt> {
+  let socket: Socket;
+  try {
+    socket = await open(from, host, port);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return { how: code === 'ECONNRESET' ? 'cut' : 'refused', bytes: '' };
+  }
+  let bytes = '';
+  socket.on('data', (chunk: Buffer) => {
+    bytes += chunk.toString('latin1');
+  });
+  socket.write(request);
+  const how = (await ending(socket, milliseconds)) === 'open' ? 'open' : 'cut';
+  socket.destroy();
+  return { how, bytes };
 }
 
 /** SPIFFE id of a pod of the trust domain `cluster.local`. */

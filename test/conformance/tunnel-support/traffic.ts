@@ -104,6 +104,7 @@ export function readExactly(socket: Socket, length: number, milliseconds = 5_000
 
 /** How the connection ends when nothing more is sent: `reset`, `end`, or `open` after `milliseconds`. */
 export function ending(socket: Socket, milliseconds = 3_000): Promise<'reset' | 'end' | 'open'> {
+  if (socket.destroyed) return Promise.resolve(socket.errored === null ? 'end' : 'reset');
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve('open'), milliseconds);
     const done = (how: 'reset' | 'end') => (): void => {
