@@ -153,7 +153,10 @@ export class Lab implements AsyncDisposable {
     if (this.#closed) return;
     const ends = [...this.#resources.children].map((child) => once(child, 'close').catch(() => undefined));
     const problem = this.#cleanUp();
+    // The helper programs do not keep this process alive by themselves.
+    const alive = setInterval(() => undefined, 1_000);
     await Promise.all(ends);
+    clearInterval(alive);
     if (problem !== undefined) throw new KmeshError('KMESH_LAB_CLEANUP', `Lab ${this.name}: ${problem}`);
   }
 
