@@ -10,10 +10,14 @@
 #include "address.h"
 #include "dials.h"
 #include "pods.h"
+#include "verdict.h"
 
 #include <bpf/bpf_endian.h>
 
 #define ECONNREFUSED 111
+#define SOL_SOCKET 1
+#define SO_MARK 36
+#define PORT_DNS 53
 
 /* bpf_set_retval is known to cgroup/connect since Linux 6.1; without it a refusal shows as EPERM.
  */
@@ -129,7 +133,8 @@ static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range)
 
 static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
 					       const struct kmesh_frontend_key *key, __u16 port_be,
-					       __u64 netns_cookie, __u32 service, __u32 workload)
+					       __u64 netns_cookie, __u32 service, __u32 workload,
+					       bool rewritten)
 {
 	struct kmesh_flow *flow =
 	    bpf_sk_storage_get(&flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -142,7 +147,8 @@ static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
 	flow->service = service;
 	flow->workload = workload;
 	flow->path = KMESH_PATH_KERNEL;
-	flow->rewritten = 1;
+	flow->rewritten = rewritten;
+	flow->handshake = 0;
 	return true;
 }
 
@@ -155,7 +161,8 @@ static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
  */
 static __always_inline bool remember(struct bpf_sock_addr *ctx,
 				     const struct kmesh_frontend_key *key, __u16 port_be,
-				     __u64 netns_cookie, __u32 service, __u32 workload)
+				     __u64 netns_cookie, __u32 service, __u32 workload,
+				     bool rewritten, bool handshake)
 {
 	struct bpf_sock *sk = ctx->sk;
 	__u32 index = dial_index(sk);
@@ -167,25 +174,28 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx,
 		return false;
 	seen = *(volatile __u64 *)&dial->socket;
 	if (seen && seen != (__u64)sk && now - dial->written_jiffies < KMESH_DIAL_STALE_JIFFIES)
-		return remember_on_socket(ctx, key, port_be, netns_cookie, service, workload);
+		return !handshake && remember_on_socket(ctx, key, port_be, netns_cookie, service,
+							workload, rewritten);
 	/* Fresh before it is claimed, so that nobody takes the claim for a stale one; claimed in
 	 * one step, for another CPU may have seen the slot free in the same instant. */
 	dial->written_jiffies = now;
 	if (seen != (__u64)sk &&
 	    __sync_val_compare_and_swap(&dial->socket, seen, (__u64)sk) != seen)
-		return remember_on_socket(ctx, key, port_be, netns_cookie, service, workload);
+		return !handshake && remember_on_socket(ctx, key, port_be, netns_cookie, service,
+							workload, rewritten);
 	dial->dialled = key->address;
 	dial->service = service;
 	dial->workload = workload;
 	dial->dialled_port_be = port_be;
 	dial->path = KMESH_PATH_KERNEL;
-	dial->rewritten = 1;
+	dial->rewritten = rewritten;
+	dial->handshake = handshake;
 	return true;
 }
 
 /* This connect is not rewritten: what an earlier connect of a socket at this place left behind is
  * not its own. */
-static __always_inline void forget(struct bpf_sock_addr *ctx)
+static __noinline void forget(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	__u32 index = dial_index(sk);
@@ -195,11 +205,43 @@ static __always_inline void forget(struct bpf_sock_addr *ctx)
 		dial->socket = 0;
 }
 
+/* Lets the connection past capture in its own pod. A mark that the application set stays. */
+static __noinline bool pass_capture(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod)
+{
+	__u32 mark = KMESH_MARK;
+
+	if (!(pod->flags & KMESH_POD_CAPTURED))
+		return true;
+	if (!ctx->sk)
+		return false;
+	if (ctx->sk->mark)
+		return (ctx->sk->mark & KMESH_MARK_MASK) == KMESH_MARK;
+	return bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0;
+}
+
+/* The dialled address is kept, past capture. */
+static __noinline int go_direct(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
+				     __u32 reason)
+{
+	return leave(pass_capture(ctx, pod) ? reason : KMESH_REASON_TUNNEL_MARK);
+}
+
+/* The tunnel path takes it: a mark of an earlier connect of this socket must not let it pass. */
+static __noinline int go_tunnel(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
+				     __u32 reason)
+{
+	__u32 none = 0;
+
+	if ((pod->flags & KMESH_POD_CAPTURED) && ctx->sk && ctx->sk->mark == KMESH_MARK)
+		bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &none, sizeof(none));
+	return leave(reason);
+}
+
 /* What the tables say of the dialled address in `key`. `chosen` is set when the peer has to be
  * rewritten. */
 static __always_inline int decide(struct bpf_sock_addr *ctx, struct kmesh_frontend_key *key,
 				  const struct kmesh_pod *pod, __u64 netns_cookie,
-				  struct kmesh_endpoint **chosen)
+				  struct kmesh_endpoint **chosen, bool *kept)
 {
 	__u16 port_be = key->port_be;
 	struct kmesh_service_port *service_port;
@@ -212,29 +254,41 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, struct kmesh_fronte
 	if (is_loopback(&key->address))
 		return leave(KMESH_REASON_OUTSIDE_LOOPBACK);
 
+	/* Capture hands it to the DNS proxy. */
+	if ((pod->flags & KMESH_POD_CAPTURED) && port_be == bpf_htons(PORT_DNS))
+		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_DNS);
+
 	frontend = find_frontend(key, pod->namespace_id);
 	if (!frontend)
-		return leave(is_incomplete() ? KMESH_REASON_TUNNEL_INCOMPLETE
-					     : KMESH_REASON_OUTSIDE_UNKNOWN);
+		return is_incomplete() ? go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_INCOMPLETE)
+				       : go_direct(ctx, pod, KMESH_REASON_OUTSIDE_UNKNOWN);
 
 	switch (frontend->action) {
 	case KMESH_FRONTEND_BALANCE:
 		break;
 	case KMESH_FRONTEND_WORKLOAD:
-		return leave(KMESH_REASON_KERNEL_WORKLOAD);
+		return go_direct(ctx, pod, KMESH_REASON_KERNEL_WORKLOAD);
+	case KMESH_FRONTEND_VERDICT:
+		target = frontend->target;
+		if (!is_allowed(target, pod->identity, port_be))
+			return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_VERDICT);
+		if (!remember(ctx, key, port_be, netns_cookie, 0, target, false, true))
+			return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FLOW);
+		*kept = true;
+		return go_direct(ctx, pod, KMESH_REASON_KERNEL_WORKLOAD);
 	case KMESH_FRONTEND_REFUSE:
 		return refuse(KMESH_REASON_REFUSED_FRONTEND);
 	case KMESH_FRONTEND_OUTSIDE:
-		return leave(KMESH_REASON_OUTSIDE_PASSTHROUGH);
+		return go_direct(ctx, pod, KMESH_REASON_OUTSIDE_PASSTHROUGH);
 	default:
-		return leave(KMESH_REASON_TUNNEL_FRONTEND);
+		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FRONTEND);
 	}
 
 	target = frontend->target;
 	service = frontend->service;
 	service_port = bpf_map_lookup_elem(&service_ports, &target);
 	if (!service_port)
-		return leave(KMESH_REASON_TUNNEL_SLOT);
+		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_SLOT);
 	mapped = is_mapped(&key->address);
 	range = mapped ? *(volatile __u64 *)&service_port->range4
 		       : *(volatile __u64 *)&service_port->range6;
@@ -243,14 +297,21 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, struct kmesh_fronte
 
 	endpoint = choose_endpoint(range);
 	if (!endpoint || !endpoint->port_be)
-		return leave(KMESH_REASON_TUNNEL_SLOT);
+		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_SLOT);
 	if (endpoint->flags & KMESH_ENDPOINT_TUNNEL)
-		return leave(KMESH_REASON_TUNNEL_ENDPOINT);
+		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_ENDPOINT);
 	if (is_mapped(&endpoint->address) != mapped)
-		return leave(KMESH_REASON_TUNNEL_FAMILY);
+		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FAMILY);
 
-	if (!remember(ctx, key, port_be, netns_cookie, service, endpoint->workload))
-		return leave(KMESH_REASON_TUNNEL_FLOW);
+	if (endpoint->flags & KMESH_ENDPOINT_VERDICT &&
+	    !is_allowed(endpoint->workload, pod->identity, endpoint->port_be))
+		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_VERDICT);
+
+	if (!pass_capture(ctx, pod))
+		return leave(KMESH_REASON_TUNNEL_MARK);
+	if (!remember(ctx, key, port_be, netns_cookie, service, endpoint->workload, true,
+		      endpoint->flags & KMESH_ENDPOINT_VERDICT))
+		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FLOW);
 	*chosen = endpoint;
 	return leave(KMESH_REASON_KERNEL_BALANCED);
 }
@@ -276,6 +337,7 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 {
 	struct kmesh_frontend_key key = {};
 	struct kmesh_endpoint *chosen = NULL;
+	bool kept = false;
 	int verdict;
 
 	if (is_proxy(ctx))
@@ -284,11 +346,11 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	key.address.words[2] = bpf_htonl(0xffff);
 	key.address.words[3] = ctx->user_ip4;
 	key.port_be = ctx->user_port;
-	verdict = decide(ctx, &key, pod, netns_cookie, &chosen);
+	verdict = decide(ctx, &key, pod, netns_cookie, &chosen, &kept);
 	if (chosen) {
 		ctx->user_ip4 = chosen->address.words[3];
 		ctx->user_port = chosen->port_be;
-	} else {
+	} else if (!kept) {
 		forget(ctx);
 	}
 	return verdict;
@@ -309,6 +371,7 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 {
 	struct kmesh_frontend_key key = {};
 	struct kmesh_endpoint *chosen = NULL;
+	bool kept = false;
 	int verdict;
 
 	if (is_proxy(ctx))
@@ -319,14 +382,14 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	key.address.words[2] = ctx->user_ip6[2];
 	key.address.words[3] = ctx->user_ip6[3];
 	key.port_be = ctx->user_port;
-	verdict = decide(ctx, &key, pod, netns_cookie, &chosen);
+	verdict = decide(ctx, &key, pod, netns_cookie, &chosen, &kept);
 	if (chosen) {
 		ctx->user_ip6[0] = chosen->address.words[0];
 		ctx->user_ip6[1] = chosen->address.words[1];
 		ctx->user_ip6[2] = chosen->address.words[2];
 		ctx->user_ip6[3] = chosen->address.words[3];
 		ctx->user_port = chosen->port_be;
-	} else {
+	} else if (!kept) {
 		forget(ctx);
 	}
 	return verdict;

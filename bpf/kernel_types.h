@@ -3,11 +3,19 @@
  * kernel's BTF. */
 #pragma once
 
-#include <linux/types.h>
+#include "kmesh_types.h"
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct sock_common {
+	__u32 skc_daddr;
+	__u32 skc_rcv_saddr;
+	__u16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	union kmesh_address skc_v6_daddr;
+	union kmesh_address skc_v6_rcv_saddr;
 	unsigned long skc_flags;
 };
 
@@ -15,6 +23,19 @@ struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
 	int sk_rcvlowat;
+	int sk_rx_dst_ifindex; /* since Linux 5.16; struct inet_sock has it before */
+};
+
+struct inet_sock {
+	int rx_dst_ifindex;
+};
+
+struct minmax_sample {
+	__u32 v;
+};
+
+struct minmax {
+	struct minmax_sample s[3];
 };
 
 struct tcp_sock {
@@ -24,6 +45,9 @@ struct tcp_sock {
 	__u32 copied_seq;
 	__u64 bytes_acked;
 	__u64 bytes_received;
+	__u32 srtt_us;
+	__u32 total_retrans;
+	struct minmax rtt_min;
 };
 
 #pragma clang attribute pop

@@ -46,3 +46,16 @@
 
 /* From giving up to taking out: no sender is still on its way to the peer's queue then. */
 #define KMESH_REDIRECT_SETTLE_NS 2000000
+
+/* The kernel path's own mark (design §4): packets with it are not tracked, hence never redirected.
+ * Sixteen bits of the mark are ours, the others are left as they are. */
+#define KMESH_MARK 0x4b4d
+#define KMESH_MARK_MASK 0xffff
+
+#define KMESH_MAX_VERDICTS 262144
+
+/* Connections to captured pods whose handshake has not ended. */
+#define KMESH_MAX_HANDSHAKES 65536
+
+/* Records of one walk over the flows: 1.4 MiB. */
+#define KMESH_LIVE_FLOWS 8192

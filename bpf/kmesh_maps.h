@@ -137,3 +137,29 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } redirect_counts __weak SEC(".maps");
+
+/* Who may connect to which workload of this node without the tunnel path. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KMESH_MAX_VERDICTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct kmesh_verdict_key);
+	__type(value, __u32);
+} verdicts __weak SEC(".maps");
+
+/* Handshakes that the connect hook allowed: `local` is the client. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KMESH_MAX_HANDSHAKES);
+	__type(key, struct kmesh_peer_key);
+	__type(value, __u32);
+} handshakes __weak SEC(".maps");
+
+/* Handshakes of peers without identity that the verdict allows. Whoever sends SYNs fills it, hence
+ * least recently used and apart from the others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, KMESH_MAX_HANDSHAKES);
+	__type(key, struct kmesh_peer_key);
+	__type(value, __u32);
+} knocks __weak SEC(".maps");

@@ -38,8 +38,8 @@ union kmesh_address {
 struct kmesh_pod {
 	__u32 workload; /* id of the pod's own workload, 0 while it is unknown */
 	__u32 namespace_id;
-	__u32 flags; /* enum kmesh_pod_flag */
-	__u32 reserved;
+	__u32 flags;	/* enum kmesh_pod_flag */
+	__u32 identity; /* id of the pod's identity */
 };
 
 /*
@@ -54,7 +54,9 @@ struct kmesh_pod_bucket {
 };
 
 enum kmesh_pod_flag {
-	KMESH_POD_CAPTURED = 1 << 0, /* istio-cni's redirect rules are in the pod's namespace */
+	/* istio-cni's redirect rules are in the pod's namespace, and what lets the kernel path's own
+	 * connections past them: the table inet kmesh and the program at the interface. */
+	KMESH_POD_CAPTURED = 1 << 0,
 };
 
 /*
@@ -79,6 +81,8 @@ enum kmesh_frontend_action {
 	KMESH_FRONTEND_BALANCE = 1,  /* choose an endpoint of service port `target` */
 	KMESH_FRONTEND_WORKLOAD = 2, /* the address is that of workload `target`: keep it */
 	KMESH_FRONTEND_REFUSE = 3,   /* known to the mesh, but nothing can answer */
+	KMESH_FRONTEND_VERDICT = 5,  /* the address is that of HBONE workload `target` of this node:
+					keep it where the verdict is allow, else tunnel */
 	KMESH_FRONTEND_OUTSIDE = 4,  /* leave alone: passthrough service or unknown address */
 };
 
@@ -129,6 +133,7 @@ struct kmesh_endpoint {
 enum kmesh_endpoint_flag {
 	KMESH_ENDPOINT_TUNNEL =
 	    1 << 0, /* HBONE, another network, needs a waypoint: not for the kernel path */
+	KMESH_ENDPOINT_VERDICT = 1 << 1, /* HBONE on this node: only where the verdict is allow */
 };
 
 /* settings (mmap-able array of one): switches that the daemon may turn while the programs run. */
@@ -163,6 +168,9 @@ enum kmesh_reason {
 	KMESH_REASON_TUNNEL_SLOT,	  /* an empty slot: never expected, never bypassed */
 	KMESH_REASON_TUNNEL_INCOMPLETE,	  /* unknown address while the tables are incomplete */
 	KMESH_REASON_TUNNEL_FLOW,	  /* no memory to remember the dialled address */
+	KMESH_REASON_TUNNEL_VERDICT,	  /* the verdict is not known to be allow */
+	KMESH_REASON_TUNNEL_DNS,	  /* port 53 of a captured pod: the DNS proxy's */
+	KMESH_REASON_TUNNEL_MARK,	  /* the socket has a mark already, or cannot get ours */
 	KMESH_REASON_REFUSED_FRONTEND,	  /* nothing usable behind the address and port */
 	KMESH_REASON_REFUSED_EMPTY,	  /* a service port without endpoints */
 	KMESH_REASON_COUNT,
@@ -186,7 +194,7 @@ struct kmesh_flow {
 	__u8 rewritten; /* the socket's peer is not the dialled address */
 	__u8 stage;	/* enum kmesh_flow_stage */
 	__u8 direction; /* enum kmesh_direction */
-	__u16 reserved;
+	__u16 handshake; /* an entry of `handshakes` is this socket's */
 	__u32 exchange;	     /* 1 + index in `exchanges`; 0: this connection is not redirected */
 	__u32 exchange_side; /* which of its two sides this socket is */
 };
@@ -257,7 +265,28 @@ struct kmesh_dial {
 	__u16 dialled_port_be;
 	__u8 path;	/* enum kmesh_path */
 	__u8 rewritten; /* an endpoint took the place of the dialled address */
-	__u32 reserved;
+	__u32 handshake; /* a captured pod of this node is dialled, and the verdict is allow */
+};
+
+/* Identities that no pod has. */
+#define KMESH_IDENTITY_ANY 0
+#define KMESH_IDENTITY_NONE 0xffffffffu
+
+/*
+ * verdicts: whether a connection to a workload of this node may stay in the kernel. Asked in this
+ * order: (workload, any identity, port 0), which says that no policy applies; (workload, identity,
+ * port); (workload, identity, port 0), which is for ports that no policy names. Absent means ask.
+ */
+struct kmesh_verdict_key {
+	__u32 workload;
+	__u32 identity; /* KMESH_IDENTITY_NONE: plaintext of a peer that nobody vouches for */
+	__u16 port_be;
+	__u16 reserved;
+};
+
+enum kmesh_verdict {
+	KMESH_VERDICT_ASK = 0, /* the tunnel path decides, which may deny */
+	KMESH_VERDICT_ALLOW = 1,
 };
 
 enum kmesh_flow_stage {
@@ -276,6 +305,7 @@ enum kmesh_event_kind {
 	KMESH_EVENT_OPENED = 1,
 	KMESH_EVENT_FAILED = 2, /* never established */
 	KMESH_EVENT_CLOSED = 3,
+	KMESH_EVENT_LIVE = 4, /* open now: only in `live_flows` */
 };
 
 /* Why a connection failed or ended, as far as the kernel tells. */
@@ -315,4 +345,13 @@ struct kmesh_event {
 	__u8 path;	   /* enum kmesh_path */
 	__u8 close_reason; /* enum kmesh_close_reason */
 	__u16 reserved;
+};
+
+/* live_report (mmap-able array of one): flows whose cookie has the bits `share` under `share_mask` are
+ * wanted. */
+struct kmesh_live_report {
+	__u32 share_mask;
+	__u32 share;
+	__u32 count;	/* records in `live_flows` */
+	__u32 overflow; /* flows that found no room there */
 };

@@ -14,6 +14,7 @@ struct kmesh_described_types {
 	struct kmesh_event event;
 	enum kmesh_exchange_flag exchange_flag;
 	enum kmesh_redirect_count redirect_count;
+	enum kmesh_verdict verdict;
 	enum kmesh_pod_flag pod_flag;
 	enum kmesh_frontend_action frontend_action;
 	enum kmesh_frontend_flag frontend_flag;

@@ -16,6 +16,8 @@
 #include <bpf/bpf_endian.h>
 
 #define ECONNREFUSED 111
+#define SOL_SOCKET 1
+#define SO_MARK 36
 #define ECONNRESET 104
 #define ETIMEDOUT 110
 #define ENETUNREACH 101
@@ -78,6 +80,47 @@ static __always_inline struct kmesh_flow *create_flow(struct bpf_sock_ops *ctx, 
 	return flow;
 }
 
+static __always_inline void read_key(struct bpf_sock_ops *ctx, struct kmesh_peer_key *key)
+{
+	read_local(ctx, &key->local);
+	read_remote(ctx, &key->remote);
+	key->local_port_be = bpf_htons(ctx->local_port);
+	key->remote_port_be = read_remote_port(ctx);
+}
+
+/* Tells the program at the dialled pod's interface that the connect hook allowed this handshake. */
+static __always_inline void announce(struct bpf_sock_ops *ctx)
+{
+	struct kmesh_peer_key key = {};
+	__u32 one = 1;
+
+	read_key(ctx, &key);
+	bpf_map_update_elem(&handshakes, &key, &one, BPF_ANY);
+}
+
+static __always_inline void withdraw(struct bpf_sock_ops *ctx)
+{
+	struct kmesh_peer_key key = {};
+
+	read_key(ctx, &key);
+	bpf_map_delete_elem(&handshakes, &key);
+}
+
+/* What this accepted socket sends passes capture as what it received did. */
+static __always_inline void pass_replies(struct bpf_sock_ops *ctx)
+{
+	struct kmesh_peer_key key = {};
+	__u32 mark = KMESH_MARK;
+
+	read_remote(ctx, &key.local);
+	read_local(ctx, &key.remote);
+	key.local_port_be = read_remote_port(ctx);
+	key.remote_port_be = bpf_htons(ctx->local_port);
+	if (bpf_map_delete_elem(&handshakes, &key) && bpf_map_delete_elem(&knocks, &key))
+		return;
+	bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+}
+
 /* Takes over what the connect hook wrote for this socket. */
 static __always_inline void take_dial(const struct bpf_sock *sk, struct kmesh_flow *flow)
 {
@@ -92,6 +135,7 @@ static __always_inline void take_dial(const struct bpf_sock *sk, struct kmesh_fl
 	flow->workload = dial->workload;
 	flow->path = dial->path;
 	flow->rewritten = dial->rewritten;
+	flow->handshake = dial->handshake;
 	dial->socket = 0;
 }
 
@@ -109,6 +153,8 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	if (!flow)
 		return;
 	take_dial(sk, flow);
+	if (flow->handshake)
+		announce(ctx);
 	if (!flow->rewritten) {
 		read_remote(ctx, &flow->dialled);
 		flow->dialled_port_be = read_remote_port(ctx);
@@ -139,6 +185,8 @@ static __always_inline void start_inbound(struct bpf_sock_ops *ctx)
 	flow->started_ns = bpf_ktime_get_ns();
 	flow->workload = pod->workload;
 	flow->path = KMESH_PATH_KERNEL;
+	if (pod->flags & KMESH_POD_CAPTURED)
+		pass_replies(ctx);
 	flow->direction = KMESH_DIRECTION_INBOUND;
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
@@ -250,14 +298,6 @@ static __always_inline struct kmesh_flow *find_flow(struct bpf_sock_ops *ctx)
 	return sk ? bpf_sk_storage_get(&flows, sk, 0, 0) : NULL;
 }
 
-static __always_inline void read_key(struct bpf_sock_ops *ctx, struct kmesh_peer_key *key)
-{
-	read_local(ctx, &key->local);
-	read_remote(ctx, &key->remote);
-	key->local_port_be = bpf_htons(ctx->local_port);
-	key->remote_port_be = read_remote_port(ctx);
-}
-
 static __always_inline void established(struct bpf_sock_ops *ctx)
 {
 	struct kmesh_flow *flow = find_flow(ctx);
@@ -296,6 +336,8 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx)
 	       flow->stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED,
 	       old_state);
 	leave_exchange(flow);
+	if (flow->handshake)
+		withdraw(ctx);
 	/* Reported for good; a further connect on this socket starts anew. */
 	flow->stage = KMESH_FLOW_REPORTED;
 }

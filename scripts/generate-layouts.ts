@@ -25,6 +25,8 @@ const structs = [
   'kmesh_peer_key',
   'kmesh_exchange_side',
   'kmesh_exchange',
+  'kmesh_verdict_key',
+  'kmesh_live_report',
 ] as const;
 const enums = [
   'kmesh_constant',
@@ -40,6 +42,7 @@ const enums = [
   'kmesh_close_reason',
   'kmesh_exchange_flag',
   'kmesh_redirect_count',
+  'kmesh_verdict',
 ] as const;
 
 /** The text of the generated file for a compiled object. */

@@ -82,6 +82,8 @@ export function outcomeOf(meaning: AddressMeaning, port: number, ids: FrontendId
       };
     case 'workload':
       return { action: 'workload', target: ids.workloadId(meaning.workload.uid), service: 0 };
+    case 'verdict':
+      return { action: 'verdict', target: ids.workloadId(meaning.workload.uid), service: 0 };
     case 'service': {
       const service = ids.serviceId(meaning.service);
       if (!meaning.service.ports.has(port)) return { action: 'refuse', target: 0, service };
@@ -113,7 +115,8 @@ function namespacesAt(view: MeshView, node: LocalitySource, ip: string): Readonl
 
 function sameMeaning(left: AddressMeaning, right: AddressMeaning | undefined): boolean {
   if (right === undefined || left.kind !== right.kind) return false;
-  if (left.kind === 'workload') return right.kind === 'workload' && left.workload === right.workload;
+  if (left.kind === 'workload' || left.kind === 'verdict')
+    return right.kind === left.kind && left.workload === right.workload;
   if (left.kind === 'tunnel') return true;
   return (right.kind === 'service' || right.kind === 'outside') && left.service === right.service;
 }

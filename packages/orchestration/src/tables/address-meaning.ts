@@ -3,6 +3,7 @@ import type { LocalitySource } from '../routing/locality.ts';
 import { bestServiceByCidr, bestServiceByVip } from '../routing/lookup.ts';
 import { serviceWaypoints } from '../routing/waypoint.ts';
 import type { MeshView } from '../state/mesh-view.ts';
+import { isOnNode } from './service-slots.ts';
 
 /** What an address means to the connections of one client namespace, as far as the kernel path can say. */
 export type AddressMeaning =
@@ -12,6 +13,8 @@ export type AddressMeaning =
   | { readonly kind: 'outside'; readonly service?: Service }
   /** A plain TCP workload: the dialled address is kept. */
   | { readonly kind: 'workload'; readonly workload: Workload }
+  /** An HBONE workload of this node: the dialled address is kept where the verdict is allow. */
+  | { readonly kind: 'verdict'; readonly workload: Workload }
   /** A service: declared ports are balanced, others refused. */
   | { readonly kind: 'service'; readonly service: Service };
 
@@ -37,7 +40,8 @@ export function meaningOfAddress(
     return workload === undefined ? meaningOfService(view, service, [ip]) : tunnel;
   }
   if (workload === undefined) return undefined;
-  if (workload.protocol !== 'TCP' || workload.waypoint !== undefined) return tunnel;
+  if (workload.waypoint !== undefined) return tunnel;
+  if (workload.protocol !== 'TCP') return isOnNode(workload, node) ? { kind: 'verdict', workload } : tunnel;
   return { kind: 'workload', workload };
 }
 

@@ -77,7 +77,8 @@ function encodeSlot(view: DataView, offset: number, slot: EndpointSlot, workload
   view.setUint32(offset + layout.workload, workload, true);
   // A port of 0 marks a slot that was never written, so a tunnel slot has one too.
   view.setUint16(offset + layout.portBe, direct ? slot.port : 1);
-  view.setUint16(offset + layout.flags, direct ? 0 : kmeshEndpointFlag.tunnel, true);
+  const verdict = slot.verdict === true ? kmeshEndpointFlag.verdict : 0;
+  view.setUint16(offset + layout.flags, direct ? verdict : kmeshEndpointFlag.tunnel, true);
   view.setUint32(offset + layout.alias, slot.alias, true);
   view.setUint32(offset + layout.threshold, slot.threshold, true);
 }

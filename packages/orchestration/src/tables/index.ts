@@ -1,4 +1,5 @@
 export { type AliasSlot, buildAliasTable } from './alias-table.ts';
+export { type LiveFlows, LiveFlowTable, liveFlowsObstacles, prepareLiveFlows } from './flows-object.ts';
 export type { FrontendAction, FrontendEntry } from './frontend-entry.ts';
 export * from './gen/layouts.ts';
 export {

@@ -18,6 +18,8 @@ export interface KernelMaps {
   readonly settings: ArrayBuffer;
   /** Absent where nothing needs to know which addresses are a pod's own. */
   readonly podAddresses?: EntryTable;
+  /** Absent where every connection to a pod of this node asks. */
+  readonly verdicts?: EntryTable;
 }
 
 /** The tables of a loaded BPF object. */
@@ -30,6 +32,7 @@ export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
     endpoints: object.map('endpoints').mmap(),
     pods: object.map('pods').mmap(),
     settings: object.map('settings').mmap(),
+    verdicts: entryByEntry(object.map('verdicts')),
     podAddresses: entryByEntry(object.map('pod_addresses')),
   };
 }

@@ -9,6 +9,7 @@ import {
   openBpfObject,
   probeCapabilities,
 } from '@kmesh/runtime';
+import { prepareLiveFlows } from './flows-object.ts';
 import { prepareRedirect } from './redirect-object.ts';
 
 /** The programs of kmesh.bpf.o by their C names, in the order in which they are attached. */
@@ -78,6 +79,7 @@ export async function loadKernelObject(options: KernelObjectOptions): Promise<Bp
     for (const [map, entries] of Object.entries(options.capacities ?? {})) object.setMaxEntries(map, entries);
     object.setConstant('kmesh_has_set_retval', capability('set-retval').available);
     prepareRedirect(object);
+    prepareLiveFlows(object);
     return await object.load();
   } catch (error) {
     object.close();

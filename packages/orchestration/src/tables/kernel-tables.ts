@@ -16,6 +16,8 @@ import { ServiceCompiler } from './service-compiler.ts';
 import { ServicePortArray } from './service-port-array.ts';
 import { Slicer } from './slicer.ts';
 import type { TableUsage } from './usage.ts';
+import { VerdictTable } from './verdict-table.ts';
+import { Verdicts } from './verdicts.ts';
 
 /** How {@link KernelTables} is set up. */
 export interface KernelTablesOptions {
@@ -24,6 +26,11 @@ export interface KernelTablesOptions {
   readonly maps: KernelMaps;
   /** Resolves when no program that was running at the call still runs: `kernelBarrier` of the runtime. */
   readonly barrier: () => Promise<void>;
+  /**
+   * Called when policies of enrolled pods changed, once no new connection is allowed by the old ones: the cookies of
+   * those pods. Live connections are then to be checked with {@link KernelTables.allows}.
+   */
+  readonly onRevoked?: (cookies: readonly bigint[]) => void;
   /** Longest time that the event loop is held, in milliseconds; 4 by default. */
   readonly sliceMilliseconds?: number;
 }
@@ -48,6 +55,10 @@ export class KernelTables {
   readonly #cidrs: CidrTable;
   readonly #pods: PodTable;
   readonly #podAddresses: PodAddressTable | undefined;
+  readonly #verdictTable: VerdictTable | undefined;
+  readonly #verdicts: Verdicts | undefined;
+  readonly #onRevoked: ((cookies: readonly bigint[]) => void) | undefined;
+  #revoked: bigint[] = [];
   readonly #compiler: ServiceCompiler;
   readonly #serviceIds = new Identifiers();
   readonly #workloadIds = new Identifiers();
@@ -72,6 +83,9 @@ export class KernelTables {
     this.#cidrs = new CidrTable(maps.cidrFrontends);
     this.#pods = new PodTable(maps.pods);
     this.#podAddresses = maps.podAddresses === undefined ? undefined : new PodAddressTable(maps.podAddresses);
+    this.#verdictTable = maps.verdicts === undefined ? undefined : new VerdictTable(maps.verdicts);
+    this.#verdicts = this.#verdictTable === undefined ? undefined : new Verdicts(view, this.#verdictTable);
+    this.#onRevoked = options.onRevoked;
     const workloadId = (uid: string) => this.#workloadIds.idOf(uid);
     this.#compiler = new ServiceCompiler(this.#servicePorts, this.#endpoints, this.#serviceIds, workloadId);
     this.#ids = {
@@ -90,6 +104,8 @@ export class KernelTables {
    * @throws SystemCallError `KMESH_BPF_MAP_FAILED`, `KMESH_BARRIER_FAILED`
    */
   apply(change: MeshChange): Promise<void> {
+    // Before anything is computed: from now on nobody is let in by a policy that is no more.
+    this.#revoked.push(...(this.#verdicts?.withdrawChanged() ?? []));
     this.#pending = this.#pending === undefined ? change : mergeChanges([this.#pending, change]);
     this.#waiting ??= Promise.withResolvers();
     const { promise } = this.#waiting;
@@ -107,9 +123,12 @@ export class KernelTables {
       this.#pods.refuse('other-locality');
       return false;
     }
+    const workloadId = this.#workloadIds.idOf(workload.uid);
     this.#podAddresses?.set(cookie, workload.addresses);
+    this.#verdicts?.add(cookie, workload, workloadId);
     return this.#pods.set(cookie, {
-      workloadId: this.#workloadIds.idOf(workload.uid),
+      workloadId,
+      identityId: this.#verdicts?.identityId(workload) ?? 0,
       namespaceId: this.#namespaceIds.idOf(workload.namespace),
       captured,
     });
@@ -118,12 +137,19 @@ export class KernelTables {
   /** The pod left the mesh: its sockets are left alone from this instant on. False when it was not enrolled. */
   remove(cookie: bigint): boolean {
     this.#podAddresses?.delete(cookie);
+    this.#verdicts?.remove(cookie);
     return this.#pods.delete(cookie);
+  }
+
+  /** Whether the kernel path allows a pod's connection now; `client` is the other pod's cookie, if it is one. */
+  allows(cookie: bigint, client: bigint | undefined, port: number): boolean {
+    return this.#verdicts?.allows(cookie, client, port) ?? false;
   }
 
   /** How full every table is, and what was refused. */
   usage(): TableUsage[] {
-    return [this.#pods, this.#frontends, this.#cidrs, this.#servicePorts, this.#endpoints].map((table) =>
+    const tables = [this.#pods, this.#frontends, this.#cidrs, this.#servicePorts, this.#endpoints];
+    return [...tables, ...(this.#verdictTable === undefined ? [] : [this.#verdictTable])].map((table) =>
       table.usage(),
     );
   }
@@ -276,7 +302,11 @@ export class KernelTables {
     }
     const { garbage } = this.#compiler;
     this.#compiler.garbage = { ranges: [], indexes: [] };
-    if (dirty || cidrsChanged || garbage.ranges.length + garbage.indexes.length > 0) await this.#barrier();
+    const revoked = this.#revoked.splice(0);
+    if (revoked.length > 0 || dirty || cidrsChanged || garbage.ranges.length + garbage.indexes.length > 0)
+      await this.#barrier();
+    this.#verdicts?.recompute();
+    if (revoked.length > 0) this.#onRevoked?.(revoked);
     for (const range of garbage.ranges) {
       this.#endpoints.free(range);
       if (slicer.due) await slicer.pause();

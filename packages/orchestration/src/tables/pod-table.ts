@@ -10,6 +10,7 @@ import { RefusalCounter, type TableUsage } from './usage.ts';
 export interface PodEntry {
   readonly workloadId: number;
   readonly namespaceId: number;
+  readonly identityId?: number;
   /** istio-cni's redirect rules are in the pod's namespace. */
   readonly captured: boolean;
 }
@@ -39,6 +40,7 @@ export class PodTable {
     const offset = bucket * bucketLayout.size + bucketLayout.pods + way * podLayout.size;
     this.#view.setUint32(offset + podLayout.workload, pod.workloadId, true);
     this.#view.setUint32(offset + podLayout.namespaceId, pod.namespaceId, true);
+    this.#view.setUint32(offset + podLayout.identity, pod.identityId ?? 0, true);
     this.#view.setUint32(offset + podLayout.flags, pod.captured ? kmeshPodFlag.captured : 0, true);
     // The cookie last: only with it can a program find the entry.
     Atomics.store(this.#cookies, cookieIndex(bucket, way), cookie);

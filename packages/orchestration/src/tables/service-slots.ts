@@ -1,4 +1,4 @@
-import type { Service } from '@kmesh/api';
+import type { Service, Workload } from '@kmesh/api';
 import { eligibleCandidates } from '../routing/balance.ts';
 import { type Candidate, candidatesOf } from '../routing/candidates.ts';
 import type { LocalitySource } from '../routing/locality.ts';
@@ -14,6 +14,8 @@ export interface EndpointSlot {
   readonly workloadUid: string;
   readonly alias: number;
   readonly threshold: number;
+  /** An HBONE workload of this node: only where the verdict is allow. */
+  readonly verdict?: boolean;
 }
 
 /** The endpoints of one service port for one family of the dialled address. */
@@ -58,8 +60,14 @@ export function compilePort(
 }
 
 function isDirect({ workload, address }: Candidate, node: LocalitySource, family: 4 | 6): boolean {
-  if (workload.protocol !== 'TCP' || workload.network !== node.network) return false;
+  if (workload.network !== node.network) return false;
+  if (workload.protocol !== 'TCP' && !isOnNode(workload, node)) return false;
   return address.kind === 'ip' && ipFamily(address.ip) === family;
+}
+
+/** An HBONE workload whose policies this node's kernel can know. */
+export function isOnNode(workload: Workload, node: LocalitySource): boolean {
+  return node.node !== '' && workload.node === node.node && workload.networkMode === 'Standard';
 }
 
 function slotOf(candidate: Candidate | undefined, alias: number, threshold: number): EndpointSlot {
@@ -70,5 +78,6 @@ function slotOf(candidate: Candidate | undefined, alias: number, threshold: numb
     workloadUid: candidate?.workload.uid ?? '',
     alias,
     threshold,
+    ...(candidate?.workload.protocol === 'HBONE' ? { verdict: true } : {}),
   };
 }

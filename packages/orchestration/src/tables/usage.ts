@@ -11,7 +11,7 @@ export type RefusalReason =
 
 /** How full one kernel table is, and what it had to refuse since the start. */
 export interface TableUsage {
-  readonly table: 'pods' | 'frontends' | 'cidr_frontends' | 'service_ports' | 'endpoints';
+  readonly table: 'pods' | 'frontends' | 'cidr_frontends' | 'service_ports' | 'endpoints' | 'verdicts';
   readonly used: number;
   readonly capacity: number;
   readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;

@@ -6,7 +6,7 @@ export const kmeshPodLayout = {
   workload: 0,
   namespaceId: 4,
   flags: 8,
-  reserved: 12,
+  identity: 12,
 } as const;
 
 export const kmeshPodBucketLayout = {
@@ -73,7 +73,7 @@ export const kmeshDialLayout = {
   dialledPortBe: 40,
   path: 42,
   rewritten: 43,
-  reserved: 44,
+  handshake: 44,
 } as const;
 
 export const kmeshFlowLayout = {
@@ -88,7 +88,7 @@ export const kmeshFlowLayout = {
   rewritten: 43,
   stage: 44,
   direction: 45,
-  reserved: 46,
+  handshake: 46,
   exchange: 48,
   exchangeSide: 52,
 } as const;
@@ -151,6 +151,22 @@ export const kmeshExchangeLayout = {
   sides: 24,
 } as const;
 
+export const kmeshVerdictKeyLayout = {
+  size: 12,
+  workload: 0,
+  identity: 4,
+  portBe: 8,
+  reserved: 10,
+} as const;
+
+export const kmeshLiveReportLayout = {
+  size: 16,
+  shareMask: 0,
+  share: 4,
+  count: 8,
+  overflow: 12,
+} as const;
+
 export const kmeshConstant = {
   layoutVersion: 1,
   podWays: 4,
@@ -166,6 +182,7 @@ export const kmeshFrontendAction = {
   balance: 1,
   workload: 2,
   refuse: 3,
+  verdict: 5,
   outside: 4,
 } as const;
 
@@ -176,6 +193,7 @@ export const kmeshFrontendFlag = {
 
 export const kmeshEndpointFlag = {
   tunnel: 1,
+  verdict: 2,
 } as const;
 
 export const kmeshPath = {
@@ -198,9 +216,12 @@ export const kmeshReason = {
   tunnelSlot: 9,
   tunnelIncomplete: 10,
   tunnelFlow: 11,
-  refusedFrontend: 12,
-  refusedEmpty: 13,
-  count: 14,
+  tunnelVerdict: 12,
+  tunnelDns: 13,
+  tunnelMark: 14,
+  refusedFrontend: 15,
+  refusedEmpty: 16,
+  count: 17,
 } as const;
 
 export const kmeshFlowStage = {
@@ -219,6 +240,7 @@ export const kmeshEventKind = {
   opened: 1,
   failed: 2,
   closed: 3,
+  live: 4,
 } as const;
 
 export const kmeshCloseReason = {
@@ -247,4 +269,9 @@ export const kmeshRedirectCount = {
   absent: 7,
   givenUp: 8,
   count: 9,
+} as const;
+
+export const kmeshVerdict = {
+  ask: 0,
+  allow: 1,
 } as const;
