@@ -5,6 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { engineOptions } from '../packages/kmesh/src/engine-options.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 
 const rounds = 3;
@@ -123,15 +124,9 @@ async function measure(workloads: number, services: number): Promise<Measurement
   }
 }
 
-/**
- * A small young generation: with V8's own choice the garbage of decoding adds 80 MiB to the resident memory, and single
- * collections are longer.
- */
-const engineOptions = ['--max-semi-space-size=4'];
-
 function start(program: string, argv: readonly number[]): ChildProcess {
   const path = fileURLToPath(new URL(`xds/${program}.ts`, import.meta.url));
-  return fork(path, argv.map(String), { execArgv: engineOptions });
+  return fork(path, argv.map(String), { execArgv: [...engineOptions] });
 }
 
 /** Both programs end when they lose their parent. */

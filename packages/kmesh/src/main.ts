@@ -1,37 +1,15 @@
 #!/usr/bin/env node
-import { isKmeshError } from '@kmesh/api';
-import { runProxy, versionInfo, versionLine } from '@kmesh/controller';
-import { demoOptions } from './demo-options.ts';
-import { usage } from './usage.ts';
+import { ensureEngineOptions } from './engine-options.ts';
 
-/** Runs one command of the executable (ambient contract 2.1) and returns its exit code. */
-async function main(args: readonly string[]): Promise<number> {
-  const [command = 'proxy', ...rest] = args;
-  switch (command) {
-    case 'proxy':
-      // A proxy that ends for a failure leaves parts running: they must not keep the process.
-      return process.exit(await runProxy(process.env, args));
-    case 'version':
-      console.log(versionLine(versionInfo(process.env['ISTIO_META_ISTIO_VERSION'] ?? 'unknown')));
-      return 0;
-    case 'help':
-    case '--help':
-    case '-h':
-      process.stdout.write(usage);
-      return 0;
-    case 'demo': {
-      // The lab is not part of what a node needs: it is loaded only for the demo.
-      const { runDemo } = await import('@kmesh/lab');
-      return runDemo(demoOptions(rest));
-    }
-    default:
-      process.stderr.write(`kmesh: unknown command "${command}"\n\n${usage}`);
-      return 1;
-  }
-}
+const args = process.argv.slice(2);
+if ((args[0] ?? 'proxy') === 'proxy') ensureEngineOptions();
+
+// Loaded only now: with other options the process begins anew, and all of this a second time.
+const { isKmeshError } = await import('@kmesh/api');
+const { runCommand } = await import('./run-command.ts');
 
 try {
-  process.exitCode = await main(process.argv.slice(2));
+  process.exitCode = await runCommand(args);
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
   process.stderr.write(`kmesh: ${message}\n`);

@@ -38,7 +38,7 @@ export interface Rejection {
 }
 
 /** Longest stretch of work between two pauses, decoding and applying together. */
-const sliceMilliseconds = 3;
+const sliceMilliseconds = 2;
 const smallestBatch = 16;
 const largestBatch = 2_000;
 

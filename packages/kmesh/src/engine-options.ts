@@ -1,0 +1,42 @@
+import { setFlagsFromString } from 'node:v8';
+
+/**
+ * V8's options for the control thread of the node proxy. They count only from the start of the process.
+ *
+ * A small young generation: with V8's own choice the garbage of a large push adds 80 MiB to the resident memory, and
+ * single collections take longer. An old generation that may grow to 192 MiB before it is collected for the first time:
+ * a first push of 100,000 workloads fits, and is not stopped for the 15 to 20 ms of such a collection.
+ */
+export const engineOptions: readonly string[] = ['--max-semi-space-size=4', '--initial-old-space-size=192'];
+
+/**
+ * Begins this process anew with {@link engineOptions}, in place: same process id, arguments, environment and streams.
+ * Options that were given by hand stay as they are. Returns when there is nothing to add, or no way to do so.
+ */
+export function ensureEngineOptions(): void {
+  const missing = engineOptions.filter(
+    (option) => !process.execArgv.some((given) => sameName(given, option)),
+  );
+  if (missing.length === 0) {
+    // Threads that are started from here on get V8's own choice.
+    setFlagsFromString('--initial-old-space-size=0');
+    return;
+  }
+  if (process.execve === undefined) return;
+  // Nobody needs to be told that the function is new: the warning would be the first line of every log.
+  process.removeAllListeners('warning');
+  process.execve(process.execPath, [
+    process.execPath,
+    ...missing,
+    ...process.execArgv,
+    ...process.argv.slice(1),
+  ]);
+}
+
+function sameName(left: string, right: string): boolean {
+  return nameOf(left) === nameOf(right);
+}
+
+function nameOf(option: string): string {
+  return option.replaceAll('_', '-').replace(/^-+/, '').split('=')[0] ?? '';
+}

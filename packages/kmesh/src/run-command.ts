@@ -1,0 +1,29 @@
+import { runProxy, versionInfo, versionLine } from '@kmesh/controller';
+import { demoOptions } from './demo-options.ts';
+import { usage } from './usage.ts';
+
+/** Runs one command of the executable (ambient contract 2.1) and returns its exit code. */
+export async function runCommand(args: readonly string[]): Promise<number> {
+  const [command = 'proxy', ...rest] = args;
+  switch (command) {
+    case 'proxy':
+      // A proxy that ends for a failure leaves parts running: they must not keep the process.
+      return process.exit(await runProxy(process.env, args));
+    case 'version':
+      console.log(versionLine(versionInfo(process.env['ISTIO_META_ISTIO_VERSION'] ?? 'unknown')));
+      return 0;
+    case 'help':
+    case '--help':
+    case '-h':
+      process.stdout.write(usage);
+      return 0;
+    case 'demo': {
+      // The lab is not part of what a node needs: it is loaded only for the demo.
+      const { runDemo } = await import('@kmesh/lab');
+      return runDemo(demoOptions(rest));
+    }
+    default:
+      process.stderr.write(`kmesh: unknown command "${command}"\n\n${usage}`);
+      return 1;
+  }
+}
