@@ -6,6 +6,7 @@ import {
   type Lab,
   type Node,
   type Pod,
+  type Serving,
   serviceOf,
   startFakeCniAgent,
   startFakeIstiod,
@@ -24,6 +25,10 @@ export interface SmallMesh extends AsyncDisposable {
   readonly serviceIp: string;
   readonly istiod: FakeIstiod;
   readonly daemon: DaemonProcess;
+  /** The echo servers of the service's pods, those that run now. */
+  readonly servers: readonly Serving[];
+  /** Starts them again after they were stopped. */
+  serve(): Promise<void>;
 }
 
 export interface SmallMeshOptions {
@@ -42,7 +47,11 @@ export async function startSmallMesh(options: SmallMeshOptions = {}): Promise<Sm
     await node.pod({ name: 'web-1', namespace: 'shop', serviceAccount: 'web' }),
     await node.pod({ name: 'web-2', namespace: 'shop', serviceAccount: 'web' }),
   ];
-  for (const pod of web) await pod.serve({ port: 8080, mode: 'echo' });
+  let servers: Serving[] = [];
+  const serve = async (): Promise<void> => {
+    servers = await Promise.all(web.map((pod) => pod.serve({ port: 8080, mode: 'echo' })));
+  };
+  await serve();
   const vips = lab.serviceAddress();
   const service = serviceOf({ name: 'web', namespace: 'shop', vips, ports: { 80: 8080 } });
   const istiod = await startFakeIstiod({
@@ -86,6 +95,10 @@ export async function startSmallMesh(options: SmallMeshOptions = {}): Promise<Sm
     serviceIp: vips.v4,
     istiod,
     daemon,
+    get servers() {
+      return servers;
+    },
+    serve,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

@@ -237,6 +237,11 @@ function decidePath(
       };
     case 'outside':
       return { path: 'outside', text: 'outside: the kernel tables say to leave the dialled address alone' };
+    case 'verdict':
+      return {
+        path: 'kernel',
+        text: 'kernel where the verdict is allow, else tunnel: an HBONE workload of this node',
+      };
     case 'workload':
       return { path: 'kernel', text: "kernel: the address is a plain workload's own and is kept" };
     case 'balance':
