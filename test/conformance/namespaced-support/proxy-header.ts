@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { type Socket, SocketAddress } from 'node:net';
 import { endpointText } from '@kmesh/lab';
 

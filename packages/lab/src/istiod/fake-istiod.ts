@@ -66,6 +66,7 @@ class RunningFakeIstiod implements FakeIstiod {
   #streamCount = 0;
   #certificateCalls = 0;
   #rejectTokens = false;
+  readonly #callers = new Map<string, CallerIdentity>();
   #stalled = false;
 
   constructor(options: FakeIstiodOptions) {
@@ -123,7 +124,7 @@ class RunningFakeIstiod implements FakeIstiod {
     this.#plaintext = await startGrpcServer({
       tls: undefined,
       maximumRequestBytes: this.#maximumRequestBytes(),
-      onStream: (call) => this.#accept(call, undefined),
+      onStream: (call) => this.#accept(call, false),
       onCertificate: undefined,
     });
     const host = this.#host;
@@ -155,6 +156,12 @@ class RunningFakeIstiod implements FakeIstiod {
 
   setToken(token: string): void {
     this.token = token;
+  }
+
+  tokenFor(caller: CallerIdentity): string {
+    const token = `lab-token-${randomBytes(12).toString('hex')}`;
+    this.#callers.set(token, caller);
+    return token;
   }
 
   async rotateServerRoot(): Promise<string> {
@@ -223,20 +230,24 @@ class RunningFakeIstiod implements FakeIstiod {
     return startGrpcServer({
       tls: { certificatePem, privateKeyPem },
       maximumRequestBytes: this.#maximumRequestBytes(),
-      onStream: (call) => this.#accept(call, this.#caller),
+      onStream: (call) => this.#accept(call, true),
       onCertificate: (call, reply) => this.#certificate(call, reply),
     });
   }
 
-  #authenticated(authorization: string | undefined): boolean {
-    return !this.#rejectTokens && authorization === `Bearer ${this.token}`;
+  /** Whose token it is; `undefined` when nobody's. */
+  #callerOf(authorization: string | undefined): CallerIdentity | undefined {
+    if (this.#rejectTokens || authorization === undefined) return undefined;
+    if (authorization === `Bearer ${this.token}`) return this.#caller;
+    return this.#callers.get(authorization.replace(/^Bearer /, ''));
   }
 
-  #accept(call: AdsCall, caller: CallerIdentity | undefined): void {
+  #accept(call: AdsCall, secure: boolean): void {
     const refuse = (code: number, details: string): void => {
       call.emit('error', { code, details });
     };
-    if (caller !== undefined && !this.#authenticated(header(call.metadata, 'authorization'))) {
+    const caller = secure ? this.#callerOf(header(call.metadata, 'authorization')) : undefined;
+    if (secure && caller === undefined) {
       refuse(16, 'authentication failure');
       return;
     }
@@ -273,7 +284,8 @@ class RunningFakeIstiod implements FakeIstiod {
 
   #certificate(call: CertificateRpc, reply: sendUnaryData<caProto.IstioCertificateResponse>): void {
     const metadata = headers(call.metadata);
-    if (!this.#authenticated(metadata['authorization'])) {
+    const caller = this.#callerOf(metadata['authorization']);
+    if (caller === undefined) {
       reply({ code: 16, details: 'request authenticate failure' });
       return;
     }
@@ -284,7 +296,7 @@ class RunningFakeIstiod implements FakeIstiod {
         const accepted = acceptCertificateCall(
           {
             request: call.request,
-            caller: this.#caller,
+            caller,
             trustDomain: this.#options.trustDomain ?? 'cluster.local',
             headers: metadata,
             peer: call.getPeer(),

@@ -69,6 +69,8 @@ export interface FakeIstiod {
   removeResource(typeUrl: string, name: string): void;
   /** Replaces the accepted token. Open streams go on. */
   setToken(token: string): void;
+  /** A token of another caller, accepted beside the first: a pod that is its own proxy. */
+  tokenFor(caller: CallerIdentity): string;
   /** A new control-plane root and server certificate for new connections; returns the new root. */
   rotateServerRoot(): Promise<string>;
   /** Polls until `condition` holds. Fails after `milliseconds` (default 5 s), saying what was awaited. */

@@ -138,7 +138,11 @@ export class LabMesh implements AsyncDisposable {
     await this.apply(workload);
     const proxy = new NodeProxy(pod, {
       ...(await this.#environment(pod)),
+      AUTH_TOKEN: this.istiod.tokenFor({ namespace: pod.podNamespace, serviceAccount: pod.serviceAccount }),
       NODE_NAME: pod.node,
+      POD_NAME: pod.name,
+      POD_NAMESPACE: pod.podNamespace,
+      SERVICE_ACCOUNT: pod.serviceAccount,
       PROXY_MODE: 'dedicated',
       PROXY_WORKLOAD_INFO: `${pod.podNamespace}/${pod.name}/${pod.serviceAccount}`,
       PACKET_MARK: '1337',
@@ -192,7 +196,6 @@ export class LabMesh implements AsyncDisposable {
       ISTIO_META_DNS_CAPTURE: 'false',
       KMESH_KERNEL_PATH: String(this.#options.kernelPath ?? false),
       KMESH_CGROUP: lab.cgroup,
-      POD_NAMESPACE: 'istio-system',
       ...this.#options.environment,
     };
   }

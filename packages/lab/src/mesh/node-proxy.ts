@@ -42,8 +42,9 @@ export class NodeProxy {
     return this.#child?.pid ?? 0;
   }
 
-  /** Resolves when the process that was started last has ended. */
+  /** Resolves when the process that was started last has ended; whoever asks is kept alive until then. */
   get ended(): Promise<ProxyEnd> {
+    if (this.#child !== undefined && this.#end === undefined) keepAlive(this.#child, true);
     return this.#ended;
   }
 
@@ -118,7 +119,7 @@ export class NodeProxy {
   /** Drains it and waits for its end. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<ProxyEnd> {
     this.kill(signal);
-    return await this.#ended;
+    return await this.ended;
   }
 
   kill(signal: NodeJS.Signals): void {
@@ -165,16 +166,30 @@ export class ProxyWatch {
     return parseAccessLog(this.text);
   }
 
-  /** Waits for `count` access lines of a direction and returns them. @throws KMESH_LAB_TIMEOUT */
-  async access(direction: 'inbound' | 'outbound', count = 1): Promise<AccessLine[]> {
-    const found = (): AccessLine[] => this.lines.filter(({ fields }) => fields['direction'] === direction);
+  /**
+   * Waits for `count` access lines of a direction, with these values of their fields, and returns them. A line is written
+   * a moment after its connection ends: where others may still come, say which are meant.
+   *
+   * @throws KMESH_LAB_TIMEOUT
+   */
+  async access(
+    direction: 'inbound' | 'outbound',
+    count = 1,
+    having: Readonly<Record<string, string>> = {},
+  ): Promise<AccessLine[]> {
+    const wanted = Object.entries({ direction, ...having });
+    const found = (): AccessLine[] =>
+      this.lines.filter(({ fields }) => wanted.every(([name, value]) => fields[name] === value));
     await this.#proxy.until(`${count} ${direction} lines in the access log`, () => found().length >= count);
     return found();
   }
 
-  /** The one access line of a direction. @throws KMESH_LAB_TIMEOUT */
-  async line(direction: 'inbound' | 'outbound'): Promise<AccessLine> {
-    return (await this.access(direction))[0] as AccessLine;
+  /** The first such line; see {@link ProxyWatch.access}. */
+  async line(
+    direction: 'inbound' | 'outbound',
+    having: Readonly<Record<string, string>> = {},
+  ): Promise<AccessLine> {
+    return (await this.access(direction, 1, having))[0] as AccessLine;
   }
 
   /** Traffic that a reporter has counted since, once it has closed `closed` connections. @throws KMESH_LAB_TIMEOUT */

@@ -110,7 +110,10 @@ export class SocketMaker {
     const waiter = this.#waiters.get(answer.id);
     if (waiter === undefined) return;
     if (answer.kind === 'handle') {
-      if (handle !== undefined) waiter.handle = handle;
+      if (handle === undefined) return;
+      // A reset may come before its user has a listener; it is then found in `errored`.
+      handle.on('error', () => undefined);
+      waiter.handle = handle;
       return;
     }
     this.#waiters.delete(answer.id);
