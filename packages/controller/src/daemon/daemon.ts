@@ -83,8 +83,14 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   const enrolment =
     kernel.path === undefined
       ? undefined
-      : new KernelEnrolment(kernel.path.tables, state, logger.child('pods'));
+      : new KernelEnrolment(
+          kernel.path.tables,
+          state,
+          kernel.path.object.program('kmesh_ingress'),
+          logger.child('pods'),
+        );
   if (enrolment !== undefined) stack.defer(() => enrolment.close());
+  kernel.path?.onRevoked((cookies) => enrolment?.closeDenied(cookies));
   if (kernel.path !== undefined && enrolment !== undefined) {
     events = readKernelEvents(kernel.path, state, config.network, enrolment, telemetry.observer);
     stack.defer(() => events?.close());
@@ -97,7 +103,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     certificates: certificates.manager,
     revocations,
     observer: telemetry.observer,
-    counters: tunnelCounters(telemetry.recorder),
+    counters: tunnelCounters(telemetry.recorder, telemetry.metrics),
     logger: logger.child('proxy'),
     enrolment,
   });

@@ -70,9 +70,8 @@ export class DataPlane implements ZdsPods {
   }
 
   addPod(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
-    const { cookie } = namespace;
     this.#tunnel.addPod(uid, info, namespace);
-    this.#enrolment?.add(uid, info, cookie);
+    this.#enrolment?.add(uid, info, namespace);
     this.#pods.set(uid, { uid, ...info });
   }
 

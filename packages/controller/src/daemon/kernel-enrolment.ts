@@ -1,47 +1,84 @@
 import type { Logger } from '@kmesh/api';
 import type { KernelTables, MeshChange, MeshState } from '@kmesh/orchestration';
+import type { BpfProgram, NetworkNamespace } from '@kmesh/runtime';
 import type { PodInfo } from '@kmesh/tunnel';
+import { type CaptureBypass, installCaptureBypass } from './capture-bypass.ts';
+import { closeDenied } from './close-denied.ts';
 
 interface EnrolledPod {
   readonly info: PodInfo;
   readonly cookie: bigint;
+  readonly namespace: NetworkNamespace;
+  readonly bypass: Promise<CaptureBypass | undefined>;
+  /** Capture lets the kernel path's connections through. */
+  passable: boolean;
   /** The workload it was enrolled as; `undefined` while the mesh does not know it. */
   workloadUid: string | undefined;
 }
 
+/** A connect that passed just before a policy changed may open just after: looked for again after these milliseconds. */
+const LATER_LOOKS = [150, 1_100];
+
 /**
- * Enrols pods in the kernel tables, each as soon as the mesh knows its workload; a pod whose workload goes leaves the
- * tables, and its connections take the tunnel path.
+ * Enrols pods in the kernel tables, each as soon as capture lets its connections through and the mesh knows its
+ * workload; a pod whose workload goes leaves the tables, and its connections take the tunnel path.
  */
 export class KernelEnrolment {
   readonly #tables: KernelTables;
   readonly #state: MeshState;
   readonly #logger: Logger;
+  readonly #ingress: BpfProgram;
   readonly #pods = new Map<string, EnrolledPod>();
   readonly #byCookie = new Map<bigint, EnrolledPod>();
+  readonly #removals = new Set<Promise<void>>();
+  readonly #timers = new Set<NodeJS.Timeout>();
   readonly #unsubscribe: () => void;
 
-  constructor(tables: KernelTables, state: MeshState, logger: Logger) {
+  /** @param ingress the program for the pods' interfaces */
+  constructor(tables: KernelTables, state: MeshState, ingress: BpfProgram, logger: Logger) {
     this.#tables = tables;
     this.#state = state;
+    this.#ingress = ingress;
     this.#logger = logger;
     this.#unsubscribe = state.subscribe((change) => this.#follow(change));
   }
 
-  /** @param cookie of the pod's network namespace */
-  add(uid: string, info: PodInfo, cookie: bigint): void {
-    const entry: EnrolledPod = { info, cookie, workloadUid: undefined };
+  /** Takes effect a few milliseconds later; until then the pod's connections take the tunnel path. */
+  add(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
+    const own = namespace.duplicate();
+    const bypass = installCaptureBypass(own, this.#ingress).catch((error: unknown) => {
+      this.#logger.warn('a pod stays on the tunnel path: its capture rules cannot be passed', {
+        pod: `${info.namespace}/${info.name}`,
+        error: String(error),
+      });
+      return undefined;
+    });
+    const entry: EnrolledPod = {
+      info,
+      cookie: namespace.cookie,
+      namespace: own,
+      bypass,
+      passable: false,
+      workloadUid: undefined,
+    };
     this.#pods.set(uid, entry);
-    this.#byCookie.set(cookie, entry);
-    this.#enrol(entry);
+    this.#byCookie.set(entry.cookie, entry);
+    void bypass.then((installed) => {
+      if (installed === undefined || this.#pods.get(uid) !== entry) return;
+      entry.passable = true;
+      this.#enrol(entry);
+    });
   }
 
   remove(uid: string): void {
     const entry = this.#pods.get(uid);
     if (entry === undefined) return;
     this.#pods.delete(uid);
-    this.#byCookie.delete(entry.cookie);
+    if (this.#byCookie.get(entry.cookie) === entry) this.#byCookie.delete(entry.cookie);
     this.#tables.remove(entry.cookie);
+    const removal = this.#leave(entry);
+    this.#removals.add(removal);
+    void removal.finally(() => this.#removals.delete(removal));
   }
 
   /** Workload of a pod by its namespace cookie, for events. */
@@ -55,9 +92,69 @@ export class KernelEnrolment {
     return false;
   }
 
-  close(): void {
+  /** Policies of these pods changed: what they accepted and may not have now is reset. */
+  closeDenied(cookies: readonly bigint[]): void {
+    const look = () => {
+      for (const cookie of cookies) void this.#closeDenied(cookie);
+    };
+    look();
+    for (const delay of LATER_LOOKS) {
+      const timer = setTimeout(() => {
+        this.#timers.delete(timer);
+        look();
+      }, delay);
+      this.#timers.add(timer);
+    }
+  }
+
+  async close(): Promise<void> {
     this.#unsubscribe();
+    for (const timer of this.#timers) clearTimeout(timer);
     for (const uid of [...this.#pods.keys()]) this.remove(uid);
+    await Promise.all(this.#removals);
+  }
+
+  async #closeDenied(cookie: bigint): Promise<void> {
+    const entry = this.#byCookie.get(cookie);
+    if (entry === undefined) return;
+    try {
+      const closed = await closeDenied(entry.namespace, ({ remoteIp, localPort }) =>
+        this.#tables.allows(cookie, this.#cookieOf(remoteIp), localPort),
+      );
+      if (closed === 0) return;
+      this.#logger.info('connections of the kernel path were closed: policies deny them now', {
+        pod: `${entry.info.namespace}/${entry.info.name}`,
+        connections: closed,
+      });
+    } catch (error) {
+      if (this.#byCookie.get(cookie) !== entry) return;
+      this.#logger.error('live connections could not be checked against changed policies', {
+        pod: `${entry.info.namespace}/${entry.info.name}`,
+        error: String(error),
+      });
+    }
+  }
+
+  #cookieOf(ip: string): bigint | undefined {
+    for (const entry of this.#byCookie.values()) {
+      const { workloadUid } = entry;
+      if (workloadUid !== undefined && this.#state.workload(workloadUid)?.addresses.includes(ip))
+        return entry.cookie;
+    }
+    return undefined;
+  }
+
+  async #leave(entry: EnrolledPod): Promise<void> {
+    try {
+      await (await entry.bypass)?.remove();
+    } catch (error) {
+      this.#logger.debug('the rules of a pod could not be removed; it is gone, most likely', {
+        pod: `${entry.info.namespace}/${entry.info.name}`,
+        error: String(error),
+      });
+    } finally {
+      entry.namespace.close();
+    }
   }
 
   #follow(change: MeshChange): void {
@@ -68,6 +165,7 @@ export class KernelEnrolment {
   }
 
   #enrol(entry: EnrolledPod): void {
+    if (!entry.passable) return;
     const { info, cookie } = entry;
     const workload = this.#state.localWorkload(info.namespace, info.serviceAccount, info.name);
     if (workload === undefined) {
@@ -75,7 +173,7 @@ export class KernelEnrolment {
       entry.workloadUid = undefined;
       return;
     }
-    if (this.#tables.enrol(cookie, workload, false)) {
+    if (this.#tables.enrol(cookie, workload, true)) {
       entry.workloadUid = workload.uid;
       return;
     }

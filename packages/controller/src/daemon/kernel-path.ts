@@ -27,6 +27,8 @@ export interface KernelPath {
   readonly object: BpfObject;
   pathCounts(): readonly PathCount[];
   hookCosts(): readonly HookCost[];
+  /** Called with the cookies of pods whose policies changed, once no new connection is let in by the old ones. */
+  onRevoked(listener: (cookies: readonly bigint[]) => void): void;
   close(): void;
 }
 
@@ -79,11 +81,13 @@ export async function startKernelPath(
   try {
     const object = await loadKernelObject({ path: objectPath });
     stack.defer(() => object.close());
+    let revoked: (cookies: readonly bigint[]) => void = () => {};
     const tables = new KernelTables({
       view: state,
       node,
       maps: kernelMapsOf(object),
       barrier: kernelBarrier,
+      onRevoked: (cookies) => revoked(cookies),
     });
     stack.defer(followMesh(tables, state, logger));
     if (config.statistics) stack.use(enableProgramStatistics());
@@ -95,6 +99,9 @@ export async function startKernelPath(
       object,
       pathCounts: () => readPathCounts(object),
       hookCosts: () => kernelPrograms.map((program) => hookCost(object, program)),
+      onRevoked: (listener) => {
+        revoked = listener;
+      },
       close: () => owned.dispose(),
     };
   } catch (error) {
