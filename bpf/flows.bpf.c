@@ -96,9 +96,7 @@ int kmesh_live(struct bpf_iter__bpf_sk_storage_map *ctx)
 	__u32 index = 0;
 	__u64 cookie;
 
-	if (!flow || !sk || flow->stage != KMESH_FLOW_ESTABLISHED)
-		return 0;
-	if (flow->path == KMESH_PATH_TUNNEL)
+	if (!flow || !sk || flow->stage != KMESH_FLOW_ESTABLISHED || !is_reported(flow))
 		return 0;
 	report = bpf_map_lookup_elem(&live_report, &index);
 	tcp = bpf_skc_to_tcp_sock(sk);

@@ -8,6 +8,14 @@
 /* 1 << SOCK_DONE of the kernel's enum sock_flags: the peer's FIN has arrived. */
 #define SK_FLAG_DONE (1UL << 1)
 
+/* What the tunnel carries it reports itself. Nobody reports what a pod says to itself, but of an
+ * accepted connection only its client's side can tell that. */
+static __always_inline bool is_reported(const struct kmesh_flow *flow)
+{
+	return flow->path == KMESH_PATH_KERNEL ||
+	       (flow->path == KMESH_PATH_OUTSIDE && flow->direction == KMESH_DIRECTION_INBOUND);
+}
+
 /* Cumulative counters of TCP, less the sequence numbers that SYN and FIN take, and with the bytes
  * that redirect moved. `state` is the socket's, before it closed. */
 static __always_inline void measure_bytes(struct tcp_sock *tcp, const struct kmesh_flow *flow,

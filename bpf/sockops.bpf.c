@@ -10,6 +10,7 @@
 #include "dials.h"
 #include "join.h"
 #include "kernel_types.h"
+#include "measure.h"
 #include "pods.h"
 
 #include <bpf/bpf_core_read.h>
@@ -24,8 +25,8 @@
 #define EHOSTUNREACH 113
 #define EPIPE 32
 
-/* 1 << SOCK_DONE of the kernel's enum sock_flags: the peer's FIN has arrived. */
-#define SK_FLAG_DONE (1UL << 1)
+/* In every network namespace. */
+#define LOOPBACK_IFINDEX 1
 
 /* Without it clang joins the loads of both branches into one from a computed context pointer, which
  * the verifier rejects. */
@@ -86,6 +87,9 @@ static __always_inline void read_key(struct bpf_sock_ops *ctx, struct kmesh_peer
 	read_remote(ctx, &key->remote);
 	key->local_port_be = bpf_htons(ctx->local_port);
 	key->remote_port_be = read_remote_port(ctx);
+	/* Whoever compares it must do so in memory: eight bytes at once cannot be read from the
+	 * context. */
+	asm volatile("" ::"r"(key) : "memory");
 }
 
 /* Tells the program at the dialled pod's interface that the connect hook allowed this handshake. */
@@ -139,15 +143,65 @@ static __always_inline void take_dial(const struct bpf_sock *sk, struct kmesh_fl
 	dial->socket = 0;
 }
 
+static __always_inline bool is_self(const struct kmesh_peer_key *key)
+{
+	return key->local.halves[0] == key->remote.halves[0] &&
+	       key->local.halves[1] == key->remote.halves[1];
+}
+
+/* Which path an attempt takes that may never be answered. */
+static __always_inline __u8 path_tried(struct bpf_sock_ops *ctx, const struct bpf_sock *sk,
+				       const struct kmesh_pod *pod, const struct kmesh_flow *flow)
+{
+	struct kmesh_peer_key key = {};
+
+	if (flow->rewritten)
+		return KMESH_PATH_KERNEL;
+	if ((pod->flags & KMESH_POD_CAPTURED) && (sk->mark & KMESH_MARK_MASK) != KMESH_MARK)
+		return KMESH_PATH_TUNNEL;
+	read_key(ctx, &key);
+	return is_loopback(&key.remote) || is_self(&key) ? KMESH_PATH_OUTSIDE : KMESH_PATH_KERNEL;
+}
+
+static __always_inline __s32 arrival_interface(struct tcp_sock *tcp)
+{
+	struct sock *sk = (struct sock *)tcp;
+
+	if (bpf_core_field_exists(sk->sk_rx_dst_ifindex))
+		return sk->sk_rx_dst_ifindex;
+	return ((struct inet_sock *)tcp)->rx_dst_ifindex;
+}
+
+/*
+ * Which path a connection has taken, told by how its packets come. When capture redirected it, or
+ * when the tunnel brings it to the application, the other end is the proxy in this pod: they come
+ * by loopback, from an address that is not the pod's own. Counting relies on this, so that no
+ * connection is reported by both paths, whatever rules are in the pod's namespace.
+ */
+static __always_inline __u8 path_taken(struct tcp_sock *tcp, const struct kmesh_flow *flow,
+				       const struct kmesh_peer_key *key)
+{
+	if (is_loopback(&key->remote))
+		return KMESH_PATH_OUTSIDE;
+	if (is_self(key))
+		return flow->rewritten ? KMESH_PATH_KERNEL : KMESH_PATH_OUTSIDE;
+	return arrival_interface(tcp) == LOOPBACK_IFINDEX ? KMESH_PATH_TUNNEL : KMESH_PATH_KERNEL;
+}
+
+static __always_inline bool is_proxy(const struct bpf_sock *sk)
+{
+	return (sk->mark & KMESH_PROXY_MARK_MASK) == KMESH_PROXY_MARK;
+}
+
 static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 {
 	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
 	struct bpf_sock *sk = ctx->sk;
 	struct kmesh_flow *flow;
+	struct kmesh_pod *pod;
 
-	if (!find_pod(netns_cookie) || !sk)
-		return;
-	if ((sk->mark & KMESH_PROXY_MARK_MASK) == KMESH_PROXY_MARK)
+	pod = find_pod(netns_cookie);
+	if (!pod || !sk || is_proxy(sk))
 		return;
 	flow = create_flow(ctx, sk);
 	if (!flow)
@@ -161,6 +215,7 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	}
 	flow->netns_cookie = netns_cookie;
 	flow->started_ns = bpf_ktime_get_ns();
+	flow->path = path_tried(ctx, sk, pod, flow);
 	flow->direction = KMESH_DIRECTION_OUTBOUND;
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
@@ -174,7 +229,7 @@ static __always_inline void start_inbound(struct bpf_sock_ops *ctx)
 	struct kmesh_pod *pod;
 
 	pod = find_pod(netns_cookie);
-	if (!pod || !sk)
+	if (!pod || !sk || is_proxy(sk))
 		return;
 	flow = create_flow(ctx, sk);
 	if (!flow)
@@ -190,35 +245,6 @@ static __always_inline void start_inbound(struct bpf_sock_ops *ctx)
 	flow->direction = KMESH_DIRECTION_INBOUND;
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
-}
-
-/* Cumulative counters of TCP, less the sequence numbers that SYN and FIN take. */
-static __always_inline void read_bytes(struct bpf_sock_ops *ctx, struct tcp_sock *tcp,
-				       const struct kmesh_flow *flow, __u32 old_state,
-				       struct kmesh_event *event)
-{
-	struct sock *sk = (struct sock *)tcp;
-	__u64 sent = ctx->bytes_acked, received = ctx->bytes_received;
-	struct kmesh_exchange *exchange;
-	__u64 sequence;
-
-	if (flow->direction == KMESH_DIRECTION_OUTBOUND && sent)
-		sent -= 1;
-	sequence = (old_state == BPF_TCP_FIN_WAIT1 || old_state == BPF_TCP_FIN_WAIT2 ||
-		    old_state == BPF_TCP_CLOSING || old_state == BPF_TCP_LAST_ACK) &&
-		   tcp->snd_nxt == tcp->snd_una;
-	if (sent >= sequence)
-		sent -= sequence;
-	sequence = !!(sk->__sk_common.skc_flags & SK_FLAG_DONE);
-	if (received >= sequence)
-		received -= sequence;
-	event->bytes_sent = sent;
-	event->bytes_received = received;
-	exchange = find_exchange(flow);
-	if (exchange) {
-		event->bytes_sent += exchange->sides[flow->exchange_side & 1].redirected;
-		event->bytes_received += exchange->sides[!(flow->exchange_side & 1)].redirected;
-	}
 }
 
 static __always_inline __u8 close_reason(struct tcp_sock *tcp, bool established)
@@ -254,7 +280,7 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 	__u32 zero = 0;
 
 	switches = bpf_map_lookup_elem(&settings, &zero);
-	if (!tcp || !switches || switches->events_off)
+	if (!tcp || !switches || switches->events_off || !is_reported(flow))
 		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
@@ -285,7 +311,7 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 	if (kind != KMESH_EVENT_OPENED)
 		event->close_reason = close_reason(tcp, kind == KMESH_EVENT_CLOSED);
 	if (kind == KMESH_EVENT_CLOSED)
-		read_bytes(ctx, tcp, flow, old_state, event);
+		measure_bytes(tcp, flow, old_state, event);
 	/* Wakes the reader only when it had caught up: it lets records gather before it takes them,
 	 * so under load that is once per batch. */
 	bpf_ringbuf_submit(event, 0);
@@ -302,12 +328,18 @@ static __always_inline void established(struct bpf_sock_ops *ctx)
 {
 	struct kmesh_flow *flow = find_flow(ctx);
 	struct kmesh_peer_key key = {};
+	struct tcp_sock *tcp;
+	struct bpf_sock *sk;
 
 	if (!flow || flow->stage != KMESH_FLOW_CONNECTING)
 		return;
+	read_key(ctx, &key);
+	sk = ctx->sk;
+	tcp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	if (tcp)
+		flow->path = path_taken(tcp, flow, &key);
 	flow->stage = KMESH_FLOW_ESTABLISHED;
 	report(ctx, flow, KMESH_EVENT_OPENED, 0);
-	read_key(ctx, &key);
 	join_redirect(ctx, flow, &key);
 }
 

@@ -3,6 +3,7 @@ export * from './events/address-text.ts';
 export * from './events/kernel-connections.ts';
 export * from './events/kernel-event.ts';
 export * from './events/kernel-resolver.ts';
+export * from './events/live-flow-reports.ts';
 export * from './labels/connection-labels.ts';
 export * from './labels/label-sets.ts';
 export * from './labels/label-text.ts';

@@ -53,8 +53,11 @@ function watch(change: Partial<KernelEventResolver> = {}) {
     seen,
     connections,
     batch: (...events: EventFields[]) => connections.batch(encodeEvents(events), events.length),
-    live: (takenAt: number, ...events: EventFields[]) =>
-      connections.liveFlows(encodeEvents(events), events.length, takenAt),
+    live: (takenAt: number, ...events: EventFields[]) => {
+      connections.beginLiveReport(takenAt);
+      connections.liveFlows(encodeEvents(events), events.length);
+      connections.endLiveReport();
+    },
   };
 }
 
@@ -198,25 +201,75 @@ test('a lost opening is made good by the closing, and counted', () => {
 test('live flows move the counts of open connections and find those whose opening was lost', () => {
   const { seen, batch, live, connections } = watch();
   batch({ kind: 'opened', ...outbound });
-  live(
-    10,
-    { kind: 'opened', ...outbound, sent: 100 },
-    { kind: 'opened', ...outbound, cookie: 99, localPort: 41001, sent: 7 },
-  );
+  const unknown = { kind: 'live', ...outbound, cookie: 99, localPort: 41001, sent: 7 } as const;
+  live(10, { kind: 'live', ...outbound, sent: 100 }, unknown);
+  assert.equal(seen.length, 1, 'its event may still wait in the ring');
+  assert.equal(connections.doubtful, 1);
+  live(20, unknown, { kind: 'live', ...outbound, sent: 120 });
   assert.deepEqual(
     seen.map(({ fromClient, end }) => [fromClient, end]),
     [
-      [100, undefined],
+      [120, undefined],
       [7, undefined],
     ],
   );
-  assert.equal(connections.reconciled, 1);
+  assert.deepEqual([connections.reconciled, connections.doubtful], [1, 0]);
+});
+
+test('live flows find both sides of a connection, whichever comes first', () => {
+  const { seen, live, connections } = watch();
+  const flows: EventFields[] = [
+    { kind: 'live', ...inbound, received: 9 },
+    { kind: 'live', ...outbound, sent: 9 },
+  ];
+  live(10, ...flows);
+  live(20, ...flows);
+  assert.deepEqual(
+    seen.map(({ start, fromClient }) => [start.reporter, start.pathReason, fromClient]),
+    [
+      ['source', 'balanced', 9],
+      ['destination', undefined, 9],
+    ],
+  );
+  assert.equal(connections.reconciled, 2);
+});
+
+test('a connection that closes while a report is taken is not opened again', () => {
+  const { seen, batch, connections } = watch();
+  batch({ kind: 'opened', ...outbound });
+  connections.beginLiveReport(10);
+  batch({ kind: 'closed', ...outbound, sent: 5 });
+  connections.liveFlows(encodeEvents([{ kind: 'live', ...outbound, sent: 5 }]), 1);
+  connections.endLiveReport();
+  connections.beginLiveReport(20);
+  connections.endLiveReport();
+  assert.equal(seen.length, 1);
+  assert.deepEqual([connections.reconciled, connections.doubtful, connections.open], [0, 0, 0]);
+});
+
+test('a workload or an address outside the mesh that is dialled directly is named by its reason', () => {
+  const { seen, batch } = watch();
+  batch(
+    { kind: 'opened', ...outbound, service: 0 },
+    { kind: 'opened', ...outbound, cookie: 13, service: 0, workload: 0 },
+  );
+  assert.deepEqual(
+    seen.map(({ start }) => start.pathReason),
+    ['workload', 'passthrough'],
+  );
+});
+
+test('of an accepted connection that the tunnel carried to the pod, or that the pod made to itself, the tunnel or nobody reports', () => {
+  const { seen, batch } = watch({ arrivedDirectly: () => true });
+  batch({ kind: 'opened', ...inbound, path: 'tunnel' });
+  batch({ kind: 'opened', ...inbound, cookie: 14, path: 'outside' });
+  assert.equal(seen.length, 0);
 });
 
 test('a lost closing is found when two reports of live flows lack the connection; a late event then counts nothing', () => {
   const { seen, batch, live, connections } = watch();
   batch({ kind: 'opened', ...outbound, timeNanoseconds: 5 });
-  live(10, { kind: 'opened', ...outbound, sent: 50 });
+  live(10, { kind: 'live', ...outbound, sent: 50 });
   live(20);
   assert.equal(seen[0]?.end, undefined);
   live(30);
@@ -249,7 +302,7 @@ test('whatever single event of a connection is lost, the sums come right', () =>
     sum += bytes;
     const which = index % 10;
     if (which !== 0) batch({ kind: 'opened', ...flow });
-    if (which === 1) live(time, { kind: 'opened', ...flow, sent: bytes });
+    if (which === 1) live(time, { kind: 'live', ...flow, sent: bytes });
     else batch({ kind: 'closed', ...flow, sent: bytes });
     if (which <= 1) lost++;
   }

@@ -130,6 +130,8 @@ export interface NativeAddon {
   possibleCpus(): number;
 
   linkCreate(program: number, target: number, attachType: number, namespace: number): number;
+  iteratorLink(program: number, map: number): number;
+  iteratorOpen(link: number): number;
   linkUpdate(link: number, program: number): number;
   linkDetach(link: number): number;
   linkInfo(link: number): NativeLinkInfo | number;

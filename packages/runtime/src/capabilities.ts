@@ -20,6 +20,7 @@ export type CapabilityName =
   | 'sockops'
   | 'sk-msg'
   | 'receive-tracepoint'
+  | 'flow-iterator'
   | 'ring-buffer'
   | 'mmap-array'
   | 'batch'
@@ -86,6 +87,12 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['sockops', 'sockops programs', '4.13', () => fromProbe(addon().probeProgramType(programTypes.sockOps))],
   ['sk-msg', 'sk_msg programs and sockhash maps', '4.18', messageRedirect],
   ['receive-tracepoint', 'the tracepoint sock_recv_length', '6.3', receiveTracepoint],
+  [
+    'flow-iterator',
+    'iterators over socket storage',
+    '5.12',
+    () => inKernelBtf('bpf_iter__bpf_sk_storage_map', 'bpf_get_socket_ptr_cookie'),
+  ],
   ['ring-buffer', 'ring buffer maps', '5.8', () => fromProbe(addon().probeMapType(27))],
   ['mmap-array', 'mmap-able arrays', '5.5', mmapArray],
   ['batch', 'batch operations on hash maps', '5.6', () => fromProbe(addon().probeBatch())],
@@ -204,8 +211,14 @@ function messageRedirect(): Finding {
 }
 
 function receiveTracepoint(): Finding {
+  return inKernelBtf('btf_trace_sock_recv_length');
+}
+
+/** What a program would refer to by name has to be in the kernel's type information. */
+function inKernelBtf(...names: readonly string[]): Finding {
   try {
-    const available = readFileSync('/sys/kernel/btf/vmlinux').includes('btf_trace_sock_recv_length\0');
+    const btf = readFileSync('/sys/kernel/btf/vmlinux');
+    const available = names.every((name) => btf.includes(`${name}\0`));
     return { available, reason: available ? '' : "the kernel's BTF does not name it" };
   } catch (error) {
     return { available: false, reason: `/sys/kernel/btf/vmlinux cannot be read: ${String(error)}` };

@@ -1,3 +1,4 @@
+export * from './bpf-iterator.ts';
 export * from './bpf-link.ts';
 export * from './bpf-map.ts';
 export * from './bpf-object.ts';

@@ -1,5 +1,5 @@
 import type { Workload } from '@kmesh/api';
-import { kmeshEventKind, kmeshPath } from '@kmesh/orchestration';
+import { kmeshEventKind, kmeshEventLayout, kmeshPath } from '@kmesh/orchestration';
 import type {
   AddressedService,
   ConnectionObserver,
@@ -8,7 +8,7 @@ import type {
 } from '../connection.ts';
 import { kernelEnding } from './close-reason.ts';
 import { KernelEventReader } from './kernel-event.ts';
-import { KernelConnectionStart, rawAddressText } from './kernel-start.ts';
+import { KernelConnectionStart, type RawEndpoint, rawAddressText } from './kernel-start.ts';
 import { LocalClients } from './local-clients.ts';
 
 /** What the ids and addresses of kernel events mean. Asked once per connection, when it opens. */
@@ -23,10 +23,12 @@ export interface KernelEventResolver {
   /** The service that inbound telemetry names (ambient contract 7.7). */
   inboundService(destination: Workload, port: number): AddressedService | undefined;
   /**
-   * Whether an accepted connection without a client on this node's kernel path came straight to the pod. The tunnel's
-   * own connections to the pod look the same and are reported by the tunnel. Default: no.
+   * Whether an accepted connection without a client on this node's kernel path is to be reported; it came straight to the
+   * pod, past the tunnel. Default: no.
    */
   arrivedDirectly?(netnsCookie: number, clientAddress: string, clientPort: number): boolean;
+  /** Whether the connections of this workload are reported here, as a client's, too. Default: no. */
+  isServedHere?(workload: Workload): boolean;
 }
 
 export interface KernelConnectionsOptions {
@@ -43,13 +45,25 @@ interface OpenConnection {
   missed: number;
 }
 
-/** A connection missing from so many reports of live flows has ended and its event was lost. */
+/**
+ * A connection missing from so many reports in a row has ended and its event was lost; one that is unknown to so many has
+ * begun and its event was lost. One report alone may be ahead of events that wait in the ring.
+ */
 const reportsUntilLost = 2;
+
+/** A report of live flows while it is taken in. */
+interface LiveReport {
+  readonly takenAt: number;
+  readonly seen: Set<number>;
+  readonly unknown: Set<number>;
+  /** Accepted connections to be opened once every client is. */
+  readonly accepted: Uint8Array[];
+}
 
 /**
  * Turns the kernel's events into observed connections. Identity and service are taken when a connection opens. Only flows of
- * the kernel path are reported: the tunnel reports its own. A server side on this node is known by its client side,
- * whose identity the kernel attests.
+ * the kernel path are reported: the tunnel reports its own, and the kernel says which it carries. A server side on this
+ * node is known by its client side, whose identity the kernel attests.
  *
  * No event is needed for the counts to come right: a closing without an opening counts both, and the reports of live flows
  * find connections whose opening or closing was lost.
@@ -62,6 +76,10 @@ export class KernelConnections {
   #settled = new Set<number>();
   #settledBefore = new Set<number>();
   #reconciled = 0;
+  #report: LiveReport | undefined;
+  /** In the last report, but of no event yet. */
+  #unknown: ReadonlySet<number> = new Set();
+  #doubtful = 0;
 
   constructor(options: KernelConnectionsOptions) {
     this.#options = options;
@@ -70,6 +88,11 @@ export class KernelConnections {
   /** Connections that were counted although an event of theirs was lost. */
   get reconciled(): number {
     return this.#reconciled;
+  }
+
+  /** Connections of which the last report and the events say different things: the next report settles them. */
+  get doubtful(): number {
+    return this.#doubtful;
   }
 
   /** Connections open now. */
@@ -88,37 +111,66 @@ export class KernelConnections {
   }
 
   /**
-   * Takes a report of every live flow (records like events, whatever their kind), at least every 5 s: bytes so far,
-   * and what became of connections whose events were lost.
+   * Begins a report of every live flow, taken at least every 5 s: bytes so far, and what became of connections whose events
+   * were lost. Events that were in the ring when one report began must have been handled when the next one does.
    *
-   * @param takenAt when the report was begun, nanoseconds of CLOCK_MONOTONIC; events up to then must have been handled
+   * @param takenAt nanoseconds of CLOCK_MONOTONIC
    */
-  liveFlows(bytes: Uint8Array, count: number, takenAt: number): void {
-    const seen = new Set<number>();
+  beginLiveReport(takenAt: number): void {
+    this.#report = { takenAt, seen: new Set(), unknown: new Set(), accepted: [] };
+  }
+
+  /** Takes a part of the report that was begun: records of kind `live`. The same flow may come again. */
+  liveFlows(bytes: Uint8Array, count: number): void {
+    const report = this.#report;
+    if (report === undefined) return;
     const event = new KernelEventReader(bytes, count);
-    while (event.next()) {
+    for (let index = 0; event.next(); index++) {
       const cookie = event.socketCookie;
-      seen.add(cookie);
+      report.seen.add(cookie);
       let connection = this.#open.get(cookie);
       if (connection === undefined) {
-        connection = this.#opened(event);
+        report.unknown.add(cookie);
+        if (!this.#unknown.has(cookie)) continue;
+        if (!event.outbound) {
+          const { size } = kmeshEventLayout;
+          report.accepted.push(bytes.slice(index * size, (index + 1) * size));
+          continue;
+        }
+        connection = this.#reconcile(event);
         if (connection === undefined) continue;
-        this.#reconciled++;
       }
-      connection.missed = 0;
-      const { fromClient, fromServer } = bytesOf(event);
-      connection.observed.progress(fromClient, fromServer, transportOf(event));
+      advance(connection, event);
     }
+  }
+
+  /** Ends the report: what is open and was not in it for the second time has ended. */
+  endLiveReport(): void {
+    const report = this.#report;
+    if (report === undefined) return;
+    this.#report = undefined;
+    for (const bytes of report.accepted) {
+      const event = new KernelEventReader(bytes, 1);
+      if (!event.next() || this.#open.has(event.socketCookie)) continue;
+      const connection = this.#reconcile(event);
+      if (connection !== undefined) advance(connection, event);
+    }
+    let doubtful = 0;
+    const settled = new Set<number>();
     for (const [cookie, connection] of this.#open) {
-      if (seen.has(cookie) || connection.openedAt > takenAt) continue;
+      if (report.seen.has(cookie) || connection.openedAt > report.takenAt) continue;
+      doubtful++;
       if (++connection.missed < reportsUntilLost) continue;
       this.#reconciled++;
-      this.#settled.add(cookie);
+      settled.add(cookie);
       this.#forget(cookie, connection);
       connection.observed.close({ flag: '-' });
     }
+    for (const cookie of report.unknown) if (!this.#unknown.has(cookie)) doubtful++;
+    this.#doubtful = doubtful;
+    this.#unknown = report.unknown;
     this.#settledBefore = this.#settled;
-    this.#settled = new Set();
+    this.#settled = settled;
   }
 
   /** Ends what is open, when the daemon stops observing: the connections themselves go on in the kernel. */
@@ -126,6 +178,12 @@ export class KernelConnections {
     for (const { observed } of this.#open.values()) observed.close({ flag: '-' });
     this.#open.clear();
     this.#clients.clear();
+  }
+
+  #reconcile(event: KernelEventReader): OpenConnection | undefined {
+    const connection = this.#opened(event);
+    if (connection !== undefined) this.#reconciled++;
+    return connection;
   }
 
   #opened(event: KernelEventReader): OpenConnection | undefined {
@@ -169,13 +227,15 @@ export class KernelConnections {
     if (event.path !== kmeshPath.kernel) return undefined;
     const { resolver } = this.#options;
     const server = event.remote;
+    const destination =
+      resolver.workload(event.workload) ?? resolver.workloadByAddress(rawAddressText(server));
     const start = new KernelConnectionStart(
       'source',
-      event.service === 0 ? 'workload' : 'balanced',
+      event.service !== 0 ? 'balanced' : destination === undefined ? 'passthrough' : 'workload',
       event.local,
       server,
       resolver.podWorkload(event.netnsCookie),
-      resolver.workload(event.workload) ?? resolver.workloadByAddress(rawAddressText(server)),
+      destination,
       resolver.service(event.service),
     );
     this.#clients.add(start);
@@ -183,29 +243,42 @@ export class KernelConnections {
   }
 
   #inbound(event: KernelEventReader): KernelConnectionStart | undefined {
+    if (event.path === kmeshPath.tunnel) return undefined;
     const { resolver } = this.#options;
     const server = event.local;
     const peer = event.remote;
     const client = this.#clients.find(peer, server);
-    const arrivedDirectly = () =>
-      resolver.arrivedDirectly?.(event.netnsCookie, rawAddressText(peer), peer.port) ?? false;
-    if (client === undefined && !arrivedDirectly()) return undefined;
+    if (client === undefined && !this.#arrivedDirectly(event, peer)) return undefined;
     const destination = resolver.podWorkload(event.netnsCookie) ?? resolver.workload(event.workload);
+    const source = client === undefined ? resolver.workloadByAddress(rawAddressText(peer)) : client.source;
+    const counted = client !== undefined || (source !== undefined && resolver.isServedHere?.(source));
     return new KernelConnectionStart(
       'destination',
-      client === undefined ? 'plaintext' : undefined,
+      counted ? undefined : 'plaintext',
       peer,
       server,
-      client === undefined ? resolver.workloadByAddress(rawAddressText(peer)) : client.source,
+      source,
       destination,
       destination && resolver.inboundService(destination, server.port),
     );
+  }
+
+  #arrivedDirectly(event: KernelEventReader, peer: RawEndpoint): boolean {
+    if (event.path !== kmeshPath.kernel) return false;
+    const { resolver } = this.#options;
+    return resolver.arrivedDirectly?.(event.netnsCookie, rawAddressText(peer), peer.port) ?? false;
   }
 
   #forget(cookie: number, connection: OpenConnection): void {
     this.#open.delete(cookie);
     if (connection.outbound) this.#clients.depart(connection.start);
   }
+}
+
+function advance(connection: OpenConnection, event: KernelEventReader): void {
+  connection.missed = 0;
+  const { fromClient, fromServer } = bytesOf(event);
+  connection.observed.progress(fromClient, fromServer, transportOf(event));
 }
 
 /** The kernel counts from its socket's side; records count from the client's. */

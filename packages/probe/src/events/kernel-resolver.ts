@@ -14,11 +14,12 @@ export interface KernelResolverOptions {
   /** This node's network. */
   readonly network: string;
   readonly arrivedDirectly?: KernelEventResolver['arrivedDirectly'];
+  readonly isServedHere?: KernelEventResolver['isServedHere'];
 }
 
 /** What kernel events mean according to the mesh state and the kernel tables of the calling thread. */
 export function createKernelResolver(options: KernelResolverOptions): KernelEventResolver {
-  const { view, tables, podWorkload, network, arrivedDirectly } = options;
+  const { view, tables, podWorkload, network, arrivedDirectly, isServedHere } = options;
   return {
     podWorkload,
     workload: (id) => view.workload(tables.workloadUid(id) ?? ''),
@@ -27,5 +28,6 @@ export function createKernelResolver(options: KernelResolverOptions): KernelEven
     inboundService: (destination, port) =>
       inboundService(destination, servicesOfWorkload(view, destination), port, undefined),
     ...(arrivedDirectly && { arrivedDirectly }),
+    ...(isServedHere && { isServedHere }),
   };
 }

@@ -1,0 +1,91 @@
+import { LiveFlowTable } from '@kmesh/orchestration';
+import type { BpfObject } from '@kmesh/runtime';
+import type { KernelConnections } from './kernel-connections.ts';
+
+export interface LiveFlowReportsOptions {
+  /** The loaded kernel programs; `liveFlowsObstacles` must be empty. */
+  readonly object: Pick<BpfObject, 'map' | 'program'>;
+  readonly connections: Pick<
+    KernelConnections,
+    'beginLiveReport' | 'liveFlows' | 'endLiveReport' | 'doubtful'
+  >;
+  /** A report failed; the next one is tried all the same. */
+  readonly onError: (error: unknown) => void;
+  readonly intervalMilliseconds?: number;
+}
+
+/** Bytes of a long connection show within 5 s; a report of many takes part of that. */
+const defaultIntervalMilliseconds = 3000;
+/** Doubts are settled sooner: by then the events that were under way have come. */
+const doubtMilliseconds = 1000;
+const mostShares = 1024;
+
+/**
+ * Tells `KernelConnections` at least every 5 s of the connections that are open in the kernel. Many flows are read in
+ * shares, so that no share holds the event loop for long. Does not keep the process alive.
+ *
+ * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
+ */
+export class LiveFlowReports implements Disposable {
+  readonly #options: LiveFlowReportsOptions;
+  readonly #table: LiveFlowTable;
+  readonly #interval: number;
+  #shares = 1;
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(options: LiveFlowReportsOptions) {
+    this.#options = options;
+    this.#interval = options.intervalMilliseconds ?? defaultIntervalMilliseconds;
+    this.#table = new LiveFlowTable(options.object);
+    this.#schedule(this.#interval);
+  }
+
+  /** Takes a report now, or joins the one that is under way. */
+  take(): Promise<void> {
+    this.#running ??= this.#take().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#table.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #schedule(milliseconds: number): void {
+    if (this.#closed) return;
+    this.#timer = setTimeout(() => {
+      this.take()
+        .catch(this.#options.onError)
+        .finally(() => {
+          const doubts = this.#options.connections.doubtful > 0;
+          this.#schedule(doubts ? Math.min(doubtMilliseconds, this.#interval) : this.#interval);
+        });
+    }, milliseconds);
+    this.#timer.unref();
+  }
+
+  async #take(): Promise<void> {
+    const { connections } = this.#options;
+    connections.beginLiveReport(Number(process.hrtime.bigint()));
+    for (let share = 0; share < this.#shares; share++) {
+      const { bytes, count, overflow } = await this.#table.read(share, this.#shares);
+      if (this.#closed) return;
+      connections.liveFlows(bytes, count);
+      if (overflow === 0) continue;
+      if (this.#shares === mostShares) throw new RangeError('more flows are open than can be reported');
+      // The same flow may be told again, so the report goes on where it is in smaller shares.
+      this.#shares *= 2;
+      share = -1;
+    }
+    connections.endLiveReport();
+  }
+}
