@@ -83,12 +83,15 @@ export function fullPush(mesh: BenchmarkMesh): Buffer {
   return xds.DeltaDiscoveryResponse.encode({ typeUrl: xds.addressTypeUrl, nonce: 'full', resources });
 }
 
-/** One endpoint that turned unhealthy. */
-export function endpointChange(mesh: BenchmarkMesh, index: number): Buffer {
-  const changed = resource(workloadUid(index), `changed-${index}`, workloadPayload(mesh, index, true));
-  return xds.DeltaDiscoveryResponse.encode({
-    typeUrl: xds.addressTypeUrl,
-    nonce: `change-${index}`,
-    resources: [changed],
-  });
+/** Endpoints that turned unhealthy, or healthy again, in one response. */
+export function endpointChanges(
+  mesh: BenchmarkMesh,
+  indexes: readonly number[],
+  unhealthy: boolean,
+  nonce: string,
+): Buffer {
+  const resources = indexes.map((index) =>
+    resource(workloadUid(index), `${nonce}-${index}`, workloadPayload(mesh, index, unhealthy)),
+  );
+  return xds.DeltaDiscoveryResponse.encode({ typeUrl: xds.addressTypeUrl, nonce, resources });
 }

@@ -1,12 +1,13 @@
 /**
  * A control plane for benchmarks, in a process of its own: `push-server.ts <workloads> <services>`. It pushes the
- * whole mesh to the first subscriber, and one endpoint change for each message from its parent. It reports its port,
- * and for each push the monotonic clock in nanoseconds before its first and after its last byte.
+ * whole mesh to the first subscriber, then what its parent asks for: `{ change: index }` for one endpoint change,
+ * `{ churnSeconds }` for a hundredth of the workloads in every second. It reports its port, and for each push the
+ * monotonic clock in nanoseconds before its first and after its last byte.
  */
 import { createServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { xds } from '@kmesh/api';
-import { endpointChange, fullPush } from './mesh.ts';
+import { endpointChanges, fullPush } from './mesh.ts';
 
 const [workloads = 0, services = 0] = process.argv.slice(2).map(Number);
 const mesh = { workloads, services };
@@ -57,7 +58,29 @@ function answer(stream: ServerHttp2Stream, request: xds.DeltaDiscoveryRequest): 
   }
 }
 
-process.on('message', (index: number) => send(endpointChange(mesh, index), 'changed'));
+/** Responses of a tenth of a second each; every workload changes once before one changes back. */
+function churn(seconds: number): void {
+  const perResponse = Math.max(1, Math.round(workloads / 1_000));
+  const responses = seconds * 10;
+  let sent = 0;
+  const timer = setInterval(() => {
+    const first = sent * perResponse;
+    const indexes = Array.from({ length: perResponse }, (_, offset) => (first + offset) % workloads);
+    const unhealthy = Math.floor(first / workloads) % 2 === 0;
+    sent++;
+    send(
+      endpointChanges(mesh, indexes, unhealthy, `churn-${sent}`),
+      sent === responses ? 'churned' : 'churn',
+    );
+    if (sent === responses) clearInterval(timer);
+  }, 100);
+}
+
+process.on('message', (wish: { readonly change?: number; readonly churnSeconds?: number }) => {
+  const { change, churnSeconds } = wish;
+  if (change !== undefined) send(endpointChanges(mesh, [change], true, `change-${change}`), 'changed');
+  if (churnSeconds !== undefined) churn(churnSeconds);
+});
 process.on('disconnect', () => process.exit(0));
 server.listen(0, '127.0.0.1', () => {
   process.send?.({ event: 'listening', port: (server.address() as AddressInfo).port, bytes: push.length });

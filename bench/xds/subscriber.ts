@@ -9,6 +9,7 @@ import { xds } from '@kmesh/api';
 import { createXdsClient } from '@kmesh/controller';
 import { KernelTables, kernelMapsOf, loadKernelObject, MeshState } from '@kmesh/orchestration';
 import { kernelBarrier } from '@kmesh/runtime';
+import { watchOwnDelay } from './own-delay.ts';
 
 const [port = 0] = process.argv.slice(2).map(Number);
 const state = new MeshState({ node: 'node-1' });
@@ -30,8 +31,11 @@ const logger = { error: console.error, warn: console.error, info: () => {}, debu
 const resolution = 1;
 const delays = monitorEventLoopDelay({ resolution });
 let responses = 0;
+/** Where a stretch that the parent wants to know the cost of began. */
+let stretch = { cpu: process.cpuUsage(), begun: performance.now(), responses };
 
 delays.enable();
+const ownDelay = watchOwnDelay();
 const client = createXdsClient(
   {
     controlPlane: { address: `http://127.0.0.1:${port}`, rootCa: '', clusterId: 'Kubernetes', headers: {} },
@@ -60,12 +64,30 @@ const client = createXdsClient(
         workloads: state.counts.workloads,
         services: state.counts.services,
         longestDelay: delays.max / 1e6 - resolution,
+        ownDelay: ownDelay.longest(),
         peakBytes: process.resourceUsage().maxRSS * 1024,
-        mem: process.memoryUsage(),
       });
     },
   },
 );
+process.on('message', (wish: 'begin' | 'end') => {
+  if (wish === 'begin') {
+    stretch = { cpu: process.cpuUsage(), begun: performance.now(), responses };
+    delays.reset();
+    ownDelay.reset();
+    return;
+  }
+  const { user, system } = process.cpuUsage(stretch.cpu);
+  const milliseconds = performance.now() - stretch.begun;
+  process.send?.({
+    event: 'stretch',
+    cpuShare: (user + system) / 1000 / milliseconds,
+    responses: responses - stretch.responses,
+    longestDelay: delays.max / 1e6 - resolution,
+    ownDelay: ownDelay.longest(),
+    peakBytes: process.resourceUsage().maxRSS * 1024,
+  });
+});
 process.on('disconnect', () => {
   void client.close().then(() => process.exit(0));
 });
