@@ -41,6 +41,8 @@ export interface TunnelCounters {
   revocationUntracked(reporter: Reporter): void;
   /** A destination known only by host name was resolved (contract 7.5). */
   onDemandDns(source: import('@kmesh/api').Workload, hostname: string): void;
+  /** Connections had to wait at a listener, for want of file descriptors mostly. */
+  acceptFailed(): void;
 }
 
 /** Settings of the tunnel; names follow the controller's configuration. Times in milliseconds. */

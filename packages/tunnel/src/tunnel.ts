@@ -13,6 +13,7 @@ const silentCounters: TunnelCounters = {
   revocationRejected: () => undefined,
   revocationUntracked: () => undefined,
   onDemandDns: () => undefined,
+  acceptFailed: () => undefined,
 };
 
 /** How long a resolved host name is used; the node's resolver does not tell lifetimes. */

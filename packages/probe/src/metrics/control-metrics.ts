@@ -37,6 +37,8 @@ export interface ControlMetrics {
   proxies(active: number, pending: number): void;
   proxyStarted(): void;
   proxyStopped(): void;
+  /** New connections had to wait at a listener. */
+  acceptFailed(): void;
   /** The exposition without an end marker: give it to `startScrapeServer` as `collect`. */
   collect(): Promise<string>;
 }
@@ -95,6 +97,11 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     help: 'Pods that ceased to be served (unstable)',
     registers,
   });
+  const acceptFailures = new Counter({
+    name: 'kmesh_accept_failures_total',
+    help: 'Times that new connections had to wait, for want of file descriptors mostly (unstable)',
+    registers,
+  });
   addKernelMetrics(registry, sources);
 
   return {
@@ -110,6 +117,7 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     },
     proxyStarted: () => started.inc(),
     proxyStopped: () => stopped.inc(),
+    acceptFailed: () => acceptFailures.inc(),
     collect: () => registryText(registry),
   };
 }

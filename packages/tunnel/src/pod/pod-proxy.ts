@@ -152,6 +152,7 @@ export class PodProxy {
         }
       },
       failed: (errno) => {
+        context.counters.acceptFailed();
         const now = performance.now();
         if (lastReport !== 0 && now - lastReport < 10_000) return;
         lastReport = now;
