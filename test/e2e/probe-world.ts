@@ -1,10 +1,11 @@
-import { createLab, keyOf, serviceOf, startKernelMesh, workloadOf } from '@kmesh/lab';
+import { createLab, type KernelMeshOptions, keyOf, serviceOf, startKernelMesh, workloadOf } from '@kmesh/lab';
 import { kmeshEventLayout } from '@kmesh/orchestration';
 import {
   AccessLog,
   createConnectionObserver,
   createKernelResolver,
   KernelConnections,
+  LiveFlowReports,
   LogFilter,
   MetricRecorder,
   startScrapeServer,
@@ -12,12 +13,12 @@ import {
 import { EventRing } from '@kmesh/runtime';
 
 /** A mesh with a client and a server pod, whose kernel events go into metrics and an access log in memory. */
-export async function startProbeWorld() {
+export async function startProbeWorld(options: KernelMeshOptions = {}) {
   await using stack = new AsyncDisposableStack();
   const lab = await createLab();
   stack.defer(() => lab.close());
   const node = await lab.node();
-  const mesh = await startKernelMesh(lab);
+  const mesh = await startKernelMesh(lab, options);
   stack.defer(() => mesh.close());
   const outside = await lab.outsideHost('vip');
   const [client, server] = [await node.pod({ name: 'client' }), await node.pod({ name: 'server' })];
@@ -45,15 +46,35 @@ export async function startProbeWorld() {
       podWorkload: (cookie) => mesh.state.workload(mesh.workloadOfPod.get(BigInt(cookie)) ?? ''),
     }),
   });
-  const ring = new EventRing(mesh.object.map('events'), {
-    recordSize: kmeshEventLayout.size,
-    losses: mesh.object.map('events_lost'),
-    onBatch: ({ bytes, count }) => kernel.batch(bytes, count),
-  });
+  const readRing = () =>
+    new EventRing(mesh.object.map('events'), {
+      recordSize: kmeshEventLayout.size,
+      losses: mesh.object.map('events_lost'),
+      onBatch: ({ bytes, count }) => kernel.batch(bytes, count),
+    });
+  let ring = readRing();
   stack.defer(() => ring.close());
+  const reports = new LiveFlowReports({
+    object: mesh.object,
+    connections: kernel,
+    // Tests ask for them.
+    intervalMilliseconds: 2 ** 30,
+    onError: (error) => {
+      throw error;
+    },
+  });
+  stack.defer(() => reports.close());
   const resources = stack.move();
   return {
-    ...{ lab, node, mesh, client, server, service, lines, kernel, ring },
+    ...{ lab, node, mesh, client, server, service, lines, kernel, reports },
+    get ring() {
+      return ring;
+    },
+    /** Nobody reads the ring until `resumeReading`: what does not fit is lost. */
+    pauseReading: () => ring.close(),
+    resumeReading: () => {
+      ring = readRing();
+    },
     log: () => lines.map((line) => JSON.parse(line) as AccessLogLine),
     /** Scrapes; the result sums a metric over the lines that contain a text. */
     async metrics() {

@@ -9,6 +9,8 @@ import {
   kmeshReason,
   loadKernelObject,
   MeshState,
+  type RedirectCounts,
+  readRedirectCounts,
 } from '@kmesh/orchestration';
 import { type BpfObject, kernelBarrier, type Link, openNetworkNamespace } from '@kmesh/runtime';
 import type { Lab } from '../network/lab.ts';
@@ -111,6 +113,11 @@ export class KernelMesh implements AsyncDisposable {
       if (sum > 0) result[name] = sum;
     }
     return result;
+  }
+
+  /** What redirect did so far. */
+  redirectCounts(): RedirectCounts {
+    return readRedirectCounts(this.object);
   }
 
   /** Begins to read the connection events. */

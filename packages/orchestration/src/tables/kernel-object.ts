@@ -58,6 +58,8 @@ export interface KernelCapacities {
   readonly cidr_frontends?: number;
   readonly service_ports?: number;
   readonly endpoints?: number;
+  /** Bytes of the event ring: a power of two, at least a page. */
+  readonly events?: number;
 }
 
 /** What {@link loadKernelObject} needs to know. */
