@@ -22,8 +22,8 @@ export interface MeshOptions {
   readonly redirect?: RedirectOptions;
   /** Behaviour of the certificate service, such as `{ lifetimeSeconds: 10 }`. */
   readonly certificates?: Partial<CertificateSettings>;
-  /** Further settings of every proxy. */
-  readonly environment?: Readonly<Record<string, string>>;
+  /** Further settings of every proxy, which may depend on its place. */
+  readonly environment?: Settings | ((host: Host) => Settings);
 }
 
 export interface MeshPodOptions extends PodOptions {
@@ -38,6 +38,8 @@ export interface MeshNode {
   readonly agent: FakeCniAgent;
   readonly proxy: NodeProxy;
 }
+
+type Settings = Readonly<Record<string, string>>;
 
 /** The port under which each proxy finds the control plane on its loopback. */
 const CONTROL_PLANE_PORT = 15012;
@@ -185,6 +187,7 @@ export class LabMesh implements AsyncDisposable {
 
   async #environment(host: Host): Promise<Record<string, string>> {
     const { istiod, lab } = this;
+    const { environment = {} } = this.#options;
     this.#relays.push(await relayInto(host, CONTROL_PLANE_PORT, istiod.xdsAddress));
     const address = `https://127.0.0.1:${CONTROL_PLANE_PORT}`;
     return {
@@ -196,7 +199,7 @@ export class LabMesh implements AsyncDisposable {
       ISTIO_META_DNS_CAPTURE: 'false',
       KMESH_KERNEL_PATH: String(this.#options.kernelPath ?? false),
       KMESH_CGROUP: lab.cgroup,
-      ...this.#options.environment,
+      ...(typeof environment === 'function' ? environment(host) : environment),
     };
   }
 
