@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <atomic>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -113,6 +114,10 @@ class ByteQueue
 	}
 	void append(const uint8_t *from, size_t length)
 	{
+		/* Doubling a large queue would hold twice what flow control allows. */
+		size_t need = bytes_.size() + length;
+		if (need > bytes_.capacity() && bytes_.capacity() >= kStep)
+			bytes_.reserve(need > bytes_.capacity() + kStep ? need : bytes_.capacity() + kStep);
 		bytes_.insert(bytes_.end(), from, from + length);
 	}
 	void consume(size_t length)
@@ -147,6 +152,7 @@ class ByteQueue
 
       private:
 	static constexpr size_t kKeep = 32 << 10;
+	static constexpr size_t kStep = 512 << 10;
 	std::vector<uint8_t> bytes_;
 	size_t offset_ = 0;
 };
@@ -235,6 +241,9 @@ class Flow final : public StreamUser
 	Flow(Engine &engine, uint64_t id);
 	~Flow() override;
 
+	/* Of an accepted socket, in Engine::clients; 0: none. */
+	uint64_t clientKey = 0;
+
 	void adoptNear(int fd);
 	void connect(const ConnectSpec &spec, std::string prefix,
 		     std::vector<std::string> responseFields, int failStatus);
@@ -251,6 +260,11 @@ class Flow final : public StreamUser
 	void streamEnd() override;
 	void streamClosed(uint32_t code, bool sessionLost) override;
 	ssize_t streamPull(uint8_t *into, size_t length, uint32_t *flags) override;
+
+	/* Flows of all engines that may still ask for their far socket. */
+	static std::atomic<int> undecided;
+	/* The highest number that any of their sockets ever had. */
+	static std::atomic<int> highestDescriptor;
 
 	Engine &engine;
 	const uint64_t id;
@@ -269,7 +283,9 @@ class Flow final : public StreamUser
 	void pumpSockets(int direction);
 	void finishIfDone();
 	void close(CloseReason reason, int code, const std::string &text, bool reset);
+	void decided();
 
+	bool undecided_ = true;
 	std::vector<std::string> responseFields_;
 	int failStatus_ = 0;
 	bool reportOpen_ = false;
@@ -377,6 +393,8 @@ struct Listener final : public Pollable {
 	bool paused = false;
 	void onEvents(uint32_t events) override;
 	void acceptAll();
+	void pause(int error);
+	void resume();
 };
 
 enum TimerKind : int {
@@ -407,6 +425,9 @@ class Engine
 	/* Engine thread only. */
 	/* TypeScript is woken once per turn of the loop; a lazy event alone may wait a little longer. */
 	void emit(Event &&event, bool lazy = false);
+	/* How many descriptors new connections may take; the rest is for everything else. */
+	int descriptorCeiling;
+	bool descriptorsLeft() const;
 	bool watch(int fd, Pollable *pollable, uint32_t events);
 	void unwatch(int fd);
 	void schedule(uint32_t delayMs, uint64_t id, int kind);
@@ -420,6 +441,8 @@ class Engine
 	}
 	int openSocket(const ConnectSpec &spec, int *error, bool *sourceKept);
 	int enterNamespace(uint64_t id);
+	uint32_t portRange(uint64_t id);
+	uint16_t choosePort(const ConnectSpec &spec);
 	void prepareSocket(int fd);
 	void bury(Flow *flow);
 	void bury(Session *session);
@@ -434,6 +457,9 @@ class Engine
 	std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions;
 	std::unordered_map<uint64_t, std::unique_ptr<Listener>> listeners;
 	std::unordered_map<uint64_t, int> namespaces;
+	std::unordered_map<uint64_t, uint32_t> portRanges;
+	/* Addresses and ports of the clients whose plaintext connections are open. */
+	std::unordered_map<uint64_t, int> clients;
 	std::vector<Session *> dirtySessions;
 	std::vector<std::unique_ptr<Listener>> buriedListeners;
 	uint8_t *cipherScratch;
@@ -467,6 +493,7 @@ class Engine
 	std::mutex eventMutex_;
 	std::vector<Event> events_;
 	bool notified_ = false;
+	uint64_t random_ = 0x9e3779b97f4a7c15ull;
 	bool urgent_ = false;
 	uint64_t lazySince_ = 0;
 	/* Connect timeouts are nearly always equal, so a queue keeps them in order. */

@@ -27,18 +27,30 @@ static void closeSocket(Engine &engine, Flow::Socket &socket, bool reset)
 	socket.fd = -1;
 }
 
+std::atomic<int> Flow::undecided{0};
+std::atomic<int> Flow::highestDescriptor{0};
+
 Flow::Flow(Engine &owner, uint64_t number) : engine(owner), id(number)
 {
+	undecided++;
 	sockets[0].flow = this;
 	sockets[1].flow = this;
 }
 
 Flow::~Flow()
 {
+	decided();
 	for (Socket &socket : sockets) {
 		if (socket.fd >= 0)
 			::close(socket.fd);
 	}
+}
+
+void Flow::decided()
+{
+	if (undecided_)
+		undecided--;
+	undecided_ = false;
 }
 
 void Flow::adoptNear(int fd)
@@ -60,6 +72,7 @@ void Flow::connect(const ConnectSpec &spec, std::string prefix, std::vector<std:
 	int error = 0;
 	bool kept = true;
 	int fd = engine.openSocket(spec, &error, &kept);
+	decided();
 	if (!kept) {
 		Event event;
 		event.type = EventType::SourceNotKept;
@@ -127,6 +140,7 @@ void Flow::request(Session *session, const std::vector<std::string> &fields, boo
 		return;
 	}
 	state = State::Requesting;
+	decided();
 }
 
 void Flow::respond(int status, const std::vector<std::string> &fields, bool end)
@@ -197,6 +211,9 @@ void Flow::close(CloseReason reason, int code, const std::string &text, bool res
 	}
 	for (Socket &socket : sockets)
 		closeSocket(engine, socket, reset);
+	auto client = engine.clients.find(clientKey);
+	if (clientKey != 0 && client != engine.clients.end() && --client->second == 0)
+		engine.clients.erase(client);
 	Event event;
 	event.type = EventType::FlowClosed;
 	event.id = id;

@@ -7,8 +7,12 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "tunnel-engine.h"
 
@@ -34,6 +38,12 @@ Engine::Engine(const EngineConfig &given) : config(given)
 	callbacks = createHttpCallbacks();
 	options = createHttpOptions();
 	now_ = monotonicMs();
+	random_ ^= now_ ^ reinterpret_cast<uintptr_t>(this);
+	rlimit limit{};
+	getrlimit(RLIMIT_NOFILE, &limit);
+	rlim_t reserve = std::min<rlim_t>(4096, std::max<rlim_t>(32, limit.rlim_cur / 16));
+	descriptorCeiling =
+	    static_cast<int>(std::min<rlim_t>(limit.rlim_cur - reserve, INT32_MAX));
 }
 
 Engine::~Engine()
@@ -125,6 +135,19 @@ void Engine::wakeHandlers()
 	}
 	if (notify)
 		notify();
+}
+
+/* The kernel gives the lowest number that is free: while none was high, few are in use. Only then
+ * are they counted, which costs microseconds. */
+bool Engine::descriptorsLeft() const
+{
+	if (Flow::highestDescriptor + Flow::undecided < descriptorCeiling)
+		return true;
+	struct stat table{};
+	/* The size is the number of open descriptors, since Linux 6.2. */
+	if (stat("/proc/self/fd", &table) != 0 || table.st_size == 0)
+		return true;
+	return table.st_size + Flow::undecided + 1 < descriptorCeiling;
 }
 
 bool Engine::watch(int fd, Pollable *pollable, uint32_t events)
@@ -264,10 +287,8 @@ void Engine::runTimers()
 				found->connectTimedOut();
 		} else if (kind == kTimerListener) {
 			auto found = listeners.find(id);
-			if (found != listeners.end()) {
-				found->second->paused = false;
-				found->second->acceptAll();
-			}
+			if (found != listeners.end())
+				found->second->resume();
 		} else if (Session *found = session(id)) {
 			found->timer(kind);
 		}

@@ -332,6 +332,7 @@ napi_value engineRemoveNamespace(napi_env env, napi_callback_info info)
 		engine.enterNamespace(0);
 		close(found->second);
 		engine.namespaces.erase(found);
+		engine.portRanges.erase(id);
 	});
 }
 
@@ -362,7 +363,8 @@ napi_value engineRemoveListener(napi_env env, napi_callback_info info)
 			return;
 		/* What already waits in the queue was accepted by the kernel: serve it before
 		 * closing. */
-		found->second->acceptAll();
+		for (int turn = 0; turn < 8 && !found->second->paused; turn++)
+			found->second->acceptAll();
 		engine.unwatch(found->second->fd);
 		close(found->second->fd);
 		engine.buriedListeners.push_back(std::move(found->second));

@@ -2,6 +2,7 @@
  * pod's namespace. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <linux/netfilter_ipv4.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -64,6 +65,9 @@ void formatAddress(const sockaddr_storage &from, std::string *address, uint16_t 
 	*address = text;
 }
 
+/* Ports tried before the choice is left to the kernel. */
+static constexpr int kPortTries = 16;
+
 static void setInt(int fd, int level, int option, int value)
 {
 	setsockopt(fd, level, option, &value, sizeof value);
@@ -82,20 +86,100 @@ void Engine::prepareSocket(int fd)
 		setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(config.userTimeoutMs));
 }
 
-static bool bindSource(int fd, const SocketAddress &source)
+static uint64_t endpointKey(const sockaddr_storage &from)
+{
+	const uint8_t *bytes;
+	size_t length;
+	uint64_t hash = 1469598103934665603ull;
+	auto mix = [&hash](uint8_t byte) { hash = (hash ^ byte) * 1099511628211ull; };
+	if (from.ss_family == AF_INET) {
+		auto &v4 = reinterpret_cast<const sockaddr_in &>(from);
+		bytes = reinterpret_cast<const uint8_t *>(&v4.sin_addr);
+		length = 4;
+		mix(static_cast<uint8_t>(v4.sin_port >> 8));
+		mix(static_cast<uint8_t>(v4.sin_port));
+	} else {
+		auto &v6 = reinterpret_cast<const sockaddr_in6 &>(from);
+		bool mapped = IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr);
+		bytes = v6.sin6_addr.s6_addr + (mapped ? 12 : 0);
+		length = mapped ? 4 : 16;
+		mix(static_cast<uint8_t>(v6.sin6_port >> 8));
+		mix(static_cast<uint8_t>(v6.sin6_port));
+	}
+	for (size_t at = 0; at < length; at++)
+		mix(bytes[at]);
+	return hash;
+}
+
+static bool bindSource(int fd, const SocketAddress &source, uint16_t port)
 {
 	/* Transparent implies free binding; without the right to it, free binding may still do. */
 	int on = 1;
+	SocketAddress from = source;
 	if (source.family() == AF_INET) {
 		if (setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof on) != 0)
 			setInt(fd, SOL_IP, IP_FREEBIND, 1);
-	} else if (setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &on, sizeof on) != 0) {
-		setInt(fd, SOL_IPV6, IPV6_FREEBIND, 1);
+		reinterpret_cast<sockaddr_in *>(&from.storage)->sin_port = htons(port);
+	} else {
+		if (setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &on, sizeof on) != 0)
+			setInt(fd, SOL_IPV6, IPV6_FREEBIND, 1);
+		reinterpret_cast<sockaddr_in6 *>(&from.storage)->sin6_port = htons(port);
 	}
-	/* The port is chosen at connect time, per destination, so one client cannot run the pod out
-	 * of ports. */
-	setInt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-	return bind(fd, reinterpret_cast<const sockaddr *>(&source.storage), source.length) == 0;
+	/* Either way one port serves many destinations, so one client cannot run the pod out of them: shared
+	 * when it is ours to choose, else chosen by the kernel when connecting. */
+	if (port != 0)
+		setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	else
+		setInt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+	return bind(fd, reinterpret_cast<const sockaddr *>(&from.storage), from.length) == 0;
+}
+
+/*
+ * A client's own connection and the proxy's onward one, both in the pod's namespace, differ in nothing but the source
+ * port. Equal ports would be one entry for conntrack, which then takes the SYN of one for a packet of the other. So
+ * ports of clients that are connected are avoided, and odd ones are taken: connect() gives clients the parity of the
+ * range's start, which is even by default, as long as it has any.
+ */
+uint16_t Engine::choosePort(const ConnectSpec &spec)
+{
+	uint32_t range = portRange(spec.namespaceId);
+	uint32_t low = range & 0xffff, count = ((range >> 16) - low) / 2;
+	if (range == 0 || count < 64)
+		return 0;
+	for (int tries = 0; tries < 8; tries++) {
+		random_ ^= random_ << 13;
+		random_ ^= random_ >> 7;
+		random_ ^= random_ << 17;
+		uint16_t port = static_cast<uint16_t>(low + 2 * (random_ % count));
+		sockaddr_storage candidate = spec.source.storage;
+		if (candidate.ss_family == AF_INET)
+			reinterpret_cast<sockaddr_in &>(candidate).sin_port = htons(port);
+		else
+			reinterpret_cast<sockaddr_in6 &>(candidate).sin6_port = htons(port);
+		if (clients.find(endpointKey(candidate)) == clients.end())
+			return port;
+	}
+	return 0;
+}
+
+/* The namespace's range for chosen ports, moved to start at an odd one; both ends in one number. */
+uint32_t Engine::portRange(uint64_t id)
+{
+	auto known = portRanges.find(id);
+	if (known != portRanges.end())
+		return known->second;
+	unsigned low = 0, high = 0;
+	FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	if (file != nullptr) {
+		if (fscanf(file, "%u %u", &low, &high) != 2)
+			low = 0;
+		fclose(file);
+	}
+	if (low % 2 == 0)
+		low++;
+	uint32_t range = low > 1 && low + 1 < high ? high << 16 | low : 0;
+	portRanges[id] = range;
+	return range;
 }
 
 /* Starts a connection. Returns the descriptor (connect in progress or done), or -1 with *error set.
@@ -105,7 +189,8 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 	*sourceKept = true;
 	if ((*error = enterNamespace(spec.namespaceId)) != 0)
 		return -1;
-	for (bool bindFirst = spec.source.length != 0;; bindFirst = false) {
+	bool bindFirst = spec.source.length != 0;
+	for (int tries = 0;; tries++) {
 		int fd =
 		    socket(spec.target.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (fd < 0) {
@@ -122,12 +207,17 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 			prepareSocket(fd);
 		else
 			setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-		if (bindFirst && !bindSource(fd, spec.source)) {
+		/* A port that is taken for this destination: another, and in the end the kernel's choice. */
+		uint16_t port = bindFirst && tries < kPortTries ? choosePort(spec) : 0;
+		if (bindFirst && !bindSource(fd, spec.source, port)) {
 			*error = errno;
-			*sourceKept = false;
 			close(fd);
+			if (port != 0)
+				continue;
+			*sourceKept = false;
 			if (spec.sourceRequired)
 				return -1;
+			bindFirst = false;
 			continue;
 		}
 		if (::connect(fd, reinterpret_cast<const sockaddr *>(&spec.target.storage),
@@ -138,9 +228,14 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 		}
 		*error = errno;
 		close(fd);
-		if (bindFirst && !spec.sourceRequired && *error == EADDRNOTAVAIL) {
-			*sourceKept = false;
-			continue;
+		if (bindFirst && *error == EADDRNOTAVAIL) {
+			if (port != 0)
+				continue;
+			if (!spec.sourceRequired) {
+				*sourceKept = false;
+				bindFirst = false;
+				continue;
+			}
 		}
 		return -1;
 	}
@@ -164,6 +259,10 @@ void Listener::onEvents(uint32_t)
 void Listener::acceptAll()
 {
 	for (int budget = 0; budget < 128; budget++) {
+		if (!engine->descriptorsLeft()) {
+			pause(EMFILE);
+			return;
+		}
 		sockaddr_storage peer{};
 		socklen_t length = sizeof peer;
 		int accepted = accept4(fd, reinterpret_cast<sockaddr *>(&peer), &length,
@@ -173,17 +272,11 @@ void Listener::acceptAll()
 				return;
 			if (errno == EINTR || errno == ECONNABORTED)
 				continue;
-			/* Out of descriptors or memory: the queue keeps the connection; say so and
-			 * look again soon. */
-			Event event;
-			event.type = EventType::AcceptFailed;
-			event.id = id;
-			event.numbers[0] = errno;
-			engine->emit(std::move(event));
-			paused = true;
-			engine->schedule(200, id, kTimerListener);
+			pause(errno);
 			return;
 		}
+		if (accepted > Flow::highestDescriptor)
+			Flow::highestDescriptor = accepted;
 		/* The listener's options are inherited; the local address of a redirected socket is the proxy's. */
 		sockaddr_storage local{}, original{};
 		if (tunnel || !originalDestination(accepted, &original)) {
@@ -211,11 +304,40 @@ void Listener::acceptAll()
 		} else {
 			auto flow = std::make_unique<Flow>(*engine, event.id);
 			flow->adoptNear(accepted);
+			flow->clientKey = endpointKey(peer);
+			engine->clients[flow->clientKey]++;
 			engine->flows.emplace(event.id, std::move(flow));
 		}
 		engine->emit(std::move(event));
 	}
 	engine->schedule(0, id, kTimerListener);
+}
+
+/* Out of descriptors or memory: the queue keeps the connections; say so and look again soon. */
+void Listener::pause(int error)
+{
+	Event event;
+	event.type = EventType::AcceptFailed;
+	event.id = id;
+	event.numbers[0] = error;
+	engine->emit(std::move(event));
+	if (!paused)
+		engine->unwatch(fd);
+	paused = true;
+	engine->schedule(200, id, kTimerListener);
+}
+
+void Listener::resume()
+{
+	if (paused) {
+		if (!engine->descriptorsLeft()) {
+			pause(EMFILE);
+			return;
+		}
+		paused = false;
+		engine->watch(fd, this, EPOLLIN);
+	}
+	acceptAll();
 }
 
 } // namespace kmesh::tunnel
