@@ -40,6 +40,7 @@ export { MeshState, type MeshStateOptions, policyKey, serviceKey } from './state
 export type * from './state/mesh-view.ts';
 export { ModelPool } from './state/model-pool.ts';
 export { removalUpdates } from './state/removal.ts';
+export { Slicer } from './state/slicer.ts';
 export {
   WORKLOAD_WAIT_MILLISECONDS,
   type WorkloadWaitOptions,

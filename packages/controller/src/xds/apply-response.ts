@@ -1,10 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import { isKmeshError, type MeshUpdate, xds } from '@kmesh/api';
+import { Slicer } from '@kmesh/orchestration';
 import { hasUnknownPart } from './convert-policy.ts';
 import { decodeResource, isKnownType, type ResourceUpdate } from './decode-resource.ts';
 import type { Interner } from './intern.ts';
 import { type RetainedResources, removalOf } from './retained.ts';
-import { Slicer } from './slicer.ts';
 
 /** Where a response goes. */
 export interface ResponseTarget {
@@ -101,7 +101,7 @@ async function readHeaderInSlices(bytes: Buffer, slicer: Slicer): Promise<xds.Re
   for (;;) {
     const step = walk.next();
     if (step.done) return step.value;
-    if (slicer.due()) await slicer.pause();
+    if (slicer.due) await slicer.pause();
   }
 }
 
@@ -128,7 +128,7 @@ class Batch {
   }
 
   isDue(): boolean {
-    return this.#updates.length >= this.#limit || this.#slicer.due();
+    return this.#updates.length >= this.#limit || this.#slicer.due;
   }
 
   async flush(): Promise<void> {

@@ -1,6 +1,6 @@
 import { xds } from '@kmesh/api';
+import { Slicer } from '@kmesh/orchestration';
 import type { RetainedResources } from './retained.ts';
-import { Slicer } from './slicer.ts';
 
 /** What the first request of a type on a stream says. */
 export interface FirstRequest {
@@ -52,7 +52,7 @@ export async function buildFirstRequest(
     if (!add(name, version)) unconfirmed.add(name);
     if (chunk.length < 256) continue;
     flush();
-    if (slicer.due()) await slicer.pause();
+    if (slicer.due) await slicer.pause();
   }
   flush();
   return { bytes: Buffer.concat(parts), unconfirmed };

@@ -6,10 +6,10 @@ import {
   type KernelCapacities,
   KernelTables,
   kernelMapsOf,
-  kmeshReason,
   loadKernelObject,
   MeshState,
   type RedirectCounts,
+  readConnectCounters,
   readRedirectCounts,
 } from '@kmesh/orchestration';
 import { type BpfObject, kernelBarrier, type Link, openNetworkNamespace } from '@kmesh/runtime';
@@ -101,18 +101,10 @@ export class KernelMesh implements AsyncDisposable {
 
   /** Decisions of the connect hook so far, by their names in `enum kmesh_reason`; only those that happened. */
   decisions(): Record<string, number> {
-    const counters = this.object.map('counters');
-    const key = new Uint8Array(4);
-    const result: Record<string, number> = {};
-    for (const [name, index] of Object.entries(kmeshReason)) {
-      new DataView(key.buffer).setUint32(0, index, true);
-      const value = counters.get(key);
-      if (value === undefined) continue;
-      const perCpu = new BigUint64Array(value.slice().buffer);
-      const sum = Number(perCpu.reduce((total, one) => total + one, 0n));
-      if (sum > 0) result[name] = sum;
-    }
-    return result;
+    const counters = Object.entries(readConnectCounters(this.object.map('counters')));
+    return Object.fromEntries(
+      counters.filter(([, count]) => count > 0n).map(([name, count]) => [name, Number(count)]),
+    );
   }
 
   /** What redirect did so far. */

@@ -1,3 +1,4 @@
+import type { Slicer } from '../state/slicer.ts';
 import {
   encodeFrontend,
   encodeFrontendKey,
@@ -7,7 +8,6 @@ import {
 import { kmeshFrontendKeyLayout, kmeshFrontendLayout } from './gen/layouts.ts';
 import type { EntryTable } from './kernel-maps.ts';
 import { PackedEntries } from './packed-entries.ts';
-import type { Slicer } from './slicer.ts';
 import { RefusalCounter, type TableUsage } from './usage.ts';
 
 /** Entries per system call: half a millisecond. */

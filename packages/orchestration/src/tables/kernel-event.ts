@@ -7,6 +7,7 @@ import {
   kmeshReason,
   kmeshEventLayout as layout,
 } from './gen/layouts.ts';
+import { readPerCpuCounters } from './per-cpu-counters.ts';
 
 /** Bytes of one record of the `events` ring. */
 export const KERNEL_EVENT_SIZE = layout.size;
@@ -82,22 +83,12 @@ export function decodeKernelEvent(bytes: Uint8Array, offset = 0): KernelEvent {
 /** Why connects were decided as they were, since the programs were loaded. */
 export type ConnectReason = Exclude<keyof typeof kmeshReason, 'count'>;
 
-/** Sums the per-CPU `counters` map. @param map the map of that name of the loaded object */
+/** Connections by why they were decided as they were, since the programs were loaded. @param map the map `counters` */
 export function readConnectCounters(map: {
   get(key: Uint8Array): Uint8Array | undefined;
 }): Record<ConnectReason, bigint> {
-  const counters: Partial<Record<ConnectReason, bigint>> = {};
-  for (const [reason, index] of Object.entries(kmeshReason) as [ConnectReason | 'count', number][]) {
-    if (reason === 'count') continue;
-    const values = map.get(Uint8Array.of(index, 0, 0, 0));
-    let sum = 0n;
-    if (values !== undefined) {
-      for (const value of new BigUint64Array(values.buffer, values.byteOffset, values.byteLength / 8))
-        sum += value;
-    }
-    counters[reason] = sum;
-  }
-  return counters as Record<ConnectReason, bigint>;
+  const { count: _, ...reasons } = kmeshReason;
+  return readPerCpuCounters(map, reasons);
 }
 
 /** The path that a reason belongs to. */

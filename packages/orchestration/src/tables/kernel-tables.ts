@@ -1,7 +1,8 @@
 import type { Locality, Workload } from '@kmesh/api';
 import type { LocalitySource } from '../routing/locality.ts';
-import { mergeChanges } from '../state/change.ts';
+import { addChange, type ChangeDraft, emptyChange } from '../state/change.ts';
 import type { MeshChange, MeshView, NodeContext } from '../state/mesh-view.ts';
+import { Slicer } from '../state/slicer.ts';
 import { compileAddress, type FrontendIds } from './address-entries.ts';
 import { CidrTable } from './cidr-table.ts';
 import { EndpointArray } from './endpoint-array.ts';
@@ -14,7 +15,6 @@ import { PodAddressTable } from './pod-address-table.ts';
 import { PodTable } from './pod-table.ts';
 import { ServiceCompiler } from './service-compiler.ts';
 import { ServicePortArray } from './service-port-array.ts';
-import { Slicer } from './slicer.ts';
 import type { TableUsage } from './usage.ts';
 import { VerdictTable } from './verdict-table.ts';
 import { Verdicts } from './verdicts.ts';
@@ -66,7 +66,7 @@ export class KernelTables {
   readonly #ids: FrontendIds;
   #node: LocalitySource;
   #localityKnown = false;
-  #pending: MeshChange | undefined;
+  #pending: ChangeDraft | undefined;
   #waiting: PromiseWithResolvers<void> | undefined;
   #running = false;
 
@@ -106,7 +106,8 @@ export class KernelTables {
   apply(change: MeshChange): Promise<void> {
     // Before anything is computed: from now on nobody is let in by a policy that is no more.
     this.#revoked.push(...(this.#verdicts?.withdrawChanged() ?? []));
-    this.#pending = this.#pending === undefined ? change : mergeChanges([this.#pending, change]);
+    this.#pending ??= emptyChange();
+    addChange(this.#pending, change);
     this.#waiting ??= Promise.withResolvers();
     const { promise } = this.#waiting;
     if (!this.#running) void this.#run();

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { type BpfObject, capability, type Link } from '@kmesh/runtime';
 import { kmeshRedirectCount } from './gen/layouts.ts';
+import { readPerCpuCounters } from './per-cpu-counters.ts';
 
 /** Why bytes cannot be redirected from socket to socket on this kernel; empty when they can. */
 export function redirectObstacles(): string[] {
@@ -38,14 +39,8 @@ export type RedirectCounts = Record<keyof typeof kmeshRedirectCount, number>;
 
 /** Reads `redirect_counts`. */
 export function readRedirectCounts(object: Pick<BpfObject, 'map'>): RedirectCounts {
-  const counters = object.map('redirect_counts');
-  const key = new Uint8Array(4);
-  const counts: Partial<RedirectCounts> = {};
-  for (const [name, index] of Object.entries(kmeshRedirectCount)) {
-    new DataView(key.buffer).setUint32(0, index, true);
-    const value = counters.get(key);
-    const perCpu = value === undefined ? [] : [...new BigUint64Array(value.slice().buffer)];
-    counts[name as keyof RedirectCounts] = Number(perCpu.reduce((total, one) => total + one, 0n));
-  }
-  return counts as RedirectCounts;
+  const counts = readPerCpuCounters(object.map('redirect_counts'), kmeshRedirectCount);
+  return Object.fromEntries(
+    Object.entries(counts).map(([name, count]) => [name, Number(count)]),
+  ) as RedirectCounts;
 }

@@ -1,6 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-/** Cuts long work into slices, so that the event loop is never held for much longer than one of them. */
+/**
+ * Cuts long work into slices, so that the event loop is never held for much longer than one of them. Ask `due` after each
+ * small step, and await `pause` when it is true.
+ */
 export class Slicer {
   readonly #milliseconds: number;
   #sliceEnd: number;
@@ -10,12 +13,12 @@ export class Slicer {
     this.#sliceEnd = performance.now() + milliseconds;
   }
 
-  /** Whether this slice is used up; then `await` {@link Slicer.pause}. */
+  /** Whether this slice is used up. */
   get due(): boolean {
     return performance.now() >= this.#sliceEnd;
   }
 
-  /** Lets the event loop take its turn. */
+  /** Lets the event loop take its turn, then begins a new slice. */
   async pause(): Promise<void> {
     await nextTurn();
     this.#sliceEnd = performance.now() + this.#milliseconds;
