@@ -87,6 +87,11 @@ export class LiveConnections implements ConnectionObserver {
     this.#next.socketsOpen(...change);
   }
 
+  /** Who and where of every open connection. */
+  *starts(): Generator<ConnectionStart> {
+    for (const { start } of this.#open) yield start;
+  }
+
   /** Open connections of a workload on this node, those that it opened and those that it accepted. */
   countOf(workloadUid: string): number {
     return this.#ofWorkload.get(workloadUid) ?? 0;

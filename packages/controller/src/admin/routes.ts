@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { isKmeshError } from '@kmesh/api';
+import { type ProfileAnswer, Profiles } from './profiles.ts';
 
 /** Runtime control of the log filter. The probe's logger implements it. */
 export interface LogControl {
@@ -30,26 +31,46 @@ const loggingUsage = [
   '',
 ].join('\n');
 
-/** Routes of the admin server (ambient contract 13.1, conformance OBS-03, PRC-06, PRC-07). */
+/** Routes of the admin server (ambient contract 13.1, conformance OBS-03, OBS-05, PRC-06, PRC-07). */
 export function adminHandler(sources: AdminSources): RequestListener {
+  const profiles = new Profiles();
   return (request, response) => {
     try {
-      answer(sources, request, response);
+      if (isForeign(request)) text(response, 403, 'pages of other sites may not use this port\n');
+      else answer(sources, profiles, request, response);
     } catch (error) {
-      const asked = isKmeshError(error, 'KMESH_QUESTION');
-      text(response, asked ? 400 : 500, `${error instanceof Error ? error.message : String(error)}\n`);
+      fail(response, error);
     }
   };
 }
 
-function answer(sources: AdminSources, request: IncomingMessage, response: ServerResponse): void {
+/** A browser says which site a page is from: one that a person visits must not drain the proxy through this port. */
+function isForeign({ headers }: IncomingMessage): boolean {
+  const { origin } = headers;
+  if (origin === undefined) return false;
+  return !URL.canParse(origin) || new URL(origin).host !== headers.host;
+}
+
+function fail(response: ServerResponse, error: unknown): void {
+  const asked = isKmeshError(error, 'KMESH_QUESTION');
+  text(response, asked ? 400 : 500, `${error instanceof Error ? error.message : String(error)}\n`);
+}
+
+function answer(
+  sources: AdminSources,
+  profiles: Profiles,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   const url = new URL(request.url ?? '/', 'http://localhost');
   const post = request.method === 'POST';
   const view = sources.views[url.pathname];
+  const profile = profiles.answer(url.pathname, url.searchParams);
   if (url.pathname === '/') text(response, 200, sources.page(), 'text/html; charset=utf-8');
   else if (url.pathname === '/config_dump') json(response, sources.configDump());
   else if (url.pathname === '/logging') logging(response, sources.log, url.searchParams, post);
   else if (url.pathname === '/quitquitquit') quit(response, sources.quit, post);
+  else if (profile !== undefined) void sendProfile(response, profile);
   else if (view !== undefined) json(response, view(url.searchParams));
   else text(response, 404, 'not found\n');
 }
@@ -79,6 +100,16 @@ function quit(response: ServerResponse, start: () => void, post: boolean): void 
   }
   text(response, 200, 'shutdown now\n');
   start();
+}
+
+async function sendProfile(response: ServerResponse, profile: Promise<ProfileAnswer>): Promise<void> {
+  try {
+    const body = await profile;
+    if (typeof body === 'string') text(response, 200, body);
+    else response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(body);
+  } catch (error) {
+    fail(response, error);
+  }
 }
 
 function json(response: ServerResponse, value: unknown): void {

@@ -1,3 +1,4 @@
+import { getServers } from 'node:dns';
 import type { Config } from './config.ts';
 
 /**
@@ -49,6 +50,8 @@ export function configDump(config: Config): Record<string, unknown> {
     numWorkerThreads: config.workerThreads,
     requireOriginalSource: config.originalSource ?? null,
     proxyArgs: config.proxyArguments,
+    dnsResolverCfg: { nameServers: getServers() },
+    dnsResolverOpts: {},
     inpodUds: config.zdsSocket,
     inpodPortReuse: config.inpodPortReuse,
     packetMark: config.packetMark ?? null,

@@ -1,10 +1,12 @@
 import { KmeshError } from '@kmesh/api';
 import { MeshState } from '@kmesh/orchestration';
+import type { ControlSources, LiveConnections } from '@kmesh/probe';
 import { raiseDescriptorLimit } from '@kmesh/runtime';
 import { ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
 import { buildConfigDump } from '../admin/config-dump.ts';
 import { adminPage } from '../admin/page.ts';
 import { adminHandler } from '../admin/routes.ts';
+import { dumpWorkloadState } from '../admin/workload-state.ts';
 import { dumpCertificates, RevocationStore } from '../certificates/index.ts';
 import type { Config } from '../config/config.ts';
 import { listenHttp } from '../http/listen.ts';
@@ -17,6 +19,8 @@ import { KernelEnrolment } from './kernel-enrolment.ts';
 import { type KernelEvents, readKernelEvents } from './kernel-events.ts';
 import { type KernelPath, startKernelPath } from './kernel-path.ts';
 import { followLocalMesh } from './local-mesh.ts';
+import { refusedFollower } from './path-metrics.ts';
+import { followPresence } from './presence.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
 import { tunnelCounters } from './tunnel-counters.ts';
 import { adminViews, forgetRemovedServices } from './views.ts';
@@ -60,20 +64,23 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
 
   const state = new MeshState({ node: config.nodeName });
+  const present = followPresence(state);
+  stack.defer(() => present.close());
   const kernel = await kernelPathOf(config, state, log);
   if (kernel.path !== undefined) stack.defer(() => kernel.path?.close());
   const localMesh = await followLocalMesh(config, state, logger.child('local'));
   stack.defer(() => localMesh.close());
 
   let xds: XdsClient | undefined;
-  let followXds: (() => void) | undefined;
+  const follow: (() => void)[] = [];
   let events: KernelEvents | undefined;
-  const telemetry = await startTelemetry(
-    config,
-    log,
-    kernel.path === undefined ? {} : kernelSources(kernel.path, () => events),
-    () => followXds?.(),
-  );
+  const telemetry = await startTelemetry(config, log, {
+    sources: kernel.path === undefined ? {} : kernelSources(kernel.path, () => events),
+    presence: present.presence,
+    beforeScrape: () => {
+      for (const bringUpToDate of follow) bringUpToDate();
+    },
+  });
   stack.defer(() => telemetry.close());
   stack.defer(forgetRemovedServices(state, telemetry.live));
 
@@ -92,7 +99,14 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   if (enrolment !== undefined) stack.defer(() => enrolment.close());
   kernel.path?.onRevoked((cookies) => enrolment?.closeDenied(cookies));
   if (kernel.path !== undefined && enrolment !== undefined) {
-    events = readKernelEvents(kernel.path, state, config.network, enrolment, telemetry.observer);
+    const { path } = kernel;
+    const { observer } = telemetry;
+    events = readKernelEvents({
+      ...{ path, state, enrolment, observer },
+      network: config.network,
+      logger: logger.child('kernel'),
+    });
+    follow.push(refusedFollower(telemetry.recorder, path.pathCounts));
     stack.defer(() => events?.close());
   }
   const revocations = new RevocationStore({ path: config.crlPath, logger: logger.child('crl') });
@@ -138,7 +152,8 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
         config,
         version,
         certificates: () => dumpCertificates(certificates.manager.entries()),
-        workloadState: () => (config.proxyMode === 'shared' ? workloadStates(dataPlane) : undefined),
+        workloadState: () =>
+          config.proxyMode === 'shared' ? workloadStates(state, dataPlane, telemetry.live) : undefined,
         staticConfig: localMesh.dump,
       }),
     views: adminViews({
@@ -188,7 +203,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   if (xds === undefined) {
     startDataPlane();
   } else {
-    followXds = xdsCountersFollower(xds, telemetry.metrics);
+    follow.push(xdsCountersFollower(xds, telemetry.metrics));
   }
   return { drain, ended, ports: { ...servers.ports, stats: telemetry.scrape.port } };
 }
@@ -212,16 +227,18 @@ async function kernelPathOf(
   }
 }
 
-function kernelSources(
-  path: KernelPath,
-  events: () => KernelEvents | undefined,
-): Parameters<typeof startTelemetry>[2] {
+function kernelSources(path: KernelPath, events: () => KernelEvents | undefined): ControlSources {
   return {
     eventsLost: () => events()?.lost() ?? 0,
     connectionsReconciled: () => events()?.reconciled() ?? 0,
     tables: () =>
-      path.tables.usage().map(({ table, used, capacity }) => ({ table, entries: used, maximum: capacity })),
-    hooks: path.hookCosts,
+      path.tables.usage().map(({ table, used, capacity, refused }) => ({
+        ...{ table, refused },
+        entries: used,
+        maximum: capacity,
+      })),
+    ...(path.measured && { hooks: path.hookCosts }),
+    decisions: path.pathCounts,
   };
 }
 
@@ -236,12 +253,16 @@ function countsFollower(metrics: Telemetry['metrics']): (counts: ZdsCounts) => v
   };
 }
 
-function workloadStates(dataPlane: DataPlane): Record<string, unknown> {
-  return Object.fromEntries(
-    dataPlane
-      .list()
-      .map(({ uid, ...info }) => [uid, { state: 'Up', connections: dataPlane.connections(uid), info }]),
-  );
+function workloadStates(
+  state: MeshState,
+  dataPlane: DataPlane,
+  live: LiveConnections,
+): Record<string, unknown> {
+  const pods = dataPlane.list().map(({ uid, name, namespace, serviceAccount }) => {
+    const workloadUid = state.localWorkload(namespace, serviceAccount, name)?.uid;
+    return { uid, name, namespace, serviceAccount, workloadUid };
+  });
+  return dumpWorkloadState(pods, live);
 }
 
 async function startServers(

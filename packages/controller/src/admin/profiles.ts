@@ -1,0 +1,151 @@
+import type { HeapProfiler, Profiler, Runtime } from 'node:inspector';
+import { Session } from 'node:inspector/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { KmeshError } from '@kmesh/api';
+import { encodePprof, type ProfileFrame, type ProfileSample } from './pprof.ts';
+import { badQuery } from './query.ts';
+
+const heapIntervalBytes = 128 * 1024;
+const profilePaths = ['/debug/pprof/profile', '/debug/pprof/heap', '/debug/pprof/heap/profiling'] as const;
+
+/** An answer of the profile routes: a pprof file, or a line of text. */
+export type ProfileAnswer = Buffer | string;
+
+/**
+ * Profiles of the control thread (ambient contract 13.1); the data threads are native and are not in them. One profile is
+ * taken at a time.
+ */
+export class Profiles {
+  #running = false;
+  #heap: Session | undefined;
+
+  /**
+   * The answer for a path, `undefined` when it is not one of the profiles'.
+   *
+   * @throws KMESH_QUESTION for a parameter that is not allowed; KMESH_PROFILE when there is none to be had now
+   */
+  answer(path: string, query: URLSearchParams): Promise<ProfileAnswer> | undefined {
+    switch (profilePaths.find((known) => known === path)) {
+      case '/debug/pprof/profile':
+        return this.#processor(query);
+      case '/debug/pprof/heap':
+        return this.#memory();
+      case '/debug/pprof/heap/profiling':
+        return this.#memoryProfiling(query.get('activate'));
+      case undefined:
+        return undefined;
+    }
+  }
+
+  async #processor(query: URLSearchParams): Promise<Buffer> {
+    const seconds = integerParameter(query, 'seconds', 10, 300);
+    const frequency = integerParameter(query, 'frequency', 100, 1_000);
+    if (this.#running) {
+      throw new KmeshError('KMESH_PROFILE', 'another profile is being taken; ask again when it is done');
+    }
+    this.#running = true;
+    const session = new Session();
+    session.connect();
+    try {
+      const interval = Math.round(1_000_000 / frequency);
+      await session.post('Profiler.enable');
+      await session.post('Profiler.setSamplingInterval', { interval });
+      await session.post('Profiler.start');
+      const takenAt = Date.now();
+      await delay(seconds * 1000);
+      const { profile } = await session.post('Profiler.stop');
+      return await encodePprof({
+        types: [
+          { type: 'samples', unit: 'count' },
+          { type: 'cpu', unit: 'nanoseconds' },
+        ],
+        samples: processorSamples(profile, interval * 1000),
+        period: { type: 'cpu', unit: 'nanoseconds', value: interval * 1000 },
+        takenAt,
+        durationNanoseconds: (profile.endTime - profile.startTime) * 1000,
+      });
+    } finally {
+      session.disconnect();
+      this.#running = false;
+    }
+  }
+
+  async #memory(): Promise<Buffer> {
+    if (this.#heap === undefined) {
+      throw new KmeshError(
+        'KMESH_PROFILE',
+        'heap profiling is not active; /debug/pprof/heap/profiling?activate=true begins it',
+      );
+    }
+    const { profile } = await this.#heap.post('HeapProfiler.getSamplingProfile');
+    return await encodePprof({
+      types: [{ type: 'inuse_space', unit: 'bytes' }],
+      samples: memorySamples(profile.head),
+      period: { type: 'space', unit: 'bytes', value: heapIntervalBytes },
+      takenAt: Date.now(),
+      durationNanoseconds: 0,
+    });
+  }
+
+  async #memoryProfiling(activate: string | null): Promise<string> {
+    if (activate === 'true' && this.#heap === undefined) {
+      const session = new Session();
+      session.connect();
+      this.#heap = session;
+      await session.post('HeapProfiler.startSampling', { samplingInterval: heapIntervalBytes });
+    } else if (activate === 'false' && this.#heap !== undefined) {
+      const session = this.#heap;
+      this.#heap = undefined;
+      await session.post('HeapProfiler.stopSampling');
+      session.disconnect();
+    } else if (activate !== null && activate !== 'true' && activate !== 'false') {
+      throw badQuery(`activate "${activate}" is not allowed: true or false is`);
+    }
+    return `heap profiling is ${this.#heap === undefined ? 'inactive' : 'active'}\n`;
+  }
+}
+
+function integerParameter(query: URLSearchParams, name: string, standard: number, most: number): number {
+  const text = query.get(name);
+  if (text === null) return standard;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < 1 || value > most) {
+    throw badQuery(`${name} "${text}" is not allowed: 1 to ${most} is`);
+  }
+  return value;
+}
+
+function processorSamples(profile: Profiler.Profile, nanosecondsEach: number): ProfileSample[] {
+  const parents = new Map<number, number>();
+  const nodes = new Map(profile.nodes.map((node) => [node.id, node]));
+  for (const node of profile.nodes) for (const child of node.children ?? []) parents.set(child, node.id);
+  const counts = new Map<number, number>();
+  for (const id of profile.samples ?? []) counts.set(id, (counts.get(id) ?? 0) + 1);
+  return [...counts].map(([leaf, count]) => {
+    const stack: ProfileFrame[] = [];
+    for (let id: number | undefined = leaf; id !== undefined; id = parents.get(id)) {
+      const node = nodes.get(id);
+      if (node !== undefined) stack.push(frameOf(node.callFrame));
+    }
+    return { stack, values: [count, count * nanosecondsEach] };
+  });
+}
+
+function memorySamples(head: HeapProfiler.SamplingHeapProfileNode): ProfileSample[] {
+  const samples: ProfileSample[] = [];
+  const walk = (node: HeapProfiler.SamplingHeapProfileNode, callers: readonly ProfileFrame[]): void => {
+    const stack = [frameOf(node.callFrame), ...callers];
+    if (node.selfSize > 0) samples.push({ stack, values: [node.selfSize] });
+    for (const child of node.children) walk(child, stack);
+  };
+  walk(head, []);
+  return samples;
+}
+
+function frameOf(frame: Runtime.CallFrame): ProfileFrame {
+  return {
+    name: frame.functionName === '' ? '(anonymous)' : frame.functionName,
+    file: frame.url,
+    line: frame.lineNumber + 1,
+  };
+}
