@@ -124,6 +124,20 @@ class RecordedConnection implements ObservedConnection {
   }
 }
 
+/**
+ * Counts connections in `kmesh_connections_path_total` that no observer hears of.
+ *
+ * @param reason a short word from a bounded set
+ */
+export function countConnectionPath(
+  recorder: MetricRecorder,
+  path: ConnectionPath | 'refused',
+  reason: string,
+  count: number,
+): void {
+  add(recorder.row('paths', [path, reason], 1), 0, count);
+}
+
 function countPath({ recorder, paths }: Context, { path, pathReason, reporter }: ConnectionStart): void {
   if (reporter === 'destination' && pathReason === undefined) return;
   const reason = pathReason ?? path;

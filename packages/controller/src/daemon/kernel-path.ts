@@ -4,7 +4,6 @@ import {
   attachKernelObject,
   KernelTables,
   kernelMapsOf,
-  kernelPrograms,
   loadKernelObject,
   type MeshState,
   type NodeContext,
@@ -27,6 +26,8 @@ export interface KernelPath {
   readonly object: BpfObject;
   pathCounts(): readonly PathCount[];
   hookCosts(): readonly HookCost[];
+  /** Whether run statistics are on; without them all costs are 0. */
+  readonly measured: boolean;
   /** Called with the cookies of pods whose policies changed, once no new connection is let in by the old ones. */
   onRevoked(listener: (cookies: readonly bigint[]) => void): void;
   close(): void;
@@ -98,7 +99,8 @@ export async function startKernelPath(
       tables,
       object,
       pathCounts: () => readPathCounts(object),
-      hookCosts: () => kernelPrograms.map((program) => hookCost(object, program)),
+      hookCosts: () => object.programNames.map((program) => hookCost(object, program)),
+      measured: config.statistics,
       onRevoked: (listener) => {
         revoked = listener;
       },

@@ -11,6 +11,8 @@ import {
   LogFilter,
   type Logger,
   MetricRecorder,
+  type Presence,
+  retireDeparted,
   type ScrapeServer,
   startLogThread,
   startScrapeServer,
@@ -59,17 +61,24 @@ export function startLog(config: Pick<Config, 'logFilter' | 'logFormat'>): Daemo
   };
 }
 
+/** What the metrics are made from. */
+export interface TelemetryInputs {
+  readonly sources: ControlSources;
+  /** Which workloads are in the mesh: series of the others are retired. */
+  readonly presence: Presence;
+  /** Brings the metrics up to date; called for each scrape. */
+  readonly beforeScrape: () => void;
+}
+
 /**
  * Starts the scrape thread and the recorder of the control thread.
  *
- * @param beforeScrape brings the metrics up to date; called for each scrape.
  * @throws KMESH_SCRAPE_LISTEN when the port is taken.
  */
 export async function startTelemetry(
   config: Config,
   log: DaemonLog,
-  sources: ControlSources,
-  beforeScrape: () => void,
+  { sources, presence, beforeScrape }: TelemetryInputs,
 ): Promise<Telemetry> {
   const metrics = createControlMetrics(config.istioVersion, sources);
   const scrape = await startScrapeServer({
@@ -82,6 +91,7 @@ export async function startTelemetry(
     droppedLines: log.droppedLines,
   });
   const recorder = new MetricRecorder(scrape.recorderChannel());
+  const stopRetiring = retireDeparted(recorder, presence);
   const live = new LiveConnections(createConnectionObserver({ recorder, accessLog: log.accessLog }));
   return {
     filter: log.filter,
@@ -91,6 +101,9 @@ export async function startTelemetry(
     recorder,
     observer: live,
     live,
-    close: () => scrape.close(),
+    close: () => {
+      stopRetiring();
+      return scrape.close();
+    },
   };
 }

@@ -10,6 +10,15 @@ export interface TableUsage {
   readonly table: string;
   readonly entries: number;
   readonly maximum: number;
+  /** What found no place since the start, by reason; it takes the tunnel path. */
+  readonly refused?: Readonly<Record<string, number>>;
+}
+
+/** How often the connect hook decided for a path, and why; cumulative. */
+export interface ConnectDecision {
+  readonly path: string;
+  readonly reason: string;
+  readonly connections: number;
 }
 
 /** What a kernel program cost since it was loaded; both cumulative. */
@@ -22,7 +31,9 @@ export interface HookCost {
 /** Read at each scrape; every number is cumulative or a present state. Absent = the daemon has no such part. */
 export interface ControlSources {
   readonly tables?: () => readonly TableUsage[];
+  /** Absent while nobody measures. */
   readonly hooks?: () => readonly HookCost[];
+  readonly decisions?: () => readonly ConnectDecision[];
   /** Kernel events that found no room in the ring. */
   readonly eventsLost?: () => number;
   /** Connections whose events were lost and which the flow table accounted for. */
@@ -124,7 +135,7 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
 
 function addKernelMetrics(registry: Registry, sources: ControlSources): void {
   const registers = [registry];
-  const { tables, hooks, eventsLost, connectionsReconciled } = sources;
+  const { tables, hooks, decisions, eventsLost, connectionsReconciled } = sources;
   if (tables) {
     const maximum = new Gauge({
       name: 'kmesh_table_maximum_entries',
@@ -144,6 +155,27 @@ function addKernelMetrics(registry: Registry, sources: ControlSources): void {
         }
       },
     });
+  }
+  if (tables) {
+    cumulativeFamily(
+      registry,
+      'kmesh_table_refusals_total',
+      'Entries that a kernel table had no place for (unstable)',
+      ['table', 'reason'],
+      () =>
+        tables().flatMap(({ table, refused }) =>
+          Object.entries(refused ?? {}).map(([reason, count]) => [[table, reason], count] as const),
+        ),
+    );
+  }
+  if (decisions) {
+    cumulativeFamily(
+      registry,
+      'kmesh_connect_decisions_total',
+      'What the connect hook decided for connections of enrolled pods, and why (unstable)',
+      ['path', 'reason'],
+      () => decisions().map(({ path, reason, connections }) => [[path, reason], connections] as const),
+    );
   }
   if (hooks) {
     perProgram(
@@ -186,20 +218,34 @@ function perProgram(
   help: string,
   value: (cost: HookCost) => number,
 ): void {
+  const read = () => hooks().map((cost) => [[cost.program], value(cost)] as const);
+  cumulativeFamily(registry, name, help, ['program'], read);
+}
+
+/** A family of counters whose values somebody else keeps: read at each scrape. */
+function cumulativeFamily(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: readonly string[],
+  read: () => readonly (readonly [labels: readonly string[], value: number])[],
+): void {
   const followers = new Map<string, (value: number) => void>();
   const counter = new Counter({
     name,
     help,
-    labelNames: ['program'],
+    labelNames: [...labelNames],
     registers: [registry],
     collect() {
-      for (const cost of hooks()) {
-        let follow = followers.get(cost.program);
+      for (const [values, value] of read()) {
+        const key = values.join('\n');
+        let follow = followers.get(key);
         if (follow === undefined) {
-          follow = follower((by) => counter.inc({ program: cost.program }, by));
-          followers.set(cost.program, follow);
+          const labels = Object.fromEntries(labelNames.map((label, index) => [label, values[index] ?? '']));
+          follow = follower((by) => counter.inc(labels, by));
+          followers.set(key, follow);
         }
-        follow(value(cost));
+        follow(value);
       }
     },
   });
