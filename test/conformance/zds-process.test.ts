@@ -160,6 +160,52 @@ test('ZDS-23: while the control plane is unreachable no hello is sent; hello, sn
   await stopped(daemon);
 });
 
+describe('ZDS-19: sockets in a pod namespace', () => {
+  /** What `ss` says of the daemon's sockets in a pod, a line each. */
+  const socketsOf = async (daemon: DaemonProcess, pod: Pod): Promise<string[]> => {
+    const { stdout } = await pod.run('ss', ['-Htuanep']);
+    return stdout.split('\n').filter((line) => line.includes(`pid=${daemon.pid},`));
+  };
+
+  test('ZDS-19: each carries mark 1337, listeners included, and listeners share their ports', async () => {
+    const daemon = await running();
+    const stranger = await mesh.lab.outsideHost();
+    const outside = await listen(stranger, 8080, doubleEcho);
+    const held = [
+      await established(),
+      await connect(client, stranger.addresses.v4, 8080),
+      await connect(stranger, server.addresses.v4, 8080),
+    ];
+    for (const socket of held) await exchange(socket);
+    const [atClient, atServer] = [await socketsOf(daemon, client), await socketsOf(daemon, server)];
+    for (const line of [...atClient, ...atServer]) assert.match(line, /fwmark:0x539\b/, line);
+    for (const sockets of [atClient, atServer]) {
+      const listening = sockets.filter((line) => line.startsWith('tcp LISTEN') || / LISTEN /.test(line));
+      for (const port of [15001, 15006, 15008]) {
+        assert.equal(listening.filter((line) => line.includes(`:${port} `)).length, 1, `one on ${port}`);
+      }
+    }
+    // Two accepted and an HBONE and a plain one onward; HBONE and plain ones accepted and two to the application.
+    const carrying = (lines: string[]): number => lines.filter((line) => line.includes(' ESTAB ')).length;
+    assert.deepEqual([carrying(atClient), carrying(atServer)], [4, 4]);
+    using namespace = openNetworkNamespace(server.namespacePath);
+    closeSync(openListener({ namespace, address: '::', port: 15008, reusePort: true }));
+    assert.throws(() => openListener({ namespace, address: '::', port: 15008 }), /EADDRINUSE/);
+    for (const socket of held) socket.destroy();
+    outside.close();
+    await stopped(daemon);
+  });
+
+  test('ZDS-19: with INPOD_PORT_REUSE=false nothing else can have the ports', async () => {
+    const daemon = await running({ INPOD_PORT_REUSE: 'false' });
+    using namespace = openNetworkNamespace(server.namespacePath);
+    for (const port of [15001, 15006, 15008]) {
+      assert.throws(() => openListener({ namespace, address: '::', port, reusePort: true }), /EADDRINUSE/);
+    }
+    await stopped(daemon);
+  });
+});
+
 describe('shutdown with an open proxied connection', () => {
   test('PRC-08: the process stays while data flows, and ends within 1 s after the client closes', async () => {
     const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '60s' });

@@ -130,8 +130,9 @@ export class ZdsClient {
 
   #dialLater(): void {
     if (this.#closed) return;
-    const wait = this.#backoff * (0.8 + Math.random() * 0.4);
-    this.#backoff = Math.min(this.#backoff * 2, this.#options.maximumBackoffMilliseconds ?? 15_000);
+    const maximum = this.#options.maximumBackoffMilliseconds ?? 15_000;
+    const wait = Math.min(this.#backoff * (0.8 + Math.random() * 0.4), maximum);
+    this.#backoff = Math.min(this.#backoff * 2, maximum);
     this.#timer = setTimeout(() => this.#dial(), wait);
   }
 
