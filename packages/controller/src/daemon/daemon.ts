@@ -1,7 +1,6 @@
 import { KmeshError } from '@kmesh/api';
 import { MeshState } from '@kmesh/orchestration';
 import type { ControlSources, LiveConnections } from '@kmesh/probe';
-import type { ControlSources } from '@kmesh/probe';
 import { raiseDescriptorLimit } from '@kmesh/runtime';
 import { ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
 import { buildConfigDump } from '../admin/config-dump.ts';
@@ -20,8 +19,6 @@ import { KernelEnrolment } from './kernel-enrolment.ts';
 import { type KernelEvents, readKernelEvents } from './kernel-events.ts';
 import { type KernelPath, startKernelPath } from './kernel-path.ts';
 import { followLocalMesh } from './local-mesh.ts';
-import { refusedFollower } from './path-metrics.ts';
-import { followPresence } from './presence.ts';
 import { refusedFollower } from './path-metrics.ts';
 import { followPresence } from './presence.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
