@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { isKmeshError, type MeshUpdate, type Service, type Workload } from '@kmesh/api';
+import { type FrontendEntry, MeshState } from '@kmesh/orchestration';
+import { explainConnection, type Why, type WhySources } from '../../src/admin/why.ts';
+
+function workload(name: string, ip: string, change: Partial<Workload> = {}): MeshUpdate {
+  return {
+    kind: 'workload',
+    workload: {
+      uid: name,
+      name,
+      namespace: 'shop',
+      addresses: [ip],
+      hostname: '',
+      network: '',
+      protocol: 'TCP',
+      trustDomain: 'cluster.local',
+      serviceAccount: name,
+      waypoint: undefined,
+      networkGateway: undefined,
+      node: 'node1',
+      canonicalName: name,
+      canonicalRevision: 'latest',
+      workloadType: 'pod',
+      workloadName: name,
+      nativeTunnel: false,
+      applicationTunnel: undefined,
+      services: new Map(),
+      authorizationPolicies: [],
+      status: 'Healthy',
+      clusterId: 'Kubernetes',
+      locality: { region: '', zone: '', subzone: '' },
+      networkMode: 'Standard',
+      capacity: 1,
+      ...change,
+    },
+  };
+}
+
+function service(name: string, ip: string | undefined, change: Partial<Service> = {}): MeshUpdate {
+  return {
+    kind: 'service',
+    service: {
+      name,
+      namespace: 'shop',
+      hostname: `${name}.shop.svc.cluster.local`,
+      vips: ip === undefined ? [] : [{ network: '', ip }],
+      cidrVips: [],
+      ports: new Map([[80, 8080]]),
+      subjectAltNames: [],
+      waypoint: undefined,
+      weightedWaypoints: [],
+      loadBalancer: undefined,
+      ipFamilies: undefined,
+      canonical: false,
+      visibility: 'Public',
+      ...change,
+    },
+  };
+}
+
+const of = (name: string, ports: readonly (readonly [number, number])[] = []) =>
+  new Map([[`shop/${name}.shop.svc.cluster.local`, new Map(ports)]]);
+
+const state = new MeshState({ node: 'node1' });
+state.apply([
+  service('web', '10.96.0.1'),
+  service('guarded', '10.96.0.2', {
+    waypoint: { destination: { kind: 'address', network: '', ip: '10.0.0.9' }, hboneMtlsPort: 15008 },
+  }),
+  service('empty', '10.96.0.3'),
+  service('headless', undefined),
+  workload('client', '10.0.0.1'),
+  workload('away', '10.9.0.1', { node: 'node2' }),
+  workload('web-1', '10.0.0.2', { services: of('web') }),
+  workload('web-2', '10.0.0.3', { services: of('web'), capacity: 3 }),
+  workload('web-3', '10.0.0.4', { services: of('web'), protocol: 'HBONE', capacity: 0 }),
+  workload('waypoint', '10.0.0.9', { protocol: 'HBONE' }),
+  workload('vault', '10.0.0.5', { protocol: 'HBONE', authorizationPolicies: ['shop/clients'] }),
+  {
+    kind: 'policy',
+    policy: {
+      name: 'clients',
+      namespace: 'shop',
+      scope: 'WorkloadSelector',
+      action: 'Allow',
+      dryRun: false,
+      rules: [[[{ principals: [{ kind: 'Exact', value: 'cluster.local/ns/shop/sa/client' }] }]]],
+    },
+  },
+]);
+
+const entry = (action: FrontendEntry['action']): FrontendEntry => ({
+  namespaceId: 0,
+  port: 80,
+  action,
+  target: 4,
+  service: 1,
+  scoped: false,
+});
+
+function ask(source: string, destination: string, action?: FrontendEntry['action'] | 'off' | 'unknown'): Why {
+  const kernel: WhySources['kernel'] =
+    action === 'off'
+      ? undefined
+      : {
+          frontendFor: () =>
+            action === undefined ? entry('tunnel') : action === 'unknown' ? undefined : entry(action),
+          serves: (uid) => uid !== 'away',
+        };
+  return explainConnection(
+    {
+      state,
+      node: { node: 'node1', network: '', clusterDomain: 'cluster.local' },
+      kernel,
+      kernelPathOff: 'KMESH_KERNEL_PATH=false',
+    },
+    source,
+    destination,
+  );
+}
+
+function text(why: Why, step?: string): string {
+  return why.steps
+    .filter((one) => step === undefined || one.step === step)
+    .map((one) => one.text)
+    .join('\n');
+}
+
+describe('what a destination may be called', () => {
+  for (const { destination, dialled } of [
+    { destination: '10.96.0.1:80', dialled: '10.96.0.1:80' },
+    { destination: '10.96.0.1', dialled: '10.96.0.1:80' },
+    { destination: 'shop/web:80', dialled: '10.96.0.1:80' },
+    { destination: 'shop/web', dialled: '10.96.0.1:80' },
+    { destination: 'shop/web.shop.svc.cluster.local:81', dialled: '10.96.0.1:81' },
+    { destination: 'web', dialled: '10.96.0.1:80' },
+    { destination: 'web.shop:80', dialled: '10.96.0.1:80' },
+    { destination: 'web.shop.svc:80', dialled: '10.96.0.1:80' },
+    { destination: 'WEB.shop.svc.cluster.local.', dialled: '10.96.0.1:80' },
+    { destination: 'shop/vault:443', dialled: '10.0.0.5:443' },
+    { destination: '[fd00::1]:443', dialled: '[fd00::1]:443' },
+    { destination: 'fd00:0::1', dialled: '[fd00::1]:80' },
+  ]) {
+    test(`${destination} is ${dialled}`, () => {
+      assert.equal(ask('shop/client', destination).destination, dialled);
+    });
+  }
+
+  for (const { source, destination, says } of [
+    { source: 'client', destination: 'web', says: /"client" is neither namespace\/name of a pod nor an IP/ },
+    { source: 'shop/nobody', destination: 'web', says: /no workload is called shop\/nobody/ },
+    { source: '10.7.7.7', destination: 'web', says: /no workload of the mesh has the address 10\.7\.7\.7/ },
+    {
+      source: 'shop/client',
+      destination: 'nothing',
+      says: /nothing in the mesh is called nothing: give an IP/,
+    },
+    { source: 'shop/client', destination: 'web:http', says: /"http" is not a port: 1 to 65535/ },
+    { source: 'shop/client', destination: 'web:70000', says: /"70000" is not a port/ },
+    { source: 'shop/client', destination: 'shop/headless:80', says: /has no address of its own/ },
+  ]) {
+    test(`${source} to ${destination} cannot be asked, and the error says what can`, () => {
+      assert.throws(
+        () => ask(source, destination),
+        (error: unknown) => isKmeshError(error, 'KMESH_QUESTION') && says.test(error.message),
+      );
+    });
+  }
+});
+
+test('endpoints are listed with their share of the draws; one of weight 0 gets none', () => {
+  const why = ask('shop/client', 'shop/web:80', 'balance');
+  assert.match(
+    text(why, 'endpoint'),
+    /3 endpoints; 3 can take port 80, 2 may be drawn: shop\/web-1:8080 25 %, shop\/web-2:8080 75 %/,
+  );
+  assert.deepEqual([why.verdict, why.path], ['allowed', 'kernel']);
+});
+
+test('a policy at the destination decides, and is named', () => {
+  assert.equal(ask('shop/client', 'shop/vault:443').verdict, 'allowed');
+  const denied = ask('shop/web-1', 'shop/vault:443');
+  assert.deepEqual([denied.verdict, denied.path], ['denied', 'tunnel']);
+  assert.match(text(denied, 'policy'), /at shop\/vault: not allowed.*considered: shop\/clients/);
+});
+
+test('a waypoint on the way is named', () => {
+  const why = ask('shop/client', 'shop/guarded:80');
+  assert.match(text(why, 'waypoint'), /through waypoint shop\/waypoint/);
+  assert.equal(why.path, 'tunnel');
+});
+
+test('no endpoint means refused, before any policy', () => {
+  const why = ask('shop/client', 'shop/empty:80', 'balance');
+  assert.deepEqual([why.verdict, why.path], ['refused', 'none']);
+  assert.match(text(why, 'route'), /has no usable endpoint/);
+  assert.match(text(why, 'policy'), /not asked/);
+});
+
+for (const { what, action, path, says } of [
+  { what: 'the kernel path is off', action: 'off', path: 'tunnel', says: /KMESH_KERNEL_PATH=false/ },
+  {
+    what: 'the tables leave the address to the tunnel',
+    action: 'tunnel',
+    path: 'tunnel',
+    says: /leave this/,
+  },
+  { what: 'the tables keep the address', action: 'workload', path: 'kernel', says: /is kept/ },
+  {
+    what: 'the tables leave the address alone',
+    action: 'outside',
+    path: 'outside',
+    says: /left? alone|leave/,
+  },
+  { what: 'only the range of a service holds it', action: 'unknown', path: 'tunnel', says: /CIDR table/ },
+] as const) {
+  test(`the path is ${path} when ${what}`, () => {
+    const why = ask('shop/client', 'shop/web:80', action);
+    assert.equal(why.path, path);
+    assert.match(text(why, 'path'), says);
+  });
+}
+
+test('a source on another node is explained as what that node decides', () => {
+  const why = ask('shop/away', 'shop/web:80', 'balance');
+  assert.match(text(why, 'source'), /on node node2, whose own proxy decides/);
+  assert.equal(why.path, 'tunnel');
+});
