@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { cgroupRoot } from '@kmesh/lab';
+
+const executable = fileURLToPath(new URL('../../packages/kmesh/src/main.ts', import.meta.url));
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a shell line in network and mount namespaces of its own, where $KMESH is the executable. */
+function start(line: string): { child: ChildProcess; ended: Promise<Ended> } {
+  const child = spawn('unshare', ['--net', '--mount', 'sh', '-ec', `ip link set lo up; ${line}`], {
+    env: { ...process.env, KMESH: `${process.execPath} ${executable}` },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const ended = new Promise<Ended>((resolve) =>
+    child.once('close', (code) => resolve({ code, stdout, stderr })),
+  );
+  return { child, ended };
+}
+
+/** Names of the labs that a process has made and not removed. */
+function leftOvers(pid: number | undefined): string[] {
+  const mark = `kmlab-${pid}-`;
+  return [...readdirSync('/run/netns'), ...readdirSync(cgroupRoot())].filter((name) => name.startsWith(mark));
+}
+
+test('the demo serves every endpoint without a failure, ends by itself and prints one JSON object', async () => {
+  const { child, ended } = start('exec $KMESH demo --for 3s --json');
+  const { code, stdout, stderr } = await ended;
+  assert.equal(code, 0, stderr);
+  const result = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '');
+  assert.deepEqual(Object.keys(result), ['connections', 'failed', 'byEndpoint', 'path', 'hookNs']);
+  assert.equal(result.failed, 0);
+  assert.ok(result.connections > 100);
+  assert.ok(result.hookNs > 0);
+  assert.ok(result.path.kernel > 0 && result.path.outside > 0);
+  assert.deepEqual(Object.keys(result.byEndpoint.web).sort(), ['web-1', 'web-2', 'web-3']);
+  for (const [service, endpoints] of Object.entries(result.byEndpoint)) {
+    for (const [name, count] of Object.entries(endpoints as Record<string, number>)) {
+      assert.ok(count > 0, `${service} never reached ${name}`);
+    }
+  }
+  assert.deepEqual(leftOvers(child.pid), []);
+});
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  test(`${signal} ends the demo, shows what was seen, and leaves nothing behind`, async () => {
+    const { child, ended } = start('exec $KMESH demo');
+    let log = '';
+    child.stderr?.on('data', (text: string) => (log += text));
+    while (!log.includes('starting control plane')) await delay(50);
+    await delay(3_000);
+    assert.notDeepEqual(leftOvers(child.pid), [], 'the lab is there while the demo runs');
+    child.kill(signal);
+    const { code, stdout, stderr } = await ended;
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /greeter-2/);
+    assert.deepEqual(leftOvers(child.pid), []);
+  });
+}
+
+test('a local mesh file is written when it is not there, and the demo runs on it', async () => {
+  const { ended } = start(
+    'f=$(mktemp -d)/mesh.yaml; $KMESH demo --for 2s --json --local $f; grep -c workloadIps $f',
+  );
+  const { code, stdout, stderr } = await ended;
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /"failed":0/);
+  assert.match(stdout, /\n6\n$/);
+});
+
+for (const [what, line, sentence] of [
+  [
+    'not being root',
+    'exec setpriv --reuid 65534 --clear-groups $KMESH demo --for 1s',
+    /needs root.*run it again as root/,
+  ],
+  [
+    'a machine without cgroup v2',
+    'umount -l $(findmnt -n -t cgroup2 -o TARGET | tac); exec $KMESH demo --for 1s',
+    /cgroup v2 is not mounted: mount it/,
+  ],
+  [
+    'a process that may not use BPF',
+    'exec setpriv --bounding-set=-bpf,-sys_admin,-perfmon --inh-caps=-all $KMESH demo --for 1s',
+    /BPF is not permitted here/,
+  ],
+] as const) {
+  test(`${what} is one clear sentence, exit code 1, and nothing is left behind`, async () => {
+    const { child, ended } = start(line);
+    const { code, stderr, stdout } = await ended;
+    assert.equal(code, 1);
+    assert.match(stderr, sentence);
+    assert.equal(stderr.trim().split('\n').length, 1, stderr);
+    assert.equal(stdout, '');
+    assert.deepEqual(leftOvers(child.pid), []);
+  });
+}
+
+test('a taken port is named, and nothing is left behind', async () => {
+  const { child, ended } = start(
+    `${process.execPath} -e "require('net').createServer().listen(15021, '::')" & holder=$!; sleep 0.3; ` +
+      'code=0; $KMESH demo --for 1s || code=$?; kill $holder; exit $code',
+  );
+  const { code, stderr } = await ended;
+  assert.equal(code, 1);
+  assert.match(stderr, /readiness server cannot listen on port 15021/);
+  assert.deepEqual(leftOvers(child.pid), []);
+});
