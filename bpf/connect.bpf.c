@@ -9,6 +9,7 @@
 #include "kmesh_maps.h"
 #include "address.h"
 #include "dials.h"
+#include "frontends.h"
 #include "pods.h"
 #include "verdict.h"
 
@@ -47,27 +48,40 @@ static __always_inline int refuse(__u32 reason)
 	return REFUSE;
 }
 
+/* What the tables say about an address when no frontend does. */
+#define UNKNOWN 0xffff
+
+static __always_inline __u64 read_decision(const union kmesh_decision *decision)
+{
+	return *(const volatile __u64 *)&decision->word;
+}
+
 static __always_inline struct kmesh_frontend *find_scoped(struct kmesh_frontend_key *key,
-							  __u32 client_namespace)
+							  __u16 port_be, __u32 client_namespace)
 {
 	struct kmesh_frontend *found, *scoped;
+	union kmesh_decision decision;
 
-	found = bpf_map_lookup_elem(&frontends, key);
-	if (!found || !(found->flags & KMESH_FRONTEND_SCOPED))
+	key->place = KMESH_FRONTEND_PLACE(0, port_be);
+	found = find_entry(key);
+	if (!found)
+		return NULL;
+	decision.word = read_decision(&found->decision);
+	if (!(decision.flags & KMESH_FRONTEND_SCOPED))
 		return found;
-	key->client_namespace = client_namespace;
-	scoped = bpf_map_lookup_elem(&frontends, key);
-	key->client_namespace = 0;
+	key->place = KMESH_FRONTEND_PLACE(client_namespace, port_be);
+	scoped = find_entry(key);
 	return scoped ? scoped : found;
 }
 
 static __noinline struct kmesh_frontend *find_by_cidr(const union kmesh_address *address,
-						      __u16 port_be, __u32 client_namespace)
+						      __u16 port_be, __u32 client_namespace,
+						      union kmesh_decision *decision)
 {
 	struct kmesh_cidr_key cidr = {.prefix_length = 32 + 128,
 				      .client_namespace = client_namespace};
-	struct kmesh_frontend_key key = {.client_namespace = KMESH_NAMESPACE_SERVICE};
-	struct kmesh_frontend *found, *port;
+	struct kmesh_frontend_key key = {};
+	union kmesh_decision *found;
 
 	cidr.address = *address;
 	found = bpf_map_lookup_elem(&cidr_frontends, &cidr);
@@ -75,33 +89,49 @@ static __noinline struct kmesh_frontend *find_by_cidr(const union kmesh_address 
 		cidr.client_namespace = 0;
 		found = bpf_map_lookup_elem(&cidr_frontends, &cidr);
 	}
-	if (!found || !(found->flags & KMESH_FRONTEND_PORTS))
-		return found;
-	key.address.words[3] = found->service;
-	key.port_be = port_be;
-	port = bpf_map_lookup_elem(&frontends, &key);
-	return port ? port : found;
+	if (!found)
+		return NULL;
+	decision->word = read_decision(found);
+	if (!(decision->flags & KMESH_FRONTEND_PORTS))
+		return NULL;
+	key.address.words[3] = decision->service;
+	key.place = KMESH_FRONTEND_PLACE(KMESH_NAMESPACE_SERVICE, port_be);
+	return find_entry(&key);
 }
 
-static __always_inline struct kmesh_frontend *find_frontend(struct kmesh_frontend_key *key,
-							    __u32 client_namespace)
+/*
+ * Everything but the common case of a port that is the same for every namespace. `decision` is that
+ * of the entry when there is one; without an entry it is that of a CIDR, or UNKNOWN.
+ */
+static __noinline struct kmesh_frontend *find_elsewhere(const union kmesh_address *address,
+							__u16 port_be, __u32 client_namespace,
+							union kmesh_decision *decision)
 {
+	struct kmesh_frontend_key key = {.address = *address};
 	struct kmesh_settings *switches;
-	struct kmesh_frontend *found;
-	__u16 port_be = key->port_be;
+	struct kmesh_frontend *found, *added;
 	__u32 zero = 0;
 
-	found = find_scoped(key, client_namespace);
+	decision->word = UNKNOWN;
+	found = find_scoped(&key, port_be, client_namespace);
+	if (!found) {
+		found = find_scoped(&key, 0, client_namespace);
+		/* Ports are written before their address: one that was not there a moment ago is
+		 * now, should the address be new. */
+		order_loads();
+		if (found && found->decision.action == KMESH_FRONTEND_REFUSE) {
+			added = find_scoped(&key, port_be, client_namespace);
+			found = added ? added : found;
+		}
+	}
+	if (!found) {
+		switches = bpf_map_lookup_elem(&settings, &zero);
+		if (switches && switches->cidr_frontends)
+			found = find_by_cidr(address, port_be, client_namespace, decision);
+	}
 	if (found)
-		return found;
-	key->port_be = 0;
-	found = find_scoped(key, client_namespace);
-	if (found)
-		return found;
-	switches = bpf_map_lookup_elem(&settings, &zero);
-	if (!switches || !switches->cidr_frontends)
-		return NULL;
-	return find_by_cidr(&key->address, port_be, client_namespace);
+		decision->word = read_decision(&found->decision);
+	return found;
 }
 
 static __always_inline bool is_incomplete(void)
@@ -132,7 +162,7 @@ static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range)
 }
 
 static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
-					       const struct kmesh_frontend_key *key, __u16 port_be,
+					       const union kmesh_address *dialled, __u16 port_be,
 					       __u64 netns_cookie, __u32 service, __u32 workload,
 					       bool rewritten)
 {
@@ -141,7 +171,7 @@ static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
 
 	if (!flow)
 		return false;
-	flow->dialled = key->address;
+	flow->dialled = *dialled;
 	flow->dialled_port_be = port_be;
 	flow->netns_cookie = netns_cookie;
 	flow->service = service;
@@ -160,7 +190,7 @@ static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
  * storage at once.
  */
 static __always_inline bool remember(struct bpf_sock_addr *ctx,
-				     const struct kmesh_frontend_key *key, __u16 port_be,
+				     const union kmesh_address *dialled, __u16 port_be,
 				     __u64 netns_cookie, __u32 service, __u32 workload,
 				     bool rewritten, bool handshake)
 {
@@ -174,16 +204,16 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx,
 		return false;
 	seen = *(volatile __u64 *)&dial->socket;
 	if (seen && seen != (__u64)sk && now - dial->written_jiffies < KMESH_DIAL_STALE_JIFFIES)
-		return !handshake && remember_on_socket(ctx, key, port_be, netns_cookie, service,
+		return !handshake && remember_on_socket(ctx, dialled, port_be, netns_cookie, service,
 							workload, rewritten);
 	/* Fresh before it is claimed, so that nobody takes the claim for a stale one; claimed in
 	 * one step, for another CPU may have seen the slot free in the same instant. */
 	dial->written_jiffies = now;
 	if (seen != (__u64)sk &&
 	    __sync_val_compare_and_swap(&dial->socket, seen, (__u64)sk) != seen)
-		return !handshake && remember_on_socket(ctx, key, port_be, netns_cookie, service,
+		return !handshake && remember_on_socket(ctx, dialled, port_be, netns_cookie, service,
 							workload, rewritten);
-	dial->dialled = key->address;
+	dial->dialled = *dialled;
 	dial->service = service;
 	dial->workload = workload;
 	dial->dialled_port_be = port_be;
@@ -237,61 +267,74 @@ static __noinline int go_tunnel(struct bpf_sock_addr *ctx, const struct kmesh_po
 	return leave(reason);
 }
 
-/* What the tables say of the dialled address in `key`. `chosen` is set when the peer has to be
- * rewritten. */
-static __always_inline int decide(struct bpf_sock_addr *ctx, struct kmesh_frontend_key *key,
-				  const struct kmesh_pod *pod, __u64 netns_cookie,
+/* What an application asked for. */
+struct dial {
+	const union kmesh_address *address;
+	const struct kmesh_pod *pod;
+	__u64 netns_cookie;
+	__u16 port_be;
+};
+
+/* What becomes of a connect that no endpoint is chosen for. */
+static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dial *dial, __u16 action,
+				     __u32 workload, bool *kept)
+{
+	switch (action) {
+	case KMESH_FRONTEND_WORKLOAD:
+		return go_direct(ctx, dial->pod, KMESH_REASON_KERNEL_WORKLOAD);
+	case KMESH_FRONTEND_VERDICT:
+		if (!is_allowed(workload, dial->pod->identity, dial->port_be))
+			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_VERDICT);
+		if (!remember(ctx, dial->address, dial->port_be, dial->netns_cookie, 0, workload,
+			      false, true))
+			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_FLOW);
+		*kept = true;
+		return go_direct(ctx, dial->pod, KMESH_REASON_KERNEL_WORKLOAD);
+	case KMESH_FRONTEND_REFUSE:
+		return refuse(KMESH_REASON_REFUSED_FRONTEND);
+	case KMESH_FRONTEND_OUTSIDE:
+		return go_direct(ctx, dial->pod, KMESH_REASON_OUTSIDE_PASSTHROUGH);
+	case UNKNOWN:
+		return is_incomplete()
+			   ? go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_INCOMPLETE)
+			   : go_direct(ctx, dial->pod, KMESH_REASON_OUTSIDE_UNKNOWN);
+	default:
+		return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_FRONTEND);
+	}
+}
+
+/* What the tables say of the dialled address. `chosen` is set when the peer has to be rewritten. */
+static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_address *address,
+				  __u16 port_be, const struct kmesh_pod *pod, __u64 netns_cookie,
 				  struct kmesh_endpoint **chosen, bool *kept)
 {
-	__u16 port_be = key->port_be;
-	struct kmesh_service_port *service_port;
+	struct kmesh_frontend_key key = {.address = *address,
+					 .place = KMESH_FRONTEND_PLACE(0, port_be)};
+	struct dial dial = {address, pod, netns_cookie, port_be};
+	bool mapped = is_mapped(address);
+	union kmesh_decision decision;
 	struct kmesh_endpoint *endpoint;
 	struct kmesh_frontend *frontend;
-	__u32 target, service;
 	__u64 range;
-	bool mapped;
 
-	if (is_loopback(&key->address))
+	if (is_loopback(address))
 		return leave(KMESH_REASON_OUTSIDE_LOOPBACK);
 
 	/* Capture hands it to the DNS proxy. */
 	if ((pod->flags & KMESH_POD_CAPTURED) && port_be == bpf_htons(PORT_DNS))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_DNS);
 
-	frontend = find_frontend(key, pod->namespace_id);
-	if (!frontend)
-		return is_incomplete() ? go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_INCOMPLETE)
-				       : go_direct(ctx, pod, KMESH_REASON_OUTSIDE_UNKNOWN);
+	frontend = find_entry(&key);
+	if (frontend)
+		decision.word = read_decision(&frontend->decision);
+	if (!frontend || decision.flags & KMESH_FRONTEND_SCOPED)
+		frontend = find_elsewhere(address, port_be, pod->namespace_id, &decision);
+	if (!frontend || decision.action != KMESH_FRONTEND_BALANCE)
+		return decide_plainly(ctx, &dial, decision.action, frontend ? frontend->target : 0,
+				      kept);
 
-	switch (frontend->action) {
-	case KMESH_FRONTEND_BALANCE:
-		break;
-	case KMESH_FRONTEND_WORKLOAD:
-		return go_direct(ctx, pod, KMESH_REASON_KERNEL_WORKLOAD);
-	case KMESH_FRONTEND_VERDICT:
-		target = frontend->target;
-		if (!is_allowed(target, pod->identity, port_be))
-			return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_VERDICT);
-		if (!remember(ctx, key, port_be, netns_cookie, 0, target, false, true))
-			return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FLOW);
-		*kept = true;
-		return go_direct(ctx, pod, KMESH_REASON_KERNEL_WORKLOAD);
-	case KMESH_FRONTEND_REFUSE:
-		return refuse(KMESH_REASON_REFUSED_FRONTEND);
-	case KMESH_FRONTEND_OUTSIDE:
-		return go_direct(ctx, pod, KMESH_REASON_OUTSIDE_PASSTHROUGH);
-	default:
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FRONTEND);
-	}
-
-	target = frontend->target;
-	service = frontend->service;
-	service_port = bpf_map_lookup_elem(&service_ports, &target);
-	if (!service_port)
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_SLOT);
-	mapped = is_mapped(&key->address);
-	range = mapped ? *(volatile __u64 *)&service_port->range4
-		       : *(volatile __u64 *)&service_port->range6;
+	range = mapped ? *(volatile __u64 *)&frontend->range4
+		       : *(volatile __u64 *)&frontend->range6;
 	if (!(range >> 32))
 		return refuse(KMESH_REASON_REFUSED_EMPTY);
 
@@ -307,9 +350,9 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, struct kmesh_fronte
 	    !is_allowed(endpoint->workload, pod->identity, endpoint->port_be))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_VERDICT);
 
-	if (!pass_capture(ctx, pod))
+	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx, pod))
 		return leave(KMESH_REASON_TUNNEL_MARK);
-	if (!remember(ctx, key, port_be, netns_cookie, service, endpoint->workload, true,
+	if (!remember(ctx, address, port_be, netns_cookie, decision.service, endpoint->workload, true,
 		      endpoint->flags & KMESH_ENDPOINT_VERDICT))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FLOW);
 	*chosen = endpoint;
@@ -335,7 +378,7 @@ static __always_inline bool is_proxy(struct bpf_sock_addr *ctx)
 static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
 			    __u64 netns_cookie)
 {
-	struct kmesh_frontend_key key = {};
+	union kmesh_address dialled = {};
 	struct kmesh_endpoint *chosen = NULL;
 	bool kept = false;
 	int verdict;
@@ -343,10 +386,9 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	if (is_proxy(ctx))
 		return leave(KMESH_REASON_OUTSIDE_PROXY);
 
-	key.address.words[2] = bpf_htonl(0xffff);
-	key.address.words[3] = ctx->user_ip4;
-	key.port_be = ctx->user_port;
-	verdict = decide(ctx, &key, pod, netns_cookie, &chosen, &kept);
+	dialled.words[2] = bpf_htonl(0xffff);
+	dialled.words[3] = ctx->user_ip4;
+	verdict = decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept);
 	if (chosen) {
 		ctx->user_ip4 = chosen->address.words[3];
 		ctx->user_port = chosen->port_be;
@@ -369,7 +411,7 @@ int kmesh_connect4(struct bpf_sock_addr *ctx)
 static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
 			    __u64 netns_cookie)
 {
-	struct kmesh_frontend_key key = {};
+	union kmesh_address dialled = {};
 	struct kmesh_endpoint *chosen = NULL;
 	bool kept = false;
 	int verdict;
@@ -377,12 +419,11 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	if (is_proxy(ctx))
 		return leave(KMESH_REASON_OUTSIDE_PROXY);
 
-	key.address.words[0] = ctx->user_ip6[0];
-	key.address.words[1] = ctx->user_ip6[1];
-	key.address.words[2] = ctx->user_ip6[2];
-	key.address.words[3] = ctx->user_ip6[3];
-	key.port_be = ctx->user_port;
-	verdict = decide(ctx, &key, pod, netns_cookie, &chosen, &kept);
+	dialled.words[0] = ctx->user_ip6[0];
+	dialled.words[1] = ctx->user_ip6[1];
+	dialled.words[2] = ctx->user_ip6[2];
+	dialled.words[3] = ctx->user_ip6[3];
+	verdict = decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept);
 	if (chosen) {
 		ctx->user_ip6[0] = chosen->address.words[0];
 		ctx->user_ip6[1] = chosen->address.words[1];

@@ -8,9 +8,9 @@
 #define KMESH_PROXY_MARK_MASK 0xfff
 
 /* Default capacities; the daemon may set others before load. */
-#define KMESH_MAX_FRONTENDS 524288
+/* A power of two, twice the frontends that there may be: 262,144 in 32 MiB. */
+#define KMESH_FRONTEND_ENTRIES 524288
 #define KMESH_MAX_CIDR_FRONTENDS 16384
-#define KMESH_MAX_SERVICE_PORTS 131072
 #define KMESH_MAX_ENDPOINTS 524288
 
 /* Connects that are between the hook and their SYN at one instant, at most one per thread that
@@ -39,8 +39,8 @@
 /* Addresses of enrolled pods. */
 #define KMESH_MAX_POD_ADDRESSES 32768
 
-/* A connection whose messages went by TCP this often in a row is taken out of the sock hash, in which
- * plain sends cost more; a large message counts as several. */
+/* A connection whose messages went by TCP this often in a row is taken out of the sock hash, in
+ * which plain sends cost more; a large message counts as several. */
 #define KMESH_REDIRECT_PLAIN_RUN 64
 #define KMESH_REDIRECT_LARGE_RUN 16
 

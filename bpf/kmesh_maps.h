@@ -20,11 +20,13 @@ struct {
 	__type(value, struct kmesh_pod_bucket);
 } pods __weak SEC(".maps");
 
-/* What a dialled address and port mean. */
+/* What a dialled address and port mean. Mapped by the daemon, which keeps at least half of it free.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, KMESH_MAX_FRONTENDS);
-	__type(key, struct kmesh_frontend_key);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_FRONTEND_ENTRIES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
 	__type(value, struct kmesh_frontend);
 } frontends __weak SEC(".maps");
 
@@ -34,20 +36,10 @@ struct {
 	__uint(max_entries, KMESH_MAX_CIDR_FRONTENDS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct kmesh_cidr_key);
-	__type(value, struct kmesh_frontend);
+	__type(value, union kmesh_decision);
 } cidr_frontends __weak SEC(".maps");
 
-/* Service port id -> its endpoint ranges. Mapped by the daemon, which flips ranges without a
- * syscall. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, KMESH_MAX_SERVICE_PORTS);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct kmesh_service_port);
-} service_ports __weak SEC(".maps");
-
-/* Endpoint slots. Mapped by the daemon, which writes a range before any service port points at it.
+/* Endpoint slots. Mapped by the daemon, which writes a range before any frontend points at it.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

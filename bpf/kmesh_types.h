@@ -15,7 +15,11 @@
 enum kmesh_constant {
 	/* Bumped whenever a layout below changes: pins of another version are replaced, never read.
 	 */
-	KMESH_LAYOUT_VERSION = 1,
+	KMESH_LAYOUT_VERSION = 2,
+	/* Places of `frontends` that a key may be in. With half of the table in use one key in
+	 * 2^32 finds them all taken. */
+	KMESH_FRONTEND_PROBES = 32,
+	KMESH_HASH_KEYS = 7,
 	KMESH_POD_WAYS = 4,
 	KMESH_POD_BUCKETS = 4096, /* 8,192 pods fit with room for uneven buckets */
 };
@@ -64,22 +68,24 @@ enum kmesh_pod_flag {
  *
  * Looked up first with client_namespace 0 (what every namespace sees). An entry with
  * KMESH_FRONTEND_SCOPED set has other views: the client's own namespace is then asked, and where it
- * has none the entry itself counts. port_be 0 is the entry of the address itself: a workload (any
+ * has none the entry itself counts. Port 0 is the entry of the address itself: a workload (any
  * port), or a service whose undeclared ports are refused. Ports of CIDR services have no address of
  * their own: their key is the service id in words[3] under client_namespace
  * KMESH_NAMESPACE_SERVICE.
  */
 struct kmesh_frontend_key {
 	union kmesh_address address;
-	__u32 client_namespace;
-	__u16 port_be;
-	__u16 reserved;
+	__u64 place; /* KMESH_FRONTEND_PLACE */
 };
+
+/* The rest of a key in one word: client namespace, a one that no free entry has, port. */
+#define KMESH_FRONTEND_PLACE(client_namespace, port_be)                                            \
+	((__u64)(client_namespace) << 32 | 1u << 16 | (__u16)(port_be))
 
 enum kmesh_frontend_action {
 	KMESH_FRONTEND_TUNNEL = 0,   /* the tables cannot decide: the tunnel path does */
-	KMESH_FRONTEND_BALANCE = 1,  /* choose an endpoint of service port `target` */
-	KMESH_FRONTEND_WORKLOAD = 2, /* the address is that of workload `target`: keep it */
+	KMESH_FRONTEND_BALANCE = 1,  /* choose an endpoint of the range */
+	KMESH_FRONTEND_WORKLOAD = 2, /* the address is that of a workload: keep it */
 	KMESH_FRONTEND_REFUSE = 3,   /* known to the mesh, but nothing can answer */
 	KMESH_FRONTEND_VERDICT = 5,  /* the address is that of HBONE workload `target` of this node:
 					keep it where the verdict is allow, else tunnel */
@@ -92,12 +98,38 @@ enum kmesh_frontend_flag {
 	    1 << 1, /* CIDR entries: the ports of `service` are entries of their own */
 };
 
+/* One 64-bit word: changed by one store. */
+union kmesh_decision {
+	struct {
+		__u16 action;  /* enum kmesh_frontend_action */
+		__u16 flags;   /* enum kmesh_frontend_flag */
+		__u32 service; /* service id, for telemetry; 0 when there is none */
+	};
+	__u64 word;
+};
+
+/*
+ * frontends (mmap-able array of a power of two of entries): an open-addressed hash table, one cache
+ * line per entry with all that a connect needs to know. Written by the daemon only, read without
+ * locks; frontends.h has the rules.
+ *
+ * A key's home is entry `hash & mask`; the key is in entry `home + n * (n + 1) / 2` for some n
+ * below KMESH_FRONTEND_PROBES, and bit n of the home's `held` says that a key with this home is
+ * there.
+ * (`held` belongs to the entry as a home, the other fields to the key that is in it.)
+ */
 struct kmesh_frontend {
-	__u16 action;  /* enum kmesh_frontend_action */
-	__u16 flags;   /* enum kmesh_frontend_flag */
-	__u32 target;  /* service port id or workload id */
-	__u32 service; /* service id, for telemetry; 0 when there is none */
-	__u32 reserved;
+	union kmesh_address address;
+	__u64 place; /* as in the key; 0: free. Stored last */
+	union kmesh_decision decision;
+	/* Where the endpoints of a balanced service port are, one range for each family of the
+	 * client's socket address: count in the upper half, base in the lower, flipped together by
+	 * one 64-bit store. A range that is zero has no endpoint. */
+	__u64 range4;
+	__u64 range6;
+	__u32 target; /* workload id of a verdict; never changes while the entry is live */
+	__u32 held;
+	__u64 reserved; /* to the end of the line */
 };
 
 /* cidr_frontends: longest-prefix match; only asked when the exact address is unknown. */
@@ -105,16 +137,6 @@ struct kmesh_cidr_key {
 	__u32 prefix_length; /* 32 bits of client_namespace + the address prefix */
 	__u32 client_namespace;
 	union kmesh_address address;
-};
-
-/*
- * service_ports (mmap-able array): where the endpoints of one service port are, one range per
- * family of the client's socket address. `base` and `count` are flipped together by one 64-bit
- * store: count in the upper half, base in the lower. A range that is zero has no endpoint.
- */
-struct kmesh_service_port {
-	__u64 range4;
-	__u64 range6;
 };
 
 /*
@@ -144,6 +166,8 @@ struct kmesh_settings {
 	__u32 events_off; /* not 0: sockops reports nothing */
 	__u32 redirect; /* messages that a socket must have read by recvmsg before bytes for it are
 			   redirected; 0: no redirect */
+	__u64 hash_keys[KMESH_HASH_KEYS]; /* of `frontends`, for whoever writes the table; programs
+					     have them as constants */
 };
 
 /* Which path a connection took. */
@@ -236,7 +260,7 @@ struct kmesh_exchange {
 	__u64 owner;
 	__u64 given_up_ns; /* when redirect was given up for good; 0: not */
 	__u32 users;	   /* sides that hold the slot */
-	__u32 broken; /* one side is gone: nobody joins until the other is, too */
+	__u32 broken;	   /* one side is gone: nobody joins until the other is, too */
 	struct kmesh_exchange_side sides[2];
 };
 

@@ -12,6 +12,7 @@
 struct kmesh_described_types {
 	struct kmesh_pod pod;
 	struct kmesh_event event;
+	struct kmesh_frontend_key frontend_key;
 	enum kmesh_exchange_flag exchange_flag;
 	enum kmesh_redirect_count redirect_count;
 	enum kmesh_verdict verdict;

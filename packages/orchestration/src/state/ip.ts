@@ -30,15 +30,31 @@ export function parseIp(text: string): ParsedIp | undefined {
   return { family: 6, a, b, c, d };
 }
 
+/** The character code of a dot, less that of the digit 0. */
+const DOT = -2;
+
 function parseIpv4(text: string): number | undefined {
-  if (!/^\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(text)) return undefined;
   let value = 0;
-  for (const part of text.split('.')) {
-    const octet = Number(part);
-    if (octet > 255 || (part.length > 1 && part.startsWith('0'))) return undefined;
+  let octets = 0;
+  let octet = 0;
+  let digits = 0;
+  for (let index = 0; index <= text.length; index++) {
+    const digit = text.charCodeAt(index) - 48;
+    if (digit >= 0 && digit <= 9) {
+      if (digits > 0 && octet === 0) return undefined;
+      octet = octet * 10 + digit;
+      digits++;
+      if (octet > 255) return undefined;
+      continue;
+    }
+    if (index < text.length && digit !== DOT) return undefined;
+    if (digits === 0 || octets === 4) return undefined;
     value = value * 256 + octet;
+    octets++;
+    octet = 0;
+    digits = 0;
   }
-  return value;
+  return octets === 4 ? value : undefined;
 }
 
 function parseIpv6(text: string): number[] | undefined {

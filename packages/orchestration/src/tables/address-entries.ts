@@ -6,8 +6,8 @@ import type { FrontendEntry } from './frontend-entry.ts';
 
 /** Ids that frontends refer to. */
 export interface FrontendIds {
-  /** Index in service_ports; undefined when the port has none. */
-  portIndex(service: Service, port: number): number | undefined;
+  /** Id of a service port; undefined when the port has none. */
+  portId(service: Service, port: number): number | undefined;
   serviceId(service: Service): number;
   workloadId(uid: string): number;
   namespaceId(namespace: string): number;
@@ -87,7 +87,7 @@ export function outcomeOf(meaning: AddressMeaning, port: number, ids: FrontendId
     case 'service': {
       const service = ids.serviceId(meaning.service);
       if (!meaning.service.ports.has(port)) return { action: 'refuse', target: 0, service };
-      const target = ids.portIndex(meaning.service, port);
+      const target = ids.portId(meaning.service, port);
       return target === undefined
         ? { action: 'tunnel', target: 0, service }
         : { action: 'balance', target, service };

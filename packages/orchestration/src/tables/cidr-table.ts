@@ -5,9 +5,9 @@ import type { MeshView } from '../state/mesh-view.ts';
 import { writeAddress } from './address-bytes.ts';
 import { type FrontendIds, outcomeOf } from './address-entries.ts';
 import { type AddressMeaning, GENERIC_NAMESPACE, meaningOfCidr } from './address-meaning.ts';
-import { encodeFrontend, type FrontendEntry } from './frontend-entry.ts';
+import { encodeDecision, type FrontendEntry } from './frontend-entry.ts';
 import type { FrontendTable } from './frontend-table.ts';
-import { kmeshCidrKeyLayout as keyLayout, kmeshFrontendLayout } from './gen/layouts.ts';
+import { kmeshCidrKeyLayout as keyLayout, kmeshDecisionLayout } from './gen/layouts.ts';
 import type { EntryTable } from './kernel-maps.ts';
 import { RefusalCounter, type TableUsage } from './usage.ts';
 
@@ -113,8 +113,8 @@ export class CidrTable {
     key.setUint32(keyLayout.prefixLength, NAMESPACE_BITS + familyBits + parsed.length, true);
     key.setUint32(keyLayout.clientNamespace, namespaceId, true);
     writeAddress(key, keyLayout.address, ip);
-    const value = new DataView(new ArrayBuffer(kmeshFrontendLayout.size));
-    encodeFrontend(value, 0, { ...outcomeOf(meaning, 0, ids), scoped: false }, isBalanced(meaning));
+    const value = new DataView(new ArrayBuffer(kmeshDecisionLayout.size));
+    encodeDecision(value, 0, { ...outcomeOf(meaning, 0, ids), scoped: false }, isBalanced(meaning));
     desired.set(name, { key: new Uint8Array(key.buffer), value: new Uint8Array(value.buffer) });
   }
 

@@ -1,9 +1,9 @@
 import { writeAddress } from './address-bytes.ts';
 import {
+  kmeshDecisionLayout as decisionLayout,
   kmeshFrontendKeyLayout as keyLayout,
   kmeshFrontendAction,
   kmeshFrontendFlag,
-  kmeshFrontendLayout as valueLayout,
 } from './gen/layouts.ts';
 
 export type FrontendAction = keyof typeof kmeshFrontendAction;
@@ -15,7 +15,7 @@ export interface FrontendEntry {
   /** 0 for the address itself. */
   readonly port: number;
   readonly action: FrontendAction;
-  /** Index of the service port, or id of the workload; 0 when the action has no target. */
+  /** Id of the service port, or of the workload; 0 when the action has no target. */
   readonly target: number;
   /** Id of the service; 0 when there is none. */
   readonly service: number;
@@ -40,22 +40,25 @@ export function encodeFrontendKey(
     for (let word = 0; word < 12; word += 4) view.setUint32(offset + keyLayout.address + word, 0);
     view.setUint32(offset + keyLayout.address + 12, subject.serviceId, true);
   }
-  view.setUint32(offset + keyLayout.clientNamespace, namespaceId, true);
-  view.setUint16(offset + keyLayout.portBe, port);
-  view.setUint16(offset + keyLayout.reserved, 0);
+  encodeFrontendPlace(view, offset + keyLayout.place, namespaceId, port);
 }
 
-/** Writes `struct kmesh_frontend`. */
-export function encodeFrontend(
+/** Writes the word of a key that is not its address; never 0. */
+export function encodeFrontendPlace(view: DataView, offset: number, namespaceId: number, port: number): void {
+  view.setUint16(offset, port);
+  view.setUint16(offset + 2, 1, true);
+  view.setUint32(offset + 4, namespaceId, true);
+}
+
+/** Writes `union kmesh_decision`. */
+export function encodeDecision(
   view: DataView,
   offset: number,
-  entry: Pick<FrontendEntry, 'action' | 'target' | 'service' | 'scoped'>,
+  entry: Pick<FrontendEntry, 'action' | 'service' | 'scoped'>,
   ports = false,
 ): void {
   const flags = (entry.scoped ? kmeshFrontendFlag.scoped : 0) | (ports ? kmeshFrontendFlag.ports : 0);
-  view.setUint16(offset + valueLayout.action, kmeshFrontendAction[entry.action], true);
-  view.setUint16(offset + valueLayout.flags, flags, true);
-  view.setUint32(offset + valueLayout.target, entry.target, true);
-  view.setUint32(offset + valueLayout.service, entry.service, true);
-  view.setUint32(offset + valueLayout.reserved, 0);
+  view.setUint16(offset + decisionLayout.action, kmeshFrontendAction[entry.action], true);
+  view.setUint16(offset + decisionLayout.flags, flags, true);
+  view.setUint32(offset + decisionLayout.service, entry.service, true);
 }

@@ -10,11 +10,12 @@ export interface EntryTable {
 
 /** The kernel tables that the compiler writes. Arrays are the mapped memory of mmap-able maps. */
 export interface KernelMaps {
-  readonly frontends: EntryTable;
+  /** A power of two of entries. */
+  readonly frontends: ArrayBuffer;
   readonly cidrFrontends: EntryTable;
-  readonly servicePorts: ArrayBuffer;
   readonly endpoints: ArrayBuffer;
   readonly pods: ArrayBuffer;
+  /** Holds the hash keys of `frontends`. */
   readonly settings: ArrayBuffer;
   /** Absent where nothing needs to know which addresses are a pod's own. */
   readonly podAddresses?: EntryTable;
@@ -26,9 +27,8 @@ export interface KernelMaps {
 export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
   const trie = object.map('cidr_frontends');
   return {
-    frontends: object.map('frontends'),
+    frontends: object.map('frontends').mmap(),
     cidrFrontends: entryByEntry(trie),
-    servicePorts: object.map('service_ports').mmap(),
     endpoints: object.map('endpoints').mmap(),
     pods: object.map('pods').mmap(),
     settings: object.map('settings').mmap(),

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { KmeshError } from '@kmesh/api';
 import {
@@ -10,6 +11,7 @@ import {
   probeCapabilities,
 } from '@kmesh/runtime';
 import { prepareLiveFlows } from './flows-object.ts';
+import { kmeshConstant, kmeshSettingsLayout } from './gen/layouts.ts';
 import { prepareRedirect } from './redirect-object.ts';
 
 /** The programs of kmesh.bpf.o by their C names, in the order in which they are attached. */
@@ -39,7 +41,6 @@ const required: ReadonlySet<CapabilityName> = new Set([
   'sockops',
   'ring-buffer',
   'mmap-array',
-  'batch',
 ]);
 
 /** One sentence for each feature that the kernel path needs and this machine lacks; empty when it can run. */
@@ -54,9 +55,9 @@ export function kernelPathObstacles(capabilities: readonly Capability[] = probeC
 
 /** Sizes of the kernel tables; absent ones keep the defaults of kmesh_config.h. */
 export interface KernelCapacities {
+  /** Rounded up to a power of two; the table has twice as many places. */
   readonly frontends?: number;
   readonly cidr_frontends?: number;
-  readonly service_ports?: number;
   readonly endpoints?: number;
   /** Bytes of the event ring: a power of two, at least a page. */
   readonly events?: number;
@@ -78,15 +79,32 @@ export interface KernelObjectOptions {
 export async function loadKernelObject(options: KernelObjectOptions): Promise<BpfObject> {
   const object = openBpfObject(await readObject(options.path), 'kmesh');
   try {
-    for (const [map, entries] of Object.entries(options.capacities ?? {})) object.setMaxEntries(map, entries);
+    const { frontends, ...capacities } = options.capacities ?? {};
+    for (const [map, entries] of Object.entries(capacities)) object.setMaxEntries(map, entries);
+    const hashKeys = prepareFrontends(object, frontends);
     object.setConstant('kmesh_has_set_retval', capability('set-retval').available);
     prepareRedirect(object);
     prepareLiveFlows(object);
-    return await object.load();
+    await object.load();
+    new Uint8Array(object.map('settings').mmap(), kmeshSettingsLayout.hashKeys).set(hashKeys);
+    return object;
   } catch (error) {
     object.close();
     throw error;
   }
+}
+
+/** Before load: the size of the table, and the keys of its hash, which nobody can know. */
+function prepareFrontends(object: BpfObject, capacity: number | undefined): Uint8Array {
+  if (capacity !== undefined) {
+    const entries = 2 ** Math.ceil(Math.log2(Math.max(capacity, 1)) + 1);
+    object.setMaxEntries('frontends', entries);
+    object.setConstant('kmesh_frontend_mask', entries - 1);
+  }
+  const hashKeys = new Uint8Array(randomBytes(kmeshConstant.hashKeys * 8));
+  object.setConstant('kmesh_hash_keys', hashKeys);
+  object.setConstant('kmesh_weakly_ordered', process.arch !== 'x64');
+  return hashKeys;
 }
 
 /** Attaches programs of a loaded object to a cgroup, beside other software's. The caller closes or pins the links. */

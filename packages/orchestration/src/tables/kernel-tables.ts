@@ -7,14 +7,15 @@ import { compileAddress, type FrontendIds } from './address-entries.ts';
 import { CidrTable } from './cidr-table.ts';
 import { EndpointArray } from './endpoint-array.ts';
 import type { FrontendEntry } from './frontend-entry.ts';
+import { FrontendSlots } from './frontend-slots.ts';
 import { FrontendTable } from './frontend-table.ts';
-import { kmeshSettingsLayout } from './gen/layouts.ts';
+import { kmeshConstant, kmeshSettingsLayout } from './gen/layouts.ts';
 import { Identifiers } from './identifiers.ts';
 import type { KernelMaps } from './kernel-maps.ts';
 import { PodAddressTable } from './pod-address-table.ts';
 import { PodTable } from './pod-table.ts';
 import { ServiceCompiler } from './service-compiler.ts';
-import { ServicePortArray } from './service-port-array.ts';
+import { ServicePorts } from './service-ports.ts';
 import type { TableUsage } from './usage.ts';
 import { VerdictTable } from './verdict-table.ts';
 import { Verdicts } from './verdicts.ts';
@@ -50,7 +51,7 @@ export class KernelTables {
   readonly #slice: number;
   readonly #settings: DataView;
   readonly #endpoints: EndpointArray;
-  readonly #servicePorts: ServicePortArray;
+  readonly #servicePorts: ServicePorts;
   readonly #frontends: FrontendTable;
   readonly #cidrs: CidrTable;
   readonly #pods: PodTable;
@@ -78,8 +79,10 @@ export class KernelTables {
     this.#node = { ...options.node, locality: noLocality };
     this.#settings = new DataView(maps.settings);
     this.#endpoints = new EndpointArray(maps.endpoints);
-    this.#servicePorts = new ServicePortArray(maps.servicePorts);
-    this.#frontends = new FrontendTable(maps.frontends);
+    const hashKeys = new BigUint64Array(maps.settings, kmeshSettingsLayout.hashKeys, kmeshConstant.hashKeys);
+    const slots = new FrontendSlots(maps.frontends, hashKeys);
+    this.#servicePorts = new ServicePorts((slot, family, range) => slots.flip(slot, family, range));
+    this.#frontends = new FrontendTable(slots, this.#servicePorts);
     this.#cidrs = new CidrTable(maps.cidrFrontends);
     this.#pods = new PodTable(maps.pods);
     this.#podAddresses = maps.podAddresses === undefined ? undefined : new PodAddressTable(maps.podAddresses);
@@ -89,7 +92,7 @@ export class KernelTables {
     const workloadId = (uid: string) => this.#workloadIds.idOf(uid);
     this.#compiler = new ServiceCompiler(this.#servicePorts, this.#endpoints, this.#serviceIds, workloadId);
     this.#ids = {
-      portIndex: (service, port) => this.#compiler.portIndex(view, this.#node, service, port),
+      portId: (service, port) => this.#compiler.portId(view, this.#node, service, port),
       serviceId: (service) => this.#compiler.serviceId(service),
       workloadId,
       namespaceId: (namespace) => this.#namespaceIds.idOf(namespace),
@@ -149,7 +152,7 @@ export class KernelTables {
 
   /** How full every table is, and what was refused. */
   usage(): TableUsage[] {
-    const tables = [this.#pods, this.#frontends, this.#cidrs, this.#servicePorts, this.#endpoints];
+    const tables = [this.#pods, this.#frontends, this.#cidrs, this.#endpoints];
     return [...tables, ...(this.#verdictTable === undefined ? [] : [this.#verdictTable])].map((table) =>
       table.usage(),
     );
@@ -286,7 +289,7 @@ export class KernelTables {
     }
 
     const dirty = this.#frontends.dirty;
-    await this.#frontends.flush(slicer);
+    await this.#frontends.flush(slicer, this.#barrier);
     const cidrsChanged = writeCidrs();
     this.#writeSettings();
 
@@ -302,17 +305,17 @@ export class KernelTables {
       if (slicer.due) await slicer.pause();
     }
     const { garbage } = this.#compiler;
-    this.#compiler.garbage = { ranges: [], indexes: [] };
+    this.#compiler.garbage = { ranges: [], servicePorts: [] };
     const revoked = this.#revoked.splice(0);
-    if (revoked.length > 0 || dirty || cidrsChanged || garbage.ranges.length + garbage.indexes.length > 0)
-      await this.#barrier();
+    if (revoked.length > 0 || dirty || cidrsChanged || garbage.ranges.length > 0) await this.#barrier();
     this.#verdicts?.recompute();
     if (revoked.length > 0) this.#onRevoked?.(revoked);
     for (const range of garbage.ranges) {
       this.#endpoints.free(range);
       if (slicer.due) await slicer.pause();
     }
-    for (const index of garbage.indexes) this.#servicePorts.free(index);
+    for (const id of garbage.servicePorts) this.#servicePorts.remove(id);
+    this.#frontends.freeRetired();
     if (again.length > 0) this.#requeue(again);
   }
 

@@ -6,12 +6,12 @@ import type { MeshView } from '../state/mesh-view.ts';
 import { type EndpointArray, TUNNEL_RANGE } from './endpoint-array.ts';
 import type { Identifiers } from './identifiers.ts';
 import type { SlotRange } from './range-allocator.ts';
-import type { ServicePortArray } from './service-port-array.ts';
+import type { ServicePorts } from './service-ports.ts';
 import { compilePort } from './service-slots.ts';
 
 /** A service port in the kernel tables. */
 interface CompiledPort {
-  readonly index: number;
+  readonly id: number;
   range4: SlotRange | undefined;
   range6: SlotRange | undefined;
 }
@@ -24,20 +24,20 @@ interface CompiledService {
 /** What must not be reused until the next barrier. */
 export interface Garbage {
   readonly ranges: SlotRange[];
-  readonly indexes: number[];
+  readonly servicePorts: number[];
 }
 
 /** Keeps the ranges of every service port up to date. What it replaces goes into `garbage`. */
 export class ServiceCompiler {
-  readonly #servicePorts: ServicePortArray;
+  readonly #servicePorts: ServicePorts;
   readonly #endpoints: EndpointArray;
   readonly #serviceIds: Identifiers;
   readonly #workloadId: (uid: string) => number;
   readonly #compiled = new Map<string, CompiledService>();
-  garbage: Garbage = { ranges: [], indexes: [] };
+  garbage: Garbage = { ranges: [], servicePorts: [] };
 
   constructor(
-    servicePorts: ServicePortArray,
+    servicePorts: ServicePorts,
     endpoints: EndpointArray,
     serviceIds: Identifiers,
     workloadId: (uid: string) => number,
@@ -57,14 +57,11 @@ export class ServiceCompiler {
     return this.#compiled.keys();
   }
 
-  /**
-   * The index of a service port, or undefined when it has none: it is not declared, or the table is full.
-   * Compiles a service that was not yet.
-   */
-  portIndex(view: MeshView, node: LocalitySource, service: Service, port: number): number | undefined {
+  /** The id of a service port, or undefined when it is not declared. Compiles a service that was not yet. */
+  portId(view: MeshView, node: LocalitySource, service: Service, port: number): number | undefined {
     const key = serviceKey(service);
     if (!this.#compiled.has(key)) this.compile(view, node, key);
-    return this.#compiled.get(key)?.ports.get(port)?.index;
+    return this.#compiled.get(key)?.ports.get(port)?.id;
   }
 
   /**
@@ -84,9 +81,7 @@ export class ServiceCompiler {
     for (const port of service.ports.keys()) {
       let target = compiled.ports.get(port);
       if (target === undefined) {
-        const index = this.#servicePorts.allocate();
-        if (index === undefined) continue;
-        target = { index, range4: undefined, range6: undefined };
+        target = { id: this.#servicePorts.add(), range4: undefined, range6: undefined };
         compiled.ports.set(port, target);
       }
       target.range4 = this.#update(view, node, service, port, target, 4, families.has(4));
@@ -101,10 +96,10 @@ export class ServiceCompiler {
     const service = view.service(key);
     const live =
       service !== undefined && familiesOf(service, node.network).size > 0 ? service.ports : undefined;
-    for (const [port, { index, range4, range6 }] of compiled.ports) {
+    for (const [port, { id, range4, range6 }] of compiled.ports) {
       if (live?.has(port)) continue;
       compiled.ports.delete(port);
-      this.garbage.indexes.push(index);
+      this.garbage.servicePorts.push(id);
       for (const range of [range4, range6]) if (range !== undefined) this.garbage.ranges.push(range);
     }
     if (live !== undefined) return;
@@ -124,7 +119,7 @@ export class ServiceCompiler {
     const previous = family === 4 ? target.range4 : target.range6;
     const next = wanted ? this.#place(view, node, service, port, family, previous) : undefined;
     if (next === previous) return previous;
-    this.#servicePorts.flip(target.index, family, next);
+    this.#servicePorts.flip(target.id, family, next);
     if (previous !== undefined) this.garbage.ranges.push(previous);
     return next;
   }

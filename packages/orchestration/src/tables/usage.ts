@@ -2,6 +2,8 @@
 export type RefusalReason =
   /** The table has no free entry. */
   | 'table-full'
+  /** Every entry in which the key may be is taken. */
+  | 'no-place'
   /** No free run of slots is long enough for the endpoints of a service port. */
   | 'range-too-long'
   /** The bucket of the pod's namespace cookie is full. */
@@ -11,7 +13,7 @@ export type RefusalReason =
 
 /** How full one kernel table is, and what it had to refuse since the start. */
 export interface TableUsage {
-  readonly table: 'pods' | 'frontends' | 'cidr_frontends' | 'service_ports' | 'endpoints' | 'verdicts';
+  readonly table: 'pods' | 'frontends' | 'cidr_frontends' | 'endpoints' | 'verdicts';
   readonly used: number;
   readonly capacity: number;
   readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;

@@ -1,7 +1,10 @@
 import {
+  kmeshCidrKeyLayout,
+  kmeshConstant,
+  kmeshDecisionLayout,
   kmeshEndpointLayout,
+  kmeshFrontendLayout,
   kmeshPodBucketLayout,
-  kmeshServicePortLayout,
   kmeshSettingsLayout,
 } from '../../src/tables/gen/layouts.ts';
 import type { EntryTable, KernelMaps } from '../../src/tables/kernel-maps.ts';
@@ -14,7 +17,7 @@ export class FakeTable implements EntryTable {
   readonly #keySize: number;
   readonly #valueSize: number;
 
-  constructor(maxEntries: number, keySize = 24, valueSize = 16) {
+  constructor(maxEntries: number, keySize: number, valueSize: number) {
     this.maxEntries = maxEntries;
     this.#keySize = keySize;
     this.#valueSize = valueSize;
@@ -41,24 +44,29 @@ export class FakeTable implements EntryTable {
 }
 
 export interface FakeCapacities {
+  /** A power of two. */
   readonly frontends?: number;
   readonly cidrFrontends?: number;
-  readonly servicePorts?: number;
   readonly endpoints?: number;
   readonly podBuckets?: number;
 }
 
-export type FakeMaps = KernelMaps & { readonly frontends: FakeTable; readonly cidrFrontends: FakeTable };
+export type FakeMaps = KernelMaps & { readonly cidrFrontends: FakeTable };
 
 /** Kernel tables in plain memory. */
 export function fakeMaps(capacities: FakeCapacities = {}): FakeMaps {
+  const settings = new ArrayBuffer(kmeshSettingsLayout.size);
+  crypto.getRandomValues(new Uint8Array(settings, kmeshSettingsLayout.hashKeys, kmeshConstant.hashKeys * 8));
   return {
-    frontends: new FakeTable(capacities.frontends ?? 1024),
-    cidrFrontends: new FakeTable(capacities.cidrFrontends ?? 64),
-    servicePorts: new ArrayBuffer((capacities.servicePorts ?? 256) * kmeshServicePortLayout.size),
+    frontends: new ArrayBuffer((capacities.frontends ?? 1024) * 2 * kmeshFrontendLayout.size),
+    cidrFrontends: new FakeTable(
+      capacities.cidrFrontends ?? 64,
+      kmeshCidrKeyLayout.size,
+      kmeshDecisionLayout.size,
+    ),
     endpoints: new ArrayBuffer((capacities.endpoints ?? 1024) * kmeshEndpointLayout.size),
     pods: new ArrayBuffer((capacities.podBuckets ?? 16) * kmeshPodBucketLayout.size),
-    settings: new ArrayBuffer(kmeshSettingsLayout.size),
+    settings,
   };
 }
 

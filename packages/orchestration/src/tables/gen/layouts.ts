@@ -18,18 +18,27 @@ export const kmeshPodBucketLayout = {
 export const kmeshFrontendKeyLayout = {
   size: 24,
   address: 0,
-  clientNamespace: 16,
-  portBe: 20,
-  reserved: 22,
+  place: 16,
+} as const;
+
+export const kmeshDecisionLayout = {
+  size: 8,
+  action: 0,
+  flags: 2,
+  service: 4,
+  word: 0,
 } as const;
 
 export const kmeshFrontendLayout = {
-  size: 16,
-  action: 0,
-  flags: 2,
-  target: 4,
-  service: 8,
-  reserved: 12,
+  size: 64,
+  address: 0,
+  place: 16,
+  decision: 24,
+  range4: 32,
+  range6: 40,
+  target: 48,
+  held: 52,
+  reserved: 56,
 } as const;
 
 export const kmeshCidrKeyLayout = {
@@ -37,12 +46,6 @@ export const kmeshCidrKeyLayout = {
   prefixLength: 0,
   clientNamespace: 4,
   address: 8,
-} as const;
-
-export const kmeshServicePortLayout = {
-  size: 16,
-  range4: 0,
-  range6: 8,
 } as const;
 
 export const kmeshEndpointLayout = {
@@ -56,11 +59,12 @@ export const kmeshEndpointLayout = {
 } as const;
 
 export const kmeshSettingsLayout = {
-  size: 16,
+  size: 72,
   cidrFrontends: 0,
   incomplete: 4,
   eventsOff: 8,
   redirect: 12,
+  hashKeys: 16,
 } as const;
 
 export const kmeshDialLayout = {
@@ -168,7 +172,9 @@ export const kmeshLiveReportLayout = {
 } as const;
 
 export const kmeshConstant = {
-  layoutVersion: 1,
+  layoutVersion: 2,
+  frontendProbes: 32,
+  hashKeys: 7,
   podWays: 4,
   podBuckets: 4096,
 } as const;
