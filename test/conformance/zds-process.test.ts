@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Pod } from '@kmesh/lab';
+import { installRedirect, openHbone, type Pod } from '@kmesh/lab';
 import { openListener, openNetworkNamespace } from '@kmesh/runtime';
 import {
   type AgentNode,
@@ -13,7 +13,7 @@ import {
   startDaemonMesh,
 } from '../daemon/daemon-mesh.ts';
 import type { DaemonProcess } from '../daemon/daemon-process.ts';
-import { connect, doubleEcho, ending, hello, listen, readExactly } from './tunnel-support/traffic.ts';
+import { connect, doubleEcho, ending, hello, listen, readExactly, until } from './tunnel-support/traffic.ts';
 
 let mesh: DaemonMesh;
 let place: AgentNode;
@@ -269,4 +269,53 @@ test('ZDS-20: of two processes for one pod the first gets SIGTERM: new connectio
   old.destroy();
   assert.deepEqual(await first.ended, { code: 0, signal: null });
   await stopped(second);
+});
+
+test('ZDS-20: a peer whose handshake is under way at SIGTERM is served, told to go, and its stream finishes', async () => {
+  const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '60s' });
+  const stranger = await mesh.lab.outsideHost();
+  const { authority } = mesh.istiod;
+  const issued = authority.issue({ uris: ['spiffe://cluster.local/ns/default/sa/stranger'] });
+  const identity = {
+    certificateChainPem: issued.chainPem,
+    privateKeyPem: issued.privateKeyPem,
+    rootsPem: [authority.rootPem],
+  };
+  const socket = await connect(stranger, server.addresses.v4, 15008);
+  await sleep(200);
+  daemon.kill('SIGTERM');
+  await daemon.until('it drains', () => daemon.log().includes('draining'));
+  await sleep(300);
+  using peer = await openHbone(socket, { identity });
+  const { status, stream } = await peer.request(`${server.addresses.v4}:8080`);
+  assert.equal(status, 200);
+  const echoed = (): Promise<void> =>
+    new Promise((resolve) => {
+      let text = '';
+      stream.on('data', (bytes: Buffer) => {
+        text += bytes.toString();
+        if (text === 'hello worldhello world') resolve();
+      });
+      stream.write('hello world');
+    });
+  await echoed();
+  await until(() => peer.goaways > 0);
+  stream.removeAllListeners('data');
+  await echoed();
+  stream.end();
+  assert.deepEqual(await daemon.ended, { code: 0, signal: null });
+});
+
+test('a pod whose namespace has IPv6 switched off is served over IPv4', async () => {
+  const daemon = await running();
+  const late = await mesh.pod(place.node);
+  await installRedirect(late);
+  await late.run('sysctl', ['-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.lo.disable_ipv6=1']);
+  assert.equal(await place.agent.sendAdd(late), '');
+  const listening = await listen(late, 8080, doubleEcho, '0.0.0.0');
+  assert.equal(await hello(client, late.addresses.v4, 8080), 'hello worldhello world');
+  assert.equal(await hello(late, server.addresses.v4, 8080), 'hello worldhello world');
+  listening.close();
+  await place.agent.sendDelete(late);
+  await stopped(daemon);
 });
