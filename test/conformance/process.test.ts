@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { after, before, describe, test } from 'node:test';
+import type { Socket } from 'node:net';
+import { after, afterEach, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import {
   createAuthority,
@@ -18,6 +19,7 @@ import {
   startDaemonProcess,
 } from '../daemon/daemon-process.ts';
 import { istiodEnvironment, relay } from '../daemon/relay.ts';
+import { type SmallMesh, startSmallMesh } from '../daemon/small-mesh.ts';
 
 let lab: Lab;
 let host: Host;
@@ -59,6 +61,9 @@ describe('arguments', () => {
 });
 
 for (const { name, port } of [
+  { name: 'inbound', port: 15008 },
+  { name: 'inbound plaintext', port: 15006 },
+  { name: 'outbound', port: 15001 },
   { name: 'admin', port: 15000 },
   { name: 'metrics', port: 15020 },
   { name: 'readiness', port: 15021 },
@@ -125,6 +130,62 @@ describe('shutdown', () => {
     daemon.kill('SIGINT');
     assert.deepEqual(await daemon.ended, { code: 0, signal: null });
     assert.ok(performance.now() - begun < 5_000);
+  });
+});
+
+describe('shutdown with an open proxied connection', () => {
+  let mesh: SmallMesh;
+  let socket: Socket;
+
+  /** A captured pod talks to an echo server outside the mesh, through the tunnel path. */
+  async function open(deadline: string): Promise<void> {
+    mesh = await startSmallMesh({
+      captured: true,
+      environment: { KMESH_KERNEL_PATH: 'false', CONNECTION_TERMINATION_DEADLINE: deadline },
+    });
+    const far = await mesh.lab.outsideHost('far');
+    await far.serve({ port: 7000, mode: 'echo' });
+    socket = await mesh.client.connect({ host: far.addresses.v4, port: 7000 });
+    socket.on('error', () => undefined);
+    await echoed('before');
+    const { total } = await mesh.daemon.json('/kmesh/connections?path=tunnel');
+    assert.equal(total, 1, 'the proxy carries it');
+  }
+  afterEach(async () => {
+    socket?.destroy();
+    await mesh?.[Symbol.asyncDispose]();
+  });
+
+  async function echoed(text: string): Promise<void> {
+    const answer = new Promise<string>((resolve, reject) => {
+      socket.once('data', (bytes) => resolve(String(bytes)));
+      socket.once('close', () => reject(new Error('closed')));
+    });
+    socket.write(text);
+    assert.equal(await answer, text);
+  }
+
+  test('PRC-08: the process stays and data flows until the client closes', async () => {
+    await open('60s');
+    mesh.daemon.kill('SIGTERM');
+    await mesh.daemon.until('it drains', () => mesh.daemon.log().includes('draining'));
+    await echoed('during the drain');
+    const begun = performance.now();
+    socket.destroy();
+    assert.deepEqual(await mesh.daemon.ended, { code: 0, signal: null });
+    const took = performance.now() - begun;
+    assert.ok(took < 3_000, `ended ${took} ms after the client closed`);
+  });
+
+  test('PRC-09: at a short deadline the connection is cut and the process ends', async () => {
+    await open('1s');
+    const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    const begun = performance.now();
+    mesh.daemon.kill('SIGTERM');
+    assert.deepEqual(await mesh.daemon.ended, { code: 0, signal: null });
+    const took = performance.now() - begun;
+    await closed;
+    assert.ok(took >= 900 && took < 5_000, `ended after ${took} ms`);
   });
 });
 

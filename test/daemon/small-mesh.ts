@@ -33,6 +33,8 @@ export interface SmallMesh extends AsyncDisposable {
 
 export interface SmallMeshOptions {
   readonly environment?: Readonly<Record<string, string>>;
+  /** Pods are redirected to the proxy, as on a real node. */
+  readonly captured?: boolean;
   /** More of the mesh. */
   readonly mesh?: (node: Node) => readonly MeshUpdate[];
 }
@@ -69,7 +71,7 @@ export async function startSmallMesh(options: SmallMeshOptions = {}): Promise<Sm
   });
   stack.defer(() => istiod.close());
   stack.defer(await relay(node, 15012, istiod.xdsAddress));
-  const agent = stack.use(startFakeCniAgent(lab, { redirect: false }));
+  const agent = stack.use(startFakeCniAgent(lab, options.captured === true ? {} : { redirect: false }));
   for (const pod of [client, ...web]) await agent.addPod(pod);
   const daemon = stack.use(
     startDaemonProcess({

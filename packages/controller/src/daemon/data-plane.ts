@@ -48,10 +48,15 @@ export class DataPlane implements ZdsPods {
       settings: tunnelSettings(config),
       revocations: options.revocations,
     });
-    if (config.proxyMode === 'dedicated' && config.proxyWorkload !== undefined) {
-      this.#tunnel.addDedicated(config.proxyWorkload);
-    } else if (config.podName !== '' && config.podNamespace !== '' && config.serviceAccount !== '') {
-      this.#serveSelf(config, state);
+    try {
+      if (config.proxyMode === 'dedicated' && config.proxyWorkload !== undefined) {
+        this.#tunnel.addDedicated(config.proxyWorkload);
+      } else if (config.podName !== '' && config.podNamespace !== '' && config.serviceAccount !== '') {
+        this.#serveSelf(config, state);
+      }
+    } catch (error) {
+      this.#tunnel.close();
+      throw error;
     }
   }
 
