@@ -149,18 +149,21 @@ static __always_inline bool is_self(const struct kmesh_peer_key *key)
 	       key->local.halves[1] == key->remote.halves[1];
 }
 
-/* Which path an attempt takes that may never be answered. */
-static __always_inline __u8 path_tried(struct bpf_sock_ops *ctx, const struct bpf_sock *sk,
-				       const struct kmesh_pod *pod, const struct kmesh_flow *flow)
+/*
+ * Which path a connection takes, so that no connection is reported by both. Capture redirects
+ * whatever has not our mark, to the proxy or from it; the mark is set before this is asked.
+ */
+static __always_inline __u8 path_of(struct bpf_sock_ops *ctx, const struct bpf_sock *sk,
+				    const struct kmesh_pod *pod, const struct kmesh_flow *flow)
 {
 	struct kmesh_peer_key key = {};
 
-	if (flow->rewritten)
-		return KMESH_PATH_KERNEL;
+	read_key(ctx, &key);
+	if (!flow->rewritten && (is_loopback(&key.remote) || is_self(&key)))
+		return KMESH_PATH_OUTSIDE;
 	if ((pod->flags & KMESH_POD_CAPTURED) && (sk->mark & KMESH_MARK_MASK) != KMESH_MARK)
 		return KMESH_PATH_TUNNEL;
-	read_key(ctx, &key);
-	return is_loopback(&key.remote) || is_self(&key) ? KMESH_PATH_OUTSIDE : KMESH_PATH_KERNEL;
+	return KMESH_PATH_KERNEL;
 }
 
 static __always_inline __s32 arrival_interface(struct tcp_sock *tcp)
@@ -172,20 +175,11 @@ static __always_inline __s32 arrival_interface(struct tcp_sock *tcp)
 	return ((struct inet_sock *)tcp)->rx_dst_ifindex;
 }
 
-/*
- * Which path a connection has taken, told by how its packets come. When capture redirected it, or
- * when the tunnel brings it to the application, the other end is the proxy in this pod: they come
- * by loopback, from an address that is not the pod's own. Counting relies on this, so that no
- * connection is reported by both paths, whatever rules are in the pod's namespace.
- */
-static __always_inline __u8 path_taken(struct tcp_sock *tcp, const struct kmesh_flow *flow,
-				       const struct kmesh_peer_key *key)
+/* A pod may have rules that nobody told us of. Then the other end is a proxy in this pod: packets
+ * come by loopback, from an address that is not the pod's own. */
+static __always_inline bool is_redirected(struct tcp_sock *tcp, const struct kmesh_peer_key *key)
 {
-	if (is_loopback(&key->remote))
-		return KMESH_PATH_OUTSIDE;
-	if (is_self(key))
-		return flow->rewritten ? KMESH_PATH_KERNEL : KMESH_PATH_OUTSIDE;
-	return arrival_interface(tcp) == LOOPBACK_IFINDEX ? KMESH_PATH_TUNNEL : KMESH_PATH_KERNEL;
+	return arrival_interface(tcp) == LOOPBACK_IFINDEX && !is_self(key);
 }
 
 static __always_inline bool is_proxy(const struct bpf_sock *sk)
@@ -215,7 +209,7 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	}
 	flow->netns_cookie = netns_cookie;
 	flow->started_ns = bpf_ktime_get_ns();
-	flow->path = path_tried(ctx, sk, pod, flow);
+	flow->path = path_of(ctx, sk, pod, flow);
 	flow->direction = KMESH_DIRECTION_OUTBOUND;
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
@@ -239,9 +233,9 @@ static __always_inline void start_inbound(struct bpf_sock_ops *ctx)
 	flow->netns_cookie = netns_cookie;
 	flow->started_ns = bpf_ktime_get_ns();
 	flow->workload = pod->workload;
-	flow->path = KMESH_PATH_KERNEL;
 	if (pod->flags & KMESH_POD_CAPTURED)
 		pass_replies(ctx);
+	flow->path = path_of(ctx, sk, pod, flow);
 	flow->direction = KMESH_DIRECTION_INBOUND;
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
@@ -336,8 +330,8 @@ static __always_inline void established(struct bpf_sock_ops *ctx)
 	read_key(ctx, &key);
 	sk = ctx->sk;
 	tcp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
-	if (tcp)
-		flow->path = path_taken(tcp, flow, &key);
+	if (tcp && flow->path == KMESH_PATH_KERNEL && is_redirected(tcp, &key))
+		flow->path = KMESH_PATH_TUNNEL;
 	flow->stage = KMESH_FLOW_ESTABLISHED;
 	report(ctx, flow, KMESH_EVENT_OPENED, 0);
 	join_redirect(ctx, flow, &key);
