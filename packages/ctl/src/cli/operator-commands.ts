@@ -1,7 +1,6 @@
 import type { ConnectionsView, TablesView, Why } from '@kmesh/controller';
 import type { Argv } from 'yargs';
 import { adminClient } from '../admin-client.ts';
-import { checkMachine } from '../check/check.ts';
 import { check, hasProblem } from '../commands/check.ts';
 import { type ConnectionsOptions, connections, connectionsPath } from '../commands/connections.ts';
 import { log } from '../commands/log.ts';
@@ -116,6 +115,8 @@ function checkCommand(root: Argv, context: CommandContext): void {
           describe: 'socket of the CNI agent (environment: INPOD_UDS)',
         }),
     handler<{ cgroup: string | undefined; agentSocket: string }>(context, async (client, options) => {
+      // Only this command needs the runtime: the others start faster without it.
+      const { checkMachine } = await import('../check/check.ts');
       const report = await checkMachine(client, options);
       if (hasProblem(report)) context.exit(BAD_NEWS);
       return check(report, options.output);
