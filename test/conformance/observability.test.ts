@@ -19,8 +19,8 @@ function assertShape(what: string, item: unknown, shape: Shape): void {
   assert.ok(typeof item === 'object' && item !== null, `${what} is an object`);
   for (const [key, kind] of Object.entries(shape)) {
     assert.ok(key in item, `${what} has ${key}`);
-    const value = (item as Item)[key];
-    const found = Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value;
+    const value: unknown = (item as Item)[key];
+    const found: string = Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value;
     const names: Record<string, string> = { text: 'string', bool: 'boolean' };
     if (kind !== 'any') assert.equal(found, names[kind] ?? kind, `${what}.${key}`);
   }

@@ -1,7 +1,8 @@
 import type { ConnectionStart, LiveConnections } from '@kmesh/probe';
 
-/** A pod that is served. */
+/** A pod that is served, or waits to be. */
 export interface StatedPod {
+  readonly state: 'Up' | 'Pending';
   readonly uid: string;
   readonly name: string;
   readonly namespace: string;
@@ -38,9 +39,9 @@ export function dumpWorkloadState(
     connections?.[outbound ? 'outbound' : 'inbound'].push(dumpConnection(start));
   }
   return Object.fromEntries(
-    pods.map(({ uid, workloadUid, ...info }) => {
+    pods.map(({ uid, workloadUid, state, ...info }) => {
       const connections = byWorkload.get(workloadUid ?? '') ?? { inbound: [], outbound: [] };
-      return [uid, { state: 'Up', connections, info }];
+      return [uid, state === 'Pending' ? { state, info } : { state, connections, info }];
     }),
   );
 }

@@ -19,6 +19,7 @@ import { KernelEnrolment } from './kernel-enrolment.ts';
 import { type KernelEvents, readKernelEvents } from './kernel-events.ts';
 import { type KernelPath, startKernelPath } from './kernel-path.ts';
 import { followLocalMesh } from './local-mesh.ts';
+import { podsOf } from './overview.ts';
 import { refusedFollower } from './path-metrics.ts';
 import { followPresence } from './presence.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
@@ -197,6 +198,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
       },
       onCounts: countsFollower(telemetry.metrics),
     });
+    dataPlane.pending = () => zds?.pendingPods() ?? [];
     zds.start();
   };
   xds = startXds(config, state, logger.child('xds'), { synced: startDataPlane });
@@ -258,9 +260,9 @@ function workloadStates(
   dataPlane: DataPlane,
   live: LiveConnections,
 ): Record<string, unknown> {
-  const pods = dataPlane.list().map(({ uid, name, namespace, serviceAccount }) => {
+  const pods = podsOf(dataPlane).map(({ uid, state: podState, name, namespace, serviceAccount }) => {
     const workloadUid = state.localWorkload(namespace, serviceAccount, name)?.uid;
-    return { uid, name, namespace, serviceAccount, workloadUid };
+    return { uid, state: podState, name, namespace, serviceAccount, workloadUid };
   });
   return dumpWorkloadState(pods, live);
 }

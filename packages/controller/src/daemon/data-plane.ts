@@ -60,6 +60,9 @@ export class DataPlane implements ZdsPods {
     }
   }
 
+  /** Pods that could not be started yet; whoever adds the pods says how to know. */
+  pending: () => readonly ServedPod[] = () => [];
+
   /** Pods that are served now. */
   list(): readonly ServedPod[] {
     return [...this.#pods.values()];

@@ -5,7 +5,7 @@ import { viewConnections } from '../admin/live-view.ts';
 import type { Overview, OverviewService } from '../admin/overview.ts';
 import type { Readiness } from '../lifecycle/readiness.ts';
 import type { XdsClient } from '../xds/index.ts';
-import type { DataPlane } from './data-plane.ts';
+import type { DataPlane, ServedPod } from './data-plane.ts';
 import type { KernelPath } from './kernel-path.ts';
 
 /** Where the overview takes its parts from. */
@@ -27,6 +27,14 @@ export interface OverviewSources {
 const longestList = 500;
 const shownConnections = 200;
 
+/** Every pod that the CNI agent named, served or not yet. */
+export function podsOf(dataPlane: DataPlane): readonly (ServedPod & { readonly state: 'Up' | 'Pending' })[] {
+  return [
+    ...dataPlane.list().map((pod) => ({ ...pod, state: 'Up' as const })),
+    ...dataPlane.pending().map((pod) => ({ ...pod, state: 'Pending' as const })),
+  ];
+}
+
 /** What the page for people shows, as of now. */
 export function overviewOf(sources: OverviewSources): Overview {
   const { state, live } = sources;
@@ -36,13 +44,13 @@ export function overviewOf(sources: OverviewSources): Overview {
     node: sources.node,
     startedAt: sources.startedAt.toISOString(),
     pending: sources.readiness.pending(),
-    pods: sources.dataPlane.list().map((pod) => {
+    pods: podsOf(sources.dataPlane).map((pod) => {
       const workload = state.localWorkload(pod.namespace, pod.serviceAccount, pod.name);
       return {
         name: pod.name,
         namespace: pod.namespace,
         uid: pod.uid,
-        state: 'Up',
+        state: pod.state,
         addresses: workload?.addresses ?? [],
         connections: workload === undefined ? 0 : live.countOf(workload.uid),
       };

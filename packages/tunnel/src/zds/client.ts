@@ -73,6 +73,11 @@ export class ZdsClient {
     return this.#register.pending;
   }
 
+  /** Pods that failed to start and wait for their next try. */
+  pendingPods(): (PodInfo & { readonly uid: string })[] {
+    return this.#register.pendingPods();
+  }
+
   get ready(): boolean {
     return this.#ready;
   }

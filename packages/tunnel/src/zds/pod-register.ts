@@ -54,6 +54,11 @@ export class PodRegister {
     return this.#pending.size;
   }
 
+  /** Pods that failed to start and wait for their next try. */
+  pendingPods(): (PodInfo & { readonly uid: string })[] {
+    return [...this.#pending].map(([uid, { info }]) => ({ uid, ...info }));
+  }
+
   /**
    * Starts a pod, leaves it alone when it runs in the same namespace, replaces it when it runs in another. Owns
    * `namespace`. Returns what went wrong; the pod is then pending.
