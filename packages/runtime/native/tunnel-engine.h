@@ -418,6 +418,7 @@ class Engine
 	/* Any thread. */
 	bool start();
 	void post(std::function<void()> command);
+	void post(std::vector<std::function<void()>> commands);
 	void stop();
 	std::vector<Event> take();
 	std::function<void()> notify;

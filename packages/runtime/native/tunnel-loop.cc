@@ -93,6 +93,22 @@ void Engine::post(std::function<void()> command)
 	}
 }
 
+void Engine::post(std::vector<std::function<void()>> commands)
+{
+	bool first;
+	{
+		std::lock_guard<std::mutex> lock(commandMutex_);
+		first = commands_.empty();
+		for (auto &command : commands)
+			commands_.push_back(std::move(command));
+	}
+	if (first) {
+		uint64_t one = 1;
+		ssize_t ignored = write(wake_, &one, sizeof one);
+		(void)ignored;
+	}
+}
+
 void Engine::stop()
 {
 	if (!started_)

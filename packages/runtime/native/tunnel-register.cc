@@ -21,6 +21,9 @@ struct Holder {
 	napi_env env = nullptr;
 	napi_ref handler = nullptr;
 	napi_threadsafe_function signal = nullptr;
+	/* Commands of the handler that runs now: the engine's thread is woken once for all of them. */
+	bool handling = false;
+	std::vector<std::function<void()>> commands;
 };
 
 struct Arguments {
@@ -189,7 +192,8 @@ napi_value deliver(napi_env env, Event &event)
 		napi_set_element(env, array, at++, item);
 	}
 	for (const std::string &text : event.texts) {
-		napi_create_string_utf8(env, text.data(), text.size(), &item);
+		/* One character per byte: header values are bytes, and the rest is ASCII. */
+		napi_create_string_latin1(env, text.data(), text.size(), &item);
 		napi_set_element(env, array, at++, item);
 	}
 	return array;
@@ -214,7 +218,12 @@ void onSignal(napi_env env, napi_value, void *context, void *)
 	}
 	napi_get_reference_value(env, holder->handler, &handler);
 	napi_get_global(env, &global);
+	holder->handling = true;
 	napi_call_function(env, global, handler, 1, &list, nullptr);
+	holder->handling = false;
+	if (holder->engine != nullptr && !holder->commands.empty())
+		holder->engine->post(std::move(holder->commands));
+	holder->commands.clear();
 }
 
 void stopEngine(Holder *holder)
@@ -306,10 +315,15 @@ napi_value engineReference(napi_env env, napi_callback_info info)
 template <typename Function> napi_value post(Holder *holder, Function &&command)
 {
 	Engine *engine = holder->engine;
-	if (engine != nullptr)
-		engine->post([engine, command = std::forward<Function>(command)]() mutable {
-			command(*engine);
-		});
+	if (engine == nullptr)
+		return nullptr;
+	auto bound = [engine, command = std::forward<Function>(command)]() mutable {
+		command(*engine);
+	};
+	if (holder->handling)
+		holder->commands.emplace_back(std::move(bound));
+	else
+		engine->post(std::move(bound));
 	return nullptr;
 }
 
