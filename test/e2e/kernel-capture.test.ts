@@ -137,6 +137,8 @@ for (const variant of ['iptables', 'nftables'] as const) {
         '',
       );
       await stranger.run('ip', ['addr', 'del', `${friend.addresses.v4}/32`, 'dev', 'lo']);
+      // It had answered for that address.
+      for (const pod of [server.pod, friend]) await pod.run('ip', ['neigh', 'flush', 'all']);
       await mesh.apply(without(onlyFriend));
     });
 

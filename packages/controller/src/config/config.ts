@@ -102,6 +102,16 @@ export interface KernelPathConfig {
   readonly enabled: boolean;
   /** `KMESH_CGROUP`: the cgroup v2 directory whose processes are served; unset: the root of the mount. */
   readonly cgroup: string | undefined;
+  /**
+   * `KMESH_PINS`: directory on bpffs, such as `/sys/fs/bpf/kmesh`, that keeps the kernel path alive while no daemon runs;
+   * unset: the kernel path ends with the daemon.
+   */
+  readonly pins: string | undefined;
+  /**
+   * `KMESH_REDIRECT`: move small messages of a node from socket to socket. Off by default: a socket hash changes what
+   * some ways of reading answer, see the page about redirect.
+   */
+  readonly redirect: boolean;
   /** `KMESH_HOOK_STATISTICS`: let the kernel measure its programs, which costs some 20 ns per run on the whole machine. */
   readonly statistics: boolean;
 }
@@ -236,6 +246,8 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
     kernelPath: {
       enabled: booleanSetting(environment, 'KMESH_KERNEL_PATH', true),
       cgroup: textSetting(environment, 'KMESH_CGROUP'),
+      pins: textSetting(environment, 'KMESH_PINS'),
+      redirect: booleanSetting(environment, 'KMESH_REDIRECT', false),
       statistics: booleanSetting(environment, 'KMESH_HOOK_STATISTICS', false),
     },
     illegalPorts: [15001, 15006, 15008, ...(socks5Enabled ? [15080] : [])],

@@ -9,6 +9,9 @@ export interface AcceptedConnection {
   readonly remotePort: number;
 }
 
+/** The filter of one command may not grow without bounds. */
+const SOCKETS_PER_COMMAND = 64;
+
 /**
  * Resets the live kernel-path connections that a pod accepted and that `isAllowed` refuses now; how many there were. The
  * kernel path's own mark tells them from all others.
@@ -19,35 +22,37 @@ export async function closeDenied(
   namespace: NetworkNamespace,
   isAllowed: (connection: AcceptedConnection) => boolean,
 ): Promise<number> {
-  const listening = await runInNamespace(namespace, ['ss', '-tlnH']);
-  const ports = new Set(
-    listening.split('\n').map((line) => parseEndpoint(line.trim().split(/\s+/)[3])?.port),
-  );
-  const marked = await runInNamespace(namespace, [
-    'ss',
-    '-tnH',
-    'state',
-    'connected',
-    'fwmark = 0x4b4d/0xffff',
-  ]);
-  let closed = 0;
-  for (const line of marked.split('\n')) {
-    const words = line.trim().split(/\s+/);
-    const local = parseEndpoint(words[3]);
-    const remote = parseEndpoint(words[4]);
-    if (local === undefined || remote === undefined || !ports.has(local.port)) continue;
+  const sockets = (await runInNamespace(namespace, ['ss', '-tanHe'])).split('\n').map((line) => {
+    const [state = '', , , local = '', remote = ''] = line.trim().split(/\s+/);
+    return { state, local, remote, marked: /fwmark:0x[0-9a-f]*4b4d\b/.test(line) };
+  });
+  const listening = sockets.filter(({ state }) => state === 'LISTEN');
+  const ports = new Set(listening.map(({ local }) => parseEndpoint(local)?.port));
+  const denied: string[] = [];
+  for (const { state, local: localText, remote: remoteText, marked } of sockets) {
+    const local = parseEndpoint(localText);
+    const remote = parseEndpoint(remoteText);
+    if (
+      !marked ||
+      state === 'LISTEN' ||
+      local === undefined ||
+      remote === undefined ||
+      !ports.has(local.port)
+    )
+      continue;
     const connection = {
       localIp: local.ip,
       localPort: local.port,
       remoteIp: remote.ip,
       remotePort: remote.port,
     };
-    if (isAllowed(connection)) continue;
-    const ends = ['src', words[3] ?? '', 'dst', words[4] ?? ''];
-    await runInNamespace(namespace, ['ss', '-K', '-tnH', 'state', 'connected', ...ends]);
-    closed++;
+    if (!isAllowed(connection)) denied.push(`( src ${localText} and dst ${remoteText} )`);
   }
-  return closed;
+  for (let at = 0; at < denied.length; at += SOCKETS_PER_COMMAND) {
+    const filter = denied.slice(at, at + SOCKETS_PER_COMMAND).join(' or ');
+    await runInNamespace(namespace, ['ss', '-K', '-tnH', 'state', 'connected', filter]);
+  }
+  return denied.length;
 }
 
 /** `1.2.3.4:80`, `[fd00::1]:80`, `[::ffff:1.2.3.4]:80` and `*:80` as ss prints them. */

@@ -1,5 +1,5 @@
 import { KmeshError } from '@kmesh/api';
-import { MeshState } from '@kmesh/orchestration';
+import { emptyChange, MeshState } from '@kmesh/orchestration';
 import type { ControlSources, LiveConnections } from '@kmesh/probe';
 import { raiseDescriptorLimit } from '@kmesh/runtime';
 import { ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
@@ -96,6 +96,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
           state,
           kernel.path.object.program('kmesh_ingress'),
           logger.child('pods'),
+          kernel.path.pins,
         );
   if (enrolment !== undefined) stack.defer(() => enrolment.close());
   kernel.path?.onRevoked((cookies) => enrolment?.closeDenied(cookies));
@@ -180,15 +181,30 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     await Promise.all([servers.close(), dataPlane.drain(config.drainMilliseconds)]);
   });
 
+  if (kernel.path !== undefined && config.proxyMode === 'shared') readiness.block('kernel path');
+  const publishKernelPath = async (): Promise<void> => {
+    if (kernel.path === undefined || enrolment === undefined || draining) return;
+    try {
+      const pods = await enrolment.settled();
+      await kernel.path.tables.apply(emptyChange());
+      kernel.path.publish(pods);
+    } catch (error) {
+      logger.error('no kernel path: every connection takes the tunnel path', { error: String(error) });
+    }
+    readiness.done('kernel path');
+  };
+
   const startDataPlane = (): void => {
     readiness.done('state manager');
     readiness.done('proxy');
+    if (config.proxyMode !== 'shared') void publishKernelPath();
     if (config.proxyMode !== 'shared' || draining) return;
     zds = new ZdsClient({
       path: config.zdsSocket,
       pods: dataPlane,
       logger: logger.child('zds'),
       onReady: (ready) => {
+        if (ready) void publishKernelPath();
         if (ready) readiness.done('workload proxy manager');
         else readiness.block('workload proxy manager');
       },

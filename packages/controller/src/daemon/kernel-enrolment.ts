@@ -4,6 +4,7 @@ import type { BpfProgram, NetworkNamespace } from '@kmesh/runtime';
 import type { PodInfo } from '@kmesh/tunnel';
 import { type CaptureBypass, installCaptureBypass } from './capture-bypass.ts';
 import { closeDenied } from './close-denied.ts';
+import type { Pins } from './pins.ts';
 
 interface EnrolledPod {
   readonly info: PodInfo;
@@ -28,6 +29,7 @@ export class KernelEnrolment {
   readonly #state: MeshState;
   readonly #logger: Logger;
   readonly #ingress: BpfProgram;
+  readonly #pins: Pins | undefined;
   readonly #pods = new Map<string, EnrolledPod>();
   readonly #byCookie = new Map<bigint, EnrolledPod>();
   readonly #removals = new Set<Promise<void>>();
@@ -35,10 +37,11 @@ export class KernelEnrolment {
   readonly #unsubscribe: () => void;
 
   /** @param ingress the program for the pods' interfaces */
-  constructor(tables: KernelTables, state: MeshState, ingress: BpfProgram, logger: Logger) {
+  constructor(tables: KernelTables, state: MeshState, ingress: BpfProgram, logger: Logger, pins?: Pins) {
     this.#tables = tables;
     this.#state = state;
     this.#ingress = ingress;
+    this.#pins = pins;
     this.#logger = logger;
     this.#unsubscribe = state.subscribe((change) => this.#follow(change));
   }
@@ -46,13 +49,15 @@ export class KernelEnrolment {
   /** Takes effect a few milliseconds later; until then the pod's connections take the tunnel path. */
   add(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
     const own = namespace.duplicate();
-    const bypass = installCaptureBypass(own, this.#ingress).catch((error: unknown) => {
-      this.#logger.warn('a pod stays on the tunnel path: its capture rules cannot be passed', {
-        pod: `${info.namespace}/${info.name}`,
-        error: String(error),
-      });
-      return undefined;
-    });
+    const bypass = installCaptureBypass(own, this.#ingress, this.#pins?.podPath(own.cookie)).catch(
+      (error: unknown) => {
+        this.#logger.warn('a pod stays on the tunnel path: its capture rules cannot be passed', {
+          pod: `${info.namespace}/${info.name}`,
+          error: String(error),
+        });
+        return undefined;
+      },
+    );
     const entry: EnrolledPod = {
       info,
       cookie: namespace.cookie,
@@ -92,6 +97,12 @@ export class KernelEnrolment {
     return false;
   }
 
+  /** Namespace cookies of the pods that are served, once capture lets their connections through. */
+  async settled(): Promise<ReadonlySet<bigint>> {
+    await Promise.all([...this.#pods.values()].map(({ bypass }) => bypass));
+    return new Set(this.#byCookie.keys());
+  }
+
   /** Policies of these pods changed: what they accepted and may not have now is reset. */
   closeDenied(cookies: readonly bigint[]): void {
     const look = () => {
@@ -110,7 +121,11 @@ export class KernelEnrolment {
   async close(): Promise<void> {
     this.#unsubscribe();
     for (const timer of this.#timers) clearTimeout(timer);
-    for (const uid of [...this.#pods.keys()]) this.remove(uid);
+    if (this.#pins === undefined) for (const uid of [...this.#pods.keys()]) this.remove(uid);
+    for (const entry of this.#pods.values()) {
+      (await entry.bypass)?.release();
+      entry.namespace.close();
+    }
     await Promise.all(this.#removals);
   }
 

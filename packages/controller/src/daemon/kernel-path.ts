@@ -7,6 +7,8 @@ import {
   loadKernelObject,
   type MeshState,
   type NodeContext,
+  redirectAttachments,
+  redirectObstacles,
 } from '@kmesh/orchestration';
 import type { HookCost } from '@kmesh/probe';
 import {
@@ -15,10 +17,12 @@ import {
   enableProgramStatistics,
   findCgroupMount,
   kernelBarrier,
+  type Link,
   probeCapabilities,
 } from '@kmesh/runtime';
 import type { KernelPathConfig } from '../config/config.ts';
 import { type PathCount, readPathCounts } from './path-counts.ts';
+import { Pins } from './pins.ts';
 
 /** The kernel programs and tables while they are on. */
 export interface KernelPath {
@@ -28,10 +32,22 @@ export interface KernelPath {
   hookCosts(): readonly HookCost[];
   /** Whether run statistics are on; without them all costs are 0. */
   readonly measured: boolean;
+  /** Where programs and maps are pinned; undefined when they end with the process. */
+  readonly pins: Pins | undefined;
+  /**
+   * Puts the programs at their hooks, once: in place of an earlier daemon's, which served until now. To be called when the
+   * tables know the mesh and the pods, whose namespace cookies are given.
+   *
+   * @throws KMESH_BPF_ATTACH_FAILED
+   */
+  publish(pods: ReadonlySet<bigint>): void;
   /** Called with the cookies of pods whose policies changed, once no new connection is let in by the old ones. */
   onRevoked(listener: (cookies: readonly bigint[]) => void): void;
   close(): void;
 }
+
+/** Messages that a socket reads before bytes are redirected to it: enough to tell how it reads. */
+const READS_BEFORE_REDIRECT = 8;
 
 /** Without one of these there is no kernel path. Of the rest each one lost costs only what it is for. */
 const required: readonly CapabilityName[] = [
@@ -80,27 +96,41 @@ export async function startKernelPath(
   }
   const stack = new DisposableStack();
   try {
-    const object = await loadKernelObject({ path: objectPath });
+    const pins = config.pins === undefined ? undefined : new Pins(config.pins, logger);
+    const object = await loadKernelObject({
+      path: objectPath,
+      prepare: (opened) => pins?.adoptMaps(opened),
+    });
     stack.defer(() => object.close());
+    pins?.pinMaps(object);
     let revoked: (cookies: readonly bigint[]) => void = () => {};
     const tables = new KernelTables({
       view: state,
       node,
       maps: kernelMapsOf(object),
       barrier: kernelBarrier,
+      ...(pins === undefined ? {} : { firstId: firstIdOfThisRun() }),
       onRevoked: (cookies) => revoked(cookies),
     });
     stack.defer(followMesh(tables, state, logger));
     if (config.statistics) stack.use(enableProgramStatistics());
-    for (const link of attachKernelObject(object, cgroup).values()) stack.defer(() => link.close());
-    logger.info('kernel path is on', { cgroup });
     const owned = stack.move();
+    let published = false;
     return {
       tables,
       object,
       pathCounts: () => readPathCounts(object),
       hookCosts: () => object.programNames.map((program) => hookCost(object, program)),
       measured: config.statistics,
+      pins,
+      publish: (pods) => {
+        if (published || owned.disposed) return;
+        published = true;
+        for (const link of attach(config, object, cgroup, tables, pins, logger))
+          owned.defer(() => link.close());
+        pins?.removeStale(pods);
+        logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
+      },
       onRevoked: (listener) => {
         revoked = listener;
       },
@@ -110,6 +140,33 @@ export async function startKernelPath(
     stack.dispose();
     throw error;
   }
+}
+
+/** Ids of an earlier run, which sockets still carry, must not name other workloads: each run has a million of its own. */
+function firstIdOfThisRun(): number {
+  return (Math.floor(Date.now() / 1000) % 4_000) * 0x10_0000 + 1;
+}
+
+function attach(
+  config: KernelPathConfig,
+  object: BpfObject,
+  cgroup: string,
+  tables: KernelTables,
+  pins: Pins | undefined,
+  logger: Logger,
+): Link[] {
+  const links: Link[] = [];
+  const obstacles = config.redirect ? redirectObstacles() : [];
+  for (const obstacle of obstacles) logger.warn('no redirect from socket to socket', { missing: obstacle });
+  if (config.redirect && obstacles.length === 0) {
+    // Before sockops: it lets sockets join only while their reads are counted.
+    for (const [name, attachOne] of redirectAttachments(object)) {
+      links.push(pins === undefined ? attachOne() : pins.keep(name, attachOne));
+    }
+    tables.setRedirect(READS_BEFORE_REDIRECT);
+  }
+  links.push(...(pins?.attach(object, cgroup) ?? attachKernelObject(object, cgroup)).values());
+  return links;
 }
 
 /** Every change of the mesh goes into the tables. */

@@ -27,6 +27,7 @@ export {
   prepareRedirect,
   type RedirectCounts,
   readRedirectCounts,
+  redirectAttachments,
   redirectObstacles,
 } from './redirect-object.ts';
 export type { RefusalReason, TableUsage } from './usage.ts';

@@ -68,6 +68,8 @@ export interface KernelObjectOptions {
   /** kmesh.bpf.o. */
   readonly path: string;
   readonly capacities?: KernelCapacities;
+  /** Edits the object before it is loaded, such as letting it share maps. */
+  readonly prepare?: (object: BpfObject) => void;
 }
 
 /**
@@ -84,6 +86,7 @@ export async function loadKernelObject(options: KernelObjectOptions): Promise<Bp
     const hashKeys = prepareFrontends(object, frontends);
     object.setConstant('kmesh_has_set_retval', capability('set-retval').available);
     prepareRedirect(object);
+    options.prepare?.(object);
     prepareLiveFlows(object);
     await object.load();
     new Uint8Array(object.map('settings').mmap(), kmeshSettingsLayout.hashKeys).set(hashKeys);

@@ -27,6 +27,8 @@ export interface KernelTablesOptions {
   readonly maps: KernelMaps;
   /** Resolves when no program that was running at the call still runs: `kernelBarrier` of the runtime. */
   readonly barrier: () => Promise<void>;
+  /** First id of a workload and of a service; 1 by default. Sockets outlive a daemon, and so do the ids that they keep. */
+  readonly firstId?: number;
   /**
    * Called when policies of enrolled pods changed, once no new connection is allowed by the old ones: the cookies of
    * those pods. Live connections are then to be checked with {@link KernelTables.allows}.
@@ -61,8 +63,8 @@ export class KernelTables {
   readonly #onRevoked: ((cookies: readonly bigint[]) => void) | undefined;
   #revoked: bigint[] = [];
   readonly #compiler: ServiceCompiler;
-  readonly #serviceIds = new Identifiers();
-  readonly #workloadIds = new Identifiers();
+  readonly #serviceIds: Identifiers;
+  readonly #workloadIds: Identifiers;
   readonly #namespaceIds = new Identifiers();
   readonly #ids: FrontendIds;
   #node: LocalitySource;
@@ -75,6 +77,8 @@ export class KernelTables {
     const { view, maps } = options;
     this.#view = view;
     this.#barrier = options.barrier;
+    this.#serviceIds = new Identifiers(options.firstId);
+    this.#workloadIds = new Identifiers(options.firstId);
     this.#slice = options.sliceMilliseconds ?? 4;
     this.#node = { ...options.node, locality: noLocality };
     this.#settings = new DataView(maps.settings);

@@ -29,9 +29,16 @@ export function prepareRedirect(object: BpfObject): void {
  */
 export function attachRedirect(object: BpfObject): Map<string, Link> {
   const links = new Map<string, Link>();
-  links.set('kmesh_received', object.program('kmesh_received').attachTracepoint());
-  links.set('kmesh_redirect', object.program('kmesh_redirect').attachSockMap(object.map('peers')));
+  for (const [name, attach] of redirectAttachments(object)) links.set(name, attach());
   return links;
+}
+
+/** The redirect programs with what attaches each. */
+export function redirectAttachments(object: BpfObject): [name: string, attach: () => Link][] {
+  return [
+    ['kmesh_received', () => object.program('kmesh_received').attachTracepoint()],
+    ['kmesh_redirect', () => object.program('kmesh_redirect').attachSockMap(object.map('peers'))],
+  ];
 }
 
 /** What redirect did so far, over all CPUs. */

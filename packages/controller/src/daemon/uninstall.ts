@@ -1,0 +1,80 @@
+import { readdirSync, readlinkSync } from 'node:fs';
+import { findBpffsMount, type NetworkNamespace, openNetworkNamespace } from '@kmesh/runtime';
+import { CAPTURE_TABLE_REMOVAL } from './capture-bypass.ts';
+import { removePins } from './pins.ts';
+import { runInNamespace } from './run-in-namespace.ts';
+
+/** What {@link uninstall} did. */
+export interface Uninstalled {
+  /** Directory of the pins, if there were any. */
+  readonly pins: string | undefined;
+  /** Network namespaces from which the table `inet kmesh` was removed. */
+  readonly namespaces: number;
+}
+
+/**
+ * Takes everything of the kernel path off this node: programs, maps and pins, and the table in every network namespace that
+ * a process or a name makes visible. Connections go on, without the kernel path. No daemon may run.
+ *
+ * @throws KMESH_POD_COMMAND_FAILED when a table cannot be removed
+ */
+export async function uninstall(
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<Uninstalled> {
+  const mount = findBpffsMount();
+  const root = environment['KMESH_PINS'] ?? (mount === undefined ? undefined : `${mount}/kmesh`);
+  const found = root !== undefined && removePins(root);
+  let namespaces = 0;
+  for (const namespace of visibleNamespaces()) {
+    try {
+      if (await removeTable(namespace)) namespaces++;
+    } finally {
+      namespace.close();
+    }
+  }
+  return { pins: found ? root : undefined, namespaces };
+}
+
+async function removeTable(namespace: NetworkNamespace): Promise<boolean> {
+  const tables = await runInNamespace(namespace, ['nft', 'list', 'tables', 'inet']);
+  if (!tables.split('\n').includes('table inet kmesh')) return false;
+  await runInNamespace(namespace, ['nft', '-f', '-'], CAPTURE_TABLE_REMOVAL);
+  return true;
+}
+
+/** Each network namespace once. */
+function* visibleNamespaces(): Generator<NetworkNamespace> {
+  const seen = new Set<string>();
+  const paths = list('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => `/proc/${pid}/ns/net`);
+  for (const directory of ['/run/netns', '/var/run/netns']) {
+    paths.push(...list(directory).map((name) => `${directory}/${name}`));
+  }
+  for (const path of paths) {
+    const link = readLink(path);
+    if (link !== undefined && seen.has(link)) continue;
+    if (link !== undefined) seen.add(link);
+    try {
+      yield openNetworkNamespace(path);
+    } catch {
+      // The process is gone, or the name is of something else.
+    }
+  }
+}
+
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function readLink(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
