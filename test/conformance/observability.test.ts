@@ -249,6 +249,19 @@ describe('config dump with one object of every kind', () => {
     assert.equal(outbound?.['protocol'], 'TCP');
   });
 
+  test('OBS-01: a pod that cannot be served yet is pending and has no connections', async () => {
+    const pod = await mesh.node.pod({ name: 'late', namespace: 'shop', serviceAccount: 'late' });
+    await pod.listen({ port: 15008 }, (taken) => taken.destroy());
+    assert.match(await mesh.agent.addPod(pod), /15008/);
+    const states = (await mesh.daemon.json('/config_dump'))['workloadState'] as Record<string, Item>;
+    assert.deepEqual(states[pod.uid], {
+      state: 'Pending',
+      info: { name: 'late', namespace: 'shop', serviceAccount: 'late' },
+    });
+    const { pods } = (await mesh.daemon.json('/kmesh/overview')) as unknown as { pods: Item[] };
+    assert.equal(named(pods, 'late')['state'], 'Pending');
+  });
+
   test('OBS-01: version, configuration and local file are complete, and no secret is in them', () => {
     for (const key of [
       ...['version', 'gitRevision', 'rustVersion', 'buildProfile', 'buildStatus', 'istioVersion'],

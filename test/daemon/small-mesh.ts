@@ -1,6 +1,7 @@
 import type { MeshUpdate, Service } from '@kmesh/api';
 import {
   createLab,
+  type FakeCniAgent,
   type FakeIstiod,
   keyOf,
   type Lab,
@@ -24,6 +25,7 @@ export interface SmallMesh extends AsyncDisposable {
   readonly service: Service;
   readonly serviceIp: string;
   readonly istiod: FakeIstiod;
+  readonly agent: FakeCniAgent;
   readonly daemon: DaemonProcess;
   /** The echo servers of the service's pods, those that run now. */
   readonly servers: readonly Serving[];
@@ -96,6 +98,7 @@ export async function startSmallMesh(options: SmallMeshOptions = {}): Promise<Sm
     service,
     serviceIp: vips.v4,
     istiod,
+    agent,
     daemon,
     get servers() {
       return servers;
