@@ -59,7 +59,7 @@ for (const family of families) {
   });
 }
 
-test('a killed process that left data unread resets the connection: an error at the server side only', async () => {
+test('a killed process that left data unread resets the connection, which is a normal end with all its bytes', async () => {
   await using world = await startProbeWorld();
   const answered = Promise.withResolvers<void>();
   await world.server.listen({ port: 8080 }, (socket) => {
@@ -74,13 +74,13 @@ test('a killed process that left data unread resets the connection: an error at 
   assert.deepEqual(
     lines.map(({ direction, level, bytes_sent, error }) => [direction, level, bytes_sent, error]).sort(),
     [
-      ['inbound', 'error', 500, 'connection reset by peer'],
+      ['inbound', 'info', 500, undefined],
       ['outbound', 'info', 100, undefined],
     ],
   );
   const metric = await world.metrics();
-  assert.equal(metric('istio_tcp_connections_failed_total', 'reporter="destination"'), 1);
-  assert.equal(metric('istio_tcp_connections_failed_total', 'reporter="source"'), 0);
+  assert.equal(metric('istio_tcp_connections_failed_total'), 0);
+  assert.equal(metric('istio_tcp_connections_closed_total', 'response_flags="-"'), 2);
 });
 
 test('a server that does not answer is a failure with a reason', async () => {

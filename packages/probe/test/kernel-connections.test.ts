@@ -151,15 +151,17 @@ test('a failed connect is opened and closed with a reason to act on', () => {
   }
 });
 
-test('a connection that a reset or a time-out breaks off is a failure', () => {
-  for (const [reason, error] of [
-    ['reset', 'connection reset by peer'],
-    ['timeout', /^connection timed out/],
+test('a time-out breaks a connection off, and that is a failure; a reset is a normal end', () => {
+  for (const [reason, flag, error] of [
+    ['reset', '-', /^$/],
+    ['timeout', 'CONNECT', /^connection timed out/],
+    ['unreachable', 'CONNECT', /^the peer became unreachable/],
+    ['other', 'CONNECT', /^connection broken off/],
   ] as const) {
     const { seen, batch } = watch();
     batch({ kind: 'opened', ...outbound }, { kind: 'closed', ...outbound, reason });
-    assert.equal(seen[0]?.end?.flag, 'CONNECT');
-    assert.match(seen[0]?.end?.error ?? '', new RegExp(error));
+    assert.equal(seen[0]?.end?.flag, flag);
+    assert.match(seen[0]?.end?.error ?? '', error);
   }
 });
 

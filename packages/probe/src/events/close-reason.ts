@@ -10,10 +10,11 @@ const clean: KernelEnding = { flag: '-' };
 
 /**
  * The flag and the words of the kernel's reason (ambient contract 18): what broke a connection off is a failure, and so is
- * every connection that was never established.
+ * every connection that was never established. A reset is a normal end, as on the tunnel path (ambient contract 6.10).
  */
 export function kernelEnding(reason: number, established: boolean, start: ConnectionStart): KernelEnding {
-  if (established && reason === kmeshCloseReason.normal) return clean;
+  const { normal, reset } = kmeshCloseReason;
+  if (established && (reason === normal || reason === reset)) return clean;
   return {
     flag: 'CONNECT',
     error: established ? whileOpen(reason) : `${whileConnecting(reason)} (${start.destinationAddress})`,
@@ -22,8 +23,6 @@ export function kernelEnding(reason: number, established: boolean, start: Connec
 
 function whileOpen(reason: number): string {
   switch (reason) {
-    case kmeshCloseReason.reset:
-      return 'connection reset by peer';
     case kmeshCloseReason.timeout:
       return 'connection timed out: the peer no longer acknowledges; check the pod and the network to its node';
     case kmeshCloseReason.unreachable:
