@@ -101,14 +101,15 @@ describe('wire codecs', () => {
     const walk = xds.readResponseHeader(bytes);
     let step = walk.next();
     while (!step.done) step = walk.next();
-    assert.deepEqual(step.value, { typeUrl: 't', nonce: 'n', resourceCount: 2, removedCount: 2 });
+    assert.deepEqual(step.value, { typeUrl: 't', nonce: 'n', resourceCount: 2, removed: ['c', 'd'] });
+    const resources = new xds.ResponseResources(bytes);
     assert.deepEqual(
-      [...xds.readResponseResources(bytes)],
+      [resources.next(), resources.next()],
       [
         { name: 'a', version: '1', aliases: ['x', 'y'], payload: Buffer.from('payload'), damage: undefined },
         { name: 'b', version: '', aliases: [], payload: undefined, damage: undefined },
       ],
     );
-    assert.deepEqual([...xds.readResponseRemovals(bytes)], ['c', 'd']);
+    assert.equal(resources.next(), undefined);
   });
 });

@@ -7,7 +7,8 @@ export interface ResponseHeader {
   readonly typeUrl: string;
   readonly nonce: string;
   readonly resourceCount: number;
-  readonly removedCount: number;
+  /** Names that are gone, in order. */
+  readonly removed: readonly string[];
 }
 
 /** One resource of a response, its payload still encoded. */
@@ -39,7 +40,7 @@ const noNames: readonly string[] = [];
  */
 export function* readResponseHeader(bytes: Buffer): Generator<undefined, ResponseHeader> {
   const reader = new TextReader(bytes);
-  const header = { typeUrl: '', nonce: '', resourceCount: 0, removedCount: 0 };
+  const header = { typeUrl: '', nonce: '', resourceCount: 0, removed: [] as string[] };
   let steps = 0;
   try {
     while (reader.pos < reader.len) {
@@ -48,9 +49,9 @@ export function* readResponseHeader(bytes: Buffer): Generator<undefined, Respons
       const number = tag >>> 3;
       if (isText && number === field.typeUrl) header.typeUrl = reader.string();
       else if (isText && number === field.nonce) header.nonce = reader.string();
+      else if (isText && number === field.removed) header.removed.push(reader.string());
       else reader.skipType(tag & 7);
       if (isText && number === field.resources) header.resourceCount++;
-      if (isText && number === field.removed) header.removedCount++;
       if (++steps % 512 === 0) yield undefined;
     }
   } catch (cause) {
@@ -61,28 +62,39 @@ export function* readResponseHeader(bytes: Buffer): Generator<undefined, Respons
   return header;
 }
 
-/** The resources in order. Only for bytes that {@link readResponseHeader} accepted. */
-export function* readResponseResources(bytes: Buffer): Generator<RawResource> {
-  const reader = new TextReader(bytes);
-  while (reader.pos < reader.len) {
-    const tag = reader.tag();
-    if (tag >>> 3 !== field.resources || (tag & 7) !== lengthDelimited) {
-      reader.skipType(tag & 7);
-      continue;
-    }
-    const end = reader.uint32() + reader.pos;
-    yield readResource(reader, end);
-    reader.pos = end;
-  }
-}
+/** Reads the resources of a response one by one. Only for bytes that {@link readResponseHeader} accepted. */
+export class ResponseResources {
+  #reader: TextReader;
 
-/** The removed names in order. Only for bytes that {@link readResponseHeader} accepted. */
-export function* readResponseRemovals(bytes: Buffer): Generator<string> {
-  const reader = new TextReader(bytes);
-  while (reader.pos < reader.len) {
-    const tag = reader.tag();
-    if (tag >>> 3 === field.removed && (tag & 7) === lengthDelimited) yield reader.string();
-    else reader.skipType(tag & 7);
+  constructor(bytes: Buffer) {
+    this.#reader = new TextReader(bytes);
+  }
+
+  /** The next resource, or `undefined` after the last one. */
+  next(): RawResource | undefined {
+    const reader = this.#reader;
+    while (reader.pos < reader.len) {
+      const tag = reader.tag();
+      if (tag >>> 3 !== field.resources || (tag & 7) !== lengthDelimited) {
+        reader.skipType(tag & 7);
+        continue;
+      }
+      const end = reader.uint32() + reader.pos;
+      const resource = readResource(reader, end);
+      reader.pos = end;
+      return resource;
+    }
+    return undefined;
+  }
+
+  /** How many bytes have been read. */
+  get position(): number {
+    return this.#reader.pos;
+  }
+
+  /** Goes on in a copy of what has not been read. */
+  continueIn(rest: Buffer): void {
+    this.#reader = new TextReader(rest);
   }
 }
 

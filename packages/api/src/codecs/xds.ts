@@ -26,7 +26,6 @@ export const deltaMethodPath =
 export {
   type RawResource,
   type ResponseHeader,
+  ResponseResources,
   readResponseHeader,
-  readResponseRemovals,
-  readResponseResources,
 } from './delta-response.ts';

@@ -5,6 +5,7 @@ import { hasUnknownPart } from './convert-policy.ts';
 import { decodeResource, isKnownType, type ResourceUpdate } from './decode-resource.ts';
 import type { Interner } from './intern.ts';
 import { type RetainedResources, removalOf } from './retained.ts';
+import { UnreadResources } from './unread-resources.ts';
 
 /** Where a response goes. */
 export interface ResponseTarget {
@@ -44,7 +45,8 @@ const largestBatch = 2_000;
 
 /**
  * Decodes a response and applies it in slices: resources first, removals second (ambient contract 3.3). Good resources
- * are applied even when others are rejected.
+ * are applied even when others are rejected. The memory of a long response is given back while it is being applied: `bytes`
+ * cannot be used afterwards.
  *
  * @throws KMESH_XDS_RESPONSE_MALFORMED when the bytes are not a response at all; nothing was applied then.
  */
@@ -59,7 +61,8 @@ export async function applyResponse(bytes: Buffer, target: ResponseTarget): Prom
   const unconfirmed = target.unconfirmed(header.typeUrl);
   let accepted = 0;
   let payloadBytes = 0;
-  for (const resource of xds.readResponseResources(bytes)) {
+  const resources = new UnreadResources(bytes, slicer);
+  for (let resource = resources.next(); resource !== undefined; resource = resources.next()) {
     payloadBytes += resource.payload?.length ?? 0;
     unconfirmed?.delete(resource.name);
     try {
@@ -74,6 +77,7 @@ export async function applyResponse(bytes: Buffer, target: ResponseTarget): Prom
       rejections.push(rejectionOf(resource, error));
     }
     if (batch.isDue()) await batch.flush();
+    if (resources.shrinkIsDue) await resources.shrink();
   }
   let unknownRemovals = 0;
   const remove = (name: string): void => {
@@ -81,7 +85,7 @@ export async function applyResponse(bytes: Buffer, target: ResponseTarget): Prom
     if (update === undefined) unknownRemovals++;
     batch.add(update, [name]);
   };
-  for (const name of xds.readResponseRemovals(bytes)) {
+  for (const name of header.removed) {
     unconfirmed?.delete(name);
     remove(name);
     if (batch.isDue()) await batch.flush();

@@ -249,7 +249,7 @@ class DeltaClient {
       return;
     }
     this.counters.acknowledged++;
-    logger.debug('xDS response applied', { type, resources: accepted, removed: header.removedCount });
+    logger.debug('xDS response applied', { type, resources: accepted, removed: header.removed.length });
     if (known && !this.#synced.has(type)) {
       this.#synced.add(type);
       this.#sink.synced?.(type);
