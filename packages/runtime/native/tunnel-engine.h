@@ -117,7 +117,8 @@ class ByteQueue
 		/* Doubling a large queue would hold twice what flow control allows. */
 		size_t need = bytes_.size() + length;
 		if (need > bytes_.capacity() && bytes_.capacity() >= kStep)
-			bytes_.reserve(need > bytes_.capacity() + kStep ? need : bytes_.capacity() + kStep);
+			bytes_.reserve(
+			    need > bytes_.capacity() + kStep ? need : bytes_.capacity() + kStep);
 		bytes_.insert(bytes_.end(), from, from + length);
 	}
 	void consume(size_t length)
@@ -424,7 +425,8 @@ class Engine
 	std::function<void()> notify;
 
 	/* Engine thread only. */
-	/* TypeScript is woken once per turn of the loop; a lazy event alone may wait a little longer. */
+	/* TypeScript is woken once per turn of the loop; a lazy event alone may wait a little
+	 * longer. */
 	void emit(Event &&event, bool lazy = false);
 	/* How many descriptors new connections may take; the rest is for everything else. */
 	int descriptorCeiling;

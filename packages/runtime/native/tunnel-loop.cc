@@ -42,8 +42,7 @@ Engine::Engine(const EngineConfig &given) : config(given)
 	rlimit limit{};
 	getrlimit(RLIMIT_NOFILE, &limit);
 	rlim_t reserve = std::min<rlim_t>(4096, std::max<rlim_t>(32, limit.rlim_cur / 16));
-	descriptorCeiling =
-	    static_cast<int>(std::min<rlim_t>(limit.rlim_cur - reserve, INT32_MAX));
+	descriptorCeiling = static_cast<int>(std::min<rlim_t>(limit.rlim_cur - reserve, INT32_MAX));
 }
 
 Engine::~Engine()
@@ -159,7 +158,8 @@ bool Engine::descriptorsLeft() const
 {
 	if (Flow::highestDescriptor + Flow::undecided < descriptorCeiling)
 		return true;
-	struct stat table{};
+	struct stat table {
+	};
 	/* The size is the number of open descriptors, since Linux 6.2. */
 	if (stat("/proc/self/fd", &table) != 0 || table.st_size == 0)
 		return true;
@@ -182,7 +182,8 @@ void Engine::unwatch(int fd)
 void Engine::schedule(uint32_t delayMs, uint64_t id, int kind)
 {
 	uint64_t due = now_ + delayMs;
-	if (kind == kTimerConnect && (connectTimers_.empty() || connectTimers_.back().first <= due)) {
+	if (kind == kTimerConnect &&
+	    (connectTimers_.empty() || connectTimers_.back().first <= due)) {
 		connectTimers_.emplace_back(due, id);
 		return;
 	}

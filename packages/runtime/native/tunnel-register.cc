@@ -21,7 +21,8 @@ struct Holder {
 	napi_env env = nullptr;
 	napi_ref handler = nullptr;
 	napi_threadsafe_function signal = nullptr;
-	/* Commands of the handler that runs now: the engine's thread is woken once for all of them. */
+	/* Commands of the handler that runs now: the engine's thread is woken once for all of them.
+	 */
 	bool handling = false;
 	std::vector<std::function<void()>> commands;
 };

@@ -125,8 +125,8 @@ static bool bindSource(int fd, const SocketAddress &source, uint16_t port)
 			setInt(fd, SOL_IPV6, IPV6_FREEBIND, 1);
 		reinterpret_cast<sockaddr_in6 *>(&from.storage)->sin6_port = htons(port);
 	}
-	/* Either way one port serves many destinations, so one client cannot run the pod out of them: shared
-	 * when it is ours to choose, else chosen by the kernel when connecting. */
+	/* Either way one port serves many destinations, so one client cannot run the pod out of
+	 * them: shared when it is ours to choose, else chosen by the kernel when connecting. */
 	if (port != 0)
 		setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	else
@@ -135,10 +135,11 @@ static bool bindSource(int fd, const SocketAddress &source, uint16_t port)
 }
 
 /*
- * A client's own connection and the proxy's onward one, both in the pod's namespace, differ in nothing but the source
- * port. Equal ports would be one entry for conntrack, which then takes the SYN of one for a packet of the other. So
- * ports of clients that are connected are avoided, and odd ones are taken: connect() gives clients the parity of the
- * range's start, which is even by default, as long as it has any.
+ * A client's own connection and the proxy's onward one, both in the pod's namespace, differ in
+ * nothing but the source port. Equal ports would be one entry for conntrack, which then takes the
+ * SYN of one for a packet of the other. So ports of clients that are connected are avoided, and odd
+ * ones are taken: connect() gives clients the parity of the range's start, which is even by
+ * default, as long as it has any.
  */
 uint16_t Engine::choosePort(const ConnectSpec &spec)
 {
@@ -207,7 +208,8 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 			prepareSocket(fd);
 		else
 			setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-		/* A port that is taken for this destination: another, and in the end the kernel's choice. */
+		/* A port that is taken for this destination: another, and in the end the kernel's
+		 * choice. */
 		uint16_t port = bindFirst && tries < kPortTries ? choosePort(spec) : 0;
 		if (bindFirst && !bindSource(fd, spec.source, port)) {
 			*error = errno;
@@ -277,7 +279,8 @@ void Listener::acceptAll()
 		}
 		if (accepted > Flow::highestDescriptor)
 			Flow::highestDescriptor = accepted;
-		/* The listener's options are inherited; the local address of a redirected socket is the proxy's. */
+		/* The listener's options are inherited; the local address of a redirected socket is
+		 * the proxy's. */
 		sockaddr_storage local{}, original{};
 		if (tunnel || !originalDestination(accepted, &original)) {
 			length = sizeof local;

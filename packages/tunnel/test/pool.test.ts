@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, test } from 'node:test';
+import type { TunnelHandle } from '@kmesh/runtime';
+import {
+  type Engine,
+  type PooledSession,
+  type PoolTarget,
+  type SessionHandler,
+  SessionPool,
+} from '../src/index.ts';
+
+/** An engine that connects when it is told to. */
+class FakeEngine {
+  readonly opened: { id: number; handler: SessionHandler }[] = [];
+  readonly drained: number[] = [];
+  readonly aborted: number[] = [];
+
+  connectSession(_to: unknown, _context: unknown, _identities: unknown, handler: SessionHandler): number {
+    const id = this.opened.length + 1;
+    this.opened.push({ id, handler });
+    return id;
+  }
+
+  drainSession(id: number): void {
+    this.drained.push(id);
+  }
+
+  abortSession(id: number): void {
+    this.aborted.push(id);
+  }
+
+  ready(at: number, streamLimit = 100): void {
+    this.opened[at]?.handler.ready({ streamLimit, peerNames: [], peerChain: [] });
+  }
+}
+
+const target: PoolTarget = {
+  sourceIdentity: 'spiffe://td/ns/a/sa/b',
+  sourceIp: '10.0.0.1',
+  acceptedIdentities: ['spiffe://td/ns/c/sa/d'],
+  ip: '10.0.0.2',
+  port: 15008,
+};
+
+let engine: FakeEngine;
+let pool: SessionPool;
+let got: (PooledSession | string)[];
+
+function acquire(): void {
+  pool.acquire(target, (answer) => {
+    if ('session' in answer) got.push(answer.session);
+    else got.push('failed' in answer ? answer.failed.text : answer.error.code);
+  });
+}
+
+beforeEach(() => {
+  engine = new FakeEngine();
+  got = [];
+  pool = new SessionPool({
+    engine: engine as unknown as Engine,
+    namespace: 0,
+    maximumStreams: 2,
+    releaseMilliseconds: 60_000,
+    connectTimeoutMilliseconds: 1_000,
+    context: () => ({}) as TunnelHandle,
+  });
+});
+
+describe('the pool', () => {
+  test('makes one attempt per key, which all callers wait for', () => {
+    acquire();
+    acquire();
+    assert.equal(engine.opened.length, 1);
+    engine.ready(0);
+    assert.equal(got.length, 2);
+    assert.equal(new Set(got).size, 1);
+  });
+
+  test('a full session leaves for good and is drained with its last stream', () => {
+    acquire();
+    acquire();
+    engine.ready(0);
+    acquire();
+    assert.equal(engine.opened.length, 2);
+    const [first] = got as PooledSession[];
+    assert.ok(first);
+    pool.release(first);
+    assert.deepEqual(engine.drained, []);
+    pool.release(first);
+    assert.deepEqual(engine.drained, [1]);
+  });
+
+  test('waiting callers that do not fit get the next session', () => {
+    for (let caller = 0; caller < 5; caller++) acquire();
+    engine.ready(0);
+    assert.deepEqual([got.length, engine.opened.length], [2, 2]);
+    engine.ready(1);
+    engine.ready(2);
+    assert.equal(got.length, 5);
+  });
+
+  test("the peer's own limit counts when it is lower, also when it changes", () => {
+    acquire();
+    engine.ready(0, 1);
+    acquire();
+    assert.equal(engine.opened.length, 2);
+  });
+
+  test('a failed attempt answers everyone, and the next caller tries again', () => {
+    acquire();
+    acquire();
+    engine.opened[0]?.handler.closed({ reason: 1, code: 111, text: 'refused' });
+    assert.deepEqual(got, ['refused', 'refused']);
+    acquire();
+    assert.equal(engine.opened.length, 2);
+  });
+
+  test('GOAWAY takes a session out of the pool, its streams stay', () => {
+    acquire();
+    engine.ready(0);
+    engine.opened[0]?.handler.draining?.();
+    assert.deepEqual(engine.drained, []);
+    acquire();
+    assert.equal(engine.opened.length, 2);
+    pool.release(got[0] as PooledSession);
+    assert.deepEqual(engine.drained, [1]);
+  });
+
+  test('after close nobody gets a session', () => {
+    acquire();
+    engine.ready(0);
+    pool.close(true);
+    assert.deepEqual(engine.aborted, [1]);
+    acquire();
+    assert.equal(got.at(-1), 'KMESH_TUNNEL_CLOSED');
+  });
+});
