@@ -8,11 +8,18 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { MeshUpdate, Workload } from '@kmesh/api';
-import { createAuthority, createLab, installRedirect, type Pod, workloadOf } from '@kmesh/lab';
+import {
+  createAuthority,
+  createLab,
+  installRedirect,
+  type Pod,
+  type TunnelProxyStart,
+  tunnelProxyProgram,
+  workloadOf,
+} from '@kmesh/lab';
 import { identityUriOf } from '@kmesh/orchestration';
 import type { TunnelCertificate } from '@kmesh/tunnel';
 import { atLeast, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
-import type { ProxyStart } from './tunnel/proxy.ts';
 
 const ROUNDS = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 5);
 const HTTP_PORT = 8080;
@@ -75,7 +82,7 @@ async function startProxy(
       rootsPem: [authority.rootPem],
     };
   }
-  const start: ProxyStart = {
+  const start: TunnelProxyStart = {
     node,
     updates: workloads.map((workload): MeshUpdate => ({ kind: 'workload', workload })),
     certificates: issued,
@@ -87,7 +94,7 @@ async function startProxy(
       path: pod.namespacePath,
     })),
   };
-  const child = fork(program('proxy'), { serialization: 'advanced' });
+  const child = fork(tunnelProxyProgram, { serialization: 'advanced' });
   child.send(start);
   await once(child, 'message');
   return child;

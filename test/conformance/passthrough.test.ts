@@ -84,7 +84,7 @@ describe('inbound plaintext', () => {
     });
     const socket = await Promise.race([
       spoofed.catch(() => undefined),
-      new Promise<undefined>((resolve) => setTimeout(resolve, 500)),
+      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 500)),
     ]);
     if (socket !== undefined) assert.notEqual(await ending(socket), 'open');
     spoofed.then((late) => late.destroy()).catch(() => undefined);

@@ -38,6 +38,8 @@ export {
   type WorkloadOptions,
   workloadOf,
 } from './mesh/records.ts';
+export type { TunnelProxyStart } from './mesh/tunnel-proxy.ts';
+export { tunnelProxyProgram } from './mesh/tunnel-proxy-program.ts';
 export type { AddressPair } from './network/addresses.ts';
 export { endpointText, parseEndpoint } from './network/addresses.ts';
 export { cgroupProcesses, cgroupRoot } from './network/cgroups.ts';

@@ -1,14 +1,18 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { MeshUpdate, Workload } from '@kmesh/api';
-import { createLab, installRedirect, type Lab, type Pod, workloadOf } from '@kmesh/lab';
+import {
+  createLab,
+  installRedirect,
+  type Lab,
+  type Pod,
+  type TunnelProxyStart,
+  tunnelProxyProgram,
+  workloadOf,
+} from '@kmesh/lab';
 import { identityUriOf } from '@kmesh/orchestration';
-import type { ProxyStart } from '../../../bench/tunnel/proxy.ts';
 import { TestAuthority } from './authority.ts';
-
-const PROGRAM = fileURLToPath(new URL('../../../bench/tunnel/proxy.ts', import.meta.url));
 
 /** A proxy in a process of its own, where its memory, descriptors and processor time can be seen. */
 export class ProxyProcess {
@@ -72,7 +76,7 @@ export async function startProcessMesh(options: { openFiles?: number } = {}): Pr
       }),
     );
     const start = async (node: string, pod: Pod, openFiles?: number): Promise<ProxyProcess> => {
-      const child = fork(PROGRAM, {
+      const child = fork(tunnelProxyProgram, {
         serialization: 'advanced',
         stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
         execArgv: ['--disable-warning=ExperimentalWarning', '--expose-gc'],
@@ -101,8 +105,8 @@ function startMessage(
   node: string,
   pod: Pod,
   workloads: readonly Workload[],
-  certificates: ProxyStart['certificates'],
-): ProxyStart {
+  certificates: TunnelProxyStart['certificates'],
+): TunnelProxyStart {
   return {
     node,
     updates: workloads.map((workload): MeshUpdate => ({ kind: 'workload', workload })),

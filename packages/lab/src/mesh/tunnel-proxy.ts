@@ -1,4 +1,4 @@
-/** One node's proxy in a process of its own; the benchmark tells it over IPC what to serve. */
+/** One node's tunnel in a process of its own, without a daemon around it: told over IPC what to serve. */
 import type { MeshUpdate } from '@kmesh/api';
 import { formatIdentityUri, MeshState } from '@kmesh/orchestration';
 import { silentObserver } from '@kmesh/probe';
@@ -6,7 +6,7 @@ import { openNetworkNamespace } from '@kmesh/runtime';
 import { createTunnel, type TunnelCertificate } from '@kmesh/tunnel';
 
 /** What the parent sends first. */
-export interface ProxyStart {
+export interface TunnelProxyStart {
   readonly node: string;
   readonly updates: readonly MeshUpdate[];
   readonly certificates: Readonly<Record<string, TunnelCertificate>>;
@@ -19,7 +19,7 @@ export interface ProxyStart {
   }[];
 }
 
-process.once('message', (start: ProxyStart) => {
+process.once('message', (start: TunnelProxyStart) => {
   const mesh = new MeshState({ node: start.node });
   mesh.apply(start.updates);
   const issued = (identity: Parameters<typeof formatIdentityUri>[0]): TunnelCertificate => {
