@@ -201,7 +201,8 @@ export class FrontendTable {
     for (const write of changed) this.#writes.of(write.entry).push(write);
     for (const entry of before.values()) this.#deletes.of(entry).push(entry);
     if (placed.length === 0) this.#entries.delete(key);
-    else this.#entries.set(key, placed);
+    // A copy of the exact length: an array that grew by one entry has room for seventeen.
+    else this.#entries.set(key, placed.slice());
     return undefined;
   }
 }
