@@ -1,4 +1,4 @@
-import { runProxy, versionInfo, versionLine } from '@kmesh/controller';
+import { runProxy, uninstall, versionInfo, versionLine } from '@kmesh/controller';
 import { demoOptions } from './demo-options.ts';
 import { usage } from './usage.ts';
 
@@ -17,6 +17,12 @@ export async function runCommand(args: readonly string[]): Promise<number> {
     case '-h':
       process.stdout.write(usage);
       return 0;
+    case 'uninstall': {
+      const { pins, namespaces } = await uninstall(process.env);
+      const removed = pins === undefined ? 'there were no pins' : `${pins} is removed`;
+      console.log(`kmesh: ${removed}; the table inet kmesh is removed from ${namespaces} network namespaces`);
+      return 0;
+    }
     case 'demo': {
       // The lab is not part of what a node needs: it is loaded only for the demo.
       const { runDemo } = await import('@kmesh/lab');

@@ -7,6 +7,7 @@ export const usage = `usage: kmesh <command>
       --json            print one JSON object at the end, and no live view
       --local FILE      take the mesh from a local mesh file and not from the lab's istiod;
                         it is written first when it is not there, and followed while it is edited
+  uninstall         detach and unpin the kernel path and remove what is in the pods' namespaces
   version           print build information
   help              print this
 

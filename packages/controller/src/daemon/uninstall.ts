@@ -14,7 +14,8 @@ export interface Uninstalled {
 
 /**
  * Takes everything of the kernel path off this node: programs, maps and pins, and the table in every network namespace that
- * a process or a name makes visible. Connections go on, without the kernel path. No daemon may run.
+ * a process or a name makes visible. In pods that are still captured, open connections of the kernel path fall to capture
+ * and are reset. No daemon may run.
  *
  * @throws KMESH_POD_COMMAND_FAILED when a table cannot be removed
  */
