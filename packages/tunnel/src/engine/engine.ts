@@ -65,6 +65,9 @@ export interface EngineConnect {
   readonly timeoutMilliseconds: number;
 }
 
+/** Undecided flows wait for seconds at most, so few of them can end meanwhile. */
+const MAXIMUM_ENDED_EARLY = 4_096;
+
 /**
  * One data thread: the native byte engine with its handlers. It moves every proxied byte; all decisions are made by the
  * handlers, on the thread that created it.
@@ -75,6 +78,8 @@ export class Engine {
   readonly #listeners = new Map<number, ListenerHandler>();
   readonly #flows = new Map<number, FlowHandler>();
   readonly #sessions = new Map<number, SessionHandler>();
+  /** Flows that ended before anyone decided about them: whoever still does so is told at once. */
+  readonly #endedEarly = new Map<number, FlowEnd>();
   readonly #onError: (error: unknown) => void;
   #lastId = 0;
   #closed = false;
@@ -132,7 +137,13 @@ export class Engine {
 
   /** Decides about flow `id`: its events go to `handler` from now on. */
   handleFlow(id: number, handler: FlowHandler): void {
-    this.#flows.set(id, handler);
+    const ended = this.#endedEarly.get(id);
+    if (ended === undefined) {
+      this.#flows.set(id, handler);
+      return;
+    }
+    this.#endedEarly.delete(id);
+    queueMicrotask(() => this.#guard(() => handler.closed(ended)));
   }
 
   handleSession(id: number, handler: SessionHandler): void {
@@ -295,7 +306,8 @@ export class Engine {
           return;
         }
         this.#flows.delete(id);
-        handler?.closed(readFlowEnd(event));
+        if (handler === undefined) this.#rememberEnd(id, readFlowEnd(event));
+        else handler.closed(readFlowEnd(event));
         return;
       }
       case eventType.flowOpened:
@@ -323,6 +335,13 @@ export class Engine {
         return;
       }
     }
+  }
+
+  #rememberEnd(id: number, end: FlowEnd): void {
+    this.#endedEarly.set(id, end);
+    if (this.#endedEarly.size <= MAXIMUM_ENDED_EARLY) return;
+    const [oldest] = this.#endedEarly.keys();
+    if (oldest !== undefined) this.#endedEarly.delete(oldest);
   }
 
   #deliverBytes(series: Float64Array | undefined): void {

@@ -17,6 +17,9 @@ export interface TrackedConnection {
   deny(reason: string): void;
 }
 
+/** Connections judged in one turn of the loop: a few milliseconds. */
+const SLICE = 2_000;
+
 /** The inbound connections of a pod, so that every change of policy reaches them. Equal connections are two entries. */
 export class ConnectionTracker {
   readonly #view: MeshView;
@@ -54,15 +57,28 @@ export class ConnectionTracker {
     if (this.#tracked.size === 0) return;
     const policies = change.policies.size > 0;
     if (!policies && change.workloads.size === 0) return;
-    for (const tracked of [...this.#tracked]) {
+    const affected: TrackedConnection[] = [];
+    for (const tracked of this.#tracked) {
       if (change.workloads.has(tracked.workload.uid)) {
         tracked.workload = this.#view.workload(tracked.workload.uid) ?? tracked.workload;
       } else if (!policies) {
         continue;
       }
+      affected.push(tracked);
+    }
+    this.#judge(affected, 0);
+  }
+
+  /** In slices, so that many connections do not hold up the loop; what is admitted meanwhile is judged by the new state. */
+  #judge(affected: readonly TrackedConnection[], from: number): void {
+    const until = Math.min(from + SLICE, affected.length);
+    for (let at = from; at < until; at++) {
+      const tracked = affected[at];
+      if (tracked === undefined || !this.#tracked.has(tracked)) continue;
       const authorization = this.#evaluate(tracked);
       if (!authorization.allowed) tracked.deny(describeAuthorization(authorization));
     }
+    if (until < affected.length) setImmediate(() => this.#judge(affected, until));
   }
 
   #evaluate(tracked: TrackedConnection): Authorization {
