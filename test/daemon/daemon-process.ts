@@ -51,6 +51,8 @@ export interface DaemonProcess extends AsyncDisposable {
   ready(): Promise<void>;
 }
 
+const answerMilliseconds = 5_000;
+
 /** Starts the daemon. It is killed and its directory removed when it is disposed of. */
 export function startDaemonProcess(settings: DaemonSettings): DaemonProcess {
   const directory = mkdtempSync(join(tmpdir(), 'kmesh-daemon-'));
@@ -95,7 +97,8 @@ export function startDaemonProcess(settings: DaemonSettings): DaemonProcess {
   const until: DaemonProcess['until'] = async (what, condition, milliseconds = 20_000) => {
     const deadline = performance.now() + milliseconds;
     for (;;) {
-      if (await condition()) return;
+      // An answer that stays away is asked for again.
+      if (await Promise.race([condition(), delay(answerMilliseconds, false, { ref: false })])) return;
       if (end !== undefined) throw new Error(`ended (${end.code ?? end.signal}) before: ${what}\n${log}`);
       if (performance.now() > deadline) throw new Error(`not in ${milliseconds} ms: ${what}\n${log}`);
       await delay(25);
