@@ -27,7 +27,7 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .routes { margin: 0; padding-left: 1.1rem; color: var(--muted); } .head h2 { margin-bottom: .2rem; }
 @media (max-width: 44rem) {
   body { padding: .7rem .8rem 2rem; }
-  #figures { grid-template-columns: repeat(3, 1fr); gap: .4rem; } #figures dd { font-size: 1.1rem; }
+  #figures { grid-template-columns: repeat(2, 1fr); gap: .4rem; } #figures dd { font-size: 1.1rem; }
   .scroll { overflow: visible; } table, tbody, tr, td { display: block; width: 100%; } thead { display: none; }
   tr { padding: .4rem 0; border-bottom: 1px solid var(--line); }
   td, td.number { border: 0; padding: .05rem 0; white-space: normal; overflow-wrap: anywhere; text-align: left; display: grid; grid-template-columns: 7.5rem 1fr; gap: .5rem; }
