@@ -40,6 +40,10 @@ interface Message {
 /** Starts Chromium on a host of the lab, with no profile of anyone's. */
 export async function startBrowser(host: Host): Promise<Browser> {
   const profile = mkdtempSync(join(tmpdir(), 'kmesh-browser-'));
+  // Helper processes of the browser may still write for a moment.
+  const removeProfile = (): void =>
+    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  process.once('exit', removeProfile);
   const child = host.spawn(
     'chromium',
     [
@@ -67,8 +71,8 @@ export async function startBrowser(host: Host): Promise<Browser> {
       const killing = setTimeout(() => child.kill('SIGKILL'), 3_000);
       await ended;
       clearTimeout(killing);
-      // Helper processes of the browser may still write for a moment.
-      rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+      process.off('exit', removeProfile);
+      removeProfile();
     },
   };
 }

@@ -56,6 +56,9 @@ const answerMilliseconds = 5_000;
 /** Starts the daemon. It is killed and its directory removed when it is disposed of. */
 export function startDaemonProcess(settings: DaemonSettings): DaemonProcess {
   const directory = mkdtempSync(join(tmpdir(), 'kmesh-daemon-'));
+  // Also when the test fails before it disposes of the daemon.
+  const removeDirectory = (): void => rmSync(directory, { recursive: true, force: true });
+  process.once('exit', removeDirectory);
   for (const [path, text] of Object.entries(settings.files ?? {})) {
     mkdirSync(dirname(join(directory, path)), { recursive: true });
     writeFileSync(join(directory, path), text);
@@ -125,7 +128,8 @@ export function startDaemonProcess(settings: DaemonSettings): DaemonProcess {
     [Symbol.asyncDispose]: async () => {
       if (end === undefined) child.kill('SIGKILL');
       await ended;
-      rmSync(directory, { recursive: true, force: true });
+      process.off('exit', removeDirectory);
+      removeDirectory();
     },
   };
 }
