@@ -189,10 +189,9 @@ static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
  * socket. A slot that another connect of this instant holds is not taken over: that socket gets its
  * storage at once.
  */
-static __always_inline bool remember(struct bpf_sock_addr *ctx,
-				     const union kmesh_address *dialled, __u16 port_be,
-				     __u64 netns_cookie, __u32 service, __u32 workload,
-				     bool rewritten, bool handshake)
+static __always_inline bool remember(struct bpf_sock_addr *ctx, const union kmesh_address *dialled,
+				     __u16 port_be, __u64 netns_cookie, __u32 service,
+				     __u32 workload, bool rewritten, bool handshake)
 {
 	struct bpf_sock *sk = ctx->sk;
 	__u32 index = dial_index(sk);
@@ -204,15 +203,15 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx,
 		return false;
 	seen = *(volatile __u64 *)&dial->socket;
 	if (seen && seen != (__u64)sk && now - dial->written_jiffies < KMESH_DIAL_STALE_JIFFIES)
-		return !handshake && remember_on_socket(ctx, dialled, port_be, netns_cookie, service,
-							workload, rewritten);
+		return !handshake && remember_on_socket(ctx, dialled, port_be, netns_cookie,
+							service, workload, rewritten);
 	/* Fresh before it is claimed, so that nobody takes the claim for a stale one; claimed in
 	 * one step, for another CPU may have seen the slot free in the same instant. */
 	dial->written_jiffies = now;
 	if (seen != (__u64)sk &&
 	    __sync_val_compare_and_swap(&dial->socket, seen, (__u64)sk) != seen)
-		return !handshake && remember_on_socket(ctx, dialled, port_be, netns_cookie, service,
-							workload, rewritten);
+		return !handshake && remember_on_socket(ctx, dialled, port_be, netns_cookie,
+							service, workload, rewritten);
 	dial->dialled = *dialled;
 	dial->service = service;
 	dial->workload = workload;
@@ -251,14 +250,14 @@ static __noinline bool pass_capture(struct bpf_sock_addr *ctx, const struct kmes
 
 /* The dialled address is kept, past capture. */
 static __noinline int go_direct(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
-				     __u32 reason)
+				__u32 reason)
 {
 	return leave(pass_capture(ctx, pod) ? reason : KMESH_REASON_TUNNEL_MARK);
 }
 
 /* The tunnel path takes it: a mark of an earlier connect of this socket must not let it pass. */
 static __noinline int go_tunnel(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
-				     __u32 reason)
+				__u32 reason)
 {
 	__u32 none = 0;
 
@@ -276,8 +275,8 @@ struct dial {
 };
 
 /* What becomes of a connect that no endpoint is chosen for. */
-static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dial *dial, __u16 action,
-				     __u32 workload, bool *kept)
+static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dial *dial,
+				     __u16 action, __u32 workload, bool *kept)
 {
 	switch (action) {
 	case KMESH_FRONTEND_WORKLOAD:
@@ -295,9 +294,8 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 	case KMESH_FRONTEND_OUTSIDE:
 		return go_direct(ctx, dial->pod, KMESH_REASON_OUTSIDE_PASSTHROUGH);
 	case UNKNOWN:
-		return is_incomplete()
-			   ? go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_INCOMPLETE)
-			   : go_direct(ctx, dial->pod, KMESH_REASON_OUTSIDE_UNKNOWN);
+		return is_incomplete() ? go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_INCOMPLETE)
+				       : go_direct(ctx, dial->pod, KMESH_REASON_OUTSIDE_UNKNOWN);
 	default:
 		return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_FRONTEND);
 	}
@@ -333,8 +331,8 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 		return decide_plainly(ctx, &dial, decision.action, frontend ? frontend->target : 0,
 				      kept);
 
-	range = mapped ? *(volatile __u64 *)&frontend->range4
-		       : *(volatile __u64 *)&frontend->range6;
+	range =
+	    mapped ? *(volatile __u64 *)&frontend->range4 : *(volatile __u64 *)&frontend->range6;
 	if (!(range >> 32))
 		return refuse(KMESH_REASON_REFUSED_EMPTY);
 
@@ -352,8 +350,8 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 
 	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx, pod))
 		return leave(KMESH_REASON_TUNNEL_MARK);
-	if (!remember(ctx, address, port_be, netns_cookie, decision.service, endpoint->workload, true,
-		      endpoint->flags & KMESH_ENDPOINT_VERDICT))
+	if (!remember(ctx, address, port_be, netns_cookie, decision.service, endpoint->workload,
+		      true, endpoint->flags & KMESH_ENDPOINT_VERDICT))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FLOW);
 	*chosen = endpoint;
 	return leave(KMESH_REASON_KERNEL_BALANCED);

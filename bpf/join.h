@@ -54,8 +54,8 @@ static __always_inline void settle_redirect(struct bpf_sock_ops *ctx, struct kme
 	struct kmesh_peer_key other = {};
 
 	if (!exchange) {
-		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags &
-						   ~BPF_SOCK_OPS_RTT_CB_FLAG);
+		bpf_sock_ops_cb_flags_set(ctx,
+					  ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTT_CB_FLAG);
 		return;
 	}
 	if (!exchange->given_up_ns ||

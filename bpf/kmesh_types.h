@@ -58,8 +58,8 @@ struct kmesh_pod_bucket {
 };
 
 enum kmesh_pod_flag {
-	/* istio-cni's redirect rules are in the pod's namespace, and what lets the kernel path's own
-	 * connections past them: the table inet kmesh and the program at the interface. */
+	/* istio-cni's redirect rules are in the pod's namespace, and what lets the kernel path's
+	 * own connections past them: the table inet kmesh and the program at the interface. */
 	KMESH_POD_CAPTURED = 1 << 0,
 };
 
@@ -214,11 +214,11 @@ struct kmesh_flow {
 	__u32 workload; /* the chosen endpoint (outbound) or the pod itself (inbound); 0 when
 			   unknown */
 	__u16 dialled_port_be;
-	__u8 path;	/* enum kmesh_path */
-	__u8 rewritten; /* the socket's peer is not the dialled address */
-	__u8 stage;	/* enum kmesh_flow_stage */
-	__u8 direction; /* enum kmesh_direction */
-	__u16 handshake; /* an entry of `handshakes` is this socket's */
+	__u8 path;	     /* enum kmesh_path */
+	__u8 rewritten;	     /* the socket's peer is not the dialled address */
+	__u8 stage;	     /* enum kmesh_flow_stage */
+	__u8 direction;	     /* enum kmesh_direction */
+	__u16 handshake;     /* an entry of `handshakes` is this socket's */
 	__u32 exchange;	     /* 1 + index in `exchanges`; 0: this connection is not redirected */
 	__u32 exchange_side; /* which of its two sides this socket is */
 };
@@ -287,8 +287,8 @@ struct kmesh_dial {
 	__u32 service;
 	__u32 workload;
 	__u16 dialled_port_be;
-	__u8 path;	/* enum kmesh_path */
-	__u8 rewritten; /* an endpoint took the place of the dialled address */
+	__u8 path;	 /* enum kmesh_path */
+	__u8 rewritten;	 /* an endpoint took the place of the dialled address */
 	__u32 handshake; /* a captured pod of this node is dialled, and the verdict is allow */
 };
 
@@ -371,8 +371,8 @@ struct kmesh_event {
 	__u16 reserved;
 };
 
-/* live_report (mmap-able array of one): flows whose cookie has the bits `share` under `share_mask` are
- * wanted. */
+/* live_report (mmap-able array of one): flows whose cookie has the bits `share` under `share_mask`
+ * are wanted. */
 struct kmesh_live_report {
 	__u32 share_mask;
 	__u32 share;

@@ -32,8 +32,8 @@ static __always_inline __u32 reads_wanted(void)
 static __always_inline int send_plain(struct kmesh_exchange *exchange,
 				      struct kmesh_exchange_side *mine, __u32 size)
 {
-	__u32 run = mine->plain_run +
-		    (size >= KMESH_REDIRECT_MESSAGE_BYTES ? KMESH_REDIRECT_LARGE_RUN : 1);
+	__u32 run =
+	    mine->plain_run + (size >= KMESH_REDIRECT_MESSAGE_BYTES ? KMESH_REDIRECT_LARGE_RUN : 1);
 
 	if (run < KMESH_REDIRECT_PLAIN_RUN)
 		mine->plain_run = run;

@@ -102,15 +102,10 @@ static Symbol find_symbol(struct bpf_object *object, const std::string &wanted)
 	{
 		size_t length = 0;
 		auto *memory = static_cast<uint8_t *>(bpf_map__initial_value(map, &length));
-		std::string_view name = bpf_map__name(map);
-		size_t dot = name.find('.');
-		if (memory == nullptr || dot == std::string_view::npos)
+		// The value type of a map of globals is its section; its name is cut.
+		const struct btf_type *data = btf__type_by_id(btf, bpf_map__btf_value_type_id(map));
+		if (memory == nullptr || data == nullptr || !btf_is_datasec(data))
 			continue;
-		std::string section(name.substr(dot));
-		int id = btf__find_by_name_kind(btf, section.c_str(), BTF_KIND_DATASEC);
-		if (id < 0)
-			continue;
-		const struct btf_type *data = btf__type_by_id(btf, id);
 		const struct btf_var_secinfo *variable = btf_var_secinfos(data);
 		for (int i = 0; i < btf_vlen(data); i++, variable++) {
 			const struct btf_type *type = btf__type_by_id(btf, variable->type);

@@ -81,7 +81,7 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ],
   ['netns-cookie-connect', 'namespace cookie in connect', '5.7', () => helper('sockAddr', 'getNetnsCookie')],
   ['netns-cookie-sockops', 'namespace cookie in sockops', '5.15', () => helper('sockOps', 'getNetnsCookie')],
-  ['set-retval', 'bpf_set_retval in connect', '5.18', () => helper('sockAddr', 'setRetval')],
+  ['set-retval', 'bpf_set_retval in connect', '6.1', () => helper('sockAddr', 'setRetval')],
   ['socket-storage-connect', 'socket storage in connect', '5.3', () => helper('sockAddr', 'skStorageGet')],
   ['socket-storage-sockops', 'socket storage in sockops', '5.3', () => helper('sockOps', 'skStorageGet')],
   ['sockops', 'sockops programs', '4.13', () => fromProbe(addon().probeProgramType(programTypes.sockOps))],

@@ -62,6 +62,13 @@ test('constants and sizes set before load are what the programs and maps have', 
   assert.equal(object.map('entries').maxEntries, 2048);
 });
 
+test('constants are found whatever the object is called', () => {
+  for (const name of ['a.b', 'a.rodata', 'a name that is far longer.than the kernel keeps']) {
+    using open = openBpfObject(compileFixture('hooks'), name);
+    open.setConstant('answer', 5);
+  }
+});
+
 test('wrong names, values and states are refused with what is allowed', async () => {
   const open = openBpfObject(compileFixture('hooks'), 'hooks');
   assert.throws(() => open.setConstant('nobody', 1), /BPF object hooks has no constant named nobody/);
