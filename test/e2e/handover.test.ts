@@ -46,7 +46,7 @@ async function startLong(from: Host, to: string): Promise<LongConnection> {
   };
   const ended = talk()
     .catch((error: Error) => {
-      long.broken = error.message;
+      long.broken = `${from.name}: ${error.message}`;
     })
     .finally(() => socket.destroy());
   return Object.assign(long, { ended });
@@ -88,7 +88,12 @@ function environmentOf(): Record<string, string> {
 function describeReport(name: string, report: DialReport): string {
   const failures = report.failures.map(({ step, reason, count }) => `${count} ${step} ${reason}`).join(', ');
   const rate = Math.round(report.connections / (report.elapsedNs / 1e9));
-  return `${name}: ${report.connections} new connections (${rate}/s), ${report.failed} failed${failures && `: ${failures}`}`;
+  const milliseconds = (nanoseconds = 0): string => (nanoseconds / 1e6).toFixed(1);
+  const { p50, p99, max } = report.latencyNs ?? {};
+  return (
+    `${name}: ${report.connections} new connections (${rate}/s), p50 ${milliseconds(p50)} ms, ` +
+    `p99 ${milliseconds(p99)} ms, longest ${milliseconds(max)} ms, ${report.failed} failed${failures && `: ${failures}`}`
+  );
 }
 
 test(`${HANDOVERS} hand-overs under load: at least 99.9 % of new connections succeed, none that ends in time is cut`, {
@@ -147,6 +152,11 @@ test(`${HANDOVERS} hand-overs under load: at least 99.9 % of new connections suc
     tried += report.connections;
     failed += report.failed;
   }
+  const counters = await server.run('nstat', ['-asz', 'TcpExtTCPMigrateReq*', 'TcpExtListenDrops']);
+  const counted = [...counters.stdout.matchAll(/^TcpExt(\w+) +(\d+)/gm)].map(
+    ([, name, count]) => `${name} ${count}`,
+  );
+  context.diagnostic(`kernel counters of the server's pod: ${counted.join(', ')}`);
   const share = (100 * (tried - failed)) / tried;
   context.diagnostic(`${tried} new connections, ${failed} failed: ${share.toFixed(3)} % succeeded`);
   context.diagnostic(`${HANDOVERS * LONG_CONNECTIONS} long connections, ${cut.length} cut`);
