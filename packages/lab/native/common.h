@@ -107,11 +107,13 @@ static inline void print_json_string(FILE *out, const char *text)
 	fputc('"', out);
 }
 
-/* Thousands of sockets need more descriptors than the usual soft limit. */
+/* Tens of thousands of sockets need more descriptors than the usual limits; root may raise both. */
 static inline void raise_descriptor_limit(void)
 {
-	struct rlimit limit;
+	struct rlimit limit = {.rlim_cur = 1u << 20, .rlim_max = 1u << 20};
 
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+		return;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);

@@ -4,7 +4,8 @@
  *
  *   dial [--connections N] [--concurrency N] [--mode banner|http|halfclose] [--requests N] [--host
  * TEXT]
- *        [--path TEXT] [--timeout-ms N] [--bytes N] [--mapped] <ip> <port> [<ip> <port>]...
+ *        [--path TEXT] [--timeout-ms N] [--bytes N] [--mapped]
+ *        [--extra-headers] <ip> <port> [<ip> <port>]...
  *
  * Each connection goes to the next target in turn, is answered by an endpoint that says its name,
  * and is counted under that name. --connections 0 goes on until told to stop. Standard input
@@ -33,6 +34,7 @@ struct options {
 	unsigned int timeout_ms;
 	size_t bytes;
 	bool mapped;
+	bool extra_headers;
 	const char *host;
 	const char *path;
 };
@@ -165,6 +167,20 @@ static void check_peer(const struct client *client)
 	}
 }
 
+/* Packets get IP options without a meaning, or an IPv6 destination options header. */
+static void add_extra_headers(int file, int family)
+{
+	static const unsigned char nothing[] = {1, 1, 1, 0};
+	static const unsigned char destination[] = {0, 0, 1, 4, 0, 0, 0, 0};
+	int result =
+	    family == AF_INET
+		? setsockopt(file, IPPROTO_IP, IP_OPTIONS, nothing, sizeof(nothing))
+		: setsockopt(file, IPPROTO_IPV6, IPV6_DSTOPTS, destination, sizeof(destination));
+
+	if (result != 0)
+		die("extra headers: %s", strerror(errno));
+}
+
 static void begin(struct client *client)
 {
 	struct target *target = &targets[begun % target_count];
@@ -184,6 +200,8 @@ static void begin(struct client *client)
 	if (client->file < 0)
 		die("socket: %s", strerror(errno));
 	setsockopt(client->file, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (options.extra_headers)
+		add_extra_headers(client->file, target->address.any.sa_family);
 	result = connect(client->file, &target->address.any, address_size(&target->address));
 	if (result != 0 && errno != EINPROGRESS) {
 		fail(client, "connect", error_name(errno));
@@ -443,6 +461,8 @@ static void read_arguments(int count, char **arguments)
 
 		if (strcmp(name, "--mapped") == 0)
 			options.mapped = true;
+		else if (strcmp(name, "--extra-headers") == 0)
+			options.extra_headers = true;
 		else if (strcmp(name, "--connections") == 0)
 			options.connections = strtoull(value_of(count, arguments, &i), NULL, 10);
 		else if (strcmp(name, "--concurrency") == 0)

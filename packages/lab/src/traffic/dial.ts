@@ -23,6 +23,8 @@ export interface DialOptions {
   readonly bytes?: number;
   /** Dials IPv4 addresses on IPv6 sockets (`::ffff:1.2.3.4`). */
   readonly mapped?: boolean;
+  /** Packets carry IP options without a meaning, or an IPv6 destination options header. */
+  readonly extraHeaders?: boolean;
 }
 
 export interface DialFailure {
@@ -109,6 +111,7 @@ function programArguments(options: DialOptions): string[] {
   add('--timeout-ms', options.timeoutMs);
   add('--bytes', options.bytes);
   if (options.mapped === true) result.push('--mapped');
+  if (options.extraHeaders === true) result.push('--extra-headers');
   for (const text of typeof options.to === 'string' ? [options.to] : options.to) {
     const { ip, port } = parseEndpoint(text);
     result.push(ip, String(port));
