@@ -160,7 +160,7 @@ async function newConnections({ client, server }: Contestant): Promise<number> {
     to: `${server.addresses.v4}:${HTTP_PORT}`,
     mode: 'http',
     connections: 8_000,
-    concurrency: 16,
+    concurrency: 64,
     timeoutMs: 30_000,
   });
   if (report.failed > 0) throw new Error(`${report.failed} failed: ${JSON.stringify(report.failures)}`);

@@ -33,7 +33,7 @@ let sent = 0;
 while (sent < total) {
   const due = began + (sent * 1000) / rate;
   const wait = due - performance.now();
-  if (wait > 0.1) {
+  if (wait > 0) {
     await new Promise((resolve) => (wait > 2 ? setTimeout(resolve, wait - 1) : setImmediate(resolve)));
     continue;
   }
