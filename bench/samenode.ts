@@ -94,6 +94,8 @@ async function contestant(
   }
   await server.serve({ port: 8080, mode: 'http' });
   await server.serve({ port: 8081, mode: 'halfclose' });
+  // Of its own, as a service of short connections is: redirect learns what a destination's connections are like.
+  await server.serve({ port: 8082, mode: 'http' });
   return { name, client, server };
 }
 
@@ -105,8 +107,8 @@ async function warmUp({ client, server }: Contestant): Promise<void> {
 
 async function measure({ name, client, server }: Contestant): Promise<Round> {
   const to = `${server.addresses.v4}:8080`;
-  const dial = async (connections: number, requests: number, concurrency: number) => {
-    const report = await client.dial({ to, mode: 'http', connections, requests, concurrency });
+  const dial = async (connections: number, requests: number, concurrency: number, target = to) => {
+    const report = await client.dial({ to: target, mode: 'http', connections, requests, concurrency });
     if (report.failed > 0) throw new Error(`${name}: ${JSON.stringify(report.failures)}`);
     return report;
   };
@@ -114,7 +116,7 @@ async function measure({ name, client, server }: Contestant): Promise<Round> {
   const many = await dial(64, 2_000, 64);
   const cpu = busyMilliseconds() - busy;
   const one = await dial(1, 10_000, 1);
-  const fresh = await dial(5_000, 1, 16);
+  const fresh = await dial(5_000, 1, 16, `${server.addresses.v4}:8082`);
   const bulk = await client.dial({
     to: `${server.addresses.v4}:8081`,
     mode: 'halfclose',

@@ -59,7 +59,7 @@ static __always_inline __u64 exchange_hash(const struct kmesh_peer_key *key, __u
 
 /* Takes this side's part of the connection's slot: the one that its peer took already, or a free
  * one. Returns 1 + its index, 0 when there is none. */
-static __always_inline __u32 take_exchange(__u64 hash, __u32 side, __u32 first_read)
+static __always_inline __u32 take_exchange(__u64 hash, __u32 side, __u32 first_read, bool create)
 {
 	struct kmesh_exchange_side *mine;
 	struct kmesh_exchange *exchange;
@@ -77,6 +77,8 @@ static __always_inline __u32 take_exchange(__u64 hash, __u32 side, __u32 first_r
 			    (exchange->sides[side & 1].flags & KMESH_EXCHANGE_JOINED))
 				return 0;
 		} else {
+			if (!create)
+				continue;
 			if (__sync_val_compare_and_swap(&exchange->owner, 0, hash) != 0)
 				continue;
 			__builtin_memset(exchange->sides, 0, sizeof(exchange->sides));
@@ -97,6 +99,41 @@ static __always_inline bool is_drained(const struct kmesh_exchange_side *from,
 				       const struct kmesh_exchange_side *to)
 {
 	return (__s32)((__u32)to->received - ((__u32)from->redirected + from->plain)) >= 0;
+}
+
+static __always_inline __u32 *uselessness(const struct kmesh_peer_key *key)
+{
+	__u32 index = mix(mix(key->remote.halves[1], key->remote.halves[0]), key->remote_port_be) &
+		      (KMESH_REDIRECT_SCORES - 1);
+
+	return bpf_map_lookup_elem(&redirect_useless, &index);
+}
+
+/* Whether the client of a connection should join. */
+static __always_inline bool is_worth_joining(const struct kmesh_peer_key *key)
+{
+	__u32 *useless = uselessness(key);
+
+	return !useless || *useless < KMESH_REDIRECT_USELESS ||
+	       bpf_get_prandom_u32() % KMESH_REDIRECT_TRY_ONE_OF == 0;
+}
+
+/* The client of a connection that had joined closes it. */
+static __always_inline void judge_joining(const struct kmesh_flow *flow,
+					  const struct kmesh_peer_key *key)
+{
+	struct kmesh_exchange *exchange = find_exchange(flow);
+	__u32 *useless;
+
+	if (!exchange || flow->direction != KMESH_DIRECTION_OUTBOUND)
+		return;
+	useless = uselessness(key);
+	if (!useless)
+		return;
+	if (exchange->sides[0].redirected || exchange->sides[1].redirected)
+		*useless = 0;
+	else if (*useless < KMESH_REDIRECT_USELESS)
+		*useless += 1;
 }
 
 /* This side's socket is gone. The last one frees the slot. */

@@ -16,6 +16,7 @@ static __always_inline void join_redirect(struct bpf_sock_ops *ctx, struct kmesh
 	struct tcp_sock *tcp;
 	__u64 *owner;
 	__u32 zero = 0, side;
+	bool outbound;
 
 	switches = bpf_map_lookup_elem(&settings, &zero);
 	if (!switches || !switches->redirect || !sk)
@@ -26,14 +27,19 @@ static __always_inline void join_redirect(struct bpf_sock_ops *ctx, struct kmesh
 	owner = bpf_map_lookup_elem(&pod_addresses, &key.remote);
 	if (!owner || *owner == flow->netns_cookie)
 		return;
+	/* The client is established first, so its choice is the connection's. */
+	outbound = flow->direction == KMESH_DIRECTION_OUTBOUND;
+	if (outbound && !is_worth_joining(&key))
+		return;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp)
 		return;
 	side = side_of(&key);
 	flow->exchange_side = side;
-	flow->exchange = take_exchange(exchange_hash(&key, side), side, tcp->copied_seq);
+	flow->exchange = take_exchange(exchange_hash(&key, side), side, tcp->copied_seq, outbound);
 	if (!flow->exchange) {
-		count_redirect(KMESH_REDIRECT_FULL, 1);
+		if (outbound)
+			count_redirect(KMESH_REDIRECT_FULL, 1);
 		return;
 	}
 	if (bpf_sock_hash_update(ctx, &peers, &key, BPF_NOEXIST)) {

@@ -36,6 +36,12 @@
  * receive buffer, so this is. */
 #define KMESH_REDIRECT_UNREAD_BYTES 65536
 
+/* Joining costs more than a short connection wins. A destination whose connections in a row closed
+ * without having been redirected is tried only now and then. */
+#define KMESH_REDIRECT_SCORES 4096
+#define KMESH_REDIRECT_USELESS 32
+#define KMESH_REDIRECT_TRY_ONE_OF 32
+
 /* Addresses of enrolled pods. */
 #define KMESH_MAX_POD_ADDRESSES 32768
 

@@ -155,3 +155,11 @@ struct {
 	__type(key, struct kmesh_peer_key);
 	__type(value, __u32);
 } knocks __weak SEC(".maps");
+
+/* Connections in a row that joined for nothing, by a hash of the destination. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_REDIRECT_SCORES);
+	__type(key, __u32);
+	__type(value, __u32);
+} redirect_useless __weak SEC(".maps");

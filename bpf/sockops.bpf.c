@@ -361,7 +361,13 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx)
 	report(ctx, flow,
 	       flow->stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED,
 	       old_state);
-	leave_exchange(flow);
+	if (flow->exchange) {
+		struct kmesh_peer_key key = {};
+
+		read_key(ctx, &key);
+		judge_joining(flow, &key);
+		leave_exchange(flow);
+	}
 	if (flow->handshake)
 		withdraw(ctx);
 	/* Reported for good; a further connect on this socket starts anew. */

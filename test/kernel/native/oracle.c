@@ -51,8 +51,9 @@ enum style {
 	STYLE_COUNT,
 };
 
-static const char *const style_names[] = {"plain", "poll",   "edge", "vector",	 "peek", "all",	   "lowat",
-					  "splice", "slow", "sendfile", "inq", "duplex", "mix"};
+static const char *const style_names[] = {"plain", "poll",   "edge",   "vector", "peek",
+					  "all",   "lowat",  "splice", "slow",	 "sendfile",
+					  "inq",   "duplex", "mix"};
 
 #define PATTERN_PERIOD (251 * 256)
 #define LARGEST_BUFFER (1 << 20)
@@ -86,9 +87,9 @@ static uint32_t draw(struct stream *s, uint32_t below)
 static void fail(struct stream *s, const char *what)
 {
 	if (atomic_fetch_add(&failures, 1) < 5)
-		fprintf(stderr, "%s %s: %s at sent %llu read %llu: %s\n", s->client ? "client" : "server",
-			style_names[s->style], what, (unsigned long long)s->sent,
-			(unsigned long long)s->read, strerror(errno));
+		fprintf(stderr, "%s %s: %s at sent %llu read %llu: %s\n",
+			s->client ? "client" : "server", style_names[s->style], what,
+			(unsigned long long)s->sent, (unsigned long long)s->read, strerror(errno));
 }
 
 static bool check(struct stream *s, const char *bytes, size_t length)
@@ -118,9 +119,9 @@ static ssize_t wait_and_read(struct stream *s, size_t want)
 	ssize_t got;
 	int low, waiting;
 
-	switch (s->style == STYLE_MIX ? (enum style[]){STYLE_PLAIN, STYLE_POLL, STYLE_VECTOR,
-						       STYLE_SLOW}[draw(s, 4)]
-				      : s->style) {
+	switch (s->style == STYLE_MIX
+		    ? (enum style[]){STYLE_PLAIN, STYLE_POLL, STYLE_VECTOR, STYLE_SLOW}[draw(s, 4)]
+		    : s->style) {
 	case STYLE_POLL:
 	case STYLE_DUPLEX:
 		while ((got = recv(s->fd, s->buffer, want, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
@@ -169,7 +170,8 @@ static ssize_t wait_and_read(struct stream *s, size_t want)
 		}
 		return got;
 	case STYLE_SPLICE:
-		got = splice(s->fd, NULL, s->pipe[1], NULL, want > 65536 ? 65536 : want, SPLICE_F_MOVE);
+		got = splice(s->fd, NULL, s->pipe[1], NULL, want > 65536 ? 65536 : want,
+			     SPLICE_F_MOVE);
 		if (got <= 0)
 			return got;
 		for (ssize_t at = 0; at < got;) {
@@ -186,7 +188,8 @@ static ssize_t wait_and_read(struct stream *s, size_t want)
 	case STYLE_INQ:
 		if (poll(&poller, 1, 20000) == 0)
 			return -1;
-		if (ioctl(s->fd, FIONREAD, &waiting) == 0 && waiting == 0 && !(poller.revents & POLLHUP)) {
+		if (ioctl(s->fd, FIONREAD, &waiting) == 0 && waiting == 0 &&
+		    !(poller.revents & POLLHUP)) {
 			char byte;
 
 			if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0 &&
@@ -233,12 +236,14 @@ static bool send_payload(struct stream *s, size_t length)
 		if (s->style == STYLE_SENDFILE) {
 			done = sendfile(s->fd, pattern_file, &offset, chunk);
 		} else if (draw(s, 4) == 0) {
-			struct iovec pieces[2] = {{pattern + offset, chunk / 2},
-						  {pattern + offset + chunk / 2, chunk - chunk / 2}};
+			struct iovec pieces[2] = {
+			    {pattern + offset, chunk / 2},
+			    {pattern + offset + chunk / 2, chunk - chunk / 2}};
 			done = writev(s->fd, pieces, 2);
 		} else {
-			done = send(s->fd, pattern + offset, chunk,
-				    MSG_NOSIGNAL | (draw(s, 8) == 0 && chunk < length ? MSG_MORE : 0));
+			done =
+			    send(s->fd, pattern + offset, chunk,
+				 MSG_NOSIGNAL | (draw(s, 8) == 0 && chunk < length ? MSG_MORE : 0));
 		}
 		if (done <= 0) {
 			if (tolerate_breaks && (errno == EPIPE || errno == ECONNRESET))
@@ -470,7 +475,8 @@ static int serve(int port)
 
 	tolerate_breaks = getenv("ORACLE_TOLERATE_BREAKS") != NULL;
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(listener, (struct sockaddr *)&any, sizeof(any)) != 0 || listen(listener, 4096) != 0) {
+	if (bind(listener, (struct sockaddr *)&any, sizeof(any)) != 0 ||
+	    listen(listener, 4096) != 0) {
 		perror("listen");
 		return 1;
 	}
