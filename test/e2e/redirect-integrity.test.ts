@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLab, startKernelMesh } from '@kmesh/lab';
-import { readRedirectCounts } from '@kmesh/orchestration';
+import { type KernelCapacities, readRedirectCounts } from '@kmesh/orchestration';
+import { readExactly } from '../conformance/tunnel-support/traffic.ts';
 import { dialOracle, serveOracle } from './redirect-oracle.ts';
 
 const styles = [
@@ -49,4 +50,59 @@ test('BPF-04: redirect loses, doubles and reorders no byte, however the applicat
       if (redirected.has(style)) assert.ok(messages > 100, `only ${messages} messages were redirected`);
     });
   }
+});
+
+/** Traffic of small messages between two enrolled pods; what redirect counted for it. */
+async function talk(redirect: number | undefined, limits: KernelCapacities = {}) {
+  await using lab = await createLab();
+  const node = await lab.node();
+  await using mesh = await startKernelMesh(lab, {
+    capacities: limits,
+    ...(redirect === undefined ? {} : { redirect }),
+  });
+  const client = await node.pod({ name: 'client' });
+  const server = await node.pod({ name: 'server' });
+  await server.serve({ port: 8080, mode: 'http' });
+  await mesh.enrol(client, server);
+  const to = [`${server.addresses.v4}:8080`, `[${server.addresses.v6}]:8080`];
+  const report = await client.dial({ to, mode: 'http', connections: 40, requests: 100, concurrency: 8 });
+  return { failures: report.failures, counts: readRedirectCounts(mesh.object) };
+}
+
+test('BPF-05: more than 80 % of the bytes of small messages are redirected when it is on, none when it is off', async () => {
+  const on = await talk(3);
+  assert.deepEqual(on.failures, []);
+  assert.ok(on.counts.bytes / (on.counts.bytes + on.counts.plainBytes) > 0.8, JSON.stringify(on.counts));
+  const off = await talk(undefined);
+  assert.deepEqual([off.failures, off.counts.bytes, off.counts.joined], [[], 0, 0]);
+});
+
+test('BPF-07: connections for which the sock hash has no room go by TCP, and are counted', async () => {
+  const { failures, counts } = await talk(3, { peers: 4 } as KernelCapacities);
+  assert.deepEqual(failures, []);
+  assert.ok(counts.full > 0, JSON.stringify(counts));
+});
+
+test('BPF-06: sockets that are taken out of the sock hash while messages pass go on by TCP', async () => {
+  await using lab = await createLab();
+  const node = await lab.node();
+  await using mesh = await startKernelMesh(lab, { redirect: 3 });
+  const client = await node.pod({ name: 'client' });
+  const server = await node.pod({ name: 'server' });
+  await server.serve({ port: 8080, mode: 'double' });
+  await mesh.enrol(client, server);
+  const socket = await client.connect({ host: server.addresses.v4, port: 8080 });
+  const exchange = async () => {
+    socket.write('numbered');
+    assert.equal((await readExactly(socket, 16)).toString(), 'numberednumbered');
+  };
+  for (let round = 0; round < 20; round++) await exchange();
+  const before = readRedirectCounts(mesh.object);
+  assert.ok(before.messages > 10);
+  const peers = mesh.object.map('peers');
+  for (const [key] of [...peers.entries()]) peers.delete(key);
+  for (let round = 0; round < 20; round++) await exchange();
+  const { messages } = readRedirectCounts(mesh.object);
+  assert.ok(messages - before.messages <= 1, `${messages - before.messages} messages were redirected still`);
+  socket.destroy();
 });
