@@ -148,3 +148,13 @@ test('kmesh uninstall leaves neither programs nor pins nor tables', async () => 
 function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
+
+test('NEG-40: the daemon is ready only when its programs are attached', async () => {
+  await using lab = await createLab();
+  await lab.node();
+  assert.deepEqual(attachedProgramIds(lab.cgroup, CGROUP_CONNECT4), []);
+  await using mesh = await startMesh(lab, { kernelPath: true });
+  assert.equal(attachedProgramIds(lab.cgroup, CGROUP_CONNECT4).length, 1);
+  await mesh.node().proxy.stop();
+  assert.deepEqual(attachedProgramIds(lab.cgroup, CGROUP_CONNECT4), []);
+});

@@ -13,8 +13,8 @@ export interface Uninstalled {
 }
 
 /**
- * Takes everything of the kernel path off this node: programs, maps and pins, and the table in every network namespace that
- * a process or a name makes visible. In pods that are still captured, open connections of the kernel path fall to capture
+ * Takes everything of the kernel path off this node: programs, maps and pins, and the table in the network namespaces
+ * of the pods that the pins name, as far as a process or a name makes them visible. In pods that are still captured, open connections of the kernel path fall to capture
  * and are reset. No daemon may run.
  *
  * @throws KMESH_POD_COMMAND_FAILED when a table cannot be removed
@@ -24,11 +24,12 @@ export async function uninstall(
 ): Promise<Uninstalled> {
   const mount = findBpffsMount();
   const root = environment['KMESH_PINS'] ?? (mount === undefined ? undefined : `${mount}/kmesh`);
+  const pods = new Set(root === undefined ? [] : list(`${root}/pods`));
   const found = root !== undefined && removePins(root);
   let namespaces = 0;
   for (const namespace of visibleNamespaces()) {
     try {
-      if (await removeTable(namespace)) namespaces++;
+      if (pods.has(`${namespace.cookie}`) && (await removeTable(namespace))) namespaces++;
     } finally {
       namespace.close();
     }
