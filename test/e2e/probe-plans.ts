@@ -109,23 +109,38 @@ export interface Target {
   readonly refusesConnect: boolean;
 }
 
+/** Resolves when a connection has ended that somebody is going to end or reset. */
+export async function ended(connecting: Promise<Socket>): Promise<void> {
+  let socket: Socket;
+  try {
+    socket = await connecting;
+  } catch (error) {
+    // Reset before this process had it.
+    assert.match(String(error), /ECONNRESET|ENOTCONN/);
+    return;
+  }
+  if (socket.closed) return;
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.on('error', () => undefined);
+  socket.on('end', () => socket.end());
+  if (socket.readableEnded) socket.end();
+  socket.resume();
+  await closed;
+}
+
 /** Carries out connection `index`. */
 export async function converse({ client, host, refusesConnect }: Target, index: number): Promise<void> {
   const plan = planOf(index);
   const to = { host: host[plan.family], timeoutMs: 20_000 };
-  if (plan.ending === 'refused' && refusesConnect) {
-    await assert.rejects(client.connect({ ...to, port: 81 }));
+  if (plan.ending === 'refused') {
+    const attempt = client.connect({ ...to, port: 81 });
+    if (refusesConnect) await assert.rejects(attempt);
+    else await ended(attempt);
     return;
   }
-  const socket = await client.connect({ ...to, port: plan.ending === 'refused' ? 81 : 80 });
+  const socket = await client.connect({ ...to, port: 80 });
   socket.on('error', () => undefined);
   const closed = new Promise((resolve) => socket.once('close', resolve));
-  if (plan.ending === 'refused') {
-    socket.on('end', () => socket.end());
-    socket.resume();
-    await closed;
-    return;
-  }
   const reply = received(socket, plan.reply);
   socket.write(String(index).padStart(16).padEnd(plan.request, 'q'));
   if (plan.ending === 'half-close') socket.end();
@@ -144,7 +159,12 @@ export async function converseAll(target: Target, count: number, inFlight: numbe
   let next = 0;
   await Promise.all(
     Array.from({ length: inFlight }, async () => {
-      while (next < count) await converse(target, next++);
+      try {
+        while (next < count) await converse(target, next++);
+      } finally {
+        // One that failed ends the others.
+        next = Math.max(next, count);
+      }
     }),
   );
 }
