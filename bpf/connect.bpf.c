@@ -235,12 +235,10 @@ static __noinline void forget(struct bpf_sock_addr *ctx)
 }
 
 /* Lets the connection past capture in its own pod. A mark that the application set stays. */
-static __noinline bool pass_capture(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod)
+static __noinline bool pass_capture(struct bpf_sock_addr *ctx)
 {
 	__u32 mark = KMESH_MARK;
 
-	if (!(pod->flags & KMESH_POD_CAPTURED))
-		return true;
 	if (!ctx->sk)
 		return false;
 	if (ctx->sk->mark)
@@ -252,7 +250,9 @@ static __noinline bool pass_capture(struct bpf_sock_addr *ctx, const struct kmes
 static __noinline int go_direct(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
 				__u32 reason)
 {
-	return leave(pass_capture(ctx, pod) ? reason : KMESH_REASON_TUNNEL_MARK);
+	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
+		reason = KMESH_REASON_TUNNEL_MARK;
+	return leave(reason);
 }
 
 /* The tunnel path takes it: a mark of an earlier connect of this socket must not let it pass. */
@@ -348,7 +348,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 	    !is_allowed(endpoint->workload, pod->identity, endpoint->port_be))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_VERDICT);
 
-	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx, pod))
+	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
 		return leave(KMESH_REASON_TUNNEL_MARK);
 	if (!remember(ctx, address, port_be, netns_cookie, decision.service, endpoint->workload,
 		      true, endpoint->flags & KMESH_ENDPOINT_VERDICT))

@@ -14,7 +14,8 @@ export interface Uninstalled {
 
 /**
  * Takes everything of the kernel path off this node: programs, maps and pins, and the table in the network namespaces
- * of the pods that the pins name, as far as a process or a name makes them visible. In pods that are still captured, open connections of the kernel path fall to capture
+ * of the pods that the pins name, as far as a process or a name makes them visible. In pods that are still captured,
+ * open connections of the kernel path fall to capture
  * and are reset. No daemon may run.
  *
  * @throws KMESH_POD_COMMAND_FAILED when a table cannot be removed
