@@ -35,6 +35,9 @@ export interface NodeOptions {
 const WIRE_BRIDGE = 'wire';
 const WIRE_INTERFACE = 'eth0';
 
+/** Set, because a bridge otherwise takes its lowest port's: a new pod would cut the others off until they ask again. */
+const BRIDGE_MAC = '02:6b:6d:00:00:01';
+
 /**
  * Makes a lab: a mesh's machines on this machine. Leftovers of dead processes are swept first.
  *
@@ -103,7 +106,7 @@ export class Lab implements AsyncDisposable {
     await this.#connect(place, `node${index}`);
     const bridge = podAddress(index, 1);
     await ipBatch(place.namespace, [
-      `link add ${POD_BRIDGE} mtu ${this.#mtu} type bridge forward_delay 0`,
+      `link add ${POD_BRIDGE} address ${BRIDGE_MAC} mtu ${this.#mtu} type bridge forward_delay 0`,
       `addr add ${bridge.v4}/${POD_PREFIX.v4} dev ${POD_BRIDGE}`,
       `addr add ${bridge.v6}/${POD_PREFIX.v6} dev ${POD_BRIDGE} nodad`,
       `link set ${POD_BRIDGE} up`,

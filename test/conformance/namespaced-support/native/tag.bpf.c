@@ -11,7 +11,8 @@ struct {
 	__type(value, __u64);
 } tagged SEC(".maps");
 
-/* Priority 3 of the untagged network (VLAN 0): an IP stack without VLAN devices takes it as its own. */
+/* Priority 3 of the untagged network (VLAN 0): an IP stack without VLAN devices takes it as its
+ * own. */
 SEC("tc")
 int tag(struct __sk_buff *skb)
 {
