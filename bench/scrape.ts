@@ -16,6 +16,7 @@ import {
   startScrapeServer,
 } from '@kmesh/probe';
 import { workload } from '../test/e2e/probe-traffic.ts';
+import { startTunnelWorld } from '../test/e2e/probe-tunnel-world.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 
 const sizes = [1000, 10_000, 100_000] as const;
@@ -33,6 +34,7 @@ export async function suite(): Promise<Report> {
     if (size === 100_000) ratios.push(atMost('render 100,000 series, ms', median(rendering), 100));
     await measureTraffic(size, figures, ratios);
   }
+  await measureTunnel(100_000, figures, ratios);
   return { suite: 'scrape', environment: environment(), figures, ratios };
 }
 
@@ -95,6 +97,38 @@ async function measureTraffic(series: number, figures: Figure[], ratios: Ratio[]
     await ended;
     await server.close();
   }
+}
+
+/** The same for the product's own tunnel between two nodes. */
+async function measureTunnel(series: number, figures: Figure[], ratios: Ratio[]): Promise<void> {
+  await using world = await startTunnelWorld(series);
+  const scraper = fork(new URL('./scrape/scraper.ts', import.meta.url));
+  const quiet: number[] = [];
+  const scraped: number[] = [];
+  const seconds = roundMilliseconds / 1000;
+  try {
+    for (let round = -1; round < rounds; round++) {
+      const without = await world.latency(seconds);
+      scraper.send({ url: world.metricsUrl, intervalMilliseconds: scrapeIntervalMilliseconds });
+      const withScrapes = await world.latency(seconds);
+      scraper.send({ stop: true });
+      await answer(scraper);
+      if (round < 0) continue;
+      quiet.push(without);
+      scraped.push(withScrapes);
+    }
+  } finally {
+    scraper.disconnect();
+  }
+  figures.push(figure('p99 through the tunnel, no scrape', `${series} series`, 'µs', quiet));
+  figures.push(figure('p99 through the tunnel, a scrape per second', `${series} series`, 'µs', scraped));
+  ratios.push(
+    atMost(
+      `p99 through the tunnel during scrapes to p99 without, ${series} series`,
+      median(scraped) / median(quiet),
+      1.05,
+    ),
+  );
 }
 
 async function measureRounds(

@@ -1,7 +1,13 @@
 /** One node's tunnel in a process of its own, without a daemon around it: told over IPC what to serve. */
 import type { MeshUpdate } from '@kmesh/api';
 import { formatIdentityUri, MeshState } from '@kmesh/orchestration';
-import { silentObserver } from '@kmesh/probe';
+import {
+  type ConnectionObserver,
+  createConnectionObserver,
+  MetricRecorder,
+  silentObserver,
+  startScrapeServer,
+} from '@kmesh/probe';
 import { openNetworkNamespace } from '@kmesh/runtime';
 import { createTunnel, type TunnelCertificate } from '@kmesh/tunnel';
 
@@ -17,11 +23,36 @@ export interface TunnelProxyStart {
     readonly serviceAccount: string;
     readonly path: string;
   }[];
+  /** Connections are counted, beside as many other series as this, for a scrape server on loopback. */
+  readonly series?: number;
 }
 
-process.once('message', (start: TunnelProxyStart) => {
+/** A scrape server, and an observer that counts for it beside at least so many series of other workloads. */
+async function startMetrics(
+  mesh: MeshState,
+  series: number,
+): Promise<{ observer: ConnectionObserver; port: number }> {
+  const scrape = await startScrapeServer({ host: '127.0.0.1', port: 0, maximumSeries: 1_000_000 });
+  const recorder = new MetricRecorder(scrape.recorderChannel());
+  const observer = createConnectionObserver({ recorder });
+  const [pattern] = mesh.workloads();
+  if (pattern === undefined) throw new Error('the mesh has no workload');
+  // A connection's label sets are at least 13 lines.
+  for (let index = 0; index < series / 13; index++) {
+    const source = { ...pattern, uid: `other-${index}`, workloadName: `other-${index}` };
+    const addresses = { sourceAddress: '10.255.0.1:41000', destinationAddress: '10.255.0.2:8080' };
+    const start = { reporter: 'source', path: 'tunnel', securityPolicy: 'mutual_tls', ...addresses } as const;
+    observer
+      .opened({ ...start, source, destination: pattern })
+      .close({ flag: '-', bytesFromClient: index, bytesFromServer: index });
+  }
+  return { observer, port: scrape.port };
+}
+
+process.once('message', async (start: TunnelProxyStart) => {
   const mesh = new MeshState({ node: start.node });
   mesh.apply(start.updates);
+  const metrics = start.series === undefined ? undefined : await startMetrics(mesh, start.series);
   const issued = (identity: Parameters<typeof formatIdentityUri>[0]): TunnelCertificate => {
     const certificate = start.certificates[formatIdentityUri(identity)];
     if (certificate === undefined) throw new Error(`no certificate for ${formatIdentityUri(identity)}`);
@@ -31,13 +62,14 @@ process.once('message', (start: TunnelProxyStart) => {
     mesh,
     node: { node: start.node, network: '', clusterId: 'Kubernetes' },
     certificates: { current: issued, certificate: async (identity) => issued(identity) },
-    observer: silentObserver,
+    observer: metrics?.observer ?? silentObserver,
     logger: { error: console.error, warn: console.error, info: () => undefined, debug: () => undefined },
     settings: { mark: 1337 },
   });
   for (const { uid, path, ...info } of start.pods) tunnel.addPod(uid, info, openNetworkNamespace(path));
   process.send?.('ready');
   process.on('message', (message) => {
+    if (message === 'metrics port') process.send?.(metrics?.port);
     if (message === 'usage') {
       process.send?.({ memory: process.memoryUsage().rss, connections: tunnel.connectionCount });
     }
