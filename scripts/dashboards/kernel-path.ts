@@ -31,10 +31,16 @@ export const kernelPath: Dashboard = {
           query(rateBy('reason', 'kmesh_connections_path_total', `${node},path="kernel"`), '{{reason}}'),
         ),
         lines(
-          'Tunnel path by reason',
+          'Tunnel path by kind',
           'cps',
-          'New connections per second on the tunnel path, by why the kernel path could not take them.',
+          'New connections per second on the tunnel path, by how the tunnel carried them.',
           query(rateBy('reason', 'kmesh_connections_path_total', `${node},path="tunnel"`), '{{reason}}'),
+        ),
+        lines(
+          'Left to the tunnel',
+          'cps',
+          'Connects per second that the connect hook left to the tunnel path, by why the kernel path could not take them.',
+          query(rateBy('reason', 'kmesh_connect_decisions_total', `${node},path="tunnel"`), '{{reason}}'),
         ),
       ],
     },

@@ -25,12 +25,16 @@ export async function startMetricsSource(): Promise<MetricsSource> {
   let beats = 0;
   const control = createControlMetrics('1.27.0', {
     tables: () => [
-      { table: 'frontends', entries: 20 + (beats % 5), maximum: 1000 },
+      { table: 'frontends', entries: 20 + (beats % 5), maximum: 1000, refused: { 'table-full': beats } },
       { table: 'endpoints', entries: 40, maximum: 1000 },
     ],
     hooks: () => [
       { program: 'connect4', runs: beats * 100, nanoseconds: beats * 40_000 },
       { program: 'sockops', runs: beats * 300, nanoseconds: beats * 90_000 },
+    ],
+    decisions: () => [
+      { path: 'kernel', reason: 'balanced', connections: beats * 3 },
+      { path: 'tunnel', reason: 'endpoint', connections: beats },
     ],
     eventsLost: () => beats,
     connectionsReconciled: () => beats,
