@@ -25,7 +25,7 @@ const resolver: KernelEventResolver = {
   inboundService: (workload, port) => (workload === server && port === 8080 ? echoService : undefined),
 };
 
-function watch(change: Partial<KernelEventResolver> = {}) {
+function watch(change: Partial<KernelEventResolver> = {}, since = 0) {
   const seen: Seen[] = [];
   const observer: ConnectionObserver = {
     opened(start) {
@@ -48,7 +48,7 @@ function watch(change: Partial<KernelEventResolver> = {}) {
     earlyDeny: () => undefined,
     socketsOpen: () => undefined,
   };
-  const connections = new KernelConnections({ observer, resolver: { ...resolver, ...change } });
+  const connections = new KernelConnections({ observer, resolver: { ...resolver, ...change }, since });
   return {
     seen,
     connections,
@@ -318,4 +318,17 @@ test('whatever single event of a connection is lost, the sums come right', () =>
   );
   assert.equal(connections.reconciled, lost);
   assert.equal(connections.open, 0);
+});
+
+test('of a connection that began under an earlier daemon only the bytes from now on are counted', () => {
+  const { seen, batch, live, connections } = watch({}, 1000);
+  const flow = { ...outbound, timeNanoseconds: 2000, durationNanoseconds: 1500 };
+  live(10, { kind: 'live', ...flow, sent: 100 });
+  live(20, { kind: 'live', ...flow, sent: 120 });
+  live(30, { kind: 'live', ...flow, sent: 150 });
+  assert.equal(seen[0]?.fromClient, 30);
+  batch({ kind: 'closed', ...flow, sent: 160, durationNanoseconds: 1600 });
+  assert.deepEqual([seen.length, seen[0]?.fromClient, seen[0]?.end?.flag], [1, 40, '-']);
+  batch({ kind: 'closed', ...flow, cookie: 77, sent: 9 });
+  assert.deepEqual([seen[1]?.fromClient, connections.reconciled], [0, 0]);
 });

@@ -41,6 +41,7 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
   const { tables, object } = path;
   const connections = new KernelConnections({
     observer,
+    since: Number(process.hrtime.bigint()),
     resolver: createKernelResolver({
       view: state,
       tables,

@@ -34,6 +34,11 @@ export interface KernelEventResolver {
 export interface KernelConnectionsOptions {
   readonly observer: ConnectionObserver;
   readonly resolver: KernelEventResolver;
+  /**
+   * When this process began to observe, nanoseconds of CLOCK_MONOTONIC. Of connections that began before, under an earlier
+   * daemon whose programs were taken over, only the bytes from now on are counted: it has counted the others.
+   */
+  readonly since?: number;
 }
 
 interface OpenConnection {
@@ -41,9 +46,18 @@ interface OpenConnection {
   readonly outbound: boolean;
   readonly start: KernelConnectionStart;
   readonly openedAt: number;
+  /** Bytes that an earlier daemon has counted. */
+  readonly counted: Bytes;
   /** Live-flow reports in a row that did not have it. */
   missed: number;
 }
+
+interface Bytes {
+  readonly fromClient: number;
+  readonly fromServer: number;
+}
+
+const nothing: Bytes = { fromClient: 0, fromServer: 0 };
 
 /**
  * A connection missing from so many reports in a row has ended and its event was lost; one that is unknown to so many has
@@ -182,7 +196,7 @@ export class KernelConnections {
 
   #reconcile(event: KernelEventReader): OpenConnection | undefined {
     const connection = this.#opened(event);
-    if (connection !== undefined) this.#reconciled++;
+    if (connection !== undefined && !this.#isInherited(event)) this.#reconciled++;
     return connection;
   }
 
@@ -197,6 +211,7 @@ export class KernelConnections {
       outbound: event.outbound,
       start,
       openedAt: event.timeNanoseconds,
+      counted: this.#isInherited(event) ? bytesOf(event) : nothing,
       missed: 0,
     };
     this.#open.set(cookie, connection);
@@ -210,10 +225,10 @@ export class KernelConnections {
     if (connection === undefined) {
       connection = this.#opened(event);
       if (connection === undefined) return;
-      if (established) this.#reconciled++;
+      if (established && !this.#isInherited(event)) this.#reconciled++;
     }
     this.#forget(cookie, connection);
-    const { fromClient, fromServer } = bytesOf(event);
+    const { fromClient, fromServer } = uncounted(connection, event);
     connection.observed.close({
       ...kernelEnding(event.closeReason, established, connection.start),
       bytesFromClient: fromClient,
@@ -221,6 +236,10 @@ export class KernelConnections {
       durationMilliseconds: event.durationNanoseconds / 1_000_000,
       transport: transportOf(event),
     });
+  }
+
+  #isInherited(event: KernelEventReader): boolean {
+    return event.timeNanoseconds - event.durationNanoseconds < (this.#options.since ?? 0);
   }
 
   #outbound(event: KernelEventReader): KernelConnectionStart | undefined {
@@ -277,12 +296,17 @@ export class KernelConnections {
 
 function advance(connection: OpenConnection, event: KernelEventReader): void {
   connection.missed = 0;
-  const { fromClient, fromServer } = bytesOf(event);
+  const { fromClient, fromServer } = uncounted(connection, event);
   connection.observed.progress(fromClient, fromServer, transportOf(event));
 }
 
+function uncounted({ counted }: OpenConnection, event: KernelEventReader): Bytes {
+  const { fromClient, fromServer } = bytesOf(event);
+  return { fromClient: fromClient - counted.fromClient, fromServer: fromServer - counted.fromServer };
+}
+
 /** The kernel counts from its socket's side; records count from the client's. */
-function bytesOf(event: KernelEventReader): { fromClient: number; fromServer: number } {
+function bytesOf(event: KernelEventReader): Bytes {
   return event.outbound
     ? { fromClient: event.bytesSent, fromServer: event.bytesReceived }
     : { fromClient: event.bytesReceived, fromServer: event.bytesSent };
