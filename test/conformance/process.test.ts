@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import {
@@ -230,11 +232,14 @@ describe('readiness', () => {
 
 test('PRC-18: it runs on a read-only root file system with only the temporary directory writable', async () => {
   // Every mount that is a disk becomes read-only in a mount namespace of the process's own.
+  const writable = mkdtempSync(join(tmpdir(), 'kmesh-writable-'));
   const readOnly =
-    'mount --make-rprivate / && mount -t tmpfs tmpfs /tmp && ' +
+    `mount --make-rprivate / && mount -t tmpfs tmpfs ${writable} && export TMPDIR=${writable} && ` +
     'awk \'$3 ~ /^(ext4|xfs|btrfs|overlay|virtiofs|9p|fuse.*)$/ || $2 == "/" { print $2 }\' /proc/self/mounts | ' +
-    'while read -r at; do [ -d "$at" ] && mount -o remount,bind,ro "$at" || true; done; cd /tmp && ' +
+    'while read -r at; do [ -d "$at" ] && mount -o remount,bind,ro "$at" || true; done; ' +
+    `cd ${writable} && ` +
     '{ ! touch /kmesh-writable 2>/dev/null || echo "not read-only"; } && exec "$@"';
+  using _ = { [Symbol.dispose]: () => rmSync(writable, { recursive: true }) };
   await using daemon = start({
     through: `exec unshare --mount sh -c '${readOnly.replaceAll("'", "'\\''")}' sh "$@"`,
   });
