@@ -84,12 +84,15 @@ export class Verdicts {
     for (const member of this.#members.values()) if (member.policies === undefined) this.#compute(member);
   }
 
-  /** Whether the kernel allows a connection now: by the cookies of both pods, the client's undefined when it is no pod. */
+  /** Whether the policies of this instant allow a connection: by the cookies of both pods, the client's undefined when it is no pod. */
   allows(cookie: bigint, client: bigint | undefined, port: number): boolean {
     const member = this.#members.get(cookie);
-    if (member?.policies === undefined) return false;
+    if (member === undefined) return false;
+    const { workload } = member;
+    // Not what the table says: between a change and its verdicts there is none, and live connections are still right.
+    const policies = enforcedPolicies(this.#view, this.#view.workload(workload.uid) ?? workload);
     const identity = client === undefined ? undefined : this.#members.get(client)?.workload;
-    return certainlyAllowed(member.policies, { identity, destinationPort: port });
+    return certainlyAllowed(policies, { identity, destinationPort: port });
   }
 
   #compute(member: Member): void {
