@@ -8,6 +8,7 @@
  */
 #include "kmesh_maps.h"
 #include "address.h"
+#include "counters.h"
 #include "dials.h"
 #include "frontends.h"
 #include "pods.h"
@@ -25,14 +26,6 @@
 const volatile __u32 kmesh_has_set_retval = 1;
 
 enum { LEAVE = 1, REFUSE = 0 };
-
-static __always_inline void count(__u32 reason)
-{
-	__u64 *counter = bpf_map_lookup_elem(&counters, &reason);
-
-	if (counter)
-		*counter += 1;
-}
 
 static __always_inline int leave(__u32 reason)
 {
@@ -354,7 +347,9 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 		      true, endpoint->flags & KMESH_ENDPOINT_VERDICT))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FLOW);
 	*chosen = endpoint;
-	return leave(KMESH_REASON_KERNEL_BALANCED);
+	/* Counted by sockops when it takes the dial over: this is the path that every balanced
+	 * connection waits for. */
+	return LEAVE;
 }
 
 /* The pod that the socket belongs to; NULL for everything that this program must not touch. */

@@ -7,6 +7,7 @@
  */
 #include "kmesh_maps.h"
 #include "address.h"
+#include "counters.h"
 #include "dials.h"
 #include "join.h"
 #include "kernel_types.h"
@@ -203,7 +204,9 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	take_dial(sk, flow);
 	if (flow->handshake)
 		announce(ctx);
-	if (!flow->rewritten) {
+	if (flow->rewritten) {
+		count(KMESH_REASON_KERNEL_BALANCED);
+	} else {
 		read_remote(ctx, &flow->dialled);
 		flow->dialled_port_be = read_remote_port(ctx);
 	}

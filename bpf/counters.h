@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Counts decisions by enum kmesh_reason, each CPU for itself. */
+#pragma once
+
+#include "kmesh_maps.h"
+
+static __always_inline void count(__u32 reason)
+{
+	__u64 *counter = bpf_map_lookup_elem(&counters, &reason);
+
+	if (counter)
+		*counter += 1;
+}
