@@ -351,17 +351,6 @@ describe('waypoints and gateways', () => {
     assert.notEqual(end.flag, '-');
   });
 
-  test('a blocked port 15008 is reported as a NetworkPolicy that may be in the way', async () => {
-    await using blocked = await startTestMesh({ nodes: 1, settings: { connectTimeoutMilliseconds: 300 } });
-    const from = await blocked.pod();
-    const to = await blocked.pod();
-    await to.pod.run('iptables', ['-A', 'INPUT', '-p', 'tcp', '--dport', '15008', '-j', 'DROP']);
-    assert.equal(await fate(from.pod, to.pod.addresses.v4, 8080), 'reset');
-    const { end } = await blocked.records.closed('source');
-    assert.equal(end.flag, 'NETWORK_POLICY');
-    assert.match(end.error ?? '', /NetworkPolicy.*15008/);
-  });
-
   test('a missing certificate fails the connection with flag IDENTITY_ERROR, never in clear', async () => {
     await using lost = await startTestMesh({ nodes: 1 });
     lost.authority.failure = new Error('istiod does not know this pod yet');

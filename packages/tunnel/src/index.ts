@@ -13,6 +13,7 @@ export type * from './options.ts';
 export { type PoolAnswer, type PooledSession, type PoolTarget, SessionPool } from './outbound/pool.ts';
 export { connectFields } from './outbound/request-fields.ts';
 export type { CarriedDump } from './pod/carried.ts';
+export { type ResolvedSettings, resolveSettings } from './settings.ts';
 export { TlsContexts } from './tls/contexts.ts';
 export { createTunnel, Tunnel } from './tunnel.ts';
 export { ZdsClient, type ZdsClientOptions } from './zds/client.ts';

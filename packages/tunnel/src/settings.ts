@@ -25,6 +25,7 @@ export interface ResolvedSettings {
 
 const SOCKS5_PORT = 15080;
 
+/** Fills in the defaults of ambient contract 2.2 and 6. */
 export function resolveSettings(settings: TunnelSettings): ResolvedSettings {
   const illegal = settings.illegalPorts ?? ILLEGAL_PORTS;
   return {

@@ -39,6 +39,8 @@ export interface TestProxy {
   readonly records: Recorder;
   readonly logger: TestLogger;
   readonly counters: { source: number; destination: number };
+  /** Host names as they were counted: one entry for each resolution on demand. */
+  readonly resolutions: string[];
 }
 
 export interface TestMeshOptions {
@@ -47,6 +49,8 @@ export interface TestMeshOptions {
   readonly redirect?: RedirectOptions;
   readonly network?: string;
   readonly trustDomain?: string;
+  /** Stands for the resolver of the nodes, which answers when absent. */
+  readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;
 }
 
 export interface TestPodOptions extends Partial<PodOptions> {
@@ -103,11 +107,14 @@ export class TestMesh implements AsyncDisposable {
     const records = new Recorder();
     const logger = new TestLogger();
     const counted = { source: 0, destination: 0 };
+    const resolutions: string[] = [];
     const counters: Partial<TunnelCounters> = {
       revocationRejected: (reporter) => {
         counted[reporter] += 1;
       },
+      onDemandDns: (_source, hostname) => void resolutions.push(hostname),
     };
+    const { resolveHostname } = this.options;
     const tunnel = createTunnel({
       mesh: state,
       node: { node: node.name, network: this.options.network ?? '', clusterId: 'Kubernetes' },
@@ -116,6 +123,7 @@ export class TestMesh implements AsyncDisposable {
       logger,
       revocations: this.revocations,
       counters,
+      ...(resolveHostname === undefined ? {} : { resolveHostname }),
       settings: {
         mark: 1337,
         originalSource: true,
@@ -124,7 +132,7 @@ export class TestMesh implements AsyncDisposable {
         ...settings,
       },
     });
-    const proxy = { node, state, tunnel, records, logger, counters: counted };
+    const proxy = { node, state, tunnel, records, logger, counters: counted, resolutions };
     this.proxies.push(proxy);
     return proxy;
   }
