@@ -4,6 +4,7 @@ import type { Workload } from '@kmesh/api';
 import { createAuthority, openHbone, type Pod, serveHbone } from '@kmesh/lab';
 import { nativeTunnel } from '@kmesh/runtime';
 import type { TunnelSettings } from '@kmesh/tunnel';
+import { gatewayed } from './tunnel-support/gateway.ts';
 import { startTestMesh, type TestMesh } from './tunnel-support/mesh.ts';
 import { connect, doubleEcho, ending, fate, hello, listen, readExactly } from './tunnel-support/traffic.ts';
 
@@ -110,6 +111,41 @@ describe('certificates in the tunnel', () => {
     assert.match(end.error ?? '', /revoked/);
     mesh.revocations.set();
     open.destroy();
+  });
+
+  test('CRT-16: double HBONE, a list that gains the final server cuts what leads to it', async () => {
+    const { counters, records } = mesh.proxy(0);
+    const { service, gateway, final } = await gatewayed(mesh, 'inner', 'ip');
+    const vip = service.vips[0]?.ip ?? '';
+    const other = await gatewayed(mesh, 'spared', 'ip');
+    records.clear();
+    const spared = await connect(client.pod, other.service.vips[0]?.ip ?? '', 8080);
+    const open = await connect(client.pod, vip, 8080);
+    for (const socket of [spared, open]) {
+      socket.write('hello world');
+      await readExactly(socket, 22);
+    }
+    const before = counters.source;
+    const ended = ending(open, 5_000);
+    mesh.revocations.set(revoke(final));
+    assert.equal(await ended, 'reset');
+    const { end } = await records.closed('source');
+    assert.equal(end.flag, 'CERT_REVOKED');
+    assert.match(
+      end.error ?? '',
+      new RegExp(`${service.hostname}:8080 behind ${gateway.pod.addresses.v4}.* was revoked`),
+    );
+    assert.equal(counters.source, before + 1);
+    spared.write('hello world');
+    await readExactly(spared, 22);
+    spared.destroy();
+
+    records.clear();
+    assert.equal(await fate(client.pod, vip, 8080), 'reset');
+    const refused = await records.closed('source');
+    assert.equal(refused.end.flag, 'CERT_REVOKED');
+    assert.equal(counters.source, before + 2);
+    mesh.revocations.set();
   });
 
   test('CRT-17: a revoked intermediate drops what is under it, not under another of the same name', () => {

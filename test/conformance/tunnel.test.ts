@@ -3,8 +3,8 @@ import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Workload } from '@kmesh/api';
-import { type Pod, serveHbone, serveWaypoint, serviceOf } from '@kmesh/lab';
-import { uri } from './tunnel-support/authority.ts';
+import { type Pod, serveWaypoint, serviceOf } from '@kmesh/lab';
+import { gatewayed, withService } from './tunnel-support/gateway.ts';
 import { startTestMesh, type TestMesh, type TestMeshOptions } from './tunnel-support/mesh.ts';
 import { connect, doubleEcho, ending, fate, hello, listen, readExactly } from './tunnel-support/traffic.ts';
 
@@ -127,13 +127,6 @@ for (const options of variants) {
       }
     });
   });
-}
-
-function withService(workload: Workload, ...services: ReturnType<typeof serviceOf>[]): Workload {
-  const entries = services.map(
-    (service) => [`${service.namespace}/${service.hostname}`, service.ports] as const,
-  );
-  return { ...workload, services: new Map(entries) };
 }
 
 describe('waypoints and gateways', () => {
@@ -262,64 +255,9 @@ describe('waypoints and gateways', () => {
     mesh.apply(server.workload);
   });
 
-  async function gatewayed(name: string, by: 'ip' | 'hostname', subjectAltNames: string[]) {
-    const gateway = await mesh.pod({
-      node: 1,
-      captured: false,
-      workload: { protocol: 'HBONE', network: 'far' },
-    });
-    const port = by === 'ip' ? 15008 : 15443;
-    const final = await mesh.pod({
-      node: 1,
-      captured: false,
-      workload: { network: 'far', uid: `far-${name}` },
-    });
-    const inner = mesh.own(
-      await serveHbone(final.pod, {
-        identity: mesh.authority.issue(final.workload),
-        onRequest: ({ stream }) => {
-          stream.respond({ ':status': 200, baggage: 'k8s.deployment.name=final,service.name=final' });
-          stream.on('data', (chunk: Buffer) => stream.write(Buffer.concat([chunk, chunk])));
-          stream.on('end', () => stream.end());
-        },
-      }),
-    );
-    mesh.own(
-      await serveWaypoint(gateway.pod, {
-        identity: mesh.authority.issue(gateway.workload),
-        port,
-        route: () => ({ ip: final.pod.addresses.v4, port: 15008 }),
-      }),
-    );
-    const service = serviceOf({
-      name,
-      vips: mesh.lab.serviceAddress(),
-      ports: { 8080: 8080 },
-      subjectAltNames: subjectAltNames.length > 0 ? subjectAltNames : [uri(final.workload)],
-    });
-    const eastWest = serviceOf({ name: `ew-${name}`, vips: [], ports: { 15008: 15443 } });
-    const destination =
-      by === 'ip'
-        ? ({ kind: 'address', network: 'far', ip: gateway.pod.addresses.v4 } as const)
-        : ({ kind: 'hostname', namespace: 'default', hostname: eastWest.hostname } as const);
-    mesh.apply(
-      service,
-      eastWest,
-      by === 'hostname' ? withService(gateway.workload, eastWest) : gateway.workload,
-      {
-        ...withService(gateway.workload, service),
-        uid: `far/SplitHorizon/${name}`,
-        name,
-        addresses: [],
-        networkGateway: { destination, hboneMtlsPort: 15008 },
-      },
-    );
-    return { service, gateway, final, inner, port };
-  }
-
   for (const by of ['ip', 'hostname'] as const) {
     test(`${by === 'ip' ? 'HBN-15' : 'HBN-16'}: double HBONE, gateway by ${by}`, async () => {
-      const { service, gateway, final, port, inner } = await gatewayed(`remote-${by}`, by, []);
+      const { service, gateway, final, port, inner } = await gatewayed(mesh, `remote-${by}`, by, []);
       mesh.clear();
       assert.equal(await hello(client.pod, service.vips[0]?.ip ?? '', 8080), 'hello worldhello world');
       const { start, end } = await mesh.records.closed('source');
@@ -333,7 +271,7 @@ describe('waypoints and gateways', () => {
   }
 
   test('HBN-17: a final server whose identity is not in the service’s names is refused', async () => {
-    const { service } = await gatewayed('foreign', 'ip', [
+    const { service } = await gatewayed(mesh, 'foreign', 'ip', [
       'spiffe://cluster.local/ns/default/sa/somebody-else',
     ]);
     mesh.clear();

@@ -12,10 +12,10 @@ import {
   withResolvedAddress,
 } from '@kmesh/orchestration';
 import type { ConnectionStart } from '@kmesh/probe';
-import type { Accepted } from '../engine/events.ts';
+import type { Accepted, SessionEnd } from '../engine/events.ts';
 import { type Failure, sessionFailure } from '../failure.ts';
 import { Carried, denyEarly, socketOpened } from '../pod/carried.ts';
-import type { PodContext } from '../pod/pod-context.ts';
+import type { NestedSession, PodContext } from '../pod/pod-context.ts';
 import type { PoolAnswer, PooledSession } from './pool.ts';
 import { connectFields } from './request-fields.ts';
 
@@ -173,7 +173,8 @@ function nest(
   outer: PooledSession,
   outside: { fields: readonly string[]; release: () => void; again: () => void },
 ): void {
-  let ready = false;
+  let session: NestedSession | undefined;
+  const where = `${decision.authority} behind ${carried.start.destinationAddress}`;
   const withContext = (context: import('@kmesh/runtime').TunnelHandle): void => {
     if (carried.ended) {
       outside.release();
@@ -185,8 +186,9 @@ function nest(
       context,
       decision.innerAcceptedIdentities,
       {
-        ready: ({ peerNames }) => {
-          ready = true;
+        ready: ({ peerNames, peerChain }) => {
+          session = { id: inner, peerChain, where, carried };
+          pod.nested.add(session);
           if (carried.ended) {
             pod.engine.drainSession(inner);
             return;
@@ -203,17 +205,13 @@ function nest(
         },
         closed: (end) => {
           outside.release();
-          if (!ready && !carried.ended) {
-            carried.refuse(
-              sessionFailure(end, `${decision.authority} behind ${carried.start.destinationAddress}`),
-              0,
-            );
-          }
+          if (session !== undefined) pod.nested.delete(session);
+          else if (!carried.ended) carried.refuse(handshakeFailure(pod, end, where), 0);
         },
       },
     );
     carried.onClosed = () => {
-      if (ready) pod.engine.drainSession(inner);
+      if (session !== undefined) pod.engine.drainSession(inner);
       else pod.engine.abortSession(inner);
     };
     carried.onRetry = () =>
@@ -242,14 +240,17 @@ function poolFailure(
   answer: Exclude<PoolAnswer, { session: PooledSession }>,
   where: string,
 ): Failure {
-  if ('failed' in answer) {
-    const failure = sessionFailure(answer.failed, where);
-    if (failure.flag === 'CERT_REVOKED') pod.counters.revocationRejected('source');
-    return failure;
-  }
+  if ('failed' in answer) return handshakeFailure(pod, answer.failed, where);
   const error: KmeshError = answer.error;
   const draining = error.code === 'KMESH_TUNNEL_CLOSED';
   return { flag: draining ? '-' : 'IDENTITY_ERROR', error: error.message };
+}
+
+/** Why an HBONE connection was never ready; a revoked peer is counted (contract 5). */
+function handshakeFailure(pod: PodContext, end: SessionEnd, where: string): Failure {
+  const failure = sessionFailure(end, where);
+  if (failure.flag === 'CERT_REVOKED') pod.counters.revocationRejected('source');
+  return failure;
 }
 
 /** The first name that is a SPIFFE id (contract 6.1, peer identity). */

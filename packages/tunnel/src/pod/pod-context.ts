@@ -16,6 +16,15 @@ import type { TlsContexts } from '../tls/contexts.ts';
 import type { Carried } from './carried.ts';
 import type { ServedSession } from './served-session.ts';
 
+/** The inner connection of double HBONE once its peer is known (contract 6.9); it carries one flow. */
+export interface NestedSession {
+  readonly id: number;
+  readonly peerChain: readonly Uint8Array[];
+  /** Its peer, as error texts name it. */
+  readonly where: string;
+  readonly carried: Carried;
+}
+
 /** What every connection of one pod needs. */
 export interface PodContext {
   readonly uid: string;
@@ -40,6 +49,8 @@ export interface PodContext {
   readonly carried: Set<Carried>;
   /** HBONE connections that this pod serves. */
   readonly served: Set<ServedSession>;
+  /** Inner connections that this pod opened through gateways. */
+  readonly nested: Set<NestedSession>;
   /** The pod's own workload, when it is known. */
   ownWorkload(): Workload | undefined;
   /** The same, waited for; rejects with `KMESH_WORKLOAD_UNKNOWN`. */

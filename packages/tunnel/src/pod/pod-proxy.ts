@@ -91,7 +91,7 @@ export class PodProxy {
 
   /** Cuts what the new revocation lists revoke (contract 5). */
   revocationsChanged(lists: readonly Uint8Array[]): void {
-    const { counters, pool, served, carried } = this.#context;
+    const { counters, engine, pool, served, nested, carried } = this.#context;
     const revoked = (chain: readonly Uint8Array[]): boolean =>
       nativeTunnel().tunnelChainRevoked(chain, lists);
     for (const session of [...served]) {
@@ -111,6 +111,15 @@ export class PodProxy {
       }
       counters.revocationRejected('source');
       pool.abort(session);
+    }
+    for (const session of [...nested]) {
+      if (!revoked(session.peerChain)) continue;
+      session.carried.cause = {
+        flag: 'CERT_REVOKED',
+        error: `the certificate of ${session.where} was revoked`,
+      };
+      counters.revocationRejected('source');
+      engine.abortSession(session.id);
     }
   }
 
@@ -250,6 +259,7 @@ function podContext(options: PodProxyOptions, namespace: number): PodContext {
     preserveSource: settings.originalSource !== false && self === undefined,
     carried: new Set(),
     served: new Set(),
+    nested: new Set(),
     ownWorkload,
     awaitOwnWorkload: () =>
       waitForWorkload(mesh, ownWorkload, {
