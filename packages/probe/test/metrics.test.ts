@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
+import type { Workload } from '@kmesh/api';
 import {
   createControlMetrics,
   createDnsMetrics,
@@ -143,16 +144,14 @@ test('round-trip times and retransmissions are counted once', async (t) => {
 
 test('series of departed workloads are retired 15 minutes after their last event, and only those', async (t) => {
   const probe = await startProbe(t);
-  const presence = new WorkloadPresence();
-  presence.update(undefined, client);
-  presence.update(undefined, server);
   const gone = workload({ name: 'gone-1', workloadName: 'gone', canonicalName: 'gone' });
-  presence.update(undefined, gone);
+  const mesh = new Map([client, server, gone].map((one) => [one.uid, one]));
+  const presence = presenceOf(mesh);
   probe.observer.opened(start()).close({ flag: '-' });
   const departed = probe.observer.opened(start({ source: gone }));
   const open = () => probe.sum(opened, { source_workload: 'gone' });
   probe.recorder.sweep(presence, 0);
-  presence.update(gone, undefined);
+  mesh.delete(gone.uid);
   probe.recorder.sweep(presence, retireAfterMilliseconds * 2);
   assert.equal(await open(), 1, 'a live connection keeps its series');
   departed.close({ flag: '-' });
@@ -261,26 +260,29 @@ test('what the inner response of double HBONE tells counts from then on under it
   assert.equal(sumOf(text, 'istio_tcp_received_bytes_total', { destination_workload: 'remote' }), 20);
 });
 
-test('presence follows the mesh: a workload is there as long as one of its pods is', () => {
-  const presence = new WorkloadPresence();
+test('a workload is present as long as one of its pods is', () => {
   const pods = new Map([
     ['a', workload({ name: 'a', uid: 'a' })],
     ['b', workload({ name: 'b', uid: 'b' })],
   ]);
-  const view = { workload: (uid: string) => pods.get(uid) };
-  const follow = (...uids: string[]) => presence.follow(view, { workloads: new Set(uids) });
-  follow('a', 'b', 'never seen');
-  assert.equal(presence.has('default/client'), true);
+  const presence = presenceOf(pods);
+  const present = (...subjects: string[]): boolean[] => {
+    presence.begin();
+    const answers = subjects.map((subject) => presence.has(subject));
+    presence.end();
+    return answers;
+  };
+  assert.deepEqual(present('default/client', 'pod/a', 'pod/never seen'), [true, true, false]);
   pods.delete('a');
-  follow('a');
-  assert.deepEqual(
-    [presence.has('default/client'), presence.has('pod/a'), presence.has('pod/b')],
-    [true, false, true],
-  );
+  assert.deepEqual(present('default/client', 'pod/a', 'pod/b'), [true, false, true]);
   pods.set('b', workload({ name: 'b', uid: 'b', workloadName: 'renamed' }));
-  follow('b');
-  assert.deepEqual([presence.has('default/client'), presence.has('default/renamed')], [false, true]);
+  assert.deepEqual(present('default/client', 'default/renamed'), [false, true]);
 });
+
+/** The presence of the workloads in `mesh`, by uid. */
+function presenceOf(mesh: ReadonlyMap<string, Workload>): WorkloadPresence {
+  return new WorkloadPresence({ workload: (uid) => mesh.get(uid), workloads: () => mesh.values() });
+}
 
 test('what a thread recorded stays when the thread has ended, even if nobody scraped in between', async (t) => {
   const probe = await startProbe(t);

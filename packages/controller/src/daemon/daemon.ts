@@ -1,6 +1,6 @@
 import { KmeshError } from '@kmesh/api';
 import { emptyChange, MeshState } from '@kmesh/orchestration';
-import type { ControlSources, LiveConnections } from '@kmesh/probe';
+import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import { raiseDescriptorLimit } from '@kmesh/runtime';
 import { ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
 import { buildConfigDump } from '../admin/config-dump.ts';
@@ -21,7 +21,6 @@ import { type KernelPath, startKernelPath } from './kernel-path.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { podsOf } from './overview.ts';
 import { refusedFollower } from './path-metrics.ts';
-import { followPresence } from './presence.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
 import { tunnelCounters } from './tunnel-counters.ts';
 import { adminViews, forgetRemovedServices } from './views.ts';
@@ -65,8 +64,6 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
 
   const state = new MeshState({ node: config.nodeName });
-  const present = followPresence(state);
-  stack.defer(() => present.close());
   const kernel = await kernelPathOf(config, state, log);
   if (kernel.path !== undefined) stack.defer(() => kernel.path?.close());
   const localMesh = await followLocalMesh(config, state, logger.child('local'));
@@ -77,7 +74,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   let events: KernelEvents | undefined;
   const telemetry = await startTelemetry(config, log, {
     sources: kernel.path === undefined ? {} : kernelSources(kernel.path, () => events),
-    presence: present.presence,
+    presence: new WorkloadPresence(state),
     beforeScrape: () => {
       for (const bringUpToDate of follow) bringUpToDate();
     },

@@ -1,5 +1,5 @@
 import type { Workload } from '@kmesh/api';
-import type { MeshChange, MeshView } from '@kmesh/orchestration';
+import type { MeshView } from '@kmesh/orchestration';
 import type { Presence } from './recorder.ts';
 
 /** How a workload resource is named among the subjects of metric rows: `namespace/workload name`. */
@@ -9,43 +9,55 @@ export function workloadSubject(workload: Workload): string {
 
 /** How one pod is named among the subjects. */
 export function podSubject(workload: Workload): string {
-  return `pod/${workload.uid}`;
+  return `${podPrefix}${workload.uid}`;
 }
 
-/** Which workloads the mesh has now, kept by applying each change; decides which series are retired. */
-export class WorkloadPresence implements Presence {
-  readonly #counts = new Map<string, number>();
-  readonly #known = new Map<string, Workload>();
+const podPrefix = 'pod/';
 
-  /** Takes in one change of a mesh that it has followed from the start. */
-  follow(view: Pick<MeshView, 'workload'>, change: Pick<MeshChange, 'workloads'>): void {
-    for (const uid of change.workloads) {
-      const next = view.workload(uid);
-      this.update(this.#known.get(uid), next);
-      if (next === undefined) this.#known.delete(uid);
-      else this.#known.set(uid, next);
-    }
+/** What the presence asks of the mesh. */
+export interface PresentWorkloads extends Pick<MeshView, 'workload'> {
+  workloads(): Iterable<Workload>;
+}
+
+/**
+ * Which workloads the mesh has; decides which series are retired. Keeps nothing between sweeps: in a mesh of 100,000
+ * workloads an index of its own would be tens of mebibytes, and a sweep asks once a minute at most.
+ */
+export class WorkloadPresence implements Presence {
+  readonly #mesh: PresentWorkloads;
+  /** Namespace → names of its workloads, once a sweep has asked for one. */
+  #names: Map<string, Set<string>> | undefined;
+
+  constructor(mesh: PresentWorkloads) {
+    this.#mesh = mesh;
   }
 
-  /** One workload was added (`previous` undefined), changed or removed (`next` undefined). */
-  update(previous: Workload | undefined, next: Workload | undefined): void {
-    if (next) {
-      this.#change(workloadSubject(next), 1);
-      this.#change(podSubject(next), 1);
-    }
-    if (previous) {
-      this.#change(workloadSubject(previous), -1);
-      this.#change(podSubject(previous), -1);
-    }
+  begin(): void {
+    this.#names = undefined;
   }
 
   has(subject: string): boolean {
-    return this.#counts.has(subject);
+    if (subject.startsWith(podPrefix))
+      return this.#mesh.workload(subject.slice(podPrefix.length)) !== undefined;
+    this.#names ??= namesOf(this.#mesh.workloads());
+    const slash = subject.indexOf('/');
+    return this.#names.get(subject.slice(0, slash))?.has(subject.slice(slash + 1)) ?? false;
   }
 
-  #change(subject: string, by: number): void {
-    const count = (this.#counts.get(subject) ?? 0) + by;
-    if (count > 0) this.#counts.set(subject, count);
-    else this.#counts.delete(subject);
+  end(): void {
+    this.#names = undefined;
   }
+}
+
+function namesOf(workloads: Iterable<Workload>): Map<string, Set<string>> {
+  const names = new Map<string, Set<string>>();
+  for (const { namespace, workloadName } of workloads) {
+    let known = names.get(namespace);
+    if (known === undefined) {
+      known = new Set();
+      names.set(namespace, known);
+    }
+    known.add(workloadName);
+  }
+  return names;
 }

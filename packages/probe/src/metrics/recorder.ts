@@ -60,7 +60,10 @@ export function retireDeparted(recorder: MetricRecorder, presence: Presence): ()
 
 /** Whether a workload, named `namespace/workload name`, is still in the mesh. */
 export interface Presence {
+  /** A sweep begins: what is answered holds until its end. */
+  begin(): void;
   has(subject: string): boolean;
+  end(): void;
 }
 
 export interface RecorderChannel {
@@ -152,6 +155,7 @@ export class MetricRecorder {
    */
   sweep(presence: Presence, now: number): number {
     this.#reclaim();
+    presence.begin();
     let retired = 0;
     for (const row of this.#rows.values()) {
       if (row.touched || row.open > 0 || row.idleSince > now) {
@@ -163,6 +167,7 @@ export class MetricRecorder {
       this.#release(row);
       retired++;
     }
+    presence.end();
     return retired;
   }
 
