@@ -4,10 +4,10 @@ import { setFlagsFromString } from 'node:v8';
  * V8's options for the control thread of the node proxy. They count only from the start of the process.
  *
  * A small young generation: with V8's own choice the garbage of a large push adds 80 MiB to the resident memory, and
- * single collections take longer. An old generation that may grow to 144 MiB before it is collected for the first time:
+ * single collections take longer. An old generation that may grow to 192 MiB before it is collected for the first time:
  * a first push of 100,000 workloads fits, and is not stopped for the 15 to 20 ms of such a collection.
  */
-export const engineOptions: readonly string[] = ['--max-semi-space-size=4', '--initial-old-space-size=144'];
+export const engineOptions: readonly string[] = ['--max-semi-space-size=4', '--initial-old-space-size=192'];
 
 /**
  * Begins this process anew with {@link engineOptions}, in place: same process id, arguments, environment and streams.

@@ -26,5 +26,5 @@ test('the process begins anew with the options of the engine, in place and witho
 
 test('an option given by hand stays as it is', () => {
   const { options } = run(['--max_semi_space_size=8']);
-  assert.deepEqual(options, ['--initial-old-space-size=144', '--max_semi_space_size=8']);
+  assert.deepEqual(options, ['--initial-old-space-size=192', '--max_semi_space_size=8']);
 });
