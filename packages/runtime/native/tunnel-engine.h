@@ -325,7 +325,7 @@ class Session final : public StreamUser, public Pollable
 	{
 		return state == State::Open && !draining_;
 	}
-	/* Verification of the peer's leaf against what this session expects; called inside the
+	/* Verification of the peer's leaf against what the session expects; called inside the
 	 * handshake. */
 	bool acceptsPeer(const std::vector<std::string> &peerIdentities) const;
 
