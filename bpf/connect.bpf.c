@@ -259,6 +259,35 @@ static __noinline int go_tunnel(struct bpf_sock_addr *ctx, const struct kmesh_po
 	return leave(reason);
 }
 
+/*
+ * A socket that is bound to an address must be bound to its pod's own: whoever looks at the
+ * connection later, by its addresses, would take the pod for another one.
+ */
+static __noinline bool has_own_source(struct bpf_sock_addr *ctx, __u64 netns_cookie)
+{
+	union kmesh_address source = {};
+	struct bpf_sock *sk = ctx->sk;
+	__u64 *owner;
+
+	if (!sk)
+		return false;
+	if (sk->family == AF_INET) {
+		source.words[3] = sk->src_ip4;
+		if (!source.words[3])
+			return true;
+		source.words[2] = bpf_htonl(0xffff);
+	} else {
+		source.words[0] = sk->src_ip6[0];
+		source.words[1] = sk->src_ip6[1];
+		source.words[2] = sk->src_ip6[2];
+		source.words[3] = sk->src_ip6[3];
+		if (!(source.halves[0] | source.halves[1]))
+			return true;
+	}
+	owner = bpf_map_lookup_elem(&pod_addresses, &source);
+	return owner && *owner == netns_cookie;
+}
+
 /* What an application asked for. */
 struct dial {
 	const union kmesh_address *address;
@@ -275,7 +304,8 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 	case KMESH_FRONTEND_WORKLOAD:
 		return go_direct(ctx, dial->pod, KMESH_REASON_KERNEL_WORKLOAD);
 	case KMESH_FRONTEND_VERDICT:
-		if (!is_allowed(workload, dial->pod->identity, dial->port_be))
+		if (!is_allowed(workload, dial->pod->identity, dial->port_be) ||
+		    !has_own_source(ctx, dial->netns_cookie))
 			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_VERDICT);
 		if (!remember(ctx, dial->address, dial->port_be, dial->netns_cookie, 0, workload,
 			      false, true))
@@ -338,7 +368,8 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FAMILY);
 
 	if (endpoint->flags & KMESH_ENDPOINT_VERDICT &&
-	    !is_allowed(endpoint->workload, pod->identity, endpoint->port_be))
+	    (!is_allowed(endpoint->workload, pod->identity, endpoint->port_be) ||
+	     !has_own_source(ctx, netns_cookie)))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_VERDICT);
 
 	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))

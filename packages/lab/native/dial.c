@@ -5,7 +5,7 @@
  *   dial [--connections N] [--concurrency N] [--mode banner|http|halfclose] [--requests N] [--host
  * TEXT]
  *        [--path TEXT] [--timeout-ms N] [--bytes N] [--mapped]
- *        [--extra-headers] <ip> <port> [<ip> <port>]...
+ *        [--extra-headers] [--mark N] [--source IP]... <ip> <port> [<ip> <port>]...
  *
  * Each connection goes to the next target in turn, is answered by an endpoint that says its name,
  * and is counted under that name. --connections 0 goes on until told to stop. Standard input
@@ -35,6 +35,8 @@ struct options {
 	size_t bytes;
 	bool mapped;
 	bool extra_headers;
+	uint32_t mark; /* SO_MARK; 0 for none */
+	union address source4, source6;
 	const char *host;
 	const char *path;
 };
@@ -181,6 +183,19 @@ static void add_extra_headers(int file, int family)
 		die("extra headers: %s", strerror(errno));
 }
 
+/* A mark and a source address that the application chose itself. */
+static void set_origin(int file, int family)
+{
+	const union address *source = family == AF_INET ? &options.source4 : &options.source6;
+
+	if (options.mark &&
+	    setsockopt(file, SOL_SOCKET, SO_MARK, &options.mark, sizeof(options.mark)) != 0)
+		die("mark: %s", strerror(errno));
+	if (source->any.sa_family != AF_UNSPEC &&
+	    bind(file, &source->any, address_size(source)) != 0)
+		die("source address: %s", strerror(errno));
+}
+
 static void begin(struct client *client)
 {
 	struct target *target = &targets[begun % target_count];
@@ -202,6 +217,7 @@ static void begin(struct client *client)
 	setsockopt(client->file, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (options.extra_headers)
 		add_extra_headers(client->file, target->address.any.sa_family);
+	set_origin(client->file, target->address.any.sa_family);
 	result = connect(client->file, &target->address.any, address_size(&target->address));
 	if (result != 0 && errno != EINPROGRESS) {
 		fail(client, "connect", error_name(errno));
@@ -454,6 +470,12 @@ static void read_mode(const char *text)
 		die("--mode is banner, http or halfclose, not %s", text);
 }
 
+static void read_source(const char *ip)
+{
+	if (!parse_address(ip, 0, false, strchr(ip, ':') ? &options.source6 : &options.source4))
+		die("%s is not an IP address", ip);
+}
+
 static void read_arguments(int count, char **arguments)
 {
 	for (int i = 1; i < count; i++) {
@@ -477,6 +499,10 @@ static void read_arguments(int count, char **arguments)
 			options.host = value_of(count, arguments, &i);
 		else if (strcmp(name, "--path") == 0)
 			options.path = value_of(count, arguments, &i);
+		else if (strcmp(name, "--mark") == 0)
+			options.mark = (uint32_t)strtoul(value_of(count, arguments, &i), NULL, 0);
+		else if (strcmp(name, "--source") == 0)
+			read_source(value_of(count, arguments, &i));
 		else if (strcmp(name, "--mode") == 0)
 			read_mode(value_of(count, arguments, &i));
 		else if (target_count < MAX_TARGETS) {

@@ -25,6 +25,10 @@ export interface DialOptions {
   readonly mapped?: boolean;
   /** Packets carry IP options without a meaning, or an IPv6 destination options header. */
   readonly extraHeaders?: boolean;
+  /** `SO_MARK` that the application sets itself. */
+  readonly mark?: number;
+  /** Addresses to dial from, at most one of each family; the kernel's choice by default. */
+  readonly sources?: readonly string[];
 }
 
 export interface DialFailure {
@@ -110,6 +114,8 @@ function programArguments(options: DialOptions): string[] {
   add('--path', options.path);
   add('--timeout-ms', options.timeoutMs);
   add('--bytes', options.bytes);
+  add('--mark', options.mark);
+  for (const ip of options.sources ?? []) add('--source', ip);
   if (options.mapped === true) result.push('--mapped');
   if (options.extraHeaders === true) result.push('--extra-headers');
   for (const text of typeof options.to === 'string' ? [options.to] : options.to) {

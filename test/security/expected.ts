@@ -1,0 +1,45 @@
+import type { Workload } from '@kmesh/api';
+import { authorize, type MeshView } from '@kmesh/orchestration';
+import type { Caller } from './callers.ts';
+
+/** One connection of the matrix. */
+export interface Attempt {
+  readonly caller: Caller;
+  readonly server: Workload;
+  readonly family: 'v4' | 'v6';
+  readonly port: number;
+}
+
+/** What must come of it. */
+export interface Expected {
+  readonly served: boolean;
+  /** As the destination's node logs it. */
+  readonly path: 'kernel' | 'tunnel';
+}
+
+/** One inside and one outside of every range that a policy of the matrix names. */
+const addressesOfAllKinds = ['10.1.0.77', '10.2.0.77', '172.18.0.1', '203.0.113.1', '10.1.0.2', '10.1.0.3'];
+const addressesOfAllKinds6 = [
+  'fd00:10:1::77',
+  'fd00:10:2::77',
+  'fd00:18::1',
+  '2001:db8::1',
+  'fd00:10:1::2',
+  'fd00:10:1::3',
+];
+
+/** Orchestration's verdict, and the path of design §1: the kernel serves what is allowed whatever the addresses are. */
+export function expectedOf(view: MeshView, attempt: Attempt, kernelPath: boolean): Expected {
+  const { caller, server, family, port } = attempt;
+  const destinationIp = server.addresses[family === 'v4' ? 0 : 1] ?? '';
+  const allowed = (sourceIp: string, target: string): boolean =>
+    authorize(
+      view,
+      { identity: caller.identity, sourceIp, destinationIp: target, destinationPort: port },
+      server,
+    ).allowed;
+  const served = allowed(caller.seen[family], destinationIp);
+  const all = [...addressesOfAllKinds, ...addressesOfAllKinds6];
+  const certain = served && all.every((source) => all.every((target) => allowed(source, target)));
+  return { served, path: kernelPath && certain && caller.kernelMayServe ? 'kernel' : 'tunnel' };
+}
