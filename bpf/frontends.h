@@ -60,13 +60,17 @@ static __always_inline bool is_key_of(const struct kmesh_frontend *entry,
 	       entry->address.halves[0] == key->address.halves[0];
 }
 
-/* Of a key that is not at home. */
-static __noinline struct kmesh_frontend *probe_frontend(const struct kmesh_frontend_key *key,
-							__u32 home, __u32 held)
+#define KMESH_NO_PLACE 0xffffffffu
+
+/* Where a key is that is not at home. Global, so that the verifier walks the loop once and not for
+ * every caller: Linux 6.1 would come within a hair of its limit. */
+__weak __noinline __u32 probe_frontend(const struct kmesh_frontend_key *key, __u32 home, __u32 held)
 {
 	struct kmesh_frontend *entry;
 	__u32 index = home;
 
+	if (!key)
+		return KMESH_NO_PLACE;
 	for (__u32 step = 1; step < KMESH_FRONTEND_PROBES; step++) {
 		index = (index + step) & kmesh_frontend_mask;
 		held >>= 1;
@@ -76,19 +80,23 @@ static __noinline struct kmesh_frontend *probe_frontend(const struct kmesh_front
 			continue;
 		entry = bpf_map_lookup_elem(&frontends, &index);
 		if (entry && is_key_of(entry, key))
-			return entry;
+			return index;
 	}
-	return NULL;
+	return KMESH_NO_PLACE;
 }
 
 /* The entry of a key, or NULL. */
 static __always_inline struct kmesh_frontend *find_entry(const struct kmesh_frontend_key *key)
 {
-	__u32 home = hash_frontend(key) & kmesh_frontend_mask, held;
+	__u32 home = hash_frontend(key) & kmesh_frontend_mask, held, index;
 	struct kmesh_frontend *entry = bpf_map_lookup_elem(&frontends, &home);
 
 	if (!entry || is_key_of(entry, key))
 		return entry;
 	held = *(volatile __u32 *)&entry->held;
-	return held > 1 ? probe_frontend(key, home, held) : NULL;
+	if (held <= 1)
+		return NULL;
+	/* No place is past the end of the table, whatever its size. */
+	index = probe_frontend(key, home, held);
+	return bpf_map_lookup_elem(&frontends, &index);
 }

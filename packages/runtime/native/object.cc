@@ -9,8 +9,10 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <map>
 #include <string_view>
 #include <unistd.h>
+#include <vector>
 
 struct Object {
 	// Owned; null once closed.
@@ -191,9 +193,9 @@ static std::string blamed_program(const std::string &log)
 class LoadWorker : public Napi::AsyncWorker
 {
       public:
-	LoadWorker(Napi::Env env, Napi::External<Object> handle)
+	LoadWorker(Napi::Env env, Napi::External<Object> handle, bool statistics)
 	    : AsyncWorker(env, "kmesh:bpf-load"), deferred(Napi::Promise::Deferred::New(env)),
-	      object_(handle.Data()), handle_(Napi::Persistent(handle))
+	      object_(handle.Data()), handle_(Napi::Persistent(handle)), statistics_(statistics)
 	{
 		object_->loading = true;
 	}
@@ -204,9 +206,15 @@ class LoadWorker : public Napi::AsyncWorker
 	{
 		LibbpfLog log;
 
+		if (statistics_)
+			ask_for_statistics();
 		if (bpf_object__load(object_->object) != 0)
 			error_ = errno;
 		log_ = std::move(log.text);
+		// libbpf prints only the logs that it made room for itself.
+		if (error_ != 0)
+			for (const auto &[program, text] : verifier_)
+				log_ += text.data();
 	}
 
 	void OnOK() override
@@ -230,6 +238,21 @@ class LoadWorker : public Napi::AsyncWorker
 	}
 
       private:
+	// The verifier's statistics alone, which it writes also when it accepts a program.
+	void ask_for_statistics()
+	{
+		static constexpr uint32_t statistics_only = 4; /* BPF_LOG_STATS */
+		struct bpf_program *program;
+
+		bpf_object__for_each_program(program, object_->object)
+		{
+			auto &text = verifier_[bpf_program__name(program)];
+			text.resize(1 << 16);
+			bpf_program__set_log_level(program, statistics_only);
+			bpf_program__set_log_buf(program, text.data(), text.size());
+		}
+	}
+
 	// Descriptors of the result outlive the libbpf object, which is closed right after.
 	void collect(Napi::Env env, Napi::Array maps, Napi::Array programs)
 	{
@@ -260,20 +283,26 @@ class LoadWorker : public Napi::AsyncWorker
 			owned.insert(fd);
 			auto entry = program_entry(env, program);
 			entry.Set("fd", fd);
+			if (statistics_)
+				entry.Set("log", verifier_[bpf_program__name(program)].data());
 			programs.Set(index++, entry);
 		}
 	}
 
 	Object *object_;
 	Napi::Reference<Napi::External<Object>> handle_;
+	bool statistics_;
 	int error_ = 0;
 	std::string log_;
+	// By program; libbpf writes into them during the load.
+	std::map<std::string, std::vector<char>> verifier_;
 };
 
 static Napi::Value object_load(const Napi::CallbackInfo &info)
 {
 	object_at(info);
-	auto *worker = new LoadWorker(info.Env(), info[0].As<Napi::External<Object>>());
+	auto *worker = new LoadWorker(info.Env(), info[0].As<Napi::External<Object>>(),
+				      info[1].As<Napi::Boolean>().Value());
 
 	worker->Queue();
 	return worker->deferred.Promise();

@@ -81,6 +81,8 @@ static Napi::Value program_info(const Napi::CallbackInfo &info)
 	result.Set("runCount",
 		   Napi::BigInt::New(info.Env(), static_cast<uint64_t>(kernel.run_cnt)));
 	result.Set("verifiedInstructions", kernel.verified_insns);
+	result.Set("translatedBytes", kernel.xlated_prog_len);
+	result.Set("machineCodeBytes", kernel.jited_prog_len);
 	return result;
 }
 

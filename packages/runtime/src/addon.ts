@@ -21,6 +21,8 @@ export interface NativeProgramEntry {
   type: number;
   attachType: number;
   fd: number;
+  /** The verifier's statistics, when the load asked for them. */
+  log?: string;
 }
 
 export interface NativeLoadResult {
@@ -48,6 +50,8 @@ export interface NativeProgramInfo {
   runTimeNs: bigint;
   runCount: bigint;
   verifiedInstructions: number;
+  translatedBytes: number;
+  machineCodeBytes: number;
 }
 
 export interface NativeLinkInfo {
@@ -88,7 +92,7 @@ export interface NativeAddon {
   objectSetMaxEntries(object: NativeHandle, map: string, count: number): number;
   objectReuseMap(object: NativeHandle, map: string, fd: number): number;
   objectSetAutoload(object: NativeHandle, program: string, load: boolean): number;
-  objectLoad(object: NativeHandle): Promise<NativeLoadResult>;
+  objectLoad(object: NativeHandle, statistics: boolean): Promise<NativeLoadResult>;
   objectClose(object: NativeHandle): void;
 
   pin(fd: number, path: string): number;

@@ -4,7 +4,7 @@ import { BpfMap } from './bpf-map.ts';
 import { BpfProgram } from './bpf-program.ts';
 import { alreadyClosed, BpfLoadError, checkResult, invalidArgument, systemCallError } from './errors.ts';
 import { integerIn } from './validate.ts';
-import { summarizeVerifierLog } from './verifier-log.ts';
+import { readVerifierStatistics, summarizeVerifierLog, type VerifierStatistics } from './verifier-log.ts';
 
 /** Value of a constant in `.rodata`: a number (any width), a bigint, a boolean, or the raw bytes. */
 export type ConstantValue = number | bigint | boolean | Uint8Array;
@@ -19,6 +19,7 @@ export class BpfObject implements Disposable {
   #loading = false;
   readonly #maps = new Map<string, BpfMap>();
   readonly #programs = new Map<string, BpfProgram>();
+  readonly #statistics = new Map<string, VerifierStatistics>();
   #state: 'open' | 'loaded' | 'closed' = 'open';
 
   constructor(handle: NativeHandle, name: string) {
@@ -86,15 +87,21 @@ export class BpfObject implements Disposable {
     return this;
   }
 
+  /** What the verifier spent on each program, by its name; empty unless {@link BpfObject.load} asked for it. */
+  get verifierStatistics(): ReadonlyMap<string, VerifierStatistics> {
+    return this.#statistics;
+  }
+
   /**
    * Creates the maps and loads the programs, on another thread.
    *
+   * @param options.verifierStatistics - fills {@link BpfObject.verifierStatistics}
    * @throws BpfLoadError `KMESH_BPF_LOAD_FAILED` or `KMESH_BPF_PERMISSION`, with the verifier's log.
    */
-  async load(): Promise<this> {
+  async load(options: { readonly verifierStatistics?: boolean } = {}): Promise<this> {
     const handle = this.#editable();
     this.#loading = true;
-    const result = await addon().objectLoad(handle);
+    const result = await addon().objectLoad(handle, options.verifierStatistics ?? false);
     this.#loading = false;
     addon().objectClose(handle);
     this.#handle = undefined;
@@ -106,7 +113,10 @@ export class BpfObject implements Disposable {
       throw new BpfLoadError(code, this.name, result.errno, program, summary, result.log);
     }
     for (const map of result.maps) this.#maps.set(map.name, new BpfMap(map.fd));
-    for (const program of result.programs) this.#programs.set(program.name, new BpfProgram(program));
+    for (const program of result.programs) {
+      this.#programs.set(program.name, new BpfProgram(program));
+      if (program.log !== undefined) this.#statistics.set(program.name, readVerifierStatistics(program.log));
+    }
     this.#state = 'loaded';
     return this;
   }

@@ -23,6 +23,10 @@ export interface ProgramInfo {
   readonly runCount: bigint;
   /** Instructions that the verifier walked. */
   readonly verifiedInstructions: number;
+  /** Size of the program as the kernel keeps it; 8 bytes are one instruction. 0 without the right to see it. */
+  readonly translatedBytes: number;
+  /** Size of the machine code; 0 where the kernel interprets. */
+  readonly machineCodeBytes: number;
 }
 
 /** Where to attach a traffic-control program. */

@@ -16,5 +16,5 @@ export * from './socket.ts';
 export { type SocketOptionName, socketOptions } from './socket-constants.ts';
 export * from './socket-options.ts';
 export * from './tunnel-engine.ts';
-export { summarizeVerifierLog } from './verifier-log.ts';
+export { summarizeVerifierLog, type VerifierStatistics } from './verifier-log.ts';
 export * from './watch-descriptor.ts';

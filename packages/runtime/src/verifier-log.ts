@@ -23,3 +23,26 @@ export function summarizeVerifierLog(log: string, lines = 2): string {
   const source = all.findLast((line) => line.startsWith('; ') && !line.startsWith(';  @'));
   return [...meaningful, ...(source === undefined ? [] : [`at "${source.slice(2)}"`])].join('; ');
 }
+
+/** What the verifier spent on a program; what its kernel does not say is 0. */
+export interface VerifierStatistics {
+  /** Instructions that it walked, of at most {@link VerifierStatistics.instructionLimit}. */
+  readonly processedInstructions: number;
+  readonly instructionLimit: number;
+  readonly microseconds: number;
+  /** Bytes of stack of the program and of each of its functions; the kernel allows 512 along any call chain. */
+  readonly stackBytes: readonly number[];
+}
+
+/** Reads the statistics that the verifier writes when it is asked for them (`BPF_LOG_STATS`). */
+export function readVerifierStatistics(log: string): VerifierStatistics {
+  const instructions = /^processed (\d+) insns \(limit (\d+)\)/m.exec(log);
+  const time = /^verification time (\d+) usec/m.exec(log);
+  const stack = /^stack depth ([\d+]+)/m.exec(log);
+  return {
+    processedInstructions: Number(instructions?.[1] ?? 0),
+    instructionLimit: Number(instructions?.[2] ?? 0),
+    microseconds: Number(time?.[1] ?? 0),
+    stackBytes: stack?.[1]?.split('+').map(Number) ?? [],
+  };
+}

@@ -62,6 +62,29 @@ test('constants and sizes set before load are what the programs and maps have', 
   assert.equal(object.map('entries').maxEntries, 2048);
 });
 
+test('a load tells on request what the verifier spent on each program, and the kernel how large each is', async () => {
+  using open = openBpfObject(compileFixture('hooks'), 'hooks');
+  await open.load({ verifierStatistics: true });
+  assert.deepEqual([...open.verifierStatistics.keys()].sort(), open.programNames.toSorted());
+  for (const [name, statistics] of open.verifierStatistics) {
+    const info = open.program(name).info();
+    assert.equal(statistics.processedInstructions, info.verifiedInstructions);
+    assert.equal(statistics.instructionLimit, 1_000_000);
+    assert.ok(statistics.stackBytes.length > 0 && statistics.stackBytes.every((bytes) => bytes <= 512));
+    assert.ok(info.translatedBytes > 0 && info.translatedBytes % 8 === 0 && info.machineCodeBytes > 0, name);
+  }
+  assert.equal(object.verifierStatistics.size, 0);
+});
+
+test('a load that fails while it is measured still says why', async () => {
+  using open = openBpfObject(compileFixture('refused'), 'refused');
+  await assert.rejects(open.load({ verifierStatistics: true }), (error: BpfLoadError) => {
+    assert.equal(error.code, 'KMESH_BPF_LOAD_FAILED');
+    assert.match(error.message, /invalid mem access|R\d/);
+    return true;
+  });
+});
+
 test('constants are found whatever the object is called', () => {
   for (const name of ['a.b', 'a.rodata', 'a name that is far longer.than the kernel keeps']) {
     using open = openBpfObject(compileFixture('hooks'), name);

@@ -24,6 +24,8 @@ export interface MeshOptions {
   readonly certificates?: Partial<CertificateSettings>;
   /** Further settings of every proxy, which may depend on its place. */
   readonly environment?: Settings | ((host: Host) => Settings);
+  /** How long the proxies may take to become ready; 20 seconds by default. */
+  readonly readyMilliseconds?: number;
 }
 
 export interface MeshPodOptions extends PodOptions {
@@ -53,7 +55,7 @@ export async function startMesh(lab: Lab, options: MeshOptions = {}): Promise<La
   const mesh = new LabMesh(lab, istiod, options);
   try {
     for (const node of lab.nodes) await mesh.startNode(node);
-    await Promise.all(mesh.nodes.map(({ proxy }) => proxy.ready()));
+    await Promise.all(mesh.nodes.map(({ proxy }) => proxy.ready(options.readyMilliseconds)));
   } catch (error) {
     await mesh.close().catch(() => undefined);
     throw error;

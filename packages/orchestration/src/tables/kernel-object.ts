@@ -70,6 +70,8 @@ export interface KernelObjectOptions {
   readonly capacities?: KernelCapacities;
   /** Edits the object before it is loaded, such as letting it share maps. */
   readonly prepare?: (object: BpfObject) => void;
+  /** Asks the verifier what it spent on each program. */
+  readonly verifierStatistics?: boolean;
 }
 
 /**
@@ -88,7 +90,7 @@ export async function loadKernelObject(options: KernelObjectOptions): Promise<Bp
     prepareRedirect(object);
     options.prepare?.(object);
     prepareLiveFlows(object);
-    await object.load();
+    await object.load({ verifierStatistics: options.verifierStatistics ?? false });
     new Uint8Array(object.map('settings').mmap(), kmeshSettingsLayout.hashKeys).set(hashKeys);
     return object;
   } catch (error) {

@@ -1,0 +1,83 @@
+import { readFileSync } from 'node:fs';
+import {
+  kernelPathObstacles,
+  liveFlowsObstacles,
+  loadKernelObject,
+  redirectObstacles,
+} from '@kmesh/orchestration';
+import { BpfLoadError, capability, openBpfObject } from '@kmesh/runtime';
+import { kernelObjectPath } from '../kernel/kernel-path.ts';
+import type { FeatureRow, ProgramRow } from './report.ts';
+
+/** Loads each program by itself, with the settings that the daemon would choose here, so that one failure hides no other. */
+export async function examinePrograms(): Promise<ProgramRow[]> {
+  const rows: ProgramRow[] = [];
+  for (const name of programNames()) rows.push(await examineProgram(name));
+  return rows;
+}
+
+/** What this kernel has of the kernel path, and what takes the place of the rest. */
+export function examineFeatures(): FeatureRow[] {
+  const obstacles = kernelPathObstacles();
+  return [
+    { name: 'kernel path', on: obstacles.length === 0, detail: obstacles.join(' ') },
+    feature('redirect from socket to socket', redirectObstacles(), 'everything goes by TCP'),
+    feature('reports of live connections', liveFlowsObstacles(), 'bytes are counted at the close'),
+    substitute('tcx', 'pinned programs at interfaces', 'clsact filters'),
+    substitute('set-retval', 'refusal as ECONNREFUSED', 'EPERM'),
+    substitute('batch', 'batch updates', 'one call per entry'),
+    substitute('program-statistics', 'cost of the hooks', 'none'),
+  ];
+}
+
+function feature(name: string, obstacles: readonly string[], instead: string): FeatureRow {
+  const on = obstacles.length === 0;
+  return { name, on, detail: on ? '' : `instead: ${instead}; ${obstacles.join('; ')}` };
+}
+
+function substitute(wanted: Parameters<typeof capability>[0], name: string, instead: string): FeatureRow {
+  const { available, requiredKernel } = capability(wanted);
+  return {
+    name,
+    on: available,
+    detail: available ? '' : `instead: ${instead}; Linux ${requiredKernel} has it`,
+  };
+}
+
+function programNames(): string[] {
+  using object = openBpfObject(readFileSync(kernelObjectPath), 'kmesh');
+  return object.programNames;
+}
+
+async function examineProgram(name: string): Promise<ProgramRow> {
+  try {
+    using object = await loadKernelObject({
+      path: kernelObjectPath,
+      verifierStatistics: true,
+      prepare: (opened) => {
+        for (const other of opened.programNames) if (other !== name) opened.setAutoload(other, false);
+      },
+    });
+    const spent = object.verifierStatistics.get(name);
+    if (spent === undefined) return failed(name, 'left out: this kernel lacks what it needs');
+    const info = object.program(name).info();
+    return {
+      name,
+      loaded: true,
+      reason: '',
+      processedInstructions: spent.processedInstructions,
+      verificationMs: spent.microseconds / 1000,
+      stackBytes: spent.stackBytes.reduce((sum, bytes) => sum + bytes, 0),
+      instructions: info.translatedBytes / 8,
+      machineCodeBytes: info.machineCodeBytes,
+    };
+  } catch (error) {
+    if (!(error instanceof BpfLoadError)) throw error;
+    return failed(name, error.message);
+  }
+}
+
+function failed(name: string, reason: string): ProgramRow {
+  const nothing = { processedInstructions: 0, verificationMs: 0, stackBytes: 0 };
+  return { name, loaded: false, reason, ...nothing, instructions: 0, machineCodeBytes: 0 };
+}
