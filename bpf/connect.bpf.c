@@ -12,6 +12,7 @@
 #include "dials.h"
 #include "frontends.h"
 #include "pods.h"
+#include "refusals.h"
 #include "verdict.h"
 
 #include <bpf/bpf_endian.h>
@@ -33,9 +34,11 @@ static __always_inline int leave(__u32 reason)
 	return LEAVE;
 }
 
-static __always_inline int refuse(__u32 reason)
+static __always_inline int refuse(struct bpf_sock_addr *ctx, const union kmesh_address *dialled,
+				  __u16 port_be, __u32 reason)
 {
 	count(reason);
+	report_refusal(ctx, dialled, port_be, reason);
 	if (kmesh_has_set_retval)
 		bpf_set_retval(-ECONNREFUSED);
 	return REFUSE;
@@ -313,7 +316,7 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 		*kept = true;
 		return go_direct(ctx, dial->pod, KMESH_REASON_KERNEL_WORKLOAD);
 	case KMESH_FRONTEND_REFUSE:
-		return refuse(KMESH_REASON_REFUSED_FRONTEND);
+		return refuse(ctx, dial->address, dial->port_be, KMESH_REASON_REFUSED_FRONTEND);
 	case KMESH_FRONTEND_OUTSIDE:
 		return go_direct(ctx, dial->pod, KMESH_REASON_OUTSIDE_PASSTHROUGH);
 	case UNKNOWN:
@@ -357,7 +360,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 	range =
 	    mapped ? *(volatile __u64 *)&frontend->range4 : *(volatile __u64 *)&frontend->range6;
 	if (!(range >> 32))
-		return refuse(KMESH_REASON_REFUSED_EMPTY);
+		return refuse(ctx, address, port_be, KMESH_REASON_REFUSED_EMPTY);
 
 	endpoint = choose_endpoint(range);
 	if (!endpoint || !endpoint->port_be)

@@ -81,8 +81,28 @@ static __always_inline void describe(struct tcp_sock *tcp, const struct kmesh_fl
 	event->direction = flow->direction;
 	event->path = flow->path;
 	event->close_reason = KMESH_CLOSE_NORMAL;
-	event->reserved = 0;
+	event->counted_sent = flow->counted_sent;
+	event->counted_received = flow->counted_received;
+	event->counted_by = flow->counted_by;
 	measure_bytes(tcp, flow, sk->__sk_common.skc_state, event);
+}
+
+/*
+ * Keeps in the flow what the daemon counts by this record. Not at first sight: the daemon then
+ * waits for the flow's opening event, and should it die meanwhile nobody has counted anything.
+ */
+static __always_inline void mark_counted(struct kmesh_flow *flow, const struct kmesh_event *event,
+					 const struct kmesh_live_report *report)
+{
+	bool again = flow->seen_by == report->generation && flow->seen_report != report->number;
+
+	flow->seen_by = report->generation;
+	flow->seen_report = report->number;
+	if (!again && flow->counted_by != report->generation && !report->last)
+		return;
+	flow->counted_by = report->generation;
+	flow->counted_sent = event->bytes_sent;
+	flow->counted_received = event->bytes_received;
 }
 
 SEC("iter/bpf_sk_storage_map")
@@ -114,6 +134,7 @@ int kmesh_live(struct bpf_iter__bpf_sk_storage_map *ctx)
 	report->count = index + 1;
 	event->socket_cookie = cookie;
 	describe(tcp, flow, event);
+	mark_counted(flow, event, report);
 	return 0;
 }
 

@@ -96,6 +96,22 @@ struct {
 	__type(value, __u64);
 } events_lost __weak SEC(".maps");
 
+/* Refusals reported lately, by network-namespace cookie modulo size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KMESH_REFUSAL_BUDGETS);
+	__type(key, __u32);
+	__type(value, struct kmesh_refusal_budget);
+} refusal_budgets __weak SEC(".maps");
+
+/* Refusals that were counted and not reported: over the budget, or no room in `events`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} refusals_lost __weak SEC(".maps");
+
 /* Address of an enrolled pod -> its network-namespace cookie. Written by the daemon only: a socket
  * counts as a pod's own when both agree. */
 struct {

@@ -15,7 +15,7 @@
 enum kmesh_constant {
 	/* Bumped whenever a layout below changes: pins of another version are replaced, never read.
 	 */
-	KMESH_LAYOUT_VERSION = 2,
+	KMESH_LAYOUT_VERSION = 3,
 	/* Places of `frontends` that a key may be in. With half of the table in use one key in
 	 * 2^32 finds them all taken. */
 	KMESH_FRONTEND_PROBES = 32,
@@ -221,6 +221,13 @@ struct kmesh_flow {
 	__u16 handshake;     /* an entry of `handshakes` is this socket's */
 	__u32 exchange;	     /* 1 + index in `exchanges`; 0: this connection is not redirected */
 	__u32 exchange_side; /* which of its two sides this socket is */
+	/* What is in somebody's metrics already: the opening and so many bytes. A daemon that takes
+	 * over goes on from there. */
+	__u64 counted_sent;
+	__u64 counted_received;
+	__u16 counted_by;  /* generation of the daemon that counted; 0: nobody did */
+	__u16 seen_by;	   /* generation of the daemon whose live report had it last */
+	__u32 seen_report; /* and which of its reports that was */
 };
 
 /* peers (sock hash): one end of a connection, as that end names it -> its socket. */
@@ -329,7 +336,8 @@ enum kmesh_event_kind {
 	KMESH_EVENT_OPENED = 1,
 	KMESH_EVENT_FAILED = 2, /* never established */
 	KMESH_EVENT_CLOSED = 3,
-	KMESH_EVENT_LIVE = 4, /* open now: only in `live_flows` */
+	KMESH_EVENT_LIVE = 4,	 /* open now: only in `live_flows` */
+	KMESH_EVENT_REFUSED = 5, /* by the connect hook: there was never a handshake */
 };
 
 /* Why a connection failed or ended, as far as the kernel tells. */
@@ -343,8 +351,8 @@ enum kmesh_close_reason {
 	KMESH_CLOSE_OTHER = 6,
 };
 
-/* events (ring buffer): one record per opened, failed and closed connection. Zeroed before it is
- * filled. */
+/* events (ring buffer): one record per opened, failed, closed and refused connection. Zeroed before
+ * it is filled. */
 struct kmesh_event {
 	__u64 time_ns; /* bpf_ktime_get_ns, the clock of CLOCK_MONOTONIC */
 	__u64 netns_cookie;
@@ -352,6 +360,8 @@ struct kmesh_event {
 	__u64 duration_ns;    /* since the handshake began */
 	__u64 bytes_sent;     /* acknowledged by the peer, without SYN and FIN */
 	__u64 bytes_received; /* without SYN and FIN */
+	__u64 counted_sent;   /* of these: what a daemon had counted, see kmesh_flow */
+	__u64 counted_received;
 	union kmesh_address local;
 	union kmesh_address
 	    remote; /* the chosen endpoint, or the client of an inbound connection */
@@ -367,8 +377,14 @@ struct kmesh_event {
 	__u8 kind;	   /* enum kmesh_event_kind */
 	__u8 direction;	   /* enum kmesh_direction */
 	__u8 path;	   /* enum kmesh_path */
-	__u8 close_reason; /* enum kmesh_close_reason */
-	__u16 reserved;
+	__u8 close_reason; /* enum kmesh_close_reason; of a refusal: enum kmesh_reason */
+	__u16 counted_by;  /* generation of the daemon that counted; 0: nobody did */
+};
+
+/* refusal_budgets (array): how many refusals of a pod were reported in one span of time. */
+struct kmesh_refusal_budget {
+	__u64 span;
+	__u64 reported;
 };
 
 /* live_report (mmap-able array of one): flows whose cookie has the bits `share` under `share_mask`
@@ -376,6 +392,9 @@ struct kmesh_event {
 struct kmesh_live_report {
 	__u32 share_mask;
 	__u32 share;
-	__u32 count;	/* records in `live_flows` */
-	__u32 overflow; /* flows that found no room there */
+	__u32 count;	  /* records in `live_flows` */
+	__u32 overflow;	  /* flows that found no room there */
+	__u32 number;	  /* of the report, from 1: its shares have the same */
+	__u16 generation; /* of the daemon that reports; never 0 */
+	__u16 last;	  /* not 0: it ends after this one, so what is told now is counted now */
 };

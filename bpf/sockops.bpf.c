@@ -307,8 +307,12 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 	event->path = flow->path;
 	if (kind != KMESH_EVENT_OPENED)
 		event->close_reason = close_reason(tcp, kind == KMESH_EVENT_CLOSED);
-	if (kind == KMESH_EVENT_CLOSED)
+	if (kind == KMESH_EVENT_CLOSED) {
 		measure_bytes(tcp, flow, old_state, event);
+		event->counted_sent = flow->counted_sent;
+		event->counted_received = flow->counted_received;
+		event->counted_by = flow->counted_by;
+	}
 	/* Wakes the reader only when it had caught up: it lets records gather before it takes them,
 	 * so under load that is once per batch. */
 	bpf_ringbuf_submit(event, 0);

@@ -45,6 +45,12 @@ export interface AddressedService {
   readonly hostname: string;
 }
 
+/** Payload bytes of a connection, cumulative. */
+export interface CountedBytes {
+  readonly fromClient: number;
+  readonly fromServer: number;
+}
+
 /**
  * Everything that names a connection, taken when it opens: a reused address or a changed resource never relabels it.
  *
@@ -75,6 +81,8 @@ export interface ConnectionStart {
   readonly securityPolicy: SecurityPolicy;
   /** Milliseconds since the epoch; default: now. */
   readonly startedAt?: number | undefined;
+  /** An earlier daemon has counted its opening and so many bytes: only what follows is counted. */
+  readonly earlier?: CountedBytes | undefined;
 }
 
 /** What TCP itself measured. Cumulative where it counts. */
@@ -97,6 +105,8 @@ export interface ConnectionEnd {
   /** Default: the time since `opened`. */
   readonly durationMilliseconds?: number | undefined;
   readonly transport?: TransportMeasure | undefined;
+  /** It has not ended: another daemon goes on with it and will count and log its end. */
+  readonly continued?: boolean | undefined;
 }
 
 /** One open connection as one side sees it. `close` ends it; every later call does nothing. */

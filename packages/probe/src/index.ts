@@ -2,6 +2,7 @@ export * from './connection.ts';
 export * from './events/address-text.ts';
 export * from './events/kernel-connections.ts';
 export * from './events/kernel-event.ts';
+export * from './events/kernel-event-resolver.ts';
 export * from './events/kernel-resolver.ts';
 export * from './events/live-flow-reports.ts';
 export * from './labels/connection-labels.ts';

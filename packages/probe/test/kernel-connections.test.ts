@@ -4,8 +4,10 @@ import {
   type ConnectionEnd,
   type ConnectionObserver,
   type ConnectionStart,
+  type EarlyDeny,
   KernelConnections,
   type KernelEventResolver,
+  silentObserver,
 } from '../src/index.ts';
 import { type EventFields, encodeEvents } from './support/kernel-events.ts';
 import { client, echoService, server } from './support/mesh.ts';
@@ -25,7 +27,7 @@ const resolver: KernelEventResolver = {
   inboundService: (workload, port) => (workload === server && port === 8080 ? echoService : undefined),
 };
 
-function watch(change: Partial<KernelEventResolver> = {}, since = 0) {
+function watch(change: Partial<KernelEventResolver> = {}, generation = 1) {
   const seen: Seen[] = [];
   const observer: ConnectionObserver = {
     opened(start) {
@@ -48,7 +50,7 @@ function watch(change: Partial<KernelEventResolver> = {}, since = 0) {
     earlyDeny: () => undefined,
     socketsOpen: () => undefined,
   };
-  const connections = new KernelConnections({ observer, resolver: { ...resolver, ...change }, since });
+  const connections = new KernelConnections({ observer, resolver: { ...resolver, ...change }, generation });
   return {
     seen,
     connections,
@@ -320,15 +322,89 @@ test('whatever single event of a connection is lost, the sums come right', () =>
   assert.equal(connections.open, 0);
 });
 
-test('of a connection that began under an earlier daemon only the bytes from now on are counted', () => {
-  const { seen, batch, live, connections } = watch({}, 1000);
-  const flow = { ...outbound, timeNanoseconds: 2000, durationNanoseconds: 1500 };
-  live(10, { kind: 'live', ...flow, sent: 100 });
-  live(20, { kind: 'live', ...flow, sent: 120 });
-  live(30, { kind: 'live', ...flow, sent: 150 });
-  assert.equal(seen[0]?.fromClient, 30);
-  batch({ kind: 'closed', ...flow, sent: 160, durationNanoseconds: 1600 });
-  assert.deepEqual([seen.length, seen[0]?.fromClient, seen[0]?.end?.flag], [1, 40, '-']);
-  batch({ kind: 'closed', ...flow, cookie: 77, sent: 9 });
-  assert.deepEqual([seen[1]?.fromClient, connections.reconciled], [0, 0]);
+test('of a connection that an earlier daemon has counted only what follows is counted, whoever tells of it first', () => {
+  const counted = { countedBy: 1, countedSent: 100, countedReceived: 7 } as const;
+  const byReports = watch({}, 2);
+  byReports.live(10, { kind: 'live', ...outbound, ...counted, sent: 110 });
+  // The kernel may have kept newer numbers meanwhile: they are this daemon's own.
+  const own = { countedBy: 2, countedSent: 120, countedReceived: 7 } as const;
+  byReports.live(20, { kind: 'live', ...outbound, ...own, sent: 150, received: 7 });
+  byReports.batch({ kind: 'closed', ...outbound, ...own, sent: 160, received: 9 });
+  const byEvent = watch({}, 2);
+  byEvent.batch({ kind: 'closed', ...outbound, ...counted, sent: 160, received: 9 });
+  const between = watch({}, 2);
+  between.live(10, { kind: 'live', ...outbound, ...counted, sent: 110 });
+  between.batch({ kind: 'closed', ...outbound, ...own, sent: 160, received: 9 });
+  for (const { seen, connections } of [byReports, byEvent, between]) {
+    assert.deepEqual(
+      seen.map(({ start, fromClient, fromServer, end }) => [
+        start.earlier,
+        fromClient,
+        fromServer,
+        end?.flag,
+      ]),
+      [[{ fromClient: 100, fromServer: 7 }, 160, 9, '-']],
+    );
+    assert.equal(connections.reconciled, 0);
+  }
+});
+
+test('a connection that nobody has counted yet is counted by the next daemon from its beginning', () => {
+  const { seen, live, connections } = watch({}, 2);
+  live(10, { kind: 'live', ...outbound, sent: 110 });
+  live(20, { kind: 'live', ...outbound, countedBy: 2, countedSent: 110, sent: 120 });
+  assert.deepEqual(
+    seen.map(({ start, fromClient }) => [start.earlier, fromClient]),
+    [[undefined, 120]],
+  );
+  assert.equal(connections.reconciled, 1);
+});
+
+test('the last report of a daemon leaves nothing in doubt, and what goes on is left to the next one', () => {
+  const { seen, batch, connections } = watch();
+  batch({ kind: 'opened', ...outbound });
+  connections.beginLiveReport(10, true);
+  const flows: EventFields[] = [
+    { kind: 'live', ...outbound, sent: 5 },
+    { kind: 'live', ...outbound, cookie: 99, localPort: 41001, sent: 7 },
+  ];
+  connections.liveFlows(encodeEvents(flows), flows.length);
+  connections.endLiveReport();
+  connections.close(true);
+  assert.deepEqual(
+    seen.map(({ fromClient, end }) => [fromClient, end?.continued]),
+    [
+      [5, true],
+      [7, true],
+    ],
+  );
+  assert.equal(connections.open, 0);
+});
+
+test('a connect that the hook refused is an early deny of its pod, with the reason that the mesh gives', () => {
+  const denies: EarlyDeny[] = [];
+  const observer = { ...silentObserver, earlyDeny: (deny: EarlyDeny) => void denies.push(deny) };
+  const refusal = (pod: unknown, ip: string, port: number) => `${pod === client} ${ip} ${port}`;
+  const connections = new KernelConnections({ observer, resolver: { ...resolver, refusal } });
+  const six = [0xfd, 0, ...new Array(13).fill(0), 9];
+  const refused: EventFields[] = [
+    { kind: 'refused', cookie: 1, netns: 1 },
+    { kind: 'refused', cookie: 2, netns: 9, dialled: six, dialledPort: 81 },
+  ];
+  connections.batch(encodeEvents(refused), refused.length);
+  assert.deepEqual(denies, [
+    {
+      reporter: 'source',
+      sourceAddress: `${client.addresses[0]}:0`,
+      destinationAddress: '10.96.0.1:80',
+      error: 'true 10.96.0.1 80',
+    },
+    {
+      reporter: 'source',
+      sourceAddress: '[::]:0',
+      destinationAddress: '[fd00::9]:81',
+      error: 'Nothing in the mesh serves this address and port.',
+    },
+  ]);
+  assert.equal(connections.open, 0);
 });

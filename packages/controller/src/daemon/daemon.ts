@@ -246,6 +246,7 @@ function kernelSources(path: KernelPath, events: () => KernelEvents | undefined)
   return {
     eventsLost: () => events()?.lost() ?? 0,
     connectionsReconciled: () => events()?.reconciled() ?? 0,
+    refusalsUnreported: () => events()?.refusalsUnreported() ?? 0,
     tables: () =>
       path.tables.usage().map(({ table, used, capacity, refused }) => ({
         ...{ table, refused },

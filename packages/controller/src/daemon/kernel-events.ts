@@ -1,12 +1,17 @@
 import type { Logger } from '@kmesh/api';
-import { kmeshEventLayout, liveFlowsObstacles, type MeshState } from '@kmesh/orchestration';
+import {
+  kmeshEventLayout,
+  liveFlowsObstacles,
+  type MeshState,
+  readPerCpuCounters,
+} from '@kmesh/orchestration';
 import {
   type ConnectionObserver,
   createKernelResolver,
   KernelConnections,
   LiveFlowReports,
 } from '@kmesh/probe';
-import { EventRing } from '@kmesh/runtime';
+import { type BpfMap, EventRing } from '@kmesh/runtime';
 import type { KernelEnrolment } from './kernel-enrolment.ts';
 import type { KernelPath } from './kernel-path.ts';
 
@@ -16,7 +21,9 @@ export interface KernelEvents {
   readonly open: () => number;
   readonly lost: () => number;
   readonly reconciled: () => number;
-  close(): void;
+  /** Refusals that were counted and not reported. */
+  readonly refusalsUnreported: () => number;
+  close(): Promise<void>;
 }
 
 /** What {@link readKernelEvents} reads and tells. */
@@ -35,13 +42,17 @@ const probeSources: ReadonlySet<string> = new Set([
   'fd16:9254:7127:1337:ffff:ffff:ffff:ffff',
 ]);
 
+/** Events that wait when the daemon ends are taken in for so long at most. */
+const mostDrainMilliseconds = 250;
+
 /** Reads the event ring and the live flows, and reports what happens on the kernel path to the observer. */
 export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
   const { path, state, network, enrolment, observer, logger } = options;
   const { tables, object } = path;
+  const generation = generationOfThisRun();
   const connections = new KernelConnections({
     observer,
-    since: Number(process.hrtime.bigint()),
+    generation,
     resolver: createKernelResolver({
       view: state,
       tables,
@@ -56,15 +67,19 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
     losses: object.map('events_lost'),
     onBatch: ({ bytes, count }) => connections.batch(bytes, count),
   });
-  const reports = startReports(options, connections);
+  const reports = startReports(options, connections, generation);
   return {
     open: () => connections.open,
     lost: () => ring.counters.losses,
     reconciled: () => connections.reconciled,
-    close: () => {
+    refusalsUnreported: () => unreportedRefusals(object.map('refusals_lost')),
+    close: async () => {
+      await drain(ring);
+      await reports?.takeLast().catch(() => undefined);
+      await drain(ring);
       reports?.close();
       ring.close();
-      connections.close();
+      connections.close(path.pins !== undefined);
       logger.debug('kernel events are no longer read', { lost: ring.counters.losses });
     },
   };
@@ -73,6 +88,7 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
 function startReports(
   { path, logger }: KernelEventsOptions,
   connections: KernelConnections,
+  generation: number,
 ): LiveFlowReports | undefined {
   const obstacles = liveFlowsObstacles();
   if (obstacles.length > 0) {
@@ -84,6 +100,26 @@ function startReports(
   return new LiveFlowReports({
     object: path.object,
     connections,
+    generation,
+    isObserving: path.isObserving,
     onError: (error) => logger.error('live kernel connections could not be read', { error: String(error) }),
   });
+}
+
+/** Takes in what waits in the ring. Programs go on writing meanwhile, hence not for ever. */
+async function drain(ring: EventRing): Promise<void> {
+  const deadline = performance.now() + mostDrainMilliseconds;
+  for (let empty = 0; empty < 2 && performance.now() < deadline; ) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    empty = ring.counters.pending === 0 ? empty + 1 : 0;
+  }
+}
+
+/** Two daemons that follow each other on a node have not the same. */
+function generationOfThisRun(): number {
+  return (Math.floor(Date.now() / 1000) % 0xffff) + 1;
+}
+
+function unreportedRefusals(map: BpfMap): number {
+  return Number(readPerCpuCounters(map, { lost: 0 }).lost);
 }

@@ -12,6 +12,7 @@ import {
 } from '@kmesh/orchestration';
 import type { HookCost } from '@kmesh/probe';
 import {
+  attachedProgramIds,
   type BpfObject,
   type CapabilityName,
   enableProgramStatistics,
@@ -41,6 +42,8 @@ export interface KernelPath {
    * @throws KMESH_BPF_ATTACH_FAILED
    */
   publish(pods: ReadonlySet<bigint>): void;
+  /** Whether its programs are at the hooks: not before `publish`, and not once another daemon's have taken their place. */
+  readonly isObserving: () => boolean;
   /** Called with the cookies of pods whose policies changed, once no new connection is let in by the old ones. */
   onRevoked(listener: (cookies: readonly bigint[]) => void): void;
   close(): void;
@@ -130,6 +133,11 @@ export async function startKernelPath(
           owned.defer(() => link.close());
         pins?.removeStale(pods);
         logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
+      },
+      isObserving: () => {
+        if (!published || owned.disposed) return false;
+        const sockops = object.program('kmesh_sockops');
+        return attachedProgramIds(cgroup, sockops.attachType).includes(sockops.info().id);
       },
       onRevoked: (listener) => {
         revoked = listener;

@@ -21,14 +21,27 @@ export interface LiveFlows {
   readonly overflow: number;
 }
 
+/** A walk over all shares; flows keep what was told of them from the second one on. */
+export interface LiveReport {
+  /** From 1 upwards. */
+  readonly number: number;
+  /** The daemon ends after it: flows keep all that it is told. */
+  readonly last: boolean;
+}
+
 /** The established connections of the kernel path, read from socket storage. */
 export class LiveFlowTable implements Disposable {
+  readonly #generation: number;
   readonly #iterator: BpfIterator;
   readonly #report: DataView;
   readonly #records: Uint8Array;
 
-  /** @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`, `KMESH_MMAP_FAILED` */
-  constructor(object: Pick<BpfObject, 'map' | 'program'>) {
+  /**
+   * @param generation tells the daemon that counts what is told here from others, 1 to 65,535
+   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`, `KMESH_MMAP_FAILED`
+   */
+  constructor(object: Pick<BpfObject, 'map' | 'program'>, generation: number) {
+    this.#generation = generation;
     this.#report = new DataView(object.map('live_report').mmap());
     this.#records = new Uint8Array(object.map('live_flows').mmap());
     this.#iterator = new BpfIterator(object.program('kmesh_live'), object.map('flows'));
@@ -39,8 +52,11 @@ export class LiveFlowTable implements Disposable {
    *
    * @param shares a power of two
    */
-  async read(share: number, shares: number): Promise<LiveFlows> {
+  async read(share: number, shares: number, { number, last }: LiveReport): Promise<LiveFlows> {
     const report = this.#report;
+    report.setUint32(layout.number, number, true);
+    report.setUint16(layout.generation, this.#generation, true);
+    report.setUint16(layout.last, last ? 1 : 0, true);
     report.setUint32(layout.shareMask, shares - 1, true);
     report.setUint32(layout.share, share, true);
     report.setUint32(layout.count, 0, true);

@@ -1,5 +1,11 @@
 export { type AliasSlot, buildAliasTable } from './alias-table.ts';
-export { type LiveFlows, LiveFlowTable, liveFlowsObstacles, prepareLiveFlows } from './flows-object.ts';
+export {
+  type LiveFlows,
+  LiveFlowTable,
+  type LiveReport,
+  liveFlowsObstacles,
+  prepareLiveFlows,
+} from './flows-object.ts';
 export type { FrontendAction, FrontendEntry } from './frontend-entry.ts';
 export * from './gen/layouts.ts';
 export {
@@ -22,6 +28,7 @@ export {
   loadKernelObject,
 } from './kernel-object.ts';
 export { KernelTables, type KernelTablesOptions } from './kernel-tables.ts';
+export { readPerCpuCounters } from './per-cpu-counters.ts';
 export {
   attachRedirect,
   prepareRedirect,

@@ -1,63 +1,33 @@
-import type { Workload } from '@kmesh/api';
-import { kmeshEventKind, kmeshEventLayout, kmeshPath } from '@kmesh/orchestration';
+import { kmeshEventKind, kmeshEventLayout } from '@kmesh/orchestration';
 import type {
-  AddressedService,
   ConnectionObserver,
+  CountedBytes,
   ObservedConnection,
   TransportMeasure,
 } from '../connection.ts';
 import { kernelEnding } from './close-reason.ts';
+import { ConnectionNaming } from './connection-naming.ts';
 import { KernelEventReader } from './kernel-event.ts';
-import { KernelConnectionStart, type RawEndpoint, rawAddressText } from './kernel-start.ts';
-import { LocalClients } from './local-clients.ts';
-
-/** What the ids and addresses of kernel events mean. Asked once per connection, when it opens. */
-export interface KernelEventResolver {
-  /** The workload of an enrolled pod. */
-  podWorkload(netnsCookie: number): Workload | undefined;
-  /** By the id that the kernel tables use. */
-  workload(id: number): Workload | undefined;
-  /** By the id that the kernel tables use. */
-  service(id: number): AddressedService | undefined;
-  workloadByAddress(ip: string): Workload | undefined;
-  /** The service that inbound telemetry names (ambient contract 7.7). */
-  inboundService(destination: Workload, port: number): AddressedService | undefined;
-  /**
-   * Whether an accepted connection without a client on this node's kernel path is to be reported; it came straight to the
-   * pod, past the tunnel. Default: no.
-   */
-  arrivedDirectly?(netnsCookie: number, clientAddress: string, clientPort: number): boolean;
-  /** Whether the connections of this workload are reported here, as a client's, too. Default: no. */
-  isServedHere?(workload: Workload): boolean;
-}
+import type { KernelEventResolver } from './kernel-event-resolver.ts';
+import type { KernelConnectionStart } from './kernel-start.ts';
 
 export interface KernelConnectionsOptions {
   readonly observer: ConnectionObserver;
   readonly resolver: KernelEventResolver;
   /**
-   * When this process began to observe, nanoseconds of CLOCK_MONOTONIC. Of connections that began before, under an earlier
-   * daemon whose programs were taken over, only the bytes from now on are counted: it has counted the others.
+   * Tells this daemon from earlier ones whose programs it took over, 1 to 65,535. Of the connections that they had counted
+   * only what came since is counted. Default: there was none.
    */
-  readonly since?: number;
+  readonly generation?: number;
 }
 
 interface OpenConnection {
   readonly observed: ObservedConnection;
-  readonly outbound: boolean;
   readonly start: KernelConnectionStart;
   readonly openedAt: number;
-  /** Bytes that an earlier daemon has counted. */
-  readonly counted: Bytes;
   /** Live-flow reports in a row that did not have it. */
   missed: number;
 }
-
-interface Bytes {
-  readonly fromClient: number;
-  readonly fromServer: number;
-}
-
-const nothing: Bytes = { fromClient: 0, fromServer: 0 };
 
 /**
  * A connection missing from so many reports in a row has ended and its event was lost; one that is unknown to so many has
@@ -65,38 +35,45 @@ const nothing: Bytes = { fromClient: 0, fromServer: 0 };
  */
 const reportsUntilLost = 2;
 
+/** What an earlier daemon had counted of a connection that no event has named yet; `undefined`: nothing. */
+type Unknown = ReadonlyMap<number, CountedBytes | undefined>;
+
 /** A report of live flows while it is taken in. */
 interface LiveReport {
   readonly takenAt: number;
+  /** Nothing follows: what is unknown is believed at once. */
+  readonly last: boolean;
   readonly seen: Set<number>;
-  readonly unknown: Set<number>;
+  readonly unknown: Map<number, CountedBytes | undefined>;
   /** Accepted connections to be opened once every client is. */
   readonly accepted: Uint8Array[];
 }
 
 /**
  * Turns the kernel's events into observed connections. Identity and service are taken when a connection opens. Only flows of
- * the kernel path are reported: the tunnel reports its own, and the kernel says which it carries. A server side on this
- * node is known by its client side, whose identity the kernel attests.
+ * the kernel path are reported: the tunnel reports its own, and the kernel says which it carries.
  *
  * No event is needed for the counts to come right: a closing without an opening counts both, and the reports of live flows
  * find connections whose opening or closing was lost.
  */
 export class KernelConnections {
-  readonly #options: KernelConnectionsOptions;
+  readonly #observer: ConnectionObserver;
+  readonly #generation: number | undefined;
+  readonly #naming: ConnectionNaming;
   readonly #open = new Map<number, OpenConnection>();
-  readonly #clients = new LocalClients();
   /** Connections ended without their event: should it still come, it is late, not new. */
   #settled = new Set<number>();
   #settledBefore = new Set<number>();
   #reconciled = 0;
   #report: LiveReport | undefined;
   /** In the last report, but of no event yet. */
-  #unknown: ReadonlySet<number> = new Set();
+  #unknown: Unknown = new Map();
   #doubtful = 0;
 
-  constructor(options: KernelConnectionsOptions) {
-    this.#options = options;
+  constructor({ observer, resolver, generation }: KernelConnectionsOptions) {
+    this.#observer = observer;
+    this.#generation = generation;
+    this.#naming = new ConnectionNaming(resolver);
   }
 
   /** Connections that were counted although an event of theirs was lost. */
@@ -118,10 +95,12 @@ export class KernelConnections {
   batch(bytes: Uint8Array, count: number): void {
     const event = new KernelEventReader(bytes, count);
     while (event.next()) {
-      if (event.kind === kmeshEventKind.opened) this.#opened(event);
-      else this.#ended(event, event.kind === kmeshEventKind.closed);
+      const { kind } = event;
+      if (kind === kmeshEventKind.opened) this.#opened(event);
+      else if (kind === kmeshEventKind.refused) this.#observer.earlyDeny(this.#naming.refusal(event));
+      else this.#ended(event, kind === kmeshEventKind.closed);
     }
-    this.#clients.nextBatch();
+    this.#naming.nextBatch();
   }
 
   /**
@@ -129,9 +108,10 @@ export class KernelConnections {
    * were lost. Events that were in the ring when one report began must have been handled when the next one does.
    *
    * @param takenAt nanoseconds of CLOCK_MONOTONIC
+   * @param last this daemon ends after it: what it has counted by then another one goes on from
    */
-  beginLiveReport(takenAt: number): void {
-    this.#report = { takenAt, seen: new Set(), unknown: new Set(), accepted: [] };
+  beginLiveReport(takenAt: number, last = false): void {
+    this.#report = { takenAt, last, seen: new Set(), unknown: new Map(), accepted: [] };
   }
 
   /** Takes a part of the report that was begun: records of kind `live`. The same flow may come again. */
@@ -144,8 +124,8 @@ export class KernelConnections {
       report.seen.add(cookie);
       let connection = this.#open.get(cookie);
       if (connection === undefined) {
-        report.unknown.add(cookie);
-        if (!this.#unknown.has(cookie)) continue;
+        if (!report.unknown.has(cookie)) report.unknown.set(cookie, this.#earlier(event));
+        if (!this.#unknown.has(cookie) && !report.last) continue;
         if (!event.outbound) {
           const { size } = kmeshEventLayout;
           report.accepted.push(bytes.slice(index * size, (index + 1) * size));
@@ -180,23 +160,27 @@ export class KernelConnections {
       this.#forget(cookie, connection);
       connection.observed.close({ flag: '-' });
     }
-    for (const cookie of report.unknown) if (!this.#unknown.has(cookie)) doubtful++;
+    for (const cookie of report.unknown.keys()) if (!this.#unknown.has(cookie)) doubtful++;
     this.#doubtful = doubtful;
     this.#unknown = report.unknown;
     this.#settledBefore = this.#settled;
     this.#settled = settled;
   }
 
-  /** Ends what is open, when the daemon stops observing: the connections themselves go on in the kernel. */
-  close(): void {
-    for (const { observed } of this.#open.values()) observed.close({ flag: '-' });
+  /**
+   * This daemon stops observing: the connections themselves go on in the kernel.
+   *
+   * @param continued another daemon goes on observing them: they are neither counted as closed nor logged here
+   */
+  close(continued = false): void {
+    for (const { observed } of this.#open.values()) observed.close({ flag: '-', continued });
     this.#open.clear();
-    this.#clients.clear();
+    this.#naming.clear();
   }
 
   #reconcile(event: KernelEventReader): OpenConnection | undefined {
     const connection = this.#opened(event);
-    if (connection !== undefined && !this.#isInherited(event)) this.#reconciled++;
+    if (connection !== undefined && connection.start.earlier === undefined) this.#reconciled++;
     return connection;
   }
 
@@ -204,14 +188,12 @@ export class KernelConnections {
     const cookie = event.socketCookie;
     const already = this.#open.get(cookie);
     if (already !== undefined) return already;
-    const start = event.outbound ? this.#outbound(event) : this.#inbound(event);
+    const start = this.#naming.start(event, this.#unknown.get(cookie) ?? this.#earlier(event));
     if (start === undefined) return undefined;
     const connection: OpenConnection = {
-      observed: this.#options.observer.opened(start),
-      outbound: event.outbound,
+      observed: this.#observer.opened(start),
       start,
       openedAt: event.timeNanoseconds,
-      counted: this.#isInherited(event) ? bytesOf(event) : nothing,
       missed: 0,
     };
     this.#open.set(cookie, connection);
@@ -223,12 +205,11 @@ export class KernelConnections {
     if (this.#settled.delete(cookie) || this.#settledBefore.delete(cookie)) return;
     let connection = this.#open.get(cookie);
     if (connection === undefined) {
-      connection = this.#opened(event);
+      connection = established ? this.#reconcile(event) : this.#opened(event);
       if (connection === undefined) return;
-      if (established && !this.#isInherited(event)) this.#reconciled++;
     }
     this.#forget(cookie, connection);
-    const { fromClient, fromServer } = uncounted(connection, event);
+    const { fromClient, fromServer } = bytesOf(event);
     connection.observed.close({
       ...kernelEnding(event.closeReason, established, connection.start),
       bytesFromClient: fromClient,
@@ -238,75 +219,29 @@ export class KernelConnections {
     });
   }
 
-  #isInherited(event: KernelEventReader): boolean {
-    return event.timeNanoseconds - event.durationNanoseconds < (this.#options.since ?? 0);
-  }
-
-  #outbound(event: KernelEventReader): KernelConnectionStart | undefined {
-    if (event.path !== kmeshPath.kernel) return undefined;
-    const { resolver } = this.#options;
-    const server = event.remote;
-    const destination =
-      resolver.workload(event.workload) ?? resolver.workloadByAddress(rawAddressText(server));
-    const start = new KernelConnectionStart(
-      'source',
-      event.service !== 0 ? 'balanced' : destination === undefined ? 'passthrough' : 'workload',
-      event.local,
-      server,
-      resolver.podWorkload(event.netnsCookie),
-      destination,
-      resolver.service(event.service),
-    );
-    this.#clients.add(start);
-    return start;
-  }
-
-  #inbound(event: KernelEventReader): KernelConnectionStart | undefined {
-    if (event.path === kmeshPath.tunnel) return undefined;
-    const { resolver } = this.#options;
-    const server = event.local;
-    const peer = event.remote;
-    const client = this.#clients.find(peer, server);
-    if (client === undefined && !this.#arrivedDirectly(event, peer)) return undefined;
-    const destination = resolver.podWorkload(event.netnsCookie) ?? resolver.workload(event.workload);
-    const source = client === undefined ? resolver.workloadByAddress(rawAddressText(peer)) : client.source;
-    const counted = client !== undefined || (source !== undefined && resolver.isServedHere?.(source));
-    return new KernelConnectionStart(
-      'destination',
-      counted ? undefined : 'plaintext',
-      peer,
-      server,
-      source,
-      destination,
-      destination && resolver.inboundService(destination, server.port),
-    );
-  }
-
-  #arrivedDirectly(event: KernelEventReader, peer: RawEndpoint): boolean {
-    if (event.path !== kmeshPath.kernel) return false;
-    const { resolver } = this.#options;
-    return resolver.arrivedDirectly?.(event.netnsCookie, rawAddressText(peer), peer.port) ?? false;
+  /** What another daemon counted of this connection before. */
+  #earlier(event: KernelEventReader): CountedBytes | undefined {
+    const { countedBy } = event;
+    if (countedBy === 0 || countedBy === this.#generation) return undefined;
+    return event.outbound
+      ? { fromClient: event.countedSent, fromServer: event.countedReceived }
+      : { fromClient: event.countedReceived, fromServer: event.countedSent };
   }
 
   #forget(cookie: number, connection: OpenConnection): void {
     this.#open.delete(cookie);
-    if (connection.outbound) this.#clients.depart(connection.start);
+    if (connection.start.reporter === 'source') this.#naming.depart(connection.start);
   }
 }
 
 function advance(connection: OpenConnection, event: KernelEventReader): void {
   connection.missed = 0;
-  const { fromClient, fromServer } = uncounted(connection, event);
+  const { fromClient, fromServer } = bytesOf(event);
   connection.observed.progress(fromClient, fromServer, transportOf(event));
 }
 
-function uncounted({ counted }: OpenConnection, event: KernelEventReader): Bytes {
-  const { fromClient, fromServer } = bytesOf(event);
-  return { fromClient: fromClient - counted.fromClient, fromServer: fromServer - counted.fromServer };
-}
-
 /** The kernel counts from its socket's side; records count from the client's. */
-function bytesOf(event: KernelEventReader): Bytes {
+function bytesOf(event: KernelEventReader): CountedBytes {
   return event.outbound
     ? { fromClient: event.bytesSent, fromServer: event.bytesReceived }
     : { fromClient: event.bytesReceived, fromServer: event.bytesSent };

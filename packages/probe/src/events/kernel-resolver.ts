@@ -1,9 +1,15 @@
 import type { Workload } from '@kmesh/api';
-import { inboundService, type MeshView, servicesOfWorkload } from '@kmesh/orchestration';
-import type { KernelEventResolver } from './kernel-connections.ts';
+import {
+  bestServiceByVip,
+  inboundService,
+  type MeshView,
+  resolveOutbound,
+  servicesOfWorkload,
+} from '@kmesh/orchestration';
+import type { KernelEventResolver } from './kernel-event-resolver.ts';
 
 export interface KernelResolverOptions {
-  readonly view: Pick<MeshView, 'workload' | 'service' | 'workloadByAddress'>;
+  readonly view: MeshView;
   /** The kernel tables, which gave out the ids. */
   readonly tables: {
     workloadUid(id: number): string | undefined;
@@ -24,9 +30,15 @@ export function createKernelResolver(options: KernelResolverOptions): KernelEven
     podWorkload,
     workload: (id) => view.workload(tables.workloadUid(id) ?? ''),
     service: (id) => view.service(tables.serviceKey(id) ?? ''),
+    dialledService: (client, ip) => bestServiceByVip(view, network, ip, client?.namespace),
     workloadByAddress: (ip) => view.workloadByAddress(network, ip),
     inboundService: (destination, port) =>
       inboundService(destination, servicesOfWorkload(view, destination), port, undefined),
+    refusal(source, ip, port) {
+      const clientIp = source.addresses[0] ?? ip;
+      const decision = resolveOutbound(view, { source, clientIp, destination: { ip, port } });
+      return decision.kind === 'refused' ? decision.message : undefined;
+    },
     ...(arrivedDirectly && { arrivedDirectly }),
     ...(isServedHere && { isServedHere }),
   };

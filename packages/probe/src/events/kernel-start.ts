@@ -1,6 +1,6 @@
 import type { Workload } from '@kmesh/api';
 import { formatIp } from '@kmesh/orchestration';
-import type { AddressedService, ConnectionStart, Reporter } from '../connection.ts';
+import type { AddressedService, ConnectionStart, CountedBytes, Reporter } from '../connection.ts';
 import { endpointText } from './address-text.ts';
 
 /** An address as its four 32-bit words (in the machine's order, signed) and a port. */
@@ -23,6 +23,7 @@ export class KernelConnectionStart implements ConnectionStart {
   readonly destination: Workload | undefined;
   readonly destinationService: AddressedService | undefined;
   readonly securityPolicy = 'unknown';
+  readonly earlier: CountedBytes | undefined;
 
   constructor(
     reporter: Reporter,
@@ -32,6 +33,7 @@ export class KernelConnectionStart implements ConnectionStart {
     source: Workload | undefined,
     destination: Workload | undefined,
     destinationService: AddressedService | undefined,
+    earlier: CountedBytes | undefined,
   ) {
     this.reporter = reporter;
     this.pathReason = pathReason;
@@ -40,6 +42,7 @@ export class KernelConnectionStart implements ConnectionStart {
     this.source = source;
     this.destination = destination;
     this.destinationService = destinationService;
+    this.earlier = earlier;
   }
 
   get sourceAddress(): string {

@@ -7,11 +7,18 @@ export interface LiveFlowReportsOptions {
   readonly object: Pick<BpfObject, 'map' | 'program'>;
   readonly connections: Pick<
     KernelConnections,
-    'beginLiveReport' | 'liveFlows' | 'endLiveReport' | 'doubtful'
+    'beginLiveReport' | 'liveFlows' | 'endLiveReport' | 'doubtful' | 'close'
   >;
   /** A report failed; the next one is tried all the same. */
   readonly onError: (error: unknown) => void;
   readonly intervalMilliseconds?: number;
+  /** As for `KernelConnections`. Default: there is only one daemon. */
+  readonly generation?: number;
+  /**
+   * Whether this daemon's programs are at the hooks. Before they are, and once another daemon's have taken their place, what
+   * is open is that one's to count. Default: they always are.
+   */
+  readonly isObserving?: () => boolean;
 }
 
 /** Bytes of a long connection show within 5 s; a report of many takes part of that. */
@@ -31,6 +38,8 @@ export class LiveFlowReports implements Disposable {
   readonly #table: LiveFlowTable;
   readonly #interval: number;
   #shares = 1;
+  #number = 0;
+  #observed = false;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #closed = false;
@@ -38,7 +47,7 @@ export class LiveFlowReports implements Disposable {
   constructor(options: LiveFlowReportsOptions) {
     this.#options = options;
     this.#interval = options.intervalMilliseconds ?? defaultIntervalMilliseconds;
-    this.#table = new LiveFlowTable(options.object);
+    this.#table = new LiveFlowTable(options.object, options.generation ?? 1);
     this.#schedule(this.#interval);
   }
 
@@ -48,6 +57,14 @@ export class LiveFlowReports implements Disposable {
       this.#running = undefined;
     });
     return this.#running;
+  }
+
+  /** The last report, once the one under way is done: what is counted by it, another daemon goes on from. */
+  async takeLast(): Promise<void> {
+    clearTimeout(this.#timer);
+    await this.#running?.catch(() => undefined);
+    this.#running = this.#take(true);
+    await this.#running;
   }
 
   close(): void {
@@ -73,11 +90,17 @@ export class LiveFlowReports implements Disposable {
     this.#timer.unref();
   }
 
-  async #take(): Promise<void> {
-    const { connections } = this.#options;
-    connections.beginLiveReport(Number(process.hrtime.bigint()));
+  async #take(last = false): Promise<void> {
+    const { connections, isObserving } = this.#options;
+    if (isObserving?.() === false) {
+      if (this.#observed) connections.close(true);
+      return;
+    }
+    this.#observed = true;
+    const report = { number: ++this.#number, last };
+    connections.beginLiveReport(Number(process.hrtime.bigint()), last);
     for (let share = 0; share < this.#shares; share++) {
-      const { bytes, count, overflow } = await this.#table.read(share, this.#shares);
+      const { bytes, count, overflow } = await this.#table.read(share, this.#shares, report);
       if (this.#closed) return;
       connections.liveFlows(bytes, count);
       if (overflow === 0) continue;

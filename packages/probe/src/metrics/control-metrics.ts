@@ -38,6 +38,8 @@ export interface ControlSources {
   readonly eventsLost?: () => number;
   /** Connections whose events were lost and which the flow table accounted for. */
   readonly connectionsReconciled?: () => number;
+  /** Connects that the hook refused without a log line: too many at once. */
+  readonly refusalsUnreported?: () => number;
 }
 
 export interface ControlMetrics {
@@ -135,7 +137,7 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
 
 function addKernelMetrics(registry: Registry, sources: ControlSources): void {
   const registers = [registry];
-  const { tables, hooks, decisions, eventsLost, connectionsReconciled } = sources;
+  const { tables, hooks, decisions, eventsLost, connectionsReconciled, refusalsUnreported } = sources;
   if (tables) {
     const maximum = new Gauge({
       name: 'kmesh_table_maximum_entries',
@@ -207,6 +209,14 @@ function addKernelMetrics(registry: Registry, sources: ControlSources): void {
       'kmesh_connections_reconciled_total',
       'Connections counted from the flow table because an event was lost (unstable)',
       connectionsReconciled,
+    );
+  }
+  if (refusalsUnreported) {
+    addCumulativeCounter(
+      registry,
+      'kmesh_refusals_unlogged_total',
+      'Connections that the kernel path refused without a log line, too many at once (unstable)',
+      refusalsUnreported,
     );
   }
 }

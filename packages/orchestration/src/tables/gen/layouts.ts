@@ -81,7 +81,7 @@ export const kmeshDialLayout = {
 } as const;
 
 export const kmeshFlowLayout = {
-  size: 56,
+  size: 80,
   dialled: 0,
   netnsCookie: 16,
   startedNs: 24,
@@ -95,32 +95,39 @@ export const kmeshFlowLayout = {
   handshake: 46,
   exchange: 48,
   exchangeSide: 52,
+  countedSent: 56,
+  countedReceived: 64,
+  countedBy: 72,
+  seenBy: 74,
+  seenReport: 76,
 } as const;
 
 export const kmeshEventLayout = {
-  size: 128,
+  size: 144,
   timeNs: 0,
   netnsCookie: 8,
   socketCookie: 16,
   durationNs: 24,
   bytesSent: 32,
   bytesReceived: 40,
-  local: 48,
-  remote: 64,
-  dialled: 80,
-  service: 96,
-  workload: 100,
-  srttUs: 104,
-  minRttUs: 108,
-  retransmissions: 112,
-  localPortBe: 116,
-  remotePortBe: 118,
-  dialledPortBe: 120,
-  kind: 122,
-  direction: 123,
-  path: 124,
-  closeReason: 125,
-  reserved: 126,
+  countedSent: 48,
+  countedReceived: 56,
+  local: 64,
+  remote: 80,
+  dialled: 96,
+  service: 112,
+  workload: 116,
+  srttUs: 120,
+  minRttUs: 124,
+  retransmissions: 128,
+  localPortBe: 132,
+  remotePortBe: 134,
+  dialledPortBe: 136,
+  kind: 138,
+  direction: 139,
+  path: 140,
+  closeReason: 141,
+  countedBy: 142,
 } as const;
 
 export const kmeshPeerKeyLayout = {
@@ -164,15 +171,18 @@ export const kmeshVerdictKeyLayout = {
 } as const;
 
 export const kmeshLiveReportLayout = {
-  size: 16,
+  size: 24,
   shareMask: 0,
   share: 4,
   count: 8,
   overflow: 12,
+  number: 16,
+  generation: 20,
+  last: 22,
 } as const;
 
 export const kmeshConstant = {
-  layoutVersion: 2,
+  layoutVersion: 3,
   frontendProbes: 32,
   hashKeys: 7,
   podWays: 4,
@@ -247,6 +257,7 @@ export const kmeshEventKind = {
   failed: 2,
   closed: 3,
   live: 4,
+  refused: 5,
 } as const;
 
 export const kmeshCloseReason = {

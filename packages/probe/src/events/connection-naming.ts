@@ -1,0 +1,111 @@
+import { kmeshPath } from '@kmesh/orchestration';
+import type { CountedBytes, EarlyDeny } from '../connection.ts';
+import { endpointText } from './address-text.ts';
+import type { KernelEventReader } from './kernel-event.ts';
+import type { KernelEventResolver } from './kernel-event-resolver.ts';
+import { KernelConnectionStart, type RawEndpoint, rawAddressText } from './kernel-start.ts';
+import { LocalClients } from './local-clients.ts';
+
+/**
+ * Who and what a kernel connection is, asked once, when it opens. A server side on this node is known by its client side,
+ * whose identity the kernel attests.
+ */
+export class ConnectionNaming {
+  readonly #resolver: KernelEventResolver;
+  readonly #clients = new LocalClients();
+
+  constructor(resolver: KernelEventResolver) {
+    this.#resolver = resolver;
+  }
+
+  /**
+   * Names the connection of an event; `undefined` when somebody else reports it, or nobody does.
+   *
+   * @param earlier what an earlier daemon counted of it
+   */
+  start(event: KernelEventReader, earlier: CountedBytes | undefined): KernelConnectionStart | undefined {
+    return event.outbound ? this.#outbound(event, earlier) : this.#inbound(event, earlier);
+  }
+
+  /** A client's side has ended: its server's side may still come for a while. */
+  depart(start: KernelConnectionStart): void {
+    this.#clients.depart(start);
+  }
+
+  /** One more batch of events was handled. */
+  nextBatch(): void {
+    this.#clients.nextBatch();
+  }
+
+  clear(): void {
+    this.#clients.clear();
+  }
+
+  /** A connect that the hook refused; the socket had no port yet. */
+  refusal(event: KernelEventReader): EarlyDeny {
+    const { dialled } = event;
+    const ip = rawAddressText(dialled);
+    const client = this.#resolver.podWorkload(event.netnsCookie);
+    const family = ip.includes(':');
+    const own = client?.addresses.find((address) => address.includes(':') === family);
+    return {
+      reporter: 'source',
+      sourceAddress: endpointText(own ?? (family ? '::' : '0.0.0.0'), 0),
+      destinationAddress: endpointText(ip, dialled.port),
+      error:
+        (client && this.#resolver.refusal?.(client, ip, dialled.port)) ??
+        'Nothing in the mesh serves this address and port.',
+    };
+  }
+
+  #outbound(event: KernelEventReader, earlier: CountedBytes | undefined): KernelConnectionStart | undefined {
+    if (event.path !== kmeshPath.kernel) return undefined;
+    const resolver = this.#resolver;
+    const server = event.remote;
+    const source = resolver.podWorkload(event.netnsCookie);
+    const destination =
+      resolver.workload(event.workload) ?? resolver.workloadByAddress(rawAddressText(server));
+    const start = new KernelConnectionStart(
+      'source',
+      event.service !== 0 ? 'balanced' : destination === undefined ? 'passthrough' : 'workload',
+      event.local,
+      server,
+      source,
+      destination,
+      event.service === 0
+        ? undefined
+        : (resolver.service(event.service) ??
+            resolver.dialledService?.(source, rawAddressText(event.dialled))),
+      earlier,
+    );
+    this.#clients.add(start);
+    return start;
+  }
+
+  #inbound(event: KernelEventReader, earlier: CountedBytes | undefined): KernelConnectionStart | undefined {
+    if (event.path === kmeshPath.tunnel) return undefined;
+    const resolver = this.#resolver;
+    const server = event.local;
+    const peer = event.remote;
+    const client = this.#clients.find(peer, server);
+    if (client === undefined && !this.#arrivedDirectly(event, peer)) return undefined;
+    const destination = resolver.podWorkload(event.netnsCookie) ?? resolver.workload(event.workload);
+    const source = client === undefined ? resolver.workloadByAddress(rawAddressText(peer)) : client.source;
+    const counted = client !== undefined || (source !== undefined && resolver.isServedHere?.(source));
+    return new KernelConnectionStart(
+      'destination',
+      counted ? undefined : 'plaintext',
+      peer,
+      server,
+      source,
+      destination,
+      destination && resolver.inboundService(destination, server.port),
+      earlier,
+    );
+  }
+
+  #arrivedDirectly(event: KernelEventReader, peer: RawEndpoint): boolean {
+    if (event.path !== kmeshPath.kernel) return false;
+    return this.#resolver.arrivedDirectly?.(event.netnsCookie, rawAddressText(peer), peer.port) ?? false;
+  }
+}
