@@ -1,26 +1,52 @@
 import { cellOf, type MetricStore, type StoredRow, type StoredTable } from './store.ts';
 import { familyOffset, type MetricFamily } from './tables.ts';
+import { mostValueBytes, writeValue } from './value-text.ts';
 
 const chunkBytes = 256 * 1024;
+/** Labels of any sensible length; others are written in parts. */
+const longestWholeLabels = chunkBytes / 4;
 const encoder = new TextEncoder();
 
-/**
- * The hot families as OpenMetrics text (without the end marker), in chunks. A chunk's bytes are valid until the next one is
- * asked for: the buffer is used again. Families without samples are absent (ambient contract 15.1).
- */
-export function* renderStore(store: MetricStore): Generator<Uint8Array, void, undefined> {
-  const page = new Page();
+/** A family that has samples. */
+export interface RenderedFamily {
+  readonly table: StoredTable;
+  readonly family: MetricFamily;
+  /** Its bit in the masks of rows. */
+  readonly mask: number;
+  /** Its first cell in a row. */
+  readonly offset: number;
+}
+
+/** The families in the order of the exposition; those without samples are absent (ambient contract 15.1). */
+export function* renderedFamilies(store: MetricStore): Generator<RenderedFamily, void, undefined> {
   for (const table of store.tables) {
     for (let index = 0; index < table.spec.families.length; index++) {
       const family = table.spec.families[index] as MetricFamily;
       const mask = 1 << index;
       if (!table.rows.some((row) => (row.mask & mask) !== 0)) continue;
-      yield* page.text(familyHeader(family));
-      const offset = familyOffset(table.spec, index);
-      if (family.kind === 'histogram') yield* renderHistogram(page, table, family, mask, offset);
-      else yield* renderPlain(page, table, family, mask, offset);
+      yield { table, family, mask, offset: familyOffset(table.spec, index) };
     }
   }
+}
+
+/**
+ * The hot families as OpenMetrics text (without the end marker), in chunks. A chunk's bytes are valid until the next one is
+ * asked for: the buffer is used again.
+ */
+export function* renderStore(store: MetricStore): Generator<Uint8Array, void, undefined> {
+  const page = new Page();
+  for (const rendered of renderedFamilies(store)) {
+    yield* page.text(familyHeader(rendered.family));
+    if (rendered.family.kind === 'histogram') yield* renderHistogram(page, rendered);
+    else yield* renderPlain(page, rendered);
+  }
+  yield* page.flush();
+}
+
+/** The samples of one histogram, without its header, in chunks as those of {@link renderStore}. */
+export function* renderHistogramSamples(rendered: RenderedFamily): Generator<Uint8Array, void, undefined> {
+  const page = new Page();
+  yield* renderHistogram(page, rendered);
   yield* page.flush();
 }
 
@@ -29,29 +55,30 @@ export function familyHeader(family: MetricFamily): string {
   return `# HELP ${family.name} ${family.help}.\n# TYPE ${family.name} ${family.kind}\n`;
 }
 
+/** The name that a family's samples have, other than a histogram's. */
+export function sampleName(family: MetricFamily): string {
+  return family.kind === 'counter' ? `${family.name}_total` : family.name;
+}
+
 function* renderPlain(
   page: Page,
-  table: StoredTable,
-  family: MetricFamily,
-  mask: number,
-  offset: number,
+  { table, family, mask, offset }: RenderedFamily,
 ): Generator<Uint8Array, void, undefined> {
-  const name = encoder.encode(family.kind === 'counter' ? `${family.name}_total` : family.name);
+  const name = encoder.encode(sampleName(family));
   for (const row of table.rows) {
     if ((row.mask & mask) === 0) continue;
-    if (!page.fits(name.length + row.labels.length + 32)) yield* page.flush();
+    const whole = Math.min(row.labels.length, longestWholeLabels);
+    if (!page.fits(name.length + whole + mostValueBytes + 2)) yield* page.flush();
     page.append(name);
-    page.append(row.labels);
+    if (row.labels.length <= longestWholeLabels) page.append(row.labels);
+    else yield* page.bytes(row.labels);
     page.value(cellOf(row, offset));
   }
 }
 
 function* renderHistogram(
   page: Page,
-  table: StoredTable,
-  family: MetricFamily,
-  mask: number,
-  offset: number,
+  { table, family, mask, offset }: RenderedFamily,
 ): Generator<Uint8Array, void, undefined> {
   const bounds = [...(family.bounds ?? []).map(bucketBound), '+Inf'];
   for (const row of table.rows) {
@@ -95,52 +122,27 @@ class Page {
   value(value: number): void {
     const bytes = this.#bytes;
     bytes[this.#length++] = 0x20;
-    if (value >= 0 && Number.isSafeInteger(value)) {
-      if (value < 1_000_000_000) this.#digits(value | 0, 0);
-      else {
-        const upper = Math.floor(value / 1_000_000_000);
-        const lower = value - upper * 1_000_000_000;
-        if (upper < 1_000_000_000) this.#digits(upper | 0, 0);
-        else this.#textNow(`${upper}`);
-        this.#digits(lower | 0, 9);
-      }
-    } else {
-      this.#textNow(`${value}`.replace('Infinity', 'Inf'));
-    }
+    this.#length = writeValue(bytes, this.#length, value);
     bytes[this.#length++] = 0x0a;
   }
 
-  *text(text: string): Generator<Uint8Array, void, undefined> {
-    const bytes = encoder.encode(text);
+  text(text: string): Generator<Uint8Array, void, undefined> {
+    return this.bytes(encoder.encode(text));
+  }
+
+  /** Of any length; leaves room for a value. */
+  *bytes(bytes: Uint8Array): Generator<Uint8Array, void, undefined> {
     for (let start = 0; start < bytes.length; ) {
       if (this.#length === chunkBytes) yield* this.flush();
       const piece = bytes.subarray(start, start + chunkBytes - this.#length);
       this.append(piece);
       start += piece.length;
     }
+    if (!this.fits(mostValueBytes + 2)) yield* this.flush();
   }
 
   *flush(): Generator<Uint8Array, void, undefined> {
     if (this.#length > 0) yield this.#bytes.subarray(0, this.#length);
     this.#length = 0;
-  }
-
-  #textNow(text: string): void {
-    for (let index = 0; index < text.length; index++) this.#bytes[this.#length++] = text.charCodeAt(index);
-  }
-
-  /** A non-negative 31-bit number in decimal, with zeros in front up to `width`. */
-  #digits(value: number, width: number): void {
-    let count = 1;
-    for (let rest = (value / 10) | 0; rest > 0; rest = (rest / 10) | 0) count++;
-    if (count < width) count = width;
-    const bytes = this.#bytes;
-    let rest = value;
-    for (let position = this.#length + count - 1; position >= this.#length; position--) {
-      const next = (rest / 10) | 0;
-      bytes[position] = 0x30 + (rest - next * 10);
-      rest = next;
-    }
-    this.#length += count;
   }
 }

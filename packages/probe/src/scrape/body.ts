@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
-import { constants, createBrotliCompress, createDeflate } from 'node:zlib';
+import { constants, createBrotliCompress, createDeflate, zstdCompressSync } from 'node:zlib';
 import { renderStore } from '../metrics/render.ts';
 import type { MetricStore } from '../metrics/store.ts';
-import { gzipEncoder, identityEncoder, type PieceEncoder, zstdEncoder } from './encoder.ts';
+import { gzipExposition } from './gzip/gzip-exposition.ts';
 import type { ContentEncoding } from './negotiate.ts';
 
 /**
@@ -16,24 +16,29 @@ export async function writeExposition(
   store: MetricStore,
   texts: readonly string[],
 ): Promise<void> {
+  const end = [...texts, '# EOF\n'];
+  if (encoding === 'gzip') {
+    for (const piece of gzipExposition(store, end)) await written(out, piece, out);
+    out.end();
+    if (!out.writableFinished) await once(out, 'finish');
+    return;
+  }
   const transform = compressor(encoding);
   const target: Writable = transform ?? out;
   transform?.pipe(out);
-  const encoder = pieceEncoder(encoding);
-  await written(target, encoder.head(), out);
-  for (const piece of renderStore(store)) await written(target, encoder.piece(piece), out);
-  await written(target, encoder.piece(Buffer.from(`${texts.join('')}# EOF\n`)), out);
-  await written(target, encoder.tail(), out);
+  const encode = encoding === 'zstd' ? zstdFrame : (piece: Uint8Array) => piece;
+  for (const piece of renderStore(store)) await written(target, encode(piece), out);
+  await written(target, encode(Buffer.from(end.join(''))), out);
   target.end();
   if (!out.writableFinished) await once(out, 'finish');
 }
 
-function pieceEncoder(encoding: ContentEncoding): PieceEncoder {
-  if (encoding === 'gzip') return gzipEncoder();
-  return encoding === 'zstd' ? zstdEncoder() : identityEncoder();
+/** A frame per piece, in the calling thread: frames in a row are one body (RFC 8878, 3.1). */
+function zstdFrame(piece: Uint8Array): Uint8Array {
+  return zstdCompressSync(piece, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
 }
 
-/** Encodings that cannot be put together from pieces; scrapers hardly ever ask for them. */
+/** Encodings that are not put together from pieces; scrapers hardly ever ask for them. */
 function compressor(encoding: ContentEncoding) {
   if (encoding === 'deflate') return createDeflate({ level: 1 });
   if (encoding === 'br') return createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: 1 } });

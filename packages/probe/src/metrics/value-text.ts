@@ -1,0 +1,32 @@
+/** The most bytes that {@link writeValue} writes. */
+export const mostValueBytes = 32;
+
+/** Writes a sample's value in decimal, as the exposition formats have it. @returns where it ends */
+export function writeValue(bytes: Uint8Array, at: number, value: number): number {
+  if (value < 0 || !Number.isSafeInteger(value))
+    return writeText(bytes, at, `${value}`.replace('Infinity', 'Inf'));
+  if (value < 1_000_000_000) return writeDigits(bytes, at, value | 0, 0);
+  const upper = Math.floor(value / 1_000_000_000);
+  const lower = value - upper * 1_000_000_000;
+  const middle = writeDigits(bytes, at, upper | 0, 0);
+  return writeDigits(bytes, middle, lower | 0, 9);
+}
+
+function writeText(bytes: Uint8Array, at: number, text: string): number {
+  for (let index = 0; index < text.length; index++) bytes[at + index] = text.charCodeAt(index);
+  return at + text.length;
+}
+
+/** A non-negative 31-bit number in decimal, with zeros in front up to `width`. */
+function writeDigits(bytes: Uint8Array, at: number, value: number, width: number): number {
+  let count = 1;
+  for (let rest = (value / 10) | 0; rest > 0; rest = (rest / 10) | 0) count++;
+  if (count < width) count = width;
+  let rest = value;
+  for (let position = at + count - 1; position >= at; position--) {
+    const next = (rest / 10) | 0;
+    bytes[position] = 0x30 + (rest - next * 10);
+    rest = next;
+  }
+  return at + count;
+}
