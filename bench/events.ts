@@ -13,6 +13,7 @@ import {
   createConnectionObserver,
   createLogWriter,
   KernelConnections,
+  LiveConnections,
   LogFilter,
   type LogThread,
   MetricRecorder,
@@ -74,7 +75,10 @@ async function measure(eventsPerSecond: number, log: LogThread | undefined): Pro
   const accessLog =
     log &&
     new AccessLog({ filter: new LogFilter(), writer: createLogWriter(log.channel()), format: 'plain' });
-  const observer = createConnectionObserver(accessLog ? { recorder, accessLog } : { recorder });
+  // As the daemon puts them together.
+  const observer = new LiveConnections(
+    createConnectionObserver(accessLog ? { recorder, accessLog } : { recorder }),
+  );
   const connections = new KernelConnections({ observer, resolver: emitterResolver() });
   const emitter = await startEventEmitter();
   let busy = 0;

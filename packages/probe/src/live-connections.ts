@@ -1,5 +1,12 @@
 import { performance } from 'node:perf_hooks';
-import type { ConnectionObserver, ConnectionStart, ObservedConnection } from './connection.ts';
+import type {
+  AddressedService,
+  ConnectionEnd,
+  ConnectionObserver,
+  ConnectionStart,
+  ObservedConnection,
+  TransportMeasure,
+} from './connection.ts';
 
 /** An open connection, as of now. Bytes per second are those between the last two reports. */
 export interface LiveConnection {
@@ -29,9 +36,11 @@ const shortestIntervalMilliseconds = 200;
 export class LiveConnections implements ConnectionObserver {
   readonly #next: ConnectionObserver;
   readonly #now: () => number;
-  readonly #open = new Set<Tracked>();
+  readonly #open = new Set<TrackedConnection>();
   readonly #ofWorkload = new Map<string, number>();
-  readonly #services = new Map<string, { opened: number; failed: number }>();
+  readonly #services = new Map<string, ServiceCounts>();
+  /** The same, by the record: without making a key of texts for each connection. */
+  #byRecord = new WeakMap<AddressedService, ServiceCounts>();
 
   /** @param now milliseconds of a clock that never goes back */
   constructor(next: ConnectionObserver, now: () => number = () => performance.now()) {
@@ -45,38 +54,16 @@ export class LiveConnections implements ConnectionObserver {
   }
 
   opened(start: ConnectionStart): ObservedConnection {
-    const connection: Tracked = {
-      start,
-      openedAt: this.#now(),
-      fromClient: 0,
-      fromServer: 0,
-      reportedAt: 0,
-      earlier: { fromClient: 0, fromServer: 0, at: 0 },
-    };
-    connection.reportedAt = connection.openedAt;
-    connection.earlier.at = connection.openedAt;
-    this.#open.add(connection);
-    this.#countWorkload(start, 1);
     const service = this.#serviceOf(start);
     if (service !== undefined) service.opened++;
-    const observed = this.#next.opened(start);
-    return {
-      progress: (bytesFromClient, bytesFromServer, transport) => {
-        report(connection, bytesFromClient, bytesFromServer, this.#now());
-        observed.progress(bytesFromClient, bytesFromServer, transport);
-      },
-      relabel: (change) => {
-        connection.start = { ...connection.start, ...change };
-        observed.relabel(change);
-      },
-      close: (end) => {
-        if (this.#open.delete(connection)) {
-          this.#countWorkload(start, -1);
-          if (service !== undefined && end.flag !== '-') service.failed++;
-        }
-        observed.close(end);
-      },
-    };
+    this.#countWorkload(start, 1);
+    const connection = new TrackedConnection(start, this.#next.opened(start), this.#now, (ended, failed) => {
+      if (!this.#open.delete(ended)) return;
+      this.#countWorkload(start, -1);
+      if (service !== undefined && failed) service.failed++;
+    });
+    this.#open.add(connection);
+    return connection;
   }
 
   earlyDeny(...deny: Parameters<ConnectionObserver['earlyDeny']>): void {
@@ -105,6 +92,7 @@ export class LiveConnections implements ConnectionObserver {
   /** The service has left the mesh. */
   forgetService(serviceKey: string): void {
     this.#services.delete(serviceKey);
+    this.#byRecord = new WeakMap();
   }
 
   /**
@@ -116,7 +104,7 @@ export class LiveConnections implements ConnectionObserver {
     wanted: (start: ConnectionStart) => boolean = () => true,
   ): { readonly total: number; readonly busiest: readonly LiveConnection[] } {
     const now = this.#now();
-    let kept: { readonly connection: Tracked; readonly weight: number }[] = [];
+    let kept: { readonly connection: TrackedConnection; readonly weight: number }[] = [];
     let floor = -1;
     let total = 0;
     for (const connection of this.#open) {
@@ -136,17 +124,14 @@ export class LiveConnections implements ConnectionObserver {
     };
   }
 
-  #serviceOf({
-    reporter,
-    destinationService,
-  }: ConnectionStart): { opened: number; failed: number } | undefined {
+  #serviceOf({ reporter, destinationService }: ConnectionStart): ServiceCounts | undefined {
     if (reporter !== 'source' || destinationService === undefined) return undefined;
+    let counts = this.#byRecord.get(destinationService);
+    if (counts !== undefined) return counts;
     const key = `${destinationService.namespace}/${destinationService.hostname}`;
-    let counts = this.#services.get(key);
-    if (counts === undefined) {
-      counts = { opened: 0, failed: 0 };
-      this.#services.set(key, counts);
-    }
+    counts = this.#services.get(key) ?? { opened: 0, failed: 0 };
+    this.#services.set(key, counts);
+    this.#byRecord.set(destinationService, counts);
     return counts;
   }
 
@@ -159,50 +144,85 @@ export class LiveConnections implements ConnectionObserver {
   }
 }
 
-interface Tracked {
+interface ServiceCounts {
+  opened: number;
+  failed: number;
+}
+
+/** A lifetime: from the opening to the close. */
+class TrackedConnection implements ObservedConnection {
   start: ConnectionStart;
   readonly openedAt: number;
-  fromClient: number;
-  fromServer: number;
+  fromClient = 0;
+  fromServer = 0;
   reportedAt: number;
-  readonly earlier: { fromClient: number; fromServer: number; at: number };
-}
+  /** Of the report before the last one that counts for rates. */
+  earlierFromClient = 0;
+  earlierFromServer = 0;
+  earlierAt: number;
+  readonly #next: ObservedConnection;
+  readonly #now: () => number;
+  readonly #ended: (connection: TrackedConnection, failed: boolean) => void;
 
-function report(connection: Tracked, fromClient: number, fromServer: number, now: number): void {
-  const { earlier } = connection;
-  if (connection.reportedAt - earlier.at >= shortestIntervalMilliseconds) {
-    earlier.fromClient = connection.fromClient;
-    earlier.fromServer = connection.fromServer;
-    earlier.at = connection.reportedAt;
+  constructor(
+    start: ConnectionStart,
+    next: ObservedConnection,
+    now: () => number,
+    ended: (connection: TrackedConnection, failed: boolean) => void,
+  ) {
+    this.start = start;
+    this.#next = next;
+    this.#now = now;
+    this.#ended = ended;
+    this.openedAt = this.reportedAt = this.earlierAt = now();
   }
-  connection.fromClient = Math.max(fromClient, connection.fromClient);
-  connection.fromServer = Math.max(fromServer, connection.fromServer);
-  connection.reportedAt = now;
+
+  progress(fromClient: number, fromServer: number, transport?: TransportMeasure): void {
+    if (this.reportedAt - this.earlierAt >= shortestIntervalMilliseconds) {
+      this.earlierFromClient = this.fromClient;
+      this.earlierFromServer = this.fromServer;
+      this.earlierAt = this.reportedAt;
+    }
+    this.fromClient = Math.max(fromClient, this.fromClient);
+    this.fromServer = Math.max(fromServer, this.fromServer);
+    this.reportedAt = this.#now();
+    this.#next.progress(fromClient, fromServer, transport);
+  }
+
+  relabel(change: Parameters<ObservedConnection['relabel']>[0]): void {
+    this.start = { ...this.start, ...change };
+    this.#next.relabel(change);
+  }
+
+  close(end: ConnectionEnd): void {
+    this.#ended(this, end.flag !== '-');
+    this.#next.close(end);
+  }
 }
 
-function rate(connection: Tracked, bytes: number, now: number): number {
-  const milliseconds = connection.reportedAt - connection.earlier.at;
+function rate(connection: TrackedConnection, bytes: number, now: number): number {
+  const milliseconds = connection.reportedAt - connection.earlierAt;
   if (milliseconds <= 0 || now - connection.reportedAt > reportLifetimeMilliseconds) return 0;
   return (bytes * 1000) / milliseconds;
 }
 
-function totalRate(connection: Tracked, now: number): number {
-  const { fromClient, fromServer, earlier } = connection;
-  return rate(connection, fromClient + fromServer - earlier.fromClient - earlier.fromServer, now);
+function totalRate(connection: TrackedConnection, now: number): number {
+  const { fromClient, fromServer, earlierFromClient, earlierFromServer } = connection;
+  return rate(connection, fromClient + fromServer - earlierFromClient - earlierFromServer, now);
 }
 
 function heaviest<Item extends { readonly weight: number }>(items: Item[], limit: number): Item[] {
   return items.sort((left, right) => right.weight - left.weight).slice(0, limit);
 }
 
-function describe(connection: Tracked, now: number): LiveConnection {
-  const { start, openedAt, fromClient, fromServer, earlier } = connection;
+function describe(connection: TrackedConnection, now: number): LiveConnection {
+  const { start, openedAt, fromClient, fromServer, earlierFromClient, earlierFromServer } = connection;
   return {
     start,
     seconds: (now - openedAt) / 1000,
     bytesFromClient: fromClient,
     bytesFromServer: fromServer,
-    bytesPerSecondFromClient: rate(connection, fromClient - earlier.fromClient, now),
-    bytesPerSecondFromServer: rate(connection, fromServer - earlier.fromServer, now),
+    bytesPerSecondFromClient: rate(connection, fromClient - earlierFromClient, now),
+    bytesPerSecondFromServer: rate(connection, fromServer - earlierFromServer, now),
   };
 }

@@ -35,8 +35,10 @@ export function createConnectionObserver(options: ConnectionObserverOptions): Co
   };
   return {
     opened(start) {
-      countPath(context, start);
-      accessLog?.opened(start);
+      if (start.earlier === undefined) {
+        countPath(context, start);
+        accessLog?.opened(start);
+      }
       return new RecordedConnection(context, start);
     },
     earlyDeny: (deny) => accessLog?.earlyDeny(deny),
@@ -72,7 +74,13 @@ class RecordedConnection implements ObservedConnection {
     if (this.#startedAt === 0) this.#startedAt = performance.timeOrigin + performance.now();
     this.#rows = context.cache.open(start);
     hold(this.#rows, 1);
-    addToAll(this.#rows, cell.opened, 1);
+    const { earlier } = start;
+    if (earlier === undefined) {
+      addToAll(this.#rows, cell.opened, 1);
+    } else {
+      this.#fromClient = earlier.fromClient;
+      this.#fromServer = earlier.fromServer;
+    }
   }
 
   progress(bytesFromClient: number, bytesFromServer: number, transport?: TransportMeasure): void {
@@ -104,6 +112,7 @@ class RecordedConnection implements ObservedConnection {
     this.progress(end.bytesFromClient ?? 0, end.bytesFromServer ?? 0, end.transport);
     this.#closed = true;
     hold(this.#rows, -1);
+    if (end.continued) return;
     if (end.flag === '-') {
       addToAll(this.#rows, cell.closed, 1);
     } else {
@@ -113,7 +122,7 @@ class RecordedConnection implements ObservedConnection {
     }
     const roundTrip = end.transport?.smoothedRoundTripMicroseconds ?? 0;
     if (roundTrip > 0) {
-      observe(this.#context.cache.roundTrip(this.#start), roundTripBounds, roundTrip / 1_000_000);
+      observe(this.#context.cache.roundTrip(this.#start, this.#rows), roundTripBounds, roundTrip / 1_000_000);
     }
     this.#context.accessLog?.closed(this.#start, end, {
       bytesFromClient: this.#fromClient,

@@ -19,6 +19,8 @@ export interface ConnectionRows {
   readonly service: MetricRow;
   /** Made with the first round-trip time. */
   roundTrip: MetricRow | undefined;
+  /** Of the recorder, when they were found. */
+  readonly generation: number;
 }
 
 /** Cells of the traffic, workload and service tables: the first five families are the same in all three. */
@@ -38,9 +40,21 @@ const endMask = bit.closed | bit.failed;
 /** More remembered combinations than this and the memory starts anew: rows are found again by their labels. */
 const rememberedCombinations = 500_000;
 
+/** Rows of connections between two workloads, found by the very objects that name the rest. */
+interface RecentRows {
+  readonly start: ConnectionStart;
+  readonly rows: ConnectionRows;
+}
+
+/** So many for each pair of workloads: services and ports of one server, and both reporters. */
+const recentRows = 8;
+const nobody = {};
+
 /** Finds the rows of a connection without building its labels, when its like was seen before. */
 export class ConnectionRowCache {
   readonly #recorder: MetricRecorder;
+  /** By source and destination. What is not found here may still be known by its content. */
+  #recent = new WeakMap<object, WeakMap<object, RecentRows[]>>();
   #ids = new ObjectIds();
   #rows = new Map<number, ConnectionRows>();
   #generation = 0;
@@ -54,8 +68,34 @@ export class ConnectionRowCache {
     if (this.#generation !== this.#recorder.generation || this.#ids.given > rememberedCombinations) {
       this.#ids = new ObjectIds();
       this.#rows = new Map();
+      this.#recent = new WeakMap();
       this.#generation = this.#recorder.generation;
     }
+    const recent = this.#recentOf(start);
+    for (const entry of recent) if (isAlike(entry.start, start)) return entry.rows;
+    const rows = this.#find(start);
+    if (recent.length === recentRows) recent.shift();
+    recent.push({ start, rows });
+    return rows;
+  }
+
+  #recentOf(start: ConnectionStart): RecentRows[] {
+    const source: object = start.source ?? nobody;
+    const destination: object = start.destination ?? nobody;
+    let ofSource = this.#recent.get(source);
+    if (ofSource === undefined) {
+      ofSource = new WeakMap();
+      this.#recent.set(source, ofSource);
+    }
+    let recent = ofSource.get(destination);
+    if (recent === undefined) {
+      recent = [];
+      ofSource.set(destination, recent);
+    }
+    return recent;
+  }
+
+  #find(start: ConnectionStart): ConnectionRows {
     const combination = this.#combination(start);
     const known = this.#rows.get(combination);
     if (known !== undefined) return known;
@@ -69,8 +109,9 @@ export class ConnectionRowCache {
     return this.#make(start, flag, endMask);
   }
 
-  roundTrip(start: ConnectionStart): MetricRow {
-    const rows = this.open(start);
+  /** @param found the rows of this connection when it opened */
+  roundTrip(start: ConnectionStart, found: ConnectionRows): MetricRow {
+    const rows = found.generation === this.#recorder.generation ? found : this.open(start);
     rows.roundTrip ??= this.#recorder.row('roundTrip', roundTripLabels(start), 1, workloadSubjects(start));
     return rows.roundTrip;
   }
@@ -104,8 +145,22 @@ export class ConnectionRowCache {
       workload: row.row('workload', workloadLabels(start, flag), mask | retransmissions, pods),
       service: row.row('service', serviceLabels(start, flag), mask, workloads),
       roundTrip: undefined,
+      generation: this.#generation,
     };
   }
+}
+
+/** Whether both connections count in the same rows, as far as their objects show. */
+function isAlike(known: ConnectionStart, start: ConnectionStart): boolean {
+  return (
+    known.reporter === start.reporter &&
+    known.destinationService === start.destinationService &&
+    known.securityPolicy === start.securityPolicy &&
+    known.sourceIdentity === start.sourceIdentity &&
+    known.destinationIdentity === start.destinationIdentity &&
+    known.derivedSource === start.derivedSource &&
+    known.derivedDestination === start.derivedDestination
+  );
 }
 
 /** A peer known only from baggage is in another cluster: nothing says when it departs, so idleness decides. */
