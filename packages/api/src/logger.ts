@@ -1,3 +1,4 @@
+/** From the most to the least urgent. */
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
 
 /** Fields of a log line; values are text, numbers or booleans so that a line stays one line. */

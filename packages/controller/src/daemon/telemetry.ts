@@ -9,10 +9,10 @@ import {
   createLogWriter,
   LiveConnections,
   LogFilter,
-  type Logger,
   MetricRecorder,
   type Presence,
   retireDeparted,
+  type ScopedLogger,
   type ScrapeServer,
   startLogThread,
   startScrapeServer,
@@ -22,7 +22,7 @@ import type { Config } from '../config/config.ts';
 /** Log, metrics and access log of the daemon. */
 export interface Telemetry {
   readonly filter: LogFilter;
-  readonly logger: Logger;
+  readonly logger: ScopedLogger;
   readonly metrics: ControlMetrics;
   readonly scrape: ScrapeServer;
   /** The control thread's own recorder: kernel connections are counted here. */
@@ -36,7 +36,7 @@ export interface Telemetry {
 /** The log alone: it starts before anything that can fail. */
 export interface DaemonLog {
   readonly filter: LogFilter;
-  readonly logger: Logger;
+  readonly logger: ScopedLogger;
   readonly droppedLines: BigInt64Array;
   readonly accessLog: AccessLog;
   close(): Promise<void>;

@@ -1,6 +1,4 @@
-import { KmeshError } from '@kmesh/api';
-
-export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
+import { KmeshError, type LogLevel } from '@kmesh/api';
 
 const levels = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 type FilterLevel = (typeof levels)[number];

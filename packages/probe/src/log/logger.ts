@@ -1,24 +1,18 @@
+import type { LogFields, Logger, LogLevel } from '@kmesh/api';
 import { type Logger as PinoLogger, pino } from 'pino';
 import { logTime } from './clock.ts';
 import { formatLine, type LogField, type LogFormat } from './line-format.ts';
-import { type LogFilter, type LogLevel, levelRank } from './log-filter.ts';
+import type { LogFilter } from './log-filter.ts';
 import type { LogWriter } from './log-writer.ts';
 
-/** What a log line may carry beside its message. An `Error` is written as its message. */
-export type LogFields = Readonly<Record<string, unknown>>;
-
 /** The daemon's log: every line belongs to a scope (`xds`, `ca`, `dns`…) and passes the filter. */
-export interface Logger {
+export interface ScopedLogger extends Logger {
   readonly scope: string;
   /** Whether a line of this level would be written: ask before preparing costly fields. */
   enabled(level: LogLevel): boolean;
-  error(message: string, fields?: LogFields): void;
-  warn(message: string, fields?: LogFields): void;
-  info(message: string, fields?: LogFields): void;
-  debug(message: string, fields?: LogFields): void;
   trace(message: string, fields?: LogFields): void;
   /** The logger of another scope, with the same filter and destination. */
-  child(scope: string): Logger;
+  child(scope: string): ScopedLogger;
 }
 
 export interface LoggerOptions {
@@ -30,7 +24,7 @@ export interface LoggerOptions {
 }
 
 /** A logger in the layout of ambient contract 2.8. */
-export function createLogger(options: LoggerOptions): Logger {
+export function createLogger(options: LoggerOptions): ScopedLogger {
   return scoped(
     options,
     options.format === 'json' ? jsonEngine(options) : plainEngine(options),
@@ -38,12 +32,11 @@ export function createLogger(options: LoggerOptions): Logger {
   );
 }
 
-function scoped(options: LoggerOptions, engine: PinoLogger, scope: string): Logger {
+function scoped(options: LoggerOptions, engine: PinoLogger, scope: string): ScopedLogger {
   const own = engine.child({ scope });
   function at(level: LogLevel): (message: string, fields?: LogFields) => void {
     return (message, fields) => {
-      if (options.filter.enabled(scope, level))
-        own[level](fields === undefined ? {} : readable(fields), message);
+      if (options.filter.enabled(scope, level)) own[level](fields ?? {}, message);
     };
   }
   return {
@@ -96,22 +89,7 @@ function plainFields(fields: LogFields): LogField[] {
   for (const [name, value] of Object.entries(fields)) {
     if (value === undefined) continue;
     if (typeof value === 'number' || typeof value === 'boolean') result.push({ name, value });
-    else if (typeof value === 'string') result.push({ name, value, bare: addressLike.test(value) });
-    else result.push({ name, value: JSON.stringify(value) ?? String(value), bare: true });
+    else result.push({ name, value, bare: addressLike.test(value) });
   }
   return result;
-}
-
-function readable(fields: LogFields): LogFields {
-  const result: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(fields)) {
-    if (value instanceof Error) result[name] = value.message;
-    else result[name] = typeof value === 'bigint' ? value.toString() : value;
-  }
-  return result;
-}
-
-/** Whether `text` names a level of the log. */
-export function isLogLevel(text: string): text is LogLevel {
-  return levelRank(text as LogLevel) > 0;
 }
