@@ -4,10 +4,13 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { createLab, type Host, type Lab, workloadOf } from '@kmesh/lab';
 import { type DaemonProcess, startDaemonProcess } from '../daemon/daemon-process.ts';
 import { type SmallMesh, startSmallMesh } from '../daemon/small-mesh.ts';
 import { wholeMesh } from '../daemon/whole-mesh.ts';
+
+const kmeshctlMain = fileURLToPath(new URL('../../packages/ctl/src/main.ts', import.meta.url));
 
 type Dump = Record<string, unknown>;
 type Item = Record<string, unknown>;
@@ -248,6 +251,60 @@ describe('config dump with one object of every kind', () => {
     assert.equal(outbound?.['originalDst'], 'web.shop.svc.cluster.local');
     assert.equal(outbound?.['protocol'], 'TCP');
   });
+
+  test('OBS-22: each table of istioctl ztunnel-config can be made from the dump as istioctl reads it', () => {
+    const workloads = new Map((dump['workloads'] as Item[]).map((item) => [item['uid'], item]));
+    const tables: Record<string, unknown[][]> = {
+      // NAMESPACE, POD NAME, ADDRESS, NODE, PROTOCOL
+      workload: [...workloads.values()].map((item) => [
+        item['namespace'],
+        item['name'],
+        ...(item['workloadIps'] as string[]).slice(0, 1),
+        item['protocol'],
+      ]),
+      // NAMESPACE, SERVICE NAME, SERVICE VIP, ENDPOINTS: healthy ones of all, by the uids of workloads
+      service: (dump['services'] as Item[]).map((item) => {
+        const endpoints = Object.values(item['endpoints'] as Record<string, Item>);
+        const healthy = endpoints.filter(
+          ({ workloadUid }) => workloads.get(workloadUid)?.['status'] === 'Healthy',
+        );
+        const [vip = '/'] = item['vips'] as string[];
+        return [item['namespace'], item['name'], vip.split('/')[1], `${healthy.length}/${endpoints.length}`];
+      }),
+      policy: (dump['policies'] as Item[]).map((item) => [item['namespace'], item['name'], item['action']]),
+      // CERTIFICATE NAME, STATUS, SERIAL NUMBER in hexadecimal, NOT AFTER
+      certificate: (dump['certificates'] as Item[])
+        .filter(({ state }) => state === 'Available')
+        .map((item) => {
+          const [leaf] = item['certChain'] as Item[];
+          const serial = BigInt(String(leaf?.['serialNumber'])).toString(16);
+          return [item['identity'], serial, new Date(String(leaf?.['expirationTime'])).toISOString()];
+        }),
+      connections: Object.values(dump['workloadState'] as Record<string, Item>).flatMap((state) => {
+        const connections = (state['connections'] ?? {}) as Record<string, Item[]>;
+        return ['inbound', 'outbound'].flatMap((direction) =>
+          (connections[direction] ?? []).map((item) => [direction, item['src'], item['actualDst']]),
+        );
+      }),
+    };
+    for (const [table, rows] of Object.entries(tables)) {
+      assert.ok(rows.length > 0, `${table} is empty`);
+      for (const row of rows) for (const cell of row) assert.match(`${cell}`, /^(?!undefined|null)/, table);
+    }
+    assert.deepEqual(
+      tables['service']?.find(([namespace, name]) => namespace === 'shop' && name === 'web')?.[3],
+      '2/2',
+    );
+  });
+
+  for (const command of ['workloads', 'services', 'policies', 'certificates', 'connections', 'log']) {
+    test(`OBS-22: kmeshctl ${command} -o json is not empty and parses`, async () => {
+      const arguments_ = [kmeshctlMain, command, '-o', 'json'];
+      const { stdout, stderr, code } = await mesh.node.run(process.execPath, arguments_, { check: false });
+      assert.equal(code, 0, stderr);
+      assert.ok(Object.values(JSON.parse(stdout) as object).length > 0, stdout);
+    });
+  }
 
   test('OBS-01: a pod that cannot be served yet is pending and has no connections', async () => {
     const pod = await mesh.node.pod({ name: 'late', namespace: 'shop', serviceAccount: 'late' });

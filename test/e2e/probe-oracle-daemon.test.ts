@@ -89,6 +89,8 @@ async function linesOf({ node, watch }: Watched, expected: number, name: string)
   return found();
 }
 
+const identity = (name: string) => `spiffe://cluster.local/ns/default/sa/sa-${name}`;
+
 const bytes = (lines: readonly AccessLine[], field: 'bytes_sent' | 'bytes_recv') =>
   lines.reduce((sum, { fields }) => sum + Number(fields[field]), 0);
 
@@ -121,11 +123,14 @@ async function expectExactly(watched: readonly Watched[], way: Way, done: Expect
     assert.equal(lines.filter(({ level }) => level === 'error').length, failed);
     assert.equal(lines.filter(({ fields }) => fields['error'] !== undefined).length, failed);
   }
+  // Identities are logged where TLS has proved them, and nowhere else (ambient contract 16).
+  const proven = way.path === 'tunnel' ? [identity('client'), identity(way.name)] : [undefined, undefined];
   for (const { fields } of [...outbound, ...accepted]) {
     assert.deepEqual(
       [fields['path'], fields['src.workload'], fields['dst.service']],
       [way.path, 'client', `${way.name}.default.svc.cluster.local`],
     );
+    assert.deepEqual([fields['src.identity'], fields['dst.identity']], proven);
   }
   assert.deepEqual(
     [bytes(outbound, 'bytes_sent'), bytes(outbound, 'bytes_recv')],
@@ -153,6 +158,22 @@ async function expectExactly(watched: readonly Watched[], way: Way, done: Expect
     );
     if (source !== destination) assert.deepEqual(values(counted, 'destination'), [0, 0, 0, 0, 0]);
   }
+  // The server's identity is its workload's when the connection opened; the client's is what TLS proved (15.2, 17).
+  const principals = {
+    source_principal: proven[0] ?? 'unknown',
+    destination_principal: identity(way.name),
+    connection_security_policy: way.path === 'tunnel' ? 'mutual_tls' : 'unknown',
+  };
+  for (const [grown, reporter, all] of [
+    [counted, 'source', done.all],
+    [arrived, 'destination', inbound],
+  ] as const) {
+    assert.equal(
+      grown('istio_tcp_connections_opened_total', { reporter, ...service, ...principals }),
+      all,
+      `principals of the ${reporter}`,
+    );
+  }
 }
 
 for (const way of ways) {
@@ -173,23 +194,30 @@ for (const way of ways) {
     assert.equal(grown('kmesh_connections_reconciled_total', {}), 0);
   });
 
-  test(`a ${way.name} server that is silent: the connection fails in time with one line that says so`, async () => {
+  test(`a ${way.name} server that is silent: connections on IPv4 and IPv6 fail in time with one line each that says so`, async () => {
     const watched = await watchNodes();
-    const host = hosts.get(way.name)?.v4 ?? '';
-    const attempt = client.connect({ host, port: 82, timeoutMs: 20_000 });
-    if (way.path === 'kernel') await assert.rejects(attempt);
-    else await ended(attempt);
-    const inbound = way.path === 'tunnel';
+    const to = Object.values(hosts.get(way.name) ?? {});
+    await Promise.all(
+      to.map((host) => {
+        const attempt = client.connect({ host, port: 82, timeoutMs: 20_000 });
+        return way.path === 'kernel' ? assert.rejects(attempt) : ended(attempt);
+      }),
+    );
     const source = watched[0] as Watched;
-    const lines = await linesOf(source, 1, way.name);
-    assert.equal(lines.length, 1);
-    assert.match(lines[0]?.fields['error'] ?? '', /timed out|503/);
+    const lines = await linesOf(source, to.length, way.name);
+    assert.equal(lines.length, to.length);
+    for (const { fields } of lines) assert.match(fields['error'] ?? '', /timed out|503/);
     const grown = await growthOf(source);
     const labels = { reporter: 'source', destination_workload: way.name };
-    assert.equal(grown('istio_tcp_connections_failed_total', { ...labels, response_flags: 'CONNECT' }), 1);
-    assert.equal(grown('istio_tcp_connections_opened_total', { ...labels, response_flags: '-' }), 1);
-    assert.equal(grown('istio_tcp_connections_closed_total', labels), 1);
-    if (inbound) assert.equal((await linesOf(watched[1] as Watched, 1, way.name)).length, 1);
+    const counted = (name: string, more = {}) =>
+      grown(`istio_tcp_connections_${name}_total`, { ...labels, ...more });
+    assert.equal(counted('failed', { response_flags: 'CONNECT' }), to.length);
+    assert.equal(counted('opened', { response_flags: '-' }), to.length);
+    assert.equal(counted('closed'), to.length);
+    if (way.path === 'tunnel') {
+      const inbound = await linesOf(watched[1] as Watched, to.length, way.name);
+      assert.equal(inbound.length, to.length);
+    }
   });
 
   test(`OBS-09: bytes to a ${way.name} server count while it is idle with an open connection, which a killed process ends cleanly`, async () => {
@@ -222,3 +250,46 @@ for (const way of ways) {
     assert.deepEqual(await counts(), [1, 1, 0, 16, 1]);
   });
 }
+
+test('connects that the hook refuses are early denies of the client’s node, each one line and counted by its path', async () => {
+  const { addresses } = await lab.outsideHost('vip-nobody');
+  await mesh.apply(serviceOf({ name: 'nobody', vips: addresses, ports: { 80: 8080 } }));
+  const refused = (host: string) =>
+    assert.rejects(client.connect({ host, port: 80 }), { code: 'ECONNREFUSED' });
+  const source = mesh.node().proxy;
+  // Until the tables have it, the tunnel path would answer.
+  await source.until('the tables know it', async () => {
+    const attempt = await client.connect({ host: addresses.v4, port: 80 }).catch((error) => error.code);
+    if (attempt !== 'ECONNREFUSED') attempt.destroy?.();
+    return attempt === 'ECONNREFUSED';
+  });
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const [watched] = await watchNodes();
+  assert.ok(watched);
+  for (let index = 0; index < 100; index++) {
+    await refused(addresses.v4);
+    await refused(addresses.v6);
+  }
+  const lines = () => watched.watch.lines.filter(({ message }) => message === 'connection failed');
+  await source.until('all are logged', () => lines().length >= 200);
+  const hosts = [`${addresses.v4}:80`, `[${addresses.v6}]:80`];
+  lines().forEach(({ level, fields }, index) => {
+    assert.deepEqual(
+      [level, fields['direction'], fields['dst.addr'], fields['error']],
+      [
+        'warn',
+        'outbound',
+        hosts[index % 2],
+        'Service default/nobody.default.svc.cluster.local has no usable endpoint.',
+      ],
+    );
+    assert.equal(Object.keys(fields).length, 4);
+  });
+  assert.equal(lines().length, 200);
+  const grown = await growthOf(watched);
+  assert.equal(grown('kmesh_connections_path_total', { path: 'refused', reason: 'empty' }), 200);
+  assert.equal(grown('kmesh_connections_path_total', {}), 200);
+  assert.equal(grown('kmesh_refusals_unlogged_total', {}), 0);
+  // As on the tunnel path, an early deny changes no traffic metric (15.3).
+  for (const family of families) assert.equal(grown(`${family}_connections_opened_total`, {}), 0);
+});
