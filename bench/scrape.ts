@@ -1,11 +1,10 @@
 /**
  * What a scrape costs at 1,000, 10,000 and 100,000 series: time to render, memory, and the latency of proxied
- * traffic while scrapes run and while they do not, round by round in turn.
+ * traffic while a node is scraped and while it is not, round by round in turn. Percentiles are those of all messages of all
+ * rounds; the spread is that of the rounds.
  */
-import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import {
   createConnectionObserver,
@@ -18,11 +17,14 @@ import {
 import { workload } from '../test/e2e/probe-traffic.ts';
 import { startTunnelWorld } from '../test/e2e/probe-tunnel-world.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+import { type Comparison, compare, percentile } from './scrape/compare.ts';
+import { startPacedEcho } from './scrape/driver.ts';
 
 const sizes = [1000, 10_000, 100_000] as const;
-const rounds = 9;
-const roundMilliseconds = 2000;
-const scrapeIntervalMilliseconds = 1000;
+const rounds = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 12);
+const messagesPerSecond = 2000;
+/** Prometheus scrapes every 15 s or so; so much more often the scrapes are a part of each round. */
+const times = { roundMilliseconds: 2000, intervalMilliseconds: 1000 } as const;
 
 /** The suite `scrape`. */
 export async function suite(): Promise<Report> {
@@ -75,24 +77,22 @@ function render(series: number): number[] {
 async function measureTraffic(series: number, figures: Figure[], ratios: Ratio[]): Promise<void> {
   const before = residentMegabytes();
   const server = await startScrapeServer({ host: '127.0.0.1', port: 0, maximumSeries: 1_000_000 });
-  const load = fork(new URL('./scrape/load.ts', import.meta.url));
-  const scraper = fork(new URL('./scrape/scraper.ts', import.meta.url));
-  const { echo } = await answer<{ echo: number }>(load);
+  const echo = startPacedEcho(['serve']);
   const channel = server.recorderChannel();
   const proxy = new Worker(new URL('./scrape/proxy-worker.ts', import.meta.url), {
-    workerData: { channel, series, target: echo },
+    workerData: { channel, series, target: Number(await echo.line()) },
     transferList: [channel.port],
   });
+  const [port] = (await once(proxy, 'message')) as [number];
+  const client = startPacedEcho(['drive', '127.0.0.1', `${port}`, '16', `${messagesPerSecond}`]);
   try {
-    const [port] = (await once(proxy, 'message')) as [number];
-    load.send({ port });
-    await answer(load);
-    await measureRounds(`http://127.0.0.1:${server.port}/metrics`, series, load, scraper, figures, ratios);
+    const comparison = await compare({ client, port: server.port, rounds, ...times });
+    report('through a proxy', series, comparison, figures, ratios);
     figures.push(figure('memory', `${series} series`, 'MB', [residentMegabytes() - before]));
   } finally {
     const ended = once(proxy, 'exit');
-    load.disconnect();
-    scraper.disconnect();
+    client.process.kill('SIGKILL');
+    echo.process.kill('SIGKILL');
     proxy.postMessage('end');
     await ended;
     await server.close();
@@ -102,75 +102,43 @@ async function measureTraffic(series: number, figures: Figure[], ratios: Ratio[]
 /** The same for the product's own tunnel between two nodes. */
 async function measureTunnel(series: number, figures: Figure[], ratios: Ratio[]): Promise<void> {
   await using world = await startTunnelWorld(series);
-  const scraper = fork(new URL('./scrape/scraper.ts', import.meta.url));
-  const quiet: number[] = [];
-  const scraped: number[] = [];
-  const seconds = roundMilliseconds / 1000;
-  try {
-    for (let round = -1; round < rounds; round++) {
-      const without = await world.latency(seconds);
-      scraper.send({ url: world.metricsUrl, intervalMilliseconds: scrapeIntervalMilliseconds });
-      const withScrapes = await world.latency(seconds);
-      scraper.send({ stop: true });
-      await answer(scraper);
-      if (round < 0) continue;
-      quiet.push(without);
-      scraped.push(withScrapes);
-    }
-  } finally {
-    scraper.disconnect();
-  }
-  figures.push(figure('p99 through the tunnel, no scrape', `${series} series`, 'µs', quiet));
-  figures.push(figure('p99 through the tunnel, a scrape per second', `${series} series`, 'µs', scraped));
-  ratios.push(
-    atMost(
-      `p99 through the tunnel during scrapes to p99 without, ${series} series`,
-      median(scraped) / median(quiet),
-      1.05,
-    ),
+  await world.server.serve({ port: 8081, mode: 'echo' });
+  const client = startPacedEcho(
+    ['drive', world.server.addresses.v4, '8081', '16', `${messagesPerSecond / 2}`],
+    (command, args, options) => world.client.spawn(command, args, options),
   );
+  try {
+    const comparison = await compare({ client, port: world.metricsPort, rounds, ...times });
+    report('through the tunnel', series, comparison, figures, ratios);
+  } finally {
+    client.process.kill('SIGKILL');
+  }
 }
 
-async function measureRounds(
-  url: string,
+function report(
+  way: string,
   series: number,
-  load: ChildProcess,
-  scraper: ChildProcess,
+  { quiet, scraped, overlapping, durations, bytes, rounds: each }: Comparison,
   figures: Figure[],
   ratios: Ratio[],
-): Promise<void> {
-  const quiet: number[] = [];
-  const scraped: number[] = [];
-  const durations: number[] = [];
-  for (let round = -1; round < rounds; round++) {
-    const without = await loadRound(load);
-    scraper.send({ url, intervalMilliseconds: scrapeIntervalMilliseconds });
-    const withScrapes = await loadRound(load);
-    scraper.send({ stop: true });
-    const result = await answer<{ durations: number[] }>(scraper);
-    // The first round warms up.
-    if (round < 0) continue;
-    quiet.push(without);
-    scraped.push(withScrapes);
-    durations.push(...result.durations);
-    await sleep(100);
-  }
-  figures.push(figure('p99 of proxied traffic, no scrape', `${series} series`, 'µs', quiet));
-  figures.push(figure('p99 of proxied traffic, a scrape per second', `${series} series`, 'µs', scraped));
-  figures.push(figure('whole scrape with gzip', `${series} series`, 'ms', durations));
-  ratios.push(
-    atMost(`p99 during scrapes to p99 without, ${series} series`, median(scraped) / median(quiet), 1.05),
+): void {
+  const contestant = `${series} series`;
+  const withSpread = (name: string, values: readonly number[], spread: readonly number[]) =>
+    figures.push({
+      ...figure(`p99 ${way}, ${name}`, contestant, 'µs', spread),
+      value: Number(percentile(values, 0.99).toPrecision(4)),
+    });
+  withSpread('no scrape', quiet, each.quiet);
+  withSpread('a scrape per second', scraped, each.scraped);
+  figures.push(
+    figure(`p99 ${way}, of messages during a scrape`, contestant, 'µs', [percentile(overlapping, 0.99)]),
+    figure(`median ${way}, no scrape`, contestant, 'µs', [percentile(quiet, 0.5)]),
+    figure(`median ${way}, of messages during a scrape`, contestant, 'µs', [percentile(overlapping, 0.5)]),
+    figure(`whole scrape with gzip, ${way}`, contestant, 'ms', durations),
+    figure(`size of a scrape, ${way}`, contestant, 'kB', [bytes / 1000]),
   );
-}
-
-async function loadRound(load: ChildProcess): Promise<number> {
-  load.send({ milliseconds: roundMilliseconds });
-  return (await answer<{ p99: number }>(load)).p99;
-}
-
-async function answer<T>(child: ChildProcess): Promise<T> {
-  const [message] = (await once(child, 'message')) as [T];
-  return message;
+  const ratio = percentile(scraped, 0.99) / percentile(quiet, 0.99);
+  ratios.push(atMost(`p99 ${way} with a scrape per second to p99 without, ${contestant}`, ratio, 1.05));
 }
 
 function residentMegabytes(): number {

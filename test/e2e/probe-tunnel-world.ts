@@ -16,6 +16,9 @@ import type { TunnelCertificate } from '@kmesh/tunnel';
 /** Two nodes with the tunnel between a client and a server; the client's proxy has many series to be scraped. */
 export interface TunnelWorld extends AsyncDisposable {
   readonly metricsUrl: string;
+  readonly metricsPort: number;
+  readonly client: Pod;
+  readonly server: Pod;
   /** 99th percentile of the latency of requests through the tunnel, microseconds, at 500 per second. */
   latency(seconds: number): Promise<number>;
 }
@@ -67,7 +70,9 @@ export async function startTunnelWorld(series: number): Promise<TunnelWorld> {
   const [port] = await once(near, 'message');
   const resources = stack.move();
   return {
+    ...{ client, server },
     metricsUrl: `http://127.0.0.1:${port}/metrics`,
+    metricsPort: port,
     async latency(seconds) {
       const to = [server.addresses.v4, '8080', '500', `${seconds}`];
       const { stdout } = await client.run(process.execPath, [paced, ...to]);

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Stands for the other machines of a latency measurement: an echo server, and a client that sends
+ * messages through a proxy at a steady pace.
+ *
+ * It runs at real-time priority: what happens on this machine delays the proxy, not those who
+ * measure it.
+ *
+ * usage: paced-echo serve                       answers whatever it is sent; prints its port
+ *        paced-echo drive ADDRESS PORT CONNECTIONS RATE
+ * input of drive: milliseconds of a round; output: "START MICROSECONDS" of each message in a line,
+ * the start in microseconds of CLOCK_MONOTONIC, and an empty line.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MESSAGE_BYTES = 512, MOST_CONNECTIONS = 256, MOST_EVENTS = 64 };
+
+struct connection {
+	int socket;
+	size_t awaited; /* bytes of the answer that are still to come */
+	int64_t started;
+};
+
+static int64_t now_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static void set_no_delay(int socket)
+{
+	int on = 1;
+
+	setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static void claim_priority(void)
+{
+	struct sched_param priority = {.sched_priority = 1};
+
+	if (sched_setscheduler(0, SCHED_FIFO, &priority) != 0)
+		perror("paced-echo: measures with what else runs here");
+}
+
+static void answer(int socket)
+{
+	char bytes[16384];
+	ssize_t count = recv(socket, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+	if (count > 0 && send(socket, bytes, count, MSG_NOSIGNAL) == count)
+		return;
+	if (count < 0 && errno == EAGAIN)
+		return;
+	close(socket);
+}
+
+static _Noreturn void serve(void)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any};
+	socklen_t size = sizeof(address);
+	int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), queue = epoll_create1(0);
+	struct epoll_event events[MOST_EVENTS] = {{.events = EPOLLIN, .data.fd = listener}};
+
+	if (bind(listener, (struct sockaddr *)&address, size) != 0 || listen(listener, 128) != 0 ||
+	    getsockname(listener, (struct sockaddr *)&address, &size) != 0)
+		fail("paced-echo: cannot listen");
+	epoll_ctl(queue, EPOLL_CTL_ADD, listener, &events[0]);
+	printf("%u\n", ntohs(address.sin6_port));
+	fflush(stdout);
+	for (;;) {
+		int count = epoll_wait(queue, events, MOST_EVENTS, -1);
+
+		for (int index = 0; index < count; index++) {
+			struct epoll_event event = {.events = EPOLLIN};
+
+			if (events[index].data.fd != listener) {
+				answer(events[index].data.fd);
+				continue;
+			}
+			event.data.fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+			if (event.data.fd < 0)
+				continue;
+			set_no_delay(event.data.fd);
+			epoll_ctl(queue, EPOLL_CTL_ADD, event.data.fd, &event);
+		}
+	}
+}
+
+static int dial(const char *host, const char *port)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *address;
+	int connected;
+
+	if (getaddrinfo(host, port, &hints, &address) != 0)
+		fail("paced-echo: no such address");
+	connected = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (connect(connected, address->ai_addr, address->ai_addrlen) != 0)
+		fail("paced-echo: cannot connect");
+	freeaddrinfo(address);
+	set_no_delay(connected);
+	return connected;
+}
+
+static void receive(struct connection *connection)
+{
+	char bytes[MESSAGE_BYTES];
+	ssize_t count = recv(connection->socket, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+	if (count < 0 && errno == EAGAIN)
+		return;
+	if (count <= 0 || (size_t)count > connection->awaited)
+		fail("paced-echo: a connection broke");
+	connection->awaited -= count;
+	if (connection->awaited == 0)
+		printf("%lld %.1f\n", (long long)(connection->started / 1000),
+		       (now_ns() - connection->started) / 1000.0);
+}
+
+/* Open loop: a message leaves on its tick, on a connection that waits for nothing. */
+static void drive_round(int queue, struct connection *connections, int count, double rate,
+			int64_t milliseconds)
+{
+	int64_t begin = now_ns(), interval = 1000000000 / rate, sent = 0;
+	int64_t total = milliseconds * 1000000 / interval, open;
+	static const char message[MESSAGE_BYTES];
+
+	do {
+		struct epoll_event events[MOST_EVENTS];
+		int64_t wait = sent < total ? begin + sent * interval - now_ns() : 1000000000;
+		struct timespec timeout = {wait < 0 ? 0 : wait / 1000000000,
+					   wait < 0 ? 0 : wait % 1000000000};
+		int ready = epoll_pwait2(queue, events, MOST_EVENTS, &timeout, NULL);
+
+		for (int index = 0; index < ready; index++)
+			receive(events[index].data.ptr);
+		for (; sent < total && begin + sent * interval <= now_ns(); sent++) {
+			struct connection *next = &connections[sent % count];
+
+			if (next->awaited)
+				continue;
+			next->started = now_ns();
+			next->awaited = MESSAGE_BYTES;
+			if (send(next->socket, message, MESSAGE_BYTES, MSG_NOSIGNAL) !=
+			    MESSAGE_BYTES)
+				fail("paced-echo: cannot send");
+		}
+		open = 0;
+		for (int index = 0; index < count; index++)
+			open += connections[index].awaited != 0;
+	} while (sent < total || open > 0);
+	printf("\n");
+	fflush(stdout);
+}
+
+static int drive(const char *host, const char *port, int count, double rate)
+{
+	static struct connection connections[MOST_CONNECTIONS];
+	static char buffer[1 << 20];
+	int queue = epoll_create1(0);
+	long long milliseconds;
+
+	setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
+	for (int index = 0; index < count; index++) {
+		struct epoll_event event = {.events = EPOLLIN, .data.ptr = &connections[index]};
+
+		connections[index].socket = dial(host, port);
+		epoll_ctl(queue, EPOLL_CTL_ADD, connections[index].socket, &event);
+	}
+	while (scanf("%lld", &milliseconds) == 1)
+		drive_round(queue, connections, count, rate, milliseconds);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	claim_priority();
+	if (argc == 2 && strcmp(argv[1], "serve") == 0)
+		serve();
+	if (argc == 6 && strcmp(argv[1], "drive") == 0 && atoi(argv[4]) <= MOST_CONNECTIONS)
+		return drive(argv[2], argv[3], atoi(argv[4]), atof(argv[5]));
+	fprintf(stderr, "usage: paced-echo serve | drive ADDRESS PORT CONNECTIONS RATE\n");
+	return 2;
+}
