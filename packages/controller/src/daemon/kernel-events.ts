@@ -117,7 +117,7 @@ async function drain(ring: EventRing): Promise<void> {
 
 /** Two daemons that follow each other on a node have not the same. */
 function generationOfThisRun(): number {
-  return (Math.floor(Date.now() / 1000) % 0xffff) + 1;
+  return (Math.floor(Date.now() / 100) % 0xffff) + 1;
 }
 
 function unreportedRefusals(map: BpfMap): number {
