@@ -42,6 +42,13 @@ export class LiveConnections implements ConnectionObserver {
   /** The same, by the record: without making a key of texts for each connection. */
   #byRecord = new WeakMap<AddressedService, ServiceCounts>();
 
+  /** One for all connections. */
+  readonly #ended = (connection: TrackedConnection, failed: boolean): void => {
+    if (!this.#open.delete(connection)) return;
+    this.#countWorkload(connection.opened, -1);
+    if (connection.service !== undefined && failed) connection.service.failed++;
+  };
+
   /** @param now milliseconds of a clock that never goes back */
   constructor(next: ConnectionObserver, now: () => number = () => performance.now()) {
     this.#next = next;
@@ -57,11 +64,13 @@ export class LiveConnections implements ConnectionObserver {
     const service = this.#serviceOf(start);
     if (service !== undefined) service.opened++;
     this.#countWorkload(start, 1);
-    const connection = new TrackedConnection(start, this.#next.opened(start), this.#now, (ended, failed) => {
-      if (!this.#open.delete(ended)) return;
-      this.#countWorkload(start, -1);
-      if (service !== undefined && failed) service.failed++;
-    });
+    const connection = new TrackedConnection(
+      start,
+      this.#next.opened(start),
+      service,
+      this.#now,
+      this.#ended,
+    );
     this.#open.add(connection);
     return connection;
   }
@@ -151,7 +160,11 @@ interface ServiceCounts {
 
 /** A lifetime: from the opening to the close. */
 class TrackedConnection implements ObservedConnection {
+  /** As it opened. */
+  readonly opened: ConnectionStart;
+  /** With what was learned since. */
   start: ConnectionStart;
+  readonly service: ServiceCounts | undefined;
   readonly openedAt: number;
   fromClient = 0;
   fromServer = 0;
@@ -167,10 +180,12 @@ class TrackedConnection implements ObservedConnection {
   constructor(
     start: ConnectionStart,
     next: ObservedConnection,
+    service: ServiceCounts | undefined,
     now: () => number,
     ended: (connection: TrackedConnection, failed: boolean) => void,
   ) {
-    this.start = start;
+    this.opened = this.start = start;
+    this.service = service;
     this.#next = next;
     this.#now = now;
     this.#ended = ended;

@@ -3,7 +3,7 @@ import type { ConnectionStart, ResponseFlag } from '../connection.ts';
 
 export interface KernelEnding {
   readonly flag: ResponseFlag;
-  readonly error?: string;
+  readonly error?: string | undefined;
 }
 
 const clean: KernelEnding = { flag: '-' };

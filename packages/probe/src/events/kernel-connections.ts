@@ -210,8 +210,10 @@ export class KernelConnections {
     }
     this.#forget(cookie, connection);
     const { fromClient, fromServer } = bytesOf(event);
+    const { flag, error } = kernelEnding(event.closeReason, established, connection.start);
     connection.observed.close({
-      ...kernelEnding(event.closeReason, established, connection.start),
+      flag,
+      error,
       bytesFromClient: fromClient,
       bytesFromServer: fromServer,
       durationMilliseconds: event.durationNanoseconds / 1_000_000,

@@ -24,6 +24,8 @@ export class KernelConnectionStart implements ConnectionStart {
   readonly destinationService: AddressedService | undefined;
   readonly securityPolicy = 'unknown';
   readonly earlier: CountedBytes | undefined;
+  /** Of both ends, see {@link flowHash}. */
+  readonly hash: number;
 
   constructor(
     reporter: Reporter,
@@ -43,6 +45,7 @@ export class KernelConnectionStart implements ConnectionStart {
     this.destination = destination;
     this.destinationService = destinationService;
     this.earlier = earlier;
+    this.hash = flowHash(client, server);
   }
 
   get sourceAddress(): string {

@@ -12,7 +12,7 @@ export class LocalClients {
   #departed: KernelConnectionStart[] = [];
 
   add(start: KernelConnectionStart): void {
-    const hash = flowHash(start.client, start.server);
+    const { hash } = start;
     const present = this.#byHash.get(hash);
     if (present === undefined) this.#byHash.set(hash, start);
     else this.#byHash.set(hash, Array.isArray(present) ? [...present, start] : [present, start]);
@@ -47,7 +47,7 @@ export class LocalClients {
   }
 
   #remove(start: KernelConnectionStart): void {
-    const hash = flowHash(start.client, start.server);
+    const { hash } = start;
     const present = this.#byHash.get(hash);
     if (present === start) this.#byHash.delete(hash);
     else if (Array.isArray(present)) {
