@@ -17,6 +17,8 @@ import type { TunnelCertificate } from '@kmesh/tunnel';
 export interface TunnelWorld extends AsyncDisposable {
   readonly metricsUrl: string;
   readonly metricsPort: number;
+  /** Of the process that is scraped. */
+  readonly scrapedPid: number;
   readonly client: Pod;
   readonly server: Pod;
   /** 99th percentile of the latency of requests through the tunnel, microseconds, at 500 per second. */
@@ -73,6 +75,7 @@ export async function startTunnelWorld(series: number): Promise<TunnelWorld> {
     ...{ client, server },
     metricsUrl: `http://127.0.0.1:${port}/metrics`,
     metricsPort: port,
+    scrapedPid: near.pid ?? 0,
     async latency(seconds) {
       const to = [server.addresses.v4, '8080', '500', `${seconds}`];
       const { stdout } = await client.run(process.execPath, [paced, ...to]);

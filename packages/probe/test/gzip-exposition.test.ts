@@ -2,8 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
 import { gunzipSync } from 'node:zlib';
-import { createSeriesBudget, MetricRecorder, MetricStore, renderStore } from '../src/index.ts';
-import { gzipExposition } from '../src/scrape/gzip/gzip-exposition.ts';
+import {
+  createSeriesBudget,
+  gzipExposition,
+  MetricRecorder,
+  MetricStore,
+  renderStore,
+} from '../src/index.ts';
 
 function startStore() {
   const { port1, port2 } = new MessageChannel();
