@@ -6,3 +6,4 @@ export PATH="$PWD/node_modules/.bin:$PATH"
 bash scripts/build-addon.sh
 bash scripts/build-bpf.sh
 bash scripts/build-lab.sh
+node scripts/compile-cache.ts >/dev/null

@@ -7,8 +7,8 @@
 static Napi::Value map_mmap(const Napi::CallbackInfo &info)
 {
 	size_t length = static_cast<size_t>(info[1].As<Napi::Number>().Int64Value());
-	void *memory =
-	    mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, int_at(info, 0), 0);
+	void *memory = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, int_at(info, 0),
+			    static_cast<off_t>(info[2].As<Napi::Number>().Int64Value()));
 
 	if (memory == MAP_FAILED)
 		return number(info, -errno);

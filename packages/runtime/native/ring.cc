@@ -14,7 +14,7 @@
 #include <vector>
 
 struct Ring {
-	Ring(int map, size_t record_size) : reader(map, record_size)
+	Ring(int map, size_t record_size) : map(map), reader(map, record_size)
 	{
 	}
 
@@ -26,9 +26,9 @@ struct Ring {
 			close(wake);
 	}
 
-	RingReader reader;
 	// A copy of the caller's, so that closing theirs does not disturb the thread.
-	int map = -1;
+	int map;
+	RingReader reader;
 	int wake = -1;
 	uint32_t most_records = 0;
 	int delay_ms = 0;
@@ -170,12 +170,11 @@ static void stop(Ring &ring)
 static Napi::Value ring_open(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
-	auto *ring = new Ring(int_at(info, 0), uint_at(info, 1));
+	auto *ring = new Ring(fcntl(int_at(info, 0), F_DUPFD_CLOEXEC, 0), uint_at(info, 1));
 	auto buffers = info[2].As<Napi::Array>();
 
 	int error = ring->reader.error();
-	if (error == 0 && ((ring->map = fcntl(int_at(info, 0), F_DUPFD_CLOEXEC, 0)) < 0 ||
-			   (ring->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0))
+	if (error == 0 && (ring->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
 		error = errno;
 	if (error != 0) {
 		delete ring;

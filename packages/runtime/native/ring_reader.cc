@@ -7,13 +7,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+// Some 4,000 records of the usual size between two calls of mmap.
+static const size_t window_bytes = 256 * 1024;
+
 static size_t round_up(size_t value)
 {
 	return (value + 7) & ~static_cast<size_t>(7);
 }
 
 RingReader::RingReader(int map, size_t record_size)
-    : record_size_(record_size), page_(static_cast<size_t>(sysconf(_SC_PAGESIZE)))
+    : map_(map), record_size_(record_size), page_(static_cast<size_t>(sysconf(_SC_PAGESIZE)))
 {
 	struct bpf_map_info info = {};
 	uint32_t length = sizeof(info);
@@ -23,8 +26,7 @@ RingReader::RingReader(int map, size_t record_size)
 		return;
 	}
 	size_ = info.max_entries;
-	// The consumer's page is ours to write. The producer's page and the data, which the kernel
-	// maps twice in a row so that no record ever wraps, are not.
+	// The consumer's page is ours to write, the producer's and the data are not.
 	void *consumer = mmap(nullptr, page_, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
 	if (consumer == MAP_FAILED) {
 		error_ = errno;
@@ -32,13 +34,12 @@ RingReader::RingReader(int map, size_t record_size)
 	}
 	consumer_ = static_cast<unsigned long *>(consumer);
 	void *producer =
-	    mmap(nullptr, page_ + 2 * size_, PROT_READ, MAP_SHARED, map, static_cast<off_t>(page_));
+	    mmap(nullptr, page_, PROT_READ, MAP_SHARED, map, static_cast<off_t>(page_));
 	if (producer == MAP_FAILED) {
 		error_ = errno;
 		return;
 	}
 	producer_ = static_cast<const unsigned long *>(producer);
-	data_ = static_cast<const uint8_t *>(producer) + page_;
 }
 
 RingReader::~RingReader()
@@ -46,7 +47,31 @@ RingReader::~RingReader()
 	if (consumer_ != nullptr)
 		munmap(consumer_, page_);
 	if (producer_ != nullptr)
-		munmap(const_cast<unsigned long *>(producer_), page_ + 2 * size_);
+		munmap(const_cast<unsigned long *>(producer_), page_);
+	if (window_ != nullptr)
+		munmap(const_cast<uint8_t *>(window_), window_length_);
+}
+
+// Every page of a ring that is mapped counts as memory of the process, so only a part is, and it
+// moves on with the reader. The kernel shows the data twice in a row: no record ever wraps.
+const uint8_t *RingReader::at(unsigned long position, size_t length)
+{
+	size_t begin = position & (size_ - 1);
+
+	if (window_ != nullptr && begin >= window_begin_ &&
+	    begin + length <= window_begin_ + window_length_)
+		return window_ + (begin - window_begin_);
+	if (window_ != nullptr)
+		munmap(const_cast<uint8_t *>(window_), window_length_);
+	window_begin_ = begin & ~(page_ - 1);
+	size_t needed = (begin - window_begin_ + length + page_ - 1) & ~(page_ - 1);
+	window_length_ = needed < window_bytes ? window_bytes : needed;
+	if (window_length_ > 2 * size_ - window_begin_)
+		window_length_ = 2 * size_ - window_begin_;
+	void *window = mmap(nullptr, window_length_, PROT_READ, MAP_SHARED, map_,
+			    static_cast<off_t>(2 * page_ + window_begin_));
+	window_ = window == MAP_FAILED ? nullptr : static_cast<const uint8_t *>(window);
+	return window_ == nullptr ? nullptr : window_ + (begin - window_begin_);
 }
 
 uint64_t RingReader::pending() const
@@ -92,15 +117,19 @@ void RingReader::fill(Batch &batch, uint32_t most)
 	unsigned long produced = __atomic_load_n(producer_, __ATOMIC_ACQUIRE);
 
 	while (consumed < produced && batch.count < most) {
-		const uint8_t *header = data_ + (consumed & (size_ - 1));
+		const uint8_t *header = at(consumed, BPF_RINGBUF_HDR_SZ);
+		if (header == nullptr)
+			break;
 		uint32_t word =
 		    __atomic_load_n(reinterpret_cast<const uint32_t *>(header), __ATOMIC_ACQUIRE);
 		if ((word & BPF_RINGBUF_BUSY_BIT) != 0)
 			break;
 		uint32_t length = word & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-		if ((word & BPF_RINGBUF_DISCARD_BIT) == 0 &&
-		    !place(batch, header + BPF_RINGBUF_HDR_SZ, length))
-			break;
+		if ((word & BPF_RINGBUF_DISCARD_BIT) == 0) {
+			const uint8_t *record = at(consumed, BPF_RINGBUF_HDR_SZ + length);
+			if (record == nullptr || !place(batch, record + BPF_RINGBUF_HDR_SZ, length))
+				break;
+		}
 		consumed += round_up(length + BPF_RINGBUF_HDR_SZ);
 	}
 	// With sequential consistency, as the kernel's decision to wake the reader needs: it stores

@@ -46,6 +46,10 @@ class RingReader
 
       private:
 	bool place(Batch &batch, const uint8_t *record, uint32_t length);
+	// `length` bytes of the ring from a position on, or nullptr when they cannot be mapped.
+	const uint8_t *at(unsigned long position, size_t length);
+
+	int map_;
 
 	size_t record_size_;
 	size_t page_;
@@ -54,5 +58,8 @@ class RingReader
 	uint64_t misfits_ = 0;
 	unsigned long *consumer_ = nullptr;
 	const unsigned long *producer_ = nullptr;
-	const uint8_t *data_ = nullptr;
+	// The part of the data that is mapped now.
+	const uint8_t *window_ = nullptr;
+	size_t window_begin_ = 0;
+	size_t window_length_ = 0;
 };

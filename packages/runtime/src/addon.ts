@@ -129,7 +129,7 @@ export interface NativeAddon {
     keySize: number,
     valueSize: number,
   ): NativeBatchResult;
-  mapMmap(fd: number, length: number): ArrayBuffer | number;
+  mapMmap(fd: number, length: number, offset: number): ArrayBuffer | number;
   mapUnmap(buffer: ArrayBuffer): void;
   possibleCpus(): number;
 

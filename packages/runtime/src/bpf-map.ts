@@ -67,6 +67,7 @@ export class BpfMap implements Disposable {
   readonly valueSize: number;
   readonly maxEntries: number;
   readonly #descriptor: OwnedDescriptor;
+  readonly #pieces: ArrayBuffer[] = [];
   #mapping: ArrayBuffer | undefined;
 
   /** Takes ownership of `fd`. Use {@link openPinnedMap}, {@link createMap} or `BpfObject.map`. */
@@ -216,16 +217,37 @@ export class BpfMap implements Disposable {
    * @throws KmeshError `KMESH_INVALID_ARGUMENT` when the map is not mmap-able, `KMESH_BPF_MAP_FAILED` when mmap fails.
    */
   mmap(): ArrayBuffer {
-    if (this.#mapping !== undefined) return this.#mapping;
+    this.#mapping ??= this.#map(0, this.mappableBytes);
+    return this.#mapping;
+  }
+
+  /**
+   * A part of what {@link mmap} gives, mapped for itself: every mapped page counts as memory of this process, also
+   * when nobody has touched it. Pieces may overlap. They are detached by {@link close}.
+   *
+   * @param offset bytes, a multiple of the page size
+   * @throws as {@link mmap}
+   */
+  mmapPiece(offset: number, length: number): ArrayBuffer {
+    integerIn('offset', offset, 0, this.mappableBytes);
+    const piece = this.#map(offset, integerIn('length', length, 1, this.mappableBytes - offset));
+    this.#pieces.push(piece);
+    return piece;
+  }
+
+  /** Bytes of the memory of an mmap-able array. */
+  get mappableBytes(): number {
+    return Math.ceil(this.info.valueSize / 8) * 8 * this.maxEntries;
+  }
+
+  #map(offset: number, length: number): ArrayBuffer {
     if (this.info.type !== mapTypes.array || (this.info.flags & mmapable) === 0) {
       throw invalidArgument(`map ${this.name}`, `of type ${this.info.type}`, 'an array with BPF_F_MMAPABLE');
     }
-    const length = Math.ceil(this.info.valueSize / 8) * 8 * this.maxEntries;
-    const mapping = addon().mapMmap(this.fd, length);
+    const mapping = addon().mapMmap(this.fd, length, offset);
     if (typeof mapping === 'number') {
       throw systemCallError(-mapping, 'KMESH_BPF_MAP_FAILED', `cannot map ${this.name} into memory`, 'mmap');
     }
-    this.#mapping = mapping;
     return mapping;
   }
 
@@ -239,6 +261,7 @@ export class BpfMap implements Disposable {
   close(): void {
     if (this.#mapping !== undefined) addon().mapUnmap(this.#mapping);
     this.#mapping = undefined;
+    for (const piece of this.#pieces.splice(0)) addon().mapUnmap(piece);
     this.#descriptor.close();
   }
 

@@ -1,8 +1,10 @@
-import { type MeshState, serviceKey } from '@kmesh/orchestration';
+import { type MeshState, Slicer, serviceKey } from '@kmesh/orchestration';
 import type { Config } from '../config/config.ts';
 import { configDump } from '../config/dump.ts';
 import type { VersionInfo } from '../version.ts';
 import { dumpEndpoints, dumpPolicy, dumpService, dumpWorkload } from './dump-model.ts';
+import { LazyList, LazyObject } from './json-pieces.ts';
+import { sortedInSlices } from './sorted-in-slices.ts';
 
 /** Where the parts of the dump come from; each is asked anew for every dump. */
 export interface ConfigDumpSources {
@@ -21,20 +23,34 @@ export interface ConfigDumpSources {
   };
 }
 
-/** `/config_dump` (ambient contract 13.2). Lists are always there and sorted, so that tools can rely on them. */
-export function buildConfigDump(sources: ConfigDumpSources): Record<string, unknown> {
+const sliceMilliseconds = 2;
+
+/**
+ * `/config_dump` (ambient contract 13.2), for `streamJson`. Lists are always there and sorted, so that tools can rely on
+ * them. What is large is written while it is read: a mesh that changes meanwhile may be seen half before and half after.
+ */
+export async function buildConfigDump(sources: ConfigDumpSources): Promise<Record<string, unknown>> {
   const { state } = sources;
+  const slicer = new Slicer(sliceMilliseconds);
+  const workloads = await sortedInSlices(state.workloads(), ({ uid }) => uid, slicer);
+  const services = await sortedInSlices(state.services(), ({ hostname }) => hostname, slicer);
+  const policies = await sortedInSlices(
+    state.policies(),
+    (policy) => `${policy.namespace}/${policy.name}`,
+    slicer,
+  );
   const workloadState = sources.workloadState();
   return {
-    workloads: sortedBy([...state.workloads()], (workload) => workload.uid).map(dumpWorkload),
-    services: sortedBy([...state.services()], (service) => service.hostname).map((service) =>
-      dumpService(service, state.endpoints(serviceKey(service)).values()),
+    workloads: new LazyList(mapped(workloads, dumpWorkload)),
+    services: new LazyList(
+      mapped(services, (service) => dumpService(service, state.endpoints(serviceKey(service)).values())),
     ),
-    policies: sortedBy([...state.policies()], (policy) => `${policy.namespace}/${policy.name}`).map(
-      dumpPolicy,
-    ),
-    stagedServices: Object.fromEntries(
-      [...state.stagedEndpoints()].map(([key, endpoints]) => [key, dumpEndpoints(endpoints.values())]),
+    policies: new LazyList(mapped(policies, dumpPolicy)),
+    stagedServices: new LazyObject(
+      mapped(
+        state.stagedEndpoints(),
+        ([key, endpoints]) => [key, dumpEndpoints(endpoints.values())] as const,
+      ),
     ),
     staticConfig: sources.staticConfig(),
     version: sources.version,
@@ -44,9 +60,6 @@ export function buildConfigDump(sources: ConfigDumpSources): Record<string, unkn
   };
 }
 
-function sortedBy<Item>(items: Item[], key: (item: Item) => string): Item[] {
-  return items.sort((a, b) => {
-    const [left, right] = [key(a), key(b)];
-    return left < right ? -1 : left > right ? 1 : 0;
-  });
+function* mapped<From, To>(items: Iterable<From>, change: (item: From) => To): Generator<To> {
+  for (const item of items) yield change(item);
 }

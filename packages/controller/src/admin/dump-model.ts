@@ -8,6 +8,7 @@ import type {
   StringMatcher,
   Workload,
 } from '@kmesh/api';
+import { LazyObject } from './json-pieces.ts';
 
 /** A workload as the config dump writes it (ambient contract 13.3). Absent keys are left out, as tools expect. */
 export function dumpWorkload(workload: Workload): Record<string, unknown> {
@@ -58,14 +59,15 @@ export interface DumpedEndpoint {
   readonly status: string;
 }
 
-/** Endpoints by workload uid (ambient contract 13.4). */
-export function dumpEndpoints(endpoints: Iterable<DumpedEndpoint>): Record<string, unknown> {
-  return Object.fromEntries(
-    [...endpoints].map((endpoint) => [
-      endpoint.workloadUid,
-      { workloadUid: endpoint.workloadUid, port: dumpPorts(endpoint.ports), status: endpoint.status },
-    ]),
-  );
+/** Endpoints by workload uid (ambient contract 13.4), written while they are read: there may be a whole mesh of them. */
+export function dumpEndpoints(endpoints: Iterable<DumpedEndpoint>): LazyObject {
+  return new LazyObject(endpointEntries(endpoints));
+}
+
+function* endpointEntries(endpoints: Iterable<DumpedEndpoint>): Generator<[uid: string, endpoint: unknown]> {
+  for (const { workloadUid, ports, status } of endpoints) {
+    yield [workloadUid, { workloadUid, port: dumpPorts(ports), status }];
+  }
 }
 
 /** A service as the config dump writes it (ambient contract 13.4). */

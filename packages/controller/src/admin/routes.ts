@@ -1,6 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { isKmeshError } from '@kmesh/api';
 import { type ProfileAnswer, Profiles } from './profiles.ts';
+import { streamJson } from './stream-json.ts';
 
 /** Runtime control of the log filter. The probe's logger implements it. */
 export interface LogControl {
@@ -16,8 +17,8 @@ export interface AdminSources {
   readonly log: LogControl;
   /** Starts the drain. */
   readonly quit: () => void;
-  /** Builds the config dump (ambient contract 13.2). */
-  readonly configDump: () => unknown;
+  /** Builds the config dump (ambient contract 13.2), for `streamJson`. */
+  readonly configDump: () => Promise<unknown>;
   /** Further read-only JSON views by path, for kmeshctl and the page; KMESH_QUESTION becomes 400. */
   readonly views: Readonly<Record<string, (query: URLSearchParams) => unknown>>;
   /** The page for people at `/`. */
@@ -67,7 +68,7 @@ function answer(
   const view = sources.views[url.pathname];
   const profile = profiles.answer(url.pathname, url.searchParams);
   if (url.pathname === '/') text(response, 200, sources.page(), 'text/html; charset=utf-8');
-  else if (url.pathname === '/config_dump') json(response, sources.configDump());
+  else if (url.pathname === '/config_dump') void sendDump(response, sources.configDump());
   else if (url.pathname === '/logging') logging(response, sources.log, url.searchParams, post);
   else if (url.pathname === '/quitquitquit') quit(response, sources.quit, post);
   else if (profile !== undefined) void sendProfile(response, profile);
@@ -109,6 +110,18 @@ async function sendProfile(response: ServerResponse, profile: Promise<ProfileAns
     else response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(body);
   } catch (error) {
     fail(response, error);
+  }
+}
+
+async function sendDump(response: ServerResponse, dump: Promise<unknown>): Promise<void> {
+  try {
+    const value = await dump;
+    response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' });
+    await streamJson(value, response);
+  } catch (error) {
+    // A dump that ends in the middle must not look complete.
+    if (response.headersSent) response.destroy();
+    else fail(response, error);
   }
 }
 

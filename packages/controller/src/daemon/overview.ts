@@ -99,15 +99,9 @@ function servicesOf({
   return {
     services,
     serviceCount: all.length,
-    workloadCount: countOf(state.workloads()),
-    policyCount: countOf(state.policies()),
+    workloadCount: state.counts.workloads,
+    policyCount: state.counts.policies,
   };
-}
-
-function countOf(items: Iterable<unknown>): number {
-  let count = 0;
-  for (const _ of items) count++;
-  return count;
 }
 
 function controlPlaneOf({ xds, xdsAddress }: OverviewSources): Overview['controlPlane'] {

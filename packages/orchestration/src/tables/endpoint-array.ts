@@ -1,5 +1,6 @@
 import { writeAddress } from './address-bytes.ts';
 import { kmeshEndpointFlag, kmeshEndpointLayout as layout } from './gen/layouts.ts';
+import type { MapMemory } from './kernel-maps.ts';
 import { RangeAllocator, type SlotRange } from './range-allocator.ts';
 import type { EndpointSlot } from './service-slots.ts';
 import { RefusalCounter, type TableUsage } from './usage.ts';
@@ -7,14 +8,18 @@ import { RefusalCounter, type TableUsage } from './usage.ts';
 /** Slot 0 is for everybody whose endpoints did not fit or all need the tunnel: one slot that says "tunnel". */
 export const TUNNEL_RANGE: SlotRange = { base: 0, size: 1 };
 
+/** Slots are mapped in pieces of this size, from low ones on: 8,192 at a time. */
+const PIECE_BYTES = 256 * 1024;
+
 /** The `endpoints` array: runs of slots, written completely before anything points at them. */
 export class EndpointArray {
-  readonly #view: DataView;
+  readonly #memory: MapMemory;
+  readonly #pieces: DataView[] = [];
   readonly #ranges: RangeAllocator;
   readonly #refused = new RefusalCounter();
 
-  constructor(memory: ArrayBuffer) {
-    this.#view = new DataView(memory);
+  constructor(memory: MapMemory) {
+    this.#memory = memory;
     this.#ranges = new RangeAllocator(Math.floor(memory.byteLength / layout.size));
     this.#ranges.allocate(1);
     this.#write(0, { ip: undefined, port: 0, workloadUid: '', alias: 0, threshold: 0xffff_ffff }, 0);
@@ -44,9 +49,11 @@ export class EndpointArray {
     const wanted = new DataView(new ArrayBuffer(layout.size));
     return slots.every((slot, index) => {
       encodeSlot(wanted, 0, slot, slot.workloadUid === '' ? 0 : workloadId(slot.workloadUid));
-      const offset = (range.base + index) * layout.size;
+      const slotBytes = (range.base + index) * layout.size;
+      const view = this.#pieceAt(slotBytes);
+      const offset = slotBytes % PIECE_BYTES;
       for (let at = 0; at < layout.size; at += 4) {
-        if (wanted.getUint32(at) !== this.#view.getUint32(offset + at)) return false;
+        if (wanted.getUint32(at) !== view.getUint32(offset + at)) return false;
       }
       return true;
     });
@@ -67,7 +74,18 @@ export class EndpointArray {
   }
 
   #write(index: number, slot: EndpointSlot, workload: number): void {
-    encodeSlot(this.#view, index * layout.size, slot, workload);
+    const at = index * layout.size;
+    encodeSlot(this.#pieceAt(at), at % PIECE_BYTES, slot, workload);
+  }
+
+  #pieceAt(at: number): DataView {
+    const number = Math.floor(at / PIECE_BYTES);
+    const begin = number * PIECE_BYTES;
+    this.#pieces[number] ??= this.#memory.piece(
+      begin,
+      Math.min(PIECE_BYTES, this.#memory.byteLength - begin),
+    );
+    return this.#pieces[number];
   }
 }
 

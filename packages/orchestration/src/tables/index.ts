@@ -17,7 +17,7 @@ export {
   pathOfReason,
   readConnectCounters,
 } from './kernel-event.ts';
-export { type EntryTable, type KernelMaps, kernelMapsOf } from './kernel-maps.ts';
+export { type EntryTable, type KernelMaps, kernelMapsOf, type MapMemory } from './kernel-maps.ts';
 export {
   attachKernelObject,
   type KernelCapacities,

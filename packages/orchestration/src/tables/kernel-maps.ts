@@ -8,12 +8,19 @@ export interface EntryTable {
   deleteBatch(keys: Uint8Array, count: number): number;
 }
 
+/** The memory of a large array of which little may be in use: what is mapped counts as memory of this process. */
+export interface MapMemory {
+  readonly byteLength: number;
+  /** `length` bytes from `offset`, a multiple of the page size, for good. To be asked once for each piece. */
+  piece(offset: number, length: number): DataView;
+}
+
 /** The kernel tables that the compiler writes. Arrays are the mapped memory of mmap-able maps. */
 export interface KernelMaps {
   /** A power of two of entries. */
   readonly frontends: ArrayBuffer;
   readonly cidrFrontends: EntryTable;
-  readonly endpoints: ArrayBuffer;
+  readonly endpoints: MapMemory;
   readonly pods: ArrayBuffer;
   /** Holds the hash keys of `frontends`. */
   readonly settings: ArrayBuffer;
@@ -29,11 +36,18 @@ export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
   return {
     frontends: object.map('frontends').mmap(),
     cidrFrontends: entryByEntry(trie),
-    endpoints: object.map('endpoints').mmap(),
+    endpoints: pieceByPiece(object.map('endpoints')),
     pods: object.map('pods').mmap(),
     settings: object.map('settings').mmap(),
     verdicts: entryByEntry(object.map('verdicts')),
     podAddresses: entryByEntry(object.map('pod_addresses')),
+  };
+}
+
+function pieceByPiece(map: BpfMap): MapMemory {
+  return {
+    byteLength: map.mappableBytes,
+    piece: (offset, length) => new DataView(map.mmapPiece(offset, length)),
   };
 }
 

@@ -7,7 +7,7 @@ import {
   kmeshPodBucketLayout,
   kmeshSettingsLayout,
 } from '../../src/tables/gen/layouts.ts';
-import type { EntryTable, KernelMaps } from '../../src/tables/kernel-maps.ts';
+import type { EntryTable, KernelMaps, MapMemory } from '../../src/tables/kernel-maps.ts';
 
 /** A hash table that remembers the order of its writes. */
 export class FakeTable implements EntryTable {
@@ -51,7 +51,10 @@ export interface FakeCapacities {
   readonly podBuckets?: number;
 }
 
-export type FakeMaps = KernelMaps & { readonly cidrFrontends: FakeTable };
+export type FakeMaps = KernelMaps & {
+  readonly cidrFrontends: FakeTable;
+  readonly endpoints: MapMemory & { readonly bytes: ArrayBuffer };
+};
 
 /** Kernel tables in plain memory. */
 export function fakeMaps(capacities: FakeCapacities = {}): FakeMaps {
@@ -64,10 +67,15 @@ export function fakeMaps(capacities: FakeCapacities = {}): FakeMaps {
       kmeshCidrKeyLayout.size,
       kmeshDecisionLayout.size,
     ),
-    endpoints: new ArrayBuffer((capacities.endpoints ?? 1024) * kmeshEndpointLayout.size),
+    endpoints: fakeMemory((capacities.endpoints ?? 1024) * kmeshEndpointLayout.size),
     pods: new ArrayBuffer((capacities.podBuckets ?? 16) * kmeshPodBucketLayout.size),
     settings,
   };
+}
+
+function fakeMemory(byteLength: number): FakeMaps['endpoints'] {
+  const bytes = new ArrayBuffer(byteLength);
+  return { bytes, byteLength, piece: (offset, length) => new DataView(bytes, offset, length) };
 }
 
 function hex(bytes: Uint8Array): string {

@@ -85,7 +85,7 @@ function fixture(capacities: FakeCapacities = {}) {
     endpoints(ip: string, port: number, family: 4 | 6 = 4): string[] {
       const entry = readFrontend(maps, { ip }, 0, port);
       const { base, count } = (family === 4 ? entry?.range4 : entry?.range6) ?? { base: 0, count: 0 };
-      const slots = new DataView(maps.endpoints);
+      const slots = new DataView(maps.endpoints.bytes);
       return Array.from({ length: count }, (_, index) => {
         const at = (base + index) * kmeshEndpointLayout.size;
         if (slots.getUint16(at + kmeshEndpointLayout.flags, true) !== 0) return 'tunnel';
