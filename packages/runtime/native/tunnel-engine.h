@@ -18,10 +18,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
+#include "tunnel-events.h"
 #include "tunnel-nghttp2.h"
 
 namespace kmesh::tunnel
@@ -31,20 +33,6 @@ class Engine;
 class Session;
 
 /* Numbers shared with packages/tunnel/src/engine/events.ts. */
-enum class EventType : int {
-	Accepted = 1,
-	AcceptFailed = 2,
-	SessionReady = 3,
-	SessionLimit = 4,
-	SessionDraining = 5,
-	SessionClosed = 6,
-	Request = 7,
-	FlowOpened = 8,
-	FlowClosed = 9,
-	Bytes = 10,
-	SourceNotKept = 11,
-};
-
 enum class CloseReason : int {
 	Complete = 0,
 	ConnectFailed = 1,
@@ -67,15 +55,6 @@ enum class SessionEnd : int {
 	Aborted = 6,
 	SetupFailed = 7,
 	CarrierFailed = 8,
-};
-
-struct Event {
-	EventType type;
-	uint64_t id = 0;
-	double numbers[5] = {0, 0, 0, 0, 0};
-	std::vector<std::string> texts;
-	std::vector<std::string> blobs;
-	std::vector<double> series;
 };
 
 struct EngineConfig {
@@ -246,10 +225,11 @@ class Flow final : public StreamUser
 	uint64_t clientKey = 0;
 
 	void adoptNear(int fd);
-	void connect(const ConnectSpec &spec, std::string prefix,
-		     std::vector<std::string> responseFields, int failStatus);
-	void request(Session *session, const std::vector<std::string> &fields, bool reportOpen);
-	void respond(int status, const std::vector<std::string> &fields, bool end);
+	/* Fields are names and values in turn, parted by NUL. */
+	void connect(const ConnectSpec &spec, const std::string &prefix, std::string responseFields,
+		     int failStatus);
+	void request(Session *session, std::string_view fields, bool reportOpen);
+	void respond(int status, std::string_view fields, bool end);
 	void abort();
 	void reject(int status);
 	void fail(CloseReason reason, int code, const std::string &text = {});
@@ -278,6 +258,7 @@ class Flow final : public StreamUser
 
       private:
 	void socketEvents(Socket &socket, uint32_t events);
+	void askConnected(const ConnectSpec &spec);
 	void finishConnect(bool failed);
 	void open();
 	bool flushPending(int direction);
@@ -287,7 +268,7 @@ class Flow final : public StreamUser
 	void decided();
 
 	bool undecided_ = true;
-	std::vector<std::string> responseFields_;
+	std::string responseFields_;
 	int failStatus_ = 0;
 	bool reportOpen_ = false;
 	bool streamDone_ = false;
@@ -307,12 +288,12 @@ class Session final : public StreamUser, public Pollable
 	void accept(SSL_CTX *context, const std::string &trustDomain);
 	void connect(const ConnectSpec &spec, SSL_CTX *context,
 		     std::vector<std::string> identities);
-	void nest(Session *carrier, const std::vector<std::string> &fields, SSL_CTX *context,
+	void nest(Session *carrier, std::string_view fields, SSL_CTX *context,
 		  std::vector<std::string> identities);
 	void drain();
 	void kill(SessionEnd end, int code, const std::string &text);
 
-	int32_t submitRequest(StreamUser *user, const std::vector<std::string> &fields);
+	int32_t submitRequest(StreamUser *user, std::string_view fields);
 	void resume(StreamUser *user);
 	void consumed(StreamUser *user, size_t length);
 	void resetStream(StreamUser *user, uint32_t code);
@@ -421,13 +402,16 @@ class Engine
 	void post(std::function<void()> command);
 	void post(std::vector<std::function<void()>> commands);
 	void stop();
-	std::vector<Event> take();
+	std::vector<EventBatch> take();
 	std::function<void()> notify;
 
 	/* Engine thread only. */
-	/* TypeScript is woken once per turn of the loop; a lazy event alone may wait a little
-	 * longer. */
-	void emit(Event &&event, bool lazy = false);
+	/* Where the events of this turn are written, each told by announce(). TypeScript is woken
+	 * once per turn of the loop; a lazy event alone may wait a little longer. */
+	EventBatch events;
+	KnownTexts knownTexts;
+	void announce(bool lazy = false);
+	void emit(EventType type, uint64_t id, std::initializer_list<double> values = {});
 	/* How many descriptors new connections may take; the rest is for everything else. */
 	int descriptorCeiling;
 	bool descriptorsLeft() const;
@@ -469,6 +453,7 @@ class Engine
 	uint8_t *plainScratch[2];
 	ByteQueue spareOut;
 	std::vector<uint8_t> gather;
+	std::vector<int32_t> references;
 	nghttp2_session_callbacks *callbacks = nullptr;
 	nghttp2_option *options = nullptr;
 	int inputDepth = 0;
@@ -494,7 +479,7 @@ class Engine
 	std::mutex commandMutex_;
 	std::vector<std::function<void()>> commands_;
 	std::mutex eventMutex_;
-	std::vector<Event> events_;
+	std::vector<EventBatch> published_;
 	bool notified_ = false;
 	uint64_t random_ = 0x9e3779b97f4a7c15ull;
 	bool urgent_ = false;
@@ -525,6 +510,11 @@ std::vector<std::string> uriNames(X509 *certificate);
 std::string tlsErrorText();
 BIO_METHOD *sessionBioMethod();
 
+/* tunnel-http2.cc: header fields without copies of their own. */
+constexpr size_t kMaximumFields = 16;
+nghttp2_nv fieldOf(std::string_view name, std::string_view value);
+/* Reads names and values in turn, parted by NUL; returns how many fields there are. */
+size_t readFields(std::string_view joined, nghttp2_nv *into, size_t room);
 nghttp2_session_callbacks *createHttpCallbacks();
 nghttp2_option *createHttpOptions();
 

@@ -60,7 +60,7 @@ void Flow::adoptNear(int fd)
 	sockets[0].fd = fd;
 }
 
-void Flow::connect(const ConnectSpec &spec, std::string prefix, std::vector<std::string> fields,
+void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::string fields,
 		   int failStatus)
 {
 	if (state != State::Pending)
@@ -73,12 +73,8 @@ void Flow::connect(const ConnectSpec &spec, std::string prefix, std::vector<std:
 	bool kept = true;
 	int fd = engine.openSocket(spec, &error, &kept);
 	decided();
-	if (!kept) {
-		Event event;
-		event.type = EventType::SourceNotKept;
-		event.id = id;
-		engine.emit(std::move(event));
-	}
+	if (!kept)
+		engine.emit(EventType::SourceNotKept, id);
 	if (fd < 0) {
 		bool setup =
 		    error == EMFILE || error == ENFILE || error == ENONET || error == EPERM;
@@ -89,6 +85,22 @@ void Flow::connect(const ConnectSpec &spec, std::string prefix, std::vector<std:
 	sockets[1].fd = fd;
 	engine.schedule(spec.timeoutMs, id, kTimerConnect);
 	engine.watch(fd, &sockets[1], EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	if (!spec.keepalive)
+		askConnected(spec);
+}
+
+/* An application in the same namespace has mostly answered before connect() returned, and asking
+ * again is cheaper than another turn of the loop. */
+void Flow::askConnected(const ConnectSpec &spec)
+{
+	auto *target = reinterpret_cast<const sockaddr *>(&spec.target.storage);
+	if (::connect(sockets[1].fd, target, spec.target.length) != 0) {
+		if (errno != EALREADY && errno != EINPROGRESS && errno != EINTR)
+			fail(CloseReason::ConnectFailed, errno);
+		return;
+	}
+	sockets[1].writable = true;
+	finishConnect(false);
 }
 
 void Flow::connectTimedOut()
@@ -117,12 +129,15 @@ void Flow::finishConnect(bool failed)
 void Flow::open()
 {
 	state = State::Open;
-	if (sockets[0].fd >= 0)
+	if (sockets[0].fd >= 0) {
 		engine.watch(sockets[0].fd, &sockets[0], EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+		/* It was accepted a while ago: most clients have said something. */
+		sockets[0].readable = sockets[0].writable = true;
+	}
 	pump();
 }
 
-void Flow::request(Session *session, const std::vector<std::string> &fields, bool reportOpen)
+void Flow::request(Session *session, std::string_view fields, bool reportOpen)
 {
 	if (state != State::Pending)
 		return;
@@ -132,36 +147,21 @@ void Flow::request(Session *session, const std::vector<std::string> &fields, boo
 	    session->submitRequest(this, fields) < 0) {
 		streamSide = -1;
 		/* Still pending: nothing was read or sent, so another connection can be tried. */
-		Event event;
-		event.type = EventType::FlowClosed;
-		event.id = id;
-		event.numbers[0] = static_cast<int>(CloseReason::Retry);
-		engine.emit(std::move(event));
+		engine.emit(EventType::FlowClosed, id, {static_cast<int>(CloseReason::Retry)});
 		return;
 	}
 	state = State::Requesting;
 	decided();
 }
 
-void Flow::respond(int status, const std::vector<std::string> &fields, bool end)
+void Flow::respond(int status, std::string_view fields, bool end)
 {
 	if (streamSession == nullptr)
 		return;
 	std::string code = std::to_string(status);
-	std::vector<nghttp2_nv> list;
-	auto add = [&list](const std::string &name, const std::string &value) {
-		nghttp2_nv made;
-		made.name = reinterpret_cast<uint8_t *>(const_cast<char *>(name.data()));
-		made.value = reinterpret_cast<uint8_t *>(const_cast<char *>(value.data()));
-		made.namelen = name.size();
-		made.valuelen = value.size();
-		made.flags = NGHTTP2_NV_FLAG_NONE;
-		list.push_back(made);
-	};
-	static const std::string statusName = ":status";
-	add(statusName, code);
-	for (size_t index = 0; index + 1 < fields.size(); index += 2)
-		add(fields[index], fields[index + 1]);
+	nghttp2_nv list[kMaximumFields];
+	list[0] = fieldOf(":status", code);
+	size_t count = 1 + readFields(fields, list + 1, kMaximumFields - 1);
 	nghttp2_data_provider2 provider;
 	provider.source.ptr = static_cast<StreamUser *>(this);
 	provider.read_callback = [](nghttp2_session *, int32_t, uint8_t *into, size_t length,
@@ -169,7 +169,7 @@ void Flow::respond(int status, const std::vector<std::string> &fields, bool end)
 				    void *) -> ssize_t {
 		return static_cast<StreamUser *>(source->ptr)->streamPull(into, length, flags);
 	};
-	nghttp2_submit_response2(streamSession->http, streamId, list.data(), list.size(),
+	nghttp2_submit_response2(streamSession->http, streamId, list, count,
 				 end ? nullptr : &provider);
 	streamSession->markDirty();
 }
@@ -214,16 +214,13 @@ void Flow::close(CloseReason reason, int code, const std::string &text, bool res
 	auto client = engine.clients.find(clientKey);
 	if (clientKey != 0 && client != engine.clients.end() && --client->second == 0)
 		engine.clients.erase(client);
-	Event event;
-	event.type = EventType::FlowClosed;
-	event.id = id;
-	event.numbers[0] = static_cast<int>(reason);
-	event.numbers[1] = code;
-	event.numbers[2] = static_cast<double>(directions[0].bytes);
-	event.numbers[3] = static_cast<double>(directions[1].bytes);
+	engine.events.add(EventType::FlowClosed, id,
+			  {static_cast<double>(reason), static_cast<double>(code),
+			   static_cast<double>(directions[0].bytes),
+			   static_cast<double>(directions[1].bytes)});
 	if (!text.empty())
-		event.texts.push_back(text);
-	engine.emit(std::move(event), true);
+		engine.events.addText(std::string(text));
+	engine.announce(true);
 	engine.bury(this);
 }
 
@@ -389,11 +386,8 @@ void Flow::streamResponse(int status, const std::string &baggage, bool end)
 		return;
 	}
 	if (reportOpen_) {
-		Event event;
-		event.type = EventType::FlowOpened;
-		event.id = id;
-		event.texts.push_back(baggage);
-		engine.emit(std::move(event));
+		engine.emit(EventType::FlowOpened, id);
+		engine.events.addText(std::string(baggage));
 	}
 	if (end)
 		directions[1].sourceEnded = true;
@@ -458,11 +452,8 @@ void Flow::streamClosed(uint32_t code, bool sessionLost)
 			streamSide = -1;
 			streamDone_ = false;
 			directions[0].sourceEnded = directions[0].sinkEnded = false;
-			Event event;
-			event.type = EventType::FlowClosed;
-			event.id = id;
-			event.numbers[0] = static_cast<int>(CloseReason::Retry);
-			engine.emit(std::move(event));
+			engine.emit(EventType::FlowClosed, id,
+				    {static_cast<int>(CloseReason::Retry)});
 			return;
 		}
 		fail(sessionLost ? CloseReason::SessionLost : CloseReason::Reset,

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <algorithm>
+
 #include "tunnel-engine.h"
 
 namespace kmesh::tunnel
@@ -55,7 +57,7 @@ static int onHeader(nghttp2_session *http, const nghttp2_frame *frame, const uin
 			headers.authority = std::move(text);
 		} else if (field == "host" && headers.authority.empty()) {
 			headers.authority = std::move(text);
-		} else if (field == "baggage" || field == "forwarded" || field == "traceparent" ||
+		} else if (field == "baggage" || field == "forwarded" ||
 			   field == "x-forwarded-network") {
 			headers.fields.push_back(std::move(field));
 			headers.fields.push_back(std::move(text));
@@ -165,6 +167,35 @@ static ssize_t dataLength(nghttp2_session *, uint8_t, int32_t, int32_t connectio
 	if (static_cast<int64_t>(length) > streamWindow)
 		length = static_cast<uint32_t>(streamWindow);
 	return static_cast<ssize_t>(length);
+}
+
+nghttp2_nv fieldOf(std::string_view name, std::string_view value)
+{
+	nghttp2_nv made;
+	made.name = reinterpret_cast<uint8_t *>(const_cast<char *>(name.data()));
+	made.value = reinterpret_cast<uint8_t *>(const_cast<char *>(value.data()));
+	made.namelen = name.size();
+	made.valuelen = value.size();
+	/* Unique per connection: indexing them would only push useful entries out of the peer's
+	 * table. */
+	made.flags = name == "traceparent" || name == "forwarded" ? NGHTTP2_NV_FLAG_NO_INDEX
+								  : NGHTTP2_NV_FLAG_NONE;
+	return made;
+}
+
+size_t readFields(std::string_view joined, nghttp2_nv *into, size_t room)
+{
+	size_t count = 0;
+	while (!joined.empty() && count < room) {
+		size_t name = joined.find('\0');
+		if (name == std::string_view::npos)
+			break;
+		size_t end = std::min(joined.find('\0', name + 1), joined.size());
+		into[count++] =
+		    fieldOf(joined.substr(0, name), joined.substr(name + 1, end - name - 1));
+		joined.remove_prefix(std::min(end + 1, joined.size()));
+	}
+	return count;
 }
 
 nghttp2_session_callbacks *createHttpCallbacks()

@@ -117,23 +117,27 @@ void Engine::stop()
 	started_ = false;
 }
 
-std::vector<Event> Engine::take()
+std::vector<EventBatch> Engine::take()
 {
 	std::lock_guard<std::mutex> lock(eventMutex_);
 	notified_ = false;
-	std::vector<Event> taken;
-	taken.swap(events_);
+	std::vector<EventBatch> taken;
+	taken.swap(published_);
 	return taken;
 }
 
-void Engine::emit(Event &&event, bool lazy)
+void Engine::announce(bool lazy)
 {
 	if (!lazy)
 		urgent_ = true;
 	else if (lazySince_ == 0)
 		lazySince_ = now_ + 1;
-	std::lock_guard<std::mutex> lock(eventMutex_);
-	events_.push_back(std::move(event));
+}
+
+void Engine::emit(EventType type, uint64_t number, std::initializer_list<double> values)
+{
+	events.add(type, number, values);
+	announce();
 }
 
 void Engine::wakeHandlers()
@@ -142,9 +146,13 @@ void Engine::wakeHandlers()
 		return;
 	urgent_ = false;
 	lazySince_ = 0;
+	if (events.numbers.empty())
+		return;
 	{
 		std::lock_guard<std::mutex> lock(eventMutex_);
-		if (notified_ || events_.empty())
+		published_.push_back(std::move(events));
+		events = EventBatch();
+		if (notified_)
 			return;
 		notified_ = true;
 	}
@@ -235,17 +243,16 @@ Session *Engine::session(uint64_t id)
 
 void Engine::reportBytes()
 {
-	Event event;
-	event.type = EventType::Bytes;
-	event.series.reserve(flows.size() * 3);
+	EventExtra extra;
+	extra.series.reserve(flows.size() * 3);
 	for (auto &[id, flow] : flows) {
 		if (flow->state != Flow::State::Open)
 			continue;
-		event.series.push_back(static_cast<double>(id));
-		event.series.push_back(static_cast<double>(flow->directions[0].bytes));
-		event.series.push_back(static_cast<double>(flow->directions[1].bytes));
+		extra.series.push_back(static_cast<double>(id));
+		extra.series.push_back(static_cast<double>(flow->directions[0].bytes));
+		extra.series.push_back(static_cast<double>(flow->directions[1].bytes));
 	}
-	emit(std::move(event));
+	emit(EventType::Bytes, 0, {events.addExtra(std::move(extra))});
 }
 
 /* The thread is the engine's own, so it stays in the namespace it used last: most sockets need no

@@ -72,20 +72,6 @@ struct Arguments {
 	std::vector<std::string> texts(size_t at)
 	{
 		std::vector<std::string> result;
-		napi_valuetype type = napi_undefined;
-		napi_typeof(env, values[at], &type);
-		if (type == napi_string) {
-			/* Fields of a request: one text, parted by NUL, costs a tenth of a list. */
-			std::string joined = text(at);
-			for (size_t from = 0; from <= joined.size();) {
-				size_t to = joined.find('\0', from);
-				if (to == std::string::npos)
-					to = joined.size();
-				result.push_back(joined.substr(from, to - from));
-				from = to + 1;
-			}
-			return result;
-		}
 		bool isArray = false;
 		napi_is_array(env, values[at], &isArray);
 		if (!isArray)
@@ -157,47 +143,50 @@ double numberProperty(napi_env env, napi_value object, const char *name, double 
 	return result;
 }
 
-napi_value deliver(napi_env env, Event &event)
+napi_value numbersOf(napi_env env, const std::vector<double> &numbers)
 {
-	napi_value array, item;
-	size_t length =
-	    7 + event.texts.size() + (event.blobs.empty() ? 0 : 1) + (event.series.empty() ? 0 : 1);
-	napi_create_array_with_length(env, length, &array);
-	uint32_t at = 0;
-	auto addNumber = [&](double value) {
-		napi_create_double(env, value, &item);
-		napi_set_element(env, array, at++, item);
-	};
-	addNumber(static_cast<int>(event.type));
-	addNumber(static_cast<double>(event.id));
-	for (double value : event.numbers)
-		addNumber(value);
-	if (!event.blobs.empty()) {
-		napi_value list;
-		napi_create_array_with_length(env, event.blobs.size(), &list);
-		for (size_t index = 0; index < event.blobs.size(); index++) {
-			napi_create_buffer_copy(env, event.blobs[index].size(),
-						event.blobs[index].data(), nullptr, &item);
-			napi_set_element(env, list, static_cast<uint32_t>(index), item);
-		}
-		napi_set_element(env, array, at++, list);
-	}
-	if (!event.series.empty()) {
-		void *data = nullptr;
-		napi_value buffer;
-		size_t bytes = event.series.size() * sizeof(double);
-		napi_create_arraybuffer(env, bytes, &data, &buffer);
-		memcpy(data, event.series.data(), bytes);
-		napi_create_typedarray(env, napi_float64_array, event.series.size(), buffer, 0,
-				       &item);
-		napi_set_element(env, array, at++, item);
-	}
-	for (const std::string &text : event.texts) {
-		/* One character per byte: header values are bytes, and the rest is ASCII. */
-		napi_create_string_latin1(env, text.data(), text.size(), &item);
-		napi_set_element(env, array, at++, item);
-	}
+	void *data = nullptr;
+	napi_value buffer, array;
+	size_t bytes = numbers.size() * sizeof(double);
+	napi_create_arraybuffer(env, bytes, &data, &buffer);
+	if (bytes > 0)
+		memcpy(data, numbers.data(), bytes);
+	napi_create_typedarray(env, napi_float64_array, numbers.size(), buffer, 0, &array);
 	return array;
+}
+
+napi_value extraOf(napi_env env, const EventExtra &extra)
+{
+	if (!extra.series.empty())
+		return numbersOf(env, extra.series);
+	napi_value list, item;
+	napi_create_array_with_length(env, extra.blobs.size(), &list);
+	for (size_t index = 0; index < extra.blobs.size(); index++) {
+		napi_create_buffer_copy(env, extra.blobs[index].size(), extra.blobs[index].data(),
+					nullptr, &item);
+		napi_set_element(env, list, static_cast<uint32_t>(index), item);
+	}
+	return list;
+}
+
+/* One call of the handler: (numbers, texts, extras). */
+void deliver(napi_env env, napi_value handler, const EventBatch &batch)
+{
+	napi_value arguments[3], item, global;
+	arguments[0] = numbersOf(env, batch.numbers);
+	napi_create_array_with_length(env, batch.texts.size(), &arguments[1]);
+	for (size_t index = 0; index < batch.texts.size(); index++) {
+		/* One character per byte: header values are bytes, and the rest is ASCII. */
+		const std::string &text = batch.texts[index];
+		napi_create_string_latin1(env, text.data(), text.size(), &item);
+		napi_set_element(env, arguments[1], static_cast<uint32_t>(index), item);
+	}
+	napi_create_array_with_length(env, batch.extras.size(), &arguments[2]);
+	for (size_t index = 0; index < batch.extras.size(); index++)
+		napi_set_element(env, arguments[2], static_cast<uint32_t>(index),
+				 extraOf(env, batch.extras[index]));
+	napi_get_global(env, &global);
+	napi_call_function(env, global, handler, 3, arguments, nullptr);
 }
 
 void onSignal(napi_env env, napi_value, void *context, void *)
@@ -205,22 +194,16 @@ void onSignal(napi_env env, napi_value, void *context, void *)
 	auto *holder = static_cast<Holder *>(context);
 	if (env == nullptr || holder->engine == nullptr)
 		return;
-	std::vector<Event> events = holder->engine->take();
-	if (events.empty())
-		return;
-	napi_value list, handler, global;
-	napi_create_array_with_length(env, events.size(), &list);
-	for (size_t index = 0; index < events.size(); index++) {
+	std::vector<EventBatch> batches = holder->engine->take();
+	napi_value handler;
+	napi_get_reference_value(env, holder->handler, &handler);
+	holder->handling = true;
+	for (const EventBatch &batch : batches) {
 		napi_handle_scope scope;
 		napi_open_handle_scope(env, &scope);
-		napi_set_element(env, list, static_cast<uint32_t>(index),
-				 deliver(env, events[index]));
+		deliver(env, handler, batch);
 		napi_close_handle_scope(env, scope);
 	}
-	napi_get_reference_value(env, holder->handler, &handler);
-	napi_get_global(env, &global);
-	holder->handling = true;
-	napi_call_function(env, global, handler, 1, &list, nullptr);
 	holder->handling = false;
 	if (holder->engine != nullptr && !holder->commands.empty())
 		holder->engine->post(std::move(holder->commands));
@@ -408,11 +391,11 @@ napi_value flowConnect(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
 	return post(in.holder(), [id = in.id(1), spec = connectSpec(in, 2), prefix = in.bytes(8),
-				  fields = in.texts(9), status = static_cast<int>(in.number(10))](
+				  fields = in.text(9), status = static_cast<int>(in.number(10))](
 				     Engine &engine) mutable {
 		spec.keepalive = status == 0;
 		if (Flow *flow = engine.flow(id))
-			flow->connect(spec, std::move(prefix), std::move(fields), status);
+			flow->connect(spec, prefix, std::move(fields), status);
 	});
 }
 
@@ -420,7 +403,7 @@ napi_value flowConnect(napi_env env, napi_callback_info info)
 napi_value flowRequest(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
-	return post(in.holder(), [id = in.id(1), session = in.id(2), fields = in.texts(3),
+	return post(in.holder(), [id = in.id(1), session = in.id(2), fields = in.text(3),
 				  report = in.flag(4)](Engine &engine) {
 		if (Flow *flow = engine.flow(id))
 			flow->request(engine.session(session), fields, report);
@@ -481,7 +464,7 @@ napi_value sessionConnect(napi_env env, napi_callback_info info)
 napi_value sessionNest(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
-	return post(in.holder(), [id = in.id(1), carrier = in.id(2), fields = in.texts(3),
+	return post(in.holder(), [id = in.id(1), carrier = in.id(2), fields = in.text(3),
 				  context = shareContext(in.external<SSL_CTX>(4)),
 				  identities = in.texts(5)](Engine &engine) mutable {
 		auto session = std::make_unique<Session>(engine, id, false);

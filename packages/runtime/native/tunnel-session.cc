@@ -87,7 +87,7 @@ void Session::connect(const ConnectSpec &spec, SSL_CTX *context,
 	adopt(fd);
 }
 
-void Session::nest(Session *carrier, const std::vector<std::string> &fields, SSL_CTX *context,
+void Session::nest(Session *carrier, std::string_view fields, SSL_CTX *context,
 		   std::vector<std::string> identities)
 {
 	identities_ = std::move(identities);
@@ -201,25 +201,26 @@ void Session::startHttp()
 void Session::emitReady()
 {
 	state = State::Open;
-	Event event;
-	event.type = EventType::SessionReady;
-	event.id = id;
-	event.numbers[0] = server ? 0
-				  : nghttp2_session_get_remote_settings(
-					http, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+	double limit = server ? 0
+			      : nghttp2_session_get_remote_settings(
+				    http, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+	EventExtra extra;
+	std::vector<std::string> names;
 	if (X509 *leaf = SSL_get0_peer_certificate(ssl_)) {
-		event.texts = uriNames(leaf);
+		names = uriNames(leaf);
 		STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl_);
 		for (int index = 0; chain != nullptr && index < sk_X509_num(chain); index++) {
 			unsigned char *der = nullptr;
 			int length = i2d_X509(sk_X509_value(chain, index), &der);
 			if (length > 0)
-				event.blobs.emplace_back(reinterpret_cast<char *>(der),
+				extra.blobs.emplace_back(reinterpret_cast<char *>(der),
 							 static_cast<size_t>(length));
 			OPENSSL_free(der);
 		}
 	}
-	engine.emit(std::move(event));
+	engine.emit(EventType::SessionReady, id, {limit, engine.events.addExtra(std::move(extra))});
+	for (std::string &name : names)
+		engine.events.addText(std::move(name));
 }
 
 void Session::gotSettings()
@@ -236,11 +237,7 @@ void Session::gotSettings()
 			emitReady();
 		return;
 	}
-	Event event;
-	event.type = EventType::SessionLimit;
-	event.id = id;
-	event.numbers[0] = limit;
-	engine.emit(std::move(event));
+	engine.emit(EventType::SessionLimit, id, {static_cast<double>(limit)});
 }
 
 void Session::gotGoaway()
@@ -248,10 +245,7 @@ void Session::gotGoaway()
 	if (draining_)
 		return;
 	draining_ = true;
-	Event event;
-	event.type = EventType::SessionDraining;
-	event.id = id;
-	engine.emit(std::move(event));
+	engine.emit(EventType::SessionDraining, id);
 	markDirty();
 }
 
@@ -356,13 +350,9 @@ void Session::kill(SessionEnd end, int code, const std::string &text)
 	state = State::Dead;
 	if (fd_ >= 0)
 		engine.unwatch(fd_);
-	Event event;
-	event.type = EventType::SessionClosed;
-	event.id = id;
-	event.numbers[0] = static_cast<int>(end);
-	event.numbers[1] = code;
-	event.texts.push_back(text);
-	engine.emit(std::move(event));
+	engine.emit(EventType::SessionClosed, id,
+		    {static_cast<double>(end), static_cast<double>(code)});
+	engine.events.addText(std::string(text));
 	std::vector<StreamUser *> orphans(users.begin(), users.end());
 	users.clear();
 	for (StreamUser *user : orphans) {
@@ -382,33 +372,16 @@ void Session::kill(SessionEnd end, int code, const std::string &text)
 	engine.bury(this);
 }
 
-static nghttp2_nv field(const std::string &name, const std::string &value)
-{
-	nghttp2_nv made;
-	made.name = reinterpret_cast<uint8_t *>(const_cast<char *>(name.data()));
-	made.value = reinterpret_cast<uint8_t *>(const_cast<char *>(value.data()));
-	made.namelen = name.size();
-	made.valuelen = value.size();
-	/* Unique per connection: indexing them would only push useful entries out of the peer's
-	 * table. */
-	made.flags = name == "traceparent" || name == "forwarded" ? NGHTTP2_NV_FLAG_NO_INDEX
-								  : NGHTTP2_NV_FLAG_NONE;
-	return made;
-}
-
 static ssize_t pullData(nghttp2_session *, int32_t, uint8_t *into, size_t length, uint32_t *flags,
 			nghttp2_data_source *source, void *)
 {
 	return static_cast<StreamUser *>(source->ptr)->streamPull(into, length, flags);
 }
 
-int32_t Session::submitRequest(StreamUser *user, const std::vector<std::string> &fields)
+int32_t Session::submitRequest(StreamUser *user, std::string_view fields)
 {
-	nghttp2_nv list[16];
-	size_t count = 0;
-	for (size_t index = 0; index + 1 < fields.size() && count < 16; index += 2) {
-		list[count++] = field(fields[index], fields[index + 1]);
-	}
+	nghttp2_nv list[kMaximumFields];
+	size_t count = readFields(fields, list, kMaximumFields);
 	nghttp2_data_provider2 provider;
 	provider.source.ptr = user;
 	provider.read_callback = pullData;
@@ -448,16 +421,38 @@ void Session::gotRequest(Flow *flow, bool end)
 		return;
 	if (end)
 		flow->directions[0].sourceEnded = true;
-	Event event;
-	event.type = EventType::Request;
-	event.id = flow->id;
-	event.numbers[0] = static_cast<double>(id);
-	event.texts.push_back(std::move(flow->requestHeaders->method));
-	event.texts.push_back(std::move(flow->requestHeaders->authority));
-	for (std::string &text : flow->requestHeaders->fields)
-		event.texts.push_back(std::move(text));
+	RequestHeaders &headers = *flow->requestHeaders;
+	EventBatch &events = engine.events;
+	/* References first: a definition is an event by itself. */
+	std::vector<int32_t> &references = engine.references;
+	references.clear();
+	auto refer = [&](const std::string &text, bool often) {
+		references.push_back(often && text.size() <= KnownTexts::kLongest
+					 ? engine.knownTexts.text(events, text)
+					 : -1);
+	};
+	refer(headers.method, true);
+	refer(headers.authority, true);
+	for (size_t index = 0; index + 1 < headers.fields.size(); index += 2) {
+		refer(headers.fields[index], true);
+		/* Every client's own. */
+		refer(headers.fields[index + 1], headers.fields[index] != "forwarded");
+	}
+	events.add(EventType::Request, flow->id, {static_cast<double>(id)});
+	size_t at = 0;
+	auto add = [&](std::string &text) {
+		int32_t reference = references[at++];
+		if (reference >= 0)
+			events.addKnown(reference);
+		else
+			events.addText(std::move(text));
+	};
+	add(headers.method);
+	add(headers.authority);
+	for (std::string &text : headers.fields)
+		add(text);
 	flow->requestHeaders.reset();
-	engine.emit(std::move(event));
+	engine.announce();
 }
 
 void Session::resume(StreamUser *user)

@@ -252,6 +252,12 @@ static bool originalDestination(int fd, sockaddr_storage *out)
 	return getsockopt(fd, SOL_IPV6, IP6T_SO_ORIGINAL_DST, out, &length) == 0;
 }
 
+/* IPv4 and IPv6 have it in the same place. */
+static double portOf(const sockaddr_storage &address)
+{
+	return ntohs(reinterpret_cast<const sockaddr_in &>(address).sin_port);
+}
+
 void Listener::onEvents(uint32_t)
 {
 	if (!paused)
@@ -289,29 +295,27 @@ void Listener::acceptAll()
 		} else {
 			local = original;
 		}
-		Event event;
-		event.type = EventType::Accepted;
-		event.id = engine->nextId();
-		event.texts.resize(3);
-		uint16_t ports[3];
-		formatAddress(peer, &event.texts[0], &ports[0]);
-		formatAddress(local, &event.texts[1], &ports[1]);
-		formatAddress(original, &event.texts[2], &ports[2]);
-		event.numbers[0] = static_cast<double>(id);
-		for (int index = 0; index < 3; index++)
-			event.numbers[1 + index] = ports[index];
+		uint64_t number = engine->nextId();
 		if (tunnel) {
-			auto session = std::make_unique<Session>(*engine, event.id, true);
+			auto session = std::make_unique<Session>(*engine, number, true);
 			session->adopt(accepted);
-			engine->sessions.emplace(event.id, std::move(session));
+			engine->sessions.emplace(number, std::move(session));
 		} else {
-			auto flow = std::make_unique<Flow>(*engine, event.id);
+			auto flow = std::make_unique<Flow>(*engine, number);
 			flow->adoptNear(accepted);
 			flow->clientKey = endpointKey(peer);
 			engine->clients[flow->clientKey]++;
-			engine->flows.emplace(event.id, std::move(flow));
+			engine->flows.emplace(number, std::move(flow));
 		}
-		engine->emit(std::move(event));
+		EventBatch &events = engine->events;
+		int32_t known[3] = {engine->knownTexts.address(events, peer),
+				    engine->knownTexts.address(events, local),
+				    engine->knownTexts.address(events, original)};
+		engine->emit(EventType::Accepted, number,
+			     {static_cast<double>(id), portOf(peer), portOf(local),
+			      portOf(original)});
+		for (int32_t reference : known)
+			events.addKnown(reference);
 	}
 	engine->schedule(0, id, kTimerListener);
 }
@@ -319,11 +323,7 @@ void Listener::acceptAll()
 /* Out of descriptors or memory: the queue keeps the connections; say so and look again soon. */
 void Listener::pause(int error)
 {
-	Event event;
-	event.type = EventType::AcceptFailed;
-	event.id = id;
-	event.numbers[0] = error;
-	engine->emit(std::move(event));
+	engine->emit(EventType::AcceptFailed, id, {static_cast<double>(error)});
 	if (!paused)
 		engine->unwatch(fd);
 	paused = true;

@@ -17,6 +17,11 @@ static constexpr const char *kSuites12 =
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256";
 static const unsigned char kAlpn[] = {2, 'h', '2'};
 
+/* Certificates are sent as they are: brotli at its best level costs a handshake more than its keys
+ * do, and inflating what a stranger sends is nothing that the mesh needs. Headers older than
+ * OpenSSL 3.2 do not name the options. */
+static constexpr uint64_t kPlainCertificates = uint64_t{1} << 32 | uint64_t{1} << 33;
+
 std::string tlsErrorText()
 {
 	unsigned long code = ERR_get_error();
@@ -171,7 +176,8 @@ SSL_CTX *createTlsContext(const TlsOptions &options, std::string *error)
 	SSL_CTX_set_min_proto_version(context, options.tls12 ? TLS1_2_VERSION : TLS1_3_VERSION);
 	SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION);
 	SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION |
-					 SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+					 SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+					 kPlainCertificates);
 	SSL_CTX_set_num_tickets(context, 0);
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |

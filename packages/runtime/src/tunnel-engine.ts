@@ -23,26 +23,20 @@ export interface NativeTunnelConfig {
 }
 
 /**
- * One event: type, id, five numbers, then (by type) certificate chain or byte counts, then texts. The tunnel gives them
- * names.
+ * Told of events, a batch at a time. `numbers` holds records: type, id, five numbers, count of texts, and a reference
+ * per text; `texts` and `extras` (certificate chains, byte counts) are what they refer to. The tunnel reads them.
  */
-export type NativeTunnelEvent = readonly [
-  type: number,
-  id: number,
-  n0: number,
-  n1: number,
-  n2: number,
-  n3: number,
-  n4: number,
-  ...rest: unknown[],
-];
+export type NativeTunnelHandler = (
+  numbers: Float64Array,
+  texts: readonly string[],
+  extras: readonly NativeTunnelExtra[],
+) => void;
+
+export type NativeTunnelExtra = readonly Uint8Array[] | Float64Array;
 
 /** The byte engine of the tunnel path. Commands never fail: what goes wrong comes back as an event. */
 export interface NativeTunnel {
-  tunnelStart(
-    config: NativeTunnelConfig,
-    handler: (events: readonly NativeTunnelEvent[]) => void,
-  ): TunnelHandle | undefined;
+  tunnelStart(config: NativeTunnelConfig, handler: NativeTunnelHandler): TunnelHandle | undefined;
   tunnelStop(engine: TunnelHandle): void;
   tunnelReference(engine: TunnelHandle, keepAlive: boolean): void;
   tunnelAddNamespace(engine: TunnelHandle, id: number, fd: number): void;
@@ -59,7 +53,8 @@ export interface NativeTunnel {
     sourceRequired: boolean,
     timeoutMs: number,
     prefix: Uint8Array | undefined,
-    responseFields: readonly string[] | undefined,
+    /** Names and values in turn, parted by NUL. */
+    responseFields: string | undefined,
     failureStatus: number,
   ): void;
   tunnelFlowRequest(
@@ -94,7 +89,8 @@ export interface NativeTunnel {
     engine: TunnelHandle,
     session: number,
     carrier: number,
-    fields: readonly string[],
+    /** Names and values in turn, parted by NUL. */
+    fields: string,
     context: TunnelHandle,
     identities: readonly string[],
   ): void;

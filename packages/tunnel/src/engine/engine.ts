@@ -2,13 +2,14 @@ import { KmeshError } from '@kmesh/api';
 import {
   type NativeTunnel,
   type NativeTunnelConfig,
-  type NativeTunnelEvent,
+  type NativeTunnelExtra,
   type NetworkNamespace,
   nativeTunnel,
   type TunnelHandle,
 } from '@kmesh/runtime';
 import {
   type Accepted,
+  EventReader,
   eventType,
   type FlowEnd,
   flowEndReason,
@@ -80,6 +81,7 @@ export class Engine {
   readonly #sessions = new Map<number, SessionHandler>();
   /** Flows that ended before anyone decided about them: whoever still does so is told at once. */
   readonly #endedEarly = new Map<number, FlowEnd>();
+  readonly #reader = new EventReader();
   readonly #onError: (error: unknown) => void;
   #lastId = 0;
   #closed = false;
@@ -88,7 +90,9 @@ export class Engine {
   constructor(config: NativeTunnelConfig, onError: (error: unknown) => void) {
     this.#native = nativeTunnel();
     this.#onError = onError;
-    const handle = this.#native.tunnelStart(config, (events) => this.#dispatch(events));
+    const handle = this.#native.tunnelStart(config, (numbers, texts, extras) =>
+      this.#dispatch(numbers, texts, extras),
+    );
     if (handle === undefined) {
       throw new KmeshError(
         'KMESH_TUNNEL_ENGINE',
@@ -170,14 +174,14 @@ export class Engine {
       sourceRequired,
       timeoutMilliseconds,
       prefix,
-      responseFields,
+      responseFields?.join('\0'),
       failureStatus,
     );
   }
 
-  /** Sends an undecided flow as a request with `fields` (name, value, …) on a session. */
-  requestFlow(flow: number, session: number, fields: readonly string[], report = false): void {
-    if (!this.#closed) this.#native.tunnelFlowRequest(this.#handle, flow, session, fields.join('\0'), report);
+  /** Sends an undecided flow as a request on a session; `fields` are names and values in turn, parted by NUL. */
+  requestFlow(flow: number, session: number, fields: string, report = false): void {
+    if (!this.#closed) this.#native.tunnelFlowRequest(this.#handle, flow, session, fields, report);
   }
 
   /** Turns an undecided flow away: a request with `status`, an accepted socket with a reset. */
@@ -223,7 +227,7 @@ export class Engine {
   /** As {@link connectSession}, inside a CONNECT stream of another session. */
   nestSession(
     carrier: number,
-    fields: readonly string[],
+    fields: string,
     context: TunnelHandle,
     identities: readonly string[],
     handler: SessionHandler,
@@ -276,32 +280,33 @@ export class Engine {
     }
   }
 
-  #dispatch(events: readonly NativeTunnelEvent[]): void {
-    for (const event of events) {
-      if (this.#closed) return;
+  #dispatch(numbers: Float64Array, texts: readonly string[], extras: readonly NativeTunnelExtra[]): void {
+    const reader = this.#reader;
+    reader.load(numbers, texts, extras);
+    while (!this.#closed && reader.next()) {
       try {
-        this.#deliver(event);
+        this.#deliver(reader);
       } catch (error) {
         this.#onError(error);
       }
     }
   }
 
-  #deliver(event: NativeTunnelEvent): void {
-    const id = event[1];
-    switch (event[0]) {
+  #deliver(event: EventReader): void {
+    const { id } = event;
+    switch (event.type) {
       case eventType.accepted:
-        this.#listeners.get(event[2])?.accepted(readAccepted(event));
+        this.#listeners.get(event.value(0))?.accepted(readAccepted(event));
         return;
       case eventType.acceptFailed:
-        this.#listeners.get(id)?.failed(event[2]);
+        this.#listeners.get(id)?.failed(event.value(0));
         return;
       case eventType.request:
-        this.#sessions.get(event[2])?.request?.(readRequest(event));
+        this.#sessions.get(event.value(0))?.request?.(readRequest(event));
         return;
       case eventType.flowClosed: {
         const handler = this.#flows.get(id);
-        if (event[2] === flowEndReason.retry) {
+        if (event.value(0) === flowEndReason.retry) {
           handler?.retry?.();
           return;
         }
@@ -311,19 +316,19 @@ export class Engine {
         return;
       }
       case eventType.flowOpened:
-        this.#flows.get(id)?.opened?.((event[7] as string | undefined) ?? '');
+        this.#flows.get(id)?.opened?.(event.text(0));
         return;
       case eventType.sourceNotKept:
         this.#flows.get(id)?.sourceNotKept?.();
         return;
       case eventType.bytes:
-        this.#deliverBytes(event[7] as Float64Array | undefined);
+        this.#deliverBytes(event.extra(0));
         return;
       case eventType.sessionReady:
         this.#sessions.get(id)?.ready(readSessionReady(event));
         return;
       case eventType.sessionLimit:
-        this.#sessions.get(id)?.limit?.(event[2]);
+        this.#sessions.get(id)?.limit?.(event.value(0));
         return;
       case eventType.sessionDraining:
         this.#sessions.get(id)?.draining?.();
@@ -344,8 +349,8 @@ export class Engine {
     if (oldest !== undefined) this.#endedEarly.delete(oldest);
   }
 
-  #deliverBytes(series: Float64Array | undefined): void {
-    if (series === undefined) return;
+  #deliverBytes(series: NativeTunnelExtra | undefined): void {
+    if (!(series instanceof Float64Array)) return;
     for (let at = 0; at + 2 < series.length; at += 3) {
       const [id, up, down] = [series[at] ?? 0, series[at + 1] ?? 0, series[at + 2] ?? 0];
       this.#flows.get(id)?.bytes?.(up, down);

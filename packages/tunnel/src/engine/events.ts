@@ -1,4 +1,4 @@
-import type { NativeTunnelEvent } from '@kmesh/runtime';
+import type { NativeTunnelExtra } from '@kmesh/runtime';
 
 /** Numbers of the engine's events; `EventType` in the addon. */
 export const eventType = {
@@ -13,6 +13,7 @@ export const eventType = {
   flowClosed: 9,
   bytes: 10,
   sourceNotKept: 11,
+  textDefined: 12,
 } as const;
 
 /** Why a flow ended; `CloseReason` in the addon. */
@@ -94,48 +95,118 @@ export interface SessionEnd {
   readonly text: string;
 }
 
-export function readAccepted(event: NativeTunnelEvent): Accepted {
+/** Places in a record: type, id, five numbers, count of texts, and a reference per text. */
+const VALUES = 2;
+const TEXT_COUNT = 7;
+const TEXTS = 8;
+
+/** Reads batches of events one after the other. Texts that come often are sent once; it remembers them. */
+export class EventReader {
+  readonly #known: string[] = [];
+  #numbers: Float64Array = new Float64Array();
+  #texts: readonly string[] = [];
+  #extras: readonly NativeTunnelExtra[] = [];
+  #at = 0;
+  #next = 0;
+
+  load(numbers: Float64Array, texts: readonly string[], extras: readonly NativeTunnelExtra[]): void {
+    this.#numbers = numbers;
+    this.#texts = texts;
+    this.#extras = extras;
+    this.#next = 0;
+  }
+
+  /** Goes to the next event; definitions of texts are taken in on the way. False at the end. */
+  next(): boolean {
+    while (this.#next < this.#numbers.length) {
+      this.#at = this.#next;
+      this.#next = this.#at + TEXTS + this.textCount;
+      if (this.type !== eventType.textDefined) return true;
+      this.#known[this.id] = this.text(0);
+    }
+    return false;
+  }
+
+  get type(): number {
+    return this.#numbers[this.#at] ?? 0;
+  }
+
+  get id(): number {
+    return this.#numbers[this.#at + 1] ?? 0;
+  }
+
+  get textCount(): number {
+    return this.#numbers[this.#at + TEXT_COUNT] ?? 0;
+  }
+
+  /** One of the five numbers. */
+  value(index: number): number {
+    return this.#numbers[this.#at + VALUES + index] ?? 0;
+  }
+
+  /** A text of the event; empty when it has fewer. */
+  text(index: number): string {
+    if (index >= this.textCount) return '';
+    const reference = this.#numbers[this.#at + TEXTS + index] ?? 0;
+    return (reference < 0 ? this.#texts[-1 - reference] : this.#known[reference]) ?? '';
+  }
+
+  /** What number `index` refers to. */
+  extra(index: number): NativeTunnelExtra | undefined {
+    return this.#extras[this.value(index)];
+  }
+}
+
+export function readAccepted(event: EventReader): Accepted {
   return {
-    id: event[1],
-    peer: { ip: event[7] as string, port: event[3] },
-    local: { ip: event[8] as string, port: event[4] },
-    original: { ip: event[9] as string, port: event[5] },
+    id: event.id,
+    peer: { ip: event.text(0), port: event.value(1) },
+    local: { ip: event.text(1), port: event.value(2) },
+    original: { ip: event.text(2), port: event.value(3) },
   };
 }
 
-export function readRequest(event: NativeTunnelEvent): Request {
+export function readRequest(event: EventReader): Request {
   const baggage: string[] = [];
   const forwarded: string[] = [];
   const forwardedNetwork: string[] = [];
-  for (let at = 9; at + 1 < event.length; at += 2) {
-    const value = event[at + 1] as string;
-    if (event[at] === 'baggage') baggage.push(value);
-    else if (event[at] === 'forwarded') forwarded.push(value);
-    else if (event[at] === 'x-forwarded-network') forwardedNetwork.push(value);
+  for (let at = 2; at + 1 < event.textCount; at += 2) {
+    const name = event.text(at);
+    const value = event.text(at + 1);
+    if (name === 'baggage') baggage.push(value);
+    else if (name === 'forwarded') forwarded.push(value);
+    else if (name === 'x-forwarded-network') forwardedNetwork.push(value);
   }
   return {
-    flow: event[1],
-    method: event[7] as string,
-    authority: event[8] as string,
+    flow: event.id,
+    method: event.text(0),
+    authority: event.text(1),
     baggage,
     forwarded,
     forwardedNetwork,
   };
 }
 
-export function readFlowEnd(event: NativeTunnelEvent): FlowEnd {
-  return { reason: event[2], code: event[3], bytesUp: event[4], bytesDown: event[5] };
-}
-
-export function readSessionReady(event: NativeTunnelEvent): SessionReady {
-  const hasChain = Array.isArray(event[7]);
+export function readFlowEnd(event: EventReader): FlowEnd {
   return {
-    streamLimit: event[2],
-    peerChain: hasChain ? (event[7] as Uint8Array[]) : [],
-    peerNames: event.slice(hasChain ? 8 : 7) as string[],
+    reason: event.value(0),
+    code: event.value(1),
+    bytesUp: event.value(2),
+    bytesDown: event.value(3),
   };
 }
 
-export function readSessionEnd(event: NativeTunnelEvent): SessionEnd {
-  return { reason: event[2], code: event[3], text: (event[7] as string | undefined) ?? '' };
+export function readSessionReady(event: EventReader): SessionReady {
+  const peerNames: string[] = [];
+  for (let index = 0; index < event.textCount; index++) peerNames.push(event.text(index));
+  const chain = event.extra(1);
+  return {
+    streamLimit: event.value(0),
+    peerChain: chain === undefined || chain instanceof Float64Array ? [] : chain,
+    peerNames,
+  };
+}
+
+export function readSessionEnd(event: EventReader): SessionEnd {
+  return { reason: event.value(0), code: event.value(1), text: event.text(0) };
 }

@@ -8,7 +8,6 @@ import {
   type InboundAccepted,
   inboundService,
   inboundSourceWorkload,
-  parseBaggage,
   resolveInbound,
 } from '@kmesh/orchestration';
 import type { ConnectionStart } from '@kmesh/probe';
@@ -18,6 +17,7 @@ import { Carried, denyEarly } from '../pod/carried.ts';
 import type { PodContext } from '../pod/pod-context.ts';
 import type { ServedSession } from '../pod/served-session.ts';
 import type { TrackedConnection } from './connection-tracker.ts';
+import { peerBaggage } from './peer-baggage.ts';
 import { proxyHeader } from './proxy-protocol.ts';
 
 /** Serves one request of an HBONE connection into the pod: the validation table of contract 6.6. */
@@ -110,7 +110,7 @@ function openRecord(
     destinationAddress: formatSocketAddress(local.ip, local.port),
     hboneAddress: request.authority,
     source: inboundSourceWorkload(pod.mesh, pod.node, peer.ip, request.forwardedNetwork),
-    derivedSource: pod.settings.responseBaggage ? parseBaggage(request.baggage) : undefined,
+    derivedSource: pod.settings.responseBaggage ? peerBaggage(request.baggage) : undefined,
     destination: workload,
     destinationService: service,
     sourceIdentity: session.identity,

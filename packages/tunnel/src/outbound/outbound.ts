@@ -4,7 +4,6 @@ import {
   type DoubleHboneDecision,
   formatSocketAddress,
   type HboneDecision,
-  identityUriOf,
   parseBaggage,
   parseIdentity,
   resolveOutbound,
@@ -17,7 +16,7 @@ import { type Failure, sessionFailure } from '../failure.ts';
 import { Carried, denyEarly, socketOpened } from '../pod/carried.ts';
 import type { NestedSession, PodContext } from '../pod/pod-context.ts';
 import type { PoolAnswer, PooledSession } from './pool.ts';
-import { connectFields } from './request-fields.ts';
+import { cachedIdentityUri, connectFields } from './request-fields.ts';
 
 /** Tries on another connection when the first turns out to be closing. */
 const MAXIMUM_TRIES = 4;
@@ -124,7 +123,7 @@ function tunnelFlow(
   tries: number,
 ): void {
   const target = {
-    sourceIdentity: identityUriOf(source),
+    sourceIdentity: cachedIdentityUri(source),
     sourceIp: accepted.peer.ip,
     acceptedIdentities: decision.acceptedIdentities,
     ip: decision.nextHop.ip,
@@ -171,7 +170,7 @@ function nest(
   decision: DoubleHboneDecision,
   carried: Carried,
   outer: PooledSession,
-  outside: { fields: readonly string[]; release: () => void; again: () => void },
+  outside: { fields: string; release: () => void; again: () => void },
 ): void {
   let session: NestedSession | undefined;
   const where = `${decision.authority} behind ${carried.start.destinationAddress}`;

@@ -42,7 +42,6 @@ interface Session extends PooledSession {
 }
 
 interface Bucket {
-  readonly key: string;
   readonly target: PoolTarget;
   readonly sessions: Session[];
   readonly waiting: ((answer: PoolAnswer) => void)[];
@@ -63,7 +62,8 @@ export interface PoolOptions {
 /** The HBONE connections of one pod: shared by key, one attempt at a time per key, bounded streams each. */
 export class SessionPool {
   readonly #options: PoolOptions;
-  readonly #buckets = new Map<string, Bucket>();
+  /** By address; the rest of the key is compared, because few differ in nothing else. */
+  readonly #buckets = new Map<string, Bucket[]>();
   readonly #sessions = new Set<Session>();
   #closed = false;
 
@@ -123,13 +123,18 @@ export class SessionPool {
   }
 
   #bucket(target: PoolTarget): Bucket {
-    const key = `${target.ip} ${target.port} ${target.sourceIp} ${target.sourceIdentity} ${target.acceptedIdentities.join(' ')}`;
-    let bucket = this.#buckets.get(key);
-    if (bucket === undefined) {
-      bucket = { key, target, sessions: [], waiting: [], connecting: false };
-      this.#buckets.set(key, bucket);
-    }
+    const known = this.#buckets.get(target.ip)?.find((bucket) => sameTarget(bucket.target, target));
+    if (known !== undefined) return known;
+    const bucket: Bucket = { target, sessions: [], waiting: [], connecting: false };
+    this.#remember(bucket);
     return bucket;
+  }
+
+  #remember(bucket: Bucket): void {
+    const { ip } = bucket.target;
+    const beside = this.#buckets.get(ip);
+    if (beside === undefined) this.#buckets.set(ip, [bucket]);
+    else if (!beside.includes(bucket)) beside.push(bucket);
   }
 
   #checkOut(session: Session): void {
@@ -150,9 +155,11 @@ export class SessionPool {
   }
 
   #forgetIfUnused(bucket: Bucket): void {
-    if (bucket.sessions.length === 0 && bucket.waiting.length === 0 && !bucket.connecting) {
-      this.#buckets.delete(bucket.key);
-    }
+    if (bucket.sessions.length > 0 || bucket.waiting.length > 0 || bucket.connecting) return;
+    const { ip } = bucket.target;
+    const rest = this.#buckets.get(ip)?.filter((other) => other !== bucket) ?? [];
+    if (rest.length === 0) this.#buckets.delete(ip);
+    else this.#buckets.set(ip, rest);
   }
 
   #connect(bucket: Bucket): void {
@@ -241,7 +248,7 @@ export class SessionPool {
     }
     if (bucket.waiting.length > 0 && !bucket.connecting) {
       // The bucket may have been forgotten while the last session left it.
-      this.#buckets.set(bucket.key, bucket);
+      this.#remember(bucket);
       this.#connect(bucket);
     }
     return session;
@@ -271,6 +278,16 @@ export class SessionPool {
     this.#forgetIfUnused(bucket);
     for (const use of waiting) use(answer);
   }
+}
+
+function sameTarget(left: PoolTarget, right: PoolTarget): boolean {
+  return (
+    left.port === right.port &&
+    left.sourceIp === right.sourceIp &&
+    left.sourceIdentity === right.sourceIdentity &&
+    left.acceptedIdentities.length === right.acceptedIdentities.length &&
+    left.acceptedIdentities.every((identity, index) => identity === right.acceptedIdentities[index])
+  );
 }
 
 function asKmeshError(error: unknown): KmeshError {

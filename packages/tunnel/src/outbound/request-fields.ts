@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Workload } from '@kmesh/api';
-import { formatBaggage, formatForwarded } from '@kmesh/orchestration';
+import { formatBaggage, formatForwarded, identityUriOf } from '@kmesh/orchestration';
 import type { EndpointAddress } from '../engine/events.ts';
 
 const baggageOf = new WeakMap<Workload, string>();
@@ -15,40 +15,42 @@ export function cachedBaggage(workload: Workload): string {
   return text;
 }
 
-let entropy = Buffer.alloc(0);
+const identityOf = new WeakMap<Workload, string>();
+
+/** SPIFFE id of a workload, made once per resource. */
+export function cachedIdentityUri(workload: Workload): string {
+  let uri = identityOf.get(workload);
+  if (uri === undefined) {
+    uri = identityUriOf(workload);
+    identityOf.set(workload, uri);
+  }
+  return uri;
+}
+
+let entropy = '';
 let entropyUsed = 0;
 
 /** Version 00, random trace and parent, not sampled (contract 6.2). */
 export function randomTraceparent(): string {
-  if (entropyUsed + 24 > entropy.length) {
-    entropy = randomBytes(6144);
+  if (entropyUsed + 48 > entropy.length) {
+    entropy = randomBytes(6144).toString('hex');
     entropyUsed = 0;
   }
-  const hex = entropy.toString('hex', entropyUsed, entropyUsed + 24);
-  entropyUsed += 24;
-  return `00-${hex.slice(0, 32)}-${hex.slice(32)}-00`;
+  const middle = entropyUsed + 32;
+  const trace = entropy.slice(entropyUsed, middle);
+  entropyUsed += 48;
+  return `00-${trace}-${entropy.slice(middle, entropyUsed)}-00`;
 }
 
-/** The fields of a CONNECT, name and value in turn: exactly those of contract 6.2. */
+/** The fields of a CONNECT, name and value in turn, parted by NUL: exactly those of contract 6.2. */
 export function connectFields(
   authority: string,
   source: Workload,
   client: EndpointAddress,
   serviceHostname: string | undefined,
   forwardedNetwork?: string,
-): string[] {
-  const fields = [
-    ':method',
-    'CONNECT',
-    ':authority',
-    authority,
-    'baggage',
-    cachedBaggage(source),
-    'forwarded',
-    formatForwarded(client.ip, client.port, serviceHostname),
-    'traceparent',
-    randomTraceparent(),
-  ];
-  if (forwardedNetwork !== undefined) fields.push('x-forwarded-network', forwardedNetwork);
-  return fields;
+): string {
+  const forwarded = formatForwarded(client.ip, client.port, serviceHostname);
+  const fields = `:method\0CONNECT\0:authority\0${authority}\0baggage\0${cachedBaggage(source)}\0forwarded\0${forwarded}\0traceparent\0${randomTraceparent()}`;
+  return forwardedNetwork === undefined ? fields : `${fields}\0x-forwarded-network\0${forwardedNetwork}`;
 }

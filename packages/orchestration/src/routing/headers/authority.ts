@@ -5,9 +5,23 @@ export type Authority =
   | { readonly kind: 'address'; readonly ip: string; readonly port: number }
   | { readonly kind: 'hostname'; readonly hostname: string; readonly port: number };
 
+const MAXIMUM_KNOWN = 1_024;
+const known = new Map<string, Authority>();
+
 /** Reads `ip:port`, `[v6]:port` or `host:port`; `undefined` for anything else. Never throws. */
 export function parseAuthority(text: string | undefined): Authority | undefined {
   if (text === undefined || text.length > 300) return undefined;
+  // Asked for every connection, mostly about the same few.
+  const found = known.get(text);
+  if (found !== undefined) return found;
+  const authority = readAuthority(text);
+  if (authority === undefined) return undefined;
+  if (known.size >= MAXIMUM_KNOWN) known.clear();
+  known.set(text, authority);
+  return authority;
+}
+
+function readAuthority(text: string): Authority | undefined {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]@/\\?#]+)):(\d{1,5})$/.exec(text);
   if (match === null) return undefined;
   const [, bracketed, plain, portText] = match;

@@ -1,0 +1,81 @@
+/*
+ * Events on their way to TypeScript: whole batches of numbers, so that one connection costs neither
+ * an object nor a string of its own. A record is
+ *
+ *   type, id, five numbers, count of texts, then a reference per text
+ *
+ * A reference of 0 or more is a slot of texts that TypeScript knows already (defined by an event
+ * before, so in order); a negative one is -1 - index into the batch's own texts. Read by
+ * packages/tunnel/src/engine/events.ts.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include <initializer_list>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace kmesh::tunnel
+{
+
+/* Numbers shared with packages/tunnel/src/engine/events.ts. */
+enum class EventType : int {
+	Accepted = 1,
+	AcceptFailed = 2,
+	SessionReady = 3,
+	SessionLimit = 4,
+	SessionDraining = 5,
+	SessionClosed = 6,
+	Request = 7,
+	FlowOpened = 8,
+	FlowClosed = 9,
+	Bytes = 10,
+	SourceNotKept = 11,
+	TextDefined = 12,
+};
+
+/* What is neither number nor text; its index is a number of its event. */
+struct EventExtra {
+	std::vector<std::string> blobs;
+	std::vector<double> series;
+};
+
+class EventBatch
+{
+      public:
+	void add(EventType type, uint64_t id, std::initializer_list<double> values = {});
+	/* Of the last event. */
+	void addKnown(int32_t slot);
+	void addText(std::string &&text);
+	double addExtra(EventExtra &&extra);
+
+	std::vector<double> numbers;
+	std::vector<std::string> texts;
+	std::vector<EventExtra> extras;
+
+      private:
+	size_t last_ = 0;
+};
+
+/* Texts that come again and again, by slot. Full, it starts over: a definition replaces what was in
+ * its slot. */
+class KnownTexts
+{
+      public:
+	/* The slot, defined in `batch` when it is new. No event may be half-written meanwhile. */
+	int32_t text(EventBatch &batch, const std::string &text);
+	int32_t address(EventBatch &batch, const sockaddr_storage &address);
+	/* Longer ones are not worth a slot. */
+	static constexpr size_t kLongest = 512;
+
+      private:
+	int32_t define(EventBatch &batch, std::string &&key, std::string &&text);
+
+	static constexpr size_t kSlots = 4096;
+	std::unordered_map<std::string, int32_t> slots_;
+};
+
+} // namespace kmesh::tunnel
