@@ -23,9 +23,11 @@ import {
 import { EventRing } from '@kmesh/runtime';
 import { type EventEmitter, startEventEmitter } from '../test/e2e/probe-emitter.ts';
 import { emitterResolver } from '../test/e2e/probe-resolver.ts';
-import { atLeast, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+import { workload } from '../test/e2e/probe-traffic.ts';
+import { atLeast, atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 
 const required = 100_000;
+const mostNanoseconds = 1000;
 const rates = [required, 200_000, 400_000];
 const seconds = 2;
 const rounds = 3;
@@ -55,12 +57,50 @@ export async function suite(): Promise<Report> {
       figures.push(figure(`events lost at ${rate}/s`, name, 'events', losses));
       if (losses.every((lost) => lost === 0)) highest = Math.max(highest, Math.min(...achieved));
     }
-    figures.push(figure('cost of one connection', name, 'ns', costs));
+    const cost = figure('cost of one connection', name, 'ns', costs);
+    figures.push(cost);
+    if (log === undefined)
+      ratios.push(atMost('one connection from its events to metrics, ns', cost.value, mostNanoseconds));
     ratios.push(atLeast(`events per second without a loss, ${name}`, highest, required * 0.99));
   }
   await logThread.close();
   closeSync(nowhere);
+  const recording = figure('cost of recording one connection', 'metrics', 'ns', await recordingCosts());
+  figures.push(recording);
+  ratios.push(atMost('recording one connection, ns', recording.value, mostNanoseconds));
   return { suite: 'events', environment: environment(), figures, ratios };
+}
+
+/** What the recording alone of a connection costs, on whichever path it was: an opening and a closing with its bytes. */
+async function recordingCosts(): Promise<number[]> {
+  const server = await startScrapeServer({ host: '127.0.0.1', port: 0 });
+  const recorder = new MetricRecorder(server.recorderChannel());
+  const observer = new LiveConnections(createConnectionObserver({ recorder }));
+  const destination = workload('server', '10.1.0.1');
+  const sources = Array.from({ length: 64 }, (_, index) => workload(`client-${index}`, '10.0.0.1'));
+  const destinationService = { name: 'echo', namespace: 'default', hostname: 'echo.default' };
+  const start = {
+    reporter: 'source',
+    path: 'tunnel',
+    sourceAddress: '10.0.0.1:41000',
+    destinationAddress: '10.1.0.1:8080',
+    securityPolicy: 'unknown',
+    destination,
+    destinationService,
+  } as const;
+  const count = 200_000;
+  const costs = Array.from({ length: rounds + 1 }, () => {
+    const began = performance.now();
+    for (let index = 0; index < count; index++) {
+      const connection = observer.opened({ ...start, source: sources[index % sources.length] });
+      connection.close({ flag: '-', bytesFromClient: index, bytesFromServer: 2 * index });
+    }
+    return ((performance.now() - began) * 1_000_000) / count;
+  });
+  recorder.close();
+  await server.close();
+  // The first round warms up.
+  return costs.slice(1);
 }
 
 interface Measured {
