@@ -1,14 +1,24 @@
 /**
- * Two pods of one node: no mesh, the kernel path, the kernel path with redirect from socket to socket, the tunnel path.
- * Real executables, istio-cni's capture rules in every meshed pod, rounds interleaved. The load generator and the server
- * are the lab's own.
+ * Two pods of one node: no mesh, the kernel path, the kernel path with redirect from socket to socket, the tunnel path;
+ * and, to tell what of the kernel path's cost is not its own, pods with istio-cni's capture rules and no mesh at work.
+ * Real executables, the capture rules in every meshed pod, rounds interleaved. Requests come from wrk and are answered
+ * by nginx, bulk is the lab's own; clients and servers have a processor each.
  */
 import { readFileSync } from 'node:fs';
-import { createLab, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
+import { createLab, installRedirect, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
 import { environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+import { HTTP_PORT, pinPrograms, requirePrograms, runWrk, startNginx } from './samenode/programs.ts';
 
-const ROUNDS = 5;
+const ROUNDS = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 5);
+const BULK_PORT = 8081;
 const BULK_BYTES = 1 << 30;
+
+/** Nothing is tracked, so no capture rule applies. */
+const UNTRACKED = `table inet untracked {
+  chain prerouting { type filter hook prerouting priority raw; notrack; }
+  chain output { type filter hook output priority raw; notrack; }
+}
+`;
 
 interface Contestant {
   readonly name: string;
@@ -28,14 +38,17 @@ interface Round {
 
 /** The suite `samenode`. */
 export async function suite(): Promise<Report> {
+  requirePrograms();
   await using stack = new AsyncDisposableStack();
   const contestants: Contestant[] = [
     await contestant(stack, 'no mesh'),
+    await contestant(stack, 'no mesh, capture rules', 'rules'),
     await contestant(stack, 'kernel path', { KMESH_REDIRECT: 'false' }),
     await contestant(stack, 'kernel path, redirect', { KMESH_REDIRECT: 'true' }),
     await contestant(stack, 'tunnel path', { KMESH_KERNEL_PATH: 'false' }),
   ];
   const rounds = new Map<string, Round[]>(contestants.map(({ name }) => [name, []]));
+  pinPrograms();
   for (const one of contestants) await warmUp(one);
   for (let round = 0; round < ROUNDS; round++) {
     for (const one of contestants) rounds.get(one.name)?.push(await measure(one));
@@ -76,15 +89,19 @@ export async function suite(): Promise<Report> {
 async function contestant(
   stack: AsyncDisposableStack,
   name: string,
-  settings?: Record<string, string>,
+  settings?: Record<string, string> | 'rules',
 ): Promise<Contestant> {
   const lab: Lab = stack.use(await createLab());
   const node = await lab.node();
   let client: Pod;
   let server: Pod;
-  if (settings === undefined) {
+  if (settings === undefined || settings === 'rules') {
     client = await node.pod({ name: 'client' });
     server = await node.pod({ name: 'server' });
+    for (const pod of settings === 'rules' ? [client, server] : []) {
+      await installRedirect(pod, { dns: false });
+      await pod.run('nft', ['-f', '-'], { input: UNTRACKED });
+    }
   } else {
     const mesh: LabMesh = stack.use(
       await startMesh(lab, { kernelPath: true, environment: { RUST_LOG: 'warn', ...settings } }),
@@ -92,46 +109,43 @@ async function contestant(
     ({ pod: client } = await mesh.pod({ name: 'client' }));
     ({ pod: server } = await mesh.pod({ name: 'server' }));
   }
-  await server.serve({ port: 8080, mode: 'http' });
-  await server.serve({ port: 8081, mode: 'halfclose' });
-  // Of its own, as a service of short connections is: redirect learns what a destination's connections are like.
-  await server.serve({ port: 8082, mode: 'http' });
+  startNginx(server, stack);
+  await server.serve({ port: BULK_PORT, mode: 'halfclose' });
   return { name, client, server };
 }
 
+/** Until nginx answers, and what is learned of connections has been learned. */
 async function warmUp({ client, server }: Contestant): Promise<void> {
-  const to = `${server.addresses.v4}:8080`;
-  await client.dial({ to, mode: 'http', connections: 200, requests: 10, concurrency: 8 });
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const answer = await client.http({ host: server.addresses.v4, port: HTTP_PORT }).catch(() => undefined);
+    if (answer?.status === 200) break;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  await runWrk(client, server, { connections: 8, seconds: 1, close: true });
+  await runWrk(client, server, { connections: 8, seconds: 1 });
 }
 
 async function measure({ name, client, server }: Contestant): Promise<Round> {
-  const to = `${server.addresses.v4}:8080`;
-  const dial = async (connections: number, requests: number, concurrency: number, target = to) => {
-    const report = await client.dial({ to: target, mode: 'http', connections, requests, concurrency });
-    if (report.failed > 0) throw new Error(`${name}: ${JSON.stringify(report.failures)}`);
-    return report;
-  };
   const busy = busyMilliseconds();
-  const many = await dial(64, 2_000, 64);
+  const many = await runWrk(client, server, { connections: 64, seconds: 2 });
   const cpu = busyMilliseconds() - busy;
-  const one = await dial(1, 10_000, 1);
-  const fresh = await dial(5_000, 1, 16, `${server.addresses.v4}:8082`);
+  const one = await runWrk(client, server, { connections: 1, seconds: 1 });
+  const fresh = await runWrk(client, server, { connections: 16, seconds: 1, close: true });
   const bulk = await client.dial({
-    to: `${server.addresses.v4}:8081`,
+    to: `${server.addresses.v4}:${BULK_PORT}`,
     mode: 'halfclose',
     bytes: BULK_BYTES,
     timeoutMs: 60_000,
   });
   if (bulk.failed > 0) throw new Error(`${name}: ${JSON.stringify(bulk.failures)}`);
   return {
-    many: 128_000 / (many.elapsedNs / 1e9),
-    one: 10_000 / (one.elapsedNs / 1e9),
-    p50: (one.latencyNs?.p50 ?? 0) / 1_000,
-    p99: (one.latencyNs?.p99 ?? 0) / 1_000,
-    fresh: 5_000 / (fresh.elapsedNs / 1e9),
+    many: many.perSecond,
+    one: one.perSecond,
+    p50: one.p50Us,
+    p99: one.p99Us,
+    fresh: fresh.perSecond,
     bulk: (BULK_BYTES * 8) / bulk.elapsedNs,
-    cpu: cpu / 128,
+    cpu: (cpu / many.requests) * 1_000,
   };
 }
 

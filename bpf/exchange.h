@@ -40,28 +40,54 @@ static __always_inline __u32 side_of(const struct kmesh_peer_key *key)
 	return key->local_port_be > key->remote_port_be;
 }
 
-/* The same for both sides; never 0. */
-static __always_inline __u64 exchange_hash(const struct kmesh_peer_key *key, __u32 side)
+/* What both sides of a connection call it. */
+struct connection {
+	const union kmesh_address *low, *high;
+	__u32 ports;
+	__u32 side; /* which of the two is asking */
+};
+
+static __always_inline void name_connection(const struct kmesh_peer_key *key,
+					    struct connection *connection)
 {
-	const union kmesh_address *low = side ? &key->remote : &key->local;
-	const union kmesh_address *high = side ? &key->local : &key->remote;
-	__u64 ports = side ? ((__u64)key->remote_port_be << 16 | key->local_port_be)
-			   : ((__u64)key->local_port_be << 16 | key->remote_port_be);
+	__u32 side = side_of(key);
+
+	connection->side = side;
+	connection->low = side ? &key->remote : &key->local;
+	connection->high = side ? &key->local : &key->remote;
+	connection->ports = side ? (__u32)key->remote_port_be << 16 | key->local_port_be
+				 : (__u32)key->local_port_be << 16 | key->remote_port_be;
+}
+
+/* Never 0. */
+static __always_inline __u64 hash_connection(const struct connection *connection)
+{
 	__u64 hash = kmesh_exchange_seed;
 
-	hash = mix(hash, low->halves[0]);
-	hash = mix(hash, low->halves[1]);
-	hash = mix(hash, high->halves[0]);
-	hash = mix(hash, high->halves[1]);
-	hash = mix(hash, ports);
+	hash = mix(hash, connection->low->halves[0]);
+	hash = mix(hash, connection->low->halves[1]);
+	hash = mix(hash, connection->high->halves[0]);
+	hash = mix(hash, connection->high->halves[1]);
+	hash = mix(hash, connection->ports);
 	return hash ? hash : 1;
+}
+
+static __always_inline bool is_of(const struct kmesh_exchange *exchange,
+				  const struct connection *connection)
+{
+	return exchange->low.halves[0] == connection->low->halves[0] &&
+	       exchange->low.halves[1] == connection->low->halves[1] &&
+	       exchange->high.halves[0] == connection->high->halves[0] &&
+	       exchange->high.halves[1] == connection->high->halves[1] &&
+	       exchange->ports == connection->ports;
 }
 
 /* Takes this side's part of the connection's slot: the one that its peer took already, or a free
  * one. Returns 1 + its index, 0 when there is none. */
-static __always_inline __u32 take_exchange(__u64 hash, __u32 side, __u32 first_read, bool create)
+static __always_inline __u32 take_exchange(const struct connection *connection, __u32 first_read,
+					   bool create)
 {
-	struct kmesh_exchange_side *mine;
+	__u64 hash = hash_connection(connection);
 	struct kmesh_exchange *exchange;
 	__u32 index, attempt;
 
@@ -72,26 +98,34 @@ static __always_inline __u32 take_exchange(__u64 hash, __u32 side, __u32 first_r
 		if (!exchange)
 			return 0;
 		if (exchange->owner == hash) {
-			/* Held by an older connection of the same addresses and ports. */
-			if (exchange->broken ||
-			    (exchange->sides[side & 1].flags & KMESH_EXCHANGE_JOINED))
+			/* Or held by an older connection of the same addresses and ports. */
+			if (exchange->broken || !is_of(exchange, connection) ||
+			    (exchange->flags[connection->side & 1] & KMESH_EXCHANGE_JOINED))
 				return 0;
 		} else {
 			if (!create)
 				continue;
 			if (__sync_val_compare_and_swap(&exchange->owner, 0, hash) != 0)
 				continue;
-			__builtin_memset(exchange->sides, 0, sizeof(exchange->sides));
-			exchange->broken = 0;
+			exchange->low = *connection->low;
+			exchange->high = *connection->high;
+			exchange->ports = connection->ports;
 			exchange->given_up_ns = 0;
+			exchange->broken = 0;
+			exchange->flags[0] = exchange->flags[1] = 0;
+			__builtin_memset(exchange->sides, 0, sizeof(exchange->sides));
 		}
-		mine = &exchange->sides[side & 1];
-		mine->first_read = first_read;
-		mine->flags = KMESH_EXCHANGE_JOINED;
+		exchange->sides[connection->side & 1].first_read = first_read;
 		__sync_fetch_and_add(&exchange->users, 1);
 		return index + 1;
 	}
 	return 0;
+}
+
+/* Place of a side's socket in `peers`. */
+static __always_inline __u32 place_of(const struct kmesh_flow *flow, __u32 side)
+{
+	return 2 * (flow->exchange - 1) + (side & 1);
 }
 
 /* Whether everything that `from` redirected has been read by `to`. */
@@ -145,8 +179,7 @@ static __always_inline void leave_exchange(struct kmesh_flow *flow)
 		return;
 	flow->exchange = 0;
 	exchange->broken = 1;
-	exchange->sides[flow->exchange_side & 1].flags |= KMESH_EXCHANGE_UNSUITABLE;
-	exchange->sides[flow->exchange_side & 1].flags &= ~KMESH_EXCHANGE_JOINED;
+	exchange->flags[flow->exchange_side & 1] = KMESH_EXCHANGE_UNSUITABLE;
 	if (__sync_fetch_and_add(&exchange->users, -1) == 1)
 		exchange->owner = 0;
 }

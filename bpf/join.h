@@ -1,63 +1,86 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which sockets may be redirected to: both ends are enrolled pods of this node, each on an address
- * that the daemon knows as that pod's own. */
+/* Connections between two enrolled pods of this node, each on an address that the daemon knows as
+ * that pod's own: what is set on their sockets, and which may be redirected to. */
 #pragma once
 
 #include "address.h"
 #include "exchange.h"
 #include "kernel_types.h"
 
+#include <bpf/bpf_core_read.h>
+
+#define IPPROTO_TCP 6
+#define TCP_CONGESTION 13
+
+static __always_inline bool is_within_node(const struct kmesh_flow *flow,
+					   const struct kmesh_peer_key *key)
+{
+	__u64 *owner = bpf_map_lookup_elem(&pod_addresses, &key->local);
+
+	if (!owner || *owner != flow->netns_cookie)
+		return false;
+	owner = bpf_map_lookup_elem(&pod_addresses, &key->remote);
+	return owner && *owner != flow->netns_cookie;
+}
+
+/* No network is between the two that could be congested: what paces packets for one, as BBR does,
+ * halves the throughput of bulk and costs a timer for every burst. Who chose an algorithm for this
+ * socket or for the route keeps it. */
+static __always_inline void send_unpaced(struct bpf_sock_ops *ctx, struct tcp_sock *tcp)
+{
+	struct inet_connection_sock *connection = (struct inet_connection_sock *)tcp;
+	char reno[] = "reno";
+
+	if (BPF_CORE_READ_BITFIELD(connection, icsk_ca_setsockopt) ||
+	    BPF_CORE_READ_BITFIELD(connection, icsk_ca_dst_locked))
+		return;
+	bpf_setsockopt(ctx, IPPROTO_TCP, TCP_CONGESTION, reno, sizeof(reno));
+}
+
 static __always_inline void join_redirect(struct bpf_sock_ops *ctx, struct kmesh_flow *flow,
-					  const struct kmesh_peer_key *wanted)
+					  const struct kmesh_peer_key *wanted, struct tcp_sock *tcp)
 {
 	struct kmesh_peer_key key = *wanted;
 	struct kmesh_settings *switches;
-	struct bpf_sock *sk = ctx->sk;
-	struct tcp_sock *tcp;
-	__u64 *owner;
-	__u32 zero = 0, side;
+	struct connection connection;
+	struct kmesh_exchange *exchange;
+	__u32 zero = 0, place;
 	bool outbound;
 
 	switches = bpf_map_lookup_elem(&settings, &zero);
-	if (!switches || !switches->redirect || !sk)
-		return;
-	owner = bpf_map_lookup_elem(&pod_addresses, &key.local);
-	if (!owner || *owner != flow->netns_cookie)
-		return;
-	owner = bpf_map_lookup_elem(&pod_addresses, &key.remote);
-	if (!owner || *owner == flow->netns_cookie)
+	if (!switches || !switches->redirect)
 		return;
 	/* The client is established first, so its choice is the connection's. */
 	outbound = flow->direction == KMESH_DIRECTION_OUTBOUND;
 	if (outbound && !is_worth_joining(&key))
 		return;
-	tcp = bpf_skc_to_tcp_sock(sk);
-	if (!tcp)
-		return;
-	side = side_of(&key);
-	flow->exchange_side = side;
-	flow->exchange = take_exchange(exchange_hash(&key, side), side, tcp->copied_seq, outbound);
-	if (!flow->exchange) {
+	name_connection(&key, &connection);
+	flow->exchange_side = connection.side;
+	flow->exchange = take_exchange(&connection, tcp->copied_seq, outbound);
+	exchange = find_exchange(flow);
+	if (!exchange) {
 		if (outbound)
 			count_redirect(KMESH_REDIRECT_FULL, 1);
 		return;
 	}
-	if (bpf_sock_hash_update(ctx, &peers, &key, BPF_NOEXIST)) {
+	place = place_of(flow, connection.side);
+	if (bpf_sock_map_update(ctx, &peers, &place, BPF_NOEXIST)) {
 		leave_exchange(flow);
 		count_redirect(KMESH_REDIRECT_FULL, 1);
 		return;
 	}
+	/* Not earlier: until now another connection's socket may have been in that place. */
+	exchange->flags[connection.side & 1] = KMESH_EXCHANGE_JOINED;
 	count_redirect(KMESH_REDIRECT_JOINED, 1);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_RTT_CB_FLAG);
 }
 
-/* Takes a connection that was given up out of the sock hash, once nothing lies in its queues: what
+/* Takes a connection that was given up out of the sock map, once nothing lies in its queues: what
  * is queued there would be lost. */
-static __always_inline void settle_redirect(struct bpf_sock_ops *ctx, struct kmesh_flow *flow,
-					    struct kmesh_peer_key *key)
+static __always_inline void settle_redirect(struct bpf_sock_ops *ctx, const struct kmesh_flow *flow)
 {
 	struct kmesh_exchange *exchange = find_exchange(flow);
-	struct kmesh_peer_key other = {};
+	__u32 places[2];
 
 	if (!exchange) {
 		bpf_sock_ops_cb_flags_set(ctx,
@@ -70,12 +93,10 @@ static __always_inline void settle_redirect(struct bpf_sock_ops *ctx, struct kme
 	if (!is_drained(&exchange->sides[0], &exchange->sides[1]) ||
 	    !is_drained(&exchange->sides[1], &exchange->sides[0]))
 		return;
-	other.local = key->remote;
-	other.remote = key->local;
-	other.local_port_be = key->remote_port_be;
-	other.remote_port_be = key->local_port_be;
-	if (!bpf_map_delete_elem(&peers, key))
+	places[0] = place_of(flow, 0);
+	places[1] = place_of(flow, 1);
+	if (!bpf_map_delete_elem(&peers, &places[flow->exchange_side & 1]))
 		count_redirect(KMESH_REDIRECT_GIVEN_UP, 1);
-	bpf_map_delete_elem(&peers, &other);
+	bpf_map_delete_elem(&peers, &places[!(flow->exchange_side & 1)]);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTT_CB_FLAG);
 }

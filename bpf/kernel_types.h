@@ -30,6 +30,11 @@ struct inet_sock {
 	int rx_dst_ifindex;
 };
 
+struct inet_connection_sock {
+	__u8 icsk_ca_setsockopt : 1;
+	__u8 icsk_ca_dst_locked : 1;
+};
+
 struct minmax_sample {
 	__u32 v;
 };

@@ -32,7 +32,7 @@
 /* A message of this size or more is faster by TCP. */
 #define KMESH_REDIRECT_MESSAGE_BYTES 16384
 
-/* Redirected bytes that the reader has not taken yet: what a sock hash queues is not bounded by the
+/* Redirected bytes that the reader has not taken yet: what a sock map queues is not bounded by the
  * receive buffer, so this is. */
 #define KMESH_REDIRECT_UNREAD_BYTES 65536
 
@@ -45,7 +45,7 @@
 /* Addresses of enrolled pods. */
 #define KMESH_MAX_POD_ADDRESSES 32768
 
-/* A connection whose messages went by TCP this often in a row is taken out of the sock hash, in
+/* A connection whose messages went by TCP this often in a row is taken out of the sock map, in
  * which plain sends cost more; a large message counts as several. */
 #define KMESH_REDIRECT_PLAIN_RUN 64
 #define KMESH_REDIRECT_LARGE_RUN 16

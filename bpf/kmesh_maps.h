@@ -122,11 +122,12 @@ struct {
 	__type(value, __u64);
 } pod_addresses __weak SEC(".maps");
 
-/* Sockets that messages may be redirected to; a socket that closes leaves by itself. */
+/* Sockets that messages may be redirected to, by twice the index of their exchange plus their side
+ * of it. A socket that closes leaves by itself. */
 struct {
-	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
 	__uint(max_entries, 2 * KMESH_MAX_EXCHANGES);
-	__type(key, struct kmesh_peer_key);
+	__type(key, __u32);
 	__type(value, __u64);
 } peers __weak SEC(".maps");
 
@@ -134,6 +135,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, KMESH_MAX_EXCHANGES);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct kmesh_exchange);
 } exchanges __weak SEC(".maps");

@@ -230,7 +230,7 @@ struct kmesh_flow {
 	__u32 seen_report; /* and which of its reports that was */
 };
 
-/* peers (sock hash): one end of a connection, as that end names it -> its socket. */
+/* One end of a connection, as that end names both. */
 struct kmesh_peer_key {
 	union kmesh_address local;
 	union kmesh_address remote;
@@ -244,44 +244,50 @@ enum kmesh_exchange_flag {
 	KMESH_EXCHANGE_UNSUITABLE = 1 << 1, /* it reads in a way that redirect does not serve */
 };
 
-/* What is known of one end of a connection between two sockets of this kernel. */
+/* What one end of a connection between two sockets of this kernel has done: a cache line of its
+ * own, that the other end looks at once in a while and not with every message. */
 struct kmesh_exchange_side {
 	__u64 received;	   /* bytes that its recvmsg calls returned, however they had come */
 	__u64 redirected;  /* bytes that it sent by redirect */
 	__u32 first_read;  /* sequence number of the first byte it can read */
 	__u32 reads;	   /* recvmsg calls that returned bytes */
-	__u16 flags;	   /* enum kmesh_exchange_flag; written by the reading side */
-	__u16 redirecting; /* its messages are redirected; written by the sending side */
+	__u32 plain;	   /* bytes that had gone by TCP when it last began to redirect */
+	__u32 room;	   /* bytes that it may redirect before it looks at what was read */
+	__u16 redirecting; /* its messages are redirected */
 	__u16 plain_run;   /* messages in a row that went by TCP, large ones counting more */
-	__u16 reserved;
-	__u32 plain; /* bytes that had gone by TCP when it last began to redirect */
-	__u32 reserved2;
+	__u32 reserved[7];
 };
 
 /*
- * exchanges (array): one connection between two sockets of this kernel. Both find its slot by a
- * hash of the addresses and ports; `owner` is that hash, 0 when the slot is free. A table without a
- * free slot in reach means plain TCP.
+ * exchanges (mmap-able array, for its alignment): one connection between two sockets of this
+ * kernel. Both find its slot by a hash of the addresses and ports; `owner` is that hash, 0 when the
+ * slot is free. A table without a free slot in reach means plain TCP. The first cache line hardly
+ * changes.
  */
 struct kmesh_exchange {
 	__u64 owner;
-	__u64 given_up_ns; /* when redirect was given up for good; 0: not */
-	__u32 users;	   /* sides that hold the slot */
-	__u32 broken;	   /* one side is gone: nobody joins until the other is, too */
+	__u64 given_up_ns;	  /* when redirect was given up for good; 0: not */
+	union kmesh_address low;  /* address of side 0 */
+	union kmesh_address high; /* address of side 1 */
+	__u32 ports;		  /* side 0's in the upper half */
+	__u32 users;		  /* sides that hold the slot */
+	__u16 broken;		  /* one side is gone: nobody joins until the other is, too */
+	__u16 flags[2];		  /* enum kmesh_exchange_flag, of each side as a reader */
+	__u16 reserved;
 	struct kmesh_exchange_side sides[2];
 };
 
 /* Index of `redirect_counts`. */
 enum kmesh_redirect_count {
 	KMESH_REDIRECT_JOINED = 0, /* sockets that could be redirected to */
-	KMESH_REDIRECT_FULL,	   /* connections without a slot or place in the sock hash */
+	KMESH_REDIRECT_FULL,	   /* connections without a slot or place in the sock map */
 	KMESH_REDIRECT_BYTES,	   /* bytes moved from socket to socket */
 	KMESH_REDIRECT_MESSAGES,
 	KMESH_REDIRECT_PLAIN_BYTES, /* bytes of joined sockets that went by TCP */
 	KMESH_REDIRECT_STARTED,	    /* times that a direction began to redirect */
 	KMESH_REDIRECT_LEFT,	    /* times that one left: large messages, or a slow reader */
-	KMESH_REDIRECT_ABSENT,	    /* the peer's socket was not in the sock hash */
-	KMESH_REDIRECT_GIVEN_UP,    /* connections taken out of the sock hash: bulk */
+	KMESH_REDIRECT_ABSENT,	    /* the peer's socket was not in the sock map */
+	KMESH_REDIRECT_GIVEN_UP,    /* connections taken out of the sock map: bulk */
 	KMESH_REDIRECT_COUNT,
 };
 

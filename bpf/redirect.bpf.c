@@ -5,9 +5,10 @@
  * A socket reads redirected bytes before those that came by TCP, and only by recvmsg. So a
  * direction begins to redirect only when its reader has returned from recvmsg every byte that was
  * ever sent to it: then nothing is under way by TCP that a redirected byte could overtake, and the
- * reader has shown how it reads (bytes that it took by splice or MSG_PEEK never make the sums
- * equal). Leaving for TCP keeps the order at any time, so a direction may go back and forth. The
- * same sums tell how much lies unread, which bounds the queue.
+ * reader has shown how it reads. Bytes that it took by splice or MSG_PEEK never make the sums
+ * equal; one that waits inside recvmsg might be answered EAGAIN there, so only those that do not
+ * wait are served. Leaving for TCP keeps the order at any time, so a direction may go back and
+ * forth. The same sums tell how much lies unread, which bounds the queue.
  */
 #include "exchange.h"
 #include "kernel_types.h"
@@ -47,36 +48,57 @@ static __always_inline int send_plain(struct kmesh_exchange *exchange,
 	return PASS;
 }
 
-static __always_inline void read_peer_key(struct sk_msg_md *message, struct kmesh_peer_key *key)
+/* Bytes that `mine` sent and `theirs` has not returned from recvmsg. */
+static __always_inline __u32 unread_bytes(const struct kmesh_exchange_side *mine,
+					  const struct kmesh_exchange_side *theirs, __u32 plain)
 {
-	key->local_port_be = bpf_htons(bpf_ntohl(message->remote_port));
-	key->remote_port_be = bpf_htons(message->local_port);
-	if (message->family == 2) {
-		key->local.words[2] = bpf_htonl(0xffff);
-		key->local.words[3] = message->remote_ip4;
-		key->remote.words[2] = bpf_htonl(0xffff);
-		key->remote.words[3] = message->local_ip4;
-		asm volatile("" ::: "memory");
-		return;
-	}
-	key->local.words[0] = message->remote_ip6[0];
-	key->local.words[1] = message->remote_ip6[1];
-	key->local.words[2] = message->remote_ip6[2];
-	key->local.words[3] = message->remote_ip6[3];
-	key->remote.words[0] = message->local_ip6[0];
-	key->remote.words[1] = message->local_ip6[1];
-	key->remote.words[2] = message->local_ip6[2];
-	key->remote.words[3] = message->local_ip6[3];
+	return (__u32)mine->redirected + plain -
+	       (__u32) * (volatile const __u64 *)&theirs->received;
+}
+
+/* Whether a direction that goes by TCP may begin to redirect: its reader has shown how it reads and
+ * has read everything. */
+static __always_inline bool may_begin(struct sk_msg_md *message, struct kmesh_exchange_side *mine,
+				      const struct kmesh_exchange_side *theirs, __u32 wanted)
+{
+	struct tcp_sock *tcp;
+	__u32 plain;
+
+	if (theirs->reads < wanted)
+		return false;
+	tcp = bpf_skc_to_tcp_sock(message->sk);
+	if (!tcp)
+		return false;
+	plain = tcp->write_seq - theirs->first_read;
+	if (unread_bytes(mine, theirs, plain))
+		return false;
+	mine->plain = plain;
+	mine->room = KMESH_REDIRECT_UNREAD_BYTES;
+	return true;
+}
+
+/* Whether a direction that redirects may go on. What the reader has read is looked at only once in
+ * so many bytes. */
+static __always_inline bool may_go_on(struct kmesh_exchange_side *mine,
+				      const struct kmesh_exchange_side *theirs, __u32 size)
+{
+	__u32 unread;
+
+	if (size <= mine->room)
+		return true;
+	unread = unread_bytes(mine, theirs, mine->plain);
+	if (unread > KMESH_REDIRECT_UNREAD_BYTES - KMESH_REDIRECT_MESSAGE_BYTES)
+		return false;
+	mine->room = KMESH_REDIRECT_UNREAD_BYTES - unread;
+	return true;
 }
 
 SEC("sk_msg")
 int kmesh_redirect(struct sk_msg_md *message)
 {
 	struct kmesh_exchange_side *mine, *theirs;
-	struct kmesh_peer_key key = {};
+	__u32 size = message->size, wanted, side;
 	struct kmesh_exchange *exchange;
-	__u32 size = message->size, wanted, unread;
-	struct tcp_sock *tcp;
 	struct kmesh_flow *flow;
 
 	if (!message->sk)
@@ -85,31 +107,27 @@ int kmesh_redirect(struct sk_msg_md *message)
 	exchange = flow ? find_exchange(flow) : NULL;
 	if (!exchange)
 		return PASS;
-	mine = &exchange->sides[flow->exchange_side & 1];
-	theirs = &exchange->sides[!(flow->exchange_side & 1)];
+	side = flow->exchange_side & 1;
+	mine = &exchange->sides[side];
+	theirs = &exchange->sides[side ^ 1];
 	wanted = reads_wanted();
 	if (!wanted || exchange->given_up_ns || size >= KMESH_REDIRECT_MESSAGE_BYTES ||
-	    theirs->flags != KMESH_EXCHANGE_JOINED || theirs->reads < wanted)
+	    exchange->flags[side ^ 1] != KMESH_EXCHANGE_JOINED)
 		return send_plain(exchange, mine, size);
-	tcp = bpf_skc_to_tcp_sock(message->sk);
-	if (!tcp)
+	if (mine->redirecting ? !may_go_on(mine, theirs, size)
+			      : !may_begin(message, mine, theirs, wanted))
 		return send_plain(exchange, mine, size);
-	unread = (__u32)mine->redirected + (tcp->write_seq - theirs->first_read) -
-		 (__u32) * (volatile __u64 *)&theirs->received;
-	if (mine->redirecting ? unread + size > KMESH_REDIRECT_UNREAD_BYTES : unread != 0)
-		return send_plain(exchange, mine, size);
-
-	read_peer_key(message, &key);
-	if (bpf_msg_redirect_hash(message, &peers, &key, BPF_F_INGRESS) != SK_PASS) {
+	if (bpf_msg_redirect_map(message, &peers, place_of(flow, side ^ 1), BPF_F_INGRESS) !=
+	    SK_PASS) {
 		count_redirect(KMESH_REDIRECT_ABSENT, 1);
 		return send_plain(exchange, mine, size);
 	}
 	if (!mine->redirecting) {
 		mine->redirecting = 1;
-		mine->plain = tcp->write_seq - theirs->first_read;
+		mine->plain_run = 0;
 		count_redirect(KMESH_REDIRECT_STARTED, 1);
 	}
-	mine->plain_run = 0;
+	mine->room -= size;
 	mine->redirected += size;
 	count_redirect(KMESH_REDIRECT_BYTES, size);
 	count_redirect(KMESH_REDIRECT_MESSAGES, 1);
@@ -130,13 +148,15 @@ int BPF_PROG(kmesh_received, struct sock *sk, int length, int flags)
 	exchange = flow ? find_exchange(flow) : NULL;
 	if (!exchange)
 		return 0;
-	mine = &exchange->sides[flow->exchange_side & 1];
-	if ((flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) || sk->sk_rcvlowat > 1) {
-		mine->flags |= KMESH_EXCHANGE_UNSUITABLE;
+	if ((flags & ~(MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) != MSG_DONTWAIT || sk->sk_rcvlowat > 1) {
+		exchange->flags[flow->exchange_side & 1] |= KMESH_EXCHANGE_UNSUITABLE;
 		return 0;
 	}
+	mine = &exchange->sides[flow->exchange_side & 1];
+	/* Should two threads read at once and one of the sums be lost, more seems unread than is.
+	 */
 	mine->reads += 1;
-	__sync_fetch_and_add(&mine->received, length);
+	mine->received += length;
 	return 0;
 }
 

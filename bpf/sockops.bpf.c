@@ -341,18 +341,18 @@ static __always_inline void established(struct bpf_sock_ops *ctx)
 		flow->path = KMESH_PATH_TUNNEL;
 	flow->stage = KMESH_FLOW_ESTABLISHED;
 	report(ctx, flow, KMESH_EVENT_OPENED, 0);
-	join_redirect(ctx, flow, &key);
+	if (!tcp || flow->path != KMESH_PATH_KERNEL || !is_within_node(flow, &key))
+		return;
+	send_unpaced(ctx, tcp);
+	join_redirect(ctx, flow, &key, tcp);
 }
 
 static __always_inline void measured(struct bpf_sock_ops *ctx)
 {
 	struct kmesh_flow *flow = find_flow(ctx);
-	struct kmesh_peer_key key = {};
 
-	if (!flow)
-		return;
-	read_key(ctx, &key);
-	settle_redirect(ctx, flow, &key);
+	if (flow)
+		settle_redirect(ctx, flow);
 }
 
 static __always_inline void state_changed(struct bpf_sock_ops *ctx)

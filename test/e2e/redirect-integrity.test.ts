@@ -21,7 +21,7 @@ const styles = [
 ] as const;
 
 /** Readers that redirect serves; all others must be left to TCP. */
-const redirected = new Set<string>(['plain', 'poll', 'edge', 'vector', 'slow', 'sendfile', 'mix']);
+const redirected = new Set<string>(['poll', 'edge', 'vector', 'slow', 'sendfile', 'mix']);
 
 test('BPF-04: redirect loses, doubles and reorders no byte, however the application reads and sends', async (t) => {
   await using lab = await createLab();
@@ -48,6 +48,7 @@ test('BPF-04: redirect loses, doubles and reorders no byte, however the applicat
       );
       const messages = readRedirectCounts(mesh.object).messages - before.messages;
       if (redirected.has(style)) assert.ok(messages > 100, `only ${messages} messages were redirected`);
+      else if (style !== 'duplex') assert.equal(messages, 0);
     });
   }
 });
@@ -77,13 +78,13 @@ test('BPF-05: more than 80 % of the bytes of small messages are redirected when 
   assert.deepEqual([off.failures, off.counts.bytes, off.counts.joined], [[], 0, 0]);
 });
 
-test('BPF-07: connections for which the sock hash has no room go by TCP, and are counted', async () => {
+test('BPF-07: connections for which the sock map has no room go by TCP, and are counted', async () => {
   const { failures, counts } = await talk(3, { peers: 4 } as KernelCapacities);
   assert.deepEqual(failures, []);
   assert.ok(counts.full > 0, JSON.stringify(counts));
 });
 
-test('BPF-06: sockets that are taken out of the sock hash while messages pass go on by TCP', async () => {
+test('BPF-06: sockets that are taken out of the sock map while messages pass go on by TCP', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   await using mesh = await startKernelMesh(lab, { redirect: 3 });
@@ -100,7 +101,14 @@ test('BPF-06: sockets that are taken out of the sock hash while messages pass go
   const before = readRedirectCounts(mesh.object);
   assert.ok(before.messages > 10);
   const peers = mesh.object.map('peers');
-  for (const [key] of [...peers.entries()]) peers.delete(key);
+  const place = new Uint32Array(1);
+  const key = new Uint8Array(place.buffer);
+  let taken = 0;
+  for (let index = 0; index < peers.maxEntries; index++) {
+    place[0] = index;
+    if (peers.get(key) !== undefined && peers.delete(key)) taken++;
+  }
+  assert.equal(taken, 2);
   for (let round = 0; round < 20; round++) await exchange();
   const { messages } = readRedirectCounts(mesh.object);
   assert.ok(messages - before.messages <= 1, `${messages - before.messages} messages were redirected still`);

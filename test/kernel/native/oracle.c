@@ -35,19 +35,19 @@
 #include <unistd.h>
 
 enum style {
-	STYLE_PLAIN,	/* recv of random sizes */
+	STYLE_PLAIN,	/* blocking recv of random sizes */
 	STYLE_POLL,	/* non-blocking, poll */
 	STYLE_EDGE,	/* non-blocking, edge-triggered epoll */
-	STYLE_VECTOR,	/* readv into small pieces */
+	STYLE_VECTOR,	/* non-blocking, into small pieces */
 	STYLE_PEEK,	/* every other read is peeked first */
 	STYLE_ALL,	/* MSG_WAITALL */
 	STYLE_LOWAT,	/* SO_RCVLOWAT */
 	STYLE_SPLICE,	/* splice into a pipe */
-	STYLE_SLOW,	/* pauses between reads */
-	STYLE_SENDFILE, /* sends by sendfile, reads as plain */
+	STYLE_SLOW,	/* non-blocking, pauses between reads */
+	STYLE_SENDFILE, /* sends by sendfile, reads as poll */
 	STYLE_INQ,	/* asks SIOCINQ before reading */
 	STYLE_DUPLEX,	/* both directions at once */
-	STYLE_MIX,	/* plain, poll, vector, slow by turns */
+	STYLE_MIX,	/* poll, vector, slow by turns */
 	STYLE_COUNT,
 };
 
@@ -111,6 +111,19 @@ static bool check(struct stream *s, const char *bytes, size_t length)
 	return true;
 }
 
+/* Non-blocking: waits by poll when there is nothing. */
+static ssize_t poll_and_read(struct stream *s, struct iovec *pieces, int count)
+{
+	struct pollfd poller = {.fd = s->fd, .events = POLLIN};
+	struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)count};
+	ssize_t got;
+
+	while ((got = recvmsg(s->fd, &message, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
+		if (poll(&poller, 1, 20000) == 0)
+			return -1;
+	return got;
+}
+
 static ssize_t wait_and_read(struct stream *s, size_t want)
 {
 	struct epoll_event event;
@@ -120,14 +133,13 @@ static ssize_t wait_and_read(struct stream *s, size_t want)
 	int low, waiting;
 
 	switch (s->style == STYLE_MIX
-		    ? (enum style[]){STYLE_PLAIN, STYLE_POLL, STYLE_VECTOR, STYLE_SLOW}[draw(s, 4)]
+		    ? (enum style[]){STYLE_POLL, STYLE_VECTOR, STYLE_SLOW}[draw(s, 3)]
 		    : s->style) {
 	case STYLE_POLL:
 	case STYLE_DUPLEX:
-		while ((got = recv(s->fd, s->buffer, want, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
-			if (poll(&poller, 1, 20000) == 0)
-				return -1;
-		return got;
+	case STYLE_SENDFILE:
+		pieces[0] = (struct iovec){s->buffer, want};
+		return poll_and_read(s, pieces, 1);
 	case STYLE_EDGE:
 		while ((got = recv(s->fd, s->buffer, want, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
 			if (epoll_wait(s->epoll, &event, 1, 20000) == 0)
@@ -138,7 +150,7 @@ static ssize_t wait_and_read(struct stream *s, size_t want)
 		pieces[0] = (struct iovec){s->buffer, low};
 		pieces[1] = (struct iovec){s->buffer + low, low};
 		pieces[2] = (struct iovec){s->buffer + 2 * low, want - 2 * low};
-		return readv(s->fd, pieces, 3);
+		return poll_and_read(s, pieces, 3);
 	case STYLE_PEEK:
 		if (draw(s, 2)) {
 			got = recv(s->fd, s->buffer, want, MSG_PEEK);
@@ -184,7 +196,8 @@ static ssize_t wait_and_read(struct stream *s, size_t want)
 	case STYLE_SLOW:
 		if (draw(s, 4) == 0)
 			usleep(draw(s, 2000));
-		return recv(s->fd, s->buffer, want < 1000 ? want : 1000, 0);
+		pieces[0] = (struct iovec){s->buffer, want < 1000 ? want : 1000};
+		return poll_and_read(s, pieces, 1);
 	case STYLE_INQ:
 		if (poll(&poller, 1, 20000) == 0)
 			return -1;
@@ -282,11 +295,11 @@ static bool read_message(struct stream *s)
 		uint64_t position = s->read;
 		ssize_t got;
 
-		if (s->style == STYLE_SPLICE || s->style == STYLE_ALL || s->style == STYLE_LOWAT ||
-		    s->style == STYLE_SLOW || s->style == STYLE_DUPLEX)
-			got = wait_and_read(s, left);
-		else
+		/* What is peeked is compared with the numbered bytes. */
+		if (s->style == STYLE_PEEK)
 			got = recv(s->fd, s->buffer, left, 0);
+		else
+			got = wait_and_read(s, left);
 		s->read = position;
 		if (got <= 0) {
 			if (tolerate_breaks)
@@ -365,7 +378,7 @@ static bool run_rounds(struct stream *s)
 	} else {
 		shutdown(s->fd, SHUT_WR);
 	}
-	if (recv(s->fd, s->buffer, 1, 0) != 0 && !tolerate_breaks) {
+	if (wait_and_read(s, 1) != 0 && !tolerate_breaks) {
 		fail(s, "no clean end");
 		return false;
 	}
@@ -407,7 +420,9 @@ static void *serve_one(void *argument)
 
 	s->fd = (int)(intptr_t)argument;
 	setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (recv(s->fd, &hello, sizeof(hello), MSG_WAITALL) != sizeof(hello)) {
+	/* MSG_WAITALL would tell redirect to leave this socket alone. */
+	if (poll(&(struct pollfd){.fd = s->fd, .events = POLLIN}, 1, 20000) != 1 ||
+	    recv(s->fd, &hello, sizeof(hello), MSG_DONTWAIT) != sizeof(hello)) {
 		close(s->fd);
 		free(s);
 		atomic_fetch_sub(&active, 1);

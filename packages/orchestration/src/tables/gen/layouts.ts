@@ -140,26 +140,30 @@ export const kmeshPeerKeyLayout = {
 } as const;
 
 export const kmeshExchangeSideLayout = {
-  size: 40,
+  size: 64,
   received: 0,
   redirected: 8,
   firstRead: 16,
   reads: 20,
-  flags: 24,
-  redirecting: 26,
-  plainRun: 28,
-  reserved: 30,
-  plain: 32,
-  reserved2: 36,
+  plain: 24,
+  room: 28,
+  redirecting: 32,
+  plainRun: 34,
+  reserved: 36,
 } as const;
 
 export const kmeshExchangeLayout = {
-  size: 104,
+  size: 192,
   owner: 0,
   givenUpNs: 8,
-  users: 16,
-  broken: 20,
-  sides: 24,
+  low: 16,
+  high: 32,
+  ports: 48,
+  users: 52,
+  broken: 56,
+  flags: 58,
+  reserved: 62,
+  sides: 64,
 } as const;
 
 export const kmeshVerdictKeyLayout = {
