@@ -9,7 +9,9 @@ import type { Pod } from '@kmesh/lab';
 const CLIENT_CPU = '0';
 const SERVER_CPU = availableParallelism() > 1 ? '1' : '0';
 
+/** Ports of nginx. A service of short connections has its own: redirect learns what those to a destination are like. */
 export const HTTP_PORT = 9080;
+export const SHORT_PORT = 9081;
 
 /** What wrk says of one run. */
 export interface HttpRun {
@@ -47,6 +49,7 @@ http {
   access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;
   server {
     listen [::]:${HTTP_PORT} ipv6only=off backlog=4096;
+    listen [::]:${SHORT_PORT} ipv6only=off backlog=4096;
     location / { default_type text/plain; return 200 "an answer of a few bytes\\n"; }
   }
 }
@@ -78,7 +81,7 @@ export async function runWrk(
   const { stdout } = await client.run('wrk', [
     ...['-t1', `-c${connections}`, `-d${seconds}s`, '--latency'],
     ...(close ? ['-H', 'Connection: close'] : []),
-    `http://${server.addresses.v4}:${HTTP_PORT}/`,
+    `http://${server.addresses.v4}:${close ? SHORT_PORT : HTTP_PORT}/`,
   ]);
   if (/Socket errors|Non-2xx/.test(stdout)) throw new Error(`wrk in ${client.namespace}: ${stdout}`);
   const word = (pattern: RegExp) => pattern.exec(stdout)?.[1] ?? '';
