@@ -23,14 +23,17 @@ static __always_inline bool is_within_node(const struct kmesh_flow *flow,
 	return owner && *owner != flow->netns_cookie;
 }
 
-/* No network is between the two that could be congested: what paces packets for one, as BBR does,
- * halves the throughput of bulk and costs a timer for every burst. Who chose an algorithm for this
- * socket or for the route keeps it. */
+/* No network is between the two that could be congested, and BBR's pacing halves the throughput of
+ * bulk there and costs a timer for every burst. Who chose it for this socket or for the route keeps
+ * it. */
 static __always_inline void send_unpaced(struct bpf_sock_ops *ctx, struct tcp_sock *tcp)
 {
 	struct inet_connection_sock *connection = (struct inet_connection_sock *)tcp;
+	const struct tcp_congestion_ops *algorithm = connection->icsk_ca_ops;
 	char reno[] = "reno";
 
+	if (algorithm->name[0] != 'b' || algorithm->name[1] != 'b' || algorithm->name[2] != 'r')
+		return;
 	if (BPF_CORE_READ_BITFIELD(connection, icsk_ca_setsockopt) ||
 	    BPF_CORE_READ_BITFIELD(connection, icsk_ca_dst_locked))
 		return;

@@ -23,6 +23,7 @@ struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
 	int sk_rcvlowat;
+	void *sk_user_data;
 	int sk_rx_dst_ifindex; /* since Linux 5.16; struct inet_sock has it before */
 };
 
@@ -30,7 +31,12 @@ struct inet_sock {
 	int rx_dst_ifindex;
 };
 
+struct tcp_congestion_ops {
+	char name[16];
+};
+
 struct inet_connection_sock {
+	const struct tcp_congestion_ops *icsk_ca_ops;
 	__u8 icsk_ca_setsockopt : 1;
 	__u8 icsk_ca_dst_locked : 1;
 };

@@ -142,7 +142,8 @@ int BPF_PROG(kmesh_received, struct sock *sk, int length, int flags)
 	struct kmesh_exchange *exchange;
 	struct kmesh_flow *flow;
 
-	if (length <= 0)
+	/* A socket in a sock map has user data: all others are told apart by one load. */
+	if (length <= 0 || !sk->sk_user_data)
 		return 0;
 	flow = bpf_sk_storage_get(&flows, sk, 0, 0);
 	exchange = flow ? find_exchange(flow) : NULL;
