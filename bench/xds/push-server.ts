@@ -1,12 +1,15 @@
 /**
- * A control plane for benchmarks, in a process of its own: `push-server.ts <workloads> <services>`. It pushes the
- * whole mesh to the first subscriber, then what its parent asks for: `{ change: index }` for one endpoint change,
- * `{ churnSeconds }` for a hundredth of the workloads in every second. It reports its port, and for each push the
- * monotonic clock in nanoseconds before its first and after its last byte.
+ * A control plane for benchmarks, in a process of its own: `push-server.ts <workloads> <services>`. Over TLS it
+ * pushes what its parent asks for: `{ push: true }` for the whole mesh, `{ change: index }` for one endpoint change,
+ * `{ churnSeconds }` for a hundredth of the workloads in every second. It tells its parent where it listens, when
+ * somebody has subscribed, and for each push the time before its first and after its last byte, as log lines write it.
+ * It also signs certificates.
  */
-import { createServer, type ServerHttp2Stream } from 'node:http2';
+import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { xds } from '@kmesh/api';
+import { createAuthority, startFakeIstiod } from '@kmesh/lab';
+import { logTime } from '@kmesh/probe';
 import { endpointChanges, fullPush } from './mesh.ts';
 
 const [workloads = 0, services = 0] = process.argv.slice(2).map(Number);
@@ -23,14 +26,21 @@ function frame(message: Buffer): Buffer {
 }
 
 function send(message: Buffer, event: string): void {
-  const begun = process.hrtime.bigint();
+  const begun = logTime();
   subscriber?.write(frame(message), () => {
-    const written = process.hrtime.bigint();
-    process.send?.({ event, begun: String(begun), written: String(written) });
+    const written = logTime();
+    process.send?.({ event, begun, written });
   });
 }
 
-const server = createServer({ settings: { initialWindowSize: 4 * 1024 * 1024 } });
+const authority = createAuthority();
+const { chainPem, privateKeyPem } = authority.issue({ ips: ['127.0.0.1'] });
+const certificates = await startFakeIstiod({ authority });
+const server = createSecureServer({
+  cert: chainPem,
+  key: privateKeyPem,
+  settings: { initialWindowSize: 4 * 1024 * 1024 },
+});
 server.on('stream', (stream: ServerHttp2Stream) => {
   stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
   stream.on('error', () => {});
@@ -49,7 +59,7 @@ server.on('stream', (stream: ServerHttp2Stream) => {
 function answer(stream: ServerHttp2Stream, request: xds.DeltaDiscoveryRequest): void {
   if (request.responseNonce) return;
   subscriber = stream;
-  if (request.typeUrl === xds.addressTypeUrl) send(push, 'pushed');
+  if (request.typeUrl === xds.addressTypeUrl) process.send?.({ event: 'subscribed' });
   else {
     send(
       xds.DeltaDiscoveryResponse.encode({ typeUrl: request.typeUrl ?? '', nonce: 'policies' }),
@@ -76,12 +86,25 @@ function churn(seconds: number): void {
   }, 100);
 }
 
-process.on('message', (wish: { readonly change?: number; readonly churnSeconds?: number }) => {
-  const { change, churnSeconds } = wish;
+interface Wish {
+  readonly push?: true;
+  readonly change?: number;
+  readonly churnSeconds?: number;
+}
+
+process.on('message', ({ push: whole, change, churnSeconds }: Wish) => {
+  if (whole) send(push, 'pushed');
   if (change !== undefined) send(endpointChanges(mesh, [change], true, `change-${change}`), 'changed');
   if (churnSeconds !== undefined) churn(churnSeconds);
 });
 process.on('disconnect', () => process.exit(0));
 server.listen(0, '127.0.0.1', () => {
-  process.send?.({ event: 'listening', port: (server.address() as AddressInfo).port, bytes: push.length });
+  process.send?.({
+    event: 'listening',
+    xdsAddress: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    caAddress: certificates.caAddress,
+    rootPem: authority.rootPem,
+    token: certificates.token,
+    bytes: push.length,
+  });
 });

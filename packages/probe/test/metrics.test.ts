@@ -22,6 +22,7 @@ test('OBS-06: metrics at start have istio_build, positive process gauges, and "u
     hooks: () => [{ program: 'connect4', runs: 5, nanoseconds: 2_000_000_000 }],
     eventsLost: () => 0,
     connectionsReconciled: () => 0,
+    loopDelay: () => ({ median: 0.001, p99: 0.002, longest: 0.003 }),
   });
   control.xdsMessage('type.googleapis.com/istio.workload.Address', 1234);
   const probe = await startProbe(t, { collect: control.collect });
@@ -33,6 +34,7 @@ test('OBS-06: metrics at start have istio_build, positive process gauges, and "u
   }
   assert.equal(sumOf(text, 'istio_xds_message_bytes_total'), 1234);
   assert.equal(sumOf(text, 'kmesh_hook_seconds_total'), 2);
+  assert.ok(text.includes('kmesh_event_loop_delay_seconds{quantile="1"} 0.003\n'));
   const stable =
     /^(istio_build|process_.*|istio_tcp_(connections_opened|connections_closed|received_bytes|sent_bytes))$/;
   const families = [...text.matchAll(/^# HELP (\S+) (.*)$/gm)];

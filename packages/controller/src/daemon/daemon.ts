@@ -19,6 +19,7 @@ import { KernelEnrolment } from './kernel-enrolment.ts';
 import { type KernelEvents, readKernelEvents } from './kernel-events.ts';
 import { type KernelPath, startKernelPath } from './kernel-path.ts';
 import { followLocalMesh } from './local-mesh.ts';
+import { measureLoopDelay } from './loop-delay.ts';
 import { podsOf } from './overview.ts';
 import { refusedFollower } from './path-metrics.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
@@ -72,8 +73,13 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   let xds: XdsClient | undefined;
   const follow: (() => void)[] = [];
   let events: KernelEvents | undefined;
+  const loopDelay = measureLoopDelay();
+  stack.defer(loopDelay.close);
   const telemetry = await startTelemetry(config, log, {
-    sources: kernel.path === undefined ? {} : kernelSources(kernel.path, () => events),
+    sources: {
+      ...(kernel.path === undefined ? {} : kernelSources(kernel.path, () => events)),
+      loopDelay: loopDelay.read,
+    },
     presence: new WorkloadPresence(state),
     beforeScrape: () => {
       for (const bringUpToDate of follow) bringUpToDate();

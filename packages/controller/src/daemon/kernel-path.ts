@@ -179,10 +179,17 @@ function attach(
 
 /** Every change of the mesh goes into the tables. */
 function followMesh(tables: KernelTables, state: MeshState, logger: Logger): () => void {
+  let last: Promise<void> | undefined;
   return state.subscribe((change) => {
-    tables.apply(change).catch((error: unknown) => {
-      logger.error('the kernel tables could not follow the mesh', { error: String(error) });
-    });
+    const written = tables.apply(change);
+    // Changes that are written together share a promise.
+    if (written === last) return;
+    last = written;
+    written.then(
+      () => logger.debug('the kernel tables follow the mesh'),
+      (error: unknown) =>
+        logger.error('the kernel tables could not follow the mesh', { error: String(error) }),
+    );
   });
 }
 

@@ -28,6 +28,13 @@ export interface HookCost {
   readonly nanoseconds: number;
 }
 
+/** How late the control thread's event loop was since the reading before, in seconds. */
+export interface LoopDelay {
+  readonly median: number;
+  readonly p99: number;
+  readonly longest: number;
+}
+
 /** Read at each scrape; every number is cumulative or a present state. Absent = the daemon has no such part. */
 export interface ControlSources {
   readonly tables?: () => readonly TableUsage[];
@@ -40,6 +47,7 @@ export interface ControlSources {
   readonly connectionsReconciled?: () => number;
   /** Connects that the hook refused without a log line: too many at once. */
   readonly refusalsUnreported?: () => number;
+  readonly loopDelay?: () => LoopDelay;
 }
 
 export interface ControlMetrics {
@@ -116,6 +124,7 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     registers,
   });
   addKernelMetrics(registry, sources);
+  if (sources.loopDelay) addLoopDelay(registry, sources.loopDelay);
 
   return {
     registry,
@@ -133,6 +142,21 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     acceptFailed: () => acceptFailures.inc(),
     collect: () => registryText(registry),
   };
+}
+
+function addLoopDelay(registry: Registry, read: () => LoopDelay): void {
+  new Gauge({
+    name: 'kmesh_event_loop_delay_seconds',
+    help: 'How long turns of the control thread took since the scrape before; quantile 1 is the longest (unstable)',
+    labelNames: ['quantile'],
+    registers: [registry],
+    collect() {
+      const { median, p99, longest } = read();
+      this.set({ quantile: '0.5' }, median);
+      this.set({ quantile: '0.99' }, p99);
+      this.set({ quantile: '1' }, longest);
+    },
+  });
 }
 
 function addKernelMetrics(registry: Registry, sources: ControlSources): void {
