@@ -1,20 +1,17 @@
 /**
  * How long the pure decisions take: authorization against 10,000 policies of 10 rules beside one such policy
- * (conformance RBC-30), outbound resolution over services of 20 and 1,000 endpoints, and how long a slice of a large
- * push holds the event loop.
+ * (conformance RBC-30), and outbound resolution over services of 20 and 1,000 endpoints.
  */
 import type { MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
-import { applySliced, authorize, MeshState, ModelPool, resolveOutbound } from '@kmesh/orchestration';
+import { authorize, MeshState, resolveOutbound } from '@kmesh/orchestration';
 import { environment, type Figure, figure, type Report } from './report.ts';
 
 const ROUNDS = 7;
-const WORKLOADS = 100_000;
-const SERVICES = 5_000;
 
 /** The suite `decisions`. */
-export async function suite(): Promise<Report> {
-  const figures = [...authorization(), ...resolution(20), ...resolution(1_000), ...(await application())];
-  return { suite: 'decisions', environment: environment(), figures, ratios: [] };
+export function suite(): Promise<Report> {
+  const figures = [...authorization(), ...resolution(20), ...resolution(1_000)];
+  return Promise.resolve({ suite: 'decisions', environment: environment(), figures, ratios: [] });
 }
 
 function authorization(): Figure[] {
@@ -35,51 +32,18 @@ function authorization(): Figure[] {
 }
 
 function resolution(endpoints: number): Figure[] {
-  const pool = new ModelPool();
   const state = new MeshState();
-  const services = pool.services([['ns/svc-0.example.com', new Map()]]);
+  const services = new Map([['ns/svc-0.example.com', new Map()]]);
   state.apply([
     { kind: 'service', service: service(0) },
     ...Array.from({ length: endpoints }, (_, index): MeshUpdate => {
       return { kind: 'workload', workload: workload(index, services) };
     }),
   ]);
-  const source = workload(WORKLOADS, new Map());
+  const source = workload(100_000, new Map());
   const request = { source, clientIp: '10.2.0.1', destination: { ip: '10.200.0.0', port: 80 } };
   const rounds = measured(2_000_000 / endpoints / 10, () => resolveOutbound(state, request));
   return [figure('resolveOutbound', `${endpoints} endpoints`, 'µs', rounds)];
-}
-
-async function application(): Promise<Figure[]> {
-  const totals: number[] = [];
-  const longest: number[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    let start = performance.now();
-    let [total, most] = [0, 0];
-    for await (const _change of applySliced(new MeshState(), push())) {
-      const took = performance.now() - start;
-      total += took;
-      most = Math.max(most, took);
-      await new Promise((resolve) => setImmediate(resolve));
-      start = performance.now();
-    }
-    totals.push(total);
-    longest.push(most);
-  }
-  const contestant = `${WORKLOADS} workloads, ${SERVICES} services`;
-  return [
-    figure('applying a push', contestant, 'ms', totals),
-    figure('longest slice of it', contestant, 'ms', longest),
-  ];
-}
-
-function* push(): Generator<MeshUpdate> {
-  const pool = new ModelPool();
-  for (let index = 0; index < SERVICES; index++) yield { kind: 'service', service: service(index) };
-  for (let index = 0; index < WORKLOADS; index++) {
-    const services = pool.services([[`ns/svc-${index % SERVICES}.example.com`, new Map()]]);
-    yield { kind: 'workload', workload: workload(index, services) };
-  }
 }
 
 /** Microseconds per call, one value per round. */

@@ -1,3 +1,4 @@
+export * from './backoff.ts';
 export * as caProto from './codecs/certificate.ts';
 export type { Codec } from './codecs/codec.ts';
 export * as securityProto from './codecs/security.ts';

@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import type { Identity, Logger } from '@kmesh/api';
+import { type BackoffSettings, backoffMilliseconds, type Identity, type Logger } from '@kmesh/api';
 import { formatIdentityUri } from '@kmesh/orchestration';
 import {
   asError,
@@ -14,13 +14,7 @@ import {
 } from './certificate-entry.ts';
 import type { IssuedChain } from './certificate-response.ts';
 import { type Clock, systemClock } from './clock.ts';
-import {
-  type BackoffSettings,
-  backoffMilliseconds,
-  defaultBackoff,
-  isServable,
-  refreshAt,
-} from './refresh.ts';
+import { defaultBackoff, isServable, refreshAt } from './refresh.ts';
 import { type CertificatePriority, RequestQueue } from './request-queue.ts';
 import { WorkloadCertificate } from './workload-certificate.ts';
 
@@ -255,7 +249,7 @@ export class CertificateManager {
 
   #postpone(entry: Entry): number {
     entry.setbacks += 1;
-    const delay = backoffMilliseconds(entry.setbacks, this.#random(), this.#backoff);
+    const delay = backoffMilliseconds(this.#backoff, entry.setbacks, this.#random());
     entry.earliest = this.#clock.monotonic() + delay;
     return delay;
   }

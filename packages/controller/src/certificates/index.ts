@@ -15,7 +15,7 @@ export { type IssuedChain, parseCertificateResponse, spiffeUri } from './certifi
 export { type Clock, systemClock } from './clock.ts';
 export { type DirectoryWatchOptions, watchDirectoryOf } from './directory-watch.ts';
 export { type OwnIdentitySettings, ownIdentity } from './own-identity.ts';
-export { backoffMilliseconds, refreshAt } from './refresh.ts';
+export { refreshAt } from './refresh.ts';
 export type { CertificatePriority } from './request-queue.ts';
 export { findRevocation, type Revocation } from './revocation-check.ts';
 export { parseRevocationLists, type RevocationList } from './revocation-list.ts';

@@ -1,3 +1,5 @@
+import type { BackoffSettings } from '@kmesh/api';
+
 /** Validity in milliseconds since 1970. */
 export interface ValidityPeriod {
   readonly notBefore: number;
@@ -18,23 +20,9 @@ export function isServable(validity: ValidityPeriod, now: number): boolean {
   return now < validity.notAfter;
 }
 
-export interface BackoffSettings {
-  readonly firstMilliseconds: number;
-  readonly maximumMilliseconds: number;
-  /** Share by which a wait may be longer or shorter. */
-  readonly jitter: number;
-}
-
 /** About one second, doubling, at most 150 s, ± 20 %. Ambient contract 5. */
 export const defaultBackoff: BackoffSettings = {
   firstMilliseconds: 1000,
   maximumMilliseconds: 150_000,
   jitter: 0.2,
 };
-
-/** The wait after the `failures`-th failure in a row (1 is the first). `random` is uniform in [0, 1). */
-export function backoffMilliseconds(failures: number, random: number, settings: BackoffSettings): number {
-  const doubled = settings.firstMilliseconds * 2 ** Math.min(failures - 1, 40);
-  const spread = 1 + settings.jitter * (2 * random - 1);
-  return Math.min(doubled * spread, settings.maximumMilliseconds);
-}

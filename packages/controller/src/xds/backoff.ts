@@ -1,11 +1,12 @@
+import { type BackoffSettings, doubledWait, spreadWait } from '@kmesh/api';
+
 /** Why a stream ended, as the metric `istio_xds_connection_terminations_total` names it (ambient contract 3.4). */
 export type TerminationReason = 'ConnectionError' | 'Reconnect' | 'Error' | 'Complete';
 
 /** How long to wait: `double` the last time, the `current` time and then forget it, or not at all. */
 export type RetryRule = 'double' | 'current' | 'atOnce';
 
-const initialMilliseconds = 10;
-const maximumMilliseconds = 15_000;
+const settings: BackoffSettings = { firstMilliseconds: 10, maximumMilliseconds: 15_000, jitter: 0.2 };
 /** A stream that lived this long was a good one. */
 const goodStreamMilliseconds = 60_000;
 /** A stream that ended sooner did nothing useful. */
@@ -16,7 +17,8 @@ const toleratedShortStreams = 3;
 /** The waiting times between connection attempts, from 10 ms to 15 s, each ± 20 % so that nodes spread out. */
 export class Backoff {
   readonly #random: () => number;
-  #current = initialMilliseconds;
+  /** The current time is that of so many failures in a row. */
+  #failures = 1;
   #shortStreams = 0;
 
   /** `random` gives numbers from 0 to below 1. */
@@ -27,27 +29,24 @@ export class Backoff {
   /** Milliseconds to wait after a stream that lived `livedMilliseconds` and ended in a way that asks for `rule`. */
   next(rule: RetryRule, livedMilliseconds: number): number {
     this.#shortStreams = livedMilliseconds < shortStreamMilliseconds ? this.#shortStreams + 1 : 0;
-    if (livedMilliseconds >= goodStreamMilliseconds) this.#current = initialMilliseconds;
-    return this.#withJitter(Math.max(this.#byRule(rule), rule === 'double' ? 0 : this.#floor()));
+    if (livedMilliseconds >= goodStreamMilliseconds) this.#failures = 1;
+    const wait = Math.max(this.#byRule(rule), rule === 'double' ? 0 : this.#floor());
+    return Math.round(spreadWait(settings, wait, this.#random()));
   }
 
   #byRule(rule: RetryRule): number {
     if (rule === 'double') {
-      this.#current = Math.min(maximumMilliseconds, this.#current * 2);
-      return this.#current;
+      this.#failures++;
+      return doubledWait(settings, this.#failures);
     }
-    const delay = rule === 'current' ? this.#current : 0;
-    this.#current = initialMilliseconds;
+    const delay = rule === 'current' ? doubledWait(settings, this.#failures) : 0;
+    this.#failures = 1;
     return delay;
   }
 
   /** Grows with every short stream beyond the tolerated ones. */
   #floor(): number {
     const excess = this.#shortStreams - toleratedShortStreams;
-    return excess <= 0 ? 0 : Math.min(maximumMilliseconds, initialMilliseconds * 2 ** excess);
-  }
-
-  #withJitter(milliseconds: number): number {
-    return Math.round(milliseconds * (0.8 + 0.4 * this.#random()));
+    return excess <= 0 ? 0 : doubledWait(settings, excess + 1);
   }
 }

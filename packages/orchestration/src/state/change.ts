@@ -27,13 +27,6 @@ export function isEmptyChange(change: MeshChange): boolean {
   return workloads.size + services.size + policies.size + addresses.size === 0 && !cidrs;
 }
 
-/** The union of several changes, for a reader that looks only after the last slice. */
-export function mergeChanges(changes: Iterable<MeshChange>): MeshChange {
-  const merged = emptyChange();
-  for (const change of changes) addChange(merged, change);
-  return merged;
-}
-
 /** Adds `change` to `draft`. */
 export function addChange(draft: ChangeDraft, change: MeshChange): void {
   for (const uid of change.workloads) draft.workloads.add(uid);

@@ -29,7 +29,7 @@ export interface MeshStateOptions {
  * The mesh as this proxy knows it: everything that the control plane and the local mesh file said, indexed for the
  * decisions. Implements the state rules of ambient contract 3.5 to 3.7.
  *
- * Records are stored as they come, so whoever makes them should share strings and maps (see `ModelPool`). Readers
+ * Records are stored as they come, so whoever makes them should share strings and maps. Readers
  * see every {@link MeshState.apply} as one step: it does not yield to the event loop, and neither may a reader that
  * wants a consistent picture. Maps handed out are live; keep none across a yield.
  */

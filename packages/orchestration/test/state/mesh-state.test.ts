@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { MeshUpdate, Workload } from '@kmesh/api';
-import { applySliced, MeshState, mergeChanges, removalUpdates, waitForWorkload } from '../../src/index.ts';
+import type { Workload } from '@kmesh/api';
+import { MeshState, waitForWorkload } from '../../src/index.ts';
 import { memberOf, mesh, policy, service, updatesOf, vip, workload } from '../fixtures.ts';
 
 const SERVICE = 'ns/a.example.com';
@@ -188,23 +188,6 @@ describe('other lookups', () => {
     assert.equal(unnamed.localWorkload('ns', 'default', 'here'), undefined);
   });
 
-  const removals: [string, string, string[]][] = [
-    ['a workload uid', 'cluster//Pod/ns/p', ['removeWorkload']],
-    ['namespace/hostname', SERVICE, ['removeService']],
-    ['an unknown name', 'ns/nobody', []],
-    ['three slashes that are no workload', 'a/b/c/d', []],
-    ['no slash', 'nothing', []],
-  ];
-  for (const [title, name, kinds] of removals) {
-    it(`XDS-08: removal of ${title}`, () => {
-      const state = mesh(workload('cluster//Pod/ns/p'), service('a'));
-      assert.deepEqual(
-        removalUpdates(state, name).map(({ kind }) => kind),
-        kinds,
-      );
-    });
-  }
-
   it('a hostname is found in whatever namespace it is, and forgotten with its service', () => {
     const state = mesh(service('a'), service('a', { namespace: 'other' }));
     assert.deepEqual(
@@ -226,21 +209,6 @@ describe('other lookups', () => {
       state.servicesByVip('', '10.1.0.1').map(({ name }) => name),
       ['a', 'b'],
     );
-  });
-});
-
-describe('sliced application', () => {
-  it('yields several slices whose merged change names everything', async () => {
-    const updates: MeshUpdate[] = Array.from({ length: 2000 }, (_, index) => ({
-      kind: 'workload',
-      workload: workload(`w${index}`, { addresses: [`10.0.${index >> 8}.${index & 255}`] }),
-    }));
-    const state = new MeshState();
-    const changes = [];
-    for await (const change of applySliced(state, updates, { sliceMilliseconds: 0 })) changes.push(change);
-    assert.ok(changes.length > 10);
-    assert.equal(mergeChanges(changes).workloads.size, 2000);
-    assert.equal(state.counts.workloads, 2000);
   });
 });
 

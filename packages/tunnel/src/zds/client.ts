@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { type Logger, zdsProto } from '@kmesh/api';
+import { backoffMilliseconds, type Logger, zdsProto } from '@kmesh/api';
 import {
   connectSeqpacket,
   type NetworkNamespace,
@@ -46,14 +46,14 @@ export class ZdsClient {
   #snapshot: Set<string> | undefined;
   #socket: SeqpacketSocket | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #backoff: number;
+  /** Attempts in a row that failed. */
+  #failures = 0;
   #complained = false;
   #ready = false;
   #closed = false;
 
   constructor(options: ZdsClientOptions) {
     this.#options = options;
-    this.#backoff = options.firstBackoffMilliseconds ?? 10;
     this.#register = new PodRegister({
       pods: options.pods,
       logger: options.logger,
@@ -135,9 +135,12 @@ export class ZdsClient {
 
   #dialLater(): void {
     if (this.#closed) return;
-    const maximum = this.#options.maximumBackoffMilliseconds ?? 15_000;
-    const wait = Math.min(this.#backoff * (0.8 + Math.random() * 0.4), maximum);
-    this.#backoff = Math.min(this.#backoff * 2, maximum);
+    const settings = {
+      firstMilliseconds: this.#options.firstBackoffMilliseconds ?? 10,
+      maximumMilliseconds: this.#options.maximumBackoffMilliseconds ?? 15_000,
+      jitter: 0.2,
+    };
+    const wait = backoffMilliseconds(settings, ++this.#failures, Math.random());
     this.#timer = setTimeout(() => this.#dial(), wait);
   }
 
@@ -197,7 +200,7 @@ export class ZdsClient {
       if (descriptors.length !== wanted) {
         return readFailure(`the message carries ${descriptors.length} descriptors instead of ${wanted}`);
       }
-      this.#backoff = this.#options.firstBackoffMilliseconds ?? 10;
+      this.#failures = 0;
       if (add != null) {
         if (add.workloadInfo == null) return protocolError('add without workload_info');
         const { name, namespace, serviceAccount } = add.workloadInfo;
