@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds what is not TypeScript: the native addon, the BPF objects, the lab's helper programs. Incremental.
+# Builds what is not TypeScript: the native addon, the BPF objects, the lab's helper programs. Incremental. Last, the
+# daemon's modules as Node.js compiles them: without these every thread of a first start holds a compiler in memory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/node_modules/.bin:$PATH"
