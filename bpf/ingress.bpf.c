@@ -18,6 +18,9 @@
 #define ETH_LENGTH 14
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
+#define NEXT_HEADER_FRAGMENT 44
+#define FRAGMENT_OFFSET4 0x1fff
+#define FRAGMENT_OFFSET6 0xfff8
 #define TCP_SYN 0x02
 #define TCP_ACK 0x10
 
@@ -55,7 +58,8 @@ static __always_inline bool parse4(struct __sk_buff *skb, struct parsed *packet)
 
 	if (bpf_skb_load_bytes(skb, ETH_LENGTH, &header, sizeof(header)))
 		return false;
-	if (header.protocol != IPPROTO_TCP || (header.fragment & bpf_htons(0x3fff)))
+	/* The first fragment gives its mark to the whole, which is put together before raw. */
+	if (header.protocol != IPPROTO_TCP || (header.fragment & bpf_htons(FRAGMENT_OFFSET4)))
 		return false;
 	packet->handshake.local.words[2] = bpf_htonl(0xffff);
 	packet->handshake.local.words[3] = header.source;
@@ -73,13 +77,26 @@ static __always_inline bool parse4(struct __sk_buff *skb, struct parsed *packet)
 
 static __always_inline bool parse6(struct __sk_buff *skb, struct parsed *packet)
 {
+	struct {
+		__u8 next_header, reserved;
+		__u16 offset;
+	} fragment;
+	__u32 tcp = ETH_LENGTH + 40;
 	__u8 next_header;
 
-	if (bpf_skb_load_bytes(skb, ETH_LENGTH + 6, &next_header, 1) ||
-	    next_header != IPPROTO_TCP ||
+	if (bpf_skb_load_bytes(skb, ETH_LENGTH + 6, &next_header, 1))
+		return false;
+	if (next_header == NEXT_HEADER_FRAGMENT) {
+		if (bpf_skb_load_bytes(skb, tcp, &fragment, sizeof(fragment)) ||
+		    (fragment.offset & bpf_htons(FRAGMENT_OFFSET6)))
+			return false;
+		next_header = fragment.next_header;
+		tcp += 8;
+	}
+	if (next_header != IPPROTO_TCP ||
 	    bpf_skb_load_bytes(skb, ETH_LENGTH + 8, &packet->handshake.local, 16) ||
 	    bpf_skb_load_bytes(skb, ETH_LENGTH + 24, &packet->handshake.remote, 16) ||
-	    !parse_tcp(skb, ETH_LENGTH + 40, packet))
+	    !parse_tcp(skb, tcp, packet))
 		return false;
 	__builtin_memcpy(packet->tuple.ipv6.saddr, &packet->handshake.local, 16);
 	__builtin_memcpy(packet->tuple.ipv6.daddr, &packet->handshake.remote, 16);

@@ -58,6 +58,10 @@
 #define KMESH_MARK 0x4b4d
 #define KMESH_MARK_MASK 0xffff
 
+/* On sockets that were accepted from a peer that nobody vouches for: whoever looks at them later
+ * must not take the address for an identity. */
+#define KMESH_MARK_STRANGER 0x14b4d
+
 #define KMESH_MAX_VERDICTS 262144
 
 /* Connections to captured pods whose handshake has not ended. */

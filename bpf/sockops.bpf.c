@@ -93,13 +93,20 @@ static __always_inline void read_key(struct bpf_sock_ops *ctx, struct kmesh_peer
 	asm volatile("" ::"r"(key) : "memory");
 }
 
-/* Tells the program at the dialled pod's interface that the connect hook allowed this handshake. */
+/*
+ * Tells the program at the dialled pod's interface that the connect hook allowed this handshake.
+ * Not from the address of another pod, which routes may have chosen: the peer is a stranger then.
+ */
 static __always_inline void announce(struct bpf_sock_ops *ctx)
 {
 	struct kmesh_peer_key key = {};
+	__u64 *owner;
 	__u32 one = 1;
 
 	read_key(ctx, &key);
+	owner = bpf_map_lookup_elem(&pod_addresses, &key.local);
+	if (owner && *owner != bpf_get_netns_cookie(ctx))
+		return;
 	bpf_map_update_elem(&handshakes, &key, &one, BPF_ANY);
 }
 
@@ -121,8 +128,11 @@ static __always_inline void pass_replies(struct bpf_sock_ops *ctx)
 	read_local(ctx, &key.remote);
 	key.local_port_be = read_remote_port(ctx);
 	key.remote_port_be = bpf_htons(ctx->local_port);
-	if (bpf_map_delete_elem(&handshakes, &key) && bpf_map_delete_elem(&knocks, &key))
-		return;
+	if (bpf_map_delete_elem(&handshakes, &key)) {
+		if (bpf_map_delete_elem(&knocks, &key))
+			return;
+		mark = KMESH_MARK_STRANGER;
+	}
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
 }
 

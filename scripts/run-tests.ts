@@ -1,6 +1,8 @@
 /**
  * Runs the test files of one kind with Node's test runner: `unit` are the packages' own, `e2e` are those under
- * `test/`. Further arguments are kept as filters on the file path: `npm run test:unit -- tunnel`.
+ * `test/`, `long` are too long for every run. `paths` are the suites of real daemons that do not choose a path
+ * themselves: they run twice, with the kernel path off and on. Further arguments are kept as filters on the file path:
+ * `npm run test:unit -- tunnel`.
  */
 import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
@@ -9,6 +11,8 @@ import { availableParallelism } from 'node:os';
 const patterns: Record<string, readonly string[]> = {
   unit: ['packages/*/test/**/*.test.ts'],
   e2e: ['test/**/*.test.ts'],
+  paths: ['test/conformance/namespaced*.test.ts', 'test/differential/*.test.ts'],
+  long: ['test/long/*.ts'],
 };
 
 const [kind = '', ...filters] = process.argv.slice(2);
@@ -26,17 +30,27 @@ if (files.length === 0) {
   process.exit(1);
 }
 // Tests across packages share the machine's kernel hooks and count its events: one file at a time.
-const concurrency = kind === 'e2e' ? 1 : availableParallelism();
-const result = spawnSync(
-  process.execPath,
-  [
-    '--test',
-    `--test-concurrency=${concurrency}`,
-    '--test-reporter=spec',
-    '--test-timeout=300000',
-    '--test-force-exit',
-    ...files,
-  ],
-  { stdio: 'inherit' },
-);
-process.exit(result.status ?? 1);
+const concurrency = kind === 'unit' ? availableParallelism() : 1;
+const timeout = kind === 'long' ? 3_600_000 : 300_000;
+const modes = kind === 'paths' ? ['off', 'on'] : [undefined];
+let status = 0;
+for (const mode of modes) {
+  if (mode !== undefined) console.log(`\n== kernel path ${mode}`);
+  const result = spawnSync(
+    process.execPath,
+    [
+      '--test',
+      `--test-concurrency=${concurrency}`,
+      '--test-reporter=spec',
+      `--test-timeout=${timeout}`,
+      '--test-force-exit',
+      ...files,
+    ],
+    {
+      stdio: 'inherit',
+      env: mode === undefined ? process.env : { ...process.env, KMESH_TEST_KERNEL_PATH: mode },
+    },
+  );
+  status ||= result.status ?? 1;
+}
+process.exit(status);

@@ -20,6 +20,7 @@ import {
   workloadOf,
 } from '@kmesh/lab';
 import { attempt, echo, exchange, open, spiffe } from './namespaced-support/echo.ts';
+import { closeWithPaths } from './namespaced-support/paths.ts';
 import { ending, readExactly } from './tunnel-support/traffic.ts';
 
 interface DumpedCertificates {
@@ -73,10 +74,7 @@ describe('certificates of 10 seconds', () => {
     ({ pod: plain } = await mesh.pod({ name: 'plain', captured: false }));
     await server.serve({ port: 8080, mode: 'echo' });
   });
-  after(async () => {
-    await mesh?.close();
-    await lab?.close();
-  });
+  after(() => closeWithPaths(mesh, lab));
 
   /** Serial of the certificate that the server shows to a new peer. */
   async function shown(): Promise<bigint> {
@@ -174,8 +172,7 @@ describe('revocation and settings of TLS', () => {
     ({ pod: plain } = await mesh.pod({ name: 'plain', captured: false }));
   });
   after(async () => {
-    await mesh?.close();
-    await lab?.close();
+    await closeWithPaths(mesh, lab);
     rmSync(directory, { recursive: true, force: true });
   });
 

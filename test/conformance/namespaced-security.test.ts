@@ -17,6 +17,7 @@ import {
 import { attempt, echo, exchange, open, spiffe } from './namespaced-support/echo.ts';
 import { assertFields } from './namespaced-support/fields.ts';
 import { tagPackets } from './namespaced-support/packet-tags.ts';
+import { closeWithPaths, untilEnrolled } from './namespaced-support/paths.ts';
 import { policy, strict, without } from './namespaced-support/policies.ts';
 import { ending } from './tunnel-support/traffic.ts';
 
@@ -40,10 +41,7 @@ before(async () => {
   ({ pod: neighbour } = await mesh.pod({ name: 'neighbour', captured: { variant: 'nftables' } }, 1));
   for (const pod of [server, neighbour]) await pod.serve({ port: 8080, mode: 'double' });
 });
-after(async () => {
-  await mesh?.close();
-  await lab?.close();
-});
+after(() => closeWithPaths(mesh, lab));
 
 /** Connections that the applications have seen so far. */
 async function delivered(): Promise<number> {
@@ -267,6 +265,7 @@ add rule inet kinds seen ${rule} counter
         const name = `packets-${kind.replaceAll(/[^a-z0-9]/gi, '').toLowerCase()}-${variant}`;
         const { pod } = await mesh.pod({ name, captured: { variant } }, 1);
         await pod.serve({ port: 8080, mode: 'halfclose' });
+        await untilEnrolled(mesh, pod);
         // The way into the pod's node takes less than a sender that asks for fragments believes.
         const { node } = mesh.node(1);
         await plain.run('sysctl', ['-qw', 'net.ipv4.ip_no_pmtu_disc=1']);

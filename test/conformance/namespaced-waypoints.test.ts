@@ -19,6 +19,7 @@ import {
 } from '@kmesh/lab';
 import { attempt, echo, open, spiffe } from './namespaced-support/echo.ts';
 import { assertFields } from './namespaced-support/fields.ts';
+import { closeWithPaths, untilTablesFollow } from './namespaced-support/paths.ts';
 import { readProxyHeader } from './namespaced-support/proxy-header.ts';
 import { readExactly } from './tunnel-support/traffic.ts';
 
@@ -57,8 +58,7 @@ before(async () => {
 });
 after(async () => {
   peer?.close();
-  await mesh?.close();
-  await lab?.close();
+  await closeWithPaths(mesh, lab);
 });
 
 function byAddress(ip: string): GatewayAddress {
@@ -78,6 +78,7 @@ async function publish(name: string, through: GatewayAddress): Promise<Service> 
     waypoint: through,
   });
   await mesh.apply(service, { ...server.workload, services: new Map([[keyOf(service), new Map()]]) });
+  await untilTablesFollow(mesh);
   return service;
 }
 

@@ -12,6 +12,7 @@ import {
 } from '@kmesh/lab';
 import { attempt, echo, exchange, open, spiffe } from './namespaced-support/echo.ts';
 import { assertFields } from './namespaced-support/fields.ts';
+import { closeWithPaths, untilEnrolled } from './namespaced-support/paths.ts';
 import { strict, without } from './namespaced-support/policies.ts';
 import { ending } from './tunnel-support/traffic.ts';
 
@@ -24,10 +25,7 @@ before(async () => {
   await lab.node();
   mesh = await startMesh(lab);
 });
-after(async () => {
-  await mesh?.close();
-  await lab?.close();
-});
+after(() => closeWithPaths(mesh, lab));
 
 /** What every captured side counts for one exchange of 11 bytes with a doubling server. */
 const counted = { opened: 1, closed: 1, received: 11, sent: 22, failed: 0 };
@@ -40,14 +38,17 @@ for (const variant of ['iptables', 'nftables'] as const) {
     let near: MeshPod;
     let far: MeshPod;
     let plain: Pod;
+    let path: string;
 
     before(async () => {
+      path = mesh.kernelPath ? 'kernel' : 'tunnel';
       const captured = { variant };
       ({ pod: client } = await mesh.pod({ name: `client-${variant}`, captured }));
       near = await mesh.pod({ name: `near-${variant}`, captured });
       far = await mesh.pod({ name: `far-${variant}`, captured }, 1);
       ({ pod: plain } = await mesh.pod({ name: `plain-${variant}`, captured: false }, 1));
       for (const pod of [near.pod, far.pod, plain]) await pod.serve({ port: 8080, mode: 'double' });
+      await untilEnrolled(mesh, client, near.pod, far.pod);
     });
 
     for (const family of ['v4', 'v6'] as const) {
@@ -55,23 +56,29 @@ for (const variant of ['iptables', 'nftables'] as const) {
         ['NSP-01', 'the same node'],
         ['NSP-02', 'another node'],
       ] as const) {
-        test(`${id}: captured to captured on ${place} is HBONE, with both identities in both logs (IP${family})`, async () => {
+        test(`${id}: captured to captured on ${place} is HBONE with both identities in both logs, or stays in the kernel (IP${family})`, async () => {
           const server = id === 'NSP-01' ? near.pod : far.pod;
           const from = await mesh.proxyOf(client).watch();
           const to = await mesh.proxyOf(server).watch();
           const address = server.addresses[family];
           await echo(client, address);
-          const identities = { 'src.identity': spiffe(client), 'dst.identity': spiffe(server) };
+          const inKernel = mesh.kernelPath && id === 'NSP-01';
+          const identities = inKernel
+            ? { 'src.identity': undefined, 'dst.identity': undefined, path: 'kernel' }
+            : { 'src.identity': spiffe(client), 'dst.identity': spiffe(server), path: 'tunnel' };
           const peers = {
-            'dst.addr': endpointText(address, 15008),
-            'dst.hbone_addr': endpointText(address, 8080),
+            'src.workload': client.name,
+            'dst.workload': server.name,
+            'dst.addr': endpointText(address, inKernel ? 8080 : 15008),
+            'dst.hbone_addr': inKernel ? undefined : endpointText(address, 8080),
           };
           const outbound = await from.line('outbound');
           assert.deepEqual([outbound.level, outbound.message], ['info', 'connection complete']);
           assertFields(outbound, { ...identities, ...peers, ...outboundBytes, error: undefined });
           const inbound = await to.line('inbound');
           assertFields(inbound, { ...identities, ...peers, ...inboundBytes, error: undefined });
-          const secure = { connection_security_policy: 'mutual_tls', response_flags: '-' };
+          const security = inKernel ? 'unknown' : 'mutual_tls';
+          const secure = { connection_security_policy: security, response_flags: '-' };
           assert.deepEqual(await from.traffic('source', 1, secure), counted);
           assert.deepEqual(await to.traffic('destination', 1, secure), counted);
         });
@@ -86,6 +93,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
           'dst.identity': undefined,
           'dst.addr': endpointText(address, 8080),
           'dst.hbone_addr': undefined,
+          path,
           ...outboundBytes,
         });
         const open = { connection_security_policy: 'unknown', response_flags: '-' };
@@ -101,6 +109,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
           'src.identity': undefined,
           'dst.identity': undefined,
           'dst.addr': endpointText(address, 8080),
+          path,
           ...inboundBytes,
         });
         const open = { connection_security_policy: 'unknown', response_flags: '-' };

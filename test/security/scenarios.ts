@@ -132,12 +132,19 @@ export function* pairedScenarios(): Generator<Scenario> {
       const both = [make('Allow', left, fields), make('Deny', right, fields)];
       const selected = scope === 'WorkloadSelector' ? ['shop/allow', 'shop/deny'] : [];
       yield scenario(`ALLOW ${leftName}, DENY ${rightName} (${scope})`, both, selected);
-      if (otherAt <= at || Object.keys(left).some((field) => field in right)) continue;
+      if (otherAt <= at || overlap(left, right)) continue;
       const match = { ...left, ...right };
       yield scenario(`STRICT, ALLOW ${leftName} and ${rightName}`, [strict, make('Allow', match)]);
       yield scenario(`DENY ${leftName} and ${rightName}`, [make('Deny', match)]);
     }
   }
+}
+
+/** Fields that both have could not be merged; a field and its opposite would never match, whatever the addresses are. */
+function overlap(left: PolicyMatch, right: PolicyMatch): boolean {
+  const subjects = (match: PolicyMatch) =>
+    Object.keys(match).map((field) => field.replace(/^not/, '').toLowerCase());
+  return subjects(left).some((subject) => subjects(right).includes(subject));
 }
 
 /** What the control plane is told to go from one scenario to another. */

@@ -11,6 +11,7 @@ export { type DemoOptions, runDemo } from './demo/run-demo.ts';
 export * from './istiod/index.ts';
 export { KernelMesh, type KernelMeshOptions, startKernelMesh } from './mesh/kernel-mesh.ts';
 export {
+  kernelPathByDefault,
   LabMesh,
   type MeshNode,
   type MeshOptions,

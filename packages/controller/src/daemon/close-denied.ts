@@ -7,7 +7,14 @@ export interface AcceptedConnection {
   readonly localPort: number;
   readonly remoteIp: string;
   readonly remotePort: number;
+  /** The peer came without an identity, whoever has its address. */
+  readonly stranger: boolean;
 }
+
+/** `KMESH_MARK`, `KMESH_MARK_MASK` and `KMESH_MARK_STRANGER` of bpf/kmesh_config.h. */
+const MARK = 0x4b4d;
+const MARK_MASK = 0xffff;
+const STRANGER_MARK = 0x14b4d;
 
 /** The filter of one command may not grow without bounds. */
 const SOCKETS_PER_COMMAND = 64;
@@ -16,24 +23,31 @@ const SOCKETS_PER_COMMAND = 64;
  * Resets the live kernel-path connections that a pod accepted and that `isAllowed` refuses now; how many there were. The
  * kernel path's own mark tells them from all others.
  *
+ * @param onDenied told the socket cookie of each before it is reset
  * @throws KMESH_POD_COMMAND_FAILED
  */
 export async function closeDenied(
   namespace: NetworkNamespace,
   isAllowed: (connection: AcceptedConnection) => boolean,
+  onDenied: (socketCookie: number) => void,
 ): Promise<number> {
-  const sockets = (await runInNamespace(namespace, ['ss', '-tanHe'])).split('\n').map((line) => {
-    const [state = '', , , local = '', remote = ''] = line.trim().split(/\s+/);
-    return { state, local, remote, marked: /fwmark:0x[0-9a-f]*4b4d\b/.test(line) };
-  });
+  // Where many short connections are made, most of what there is waits for its time only.
+  const sockets = (await runInNamespace(namespace, ['ss', '-tanHe', 'exclude', 'time-wait']))
+    .split('\n')
+    .map((line) => {
+      const [state = '', , , local = '', remote = ''] = line.trim().split(/\s+/);
+      const mark = Number(/fwmark:(0x[0-9a-f]+)/.exec(line)?.[1] ?? 0);
+      const cookie = Number.parseInt(/ sk:([0-9a-f]+)/.exec(line)?.[1] ?? '', 16);
+      return { state, local, remote, mark, cookie };
+    });
   const listening = sockets.filter(({ state }) => state === 'LISTEN');
   const ports = new Set(listening.map(({ local }) => parseEndpoint(local)?.port));
   const denied: string[] = [];
-  for (const { state, local: localText, remote: remoteText, marked } of sockets) {
+  for (const { state, local: localText, remote: remoteText, mark, cookie } of sockets) {
     const local = parseEndpoint(localText);
     const remote = parseEndpoint(remoteText);
     if (
-      !marked ||
+      (mark & MARK_MASK) !== MARK ||
       state === 'LISTEN' ||
       local === undefined ||
       remote === undefined ||
@@ -45,8 +59,11 @@ export async function closeDenied(
       localPort: local.port,
       remoteIp: remote.ip,
       remotePort: remote.port,
+      stranger: mark === STRANGER_MARK,
     };
-    if (!isAllowed(connection)) denied.push(`( src ${localText} and dst ${remoteText} )`);
+    if (isAllowed(connection)) continue;
+    onDenied(cookie);
+    denied.push(`( src ${localText} and dst ${remoteText} )`);
   }
   for (let at = 0; at < denied.length; at += SOCKETS_PER_COMMAND) {
     const filter = denied.slice(at, at + SOCKETS_PER_COMMAND).join(' or ');

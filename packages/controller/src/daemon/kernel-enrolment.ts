@@ -20,6 +20,9 @@ interface EnrolledPod {
 /** A connect that passed just before a policy changed may open just after: looked for again after these milliseconds. */
 const LATER_LOOKS = [150, 1_100];
 
+/** Reset sockets whose end is awaited. */
+const MOST_DENIED = 65_536;
+
 /**
  * Enrols pods in the kernel tables, each as soon as capture lets its connections through and the mesh knows its
  * workload; a pod whose workload goes leaves the tables, and its connections take the tunnel path.
@@ -34,6 +37,8 @@ export class KernelEnrolment {
   readonly #byCookie = new Map<bigint, EnrolledPod>();
   readonly #removals = new Set<Promise<void>>();
   readonly #timers = new Set<NodeJS.Timeout>();
+  /** Cookies of sockets that were reset because a policy denies them, until the end of their connection is told. */
+  readonly #denied = new Set<number>();
   readonly #unsubscribe: () => void;
 
   /** @param ingress the program for the pods' interfaces */
@@ -103,6 +108,11 @@ export class KernelEnrolment {
     return new Set(this.#byCookie.keys());
   }
 
+  /** Whether a socket that has ended was reset because a policy denies its connection now. Says so once. */
+  wasDenied(socketCookie: number): boolean {
+    return this.#denied.delete(socketCookie);
+  }
+
   /** Policies of these pods changed: what they accepted and may not have now is reset. */
   closeDenied(cookies: readonly bigint[]): void {
     const look = () => {
@@ -133,8 +143,11 @@ export class KernelEnrolment {
     const entry = this.#byCookie.get(cookie);
     if (entry === undefined) return;
     try {
-      const closed = await closeDenied(entry.namespace, ({ remoteIp, localPort }) =>
-        this.#tables.allows(cookie, this.#cookieOf(remoteIp), localPort),
+      const closed = await closeDenied(
+        entry.namespace,
+        ({ remoteIp, localPort, stranger }) =>
+          this.#tables.allows(cookie, stranger ? undefined : this.#cookieOf(remoteIp), localPort),
+        (socketCookie) => this.#noteDenied(socketCookie),
       );
       if (closed === 0) return;
       this.#logger.info('connections of the kernel path were closed: policies deny them now', {
@@ -148,6 +161,12 @@ export class KernelEnrolment {
         error: String(error),
       });
     }
+  }
+
+  #noteDenied(socketCookie: number): void {
+    // Events may be lost.
+    if (this.#denied.size >= MOST_DENIED) this.#denied.clear();
+    this.#denied.add(socketCookie);
   }
 
   #cookieOf(ip: string): bigint | undefined {

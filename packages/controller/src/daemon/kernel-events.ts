@@ -31,7 +31,7 @@ export interface KernelEventsOptions {
   readonly path: KernelPath;
   readonly state: MeshState;
   readonly network: string;
-  readonly enrolment: Pick<KernelEnrolment, 'workloadUidOf' | 'serves'>;
+  readonly enrolment: Pick<KernelEnrolment, 'workloadUidOf' | 'serves' | 'wasDenied'>;
   readonly observer: ConnectionObserver;
   readonly logger: Logger;
 }
@@ -53,6 +53,7 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
   const connections = new KernelConnections({
     observer,
     generation,
+    wasDenied: (socketCookie) => enrolment.wasDenied(socketCookie),
     resolver: createKernelResolver({
       view: state,
       tables,

@@ -16,7 +16,7 @@ import { NodeProxy } from './node-proxy.ts';
 import { type WorkloadOptions, workloadOf } from './records.ts';
 
 export interface MeshOptions {
-  /** Whether the proxies may use the kernel path, over the lab's cgroup; off by default. */
+  /** Whether the proxies may use the kernel path, over the lab's cgroup; {@link kernelPathByDefault} when absent. */
   readonly kernelPath?: boolean;
   /** Rules of pods that do not say otherwise; no DNS rows by default, as the proxies capture none. */
   readonly redirect?: RedirectOptions;
@@ -45,6 +45,13 @@ type Settings = Readonly<Record<string, string>>;
 
 /** The port under which each proxy finds the control plane on its loopback. */
 const CONTROL_PLANE_PORT = 15012;
+
+/** `KMESH_TEST_KERNEL_PATH`: `on`, or `off` when absent; tests that do not choose run with either. @throws KMESH_LAB_MESH */
+export function kernelPathByDefault(): boolean {
+  const setting = process.env['KMESH_TEST_KERNEL_PATH'] ?? 'off';
+  if (setting === 'on' || setting === 'off') return setting === 'on';
+  throw new KmeshError('KMESH_LAB_MESH', `KMESH_TEST_KERNEL_PATH is "${setting}"; it is on or off.`);
+}
 
 /**
  * Starts the real executable on every node of a lab, each with a CNI agent, all with one fake control plane, and waits
@@ -76,6 +83,11 @@ export class LabMesh implements AsyncDisposable {
     this.lab = lab;
     this.istiod = istiod;
     this.#options = options;
+  }
+
+  /** Whether the proxies may use the kernel path. */
+  get kernelPath(): boolean {
+    return this.#options.kernelPath ?? kernelPathByDefault();
   }
 
   /** The first or another node, with its proxy. */
@@ -199,7 +211,7 @@ export class LabMesh implements AsyncDisposable {
       CA_ROOT_CA: istiod.rootPem,
       AUTH_TOKEN: istiod.token,
       ISTIO_META_DNS_CAPTURE: 'false',
-      KMESH_KERNEL_PATH: String(this.#options.kernelPath ?? false),
+      KMESH_KERNEL_PATH: String(this.kernelPath),
       KMESH_CGROUP: lab.cgroup,
       ...(typeof environment === 'function' ? environment(host) : environment),
     };

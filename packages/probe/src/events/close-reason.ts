@@ -6,6 +6,12 @@ export interface KernelEnding {
   readonly error?: string | undefined;
 }
 
+/** A live connection that policies deny now, as the tunnel path says it (ambient contract 9). */
+export const closedByPolicy: KernelEnding = {
+  flag: 'DENY',
+  error: 'closed after a policy change: the policies of the destination do not allow it any more',
+};
+
 const clean: KernelEnding = { flag: '-' };
 
 /**

@@ -5,7 +5,7 @@ import type {
   ObservedConnection,
   TransportMeasure,
 } from '../connection.ts';
-import { kernelEnding } from './close-reason.ts';
+import { closedByPolicy, kernelEnding } from './close-reason.ts';
 import { ConnectionNaming } from './connection-naming.ts';
 import { KernelEventReader } from './kernel-event.ts';
 import type { KernelEventResolver } from './kernel-event-resolver.ts';
@@ -19,6 +19,8 @@ export interface KernelConnectionsOptions {
    * only what came since is counted. Default: there was none.
    */
   readonly generation?: number;
+  /** Whether a connection was reset by this daemon because a policy denies it now; by the cookie of its socket. */
+  readonly wasDenied?: (socketCookie: number) => boolean;
 }
 
 interface OpenConnection {
@@ -60,6 +62,7 @@ export class KernelConnections {
   readonly #observer: ConnectionObserver;
   readonly #generation: number | undefined;
   readonly #naming: ConnectionNaming;
+  readonly #wasDenied: (socketCookie: number) => boolean;
   readonly #open = new Map<number, OpenConnection>();
   /** Connections ended without their event: should it still come, it is late, not new. */
   #settled = new Set<number>();
@@ -70,9 +73,10 @@ export class KernelConnections {
   #unknown: Unknown = new Map();
   #doubtful = 0;
 
-  constructor({ observer, resolver, generation }: KernelConnectionsOptions) {
+  constructor({ observer, resolver, generation, wasDenied }: KernelConnectionsOptions) {
     this.#observer = observer;
     this.#generation = generation;
+    this.#wasDenied = wasDenied ?? (() => false);
     this.#naming = new ConnectionNaming(resolver);
   }
 
@@ -210,7 +214,9 @@ export class KernelConnections {
     }
     this.#forget(cookie, connection);
     const { fromClient, fromServer } = bytesOf(event);
-    const { flag, error } = kernelEnding(event.closeReason, established, connection.start);
+    const { flag, error } = this.#wasDenied(cookie)
+      ? closedByPolicy
+      : kernelEnding(event.closeReason, established, connection.start);
     connection.observed.close({
       flag,
       error,

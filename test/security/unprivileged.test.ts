@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { type CommandResult, createLab, type Lab, type LabMesh, type MeshPod, startMesh } from '@kmesh/lab';
+import { findCgroupMount } from '@kmesh/runtime';
+import { attempt, echo } from '../conformance/namespaced-support/echo.ts';
+import { policy, strict, without } from '../conformance/namespaced-support/policies.ts';
+import { buildNative } from '../kernel/dialer.ts';
+
+/** What a container has unless its pod asks for more. */
+const containerCapabilities = [
+  ...['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'net_bind_service'],
+  ...['net_raw', 'sys_chroot', 'mknod', 'audit_write', 'setfcap'],
+];
+
+let lab: Lab;
+let mesh: LabMesh;
+let pins: string;
+let member: MeshPod;
+let server: MeshPod;
+
+before(async () => {
+  lab = await createLab();
+  await lab.node();
+  pins = join(await lab.bpffs(), 'kmesh');
+  mesh = await startMesh(lab, { kernelPath: true, environment: { KMESH_PINS: pins } });
+  member = await mesh.pod({ name: 'member', captured: { variant: 'nftables' } });
+  server = await mesh.pod({ name: 'server' });
+  await server.pod.serve({ port: 8080, mode: 'double' });
+});
+after(async () => {
+  await mesh?.close();
+  await lab?.close();
+});
+
+/** A user of the pod that is nobody, in the mount namespace of the node: it sees the pins. */
+const nobody = [
+  'setpriv',
+  '--reuid=65534',
+  '--regid=65534',
+  '--clear-groups',
+  '--inh-caps=-all',
+  '--bounding-set=-all',
+];
+
+/** Root of a container: no file systems of the node, the capabilities of a container. */
+function containerRoot(): string[] {
+  const kept = containerCapabilities.map((name) => `+${name}`).join(',');
+  const script = 'mount -t tmpfs none "$1" && mount -o remount,bind,ro "$2" && shift 2 && exec "$@"';
+  const mounts = ['unshare', '-m', 'sh', '-c', script, 'sh', join(pins, '..'), findCgroupMount() ?? ''];
+  return [...mounts, 'setpriv', '--inh-caps=-all', `--bounding-set=-all,${kept}`];
+}
+
+function run(actor: readonly string[], ...command: readonly string[]): Promise<CommandResult> {
+  const [program = '', ...parameters] = [...actor, ...command];
+  return member.pod.run(program, parameters, { check: false });
+}
+
+/** Everything of ours in the pod and at the hooks. */
+async function ours(): Promise<string> {
+  const rules = await member.pod.run('nft', ['list', 'table', 'inet', 'kmesh']);
+  const programs = await member.pod.run('tc', ['filter', 'show', 'dev', 'eth0', 'ingress']);
+  return [rules.stdout, programs.stdout, ...filesOf(pins)].join('\n');
+}
+
+function filesOf(folder: string): string[] {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .sort();
+}
+
+for (const [what, actor, mayMark] of [
+  ['an unprivileged process', () => nobody, false],
+  // Linux lets CAP_NET_RAW set marks since 5.17, and dial from foreign addresses: rows of the matrix show how little it is good for.
+  ['root of an ordinary container', containerRoot, true],
+] as const) {
+  test(`${what} of a pod cannot reach the mark, the tables or the hooks`, async () => {
+    const before = await ours();
+    assert.match(before, /notrack/);
+    const files = filesOf(pins);
+    assert.ok(files.length > 5, 'there are pins to try');
+
+    const result = await run(
+      actor(),
+      buildNative('intrude', new URL('native/', import.meta.url)),
+      lab.cgroup,
+      ...files,
+    );
+    const attempts = result.stdout
+      .trim()
+      .split('\n')
+      .map((line) => line.split(': '));
+    assert.ok(attempts.length > 10 + 3 * files.length, `${result.stdout}${result.stderr}`);
+    const done = attempts.filter(([, how]) => how === 'done').map(([name = '']) => name);
+    const harmless = mayMark ? [/^set the mark( on IPv6)?$/, /^be transparent$/] : [];
+    assert.deepEqual(
+      done.filter((name) => !harmless.some((pattern) => pattern.test(name))),
+      [],
+    );
+
+    for (const command of [
+      ['nft', 'delete', 'table', 'inet', 'kmesh'],
+      ['nft', 'flush', 'ruleset'],
+      ['nft', 'list', 'table', 'inet', 'kmesh'],
+      ['tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact'],
+      ['tc', 'filter', 'del', 'dev', 'eth0', 'ingress'],
+      ['ip', 'link', 'set', 'eth0', 'name', 'eth1'],
+      ['ip', 'address', 'add', server.pod.addresses.v4, 'dev', 'lo'],
+      ['ip', 'rule', 'add', 'from', 'all', 'lookup', 'local'],
+    ]) {
+      const { code } = await run(actor(), ...command);
+      assert.notEqual(code, 0, command.join(' '));
+    }
+    assert.equal(await ours(), before);
+
+    // The pod is what it was: with its identity under STRICT, and refused where that identity is.
+    await mesh.apply(strict);
+    await echo(member.pod, server.pod.addresses.v4);
+    const principals = [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-member' }] as const;
+    const denied = policy('Deny', { principals });
+    await mesh.apply(denied);
+    assert.equal((await attempt(member.pod, server.pod.addresses.v6, 8080)).bytes, '');
+    await mesh.apply(without(denied), without(strict));
+  });
+}
