@@ -73,6 +73,29 @@ export function percentile(values: readonly number[], part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
 }
 
+/**
+ * The same percentile of traffic on a node that is scraped at an interval: messages during a scrape in their share of the
+ * time, the others as they are without scrapes. What else a machine does in one round and not in another is then the same on
+ * both sides of a comparison.
+ */
+export function scrapedPercentile(
+  { quiet, overlapping, durations }: Comparison,
+  part: number,
+  intervalMilliseconds: number,
+): number {
+  const share = percentile(durations, 0.5) / intervalMilliseconds;
+  const weighted = [
+    ...quiet.map((latency) => ({ latency, weight: (1 - share) / quiet.length })),
+    ...overlapping.map((latency) => ({ latency, weight: share / overlapping.length })),
+  ].sort((left, right) => left.latency - right.latency);
+  let below = 0;
+  for (const { latency, weight } of weighted) {
+    below += weight;
+    if (below > part) return latency;
+  }
+  return Number.NaN;
+}
+
 const latenciesOf = (samples: readonly Sample[]) => samples.map(({ latency }) => latency);
 
 function overlaps({ start, latency }: Sample, spans: readonly Span[]): boolean {
