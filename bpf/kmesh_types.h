@@ -13,8 +13,11 @@
 
 /* Numbers that both sides must agree on; in BTF because they are an enum. */
 enum kmesh_constant {
-	/* Bumped whenever a layout below changes: pins of another version are replaced, never read.
-	 */
+	/* Pinned maps are shared only by programs that agree on them. Their shapes are compared by
+	 * themselves; these are bumped when a meaning changes without a shape. The first is for
+	 * what a connect hands over to the handshake (dials, handshakes, knocks), the second for
+	 * what is known of connections: an upgrade that keeps the first is without a gap. */
+	KMESH_HANDSHAKE_VERSION = 1,
 	KMESH_LAYOUT_VERSION = 3,
 	/* Places of `frontends` that a key may be in. With half of the table in use one key in
 	 * 2^32 finds them all taken. */

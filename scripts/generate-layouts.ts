@@ -2,6 +2,7 @@
  * Writes TypeScript's view of bpf/kmesh_types.h from the BTF of the compiled object: sizes, field offsets, enum values.
  * `--check` writes nothing and fails when the committed file differs.
  */
+import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type FieldLayout, objectEnumLayouts, objectStructLayouts } from '../packages/runtime/src/btf.ts';
@@ -45,6 +46,19 @@ const enums = [
   'kmesh_verdict',
 ] as const;
 
+/** What the maps that successive daemons share are made of; see `Pins`. */
+const pinned = {
+  handshakes: { version: 'KMESH_HANDSHAKE_VERSION', structs: ['kmesh_dial', 'kmesh_peer_key'], enums: [] },
+  flows: {
+    version: 'KMESH_LAYOUT_VERSION',
+    structs: ['kmesh_flow', 'kmesh_peer_key', 'kmesh_exchange'],
+    enums: [
+      ...['kmesh_path', 'kmesh_reason', 'kmesh_flow_stage', 'kmesh_direction'],
+      ...['kmesh_exchange_flag', 'kmesh_redirect_count'],
+    ],
+  },
+} as const;
+
 /** The text of the generated file for a compiled object. */
 export function renderLayouts(object: Uint8Array): string {
   const lines = [
@@ -66,7 +80,25 @@ export function renderLayouts(object: Uint8Array): string {
     }
     lines.push('} as const;', '');
   }
+  lines.push(
+    '/** Names of the layouts of pinned maps: equal names, equal layouts. */',
+    'export const pinnedLayouts = {',
+  );
+  for (const [name, parts] of Object.entries(pinned))
+    lines.push(`  ${name}: '${layoutName(object, parts)}',`);
+  lines.push('} as const;');
   return `${lines.join('\n').trimEnd()}\n`;
+}
+
+function layoutName(
+  object: Uint8Array,
+  parts: { readonly version: string; readonly structs: readonly string[]; readonly enums: readonly string[] },
+): string {
+  const constants = objectEnumLayouts(object, ['kmesh_constant'])[0]?.values ?? [];
+  const version = constants.find(({ name }) => name === parts.version)?.value;
+  const shapes = [...objectStructLayouts(object, parts.structs), ...objectEnumLayouts(object, parts.enums)];
+  const text = JSON.stringify(shapes, (_key, value) => (typeof value === 'bigint' ? `${value}` : value));
+  return `v${version}-${createHash('sha256').update(text).digest('hex').slice(0, 8)}`;
 }
 
 /** Unnamed members are spelled out; arrays and unions keep the offset of their start. */

@@ -100,8 +100,8 @@ test('NEG-26, NEG-27: pins of another layout and pins that are no such thing are
   proxy.kill('SIGKILL');
   await proxy.ended;
   // What an upgrade finds: flow maps under another version, none under its own, and its links in use.
-  const layout = readdirSync(pins).find((name) => /^v\d+$/.test(name));
-  execFileSync('mv', [`${pins}/${layout}`, `${pins}/v999`]);
+  const layout = readdirSync(pins).find((name) => name.startsWith('flows-'));
+  execFileSync('mv', [`${pins}/${layout}`, `${pins}/flows-v999-00000000`]);
   proxy.start();
   await proxy.ready();
   await exchange(long);
@@ -109,7 +109,7 @@ test('NEG-26, NEG-27: pins of another layout and pins that are no such thing are
   assert.deepEqual(report.failures, []);
   long.destroy();
   assert.equal(attachedProgramIds(lab.cgroup, CGROUP_CONNECT4).length, 1);
-  assert.ok(!existsSync(`${pins}/v999`));
+  assert.ok(!existsSync(`${pins}/flows-v999-00000000`));
   assert.ok(existsSync(`${pins}/${layout}/map-flows`));
   await onKernelPath(mesh, client, server);
 });

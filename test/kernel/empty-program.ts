@@ -6,7 +6,7 @@ import { type BpfObject, openBpfObject } from '@kmesh/runtime';
 const outputFolder = fileURLToPath(new URL('../../build/test/', import.meta.url));
 const libbpf = fileURLToPath(new URL('../../packages/runtime/vendor/libbpf/', import.meta.url));
 
-/** Compiles and loads native/empty.bpf.c: another program at cgroup/connect4, which does nothing. */
+/** Compiles and loads native/empty.bpf.c: programs of other software at cgroup/connect4 and at interfaces, which do nothing. */
 export async function loadEmptyProgram(): Promise<BpfObject> {
   const include = `${outputFolder}include`;
   const output = `${outputFolder}empty.bpf.o`;

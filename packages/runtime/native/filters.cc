@@ -1,5 +1,6 @@
 // clsact filters, for kernels without tcx.
 #include "environment.h"
+#include "libbpf_log.h"
 #include "namespace_scope.h"
 
 #include <bpf/libbpf.h>
@@ -18,6 +19,8 @@ static Napi::Value filter_attach(const Napi::CallbackInfo &info)
 
 	if (inside.error() != 0)
 		return number(info, -inside.error());
+	// libbpf would print what the kernel says of a filter that is not there.
+	LibbpfLog log;
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = int_at(info, 1),
 		    .attach_point = point(info[2].As<Napi::Boolean>().Value()));
 	// The clsact qdisc is shared: it may be there already, and it is never removed with a
@@ -25,7 +28,10 @@ static Napi::Value filter_attach(const Napi::CallbackInfo &info)
 	int result = bpf_tc_hook_create(&hook);
 	if (result != 0 && result != -EEXIST)
 		return number(info, result);
-	LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = int_at(info, 0), .priority = uint_at(info, 3));
+	LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = int_at(info, 0), .handle = uint_at(info, 5),
+		    .priority = uint_at(info, 3));
+	if (info[6].As<Napi::Boolean>().Value())
+		options.flags = BPF_TC_F_REPLACE;
 	result = bpf_tc_attach(&hook, &options);
 	if (result != 0)
 		return number(info, result);
@@ -41,10 +47,26 @@ static Napi::Value filter_detach(const Napi::CallbackInfo &info)
 
 	if (inside.error() != 0)
 		return number(info, -inside.error());
+	LibbpfLog log;
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = int_at(info, 0),
 		    .attach_point = point(info[1].As<Napi::Boolean>().Value()));
 	LIBBPF_OPTS(bpf_tc_opts, options, .handle = uint_at(info, 2), .priority = uint_at(info, 3));
 	return number(info, bpf_tc_detach(&hook, &options));
+}
+
+// Id of the program of a filter.
+static Napi::Value filter_program(const Napi::CallbackInfo &info)
+{
+	NamespaceScope inside(int_at(info, 4));
+
+	if (inside.error() != 0)
+		return number(info, -inside.error());
+	LibbpfLog log;
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = int_at(info, 0),
+		    .attach_point = point(info[1].As<Napi::Boolean>().Value()));
+	LIBBPF_OPTS(bpf_tc_opts, options, .handle = uint_at(info, 2), .priority = uint_at(info, 3));
+	int result = bpf_tc_query(&hook, &options);
+	return number(info, result != 0 ? result : static_cast<int64_t>(options.prog_id));
 }
 
 static Napi::Value interface_index(const Napi::CallbackInfo &info)
@@ -61,5 +83,6 @@ void register_filters(Napi::Env env, Napi::Object exports)
 {
 	define<filter_attach>(env, exports, "filterAttach");
 	define<filter_detach>(env, exports, "filterDetach");
+	define<filter_program>(env, exports, "filterProgram");
 	define<interface_index>(env, exports, "interfaceIndex");
 }

@@ -148,6 +148,22 @@ static Napi::Value object_set_max_entries(const Napi::CallbackInfo &info)
 		      map == nullptr ? -ENOENT : bpf_map__set_max_entries(map, uint_at(info, 2)));
 }
 
+static Napi::Value object_map_definition(const Napi::CallbackInfo &info)
+{
+	auto *map =
+	    bpf_object__find_map_by_name(object_at(info).object, string_at(info, 1).c_str());
+
+	if (map == nullptr)
+		return number(info, -ENOENT);
+	auto definition = Napi::Object::New(info.Env());
+	definition.Set("type", static_cast<int>(bpf_map__type(map)));
+	definition.Set("keySize", bpf_map__key_size(map));
+	definition.Set("valueSize", bpf_map__value_size(map));
+	definition.Set("maxEntries", bpf_map__max_entries(map));
+	definition.Set("flags", bpf_map__map_flags(map));
+	return definition;
+}
+
 static Napi::Value object_reuse_map(const Napi::CallbackInfo &info)
 {
 	auto *map =
@@ -316,6 +332,7 @@ void register_object(Napi::Env env, Napi::Object exports)
 	define<object_constant_size>(env, exports, "objectConstantSize");
 	define<object_set_constant>(env, exports, "objectSetConstant");
 	define<object_set_max_entries>(env, exports, "objectSetMaxEntries");
+	define<object_map_definition>(env, exports, "objectMapDefinition");
 	define<object_reuse_map>(env, exports, "objectReuseMap");
 	define<object_set_autoload>(env, exports, "objectSetAutoload");
 	define<object_load>(env, exports, "objectLoad");

@@ -122,6 +122,24 @@ static Napi::Value program_query(const Napi::CallbackInfo &info)
 	return list;
 }
 
+// Ids of the tcx links at an interface.
+static Napi::Value interface_links(const Napi::CallbackInfo &info)
+{
+	NamespaceScope inside(int_at(info, 2));
+	std::vector<uint32_t> programs(64), links(64);
+
+	if (inside.error() != 0)
+		return number(info, -inside.error());
+	LIBBPF_OPTS(bpf_prog_query_opts, options, .prog_ids = programs.data(),
+		    .prog_cnt = static_cast<uint32_t>(programs.size()), .link_ids = links.data());
+	if (bpf_prog_query_opts(int_at(info, 0), attach_type_at(info, 1), &options) != 0)
+		return number(info, -errno);
+	auto list = Napi::Array::New(info.Env(), options.prog_cnt);
+	for (uint32_t i = 0; i < options.prog_cnt; i++)
+		list.Set(i, links[i]);
+	return list;
+}
+
 static Napi::Value program_open(const Napi::CallbackInfo &info)
 {
 	return result_of(info, bpf_prog_get_fd_by_id(uint_at(info, 0)));
@@ -169,6 +187,7 @@ void register_programs(Napi::Env env, Napi::Object exports)
 	define<program_attach>(env, exports, "programAttach");
 	define<program_detach>(env, exports, "programDetach");
 	define<program_query>(env, exports, "programQuery");
+	define<interface_links>(env, exports, "interfaceLinks");
 	define<program_open>(env, exports, "programOpen");
 	define<program_test_run>(env, exports, "programTestRun");
 	define<statistics_open>(env, exports, "statisticsOpen");

@@ -33,13 +33,16 @@ export interface NativeLoadResult {
   programs: NativeProgramEntry[];
 }
 
-export interface NativeMapInfo {
-  id: number;
+export interface NativeMapDefinition {
   type: number;
   keySize: number;
   valueSize: number;
   maxEntries: number;
   flags: number;
+}
+
+export interface NativeMapInfo extends NativeMapDefinition {
+  id: number;
   name: string;
 }
 
@@ -90,6 +93,7 @@ export interface NativeAddon {
   objectSetConstant(object: NativeHandle, name: string, bytes: Uint8Array): number;
   objectConstantSize(object: NativeHandle, name: string): number;
   objectSetMaxEntries(object: NativeHandle, map: string, count: number): number;
+  objectMapDefinition(object: NativeHandle, map: string): NativeMapDefinition | number;
   objectReuseMap(object: NativeHandle, map: string, fd: number): number;
   objectSetAutoload(object: NativeHandle, program: string, load: boolean): number;
   objectLoad(object: NativeHandle, statistics: boolean): Promise<NativeLoadResult>;
@@ -143,6 +147,7 @@ export interface NativeAddon {
   programAttach(program: number, target: number, attachType: number): number;
   programDetach(program: number, target: number, attachType: number): number;
   programQuery(target: number, attachType: number, namespace: number): number[] | number;
+  interfaceLinks(interfaceIndex: number, attachType: number, namespace: number): number[] | number;
   programOpen(id: number): number;
   programTestRun(
     program: number,
@@ -155,7 +160,16 @@ export interface NativeAddon {
     egress: boolean,
     priority: number,
     namespace: number,
+    handle: number,
+    replace: boolean,
   ): { handle: number; priority: number } | number;
+  filterProgram(
+    interfaceIndex: number,
+    egress: boolean,
+    handle: number,
+    priority: number,
+    namespace: number,
+  ): number;
   filterDetach(
     interfaceIndex: number,
     egress: boolean,

@@ -79,17 +79,25 @@ export class KernelLink implements Link {
   }
 }
 
-/** An attachment that is not a kernel object: it ends with `close()`, and cannot be pinned. */
+/** An attachment that is not a kernel object and cannot be pinned. It ends with `close()`, unless it is to be kept. */
 export class DirectAttachment implements Link {
   readonly target: string;
   readonly pinnable = false;
   #detach: (() => number) | undefined;
   readonly #replace: ((program: BpfProgram) => number) | undefined;
+  readonly #letGo: (() => void) | undefined;
 
-  constructor(target: string, detach: () => number, replace?: (program: BpfProgram) => number) {
+  /** @param letGo - makes `close()` leave the attachment where it is, and is called then */
+  constructor(
+    target: string,
+    detach: () => number,
+    replace?: (program: BpfProgram) => number,
+    letGo?: () => void,
+  ) {
     this.target = target;
     this.#detach = detach;
     this.#replace = replace;
+    this.#letGo = letGo;
   }
 
   pin(): void {
@@ -118,7 +126,7 @@ export class DirectAttachment implements Link {
   close(): void {
     const detach = this.#detach;
     this.#detach = undefined;
-    detach?.();
+    if (detach !== undefined) (this.#letGo ?? detach)();
   }
 
   [Symbol.dispose](): void {

@@ -69,11 +69,17 @@ export class BpfObject implements Disposable {
 
   /**
    * Lets the object use an existing map (another object's, or a pinned one) instead of creating its own. Its own `map(name)`
-   * is then a second handle of the same map.
+   * is then a second handle of the same map. A map of another type, size or capacity is refused.
    *
-   * @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL`, `KMESH_BPF_LOAD_FAILED`
+   * @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL`, `KMESH_BPF_LOAD_FAILED`, `KMESH_INVALID_ARGUMENT`
    */
   reuseMap(map: string, existing: BpfMap): this {
+    const wanted = addon().objectMapDefinition(this.#editable(), map);
+    if (typeof wanted === 'number') throw missing('map', map, this.name);
+    const { type, keySize, valueSize, maxEntries, flags } = existing.info;
+    const found = JSON.stringify({ type, keySize, valueSize, maxEntries, flags });
+    const expected = JSON.stringify(wanted);
+    if (found !== expected) throw invalidArgument(`the map to use as ${map}`, found, expected);
     const result = addon().objectReuseMap(this.#editable(), map, existing.fd);
     if (result === -2) throw missing('map', map, this.name);
     checkResult(result, 'KMESH_BPF_LOAD_FAILED', `cannot reuse ${existing.name} as map ${map}`, 'bpf');

@@ -3,12 +3,10 @@ import { addon } from './addon.ts';
 import { DirectAttachment, KernelLink, type Link } from './bpf-link.ts';
 import type { BpfMap } from './bpf-map.ts';
 import { checkResult, systemCallError } from './errors.ts';
-import type { NetworkNamespace } from './network-namespace.ts';
 import { OwnedDescriptor } from './owned-descriptor.ts';
+import { attachTrafficControl, type TrafficControlTarget } from './traffic-control.ts';
 import { integerIn, pathOf } from './validate.ts';
 
-const tcxIngress = 46;
-const tcxEgress = 47;
 /** Errno values of kernels that do not know a link type: EINVAL, EOPNOTSUPP, ENOTSUPP. */
 const linkTypeUnknown: ReadonlySet<number> = new Set([22, 95, 524]);
 
@@ -27,19 +25,6 @@ export interface ProgramInfo {
   readonly translatedBytes: number;
   /** Size of the machine code; 0 where the kernel interprets. */
   readonly machineCodeBytes: number;
-}
-
-/** Where to attach a traffic-control program. */
-export interface TrafficControlTarget {
-  /** Interface name or index, in `namespace`. */
-  readonly device: string | number;
-  readonly direction: 'ingress' | 'egress';
-  /** The namespace of the device; the process's own when absent. */
-  readonly namespace?: NetworkNamespace;
-  /** Priority of a clsact filter; tcx does not use it. */
-  readonly priority?: number;
-  /** `tcx` or `clsact` insist; `auto` (default) takes tcx where the kernel has it. */
-  readonly mechanism?: 'auto' | 'tcx' | 'clsact';
 }
 
 /** A loaded program. */
@@ -83,29 +68,13 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches to a network interface: as a tcx link where the kernel has it (6.6), else as a clsact filter, which ends with
-   * `close()` and cannot be pinned.
+   * Attaches to a network interface: as a tcx link where the kernel has it (6.6), else as a clsact filter, which cannot be
+   * pinned but kept, see `TrafficControlTarget.keep`.
    *
    * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
    */
   attachTc(target: TrafficControlTarget): Link {
-    const namespace = target.namespace?.fd ?? -1;
-    const egress = target.direction === 'egress';
-    const label = `${target.direction} of interface ${target.device}`;
-    const index = this.#interfaceIndex(target.device, namespace, label);
-    const mechanism = target.mechanism ?? 'auto';
-    if (mechanism !== 'clsact') {
-      const fd = addon().linkCreate(this.fd, index, egress ? tcxEgress : tcxIngress, namespace);
-      if (fd >= 0) return new KernelLink(fd, label);
-      if (mechanism === 'tcx' || !linkTypeUnknown.has(-fd)) this.#attached(fd, label);
-    }
-    return this.#attachFilter(
-      index,
-      egress,
-      integerIn('priority', target.priority ?? 1, 1, 65535),
-      target,
-      label,
-    );
+    return attachTrafficControl(this, target);
   }
 
   /**
@@ -173,34 +142,6 @@ export class BpfProgram implements Disposable {
       'bpf',
     );
   }
-
-  #interfaceIndex(device: string | number, namespace: number, label: string): number {
-    if (typeof device === 'number') return integerIn('device', device, 1, 0x7fff_ffff);
-    return this.#attached(addon().interfaceIndex(pathOf('device', device, 15), namespace), label);
-  }
-
-  #attachFilter(
-    index: number,
-    egress: boolean,
-    priority: number,
-    target: TrafficControlTarget,
-    label: string,
-  ): Link {
-    // The namespace is duplicated so that detaching works after the caller has closed theirs.
-    const namespace = target.namespace?.duplicate();
-    const inside = () => namespace?.fd ?? -1;
-    const filter = addon().filterAttach(this.fd, index, egress, priority, inside());
-    if (typeof filter === 'number') {
-      namespace?.close();
-      this.#attached(filter, label);
-      throw new Error('unreachable');
-    }
-    return new DirectAttachment(label, () => {
-      const result = addon().filterDetach(index, egress, filter.handle, filter.priority, inside());
-      namespace?.close();
-      return result;
-    });
-  }
 }
 
 /** Ids of the programs attached to a cgroup at a `bpf_attach_type`, other software's included. */
@@ -222,13 +163,16 @@ export function attachedProgramIds(cgroup: string, attachType: number): number[]
  * @throws SystemCallError `KMESH_BPF_INFO_FAILED`
  */
 export function attachedPrograms(cgroup: string, attachType: number): ProgramInfo[] {
-  return attachedProgramIds(cgroup, attachType).flatMap((id) => {
-    const fd = addon().programOpen(id);
-    if (fd < 0) return [];
-    const info = addon().programInfo(fd);
-    addon().closeDescriptor(fd);
-    return typeof info === 'number' ? [] : [info];
-  });
+  return attachedProgramIds(cgroup, attachType).flatMap((id) => programById(id) ?? []);
+}
+
+/** What the kernel says about the program with this id; `undefined` when there is none. */
+export function programById(id: number): ProgramInfo | undefined {
+  const fd = addon().programOpen(id);
+  if (fd < 0) return undefined;
+  const info = addon().programInfo(fd);
+  addon().closeDescriptor(fd);
+  return typeof info === 'number' ? undefined : info;
 }
 
 /** Opens the program that is pinned at `path`. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */

@@ -106,6 +106,9 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['network-namespaces', 'entering network namespaces and their cookies', '5.14', namespaces],
 ];
 
+/** To get round a defect of a kernel, and to see what becomes of what needs it. */
+const unwanted: Finding = { available: false, reason: 'switched off by KMESH_WITHOUT' };
+
 /** What can be asked without `bpf()`. */
 const withoutBpf: ReadonlySet<CapabilityName> = new Set([
   'bpf',
@@ -118,15 +121,18 @@ const withoutBpf: ReadonlySet<CapabilityName> = new Set([
 let cached: readonly Capability[] | undefined;
 
 /**
- * What this kernel and this process's rights allow, each asked by trying it. The answer is kept; `refresh` asks again (after a
+ * What this kernel and this process's rights allow, each asked by trying it, less what the environment variable
+ * `KMESH_WITHOUT` names (comma-separated {@link CapabilityName}s). The answer is kept; `refresh` asks again (after a
  * mount, for instance).
  */
 export function probeCapabilities(options: { refresh?: boolean } = {}): readonly Capability[] {
   if (cached !== undefined && options.refresh !== true) return cached;
   const permitted = bpfPermitted();
   const denied: Finding = { available: false, reason: `bpf() is not permitted (${permitted.reason})` };
+  const without = new Set((process.env['KMESH_WITHOUT'] ?? '').split(',').map((name) => name.trim()));
   cached = probes.map(([name, description, requiredKernel, probe]) => {
-    const finding = permitted.available || withoutBpf.has(name) ? probe() : denied;
+    const allowed = permitted.available || withoutBpf.has(name);
+    const finding = without.has(name) ? unwanted : allowed ? probe() : denied;
     const reason =
       finding.reason === '' && !finding.available ? `needs Linux ${requiredKernel} or later` : finding.reason;
     return { name, description, available: finding.available, requiredKernel, reason };

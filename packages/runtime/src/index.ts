@@ -15,6 +15,13 @@ export * from './seqpacket.ts';
 export * from './socket.ts';
 export { type SocketOptionName, socketOptions } from './socket-constants.ts';
 export * from './socket-options.ts';
+export {
+  type FilterPlace,
+  type InterfaceSide,
+  linksAtInterface,
+  removeFilter,
+  type TrafficControlTarget,
+} from './traffic-control.ts';
 export * from './tunnel-engine.ts';
 export { summarizeVerifierLog, type VerifierStatistics } from './verifier-log.ts';
 export * from './watch-descriptor.ts';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The least that a connect hook can be: what the kernel's own measuring and calling costs. */
+/* The least that a hook can be: what the kernel's own measuring and calling costs, and other
+ * software beside ours. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -7,6 +8,12 @@ SEC("cgroup/connect4")
 int empty_connect4(struct bpf_sock_addr *ctx)
 {
 	return 1;
+}
+
+SEC("tc")
+int empty_tc(struct __sk_buff *skb)
+{
+	return -1;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,8 +1,23 @@
-import { type BpfProgram, type Link, type NetworkNamespace, openPinnedLink, unpin } from '@kmesh/runtime';
+import { rmSync } from 'node:fs';
+import {
+  type BpfProgram,
+  type Link,
+  linksAtInterface,
+  type NetworkNamespace,
+  openPinnedLink,
+  removeFilter,
+} from '@kmesh/runtime';
+import type { Pins } from './pins.ts';
 import { runInNamespace } from './run-in-namespace.ts';
 
 /** The interface over which a pod's traffic comes. */
 const POD_INTERFACE = 'eth0';
+
+/** Where our clsact filters are, on kernels without tcx: by this and the program's name they are known again. */
+const FILTER_PLACE = { priority: 75, handle: 0x4b4d };
+
+/** The program at the pods' interfaces. */
+const INGRESS_PROGRAM = 'kmesh_ingress';
 
 /** Removing what may not be there: `add` makes it so that `delete` cannot fail. */
 export const CAPTURE_TABLE_REMOVAL = 'add table inet kmesh\ndelete table inet kmesh\n';
@@ -39,14 +54,16 @@ export interface CaptureBypass {
 export async function installCaptureBypass(
   namespace: NetworkNamespace,
   program: BpfProgram,
-  pin?: string,
+  pins?: Pins,
 ): Promise<CaptureBypass> {
   const own = namespace.duplicate();
+  const pin = pins?.podPath(own.cookie);
   let link: Link | undefined;
   const remove = async () => {
     try {
       // First the marks, then the rules: a marked packet that is tracked again would be redirected.
-      if (pin !== undefined) unpin(pin);
+      if (pin !== undefined) rmSync(pin, { force: true });
+      if (link?.pinnable === false) link.detach();
       link?.close();
       await runInNamespace(own, ['nft', '-f', '-'], CAPTURE_TABLE_REMOVAL);
     } finally {
@@ -55,14 +72,21 @@ export async function installCaptureBypass(
   };
   try {
     await runInNamespace(own, ['nft', '-f', '-'], RULES);
-    link = pin === undefined ? undefined : adopt(program, pin);
+    link = pins === undefined ? undefined : adopt(program, pins, own);
     if (link === undefined) {
-      link = program.attachTc({ device: POD_INTERFACE, direction: 'ingress', namespace: own });
-      if (pin !== undefined && link.pinnable) link.pin(pin);
+      link = program.attachTc({
+        device: POD_INTERFACE,
+        direction: 'ingress',
+        namespace: own,
+        keep: FILTER_PLACE,
+      });
+      // A filter stays by itself; the pinned program says in which pods there is one.
+      if (pin !== undefined) (link.pinnable ? link : program).pin(pin);
     }
     return {
       remove,
       release: () => {
+        if (pin === undefined && link?.pinnable === false) link.detach();
         link?.close();
         own.close();
       },
@@ -73,16 +97,29 @@ export async function installCaptureBypass(
   }
 }
 
-/** The attachment that an earlier daemon pinned, with this program in it: no packet passes without one of the two. */
-function adopt(program: BpfProgram, pin: string): Link | undefined {
+/** Takes the filter of ours that a daemon left in a pod. @returns whether there was one */
+export function removeLeftFilter(namespace: NetworkNamespace): boolean {
+  const side = { device: POD_INTERFACE, direction: 'ingress', namespace } as const;
+  return removeFilter(side, FILTER_PLACE, INGRESS_PROGRAM);
+}
+
+/**
+ * The attachment that an earlier daemon pinned, with this program in it: no packet passes without one of the two. A link
+ * that is not at this pod's interface is not the one.
+ */
+function adopt(program: BpfProgram, pins: Pins, namespace: NetworkNamespace): Link | undefined {
+  const pin = pins.podPath(namespace.cookie);
   let link: Link | undefined;
   try {
     link = openPinnedLink(pin);
-    link.update(program);
+    const there = linksAtInterface({ device: POD_INTERFACE, direction: 'ingress', namespace });
+    if (!there.includes(link.info().id)) throw new Error('it is attached elsewhere');
+    const adopted = link;
+    pins.whenParted(() => adopted.update(program));
     return link;
   } catch {
     link?.close();
-    unpin(pin);
+    rmSync(pin, { recursive: true, force: true });
     return undefined;
   }
 }

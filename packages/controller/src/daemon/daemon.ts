@@ -190,7 +190,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     try {
       const pods = await enrolment.settled();
       await kernel.path.tables.apply(emptyChange());
-      kernel.path.publish(pods);
+      await kernel.path.publish(pods);
     } catch (error) {
       logger.error('no kernel path: every connection takes the tunnel path', { error: String(error) });
     }

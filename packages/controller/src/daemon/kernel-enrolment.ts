@@ -54,15 +54,13 @@ export class KernelEnrolment {
   /** Takes effect a few milliseconds later; until then the pod's connections take the tunnel path. */
   add(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
     const own = namespace.duplicate();
-    const bypass = installCaptureBypass(own, this.#ingress, this.#pins?.podPath(own.cookie)).catch(
-      (error: unknown) => {
-        this.#logger.warn('a pod stays on the tunnel path: its capture rules cannot be passed', {
-          pod: `${info.namespace}/${info.name}`,
-          error: String(error),
-        });
-        return undefined;
-      },
-    );
+    const bypass = installCaptureBypass(own, this.#ingress, this.#pins).catch((error: unknown) => {
+      this.#logger.warn('a pod stays on the tunnel path: its capture rules cannot be passed', {
+        pod: `${info.namespace}/${info.name}`,
+        error: String(error),
+      });
+      return undefined;
+    });
     const entry: EnrolledPod = {
       info,
       cookie: namespace.cookie,

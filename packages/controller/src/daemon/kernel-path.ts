@@ -24,6 +24,7 @@ import {
 import type { KernelPathConfig } from '../config/config.ts';
 import { type PathCount, readPathCounts } from './path-counts.ts';
 import { Pins } from './pins.ts';
+import { removeFiltersOf } from './uninstall.ts';
 
 /** The kernel programs and tables while they are on. */
 export interface KernelPath {
@@ -41,7 +42,7 @@ export interface KernelPath {
    *
    * @throws KMESH_BPF_ATTACH_FAILED
    */
-  publish(pods: ReadonlySet<bigint>): void;
+  publish(pods: ReadonlySet<bigint>): Promise<void>;
   /** Whether its programs are at the hooks: not before `publish`, and not once another daemon's have taken their place. */
   readonly isObserving: () => boolean;
   /** Called with the cookies of pods whose policies changed, once no new connection is let in by the old ones. */
@@ -126,12 +127,14 @@ export async function startKernelPath(
       hookCosts: () => object.programNames.map((program) => hookCost(object, program)),
       measured: config.statistics,
       pins,
-      publish: (pods) => {
+      publish: async (pods) => {
         if (published || owned.disposed) return;
         published = true;
+        await pins?.part();
+        if (owned.disposed) return;
         for (const link of attach(config, object, cgroup, tables, pins, logger))
           owned.defer(() => link.close());
-        pins?.removeStale(pods);
+        removeFiltersOf(pins?.removeStale(pods) ?? []);
         logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
       },
       isObserving: () => {

@@ -1,7 +1,7 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from '@kmesh/api';
-import { type KernelProgram, kernelPrograms, kmeshConstant } from '@kmesh/orchestration';
+import { type KernelProgram, kernelPrograms, pinnedLayouts } from '@kmesh/orchestration';
 import {
   attachedProgramIds,
   type BpfMap,
@@ -9,48 +9,65 @@ import {
   type Link,
   openPinnedLink,
   openPinnedMap,
-  unpin,
+  programById,
 } from '@kmesh/runtime';
 
 /**
  * What belongs to connections and not to one state of the mesh: shared by the programs of successive daemons, as long
  * as they agree on the layout. All other tables are each daemon's own, alive for as long as its programs are attached.
  */
-const flowMaps = [
-  'flows',
-  'dials',
-  'exchanges',
-  'peers',
-  'handshakes',
-  'knocks',
-  'redirect_counts',
-  'counters',
-] as const;
+const sharedMaps: readonly (readonly [layout: string, maps: readonly string[]])[] = [
+  // While programs of two daemons are at the hooks, what one of them announces the other has to find.
+  [`handshakes-${pinnedLayouts.handshakes}`, ['dials', 'handshakes', 'knocks']],
+  [`flows-${pinnedLayouts.flows}`, ['flows', 'exchanges', 'peers', 'redirect_counts', 'counters']],
+];
+/** Handshakes within a node take less than a millisecond, unless a SYN had no room. */
+const HANDSHAKES_END_MS = 300;
+const flowsLayout = `flows-${pinnedLayouts.flows}`;
+/** Directories of layouts, those of earlier versions included. */
+const layoutDirectory = /^(v\d+|(handshakes|flows)-v\d+-[0-9a-f]{8})$/;
 
 /**
- * The pins of one node, under one directory on bpffs: `links/` for the programs at the cgroup, `v<layout>/` for the
- * maps of that layout and what is attached to them, `pods/` for the programs at the pods' interfaces.
+ * The pins of one node, under one directory on bpffs: `links/` for the programs at the cgroup, `handshakes-<layout>/` and
+ * `flows-<layout>/` for the maps of those layouts and what is attached to them, `pods/` for the programs at the pods'
+ * interfaces. What is found there is taken only when the kernel says that it is what its name claims.
  */
 export class Pins {
   readonly root: string;
   readonly #logger: Logger;
+  /** An earlier daemon's programs hand handshakes over in another way: theirs and ours must not meet in one connection. */
+  readonly #apart: boolean;
+  /** What waits for {@link Pins.part}; undefined once it is done. */
+  #waiting: (() => void)[] | undefined = [];
 
   constructor(root: string, logger: Logger) {
     this.root = root;
     this.#logger = logger;
-    for (const directory of ['', 'links', 'pods', this.#layout])
-      mkdirSync(join(root, directory), { recursive: true });
+    mkdirSync(root, { recursive: true });
+    this.#apart =
+      existsSync(join(root, 'links', 'kmesh_connect4')) &&
+      !existsSync(join(root, `handshakes-${pinnedLayouts.handshakes}`));
+    for (const directory of ['links', 'pods', ...sharedMaps.map(([layout]) => layout)]) {
+      const path = join(root, directory);
+      if (lstatSync(path, { throwIfNoEntry: false })?.isFile())
+        this.#replace(path, 'a directory is expected');
+      mkdirSync(path, { recursive: true });
+    }
   }
 
   /** Before load: lets the object share the pinned maps of its layout. What does not look like them is replaced. */
   adoptMaps(object: BpfObject): void {
-    for (const name of flowMaps) {
-      const pinned = open(() => openPinnedMap(this.#mapPath(name)));
-      if (pinned === undefined) continue;
+    for (const [name, path] of this.#maps()) {
+      const pinned = open(() => openPinnedMap(path));
+      if (pinned === undefined) {
+        if (existsSync(path)) this.#replace(path, 'it is no map');
+        continue;
+      }
       try {
+        if (pinned.info.name !== name) throw new Error(`it is the map ${pinned.info.name}`);
         object.reuseMap(name, pinned);
       } catch (error) {
-        this.#replace(this.#mapPath(name), error);
+        this.#replace(path, error);
       } finally {
         pinned.close();
       }
@@ -59,15 +76,48 @@ export class Pins {
 
   /** After load: pins what is not pinned yet. */
   pinMaps(object: BpfObject): void {
-    for (const name of flowMaps) {
-      const pinned = open(() => openPinnedMap(this.#mapPath(name)));
+    for (const [name, path] of this.#maps()) {
+      const pinned = open(() => openPinnedMap(path));
       const own = object.map(name);
       if (pinned?.info.id !== own.info.id) {
-        if (pinned !== undefined) this.#replace(this.#mapPath(name), 'another map is in use');
-        own.pin(this.#mapPath(name));
+        if (pinned !== undefined) this.#replace(path, 'another map is in use');
+        own.pin(path);
       }
       pinned?.close();
     }
+  }
+
+  /**
+   * Runs an action that puts one of our programs in place of an earlier daemon's: at once, or where the two do not
+   * understand each other's handshakes within {@link Pins.part}.
+   */
+  whenParted(action: () => void): void {
+    if (this.#apart && this.#waiting !== undefined) this.#waiting.push(action);
+    else action();
+  }
+
+  /**
+   * Before {@link Pins.attach}: where an earlier daemon's programs do not understand our handshakes, new connections take
+   * the tunnel path until those under way are through. Otherwise nothing happens.
+   */
+  async part(): Promise<void> {
+    if (this.#apart) {
+      this.#logger.info(
+        'the earlier version hands connections over in another way; the tunnel path takes new ones',
+        {
+          milliseconds: HANDSHAKES_END_MS,
+        },
+      );
+      for (const name of ['kmesh_connect4', 'kmesh_connect6']) {
+        const path = join(this.root, 'links', name);
+        this.#openLink(path, name)?.detach();
+        rmSync(path, { force: true });
+      }
+      await new Promise((resolve) => setTimeout(resolve, HANDSHAKES_END_MS));
+    }
+    const waiting = this.#waiting ?? [];
+    this.#waiting = undefined;
+    for (const action of waiting) action();
   }
 
   /**
@@ -79,7 +129,7 @@ export class Pins {
     for (const name of kernelPrograms) {
       const program = object.program(name);
       const path = join(this.root, 'links', name);
-      const pinned = open(() => openPinnedLink(path));
+      const pinned = this.#openLink(path, name);
       if (pinned !== undefined) {
         try {
           const attached = attachedProgramIds(cgroup, program.attachType);
@@ -105,8 +155,8 @@ export class Pins {
    * replaced, since for an instant two programs would count the same bytes.
    */
   keep(name: string, attach: () => Link): Link {
-    const path = join(this.root, this.#layout, `link-${name}`);
-    const pinned = open(() => openPinnedLink(path));
+    const path = join(this.root, flowsLayout, `link-${name}`);
+    const pinned = this.#openLink(path, name);
     if (pinned !== undefined) return pinned;
     const link = attach();
     if (link.pinnable) link.pin(path);
@@ -118,24 +168,40 @@ export class Pins {
     return join(this.root, 'pods', `${cookie}`);
   }
 
-  /** Removes the links of pods that are gone and the maps of other layouts; to be called once the new programs run. */
-  removeStale(pods: ReadonlySet<bigint>): void {
+  /**
+   * Removes the links of pods that are gone and the maps of other layouts; to be called once the new programs run.
+   *
+   * @returns the cookies of the pods that are gone
+   */
+  removeStale(pods: ReadonlySet<bigint>): bigint[] {
+    const gone: bigint[] = [];
     for (const name of readdirSync(join(this.root, 'pods'))) {
-      if (!/^\d+$/.test(name) || !pods.has(BigInt(name))) unpin(join(this.root, 'pods', name));
+      const cookie = /^\d+$/.test(name) ? BigInt(name) : undefined;
+      if (cookie !== undefined && pods.has(cookie)) continue;
+      rmSync(join(this.root, 'pods', name), { recursive: true, force: true });
+      if (cookie !== undefined) gone.push(cookie);
     }
     for (const name of readdirSync(this.root)) {
-      if (!/^v\d+$/.test(name) || name === this.#layout) continue;
+      if (!layoutDirectory.test(name) || sharedMaps.some(([layout]) => layout === name)) continue;
       this.#logger.info('pins of another version are removed', { pins: name });
       rmSync(join(this.root, name), { recursive: true, force: true });
     }
+    return gone;
   }
 
-  get #layout(): string {
-    return `v${kmeshConstant.layoutVersion}`;
+  #maps(): (readonly [name: string, path: string])[] {
+    return sharedMaps.flatMap(([layout, names]) =>
+      names.map((name) => [name, join(this.root, layout, `map-${name}`)] as const),
+    );
   }
 
-  #mapPath(name: string): string {
-    return join(this.root, this.#layout, `map-${name}`);
+  /** The link that is pinned at a path, if it holds a program of this name. */
+  #openLink(path: string, program: string): Link | undefined {
+    const pinned = open(() => openPinnedLink(path));
+    if (pinned !== undefined && programOf(pinned) === program) return pinned;
+    pinned?.close();
+    if (existsSync(path)) this.#replace(path, `it is no link of the program ${program}`);
+    return undefined;
   }
 
   #replace(path: string, error: unknown): void {
@@ -143,7 +209,7 @@ export class Pins {
       path,
       error: String(error),
     });
-    unpin(path);
+    rmSync(path, { recursive: true, force: true });
   }
 }
 
@@ -168,6 +234,15 @@ function list(directory: string): string[] {
     return readdirSync(directory);
   } catch {
     return [];
+  }
+}
+
+/** Name of the program in a link; of anything else the kernel tells another length of information. */
+export function programOf(link: Link): string | undefined {
+  try {
+    return programById(link.info().programId)?.name;
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,6 +1,6 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { findBpffsMount, type NetworkNamespace, openNetworkNamespace } from '@kmesh/runtime';
-import { CAPTURE_TABLE_REMOVAL } from './capture-bypass.ts';
+import { CAPTURE_TABLE_REMOVAL, removeLeftFilter } from './capture-bypass.ts';
 import { removePins } from './pins.ts';
 import { runInNamespace } from './run-in-namespace.ts';
 
@@ -13,8 +13,8 @@ export interface Uninstalled {
 }
 
 /**
- * Takes everything of the kernel path off this node: programs, maps and pins, and the table in the network namespaces
- * of the pods that the pins name, as far as a process or a name makes them visible. In pods that are still captured,
+ * Takes everything of the kernel path off this node, whatever version left it: programs, maps and pins, filters, and the
+ * table in the network namespaces of the pods that the pins name or that have a filter of ours, as far as a process or a name makes them visible. In pods that are still captured,
  * open connections of the kernel path fall to capture
  * and are reset. No daemon may run.
  *
@@ -30,7 +30,9 @@ export async function uninstall(
   let namespaces = 0;
   for (const namespace of visibleNamespaces()) {
     try {
-      if (pods.has(`${namespace.cookie}`) && (await removeTable(namespace))) namespaces++;
+      // A daemon without pins may have left a filter.
+      const filtered = removeLeftFilter(namespace);
+      if ((filtered || pods.has(`${namespace.cookie}`)) && (await removeTable(namespace))) namespaces++;
     } finally {
       namespace.close();
     }
@@ -43,6 +45,15 @@ async function removeTable(namespace: NetworkNamespace): Promise<boolean> {
   if (!tables.split('\n').includes('table inet kmesh')) return false;
   await runInNamespace(namespace, ['nft', '-f', '-'], CAPTURE_TABLE_REMOVAL);
   return true;
+}
+
+/** Takes the filters out of pods that left the mesh while no daemon ran, as far as their namespaces are visible. */
+export function removeFiltersOf(cookies: readonly bigint[]): void {
+  if (cookies.length === 0) return;
+  for (const namespace of visibleNamespaces()) {
+    if (cookies.includes(namespace.cookie)) removeLeftFilter(namespace);
+    namespace.close();
+  }
 }
 
 /** Each network namespace once. */

@@ -27,6 +27,8 @@ export interface ProxyEnd {
 /** The real executable as a child process on a host of the lab, in the host's namespace and cgroup. */
 export class NodeProxy {
   readonly host: Host;
+  /** What {@link NodeProxy.start} runs; may be changed to another build's `main.ts`, for an upgrade. */
+  executable = executable;
   readonly #environment: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
   #ended: Promise<ProxyEnd> = Promise.resolve({ code: null, signal: null });
@@ -59,7 +61,7 @@ export class NodeProxy {
     const script = 'ulimit -n 1048576 2>/dev/null; exec "$@"';
     const child = this.host.spawn(
       '/bin/sh',
-      ['-c', script, 'sh', process.execPath, executable, 'proxy', 'ztunnel'],
+      ['-c', script, 'sh', process.execPath, this.executable, 'proxy', 'ztunnel'],
       {
         cwd: '/',
         env: { PATH: process.env['PATH'], ...this.#environment, ...environment },

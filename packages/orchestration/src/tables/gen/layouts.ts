@@ -186,6 +186,7 @@ export const kmeshLiveReportLayout = {
 } as const;
 
 export const kmeshConstant = {
+  handshakeVersion: 1,
   layoutVersion: 3,
   frontendProbes: 32,
   hashKeys: 7,
@@ -295,4 +296,10 @@ export const kmeshRedirectCount = {
 export const kmeshVerdict = {
   ask: 0,
   allow: 1,
+} as const;
+
+/** Names of the layouts of pinned maps: equal names, equal layouts. */
+export const pinnedLayouts = {
+  handshakes: 'v1-a72648e6',
+  flows: 'v3-dbc31027',
 } as const;

@@ -1,0 +1,147 @@
+import { addon } from './addon.ts';
+import { DirectAttachment, KernelLink, type Link } from './bpf-link.ts';
+import { type BpfProgram, programById } from './bpf-program.ts';
+import { capability } from './capabilities.ts';
+import { checkResult, systemCallError } from './errors.ts';
+import type { NetworkNamespace } from './network-namespace.ts';
+import { integerIn, pathOf } from './validate.ts';
+
+const tcxIngress = 46;
+const tcxEgress = 47;
+const EEXIST = 17;
+const ENOENT = 2;
+const EINVAL = 22;
+/** Errno values of kernels that do not know a link type: EINVAL, EOPNOTSUPP, ENOTSUPP. */
+const linkTypeUnknown: ReadonlySet<number> = new Set([EINVAL, 95, 524]);
+
+/** A side of a network interface. */
+export interface InterfaceSide {
+  /** Interface name or index, in `namespace`. */
+  readonly device: string | number;
+  readonly direction: 'ingress' | 'egress';
+  /** The namespace of the device; the process's own when absent. */
+  readonly namespace?: NetworkNamespace;
+}
+
+/** Where a clsact filter is among others. */
+export interface FilterPlace {
+  readonly priority: number;
+  /** Not 0. */
+  readonly handle: number;
+}
+
+/** Where to attach a traffic-control program. */
+export interface TrafficControlTarget extends InterfaceSide {
+  /** Priority of a clsact filter; tcx does not use it. */
+  readonly priority?: number;
+  /**
+   * Makes a clsact filter outlive `close()` and the process, at this place. The filter of an earlier program of the same
+   * name is replaced there without a gap; anybody else's stays, and the attachment fails with EEXIST.
+   */
+  readonly keep?: FilterPlace;
+  /** `tcx` or `clsact` insist; `auto` (default) takes tcx where the kernel has it. */
+  readonly mechanism?: 'auto' | 'tcx' | 'clsact';
+}
+
+/** See `BpfProgram.attachTc`. */
+export function attachTrafficControl(program: BpfProgram, target: TrafficControlTarget): Link {
+  const namespace = target.namespace?.fd ?? -1;
+  const egress = target.direction === 'egress';
+  const label = labelOf(target);
+  const index = interfaceIndex(target, program.name);
+  const mechanism = target.mechanism ?? (capability('tcx').available ? 'auto' : 'clsact');
+  if (mechanism !== 'clsact') {
+    const fd = addon().linkCreate(program.fd, index, egress ? tcxEgress : tcxIngress, namespace);
+    if (fd >= 0) return new KernelLink(fd, label);
+    if (mechanism === 'tcx' || !linkTypeUnknown.has(-fd)) attached(fd, program.name, label);
+  }
+  return attachFilter(program, index, target, label);
+}
+
+/** Ids of the tcx links at a side of an interface; none where the kernel has no tcx. */
+export function linksAtInterface(side: InterfaceSide): number[] {
+  const index = interfaceIndex(side, 'links');
+  const type = side.direction === 'egress' ? tcxEgress : tcxIngress;
+  const ids = addon().interfaceLinks(index, type, side.namespace?.fd ?? -1);
+  return typeof ids === 'number' ? [] : ids;
+}
+
+/**
+ * Removes the clsact filter at a place if its program has this name.
+ *
+ * @returns whether there was one. An interface that does not exist has none.
+ */
+export function removeFilter(side: InterfaceSide, place: FilterPlace, programName: string): boolean {
+  const namespace = side.namespace?.fd ?? -1;
+  const egress = side.direction === 'egress';
+  const index =
+    typeof side.device === 'number' ? side.device : addon().interfaceIndex(side.device, namespace);
+  if (index <= 0) return false;
+  const { handle, priority } = place;
+  const id = addon().filterProgram(index, egress, handle, priority, namespace);
+  if (id <= 0 || programById(id)?.name !== programName) return false;
+  return addon().filterDetach(index, egress, handle, priority, namespace) === 0;
+}
+
+function attachFilter(program: BpfProgram, index: number, target: TrafficControlTarget, label: string): Link {
+  const egress = target.direction === 'egress';
+  const { keep } = target;
+  const priority = integerIn('priority', keep?.priority ?? target.priority ?? 1, 1, 65535);
+  const handle = keep === undefined ? 0 : integerIn('handle', keep.handle, 1, 0xffff_ffff);
+  // The namespace is duplicated so that detaching works after the caller has closed theirs.
+  const namespace = target.namespace?.duplicate();
+  const inside = () => namespace?.fd ?? -1;
+  const replaces = keep !== undefined && isOwn(program.name, index, egress, keep, inside());
+  const filter = addon().filterAttach(program.fd, index, egress, priority, inside(), handle, replaces);
+  if (typeof filter === 'number') {
+    namespace?.close();
+    throw systemCallError(-filter, 'KMESH_BPF_ATTACH_FAILED', cannotAttach(program.name, label), 'bpf');
+  }
+  const detach = () => {
+    const result = addon().filterDetach(index, egress, filter.handle, filter.priority, inside());
+    namespace?.close();
+    return result;
+  };
+  return new DirectAttachment(label, detach, undefined, keep && (() => namespace?.close()));
+}
+
+/** @throws SystemCallError EEXIST when the place is somebody else's */
+function isOwn(
+  name: string,
+  index: number,
+  egress: boolean,
+  { handle, priority }: FilterPlace,
+  namespace: number,
+): boolean {
+  const id = addon().filterProgram(index, egress, handle, priority, namespace);
+  if (id === -ENOENT || id === -EINVAL) return false;
+  const message = cannotAttach(name, `the filter ${handle} of priority ${priority}`);
+  if (id <= 0) throw systemCallError(-id, 'KMESH_BPF_ATTACH_FAILED', message, 'bpf');
+  const found = programById(id)?.name;
+  if (found === name) return true;
+  throw systemCallError(
+    EEXIST,
+    'KMESH_BPF_ATTACH_FAILED',
+    `${message}, which is ${found ?? 'not ours'}`,
+    'bpf',
+  );
+}
+
+function interfaceIndex(side: InterfaceSide, name: string): number {
+  const { device, namespace } = side;
+  if (typeof device === 'number') return integerIn('device', device, 1, 0x7fff_ffff);
+  const index = addon().interfaceIndex(pathOf('device', device, 15), namespace?.fd ?? -1);
+  return attached(index, name, labelOf(side));
+}
+
+function labelOf({ direction, device }: InterfaceSide): string {
+  return `${direction} of interface ${device}`;
+}
+
+function attached(result: number, name: string, target: string): number {
+  return checkResult(result, 'KMESH_BPF_ATTACH_FAILED', cannotAttach(name, target), 'bpf');
+}
+
+function cannotAttach(name: string, target: string): string {
+  return `cannot attach program ${name} to ${target}`;
+}
