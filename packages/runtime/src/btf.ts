@@ -59,6 +59,11 @@ export function objectBtf(bytes: Uint8Array): Uint8Array {
   throw invalid('the object has no .BTF section; compile it with clang -g');
 }
 
+/** The bytes of a section of a compiled object, to be read or edited; undefined when there is none. @throws KmeshError `KMESH_BTF_INVALID` */
+export function objectSection(bytes: Uint8Array, name: string): Uint8Array | undefined {
+  return elfSection(bytes, name);
+}
+
 /**
  * Layouts of the named structs and unions of a compiled object, in the order of `names`; all named ones when absent.
  *

@@ -91,7 +91,7 @@ function startReports(
   connections: KernelConnections,
   generation: number,
 ): LiveFlowReports | undefined {
-  const obstacles = liveFlowsObstacles();
+  const obstacles = liveFlowsObstacles(path.object);
   if (obstacles.length > 0) {
     logger.warn('kernel path connections are counted when they close, not before; a lost event stays lost', {
       error: obstacles.join('; '),

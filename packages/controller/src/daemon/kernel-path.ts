@@ -104,6 +104,7 @@ export async function startKernelPath(
     const object = await loadKernelObject({
       path: objectPath,
       prepare: (opened) => pins?.adoptMaps(opened),
+      onLeftOut: (program, reason) => logger.warn('a program is left out', { program, error: reason }),
     });
     stack.defer(() => object.close());
     pins?.pinMaps(object);
@@ -167,7 +168,7 @@ function attach(
   logger: Logger,
 ): Link[] {
   const links: Link[] = [];
-  const obstacles = config.redirect ? redirectObstacles() : [];
+  const obstacles = config.redirect ? redirectObstacles(object) : [];
   for (const obstacle of obstacles) logger.warn('no redirect from socket to socket', { missing: obstacle });
   if (config.redirect && obstacles.length === 0) {
     // Before sockops: it lets sockets join only while their reads are counted.

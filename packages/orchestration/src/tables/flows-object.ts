@@ -1,10 +1,16 @@
 import { BpfIterator, type BpfObject, capability } from '@kmesh/runtime';
 import { kmeshEventLayout, kmeshLiveReportLayout as layout } from './gen/layouts.ts';
 
-/** Why live flows cannot be read on this kernel; empty when they can. */
-export function liveFlowsObstacles(): string[] {
+/**
+ * Why live flows cannot be read on this kernel; empty when they can.
+ *
+ * @param object - the loaded programs: the verifier may have refused some
+ */
+export function liveFlowsObstacles(object?: Pick<BpfObject, 'programNames'>): string[] {
   const { available, description, requiredKernel, reason } = capability('flow-iterator');
-  return available ? [] : [`${description} (Linux ${requiredKernel} has them): ${reason}`];
+  if (!available) return [`${description} (Linux ${requiredKernel} has them): ${reason}`];
+  const loaded = object === undefined || object.programNames.includes('kmesh_live');
+  return loaded ? [] : ['the verifier refused kmesh_live'];
 }
 
 /** Before load: leaves out what this kernel cannot load. */

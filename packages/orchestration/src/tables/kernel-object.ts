@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { KmeshError } from '@kmesh/api';
 import {
+  BpfLoadError,
   type BpfObject,
   type Capability,
   type CapabilityName,
@@ -70,18 +71,43 @@ export interface KernelObjectOptions {
   readonly capacities?: KernelCapacities;
   /** Edits the object before it is loaded, such as letting it share maps. */
   readonly prepare?: (object: BpfObject) => void;
+  /** Told of a program that the verifier refused and that is left out; what it is for is off, and nothing else. */
+  readonly onLeftOut?: (program: string, reason: string) => void;
   /** Asks the verifier what it spent on each program. */
   readonly verifierStatistics?: boolean;
 }
 
+/** Programs without which the others do their work. */
+const optionalPrograms: ReadonlySet<string> = new Set(['kmesh_received', 'kmesh_redirect', 'kmesh_live']);
+
 /**
- * Loads the BPF programs; nothing is attached yet.
+ * Loads the BPF programs; nothing is attached yet. A program that this kernel's verifier refuses is left out when the
+ * others can do without it.
  *
  * @throws BpfLoadError `KMESH_BPF_LOAD_FAILED` with the verifier's summary, `KMESH_BPF_OPEN_FAILED`
  * @throws KmeshError `KMESH_BPF_OBJECT_MISSING` when the file cannot be read.
  */
 export async function loadKernelObject(options: KernelObjectOptions): Promise<BpfObject> {
-  const object = openBpfObject(await readObject(options.path), 'kmesh');
+  const bytes = await readObject(options.path);
+  const leftOut = new Set<string>();
+  for (;;) {
+    try {
+      return await loadWithout(bytes, options, leftOut);
+    } catch (error) {
+      const program = error instanceof BpfLoadError ? error.program : undefined;
+      if (program === undefined || !optionalPrograms.has(program) || leftOut.has(program)) throw error;
+      leftOut.add(program);
+      options.onLeftOut?.(program, (error as BpfLoadError).message);
+    }
+  }
+}
+
+async function loadWithout(
+  bytes: Uint8Array,
+  options: KernelObjectOptions,
+  leftOut: ReadonlySet<string>,
+): Promise<BpfObject> {
+  const object = openBpfObject(bytes, 'kmesh');
   try {
     const { frontends, ...capacities } = options.capacities ?? {};
     for (const [map, entries] of Object.entries(capacities)) object.setMaxEntries(map, entries);
@@ -90,6 +116,7 @@ export async function loadKernelObject(options: KernelObjectOptions): Promise<Bp
     prepareRedirect(object);
     options.prepare?.(object);
     prepareLiveFlows(object);
+    for (const program of leftOut) object.setAutoload(program, false);
     await object.load({ verifierStatistics: options.verifierStatistics ?? false });
     new Uint8Array(object.map('settings').mmap(), kmeshSettingsLayout.hashKeys).set(hashKeys);
     return object;

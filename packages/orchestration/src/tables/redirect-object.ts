@@ -3,15 +3,23 @@ import { type BpfObject, capability, type Link } from '@kmesh/runtime';
 import { kmeshRedirectCount } from './gen/layouts.ts';
 import { readPerCpuCounters } from './per-cpu-counters.ts';
 
-/** Why bytes cannot be redirected from socket to socket on this kernel; empty when they can. */
-export function redirectObstacles(): string[] {
-  return (['sk-msg', 'receive-tracepoint'] as const)
+/**
+ * Why bytes cannot be redirected from socket to socket on this kernel; empty when they can.
+ *
+ * @param object - the loaded programs: the verifier may have refused some
+ */
+export function redirectObstacles(object?: Pick<BpfObject, 'programNames'>): string[] {
+  const missing = (['sk-msg', 'receive-tracepoint'] as const)
     .map((name) => capability(name))
     .filter(({ available }) => !available)
     .map(
       ({ description, requiredKernel, reason }) =>
         `${description} (Linux ${requiredKernel} has it): ${reason}`,
     );
+  if (missing.length > 0 || object === undefined) return missing;
+  return ['kmesh_redirect', 'kmesh_received']
+    .filter((name) => !object.programNames.includes(name))
+    .map((name) => `the verifier refused ${name}`);
 }
 
 /** Before load: leaves out what this kernel cannot load, and draws the seed of the exchange slots. */
