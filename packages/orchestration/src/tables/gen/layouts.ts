@@ -301,5 +301,5 @@ export const kmeshVerdict = {
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
   handshakes: 'v1-a72648e6',
-  flows: 'v3-dbc31027',
+  flows: 'v3-24800ca7',
 } as const;
