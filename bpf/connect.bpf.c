@@ -9,18 +9,17 @@
 #include "kmesh_maps.h"
 #include "address.h"
 #include "counters.h"
-#include "dials.h"
+#include "balance.h"
+#include "capture.h"
 #include "frontends.h"
 #include "pods.h"
 #include "refusals.h"
+#include "remember.h"
 #include "verdict.h"
 
 #include <bpf/bpf_endian.h>
 
 #define ECONNREFUSED 111
-#define SOL_SOCKET 1
-#define SO_MARK 36
-#define PORT_DNS 53
 
 /* bpf_set_retval is known to cgroup/connect since Linux 6.1; without it a refusal shows as EPERM.
  */
@@ -46,11 +45,6 @@ static __always_inline int refuse(struct bpf_sock_addr *ctx, const union kmesh_a
 
 /* What the tables say about an address when no frontend does. */
 #define UNKNOWN 0xffff
-
-static __always_inline __u64 read_decision(const union kmesh_decision *decision)
-{
-	return *(const volatile __u64 *)&decision->word;
-}
 
 static __always_inline struct kmesh_frontend *find_scoped(struct kmesh_frontend_key *key,
 							  __u16 port_be, __u32 client_namespace)
@@ -138,110 +132,6 @@ static __always_inline bool is_incomplete(void)
 	return !switches || switches->incomplete;
 }
 
-/* One draw serves both the slot and the comparison: the upper half of draw x count is the slot, the
- * lower half is what is left of the draw, uniform enough for 2^32 over the endpoints of one
- * service. */
-static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range)
-{
-	__u32 base = range, count = range >> 32, slot;
-	struct kmesh_endpoint *endpoint;
-	__u64 product;
-
-	product = (__u64)bpf_get_prandom_u32() * count;
-	slot = base + (__u32)(product >> 32);
-	endpoint = bpf_map_lookup_elem(&endpoints, &slot);
-	if (!endpoint || (__u32)product < endpoint->threshold ||
-	    endpoint->threshold == KMESH_THRESHOLD_ALWAYS)
-		return endpoint;
-	slot = base + endpoint->alias;
-	return bpf_map_lookup_elem(&endpoints, &slot);
-}
-
-static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
-					       const union kmesh_address *dialled, __u16 port_be,
-					       __u64 netns_cookie, __u32 service, __u32 workload,
-					       bool rewritten)
-{
-	struct kmesh_flow *flow =
-	    bpf_sk_storage_get(&flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-
-	if (!flow)
-		return false;
-	flow->dialled = *dialled;
-	flow->dialled_port_be = port_be;
-	flow->netns_cookie = netns_cookie;
-	flow->service = service;
-	flow->workload = workload;
-	flow->path = KMESH_PATH_KERNEL;
-	flow->rewritten = rewritten;
-	flow->handshake = 0;
-	return true;
-}
-
-/*
- * Remembers what was dialled until sockops sees the handshake begin, a few microseconds later in
- * the same system call, and makes it a flow. Writing a line of a small table costs far less than
- * creating socket storage here, and a connect that fails before its SYN leaves nothing on the
- * socket. A slot that another connect of this instant holds is not taken over: that socket gets its
- * storage at once.
- */
-static __always_inline bool remember(struct bpf_sock_addr *ctx, const union kmesh_address *dialled,
-				     __u16 port_be, __u64 netns_cookie, __u32 service,
-				     __u32 workload, bool rewritten, bool handshake)
-{
-	struct bpf_sock *sk = ctx->sk;
-	__u32 index = dial_index(sk);
-	__u64 now = bpf_jiffies64(), seen;
-	struct kmesh_dial *dial;
-
-	dial = bpf_map_lookup_elem(&dials, &index);
-	if (!dial)
-		return false;
-	seen = *(volatile __u64 *)&dial->socket;
-	if (seen && seen != (__u64)sk && now - dial->written_jiffies < KMESH_DIAL_STALE_JIFFIES)
-		return !handshake && remember_on_socket(ctx, dialled, port_be, netns_cookie,
-							service, workload, rewritten);
-	/* Fresh before it is claimed, so that nobody takes the claim for a stale one; claimed in
-	 * one step, for another CPU may have seen the slot free in the same instant. */
-	dial->written_jiffies = now;
-	if (seen != (__u64)sk &&
-	    __sync_val_compare_and_swap(&dial->socket, seen, (__u64)sk) != seen)
-		return !handshake && remember_on_socket(ctx, dialled, port_be, netns_cookie,
-							service, workload, rewritten);
-	dial->dialled = *dialled;
-	dial->service = service;
-	dial->workload = workload;
-	dial->dialled_port_be = port_be;
-	dial->path = KMESH_PATH_KERNEL;
-	dial->rewritten = rewritten;
-	dial->handshake = handshake;
-	return true;
-}
-
-/* This connect is not rewritten: what an earlier connect of a socket at this place left behind is
- * not its own. */
-static __noinline void forget(struct bpf_sock_addr *ctx)
-{
-	struct bpf_sock *sk = ctx->sk;
-	__u32 index = dial_index(sk);
-	struct kmesh_dial *dial = bpf_map_lookup_elem(&dials, &index);
-
-	if (dial && dial->socket == (__u64)sk)
-		dial->socket = 0;
-}
-
-/* Lets the connection past capture in its own pod. A mark that the application set stays. */
-static __noinline bool pass_capture(struct bpf_sock_addr *ctx)
-{
-	__u32 mark = KMESH_MARK;
-
-	if (!ctx->sk)
-		return false;
-	if (ctx->sk->mark)
-		return (ctx->sk->mark & KMESH_MARK_MASK) == KMESH_MARK;
-	return bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0;
-}
-
 /* The dialled address is kept, past capture. */
 static __noinline int go_direct(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
 				__u32 reason)
@@ -262,35 +152,6 @@ static __noinline int go_tunnel(struct bpf_sock_addr *ctx, const struct kmesh_po
 	return leave(reason);
 }
 
-/*
- * A socket that is bound to an address must be bound to its pod's own: whoever looks at the
- * connection later, by its addresses, would take the pod for another one.
- */
-static __noinline bool has_own_source(struct bpf_sock_addr *ctx, __u64 netns_cookie)
-{
-	union kmesh_address source = {};
-	struct bpf_sock *sk = ctx->sk;
-	__u64 *owner;
-
-	if (!sk)
-		return false;
-	if (sk->family == AF_INET) {
-		source.words[3] = sk->src_ip4;
-		if (!source.words[3])
-			return true;
-		source.words[2] = bpf_htonl(0xffff);
-	} else {
-		source.words[0] = sk->src_ip6[0];
-		source.words[1] = sk->src_ip6[1];
-		source.words[2] = sk->src_ip6[2];
-		source.words[3] = sk->src_ip6[3];
-		if (!(source.halves[0] | source.halves[1]))
-			return true;
-	}
-	owner = bpf_map_lookup_elem(&pod_addresses, &source);
-	return owner && *owner == netns_cookie;
-}
-
 /* What an application asked for. */
 struct dial {
 	const union kmesh_address *address;
@@ -307,8 +168,7 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 	case KMESH_FRONTEND_WORKLOAD:
 		return go_direct(ctx, dial->pod, KMESH_REASON_KERNEL_WORKLOAD);
 	case KMESH_FRONTEND_VERDICT:
-		if (!is_allowed(workload, dial->pod->identity, dial->port_be) ||
-		    !has_own_source(ctx, dial->netns_cookie))
+		if (!may_stay(ctx, dial->pod, workload, dial->port_be))
 			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_VERDICT);
 		if (!remember(ctx, dial->address, dial->port_be, dial->netns_cookie, 0, workload,
 			      false, true))
@@ -371,8 +231,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FAMILY);
 
 	if (endpoint->flags & KMESH_ENDPOINT_VERDICT &&
-	    (!is_allowed(endpoint->workload, pod->identity, endpoint->port_be) ||
-	     !has_own_source(ctx, netns_cookie)))
+	    !may_stay(ctx, pod, endpoint->workload, endpoint->port_be))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_VERDICT);
 
 	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
@@ -395,13 +254,7 @@ static __always_inline struct kmesh_pod *gate(struct bpf_sock_addr *ctx, __u64 *
 	return find_pod(*netns_cookie);
 }
 
-static __always_inline bool is_proxy(struct bpf_sock_addr *ctx)
-{
-	return ctx->sk && (ctx->sk->mark & KMESH_PROXY_MARK_MASK) == KMESH_PROXY_MARK;
-}
-
-/* Not inlined: the stack and registers that a dial needs are then not prepared for sockets that are
- * let go at the gate. */
+/* Every case. Not inlined, for the stack and registers that it needs. */
 static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
 			    __u64 netns_cookie)
 {
@@ -425,6 +278,21 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	return verdict;
 }
 
+/* The common case first: see balance.h. */
+static __noinline int balance4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
+			       __u64 netns_cookie)
+{
+	union kmesh_address dialled = {
+	    .halves = {0, (__u64)ctx->user_ip4 << 32 | bpf_htonl(0xffff)}};
+	struct kmesh_endpoint *chosen = balance(ctx, pod, dialled);
+
+	if (!chosen)
+		return dial4(ctx, pod, netns_cookie);
+	ctx->user_ip4 = chosen->address.words[3];
+	ctx->user_port = chosen->port_be;
+	return LEAVE;
+}
+
 SEC("cgroup/connect4")
 int kmesh_connect4(struct bpf_sock_addr *ctx)
 {
@@ -432,7 +300,7 @@ int kmesh_connect4(struct bpf_sock_addr *ctx)
 	__u64 netns_cookie;
 
 	pod = gate(ctx, &netns_cookie);
-	return pod ? dial4(ctx, pod, netns_cookie) : LEAVE;
+	return pod ? balance4(ctx, pod, netns_cookie) : LEAVE;
 }
 
 static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
@@ -463,6 +331,24 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	return verdict;
 }
 
+static __noinline int balance6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
+			       __u64 netns_cookie)
+{
+	union kmesh_address dialled = {
+	    .halves = {(__u64)ctx->user_ip6[1] << 32 | ctx->user_ip6[0],
+		       (__u64)ctx->user_ip6[3] << 32 | ctx->user_ip6[2]}};
+	struct kmesh_endpoint *chosen = balance(ctx, pod, dialled);
+
+	if (!chosen)
+		return dial6(ctx, pod, netns_cookie);
+	ctx->user_ip6[0] = chosen->address.words[0];
+	ctx->user_ip6[1] = chosen->address.words[1];
+	ctx->user_ip6[2] = chosen->address.words[2];
+	ctx->user_ip6[3] = chosen->address.words[3];
+	ctx->user_port = chosen->port_be;
+	return LEAVE;
+}
+
 SEC("cgroup/connect6")
 int kmesh_connect6(struct bpf_sock_addr *ctx)
 {
@@ -470,7 +356,7 @@ int kmesh_connect6(struct bpf_sock_addr *ctx)
 	__u64 netns_cookie;
 
 	pod = gate(ctx, &netns_cookie);
-	return pod ? dial6(ctx, pod, netns_cookie) : LEAVE;
+	return pod ? balance6(ctx, pod, netns_cookie) : LEAVE;
 }
 
 char _license[] __weak SEC("license") = "Dual BSD/GPL";

@@ -24,17 +24,21 @@ const volatile __u32 kmesh_frontend_mask = KMESH_FRONTEND_ENTRIES - 1;
 const volatile __u32 kmesh_weakly_ordered = 0;
 
 /* Multilinear hashing (Lemire and Kaser): with random keys two given inputs collide with
- * probability 2^-32, whoever chose them. The same function is in hash-frontend.ts. */
-static __always_inline __u32 hash_frontend(const struct kmesh_frontend_key *key)
+ * probability 2^-32, whoever chose them. The same function is in frontend-hash.ts. The key comes as
+ * its three 64-bit words, so that what is known of it at compile time costs nothing. */
+static __always_inline __u32 hash_frontend(__u64 high, __u64 low, __u64 place)
 {
 	__u64 sum = kmesh_hash_keys[0];
 
-	sum += kmesh_hash_keys[1] * key->address.words[3];
-	sum += kmesh_hash_keys[2] * (__u32)key->place;
-	sum += kmesh_hash_keys[3] * (__u32)(key->place >> 32);
-	sum += kmesh_hash_keys[4] * key->address.words[2];
-	sum += kmesh_hash_keys[5] * key->address.words[1];
-	sum += kmesh_hash_keys[6] * key->address.words[0];
+	sum += kmesh_hash_keys[1] * (low >> 32);
+	sum += kmesh_hash_keys[2] * (__u32)place;
+	if (place >> 32)
+		sum += kmesh_hash_keys[3] * (place >> 32);
+	sum += kmesh_hash_keys[4] * (__u32)low;
+	if (high) {
+		sum += kmesh_hash_keys[5] * (high >> 32);
+		sum += kmesh_hash_keys[6] * (__u32)high;
+	}
 	return sum >> 32;
 }
 
@@ -50,14 +54,13 @@ static __always_inline void order_loads(void)
 	asm volatile("" ::: "memory");
 }
 
-static __always_inline bool is_key_of(const struct kmesh_frontend *entry,
-				      const struct kmesh_frontend_key *key)
+static __always_inline bool is_key_of(const struct kmesh_frontend *entry, __u64 high, __u64 low,
+				      __u64 place)
 {
-	if (*(const volatile __u64 *)&entry->place != key->place)
+	if (*(const volatile __u64 *)&entry->place != place)
 		return false;
 	order_loads();
-	return entry->address.halves[1] == key->address.halves[1] &&
-	       entry->address.halves[0] == key->address.halves[0];
+	return entry->address.halves[1] == low && entry->address.halves[0] == high;
 }
 
 #define KMESH_NO_PLACE 0xffffffffu
@@ -79,24 +82,39 @@ __weak __noinline __u32 probe_frontend(const struct kmesh_frontend_key *key, __u
 		if (!(held & 1))
 			continue;
 		entry = bpf_map_lookup_elem(&frontends, &index);
-		if (entry && is_key_of(entry, key))
+		if (entry &&
+		    is_key_of(entry, key->address.halves[0], key->address.halves[1], key->place))
 			return index;
 	}
 	return KMESH_NO_PLACE;
 }
 
-/* The entry of a key, or NULL. */
-static __always_inline struct kmesh_frontend *find_entry(const struct kmesh_frontend_key *key)
+/* The entry of a key that is not at home, or NULL. */
+static __noinline struct kmesh_frontend *search_frontend(__u64 high, __u64 low, __u64 place,
+							 __u32 home, __u32 held)
 {
-	__u32 home = hash_frontend(key) & kmesh_frontend_mask, held, index;
-	struct kmesh_frontend *entry = bpf_map_lookup_elem(&frontends, &home);
+	struct kmesh_frontend_key key = {.address.halves = {high, low}, .place = place};
+	__u32 index;
 
-	if (!entry || is_key_of(entry, key))
-		return entry;
-	held = *(volatile __u32 *)&entry->held;
 	if (held <= 1)
 		return NULL;
 	/* No place is past the end of the table, whatever its size. */
-	index = probe_frontend(key, home, held);
+	index = probe_frontend(&key, home, held);
 	return bpf_map_lookup_elem(&frontends, &index);
+}
+
+/* The entry of a key, given as its three 64-bit words, or NULL. */
+static __always_inline struct kmesh_frontend *find_frontend(__u64 high, __u64 low, __u64 place)
+{
+	__u32 home = hash_frontend(high, low, place) & kmesh_frontend_mask;
+	struct kmesh_frontend *entry = bpf_map_lookup_elem(&frontends, &home);
+
+	if (!entry || is_key_of(entry, high, low, place))
+		return entry;
+	return search_frontend(high, low, place, home, *(volatile __u32 *)&entry->held);
+}
+
+static __always_inline struct kmesh_frontend *find_entry(const struct kmesh_frontend_key *key)
+{
+	return find_frontend(key->address.halves[0], key->address.halves[1], key->place);
 }

@@ -66,10 +66,12 @@ struct {
 	__type(value, __u64);
 } counters __weak SEC(".maps");
 
-/* Decisions on their way from connect to sockops, within one system call. */
+/* Decisions on their way from connect to sockops, within one system call. Mmap-able for what that
+ * brings: values begin at a page, so that each is a cache line of its own. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, KMESH_DIALS);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct kmesh_dial);
 } dials __weak SEC(".maps");

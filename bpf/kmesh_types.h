@@ -303,9 +303,10 @@ struct kmesh_dial {
 	__u32 service;
 	__u32 workload;
 	__u16 dialled_port_be;
-	__u8 path;	 /* enum kmesh_path */
-	__u8 rewritten;	 /* an endpoint took the place of the dialled address */
-	__u32 handshake; /* a captured pod of this node is dialled, and the verdict is allow */
+	__u8 path;	   /* enum kmesh_path */
+	__u8 rewritten;	   /* an endpoint took the place of the dialled address */
+	__u32 handshake;   /* a captured pod of this node is dialled, and the verdict is allow */
+	__u64 reserved[2]; /* to the end of the line */
 };
 
 /* Identities that no pod has. */

@@ -68,7 +68,7 @@ export const kmeshSettingsLayout = {
 } as const;
 
 export const kmeshDialLayout = {
-  size: 48,
+  size: 64,
   socket: 0,
   dialled: 8,
   writtenJiffies: 24,
@@ -78,6 +78,7 @@ export const kmeshDialLayout = {
   path: 42,
   rewritten: 43,
   handshake: 44,
+  reserved: 48,
 } as const;
 
 export const kmeshFlowLayout = {
