@@ -311,9 +311,9 @@ void Listener::acceptAll()
 		int32_t known[3] = {engine->knownTexts.address(events, peer),
 				    engine->knownTexts.address(events, local),
 				    engine->knownTexts.address(events, original)};
-		engine->emit(EventType::Accepted, number,
-			     {static_cast<double>(id), portOf(peer), portOf(local),
-			      portOf(original)});
+		engine->emit(
+		    EventType::Accepted, number,
+		    {static_cast<double>(id), portOf(peer), portOf(local), portOf(original)});
 		for (int32_t reference : known)
 			events.addKnown(reference);
 	}

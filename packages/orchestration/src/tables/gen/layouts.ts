@@ -301,6 +301,6 @@ export const kmeshVerdict = {
 
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
-  handshakes: 'v1-a72648e6',
+  handshakes: 'v1-0e4f1769',
   flows: 'v3-24800ca7',
 } as const;
