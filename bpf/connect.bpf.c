@@ -12,6 +12,7 @@
 #include "balance.h"
 #include "capture.h"
 #include "frontends.h"
+#include "handoff_connect.h"
 #include "pods.h"
 #include "refusals.h"
 #include "remember.h"
@@ -25,7 +26,8 @@
  */
 const volatile __u32 kmesh_has_set_retval = 1;
 
-enum { LEAVE = 1, REFUSE = 0 };
+/* TUNNEL is for the programs' own use: they answer LEAVE or REFUSE. */
+enum { LEAVE = 1, REFUSE = 0, TUNNEL = 2 };
 
 static __always_inline int leave(__u32 reason)
 {
@@ -149,7 +151,19 @@ static __noinline int go_tunnel(struct bpf_sock_addr *ctx, const struct kmesh_po
 
 	if ((pod->flags & KMESH_POD_CAPTURED) && ctx->sk && ctx->sk->mark == KMESH_MARK)
 		bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &none, sizeof(none));
-	return leave(reason);
+	count(reason);
+	return reason == KMESH_REASON_TUNNEL_DNS ? LEAVE : TUNNEL;
+}
+
+/* After the attempt to hand a connect to the pod's proxy: where nothing else would capture it, it
+ * must not go past the mesh. */
+static __always_inline int after_handoff(enum handoff result, const struct kmesh_pod *pod)
+{
+	if (result != HANDOFF_FAILED || (pod->flags & KMESH_POD_CAPTURED))
+		return LEAVE;
+	if (kmesh_has_set_retval)
+		bpf_set_retval(-ECONNREFUSED);
+	return REFUSE;
 }
 
 /* What an application asked for. */
@@ -275,6 +289,8 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	} else if (!kept) {
 		forget(ctx);
 	}
+	if (verdict == TUNNEL)
+		return after_handoff(hand_off4(ctx, &dialled, netns_cookie), pod);
 	return verdict;
 }
 
@@ -328,6 +344,8 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	} else if (!kept) {
 		forget(ctx);
 	}
+	if (verdict == TUNNEL)
+		return after_handoff(hand_off6(ctx, &dialled, netns_cookie), pod);
 	return verdict;
 }
 

@@ -77,3 +77,12 @@
 #define KMESH_REFUSALS_REPORTED 500
 #define KMESH_REFUSAL_SPAN_BITS 30
 #define KMESH_REFUSAL_RING_BYTES (KMESH_EVENT_RING_BYTES / 4)
+
+/* Pods whose tunnelled connections are handed to their proxy by the connect hook. */
+#define KMESH_MAX_HANDOFF_PODS 8192
+
+/* Connections that are between their SYN and the proxy's accept. */
+#define KMESH_MAX_HANDOFFS 65536
+
+/* Where the proxy of a pod takes what its applications send (ambient contract 4). */
+#define KMESH_PORT_OUTBOUND 15001

@@ -183,3 +183,21 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } redirect_useless __weak SEC(".maps");
+
+/* Pods whose tunnelled connections go straight to their proxy. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KMESH_MAX_HANDOFF_PODS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct kmesh_handoff_pod);
+} handoff_pods __weak SEC(".maps");
+
+/* Original destinations for the proxy, which takes each entry out when it accepts. What a proxy
+ * that died never took is overwritten in time, hence least recently used. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, KMESH_MAX_HANDOFFS);
+	__type(key, struct kmesh_handoff_key);
+	__type(value, struct kmesh_handoff);
+} handoffs __weak SEC(".maps");

@@ -408,3 +408,27 @@ struct kmesh_live_report {
 	__u16 generation; /* of the daemon that reports; never 0 */
 	__u16 last;	  /* not 0: it ends after this one, so what is told now is counted now */
 };
+
+/* handoff_pods: the own addresses of a pod whose proxy listens on 15001, by the cookie of its
+ * network namespace. Zero: none of that family. Written by the daemon only. */
+struct kmesh_handoff_pod {
+	union kmesh_address address4;
+	union kmesh_address address6;
+};
+
+/* handoffs: who was handed to the proxy of its pod, as the proxy names its peer. */
+struct kmesh_handoff_key {
+	__u64 netns_cookie;
+	union kmesh_address client;
+	__u16 client_port_be;
+	__u16 reserved;	 /* 0: part of the key */
+	__u32 reserved2; /* 0: part of the key */
+};
+
+/* Where that client wanted to go. */
+struct kmesh_handoff {
+	union kmesh_address dialled;
+	__u16 dialled_port_be;
+	__u16 reserved;
+	__u32 reserved2;
+};

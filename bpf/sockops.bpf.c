@@ -9,6 +9,7 @@
 #include "address.h"
 #include "counters.h"
 #include "dials.h"
+#include "handoff.h"
 #include "join.h"
 #include "kernel_types.h"
 #include "measure.h"
@@ -198,12 +199,25 @@ static __always_inline bool is_proxy(const struct bpf_sock *sk)
 	return (sk->mark & KMESH_PROXY_MARK_MASK) == KMESH_PROXY_MARK;
 }
 
+/* Whether this connect goes to the proxy of its pod by the connect hook's doing. */
+static __always_inline bool take_handoff(struct bpf_sock_ops *ctx, __u64 netns_cookie,
+					 struct kmesh_flow *flow)
+{
+	struct kmesh_peer_key key = {};
+
+	if (read_remote_port(ctx) != bpf_htons(KMESH_PORT_OUTBOUND) && !is_handed(flow))
+		return false;
+	read_key(ctx, &key);
+	return announce_handoff(&key, netns_cookie, flow);
+}
+
 static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 {
 	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
 	struct bpf_sock *sk = ctx->sk;
 	struct kmesh_flow *flow;
 	struct kmesh_pod *pod;
+	bool handed;
 
 	pod = find_pod(netns_cookie);
 	if (!pod || !sk || is_proxy(sk))
@@ -212,9 +226,12 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	if (!flow)
 		return;
 	take_dial(sk, flow);
+	handed = take_handoff(ctx, netns_cookie, flow);
 	if (flow->handshake)
 		announce(ctx);
-	if (flow->rewritten) {
+	if (handed) {
+		/* Counted by the connect hook. */
+	} else if (flow->rewritten) {
 		count(KMESH_REASON_KERNEL_BALANCED);
 	} else {
 		read_remote(ctx, &flow->dialled);
@@ -222,7 +239,7 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	}
 	flow->netns_cookie = netns_cookie;
 	flow->started_ns = bpf_ktime_get_ns();
-	flow->path = path_of(ctx, sk, pod, flow);
+	flow->path = handed ? KMESH_PATH_TUNNEL : path_of(ctx, sk, pod, flow);
 	flow->direction = KMESH_DIRECTION_OUTBOUND;
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
@@ -387,6 +404,12 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx)
 	}
 	if (flow->handshake)
 		withdraw(ctx);
+	if (flow->stage == KMESH_FLOW_CONNECTING && is_handed(flow)) {
+		struct kmesh_peer_key key = {};
+
+		read_key(ctx, &key);
+		withdraw_handoff(&key, flow);
+	}
 	/* Reported for good; a further connect on this socket starts anew. */
 	flow->stage = KMESH_FLOW_REPORTED;
 }

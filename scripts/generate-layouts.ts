@@ -28,6 +28,9 @@ const structs = [
   'kmesh_exchange',
   'kmesh_verdict_key',
   'kmesh_live_report',
+  'kmesh_handoff_pod',
+  'kmesh_handoff_key',
+  'kmesh_handoff',
 ] as const;
 const enums = [
   'kmesh_constant',

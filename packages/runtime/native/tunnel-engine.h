@@ -73,6 +73,8 @@ struct EngineConfig {
 	uint32_t keepaliveIntervalS = 180;
 	uint32_t keepaliveRetries = 9;
 	uint32_t userTimeoutMs = 0;
+	/* The map `handoffs`, the engine's own descriptor; -1: none. */
+	int handoffTable = -1;
 };
 
 /* A byte queue with a cheap front. */
@@ -373,6 +375,7 @@ struct Listener final : public Pollable {
 	int fd = -1;
 	bool tunnel = false; /* accepted sockets speak HBONE */
 	bool paused = false;
+	uint64_t netnsCookie = 0; /* known where connections may be handed over */
 	void onEvents(uint32_t events) override;
 	void acceptAll();
 	void pause(int error);
@@ -497,6 +500,13 @@ class Engine
 	std::vector<Late> late_;
 	std::vector<uint64_t> pumpQueue_;
 };
+
+/* tunnel-handoff.cc */
+uint64_t netnsCookieOf(int fd);
+/* Where a connection wanted to go that the connect hook sent to this listener; each is told once.
+ */
+bool takeHandoff(int table, uint64_t netnsCookie, const sockaddr_storage &peer,
+		 const sockaddr_storage &local, sockaddr_storage *original);
 
 /* tunnel-tls.cc */
 struct TlsOptions {

@@ -57,6 +57,8 @@ Engine::~Engine()
 		::close(wake_);
 	if (ownNamespace_ >= 0)
 		::close(ownNamespace_);
+	if (config.handoffTable >= 0)
+		::close(config.handoffTable);
 	nghttp2_session_callbacks_del(callbacks);
 	nghttp2_option_del(options);
 }

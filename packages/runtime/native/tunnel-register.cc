@@ -249,6 +249,9 @@ napi_value engineStart(napi_env env, napi_callback_info info)
 	set("keepaliveIntervalS", &config.keepaliveIntervalS);
 	set("keepaliveRetries", &config.keepaliveRetries);
 	set("userTimeoutMs", &config.userTimeoutMs);
+	double table = numberProperty(env, object, "handoffTable", -1);
+	if (table >= 0)
+		config.handoffTable = fcntl(static_cast<int>(table), F_DUPFD_CLOEXEC, 3);
 	auto *holder = new Holder;
 	holder->env = env;
 	napi_create_reference(env, in.values[1], 1, &holder->handler);
@@ -345,6 +348,8 @@ napi_value engineAddListener(napi_env env, napi_callback_info info)
 		listener->id = id;
 		listener->fd = fd;
 		listener->tunnel = tunnel;
+		if (engine.config.handoffTable >= 0 && !tunnel)
+			listener->netnsCookie = netnsCookieOf(fd);
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 		engine.prepareSocket(fd);
 		engine.watch(fd, listener.get(), 1 /* EPOLLIN */);

@@ -288,12 +288,19 @@ void Listener::acceptAll()
 		/* The listener's options are inherited; the local address of a redirected socket is
 		 * the proxy's. */
 		sockaddr_storage local{}, original{};
-		if (tunnel || !originalDestination(accepted, &original)) {
+		bool known = false;
+		if (netnsCookie != 0) {
+			length = sizeof local;
+			getsockname(accepted, reinterpret_cast<sockaddr *>(&local), &length);
+			known = takeHandoff(engine->config.handoffTable, netnsCookie, peer, local,
+					    &original);
+		}
+		if (known || (!tunnel && originalDestination(accepted, &original))) {
+			local = original;
+		} else {
 			length = sizeof local;
 			getsockname(accepted, reinterpret_cast<sockaddr *>(&local), &length);
 			original = local;
-		} else {
-			local = original;
 		}
 		uint64_t number = engine->nextId();
 		if (tunnel) {

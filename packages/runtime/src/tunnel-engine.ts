@@ -20,6 +20,8 @@ export interface NativeTunnelConfig {
   keepaliveIntervalS?: number;
   keepaliveRetries?: number;
   userTimeoutMs?: number;
+  /** Descriptor of the map `handoffs`, of which the engine keeps a copy; absent: nothing is handed over. */
+  handoffTable?: number;
 }
 
 /**

@@ -90,6 +90,13 @@ export interface TunnelSettings {
   readonly ports?: { readonly outbound: number; readonly plaintext: number; readonly hbone: number };
 }
 
+/** The kernel table of connections that the connect hook sent to the outbound port; `BpfMap` fits. */
+export interface HandoffTable {
+  readonly fd: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+}
+
 export interface TunnelOptions {
   readonly mesh: TunnelMesh;
   readonly node: NodeContext;
@@ -98,6 +105,8 @@ export interface TunnelOptions {
   readonly logger: Logger;
   readonly settings?: TunnelSettings;
   readonly revocations?: RevocationSource | undefined;
+  /** Asked for the original destination before conntrack is; absent: only conntrack is. */
+  readonly handoffs?: HandoffTable | undefined;
   readonly counters?: Partial<TunnelCounters>;
   /** All addresses of a host name; the node's resolver when absent. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;

@@ -1,6 +1,6 @@
-import { ILLEGAL_PORTS } from '@kmesh/orchestration';
+import { ILLEGAL_PORTS, kmeshHandoffKeyLayout, kmeshHandoffLayout } from '@kmesh/orchestration';
 import type { NativeTunnelConfig } from '@kmesh/runtime';
-import type { TunnelSettings } from './options.ts';
+import type { HandoffTable, TunnelSettings } from './options.ts';
 
 /** {@link TunnelSettings} with the contract's defaults filled in. */
 export interface ResolvedSettings {
@@ -49,9 +49,11 @@ export function resolveSettings(settings: TunnelSettings): ResolvedSettings {
   };
 }
 
-/** What the native side needs to know of the settings. */
-export function engineConfig(settings: TunnelSettings): NativeTunnelConfig {
+/** What the native side needs to know. A table of another layout is not asked: its connections are refused. */
+export function engineConfig(settings: TunnelSettings, handoffs?: HandoffTable): NativeTunnelConfig {
   const config: NativeTunnelConfig = {};
+  if (handoffs?.keySize === kmeshHandoffKeyLayout.size && handoffs.valueSize === kmeshHandoffLayout.size)
+    config.handoffTable = handoffs.fd;
   const { http2, keepalive } = settings;
   if (settings.mark !== undefined) config.mark = settings.mark;
   if (http2?.streamWindowBytes !== undefined) config.streamWindow = http2.streamWindowBytes;

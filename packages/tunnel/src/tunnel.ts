@@ -51,7 +51,7 @@ export class Tunnel implements AsyncDisposable {
       tls12: this.#settings.tls12,
       postQuantumOnly: this.#settings.postQuantumOnly,
     });
-    const config = engineConfig(settings);
+    const config = engineConfig(settings, options.handoffs);
     const onError = (error: unknown): void =>
       options.logger.error('an event of the tunnel was not handled', { error: String(error) });
     this.#engines = Array.from({ length: this.#settings.threads }, () => new Engine(config, onError));

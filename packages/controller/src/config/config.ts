@@ -112,6 +112,11 @@ export interface KernelPathConfig {
    * some ways of reading answer, see the page about redirect.
    */
   readonly redirect: boolean;
+  /**
+   * `KMESH_HANDOFF`: send what must be tunnelled from `connect` straight to the pod's proxy, past NAT and conntrack. On by
+   * default where programs are pinned: only then do two instances that serve a pod at a time know the same connections.
+   */
+  readonly handoff: boolean;
   /** `KMESH_HOOK_STATISTICS`: let the kernel measure its programs, which costs some 20 ns per run on the whole machine. */
   readonly statistics: boolean;
 }
@@ -139,6 +144,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
   const proxyEnabled = booleanSetting(environment, 'ENABLE_PROXY', true);
   const dnsProxyEnabled = String(metadata['DNS_CAPTURE'] ?? 'true').toLowerCase() === 'true';
   const xdsOnDemand = booleanSetting(environment, 'XDS_ON_DEMAND', false);
+  const pins = textSetting(environment, 'KMESH_PINS');
   const socks5Enabled = booleanSetting(environment, 'UNSTABLE_ENABLE_SOCKS5', false);
   if (!proxyEnabled && !dnsProxyEnabled) {
     throw configError(
@@ -246,8 +252,9 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
     kernelPath: {
       enabled: booleanSetting(environment, 'KMESH_KERNEL_PATH', true),
       cgroup: textSetting(environment, 'KMESH_CGROUP'),
-      pins: textSetting(environment, 'KMESH_PINS'),
+      pins,
       redirect: booleanSetting(environment, 'KMESH_REDIRECT', false),
+      handoff: optionalBoolean(environment, 'KMESH_HANDOFF') ?? pins !== undefined,
       statistics: booleanSetting(environment, 'KMESH_HOOK_STATISTICS', false),
     },
     illegalPorts: [15001, 15006, 15008, ...(socks5Enabled ? [15080] : [])],

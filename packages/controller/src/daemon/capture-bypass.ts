@@ -24,7 +24,8 @@ export const CAPTURE_TABLE_REMOVAL = 'add table inet kmesh\ndelete table inet km
 
 /**
  * Not tracked means never redirected (design §4). Only the sixteen bits of the mark that are ours are looked at. A table
- * of its own: istio-cni flushes and rewrites its tables without asking.
+ * of its own: istio-cni flushes and rewrites its tables without asking. The last two rows are the proxy's answers to what
+ * the connect hook sent to it; its answers to what capture redirected come from 127.0.0.1 or ::1.
  */
 const RULES = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
   chain prerouting {
@@ -34,6 +35,8 @@ const RULES = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
   chain output {
     type filter hook output priority raw; policy accept;
     meta mark & 0x0000ffff == 0x00004b4d notrack
+    oifname "lo" tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
+    oifname "lo" tcp sport 15001 ip6 saddr != ::1 notrack
   }
 }
 `;

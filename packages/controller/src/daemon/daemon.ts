@@ -1,5 +1,5 @@
 import { KmeshError } from '@kmesh/api';
-import { emptyChange, MeshState } from '@kmesh/orchestration';
+import { emptyChange, HandoffPodTable, MeshState } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import { raiseDescriptorLimit } from '@kmesh/runtime';
 import { ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
@@ -22,6 +22,7 @@ import { followLocalMesh } from './local-mesh.ts';
 import { measureLoopDelay } from './loop-delay.ts';
 import { podsOf } from './overview.ts';
 import { refusedFollower } from './path-metrics.ts';
+import { pinnedHandoffs } from './pins.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
 import { tunnelCounters } from './tunnel-counters.ts';
 import { adminViews, forgetRemovedServices } from './views.ts';
@@ -100,6 +101,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
           kernel.path.object.program('kmesh_ingress'),
           logger.child('pods'),
           kernel.path.pins,
+          config.kernelPath.handoff ? new HandoffPodTable(kernel.path.object.map('handoff_pods')) : undefined,
         );
   if (enrolment !== undefined) stack.defer(() => enrolment.close());
   kernel.path?.onRevoked((cookies) => enrolment?.closeDenied(cookies));
@@ -116,6 +118,8 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   }
   const revocations = new RevocationStore({ path: config.crlPath, logger: logger.child('crl') });
   stack.defer(() => revocations.close());
+  const pinned = kernel.path === undefined ? pinnedHandoffs(config.kernelPath.pins) : undefined;
+  stack.defer(() => pinned?.close());
   const dataPlane = new DataPlane({
     config,
     state,
@@ -125,6 +129,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     counters: tunnelCounters(telemetry.recorder, telemetry.metrics),
     logger: logger.child('proxy'),
     enrolment,
+    handoffs: kernel.path?.object.map('handoffs') ?? pinned,
   });
   stack.defer(() => dataPlane.close());
 

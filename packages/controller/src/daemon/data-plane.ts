@@ -2,7 +2,14 @@ import type { Logger, Workload } from '@kmesh/api';
 import type { MeshState } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
 import type { NetworkNamespace } from '@kmesh/runtime';
-import { createTunnel, type PodInfo, type Tunnel, type TunnelCounters, type ZdsPods } from '@kmesh/tunnel';
+import {
+  createTunnel,
+  type HandoffTable,
+  type PodInfo,
+  type Tunnel,
+  type TunnelCounters,
+  type ZdsPods,
+} from '@kmesh/tunnel';
 import type { CertificateManager, RevocationStore } from '../certificates/index.ts';
 import type { Config } from '../config/config.ts';
 import type { KernelEnrolment } from './kernel-enrolment.ts';
@@ -19,6 +26,8 @@ export interface DataPlaneOptions {
   readonly logger: Logger;
   /** Absent without a kernel path. */
   readonly enrolment: KernelEnrolment | undefined;
+  /** Where the connect hook says what it sent to the proxies. */
+  readonly handoffs: HandoffTable | undefined;
 }
 
 /** A pod of this node that is served. */
@@ -47,6 +56,7 @@ export class DataPlane implements ZdsPods {
       logger,
       settings: tunnelSettings(config),
       revocations: options.revocations,
+      handoffs: options.handoffs,
     });
     try {
       if (config.proxyMode === 'dedicated' && config.proxyWorkload !== undefined) {

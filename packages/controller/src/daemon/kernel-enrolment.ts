@@ -1,5 +1,5 @@
 import type { Logger } from '@kmesh/api';
-import type { KernelTables, MeshChange, MeshState } from '@kmesh/orchestration';
+import type { HandoffPodTable, KernelTables, MeshChange, MeshState } from '@kmesh/orchestration';
 import type { BpfProgram, NetworkNamespace } from '@kmesh/runtime';
 import type { PodInfo } from '@kmesh/tunnel';
 import { type CaptureBypass, installCaptureBypass } from './capture-bypass.ts';
@@ -33,6 +33,7 @@ export class KernelEnrolment {
   readonly #logger: Logger;
   readonly #ingress: BpfProgram;
   readonly #pins: Pins | undefined;
+  readonly #handoff: HandoffPodTable | undefined;
   readonly #pods = new Map<string, EnrolledPod>();
   readonly #byCookie = new Map<bigint, EnrolledPod>();
   readonly #removals = new Set<Promise<void>>();
@@ -41,12 +42,23 @@ export class KernelEnrolment {
   readonly #denied = new Set<number>();
   readonly #unsubscribe: () => void;
 
-  /** @param ingress the program for the pods' interfaces */
-  constructor(tables: KernelTables, state: MeshState, ingress: BpfProgram, logger: Logger, pins?: Pins) {
+  /**
+   * @param ingress the program for the pods' interfaces
+   * @param handoff absent: what must be tunnelled is left to capture
+   */
+  constructor(
+    tables: KernelTables,
+    state: MeshState,
+    ingress: BpfProgram,
+    logger: Logger,
+    pins?: Pins,
+    handoff?: HandoffPodTable,
+  ) {
     this.#tables = tables;
     this.#state = state;
     this.#ingress = ingress;
     this.#pins = pins;
+    this.#handoff = handoff;
     this.#logger = logger;
     this.#unsubscribe = state.subscribe((change) => this.#follow(change));
   }
@@ -83,7 +95,7 @@ export class KernelEnrolment {
     if (entry === undefined) return;
     this.#pods.delete(uid);
     if (this.#byCookie.get(entry.cookie) === entry) this.#byCookie.delete(entry.cookie);
-    this.#tables.remove(entry.cookie);
+    this.#withdraw(entry.cookie);
     const removal = this.#leave(entry);
     this.#removals.add(removal);
     void removal.finally(() => this.#removals.delete(removal));
@@ -189,6 +201,23 @@ export class KernelEnrolment {
     }
   }
 
+  #withdraw(cookie: bigint): void {
+    this.#tables.remove(cookie);
+    this.#handoff?.delete(cookie);
+  }
+
+  /** The proxy listens by now: pods are served by the tunnel before they are enrolled here. */
+  #handOver({ info, cookie }: EnrolledPod, addresses: readonly string[]): void {
+    try {
+      this.#handoff?.set(cookie, addresses);
+    } catch (error) {
+      this.#logger.warn('tunnelled connections of a pod go by capture: they cannot be handed over', {
+        pod: `${info.namespace}/${info.name}`,
+        error: String(error),
+      });
+    }
+  }
+
   #follow(change: MeshChange): void {
     if (change.workloads.size === 0) return;
     for (const entry of this.#pods.values()) {
@@ -201,14 +230,16 @@ export class KernelEnrolment {
     const { info, cookie } = entry;
     const workload = this.#state.localWorkload(info.namespace, info.serviceAccount, info.name);
     if (workload === undefined) {
-      if (entry.workloadUid !== undefined) this.#tables.remove(cookie);
+      if (entry.workloadUid !== undefined) this.#withdraw(cookie);
       entry.workloadUid = undefined;
       return;
     }
     if (this.#tables.enrol(cookie, workload, true)) {
       entry.workloadUid = workload.uid;
+      this.#handOver(entry, workload.addresses);
       return;
     }
+    this.#handoff?.delete(cookie);
     entry.workloadUid = undefined;
     this.#logger.warn('a pod stays on the tunnel path: the kernel tables cannot serve it', {
       pod: `${info.namespace}/${info.name}`,

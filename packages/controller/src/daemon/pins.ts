@@ -20,6 +20,9 @@ const sharedMaps: readonly (readonly [layout: string, maps: readonly string[]])[
   // While programs of two daemons are at the hooks, what one of them announces the other has to find.
   [`handshakes-${pinnedLayouts.handshakes}`, ['dials', 'handshakes', 'knocks']],
   [`flows-${pinnedLayouts.flows}`, ['flows', 'exchanges', 'peers', 'redirect_counts', 'counters']],
+  // For all layouts: the programs of an older daemon hand connections over until those of the next are in their place, and
+  // entries are of the moment. A table of another shape is told by its sizes.
+  ['.', ['handoffs']],
 ];
 /** Handshakes within a node take less than a millisecond, unless a SYN had no room. */
 const HANDSHAKES_END_MS = 300;
@@ -211,6 +214,11 @@ export class Pins {
     });
     rmSync(path, { recursive: true, force: true });
   }
+}
+
+/** The table of handed-over connections that pinned programs write, for a daemon without a kernel path of its own. */
+export function pinnedHandoffs(root: string | undefined): BpfMap | undefined {
+  return root === undefined ? undefined : open(() => openPinnedMap(join(root, 'map-handoffs')));
 }
 
 /** Detaches and unpins everything under the directory. @returns whether there was anything */

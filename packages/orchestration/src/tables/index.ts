@@ -8,6 +8,7 @@ export {
 } from './flows-object.ts';
 export type { FrontendAction, FrontendEntry } from './frontend-entry.ts';
 export * from './gen/layouts.ts';
+export { type HandoffPodMap, HandoffPodTable } from './handoff-pod-table.ts';
 export {
   type ConnectReason,
   decodeKernelEvent,

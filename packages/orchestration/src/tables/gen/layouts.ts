@@ -186,6 +186,29 @@ export const kmeshLiveReportLayout = {
   last: 22,
 } as const;
 
+export const kmeshHandoffPodLayout = {
+  size: 32,
+  address4: 0,
+  address6: 16,
+} as const;
+
+export const kmeshHandoffKeyLayout = {
+  size: 32,
+  netnsCookie: 0,
+  client: 8,
+  clientPortBe: 24,
+  reserved: 26,
+  reserved2: 28,
+} as const;
+
+export const kmeshHandoffLayout = {
+  size: 24,
+  dialled: 0,
+  dialledPortBe: 16,
+  reserved: 18,
+  reserved2: 20,
+} as const;
+
 export const kmeshConstant = {
   handshakeVersion: 1,
   layoutVersion: 3,
