@@ -9,6 +9,10 @@
 /* Spreads the slots; set to a random number at load, so that no pod can aim at another's. */
 const volatile __u64 kmesh_exchange_seed __weak = 0x9e3779b97f4a7c15ull;
 
+/* Set in the instance that the daemon tries redirect with before it uses it: both ends are then in
+ * one namespace. */
+const volatile __u32 kmesh_self_test __weak = 0;
+
 static __always_inline void count_redirect(__u32 what, __u64 amount)
 {
 	__u64 *counter = bpf_map_lookup_elem(&redirect_counts, &what);

@@ -93,6 +93,20 @@ static __always_inline bool may_go_on(struct kmesh_exchange_side *mine,
 	return true;
 }
 
+#ifdef KMESH_SPOIL_REDIRECT
+/* Does what a kernel that is not fit for redirect might do: in an object for tests only. */
+static __noinline void spoil(struct sk_msg_md *message)
+{
+	__u8 *data;
+
+	if (bpf_msg_pull_data(message, 0, 1, 0))
+		return;
+	data = message->data;
+	if (data + 1 <= (__u8 *)message->data_end)
+		*data ^= 1;
+}
+#endif
+
 SEC("sk_msg")
 int kmesh_redirect(struct sk_msg_md *message)
 {
@@ -117,6 +131,9 @@ int kmesh_redirect(struct sk_msg_md *message)
 	if (mine->redirecting ? !may_go_on(mine, theirs, size)
 			      : !may_begin(message, mine, theirs, wanted))
 		return send_plain(exchange, mine, size);
+#ifdef KMESH_SPOIL_REDIRECT
+	spoil(message);
+#endif
 	if (bpf_msg_redirect_map(message, &peers, place_of(flow, side ^ 1), BPF_F_INGRESS) !=
 	    SK_PASS) {
 		count_redirect(KMESH_REDIRECT_ABSENT, 1);

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Compiles bpf/*.bpf.c and links them into build/bpf/kmesh.bpf.o: one object, so that the programs share their
 # maps without anything being matched by name at run time. Does nothing when it is up to date.
+# KMESH_BPF_OUTPUT and KMESH_BPF_DEFINES (such as -DNAME) build a variant for a test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 libbpf=packages/runtime/vendor/libbpf
-output=build/bpf/kmesh.bpf.o
+output=${KMESH_BPF_OUTPUT:-build/bpf/kmesh.bpf.o}
 mkdir -p build/bpf
 
 newest_source="$(ls -t bpf/*.[ch] scripts/build-bpf.sh | head -n 1)"
@@ -31,7 +32,7 @@ objects=()
 for source in bpf/*.bpf.c; do
   object="$work/$(basename "${source%.c}").o"
   # The kernel headers' asm/ folder is in the architecture's own path, which clang -target bpf does not search.
-  clang -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter \
+  clang -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter ${KMESH_BPF_DEFINES:-} \
     -I "$work/include" -I "$libbpf/include/uapi" -idirafter "/usr/include/$(uname -m)-linux-gnu" \
     -c "$source" -o "$object"
   llvm-strip -g "$object" # keeps .BTF, drops DWARF

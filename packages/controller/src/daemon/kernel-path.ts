@@ -24,6 +24,7 @@ import {
 import type { KernelPathConfig } from '../config/config.ts';
 import { type PathCount, readPathCounts } from './path-counts.ts';
 import { Pins } from './pins.ts';
+import { testRedirect } from './redirect-self-test.ts';
 import { removeFiltersOf } from './uninstall.ts';
 
 /** The kernel programs and tables while they are on. */
@@ -36,6 +37,8 @@ export interface KernelPath {
   readonly measured: boolean;
   /** Where programs and maps are pinned; undefined when they end with the process. */
   readonly pins: Pins | undefined;
+  /** Why bytes are not redirected from socket to socket although they should be; `undefined`: nothing is in the way. */
+  readonly redirectOff: string | undefined;
   /**
    * Puts the programs at their hooks, once: in place of an earlier daemon's, which served until now. To be called when the
    * tables know the mesh and the pods, whose namespace cookies are given.
@@ -119,6 +122,9 @@ export async function startKernelPath(
     });
     stack.defer(followMesh(tables, state, logger));
     if (config.statistics) stack.use(enableProgramStatistics());
+    const redirectOff = config.redirect ? await redirectFault(object, cgroup) : undefined;
+    if (redirectOff !== undefined) logger.warn('no redirect from socket to socket', { missing: redirectOff });
+    const redirect = config.redirect && redirectOff === undefined;
     const owned = stack.move();
     let published = false;
     return {
@@ -128,13 +134,13 @@ export async function startKernelPath(
       hookCosts: () => object.programNames.map((program) => hookCost(object, program)),
       measured: config.statistics,
       pins,
+      redirectOff,
       publish: async (pods) => {
         if (published || owned.disposed) return;
         published = true;
         await pins?.part();
         if (owned.disposed) return;
-        for (const link of attach(config, object, cgroup, tables, pins, logger))
-          owned.defer(() => link.close());
+        for (const link of attach(redirect, object, cgroup, tables, pins)) owned.defer(() => link.close());
         removeFiltersOf(pins?.removeStale(pods) ?? []);
         logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
       },
@@ -159,18 +165,27 @@ function firstIdOfThisRun(): number {
   return (Math.floor(Date.now() / 1000) % 4_000) * 0x10_0000 + 1;
 }
 
+/** What this kernel lacks for redirect, or does wrong in the trial. */
+async function redirectFault(object: BpfObject, cgroup: string): Promise<string | undefined> {
+  const obstacles = redirectObstacles(object);
+  if (obstacles.length > 0) return obstacles.join('; ');
+  try {
+    const fault = await testRedirect({ objectPath, cgroup });
+    return fault === undefined ? undefined : `the self-test failed on this kernel: ${fault}`;
+  } catch (error) {
+    return `the self-test could not be run: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
 function attach(
-  config: KernelPathConfig,
+  redirect: boolean,
   object: BpfObject,
   cgroup: string,
   tables: KernelTables,
   pins: Pins | undefined,
-  logger: Logger,
 ): Link[] {
   const links: Link[] = [];
-  const obstacles = config.redirect ? redirectObstacles(object) : [];
-  for (const obstacle of obstacles) logger.warn('no redirect from socket to socket', { missing: obstacle });
-  if (config.redirect && obstacles.length === 0) {
+  if (redirect) {
     // Before sockops: it lets sockets join only while their reads are counted.
     for (const [name, attachOne] of redirectAttachments(object)) {
       links.push(pins === undefined ? attachOne() : pins.keep(name, attachOne));

@@ -65,6 +65,7 @@ export function overviewOf(sources: OverviewSources): Overview {
         available: sources.kernelPath !== undefined,
         reason: sources.kernelPath === undefined ? sources.kernelPathOff : '',
       },
+      ...redirectRow(sources.kernelPath?.redirectOff),
       ...probeCapabilities().map((row) => ({
         name: row.description,
         available: row.available,
@@ -73,6 +74,11 @@ export function overviewOf(sources: OverviewSources): Overview {
     ],
     controlPlane: controlPlaneOf(sources),
   };
+}
+
+/** Only where redirect was asked for and is off. */
+function redirectRow(reason: string | undefined): Overview['capabilities'] {
+  return reason === undefined ? [] : [{ name: 'redirect from socket to socket', available: false, reason }];
 }
 
 function servicesOf({

@@ -34,7 +34,7 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
   const mount = findCgroupMount();
   const programs: HookProgram[] = [];
   const rows = [
-    await daemonRow(client),
+    ...(await daemonRows(client)),
     ...capabilityRows(),
     ...mountRows(mount),
     agentRow(options.agentSocket),
@@ -53,17 +53,26 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
   return { rows, programs };
 }
 
-async function daemonRow(client: AdminClient): Promise<CheckRow> {
+async function daemonRows(client: AdminClient): Promise<CheckRow[]> {
   const row = { area: 'daemon', name: 'kmesh' } as const;
   try {
-    const { pending, controlPlane, version } = (await client.json('/kmesh/overview')) as Overview;
+    const { pending, controlPlane, version, capabilities } = (await client.json(
+      '/kmesh/overview',
+    )) as Overview;
+    // Those of the machine have rows of their own.
+    const off = capabilities
+      .filter(({ name, available }) => !available && name.startsWith('redirect'))
+      .map(({ name, reason }): CheckRow => ({ area: 'daemon', name, state: 'warning', detail: reason }));
     if (pending.length > 0) {
       const why = controlPlane.connected ? '' : `; control plane: ${controlPlane.detail}`;
-      return { ...row, state: 'problem', detail: `runs, but waits for: ${pending.join(', ')}${why}` };
+      return [
+        { ...row, state: 'problem', detail: `runs, but waits for: ${pending.join(', ')}${why}` },
+        ...off,
+      ];
     }
-    return { ...row, state: 'ok', detail: `${version}, ready` };
+    return [{ ...row, state: 'ok', detail: `${version}, ready` }, ...off];
   } catch (error) {
-    return { ...row, state: 'warning', detail: error instanceof Error ? error.message : String(error) };
+    return [{ ...row, state: 'warning', detail: error instanceof Error ? error.message : String(error) }];
   }
 }
 

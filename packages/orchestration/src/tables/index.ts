@@ -18,7 +18,13 @@ export {
   pathOfReason,
   readConnectCounters,
 } from './kernel-event.ts';
-export { type EntryTable, type KernelMaps, kernelMapsOf, type MapMemory } from './kernel-maps.ts';
+export {
+  type EntryTable,
+  entryTableOf,
+  type KernelMaps,
+  kernelMapsOf,
+  type MapMemory,
+} from './kernel-maps.ts';
 export {
   attachKernelObject,
   type KernelCapacities,
@@ -30,6 +36,8 @@ export {
 } from './kernel-object.ts';
 export { KernelTables, type KernelTablesOptions } from './kernel-tables.ts';
 export { readPerCpuCounters } from './per-cpu-counters.ts';
+export { PodAddressTable } from './pod-address-table.ts';
+export { PodTable } from './pod-table.ts';
 export {
   attachRedirect,
   prepareRedirect,
