@@ -288,14 +288,14 @@ void Listener::acceptAll()
 		/* The listener's options are inherited; the local address of a redirected socket is
 		 * the proxy's. */
 		sockaddr_storage local{}, original{};
-		bool known = false;
+		bool handed = false;
 		if (netnsCookie != 0) {
 			length = sizeof local;
 			getsockname(accepted, reinterpret_cast<sockaddr *>(&local), &length);
-			known = takeHandoff(engine->config.handoffTable, netnsCookie, peer, local,
-					    &original);
+			handed = takeHandoff(engine->config.handoffTable, netnsCookie, peer, local,
+					     &original);
 		}
-		if (known || (!tunnel && originalDestination(accepted, &original))) {
+		if (handed || (!tunnel && originalDestination(accepted, &original))) {
 			local = original;
 		} else {
 			length = sizeof local;
