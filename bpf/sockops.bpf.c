@@ -368,7 +368,8 @@ static __always_inline void established(struct bpf_sock_ops *ctx)
 		flow->path = KMESH_PATH_TUNNEL;
 	flow->stage = KMESH_FLOW_ESTABLISHED;
 	report(ctx, flow, KMESH_EVENT_OPENED, 0);
-	if (!tcp || flow->path != KMESH_PATH_KERNEL || !is_within_node(flow, &key))
+	if (!tcp || (flow->path != KMESH_PATH_KERNEL && !kmesh_self_test) ||
+	    !is_within_node(flow, &key))
 		return;
 	send_unpaced(ctx, tcp);
 	join_redirect(ctx, flow, &key, tcp);
