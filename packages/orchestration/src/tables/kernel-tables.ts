@@ -282,12 +282,13 @@ export class KernelTables {
       writeCidrs = this.#cidrs.rebuild(view, this.#node, this.#ids, this.#frontends);
     }
     for (const key of this.#frontends.reduced) if (!key.startsWith('#')) addresses.add(key);
-    for (const ip of this.#ownAddresses(change.addresses)) {
+    // Services first: what comes early is at home in `frontends`, where a dial finds it without a second look.
+    for (const ip of addresses) {
       this.#stageAddress(ip);
-      addresses.delete(ip);
       if (slicer.due) await slicer.pause();
     }
-    for (const ip of addresses) {
+    for (const ip of this.#ownAddresses(change.addresses)) {
+      if (addresses.has(ip)) continue;
       this.#stageAddress(ip);
       if (slicer.due) await slicer.pause();
     }
