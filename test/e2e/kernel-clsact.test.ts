@@ -109,5 +109,6 @@ test("without tcx a place that is somebody else's is left alone, and the pod sta
   await mesh.node().proxy.until('its connections are logged', () => watch.lines.length >= 5);
   assert.ok(watch.lines.every(({ fields }) => fields['path'] === 'tunnel'));
   assert.deepEqual(await filters(late), ['empty_tc 4b4d']);
-  assert.match(mesh.node().proxy.log, /stays on the tunnel path.*EEXIST/);
+  const { proxy } = mesh.node();
+  await proxy.until('it says why', () => /stays on the tunnel path.*EEXIST/.test(proxy.log));
 });

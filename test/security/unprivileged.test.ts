@@ -28,6 +28,8 @@ before(async () => {
   member = await mesh.pod({ name: 'member', captured: { variant: 'nftables' } });
   server = await mesh.pod({ name: 'server' });
   await server.pod.serve({ port: 8080, mode: 'double' });
+  const pinned = () => filesOf(pins).filter((file) => file.includes('/pods/')).length;
+  await mesh.node().proxy.until('both pods are pinned', () => pinned() === 2);
 });
 after(async () => {
   await mesh?.close();
