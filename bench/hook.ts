@@ -6,7 +6,7 @@
  * table, not the part of it that is in use. The rows "any service" dial all of them at random, which shows what cold
  * caches add. The client has a CPU for itself while it is measured; see hook/native/dial-random.c.
  *
- * Where the kernel puts a program and its tables changes a run by up to 20 ns, for as long as they are loaded: several loads
+ * Where the kernel puts a program and its tables changes a run by up to 30 ns, for as long as they are loaded: several loads
  * are measured in turns, and the median is over all of them.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
