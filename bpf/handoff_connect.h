@@ -2,6 +2,7 @@
 /* The connect hook's part of the hand-off; handoff.h says what it is. */
 #pragma once
 
+#include "capture.h"
 #include "handoff.h"
 
 struct sockaddr_in {
@@ -55,15 +56,6 @@ static __always_inline bool remember_handoff(struct bpf_sock_addr *ctx,
 	return true;
 }
 
-/* Past conntrack. An application's own mark stays: tracked, it arrives as well. */
-static __always_inline void pass_tracking(struct bpf_sock_addr *ctx)
-{
-	__u32 mark = KMESH_MARK;
-
-	if (!ctx->sk->mark)
-		bpf_setsockopt(ctx, 1 /* SOL_SOCKET */, 36 /* SO_MARK */, &mark, sizeof(mark));
-}
-
 /* The pod's entry, unless it dials itself. */
 static __always_inline struct kmesh_handoff_pod *
 find_handoff_pod(__u64 netns_cookie, const union kmesh_address *dialled)
@@ -94,7 +86,8 @@ static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx,
 		return HANDOFF_FAILED;
 	if (!remember_handoff(ctx, dialled, ctx->user_port, netns_cookie))
 		return HANDOFF_FAILED;
-	pass_tracking(ctx);
+	/* Past conntrack. An application's own mark stays: tracked, it arrives as well. */
+	pass_capture(ctx);
 	ctx->user_ip4 = own.sin_addr;
 	ctx->user_port = bpf_htons(KMESH_PORT_OUTBOUND);
 	return HANDOFF_DONE;
@@ -130,7 +123,8 @@ static __noinline enum handoff hand_off6(struct bpf_sock_addr *ctx,
 	}
 	if (!remember_handoff(ctx, dialled, ctx->user_port, netns_cookie))
 		return HANDOFF_FAILED;
-	pass_tracking(ctx);
+	/* Past conntrack. An application's own mark stays: tracked, it arrives as well. */
+	pass_capture(ctx);
 	ctx->user_ip6[0] = address.words[0];
 	ctx->user_ip6[1] = address.words[1];
 	ctx->user_ip6[2] = address.words[2];
