@@ -206,8 +206,6 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 				  __u16 port_be, const struct kmesh_pod *pod, __u64 netns_cookie,
 				  struct kmesh_endpoint **chosen, bool *kept)
 {
-	struct kmesh_frontend_key key = {.address = *address,
-					 .place = KMESH_FRONTEND_PLACE(0, port_be)};
 	struct dial dial = {address, pod, netns_cookie, port_be};
 	bool mapped = is_mapped(address);
 	union kmesh_decision decision;
@@ -222,7 +220,8 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 	if ((pod->flags & KMESH_POD_CAPTURED) && port_be == bpf_htons(PORT_DNS))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_DNS);
 
-	frontend = find_entry(&key);
+	frontend =
+	    find_frontend(address->halves[0], address->halves[1], KMESH_FRONTEND_PLACE(0, port_be));
 	if (frontend)
 		decision.word = read_decision(&frontend->decision);
 	if (!frontend || decision.flags & KMESH_FRONTEND_SCOPED)
@@ -294,19 +293,19 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	return verdict;
 }
 
-/* The common case first: see balance.h. */
-static __noinline int balance4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
-			       __u64 netns_cookie)
+/* The common case first: see balance.h. It calls nothing of the general path, whose stack then has
+ * all the room that there is. */
+static __noinline bool balance4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod)
 {
 	union kmesh_address dialled = {
 	    .halves = {0, (__u64)ctx->user_ip4 << 32 | bpf_htonl(0xffff)}};
 	struct kmesh_endpoint *chosen = balance(ctx, pod, dialled);
 
 	if (!chosen)
-		return dial4(ctx, pod, netns_cookie);
+		return false;
 	ctx->user_ip4 = chosen->address.words[3];
 	ctx->user_port = chosen->port_be;
-	return LEAVE;
+	return true;
 }
 
 SEC("cgroup/connect4")
@@ -316,7 +315,9 @@ int kmesh_connect4(struct bpf_sock_addr *ctx)
 	__u64 netns_cookie;
 
 	pod = gate(ctx, &netns_cookie);
-	return pod ? balance4(ctx, pod, netns_cookie) : LEAVE;
+	if (!pod || balance4(ctx, pod))
+		return LEAVE;
+	return dial4(ctx, pod, netns_cookie);
 }
 
 static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
@@ -349,8 +350,7 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	return verdict;
 }
 
-static __noinline int balance6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
-			       __u64 netns_cookie)
+static __noinline bool balance6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod)
 {
 	union kmesh_address dialled = {
 	    .halves = {(__u64)ctx->user_ip6[1] << 32 | ctx->user_ip6[0],
@@ -358,13 +358,13 @@ static __noinline int balance6(struct bpf_sock_addr *ctx, const struct kmesh_pod
 	struct kmesh_endpoint *chosen = balance(ctx, pod, dialled);
 
 	if (!chosen)
-		return dial6(ctx, pod, netns_cookie);
+		return false;
 	ctx->user_ip6[0] = chosen->address.words[0];
 	ctx->user_ip6[1] = chosen->address.words[1];
 	ctx->user_ip6[2] = chosen->address.words[2];
 	ctx->user_ip6[3] = chosen->address.words[3];
 	ctx->user_port = chosen->port_be;
-	return LEAVE;
+	return true;
 }
 
 SEC("cgroup/connect6")
@@ -374,7 +374,9 @@ int kmesh_connect6(struct bpf_sock_addr *ctx)
 	__u64 netns_cookie;
 
 	pod = gate(ctx, &netns_cookie);
-	return pod ? balance6(ctx, pod, netns_cookie) : LEAVE;
+	if (!pod || balance6(ctx, pod))
+		return LEAVE;
+	return dial6(ctx, pod, netns_cookie);
 }
 
 char _license[] __weak SEC("license") = "Dual BSD/GPL";
