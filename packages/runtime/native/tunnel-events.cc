@@ -39,10 +39,14 @@ double EventBatch::addExtra(EventExtra &&extra)
 	return static_cast<double>(extras.size() - 1);
 }
 
-int32_t KnownTexts::define(EventBatch &batch, std::string &&key, std::string &&text)
+void KnownTexts::startOverWhenFull()
 {
 	if (slots_.size() >= kSlots)
 		slots_.clear();
+}
+
+int32_t KnownTexts::define(EventBatch &batch, std::string &&key, std::string &&text)
+{
 	int32_t slot = static_cast<int32_t>(slots_.size());
 	slots_.emplace(std::move(key), slot);
 	batch.add(EventType::TextDefined, static_cast<uint64_t>(slot));

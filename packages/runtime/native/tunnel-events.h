@@ -60,11 +60,14 @@ class EventBatch
 	size_t last_ = 0;
 };
 
-/* Texts that come again and again, by slot. Full, it starts over: a definition replaces what was in
- * its slot. */
+/* Texts that come again and again, by slot. Full, it starts over with the next batch: a definition
+ * then replaces what was in its slot. Never within a batch, for an event that is being written
+ * refers to slots already. */
 class KnownTexts
 {
       public:
+	/* Between two batches. */
+	void startOverWhenFull();
 	/* The slot, defined in `batch` when it is new. No event may be half-written meanwhile. */
 	int32_t text(EventBatch &batch, const std::string &text);
 	int32_t address(EventBatch &batch, const sockaddr_storage &address);

@@ -150,6 +150,7 @@ void Engine::wakeHandlers()
 	lazySince_ = 0;
 	if (events.numbers.empty())
 		return;
+	knownTexts.startOverWhenFull();
 	{
 		std::lock_guard<std::mutex> lock(eventMutex_);
 		published_.push_back(std::move(events));
