@@ -35,6 +35,7 @@ enum class EventType : int {
 	Bytes = 10,
 	SourceNotKept = 11,
 	TextDefined = 12,
+	ListenerClosed = 13,
 };
 
 /* What is neither number nor text; its index is a number of its event. */

@@ -372,6 +372,7 @@ napi_value engineRemoveListener(napi_env env, napi_callback_info info)
 		close(found->second->fd);
 		engine.buriedListeners.push_back(std::move(found->second));
 		engine.listeners.erase(found);
+		engine.emit(EventType::ListenerClosed, id);
 	});
 }
 

@@ -107,6 +107,11 @@ export class Engine {
     return this.#flows.size;
   }
 
+  /** Listeners whose connections may still arrive, those just removed included. */
+  get listenerCount(): number {
+    return this.#listeners.size;
+  }
+
   get sessionCount(): number {
     return this.#sessions.size;
   }
@@ -300,6 +305,9 @@ export class Engine {
         return;
       case eventType.acceptFailed:
         this.#listeners.get(id)?.failed(event.value(0));
+        return;
+      case eventType.listenerClosed:
+        this.#listeners.delete(id);
         return;
       case eventType.request:
         this.#sessions.get(event.value(0))?.request?.(readRequest(event));

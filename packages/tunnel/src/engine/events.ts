@@ -14,6 +14,7 @@ export const eventType = {
   bytes: 10,
   sourceNotKept: 11,
   textDefined: 12,
+  listenerClosed: 13,
 } as const;
 
 /** Why a flow ended; `CloseReason` in the addon. */

@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openListener } from '@kmesh/runtime';
+import { type Accepted, Engine } from '../src/index.ts';
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+test('a removed listener still delivers what the kernel had accepted, and then its handler is forgotten', async () => {
+  const engine = new Engine({}, (error) => assert.fail(String(error)));
+  try {
+    const accepted: Accepted[] = [];
+    const handler = { accepted: (one: Accepted) => accepted.push(one), failed: () => assert.fail() };
+    const port = await freePort();
+    const listener = engine.addListener(openListener({ address: '127.0.0.1', port }), false, handler);
+    const client = connect(port, '127.0.0.1');
+    await once(client, 'connect');
+    engine.removeListener(listener);
+    assert.equal(engine.listenerCount, 1);
+    while (engine.listenerCount > 0) await sleep(1);
+    assert.deepEqual(
+      accepted.map(({ peer }) => peer.port),
+      [client.localPort],
+    );
+    client.destroy();
+  } finally {
+    engine.close();
+  }
+});
