@@ -5,14 +5,16 @@ import {
   loadKernelObject,
   redirectObstacles,
 } from '@kmesh/orchestration';
-import { BpfLoadError, capability, openBpfObject } from '@kmesh/runtime';
+import { BpfLoadError, capability, objectFunctionNames, openBpfObject } from '@kmesh/runtime';
 import { kernelObjectPath } from '../kernel/kernel-path.ts';
+import { deepestChain } from './call-chains.ts';
 import type { FeatureRow, ProgramRow } from './report.ts';
 
 /** Loads each program by itself, with the settings that the daemon would choose here, so that one failure hides no other. */
 export async function examinePrograms(): Promise<ProgramRow[]> {
   const rows: ProgramRow[] = [];
-  for (const name of programNames()) rows.push(await examineProgram(name));
+  const functions = objectFunctionNames(readFileSync(kernelObjectPath));
+  for (const name of programNames()) rows.push(await examineProgram(name, functions));
   return rows;
 }
 
@@ -49,7 +51,7 @@ function programNames(): string[] {
   return object.programNames;
 }
 
-async function examineProgram(name: string): Promise<ProgramRow> {
+async function examineProgram(name: string, functions: ReadonlyMap<number, string>): Promise<ProgramRow> {
   try {
     using object = await loadKernelObject({
       path: kernelObjectPath,
@@ -60,14 +62,21 @@ async function examineProgram(name: string): Promise<ProgramRow> {
     });
     const spent = object.verifierStatistics.get(name);
     if (spent === undefined) return failed(name, 'left out: this kernel lacks what it needs');
-    const info = object.program(name).info();
+    const program = object.program(name);
+    const info = program.info();
+    const code = program.code();
+    const chain = deepestChain(code, spent.stackBytes);
     return {
       name,
       loaded: true,
       reason: '',
       processedInstructions: spent.processedInstructions,
       verificationMs: spent.microseconds / 1000,
-      stackBytes: spent.stackBytes.reduce((sum, bytes) => sum + bytes, 0),
+      stackBytes: chain.bytes,
+      callChain: chain.functions.map((index) => {
+        const type = code.functions[index]?.type ?? 0;
+        return { function: functions.get(type) ?? name, stackBytes: spent.stackBytes[index] ?? 0 };
+      }),
       instructions: info.translatedBytes / 8,
       machineCodeBytes: info.machineCodeBytes,
     };
@@ -78,6 +87,6 @@ async function examineProgram(name: string): Promise<ProgramRow> {
 }
 
 function failed(name: string, reason: string): ProgramRow {
-  const nothing = { processedInstructions: 0, verificationMs: 0, stackBytes: 0 };
+  const nothing = { processedInstructions: 0, verificationMs: 0, stackBytes: 0, callChain: [] };
   return { name, loaded: false, reason, ...nothing, instructions: 0, machineCodeBytes: 0 };
 }

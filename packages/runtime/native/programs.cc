@@ -86,6 +86,32 @@ static Napi::Value program_info(const Napi::CallbackInfo &info)
 	return result;
 }
 
+// The program as the kernel keeps it, and where its functions begin: pairs of an instruction's
+// index and a BTF type.
+static Napi::Value program_code(const Napi::CallbackInfo &info)
+{
+	struct bpf_prog_info kernel = {};
+	uint32_t length = sizeof(kernel);
+
+	if (bpf_prog_get_info_by_fd(int_at(info, 0), &kernel, &length) != 0)
+		return number(info, -errno);
+	const uint32_t size = kernel.xlated_prog_len, count = kernel.nr_func_info;
+	auto instructions = Napi::Uint8Array::New(info.Env(), size);
+	auto functions = Napi::Uint32Array::New(info.Env(), count * size_t{2});
+	kernel = {};
+	kernel.xlated_prog_insns = reinterpret_cast<uintptr_t>(instructions.Data());
+	kernel.xlated_prog_len = size;
+	kernel.func_info = reinterpret_cast<uintptr_t>(functions.Data());
+	kernel.func_info_rec_size = sizeof(struct bpf_func_info);
+	kernel.nr_func_info = count;
+	if (bpf_prog_get_info_by_fd(int_at(info, 0), &kernel, &length) != 0)
+		return number(info, -errno);
+	auto result = Napi::Object::New(info.Env());
+	result.Set("instructions", instructions);
+	result.Set("functions", functions);
+	return result;
+}
+
 static Napi::Value program_attach(const Napi::CallbackInfo &info)
 {
 	return result_of(
@@ -184,6 +210,7 @@ void register_programs(Napi::Env env, Napi::Object exports)
 	define<link_detach>(env, exports, "linkDetach");
 	define<link_info>(env, exports, "linkInfo");
 	define<program_info>(env, exports, "programInfo");
+	define<program_code>(env, exports, "programCode");
 	define<program_attach>(env, exports, "programAttach");
 	define<program_detach>(env, exports, "programDetach");
 	define<program_query>(env, exports, "programQuery");

@@ -27,6 +27,13 @@ export interface ProgramInfo {
   readonly machineCodeBytes: number;
 }
 
+/** A program's instructions as the kernel keeps them, of 8 bytes each, and its functions in their order. */
+export interface ProgramCode {
+  readonly instructions: Uint8Array;
+  /** Without BTF in the object there is none. `type` is the function's id in the object's BTF. */
+  readonly functions: readonly { readonly start: number; readonly type: number }[];
+}
+
 /** A loaded program. */
 export class BpfProgram implements Disposable {
   readonly name: string;
@@ -106,6 +113,22 @@ export class BpfProgram implements Disposable {
     const info = addon().programInfo(this.fd);
     if (typeof info !== 'number') return info;
     throw systemCallError(-info, 'KMESH_BPF_INFO_FAILED', `cannot read program ${this.name}`, 'bpf');
+  }
+
+  /** What the verifier made of the program. @throws SystemCallError `KMESH_BPF_INFO_FAILED` */
+  code(): ProgramCode {
+    const code = addon().programCode(this.fd);
+    if (typeof code === 'number')
+      throw systemCallError(-code, 'KMESH_BPF_INFO_FAILED', `cannot read program ${this.name}`, 'bpf');
+    const { instructions, functions } = code;
+    const count = functions.length / 2;
+    return {
+      instructions,
+      functions: Array.from({ length: count }, (_, index) => ({
+        start: functions[index * 2] ?? 0,
+        type: functions[index * 2 + 1] ?? 0,
+      })),
+    };
   }
 
   /**

@@ -48,7 +48,17 @@ interface BtfType {
   readonly rest: number;
 }
 
-const kinds = { int: 1, pointer: 2, array: 3, struct: 4, union: 5, enum: 6, float: 16, enum64: 19 } as const;
+const kinds = {
+  int: 1,
+  pointer: 2,
+  array: 3,
+  struct: 4,
+  union: 5,
+  enum: 6,
+  function: 12,
+  float: 16,
+  enum64: 19,
+} as const;
 /** Typedef, volatile, const, restrict and type tag: what a field's type may be wrapped in. */
 const wrappers: ReadonlySet<number> = new Set([8, 9, 10, 11, 18]);
 
@@ -96,6 +106,14 @@ export function objectEnumLayouts(bytes: Uint8Array, names?: readonly string[]):
   }
   if (names === undefined) return [...found.values()];
   return names.map((name) => found.get(name) ?? fail(`the object's BTF has no enum ${name}`));
+}
+
+/** Names of the functions of a compiled object, by their type's id. @throws KmeshError `KMESH_BTF_INVALID` */
+export function objectFunctionNames(bytes: Uint8Array): ReadonlyMap<number, string> {
+  const { types } = new Btf(objectBtf(bytes));
+  return new Map(
+    types.flatMap((type, id) => (type.kind === kinds.function ? [[id, type.name] as const] : [])),
+  );
 }
 
 /** BTF as the kernel defines it (Documentation/bpf/btf.rst): a header, a list of types, a table of strings. */
