@@ -39,7 +39,8 @@ test("without tcx a pod's filter outlives kill -9 and a drain, connections go on
     await proxy.stop(signal);
     await exchange(long);
     assert.deepEqual((await filters(servers[0])).sort(), ['empty_tc 1', ours]);
-    assert.equal((await client.dial({ to: SHOP, mode: 'http', connections: 20 })).failed, 0);
+    const report = await client.dial({ to: SHOP, mode: 'http', connections: 20 });
+    assert.deepEqual(report.failures, [], `after ${signal}`);
     proxy.start();
     await proxy.ready();
     await takesKernelPath(mesh, client);
