@@ -4,9 +4,13 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <fcntl.h>
 #include <linux/netfilter_ipv4.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #ifndef IP6T_SO_ORIGINAL_DST
 #define IP6T_SO_ORIGINAL_DST 80
@@ -80,6 +84,27 @@ static Napi::Value socket_shutdown_write(const Napi::CallbackInfo &info)
 	return result_of(info, shutdown(int_at(info, 0), SHUT_WR));
 }
 
+static Napi::Value socket_unread_bytes(const Napi::CallbackInfo &info)
+{
+	int unread = 0;
+
+	return number(info, ioctl(int_at(info, 0), SIOCINQ, &unread) == 0 ? unread : -errno);
+}
+
+// Takes up to a number of bytes by splice, and drops them.
+static Napi::Value socket_splice_away(const Napi::CallbackInfo &info)
+{
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		return number(info, -errno);
+	ssize_t moved = splice(int_at(info, 0), nullptr, ends[1], nullptr,
+			       static_cast<size_t>(int_at(info, 1)), SPLICE_F_NONBLOCK);
+	int error = errno;
+	close(ends[0]);
+	close(ends[1]);
+	return number(info, moved < 0 ? -error : static_cast<int>(moved));
+}
+
 static Napi::Value socket_tcp_info(const Napi::CallbackInfo &info)
 {
 	struct tcp_info tcp = {};
@@ -108,5 +133,7 @@ void register_socket_options(Napi::Env env, Napi::Object exports)
 	define<socket_set_integer>(env, exports, "socketSetInteger");
 	define<socket_set_reset_on_close>(env, exports, "socketSetResetOnClose");
 	define<socket_shutdown_write>(env, exports, "socketShutdownWrite");
+	define<socket_unread_bytes>(env, exports, "socketUnreadBytes");
+	define<socket_splice_away>(env, exports, "socketSpliceAway");
 	define<socket_tcp_info>(env, exports, "socketTcpInfo");
 }

@@ -234,6 +234,8 @@ export interface NativeAddon {
   reuseportMigrate(fd: number): number;
   socketTcpInfo(fd: number): BigUint64Array | number;
   socketShutdownWrite(fd: number): number;
+  socketUnreadBytes(fd: number): number;
+  socketSpliceAway(fd: number, length: number): number;
 
   watcherOpen(fd: number, ready: (status: number, events: number) => void): NativeHandle | number;
   watcherStart(watcher: NativeHandle, events: number): number;

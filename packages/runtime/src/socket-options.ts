@@ -3,6 +3,8 @@ import { checkResult, systemCallError } from './errors.ts';
 import { type SocketOptionName, socketOptionSpelling, socketOptions } from './socket-constants.ts';
 import { descriptor, integerIn } from './validate.ts';
 
+const EAGAIN = 11;
+
 /** An address of a socket. IPv4-mapped IPv6 is given as IPv4. */
 export type SocketAddress = NativeSocketAddress;
 
@@ -79,6 +81,24 @@ export function resetOnClose(fd: number): void {
 export function shutdownWrite(fd: number): void {
   const result = addon().socketShutdownWrite(descriptor('fd', fd));
   checkResult(result, 'KMESH_SOCKET_FAILED', `cannot end descriptor ${fd}`, 'shutdown');
+}
+
+/** What `SIOCINQ` says: bytes that arrived and were not read. @throws SystemCallError `KMESH_SOCKET_FAILED` */
+export function unreadBytes(fd: number): number {
+  const result = addon().socketUnreadBytes(descriptor('fd', fd));
+  return checkResult(result, 'KMESH_SOCKET_FAILED', `cannot read descriptor ${fd}`, 'ioctl(SIOCINQ)');
+}
+
+/**
+ * Reads up to `length` bytes by `splice` and drops them.
+ *
+ * @returns how many there were; 0 also at the end of the stream
+ * @throws SystemCallError `KMESH_SOCKET_FAILED`
+ */
+export function spliceAway(fd: number, length: number): number {
+  const result = addon().socketSpliceAway(descriptor('fd', fd), integerIn('length', length, 1, 0x1_0000));
+  if (result === -EAGAIN) return 0;
+  return checkResult(result, 'KMESH_SOCKET_FAILED', `cannot read descriptor ${fd}`, 'splice');
 }
 
 /** Figures of a TCP connection. @throws SystemCallError `KMESH_SOCKET_FAILED` */

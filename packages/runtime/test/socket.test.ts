@@ -19,8 +19,10 @@ import {
   socketCookie,
   socketLocalAddress,
   socketPeerAddress,
+  spliceAway,
   takeSocketError,
   tcpInfo,
+  unreadBytes,
   watchOnce,
 } from '../src/index.ts';
 
@@ -235,6 +237,21 @@ test('a connection without translation has no original destination other than it
   assert(tcpInfo(client).segmentsOut > 0);
   closeDescriptor(client);
   closeDescriptor(fd);
+});
+
+test('bytes that were not read are counted, and splice takes them away', async () => {
+  const fd = openListener({ namespace, address: '127.0.0.1', port: 0 });
+  const client = await connectSocket({ namespace, address: '127.0.0.1', port: socketLocalAddress(fd).port });
+  assert.deepEqual([unreadBytes(client), spliceAway(client, 10)], [0, 0]);
+  const server = await serve(fd, (socket) => socket.write('hello'));
+  await watchOnce(client, 'readable', 2000);
+  assert.equal(unreadBytes(client), 5);
+  assert.equal(spliceAway(client, 3), 3);
+  assert.equal(unreadBytes(client), 2);
+  assert.equal(spliceAway(client, 10), 2);
+  assert.throws(() => unreadBytes(1_000_000), { code: 'KMESH_SOCKET_FAILED' });
+  closeDescriptor(client);
+  server.close();
 });
 
 test('a reset reaches the peer as ECONNRESET', async () => {

@@ -108,10 +108,10 @@ export interface KernelPathConfig {
    */
   readonly pins: string | undefined;
   /**
-   * `KMESH_REDIRECT`: move small messages of a node from socket to socket. Off by default: a socket hash changes what
-   * some ways of reading answer, see the page about redirect.
+   * `KMESH_REDIRECT`: move small messages of a node from socket to socket. Unset: only where the kernel shows redirected
+   * bytes to every way of reading as it shows TCP's; true: also where it does not, see the page about redirect.
    */
-  readonly redirect: boolean;
+  readonly redirect: boolean | undefined;
   /**
    * `KMESH_HANDOFF`: send what must be tunnelled from `connect` straight to the pod's proxy, past NAT and conntrack. On by
    * default where programs are pinned: only then do two instances that serve a pod at a time know the same connections.
@@ -253,7 +253,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
       enabled: booleanSetting(environment, 'KMESH_KERNEL_PATH', true),
       cgroup: textSetting(environment, 'KMESH_CGROUP'),
       pins,
-      redirect: booleanSetting(environment, 'KMESH_REDIRECT', false),
+      redirect: optionalBoolean(environment, 'KMESH_REDIRECT'),
       handoff: optionalBoolean(environment, 'KMESH_HANDOFF') ?? pins !== undefined,
       statistics: booleanSetting(environment, 'KMESH_HOOK_STATISTICS', false),
     },

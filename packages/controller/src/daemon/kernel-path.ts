@@ -37,7 +37,7 @@ export interface KernelPath {
   readonly measured: boolean;
   /** Where programs and maps are pinned; undefined when they end with the process. */
   readonly pins: Pins | undefined;
-  /** Why bytes are not redirected from socket to socket although they should be; `undefined`: nothing is in the way. */
+  /** Why bytes are not redirected from socket to socket; `undefined` when they are. */
   readonly redirectOff: string | undefined;
   /**
    * Puts the programs at their hooks, once: in place of an earlier daemon's, which served until now. To be called when the
@@ -122,9 +122,14 @@ export async function startKernelPath(
     });
     stack.defer(followMesh(tables, state, logger));
     if (config.statistics) stack.use(enableProgramStatistics());
-    const redirectOff = config.redirect ? await redirectFault(object, cgroup) : undefined;
-    if (redirectOff !== undefined) logger.warn('no redirect from socket to socket', { missing: redirectOff });
-    const redirect = config.redirect && redirectOff === undefined;
+    const redirectOff =
+      config.redirect === false
+        ? 'KMESH_REDIRECT is false'
+        : await redirectFault(object, cgroup, config.redirect === undefined);
+    if (redirectOff !== undefined) {
+      const say = config.redirect === true ? logger.warn.bind(logger) : logger.info.bind(logger);
+      say('no redirect from socket to socket', { reason: redirectOff });
+    }
     const owned = stack.move();
     let published = false;
     return {
@@ -140,7 +145,8 @@ export async function startKernelPath(
         published = true;
         await pins?.part();
         if (owned.disposed) return;
-        for (const link of attach(redirect, object, cgroup, tables, pins)) owned.defer(() => link.close());
+        for (const link of attach(redirectOff === undefined, object, cgroup, tables, pins))
+          owned.defer(() => link.close());
         removeFiltersOf(pins?.removeStale(pods) ?? []);
         logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
       },
@@ -166,11 +172,11 @@ function firstIdOfThisRun(): number {
 }
 
 /** What this kernel lacks for redirect, or does wrong in the trial. */
-async function redirectFault(object: BpfObject, cgroup: string): Promise<string | undefined> {
+async function redirectFault(object: BpfObject, cgroup: string, asTcp: boolean): Promise<string | undefined> {
   const obstacles = redirectObstacles(object);
   if (obstacles.length > 0) return obstacles.join('; ');
   try {
-    const fault = await testRedirect({ objectPath, cgroup });
+    const fault = await testRedirect({ objectPath, cgroup, asTcp });
     return fault === undefined ? undefined : `the self-test failed on this kernel: ${fault}`;
   } catch (error) {
     return `the self-test could not be run: ${error instanceof Error ? error.message : String(error)}`;

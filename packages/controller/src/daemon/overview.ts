@@ -76,7 +76,7 @@ export function overviewOf(sources: OverviewSources): Overview {
   };
 }
 
-/** Only where redirect was asked for and is off. */
+/** Only where redirect is off. */
 function redirectRow(reason: string | undefined): Overview['capabilities'] {
   return reason === undefined ? [] : [{ name: 'redirect from socket to socket', available: false, reason }];
 }
