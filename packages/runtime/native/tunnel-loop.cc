@@ -215,6 +215,9 @@ void Engine::bury(Session *session)
 	auto found = sessions.find(session->id);
 	if (found == sessions.end())
 		return;
+	/* A turn may end before all that is dirty was flushed, and the next one must not find it.
+	 */
+	std::erase(dirtySessions, session);
 	buriedSessions_.push_back(std::move(found->second));
 	sessions.erase(found);
 }
