@@ -155,11 +155,16 @@ static __noinline int go_tunnel(struct bpf_sock_addr *ctx, const struct kmesh_po
 	return reason == KMESH_REASON_TUNNEL_DNS ? LEAVE : TUNNEL;
 }
 
+static __always_inline bool is_captured(const struct kmesh_pod *pod)
+{
+	return (pod->flags & (KMESH_POD_CAPTURED | KMESH_POD_BARE)) == KMESH_POD_CAPTURED;
+}
+
 /* After the attempt to hand a connect to the pod's proxy: where nothing else would capture it, it
  * must not go past the mesh. */
 static __always_inline int after_handoff(enum handoff result, const struct kmesh_pod *pod)
 {
-	if (result != HANDOFF_FAILED || (pod->flags & KMESH_POD_CAPTURED))
+	if (result != HANDOFF_FAILED || is_captured(pod))
 		return LEAVE;
 	if (kmesh_has_set_retval)
 		bpf_set_retval(-ECONNREFUSED);
@@ -184,11 +189,13 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 	case KMESH_FRONTEND_VERDICT:
 		if (!may_stay(ctx, dial->pod, workload, dial->port_be))
 			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_VERDICT);
+		if ((dial->pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
+			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_MARK);
 		if (!remember(ctx, dial->address, dial->port_be, dial->netns_cookie, 0, workload,
 			      false, true))
 			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_FLOW);
 		*kept = true;
-		return go_direct(ctx, dial->pod, KMESH_REASON_KERNEL_WORKLOAD);
+		return leave(KMESH_REASON_KERNEL_WORKLOAD);
 	case KMESH_FRONTEND_REFUSE:
 		return refuse(ctx, dial->address, dial->port_be, KMESH_REASON_REFUSED_FRONTEND);
 	case KMESH_FRONTEND_OUTSIDE:
@@ -217,7 +224,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 		return leave(KMESH_REASON_OUTSIDE_LOOPBACK);
 
 	/* Capture hands it to the DNS proxy. */
-	if ((pod->flags & KMESH_POD_CAPTURED) && port_be == bpf_htons(PORT_DNS))
+	if (is_captured(pod) && port_be == bpf_htons(PORT_DNS))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_DNS);
 
 	frontend =
@@ -248,7 +255,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_VERDICT);
 
 	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
-		return leave(KMESH_REASON_TUNNEL_MARK);
+		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_MARK);
 	if (!remember(ctx, address, port_be, netns_cookie, decision.service, endpoint->workload,
 		      true, endpoint->flags & KMESH_ENDPOINT_VERDICT))
 		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FLOW);

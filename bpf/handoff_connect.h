@@ -21,7 +21,7 @@ struct sockaddr_in6 {
 };
 
 enum handoff {
-	HANDOFF_OFF,	/* not for this pod or this destination */
+	HANDOFF_OFF,	/* not for this destination */
 	HANDOFF_DONE,	/* the peer is the pod's proxy now */
 	HANDOFF_FAILED, /* capture has to do it */
 };
@@ -56,27 +56,25 @@ static __always_inline bool remember_handoff(struct bpf_sock_addr *ctx,
 	return true;
 }
 
-/* The pod's entry, unless it dials itself. */
-static __always_inline struct kmesh_handoff_pod *
-find_handoff_pod(__u64 netns_cookie, const union kmesh_address *dialled)
+/* What capture leaves alone as well: a pod that dials itself; and what no proxy could dial. */
+static __always_inline bool is_left_alone(const struct kmesh_handoff_pod *pod,
+					  const union kmesh_address *dialled)
 {
-	struct kmesh_handoff_pod *pod = bpf_map_lookup_elem(&handoff_pods, &netns_cookie);
-
-	if (!pod || is_same(dialled, &pod->address4) || is_same(dialled, &pod->address6) ||
-	    is_link_local(dialled))
-		return NULL;
-	return pod;
+	return is_same(dialled, &pod->address4) || is_same(dialled, &pod->address6) ||
+	       is_link_local(dialled);
 }
 
 static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx,
 					 const union kmesh_address *dialled, __u64 netns_cookie)
 {
-	struct kmesh_handoff_pod *pod = find_handoff_pod(netns_cookie, dialled);
+	struct kmesh_handoff_pod *pod = bpf_map_lookup_elem(&handoff_pods, &netns_cookie);
 	struct sockaddr_in own = {.sin_family = AF_INET};
 	struct bpf_sock *sk = ctx->sk;
 	__u32 bound;
 
 	if (!pod)
+		return HANDOFF_FAILED;
+	if (is_left_alone(pod, dialled))
 		return HANDOFF_OFF;
 	own.sin_addr = pod->address4.words[3];
 	if (!own.sin_addr || !sk)
@@ -96,12 +94,14 @@ static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx,
 static __noinline enum handoff hand_off6(struct bpf_sock_addr *ctx,
 					 const union kmesh_address *dialled, __u64 netns_cookie)
 {
-	struct kmesh_handoff_pod *pod = find_handoff_pod(netns_cookie, dialled);
+	struct kmesh_handoff_pod *pod = bpf_map_lookup_elem(&handoff_pods, &netns_cookie);
 	struct sockaddr_in6 own = {.sin6_family = AF_INET6};
 	union kmesh_address bound, address;
 	struct bpf_sock *sk = ctx->sk;
 
 	if (!pod)
+		return HANDOFF_FAILED;
+	if (is_left_alone(pod, dialled))
 		return HANDOFF_OFF;
 	address = is_mapped(dialled) ? pod->address4 : pod->address6;
 	if (is_none(&address) || !sk)

@@ -61,9 +61,13 @@ struct kmesh_pod_bucket {
 };
 
 enum kmesh_pod_flag {
-	/* istio-cni's redirect rules are in the pod's namespace, and what lets the kernel path's
-	 * own connections past them: the table inet kmesh and the program at the interface. */
+	/* The CNI agent enrolled the pod, so istio-cni's redirect rules should be in its namespace.
+	 * What lets the kernel path's own connections past them is there: the table inet kmesh and
+	 * the program at the interface. */
 	KMESH_POD_CAPTURED = 1 << 0,
+	/* The daemon did not find those rules: what cannot be handed over must not go out as it is.
+	 */
+	KMESH_POD_BARE = 1 << 1,
 };
 
 /*

@@ -5,14 +5,18 @@ import type { PodInfo } from '@kmesh/tunnel';
 import { type CaptureBypass, installCaptureBypass } from './capture-bypass.ts';
 import { closeDenied } from './close-denied.ts';
 import type { Pins } from './pins.ts';
+import { PodCapture } from './pod-capture.ts';
 
 interface EnrolledPod {
   readonly info: PodInfo;
   readonly cookie: bigint;
   readonly namespace: NetworkNamespace;
   readonly bypass: Promise<CaptureBypass | undefined>;
+  readonly capture: PodCapture;
   /** Capture lets the kernel path's connections through. */
   passable: boolean;
+  /** No capture rules were found in it, which is looked for again. */
+  bare: boolean;
   /** The workload it was enrolled as; `undefined` while the mesh does not know it. */
   workloadUid: string | undefined;
 }
@@ -41,6 +45,7 @@ export class KernelEnrolment {
   /** Cookies of sockets that were reset because a policy denies them, until the end of their connection is told. */
   readonly #denied = new Set<number>();
   readonly #unsubscribe: () => void;
+  #closed = false;
 
   /**
    * @param ingress the program for the pods' interfaces
@@ -66,7 +71,9 @@ export class KernelEnrolment {
   /** Takes effect a few milliseconds later; until then the pod's connections take the tunnel path. */
   add(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
     const own = namespace.duplicate();
-    const bypass = installCaptureBypass(own, this.#ingress, this.#pins).catch((error: unknown) => {
+    const capture = new PodCapture(own, `${info.namespace}/${info.name}`, this.#logger);
+    const install = () => installCaptureBypass(own, this.#ingress, this.#pins);
+    const bypass = capture.found.then(install).catch((error: unknown) => {
       this.#logger.warn('a pod stays on the tunnel path: its capture rules cannot be passed', {
         pod: `${info.namespace}/${info.name}`,
         error: String(error),
@@ -78,16 +85,14 @@ export class KernelEnrolment {
       cookie: namespace.cookie,
       namespace: own,
       bypass,
+      capture,
       passable: false,
+      bare: false,
       workloadUid: undefined,
     };
     this.#pods.set(uid, entry);
     this.#byCookie.set(entry.cookie, entry);
-    void bypass.then((installed) => {
-      if (installed === undefined || this.#pods.get(uid) !== entry) return;
-      entry.passable = true;
-      this.#enrol(entry);
-    });
+    void this.#serve(uid, entry);
   }
 
   remove(uid: string): void {
@@ -139,14 +144,30 @@ export class KernelEnrolment {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#unsubscribe();
     for (const timer of this.#timers) clearTimeout(timer);
     if (this.#pins === undefined) for (const uid of [...this.#pods.keys()]) this.remove(uid);
     for (const entry of this.#pods.values()) {
+      entry.capture[Symbol.dispose]();
       (await entry.bypass)?.release();
       entry.namespace.close();
     }
     await Promise.all(this.#removals);
+  }
+
+  async #serve(uid: string, entry: EnrolledPod): Promise<void> {
+    const { bypass, capture } = entry;
+    const captured = await capture.found;
+    const installed = await bypass;
+    const isServed = () => !this.#closed && this.#pods.get(uid) === entry;
+    if (installed === undefined || !isServed()) return;
+    entry.passable = true;
+    entry.bare = !captured;
+    this.#enrol(entry);
+    if (captured || !(await capture.appears()) || !isServed()) return;
+    entry.bare = false;
+    this.#enrol(entry);
   }
 
   async #closeDenied(cookie: bigint): Promise<void> {
@@ -189,6 +210,7 @@ export class KernelEnrolment {
   }
 
   async #leave(entry: EnrolledPod): Promise<void> {
+    entry.capture[Symbol.dispose]();
     try {
       await (await entry.bypass)?.remove();
     } catch (error) {
@@ -234,7 +256,7 @@ export class KernelEnrolment {
       entry.workloadUid = undefined;
       return;
     }
-    if (this.#tables.enrol(cookie, workload, true)) {
+    if (this.#tables.enrol(cookie, workload, true, entry.bare)) {
       entry.workloadUid = workload.uid;
       this.#handOver(entry, workload.addresses);
       return;

@@ -123,9 +123,9 @@ export class KernelTables {
 
   /**
    * Enrols a pod by the cookie of its network namespace. False when the tables cannot serve it, which is counted: its
-   * connections stay on the tunnel path. Takes effect at once.
+   * connections stay on the tunnel path. Takes effect at once. `bare`: the rules that should capture it were not found.
    */
-  enrol(cookie: bigint, workload: Workload, captured: boolean): boolean {
+  enrol(cookie: bigint, workload: Workload, captured: boolean, bare = false): boolean {
     if (!this.#adoptLocality(workload)) {
       this.#pods.delete(cookie);
       this.#pods.refuse('other-locality');
@@ -139,6 +139,7 @@ export class KernelTables {
       identityId: this.#verdicts?.identityId(workload) ?? 0,
       namespaceId: this.#namespaceIds.idOf(workload.namespace),
       captured,
+      bare,
     });
   }
 

@@ -11,8 +11,10 @@ export interface PodEntry {
   readonly workloadId: number;
   readonly namespaceId: number;
   readonly identityId?: number;
-  /** istio-cni's redirect rules are in the pod's namespace. */
+  /** The CNI agent enrolled it: istio-cni's redirect rules should be in its namespace. */
   readonly captured: boolean;
+  /** They were not found: what cannot be handed over to the pod's proxy is refused. */
+  readonly bare?: boolean;
 }
 
 /** The `pods` array: buckets of four, chosen by the lower bits of the network-namespace cookie. */
@@ -41,7 +43,8 @@ export class PodTable {
     this.#view.setUint32(offset + podLayout.workload, pod.workloadId, true);
     this.#view.setUint32(offset + podLayout.namespaceId, pod.namespaceId, true);
     this.#view.setUint32(offset + podLayout.identity, pod.identityId ?? 0, true);
-    this.#view.setUint32(offset + podLayout.flags, pod.captured ? kmeshPodFlag.captured : 0, true);
+    const flags = (pod.captured ? kmeshPodFlag.captured : 0) | (pod.bare === true ? kmeshPodFlag.bare : 0);
+    this.#view.setUint32(offset + podLayout.flags, flags, true);
     // The cookie last: only with it can a program find the entry.
     Atomics.store(this.#cookies, cookieIndex(bucket, way), cookie);
     this.#places.set(cookie, place);

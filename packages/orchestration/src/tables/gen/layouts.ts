@@ -220,6 +220,7 @@ export const kmeshConstant = {
 
 export const kmeshPodFlag = {
   captured: 1,
+  bare: 2,
 } as const;
 
 export const kmeshFrontendAction = {
