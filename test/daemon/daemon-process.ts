@@ -18,6 +18,8 @@ export interface DaemonSettings {
   /** Where it runs; its ports are the fixed ones, so one at a time in each network namespace. */
   readonly host: Host;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Another version's; this one's by default. */
+  readonly executable?: string;
   /** Default `proxy ztunnel`. */
   readonly arguments?: readonly string[];
   /** Files to be there before it starts, by path relative to its working directory. */
@@ -63,7 +65,8 @@ export function startDaemonProcess(settings: DaemonSettings): DaemonProcess {
     mkdirSync(dirname(join(directory, path)), { recursive: true });
     writeFileSync(join(directory, path), text);
   }
-  const command = [process.execPath, kmeshExecutable, ...(settings.arguments ?? ['proxy', 'ztunnel'])];
+  const executable = settings.executable ?? kmeshExecutable;
+  const command = [process.execPath, executable, ...(settings.arguments ?? ['proxy', 'ztunnel'])];
   const [program = '', ...rest] =
     settings.through === undefined ? command : ['/bin/sh', '-c', settings.through, 'sh', ...command];
   const child = settings.host.spawn(program, rest, {

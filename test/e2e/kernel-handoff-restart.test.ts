@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { kmeshHandoffKeyLayout } from '@kmesh/orchestration';
+import { openPinnedMap } from '@kmesh/runtime';
 import { attempt, echo } from '../conformance/namespaced-support/echo.ts';
+import { ending, readAll } from '../conformance/tunnel-support/traffic.ts';
 import { startDaemonMesh } from '../daemon/daemon-mesh.ts';
 import { handoffScene } from './handoff-scene.ts';
 
@@ -31,31 +34,51 @@ test('NEG-28: with no proxy what was handed over is refused, never plain, also w
 });
 
 test('BPF-09: an entry that a dead proxy left behind serves nobody who dials the next one from the same address and port', async () => {
-  await using scene = await handoffScene({ variant: 'nftables' }, pinned);
+  let pins = '';
+  await using scene = await handoffScene({ variant: 'nftables' }, async (lab) => {
+    pins = `${await lab.bpffs()}/kmesh`;
+    return { KMESH_PINS: pins };
+  });
   const { mesh, client, far } = scene;
   const from = { localAddress: client.addresses.v4, localPort: 40_333 };
   const seen: string[] = [];
   const server = await far.listen({ port: 8092 }, (socket) => {
     socket.on('error', () => undefined);
     socket.on('data', (chunk: Buffer) => seen.push(chunk.toString()));
+    socket.on('end', () => socket.end());
   });
+  using handoffs = openPinnedMap(`${pins}/${mesh.node(0).node.name}/map-handoffs`);
+  const left = () => [...handoffs.entries()].filter(([key]) => portOf(key) === from.localPort).length;
   const proxy = mesh.proxyOf(client);
   proxy.kill('SIGSTOP');
   const handed = await client.connect({ host: far.addresses.v4, port: 8092, ...from });
   handed.on('error', () => undefined);
-  await sleep(50);
+  assert.equal(left(), 1);
   proxy.kill('SIGKILL');
   await proxy.ended;
   handed.destroy();
   proxy.start();
   await proxy.ready();
+  // Nobody asked for it, so it is there still: for an address and port that anybody in the pod may take.
+  assert.equal(left(), 1);
   const forged = await client.connect({ host: client.addresses.v4, port: 15001, ...from });
   forged.on('error', () => undefined).write('forged');
-  await sleep(500);
-  forged.destroy();
+  assert.notEqual(await ending(forged), 'open');
+  assert.equal(left(), 0);
   assert.deepEqual(seen, []);
+
+  const genuine = await client.connect({ host: far.addresses.v4, port: 8092, ...from });
+  genuine.on('error', () => undefined).end('genuine');
+  await readAll(genuine);
+  assert.deepEqual(seen, ['genuine']);
+  assert.equal(left(), 0);
   server.close();
 });
+
+/** Source port of an entry. */
+function portOf(key: Uint8Array): number {
+  return Buffer.from(key).readUInt16BE(kmeshHandoffKeyLayout.clientPortBe);
+}
 
 test('two instances that serve a pod at a time take what either one hands over: no new connection fails', async () => {
   await using mesh = await startDaemonMesh();
