@@ -18,6 +18,7 @@
 #define ETH_LENGTH 14
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
+#define LENGTH_WITHOUT_OPTIONS 5
 #define NEXT_HEADER_FRAGMENT 44
 #define FRAGMENT_OFFSET4 0x1fff
 #define FRAGMENT_OFFSET6 0xfff8
@@ -54,7 +55,11 @@ static __always_inline bool parse4(struct __sk_buff *skb, struct parsed *packet)
 		__u8 ttl, protocol;
 		__u16 checksum;
 		__u32 source, destination;
-	} header;
+		/* Of TCP, when the header has no options: all in one call. */
+		__u16 source_port, destination_port;
+		__u32 sequence, acknowledgement;
+		__u8 offset, flags;
+	} __attribute__((packed, aligned(4))) header;
 
 	if (bpf_skb_load_bytes(skb, ETH_LENGTH, &header, sizeof(header)))
 		return false;
@@ -65,8 +70,13 @@ static __always_inline bool parse4(struct __sk_buff *skb, struct parsed *packet)
 	packet->handshake.local.words[3] = header.source;
 	packet->handshake.remote.words[2] = bpf_htonl(0xffff);
 	packet->handshake.remote.words[3] = header.destination;
-	if (!parse_tcp(skb, ETH_LENGTH + (header.version & 0xf) * 4, packet))
+	if ((header.version & 0xf) == LENGTH_WITHOUT_OPTIONS) {
+		packet->handshake.local_port_be = header.source_port;
+		packet->handshake.remote_port_be = header.destination_port;
+		packet->tcp_flags = header.flags;
+	} else if (!parse_tcp(skb, ETH_LENGTH + (header.version & 0xf) * 4, packet)) {
 		return false;
+	}
 	packet->tuple.ipv4.saddr = header.source;
 	packet->tuple.ipv4.daddr = header.destination;
 	packet->tuple.ipv4.sport = packet->handshake.local_port_be;

@@ -2,6 +2,7 @@
 #include "environment.h"
 #include "ring_reader.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
@@ -66,16 +67,24 @@ static bool wait_for_records(Ring &ring)
 	return true;
 }
 
+// No program fills more of a ring in a millisecond.
+static const size_t bytes_per_millisecond = 256 * 1024;
+
 // Lets records gather until the delay is over, half of the ring is used, or the ring is being
-// closed. While this thread has not caught up, the kernel sends no wake-ups.
+// closed. While this thread has not caught up, the kernel sends no wake-ups. It looks at the ring
+// as rarely as its size allows: each look interrupts somebody.
 static bool let_gather(Ring &ring)
 {
-	auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(ring.delay_ms);
+	auto now = std::chrono::steady_clock::now;
+	auto end = now() + std::chrono::milliseconds(ring.delay_ms);
+	int64_t step = std::max<int64_t>(ring.reader.size() / 2 / bytes_per_millisecond, 1);
 	struct pollfd waiting = {ring.wake, POLLIN, 0};
 
-	while (std::chrono::steady_clock::now() < end &&
-	       ring.reader.pending() < ring.reader.size() / 2) {
-		if (poll(&waiting, 1, 1) > 0)
+	while (ring.reader.pending() < ring.reader.size() / 2) {
+		auto left = std::chrono::ceil<std::chrono::milliseconds>(end - now()).count();
+		if (left <= 0)
+			break;
+		if (poll(&waiting, 1, static_cast<int>(std::min<int64_t>(left, step))) > 0)
 			return false;
 	}
 	return true;

@@ -34,7 +34,7 @@ const RULES = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
   }
   chain output {
     type filter hook output priority raw; policy accept;
-    meta mark & 0x0000ffff == 0x00004b4d notrack
+    meta mark & 0x0000ffff == 0x00004b4d notrack accept
     oifname "lo" tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
     oifname "lo" tcp sport 15001 ip6 saddr != ::1 notrack
   }
