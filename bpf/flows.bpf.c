@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * An iterator over the socket storage `flows`: writes one record for each established connection of
- * the kernel path into `live_flows`, so that long connections are seen while they last, and those
- * whose events were lost are found.
+ * the kernel path into `live_flows`, so that connections are seen while they last, and those whose
+ * end was lost are found.
  *
  * Nothing is written to the iterator's own output: with output the kernel walks in pieces, and
  * between two pieces a flow can be missed when another one leaves its list. Without, one read is
@@ -87,19 +87,10 @@ static __always_inline void describe(struct tcp_sock *tcp, const struct kmesh_fl
 	measure_bytes(tcp, flow, sk->__sk_common.skc_state, event);
 }
 
-/*
- * Keeps in the flow what the daemon counts by this record. Not at first sight: the daemon then
- * waits for the flow's opening event, and should it die meanwhile nobody has counted anything.
- */
+/* Keeps in the flow what the daemon counts by this record. */
 static __always_inline void mark_counted(struct kmesh_flow *flow, const struct kmesh_event *event,
 					 const struct kmesh_live_report *report)
 {
-	bool again = flow->seen_by == report->generation && flow->seen_report != report->number;
-
-	flow->seen_by = report->generation;
-	flow->seen_report = report->number;
-	if (!again && flow->counted_by != report->generation && !report->last)
-		return;
 	flow->counted_by = report->generation;
 	flow->counted_sent = event->bytes_sent;
 	flow->counted_received = event->bytes_received;

@@ -17,6 +17,9 @@ struct sock_common {
 	union kmesh_address skc_v6_daddr;
 	union kmesh_address skc_v6_rcv_saddr;
 	unsigned long skc_flags;
+	struct {
+		__s64 counter;
+	} skc_cookie;
 };
 
 struct sock {

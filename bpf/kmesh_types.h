@@ -170,11 +170,19 @@ struct kmesh_settings {
 	__u32 cidr_frontends; /* entries in cidr_frontends; 0 spares the hook its two lookups */
 	__u32 incomplete; /* not 0: something did not fit, so an unknown address may be the mesh's:
 			     tunnel */
-	__u32 events_off; /* not 0: sockops reports nothing */
+	__u32 events;	  /* enum kmesh_events: what is reported */
 	__u32 redirect; /* messages that a socket must have read by recvmsg before bytes for it are
 			   redirected; 0: no redirect */
 	__u64 hash_keys[KMESH_HASH_KEYS]; /* of `frontends`, for whoever writes the table; programs
 					     have them as constants */
+};
+
+/* What goes into the ring. A connection that is short is told of once, when it ends; one that is
+ * not is found by the walks over `flows`. */
+enum kmesh_events {
+	KMESH_EVENTS_ENDS = 0, /* what failed, closed or was refused */
+	KMESH_EVENTS_NONE = 1,
+	KMESH_EVENTS_ALL = 2, /* openings, too */
 };
 
 /* Which path a connection took. */
@@ -232,9 +240,8 @@ struct kmesh_flow {
 	 * over goes on from there. */
 	__u64 counted_sent;
 	__u64 counted_received;
-	__u16 counted_by;  /* generation of the daemon that counted; 0: nobody did */
-	__u16 seen_by;	   /* generation of the daemon whose live report had it last */
-	__u32 seen_report; /* and which of its reports that was */
+	__u32 counted_by; /* generation of the daemon that counted; 0: nobody did */
+	__u32 reserved;
 };
 
 /* One end of a connection, as that end names both. */
@@ -365,12 +372,13 @@ enum kmesh_close_reason {
 	KMESH_CLOSE_OTHER = 6,
 };
 
-/* events (ring buffer): one record per opened, failed, closed and refused connection. Zeroed before
- * it is filled. */
+/* events (ring buffer): one record per failed, closed and refused connection, and per opened one
+ * when that is wanted. Every field is written. */
 struct kmesh_event {
 	__u64 time_ns; /* bpf_ktime_get_ns, the clock of CLOCK_MONOTONIC */
 	__u64 netns_cookie;
-	__u64 socket_cookie;
+	__u64 socket_cookie;  /* of a connection that ends 0 when nobody has asked for it before: no
+				 other record has named the socket */
 	__u64 duration_ns;    /* since the handshake began */
 	__u64 bytes_sent;     /* acknowledged by the peer, without SYN and FIN */
 	__u64 bytes_received; /* without SYN and FIN */
@@ -408,9 +416,8 @@ struct kmesh_live_report {
 	__u32 share;
 	__u32 count;	  /* records in `live_flows` */
 	__u32 overflow;	  /* flows that found no room there */
-	__u32 number;	  /* of the report, from 1: its shares have the same */
-	__u16 generation; /* of the daemon that reports; never 0 */
-	__u16 last;	  /* not 0: it ends after this one, so what is told now is counted now */
+	__u32 generation; /* of the daemon that reports; never 0 */
+	__u32 reserved;
 };
 
 /* handoff_pods: the own addresses of a pod whose proxy listens on 15001, by the cookie of its

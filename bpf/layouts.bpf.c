@@ -20,6 +20,7 @@ struct kmesh_described_types {
 	enum kmesh_frontend_action frontend_action;
 	enum kmesh_frontend_flag frontend_flag;
 	enum kmesh_endpoint_flag endpoint_flag;
+	enum kmesh_events events;
 	enum kmesh_path path;
 	enum kmesh_reason reason;
 	enum kmesh_flow_stage flow_stage;

@@ -45,7 +45,7 @@ static __noinline void report_refusal(struct bpf_sock_addr *ctx, const union kme
 	__u32 zero = 0;
 
 	switches = bpf_map_lookup_elem(&settings, &zero);
-	if (!switches || switches->events_off)
+	if (!switches || switches->events == KMESH_EVENTS_NONE)
 		return;
 	if (!take_budget(netns_cookie, now) ||
 	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > KMESH_REFUSAL_RING_BYTES) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * sockops: turns the decision of the connect hook into a flow on the socket, and reports each
- * connection of an enrolled pod once when it opens, and once when it fails or closes. Nothing here
- * decides anything: when a record does not fit into the ring it is counted and the connection goes
- * on.
+ * connection of an enrolled pod once, when it fails or closes. Nothing here decides anything: when
+ * a record does not fit into the ring it is counted and the connection goes on.
  */
 #include "kmesh_maps.h"
 #include "address.h"
@@ -245,7 +244,7 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
-static __always_inline void start_inbound(struct bpf_sock_ops *ctx)
+static __always_inline struct kmesh_flow *start_inbound(struct bpf_sock_ops *ctx)
 {
 	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
 	struct bpf_sock *sk = ctx->sk;
@@ -254,10 +253,10 @@ static __always_inline void start_inbound(struct bpf_sock_ops *ctx)
 
 	pod = find_pod(netns_cookie);
 	if (!pod || !sk || is_proxy(sk))
-		return;
+		return NULL;
 	flow = create_flow(ctx, sk);
 	if (!flow)
-		return;
+		return NULL;
 	read_local(ctx, &flow->dialled);
 	flow->dialled_port_be = bpf_htons(ctx->local_port);
 	flow->netns_cookie = netns_cookie;
@@ -269,6 +268,7 @@ static __always_inline void start_inbound(struct bpf_sock_ops *ctx)
 	flow->direction = KMESH_DIRECTION_INBOUND;
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	return flow;
 }
 
 static __always_inline __u8 close_reason(struct tcp_sock *tcp, bool established)
@@ -293,18 +293,24 @@ static __always_inline __u8 close_reason(struct tcp_sock *tcp, bool established)
 	}
 }
 
-static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_flow *flow,
-				   __u8 kind, __u32 old_state)
+static __always_inline bool is_wanted(__u8 kind)
 {
-	struct bpf_sock *sk = ctx->sk;
-	struct tcp_sock *tcp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
 	struct kmesh_settings *switches;
+	__u32 zero = 0;
+
+	switches = bpf_map_lookup_elem(&settings, &zero);
+	return switches && (kind == KMESH_EVENT_OPENED ? switches->events == KMESH_EVENTS_ALL
+						       : switches->events != KMESH_EVENTS_NONE);
+}
+
+static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_flow *flow,
+				   struct tcp_sock *tcp, __u8 kind, __u32 old_state)
+{
 	struct kmesh_event *event;
 	__u64 *lost;
 	__u32 zero = 0;
 
-	switches = bpf_map_lookup_elem(&settings, &zero);
-	if (!tcp || !switches || switches->events_off || !is_reported(flow))
+	if (!tcp || !is_reported(flow) || !is_wanted(kind))
 		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
@@ -313,33 +319,40 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 			*lost += 1;
 		return;
 	}
-	__builtin_memset(event, 0, sizeof(*event));
 	event->time_ns = bpf_ktime_get_ns();
 	event->netns_cookie = flow->netns_cookie;
-	event->socket_cookie = bpf_get_socket_cookie(ctx);
+	/* The kernel gives a socket its cookie when it is first asked for it, which is not for
+	 * nothing. */
+	event->socket_cookie = kind == KMESH_EVENT_OPENED
+				   ? bpf_get_socket_cookie(ctx)
+				   : ((struct sock *)tcp)->__sk_common.skc_cookie.counter;
 	event->duration_ns = event->time_ns - flow->started_ns;
+	if (kind == KMESH_EVENT_CLOSED) {
+		measure_bytes(tcp, flow, old_state, event);
+	} else {
+		event->bytes_sent = 0;
+		event->bytes_received = 0;
+	}
+	event->counted_sent = flow->counted_sent;
+	event->counted_received = flow->counted_received;
 	read_local(ctx, &event->local);
 	read_remote(ctx, &event->remote);
-	event->local_port_be = bpf_htons(ctx->local_port);
-	event->remote_port_be = read_remote_port(ctx);
 	event->dialled = flow->dialled;
-	event->dialled_port_be = flow->dialled_port_be;
 	event->service = flow->service;
 	event->workload = flow->workload;
 	event->srtt_us = ctx->srtt_us >> 3;
 	event->min_rtt_us = ctx->rtt_min;
 	event->retransmissions = ctx->total_retrans;
+	event->local_port_be = bpf_htons(ctx->local_port);
+	event->remote_port_be = read_remote_port(ctx);
+	event->dialled_port_be = flow->dialled_port_be;
 	event->kind = kind;
 	event->direction = flow->direction;
 	event->path = flow->path;
-	if (kind != KMESH_EVENT_OPENED)
-		event->close_reason = close_reason(tcp, kind == KMESH_EVENT_CLOSED);
-	if (kind == KMESH_EVENT_CLOSED) {
-		measure_bytes(tcp, flow, old_state, event);
-		event->counted_sent = flow->counted_sent;
-		event->counted_received = flow->counted_received;
-		event->counted_by = flow->counted_by;
-	}
+	event->close_reason = kind == KMESH_EVENT_OPENED
+				  ? KMESH_CLOSE_NORMAL
+				  : close_reason(tcp, kind == KMESH_EVENT_CLOSED);
+	event->counted_by = flow->counted_by;
 	/* Wakes the reader only when it had caught up: it lets records gather before it takes them,
 	 * so under load that is once per batch. */
 	bpf_ringbuf_submit(event, 0);
@@ -352,9 +365,8 @@ static __always_inline struct kmesh_flow *find_flow(struct bpf_sock_ops *ctx)
 	return sk ? bpf_sk_storage_get(&flows, sk, 0, 0) : NULL;
 }
 
-static __always_inline void established(struct bpf_sock_ops *ctx)
+static __always_inline void established(struct bpf_sock_ops *ctx, struct kmesh_flow *flow)
 {
-	struct kmesh_flow *flow = find_flow(ctx);
 	struct kmesh_peer_key key = {};
 	struct tcp_sock *tcp;
 	struct bpf_sock *sk;
@@ -367,7 +379,7 @@ static __always_inline void established(struct bpf_sock_ops *ctx)
 	if (tcp && flow->path == KMESH_PATH_KERNEL && is_redirected(tcp, &key))
 		flow->path = KMESH_PATH_TUNNEL;
 	flow->stage = KMESH_FLOW_ESTABLISHED;
-	report(ctx, flow, KMESH_EVENT_OPENED, 0);
+	report(ctx, flow, tcp, KMESH_EVENT_OPENED, 0);
 	if (!tcp || (flow->path != KMESH_PATH_KERNEL && !kmesh_self_test) ||
 	    !is_within_node(flow, &key))
 		return;
@@ -383,18 +395,21 @@ static __always_inline void measured(struct bpf_sock_ops *ctx)
 		settle_redirect(ctx, flow);
 }
 
-static __always_inline void state_changed(struct bpf_sock_ops *ctx)
+static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 {
-	__u32 old_state = ctx->args[0];
-	struct kmesh_flow *flow;
+	struct kmesh_flow *flow = find_flow(ctx);
+	struct bpf_sock *sk;
+	__u8 stage;
 
-	if (ctx->args[1] != BPF_TCP_CLOSE)
-		return;
-	flow = find_flow(ctx);
 	if (!flow || flow->stage == KMESH_FLOW_DIALLED)
 		return;
-	report(ctx, flow,
-	       flow->stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED,
+	/* Reported for good; a further connect on this socket starts anew. Before the record, so
+	 * that no walk that begins after it is read finds the flow. */
+	stage = flow->stage;
+	flow->stage = KMESH_FLOW_REPORTED;
+	sk = ctx->sk;
+	report(ctx, flow, sk ? bpf_skc_to_tcp_sock(sk) : NULL,
+	       stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED,
 	       old_state);
 	if (flow->exchange) {
 		struct kmesh_peer_key key = {};
@@ -405,14 +420,12 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx)
 	}
 	if (flow->handshake)
 		withdraw(ctx);
-	if (flow->stage == KMESH_FLOW_CONNECTING && is_handed(flow)) {
+	if (stage == KMESH_FLOW_CONNECTING && is_handed(flow)) {
 		struct kmesh_peer_key key = {};
 
 		read_key(ctx, &key);
 		withdraw_handoff(&key, flow);
 	}
-	/* Reported for good; a further connect on this socket starts anew. */
-	flow->stage = KMESH_FLOW_REPORTED;
 }
 
 SEC("sockops")
@@ -423,17 +436,17 @@ int kmesh_sockops(struct bpf_sock_ops *ctx)
 		start_outbound(ctx);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-		established(ctx);
+		established(ctx, find_flow(ctx));
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		start_inbound(ctx);
-		established(ctx);
+		established(ctx, start_inbound(ctx));
 		break;
 	case BPF_SOCK_OPS_RTT_CB:
 		measured(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		state_changed(ctx);
+		if (ctx->args[1] == BPF_TCP_CLOSE)
+			closed(ctx, ctx->args[0]);
 		break;
 	}
 	return 1;

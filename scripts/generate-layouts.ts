@@ -38,6 +38,7 @@ const enums = [
   'kmesh_frontend_action',
   'kmesh_frontend_flag',
   'kmesh_endpoint_flag',
+  'kmesh_events',
   'kmesh_path',
   'kmesh_reason',
   'kmesh_flow_stage',

@@ -108,6 +108,7 @@ test('a change of the workload while its connection is open changes nothing on i
   socket.write('before');
   await once(socket, 'data');
   await sleep(50);
+  await world.reports.take();
   const renamed = workloadOf(world.client, { workloadName: 'renamed', canonicalName: 'renamed' });
   await world.mesh.apply(renamed);
   socket.end('after');

@@ -44,6 +44,8 @@ export async function startProbeWorld(options: KernelMeshOptions = {}) {
       tables: mesh.tables,
       network: '',
       podWorkload: (cookie) => mesh.state.workload(mesh.workloadOfPod.get(BigInt(cookie)) ?? ''),
+      arrivedDirectly: () => true,
+      isServedHere: () => true,
     }),
   });
   const readRing = () =>

@@ -136,6 +136,8 @@ export interface EarlyDeny {
 export interface ConnectionObserver {
   /** Call when the connection record begins: after routing and validation, before authorization (contract 18). */
   opened(start: ConnectionStart): ObservedConnection;
+  /** A connection that is heard of only now that it has ended: the same as `opened` and `close`, at less cost. */
+  passed?(start: ConnectionStart, end: ConnectionEnd): void;
   earlyDeny(deny: EarlyDeny): void;
   /** Accepted sockets now open: +1 at accept, −1 at close (15001 source; 15006 and 15008 destination). */
   socketsOpen(reporter: Reporter, change: 1 | -1): void;

@@ -75,6 +75,17 @@ export class LiveConnections implements ConnectionObserver {
     return connection;
   }
 
+  passed(start: ConnectionStart, end: ConnectionEnd): void {
+    const service = this.#serviceOf(start);
+    if (service !== undefined) {
+      service.opened++;
+      if (end.flag !== '-') service.failed++;
+    }
+    const next = this.#next;
+    if (next.passed === undefined) next.opened(start).close(end);
+    else next.passed(start, end);
+  }
+
   earlyDeny(...deny: Parameters<ConnectionObserver['earlyDeny']>): void {
     this.#next.earlyDeny(...deny);
   }

@@ -35,11 +35,29 @@ export function createConnectionObserver(options: ConnectionObserverOptions): Co
   };
   return {
     opened(start) {
-      if (start.earlier === undefined) {
-        countPath(context, start);
-        accessLog?.opened(start);
-      }
+      if (start.earlier === undefined) announce(context, start);
       return new RecordedConnection(context, start);
+    },
+    passed(start, end) {
+      const { bytesFromClient, bytesFromServer, durationMilliseconds, transport } = end;
+      if (
+        start.earlier !== undefined ||
+        bytesFromClient === undefined ||
+        bytesFromServer === undefined ||
+        durationMilliseconds === undefined
+      ) {
+        this.opened(start).close(end);
+        return;
+      }
+      announce(context, start);
+      const rows = context.cache.open(start);
+      addToAll(rows, cell.opened, 1);
+      if (bytesFromClient > 0) addToAll(rows, cell.received, bytesFromClient);
+      if (bytesFromServer > 0) addToAll(rows, cell.sent, bytesFromServer);
+      const retransmissions = transport?.retransmissions ?? 0;
+      if (retransmissions > 0) add(rows.workload, cell.retransmissions, retransmissions);
+      countEnd(context, start, rows, end);
+      accessLog?.closed(start, end, { bytesFromClient, bytesFromServer, durationMilliseconds });
     },
     earlyDeny: (deny) => accessLog?.earlyDeny(deny),
     socketsOpen(reporter: Reporter, change: 1 | -1) {
@@ -113,17 +131,7 @@ class RecordedConnection implements ObservedConnection {
     this.#closed = true;
     hold(this.#rows, -1);
     if (end.continued) return;
-    if (end.flag === '-') {
-      addToAll(this.#rows, cell.closed, 1);
-    } else {
-      const rows = this.#context.cache.failed(this.#start, end.flag);
-      addToAll(rows, cell.closed, 1);
-      addToAll(rows, cell.failed, 1);
-    }
-    const roundTrip = end.transport?.smoothedRoundTripMicroseconds ?? 0;
-    if (roundTrip > 0) {
-      observe(this.#context.cache.roundTrip(this.#start, this.#rows), roundTripBounds, roundTrip / 1_000_000);
-    }
+    countEnd(this.#context, this.#start, this.#rows, end);
     this.#context.accessLog?.closed(this.#start, end, {
       bytesFromClient: this.#fromClient,
       bytesFromServer: this.#fromServer,
@@ -145,6 +153,26 @@ export function countConnectionPath(
   count: number,
 ): void {
   add(recorder.row('paths', [path, reason], 1), 0, count);
+}
+
+/** What is told of an opening besides the metrics of its two ends. */
+function announce(context: Context, start: ConnectionStart): void {
+  countPath(context, start);
+  context.accessLog?.opened(start);
+}
+
+function countEnd(context: Context, start: ConnectionStart, rows: ConnectionRows, end: ConnectionEnd): void {
+  if (end.flag === '-') {
+    addToAll(rows, cell.closed, 1);
+  } else {
+    const failed = context.cache.failed(start, end.flag);
+    addToAll(failed, cell.closed, 1);
+    addToAll(failed, cell.failed, 1);
+  }
+  const roundTrip = end.transport?.smoothedRoundTripMicroseconds ?? 0;
+  if (roundTrip > 0) {
+    observe(context.cache.roundTrip(start, rows), roundTripBounds, roundTrip / 1_000_000);
+  }
 }
 
 function countPath({ recorder, paths }: Context, { path, pathReason, reporter }: ConnectionStart): void {

@@ -110,6 +110,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     const { observer } = telemetry;
     events = readKernelEvents({
       ...{ path, state, enrolment, observer },
+      logsOpenings: () => telemetry.filter.enabled('access', 'debug'),
       network: config.network,
       logger: logger.child('kernel'),
     });

@@ -33,6 +33,8 @@ export interface KernelEventsOptions {
   readonly network: string;
   readonly enrolment: Pick<KernelEnrolment, 'workloadUidOf' | 'serves' | 'wasDenied'>;
   readonly observer: ConnectionObserver;
+  /** Whether openings are logged: the kernel reports them then, and is spared that otherwise. Asked once a second. */
+  readonly logsOpenings: () => boolean;
   readonly logger: Logger;
 }
 
@@ -69,12 +71,14 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
     onBatch: ({ bytes, count }) => connections.batch(bytes, count),
   });
   const reports = startReports(options, connections, generation);
+  const stopFollowing = followLog(options, reports === undefined);
   return {
     open: () => connections.open,
     lost: () => ring.counters.losses,
     reconciled: () => connections.reconciled,
     refusalsUnreported: () => unreportedRefusals(object.map('refusals_lost')),
     close: async () => {
+      stopFollowing();
       await drain(ring);
       await reports?.takeLast().catch(() => undefined);
       await drain(ring);
@@ -84,6 +88,15 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
       logger.debug('kernel events are no longer read', { lost: ring.counters.losses });
     },
   };
+}
+
+/** Has openings reported where nothing else tells of them. */
+function followLog({ path, logsOpenings }: KernelEventsOptions, always: boolean): () => void {
+  const follow = () => path.tables.setEvents(always || logsOpenings() ? 'all' : 'ends');
+  follow();
+  const timer = setInterval(follow, 1000);
+  timer.unref();
+  return () => clearInterval(timer);
 }
 
 function startReports(

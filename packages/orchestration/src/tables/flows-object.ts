@@ -27,14 +27,6 @@ export interface LiveFlows {
   readonly overflow: number;
 }
 
-/** A walk over all shares; flows keep what was told of them from the second one on. */
-export interface LiveReport {
-  /** From 1 upwards. */
-  readonly number: number;
-  /** The daemon ends after it: flows keep all that it is told. */
-  readonly last: boolean;
-}
-
 /** The established connections of the kernel path, read from socket storage. */
 export class LiveFlowTable implements Disposable {
   readonly #generation: number;
@@ -54,15 +46,14 @@ export class LiveFlowTable implements Disposable {
   }
 
   /**
-   * Reads the flows whose cookie is `share` modulo `shares`, in one walk on a thread of the pool. One at a time.
+   * Reads the flows whose cookie is `share` modulo `shares`, in one walk on a thread of the pool, and keeps in each what was
+   * told of it: the caller counts that. One at a time.
    *
    * @param shares a power of two
    */
-  async read(share: number, shares: number, { number, last }: LiveReport): Promise<LiveFlows> {
+  async read(share: number, shares: number): Promise<LiveFlows> {
     const report = this.#report;
-    report.setUint32(layout.number, number, true);
-    report.setUint16(layout.generation, this.#generation, true);
-    report.setUint16(layout.last, last ? 1 : 0, true);
+    report.setUint32(layout.generation, this.#generation, true);
     report.setUint32(layout.shareMask, shares - 1, true);
     report.setUint32(layout.share, share, true);
     report.setUint32(layout.count, 0, true);

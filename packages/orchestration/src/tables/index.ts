@@ -2,7 +2,6 @@ export { type AliasSlot, buildAliasTable } from './alias-table.ts';
 export {
   type LiveFlows,
   LiveFlowTable,
-  type LiveReport,
   liveFlowsObstacles,
   prepareLiveFlows,
 } from './flows-object.ts';

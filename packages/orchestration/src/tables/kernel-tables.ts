@@ -9,7 +9,7 @@ import { EndpointArray } from './endpoint-array.ts';
 import type { FrontendEntry } from './frontend-entry.ts';
 import { FrontendSlots } from './frontend-slots.ts';
 import { FrontendTable } from './frontend-table.ts';
-import { kmeshConstant, kmeshSettingsLayout } from './gen/layouts.ts';
+import { kmeshConstant, kmeshEvents, kmeshSettingsLayout } from './gen/layouts.ts';
 import { Identifiers } from './identifiers.ts';
 import type { KernelMaps } from './kernel-maps.ts';
 import { PodAddressTable } from './pod-address-table.ts';
@@ -199,9 +199,9 @@ export class KernelTables {
     return at(port) ?? at(0);
   }
 
-  /** Switches the reports of opened, failed and closed connections. */
-  setEvents(on: boolean): void {
-    this.#settings.setUint32(kmeshSettingsLayout.eventsOff, on ? 0 : 1, true);
+  /** What the kernel's programs report: `ends` of connections (the default), openings too, or nothing. */
+  setEvents(wanted: keyof typeof kmeshEvents): void {
+    this.#settings.setUint32(kmeshSettingsLayout.events, kmeshEvents[wanted], true);
   }
 
   /**

@@ -27,6 +27,19 @@ export class ConnectionNaming {
     return event.outbound ? this.#outbound(event, earlier) : this.#inbound(event, earlier);
   }
 
+  /** Whether the client's side of an accepted connection has been heard of. */
+  knowsClient(event: KernelEventReader): boolean {
+    return this.#clients.find(event.remote, event.local) !== undefined;
+  }
+
+  /** Whether the client of an accepted connection is on this node: it will be heard of. */
+  expectsClient(event: KernelEventReader): boolean {
+    const resolver = this.#resolver;
+    if (event.path === kmeshPath.tunnel) return false;
+    const source = resolver.workloadByAddress(rawAddressText(event.remote));
+    return resolver.isServedHere === undefined || (source !== undefined && resolver.isServedHere(source));
+  }
+
   /** A client's side has ended: its server's side may still come for a while. */
   depart(start: KernelConnectionStart): void {
     this.#clients.depart(start);

@@ -32,31 +32,27 @@ interface OpenConnection {
 }
 
 /**
- * A connection missing from so many reports in a row has ended and its event was lost; one that is unknown to so many has
- * begun and its event was lost. One report alone may be ahead of events that wait in the ring.
+ * A connection missing from so many reports in a row has ended and its event was lost. One report alone may be ahead of
+ * events that wait in the ring.
  */
 const reportsUntilLost = 2;
-
-/** What an earlier daemon had counted of a connection that no event has named yet; `undefined`: nothing. */
-type Unknown = ReadonlyMap<number, CountedBytes | undefined>;
 
 /** A report of live flows while it is taken in. */
 interface LiveReport {
   readonly takenAt: number;
-  /** Nothing follows: what is unknown is believed at once. */
-  readonly last: boolean;
   readonly seen: Set<number>;
-  readonly unknown: Map<number, CountedBytes | undefined>;
+  /** What has ended meanwhile: the report may still have it. */
+  readonly ended: Set<number>;
   /** Accepted connections to be opened once every client is. */
   readonly accepted: Uint8Array[];
 }
 
 /**
- * Turns the kernel's events into observed connections. Identity and service are taken when a connection opens. Only flows of
- * the kernel path are reported: the tunnel reports its own, and the kernel says which it carries.
+ * Turns the kernel's events into observed connections. Identity and service are taken when a connection is first heard of.
+ * Only flows of the kernel path are reported: the tunnel reports its own, and the kernel says which it carries.
  *
- * No event is needed for the counts to come right: a closing without an opening counts both, and the reports of live flows
- * find connections whose opening or closing was lost.
+ * A short connection is heard of once, when it ends, and that counts both its opening and its end; the reports of live flows
+ * find those that last, and those whose end was lost.
  */
 export class KernelConnections {
   readonly #observer: ConnectionObserver;
@@ -69,9 +65,8 @@ export class KernelConnections {
   #settledBefore = new Set<number>();
   #reconciled = 0;
   #report: LiveReport | undefined;
-  /** In the last report, but of no event yet. */
-  #unknown: Unknown = new Map();
-  #doubtful = 0;
+  /** Accepted connections that have ended, and whose client's end has not come yet. */
+  #waiting: Uint8Array[] = [];
 
   constructor({ observer, resolver, generation, wasDenied }: KernelConnectionsOptions) {
     this.#observer = observer;
@@ -85,11 +80,6 @@ export class KernelConnections {
     return this.#reconciled;
   }
 
-  /** Connections of which the last report and the events say different things: the next report settles them. */
-  get doubtful(): number {
-    return this.#doubtful;
-  }
-
   /** Connections open now. */
   get open(): number {
     return this.#open.size;
@@ -98,24 +88,35 @@ export class KernelConnections {
   /** Takes one batch of the event ring. */
   batch(bytes: Uint8Array, count: number): void {
     const event = new KernelEventReader(bytes, count);
-    while (event.next()) {
+    const ahead: number[] = [];
+    for (let index = 0; event.next(); index++) {
       const { kind } = event;
       if (kind === kmeshEventKind.opened) this.#opened(event);
       else if (kind === kmeshEventKind.refused) this.#observer.earlyDeny(this.#naming.refusal(event));
+      else if (this.#isAhead(event)) ahead.push(index);
       else this.#ended(event, kind === kmeshEventKind.closed);
+    }
+    this.#takeWaiting();
+    for (const index of ahead) {
+      event.seek(index);
+      if (!this.#naming.knowsClient(event) && this.#naming.expectsClient(event)) {
+        this.#waiting.push(recordAt(bytes, index));
+      } else {
+        this.#ended(event, event.kind === kmeshEventKind.closed);
+      }
     }
     this.#naming.nextBatch();
   }
 
   /**
-   * Begins a report of every live flow, taken at least every 5 s: bytes so far, and what became of connections whose events
-   * were lost. Events that were in the ring when one report began must have been handled when the next one does.
+   * Begins a report of every live flow, taken at least every 5 s: connections that have opened, bytes so far, and what became
+   * of connections whose end was lost. Events that were in the ring when one report began must have been handled when the
+   * next one does.
    *
    * @param takenAt nanoseconds of CLOCK_MONOTONIC
-   * @param last this daemon ends after it: what it has counted by then another one goes on from
    */
-  beginLiveReport(takenAt: number, last = false): void {
-    this.#report = { takenAt, last, seen: new Set(), unknown: new Map(), accepted: [] };
+  beginLiveReport(takenAt: number): void {
+    this.#report = { takenAt, seen: new Set(), ended: new Set(), accepted: [] };
   }
 
   /** Takes a part of the report that was begun: records of kind `live`. The same flow may come again. */
@@ -126,19 +127,11 @@ export class KernelConnections {
     for (let index = 0; event.next(); index++) {
       const cookie = event.socketCookie;
       report.seen.add(cookie);
-      let connection = this.#open.get(cookie);
-      if (connection === undefined) {
-        if (!report.unknown.has(cookie)) report.unknown.set(cookie, this.#earlier(event));
-        if (!this.#unknown.has(cookie) && !report.last) continue;
-        if (!event.outbound) {
-          const { size } = kmeshEventLayout;
-          report.accepted.push(bytes.slice(index * size, (index + 1) * size));
-          continue;
-        }
-        connection = this.#reconcile(event);
-        if (connection === undefined) continue;
-      }
-      advance(connection, event);
+      const known = this.#open.get(cookie);
+      if (known !== undefined) advance(known, event);
+      else if (report.ended.has(cookie)) continue;
+      else if (event.outbound) this.#begun(event);
+      else report.accepted.push(recordAt(bytes, index));
     }
   }
 
@@ -147,28 +140,22 @@ export class KernelConnections {
     const report = this.#report;
     if (report === undefined) return;
     this.#report = undefined;
-    for (const bytes of report.accepted) {
-      const event = new KernelEventReader(bytes, 1);
-      if (!event.next() || this.#open.has(event.socketCookie)) continue;
-      const connection = this.#reconcile(event);
-      if (connection !== undefined) advance(connection, event);
+    for (const record of report.accepted) {
+      const event = new KernelEventReader(record, 1);
+      if (event.next() && !report.ended.has(event.socketCookie)) this.#begun(event);
     }
-    let doubtful = 0;
     const settled = new Set<number>();
     for (const [cookie, connection] of this.#open) {
       if (report.seen.has(cookie) || connection.openedAt > report.takenAt) continue;
-      doubtful++;
       if (++connection.missed < reportsUntilLost) continue;
       this.#reconciled++;
       settled.add(cookie);
-      this.#forget(cookie, connection);
+      this.#forget(cookie, connection.start);
       connection.observed.close({ flag: '-' });
     }
-    for (const cookie of report.unknown.keys()) if (!this.#unknown.has(cookie)) doubtful++;
-    this.#doubtful = doubtful;
-    this.#unknown = report.unknown;
     this.#settledBefore = this.#settled;
     this.#settled = settled;
+    this.#takeWaiting();
   }
 
   /**
@@ -177,54 +164,72 @@ export class KernelConnections {
    * @param continued another daemon goes on observing them: they are neither counted as closed nor logged here
    */
   close(continued = false): void {
+    this.#takeWaiting();
     for (const { observed } of this.#open.values()) observed.close({ flag: '-', continued });
     this.#open.clear();
     this.#naming.clear();
   }
 
-  #reconcile(event: KernelEventReader): OpenConnection | undefined {
+  /** Whether this is the end of an accepted connection of which nothing was heard yet, not even from its client's side. */
+  #isAhead(event: KernelEventReader): boolean {
+    if (event.outbound || this.#naming.knowsClient(event)) return false;
+    const cookie = event.socketCookie;
+    return cookie === 0 || !this.#open.has(cookie);
+  }
+
+  #takeWaiting(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const record of waiting) {
+      const event = new KernelEventReader(record, 1);
+      if (event.next()) this.#ended(event, event.kind === kmeshEventKind.closed);
+    }
+  }
+
+  #begun(event: KernelEventReader): void {
     const connection = this.#opened(event);
-    if (connection !== undefined && connection.start.earlier === undefined) this.#reconciled++;
-    return connection;
+    if (connection !== undefined) advance(connection, event);
   }
 
   #opened(event: KernelEventReader): OpenConnection | undefined {
     const cookie = event.socketCookie;
     const already = this.#open.get(cookie);
     if (already !== undefined) return already;
-    const start = this.#naming.start(event, this.#unknown.get(cookie) ?? this.#earlier(event));
+    const start = this.#naming.start(event, this.#earlier(event));
     if (start === undefined) return undefined;
-    const connection: OpenConnection = {
-      observed: this.#observer.opened(start),
-      start,
-      openedAt: event.timeNanoseconds,
-      missed: 0,
-    };
+    const observed = this.#observer.opened(start);
+    const connection: OpenConnection = { observed, start, openedAt: event.timeNanoseconds, missed: 0 };
     this.#open.set(cookie, connection);
     return connection;
   }
 
   #ended(event: KernelEventReader, established: boolean): void {
     const cookie = event.socketCookie;
-    if (this.#settled.delete(cookie) || this.#settledBefore.delete(cookie)) return;
-    let connection = this.#open.get(cookie);
-    if (connection === undefined) {
-      connection = established ? this.#reconcile(event) : this.#opened(event);
-      if (connection === undefined) return;
+    let connection: OpenConnection | undefined;
+    // Without a cookie no report has had it.
+    if (cookie !== 0) {
+      this.#report?.ended.add(cookie);
+      if (this.#settled.delete(cookie) || this.#settledBefore.delete(cookie)) return;
+      connection = this.#open.get(cookie);
     }
-    this.#forget(cookie, connection);
+    const start = connection?.start ?? this.#naming.start(event, this.#earlier(event));
+    if (start === undefined) return;
     const { fromClient, fromServer } = bytesOf(event);
     const { flag, error } = this.#wasDenied(cookie)
       ? closedByPolicy
-      : kernelEnding(event.closeReason, established, connection.start);
-    connection.observed.close({
+      : kernelEnding(event.closeReason, established, start);
+    const end = {
       flag,
       error,
       bytesFromClient: fromClient,
       bytesFromServer: fromServer,
       durationMilliseconds: event.durationNanoseconds / 1_000_000,
       transport: transportOf(event),
-    });
+    };
+    if (connection !== undefined) connection.observed.close(end);
+    else if (this.#observer.passed !== undefined) this.#observer.passed(start, end);
+    else this.#observer.opened(start).close(end);
+    this.#forget(cookie, start);
   }
 
   /** What another daemon counted of this connection before. */
@@ -236,10 +241,16 @@ export class KernelConnections {
       : { fromClient: event.countedReceived, fromServer: event.countedSent };
   }
 
-  #forget(cookie: number, connection: OpenConnection): void {
-    this.#open.delete(cookie);
-    if (connection.start.reporter === 'source') this.#naming.depart(connection.start);
+  #forget(cookie: number, start: KernelConnectionStart): void {
+    if (cookie !== 0) this.#open.delete(cookie);
+    if (start.reporter === 'source') this.#naming.depart(start);
   }
+}
+
+/** A record of its own, which may be kept. */
+function recordAt(bytes: Uint8Array, index: number): Uint8Array {
+  const { size } = kmeshEventLayout;
+  return bytes.slice(index * size, (index + 1) * size);
 }
 
 function advance(connection: OpenConnection, event: KernelEventReader): void {

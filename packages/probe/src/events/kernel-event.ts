@@ -25,6 +25,11 @@ export class KernelEventReader {
     return this.#offset < this.#count * layout.size;
   }
 
+  /** Moves to a record; `next` goes on after it. */
+  seek(index: number): void {
+    this.#offset = index * layout.size;
+  }
+
   get kind(): number {
     return this.#bytes[this.#offset + layout.kind] as number;
   }

@@ -5,10 +5,7 @@ import type { KernelConnections } from './kernel-connections.ts';
 export interface LiveFlowReportsOptions {
   /** The loaded kernel programs; `liveFlowsObstacles` must be empty. */
   readonly object: Pick<BpfObject, 'map' | 'program'>;
-  readonly connections: Pick<
-    KernelConnections,
-    'beginLiveReport' | 'liveFlows' | 'endLiveReport' | 'doubtful' | 'close'
-  >;
+  readonly connections: Pick<KernelConnections, 'beginLiveReport' | 'liveFlows' | 'endLiveReport' | 'close'>;
   /** A report failed; the next one is tried all the same. */
   readonly onError: (error: unknown) => void;
   readonly intervalMilliseconds?: number;
@@ -22,9 +19,10 @@ export interface LiveFlowReportsOptions {
 }
 
 /** Bytes of a long connection show within 5 s; a report of many takes part of that. */
-const defaultIntervalMilliseconds = 3000;
-/** Doubts are settled sooner: by then the events that were under way have come. */
-const doubtMilliseconds = 1000;
+const mostIntervalMilliseconds = 3000;
+/** What has opened shows within a second where a report is cheap: so many times what it took passes before the next one. */
+const leastIntervalMilliseconds = 1000;
+const restPerWork = 30;
 const mostShares = 1024;
 
 /**
@@ -36,9 +34,7 @@ const mostShares = 1024;
 export class LiveFlowReports implements Disposable {
   readonly #options: LiveFlowReportsOptions;
   readonly #table: LiveFlowTable;
-  readonly #interval: number;
   #shares = 1;
-  #number = 0;
   #observed = false;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
@@ -46,9 +42,8 @@ export class LiveFlowReports implements Disposable {
 
   constructor(options: LiveFlowReportsOptions) {
     this.#options = options;
-    this.#interval = options.intervalMilliseconds ?? defaultIntervalMilliseconds;
     this.#table = new LiveFlowTable(options.object, options.generation ?? 1);
-    this.#schedule(this.#interval);
+    this.#schedule(options.intervalMilliseconds ?? leastIntervalMilliseconds);
   }
 
   /** Takes a report now, or joins the one that is under way. */
@@ -63,8 +58,7 @@ export class LiveFlowReports implements Disposable {
   async takeLast(): Promise<void> {
     clearTimeout(this.#timer);
     await this.#running?.catch(() => undefined);
-    this.#running = this.#take(true);
-    await this.#running;
+    await this.take();
   }
 
   close(): void {
@@ -80,27 +74,27 @@ export class LiveFlowReports implements Disposable {
   #schedule(milliseconds: number): void {
     if (this.#closed) return;
     this.#timer = setTimeout(() => {
+      const began = performance.now();
       this.take()
         .catch(this.#options.onError)
         .finally(() => {
-          const doubts = this.#options.connections.doubtful > 0;
-          this.#schedule(doubts ? Math.min(doubtMilliseconds, this.#interval) : this.#interval);
+          const rest = Math.max(leastIntervalMilliseconds, restPerWork * (performance.now() - began));
+          this.#schedule(this.#options.intervalMilliseconds ?? Math.min(rest, mostIntervalMilliseconds));
         });
     }, milliseconds);
     this.#timer.unref();
   }
 
-  async #take(last = false): Promise<void> {
+  async #take(): Promise<void> {
     const { connections, isObserving } = this.#options;
     if (isObserving?.() === false) {
       if (this.#observed) connections.close(true);
       return;
     }
     this.#observed = true;
-    const report = { number: ++this.#number, last };
-    connections.beginLiveReport(Number(process.hrtime.bigint()), last);
+    connections.beginLiveReport(Number(process.hrtime.bigint()));
     for (let share = 0; share < this.#shares; share++) {
-      const { bytes, count, overflow } = await this.#table.read(share, this.#shares, report);
+      const { bytes, count, overflow } = await this.#table.read(share, this.#shares);
       if (this.#closed) return;
       connections.liveFlows(bytes, count);
       if (overflow === 0) continue;

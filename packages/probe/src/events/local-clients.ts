@@ -1,5 +1,8 @@
 import { flowHash, type KernelConnectionStart, type RawEndpoint, sameEndpoint } from './kernel-start.ts';
 
+/** A server may take a while to close what its client has closed. */
+const batchesKept = 8;
+
 /**
  * The client sides of this node's kernel connections, found by the two ends of a connection: so its server side learns whose
  * connection it accepted.
@@ -7,9 +10,8 @@ import { flowHash, type KernelConnectionStart, type RawEndpoint, sameEndpoint } 
 export class LocalClients {
   /** Almost always one start per hash; the rare others are chained. */
   readonly #byHash = new Map<number, KernelConnectionStart | KernelConnectionStart[]>();
-  /** Closed clients, kept for one more batch, should the server side's event come late. */
-  #departing: KernelConnectionStart[] = [];
-  #departed: KernelConnectionStart[] = [];
+  /** Closed clients by batch, the latest last: the server side's event may come later. */
+  #departed: KernelConnectionStart[][] = [[]];
 
   add(start: KernelConnectionStart): void {
     const { hash } = start;
@@ -28,22 +30,22 @@ export class LocalClients {
     return matches(present) ? present : undefined;
   }
 
-  /** The connection has closed; it is forgotten with the batch after the next. */
+  /** The connection has closed; it is forgotten some batches later. */
   depart(start: KernelConnectionStart): void {
-    this.#departing.push(start);
+    this.#departed.at(-1)?.push(start);
   }
 
   /** One more batch was handled. */
   nextBatch(): void {
-    for (const start of this.#departed) this.#remove(start);
-    this.#departed = this.#departing;
-    this.#departing = [];
+    if (this.#departed.length > batchesKept) {
+      for (const start of this.#departed.shift() ?? []) this.#remove(start);
+    }
+    this.#departed.push([]);
   }
 
   clear(): void {
     this.#byHash.clear();
-    this.#departing = [];
-    this.#departed = [];
+    this.#departed = [[]];
   }
 
   #remove(start: KernelConnectionStart): void {

@@ -62,7 +62,7 @@ export const kmeshSettingsLayout = {
   size: 72,
   cidrFrontends: 0,
   incomplete: 4,
-  eventsOff: 8,
+  events: 8,
   redirect: 12,
   hashKeys: 16,
 } as const;
@@ -99,8 +99,7 @@ export const kmeshFlowLayout = {
   countedSent: 56,
   countedReceived: 64,
   countedBy: 72,
-  seenBy: 74,
-  seenReport: 76,
+  reserved: 76,
 } as const;
 
 export const kmeshEventLayout = {
@@ -181,9 +180,8 @@ export const kmeshLiveReportLayout = {
   share: 4,
   count: 8,
   overflow: 12,
-  number: 16,
-  generation: 20,
-  last: 22,
+  generation: 16,
+  reserved: 20,
 } as const;
 
 export const kmeshHandoffPodLayout = {
@@ -240,6 +238,12 @@ export const kmeshFrontendFlag = {
 export const kmeshEndpointFlag = {
   tunnel: 1,
   verdict: 2,
+} as const;
+
+export const kmeshEvents = {
+  ends: 0,
+  none: 1,
+  all: 2,
 } as const;
 
 export const kmeshPath = {
@@ -326,5 +330,5 @@ export const kmeshVerdict = {
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
   handshakes: 'v1-0e4f1769',
-  flows: 'v3-24800ca7',
+  flows: 'v3-468900a2',
 } as const;
