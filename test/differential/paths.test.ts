@@ -146,6 +146,18 @@ async function compare(
     if (path === 'kernel' && fields['path'] === 'tunnel') seen.cautious++;
     else assert.equal(fields['path'], path, `mesh ${seed}: ${JSON.stringify(fields)}`);
   }
+  // The figure that a user looks at says the same: who dials counts, and an inbound proxy what it serves. Lines of
+  // connections that failed may still come.
+  const lines = (path: string) =>
+    watch.lines.filter(
+      ({ fields }) => fields['path'] === path && (path === 'tunnel' || fields['direction'] === 'outbound'),
+    ).length;
+  for (const path of ['kernel', 'tunnel']) {
+    await proxy.until(
+      `mesh ${seed}: kmesh_connections_path_total of the ${path} path is its number of lines`,
+      async () => (await watch.growth('kmesh_connections_path_total', { path })) === lines(path),
+    );
+  }
 }
 
 /** Names of the endpoints that orchestration may choose, by trying every draw. */
