@@ -139,10 +139,11 @@ static __always_inline bool is_drained(const struct kmesh_exchange_side *from,
 	return (__s32)((__u32)to->received - ((__u32)from->redirected + from->plain)) >= 0;
 }
 
-static __always_inline __u32 *uselessness(const struct kmesh_peer_key *key)
+/* Of a server: how many of its connections had joined for nothing, or KMESH_REDIRECT_NEVER. */
+static __always_inline __u32 *uselessness(const union kmesh_address *server, __u16 port_be)
 {
-	__u32 index = mix(mix(key->remote.halves[1], key->remote.halves[0]), key->remote_port_be) &
-		      (KMESH_REDIRECT_SCORES - 1);
+	__u32 index =
+	    mix(mix(server->halves[1], server->halves[0]), port_be) & (KMESH_REDIRECT_SCORES - 1);
 
 	return bpf_map_lookup_elem(&redirect_useless, &index);
 }
@@ -150,9 +151,11 @@ static __always_inline __u32 *uselessness(const struct kmesh_peer_key *key)
 /* Whether the client of a connection should join. */
 static __always_inline bool is_worth_joining(const struct kmesh_peer_key *key)
 {
-	__u32 *useless = uselessness(key);
+	__u32 *useless = uselessness(&key->remote, key->remote_port_be);
 
-	return !useless || *useless < KMESH_REDIRECT_USELESS ||
+	if (!useless || *useless < KMESH_REDIRECT_USELESS)
+		return true;
+	return *useless != KMESH_REDIRECT_NEVER &&
 	       bpf_get_prandom_u32() % KMESH_REDIRECT_TRY_ONE_OF == 0;
 }
 
@@ -165,13 +168,31 @@ static __always_inline void judge_joining(const struct kmesh_flow *flow,
 
 	if (!exchange || flow->direction != KMESH_DIRECTION_OUTBOUND)
 		return;
-	useless = uselessness(key);
-	if (!useless)
+	useless = uselessness(&key->remote, key->remote_port_be);
+	if (!useless || *useless == KMESH_REDIRECT_NEVER)
 		return;
 	if (exchange->sides[0].redirected || exchange->sides[1].redirected)
 		*useless = 0;
 	else if (*useless < KMESH_REDIRECT_USELESS)
 		*useless += 1;
+}
+
+/* This side's reader waits inside recvmsg, or reads in another way that a socket in a sock map does
+ * not serve: the connection leaves it, and no other one to the same server joins. */
+static __always_inline void give_up_reader(struct kmesh_exchange *exchange,
+					   const struct kmesh_flow *flow)
+{
+	__u32 side = flow->exchange_side & 1, *useless;
+
+	exchange->flags[side] |= KMESH_EXCHANGE_UNSUITABLE;
+	if (!exchange->given_up_ns)
+		exchange->given_up_ns = bpf_ktime_get_ns();
+	if (flow->direction != KMESH_DIRECTION_INBOUND)
+		return;
+	useless = side ? uselessness(&exchange->high, exchange->ports)
+		       : uselessness(&exchange->low, exchange->ports >> 16);
+	if (useless)
+		*useless = KMESH_REDIRECT_NEVER;
 }
 
 /* This side's socket is gone. The last one frees the slot. */

@@ -11,6 +11,7 @@
 
 #define IPPROTO_TCP 6
 #define TCP_CONGESTION 13
+#define O_NONBLOCK 04000
 
 static __always_inline bool is_within_node(const struct kmesh_flow *flow,
 					   const struct kmesh_peer_key *key)
@@ -40,6 +41,15 @@ static __always_inline void send_unpaced(struct bpf_sock_ops *ctx, struct tcp_so
 	bpf_setsockopt(ctx, IPPROTO_TCP, TCP_CONGESTION, reno, sizeof(reno));
 }
 
+/* Whether the reads of a socket that was not accepted but opened do not wait. */
+static __always_inline bool never_waits(struct tcp_sock *tcp)
+{
+	struct socket *socket = ((struct sock *)tcp)->sk_socket;
+	struct file *file = socket ? socket->file : NULL;
+
+	return file && file->f_flags & O_NONBLOCK;
+}
+
 static __always_inline void join_redirect(struct bpf_sock_ops *ctx, struct kmesh_flow *flow,
 					  const struct kmesh_peer_key *wanted, struct tcp_sock *tcp)
 {
@@ -55,7 +65,7 @@ static __always_inline void join_redirect(struct bpf_sock_ops *ctx, struct kmesh
 		return;
 	/* The client is established first, so its choice is the connection's. */
 	outbound = flow->direction == KMESH_DIRECTION_OUTBOUND;
-	if (outbound && !is_worth_joining(&key))
+	if (outbound && !(never_waits(tcp) && is_worth_joining(&key)))
 		return;
 	name_connection(&key, &connection);
 	flow->exchange_side = connection.side;

@@ -22,8 +22,17 @@ struct sock_common {
 	} skc_cookie;
 };
 
+struct file {
+	unsigned int f_flags;
+};
+
+struct socket {
+	struct file *file;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket; /* NULL before it is accepted */
 	int sk_err;
 	int sk_rcvlowat;
 	void *sk_user_data;

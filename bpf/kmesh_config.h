@@ -41,6 +41,8 @@
 #define KMESH_REDIRECT_SCORES 4096
 #define KMESH_REDIRECT_USELESS 32
 #define KMESH_REDIRECT_TRY_ONE_OF 32
+/* In place of a number of connections: this server's reads wait. */
+#define KMESH_REDIRECT_NEVER 0xffffffffu
 
 /* Addresses of enrolled pods. */
 #define KMESH_MAX_POD_ADDRESSES 32768

@@ -6,8 +6,9 @@
  * direction begins to redirect only when its reader has returned from recvmsg every byte that was
  * ever sent to it: then nothing is under way by TCP that a redirected byte could overtake, and the
  * reader has shown how it reads. Bytes that it took by splice or MSG_PEEK never make the sums
- * equal; one that waits inside recvmsg might be answered EAGAIN there, so only those that do not
- * wait are served. Leaving for TCP keeps the order at any time, so a direction may go back and
+ * equal. The kernel may answer EAGAIN to one that waits inside recvmsg, whether something was
+ * redirected to it or not, so such a connection leaves the sock map at the first read that shows
+ * it. Leaving for TCP keeps the order at any time, so a direction may go back and
  * forth. The same sums tell how much lies unread, which bounds the queue.
  */
 #include "exchange.h"
@@ -167,7 +168,7 @@ int BPF_PROG(kmesh_received, struct sock *sk, int length, int flags)
 	if (!exchange)
 		return 0;
 	if ((flags & ~(MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) != MSG_DONTWAIT || sk->sk_rcvlowat > 1) {
-		exchange->flags[flow->exchange_side & 1] |= KMESH_EXCHANGE_UNSUITABLE;
+		give_up_reader(exchange, flow);
 		return 0;
 	}
 	mine = &exchange->sides[flow->exchange_side & 1];
