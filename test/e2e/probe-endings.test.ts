@@ -107,8 +107,6 @@ test('a change of the workload while its connection is open changes nothing on i
   const socket = await world.client.connect({ host: vip(world, 'v4'), port: 80 });
   socket.write('before');
   await once(socket, 'data');
-  await sleep(50);
-  await world.reports.take();
   const renamed = workloadOf(world.client, { workloadName: 'renamed', canonicalName: 'renamed' });
   await world.mesh.apply(renamed);
   socket.end('after');

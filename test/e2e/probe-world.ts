@@ -43,7 +43,8 @@ export async function startProbeWorld(options: KernelMeshOptions = {}) {
       view: mesh.state,
       tables: mesh.tables,
       network: '',
-      podWorkload: (cookie) => mesh.state.workload(mesh.workloadOfPod.get(BigInt(cookie)) ?? ''),
+      podWorkload: (cookie, time) =>
+        mesh.state.workloadAt(mesh.workloadOfPod.get(BigInt(cookie)) ?? '', time),
       arrivedDirectly: () => true,
       isServedHere: () => true,
     }),

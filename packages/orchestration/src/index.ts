@@ -37,6 +37,7 @@ export { emptyChange, isEmptyChange } from './state/change.ts';
 export * from './state/ip.ts';
 export { MeshState, type MeshStateOptions, policyKey, serviceKey } from './state/mesh-state.ts';
 export type * from './state/mesh-view.ts';
+export { monotonicNanoseconds, RECORDS_KEPT, RecentRecords } from './state/recent-records.ts';
 export { Slicer } from './state/slicer.ts';
 export {
   WORKLOAD_WAIT_MILLISECONDS,

@@ -1,5 +1,11 @@
 import type { Logger } from '@kmesh/api';
-import type { HandoffPodTable, KernelTables, MeshChange, MeshState } from '@kmesh/orchestration';
+import {
+  type HandoffPodTable,
+  type KernelTables,
+  type MeshChange,
+  type MeshState,
+  RECORDS_KEPT,
+} from '@kmesh/orchestration';
 import type { BpfProgram, NetworkNamespace } from '@kmesh/runtime';
 import type { PodInfo } from '@kmesh/tunnel';
 import { type CaptureBypass, installCaptureBypass } from './capture-bypass.ts';
@@ -19,6 +25,8 @@ interface EnrolledPod {
   bare: boolean;
   /** The workload it was enrolled as; `undefined` while the mesh does not know it. */
   workloadUid: string | undefined;
+  /** The last one that it was enrolled as. */
+  knownAs: string | undefined;
 }
 
 /** A connect that passed just before a policy changed may open just after: looked for again after these milliseconds. */
@@ -41,6 +49,8 @@ export class KernelEnrolment {
   readonly #pods = new Map<string, EnrolledPod>();
   readonly #byCookie = new Map<bigint, EnrolledPod>();
   readonly #removals = new Set<Promise<void>>();
+  /** Workloads of pods that left a moment ago. */
+  readonly #departed = new Map<bigint, string>();
   readonly #timers = new Set<NodeJS.Timeout>();
   /** Cookies of sockets that were reset because a policy denies them, until the end of their connection is told. */
   readonly #denied = new Set<number>();
@@ -89,6 +99,7 @@ export class KernelEnrolment {
       passable: false,
       bare: false,
       workloadUid: undefined,
+      knownAs: undefined,
     };
     this.#pods.set(uid, entry);
     this.#byCookie.set(entry.cookie, entry);
@@ -100,15 +111,16 @@ export class KernelEnrolment {
     if (entry === undefined) return;
     this.#pods.delete(uid);
     if (this.#byCookie.get(entry.cookie) === entry) this.#byCookie.delete(entry.cookie);
+    this.#rememberFor(RECORDS_KEPT, entry);
     this.#withdraw(entry.cookie);
     const removal = this.#leave(entry);
     this.#removals.add(removal);
     void removal.finally(() => this.#removals.delete(removal));
   }
 
-  /** Workload of a pod by its namespace cookie, for events. */
+  /** Workload of a pod by its namespace cookie, for events, which may come when the pod or its workload has left. */
   workloadUidOf(cookie: bigint): string | undefined {
-    return this.#byCookie.get(cookie)?.workloadUid;
+    return this.#byCookie.get(cookie)?.knownAs ?? this.#departed.get(cookie);
   }
 
   /** Whether the connections of a workload's pod are decided by the kernel tables. */
@@ -154,6 +166,16 @@ export class KernelEnrolment {
       entry.namespace.close();
     }
     await Promise.all(this.#removals);
+  }
+
+  #rememberFor(milliseconds: number, { cookie, knownAs }: EnrolledPod): void {
+    if (knownAs === undefined) return;
+    this.#departed.set(cookie, knownAs);
+    const timer = setTimeout(() => {
+      this.#departed.delete(cookie);
+      this.#timers.delete(timer);
+    }, milliseconds).unref();
+    this.#timers.add(timer);
   }
 
   async #serve(uid: string, entry: EnrolledPod): Promise<void> {
@@ -257,7 +279,7 @@ export class KernelEnrolment {
       return;
     }
     if (this.#tables.enrol(cookie, workload, true, entry.bare)) {
-      entry.workloadUid = workload.uid;
+      entry.workloadUid = entry.knownAs = workload.uid;
       this.#handOver(entry, workload.addresses);
       return;
     }

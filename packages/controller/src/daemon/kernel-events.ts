@@ -60,7 +60,7 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
       view: state,
       tables,
       network,
-      podWorkload: (cookie) => state.workload(enrolment.workloadUidOf(BigInt(cookie)) ?? ''),
+      podWorkload: (cookie, time) => state.workloadAt(enrolment.workloadUidOf(BigInt(cookie)) ?? '', time),
       arrivedDirectly: (_cookie, clientAddress) => !probeSources.has(clientAddress),
       isServedHere: ({ uid }) => enrolment.serves(uid),
     }),

@@ -13,8 +13,9 @@ import {
   noteServiceAddresses,
   noteWorkloadAddresses,
 } from './change.ts';
-import type { MeshChange, MeshView } from './mesh-view.ts';
+import type { MeshChange, MeshHistory, MeshView } from './mesh-view.ts';
 import { PolicyIndex } from './policy-index.ts';
+import { RecentRecords } from './recent-records.ts';
 import { ServiceEndpoints } from './service-endpoints.ts';
 import { ServiceIndex } from './service-index.ts';
 import { WorkloadAddresses } from './workload-addresses.ts';
@@ -33,7 +34,7 @@ export interface MeshStateOptions {
  * see every {@link MeshState.apply} as one step: it does not yield to the event loop, and neither may a reader that
  * wants a consistent picture. Maps handed out are live; keep none across a yield.
  */
-export class MeshState implements MeshView {
+export class MeshState implements MeshView, MeshHistory {
   readonly #node: string;
   readonly #workloads = new LargeMap<Workload>();
   readonly #addresses = new WorkloadAddresses();
@@ -42,6 +43,7 @@ export class MeshState implements MeshView {
   readonly #services = new ServiceIndex();
   readonly #endpoints = new ServiceEndpoints();
   readonly #policies = new PolicyIndex();
+  readonly #recent = new RecentRecords();
   readonly #listeners = new Set<(change: MeshChange) => void>();
 
   constructor(options: MeshStateOptions = {}) {
@@ -94,6 +96,18 @@ export class MeshState implements MeshView {
 
   workloadByAddress(network: string, ip: string): Workload | undefined {
     return this.#addresses.find(network, ip);
+  }
+
+  workloadAt(uid: string, time: number): Workload | undefined {
+    return this.#recent.workload(uid, time) ?? this.workload(uid);
+  }
+
+  workloadByAddressAt(network: string, ip: string, time: number): Workload | undefined {
+    return this.#recent.workloadByAddress(network, ip, time) ?? this.workloadByAddress(network, ip);
+  }
+
+  serviceAt(key: string, time: number): Service | undefined {
+    return this.#recent.service(key, time) ?? this.service(key);
   }
 
   localWorkload(namespace: string, serviceAccount: string, name: string): Workload | undefined {
@@ -180,6 +194,12 @@ export class MeshState implements MeshView {
   #replaceWorkload(uid: string, next: Workload | undefined, change: ChangeDraft): void {
     const previous = this.#workloads.get(uid);
     if (previous === undefined && next === undefined) return;
+    if (previous !== undefined) {
+      const owned = previous.addresses.filter(
+        (ip) => this.#addresses.find(previous.network, ip) === previous,
+      );
+      this.#recent.workloadReplaced(previous, owned);
+    }
     if (next === undefined) this.#workloads.delete(uid);
     else this.#workloads.set(uid, next);
     change.workloads.add(uid);
@@ -204,6 +224,7 @@ export class MeshState implements MeshView {
   #replaceService(key: string, next: Service | undefined, change: ChangeDraft): void {
     const previous = this.#services.get(key);
     if (previous === undefined && next === undefined) return;
+    if (previous !== undefined) this.#recent.serviceReplaced(key, previous);
     this.#services.update(key, previous, next);
     if (next === undefined) this.#endpoints.serviceRemoved(key);
     else this.#endpoints.serviceArrived(key, next.loadBalancer?.healthPolicy ?? 'OnlyHealthy');

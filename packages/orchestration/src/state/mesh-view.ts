@@ -46,6 +46,14 @@ export interface MeshChange {
   readonly cidrs: boolean;
 }
 
+/** What the mesh was a few seconds ago at most; before that, and where nothing changed since, what it is. */
+export interface MeshHistory {
+  /** @param time nanoseconds of CLOCK_MONOTONIC */
+  workloadAt(uid: string, time: number): Workload | undefined;
+  workloadByAddressAt(network: string, ip: string, time: number): Workload | undefined;
+  serviceAt(key: string, time: number): Service | undefined;
+}
+
 /** Where the deciding proxy runs. */
 export interface NodeContext {
   readonly node: string;

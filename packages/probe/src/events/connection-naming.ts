@@ -7,7 +7,7 @@ import { KernelConnectionStart, type RawEndpoint, rawAddressText } from './kerne
 import { LocalClients } from './local-clients.ts';
 
 /**
- * Who and what a kernel connection is, asked once, when it opens. A server side on this node is known by its client side,
+ * Who and what a kernel connection is, asked once, and as of when it opened. A server side on this node is known by its client side,
  * whose identity the kernel attests.
  */
 export class ConnectionNaming {
@@ -36,7 +36,7 @@ export class ConnectionNaming {
   expectsClient(event: KernelEventReader): boolean {
     const resolver = this.#resolver;
     if (event.path === kmeshPath.tunnel) return false;
-    const source = resolver.workloadByAddress(rawAddressText(event.remote));
+    const source = resolver.workloadByAddress(rawAddressText(event.remote), openedAt(event));
     return resolver.isServedHere === undefined || (source !== undefined && resolver.isServedHere(source));
   }
 
@@ -58,7 +58,7 @@ export class ConnectionNaming {
   refusal(event: KernelEventReader): EarlyDeny {
     const { dialled } = event;
     const ip = rawAddressText(dialled);
-    const client = this.#resolver.podWorkload(event.netnsCookie);
+    const client = this.#resolver.podWorkload(event.netnsCookie, event.timeNanoseconds);
     const family = ip.includes(':');
     const own = client?.addresses.find((address) => address.includes(':') === family);
     return {
@@ -74,10 +74,11 @@ export class ConnectionNaming {
   #outbound(event: KernelEventReader, earlier: CountedBytes | undefined): KernelConnectionStart | undefined {
     if (event.path !== kmeshPath.kernel) return undefined;
     const resolver = this.#resolver;
+    const time = openedAt(event);
     const server = event.remote;
-    const source = resolver.podWorkload(event.netnsCookie);
+    const source = resolver.podWorkload(event.netnsCookie, time);
     const destination =
-      resolver.workload(event.workload) ?? resolver.workloadByAddress(rawAddressText(server));
+      resolver.workload(event.workload, time) ?? resolver.workloadByAddress(rawAddressText(server), time);
     const start = new KernelConnectionStart(
       'source',
       event.service !== 0 ? 'balanced' : destination === undefined ? 'passthrough' : 'workload',
@@ -87,7 +88,7 @@ export class ConnectionNaming {
       destination,
       event.service === 0
         ? undefined
-        : (resolver.service(event.service) ??
+        : (resolver.service(event.service, time) ??
             resolver.dialledService?.(source, rawAddressText(event.dialled))),
       earlier,
     );
@@ -102,8 +103,11 @@ export class ConnectionNaming {
     const peer = event.remote;
     const client = this.#clients.find(peer, server);
     if (client === undefined && !this.#arrivedDirectly(event, peer)) return undefined;
-    const destination = resolver.podWorkload(event.netnsCookie) ?? resolver.workload(event.workload);
-    const source = client === undefined ? resolver.workloadByAddress(rawAddressText(peer)) : client.source;
+    const time = openedAt(event);
+    const destination =
+      resolver.podWorkload(event.netnsCookie, time) ?? resolver.workload(event.workload, time);
+    const source =
+      client === undefined ? resolver.workloadByAddress(rawAddressText(peer), time) : client.source;
     const counted = client !== undefined || (source !== undefined && resolver.isServedHere?.(source));
     return new KernelConnectionStart(
       'destination',
@@ -121,4 +125,9 @@ export class ConnectionNaming {
     if (event.path !== kmeshPath.kernel) return false;
     return this.#resolver.arrivedDirectly?.(event.netnsCookie, rawAddressText(peer), peer.port) ?? false;
   }
+}
+
+/** When the connection's handshake began. */
+function openedAt(event: KernelEventReader): number {
+  return event.timeNanoseconds - event.durationNanoseconds;
 }

@@ -1,17 +1,20 @@
 import type { Workload } from '@kmesh/api';
 import type { AddressedService } from '../connection.ts';
 
-/** What the ids and addresses of kernel events mean. Asked once per connection, when it opens. */
+/**
+ * What the ids and addresses of kernel events mean. Asked once per connection, when it is first heard of. `time`, in
+ * nanoseconds of CLOCK_MONOTONIC, is when it opened: an address may have changed hands since.
+ */
 export interface KernelEventResolver {
   /** The workload of an enrolled pod. */
-  podWorkload(netnsCookie: number): Workload | undefined;
+  podWorkload(netnsCookie: number, time: number): Workload | undefined;
   /** By the id that the kernel tables use. */
-  workload(id: number): Workload | undefined;
+  workload(id: number, time: number): Workload | undefined;
   /** By the id that the kernel tables use. */
-  service(id: number): AddressedService | undefined;
+  service(id: number, time: number): AddressedService | undefined;
   /** What a client dialled, when the id is of an earlier daemon's tables. Default: unknown. */
   dialledService?(client: Workload | undefined, ip: string): AddressedService | undefined;
-  workloadByAddress(ip: string): Workload | undefined;
+  workloadByAddress(ip: string, time: number): Workload | undefined;
   /** The service that inbound telemetry names (ambient contract 7.7). */
   inboundService(destination: Workload, port: number): AddressedService | undefined;
   /**

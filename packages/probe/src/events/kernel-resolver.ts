@@ -1,7 +1,7 @@
-import type { Workload } from '@kmesh/api';
 import {
   bestServiceByVip,
   inboundService,
+  type MeshHistory,
   type MeshView,
   resolveOutbound,
   servicesOfWorkload,
@@ -9,14 +9,14 @@ import {
 import type { KernelEventResolver } from './kernel-event-resolver.ts';
 
 export interface KernelResolverOptions {
-  readonly view: MeshView;
+  readonly view: MeshView & MeshHistory;
   /** The kernel tables, which gave out the ids. */
   readonly tables: {
     workloadUid(id: number): string | undefined;
     serviceKey(id: number): string | undefined;
   };
   /** The workload of an enrolled pod. */
-  readonly podWorkload: (netnsCookie: number) => Workload | undefined;
+  readonly podWorkload: KernelEventResolver['podWorkload'];
   /** This node's network. */
   readonly network: string;
   readonly arrivedDirectly?: KernelEventResolver['arrivedDirectly'];
@@ -28,10 +28,10 @@ export function createKernelResolver(options: KernelResolverOptions): KernelEven
   const { view, tables, podWorkload, network, arrivedDirectly, isServedHere } = options;
   return {
     podWorkload,
-    workload: (id) => view.workload(tables.workloadUid(id) ?? ''),
-    service: (id) => view.service(tables.serviceKey(id) ?? ''),
+    workload: (id, time) => view.workloadAt(tables.workloadUid(id) ?? '', time),
+    service: (id, time) => view.serviceAt(tables.serviceKey(id) ?? '', time),
     dialledService: (client, ip) => bestServiceByVip(view, network, ip, client?.namespace),
-    workloadByAddress: (ip) => view.workloadByAddress(network, ip),
+    workloadByAddress: (ip, time) => view.workloadByAddressAt(network, ip, time),
     inboundService: (destination, port) =>
       inboundService(destination, servicesOfWorkload(view, destination), port, undefined),
     refusal(source, ip, port) {
