@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { KmeshError, type Workload } from '@kmesh/api';
 import type { MeshChange } from '@kmesh/orchestration';
-import type { NetworkNamespace } from '@kmesh/runtime';
+import { lowerHelperThreads, type NetworkNamespace } from '@kmesh/runtime';
 import { Engine } from './engine/engine.ts';
 import type { PodInfo, TunnelCounters, TunnelOptions } from './options.ts';
 import type { CarriedDump } from './pod/carried.ts';
@@ -55,6 +55,7 @@ export class Tunnel implements AsyncDisposable {
     const onError = (error: unknown): void =>
       options.logger.error('an event of the tunnel was not handled', { error: String(error) });
     this.#engines = Array.from({ length: this.#settings.threads }, () => new Engine(config, onError));
+    lowerHelperThreads();
     this.#stops.push(options.mesh.subscribe((change) => this.policyChanged(change)));
     if (options.revocations !== undefined) {
       this.#stops.push(options.revocations.onChange(() => this.revocationsChanged()));

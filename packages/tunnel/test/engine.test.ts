@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { release } from 'node:os';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openListener } from '@kmesh/runtime';
@@ -32,6 +34,29 @@ test('a removed listener still delivers what the kernel had accepted, and then i
       [client.localPort],
     );
     client.destroy();
+  } finally {
+    engine.close();
+  }
+});
+
+/** Nanoseconds that each thread of this process with such a name runs at a time. */
+function slicesOf(name: string): number[] {
+  const threads = readdirSync('/proc/self/task').map((id) => `/proc/self/task/${id}`);
+  return threads
+    .filter((thread) => readFileSync(`${thread}/comm`, 'utf8').trim() === name)
+    .map((thread) => Number(/^se\.slice\s*:\s*(\d+)$/m.exec(readFileSync(`${thread}/sched`, 'utf8'))?.[1]));
+}
+
+test('the data thread runs in the shortest slices that the kernel gives, so that no other thread keeps it waiting', async () => {
+  const engine = new Engine({}, (error) => assert.fail(String(error)));
+  try {
+    const [major = 0, minor = 0] = release().split('.').map(Number);
+    const given = major * 100 + minor >= 612;
+    const usual = slicesOf(readFileSync('/proc/self/comm', 'utf8').trim())[0];
+    const deadline = performance.now() + 5000;
+    const wanted = given ? 100_000 : usual;
+    while (slicesOf('kmesh-tunnel')[0] !== wanted && performance.now() < deadline) await sleep(5);
+    assert.deepEqual(slicesOf('kmesh-tunnel'), [wanted]);
   } finally {
     engine.close();
   }
