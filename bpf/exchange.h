@@ -86,12 +86,19 @@ static __always_inline bool is_of(const struct kmesh_exchange *exchange,
 	       exchange->ports == connection->ports;
 }
 
+/* When the client of a connection with this hash joined last; the low bits choose the slot. */
+static __always_inline __u64 *last_joining(__u64 hash)
+{
+	__u32 index = (hash >> 32) & (KMESH_JOININGS - 1);
+
+	return bpf_map_lookup_elem(&joinings, &index);
+}
+
 /* Takes this side's part of the connection's slot: the one that its peer took already, or a free
  * one. Returns 1 + its index, 0 when there is none. */
-static __always_inline __u32 take_exchange(const struct connection *connection, __u32 first_read,
-					   bool create)
+static __always_inline __u32 take_exchange(const struct connection *connection, __u64 hash,
+					   __u32 first_read, bool create)
 {
-	__u64 hash = hash_connection(connection);
 	struct kmesh_exchange *exchange;
 	__u32 index, attempt;
 

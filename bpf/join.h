@@ -57,6 +57,7 @@ static __always_inline void join_redirect(struct bpf_sock_ops *ctx, struct kmesh
 	struct kmesh_settings *switches;
 	struct connection connection;
 	struct kmesh_exchange *exchange;
+	__u64 hash, *joined;
 	__u32 zero = 0, place;
 	bool outbound;
 
@@ -68,8 +69,16 @@ static __always_inline void join_redirect(struct bpf_sock_ops *ctx, struct kmesh
 	if (outbound && !(never_waits(tcp) && is_worth_joining(&key)))
 		return;
 	name_connection(&key, &connection);
+	hash = hash_connection(&connection);
+	joined = last_joining(hash);
+	if (!joined)
+		return;
+	if (outbound)
+		*joined = bpf_ktime_get_ns();
+	else if ((__s64)(flow->started_ns - *joined) > KMESH_JOINING_NS)
+		return;
 	flow->exchange_side = connection.side;
-	flow->exchange = take_exchange(&connection, tcp->copied_seq, outbound);
+	flow->exchange = take_exchange(&connection, hash, tcp->copied_seq, outbound);
 	exchange = find_exchange(flow);
 	if (!exchange) {
 		if (outbound)

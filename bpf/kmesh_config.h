@@ -44,6 +44,11 @@
 /* In place of a number of connections: this server's reads wait. */
 #define KMESH_REDIRECT_NEVER 0xffffffffu
 
+/* When a client joined lately: where it did not, its server need not look for the slot, which is
+ * seldom in a cache. A server whose handshake ends later than this goes without redirect. */
+#define KMESH_JOININGS 4096
+#define KMESH_JOINING_NS 50000000
+
 /* Addresses of enrolled pods. */
 #define KMESH_MAX_POD_ADDRESSES 32768
 

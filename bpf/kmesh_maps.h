@@ -176,6 +176,14 @@ struct {
 	__type(value, __u32);
 } knocks __weak SEC(".maps");
 
+/* When a client joined last, by a hash of the connection. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_JOININGS);
+	__type(key, __u32);
+	__type(value, __u64);
+} joinings __weak SEC(".maps");
+
 /* Connections in a row that joined for nothing, by a hash of the destination. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
