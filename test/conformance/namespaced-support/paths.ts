@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Lab, type LabMesh, type Pod, parseAccessLog } from '@kmesh/lab';
+import { type Lab, type LabMesh, type Pod, parseAccessLog, type Sample, sumOf } from '@kmesh/lab';
 
 /** The kernel path takes a pod a moment after its agent was answered; there is nothing to wait for where it is off. */
 export async function untilEnrolled(mesh: LabMesh, ...pods: readonly Pod[]): Promise<void> {
@@ -23,15 +23,23 @@ export async function untilTablesFollow(mesh: LabMesh): Promise<void> {
 
 /**
  * Ends a mesh and its lab, once every line that its proxies logged agrees with design §1: no kernel path where it is off, and
- * where it is on nothing of it that was tunnelled.
+ * where it is on nothing of it that was tunnelled. Their metrics know a kernel path only where the log does.
  */
 export async function closeWithPaths(mesh: LabMesh | undefined, lab: Lab | undefined): Promise<void> {
   const lines = mesh?.nodes.flatMap(({ proxy }) => parseAccessLog(proxy.log)) ?? [];
+  // A proxy that a test has ended counts nothing.
+  const counted = await Promise.all(
+    mesh?.nodes.map(({ proxy }) => proxy.metrics().catch(() => [] as Sample[])) ?? [],
+  );
+  const byKernel = counted
+    .map((samples) => sumOf(samples, 'kmesh_connections_path_total', { path: 'kernel' }))
+    .reduce((sum, connections) => sum + connections, 0);
   try {
     await mesh?.close();
   } finally {
     await lab?.close();
   }
+  if (mesh?.kernelPath === false) assert.equal(byKernel, 0, 'the kernel path is off, and its metric counts');
   for (const { fields } of lines) {
     // What ends before it is a connection has no path.
     if (fields['path'] !== 'kernel') continue;
