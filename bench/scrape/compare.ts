@@ -1,70 +1,74 @@
-import { type ChildProcess, execFileSync, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drive, type PacedEcho, type Sample } from './driver.ts';
-import type { Span } from './scraper.ts';
 
-/** Latencies in microseconds. */
+/** What happens beside the traffic in a window of time. The two quiet ones differ in nothing but their name. */
+export const windowKinds = ['quiet', 'quietAgain', 'everySecond', 'often'] as const;
+export type WindowKind = (typeof windowKinds)[number];
+
+/** Milliseconds from one scrape to the next. Often: so that enough messages meet one. */
+const intervals: Readonly<Partial<Record<WindowKind, number>>> = { everySecond: 1000, often: 50 };
+
+/** Latencies of one kind of window, microseconds. */
+export interface Latencies {
+  /** Of all messages. */
+  readonly all: number[];
+  /** 99th percentile of each window. */
+  readonly windows: number[];
+}
+
 export interface Comparison {
-  readonly quiet: readonly number[];
-  readonly scraped: readonly number[];
-  /** Those of `scraped` that were under way while a scrape was. */
-  readonly overlapping: readonly number[];
-  /** Milliseconds of each scrape. */
+  readonly latencies: Readonly<Record<WindowKind, Latencies>>;
+  /** Of messages that were under way while a scrape was, in the windows that are scraped often. */
+  readonly during: Latencies;
+  /** Milliseconds of each scrape in windows of one per second. */
   readonly durations: readonly number[];
   /** Of one scrape. */
   readonly bytes: number;
-  /** 99th percentile of each round. */
-  readonly rounds: { readonly quiet: readonly number[]; readonly scraped: readonly number[] };
 }
 
 export interface CompareOptions {
   readonly client: PacedEcho;
-  readonly port: number;
+  readonly scraper: PacedEcho;
   readonly rounds: number;
-  readonly roundMilliseconds: number;
-  readonly intervalMilliseconds: number;
+  readonly windowMilliseconds: number;
 }
 
 /**
- * Latencies while a node is scraped and while it is not, round by round in turn; which comes first changes from one round
- * to the next.
+ * Latencies while a node is scraped once a second, often, and not at all, twice: one window of each in a round. Which
+ * comes first changes from one round to the next.
  */
 export async function compare(options: CompareOptions): Promise<Comparison> {
-  const { client, port, roundMilliseconds, intervalMilliseconds } = options;
-  const scraper = fork(new URL('./scraper.ts', import.meta.url));
-  const [quiet, scraped, overlapping, durations]: [number[], number[], number[], number[]] = [[], [], [], []];
-  const rounds: { quiet: number[]; scraped: number[] } = { quiet: [], scraped: [] };
+  const { client, scraper, windowMilliseconds } = options;
+  const empty = (): Latencies => ({ all: [], windows: [] });
+  const latencies = { quiet: empty(), quietAgain: empty(), everySecond: empty(), often: empty() };
+  const during = empty();
+  const durations: number[] = [];
   let bytes = 0;
-  const without = async () => latenciesOf(await drive(client, roundMilliseconds));
-  const withScrapes = async () => {
-    scraper.send({ port, intervalMilliseconds });
-    const samples = await drive(client, roundMilliseconds);
-    scraper.send({ stop: true });
-    return { samples, ...(await answer<{ spans: Span[]; bytes: number }>(scraper)) };
+
+  const take = async (kind: WindowKind) => {
+    const interval = intervals[kind];
+    const scrapes = interval === undefined ? [] : drive(scraper, windowMilliseconds, interval);
+    return { messages: await drive(client, windowMilliseconds), scrapes: await scrapes };
   };
-  try {
-    execFileSync('chrt', ['--all-tasks', '--idle', '--pid', '0', `${scraper.pid}`]);
-    // Warms up.
-    await without();
-    await withScrapes();
-    for (let round = 0; round < options.rounds; round++) {
-      const first = round % 2 === 0 ? await without() : undefined;
-      const result = await withScrapes();
-      await sleep(20);
-      const latencies = first ?? (await without());
-      quiet.push(...latencies);
-      scraped.push(...latenciesOf(result.samples));
-      overlapping.push(...latenciesOf(result.samples.filter((sample) => overlaps(sample, result.spans))));
-      durations.push(...result.spans.map(([began, ended]) => (ended - began) / 1000));
-      ({ bytes } = result);
-      rounds.quiet.push(percentile(latencies, 0.99));
-      rounds.scraped.push(percentile(latenciesOf(result.samples), 0.99));
+  // Warms up.
+  for (const kind of windowKinds) await take(kind);
+  for (let round = 0; round < options.rounds; round++) {
+    for (let turn = 0; turn < windowKinds.length; turn++) {
+      const kind = windowKinds[(round + turn) % windowKinds.length] ?? 'quiet';
+      // What the last window left behind is done before the next one begins.
+      await sleep(50);
+      const { messages, scrapes } = await take(kind);
+      add(latencies[kind], messages);
+      if (kind === 'everySecond') durations.push(...scrapes.map(({ latency }) => latency / 1000));
+      if (kind === 'often')
+        add(
+          during,
+          messages.filter((message) => overlaps(message, scrapes)),
+        );
+      bytes = scrapes[0]?.bytes ?? bytes;
     }
-  } finally {
-    scraper.disconnect();
   }
-  return { quiet, scraped, overlapping, durations, bytes, rounds };
+  return { latencies, during, durations, bytes };
 }
 
 /** The value below which so large a part of the values is. */
@@ -73,36 +77,12 @@ export function percentile(values: readonly number[], part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
 }
 
-/**
- * The same percentile of traffic on a node that is scraped at an interval: messages during a scrape in their share of the
- * time, the others as they are without scrapes. What else a machine does in one round and not in another is then the same on
- * both sides of a comparison.
- */
-export function scrapedPercentile(
-  { quiet, overlapping, durations }: Comparison,
-  part: number,
-  intervalMilliseconds: number,
-): number {
-  const share = percentile(durations, 0.5) / intervalMilliseconds;
-  const weighted = [
-    ...quiet.map((latency) => ({ latency, weight: (1 - share) / quiet.length })),
-    ...overlapping.map((latency) => ({ latency, weight: share / overlapping.length })),
-  ].sort((left, right) => left.latency - right.latency);
-  let below = 0;
-  for (const { latency, weight } of weighted) {
-    below += weight;
-    if (below > part) return latency;
-  }
-  return Number.NaN;
+function add({ all, windows }: { all: number[]; windows: number[] }, messages: readonly Sample[]): void {
+  const values = messages.map(({ latency }) => latency);
+  all.push(...values);
+  if (values.length > 0) windows.push(percentile(values, 0.99));
 }
 
-const latenciesOf = (samples: readonly Sample[]) => samples.map(({ latency }) => latency);
-
-function overlaps({ start, latency }: Sample, spans: readonly Span[]): boolean {
-  return spans.some(([began, ended]) => start < ended && start + latency > began);
-}
-
-async function answer<T>(child: ChildProcess): Promise<T> {
-  const [message] = (await once(child, 'message')) as [T];
-  return message;
+function overlaps({ start, latency }: Sample, scrapes: readonly Sample[]): boolean {
+  return scrapes.some((scrape) => start < scrape.start + scrape.latency && start + latency > scrape.start);
 }

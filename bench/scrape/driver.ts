@@ -6,13 +6,16 @@ import { fileURLToPath } from 'node:url';
 const source = fileURLToPath(new URL('native/paced-echo.c', import.meta.url));
 const folder = fileURLToPath(new URL('../../build/bench/', import.meta.url));
 const program = `${folder}paced-echo`;
+let compiled = false;
 
-/** A message through the proxy. */
+/** Something that began and took a while: a message through the proxy, or a scrape. */
 export interface Sample {
   /** Microseconds of CLOCK_MONOTONIC. */
   readonly start: number;
   /** Microseconds until the whole answer was there. */
   readonly latency: number;
+  /** Of a scrape: its size. */
+  readonly bytes: number;
 }
 
 /** A process that stands for other machines; see native/paced-echo.c. */
@@ -27,8 +30,11 @@ export type Spawn = (command: string, args: readonly string[], options: SpawnOpt
 
 /** Starts paced-echo with its arguments. */
 export function startPacedEcho(args: readonly string[], run: Spawn = spawn): PacedEcho {
-  mkdirSync(folder, { recursive: true });
-  execFileSync('cc', ['-std=gnu17', '-O2', '-Wall', '-Werror', '-o', program, source]);
+  if (!compiled) {
+    mkdirSync(folder, { recursive: true });
+    execFileSync('cc', ['-std=gnu17', '-O2', '-Wall', '-Werror', '-o', program, source]);
+    compiled = true;
+  }
   const child = run(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   if (child.stdout === null) throw new Error('paced-echo did not start');
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
@@ -42,14 +48,14 @@ export function startPacedEcho(args: readonly string[], run: Spawn = spawn): Pac
   };
 }
 
-/** One round of a client. */
-export async function drive(client: PacedEcho, milliseconds: number): Promise<Sample[]> {
-  client.process.stdin?.write(`${milliseconds}\n`);
+/** One round of a client or of a scraper: its input, and what it measured. */
+export async function drive(driver: PacedEcho, ...input: readonly number[]): Promise<Sample[]> {
+  driver.process.stdin?.write(`${input.join(' ')}\n`);
   const samples: Sample[] = [];
   for (;;) {
-    const line = await client.line();
+    const line = await driver.line();
     if (line === '') return samples;
-    const [start = 0, latency = 0] = line.split(' ').map(Number);
-    samples.push({ start, latency });
+    const [start = 0, latency = 0, bytes = 0] = line.split(' ').map(Number);
+    samples.push({ start, latency, bytes });
   }
 }

@@ -19,6 +19,8 @@ export interface TunnelWorld extends AsyncDisposable {
   readonly metricsPort: number;
   /** Of the process that is scraped. */
   readonly scrapedPid: number;
+  /** Of the server's proxy. */
+  readonly otherPid: number;
   readonly client: Pod;
   readonly server: Pod;
   /** 99th percentile of the latency of requests through the tunnel, microseconds, at 500 per second. */
@@ -65,7 +67,7 @@ export async function startTunnelWorld(series: number): Promise<TunnelWorld> {
     return child;
   };
   const near = await startProxy(nodes[0].name, client, series);
-  await startProxy(nodes[1].name, server, 0);
+  const far = await startProxy(nodes[1].name, server, 0);
   for (const pod of [client, server]) await installRedirect(pod, { dns: false });
   await server.serve({ port: 8080, mode: 'http' });
   near.send('metrics port');
@@ -76,6 +78,7 @@ export async function startTunnelWorld(series: number): Promise<TunnelWorld> {
     metricsUrl: `http://127.0.0.1:${port}/metrics`,
     metricsPort: port,
     scrapedPid: near.pid ?? 0,
+    otherPid: far.pid ?? 0,
     async latency(seconds) {
       const to = [server.addresses.v4, '8080', '500', `${seconds}`];
       const { stdout } = await client.run(process.execPath, [paced, ...to]);

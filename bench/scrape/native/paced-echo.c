@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Stands for the other machines of a latency measurement: an echo server, and a client that sends
- * messages through a proxy at a steady pace.
+ * Stands for the other machines of a latency measurement: an echo server, a client that sends
+ * messages through a proxy at a steady pace, and Prometheus.
  *
- * It runs at real-time priority: what happens on this machine delays the proxy, not those who
- * measure it.
+ * Server and client run at real-time priority: what happens on this machine delays the proxy, not
+ * those who measure it. Prometheus runs at idle priority and lets the kernel throw away what it is
+ * sent: it takes nothing from the proxy, as if it were elsewhere.
  *
  * usage: paced-echo serve                       answers whatever it is sent; prints its port
  *        paced-echo drive ADDRESS PORT CONNECTIONS RATE
+ *        paced-echo scrape PORT
  * input of drive: milliseconds of a round; output: "START MICROSECONDS" of each message in a line,
  * the start in microseconds of CLOCK_MONOTONIC, and an empty line.
+ * input of scrape: milliseconds of a round, and from the begin of one scrape to the next; output:
+ * "START MICROSECONDS BYTES" of each scrape in a line, and an empty line.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -57,11 +61,11 @@ static void fail(const char *what)
 	exit(1);
 }
 
-static void claim_priority(void)
+static void claim_priority(int policy)
 {
-	struct sched_param priority = {.sched_priority = 1};
+	struct sched_param priority = {.sched_priority = policy == SCHED_FIFO};
 
-	if (sched_setscheduler(0, SCHED_FIFO, &priority) != 0)
+	if (sched_setscheduler(0, policy, &priority) != 0)
 		perror("paced-echo: measures with what else runs here");
 }
 
@@ -194,14 +198,65 @@ static int drive(const char *host, const char *port, int count, double rate)
 	return 0;
 }
 
+/* Bytes of the answer. */
+static size_t scrape_once(const char *port)
+{
+	static const char request[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
+				      "Accept: application/openmetrics-text\r\n"
+				      "Accept-Encoding: gzip\r\nConnection: close\r\n\r\n";
+	int connected = dial("127.0.0.1", port);
+	ssize_t count;
+	size_t bytes = 0;
+
+	if (send(connected, request, sizeof(request) - 1, MSG_NOSIGNAL) != sizeof(request) - 1)
+		fail("paced-echo: cannot scrape");
+	/* Of TCP this throws away what has come, without copying it. */
+	while ((count = recv(connected, NULL, 1 << 20, MSG_TRUNC)) > 0)
+		bytes += count;
+	if (count < 0)
+		fail("paced-echo: a scrape broke");
+	close(connected);
+	return bytes;
+}
+
+static int scrape(const char *port)
+{
+	long long milliseconds, interval;
+
+	while (scanf("%lld %lld", &milliseconds, &interval) == 2) {
+		int64_t begin = now_ns(), end = begin + milliseconds * 1000000, next = begin;
+
+		while (next < end) {
+			struct timespec due = {next / 1000000000, next % 1000000000};
+			int64_t started;
+			size_t bytes;
+
+			clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL);
+			started = now_ns();
+			bytes = scrape_once(port);
+			printf("%lld %.1f %zu\n", (long long)(started / 1000),
+			       (now_ns() - started) / 1000.0, bytes);
+			next += interval * 1000000;
+			if (next < now_ns())
+				next = now_ns();
+		}
+		printf("\n");
+		fflush(stdout);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	claim_priority();
+	claim_priority(argc == 3 ? SCHED_IDLE : SCHED_FIFO);
 	if (argc == 2 && strcmp(argv[1], "serve") == 0)
 		serve();
 	if (argc == 6 && strcmp(argv[1], "drive") == 0 && atoi(argv[4]) <= MOST_CONNECTIONS)
 		return drive(argv[2], argv[3], atoi(argv[4]), atof(argv[5]));
-	fprintf(stderr, "usage: paced-echo serve | drive ADDRESS PORT CONNECTIONS RATE\n");
+	if (argc == 3 && strcmp(argv[1], "scrape") == 0)
+		return scrape(argv[2]);
+	fprintf(stderr, "usage: paced-echo serve | drive ADDRESS PORT CONNECTIONS RATE | "
+			"scrape PORT\n");
 	return 2;
 }
