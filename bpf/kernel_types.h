@@ -35,6 +35,8 @@ struct sock {
 	struct socket *sk_socket; /* NULL before it is accepted */
 	int sk_err;
 	int sk_rcvlowat;
+	int sk_sndbuf;
+	int sk_wmem_queued;
 	void *sk_user_data;
 	int sk_rx_dst_ifindex; /* since Linux 5.16; struct inet_sock has it before */
 };

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compiles bpf/*.bpf.c and links them into build/bpf/kmesh.bpf.o: one object, so that the programs share their
-# maps without anything being matched by name at run time. Does nothing when it is up to date.
+# maps without anything being matched by name at run time. bpf/passthrough, of which each data thread has an instance,
+# is an object of its own, passthrough.bpf.o beside it. Does nothing when both are up to date.
 # KMESH_BPF_OUTPUT and KMESH_BPF_DEFINES (such as -DNAME) build a variant for a test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,8 +10,9 @@ libbpf=packages/runtime/vendor/libbpf
 output=${KMESH_BPF_OUTPUT:-build/bpf/kmesh.bpf.o}
 mkdir -p build/bpf
 
-newest_source="$(ls -t bpf/*.[ch] scripts/build-bpf.sh | head -n 1)"
-if [[ "$output" -nt "$newest_source" ]]; then
+passthrough="$(dirname "$output")/passthrough.bpf.o"
+newest_source="$(ls -t bpf/*.[ch] bpf/passthrough/*.[ch] scripts/build-bpf.sh | head -n 1)"
+if [[ "$output" -nt "$newest_source" && "$passthrough" -nt "$newest_source" ]]; then
   exit 0
 fi
 
@@ -28,15 +30,21 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/include"
 ln -s "$PWD/$libbpf/src" "$work/include/bpf"
 
-objects=()
-for source in bpf/*.bpf.c; do
-  object="$work/$(basename "${source%.c}").o"
+compile() {
   # The kernel headers' asm/ folder is in the architecture's own path, which clang -target bpf does not search.
   clang -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter ${KMESH_BPF_DEFINES:-} \
     -I "$work/include" -I "$libbpf/include/uapi" -idirafter "/usr/include/$(uname -m)-linux-gnu" \
-    -c "$source" -o "$object"
-  llvm-strip -g "$object" # keeps .BTF, drops DWARF
+    -c "$1" -o "$2"
+  llvm-strip -g "$2" # keeps .BTF, drops DWARF
+}
+
+objects=()
+for source in bpf/*.bpf.c; do
+  object="$work/$(basename "${source%.c}").o"
+  compile "$source" "$object"
   objects+=("$object")
 done
+compile bpf/passthrough/join.bpf.c "$work/passthrough.bpf.o"
 "$bpftool" gen object "$work/kmesh.bpf.o" "${objects[@]}"
+mv -f "$work/passthrough.bpf.o" "$passthrough"
 mv -f "$work/kmesh.bpf.o" "$output"

@@ -30,7 +30,9 @@ namespace kmesh::tunnel
 {
 
 class Engine;
+class Joins;
 class Session;
+struct Joined;
 
 /* Numbers shared with packages/tunnel/src/engine/events.ts. */
 enum class CloseReason : int {
@@ -57,6 +59,11 @@ enum class SessionEnd : int {
 	CarrierFailed = 8,
 };
 
+/* Descriptors of the maps of bpf/passthrough; -1: nothing is joined. */
+struct JoinMaps {
+	int peers = -1, places = -1, joins = -1, wakes = -1;
+};
+
 struct EngineConfig {
 	uint32_t streamWindow = 4 << 20;
 	uint32_t connectionWindow = 16 << 20;
@@ -75,6 +82,8 @@ struct EngineConfig {
 	uint32_t userTimeoutMs = 0;
 	/* The map `handoffs`, the engine's own descriptor; -1: none. */
 	int handoffTable = -1;
+	/* The engine's own descriptors. */
+	JoinMaps joinMaps;
 };
 
 /* A byte queue with a cheap front. */
@@ -257,6 +266,11 @@ class Flow final : public StreamUser
 	Direction directions[2]; /* 0 near to far, 1 far to near */
 	std::unique_ptr<RequestHeaders> requestHeaders;
 	bool queued = false;
+	/* Of a flow whose sockets are joined in the kernel. */
+	std::unique_ptr<Joined> joined;
+
+	/* What a direction has moved, whoever moved it. */
+	uint64_t bytesOf(int direction) const;
 
       private:
 	void socketEvents(Socket &socket, uint32_t events);
@@ -264,6 +278,9 @@ class Flow final : public StreamUser
 	void finishConnect(bool failed);
 	void open();
 	bool flushPending(int direction);
+	bool maySend(int direction);
+	void countTurn(int direction, size_t length);
+	void join();
 	void pumpSockets(int direction);
 	void finishIfDone();
 	void close(CloseReason reason, int code, const std::string &text, bool reset);
@@ -274,6 +291,9 @@ class Flow final : public StreamUser
 	int failStatus_ = 0;
 	bool reportOpen_ = false;
 	bool streamDone_ = false;
+	/* Turns of small messages, which tell an exchange from bulk. */
+	uint32_t turns_ = 0;
+	int lastDirection_ = -1;
 };
 
 /* One mTLS HTTP/2 connection, served or requested, over a socket or over a stream of another
@@ -419,6 +439,7 @@ class Engine
 	int descriptorCeiling;
 	bool descriptorsLeft() const;
 	bool watch(int fd, Pollable *pollable, uint32_t events);
+	void rewatch(int fd, Pollable *pollable, uint32_t events);
 	void unwatch(int fd);
 	void schedule(uint32_t delayMs, uint64_t id, int kind);
 	uint64_t nowMs() const
@@ -460,6 +481,8 @@ class Engine
 	nghttp2_session_callbacks *callbacks = nullptr;
 	nghttp2_option *options = nullptr;
 	int inputDepth = 0;
+	/* Absent where nothing is joined. */
+	std::unique_ptr<Joins> joins;
 
 	static constexpr size_t kScratch = 256 << 10;
 

@@ -20,6 +20,7 @@ export type CapabilityName =
   | 'sockops'
   | 'sk-msg'
   | 'receive-tracepoint'
+  | 'stream-verdict'
   | 'flow-iterator'
   | 'ring-buffer'
   | 'mmap-array'
@@ -42,7 +43,7 @@ export interface Capability {
 /** What a probe found: a reason for "no", or a note for "yes". */
 type Finding = { available: boolean; reason: string };
 
-const programTypes = { classifier: 3, sockOps: 13, skMsg: 16, sockAddr: 18 } as const;
+const programTypes = { classifier: 3, sockOps: 13, skSkb: 14, skMsg: 16, sockAddr: 18 } as const;
 const attachTypes = {
   connect4: 10,
   connect6: 11,
@@ -87,6 +88,12 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['sockops', 'sockops programs', '4.13', () => fromProbe(addon().probeProgramType(programTypes.sockOps))],
   ['sk-msg', 'sk_msg programs and sockhash maps', '4.18', messageRedirect],
   ['receive-tracepoint', 'the tracepoint sock_recv_length', '6.3', receiveTracepoint],
+  [
+    'stream-verdict',
+    'stream verdict programs on sockets',
+    '4.14',
+    () => fromProbe(addon().probeProgramType(programTypes.skSkb)),
+  ],
   [
     'flow-iterator',
     'iterators over socket storage',

@@ -97,6 +97,14 @@ export interface HandoffTable {
   readonly valueSize: number;
 }
 
+/** Descriptors of the maps of an instance of bpf/passthrough, for one data thread. */
+export interface JoinMaps {
+  readonly peers: number;
+  readonly places: number;
+  readonly joins: number;
+  readonly wakes: number;
+}
+
 export interface TunnelOptions {
   readonly mesh: TunnelMesh;
   readonly node: NodeContext;
@@ -107,6 +115,8 @@ export interface TunnelOptions {
   readonly revocations?: RevocationSource | undefined;
   /** Asked for the original destination before conntrack is; absent: only conntrack is. */
   readonly handoffs?: HandoffTable | undefined;
+  /** Data thread i joins the sockets of plaintext exchanges through instance i; those without one copy every byte. */
+  readonly joins?: readonly JoinMaps[];
   readonly counters?: Partial<TunnelCounters>;
   /** All addresses of a host name; the node's resolver when absent. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;

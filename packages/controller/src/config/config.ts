@@ -92,6 +92,10 @@ export interface Config {
   /** Never proxied to. */
   readonly illegalPorts: readonly number[];
   readonly proxyArguments: string;
+  /**
+   * `KMESH_PASSTHROUGH_JOIN`, true by default: the sockets of plaintext exchanges are joined in the kernel, where it can.
+   */
+  readonly passthroughJoin: boolean;
   /** Settings that were skipped, to be logged at start. */
   readonly warnings: readonly string[];
 }
@@ -257,6 +261,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
       handoff: optionalBoolean(environment, 'KMESH_HANDOFF') ?? pins !== undefined,
       statistics: booleanSetting(environment, 'KMESH_HOOK_STATISTICS', false),
     },
+    passthroughJoin: booleanSetting(environment, 'KMESH_PASSTHROUGH_JOIN', true),
     illegalPorts: [15001, 15006, 15008, ...(socks5Enabled ? [15080] : [])],
     proxyArguments: (sources.arguments ?? []).join(' '),
     warnings: skipped.map((name) => `${name} is not valid JSON and is left out of the node metadata`),

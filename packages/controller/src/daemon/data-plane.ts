@@ -5,6 +5,8 @@ import type { NetworkNamespace } from '@kmesh/runtime';
 import {
   createTunnel,
   type HandoffTable,
+  type JoinCounts,
+  type JoinPrograms,
   type PodInfo,
   type Tunnel,
   type TunnelCounters,
@@ -28,6 +30,8 @@ export interface DataPlaneOptions {
   readonly enrolment: KernelEnrolment | undefined;
   /** Where the connect hook says what it sent to the proxies. */
   readonly handoffs: HandoffTable | undefined;
+  /** What joins the sockets of plaintext exchanges; absent: every byte is copied. Stays the caller's. */
+  readonly joins: JoinPrograms | undefined;
 }
 
 /** A pod of this node that is served. */
@@ -57,6 +61,7 @@ export class DataPlane implements ZdsPods {
       settings: tunnelSettings(config),
       revocations: options.revocations,
       handoffs: options.handoffs,
+      joins: options.joins?.maps ?? [],
     });
     try {
       if (config.proxyMode === 'dedicated' && config.proxyWorkload !== undefined) {
@@ -81,6 +86,11 @@ export class DataPlane implements ZdsPods {
   /** Live connections of a pod on the tunnel path (ambient contract 13.7). */
   connections(uid: string): ReturnType<Tunnel['connections']> {
     return this.#tunnel.connections(uid);
+  }
+
+  /** Connections of the tunnel path whose sockets were joined in the kernel. */
+  get joinCounts(): JoinCounts {
+    return this.#tunnel.joinCounts;
   }
 
   servesIn(uid: string, namespace: NetworkNamespace): boolean {

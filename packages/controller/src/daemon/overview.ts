@@ -20,6 +20,8 @@ export interface OverviewSources {
   readonly kernelPath: KernelPath | undefined;
   /** Why the kernel path is off. */
   readonly kernelPathOff: string;
+  /** Why plaintext exchanges are not joined although they should be. */
+  readonly joinOff: string | undefined;
   readonly xds: XdsClient | undefined;
   readonly xdsAddress: string;
 }
@@ -65,7 +67,8 @@ export function overviewOf(sources: OverviewSources): Overview {
         available: sources.kernelPath !== undefined,
         reason: sources.kernelPath === undefined ? sources.kernelPathOff : '',
       },
-      ...redirectRow(sources.kernelPath?.redirectOff),
+      ...rowWhenOff('redirect from socket to socket', sources.kernelPath?.redirectOff),
+      ...rowWhenOff('plaintext exchanges joined in the kernel', sources.joinOff),
       ...probeCapabilities().map((row) => ({
         name: row.description,
         available: row.available,
@@ -76,9 +79,9 @@ export function overviewOf(sources: OverviewSources): Overview {
   };
 }
 
-/** Only where redirect is off. */
-function redirectRow(reason: string | undefined): Overview['capabilities'] {
-  return reason === undefined ? [] : [{ name: 'redirect from socket to socket', available: false, reason }];
+/** Only what was asked for and is off. */
+function rowWhenOff(name: string, reason: string | undefined): Overview['capabilities'] {
+  return reason === undefined ? [] : [{ name, available: false, reason }];
 }
 
 function servicesOf({

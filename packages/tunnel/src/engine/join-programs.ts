@@ -1,0 +1,43 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { KmeshError } from '@kmesh/api';
+import { type BpfObject, capability, type Link, openBpfObject } from '@kmesh/runtime';
+import type { JoinMaps } from '../options.ts';
+
+/** Instances of the join program, one for each data thread; closed after the tunnel. */
+export interface JoinPrograms extends Disposable {
+  readonly maps: readonly JoinMaps[];
+}
+
+const objectPath = fileURLToPath(new URL('../../../../build/bpf/passthrough.bpf.o', import.meta.url));
+
+/**
+ * Loads the program that joins the sockets of passthrough connections. It needs neither a cgroup nor a bpffs.
+ *
+ * @throws KMESH_JOIN_UNAVAILABLE naming what the kernel lacks; KMESH_BPF_LOAD_FAILED, KMESH_BPF_ATTACH_FAILED
+ */
+export async function loadJoinPrograms(instances: number): Promise<JoinPrograms> {
+  for (const name of ['bpf', 'btf', 'stream-verdict', 'ring-buffer', 'mmap-array'] as const) {
+    const { available, description, reason } = capability(name);
+    if (!available) throw new KmeshError('KMESH_JOIN_UNAVAILABLE', `the kernel lacks ${description}: ${reason}`);
+  }
+  const bytes = await readFile(objectPath);
+  using stack = new DisposableStack();
+  const maps: JoinMaps[] = [];
+  for (let instance = 0; instance < instances; instance++) {
+    const object = openBpfObject(bytes, 'passthrough.bpf.o');
+    stack.adopt<BpfObject>(object, (open) => open.close());
+    await object.load();
+    const fdOf = (name: string): number => object.map(name).fd;
+    const attached = object.program('kmesh_join_verdict').attachSockMap(object.map('join_peers'));
+    stack.adopt<Link>(attached, (link) => link.close());
+    maps.push({
+      peers: fdOf('join_peers'),
+      places: fdOf('join_places'),
+      joins: fdOf('joins'),
+      wakes: fdOf('join_wakes'),
+    });
+  }
+  const owned = stack.move();
+  return { maps, [Symbol.dispose]: () => owned.dispose() };
+}
