@@ -16,11 +16,13 @@ import {
   tunnelProxyProgram,
   workloadOf,
 } from '@kmesh/lab';
+import { runWrk, startNginx } from './passthrough/programs.ts';
 import { atLeast, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 
 const ROUNDS = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 5);
 const HTTP_PORT = 8080;
 const BULK_PORT = 8081;
+const NGINX_PORT = 8082;
 const bulkProgram = fileURLToPath(new URL('tunnel/bulk.ts', import.meta.url));
 
 interface Contestant {
@@ -42,28 +44,45 @@ const measures: readonly Measure[] = [
   { name: 'requests/s, 64 connections', unit: '/s', bound: 1, run: (one) => requests(one, 64, 1_200) },
   {
     ...{ name: 'requests/s, connections of 20 requests', unit: '/s', bound: 0.95 },
-    run: (one) => requests(one, 2_000, 20),
+    run: (one) => requests(one, 1_000, 20),
   },
+  { name: 'requests/s, 1 connection, 4 KiB', unit: '/s', run: (one) => wrk(one, 1, '4k') },
+  { name: 'requests/s, 64 connections, 4 KiB', unit: '/s', run: (one) => wrk(one, 64, '4k') },
+  { name: 'requests/s, 64 connections, 12 KiB', unit: '/s', run: (one) => wrk(one, 64, '12k') },
   { name: 'bulk, 1 connection', unit: 'Gb/s', bound: 0.95, run: (one) => bulk(one, 1) },
   { name: 'bulk, 4 connections', unit: 'Gb/s', bound: 0.95, run: (one) => bulk(one, 4) },
-  { name: 'processor time per 1,000 requests, 1 connection', unit: 'ms', run: (one) => processorTime(one, 1) },
-  { name: 'processor time per 1,000 requests, 64 connections', unit: 'ms', run: (one) => processorTime(one, 64) },
+  {
+    name: 'processor time per 1,000 requests, 1 connection',
+    unit: 'ms',
+    run: (one) => processorTime(one, 1),
+  },
+  {
+    name: 'processor time per 1,000 requests, 64 connections',
+    unit: 'ms',
+    run: (one) => processorTime(one, 64),
+  },
 ];
 
 export async function suite(): Promise<Report> {
-  await using lab = await createLab();
+  await using stack = new AsyncDisposableStack();
+  const lab = stack.use(await createLab());
   const node = await lab.node();
   const client = await node.pod({ name: 'client' });
   const contestants: Contestant[] = [];
   const proxies: ChildProcess[] = [];
   try {
-    for (const name of (process.env['KMESH_BENCH_AMONG']?.split(',') ?? ['no mesh', 'copied', 'joined']) as Contestant['name'][]) {
+    for (const name of (process.env['KMESH_BENCH_AMONG']?.split(',') ?? [
+      'no mesh',
+      'copied',
+      'joined',
+    ]) as Contestant['name'][]) {
       const server = await node.pod({ name: `server-${name.replace(' ', '-')}` });
       if (name !== 'no mesh') {
         proxies.push(await startProxy(node.name, server, name === 'joined'));
         await installRedirect(server, { dns: false });
       }
       await server.serve({ port: HTTP_PORT, mode: 'http' });
+      startNginx(server, NGINX_PORT, stack);
       const bulkServer = server.spawn(process.execPath, [bulkProgram, 'serve', `${BULK_PORT}`]);
       await once(bulkServer.stdout ?? bulkServer, 'data');
       contestants.push({ name, client, server });
@@ -136,9 +155,15 @@ async function requests({ client, server }: Contestant, connections: number, eac
   return (connections * each * 1e9) / report.elapsedNs;
 }
 
+async function wrk({ client, server }: Contestant, connections: number, path: string): Promise<number> {
+  return await runWrk(client, `http://${server.addresses.v4}:${NGINX_PORT}/${path}`, connections, 2);
+}
+
 async function bulk({ client, server }: Contestant, connections: number): Promise<number> {
   const to = [bulkProgram, 'send', server.addresses.v4, `${BULK_PORT}`, '2'];
-  const runs = Array.from({ length: connections }, () => client.run(process.execPath, to, { timeoutMs: 30_000 }));
+  const runs = Array.from({ length: connections }, () =>
+    client.run(process.execPath, to, { timeoutMs: 30_000 }),
+  );
   let rate = 0;
   for (const { stdout } of await Promise.all(runs)) {
     const [bytes = 0, milliseconds = 1] = stdout.trim().split(' ').map(Number);

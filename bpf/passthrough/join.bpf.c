@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Stream verdict on the two sockets of a passthrough connection that the engine has joined: a segment
- * goes to the peer's send queue, or stays for the engine to read.
+ * Stream verdict on the two sockets of a passthrough connection that the engine has joined: a
+ * segment goes to the peer's send queue, or stays for the engine to read.
  *
  * Order: a segment is redirected only when every byte that was left to the engine is in the peer's
  * send queue already, and the engine writes there only when every redirected byte is. So either may
  * follow the other at any time.
  *
- * Back-pressure: the kernel acknowledges a redirected segment at once and queues it without bound. So
- * a segment is redirected only while the peer's send queue has room for it: what would have to wait
- * is left to the engine, whose reading closes the sender's window.
+ * Back-pressure: the kernel acknowledges a redirected segment at once and queues it without bound.
+ * So a segment is redirected only while the peer's send queue has room for it: what would have to
+ * wait is left to the engine, whose reading closes the sender's window.
  */
 #include "../kernel_types.h"
 #include "join_types.h"
@@ -21,14 +21,14 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
 	__uint(max_entries, 2 * KMESH_JOINS);
-	__type(key, __u64); /* cookie of one socket */
+	__type(key, __u64);   /* cookie of one socket */
 	__type(value, __u64); /* the other */
 } join_peers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 2 * KMESH_JOINS);
-	__type(key, __u64); /* a socket's cookie */
+	__type(key, __u64);   /* a socket's cookie */
 	__type(value, __u32); /* twice its index in `joins`, plus its side */
 } join_places SEC(".maps");
 
@@ -98,8 +98,8 @@ int kmesh_join_verdict(struct __sk_buff *segment)
 	__u32 *place, index;
 	__u64 cookie;
 
-	/* Only an end, which the socket knows already. Queued behind redirected segments it would be
-	 * taken for a failure to send them. */
+	/* Only an end, which the socket knows already. Queued behind redirected segments it would
+	 * be taken for a failure to send them. */
 	if (!segment->len)
 		return SK_DROP;
 	if (!segment->sk)

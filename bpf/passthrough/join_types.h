@@ -7,10 +7,11 @@
 enum {
 	/* Connections that one engine can join. */
 	KMESH_JOINS = 4096,
-	/* Payload of a segment that is redirected at most: larger ones are bulk. */
-	KMESH_JOIN_SEGMENT_BYTES = 16384,
-	/* Redirected bytes that the peer's host has not acknowledged, and segments that were redirected
-	 * since its queue was last seen empty, before the engine takes over. */
+	/* Payload of a segment that is redirected at most: the kernel sends larger ones on in
+	 * pieces, which costs more than to copy them. */
+	KMESH_JOIN_SEGMENT_BYTES = 2048,
+	/* Redirected bytes that the peer's host has not acknowledged, and segments that were
+	 * redirected since all of them were in its queue, before the engine takes over. */
 	KMESH_JOIN_OUTSTANDING_BYTES = 65536,
 	KMESH_JOIN_SEGMENTS = 1024,
 	/* Room for a record of each connection, twice. */
@@ -32,6 +33,7 @@ struct kmesh_join_direction {
 struct kmesh_join {
 	struct kmesh_join_direction directions[2];
 	__u32 wanted; /* whether to redirect; the engine writes */
-	__u32 asleep; /* the engine is not told of input; the kernel clears it when it passes bytes */
+	__u32
+	    asleep; /* the engine is not told of input; the kernel clears it when it passes bytes */
 	__u32 unused[6];
 };

@@ -1,11 +1,19 @@
 import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Policy } from '@kmesh/api';
 import type { Host, Pod } from '@kmesh/lab';
 import { type JoinPrograms, loadJoinPrograms } from '@kmesh/tunnel';
 import { startTestMesh, type TestMesh } from '../conformance/tunnel-support/mesh.ts';
-import { connect, ending, listen, readExactly } from '../conformance/tunnel-support/traffic.ts';
+import {
+  connect,
+  doubleEcho,
+  ending,
+  listen,
+  readAll,
+  readExactly,
+} from '../conformance/tunnel-support/traffic.ts';
 import { dialOracle, type OracleDial, oracleStyles, serveOracle, startOracle } from './redirect-oracle.ts';
 
 /** KMESH_TEST_LONG multiplies the rounds of every style and takes all thousand connections through them. */
@@ -23,7 +31,7 @@ let port = 7000;
 
 before(async () => {
   programs = await loadJoinPrograms(1);
-  mesh = await startTestMesh({ nodes: 1, joins: programs });
+  mesh = await startTestMesh({ nodes: 1, joins: programs, settings: { joinTurns: 8 } });
   outside = (await mesh.pod({ captured: false, name: 'outside' })).pod;
   inside = (await mesh.pod({ name: 'inside' })).pod;
 });
@@ -71,7 +79,13 @@ for (const [way, ends] of Object.entries(ways)) {
       const { from, to } = ends();
       const before = joined().joined;
       const oracle = await serveOracle(to, ++port);
-      const dial: OracleDial = { style: 'mix', connections: 1000, rounds: 30 * Math.max(1, LONG), largest: 500, seed: 2 };
+      const dial: OracleDial = {
+        style: 'mix',
+        connections: 1000,
+        rounds: 30 * Math.max(1, LONG),
+        largest: 500,
+        seed: 2,
+      };
       const dialled = await dialOracle(from, to, port, dial);
       const served = await oracle.finish();
       assert.deepEqual([dialled.failures, served.failures], [0, 0]);
@@ -95,9 +109,134 @@ for (const [way, ends] of Object.entries(ways)) {
         else process.kill(oracle.pid, 'SIGKILL');
         await ended;
         const { failures, broken } =
-          victim === 'client' ? await oracle.finish() : (JSON.parse(output) as { failures: number; broken: number });
+          victim === 'client'
+            ? await oracle.finish()
+            : (JSON.parse(output) as { failures: number; broken: number });
         assert.deepEqual([failures, broken], [0, 8]);
       }
     });
   });
 }
+
+describe('a joined connection', () => {
+  const answer = Buffer.from('hello worldhello world');
+
+  /** A connection that has made so many exchanges of 11 and 22 bytes that the kernel moves them. */
+  async function exchanging(exchanges: number): Promise<Socket> {
+    const before = joined().joined;
+    const socket = await connect(outside, inside.addresses.v4, 8080);
+    for (let count = 0; count < exchanges; count++) {
+      socket.write('hello world');
+      assert.deepEqual(await readExactly(socket, answer.length), answer);
+    }
+    assert.equal(joined().joined, before + 1);
+    return socket;
+  }
+
+  before(async () => {
+    mesh.own(await listen(inside, 8080, doubleEcho));
+  });
+
+  test('has its bytes counted exactly, while it lives and at its end', async () => {
+    mesh.clear();
+    const before = joined().bytes;
+    const socket = await exchanging(300);
+    const [live] = mesh.records.connections;
+    await mesh.records.wait(() => live?.fromClient === 300 * 11 && live.fromServer === 300 * 22);
+    socket.end();
+    await readAll(socket);
+    const { start, end } = await mesh.records.closed('destination');
+    assert.equal(start.securityPolicy, 'unknown');
+    assert.equal(end.flag, '-');
+    assert.deepEqual([end.bytesFromClient, end.bytesFromServer], [300 * 11, 300 * 22]);
+    assert.ok(joined().bytes - before > 290 * 33, 'the kernel moved nearly all of them');
+  });
+
+  test('is cut at once when policy forbids it', async () => {
+    mesh.clear();
+    const socket = await exchanging(50);
+    mesh.apply(forbidden);
+    assert.notEqual(await ending(socket), 'open');
+    const { end } = await mesh.records.closed('destination');
+    assert.deepEqual([end.bytesFromClient, end.bytesFromServer], [50 * 11, 50 * 22]);
+    mesh.apply({ kind: 'removePolicy', key: 'default/forbidden' });
+  });
+
+  test('passes a reset on to the other side', async () => {
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    const resetting = await listen(inside, 8082, (socket) => {
+      doubleEcho(socket);
+      socket.once('error', resolve);
+    });
+    mesh.own(resetting);
+    const socket = await connect(outside, inside.addresses.v4, 8082);
+    for (let count = 0; count < 50; count++) {
+      socket.write('hello world');
+      await readExactly(socket, answer.length);
+    }
+    socket.resetAndDestroy();
+    assert.equal(((await promise) as NodeJS.ErrnoException).code, 'ECONNRESET');
+  });
+
+  test('that turns into bulk is copied, and joined again when it is an exchange again', async () => {
+    const before = joined().woken;
+    const socket = await exchanging(50);
+    socket.write(Buffer.alloc(3_000_000, 'x'));
+    await readExactly(socket, 6_000_000, 20_000);
+    assert.ok(joined().woken > before);
+    await delay(200);
+    const moved = joined().woken;
+    for (let count = 0; count < 50; count++) {
+      socket.write('hello world');
+      assert.deepEqual(await readExactly(socket, answer.length), answer);
+    }
+    assert.equal(joined().woken, moved, 'the data thread was not needed');
+    socket.destroy();
+  });
+
+  test('holds its sender back when nobody reads, and loses nothing', async () => {
+    let reader: Socket | undefined;
+    const lazy = await listen(inside, 8083, (socket) => {
+      reader = socket;
+      doubleEcho(socket);
+    });
+    mesh.own(lazy);
+    const socket = await connect(outside, inside.addresses.v4, 8083);
+    const before = joined().woken;
+    for (let count = 0; count < 50; count++) {
+      socket.write('hello world');
+      await readExactly(socket, answer.length);
+    }
+    reader?.pause();
+    // Small messages, each a segment of its own, until the system takes no more for a while.
+    const message = Buffer.alloc(500, 'x');
+    let sent = 50 * 11;
+    for (let idle = 0; idle < 20 && sent < HELD_LIMIT; ) {
+      const taken = socket.writableLength === 0;
+      if (taken) for (let count = 0; count < 200; count++) socket.write(message);
+      if (taken) sent += 200 * message.length;
+      idle = taken ? 0 : idle + 1;
+      await delay(taken ? 1 : 25);
+    }
+    assert.ok(sent < HELD_LIMIT, `${sent} bytes were taken`);
+    assert.ok(joined().woken > before, 'the data thread took over');
+    const answered = readExactly(socket, 2 * (sent - 50 * 11), 60_000);
+    reader?.resume();
+    assert.equal((await answered).length, 2 * (sent - 50 * 11));
+    socket.destroy();
+  });
+
+  test('keeps the other direction open when one has ended', async () => {
+    const socket = await exchanging(50);
+    socket.end('hello world');
+    assert.deepEqual(await readAll(socket), answer);
+  });
+});
+
+const forbidden = {
+  kind: 'policy',
+  policy: {
+    ...{ name: 'forbidden', namespace: 'default', scope: 'Namespace', action: 'Deny', dryRun: false },
+    rules: [[[{ notPrincipals: [{ kind: 'Presence' }] }]]],
+  } satisfies Policy,
+} as const;

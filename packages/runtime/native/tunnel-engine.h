@@ -84,6 +84,9 @@ struct EngineConfig {
 	int handoffTable = -1;
 	/* The engine's own descriptors. */
 	JoinMaps joinMaps;
+	/* A connection that went back and forth so often with small messages is an exchange that
+	 * lasts. To join it costs what some seventy requests save. */
+	uint32_t joinTurns = 512;
 };
 
 /* A byte queue with a cheap front. */

@@ -15,9 +15,6 @@ namespace kmesh::tunnel
 {
 
 static constexpr size_t kTurn = 1 << 20;
-/* A connection that went back and forth so often with small messages is an exchange: joining it in
- * the kernel pays. */
-static constexpr uint32_t kExchangeTurns = 32;
 
 static void closeSocket(Engine &engine, Flow::Socket &socket, bool reset)
 {
@@ -422,7 +419,7 @@ void Flow::pump()
 	finishIfDone();
 	if (state != State::Open)
 		return;
-	if (turns_ >= kExchangeTurns && joined == nullptr)
+	if (turns_ >= engine.config.joinTurns && joined == nullptr)
 		join();
 	/* A reset is passed on even where back-pressure keeps us from reading up to it. */
 	for (int side = 0; side < 2; side++) {

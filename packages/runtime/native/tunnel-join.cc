@@ -24,7 +24,8 @@
 namespace kmesh::tunnel
 {
 
-/* A connection that woke is looked at so often, and sleeps again when it moved less than so much. */
+/* A connection that woke is looked at so often, and sleeps again when it moved less than so much.
+ */
 static constexpr uint64_t kTickMs = 20;
 static constexpr uint64_t kQuietBytes = 64 << 10;
 /* One that wakes again and again is left awake twice as long each time. */
@@ -69,8 +70,8 @@ template <typename T> static void store(T &into, T value)
 	__atomic_store_n(&into, value, __ATOMIC_SEQ_CST);
 }
 
-/* How many bytes ever entered the send queue of a socket, plus a constant. An acknowledgement between
- * the two questions makes it less, never more. */
+/* How many bytes ever entered the send queue of a socket, plus a constant. An acknowledgement
+ * between the two questions makes it less, never more. */
 static uint64_t queuedBytes(int fd)
 {
 	tcp_info info{};
@@ -113,8 +114,7 @@ bool Joins::start()
 	};
 	table_ = static_cast<kmesh_join *>(
 	    map(maps_.joins, KMESH_JOINS * sizeof(kmesh_join), PROT_READ | PROT_WRITE, 0));
-	consumed_ =
-	    static_cast<uint64_t *>(map(maps_.wakes, kPage, PROT_READ | PROT_WRITE, 0));
+	consumed_ = static_cast<uint64_t *>(map(maps_.wakes, kPage, PROT_READ | PROT_WRITE, 0));
 	ring_ = static_cast<uint8_t *>(
 	    map(maps_.wakes, kPage + 2 * KMESH_JOIN_RING_BYTES, PROT_READ, kPage));
 	if (table_ == nullptr || consumed_ == nullptr || ring_ == nullptr)
@@ -189,8 +189,7 @@ void Joins::leave(Flow &flow)
 void Joins::list(Flow &flow)
 {
 	Joined &joined = *flow.joined;
-	joined.tickAtMs =
-	    engine_.nowMs() + (kTickMs << std::min(joined.wakes, kMaximumDoublings));
+	joined.tickAtMs = engine_.nowMs() + (kTickMs << std::min(joined.wakes, kMaximumDoublings));
 	if (joined.listed)
 		return;
 	joined.listed = true;

@@ -31,7 +31,8 @@ struct Joined {
 	/* Of the sink of a direction: its queued bytes when it joined, and what was sent since. */
 	uint64_t queuedBefore[2] = {0, 0};
 	uint64_t sent[2] = {0, 0};
-	/* Of a direction: what the engine received since, and redirected bytes known to be queued. */
+	/* Of a direction: what the engine received since, and redirected bytes known to be queued.
+	 */
 	uint64_t received[2] = {0, 0};
 	uint64_t settled[2] = {0, 0};
 	uint64_t receivedAtTick = 0;
@@ -54,8 +55,8 @@ class Joins final : public Pollable
 	/* False when the maps cannot be used. */
 	bool start();
 
-	/* Joins the sockets of a flow; false when that cannot be. It has to be pumped once then: what
-	 * had arrived before is seen by the program when the engine reads. */
+	/* Joins the sockets of a flow; false when that cannot be. It has to be pumped once then:
+	 * what had arrived before is seen by the program when the engine reads. */
 	bool enter(Flow &flow);
 	void leave(Flow &flow);
 	/* Lets the kernel move the bytes of a flow of which the engine holds none. */

@@ -267,6 +267,7 @@ napi_value engineStart(napi_env env, napi_callback_info info)
 	set("keepaliveIntervalS", &config.keepaliveIntervalS);
 	set("keepaliveRetries", &config.keepaliveRetries);
 	set("userTimeoutMs", &config.userTimeoutMs);
+	set("joinTurns", &config.joinTurns);
 	double table = numberProperty(env, object, "handoffTable", -1);
 	if (table >= 0)
 		config.handoffTable = fcntl(static_cast<int>(table), F_DUPFD_CLOEXEC, 3);

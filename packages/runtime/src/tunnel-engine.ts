@@ -27,6 +27,8 @@ export interface NativeTunnelConfig {
   joinPlaces?: number;
   joins?: number;
   joinWakes?: number;
+  /** Changes of direction, with small messages only, after which a connection is joined. */
+  joinTurns?: number;
 }
 
 /**

@@ -7,7 +7,7 @@ export {
   type SessionHandler,
 } from './engine/engine.ts';
 export * from './engine/events.ts';
-export { type JoinPrograms, loadJoinPrograms } from './engine/join-programs.ts';
+export { loadJoinPrograms } from './engine/join-programs.ts';
 export { type Failure, flowFailure, sessionFailure } from './failure.ts';
 export { ConnectionTracker, type TrackedConnection } from './inbound/connection-tracker.ts';
 export { proxyHeader } from './inbound/proxy-protocol.ts';

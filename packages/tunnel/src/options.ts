@@ -83,6 +83,8 @@ export interface TunnelSettings {
   readonly tls12?: boolean;
   readonly postQuantumOnly?: boolean;
   readonly policyInfoLogging?: boolean;
+  /** Changes of direction after which a plaintext exchange is joined; only tests change it. */
+  readonly joinTurns?: number;
   /** How often byte counts reach the observer. */
   readonly progressMilliseconds?: number;
   readonly socks5?: boolean;
@@ -105,6 +107,11 @@ export interface JoinMaps {
   readonly wakes: number;
 }
 
+/** Instances of the join program, one for each data thread; closed after the tunnel. */
+export interface JoinPrograms extends Disposable {
+  readonly maps: readonly JoinMaps[];
+}
+
 export interface TunnelOptions {
   readonly mesh: TunnelMesh;
   readonly node: NodeContext;
@@ -115,8 +122,11 @@ export interface TunnelOptions {
   readonly revocations?: RevocationSource | undefined;
   /** Asked for the original destination before conntrack is; absent: only conntrack is. */
   readonly handoffs?: HandoffTable | undefined;
-  /** Data thread i joins the sockets of plaintext exchanges through instance i; those without one copy every byte. */
-  readonly joins?: readonly JoinMaps[];
+  /**
+   * Data thread i joins the sockets of plaintext exchanges through instance i; those without one copy every byte. They must
+   * stay open as long as the tunnel.
+   */
+  readonly joins?: JoinPrograms | undefined;
   readonly counters?: Partial<TunnelCounters>;
   /** All addresses of a host name; the node's resolver when absent. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;

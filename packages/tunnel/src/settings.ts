@@ -61,6 +61,7 @@ export function engineConfig(
     config.joinPlaces = join.places;
     config.joins = join.joins;
     config.joinWakes = join.wakes;
+    if (settings.joinTurns !== undefined) config.joinTurns = settings.joinTurns;
   }
   if (handoffs?.keySize === kmeshHandoffKeyLayout.size && handoffs.valueSize === kmeshHandoffLayout.size)
     config.handoffTable = handoffs.fd;

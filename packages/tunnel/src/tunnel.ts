@@ -56,7 +56,7 @@ export class Tunnel implements AsyncDisposable {
     this.#engines = Array.from(
       { length: this.#settings.threads },
       (_, thread) =>
-        new Engine(engineConfig(settings, options.handoffs, options.joins?.[thread]), onError),
+        new Engine(engineConfig(settings, options.handoffs, options.joins?.maps[thread]), onError),
     );
     lowerHelperThreads();
     this.#stops.push(options.mesh.subscribe((change) => this.policyChanged(change)));

@@ -127,7 +127,7 @@ export class TestMesh implements AsyncDisposable {
       revocations: this.revocations,
       counters,
       ...(resolveHostname === undefined ? {} : { resolveHostname }),
-      ...(joins === undefined || this.proxies.length > 0 ? {} : { joins: joins.maps }),
+      ...(joins === undefined || this.proxies.length > 0 ? {} : { joins }),
       settings: {
         mark: 1337,
         originalSource: true,

@@ -61,7 +61,7 @@ export class DataPlane implements ZdsPods {
       settings: tunnelSettings(config),
       revocations: options.revocations,
       handoffs: options.handoffs,
-      joins: options.joins?.maps ?? [],
+      joins: options.joins,
     });
     try {
       if (config.proxyMode === 'dedicated' && config.proxyWorkload !== undefined) {

@@ -11,8 +11,8 @@ import { NumberedStream } from './numbered-stream.ts';
 
 const ADDRESS = '127.75.78.1';
 const LIMIT_MILLISECONDS = 2_000;
-/** Sizes in turn: one byte, around a page, and both sides of the largest segment that is redirected. */
-const SIZES = [1, 7, 512, 4_095, 4_097, 16_384, 40_000];
+/** Sizes in turn: one byte, both sides of the largest segment that is redirected, and a large one. */
+const SIZES = [1, 7, 512, 2_048, 2_049, 16_384, 40_000];
 const ROUNDS = 70;
 const BULK_BYTES = 1 << 18;
 
@@ -33,6 +33,7 @@ export async function testJoin(): Promise<string | undefined> {
       joinPlaces: maps?.places ?? -1,
       joins: maps?.joins ?? -1,
       joinWakes: maps?.wakes ?? -1,
+      joinTurns: 16,
     },
     () => undefined,
   );
@@ -54,7 +55,7 @@ async function exchange(
   const down = new NumberedStream('from server to client', server, client);
   for (let round = 0; round < ROUNDS; round++) {
     const size = SIZES[round % SIZES.length] ?? 1;
-    await up.send(round < ROUNDS / 2 ? Math.min(size, 4_097) : size);
+    await up.send(round < ROUNDS / 2 ? Math.min(size, 2_048) : size);
     await down.send(512);
   }
   await Promise.all(SIZES.flatMap((size) => [up.send(size), down.send(size)]));

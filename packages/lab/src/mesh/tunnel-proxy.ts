@@ -60,7 +60,7 @@ process.once('message', async (start: TunnelProxyStart) => {
     if (certificate === undefined) throw new Error(`no certificate for ${formatIdentityUri(identity)}`);
     return certificate;
   };
-  const joins = start.join === true ? (await loadJoinPrograms(1)).maps : [];
+  const joins = start.join === true ? await loadJoinPrograms(1) : undefined;
   const tunnel = createTunnel({
     joins,
     mesh,

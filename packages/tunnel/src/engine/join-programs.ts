@@ -2,12 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { KmeshError } from '@kmesh/api';
 import { type BpfObject, capability, type Link, openBpfObject } from '@kmesh/runtime';
-import type { JoinMaps } from '../options.ts';
-
-/** Instances of the join program, one for each data thread; closed after the tunnel. */
-export interface JoinPrograms extends Disposable {
-  readonly maps: readonly JoinMaps[];
-}
+import type { JoinMaps, JoinPrograms } from '../options.ts';
 
 const objectPath = fileURLToPath(new URL('../../../../build/bpf/passthrough.bpf.o', import.meta.url));
 
@@ -19,7 +14,8 @@ const objectPath = fileURLToPath(new URL('../../../../build/bpf/passthrough.bpf.
 export async function loadJoinPrograms(instances: number): Promise<JoinPrograms> {
   for (const name of ['bpf', 'btf', 'stream-verdict', 'ring-buffer', 'mmap-array'] as const) {
     const { available, description, reason } = capability(name);
-    if (!available) throw new KmeshError('KMESH_JOIN_UNAVAILABLE', `the kernel lacks ${description}: ${reason}`);
+    if (!available)
+      throw new KmeshError('KMESH_JOIN_UNAVAILABLE', `the kernel lacks ${description}: ${reason}`);
   }
   const bytes = await readFile(objectPath);
   using stack = new DisposableStack();
