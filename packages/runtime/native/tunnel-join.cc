@@ -102,7 +102,7 @@ Joins::~Joins()
 		munmap(consumed_, kPage);
 	if (ring_ != nullptr)
 		munmap(ring_, kPage + 2 * KMESH_JOIN_RING_BYTES);
-	for (int fd : {maps_.peers, maps_.places, maps_.joins, maps_.wakes})
+	for (int fd : {maps_.peers, maps_.places, maps_.wakes})
 		close(fd);
 }
 
@@ -117,6 +117,7 @@ bool Joins::start()
 	consumed_ = static_cast<uint64_t *>(map(maps_.wakes, kPage, PROT_READ | PROT_WRITE, 0));
 	ring_ = static_cast<uint8_t *>(
 	    map(maps_.wakes, kPage + 2 * KMESH_JOIN_RING_BYTES, PROT_READ, kPage));
+	close(maps_.joins);
 	if (table_ == nullptr || consumed_ == nullptr || ring_ == nullptr)
 		return false;
 	flows_.resize(KMESH_JOINS);

@@ -99,6 +99,15 @@ export class BpfProgram implements Disposable {
   }
 
   /**
+   * As {@link attachSockMap}, for as long as the map lives: nothing has to be kept open for it.
+   *
+   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
+   */
+  attachSockMapForGood(map: BpfMap): void {
+    this.#attached(addon().programAttach(this.fd, map.fd, this.attachType), `socket map ${map.name}`);
+  }
+
+  /**
    * Attaches a `tp_btf` program to the tracepoint that its section names.
    *
    * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`

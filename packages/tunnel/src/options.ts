@@ -107,7 +107,7 @@ export interface JoinMaps {
   readonly wakes: number;
 }
 
-/** Instances of the join program, one for each data thread; closed after the tunnel. */
+/** Instances of the join program, one for each data thread. */
 export interface JoinPrograms extends Disposable {
   readonly maps: readonly JoinMaps[];
 }
@@ -123,8 +123,8 @@ export interface TunnelOptions {
   /** Asked for the original destination before conntrack is; absent: only conntrack is. */
   readonly handoffs?: HandoffTable | undefined;
   /**
-   * Data thread i joins the sockets of plaintext exchanges through instance i; those without one copy every byte. They must
-   * stay open as long as the tunnel.
+   * Data thread i joins the sockets of plaintext exchanges through instance i; those without one copy every byte. The threads
+   * keep what they need: they may be closed once the tunnel is made.
    */
   readonly joins?: JoinPrograms | undefined;
   readonly counters?: Partial<TunnelCounters>;

@@ -140,6 +140,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     handoffs: kernel.path?.object.map('handoffs') ?? pinned,
     joins: join.programs,
   });
+  join.programs?.[Symbol.dispose]();
   joinCounts = () => dataPlane.joinCounts;
   stack.defer(() => dataPlane.close());
 

@@ -30,7 +30,7 @@ export interface DataPlaneOptions {
   readonly enrolment: KernelEnrolment | undefined;
   /** Where the connect hook says what it sent to the proxies. */
   readonly handoffs: HandoffTable | undefined;
-  /** What joins the sockets of plaintext exchanges; absent: every byte is copied. Stays the caller's. */
+  /** What joins the sockets of plaintext exchanges; absent: every byte is copied. The caller closes it. */
   readonly joins: JoinPrograms | undefined;
 }
 

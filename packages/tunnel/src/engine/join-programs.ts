@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { KmeshError } from '@kmesh/api';
-import { type BpfObject, capability, type Link, openBpfObject } from '@kmesh/runtime';
+import { type BpfObject, capability, openBpfObject } from '@kmesh/runtime';
 import type { JoinMaps, JoinPrograms } from '../options.ts';
 
 const objectPath = fileURLToPath(new URL('../../../../build/bpf/passthrough.bpf.o', import.meta.url));
@@ -25,8 +25,7 @@ export async function loadJoinPrograms(instances: number): Promise<JoinPrograms>
     stack.adopt<BpfObject>(object, (open) => open.close());
     await object.load();
     const fdOf = (name: string): number => object.map(name).fd;
-    const attached = object.program('kmesh_join_verdict').attachSockMap(object.map('join_peers'));
-    stack.adopt<Link>(attached, (link) => link.close());
+    object.program('kmesh_join_verdict').attachSockMapForGood(object.map('join_peers'));
     maps.push({
       peers: fdOf('join_peers'),
       places: fdOf('join_places'),
