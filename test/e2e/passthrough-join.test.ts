@@ -16,7 +16,7 @@ import {
 } from '../conformance/tunnel-support/traffic.ts';
 import { dialOracle, type OracleDial, oracleStyles, serveOracle, startOracle } from './redirect-oracle.ts';
 
-/** KMESH_TEST_LONG multiplies the rounds of every style and takes all thousand connections through them. */
+/** KMESH_TEST_LONG=n: n times as many rounds, on 64 connections in every style. */
 const LONG = Number(process.env['KMESH_TEST_LONG'] ?? 0);
 const CONNECTIONS = LONG > 0 ? 64 : 8;
 const ROUNDS = 150 * Math.max(1, LONG);
