@@ -109,11 +109,15 @@ int kmesh_live(struct bpf_iter__bpf_sk_storage_map *ctx)
 
 	if (!flow || !sk || flow->stage != KMESH_FLOW_ESTABLISHED || !is_reported(flow))
 		return 0;
+	/* Before the stage is looked at: see sockops. The kernel gives a cookie by an atomic
+	 * operation, which orders the two. */
+	cookie = bpf_get_socket_cookie(sk);
+	if (*(volatile __u8 *)&flow->stage != KMESH_FLOW_ESTABLISHED)
+		return 0;
 	report = bpf_map_lookup_elem(&live_report, &index);
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!report || !tcp)
 		return 0;
-	cookie = bpf_get_socket_cookie(sk);
 	if ((cookie & report->share_mask) != report->share)
 		return 0;
 	index = report->count;

@@ -241,7 +241,7 @@ struct kmesh_flow {
 	__u64 counted_sent;
 	__u64 counted_received;
 	__u32 counted_by; /* generation of the daemon that counted; 0: nobody did */
-	__u32 reserved;
+	__u32 ended;	  /* set for the order that an atomic operation gives */
 };
 
 /* One end of a connection, as that end names both. */

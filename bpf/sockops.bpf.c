@@ -403,10 +403,13 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 
 	if (!flow || flow->stage == KMESH_FLOW_DIALLED)
 		return;
-	/* Reported for good; a further connect on this socket starts anew. Before the record, so
-	 * that no walk that begins after it is read finds the flow. */
+	/* Reported for good; a further connect on this socket starts anew. The stage is changed
+	 * before the record looks for a cookie, and a walk gives the cookie before it looks at the
+	 * stage: either the walk sees that this is the end, or the record names what the walk saw.
+	 */
 	stage = flow->stage;
-	flow->stage = KMESH_FLOW_REPORTED;
+	*(volatile __u8 *)&flow->stage = KMESH_FLOW_REPORTED;
+	__sync_lock_test_and_set(&flow->ended, 1);
 	sk = ctx->sk;
 	report(ctx, flow, sk ? bpf_skc_to_tcp_sock(sk) : NULL,
 	       stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED,

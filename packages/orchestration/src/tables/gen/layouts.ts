@@ -99,7 +99,7 @@ export const kmeshFlowLayout = {
   countedSent: 56,
   countedReceived: 64,
   countedBy: 72,
-  reserved: 76,
+  ended: 76,
 } as const;
 
 export const kmeshEventLayout = {
@@ -330,5 +330,5 @@ export const kmeshVerdict = {
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
   handshakes: 'v1-0e4f1769',
-  flows: 'v3-468900a2',
+  flows: 'v3-696c5e1c',
 } as const;
