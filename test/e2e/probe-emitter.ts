@@ -25,10 +25,16 @@ let compiled: Uint8Array | undefined;
 /** A packet that BPF_PROG_TEST_RUN accepts; nothing reads it. */
 export const anyPacket = new Uint8Array(64);
 
-/** Compiles and loads the emitter with a ring and a loss counter like the product's. */
-export async function startEventEmitter(): Promise<EventEmitter> {
+/**
+ * Compiles and loads the emitter with a ring and a loss counter like the product's.
+ *
+ * @param openings whether connections are told of twice, as while the access log shows openings
+ */
+export async function startEventEmitter(openings: boolean): Promise<EventEmitter> {
   compiled ??= compile();
-  const object = await openBpfObject(compiled, 'probe-emit').load();
+  const unloaded = openBpfObject(compiled, 'probe-emit');
+  unloaded.setConstant('with_openings', openings ? 1 : 0);
+  const object = await unloaded.load();
   const program = object.program('emit');
   return {
     ring: object.map('events'),

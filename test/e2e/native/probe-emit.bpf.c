@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Writes connection events as sockops does, one per run, as fast as it is asked to: openings and
- * closings of connections in turn. A test knows from the count of runs what must arrive: connection
- * i (from 0) has cookie i + 1, sends i % 1000 bytes and receives i % 500.
+ * Writes connection events as sockops does, one per run, as fast as it is asked to: the ends of
+ * connections, or openings and closings in turn. A test knows from the count of runs what must
+ * arrive: connection i (from 0) has cookie i + 1, sends i % 1000 bytes and receives i % 500.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
@@ -10,6 +10,8 @@
 
 #include "kmesh_config.h"
 #include "kmesh_types.h"
+
+const volatile __u32 with_openings = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -47,8 +49,8 @@ int emit(struct __sk_buff *skb)
 	if (!count)
 		return 0;
 	run = (*count)++;
-	connection = run >> 1;
-	closing = run & 1;
+	connection = with_openings ? run >> 1 : run;
+	closing = !with_openings || run & 1;
 
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
@@ -60,7 +62,8 @@ int emit(struct __sk_buff *skb)
 	__builtin_memset(event, 0, sizeof(*event));
 	event->time_ns = bpf_ktime_get_ns();
 	event->netns_cookie = 1 + connection % 32;
-	event->socket_cookie = connection + 1;
+	/* Nobody has asked for the cookie of a connection that is told of once. */
+	event->socket_cookie = with_openings ? connection + 1 : 0;
 	event->service = 1 + connection % 16;
 	event->workload = 1 + connection % 64;
 	event->kind = closing ? KMESH_EVENT_CLOSED : KMESH_EVENT_OPENED;
