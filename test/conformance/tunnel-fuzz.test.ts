@@ -298,7 +298,7 @@ describe('requests that differ in every text', () => {
     const socket = await openHbone(await connect(client.pod, server.pod.addresses.v4, 15008), {
       identity: mesh.authority.issue(client.workload),
     });
-    // The engine remembers 4,096 texts: with four new ones each, these go around more than twice.
+    // The engine remembers 4,096 texts: these are 6,000.
     for (let round = 0; round < 100; round++) {
       const answers = await Promise.all(
         Array.from({ length: 24 }, async (_, index) => {
