@@ -2,10 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import {
   type AccessLine,
   createLab,
+  type DialFailure,
   endpointText,
   type Lab,
   type LabMesh,
   type MeshPod,
+  type ProxyWatch,
   parseEndpoint,
   startMesh,
 } from '@kmesh/lab';
@@ -90,14 +92,18 @@ class RunningMatrix implements Matrix {
     const expected = attempts.map((attempt) => expectedOf(this.#view, attempt, this.#kernelPath));
     const delivered = await this.#delivered();
     const watch = await this.#mesh.node(0).proxy.watch();
-    const refused = new Set<string>();
+    const refused = new Map<string, DialFailure>();
     await Promise.all(
       this.callers.map(async (caller) => {
-        for (const target of await this.#refusedTargets(caller)) refused.add(`${caller.name}|${target}`);
+        for (const [target, failure] of await this.#refusedTargets(caller)) {
+          refused.set(`${caller.name}|${target}`, failure);
+        }
       }),
     );
-    const lines = new Map<string, AccessLine>();
-    for (const line of await watch.access('inbound', attempts.length)) lines.set(keyOfLine(line), line);
+    const logged = (await this.#logged(scenario, watch, attempts, refused)).map(
+      (line) => [keyOfLine(line), line] as const,
+    );
+    const lines = new Map(logged);
     // Where two connects meet in one line of the hook's memory, one of them takes the tunnel path; they are counted.
     const met = await watch.growth('kmesh_connect_decisions_total', { path: 'tunnel', reason: 'flow' });
     let excused = 0;
@@ -112,6 +118,9 @@ class RunningMatrix implements Matrix {
       return problemsOf(attempt, wanted, served, line);
     });
     const servedCount = expected.filter(({ served }) => served).length;
+    for (const [who, { step, reason }] of refused) {
+      if (reason === 'TIMEOUT') problems.push(`${who}: neither served nor refused: ${step}`);
+    }
     const reached = (await this.#delivered()) - delivered;
     if (reached !== servedCount) {
       problems.push(`${reached} connections reached the applications, not ${servedCount}`);
@@ -166,8 +175,33 @@ class RunningMatrix implements Matrix {
     });
   }
 
+  /** One line of the access log for each attempt; where some are missing, the error says which, and what came of them. */
+  async #logged(
+    scenario: Scenario,
+    watch: ProxyWatch,
+    attempts: readonly Attempt[],
+    refused: ReadonlyMap<string, DialFailure>,
+  ): Promise<AccessLine[]> {
+    try {
+      return await watch.access('inbound', attempts.length);
+    } catch (error) {
+      const seen = new Set(
+        watch.lines.filter(({ fields }) => fields['direction'] === 'inbound').map(keyOfLine),
+      );
+      const missing = attempts
+        .filter((attempt) => !seen.has(keyOf(attempt)))
+        .map((attempt) => {
+          const failure = refused.get(`${attempt.caller.name}|${targetOf(attempt)}`);
+          const outcome = failure === undefined ? 'served' : `${failure.step}: ${failure.reason}`;
+          return `${attempt.caller.name}: ${keyOf(attempt)}: ${outcome}`;
+        });
+      const what = `no line of the access log for ${missing.join('; ') || 'a connection made twice'}`;
+      throw new Error(`${scenario.name}: ${what}`, { cause: error });
+    }
+  }
+
   /** Targets that did not answer a caller. */
-  async #refusedTargets(caller: Caller): Promise<Set<string>> {
+  async #refusedTargets(caller: Caller): Promise<Map<string, DialFailure>> {
     const to = this.#attempts(caller).map(targetOf);
     const report = await caller.host.dial({
       to,
@@ -176,7 +210,7 @@ class RunningMatrix implements Matrix {
       ...(caller.mark === undefined ? {} : { mark: caller.mark }),
       ...(caller.sources === undefined ? {} : { sources: caller.sources }),
     });
-    return new Set(report.failures.map(({ target }) => target));
+    return new Map(report.failures.map((failure) => [failure.target, failure]));
   }
 
   async #delivered(): Promise<number> {

@@ -401,6 +401,7 @@ struct Listener final : public Pollable {
 	uint64_t netnsCookie = 0; /* known where connections may be handed over */
 	void onEvents(uint32_t events) override;
 	void acceptAll();
+	void forgetTransparent();
 	void pause(int error);
 	void resume();
 };

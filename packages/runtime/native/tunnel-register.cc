@@ -372,6 +372,8 @@ napi_value engineAddListener(napi_env env, napi_callback_info info)
 			listener->netnsCookie = netnsCookieOf(fd);
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 		engine.prepareSocket(fd);
+		if (!tunnel)
+			listener->forgetTransparent();
 		engine.watch(fd, listener.get(), 1 /* EPOLLIN */);
 		engine.listeners.emplace(id, std::move(listener));
 	});

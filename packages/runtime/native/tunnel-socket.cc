@@ -258,6 +258,18 @@ static double portOf(const sockaddr_storage &address)
 	return ntohs(reinterpret_cast<const sockaddr_in &>(address).sin_port);
 }
 
+/*
+ * Two connections from one port of a client to two ports of the pod are one to the proxy's port, so
+ * conntrack gives the second another source port as it enters. By then the kernel has already found
+ * a socket for its SYN, the first one's, and looks again only where that is not transparent: what a
+ * transparent listener accepts would swallow the other's handshake for as long as it lives. What is
+ * redirected comes to a local address, so only the option's permission matters, not the option.
+ */
+void Listener::forgetTransparent()
+{
+	setInt(fd, SOL_IP, IP_TRANSPARENT, 0);
+}
+
 void Listener::onEvents(uint32_t)
 {
 	if (!paused)

@@ -7,6 +7,7 @@ import {
   socketLocalAddress,
 } from '@kmesh/runtime';
 import { Engine, loadJoinPrograms } from '@kmesh/tunnel';
+import { faultWithin } from './fault-within.ts';
 import { NumberedStream } from './numbered-stream.ts';
 
 const ADDRESS = '127.75.78.1';
@@ -38,7 +39,7 @@ export async function testJoin(): Promise<string | undefined> {
     () => undefined,
   );
   stack.defer(() => engine.close());
-  const fault = await withinLimit(exchange(engine, namespace, stack));
+  const fault = await faultWithin(LIMIT_MILLISECONDS, exchange(engine, namespace, stack));
   if (fault !== undefined) return fault;
   const { joined, bytes } = engine.joinCounts;
   if (joined === 0) return 'the sockets of the trial were not joined';
@@ -112,22 +113,4 @@ async function openPair(
   const answering = await accepted;
   stack.defer(() => answering.destroy());
   return [client, answering, closed];
-}
-
-async function withinLimit(work: Promise<string | undefined>): Promise<string | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<string>((resolve) => {
-    timer = setTimeout(
-      resolve,
-      LIMIT_MILLISECONDS,
-      `bytes did not arrive within ${LIMIT_MILLISECONDS} milliseconds`,
-    );
-  });
-  try {
-    return await Promise.race([work, late]);
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  } finally {
-    clearTimeout(timer);
-  }
 }

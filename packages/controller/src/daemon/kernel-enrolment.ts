@@ -49,6 +49,8 @@ export class KernelEnrolment {
   readonly #pods = new Map<string, EnrolledPod>();
   readonly #byCookie = new Map<bigint, EnrolledPod>();
   readonly #removals = new Set<Promise<void>>();
+  /** Workloads of the pods, for events ask for each connection; made anew after a change. */
+  #served: Set<string | undefined> | undefined;
   /** Workloads of pods that left a moment ago. */
   readonly #departed = new Map<bigint, string>();
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -110,6 +112,7 @@ export class KernelEnrolment {
     const entry = this.#pods.get(uid);
     if (entry === undefined) return;
     this.#pods.delete(uid);
+    this.#served = undefined;
     if (this.#byCookie.get(entry.cookie) === entry) this.#byCookie.delete(entry.cookie);
     this.#rememberFor(RECORDS_KEPT, entry);
     this.#withdraw(entry.cookie);
@@ -125,8 +128,8 @@ export class KernelEnrolment {
 
   /** Whether the connections of a workload's pod are decided by the kernel tables. */
   serves(workloadUid: string): boolean {
-    for (const entry of this.#pods.values()) if (entry.workloadUid === workloadUid) return true;
-    return false;
+    this.#served ??= new Set([...this.#pods.values()].map((entry) => entry.workloadUid));
+    return this.#served.has(workloadUid);
   }
 
   /** Namespace cookies of the pods that are served, once capture lets their connections through. */
@@ -271,6 +274,7 @@ export class KernelEnrolment {
 
   #enrol(entry: EnrolledPod): void {
     if (!entry.passable) return;
+    this.#served = undefined;
     const { info, cookie } = entry;
     const workload = this.#state.localWorkload(info.namespace, info.serviceAccount, info.name);
     if (workload === undefined) {

@@ -79,7 +79,7 @@ export function overviewOf(sources: OverviewSources): Overview {
   };
 }
 
-/** Only what was asked for and is off. */
+/** Only what is off for a reason. */
 function rowWhenOff(name: string, reason: string | undefined): Overview['capabilities'] {
   return reason === undefined ? [] : [{ name, available: false, reason }];
 }

@@ -22,6 +22,7 @@ import {
   tcpInfo,
   unreadBytes,
 } from '@kmesh/runtime';
+import { faultWithin } from './fault-within.ts';
 import { NumberedStream } from './numbered-stream.ts';
 
 /** Where {@link testRedirect} tries. */
@@ -65,7 +66,10 @@ export async function testRedirect(trial: RedirectTrial): Promise<string | undef
   for (const link of attachKernelObject(object, trial.cgroup, ['kmesh_sockops']).values())
     stack.adopt(link, (open) => open.close());
   const redirected = (): number => readRedirectCounts(object).bytes;
-  const fault = await withinLimit(exchange(namespace, stack, trial.asTcp ? redirected : undefined));
+  const fault = await faultWithin(
+    LIMIT_MILLISECONDS,
+    exchange(namespace, stack, trial.asTcp ? redirected : undefined),
+  );
   if (fault !== undefined) return fault;
   const { joined, bytes } = readRedirectCounts(object);
   if (joined < 2) return 'the sockets of the trial did not reach the programs';
@@ -159,22 +163,4 @@ async function unreadFault(
   spliceAway(clientFd, LARGE);
   client.resume();
   return undefined;
-}
-
-async function withinLimit(work: Promise<string | undefined>): Promise<string | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<string>((resolve) => {
-    timer = setTimeout(
-      resolve,
-      LIMIT_MILLISECONDS,
-      `bytes did not arrive within ${LIMIT_MILLISECONDS} milliseconds`,
-    );
-  });
-  try {
-    return await Promise.race([work, late]);
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  } finally {
-    clearTimeout(timer);
-  }
 }

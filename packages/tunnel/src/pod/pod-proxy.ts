@@ -204,7 +204,10 @@ function prepareHandOver({ tunnel, info }: PodProxyOptions, listener: number): v
   }
 }
 
-/** A listener that cannot be made transparent still serves; only `ENABLE_ORIG_SRC=true` insists. */
+/**
+ * A listener that cannot be made transparent still serves; only `ENABLE_ORIG_SRC=true` insists. The engine takes the option
+ * away again from the plaintext ones (`Listener::forgetTransparent`), whose users come by redirection to a local address.
+ */
 function openPort(options: PodProxyOptions, port: number): number {
   const { settings, namespace } = options;
   const open = (address: string, transparent: boolean): number =>
