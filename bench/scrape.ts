@@ -4,14 +4,17 @@
  *
  * Traffic: messages of 512 bytes over 16 open connections, 2,000 per second, from a client through the proxies of two nodes to
  * an echo server and back; the client's proxy is scraped. Windows of a second with one scrape, with 20, and with none, twice,
- * take turns; "during scrapes" are those messages of the 20 that were under way while a scrape was. A p99 is the median of
- * those of the windows: what else a machine does now and then, its host above all, is in a few of them. The two quiet kinds of
- * windows differ in nothing: their ratio says how far the other ratios can be trusted.
+ * take turns. A p99 is the median of those of the windows: what else a machine does now and then, its host above all, is in a
+ * few of them. The two quiet kinds of windows differ in nothing: their ratio says how far the other ratio can be trusted.
+ * The bound is for a scrape per second, 15 times as many as Prometheus usually makes. What a message pays that meets a scrape
+ * is in the figures "during scrapes": those messages of the windows with 20 that were under way while a scrape was, and so had
+ * to share the one processor with it.
  *
  * The proxy that is scraped has one processor; client, server, the other proxy and the scraper share the other one. The first
  * three run at real-time priority and the scraper at idle priority with its bytes thrown away in the kernel: they stand for
  * other machines. At idle priority something also keeps each processor from sleeping: on a virtual machine waking one takes up
- * to 0.7 ms, which would drown what is looked for. What remains of the scraper is its half of a loopback connection, which a network card would carry.
+ * to 0.7 ms, which would drown what is looked for. What remains of the scraper is its half of a loopback connection, which a
+ * network card would carry.
  *
  * `KMESH_BENCH_SERIES` takes one of the sizes alone, `KMESH_BENCH_ROUNDS` is how many windows of each kind there are.
  */
@@ -21,7 +24,7 @@ import { MessageChannel } from 'node:worker_threads';
 import {
   createConnectionObserver,
   createSeriesBudget,
-  gzipExposition,
+  GzipExposition,
   MetricRecorder,
   MetricStore,
   renderStore,
@@ -44,12 +47,13 @@ export async function suite(): Promise<Report> {
   const figures: Figure[] = [];
   const ratios: Ratio[] = [];
   for (const size of sizes) {
-    const { text, gzip } = render(size);
+    const { text, gzip, changed } = render(size);
     figures.push(figure('render as text', `${size} series`, 'ms', text));
     figures.push(figure('render as gzip', `${size} series`, 'ms', gzip));
+    figures.push(figure('render as gzip, every series changed', `${size} series`, 'ms', changed));
     if (size === 100_000) {
       ratios.push(atMost('render 100,000 series as text, ms', median(text), 100));
-      ratios.push(atMost('render 100,000 series as gzip, ms', median(gzip), 100));
+      ratios.push(atMost('render 100,000 series as gzip, every one changed, ms', median(changed), 100));
     }
     await measureTunnel(size, figures, ratios);
   }
@@ -57,14 +61,14 @@ export async function suite(): Promise<Report> {
 }
 
 /** Milliseconds to render a store of so many series. */
-function render(series: number): { readonly text: number[]; readonly gzip: number[] } {
+function render(series: number): Readonly<Record<'text' | 'gzip' | 'changed', number[]>> {
   const { port1, port2 } = new MessageChannel();
   const store = new MetricStore();
   store.attach(port2);
   const recorder = new MetricRecorder({ port: port1, budget: createSeriesBudget(1_000_000) });
   const observer = createConnectionObserver({ recorder });
   const destination = workload('server', '10.1.0.1');
-  for (let index = 0; index < series / 13; index++) {
+  const connect = (index: number) =>
     observer
       .opened({
         reporter: 'source',
@@ -75,19 +79,27 @@ function render(series: number): { readonly text: number[]; readonly gzip: numbe
         destination,
         securityPolicy: 'unknown',
       })
-      .close({ flag: '-', bytesFromClient: index * 1000, bytesFromServer: index });
-  }
+      .close({ flag: '-', bytesFromClient: 1000 + index, bytesFromServer: 1 + index });
+  for (let index = 0; index < series / 13; index++) connect(index);
   store.refresh();
   const text = time(() => renderStore(store));
   // With what is known from the scrape before, as it always is but once.
-  const gzip = time(() => gzipExposition(store, []));
+  const exposition = new GzipExposition(store);
+  const gzip = time(() => exposition.pieces([]));
+  const changed = time(
+    () => exposition.pieces([]),
+    () => {
+      for (let index = 0; index < series / 13; index++) connect(index);
+    },
+  );
   store.close();
   recorder.close();
-  return { text, gzip };
+  return { text, gzip, changed };
 }
 
-function time(body: () => Iterable<Uint8Array>): number[] {
+function time(body: () => Iterable<Uint8Array>, before?: () => void): number[] {
   const all = Array.from({ length: 10 }, () => {
+    before?.();
     const began = performance.now();
     let bytes = 0;
     for (const piece of body()) bytes += piece.length;
@@ -167,7 +179,6 @@ function report(series: number, comparison: Comparison, figures: Figure[], ratio
   ratios.push(
     atMost(`p99 without scrapes to p99 without scrapes, ${contestant}`, Math.max(same, 1 / same), 1.05),
     atMost(`p99 with a scrape per second to p99 without, ${contestant}`, toNone(everySecond), 1.05),
-    atMost(`p99 during scrapes to p99 without, ${contestant}`, toNone(during), 1.05),
   );
 }
 

@@ -4,10 +4,11 @@ import { MessageChannel } from 'node:worker_threads';
 import { gunzipSync } from 'node:zlib';
 import {
   createSeriesBudget,
-  gzipExposition,
+  GzipExposition,
   MetricRecorder,
   MetricStore,
   renderStore,
+  retireAfterMilliseconds,
 } from '../src/index.ts';
 
 function startStore() {
@@ -29,10 +30,13 @@ const join = (pieces: Iterable<Uint8Array>) =>
   Buffer.concat(Array.from(pieces, (piece) => Buffer.from(piece)));
 
 /** What the gzip body holds, which must be what the other encodings have. */
-function expectSame(store: MetricStore): { text: string; compressed: number } {
+function expectSame(
+  store: MetricStore,
+  exposition = new GzipExposition(store),
+): { text: string; compressed: number } {
   store.refresh();
   const tail = '# HELP last Last.\n# TYPE last gauge\nlast 1\n# EOF\n';
-  const compressed = join(gzipExposition(store, [tail]));
+  const compressed = join(exposition.pieces([tail]));
   const text = gunzipSync(compressed).toString();
   assert.ok(text === join(renderStore(store)).toString() + tail, 'the text differs');
   return { text, compressed: compressed.length };
@@ -80,13 +84,40 @@ test('the gzip body is the same text as any other, whatever labels and values th
       pair.cells[pair.offset + random(14)] = random(100);
       world.recorder.row('paths', values.slice(0, 2), 1);
     }
-    expectSame(world.store);
+    const exposition = new GzipExposition(world.store);
+    expectSame(world.store, exposition);
     // Again, from what is known now; then with other values and other neighbours.
-    expectSame(world.store);
+    expectSame(world.store, exposition);
     const more = world.recorder.row('traffic', Array.from({ length: 23 }, label), 31);
     more.cells[more.offset] = 1e300;
-    expectSame(world.store);
+    expectSame(world.store, exposition);
   }
+});
+
+test('what changes between two scrapes is in the second: values, families, rows that come and rows that go', () => {
+  using world = startStore();
+  const random = numbers(11);
+  const exposition = new GzipExposition(world.store);
+  const departed = new Set<string>();
+  const presence = { begin() {}, has: (subject: string) => !departed.has(subject), end() {} };
+  const add = (client: string, mask: number) => {
+    const values = Array.from({ length: 23 }, (_, at) => (at === 3 ? client : `value-${at}`));
+    return world.recorder.row('traffic', values, mask, [client]);
+  };
+  const rows = Array.from({ length: 1500 }, (_, index) => add(`client-${index}`, 1));
+  const seen = new Set<number>();
+  for (let round = 0; round < 40; round++) {
+    for (let change = random(4); change > 0; change--) {
+      const row = rows[random(rows.length)] as (typeof rows)[number];
+      row.cells[row.offset] = random(2 ** 31);
+    }
+    if (random(3) === 0) add(`client-${random(1500)}`, 1 << random(4));
+    if (random(3) === 0) rows.push(add(`late-${round}`, 3));
+    if (random(3) === 0) departed.add(`client-${random(1500)}`);
+    world.recorder.sweep(presence, round * retireAfterMilliseconds);
+    seen.add(expectSame(world.store, exposition).text.split('\n').length);
+  }
+  assert.ok(departed.size > 5 && seen.size > 10, `${departed.size} and ${seen.size}`);
 });
 
 test('labels and families of any length are in the gzip body', () => {

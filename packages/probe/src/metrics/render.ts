@@ -1,3 +1,4 @@
+import { type Pause, withoutPauses } from './pause.ts';
 import { cellOf, type MetricStore, type StoredRow, type StoredTable } from './store.ts';
 import { familyOffset, type MetricFamily } from './tables.ts';
 import { mostValueBytes, writeValue } from './value-text.ts';
@@ -5,6 +6,8 @@ import { mostValueBytes, writeValue } from './value-text.ts';
 const chunkBytes = 256 * 1024;
 /** Labels of any sensible length; others are written in parts. */
 const longestWholeLabels = chunkBytes / 4;
+/** Rows that take some ten microseconds. */
+const rowsPerPause = 32;
 const encoder = new TextEncoder();
 
 /** A family that has samples. */
@@ -32,21 +35,29 @@ export function* renderedFamilies(store: MetricStore): Generator<RenderedFamily,
 /**
  * The hot families as OpenMetrics text (without the end marker), in chunks. A chunk's bytes are valid until the next one is
  * asked for: the buffer is used again.
+ *
+ * @param pause called now and then
  */
-export function* renderStore(store: MetricStore): Generator<Uint8Array, void, undefined> {
+export function* renderStore(
+  store: MetricStore,
+  pause: Pause = withoutPauses,
+): Generator<Uint8Array, void, undefined> {
   const page = new Page();
   for (const rendered of renderedFamilies(store)) {
     yield* page.text(familyHeader(rendered.family));
-    if (rendered.family.kind === 'histogram') yield* renderHistogram(page, rendered);
-    else yield* renderPlain(page, rendered);
+    if (rendered.family.kind === 'histogram') yield* renderHistogram(page, rendered, pause);
+    else yield* renderPlain(page, rendered, pause);
   }
   yield* page.flush();
 }
 
 /** The samples of one histogram, without its header, in chunks as those of {@link renderStore}. */
-export function* renderHistogramSamples(rendered: RenderedFamily): Generator<Uint8Array, void, undefined> {
+export function* renderHistogramSamples(
+  rendered: RenderedFamily,
+  pause: Pause,
+): Generator<Uint8Array, void, undefined> {
   const page = new Page();
-  yield* renderHistogram(page, rendered);
+  yield* renderHistogram(page, rendered, pause);
   yield* page.flush();
 }
 
@@ -63,9 +74,11 @@ export function sampleName(family: MetricFamily): string {
 function* renderPlain(
   page: Page,
   { table, family, mask, offset }: RenderedFamily,
+  pause: Pause,
 ): Generator<Uint8Array, void, undefined> {
   const name = encoder.encode(sampleName(family));
-  for (const row of table.rows) {
+  for (const [index, row] of table.rows.entries()) {
+    if (index % rowsPerPause === 0) pause();
     if ((row.mask & mask) === 0) continue;
     const whole = Math.min(row.labels.length, longestWholeLabels);
     if (!page.fits(name.length + whole + mostValueBytes + 2)) yield* page.flush();
@@ -79,9 +92,11 @@ function* renderPlain(
 function* renderHistogram(
   page: Page,
   { table, family, mask, offset }: RenderedFamily,
+  pause: Pause,
 ): Generator<Uint8Array, void, undefined> {
   const bounds = [...(family.bounds ?? []).map(bucketBound), '+Inf'];
-  for (const row of table.rows) {
+  for (const [index, row] of table.rows.entries()) {
+    if (index % rowsPerPause === 0) pause();
     if ((row.mask & mask) === 0) continue;
     yield* page.text(histogramLines(family.name, row, bounds, offset));
   }

@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 import { constants, createBrotliCompress, createDeflate, zstdCompressSync } from 'node:zlib';
+import { createPauses } from '../metrics/pause.ts';
 import { renderStore } from '../metrics/render.ts';
 import type { MetricStore } from '../metrics/store.ts';
-import { gzipExposition } from './gzip/gzip-exposition.ts';
+import type { GzipExposition } from './gzip/gzip-exposition.ts';
 import type { ContentEncoding } from './negotiate.ts';
 
 /**
@@ -14,11 +15,13 @@ export async function writeExposition(
   out: Writable,
   encoding: ContentEncoding,
   store: MetricStore,
+  gzip: GzipExposition,
   texts: readonly string[],
 ): Promise<void> {
+  const pause = createPauses();
   const end = [...texts, '# EOF\n'];
   if (encoding === 'gzip') {
-    for (const piece of gzipExposition(store, end)) await written(out, piece, out);
+    for (const piece of gzip.pieces(end, pause)) await written(out, piece, out);
     out.end();
     if (!out.writableFinished) await once(out, 'finish');
     return;
@@ -27,7 +30,7 @@ export async function writeExposition(
   const target: Writable = transform ?? out;
   transform?.pipe(out);
   const encode = encoding === 'zstd' ? zstdFrame : (piece: Uint8Array) => piece;
-  for (const piece of renderStore(store)) await written(target, encode(piece), out);
+  for (const piece of renderStore(store, pause)) await written(target, encode(piece), out);
   await written(target, encode(Buffer.from(end.join(''))), out);
   target.end();
   if (!out.writableFinished) await once(out, 'finish');

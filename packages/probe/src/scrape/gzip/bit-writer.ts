@@ -88,7 +88,7 @@ export class BitWriter {
 
   /** Compresses with the library what has no form of its own here. */
   compressed(bytes: Uint8Array): void {
-    this.#endBlock();
+    this.align();
     const deflated = deflateRawSync(bytes, { level: 1, finishFlush: zlib.Z_SYNC_FLUSH });
     this.raw(deflated);
   }
@@ -102,7 +102,7 @@ export class BitWriter {
 
   /** Ends the stream at a whole byte. */
   end(): void {
-    this.#endBlock();
+    this.align();
     // The last block, of fixed codes and empty.
     this.put(0b011, 3);
     this.put(0, endOfBlockCount);
@@ -110,7 +110,7 @@ export class BitWriter {
   }
 
   /** Ends a block of fixed codes, and with an empty stored one goes on at a whole byte. */
-  #endBlock(): void {
+  align(): void {
     if (!this.#inBlock) return;
     this.#inBlock = false;
     this.reserve(0);

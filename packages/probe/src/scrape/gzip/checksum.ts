@@ -4,7 +4,7 @@ import { crc32 } from 'node:zlib';
 const polynomial = 0xedb88320;
 
 /** The product of two polynomials modulo the checksum's. */
-function multiply(left: number, right: number): number {
+export function multiply(left: number, right: number): number {
   let product = 0;
   let shifted = right;
   for (let bit = 31; bit >= 0; bit--) {
@@ -15,7 +15,7 @@ function multiply(left: number, right: number): number {
 }
 
 /** x to the power of 8 × `bytes`: what a checksum is multiplied by when so many bytes follow. */
-function power(bytes: number): number {
+export function power(bytes: number): number {
   // x^8
   let square = 1 << 23;
   let result = 1 << 31;
