@@ -2,11 +2,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { drive, type PacedEcho, type Sample } from './driver.ts';
 
 /** What happens beside the traffic in a window of time. The two quiet ones differ in nothing but their name. */
-export const windowKinds = ['quiet', 'quietAgain', 'everySecond', 'often'] as const;
+export const windowKinds = ['quiet', 'quietAgain', 'scraped', 'often'] as const;
 export type WindowKind = (typeof windowKinds)[number];
 
-/** Milliseconds from one scrape to the next. Often: so that enough messages meet one. */
-const intervals: Readonly<Partial<Record<WindowKind, number>>> = { everySecond: 1000, often: 50 };
+interface Window {
+  readonly milliseconds: number;
+  /** Milliseconds from one scrape to the next. */
+  readonly interval?: number;
+}
+
+const windows: Readonly<Record<WindowKind, Window>> = {
+  quiet: { milliseconds: 5000 },
+  quietAgain: { milliseconds: 5000 },
+  scraped: { milliseconds: 5000, interval: 5000 },
+  // So that enough messages meet a scrape.
+  often: { milliseconds: 1000, interval: 50 },
+};
 
 /** Latencies of one kind of window, microseconds. */
 export interface Latencies {
@@ -20,7 +31,7 @@ export interface Comparison {
   readonly latencies: Readonly<Record<WindowKind, Latencies>>;
   /** Of messages that were under way while a scrape was, in the windows that are scraped often. */
   readonly during: Latencies;
-  /** Milliseconds of each scrape in windows of one per second. */
+  /** Milliseconds of each scrape in the windows that have one. */
   readonly durations: readonly number[];
   /** Of one scrape. */
   readonly bytes: number;
@@ -30,25 +41,24 @@ export interface CompareOptions {
   readonly client: PacedEcho;
   readonly scraper: PacedEcho;
   readonly rounds: number;
-  readonly windowMilliseconds: number;
 }
 
 /**
- * Latencies while a node is scraped once a second, often, and not at all, twice: one window of each in a round. Which
- * comes first changes from one round to the next.
+ * Latencies while a node is scraped once in five seconds, 20 times a second, and not at all, twice: one window of each in a
+ * round. Which comes first changes from one round to the next.
  */
 export async function compare(options: CompareOptions): Promise<Comparison> {
-  const { client, scraper, windowMilliseconds } = options;
+  const { client, scraper } = options;
   const empty = (): Latencies => ({ all: [], windows: [] });
-  const latencies = { quiet: empty(), quietAgain: empty(), everySecond: empty(), often: empty() };
+  const latencies = { quiet: empty(), quietAgain: empty(), scraped: empty(), often: empty() };
   const during = empty();
   const durations: number[] = [];
   let bytes = 0;
 
   const take = async (kind: WindowKind) => {
-    const interval = intervals[kind];
-    const scrapes = interval === undefined ? [] : drive(scraper, windowMilliseconds, interval);
-    return { messages: await drive(client, windowMilliseconds), scrapes: await scrapes };
+    const { milliseconds, interval } = windows[kind];
+    const scrapes = interval === undefined ? [] : drive(scraper, milliseconds, interval);
+    return { messages: await drive(client, milliseconds), scrapes: await scrapes };
   };
   // Warms up.
   for (const kind of windowKinds) await take(kind);
@@ -59,7 +69,7 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
       await sleep(50);
       const { messages, scrapes } = await take(kind);
       add(latencies[kind], messages);
-      if (kind === 'everySecond') durations.push(...scrapes.map(({ latency }) => latency / 1000));
+      if (kind === 'scraped') durations.push(...scrapes.map(({ latency }) => latency / 1000));
       if (kind === 'often')
         add(
           during,

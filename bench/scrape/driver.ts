@@ -1,6 +1,5 @@
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const source = fileURLToPath(new URL('native/paced-echo.c', import.meta.url));
@@ -21,8 +20,8 @@ export interface Sample {
 /** A process that stands for other machines; see native/paced-echo.c. */
 export interface PacedEcho {
   readonly process: ChildProcess;
-  /** The next line of its output. */
-  line(): Promise<string>;
+  /** Its output up to the next `end`, without that. */
+  until(end: string): Promise<string>;
 }
 
 /** How a program is started: here, or in a pod. */
@@ -37,13 +36,22 @@ export function startPacedEcho(args: readonly string[], run: Spawn = spawn): Pac
   }
   const child = run(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   if (child.stdout === null) throw new Error('paced-echo did not start');
-  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const pieces = child.stdout.setEncoding('utf8')[Symbol.asyncIterator]();
+  let text = '';
   return {
     process: child,
-    async line() {
-      const next = await lines.next();
-      if (next.done) throw new Error('paced-echo ended early');
-      return next.value;
+    async until(end) {
+      for (;;) {
+        const at = text.indexOf(end);
+        if (at >= 0) {
+          const before = text.slice(0, at);
+          text = text.slice(at + end.length);
+          return before;
+        }
+        const next = await pieces.next();
+        if (next.done) throw new Error('paced-echo ended early');
+        text += next.value;
+      }
     },
   };
 }
@@ -51,11 +59,9 @@ export function startPacedEcho(args: readonly string[], run: Spawn = spawn): Pac
 /** One round of a client or of a scraper: its input, and what it measured. */
 export async function drive(driver: PacedEcho, ...input: readonly number[]): Promise<Sample[]> {
   driver.process.stdin?.write(`${input.join(' ')}\n`);
-  const samples: Sample[] = [];
-  for (;;) {
-    const line = await driver.line();
-    if (line === '') return samples;
+  const output = await driver.until('\n\n');
+  return output.split('\n').map((line) => {
     const [start = 0, latency = 0, bytes = 0] = line.split(' ').map(Number);
-    samples.push({ start, latency, bytes });
-  }
+    return { start, latency, bytes };
+  });
 }
