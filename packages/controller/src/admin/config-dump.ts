@@ -24,6 +24,7 @@ export interface ConfigDumpSources {
 }
 
 const sliceMilliseconds = 2;
+const restMilliseconds = 4;
 
 /**
  * `/config_dump` (ambient contract 13.2), for `streamJson`. Lists are always there and sorted, so that tools can rely on
@@ -31,7 +32,7 @@ const sliceMilliseconds = 2;
  */
 export async function buildConfigDump(sources: ConfigDumpSources): Promise<Record<string, unknown>> {
   const { state } = sources;
-  const slicer = new Slicer(sliceMilliseconds);
+  const slicer = new Slicer(sliceMilliseconds, restMilliseconds);
   const workloads = await sortedInSlices(state.workloads(), ({ uid }) => uid, slicer);
   const services = await sortedInSlices(state.services(), ({ hostname }) => hostname, slicer);
   const policies = await sortedInSlices(

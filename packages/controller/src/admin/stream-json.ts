@@ -4,6 +4,7 @@ import { Slicer } from '@kmesh/orchestration';
 import { jsonPieces } from './json-pieces.ts';
 
 const sliceMilliseconds = 2;
+const restMilliseconds = 4;
 const chunkCharacters = 64 * 1024;
 
 /**
@@ -11,7 +12,7 @@ const chunkCharacters = 64 * 1024;
  * more text than the reader takes: it waits for a slow one, and stops when the reader has gone.
  */
 export async function streamJson(value: unknown, to: Writable): Promise<void> {
-  const slicer = new Slicer(sliceMilliseconds);
+  const slicer = new Slicer(sliceMilliseconds, restMilliseconds);
   let chunk = '';
   for (const piece of jsonPieces(value)) {
     chunk += piece;
