@@ -1,12 +1,14 @@
 /**
  * Two pods of one node: no mesh, the kernel path, the kernel path with redirect from socket to socket, the tunnel path;
- * and, to tell what of the kernel path's cost is not its own, pods with istio-cni's capture rules and no mesh at work.
+ * and, to tell what of the kernel path's cost is not its own, pods with istio-cni's capture rules and no mesh at work, and
+ * pods without rules whose bytes are moved by programs that do nothing else, which is the most that redirect can bring here.
  * Real executables, the capture rules in every meshed pod, rounds interleaved. Requests come from wrk and are answered
  * by nginx, bulk is the lab's own; clients and servers have a processor each.
  */
 import { readFileSync } from 'node:fs';
 import { createLab, installRedirect, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
 import { environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+import { redirectBarely } from './samenode/bare-redirect.ts';
 import { HTTP_PORT, pinPrograms, requirePrograms, runWrk, startNginx } from './samenode/programs.ts';
 
 const ROUNDS = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 5);
@@ -43,6 +45,7 @@ export async function suite(): Promise<Report> {
   const contestants: Contestant[] = [
     await contestant(stack, 'no mesh'),
     await contestant(stack, 'no mesh, capture rules', 'rules'),
+    await contestant(stack, 'bare redirect, no rules', 'bare'),
     await contestant(stack, 'kernel path', { KMESH_REDIRECT: 'false' }),
     await contestant(stack, 'kernel path, redirect', { KMESH_REDIRECT: 'true' }),
     await contestant(stack, 'tunnel path', { KMESH_KERNEL_PATH: 'false' }),
@@ -89,19 +92,20 @@ export async function suite(): Promise<Report> {
 async function contestant(
   stack: AsyncDisposableStack,
   name: string,
-  settings?: Record<string, string> | 'rules',
+  settings?: Record<string, string> | 'rules' | 'bare',
 ): Promise<Contestant> {
   const lab: Lab = stack.use(await createLab());
   const node = await lab.node();
   let client: Pod;
   let server: Pod;
-  if (settings === undefined || settings === 'rules') {
+  if (settings === undefined || typeof settings === 'string') {
     client = await node.pod({ name: 'client' });
     server = await node.pod({ name: 'server' });
     for (const pod of settings === 'rules' ? [client, server] : []) {
       await installRedirect(pod, { dns: false });
       await pod.run('nft', ['-f', '-'], { input: UNTRACKED });
     }
+    if (settings === 'bare') await redirectBarely(lab, stack);
   } else {
     const mesh: LabMesh = stack.use(
       await startMesh(lab, { kernelPath: true, environment: { RUST_LOG: 'warn', ...settings } }),

@@ -274,23 +274,28 @@ export class KernelEnrolment {
 
   #enrol(entry: EnrolledPod): void {
     if (!entry.passable) return;
-    this.#served = undefined;
     const { info, cookie } = entry;
     const workload = this.#state.localWorkload(info.namespace, info.serviceAccount, info.name);
     if (workload === undefined) {
       if (entry.workloadUid !== undefined) this.#withdraw(cookie);
-      entry.workloadUid = undefined;
+      this.#isServedAs(entry, undefined);
       return;
     }
     if (this.#tables.enrol(cookie, workload, true, entry.bare)) {
-      entry.workloadUid = entry.knownAs = workload.uid;
+      this.#isServedAs(entry, workload.uid);
+      entry.knownAs = workload.uid;
       this.#handOver(entry, workload.addresses);
       return;
     }
     this.#handoff?.delete(cookie);
-    entry.workloadUid = undefined;
+    this.#isServedAs(entry, undefined);
     this.#logger.warn('a pod stays on the tunnel path: the kernel tables cannot serve it', {
       pod: `${info.namespace}/${info.name}`,
     });
+  }
+
+  #isServedAs(entry: EnrolledPod, workloadUid: string | undefined): void {
+    entry.workloadUid = workloadUid;
+    this.#served = undefined;
   }
 }
