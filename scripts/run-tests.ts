@@ -54,6 +54,7 @@ for (const mode of modes) {
       env: mode === undefined ? process.env : { ...process.env, KMESH_TEST_KERNEL_PATH: mode },
     },
   );
+  if (result.error !== undefined) console.error(`run-tests: ${result.error.message}`);
   status ||= result.status ?? 1;
 }
 process.exit(status);

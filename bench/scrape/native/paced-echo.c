@@ -10,11 +10,13 @@
  * usage: paced-echo serve                       answers whatever it is sent; prints its port
  *        paced-echo drive ADDRESS PORT CONNECTIONS RATE
  *        paced-echo scrape PORT
- *        paced-echo idle PROCESSOR              keeps it from sleeping while nothing else runs
- * there input of drive: milliseconds of a round; output: "START MICROSECONDS" of each message in a
- * line, the start in microseconds of CLOCK_MONOTONIC, and an empty line. input of scrape:
- * milliseconds of a round, and from the begin of one scrape to the next; output: "START
- * MICROSECONDS BYTES" of each scrape in a line, and an empty line.
+ *        paced-echo idle PROCESSOR              keeps it from sleeping
+ *
+ * input of drive: milliseconds of a round; output: "START MICROSECONDS" of each message in a line,
+ * the start in microseconds of CLOCK_MONOTONIC, and an empty line.
+ *
+ * input of scrape: milliseconds of a round, and from the begin of one scrape to the next; output:
+ * "START MICROSECONDS BYTES" of each scrape in a line, and an empty line.
  */
 #define _GNU_SOURCE
 #include <errno.h>
