@@ -1,6 +1,4 @@
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
-import { KmeshError } from '@kmesh/api';
+import { readFileSync } from 'node:fs';
 
 /** A line of `/proc/self/mountinfo`. */
 export interface Mount {
@@ -36,24 +34,6 @@ export function findCgroupMount(mounts = listMounts()): string | undefined {
 export function findBpffsMount(mounts = listMounts()): string | undefined {
   const found = mounts.filter((mount) => mount.type === 'bpf' && !mount.readOnly);
   return (found.find((mount) => mount.mountPoint === '/sys/fs/bpf') ?? found[0])?.mountPoint;
-}
-
-/**
- * Mounts bpffs at `path` (made when missing) unless one is there, and returns the path.
- *
- * @throws KmeshError `KMESH_MOUNT_FAILED`
- */
-export function mountBpffs(path = '/sys/fs/bpf'): string {
-  if (listMounts().some((mount) => mount.type === 'bpf' && mount.mountPoint === path)) return path;
-  try {
-    mkdirSync(path, { recursive: true });
-    execFileSync('mount', ['-t', 'bpf', 'bpf', path], { stdio: 'pipe' });
-  } catch (cause) {
-    throw new KmeshError('KMESH_MOUNT_FAILED', `cannot mount bpffs at ${path}; mount it before starting`, {
-      cause,
-    });
-  }
-  return path;
 }
 
 function unescapeMount(text: string): string {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, unlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, unlinkSync } from 'node:fs';
 import { runCommand } from './commands.ts';
 
 const SYSTEM_MOUNT = '/sys/fs/bpf';
@@ -35,9 +35,7 @@ export function removeStateDirectories(lab: string): void {
 
 /** Labs, alive or not, that have pins or files. */
 export function labsWithState(): string[] {
-  return [STATE_DIRECTORY, SYSTEM_MOUNT]
-    .filter((path) => existsSync(path))
-    .flatMap((path) => readdirSync(path));
+  return [STATE_DIRECTORY, SYSTEM_MOUNT].flatMap((path) => unlessGone(() => readdirSync(path)) ?? []);
 }
 
 function mountType(directory: string): string | undefined {
@@ -45,11 +43,21 @@ function mountType(directory: string): string | undefined {
   return lines.find((line) => line.split(' ')[1] === directory)?.split(' ')[2];
 }
 
+/** Removes a directory with all it holds. Processes that sweep at the same time meet in the same directories. */
 function removeTree(path: string): void {
-  if (!existsSync(path)) return;
-  for (const entry of readdirSync(path, { withFileTypes: true })) {
-    if (entry.isDirectory()) removeTree(`${path}/${entry.name}`);
-    else unlinkSync(`${path}/${entry.name}`);
+  for (const entry of unlessGone(() => readdirSync(path, { withFileTypes: true })) ?? []) {
+    const inside = `${path}/${entry.name}`;
+    if (entry.isDirectory()) removeTree(inside);
+    else unlessGone(() => unlinkSync(inside));
   }
-  rmdirSync(path);
+  unlessGone(() => rmdirSync(path));
+}
+
+function unlessGone<Result>(act: () => Result): Result | undefined {
+  try {
+    return act();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
