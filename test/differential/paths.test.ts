@@ -14,6 +14,7 @@ import {
   startMesh,
 } from '@kmesh/lab';
 import { MeshState, type MeshView, resolveOutbound } from '@kmesh/orchestration';
+import { answerForNobody } from '../conformance/namespaced-support/nobody.ts';
 import { untilEnrolled, untilTablesFollow } from '../conformance/namespaced-support/paths.ts';
 import { Random } from './random-mesh.ts';
 
@@ -49,13 +50,7 @@ for (const kernelPath of [true, false]) {
     await lab.node();
     await using mesh = await startMesh(lab, { kernelPath });
     // Addresses that nobody has are refused at once, not when an ICMP message happens to come.
-    for (const { node } of mesh.nodes) {
-      const rules = ['ip daddr 10.96.0.0/16', 'ip6 daddr fd00:96::/64'].map(
-        (to) => `meta l4proto tcp ${to} reject with tcp reset`,
-      );
-      const chain = `chain forward { type filter hook forward priority 0;\n${rules.join('\n')}\n}`;
-      await node.run('nft', ['-f', '-'], { input: `table inet nobody {\n${chain}\n}\n` });
-    }
+    for (const { node } of mesh.nodes) await answerForNobody(node, 'reset');
     const servers: MeshPod[] = [];
     for (const { name, node, captured } of places) {
       const server = await mesh.pod({ name, captured, workload: { capacity: 1 } }, node);

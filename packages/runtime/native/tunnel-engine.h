@@ -158,6 +158,11 @@ struct SocketAddress {
 	{
 		return storage.ss_family;
 	}
+	/* IPv4 and IPv6 have it in the same place. */
+	void setPort(uint16_t port)
+	{
+		reinterpret_cast<sockaddr_in &>(storage).sin_port = htons(port);
+	}
 };
 
 bool parseAddress(const std::string &text, uint16_t port, SocketAddress *out);
@@ -175,7 +180,7 @@ class Pollable
 struct ConnectSpec {
 	uint64_t namespaceId = 0;
 	SocketAddress target;
-	SocketAddress source; /* length 0: not bound */
+	SocketAddress source; /* length 0: any of the pod's */
 	bool sourceRequired = false;
 	bool keepalive = true; /* not towards the pod's own application */
 	uint32_t timeoutMs = 10000;
@@ -457,7 +462,7 @@ class Engine
 	int openSocket(const ConnectSpec &spec, int *error, bool *sourceKept);
 	int enterNamespace(uint64_t id);
 	uint32_t portRange(uint64_t id);
-	uint16_t choosePort(const ConnectSpec &spec);
+	uint16_t choosePort(uint64_t namespaceId, const SocketAddress &source);
 	void prepareSocket(int fd);
 	void bury(Flow *flow);
 	void bury(Session *session);

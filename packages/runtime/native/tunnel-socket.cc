@@ -111,20 +111,23 @@ static uint64_t endpointKey(const sockaddr_storage &from)
 	return hash;
 }
 
-static bool bindSource(int fd, const SocketAddress &source, uint16_t port)
+/* Binds to an address to keep as the source, or if that is empty, to a port alone. */
+static bool bindSource(int fd, int family, const SocketAddress &source, uint16_t port)
 {
-	/* Transparent implies free binding; without the right to it, free binding may still do. */
+	bool keep = source.length != 0, v4 = family == AF_INET;
 	int on = 1;
 	SocketAddress from = source;
-	if (source.family() == AF_INET) {
-		if (setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof on) != 0)
-			setInt(fd, SOL_IP, IP_FREEBIND, 1);
-		reinterpret_cast<sockaddr_in *>(&from.storage)->sin_port = htons(port);
-	} else {
-		if (setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &on, sizeof on) != 0)
-			setInt(fd, SOL_IPV6, IPV6_FREEBIND, 1);
-		reinterpret_cast<sockaddr_in6 *>(&from.storage)->sin6_port = htons(port);
+	if (!keep) {
+		from.storage.ss_family = static_cast<sa_family_t>(family);
+		from.length = v4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+		if (!v4)
+			setInt(fd, SOL_IPV6, IPV6_V6ONLY, 1);
 	}
+	/* Transparent implies free binding; without the right to it, free binding may still do. */
+	if (keep && setsockopt(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_TRANSPARENT : IPV6_TRANSPARENT,
+			       &on, sizeof on) != 0)
+		setInt(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_FREEBIND : IPV6_FREEBIND, 1);
+	from.setPort(port);
 	/* Either way one port serves many destinations, so one client cannot run the pod out of
 	 * them: shared when it is ours to choose, else chosen by the kernel when connecting. */
 	if (port != 0)
@@ -139,11 +142,12 @@ static bool bindSource(int fd, const SocketAddress &source, uint16_t port)
  * nothing but the source port. Equal ports would be one entry for conntrack, which then takes the
  * SYN of one for a packet of the other. So ports of clients that are connected are avoided, and odd
  * ones are taken: connect() gives clients the parity of the range's start, which is even by
- * default, as long as it has any.
+ * default, as long as it has any. conntrack also remembers for two minutes what nobody answered: an
+ * application that is given the port of such an entry would get past capture.
  */
-uint16_t Engine::choosePort(const ConnectSpec &spec)
+uint16_t Engine::choosePort(uint64_t namespaceId, const SocketAddress &source)
 {
-	uint32_t range = portRange(spec.namespaceId);
+	uint32_t range = portRange(namespaceId);
 	uint32_t low = range & 0xffff, count = ((range >> 16) - low) / 2;
 	if (range == 0 || count < 64)
 		return 0;
@@ -152,12 +156,12 @@ uint16_t Engine::choosePort(const ConnectSpec &spec)
 		random_ ^= random_ >> 7;
 		random_ ^= random_ << 17;
 		uint16_t port = static_cast<uint16_t>(low + 2 * (random_ % count));
-		sockaddr_storage candidate = spec.source.storage;
-		if (candidate.ss_family == AF_INET)
-			reinterpret_cast<sockaddr_in &>(candidate).sin_port = htons(port);
-		else
-			reinterpret_cast<sockaddr_in6 &>(candidate).sin6_port = htons(port);
-		if (clients.find(endpointKey(candidate)) == clients.end())
+		/* From its own addresses the kernel lets no two clients have the same. */
+		if (source.length == 0)
+			return port;
+		SocketAddress candidate = source;
+		candidate.setPort(port);
+		if (clients.find(endpointKey(candidate.storage)) == clients.end())
 			return port;
 	}
 	return 0;
@@ -190,7 +194,7 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 	*sourceKept = true;
 	if ((*error = enterNamespace(spec.namespaceId)) != 0)
 		return -1;
-	bool bindFirst = spec.source.length != 0;
+	SocketAddress source = spec.source;
 	for (int tries = 0;; tries++) {
 		int fd =
 		    socket(spec.target.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -210,8 +214,9 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 			setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 		/* A port that is taken for this destination: another, and in the end the kernel's
 		 * choice. */
-		uint16_t port = bindFirst && tries < kPortTries ? choosePort(spec) : 0;
-		if (bindFirst && !bindSource(fd, spec.source, port)) {
+		uint16_t port = tries < kPortTries ? choosePort(spec.namespaceId, source) : 0;
+		if ((source.length != 0 || port != 0) &&
+		    !bindSource(fd, spec.target.family(), source, port)) {
 			*error = errno;
 			close(fd);
 			if (port != 0)
@@ -219,7 +224,7 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 			*sourceKept = false;
 			if (spec.sourceRequired)
 				return -1;
-			bindFirst = false;
+			source = {};
 			continue;
 		}
 		if (::connect(fd, reinterpret_cast<const sockaddr *>(&spec.target.storage),
@@ -230,16 +235,14 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 		}
 		*error = errno;
 		close(fd);
-		if (bindFirst && *error == EADDRNOTAVAIL) {
-			if (port != 0)
-				continue;
-			if (!spec.sourceRequired) {
-				*sourceKept = false;
-				bindFirst = false;
-				continue;
-			}
-		}
-		return -1;
+		if (*error != EADDRNOTAVAIL)
+			return -1;
+		if (port != 0)
+			continue;
+		if (source.length == 0 || spec.sourceRequired)
+			return -1;
+		*sourceKept = false;
+		source = {};
 	}
 }
 

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { createLab, endpointText, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
+import { answerForNobody } from './namespaced-support/nobody.ts';
+import { untilEnrolled } from './namespaced-support/paths.ts';
+
+const ROUNDS = 4;
+const CONNECTIONS = 60;
+
+let lab: Lab;
+let mesh: LabMesh;
+const clients = new Map<string, Pod>();
+
+before(async () => {
+  lab = await createLab();
+  const node = await lab.node();
+  await answerForNobody(node, 'unreachable');
+  mesh = await startMesh(lab, { kernelPath: false });
+  for (const variant of ['iptables', 'nftables'] as const) {
+    const { pod } = await mesh.pod({ name: variant, captured: { variant } });
+    // 256 even ports, which connect() goes round more than once in the test.
+    await pod.run('sysctl', ['-qw', 'net.ipv4.ip_local_port_range=40000 40511']);
+    clients.set(variant, pod);
+  }
+  await untilEnrolled(mesh, ...clients.values());
+});
+after(async () => {
+  await mesh?.close();
+  await lab?.close();
+});
+
+for (const variant of ['iptables', 'nftables']) {
+  for (const family of ['v4', 'v6'] as const) {
+    test(`connections stay captured where the proxy dialled in vain before (${variant}, IP${family})`, async () => {
+      const to = endpointText(lab.serviceAddress()[family], 80);
+      for (let round = 1; round <= ROUNDS; round++) {
+        const client = clients.get(variant) as Pod;
+        const options = { connections: CONNECTIONS, concurrency: CONNECTIONS, timeoutMs: 8_000 };
+        const { failures } = await client.dial({ to, ...options });
+        // Whoever is captured is connected to the proxy and then reset; whoever is not finds nobody.
+        const uncaptured = failures.filter(
+          ({ step, reason }) => step === 'connect' && reason !== 'ECONNRESET',
+        );
+        assert.deepEqual(uncaptured, [], `round ${round}`);
+        assert.equal(
+          failures.reduce((sum, { count }) => sum + count, 0),
+          CONNECTIONS,
+        );
+      }
+    });
+  }
+}
