@@ -70,7 +70,11 @@ export class TransportFront {
 
   /** Cuts the open connections, abruptly. */
   drop(): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) {
+      // Resetting a socket that is shutting down fails, and Node.js then waits for its end for ever when it exits.
+      if (socket.writableEnded) socket.destroy();
+      else socket.resetAndDestroy();
+    }
   }
 
   /** While frozen no byte moves in either direction; connections stay open and new ones are accepted. */
