@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tunnel-engine.h"
+#include "tunnel-http2.h"
 
 namespace kmesh::tunnel
 {

@@ -16,6 +16,7 @@
 #include <algorithm>
 
 #include "tunnel-engine.h"
+#include "tunnel-http2.h"
 #include "tunnel-join.h"
 
 namespace kmesh::tunnel

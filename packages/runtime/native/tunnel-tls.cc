@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tunnel-engine.h"
+#include "tunnel-tls.h"
 
 namespace kmesh::tunnel
 {

@@ -1,0 +1,74 @@
+/* What sockets of the engine are made of: addresses, what epoll tells, listeners. */
+#pragma once
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include <string>
+
+namespace kmesh::tunnel
+{
+
+class Engine;
+
+struct SocketAddress {
+	sockaddr_storage storage{};
+	socklen_t length = 0;
+	int family() const
+	{
+		return storage.ss_family;
+	}
+	/* IPv4 and IPv6 have it in the same place. */
+	void setPort(uint16_t port)
+	{
+		reinterpret_cast<sockaddr_in &>(storage).sin_port = htons(port);
+	}
+};
+
+bool parseAddress(const std::string &text, uint16_t port, SocketAddress *out);
+/* One number for an address and a port; IPv4-mapped IPv6 counts as IPv4. */
+uint64_t endpointKey(const sockaddr_storage &from);
+void formatAddress(const sockaddr_storage &from, std::string *address, uint16_t *port);
+
+/* Something that epoll can report on. */
+class Pollable
+{
+      public:
+	virtual ~Pollable() = default;
+	virtual void onEvents(uint32_t events) = 0;
+};
+
+/* How an outgoing socket is made. */
+struct ConnectSpec {
+	uint64_t namespaceId = 0;
+	SocketAddress target;
+	SocketAddress source; /* length 0: any of the pod's */
+	bool sourceRequired = false;
+	bool keepalive = true; /* not towards the pod's own application */
+	uint32_t timeoutMs = 10000;
+};
+
+struct Listener final : public Pollable {
+	Engine *engine = nullptr;
+	uint64_t id = 0;
+	int fd = -1;
+	bool tunnel = false; /* accepted sockets speak HBONE */
+	bool paused = false;
+	uint64_t netnsCookie = 0; /* known where connections may be handed over */
+	void onEvents(uint32_t events) override;
+	void acceptAll();
+	void forgetTransparent();
+	void pause(int error);
+	void resume();
+};
+
+/* tunnel-handoff.cc */
+uint64_t netnsCookieOf(int fd);
+/* Where a connection wanted to go that the connect hook sent to this listener; each is told once.
+ */
+bool takeHandoff(int table, uint64_t netnsCookie, const sockaddr_storage &peer,
+		 const sockaddr_storage &local, sockaddr_storage *original);
+
+} // namespace kmesh::tunnel

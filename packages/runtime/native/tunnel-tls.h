@@ -1,0 +1,23 @@
+/* Contexts and names of TLS. */
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include <string>
+#include <vector>
+
+namespace kmesh::tunnel
+{
+
+struct TlsOptions {
+	std::string certificatePem, keyPem, rootsPem;
+	std::vector<std::string> crls;
+	bool server = false, tls12 = false, postQuantumOnly = false;
+};
+SSL_CTX *createTlsContext(const TlsOptions &options, std::string *error);
+bool chainRevoked(const std::vector<std::string> &chain, const std::vector<std::string> &lists);
+std::vector<std::string> uriNames(X509 *certificate);
+std::string tlsErrorText();
+BIO_METHOD *sessionBioMethod();
+
+} // namespace kmesh::tunnel
