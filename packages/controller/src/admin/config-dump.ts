@@ -1,10 +1,11 @@
-import { type MeshState, Slicer, serviceKey } from '@kmesh/orchestration';
+import { type MeshState, serviceKey } from '@kmesh/orchestration';
 import type { Config } from '../config/config.ts';
 import { configDump } from '../config/dump.ts';
 import type { VersionInfo } from '../version.ts';
 import { dumpEndpoints, dumpPolicy, dumpService, dumpWorkload } from './dump-model.ts';
 import { LazyList, LazyObject } from './json-pieces.ts';
 import { sortedInSlices } from './sorted-in-slices.ts';
+import { slicerForPages } from './stream-json.ts';
 
 /** Where the parts of the dump come from; each is asked anew for every dump. */
 export interface ConfigDumpSources {
@@ -23,16 +24,13 @@ export interface ConfigDumpSources {
   };
 }
 
-const sliceMilliseconds = 2;
-const restMilliseconds = 4;
-
 /**
  * `/config_dump` (ambient contract 13.2), for `streamJson`. Lists are always there and sorted, so that tools can rely on
  * them. What is large is written while it is read: a mesh that changes meanwhile may be seen half before and half after.
  */
 export async function buildConfigDump(sources: ConfigDumpSources): Promise<Record<string, unknown>> {
   const { state } = sources;
-  const slicer = new Slicer(sliceMilliseconds, restMilliseconds);
+  const slicer = slicerForPages();
   const workloads = await sortedInSlices(state.workloads(), ({ uid }) => uid, slicer);
   const services = await sortedInSlices(state.services(), ({ hostname }) => hostname, slicer);
   const policies = await sortedInSlices(

@@ -3,16 +3,19 @@ import type { Writable } from 'node:stream';
 import { Slicer } from '@kmesh/orchestration';
 import { jsonPieces } from './json-pieces.ts';
 
-const sliceMilliseconds = 2;
-const restMilliseconds = 4;
 const chunkCharacters = 64 * 1024;
+
+/** Work for a page may hold the event loop for 2 ms, then rests for 4 ms, in which the engine can collect what it left. */
+export function slicerForPages(): Slicer {
+  return new Slicer(2, 4);
+}
 
 /**
  * Writes a value as JSON of two spaces and ends the stream. Holds the event loop for a few milliseconds at a time, and no
  * more text than the reader takes: it waits for a slow one, and stops when the reader has gone.
  */
 export async function streamJson(value: unknown, to: Writable): Promise<void> {
-  const slicer = new Slicer(sliceMilliseconds, restMilliseconds);
+  const slicer = slicerForPages();
   let chunk = '';
   for (const piece of jsonPieces(value)) {
     chunk += piece;
