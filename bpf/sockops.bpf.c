@@ -13,64 +13,17 @@
 #include "kernel_types.h"
 #include "measure.h"
 #include "pods.h"
+#include "report.h"
+#include "sockops_context.h"
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
-#define ECONNREFUSED 111
 #define SOL_SOCKET 1
 #define SO_MARK 36
-#define ECONNRESET 104
-#define ETIMEDOUT 110
-#define ENETUNREACH 101
-#define EHOSTUNREACH 113
-#define EPIPE 32
 
 /* In every network namespace. */
 #define LOOPBACK_IFINDEX 1
-
-/* Without it clang joins the loads of both branches into one from a computed context pointer, which
- * the verifier rejects. */
-static __always_inline void keep_branches_apart(void)
-{
-	asm volatile("" ::: "memory");
-}
-
-static __always_inline void read_local(struct bpf_sock_ops *ctx, union kmesh_address *address)
-{
-	if (ctx->family == AF_INET) {
-		address->halves[0] = 0;
-		address->words[2] = bpf_htonl(0xffff);
-		address->words[3] = ctx->local_ip4;
-		keep_branches_apart();
-		return;
-	}
-	address->words[0] = ctx->local_ip6[0];
-	address->words[1] = ctx->local_ip6[1];
-	address->words[2] = ctx->local_ip6[2];
-	address->words[3] = ctx->local_ip6[3];
-}
-
-static __always_inline void read_remote(struct bpf_sock_ops *ctx, union kmesh_address *address)
-{
-	if (ctx->family == AF_INET) {
-		address->halves[0] = 0;
-		address->words[2] = bpf_htonl(0xffff);
-		address->words[3] = ctx->remote_ip4;
-		keep_branches_apart();
-		return;
-	}
-	address->words[0] = ctx->remote_ip6[0];
-	address->words[1] = ctx->remote_ip6[1];
-	address->words[2] = ctx->remote_ip6[2];
-	address->words[3] = ctx->remote_ip6[3];
-}
-
-/* The field holds a 16-bit port in network order in its upper half. */
-static __always_inline __u16 read_remote_port(struct bpf_sock_ops *ctx)
-{
-	return bpf_htons(bpf_ntohl(ctx->remote_port));
-}
 
 static __always_inline struct kmesh_flow *create_flow(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
@@ -80,17 +33,6 @@ static __always_inline struct kmesh_flow *create_flow(struct bpf_sock_ops *ctx, 
 	if (flow && flow->stage != KMESH_FLOW_DIALLED)
 		__builtin_memset(flow, 0, sizeof(*flow));
 	return flow;
-}
-
-static __always_inline void read_key(struct bpf_sock_ops *ctx, struct kmesh_peer_key *key)
-{
-	read_local(ctx, &key->local);
-	read_remote(ctx, &key->remote);
-	key->local_port_be = bpf_htons(ctx->local_port);
-	key->remote_port_be = read_remote_port(ctx);
-	/* Whoever compares it must do so in memory: eight bytes at once cannot be read from the
-	 * context. */
-	asm volatile("" ::"r"(key) : "memory");
 }
 
 /*
@@ -269,93 +211,6 @@ static __always_inline struct kmesh_flow *start_inbound(struct bpf_sock_ops *ctx
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	return flow;
-}
-
-static __always_inline __u8 close_reason(struct tcp_sock *tcp, bool established)
-{
-	struct sock *sk = (struct sock *)tcp;
-
-	switch (sk->sk_err) {
-	case 0:
-		return established ? KMESH_CLOSE_NORMAL : KMESH_CLOSE_ABORTED;
-	case ECONNREFUSED:
-		return KMESH_CLOSE_REFUSED;
-	case ETIMEDOUT:
-		return KMESH_CLOSE_TIMEOUT;
-	case ECONNRESET:
-	case EPIPE:
-		return KMESH_CLOSE_RESET;
-	case ENETUNREACH:
-	case EHOSTUNREACH:
-		return KMESH_CLOSE_UNREACHABLE;
-	default:
-		return KMESH_CLOSE_OTHER;
-	}
-}
-
-static __always_inline bool is_wanted(__u8 kind)
-{
-	struct kmesh_settings *switches;
-	__u32 zero = 0;
-
-	switches = bpf_map_lookup_elem(&settings, &zero);
-	return switches && (kind == KMESH_EVENT_OPENED ? switches->events == KMESH_EVENTS_ALL
-						       : switches->events != KMESH_EVENTS_NONE);
-}
-
-static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_flow *flow,
-				   struct tcp_sock *tcp, __u8 kind, __u32 old_state)
-{
-	struct kmesh_event *event;
-	__u64 *lost;
-	__u32 zero = 0;
-
-	if (!tcp || !is_reported(flow) || !is_wanted(kind))
-		return;
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event) {
-		lost = bpf_map_lookup_elem(&events_lost, &zero);
-		if (lost)
-			*lost += 1;
-		return;
-	}
-	event->time_ns = bpf_ktime_get_ns();
-	event->netns_cookie = flow->netns_cookie;
-	/* The kernel gives a socket its cookie when it is first asked for it, which is not for
-	 * nothing. */
-	event->socket_cookie = kind == KMESH_EVENT_OPENED
-				   ? bpf_get_socket_cookie(ctx)
-				   : ((struct sock *)tcp)->__sk_common.skc_cookie.counter;
-	event->duration_ns = event->time_ns - flow->started_ns;
-	if (kind == KMESH_EVENT_CLOSED) {
-		measure_bytes(tcp, flow, old_state, event);
-	} else {
-		event->bytes_sent = 0;
-		event->bytes_received = 0;
-	}
-	event->counted_sent = flow->counted_sent;
-	event->counted_received = flow->counted_received;
-	read_local(ctx, &event->local);
-	read_remote(ctx, &event->remote);
-	event->dialled = flow->dialled;
-	event->service = flow->service;
-	event->workload = flow->workload;
-	event->srtt_us = ctx->srtt_us >> 3;
-	event->min_rtt_us = ctx->rtt_min;
-	event->retransmissions = ctx->total_retrans;
-	event->local_port_be = bpf_htons(ctx->local_port);
-	event->remote_port_be = read_remote_port(ctx);
-	event->dialled_port_be = flow->dialled_port_be;
-	event->kind = kind;
-	event->direction = flow->direction;
-	event->path = flow->path;
-	event->close_reason = kind == KMESH_EVENT_OPENED
-				  ? KMESH_CLOSE_NORMAL
-				  : close_reason(tcp, kind == KMESH_EVENT_CLOSED);
-	event->counted_by = flow->counted_by;
-	/* Wakes the reader only when it had caught up: it lets records gather before it takes them,
-	 * so under load that is once per batch. */
-	bpf_ringbuf_submit(event, 0);
 }
 
 static __always_inline struct kmesh_flow *find_flow(struct bpf_sock_ops *ctx)
