@@ -172,6 +172,27 @@ describe('inbound plaintext', () => {
     }
     listening.close();
   });
+
+  test('PAS-05, HBN-11: a reset that meets bytes on their way to the application is not taken for an end', async () => {
+    const reset = (socket: Socket) => {
+      socket.on('error', () => undefined);
+      setImmediate(() => socket.resetAndDestroy());
+    };
+    const listening = mesh.own(await listen(server.pod, 8087, reset));
+    const endings = new Map<string, number>();
+    for (const client of [outside, (await mesh.pod()).pod]) {
+      for (let round = 0; round < 400; round++) {
+        const socket = await connect(client, server.pod.addresses.v4, 8087);
+        socket.write('x');
+        const timer = setInterval(() => socket.write('x'.repeat(1000)), 0);
+        const kind = await ending(socket);
+        clearInterval(timer);
+        endings.set(kind, (endings.get(kind) ?? 0) + 1);
+      }
+    }
+    assert.deepEqual([...endings], [['reset', 800]]);
+    listening.close();
+  });
 });
 
 describe('live policy changes', () => {

@@ -42,6 +42,15 @@ void Flow::socketEvents(Socket &socket, uint32_t events)
 		pump();
 }
 
+/* The kernel tells of a reset once: to whoever asks next the socket has ended like any other. What
+ * had arrived before is still passed on in this turn. */
+void Flow::resetLater(int code)
+{
+	if (!resetting_)
+		engine.later(this, CloseReason::Reset, code);
+	resetting_ = true;
+}
+
 /* Writes what waits for a socket; false while some of it stays. */
 bool Flow::flushPending(int direction)
 {
@@ -61,7 +70,7 @@ bool Flow::flushPending(int direction)
 				sink.writable = false;
 				break;
 			}
-			engine.later(this, CloseReason::Reset, errno);
+			resetLater(errno);
 			sink.writable = false;
 			break;
 		}
@@ -95,11 +104,11 @@ void Flow::pumpSockets(int direction)
 				continue;
 			source.readable = false;
 			if (errno != EAGAIN)
-				engine.later(this, CloseReason::Reset, errno);
+				resetLater(errno);
 			return;
 		}
 		if (got == 0) {
-			way.sourceEnded = true;
+			way.sourceEnded = !resetting_;
 			source.readable = false;
 			return;
 		}
@@ -116,7 +125,7 @@ void Flow::pumpSockets(int direction)
 		ssize_t sent = send(sink.fd, engine.cipherScratch, length, MSG_NOSIGNAL);
 		if (sent < 0) {
 			if (errno != EAGAIN && errno != EINTR) {
-				engine.later(this, CloseReason::Reset, errno);
+				resetLater(errno);
 				source.readable = false;
 				return;
 			}
@@ -210,7 +219,7 @@ void Flow::pump()
 		bool reading =
 		    streamSide == 1 - side ? streamDeferred : directions[side].pending.empty();
 		if (directions[side].sourceEnded || !reading) {
-			engine.later(this, CloseReason::Reset, ECONNRESET);
+			resetLater(ECONNRESET);
 		} else if (streamSide == 1 - side) {
 			if (streamSession != nullptr)
 				streamSession->resume(this);
@@ -263,7 +272,7 @@ void Flow::streamData(const uint8_t *bytes, size_t length)
 				sink.writable = false;
 				break;
 			} else if (errno != EINTR) {
-				engine.later(this, CloseReason::Reset, errno);
+				resetLater(errno);
 				sink.writable = false;
 				break;
 			}
@@ -329,7 +338,7 @@ ssize_t Flow::streamPull(uint8_t *into, size_t length, uint32_t *flags)
 			source.readable = false;
 			streamDeferred = true;
 			if (errno != EAGAIN)
-				engine.later(this, CloseReason::Reset, errno);
+				resetLater(errno);
 			return NGHTTP2_ERR_DEFERRED;
 		}
 		if (got > 0) {
@@ -344,7 +353,9 @@ ssize_t Flow::streamPull(uint8_t *into, size_t length, uint32_t *flags)
 			 */
 			uint8_t probe;
 			ssize_t rest = recv(source.fd, &probe, 1, MSG_PEEK);
-			if (rest != 0)
+			if (rest < 0 && errno != EAGAIN && errno != EINTR)
+				resetLater(errno);
+			if (rest != 0 || resetting_)
 				return got;
 			way.sourceEnded = way.sinkEnded = true;
 			source.readable = false;
@@ -352,8 +363,12 @@ ssize_t Flow::streamPull(uint8_t *into, size_t length, uint32_t *flags)
 			engine.pumpLater(this);
 			return got;
 		}
-		way.sourceEnded = way.sinkEnded = true;
 		source.readable = false;
+		if (resetting_) {
+			streamDeferred = true;
+			return NGHTTP2_ERR_DEFERRED;
+		}
+		way.sourceEnded = way.sinkEnded = true;
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
 		engine.pumpLater(this);
 		return 0;

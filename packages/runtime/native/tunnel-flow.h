@@ -106,11 +106,13 @@ class Flow final : public StreamUser
 	void countTurn(int direction, size_t length);
 	void join();
 	void pumpSockets(int direction);
+	void resetLater(int code);
 	void finishIfDone();
 	void close(CloseReason reason, int code, const std::string &text, bool reset);
 	void decided();
 
 	bool undecided_ = true;
+	bool resetting_ = false;
 	std::string responseFields_;
 	int failStatus_ = 0;
 	bool reportOpen_ = false;
