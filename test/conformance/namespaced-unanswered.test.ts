@@ -16,10 +16,13 @@ before(async () => {
   const node = await lab.node();
   await answerForNobody(node, 'unreachable');
   mesh = await startMesh(lab, { kernelPath: false });
-  for (const variant of ['iptables', 'nftables'] as const) {
+  for (const [variant, ports] of [
+    ['iptables', '40000 40511'],
+    ['nftables', '40001 40512'],
+  ] as const) {
     const { pod } = await mesh.pod({ name: variant, captured: { variant } });
-    // 256 even ports, which connect() goes round more than once in the test.
-    await pod.run('sysctl', ['-qw', 'net.ipv4.ip_local_port_range=40000 40511']);
+    // 256 ports of the first one's parity, which connect() goes round more than once in the test.
+    await pod.run('sysctl', ['-qw', `net.ipv4.ip_local_port_range=${ports}`]);
     clients.set(variant, pod);
   }
   await untilEnrolled(mesh, ...clients.values());

@@ -49,6 +49,7 @@ static bool bindSource(int fd, int family, const SocketAddress &source, uint16_t
 	if (!keep) {
 		from.storage.ss_family = static_cast<sa_family_t>(family);
 		from.length = v4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+		/* Else the port would be taken for IPv4, too. */
 		if (!v4)
 			setInt(fd, SOL_IPV6, IPV6_V6ONLY, 1);
 	}
@@ -69,8 +70,8 @@ static bool bindSource(int fd, int family, const SocketAddress &source, uint16_t
 /*
  * A client's own connection and the proxy's onward one, both in the pod's namespace, differ in
  * nothing but the source port. Equal ports would be one entry for conntrack, which then takes the
- * SYN of one for a packet of the other. So ports of clients that are connected are avoided, and odd
- * ones are taken: connect() gives clients the parity of the range's start, which is even by
+ * SYN of one for a packet of the other. So ports of clients that are connected are avoided, and
+ * those of one parity are taken: connect() gives clients the parity of the range's start, even by
  * default, as long as it has any. conntrack also remembers for two minutes what nobody answered: an
  * application that is given the port of such an entry would get past capture.
  */
@@ -96,7 +97,8 @@ uint16_t Engine::choosePort(uint64_t namespaceId, const SocketAddress &source)
 	return 0;
 }
 
-/* The namespace's range for chosen ports, moved to start at an odd one; both ends in one number. */
+/* The namespace's range for chosen ports, moved to start at the parity that connect() takes last;
+ * both ends in one number. */
 uint32_t Engine::portRange(uint64_t id)
 {
 	auto known = portRanges.find(id);
@@ -109,8 +111,7 @@ uint32_t Engine::portRange(uint64_t id)
 			low = 0;
 		fclose(file);
 	}
-	if (low % 2 == 0)
-		low++;
+	low++;
 	uint32_t range = low > 1 && low + 1 < high ? high << 16 | low : 0;
 	portRanges[id] = range;
 	return range;

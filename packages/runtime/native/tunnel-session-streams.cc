@@ -199,15 +199,22 @@ void Session::consumed(StreamUser *user, size_t length)
 	markDirty();
 }
 
-void Session::resetStream(StreamUser *user, uint32_t code)
+/* The stream goes on without its user; what it held back of the connection's window is given back.
+ */
+void Session::forget(StreamUser *user)
 {
-	if (user->streamSession != this)
-		return;
 	users.erase(user);
 	user->streamSession = nullptr;
 	nghttp2_session_set_stream_user_data(http, user->streamId, nullptr);
 	nghttp2_session_consume_connection(http, user->streamUnconsumed);
 	user->streamUnconsumed = 0;
+}
+
+void Session::resetStream(StreamUser *user, uint32_t code)
+{
+	if (user->streamSession != this)
+		return;
+	forget(user);
 	nghttp2_submit_rst_stream(http, 0, user->streamId, code);
 	markDirty();
 }
@@ -216,11 +223,7 @@ void Session::leaveStream(StreamUser *user)
 {
 	if (user->streamSession != this)
 		return;
-	users.erase(user);
-	user->streamSession = nullptr;
-	nghttp2_session_set_stream_user_data(http, user->streamId, nullptr);
-	nghttp2_session_consume_connection(http, user->streamUnconsumed);
-	user->streamUnconsumed = 0;
+	forget(user);
 	engine.schedule(1000, id, kTimerStream + user->streamId);
 	markDirty();
 }

@@ -98,6 +98,7 @@ class Session final : public StreamUser, public Pollable
 	std::string protocolError;
 
       private:
+	void forget(StreamUser *user);
 	void startTls(SSL_CTX *context);
 	void handshake();
 	void startHttp();
