@@ -222,6 +222,7 @@ bool Joins::sleep(Flow &flow)
 		return false;
 	}
 	joined.asleep = true;
+	counts.slept++;
 	joined.asleepSinceMs = engine_.nowMs();
 	for (Flow::Socket &socket : flow.sockets)
 		engine_.rewatch(socket.fd, &socket, EPOLLRDHUP | EPOLLET);

@@ -43,7 +43,7 @@ struct Joined {
 
 /* Read by other threads. */
 struct JoinCounts {
-	std::atomic<uint64_t> joined{0}, woken{0}, bytes{0};
+	std::atomic<uint64_t> joined{0}, slept{0}, woken{0}, bytes{0};
 };
 
 class Joins final : public Pollable

@@ -197,7 +197,8 @@ napi_value engineReference(napi_env env, napi_callback_info info)
 	return nothing(env);
 }
 
-/* (engine) → how many flows were joined, how often one woke, and the bytes of those that ended */
+/* (engine) → how many flows were joined, how often one was left to the kernel, how often one woke,
+ * and the bytes of those that ended */
 napi_value engineJoinCounts(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
@@ -205,7 +206,7 @@ napi_value engineJoinCounts(napi_env env, napi_callback_info info)
 	std::vector<double> counts;
 	if (holder->engine != nullptr && holder->engine->joins != nullptr) {
 		const JoinCounts &from = holder->engine->joins->counts;
-		for (const auto *count : {&from.joined, &from.woken, &from.bytes})
+		for (const auto *count : {&from.joined, &from.slept, &from.woken, &from.bytes})
 			counts.push_back(static_cast<double>(count->load()));
 	}
 	return numbersOf(env, counts);

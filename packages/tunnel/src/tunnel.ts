@@ -89,6 +89,7 @@ export class Tunnel implements AsyncDisposable {
     const counts = this.#engines.map((engine) => engine.joinCounts);
     return {
       joined: sum(counts, ({ joined }) => joined),
+      slept: sum(counts, ({ slept }) => slept),
       woken: sum(counts, ({ woken }) => woken),
       bytes: sum(counts, ({ bytes }) => bytes),
     };

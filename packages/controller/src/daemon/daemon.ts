@@ -78,7 +78,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   let xds: XdsClient | undefined;
   const follow: (() => void)[] = [];
   let events: KernelEvents | undefined;
-  let joinCounts = (): JoinCounts => ({ joined: 0, woken: 0, bytes: 0 });
+  let joinCounts = (): JoinCounts => ({ joined: 0, slept: 0, woken: 0, bytes: 0 });
   const loopDelay = measureLoopDelay();
   stack.defer(loopDelay.close);
   const telemetry = await startTelemetry(config, log, {

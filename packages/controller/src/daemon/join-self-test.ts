@@ -1,4 +1,5 @@
 import { createServer, type Server, Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   connectSocket,
   createNetworkNamespace,
@@ -16,6 +17,8 @@ const LIMIT_MILLISECONDS = 2_000;
 const SIZES = [1, 7, 512, 2_048, 2_049, 16_384, 40_000];
 const ROUNDS = 70;
 const BULK_BYTES = 1 << 18;
+/** Pauses of a millisecond, at most. A data thread that finds bytes under way tries again 20 ms later, or 40. */
+const PAUSES = 500;
 
 /**
  * Moves numbered bytes through a data thread of its own that joins the two sockets, in a namespace of its own: in turns,
@@ -54,6 +57,7 @@ async function exchange(
   const [client, server, closed] = await openPair(engine, namespace, stack);
   const up = new NumberedStream('from client to server', client, server);
   const down = new NumberedStream('from server to client', server, client);
+  await untilKernelMoves(engine, up, down);
   for (let round = 0; round < ROUNDS; round++) {
     const size = SIZES[round % SIZES.length] ?? 1;
     await up.send(round < ROUNDS / 2 ? Math.min(size, 2_048) : size);
@@ -61,6 +65,7 @@ async function exchange(
   }
   await Promise.all(SIZES.flatMap((size) => [up.send(size), down.send(size)]));
   await Promise.all([up.send(BULK_BYTES), down.send(BULK_BYTES)]);
+  await untilKernelMoves(engine, up, down);
   for (let round = 0; round < ROUNDS; round++) {
     await up.send(300);
     await down.send(300);
@@ -74,6 +79,17 @@ async function exchange(
   await down.ended;
   await closed;
   return up.fault ?? down.fault;
+}
+
+/** Exchanges single bytes until the data thread leaves the connection to the kernel; gives up silently. */
+async function untilKernelMoves(engine: Engine, up: NumberedStream, down: NumberedStream): Promise<void> {
+  const { slept, woken } = engine.joinCounts;
+  if (slept > woken) return;
+  for (let pause = 0; pause < PAUSES && engine.joinCounts.slept === slept; pause++) {
+    await up.send(1);
+    await down.send(1);
+    await delay(1);
+  }
 }
 
 /** A client and a server with the data thread between them; the promise resolves when it has closed the connection. */

@@ -70,6 +70,8 @@ export interface EngineConnect {
 export interface JoinCounts {
   /** Connections that were joined. */
   readonly joined: number;
+  /** How often the data thread left one of them to the kernel. */
+  readonly slept: number;
   /** How often the data thread had to copy for one of them again. */
   readonly woken: number;
   /** Bytes that the kernel moved for those that ended. */
@@ -271,7 +273,8 @@ export class Engine {
   /** What was joined in the kernel so far. */
   get joinCounts(): JoinCounts {
     const counts = this.#closed ? [] : this.#native.tunnelJoinCounts(this.#handle);
-    return { joined: counts[0] ?? 0, woken: counts[1] ?? 0, bytes: counts[2] ?? 0 };
+    const [joined = 0, slept = 0, woken = 0, bytes = 0] = counts;
+    return { joined, slept, woken, bytes };
   }
 
   /** Ends the thread and cuts what is left. */
