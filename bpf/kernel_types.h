@@ -63,6 +63,14 @@ struct minmax {
 	struct minmax_sample s[3];
 };
 
+struct sk_buff {
+	char cb[48];
+};
+
+struct tcp_skb_cb {
+	__u32 seq;
+};
+
 struct tcp_sock {
 	__u32 snd_nxt;
 	__u32 snd_una;

@@ -15,6 +15,7 @@
 #include "join_types.h"
 
 #include <linux/bpf.h>
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <stdbool.h>
 
@@ -45,6 +46,34 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, KMESH_JOIN_RING_BYTES);
 } join_wakes SEC(".maps");
+
+/* What TCP sends again it may cut otherwise, so a segment can begin with bytes that came before.
+ * Who reads a TCP socket has them skipped; a program is given them like new ones. */
+static __always_inline bool skip_repeated(struct __sk_buff *segment,
+					  struct kmesh_join_direction *way, struct tcp_sock *tcp)
+{
+	const void *block = __builtin_preserve_access_index(&((struct sk_buff *)segment)->cb);
+	__u32 sequence = 0, part;
+	__s32 repeated;
+
+	if (bpf_core_read(&sequence, sizeof(sequence), &((struct tcp_skb_cb *)block)->seq))
+		return false;
+	if (!way->begun) {
+		way->sequence = tcp->copied_seq;
+		way->begun = 1;
+	}
+	repeated = way->sequence - sequence;
+	if (repeated > (__s32)segment->len)
+		return false;
+	way->sequence = sequence + segment->len;
+	for (int count = 0; count < KMESH_JOIN_PULLS && repeated > 0; count++) {
+		part = repeated > KMESH_JOIN_PULL_BYTES ? KMESH_JOIN_PULL_BYTES : repeated;
+		if (bpf_skb_adjust_room(segment, -(__s32)part, 0, 0))
+			return false;
+		repeated -= part;
+	}
+	return repeated <= 0;
+}
 
 static __always_inline bool has_room(struct kmesh_join_direction *way, struct tcp_sock *peer,
 				     __u32 size)
@@ -89,6 +118,12 @@ static __always_inline bool redirect(struct __sk_buff *segment, struct kmesh_joi
 	return true;
 }
 
+static __always_inline void wake(struct kmesh_join *join, __u32 index)
+{
+	if (__sync_lock_test_and_set(&join->asleep, 0))
+		bpf_ringbuf_output(&join_wakes, &index, sizeof(index), 0);
+}
+
 SEC("sk_skb/stream_verdict")
 int kmesh_join_verdict(struct __sk_buff *segment)
 {
@@ -118,13 +153,21 @@ int kmesh_join_verdict(struct __sk_buff *segment)
 	way = &join->directions[*place & 1];
 	if (way->cookie != cookie)
 		return SK_PASS;
+	if (join->broken)
+		return SK_DROP;
+	if (!skip_repeated(segment, way, tcp)) {
+		*(volatile __u32 *)&join->broken = 1;
+		wake(join, index);
+		return SK_DROP;
+	}
+	if (!segment->len)
+		return SK_DROP;
 	if (join->wanted && segment->len <= KMESH_JOIN_SEGMENT_BYTES &&
 	    *(volatile __u64 *)&way->delivered == way->passed && redirect(segment, way, cookie))
 		return SK_PASS;
 	way->redirecting = 0;
 	__sync_fetch_and_add(&way->passed, segment->len);
-	if (__sync_lock_test_and_set(&join->asleep, 0))
-		bpf_ringbuf_output(&join_wakes, &index, sizeof(index), 0);
+	wake(join, index);
 	return SK_PASS;
 }
 

@@ -14,6 +14,10 @@ enum {
 	 * redirected since all of them were in its queue, before the engine takes over. */
 	KMESH_JOIN_OUTSTANDING_BYTES = 65536,
 	KMESH_JOIN_SEGMENTS = 1024,
+	/* Bytes that one call takes off the front of a segment at most, and calls for the largest
+	 * segment there can be, 512 KiB. */
+	KMESH_JOIN_PULL_BYTES = 4095,
+	KMESH_JOIN_PULLS = 130,
 	/* Room for a record of each connection, twice. */
 	KMESH_JOIN_RING_BYTES = 32 * KMESH_JOINS,
 };
@@ -27,6 +31,8 @@ struct kmesh_join_direction {
 	__u32 expected;	  /* the peer's write sequence once all redirected bytes are in its queue */
 	__u32 segments;
 	__u32 redirecting;
+	__u32 begun;	/* whether `sequence` counts */
+	__u32 sequence; /* of the byte after the last that the program saw */
 	__u32 unused;
 };
 
@@ -35,5 +41,6 @@ struct kmesh_join {
 	__u32 wanted; /* whether to redirect; the engine writes */
 	__u32
 	    asleep; /* the engine is not told of input; the kernel clears it when it passes bytes */
-	__u32 unused[6];
+	__u32 broken; /* the kernel could not keep the order; the engine has to reset both sides */
+	__u32 unused;
 };

@@ -99,6 +99,12 @@ void Flow::pumpSockets(int direction)
 			return;
 		}
 		ssize_t got = recv(source.fd, engine.cipherScratch, Engine::kScratch, 0);
+		if (joined != nullptr && engine.joins->broken(*this)) {
+			/* What was read may come after a gap. */
+			resetLater(EPROTO);
+			source.readable = false;
+			return;
+		}
 		if (got < 0) {
 			if (errno == EINTR)
 				continue;

@@ -136,6 +136,11 @@ uint64_t Joins::redirected(const Flow &flow, int direction) const
 	return load(slotOf(flow).directions[direction].redirected);
 }
 
+bool Joins::broken(const Flow &flow) const
+{
+	return load(slotOf(flow).broken) != 0;
+}
+
 bool Joins::enter(Flow &flow)
 {
 	if (free_.empty() || free_.front().first > engine_.nowMs())

@@ -62,6 +62,8 @@ class Joins final : public Pollable
 	/* Lets the kernel move the bytes of a flow of which the engine holds none. */
 	bool sleep(Flow &flow);
 	void wake(Flow &flow);
+	/* Whether the kernel could not keep the order of the bytes. */
+	bool broken(const Flow &flow) const;
 	/* Whether all redirected bytes of a direction are in its sink's queue; if not, the flow is
 	 * pumped again soon. */
 	bool settled(Flow &flow, int direction);
