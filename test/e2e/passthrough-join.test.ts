@@ -15,6 +15,7 @@ import {
   readExactly,
   until,
 } from '../conformance/tunnel-support/traffic.ts';
+import { lose, loseNothing, someSegments } from './lossy.ts';
 import { dialOracle, type OracleDial, oracleStyles, serveOracle, startOracle } from './redirect-oracle.ts';
 
 /** KMESH_TEST_LONG=n: n times as many rounds, on 64 connections in every style. */
@@ -41,13 +42,6 @@ after(async () => {
   await mesh?.[Symbol.asyncDispose]();
   programs?.[Symbol.dispose]();
 });
-
-/** Packets that match are dropped as they arrive, before capture sees them; until the table is deleted. */
-async function lose(host: Host, match: string): Promise<void> {
-  const chain = `type filter hook prerouting priority raw; iifname "eth0" ${match} drop;`;
-  const input = `table inet lossy { chain arriving { ${chain} }; }`;
-  await host.run('nft', ['-f', '-'], { input });
-}
 
 const joined = () => mesh.proxy(0).tunnel.joinCounts;
 
@@ -241,23 +235,23 @@ describe('a joined connection', () => {
     await lose(inside, 'tcp dport 8080');
     socket.write('second');
     await delay(20);
-    await inside.run('nft', ['delete', 'table', 'inet', 'lossy']);
+    await loseNothing(inside);
     // The answer would acknowledge the first.
     await delay(500);
-    await outside.run('nft', ['delete', 'table', 'inet', 'lossy']);
+    await loseNothing(outside);
     assert.equal(String(await readExactly(socket, 24)), 'first first secondsecond');
     await exchange(socket, 3);
     socket.destroy();
   });
 
   test('keeps every byte where segments are lost', async () => {
-    for (const host of [inside, outside]) await lose(host, 'meta l4proto tcp numgen random mod 100 < 2');
+    for (const host of [inside, outside]) await lose(host, someSegments);
     const oracle = await serveOracle(inside, ++port);
     const before = joined().joined;
     const dial = { style: 'turns', connections: 16, rounds: 30, largest: 1_500, seed: 1 };
     const dialled = await dialOracle(outside, inside, port, dial);
     const served = await oracle.finish();
-    for (const host of [inside, outside]) await host.run('nft', ['delete', 'table', 'inet', 'lossy']);
+    await Promise.all([inside, outside].map(loseNothing));
     assert.deepEqual([dialled.failures, served.failures, served.connections], [0, 0, 16]);
     assert.equal(joined().joined, before + 16);
   });

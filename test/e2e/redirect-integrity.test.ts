@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { createLab, startKernelMesh } from '@kmesh/lab';
 import { type KernelCapacities, readRedirectCounts } from '@kmesh/orchestration';
 import { readExactly } from '../conformance/tunnel-support/traffic.ts';
+import { lose, someSegments } from './lossy.ts';
 import { dialOracle, oracleStyles, serveOracle } from './redirect-oracle.ts';
 
 /** All but `inq`, which redirect cannot serve: bpf/README.md says why. */
@@ -37,6 +38,25 @@ test('BPF-04: redirect loses, doubles and reorders no byte, however the applicat
       const messages = readRedirectCounts(mesh.object).messages - before.messages;
       if (redirected.has(style)) assert.ok(messages > 100, `only ${messages} messages were redirected`);
       else if (style !== 'duplex') assert.equal(messages, 0);
+    });
+  }
+});
+
+test('BPF-04: redirect keeps every byte where segments are lost', async (t) => {
+  await using lab = await createLab();
+  const node = await lab.node();
+  await using mesh = await startKernelMesh(lab, { redirect: 3 });
+  const client = await node.pod({ name: 'client' });
+  const server = await node.pod({ name: 'server' });
+  await mesh.enrol(client, server);
+  for (const pod of [client, server]) await lose(pod, someSegments);
+  for (const [seed, style] of (['poll', 'slow', 'mix', 'duplex', 'turns'] as const).entries()) {
+    await t.test(style, async () => {
+      const oracle = await serveOracle(server, 7000 + seed);
+      const dial = { style, connections: 32, rounds: 40, largest: 40_000, seed };
+      const dialled = await dialOracle(client, server, 7000 + seed, dial);
+      const served = await oracle.finish();
+      assert.deepEqual([dialled.failures, served.failures, served.connections], [0, 0, 32]);
     });
   }
 });
