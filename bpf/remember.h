@@ -49,13 +49,15 @@ static __always_inline void fill_dial(struct kmesh_dial *dial, const union kmesh
 static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
 					       const union kmesh_address *dialled, __u16 port_be,
 					       __u64 netns_cookie, __u32 service, __u32 workload,
-					       bool rewritten)
+					       bool rewritten, bool handshake)
 {
 	struct kmesh_flow *flow =
 	    bpf_sk_storage_get(&flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!flow)
 		return false;
+	/* Of an earlier connection of this socket. */
+	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->dialled = *dialled;
 	flow->dialled_port_be = port_be;
 	flow->netns_cookie = netns_cookie;
@@ -63,7 +65,7 @@ static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
 	flow->workload = workload;
 	flow->path = KMESH_PATH_KERNEL;
 	flow->rewritten = rewritten;
-	flow->handshake = 0;
+	flow->handshake = handshake;
 	return true;
 }
 
@@ -75,20 +77,24 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx, const union kmes
 	struct kmesh_dial *dial = claim_dial(ctx->sk);
 
 	if (!dial)
-		return !handshake && remember_on_socket(ctx, dialled, port_be, netns_cookie,
-							service, workload, rewritten);
+		return remember_on_socket(ctx, dialled, port_be, netns_cookie, service, workload,
+					  rewritten, handshake);
 	fill_dial(dial, dialled, port_be, service, workload, rewritten, handshake);
 	return true;
 }
 
-/* This connect is not rewritten: what an earlier connect of a socket at this place left behind is
- * not its own. */
+/* This connect is not rewritten, nor is its handshake announced: what an earlier connect of a
+ * socket at this place, or of this socket, left behind when it failed before its SYN is not its
+ * own. */
 static __noinline void forget(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	__u32 index = dial_index(sk);
 	struct kmesh_dial *dial = bpf_map_lookup_elem(&dials, &index);
+	struct kmesh_flow *flow = sk ? bpf_sk_storage_get(&flows, sk, 0, 0) : NULL;
 
 	if (dial && dial->socket == (__u64)sk)
 		dial->socket = 0;
+	if (flow && flow->stage == KMESH_FLOW_DIALLED)
+		__builtin_memset(flow, 0, sizeof(*flow));
 }

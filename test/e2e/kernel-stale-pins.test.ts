@@ -14,17 +14,13 @@ import {
 } from '@kmesh/runtime';
 import { exchange, open } from '../conformance/namespaced-support/echo.ts';
 import { loadEmptyProgram } from '../kernel/empty-program.ts';
-import { pinnedNode, SHOP, takesKernelPath } from '../kernel/pinned-node.ts';
+import { layoutOf, pinnedNode, SHOP, takesKernelPath } from '../kernel/pinned-node.ts';
 
 const hooks = { sockops: 3, connect4: 10, connect6: 11, getpeername4: 29, getpeername6: 30 } as const;
 const main = fileURLToPath(new URL('../../packages/kmesh/src/main.ts', import.meta.url));
 
 function uninstall(pins: string): void {
   execFileSync(process.execPath, [main, 'uninstall'], { env: { ...process.env, KMESH_PINS: pins } });
-}
-
-function layoutOf(pins: string, kind: string): string {
-  return `${pins}/${readdirSync(pins).find((name) => name.startsWith(`${kind}-`))}`;
 }
 
 test('BPF-10: pins that are not what their names say are replaced, not trusted: foreign maps and links, swapped pods, a directory half made', async () => {

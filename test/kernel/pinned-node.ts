@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLab, keyOf, type Lab, type LabMesh, type Pod, serviceOf, startMesh } from '@kmesh/lab';
 import { strict } from '../conformance/namespaced-support/policies.ts';
@@ -42,6 +43,11 @@ export async function pinnedNode(environment: Readonly<Record<string, string>> =
       await lab.close();
     },
   };
+}
+
+/** Where the maps of the layout in use are pinned, those of flows or of handshakes. */
+export function layoutOf(pins: string, kind: 'flows' | 'handshakes'): string {
+  return `${pins}/${readdirSync(pins).find((name) => name.startsWith(`${kind}-`))}`;
 }
 
 /** Resolves when every connection of a series took the kernel path. */
