@@ -4,8 +4,8 @@
  * the source port of a connection to the same destination that there is already.
  *
  * usage: hold-dials ADDRESS PORT COUNT NEXT-PORT
- * output: how many failed so. A line of input lets the last of them connect to NEXT-PORT of ADDRESS,
- * and its errno is printed, 0 when its handshake has begun. Ends with the input.
+ * output: how many failed so. A line of input lets the last of them connect to NEXT-PORT of
+ * ADDRESS, and its errno is printed, 0 when its handshake has begun. Ends with the input.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
