@@ -159,16 +159,18 @@ struct {
 	__type(value, __u32);
 } verdicts __weak SEC(".maps");
 
-/* Handshakes that the connect hook allowed: `local` is the client. */
+/* Handshakes that the connect hook allowed: `local` is the client. A pod can keep many from ending,
+ * hence least recently used: its own old ones make room, and nobody else's new one is turned away.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, KMESH_MAX_HANDSHAKES);
 	__type(key, struct kmesh_peer_key);
 	__type(value, __u32);
 } handshakes __weak SEC(".maps");
 
 /* Handshakes of peers without identity that the verdict allows. Whoever sends SYNs fills it, hence
- * least recently used and apart from the others. */
+ * apart from the others. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, KMESH_MAX_HANDSHAKES);

@@ -17,7 +17,7 @@ enum kmesh_constant {
 	 * themselves; these are bumped when a meaning changes without a shape. The first is for
 	 * what a connect hands over to the handshake (dials, handshakes, knocks), the second for
 	 * what is known of connections: an upgrade that keeps the first is without a gap. */
-	KMESH_HANDSHAKE_VERSION = 1,
+	KMESH_HANDSHAKE_VERSION = 2,
 	KMESH_LAYOUT_VERSION = 3,
 	/* Places of `frontends` that a key may be in. With half of the table in use one key in
 	 * 2^32 finds them all taken. */

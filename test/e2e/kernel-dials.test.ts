@@ -45,6 +45,20 @@ test('BPF-10: connects that failed and hold every place for what a connect decid
   assert.deepEqual(report.failures, [], 'nobody serves the tunnel path');
 });
 
+test('BPF-10: handshakes that do not end, as many as there is room for, keep no other off the kernel path', async () => {
+  await using node = await pinnedNode();
+  const { mesh, pins, client } = node;
+  using handshakes = openPinnedMap(`${layoutOf(pins, 'handshakes')}/map-handshakes`);
+  await mesh.node().proxy.stop('SIGKILL');
+  const { maxEntries } = handshakes.info;
+  const keys = new Uint8Array(maxEntries * handshakes.keySize);
+  const view = new DataView(keys.buffer);
+  for (let index = 0; index < maxEntries; index++) view.setUint32(index * handshakes.keySize, index + 1);
+  handshakes.updateBatch(keys, new Uint8Array(maxEntries * handshakes.valueSize), maxEntries);
+  const report = await client.dial({ to: SHOP, mode: 'http', connections: 100 });
+  assert.deepEqual(report.failures, [], 'nobody serves the tunnel path');
+});
+
 test('BPF-10: what was decided for a connect that failed is not said of the next connect of its socket', async () => {
   await using node = await pinnedNode({ KMESH_HANDOFF: 'false' });
   const { mesh, pins, client, servers } = node;

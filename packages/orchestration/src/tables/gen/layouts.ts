@@ -208,7 +208,7 @@ export const kmeshHandoffLayout = {
 } as const;
 
 export const kmeshConstant = {
-  handshakeVersion: 1,
+  handshakeVersion: 2,
   layoutVersion: 3,
   frontendProbes: 32,
   hashKeys: 7,
@@ -329,6 +329,6 @@ export const kmeshVerdict = {
 
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
-  handshakes: 'v1-0e4f1769',
+  handshakes: 'v2-0e4f1769',
   flows: 'v3-696c5e1c',
 } as const;
