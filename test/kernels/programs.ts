@@ -1,20 +1,31 @@
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import {
   kernelPathObstacles,
   liveFlowsObstacles,
   loadKernelObject,
   redirectObstacles,
 } from '@kmesh/orchestration';
-import { BpfLoadError, capability, objectFunctionNames, openBpfObject } from '@kmesh/runtime';
+import { BpfLoadError, type BpfObject, capability, objectFunctionNames, openBpfObject } from '@kmesh/runtime';
 import { kernelObjectPath } from '../kernel/kernel-path.ts';
 import { deepestChain } from './call-chains.ts';
 import type { FeatureRow, ProgramRow } from './report.ts';
+
+type Load = () => Promise<BpfObject>;
+
+const passthroughObjectPath = fileURLToPath(new URL('../../build/bpf/passthrough.bpf.o', import.meta.url));
 
 /** Loads each program by itself, with the settings that the daemon would choose here, so that one failure hides no other. */
 export async function examinePrograms(): Promise<ProgramRow[]> {
   const rows: ProgramRow[] = [];
   const functions = objectFunctionNames(readFileSync(kernelObjectPath));
-  for (const name of programNames()) rows.push(await examineProgram(name, functions));
+  for (const name of programNames()) rows.push(await examineProgram(name, functions, () => loadAlone(name)));
+  const passthrough = readFileSync(passthroughObjectPath);
+  rows.push(
+    await examineProgram('kmesh_join_verdict', objectFunctionNames(passthrough), () =>
+      openBpfObject(passthrough, 'passthrough').load({ verifierStatistics: true }),
+    ),
+  );
   return rows;
 }
 
@@ -51,15 +62,23 @@ function programNames(): string[] {
   return object.programNames;
 }
 
-async function examineProgram(name: string, functions: ReadonlyMap<number, string>): Promise<ProgramRow> {
+function loadAlone(name: string): Promise<BpfObject> {
+  return loadKernelObject({
+    path: kernelObjectPath,
+    verifierStatistics: true,
+    prepare: (opened) => {
+      for (const other of opened.programNames) if (other !== name) opened.setAutoload(other, false);
+    },
+  });
+}
+
+async function examineProgram(
+  name: string,
+  functions: ReadonlyMap<number, string>,
+  load: Load,
+): Promise<ProgramRow> {
   try {
-    using object = await loadKernelObject({
-      path: kernelObjectPath,
-      verifierStatistics: true,
-      prepare: (opened) => {
-        for (const other of opened.programNames) if (other !== name) opened.setAutoload(other, false);
-      },
-    });
+    using object = await load();
     const spent = object.verifierStatistics.get(name);
     if (spent === undefined) return failed(name, 'left out: this kernel lacks what it needs');
     const program = object.program(name);

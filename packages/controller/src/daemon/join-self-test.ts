@@ -24,10 +24,11 @@ const PAUSES = 500;
  * Moves numbered bytes through a data thread of its own that joins the two sockets, in a namespace of its own: in turns,
  * both ways at once, as bulk that wakes the thread, in turns again, and after a half-close.
  *
+ * @param milliseconds - how long it may take
  * @returns what went wrong on this kernel, `undefined` when every byte arrived as it should and the kernel moved some
  * @throws KMESH_JOIN_UNAVAILABLE, KMESH_BPF_LOAD_FAILED, KMESH_SOCKET_FAILED when it could not be tried
  */
-export async function testJoin(): Promise<string | undefined> {
+export async function testJoin(milliseconds = LIMIT_MILLISECONDS): Promise<string | undefined> {
   using stack = new DisposableStack();
   const [maps] = stack.use(await loadJoinPrograms(1)).maps;
   const namespace = stack.use(createNetworkNamespace());
@@ -42,7 +43,7 @@ export async function testJoin(): Promise<string | undefined> {
     () => undefined,
   );
   stack.defer(() => engine.close());
-  const fault = await faultWithin(LIMIT_MILLISECONDS, exchange(engine, namespace, stack));
+  const fault = await faultWithin(milliseconds, exchange(engine, namespace, stack));
   if (fault !== undefined) return fault;
   const { joined, bytes } = engine.joinCounts;
   if (joined === 0) return 'the sockets of the trial were not joined';
