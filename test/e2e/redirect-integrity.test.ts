@@ -12,13 +12,22 @@ const styles = oracleStyles.filter((style) => style !== 'inq');
 /** Readers that redirect serves; all others must be left to TCP. */
 const redirected = new Set<string>(['poll', 'edge', 'vector', 'slow', 'sendfile', 'mix']);
 
-test('BPF-04: redirect loses, doubles and reorders no byte, however the application reads and sends', async (t) => {
-  await using lab = await createLab();
+/** Two enrolled pods of one node. */
+async function twoPods(options: Parameters<typeof startKernelMesh>[1]) {
+  await using stack = new AsyncDisposableStack();
+  const lab = stack.use(await createLab());
   const node = await lab.node();
-  await using mesh = await startKernelMesh(lab, { redirect: 3 });
+  const mesh = stack.use(await startKernelMesh(lab, options));
   const client = await node.pod({ name: 'client' });
   const server = await node.pod({ name: 'server' });
   await mesh.enrol(client, server);
+  const owned = stack.move();
+  return { mesh, client, server, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+test('BPF-04: redirect loses, doubles and reorders no byte, however the application reads and sends', async (t) => {
+  await using scene = await twoPods({ redirect: 3 });
+  const { mesh, client, server } = scene;
   for (const [seed, style] of styles.entries()) {
     await t.test(style, async () => {
       const before = readRedirectCounts(mesh.object);
@@ -43,12 +52,8 @@ test('BPF-04: redirect loses, doubles and reorders no byte, however the applicat
 });
 
 test('BPF-04: redirect keeps every byte where segments are lost', async (t) => {
-  await using lab = await createLab();
-  const node = await lab.node();
-  await using mesh = await startKernelMesh(lab, { redirect: 3 });
-  const client = await node.pod({ name: 'client' });
-  const server = await node.pod({ name: 'server' });
-  await mesh.enrol(client, server);
+  await using scene = await twoPods({ redirect: 3 });
+  const { client, server } = scene;
   for (const pod of [client, server]) await lose(pod, someSegments);
   for (const [seed, style] of (['poll', 'slow', 'mix', 'duplex', 'turns'] as const).entries()) {
     await t.test(style, async () => {
@@ -63,16 +68,12 @@ test('BPF-04: redirect keeps every byte where segments are lost', async (t) => {
 
 /** Traffic of small messages between two enrolled pods; what redirect counted for it. */
 async function talk(redirect: number | undefined, limits: KernelCapacities = {}) {
-  await using lab = await createLab();
-  const node = await lab.node();
-  await using mesh = await startKernelMesh(lab, {
+  await using scene = await twoPods({
     capacities: limits,
     ...(redirect === undefined ? {} : { redirect }),
   });
-  const client = await node.pod({ name: 'client' });
-  const server = await node.pod({ name: 'server' });
+  const { mesh, client, server } = scene;
   await server.serve({ port: 8080, mode: 'http' });
-  await mesh.enrol(client, server);
   const to = [`${server.addresses.v4}:8080`, `[${server.addresses.v6}]:8080`];
   const report = await client.dial({ to, mode: 'http', connections: 40, requests: 100, concurrency: 8 });
   return { failures: report.failures, counts: readRedirectCounts(mesh.object) };
