@@ -7,12 +7,14 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { kmeshEventLayout } from '@kmesh/orchestration';
+import { type EventEmitter, startEventEmitter } from '@kmesh/lab/testing/probe/emitter.ts';
+import { emitterResolver } from '@kmesh/lab/testing/probe/resolver.ts';
+import { workload } from '@kmesh/lab/testing/probe/traffic.ts';
+import { EventRing } from '@kmesh/linux';
 import {
   AccessLog,
   createConnectionObserver,
   createLogWriter,
-  KernelConnections,
   LiveConnections,
   LogFilter,
   type LogThread,
@@ -20,10 +22,7 @@ import {
   startLogThread,
   startScrapeServer,
 } from '@kmesh/probe';
-import { EventRing } from '@kmesh/runtime';
-import { type EventEmitter, startEventEmitter } from '../test/e2e/probe-emitter.ts';
-import { emitterResolver } from '../test/e2e/probe-resolver.ts';
-import { workload } from '../test/e2e/probe-traffic.ts';
+import { KernelConnections, kmeshEventLayout } from '@kmesh/runtime';
 import { atLeast, atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 
 const required = 100_000;

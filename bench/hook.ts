@@ -10,13 +10,9 @@
  * are measured in turns, and the median is over all of them.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import {
-  attachKernelObject,
-  KernelTables,
-  kernelMapsOf,
-  loadKernelObject,
-  MeshState,
-} from '@kmesh/orchestration';
+import { loadEmptyProgram } from '@kmesh/lab/testing/kernel/empty-program.ts';
+import { createPodNamespace, kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
+import { workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
 import {
   type BpfObject,
   type BpfProgram,
@@ -24,10 +20,9 @@ import {
   enableProgramStatistics,
   kernelBarrier,
   type NetworkNamespace,
-} from '@kmesh/runtime';
-import { loadEmptyProgram } from '../test/kernel/empty-program.ts';
-import { createPodNamespace, kernelObjectPath } from '../test/kernel/kernel-path.ts';
-import { workload } from '../test/kernel/mesh.ts';
+} from '@kmesh/linux';
+import { MeshState } from '@kmesh/orchestration';
+import { attachKernelObject, KernelTables, kernelMapsOf, loadKernelObject } from '@kmesh/runtime';
 import { ENDPOINTS_PER_SERVICE, meshUpdates } from './hook/bench-mesh.ts';
 import { Driver, ScratchCgroup } from './hook/driver.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';

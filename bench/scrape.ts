@@ -21,6 +21,8 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { MessageChannel } from 'node:worker_threads';
+import { workload } from '@kmesh/lab/testing/probe/traffic.ts';
+import { startTunnelWorld } from '@kmesh/lab/testing/probe/tunnel-world.ts';
 import {
   createConnectionObserver,
   createSeriesBudget,
@@ -29,8 +31,6 @@ import {
   MetricStore,
   renderStore,
 } from '@kmesh/probe';
-import { workload } from '../test/e2e/probe-traffic.ts';
-import { startTunnelWorld } from '../test/e2e/probe-tunnel-world.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 import { type Comparison, compare, type Latencies, percentile } from './scrape/compare.ts';
 import { startPacedEcho } from './scrape/driver.ts';

@@ -13,7 +13,7 @@ fail() {
 [ "$(id -u)" = 0 ] || fail "this needs root, for network namespaces and BPF: run it again as root (sudo npm start)."
 
 # What builds and runs Kmesh itself, then what the tests bring up beside it.
-packages=(clang llvm clang-format bpftool g++ make pkg-config libelf-dev zlib1g-dev libssl-dev
+packages=(clang llvm clang-format bpftool g++ make pkg-config libelf-dev zlib1g-dev
 	iproute2 iptables nftables ipset ethtool procps curl openssl)
 if [ "${KMESH_BOOTSTRAP:-}" != start ]; then
 	packages+=(nghttp2-client prometheus chromium wrk nginx-light)

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-libbpf=packages/runtime/vendor/libbpf
+libbpf=packages/linux/vendor/libbpf
 output=${KMESH_BPF_OUTPUT:-build/bpf/kmesh.bpf.o}
 mkdir -p build/bpf
 

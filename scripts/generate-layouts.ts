@@ -5,11 +5,11 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type FieldLayout, objectEnumLayouts, objectStructLayouts } from '../packages/runtime/src/btf.ts';
+import { type FieldLayout, objectEnumLayouts, objectStructLayouts } from './btf/btf.ts';
 
 const root = new URL('..', import.meta.url);
 const objectPath = fileURLToPath(new URL('build/bpf/kmesh.bpf.o', root));
-const outputPath = fileURLToPath(new URL('packages/orchestration/src/tables/gen/layouts.ts', root));
+const outputPath = fileURLToPath(new URL('packages/runtime/src/tables/gen/layouts.ts', root));
 
 const structs = [
   'kmesh_pod',

@@ -17,4 +17,4 @@ if ! command -v qemu-system-x86_64 >/dev/null; then
 	fi
 	rm -f "$log"
 fi
-exec node test/kernels/main.ts "$@"
+exec node test/vm/main.ts "$@"

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { BpfProgram } from '@kmesh/runtime';
-import { anyPacket } from '../../test/e2e/probe-emitter.ts';
+import { anyPacket } from '@kmesh/lab/testing/probe/emitter.ts';
+import { BpfProgram } from '@kmesh/linux';
 
 /** Writes events at a steady rate from a thread of its own, as the pods of a node would. */
 

@@ -1,6 +1,6 @@
 import type { MeshUpdate } from '@kmesh/api';
+import { service, workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
 import { formatIp } from '@kmesh/orchestration';
-import { service, workload } from '../../test/kernel/mesh.ts';
 
 export const ENDPOINTS_PER_SERVICE = 10;
 

@@ -3,7 +3,7 @@ import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { findCgroupMount, type NetworkNamespace } from '@kmesh/runtime';
+import { findCgroupMount, type NetworkNamespace } from '@kmesh/linux';
 
 const nativeFolder = new URL('native/', import.meta.url);
 const outputFolder = fileURLToPath(new URL('../../build/bench/', import.meta.url));

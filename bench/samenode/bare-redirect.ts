@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Lab } from '@kmesh/lab';
-import { openBpfObject } from '@kmesh/runtime';
+import { openBpfObject } from '@kmesh/linux';
 
 const pathOf = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 const source = pathOf('native/bare-redirect.bpf.c');
-const libbpf = pathOf('../../packages/runtime/vendor/libbpf');
+const libbpf = pathOf('../../packages/linux/vendor/libbpf');
 const folder = pathOf('../../build/bench/');
 
 /** Redirects every connection within a lab by programs that do nothing else: what the kernel allows at best. */

@@ -19,9 +19,9 @@ import {
   startMesh,
   workloadOf,
 } from '@kmesh/lab';
-import { attempt, echo, exchange, open, spiffe } from './namespaced-support/echo.ts';
-import { closeWithPaths } from './namespaced-support/paths.ts';
-import { ending, readExactly } from './tunnel-support/traffic.ts';
+import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
+import { closeWithPaths } from '@kmesh/lab/testing/traffic/paths.ts';
+import { ending, readExactly } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 interface DumpedCertificates {
   readonly certificates: readonly {

@@ -15,9 +15,9 @@ import {
   parseMetrics,
   startMesh,
 } from '@kmesh/lab';
-import { attempt, echo, exchange, open, spiffe } from './namespaced-support/echo.ts';
-import { assertFields } from './namespaced-support/fields.ts';
-import { closeWithPaths } from './namespaced-support/paths.ts';
+import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
+import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
+import { closeWithPaths } from '@kmesh/lab/testing/traffic/paths.ts';
 
 let lab: Lab;
 let mesh: LabMesh;

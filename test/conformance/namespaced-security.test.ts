@@ -14,12 +14,12 @@ import {
   startMesh,
   workloadOf,
 } from '@kmesh/lab';
-import { attempt, echo, exchange, open, spiffe } from './namespaced-support/echo.ts';
-import { assertFields } from './namespaced-support/fields.ts';
-import { tagPackets } from './namespaced-support/packet-tags.ts';
-import { closeWithPaths, untilEnrolled } from './namespaced-support/paths.ts';
-import { policy, strict, without } from './namespaced-support/policies.ts';
-import { ending } from './tunnel-support/traffic.ts';
+import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
+import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
+import { tagPackets } from '@kmesh/lab/testing/traffic/packet-tags.ts';
+import { closeWithPaths, untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
+import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 const families = ['v4', 'v6'] as const;
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { createLab, type Host, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
-import { exchange } from './namespaced-support/echo.ts';
+import { exchange } from '@kmesh/lab/testing/traffic/echo.ts';
 
 interface Target {
   readonly pod: Pod;

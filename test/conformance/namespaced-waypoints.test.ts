@@ -17,11 +17,11 @@ import {
   serviceOf,
   startMesh,
 } from '@kmesh/lab';
-import { attempt, echo, open, spiffe } from './namespaced-support/echo.ts';
-import { assertFields } from './namespaced-support/fields.ts';
-import { closeWithPaths, untilTablesFollow } from './namespaced-support/paths.ts';
-import { readProxyHeader } from './namespaced-support/proxy-header.ts';
-import { readExactly } from './tunnel-support/traffic.ts';
+import { attempt, echo, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
+import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
+import { closeWithPaths, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
+import { readProxyHeader } from '@kmesh/lab/testing/traffic/proxy-header.ts';
+import { readExactly } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 const families = ['v4', 'v6'] as const;
 

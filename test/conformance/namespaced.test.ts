@@ -10,11 +10,11 @@ import {
   type Pod,
   startMesh,
 } from '@kmesh/lab';
-import { attempt, echo, exchange, open, spiffe } from './namespaced-support/echo.ts';
-import { assertFields } from './namespaced-support/fields.ts';
-import { closeWithPaths, untilEnrolled } from './namespaced-support/paths.ts';
-import { strict, without } from './namespaced-support/policies.ts';
-import { ending } from './tunnel-support/traffic.ts';
+import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
+import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
+import { closeWithPaths, untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
+import { strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 let lab: Lab;
 let mesh: LabMesh;

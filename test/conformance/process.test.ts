@@ -19,9 +19,9 @@ import {
   type DaemonSettings,
   kmeshExecutable,
   startDaemonProcess,
-} from '../daemon/daemon-process.ts';
-import { istiodEnvironment, relay } from '../daemon/relay.ts';
-import { type SmallMesh, startSmallMesh } from '../daemon/small-mesh.ts';
+} from '@kmesh/lab/testing/daemon/daemon-process.ts';
+import { istiodEnvironment, relay } from '@kmesh/lab/testing/daemon/relay.ts';
+import { type SmallMesh, startSmallMesh } from '@kmesh/lab/testing/daemon/small-mesh.ts';
 
 let lab: Lab;
 let host: Host;

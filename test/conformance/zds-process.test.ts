@@ -4,16 +4,24 @@ import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { installRedirect, openHbone, type Pod } from '@kmesh/lab';
-import { openListener, openNetworkNamespace } from '@kmesh/runtime';
 import {
   type AgentNode,
   type DaemonMesh,
   metric,
   readiness,
   startDaemonMesh,
-} from '../daemon/daemon-mesh.ts';
-import type { DaemonProcess } from '../daemon/daemon-process.ts';
-import { connect, doubleEcho, ending, hello, listen, readExactly, until } from './tunnel-support/traffic.ts';
+} from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
+import type { DaemonProcess } from '@kmesh/lab/testing/daemon/daemon-process.ts';
+import {
+  connect,
+  doubleEcho,
+  ending,
+  hello,
+  listen,
+  readExactly,
+  until,
+} from '@kmesh/lab/testing/tunnel/traffic.ts';
+import { openListener, openNetworkNamespace } from '@kmesh/linux';
 
 let mesh: DaemonMesh;
 let place: AgentNode;

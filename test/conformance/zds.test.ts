@@ -3,11 +3,11 @@ import { closeSync, openSync, readdirSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { zdsProto } from '@kmesh/api';
+import { ZdsClient, type ZdsCounts } from '@kmesh/controller';
 import { type FakeCniAgent, type Pod, startFakeCniAgent } from '@kmesh/lab';
-import { createNetworkNamespace, openListener, openNetworkNamespace } from '@kmesh/runtime';
-import { ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
-import { startTestMesh, type TestMesh } from './tunnel-support/mesh.ts';
-import { connect, doubleEcho, hello, listen, until } from './tunnel-support/traffic.ts';
+import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
+import { connect, doubleEcho, hello, listen, until } from '@kmesh/lab/testing/tunnel/traffic.ts';
+import { createNetworkNamespace, openListener, openNetworkNamespace } from '@kmesh/linux';
 
 let mesh: TestMesh;
 let agent: FakeCniAgent;

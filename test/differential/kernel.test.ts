@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Workload } from '@kmesh/api';
-import { kernelPrograms, MeshState } from '@kmesh/orchestration';
-import { Dialer, type DialResult } from '../kernel/dialer.ts';
-import { createPodNamespace, startKernelPath } from '../kernel/kernel-path.ts';
-import { workload } from '../kernel/mesh.ts';
+import { Dialer, type DialResult } from '@kmesh/lab/testing/kernel/dialer.ts';
+import { createPodNamespace, startKernelPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
+import { workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
+import { MeshState } from '@kmesh/orchestration';
+import { kernelPrograms } from '@kmesh/runtime';
 import { type ExpectedOutcome, expectedOutcome } from './expected-outcome.ts';
 import {
   clientNamespaces,

@@ -13,9 +13,9 @@ import {
   serviceOf,
   startMesh,
 } from '@kmesh/lab';
+import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
+import { answerForNobody } from '@kmesh/lab/testing/traffic/unanswered.ts';
 import { MeshState, type MeshView, resolveOutbound } from '@kmesh/orchestration';
-import { answerForNobody } from '../conformance/namespaced-support/nobody.ts';
-import { untilEnrolled, untilTablesFollow } from '../conformance/namespaced-support/paths.ts';
 import { Random } from './random-mesh.ts';
 
 const MESHES = 10;

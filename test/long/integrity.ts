@@ -6,8 +6,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type OracleMesh, type OraclePath, oraclePaths, startOracleMesh } from '../e2e/oracle-mesh.ts';
-import { dialOracle, oracleStyles, serveOracle, startOracle } from '../e2e/redirect-oracle.ts';
+import {
+  dialOracle,
+  oracleStyles,
+  serveOracle,
+  startOracle,
+} from '@kmesh/lab/testing/kernel/integrity-oracle.ts';
+import {
+  type OracleMesh,
+  type OraclePath,
+  oraclePaths,
+  startOracleMesh,
+} from '@kmesh/lab/testing/kernel/oracle-mesh.ts';
 
 const CONNECTIONS = 1_000;
 const ROUNDS = 100;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createLab, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
-import { exchange } from '../conformance/namespaced-support/echo.ts';
-import { untilEnrolled } from '../conformance/namespaced-support/paths.ts';
-import { policy, without } from '../conformance/namespaced-support/policies.ts';
-import { ending } from '../conformance/tunnel-support/traffic.ts';
+import { exchange } from '@kmesh/lab/testing/traffic/echo.ts';
+import { untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
+import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 let lab: Lab;
 let mesh: LabMesh;

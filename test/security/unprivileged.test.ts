@@ -3,10 +3,10 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type CommandResult, createLab, type Lab, type LabMesh, type MeshPod, startMesh } from '@kmesh/lab';
-import { findCgroupMount } from '@kmesh/runtime';
-import { attempt, echo } from '../conformance/namespaced-support/echo.ts';
-import { policy, strict, without } from '../conformance/namespaced-support/policies.ts';
-import { buildNative } from '../kernel/dialer.ts';
+import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
+import { attempt, echo } from '@kmesh/lab/testing/traffic/echo.ts';
+import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
+import { findCgroupMount } from '@kmesh/linux';
 
 /** What a container has unless its pod asks for more. */
 const containerCapabilities = [

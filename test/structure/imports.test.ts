@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 
 /** From the top down; a package may import only what stands after it. */
@@ -10,9 +11,10 @@ const order = [
   'controller',
   'dns',
   'tunnel',
+  'runtime',
   'probe',
   'orchestration',
-  'runtime',
+  'linux',
   'api',
 ];
 
@@ -47,3 +49,21 @@ test('every package declares the packages that it imports', () => {
   }
   assert.deepEqual(missing, []);
 });
+
+test('C++ and BPF sources include only what stands below them', () => {
+  const offences: string[] = [];
+  for (const file of globSync('{packages/*/native,bpf,packages/lab/src/**/native}/**/*.{cc,c,h}')) {
+    for (const [, path = ''] of readFileSync(file, 'utf8').matchAll(/^#include "([^"]+)"/gm)) {
+      const target = join(dirname(file), path);
+      const inside = dirname(target) === dirname(file);
+      const layouts = target === 'bpf/kmesh_types.h' || target === 'bpf/kmesh_config.h';
+      const lower = packageOf(target) === 'linux' && order.indexOf(packageOf(file)) < order.indexOf('linux');
+      if (!inside && !layouts && !lower) offences.push(`${file} includes ${path}`);
+    }
+  }
+  assert.deepEqual(offences, []);
+});
+
+function packageOf(file: string): string {
+  return /^packages\/([a-z]+)\//.exec(file)?.[1] ?? '';
+}

@@ -180,3 +180,10 @@ export type MeshUpdate =
   | { readonly kind: 'removeWorkload'; readonly uid: string }
   | { readonly kind: 'removeService'; readonly key: string }
   | { readonly kind: 'removePolicy'; readonly key: string };
+
+/** A pod as the CNI agent announces it over ZDS. */
+export interface PodInfo {
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+}

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { backoffMilliseconds, doubledWait, spreadWait } from '../src/index.ts';
+import { backoffMilliseconds, doubledWait, spreadWait } from '../src/backoff.ts';
 
 const settings = { firstMilliseconds: 1000, maximumMilliseconds: 150_000, jitter: 0.2 };
 

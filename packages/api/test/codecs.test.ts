@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { caProto, securityProto, workloadProto, xds, zdsProto } from '../src/index.ts';
+import * as caProto from '../src/codecs/certificate.ts';
+import * as securityProto from '../src/codecs/security.ts';
+import * as workloadProto from '../src/codecs/workload.ts';
+import * as xds from '../src/codecs/xds.ts';
+import * as zdsProto from '../src/codecs/zds.ts';
 
 describe('wire codecs', () => {
   const zds: readonly (readonly [string, zdsProto.WorkloadRequest, string])[] = [

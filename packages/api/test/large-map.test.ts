@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LargeMap } from '../src/index.ts';
+import { LargeMap } from '../src/large-map.ts';
 
 test('a large map holds what a map holds', () => {
   const large = new LargeMap<number>();

@@ -48,7 +48,7 @@ export function versionLine(info: VersionInfo): string {
 
 function gitRevision(): string {
   try {
-    const directory = new URL('.', import.meta.url).pathname;
+    const directory = new URL('../../runtime/s', import.meta.url).pathname;
     return execFileSync('git', ['-C', directory, 'rev-parse', '--short', 'HEAD'], {
       stdio: ['ignore', 'pipe', 'ignore'],
     })

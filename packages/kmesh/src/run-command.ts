@@ -1,4 +1,5 @@
-import { runProxy, uninstall, versionInfo, versionLine } from '@kmesh/controller';
+import { runProxy, versionInfo, versionLine } from '@kmesh/controller';
+import { uninstall } from '@kmesh/runtime';
 import { demoOptions } from './demo-options.ts';
 import { usage } from './usage.ts';
 

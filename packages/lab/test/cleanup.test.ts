@@ -5,8 +5,12 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { cgroupRoot, createLab, runCommand, startFakeCniAgent, sweep } from '@kmesh/lab';
+import { startFakeCniAgent } from '../src/cni/fake-cni-agent.ts';
 import { STATE_DIRECTORY } from '../src/network/bpffs.ts';
+import { cgroupRoot } from '../src/network/cgroups.ts';
+import { runCommand } from '../src/network/commands.ts';
+import { createLab } from '../src/network/lab.ts';
+import { sweep } from '../src/network/sweep.ts';
 
 const OWNER = fileURLToPath(new URL('./fixtures/lab-owner.ts', import.meta.url));
 

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { closeSync, fstatSync, statSync } from 'node:fs';
 import { test } from 'node:test';
 import { zdsProto } from '@kmesh/api';
-import { createLab, startFakeCniAgent } from '@kmesh/lab';
-import { connectSeqpacket, type SeqpacketSocket } from '@kmesh/runtime';
+import { connectSeqpacket, type SeqpacketSocket } from '@kmesh/linux';
+import { startFakeCniAgent } from '../src/cni/fake-cni-agent.ts';
+import { createLab } from '../src/network/lab.ts';
 
 interface Received {
   readonly request: zdsProto.WorkloadRequest;

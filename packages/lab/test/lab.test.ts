@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createLab } from '@kmesh/lab';
+import { createLab } from '../src/network/lab.ts';
 
 test('pods on two nodes and a host outside reach each other in both families', async () => {
   await using lab = await createLab();

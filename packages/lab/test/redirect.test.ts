@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  createLab,
-  type Host,
-  installProbeSource,
-  installRedirect,
-  type RedirectOptions,
-  removeRedirect,
-} from '@kmesh/lab';
+import { installProbeSource, installRedirect, removeRedirect } from '../src/cni/redirect.ts';
+import type { RedirectOptions } from '../src/cni/redirect-options.ts';
+import { createLab } from '../src/network/lab.ts';
+import type { Host } from '../src/pods/host.ts';
 
 for (const variant of ['iptables', 'nftables'] as const) {
   test(`${variant}: what a captured pod sends and gets is redirected in both families, but not its own calls`, async () => {

@@ -1,47 +1,45 @@
 export {
   type Authorization,
   type AuthorizationConnection,
-  type AuthorizationNote,
-  type AuthorizationReason,
   authorize,
   candidatePolicies,
   describeAuthorization,
 } from './policy/authorize.ts';
-export { isEmptyMatch } from './policy/compiled-policy.ts';
+export { certainlyAllowed, enforcedPolicies, portsOfPolicies } from './policy/certainly-allowed.ts';
 export { formatIdentityUri, formatPrincipal, identityUriOf, parseIdentity } from './policy/identity.ts';
-export { matchesString } from './policy/match.ts';
-export * from './routing/address-choice.ts';
-export { drawWeighted, eligibleCandidates } from './routing/balance.ts';
-export * from './routing/candidates.ts';
-export * from './routing/failure.ts';
-export * from './routing/headers/authority.ts';
-export * from './routing/headers/baggage.ts';
-export * from './routing/headers/connect-headers.ts';
-export * from './routing/headers/forwarded.ts';
-export type { HeaderValue } from './routing/headers/header-value.ts';
-export * from './routing/inbound.ts';
-export * from './routing/inbound-service.ts';
-export * from './routing/locality.ts';
-export * from './routing/lookup.ts';
-export { type OutboundOptions, type OutboundRequest, resolveOutbound } from './routing/outbound.ts';
+export { chooseResolvedAddress } from './routing/address-choice.ts';
+export { eligibleCandidates } from './routing/balance.ts';
+export { type Candidate, candidatesOf } from './routing/candidates.ts';
+export { ILLEGAL_PORTS, type SocketTarget } from './routing/failure.ts';
+export { type Baggage, formatBaggage, parseBaggage } from './routing/headers/baggage.ts';
+export { formatForwarded, forwardedHost } from './routing/headers/forwarded.ts';
+export { INBOUND_STATUS, type InboundAccepted, refusePlaintext, resolveInbound } from './routing/inbound.ts';
+export { inboundService, inboundSourceWorkload, servicesOfWorkload } from './routing/inbound-service.ts';
+export type { LocalitySource } from './routing/locality.ts';
+export { bestServiceByCidr, bestServiceByHostname, bestServiceByVip } from './routing/lookup.ts';
+export { resolveOutbound } from './routing/outbound.ts';
 export { withResolvedAddress } from './routing/outbound-address.ts';
-export type * from './routing/outbound-decision.ts';
-export { acceptedIdentities, serviceIdentities, type Upstream } from './routing/upstream.ts';
+export type {
+  DoubleHboneDecision,
+  HboneDecision,
+  OutboundDecision,
+  TcpDecision,
+} from './routing/outbound-decision.ts';
+export { serviceWaypoints } from './routing/waypoint.ts';
+export { addChange, type ChangeDraft, emptyChange } from './state/change.ts';
 export {
-  allServiceWaypoints,
-  chooseServiceWaypoint,
-  isCallFromWaypoint,
-  serviceWaypoints,
-} from './routing/waypoint.ts';
-export { emptyChange, isEmptyChange } from './state/change.ts';
-export * from './state/ip.ts';
-export { MeshState, type MeshStateOptions, policyKey, serviceKey } from './state/mesh-state.ts';
-export type * from './state/mesh-view.ts';
-export { monotonicNanoseconds, RECORDS_KEPT, RecentRecords } from './state/recent-records.ts';
+  canonicalCidr,
+  canonicalIp,
+  formatIp,
+  formatSocketAddress,
+  ipFamily,
+  maskIp,
+  type ParsedIp,
+  parseCidr,
+  parseIp,
+} from './state/ip.ts';
+export { MeshState, policyKey, serviceKey } from './state/mesh-state.ts';
+export type { MeshChange, MeshHistory, MeshView, NodeContext } from './state/mesh-view.ts';
+export { RECORDS_KEPT } from './state/recent-records.ts';
 export { Slicer } from './state/slicer.ts';
-export {
-  WORKLOAD_WAIT_MILLISECONDS,
-  type WorkloadWaitOptions,
-  waitForWorkload,
-} from './state/wait-for-workload.ts';
-export * from './tables/index.ts';
+export { waitForWorkload } from './state/wait-for-workload.ts';

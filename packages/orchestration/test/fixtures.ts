@@ -1,5 +1,6 @@
 import type { GatewayAddress, MeshUpdate, Policy, PolicyMatch, Service, Workload } from '@kmesh/api';
-import { MeshState, parseIp } from '../src/index.ts';
+import { parseIp } from '../src/state/ip.ts';
+import { MeshState } from '../src/state/mesh-state.ts';
 
 /** A workload with harmless values; a `uid` names what it is. */
 export function workload(uid: string, fields: Partial<Workload> = {}): Workload {

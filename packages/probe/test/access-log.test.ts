@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  AccessLog,
-  createConnectionObserver,
-  LogFilter,
-  type LogFormat,
-  type LogWriter,
-} from '../src/index.ts';
+import { AccessLog } from '../src/log/access-log.ts';
+import type { LogFormat } from '../src/log/line-format.ts';
+import { LogFilter } from '../src/log/log-filter.ts';
+import type { LogWriter } from '../src/log/log-writer.ts';
+import { createConnectionObserver } from '../src/observer.ts';
 import { client, start } from './support/mesh.ts';
 import { startProbe } from './support/scrape.ts';
 

@@ -1,14 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ConnectionStart } from '../src/index.ts';
-import {
-  serviceLabelNames,
-  serviceLabels,
-  trafficLabelNames,
-  trafficLabels,
-  workloadLabelNames,
-  workloadLabels,
-} from '../src/index.ts';
+import type { ConnectionStart } from '../src/connection.ts';
+import { serviceLabels, trafficLabels, workloadLabels } from '../src/labels/connection-labels.ts';
+import { serviceLabelNames, trafficLabelNames, workloadLabelNames } from '../src/labels/label-sets.ts';
 import { client, server, start, workload } from './support/mesh.ts';
 
 function named(names: readonly string[], values: readonly string[]): Record<string, string> {

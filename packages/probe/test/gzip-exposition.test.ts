@@ -2,14 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
 import { gunzipSync } from 'node:zlib';
-import {
-  createSeriesBudget,
-  GzipExposition,
-  MetricRecorder,
-  MetricStore,
-  renderStore,
-  retireAfterMilliseconds,
-} from '../src/index.ts';
+import { createSeriesBudget } from '../src/metrics/messages.ts';
+import { MetricRecorder, retireAfterMilliseconds } from '../src/metrics/recorder.ts';
+import { renderStore } from '../src/metrics/render.ts';
+import { MetricStore } from '../src/metrics/store.ts';
+import { GzipExposition } from '../src/scrape/gzip/gzip-exposition.ts';
 
 function startStore() {
   const { port1, port2 } = new MessageChannel();

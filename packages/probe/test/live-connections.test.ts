@@ -5,9 +5,9 @@ import {
   type ConnectionEnd,
   type ConnectionObserver,
   type ConnectionStart,
-  LiveConnections,
   silentObserver,
-} from '../src/index.ts';
+} from '../src/connection.ts';
+import { LiveConnections } from '../src/live-connections.ts';
 
 const client = { uid: 'client', name: 'client' } as Workload;
 const server = { uid: 'server', name: 'server' } as Workload;

@@ -5,17 +5,11 @@ import { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import {
-  createLogger,
-  createLogWriter,
-  directLogWriter,
-  LogFilter,
-  type LogFormat,
-  overflowLines,
-  parseLogFilter,
-  queueLines,
-  startLogThread,
-} from '../src/index.ts';
+import type { LogFormat } from '../src/log/line-format.ts';
+import { LogFilter, parseLogFilter } from '../src/log/log-filter.ts';
+import { startLogThread } from '../src/log/log-thread.ts';
+import { createLogWriter, directLogWriter, overflowLines, queueLines } from '../src/log/log-writer.ts';
+import { createLogger } from '../src/log/logger.ts';
 
 const accepted: [string, string][] = [
   ['debug', 'debug'],

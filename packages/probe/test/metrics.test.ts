@@ -3,13 +3,11 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import type { Workload } from '@kmesh/api';
-import {
-  createControlMetrics,
-  createDnsMetrics,
-  createRevocationMetrics,
-  retireAfterMilliseconds,
-  WorkloadPresence,
-} from '../src/index.ts';
+import { createControlMetrics } from '../src/metrics/control-metrics.ts';
+import { createDnsMetrics } from '../src/metrics/dns-metrics.ts';
+import { WorkloadPresence } from '../src/metrics/presence.ts';
+import { retireAfterMilliseconds } from '../src/metrics/recorder.ts';
+import { createRevocationMetrics } from '../src/metrics/revocation-metrics.ts';
 import { client, server, start, workload } from './support/mesh.ts';
 import { samples, startProbe, sumOf } from './support/scrape.ts';
 

@@ -1,28 +1,50 @@
-export * from './bpf-iterator.ts';
-export * from './bpf-link.ts';
-export * from './bpf-map.ts';
-export * from './bpf-object.ts';
-export * from './bpf-program.ts';
-export * from './btf.ts';
-export * from './capabilities.ts';
-export * from './descriptors.ts';
-export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
-export * from './event-ring.ts';
-export * from './helper-threads.ts';
-export * from './kernel-barrier.ts';
-export * from './mounts.ts';
-export * from './network-namespace.ts';
-export * from './seqpacket.ts';
-export * from './socket.ts';
-export { type SocketOptionName, socketOptions } from './socket-constants.ts';
-export * from './socket-options.ts';
+export { KernelConnections } from './events/kernel-connections.ts';
+export type { KernelEventResolver } from './events/kernel-event-resolver.ts';
+export { createKernelResolver } from './events/kernel-resolver.ts';
+export { LiveFlowReports } from './events/live-flow-reports.ts';
+export { refusedFollower } from './events/path-metrics.ts';
+export { type KernelEvents, readKernelEvents } from './events/read-kernel-events.ts';
+export { KernelEnrolment } from './pods/kernel-enrolment.ts';
+export { faultWithin } from './programs/fault-within.ts';
+export { type KernelPath, startKernelPath } from './programs/kernel-path.ts';
+export type { KernelPathConfig } from './programs/kernel-path-config.ts';
+export { NumberedStream } from './programs/numbered-stream.ts';
+export { pinnedHandoffs } from './programs/pins.ts';
+export { uninstall } from './programs/uninstall.ts';
+export { liveFlowsObstacles } from './tables/flows-object.ts';
+export type { FrontendEntry } from './tables/frontend-entry.ts';
 export {
-  type FilterPlace,
-  type InterfaceSide,
-  linksAtInterface,
-  removeFilter,
-  type TrafficControlTarget,
-} from './traffic-control.ts';
-export * from './tunnel-engine.ts';
-export { summarizeVerifierLog, type VerifierStatistics } from './verifier-log.ts';
-export * from './watch-descriptor.ts';
+  kmeshCloseReason,
+  kmeshDirection,
+  kmeshEventKind,
+  kmeshEventLayout,
+  kmeshHandoffKeyLayout,
+  kmeshHandoffLayout,
+  kmeshPath,
+} from './tables/gen/layouts.ts';
+export { HandoffPodTable } from './tables/handoff-pod-table.ts';
+export {
+  type ConnectReason,
+  decodeKernelEvent,
+  KERNEL_EVENT_SIZE,
+  type KernelEvent,
+  pathOfReason,
+  readConnectCounters,
+} from './tables/kernel-event.ts';
+export { kernelMapsOf } from './tables/kernel-maps.ts';
+export {
+  attachKernelObject,
+  type KernelCapacities,
+  type KernelProgram,
+  kernelPathObstacles,
+  kernelPrograms,
+  loadKernelObject,
+} from './tables/kernel-object.ts';
+export { KernelTables } from './tables/kernel-tables.ts';
+export { readPerCpuCounters } from './tables/per-cpu-counters.ts';
+export {
+  attachRedirect,
+  type RedirectCounts,
+  readRedirectCounts,
+  redirectObstacles,
+} from './tables/redirect-object.ts';

@@ -1,5 +1,5 @@
+import { errnoName } from '@kmesh/linux';
 import type { ResponseFlag } from '@kmesh/probe';
-import { errnoName } from '@kmesh/runtime';
 import {
   type FlowEnd,
   flowEndReason,

@@ -131,10 +131,3 @@ export interface TunnelOptions {
   /** All addresses of a host name; the node's resolver when absent. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;
 }
-
-/** What ZDS says about a pod. */
-export interface PodInfo {
-  readonly name: string;
-  readonly namespace: string;
-  readonly serviceAccount: string;
-}

@@ -1,5 +1,6 @@
-import { ILLEGAL_PORTS, kmeshHandoffKeyLayout, kmeshHandoffLayout } from '@kmesh/orchestration';
-import type { NativeTunnelConfig } from '@kmesh/runtime';
+import { ILLEGAL_PORTS } from '@kmesh/orchestration';
+import { kmeshHandoffKeyLayout, kmeshHandoffLayout } from '@kmesh/runtime';
+import type { NativeTunnelConfig } from './engine/native.ts';
 import type { HandoffTable, JoinMaps, TunnelSettings } from './options.ts';
 
 /** {@link TunnelSettings} with the contract's defaults filled in. */

@@ -1,9 +1,10 @@
 import { lookup } from 'node:dns/promises';
+import type { PodInfo } from '@kmesh/api';
 import { KmeshError, type Workload } from '@kmesh/api';
+import { lowerHelperThreads, type NetworkNamespace } from '@kmesh/linux';
 import type { MeshChange } from '@kmesh/orchestration';
-import { lowerHelperThreads, type NetworkNamespace } from '@kmesh/runtime';
 import { Engine, type JoinCounts } from './engine/engine.ts';
-import type { PodInfo, TunnelCounters, TunnelOptions } from './options.ts';
+import type { TunnelCounters, TunnelOptions } from './options.ts';
 import type { CarriedDump } from './pod/carried.ts';
 import { PodProxy } from './pod/pod-proxy.ts';
 import { engineConfig, type ResolvedSettings, resolveSettings } from './settings.ts';

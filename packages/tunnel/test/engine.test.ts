@@ -5,8 +5,9 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { release } from 'node:os';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openListener } from '@kmesh/runtime';
-import { type Accepted, Engine } from '../src/index.ts';
+import { openListener } from '@kmesh/linux';
+import { Engine } from '../src/engine/engine.ts';
+import type { Accepted } from '../src/engine/events.ts';
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');

@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import {
-  flowEndReason,
-  flowFailure,
-  revokedVerdict,
-  sessionEndReason,
-  sessionFailure,
-} from '../src/index.ts';
+import { flowEndReason, revokedVerdict, sessionEndReason } from '../src/engine/events.ts';
+import { flowFailure, sessionFailure } from '../src/failure.ts';
 
 const where = '10.0.0.1:15008';
 const bytes = { bytesUp: 0, bytesDown: 0 };

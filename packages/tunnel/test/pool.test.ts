@@ -1,13 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
-import type { TunnelHandle } from '@kmesh/runtime';
-import {
-  type Engine,
-  type PooledSession,
-  type PoolTarget,
-  type SessionHandler,
-  SessionPool,
-} from '../src/index.ts';
+import type { Engine, SessionHandler } from '../src/engine/engine.ts';
+import type { TunnelHandle } from '../src/engine/native.ts';
+import { type PooledSession, type PoolTarget, SessionPool } from '../src/outbound/pool.ts';
 
 /** An engine that connects when it is told to. */
 class FakeEngine {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { proxyHeader } from '../src/index.ts';
+import { proxyHeader } from '../src/inbound/proxy-protocol.ts';
 
 test('an IPv4 header without an identity is 28 bytes', () => {
   const header = proxyHeader({ ip: '10.0.0.1', port: 1234 }, { ip: '10.0.0.2', port: 80 }, undefined);

@@ -1,13 +1,5 @@
-import type { Workload } from '@kmesh/api';
+import type { ConnectionsView, OverviewConnection, Workload } from '@kmesh/api';
 import type { ConnectionStart, LiveConnection, LiveConnections } from '@kmesh/probe';
-import type { OverviewConnection } from './overview.ts';
-
-/** What `/kmesh/connections` answers. */
-export interface ConnectionsView {
-  /** Open connections that match, of which `connections` are the busiest. */
-  readonly total: number;
-  readonly connections: readonly OverviewConnection[];
-}
 
 /** Which connections are asked for. */
 export interface ConnectionsFilter {

@@ -1,29 +1,7 @@
-import { canonicalIp, type FrontendEntry, type KernelTables, type TableUsage } from '@kmesh/orchestration';
-import type { HookCost } from '@kmesh/probe';
+import type { HookCost, TableEntry, TablesView } from '@kmesh/api';
+import { canonicalIp } from '@kmesh/orchestration';
+import type { FrontendEntry, KernelTables } from '@kmesh/runtime';
 import { badQuery } from './query.ts';
-
-/** What `/kmesh/tables` answers. */
-export interface TablesView {
-  /** Why there are none; empty while the kernel path is on. */
-  readonly off: string;
-  readonly usage: readonly TableUsage[];
-  readonly hooks: readonly HookCost[];
-  /** Entries of the address that was asked for. */
-  readonly address?: { readonly ip: string; readonly entries: readonly TableEntry[] };
-}
-
-/** One entry of the frontend table, with names in place of ids. */
-export interface TableEntry {
-  /** The client namespace that sees it; empty: every one. */
-  readonly namespace: string;
-  /** 0: every port without an entry of its own. */
-  readonly port: number;
-  readonly action: FrontendEntry['action'];
-  /** `namespace/hostname` of the service; empty when there is none. */
-  readonly service: string;
-  /** Uid of the workload at the address; empty unless the action is `workload`. */
-  readonly workload: string;
-}
 
 /** Tables while the kernel path is on. */
 export interface TableSources {

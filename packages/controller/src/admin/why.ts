@@ -1,11 +1,10 @@
-import type { Service, Workload } from '@kmesh/api';
+import type { Service, Why, WhyStep, WhyStepKind, Workload } from '@kmesh/api';
 import {
   authorize,
   candidatePolicies,
   candidatesOf,
   describeAuthorization,
   eligibleCandidates,
-  type FrontendEntry,
   formatSocketAddress,
   identityUriOf,
   ipFamily,
@@ -14,34 +13,8 @@ import {
   resolveOutbound,
   serviceKey,
 } from '@kmesh/orchestration';
+import type { FrontendEntry } from '@kmesh/runtime';
 import { type WhySubject, whySubject } from './why-target.ts';
-
-/** Which part of the decision a step is about. */
-export type WhyStepKind =
-  | 'source'
-  | 'address'
-  | 'service'
-  | 'endpoint'
-  | 'waypoint'
-  | 'gateway'
-  | 'route'
-  | 'policy'
-  | 'path';
-
-export interface WhyStep {
-  readonly step: WhyStepKind;
-  readonly text: string;
-}
-
-/** The answer of `/kmesh/why`. */
-export interface Why {
-  readonly source: string;
-  readonly destination: string;
-  /** `refused`: there is no way there; `denied`: a policy at the destination says no. */
-  readonly verdict: 'allowed' | 'denied' | 'refused';
-  readonly path: 'kernel' | 'tunnel' | 'outside' | 'none';
-  readonly steps: readonly WhyStep[];
-}
 
 /** What the answer is drawn from: the state and tables by which this proxy itself decides. */
 export interface WhySources {

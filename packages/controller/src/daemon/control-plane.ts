@@ -1,9 +1,11 @@
 import type { Logger } from '@kmesh/api';
 import type { MeshState } from '@kmesh/orchestration';
 import type { ControlMetrics } from '@kmesh/probe';
-import { CertificateClient, CertificateManager, CertificatePrefetch } from '../certificates/index.ts';
+import { CertificateClient } from '../certificates/certificate-client.ts';
+import { CertificateManager } from '../certificates/certificate-manager.ts';
+import { CertificatePrefetch } from '../certificates/certificate-prefetch.ts';
 import type { Config } from '../config/config.ts';
-import { createXdsClient, type XdsClient } from '../xds/index.ts';
+import { createXdsClient, type XdsClient } from '../xds/client.ts';
 
 /** How the mesh's own state reports that a type has arrived. */
 export interface SyncListener {

@@ -1,29 +1,37 @@
 import { KmeshError } from '@kmesh/api';
-import { emptyChange, HandoffPodTable, MeshState } from '@kmesh/orchestration';
+import { raiseDescriptorLimit } from '@kmesh/linux';
+import { emptyChange, MeshState } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
-import { raiseDescriptorLimit } from '@kmesh/runtime';
-import { type JoinCounts, ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
+import {
+  HandoffPodTable,
+  KernelEnrolment,
+  type KernelEvents,
+  type KernelPath,
+  pinnedHandoffs,
+  readKernelEvents,
+  refusedFollower,
+  startKernelPath,
+} from '@kmesh/runtime';
+import type { JoinCounts } from '@kmesh/tunnel';
 import { buildConfigDump } from '../admin/config-dump.ts';
 import { adminPage } from '../admin/page.ts';
 import { adminHandler } from '../admin/routes.ts';
 import { dumpWorkloadState } from '../admin/workload-state.ts';
-import { dumpCertificates, RevocationStore } from '../certificates/index.ts';
+import { dumpCertificates } from '../certificates/certificate-dump.ts';
+import { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
 import { listenHttp } from '../http/listen.ts';
 import { Readiness, readinessHandler } from '../lifecycle/readiness.ts';
 import { versionInfo, versionLine } from '../version.ts';
-import type { XdsClient } from '../xds/index.ts';
+import type { XdsClient } from '../xds/client.ts';
+import { ZdsClient } from '../zds/client.ts';
+import type { ZdsCounts } from '../zds/pod-register.ts';
 import { startCertificates, startXds, xdsCountersFollower } from './control-plane.ts';
 import { DataPlane } from './data-plane.ts';
-import { KernelEnrolment } from './kernel-enrolment.ts';
-import { type KernelEvents, readKernelEvents } from './kernel-events.ts';
-import { type KernelPath, startKernelPath } from './kernel-path.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { measureLoopDelay } from './loop-delay.ts';
 import { podsOf } from './overview.ts';
 import { startPassthroughJoin } from './passthrough-join.ts';
-import { refusedFollower } from './path-metrics.ts';
-import { pinnedHandoffs } from './pins.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
 import { tunnelCounters } from './tunnel-counters.ts';
 import { adminViews, forgetRemovedServices } from './views.ts';

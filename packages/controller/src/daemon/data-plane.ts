@@ -1,20 +1,20 @@
-import type { Logger, Workload } from '@kmesh/api';
+import type { Logger, PodInfo, Workload } from '@kmesh/api';
+import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshState } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
-import type { NetworkNamespace } from '@kmesh/runtime';
+import type { KernelEnrolment } from '@kmesh/runtime';
 import {
   createTunnel,
   type HandoffTable,
   type JoinCounts,
   type JoinPrograms,
-  type PodInfo,
   type Tunnel,
   type TunnelCounters,
-  type ZdsPods,
 } from '@kmesh/tunnel';
-import type { CertificateManager, RevocationStore } from '../certificates/index.ts';
+import type { CertificateManager } from '../certificates/certificate-manager.ts';
+import type { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
-import type { KernelEnrolment } from './kernel-enrolment.ts';
+import type { ZdsPods } from '../zds/pod-register.ts';
 import { tunnelSettings } from './tunnel-settings.ts';
 
 /** What the data plane is made of. */

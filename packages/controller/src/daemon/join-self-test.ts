@@ -6,10 +6,9 @@ import {
   type NetworkNamespace,
   openListener,
   socketLocalAddress,
-} from '@kmesh/runtime';
+} from '@kmesh/linux';
+import { faultWithin, NumberedStream } from '@kmesh/runtime';
 import { Engine, loadJoinPrograms } from '@kmesh/tunnel';
-import { faultWithin } from './fault-within.ts';
-import { NumberedStream } from './numbered-stream.ts';
 
 const ADDRESS = '127.75.78.1';
 const LIMIT_MILLISECONDS = 2_000;

@@ -1,12 +1,12 @@
+import type { Overview, OverviewService } from '@kmesh/api';
+import { probeCapabilities } from '@kmesh/linux';
 import { type MeshState, serviceKey } from '@kmesh/orchestration';
 import type { LiveConnections } from '@kmesh/probe';
-import { probeCapabilities } from '@kmesh/runtime';
+import type { KernelPath } from '@kmesh/runtime';
 import { viewConnections } from '../admin/live-view.ts';
-import type { Overview, OverviewService } from '../admin/overview.ts';
 import type { Readiness } from '../lifecycle/readiness.ts';
-import type { XdsClient } from '../xds/index.ts';
+import type { XdsClient } from '../xds/client.ts';
 import type { DataPlane, ServedPod } from './data-plane.ts';
-import type { KernelPath } from './kernel-path.ts';
 
 /** Where the overview takes its parts from. */
 export interface OverviewSources {

@@ -1,6 +1,8 @@
+import type { ConnectionsView } from '@kmesh/api';
 import type { MeshState } from '@kmesh/orchestration';
 import type { LiveConnections } from '@kmesh/probe';
-import { type ConnectionsView, viewConnections } from '../admin/live-view.ts';
+import type { KernelEnrolment, KernelPath } from '@kmesh/runtime';
+import { viewConnections } from '../admin/live-view.ts';
 import { badQuery } from '../admin/query.ts';
 import type { AdminSources } from '../admin/routes.ts';
 import { describeTables } from '../admin/tables-view.ts';
@@ -8,10 +10,8 @@ import { explainConnection } from '../admin/why.ts';
 import type { Config } from '../config/config.ts';
 import type { Readiness } from '../lifecycle/readiness.ts';
 import type { VersionInfo } from '../version.ts';
-import type { XdsClient } from '../xds/index.ts';
+import type { XdsClient } from '../xds/client.ts';
 import type { DataPlane } from './data-plane.ts';
-import type { KernelEnrolment } from './kernel-enrolment.ts';
-import type { KernelPath } from './kernel-path.ts';
 import { overviewOf } from './overview.ts';
 
 /** Parts of the daemon that the views look at. */

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Why } from '@kmesh/api';
 import { isKmeshError, type MeshUpdate, type Service, type Workload } from '@kmesh/api';
-import { type FrontendEntry, MeshState } from '@kmesh/orchestration';
-import { explainConnection, type Why, type WhySources } from '../../src/admin/why.ts';
+import { MeshState } from '@kmesh/orchestration';
+import type { FrontendEntry } from '@kmesh/runtime';
+import { explainConnection, type WhySources } from '../../src/admin/why.ts';
 
 function workload(name: string, ip: string, change: Partial<Workload> = {}): MeshUpdate {
   return {

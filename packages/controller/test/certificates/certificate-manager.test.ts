@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import { isKmeshError } from '@kmesh/api';
-import { CertificateManager, dumpCertificates, refreshAt } from '../../src/certificates/index.ts';
-import { defaultBackoff } from '../../src/certificates/refresh.ts';
+import { dumpCertificates } from '../../src/certificates/certificate-dump.ts';
+import { CertificateManager } from '../../src/certificates/certificate-manager.ts';
+import { defaultBackoff, refreshAt } from '../../src/certificates/refresh.ts';
 import {
   identity,
   issued,

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Identity, Workload } from '@kmesh/api';
-import { CertificatePrefetch, WorkloadCertificate } from '../../src/certificates/index.ts';
+import { CertificatePrefetch } from '../../src/certificates/certificate-prefetch.ts';
+import { WorkloadCertificate } from '../../src/certificates/workload-certificate.ts';
 import { material, memoryLogger, settle } from './fixtures.ts';
 
 type Pod = Pick<Workload, 'node' | 'protocol' | 'nativeTunnel' | 'serviceAccount'>;

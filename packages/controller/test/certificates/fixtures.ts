@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Identity, LogFields, Logger } from '@kmesh/api';
 import { formatIdentityUri } from '@kmesh/orchestration';
-import type { CertificateSource, Clock, IssuedCertificate } from '../../src/certificates/index.ts';
+import type { CertificateSource, IssuedCertificate } from '../../src/certificates/certificate-manager.ts';
+import type { Clock } from '../../src/certificates/clock.ts';
 
 /** Lets everything run that is waiting for promises only. */
 export async function settle(): Promise<void> {

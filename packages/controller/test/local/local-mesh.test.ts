@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isKmeshError } from '@kmesh/api';
 import { MeshState } from '@kmesh/orchestration';
-import { localMeshUpdates, parseLocalMesh } from '../../src/local/index.ts';
+import { localMeshUpdates } from '../../src/local/difference.ts';
+import { parseLocalMesh } from '../../src/local/local-mesh.ts';
 
 const FULL = `
 workloads:

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { KmeshError, MeshUpdate } from '@kmesh/api';
-import { type LocalMeshWatch, watchLocalMesh } from '../../src/local/index.ts';
+import { type LocalMeshWatch, watchLocalMesh } from '../../src/local/watch-local-mesh.ts';
 
 const mesh = (uid: string) => `workloads: [{ uid: ${uid}, workloadIps: [], namespace: ns, services: {} }]\n`;
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import type { Overview } from '@kmesh/controller';
-import { kernelPathObstacles } from '@kmesh/orchestration';
-import { findBpffsMount, findCgroupMount, probeCapabilities } from '@kmesh/runtime';
+import type { Overview } from '@kmesh/api';
+import { findBpffsMount, findCgroupMount, probeCapabilities } from '@kmesh/linux';
+import { kernelPathObstacles } from '@kmesh/runtime';
 import type { AdminClient } from '../admin-client.ts';
 import { type HookProgram, hookPrograms } from './hooks.ts';
 

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { attachedPrograms } from '@kmesh/runtime';
+import { attachedPrograms } from '@kmesh/linux';
 
 /** A program at one of the hooks that Kmesh uses. */
 export interface HookProgram {

@@ -1,4 +1,4 @@
-import type { ConnectionsView, TablesView, Why } from '@kmesh/controller';
+import type { ConnectionsView, TablesView, Why } from '@kmesh/api';
 import type { Argv } from 'yargs';
 import { adminClient } from '../admin-client.ts';
 import { check, hasProblem } from '../commands/check.ts';

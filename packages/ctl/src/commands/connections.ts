@@ -1,4 +1,4 @@
-import type { ConnectionsView, OverviewConnection } from '@kmesh/controller';
+import type { ConnectionsView, OverviewConnection } from '@kmesh/api';
 import { type OutputFormat, renderObject } from '../output.ts';
 import { type Column, renderTable } from '../table.ts';
 import { byteRate, byteText, durationText } from '../units.ts';

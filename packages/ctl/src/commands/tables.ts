@@ -1,4 +1,4 @@
-import type { TablesView } from '@kmesh/controller';
+import type { TablesView } from '@kmesh/api';
 import { type OutputFormat, renderObject } from '../output.ts';
 import { type Column, renderTable } from '../table.ts';
 

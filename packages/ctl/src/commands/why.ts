@@ -1,4 +1,4 @@
-import type { Why } from '@kmesh/controller';
+import type { Why } from '@kmesh/api';
 import { type OutputFormat, renderObject } from '../output.ts';
 
 /** Address of the admin view that explains a connection. */

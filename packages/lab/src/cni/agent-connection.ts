@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import { KmeshError, zdsProto } from '@kmesh/api';
-import type { SeqpacketMessage, SeqpacketSocket } from '@kmesh/runtime';
+import type { SeqpacketMessage, SeqpacketSocket } from '@kmesh/linux';
 
 /** What the agent waits for, in milliseconds (ambient contract 10.2). */
 const HELLO_TIMEOUT = 5000;

@@ -1,5 +1,5 @@
 import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
-import { listenSeqpacket, type SeqpacketServer, type SeqpacketSocket } from '@kmesh/runtime';
+import { listenSeqpacket, type SeqpacketServer, type SeqpacketSocket } from '@kmesh/linux';
 import { STATE_DIRECTORY } from '../network/bpffs.ts';
 import type { Lab } from '../network/lab.ts';
 import type { Pod } from '../pods/pod.ts';

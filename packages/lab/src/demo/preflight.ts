@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { platform } from 'node:os';
 import { KmeshError } from '@kmesh/api';
-import { findCgroupMount, probeCapabilities } from '@kmesh/runtime';
+import { findCgroupMount, probeCapabilities } from '@kmesh/linux';
 
 /**
  * Checks what the demo cannot do without, before anything is made. One sentence for the first thing that is missing.

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { Overview } from '@kmesh/api';
 import { KmeshError } from '@kmesh/api';
-import type { Overview } from '@kmesh/controller';
 
 /** The node proxy as a process of its own, as on a real node. */
 export interface ProxyProcess {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startFakeCniAgent } from '../cni/fake-cni-agent.ts';
-import { startFakeIstiod } from '../istiod/index.ts';
+import { startFakeIstiod } from '../istiod/fake-istiod.ts';
 import { createLab, type Lab } from '../network/lab.ts';
 import { writeMeshFile } from './local-file.ts';
 import { checkMachine } from './preflight.ts';

@@ -1,4 +1,4 @@
-import type { Overview } from '@kmesh/controller';
+import type { Overview } from '@kmesh/api';
 import type { Tally } from './tally.ts';
 
 /** What the live view shows at one moment. */

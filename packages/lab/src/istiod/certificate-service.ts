@@ -1,5 +1,6 @@
 import type { caProto } from '@kmesh/api';
-import { type Authority, parseCertificateRequest } from '../pki/index.ts';
+import type { Authority } from '../pki/authority.ts';
+import { parseCertificateRequest } from '../pki/certificate-request.ts';
 import type { CallerIdentity } from './node-check.ts';
 
 /** What the fake's authority does; every field may be changed while it runs. */

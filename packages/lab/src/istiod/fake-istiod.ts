@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { sendUnaryData } from '@grpc/grpc-js';
 import { type caProto, KmeshError, type MeshUpdate, xds } from '@kmesh/api';
-import { type Authority, createAuthority } from '../pki/index.ts';
+import { type Authority, createAuthority } from '../pki/authority.ts';
 import {
   acceptCertificateCall,
   CertificateRefusal,

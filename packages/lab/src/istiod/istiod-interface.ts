@@ -1,5 +1,5 @@
 import type { MeshUpdate } from '@kmesh/api';
-import type { Authority } from '../pki/index.ts';
+import type { Authority } from '../pki/authority.ts';
 import type { CertificateSettings, RecordedCertificateRequest } from './certificate-service.ts';
 import type { RecordedRequest } from './delta-stream.ts';
 import type { IstiodFaults } from './faults.ts';

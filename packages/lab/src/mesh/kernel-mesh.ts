@@ -1,5 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import type { MeshUpdate, Service, Workload } from '@kmesh/api';
+import { type BpfObject, kernelBarrier, type Link, openNetworkNamespace } from '@kmesh/linux';
+import { MeshState } from '@kmesh/orchestration';
 import {
   attachKernelObject,
   attachRedirect,
@@ -7,12 +9,10 @@ import {
   KernelTables,
   kernelMapsOf,
   loadKernelObject,
-  MeshState,
   type RedirectCounts,
   readConnectCounters,
   readRedirectCounts,
-} from '@kmesh/orchestration';
-import { type BpfObject, kernelBarrier, type Link, openNetworkNamespace } from '@kmesh/runtime';
+} from '@kmesh/runtime';
 import type { Lab } from '../network/lab.ts';
 import type { Pod } from '../pods/pod.ts';
 import { ObservedConnections } from './observed-connections.ts';

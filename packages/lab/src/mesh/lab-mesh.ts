@@ -7,7 +7,7 @@ import { startFakeIstiod } from '../istiod/fake-istiod.ts';
 import type { FakeIstiod } from '../istiod/istiod-interface.ts';
 import type { Lab } from '../network/lab.ts';
 import type { PeerIdentity } from '../peers/hbone-client.ts';
-import type { LeafOptions } from '../pki/index.ts';
+import type { LeafOptions } from '../pki/authority.ts';
 import type { Host } from '../pods/host.ts';
 import type { Node } from '../pods/node.ts';
 import type { Pod, PodOptions } from '../pods/pod.ts';

@@ -1,5 +1,5 @@
 import { createServer, type Server, Socket } from 'node:net';
-import { connectSocket, openListener, openNetworkNamespace } from '@kmesh/runtime';
+import { connectSocket, openListener, openNetworkNamespace } from '@kmesh/linux';
 
 /** Anything with a network namespace. */
 interface Place {

@@ -1,7 +1,8 @@
 import { KmeshError } from '@kmesh/api';
-import { inboundService, kmeshEventLayout, servicesOfWorkload } from '@kmesh/orchestration';
-import { type ConnectionEnd, type ConnectionStart, KernelConnections, silentObserver } from '@kmesh/probe';
-import { EventRing } from '@kmesh/runtime';
+import { EventRing } from '@kmesh/linux';
+import { inboundService, servicesOfWorkload } from '@kmesh/orchestration';
+import { type ConnectionEnd, type ConnectionStart, silentObserver } from '@kmesh/probe';
+import { KernelConnections, kmeshEventLayout } from '@kmesh/runtime';
 import type { KernelMesh } from './kernel-mesh.ts';
 
 export interface Observed {

@@ -1,5 +1,6 @@
 /** One node's tunnel in a process of its own, without a daemon around it: told over IPC what to serve. */
 import type { MeshUpdate } from '@kmesh/api';
+import { openNetworkNamespace } from '@kmesh/linux';
 import { formatIdentityUri, MeshState } from '@kmesh/orchestration';
 import {
   type ConnectionObserver,
@@ -8,7 +9,6 @@ import {
   silentObserver,
   startScrapeServer,
 } from '@kmesh/probe';
-import { openNetworkNamespace } from '@kmesh/runtime';
 import { createTunnel, loadJoinPrograms, type TunnelCertificate } from '@kmesh/tunnel';
 
 /** What the parent sends first. */

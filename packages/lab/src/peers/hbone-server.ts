@@ -7,7 +7,7 @@ import {
 } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { openListener, openNetworkNamespace } from '@kmesh/runtime';
+import { openListener, openNetworkNamespace } from '@kmesh/linux';
 import type { Host } from '../pods/host.ts';
 import type { PeerIdentity } from './hbone-client.ts';
 

@@ -1,6 +1,6 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { connectSocket, openNetworkNamespace } from '@kmesh/runtime';
+import { connectSocket, openNetworkNamespace } from '@kmesh/linux';
 import type { Host } from '../pods/host.ts';
 import { openHbone, type PeerIdentity } from './hbone-client.ts';
 import { type HboneServer, type PeerRequest, serveHbone } from './hbone-server.ts';

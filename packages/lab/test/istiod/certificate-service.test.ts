@@ -10,7 +10,7 @@ import {
   type CertificateSettings,
   defaultCertificateSettings,
 } from '../../src/istiod/certificate-service.ts';
-import { createAuthority } from '../../src/pki/index.ts';
+import { createAuthority } from '../../src/pki/authority.ts';
 
 const uri = 'spiffe://cluster.local/ns/default/sa/web';
 const root = createAuthority();

@@ -1,6 +1,6 @@
 import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from '@grpc/grpc-js';
 import { xds } from '@kmesh/api';
-import type { FakeIstiod } from '../../src/istiod/index.ts';
+import type { FakeIstiod } from '../../src/istiod/istiod-interface.ts';
 
 export type Response = ReturnType<typeof xds.DeltaDiscoveryResponse.decode>;
 

@@ -1,12 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Service, type Workload, xds } from '@kmesh/api';
-import {
-  type FakeIstiod,
-  type FakeIstiodOptions,
-  rawResource,
-  startFakeIstiod,
-} from '../../src/istiod/index.ts';
+import { startFakeIstiod } from '../../src/istiod/fake-istiod.ts';
+import { rawResource } from '../../src/istiod/faults.ts';
+import type { FakeIstiod, FakeIstiodOptions } from '../../src/istiod/istiod-interface.ts';
 import { type DeltaClient, deltaClient, type Response, testNode } from './delta-client.ts';
 
 const { addressTypeUrl, authorizationTypeUrl } = xds;

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect, createServer } from 'node:tls';
-import { createAuthority } from '../../src/pki/index.ts';
+import { createAuthority } from '../../src/pki/authority.ts';
 
 const identity = 'spiffe://cluster.local/ns/default/sa/web';
 

@@ -5,11 +5,9 @@ import {
   type AuthorizationConnection,
   authorize,
   describeAuthorization,
-  formatIdentityUri,
-  formatPrincipal,
-  matchesString,
-  parseIdentity,
-} from '../../src/index.ts';
+} from '../../src/policy/authorize.ts';
+import { formatIdentityUri, formatPrincipal, parseIdentity } from '../../src/policy/identity.ts';
+import { matchesString } from '../../src/policy/match.ts';
 import { type MeshRecord, mesh, oneMatch, policy, workload } from '../fixtures.ts';
 
 const identity: Identity = { trustDomain: 'td', namespace: 'namespace', serviceAccount: 'account' };

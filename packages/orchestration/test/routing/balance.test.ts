@@ -1,16 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { LoadBalancerMode, Workload } from '@kmesh/api';
-import {
-  type Candidate,
-  candidatesOf,
-  chooseAddress,
-  chooseResolvedAddress,
-  drawWeighted,
-  eligibleCandidates,
-  localityRank,
-  targetPortOf,
-} from '../../src/index.ts';
+import { chooseAddress, chooseResolvedAddress } from '../../src/routing/address-choice.ts';
+import { drawWeighted, eligibleCandidates } from '../../src/routing/balance.ts';
+import { type Candidate, candidatesOf, targetPortOf } from '../../src/routing/candidates.ts';
+import { localityRank } from '../../src/routing/locality.ts';
 import { gateway, memberOf, mesh, seededRandom, service, workload } from '../fixtures.ts';
 
 const locality = (region: string, zone: string) => ({ locality: { region, zone, subzone: '' } });

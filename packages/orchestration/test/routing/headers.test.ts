@@ -1,16 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import {
-  type Authority,
-  connectHeaders,
-  formatAuthority,
-  formatBaggage,
-  formatForwarded,
-  forwardedHost,
-  newTraceparent,
-  parseAuthority,
-  parseBaggage,
-} from '../../src/index.ts';
+import { type Authority, formatAuthority, parseAuthority } from '../../src/routing/headers/authority.ts';
+import { formatBaggage, parseBaggage } from '../../src/routing/headers/baggage.ts';
+import { connectHeaders, newTraceparent } from '../../src/routing/headers/connect-headers.ts';
+import { formatForwarded, forwardedHost } from '../../src/routing/headers/forwarded.ts';
 import { seededRandom, workload } from '../fixtures.ts';
 
 describe('authority', () => {

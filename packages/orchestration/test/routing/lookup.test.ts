@@ -6,10 +6,8 @@ import {
   bestServiceByVip,
   findByAddress,
   findByHostname,
-  parseCidr,
-  parseIp,
-} from '../../src/index.ts';
-import { maskIp } from '../../src/state/ip.ts';
+} from '../../src/routing/lookup.ts';
+import { maskIp, parseCidr, parseIp } from '../../src/state/ip.ts';
 import { mesh, seededRandom, service, vip, workload } from '../fixtures.ts';
 
 const VIP = '10.1.2.3';

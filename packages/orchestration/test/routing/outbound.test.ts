@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Service, Workload } from '@kmesh/api';
-import {
-  ILLEGAL_PORTS,
-  type MeshState,
-  type OutboundDecision,
-  resolveOutbound,
-  withResolvedAddress,
-} from '../../src/index.ts';
+import { ILLEGAL_PORTS } from '../../src/routing/failure.ts';
+import { resolveOutbound } from '../../src/routing/outbound.ts';
+import { withResolvedAddress } from '../../src/routing/outbound-address.ts';
+import type { OutboundDecision } from '../../src/routing/outbound-decision.ts';
+import type { MeshState } from '../../src/state/mesh-state.ts';
 import {
   gateway,
   type MeshRecord,

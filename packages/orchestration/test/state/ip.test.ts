@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
 import { describe, it } from 'node:test';
-import { canonicalCidr, canonicalIp, formatSocketAddress, isLoopback } from '../../src/index.ts';
+import { canonicalCidr, canonicalIp, formatSocketAddress, isLoopback } from '../../src/state/ip.ts';
 import { seededRandom } from '../fixtures.ts';
 
 describe('IP addresses', () => {

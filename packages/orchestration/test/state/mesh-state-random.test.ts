@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { MeshUpdate, Service, Workload } from '@kmesh/api';
-import { MeshState } from '../../src/index.ts';
+import { MeshState } from '../../src/state/mesh-state.ts';
 import { seededRandom, service, vip, workload } from '../fixtures.ts';
 
 const IPS = ['10.0.0.1', '10.0.0.2', 'fd00::1'];

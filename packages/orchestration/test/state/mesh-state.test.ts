@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Workload } from '@kmesh/api';
-import { MeshState, waitForWorkload } from '../../src/index.ts';
+import { MeshState } from '../../src/state/mesh-state.ts';
+import { waitForWorkload } from '../../src/state/wait-for-workload.ts';
 import { memberOf, mesh, policy, service, updatesOf, vip, workload } from '../fixtures.ts';
 
 const SERVICE = 'ns/a.example.com';

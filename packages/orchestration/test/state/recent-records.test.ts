@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, mock } from 'node:test';
-import { MeshState, monotonicNanoseconds, RECORDS_KEPT } from '../../src/index.ts';
+import { MeshState } from '../../src/state/mesh-state.ts';
+import { monotonicNanoseconds, RECORDS_KEPT } from '../../src/state/recent-records.ts';
 import { mesh, service, updatesOf, workload } from '../fixtures.ts';
 
 const address = { addresses: ['10.0.0.1'] };

@@ -1,3 +1,4 @@
+import type { HookCost } from '@kmesh/api';
 import { Counter, Gauge, type Registry } from 'prom-client';
 import { addCumulativeCounter, follower } from './cumulative.ts';
 import { createOpenMetricsRegistry, registryText } from './registry-text.ts';
@@ -19,13 +20,6 @@ export interface ConnectDecision {
   readonly path: string;
   readonly reason: string;
   readonly connections: number;
-}
-
-/** What a kernel program cost since it was loaded; both cumulative. */
-export interface HookCost {
-  readonly program: string;
-  readonly runs: number;
-  readonly nanoseconds: number;
 }
 
 /** How late the control thread's event loop was since the reading before, in seconds. */

@@ -1,5 +1,5 @@
 import type { Workload } from '@kmesh/api';
-import type { ConnectionStart } from '../../src/index.ts';
+import type { ConnectionStart } from '../../src/connection.ts';
 
 /** A complete workload; tests name only what matters to them. */
 export function workload(change: Partial<Workload> = {}): Workload {

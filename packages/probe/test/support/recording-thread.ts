@@ -1,5 +1,6 @@
 import { workerData } from 'node:worker_threads';
-import { createConnectionObserver, MetricRecorder, type RecorderChannel } from '../../src/index.ts';
+import { MetricRecorder, type RecorderChannel } from '../../src/metrics/recorder.ts';
+import { createConnectionObserver } from '../../src/observer.ts';
 import { start } from './mesh.ts';
 
 /** A thread that records one connection and ends at once. */

@@ -1,10 +1,9 @@
-import type { AccessLog, ConnectionObserver, ScrapeServerOptions } from '../../src/index.ts';
-import {
-  createConnectionObserver,
-  MetricRecorder,
-  type ScrapeServer,
-  startScrapeServer,
-} from '../../src/index.ts';
+import type { ConnectionObserver } from '../../src/connection.ts';
+import type { AccessLog } from '../../src/log/access-log.ts';
+import { MetricRecorder } from '../../src/metrics/recorder.ts';
+import { createConnectionObserver } from '../../src/observer.ts';
+import type { ScrapeServerOptions } from '../../src/scrape/scrape-server.ts';
+import { type ScrapeServer, startScrapeServer } from '../../src/scrape/scrape-server.ts';
 
 export interface Probe {
   readonly server: ScrapeServer;

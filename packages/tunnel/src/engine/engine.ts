@@ -1,12 +1,5 @@
 import { KmeshError } from '@kmesh/api';
-import {
-  type NativeTunnel,
-  type NativeTunnelConfig,
-  type NativeTunnelExtra,
-  type NetworkNamespace,
-  nativeTunnel,
-  type TunnelHandle,
-} from '@kmesh/runtime';
+import type { NetworkNamespace } from '@kmesh/linux';
 import {
   type Accepted,
   EventReader,
@@ -22,6 +15,13 @@ import {
   type SessionEnd,
   type SessionReady,
 } from './events.ts';
+import {
+  type NativeTunnel,
+  type NativeTunnelConfig,
+  type NativeTunnelExtra,
+  nativeTunnel,
+  type TunnelHandle,
+} from './native.ts';
 
 /** Told what happens on one listener. */
 export interface ListenerHandler {

@@ -1,4 +1,4 @@
-import type { NativeTunnelExtra } from '@kmesh/runtime';
+import type { NativeTunnelExtra } from './native.ts';
 
 /** Numbers of the engine's events; `EventType` in the addon. */
 export const eventType = {

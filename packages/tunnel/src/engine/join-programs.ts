@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { KmeshError } from '@kmesh/api';
-import { type BpfObject, capability, openBpfObject } from '@kmesh/runtime';
+import { type BpfObject, capability, openBpfObject } from '@kmesh/linux';
 import type { JoinMaps, JoinPrograms } from '../options.ts';
 
 const objectPath = fileURLToPath(new URL('../../../../build/bpf/passthrough.bpf.o', import.meta.url));

@@ -174,7 +174,7 @@ function nest(
 ): void {
   let session: NestedSession | undefined;
   const where = `${decision.authority} behind ${carried.start.destinationAddress}`;
-  const withContext = (context: import('@kmesh/runtime').TunnelHandle): void => {
+  const withContext = (context: import('../engine/native.ts').TunnelHandle): void => {
     if (carried.ended) {
       outside.release();
       return;
@@ -226,7 +226,7 @@ function nest(
 function contextOf(
   pod: PodContext,
   source: Workload,
-  use: (context: import('@kmesh/runtime').TunnelHandle) => void,
+  use: (context: import('../engine/native.ts').TunnelHandle) => void,
   failed: (error: Error) => void,
 ): void {
   const certificate = pod.certificate(source);

@@ -1,7 +1,7 @@
 import { KmeshError } from '@kmesh/api';
-import type { TunnelHandle } from '@kmesh/runtime';
 import type { Engine } from '../engine/engine.ts';
 import type { SessionEnd, SessionReady } from '../engine/events.ts';
+import type { TunnelHandle } from '../engine/native.ts';
 
 /** What a pooled connection is for (contract 6.5): sessions are shared only where all of it is equal. */
 export interface PoolTarget {

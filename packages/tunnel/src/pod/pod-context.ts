@@ -1,15 +1,9 @@
-import type { Logger, Workload } from '@kmesh/api';
+import type { Logger, PodInfo, Workload } from '@kmesh/api';
 import type { NodeContext } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
 import type { Engine } from '../engine/engine.ts';
 import type { ConnectionTracker } from '../inbound/connection-tracker.ts';
-import type {
-  CertificateSource,
-  PodInfo,
-  TunnelCertificate,
-  TunnelCounters,
-  TunnelMesh,
-} from '../options.ts';
+import type { CertificateSource, TunnelCertificate, TunnelCounters, TunnelMesh } from '../options.ts';
 import type { SessionPool } from '../outbound/pool.ts';
 import type { ResolvedSettings } from '../settings.ts';
 import type { TlsContexts } from '../tls/contexts.ts';

@@ -1,19 +1,20 @@
 import { closeSync } from 'node:fs';
+import type { PodInfo } from '@kmesh/api';
 import { KmeshError, type Logger, type Workload } from '@kmesh/api';
-import { type Authorization, identityUriOf, parseIdentity, waitForWorkload } from '@kmesh/orchestration';
 import {
   errnoName,
   migrateOnClose,
   type NetworkNamespace,
-  nativeTunnel,
   openListener,
   SystemCallError,
-} from '@kmesh/runtime';
+} from '@kmesh/linux';
+import { type Authorization, identityUriOf, parseIdentity, waitForWorkload } from '@kmesh/orchestration';
 import type { Engine, ListenerHandler } from '../engine/engine.ts';
 import type { Accepted } from '../engine/events.ts';
+import { nativeTunnel } from '../engine/native.ts';
 import { ConnectionTracker, type TrackedConnection } from '../inbound/connection-tracker.ts';
 import { servePlaintext } from '../inbound/passthrough.ts';
-import type { PodInfo, TunnelCertificate, TunnelCounters, TunnelOptions } from '../options.ts';
+import type { TunnelCertificate, TunnelCounters, TunnelOptions } from '../options.ts';
 import { serveOutbound } from '../outbound/outbound.ts';
 import { SessionPool } from '../outbound/pool.ts';
 import type { ResolvedSettings } from '../settings.ts';

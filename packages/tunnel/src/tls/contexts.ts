@@ -1,5 +1,5 @@
 import { KmeshError } from '@kmesh/api';
-import { nativeTunnel, type TunnelHandle } from '@kmesh/runtime';
+import { nativeTunnel, type TunnelHandle } from '../engine/native.ts';
 import type { RevocationSource, TunnelCertificate } from '../options.ts';
 
 interface Pair {

@@ -1,0 +1,270 @@
+import { closeSync } from 'node:fs';
+import type { PodInfo } from '@kmesh/api';
+import { backoffMilliseconds, type Logger, zdsProto } from '@kmesh/api';
+import {
+  connectSeqpacket,
+  type NetworkNamespace,
+  networkNamespaceFromDescriptor,
+  type SeqpacketMessage,
+  type SeqpacketSocket,
+} from '@kmesh/linux';
+import { PodRegister, type ZdsCounts, type ZdsPods } from './pod-register.ts';
+
+export interface ZdsClientOptions {
+  /** Path of the CNI agent's socket (`INPOD_UDS`). */
+  readonly path: string;
+  readonly pods: ZdsPods;
+  readonly logger: Logger;
+  /** Ready after the snapshot with nothing pending; not ready again when the connection is lost (contract 2.6). */
+  readonly onReady: (ready: boolean) => void;
+  /** A protocol error: the process ends with code 1, without draining (contract 2.7). */
+  readonly onProtocolError: (error: Error) => void;
+  readonly onCounts?: (counts: ZdsCounts) => void;
+  /** Between tries of a proxy that failed to start; 5 s. */
+  readonly retryMilliseconds?: number;
+  /** First wait before dialling again, 10 ms; doubles up to the maximum, 15 s. */
+  readonly firstBackoffMilliseconds?: number;
+  readonly maximumBackoffMilliseconds?: number;
+}
+
+const { maximumPacketBytes, Version, WorkloadRequest, WorkloadResponse, ZdsHello } = zdsProto;
+
+/** `start`: stay connected; `read`: reconnect; `protocol`: the process ends. */
+interface Problem {
+  readonly kind: 'start' | 'read' | 'protocol';
+  readonly text: string;
+}
+
+/** Longest error text in an answer, in bytes: the packet stays below 1024. */
+const MAXIMUM_ERROR_BYTES = 900;
+
+/** The client of the CNI agent: contract 10.2 and 10.3, message by message. Dials after {@link ZdsClient.start}. */
+export class ZdsClient {
+  readonly #options: ZdsClientOptions;
+  readonly #register: PodRegister;
+  /** Uids that the snapshot under way names; undefined after it. */
+  #snapshot: Set<string> | undefined;
+  #socket: SeqpacketSocket | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  /** Attempts in a row that failed. */
+  #failures = 0;
+  #complained = false;
+  #ready = false;
+  #closed = false;
+
+  constructor(options: ZdsClientOptions) {
+    this.#options = options;
+    this.#register = new PodRegister({
+      pods: options.pods,
+      logger: options.logger,
+      retryMilliseconds: options.retryMilliseconds ?? 5_000,
+      onCounts: options.onCounts ?? (() => undefined),
+      onRetried: () => this.#updateReady(),
+    });
+  }
+
+  /** Pods that run through this client. */
+  get active(): number {
+    return this.#register.active;
+  }
+
+  /** Pods whose proxy could not be started yet. */
+  get pending(): number {
+    return this.#register.pending;
+  }
+
+  /** Pods that failed to start and wait for their next try. */
+  pendingPods(): (PodInfo & { readonly uid: string })[] {
+    return this.#register.pendingPods();
+  }
+
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  /** Dials. Call once the mesh state had its first sync. */
+  start(): void {
+    this.#dial();
+  }
+
+  /** Closes the connection; proxies keep running. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#register.close();
+    const socket = this.#socket;
+    this.#socket = undefined;
+    socket?.close();
+  }
+
+  #dial(): void {
+    if (this.#closed) return;
+    let socket: SeqpacketSocket;
+    try {
+      socket = connectSeqpacket(this.#options.path, { maxPacketSize: maximumPacketBytes, maxDescriptors: 4 });
+    } catch (error) {
+      this.#complain((error as Error).message);
+      this.#dialLater();
+      return;
+    }
+    this.#socket = socket;
+    this.#snapshot = new Set();
+    this.#register.dropPending();
+    socket.on('error', (error) =>
+      this.#options.logger.warn('ZDS connection failed', { error: error.message }),
+    );
+    socket.on('close', () => this.#lost(socket));
+    socket.send(ZdsHello.encode({ version: Version.V1 })).then(
+      () => {
+        this.#complained = false;
+        socket.on('message', (message) => this.#receive(socket, message));
+      },
+      () => socket.close(),
+    );
+  }
+
+  #complain(error: string): void {
+    if (this.#complained) return;
+    this.#complained = true;
+    this.#options.logger.error(
+      `the CNI agent's socket ${this.#options.path} cannot be reached, so pods are not served yet; ` +
+        'is istio-cni running on this node?',
+      { error },
+    );
+  }
+
+  #dialLater(): void {
+    if (this.#closed) return;
+    const settings = {
+      firstMilliseconds: this.#options.firstBackoffMilliseconds ?? 10,
+      maximumMilliseconds: this.#options.maximumBackoffMilliseconds ?? 15_000,
+      jitter: 0.2,
+    };
+    const wait = backoffMilliseconds(settings, ++this.#failures, Math.random());
+    this.#timer = setTimeout(() => this.#dial(), wait);
+  }
+
+  #lost(socket: SeqpacketSocket): void {
+    if (this.#socket !== socket) return;
+    this.#socket = undefined;
+    this.#setReady(false);
+    this.#options.logger.warn('ZDS connection lost; pods keep being served, dialling again');
+    this.#dialLater();
+  }
+
+  #receive(socket: SeqpacketSocket, message: SeqpacketMessage): void {
+    if (socket !== this.#socket || this.#closed) {
+      for (const fd of message.descriptors) closeSync(fd);
+      return;
+    }
+    const problem = this.#handle(message);
+    this.#answer(socket, problem);
+    this.#updateReady();
+  }
+
+  /** Exactly one answer per message; nothing else is ever sent. */
+  #answer(socket: SeqpacketSocket, problem: Problem | undefined): void {
+    const error = Buffer.from(problem?.text ?? '')
+      .subarray(0, MAXIMUM_ERROR_BYTES)
+      .toString();
+    if (problem !== undefined) this.#options.logger.warn('ZDS message answered with an error', { error });
+    const done = (): void => {
+      if (problem?.kind === 'protocol') this.#options.onProtocolError(new Error(problem.text));
+      else if (problem?.kind === 'read') socket.close();
+    };
+    socket.send(WorkloadResponse.encode({ ack: { error } })).then(done, () => {
+      socket.close();
+      done();
+    });
+  }
+
+  #handle(message: SeqpacketMessage): Problem | undefined {
+    const descriptors = [...message.descriptors];
+    try {
+      if (message.truncated || message.descriptorsTruncated) {
+        return readFailure(
+          `the packet is longer than ${maximumPacketBytes} bytes or carries too many descriptors`,
+        );
+      }
+      let request: zdsProto.WorkloadRequest;
+      try {
+        request = WorkloadRequest.decode(message.bytes);
+      } catch (error) {
+        return readFailure(`the packet is no WorkloadRequest: ${(error as Error).message}`);
+      }
+      const { add, keep, del, snapshotSent } = request;
+      if (add == null && keep == null && del == null && snapshotSent == null) {
+        return readFailure('the payload is empty');
+      }
+      const wanted = add == null ? 0 : 1;
+      if (descriptors.length !== wanted) {
+        return readFailure(`the message carries ${descriptors.length} descriptors instead of ${wanted}`);
+      }
+      this.#failures = 0;
+      if (add != null) {
+        if (add.workloadInfo == null) return protocolError('add without workload_info');
+        const { name, namespace, serviceAccount } = add.workloadInfo;
+        const info = { name: name ?? '', namespace: namespace ?? '', serviceAccount: serviceAccount ?? '' };
+        const fd = descriptors.pop();
+        return fd === undefined
+          ? readFailure('add without a descriptor')
+          : this.#add(add.uid ?? '', info, fd);
+      }
+      if (keep != null) return this.#keep(keep.uid ?? '');
+      if (del != null) return this.#delete(del.uid ?? '');
+      return this.#reconcile();
+    } finally {
+      for (const fd of descriptors) closeSync(fd);
+    }
+  }
+
+  #add(uid: string, info: PodInfo, fd: number): Problem | undefined {
+    let namespace: NetworkNamespace;
+    try {
+      namespace = networkNamespaceFromDescriptor(fd);
+    } catch (error) {
+      return readFailure((error as Error).message);
+    }
+    this.#snapshot?.add(uid);
+    const failure = this.#register.add(uid, info, namespace);
+    return failure === undefined ? undefined : { kind: 'start', text: failure };
+  }
+
+  #keep(uid: string): Problem | undefined {
+    if (this.#snapshot === undefined) return protocolError('keep after the snapshot');
+    this.#snapshot.add(uid);
+    return undefined;
+  }
+
+  #delete(uid: string): undefined {
+    this.#register.forgetPending(uid);
+    // Before the snapshot, a running proxy is dropped when the snapshot is reconciled.
+    if (this.#snapshot === undefined) this.#register.stop(uid);
+    else this.#snapshot.delete(uid);
+  }
+
+  #reconcile(): Problem | undefined {
+    if (this.#snapshot === undefined) return protocolError('second snapshot on one connection');
+    this.#register.keepOnly(this.#snapshot);
+    this.#snapshot = undefined;
+    return undefined;
+  }
+
+  #updateReady(): void {
+    this.#setReady(this.#socket !== undefined && this.#snapshot === undefined && this.pending === 0);
+  }
+
+  #setReady(ready: boolean): void {
+    if (this.#ready === ready) return;
+    this.#ready = ready;
+    this.#options.onReady(ready);
+  }
+}
+
+function readFailure(text: string): Problem {
+  return { kind: 'read', text };
+}
+
+function protocolError(text: string): Problem {
+  return { kind: 'protocol', text };
+}

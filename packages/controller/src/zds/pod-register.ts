@@ -1,0 +1,156 @@
+import type { Logger, PodInfo } from '@kmesh/api';
+import type { NetworkNamespace } from '@kmesh/linux';
+
+/** What the client drives; `Tunnel` fits. */
+export interface ZdsPods {
+  servesIn(uid: string, namespace: NetworkNamespace): boolean;
+  /** Throws when it cannot start; owns `namespace` either way. */
+  addPod(uid: string, info: PodInfo, namespace: NetworkNamespace): void;
+  removePod(uid: string): void;
+}
+
+/** Proxies that run, that wait for their next try, and that were ever started or stopped. */
+export interface ZdsCounts {
+  readonly active: number;
+  readonly pending: number;
+  readonly started: number;
+  readonly stopped: number;
+}
+
+export interface PodRegisterOptions {
+  readonly pods: ZdsPods;
+  readonly logger: Logger;
+  readonly retryMilliseconds: number;
+  readonly onCounts: (counts: ZdsCounts) => void;
+  /** After pending pods were tried again. */
+  readonly onRetried: () => void;
+}
+
+interface Pending {
+  readonly info: PodInfo;
+  readonly namespace: NetworkNamespace;
+}
+
+/** Which pods run and which failed to start; tries the latter again until they are forgotten. */
+export class PodRegister {
+  readonly #options: PodRegisterOptions;
+  readonly #running = new Set<string>();
+  readonly #pending = new Map<string, Pending>();
+  #timer: NodeJS.Timeout | undefined;
+  #started = 0;
+  #stopped = 0;
+  #closed = false;
+
+  constructor(options: PodRegisterOptions) {
+    this.#options = options;
+  }
+
+  get active(): number {
+    return this.#running.size;
+  }
+
+  get pending(): number {
+    return this.#pending.size;
+  }
+
+  /** Pods that failed to start and wait for their next try. */
+  pendingPods(): (PodInfo & { readonly uid: string })[] {
+    return [...this.#pending].map(([uid, { info }]) => ({ uid, ...info }));
+  }
+
+  /**
+   * Starts a pod, leaves it alone when it runs in the same namespace, replaces it when it runs in another. Owns
+   * `namespace`. Returns what went wrong; the pod is then pending.
+   */
+  add(uid: string, info: PodInfo, namespace: NetworkNamespace): string | undefined {
+    this.forgetPending(uid);
+    if (this.#running.has(uid) && this.#options.pods.servesIn(uid, namespace)) {
+      namespace.close();
+      return undefined;
+    }
+    return this.#start(uid, info, namespace);
+  }
+
+  /** Stops a pod at once. Unknown uids are fine. */
+  stop(uid: string): void {
+    if (!this.#running.delete(uid)) return;
+    this.#options.pods.removePod(uid);
+    this.#stopped += 1;
+    this.#count();
+  }
+
+  /** Stops every running pod that is not in `named`. */
+  keepOnly(named: ReadonlySet<string>): void {
+    for (const uid of [...this.#running]) if (!named.has(uid)) this.stop(uid);
+  }
+
+  forgetPending(uid: string): void {
+    const pending = this.#pending.get(uid);
+    if (pending === undefined) return;
+    pending.namespace.close();
+    this.#pending.delete(uid);
+    this.#count();
+  }
+
+  dropPending(): void {
+    for (const uid of [...this.#pending.keys()]) this.forgetPending(uid);
+  }
+
+  /** Forgets what is pending; running pods go on. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.dropPending();
+  }
+
+  #start(uid: string, info: PodInfo, namespace: NetworkNamespace): string | undefined {
+    this.stop(uid);
+    // To try again with: the proxy owns the one that it is given, also when it cannot start.
+    let spare: NetworkNamespace;
+    try {
+      spare = namespace.duplicate();
+    } catch (error) {
+      return this.#postpone(uid, info, namespace, error as Error);
+    }
+    try {
+      this.#options.pods.addPod(uid, info, namespace);
+    } catch (error) {
+      return this.#postpone(uid, info, spare, error as Error);
+    }
+    spare.close();
+    this.#running.add(uid);
+    this.#started += 1;
+    this.#count();
+    return undefined;
+  }
+
+  #postpone(uid: string, info: PodInfo, namespace: NetworkNamespace, error: Error): string {
+    this.#pending.set(uid, { info, namespace });
+    this.#retryLater();
+    this.#count();
+    return `pod ${info.namespace}/${info.name}: ${error.message}`;
+  }
+
+  #retryLater(): void {
+    if (this.#timer !== undefined || this.#closed) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      for (const [uid, { info, namespace }] of [...this.#pending]) {
+        this.#pending.delete(uid);
+        const failure = this.#start(uid, info, namespace);
+        if (failure !== undefined)
+          this.#options.logger.warn('a pod still cannot be served', { error: failure });
+      }
+      this.#options.onRetried();
+    }, this.#options.retryMilliseconds);
+  }
+
+  #count(): void {
+    this.#options.onCounts({
+      active: this.active,
+      pending: this.pending,
+      started: this.#started,
+      stopped: this.#stopped,
+    });
+  }
+}

@@ -1,0 +1,1 @@
+export { ensureEngineOptions } from './engine-options.ts';

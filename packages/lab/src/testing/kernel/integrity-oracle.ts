@@ -1,0 +1,81 @@
+import type { ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Host } from '../../pods/host.ts';
+import { buildNative } from './dialer.ts';
+
+/** What packages/lab/src/testing/kernel/native/oracle.c counted on one side. */
+export interface OracleCount {
+  readonly connections: number;
+  readonly bytes: number;
+  /** Wrong, missing or surplus bytes, and reads that plain TCP would have answered otherwise. */
+  readonly failures: number;
+  /** Connections that ended early because the other side was killed. */
+  readonly broken: number;
+  /** Most bytes that one connection took while nobody read, in style `hold`. */
+  readonly held: number;
+}
+
+export interface OracleDial {
+  readonly style: string;
+  readonly connections: number;
+  readonly rounds: number;
+  readonly largest: number;
+  /** Even for IPv4, odd for IPv6. */
+  readonly seed: number;
+}
+
+/** Every way to read and send; see packages/lab/src/testing/kernel/native/oracle.c. */
+export const oracleStyles = [
+  ...(['plain', 'poll', 'edge', 'vector', 'peek', 'all', 'lowat', 'splice', 'slow', 'sendfile'] as const),
+  ...(['inq', 'duplex', 'mix', 'turns'] as const),
+] as const;
+
+/** Makes a program take a killed counterpart as no failure. */
+export const tolerant = { ...process.env, ORACLE_TOLERATE_BREAKS: '1' };
+
+/** Starts the checking server on a host. */
+export async function serveOracle(host: Host, port: number, tolerateBreaks = false): Promise<OracleServer> {
+  const child = host.spawn(buildNative('oracle'), ['serve', `${port}`], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: tolerateBreaks ? tolerant : process.env,
+  });
+  if (child.stdin === null || child.stdout === null) throw new Error('no pipes to the oracle');
+  const { stdin, pid = 0 } = child;
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  if ((await lines.next()).value !== 'ready') throw new Error('the oracle did not start');
+  return {
+    pid,
+    async finish() {
+      stdin.end();
+      return JSON.parse((await lines.next()).value ?? '') as OracleCount;
+    },
+  };
+}
+
+export interface OracleServer {
+  readonly pid: number;
+  /** Ends the server; what it counted. */
+  finish(): Promise<OracleCount>;
+}
+
+/** Runs checking clients on a host to their end. */
+export async function dialOracle(host: Host, to: Host, port: number, dial: OracleDial): Promise<OracleCount> {
+  const result = await host.run(buildNative('oracle'), dialArguments(to, port, dial), {
+    check: false,
+    timeoutMs: 300_000,
+  });
+  if (result.stdout === '') throw new Error(`the oracle's client broke: ${result.stderr}`);
+  if (result.stderr !== '') console.error(result.stderr);
+  return JSON.parse(result.stdout) as OracleCount;
+}
+
+/** Starts checking clients that are killed some time later; a killed counterpart is no failure to them either. */
+export function startOracle(host: Host, to: Host, port: number, dial: OracleDial): ChildProcess {
+  return host.spawn(buildNative('oracle'), dialArguments(to, port, dial), { env: tolerant });
+}
+
+function dialArguments(to: Host, port: number, dial: OracleDial): string[] {
+  const { style, connections, rounds, largest, seed } = dial;
+  const ip = seed % 2 === 0 ? to.addresses.v4 : to.addresses.v6;
+  return ['dial', ip, `${port}`, style, ...[connections, rounds, largest, seed].map(String)];
+}

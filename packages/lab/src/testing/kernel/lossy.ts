@@ -1,0 +1,14 @@
+import type { Host } from '../../pods/host.ts';
+
+/** Packets that match are dropped as they reach a host, before capture sees them; until {@link loseNothing}. */
+export async function lose(host: Host, match: string): Promise<void> {
+  const chain = `type filter hook prerouting priority raw; iifname "eth0" ${match} drop;`;
+  await host.run('nft', ['-f', '-'], { input: `table inet lossy { chain arriving { ${chain} }; }` });
+}
+
+export async function loseNothing(host: Host): Promise<void> {
+  await host.run('nft', ['delete', 'table', 'inet', 'lossy']);
+}
+
+/** Two TCP segments of a hundred, at random. */
+export const someSegments = 'meta l4proto tcp numgen random mod 100 < 2';

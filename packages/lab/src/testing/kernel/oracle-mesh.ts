@@ -1,0 +1,79 @@
+import { readFileSync } from 'node:fs';
+import { type LabMesh, startMesh } from '../../mesh/lab-mesh.ts';
+import { createLab } from '../../network/lab.ts';
+import type { Pod } from '../../pods/pod.ts';
+
+/** The ways that bytes take through the mesh, each with its settings. */
+export const oraclePaths = {
+  'the kernel path': { kernelPath: true, node: 0, path: 'kernel', redirect: false },
+  'the kernel path with redirect': { kernelPath: true, node: 0, path: 'kernel', redirect: true },
+  'the tunnel path': { kernelPath: false, node: 0, path: 'tunnel', redirect: false },
+  'the tunnel path to another node': { kernelPath: true, node: 1, path: 'tunnel', redirect: false },
+} as const;
+
+/** Name of one of {@link oraclePaths}. */
+export type OraclePath = keyof typeof oraclePaths;
+
+/** Captured pods, real daemons, and one way between them. */
+export interface OracleMesh extends AsyncDisposable {
+  readonly client: Pod;
+  readonly server: Pod;
+  /** Paths that the server's node has logged for inbound connections, with their numbers. */
+  paths(): Record<string, number>;
+  /** Resident memory of the proxies that the bytes pass, in bytes. */
+  proxyMemory(): number;
+}
+
+/** Builds it. */
+export async function startOracleMesh(name: OraclePath): Promise<OracleMesh> {
+  const { kernelPath, node, redirect } = oraclePaths[name];
+  const lab = await createLab();
+  let mesh: LabMesh;
+  try {
+    await lab.node();
+    await lab.node();
+    mesh = await startMesh(lab, { kernelPath, environment: { KMESH_REDIRECT: `${redirect}` } });
+  } catch (error) {
+    await lab.close();
+    throw error;
+  }
+  const { pod: client } = await mesh.pod({ name: 'client' });
+  const { pod: server } = await mesh.pod({ name: 'server', captured: { variant: 'nftables' } }, node);
+  if (kernelPath && node === 0) await untilEnrolled(client, server);
+  const proxies = [mesh.proxyOf(client), mesh.proxyOf(server)];
+  const watch = await mesh.proxyOf(server).watch();
+  return {
+    client,
+    server,
+    paths: () => {
+      const counts: Record<string, number> = {};
+      for (const { fields } of watch.lines) {
+        const { direction, path = '' } = fields;
+        if (direction === 'inbound') counts[path] = (counts[path] ?? 0) + 1;
+      }
+      return counts;
+    },
+    proxyMemory: () =>
+      [...new Set(proxies.map(({ pid }) => residentMemory(pid)))].reduce((sum, size) => sum + size),
+    [Symbol.asyncDispose]: async () => {
+      await mesh.close();
+      await lab.close();
+    },
+  };
+}
+
+function residentMemory(pid: number): number {
+  return 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
+
+/** The kernel path takes a pod a moment after its agent was answered. */
+async function untilEnrolled(...pods: readonly Pod[]): Promise<void> {
+  for (const pod of pods) {
+    for (let tries = 0; tries < 200; tries++) {
+      const { code } = await pod.run('nft', ['list', 'table', 'inet', 'kmesh'], { check: false });
+      if (code === 0) break;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+  await new Promise((resolve) => setTimeout(resolve, 200));
+}

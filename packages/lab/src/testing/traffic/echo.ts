@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import type { Host } from '../../pods/host.ts';
+import type { Pod } from '../../pods/pod.ts';
+import { ending, readAll, readExactly } from '../tunnel/traffic.ts';
+
+/** Fixture F7: what is sent, and what a doubling server answers. */
+const question = 'hello world';
+const answer = question + question;
+
+/** A connection from a host whose socket is the host's own; half open is allowed. */
+export async function open(from: Host, host: string, port: number): Promise<Socket> {
+  const socket = await from.connect({ host, port });
+  return socket.on('error', () => undefined);
+}
+
+/** One exchange with a doubling server on an open connection. */
+export async function exchange(socket: Socket): Promise<void> {
+  socket.write(question);
+  assert.equal((await readExactly(socket, answer.length)).toString(), answer);
+}
+
+/** One exchange with a doubling server on a connection of its own, closed in order. */
+export async function echo(from: Host, host: string, port = 8080): Promise<void> {
+  const socket = await open(from, host, port);
+  try {
+    await exchange(socket);
+    const ended = readAll(socket);
+    socket.end();
+    await ended;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** How a request ended for a client that may not have been served. */
+export interface Attempt {
+  /** `refused`: no connection; `cut`: ended or reset by the other side; `open`: neither in time. */
+  readonly how: 'refused' | 'cut' | 'open';
+  /** Everything that came back. */
+  readonly bytes: string;
+}
+
+/** Connects, sends a request and reads to the end. A reset on the heels of the connect counts as connected. */
+export async function attempt(
+  from: Host,
+  host: string,
+  port: number,
+  request = question,
+  milliseconds = 5_000,
+): Promise<Attempt> {
+  let socket: Socket;
+  try {
+    socket = await open(from, host, port);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return { how: code === 'ECONNRESET' ? 'cut' : 'refused', bytes: '' };
+  }
+  let bytes = '';
+  socket.on('data', (chunk: Buffer) => {
+    bytes += chunk.toString('latin1');
+  });
+  socket.write(request);
+  const how = (await ending(socket, milliseconds)) === 'open' ? 'open' : 'cut';
+  socket.destroy();
+  return { how, bytes };
+}
+
+/** SPIFFE id of a pod of the trust domain `cluster.local`. */
+export function spiffe(pod: Pod): string {
+  return `spiffe://cluster.local/ns/${pod.podNamespace}/sa/${pod.serviceAccount}`;
+}

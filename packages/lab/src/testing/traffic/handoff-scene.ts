@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type LabMesh, startMesh } from '../../mesh/lab-mesh.ts';
+import { createLab, type Lab } from '../../network/lab.ts';
+import type { Pod } from '../../pods/pod.ts';
+
+/** Rules of the client's pod; without any nothing but the connect hook brings its connections to the proxy. */
+export type Capture = { readonly variant: 'iptables' | 'nftables' } | false;
+
+/** A client on the first node, a server that doubles on port 8080 of the second, both speak HBONE. */
+export interface HandoffScene extends AsyncDisposable {
+  readonly lab: Lab;
+  readonly mesh: LabMesh;
+  readonly client: Pod;
+  readonly far: Pod;
+}
+
+/** Brings up two nodes whose proxies hand over unless the settings say otherwise. */
+export async function handoffScene(
+  capture: Capture,
+  settings: Readonly<Record<string, string>> | ((lab: Lab) => Promise<Readonly<Record<string, string>>>) = {},
+): Promise<HandoffScene> {
+  const lab = await createLab();
+  try {
+    await lab.node();
+    await lab.node();
+    const more = typeof settings === 'function' ? await settings(lab) : settings;
+    // Directories of pins are each node's own.
+    const environment = (host: { readonly name: string }) => ({
+      KMESH_HANDOFF: 'true',
+      ...Object.fromEntries(
+        Object.entries(more).map(([name, value]) => [
+          name,
+          name === 'KMESH_PINS' ? `${value}/${host.name}` : value,
+        ]),
+      ),
+    });
+    const mesh = await startMesh(lab, { kernelPath: true, environment });
+    const client = await enrolPod(mesh, 'client', 0, capture);
+    // The way back from an application to a preserved source is part of the rules.
+    const far = await enrolPod(mesh, 'far', 1, capture === false ? { variant: 'iptables' } : capture);
+    await far.serve({ port: 8080, mode: 'double' });
+    return {
+      ...{ lab, mesh, client, far },
+      async [Symbol.asyncDispose]() {
+        await mesh.close();
+        await lab.close();
+      },
+    };
+  } catch (error) {
+    await lab.close();
+    throw error;
+  }
+}
+
+/** A pod of the mesh; back once the kernel path serves it. */
+export async function enrolPod(mesh: LabMesh, name: string, node: number, capture: Capture): Promise<Pod> {
+  const { pod } = await mesh.pod({ name, captured: false, workload: { protocol: 'HBONE' } }, node);
+  const problem = await mesh
+    .node(node)
+    .agent.addPod(pod, capture === false ? false : { dns: false, ...capture });
+  assert.equal(problem, '');
+  for (let tries = 0; tries < 100; tries++) {
+    if ((await pod.run('nft', ['list', 'table', 'inet', 'kmesh'], { check: false })).stdout !== '') break;
+    await sleep(20);
+  }
+  await sleep(50);
+  return pod;
+}
+
+/** Connections that conntrack follows in a pod. */
+export async function trackedConnections(pod: Pod): Promise<number> {
+  return Number((await pod.run('cat', ['/proc/sys/net/netfilter/nf_conntrack_count'])).stdout);
+}

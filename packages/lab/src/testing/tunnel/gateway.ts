@@ -1,0 +1,78 @@
+import type { Workload } from '@kmesh/api';
+import { serviceOf } from '../../mesh/records.ts';
+import { serveHbone } from '../../peers/hbone-server.ts';
+import { serveWaypoint } from '../../peers/waypoint.ts';
+import { uri } from './authority.ts';
+import type { TestMesh } from './mesh.ts';
+
+/** The workload as a member of these services. */
+export function withService(workload: Workload, ...services: ReturnType<typeof serviceOf>[]): Workload {
+  const entries = services.map(
+    (service) => [`${service.namespace}/${service.hostname}`, service.ports] as const,
+  );
+  return { ...workload, services: new Map(entries) };
+}
+
+/**
+ * A service behind a gateway in another network, reached by double HBONE: gateway and final server are test servers on
+ * node 1. Without `subjectAltNames` the service accepts the final server's own identity.
+ */
+export async function gatewayed(
+  mesh: TestMesh,
+  name: string,
+  by: 'ip' | 'hostname',
+  subjectAltNames: readonly string[] = [],
+) {
+  const gateway = await mesh.pod({
+    node: 1,
+    captured: false,
+    workload: { protocol: 'HBONE', network: 'far' },
+  });
+  const port = by === 'ip' ? 15008 : 15443;
+  const final = await mesh.pod({
+    node: 1,
+    captured: false,
+    workload: { network: 'far', uid: `far-${name}` },
+  });
+  const inner = mesh.own(
+    await serveHbone(final.pod, {
+      identity: mesh.authority.issue(final.workload),
+      onRequest: ({ stream }) => {
+        stream.respond({ ':status': 200, baggage: 'k8s.deployment.name=final,service.name=final' });
+        stream.on('data', (chunk: Buffer) => stream.write(Buffer.concat([chunk, chunk])));
+        stream.on('end', () => stream.end());
+      },
+    }),
+  );
+  mesh.own(
+    await serveWaypoint(gateway.pod, {
+      identity: mesh.authority.issue(gateway.workload),
+      port,
+      route: () => ({ ip: final.pod.addresses.v4, port: 15008 }),
+    }),
+  );
+  const service = serviceOf({
+    name,
+    vips: mesh.lab.serviceAddress(),
+    ports: { 8080: 8080 },
+    subjectAltNames: subjectAltNames.length > 0 ? subjectAltNames : [uri(final.workload)],
+  });
+  const eastWest = serviceOf({ name: `ew-${name}`, vips: [], ports: { 15008: 15443 } });
+  const destination =
+    by === 'ip'
+      ? ({ kind: 'address', network: 'far', ip: gateway.pod.addresses.v4 } as const)
+      : ({ kind: 'hostname', namespace: 'default', hostname: eastWest.hostname } as const);
+  mesh.apply(
+    service,
+    eastWest,
+    by === 'hostname' ? withService(gateway.workload, eastWest) : gateway.workload,
+    {
+      ...withService(gateway.workload, service),
+      uid: `far/SplitHorizon/${name}`,
+      name,
+      addresses: [],
+      networkGateway: { destination, hboneMtlsPort: 15008 },
+    },
+  );
+  return { service, gateway, final, inner, port };
+}

@@ -1,0 +1,164 @@
+import { createServer, type Server, Socket } from 'node:net';
+import { connectSocket, openListener, openNetworkNamespace } from '@kmesh/linux';
+import type { Host } from '../../pods/host.ts';
+
+/** A connection from a host, half-open allowed; rejects when the connect fails. */
+export async function connect(
+  host: Host,
+  address: string,
+  port: number,
+  options: { bindAddress?: string; transparent?: boolean } = {},
+): Promise<Socket> {
+  using namespace = openNetworkNamespace(host.namespacePath);
+  const fd = await connectSocket({ namespace, address, port, timeout: 5_000, ...options });
+  const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
+  socket.on('error', () => undefined);
+  return socket;
+}
+
+export interface Listening {
+  readonly port: number;
+  readonly server: Server;
+  /** Connections and bytes that arrived. */
+  readonly seen: { connections: number; bytes: number; peers: string[] };
+  close(): void;
+}
+
+/** A server on a host; every connection goes to `onConnection`. */
+export async function listen(
+  host: Host,
+  port: number,
+  onConnection: (socket: Socket) => void,
+  address = '::',
+): Promise<Listening> {
+  using namespace = openNetworkNamespace(host.namespacePath);
+  const fd = openListener({ namespace, address, port, reuseAddress: true });
+  const seen = { connections: 0, bytes: 0, peers: [] as string[] };
+  const sockets = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    seen.connections += 1;
+    seen.peers.push((socket.remoteAddress ?? '').replace(/^::ffff:/, ''));
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    socket.on('error', () => undefined);
+    socket.on('data', (chunk: Buffer) => {
+      seen.bytes += chunk.length;
+    });
+    onConnection(socket);
+  });
+  await new Promise<void>((resolve) => server.listen({ fd }, resolve));
+  return {
+    port,
+    server,
+    seen,
+    close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+/** Answers every 11-byte message with it twice (fixture F7). */
+export function doubleEcho(socket: Socket): void {
+  socket.on('data', (chunk: Buffer) => socket.write(Buffer.concat([chunk, chunk])));
+  socket.on('end', () => socket.end());
+}
+
+/** Everything until the peer ends; rejects on a reset. */
+export function readAll(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  return new Promise((resolve, reject) => {
+    socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+    socket.once('end', () => resolve(Buffer.concat(chunks)));
+    socket.once('error', reject);
+    socket.once('close', () => reject(new Error('closed')));
+  });
+}
+
+/** Exactly `length` bytes; rejects when the connection ends before. */
+export function readExactly(socket: Socket, length: number, milliseconds = 5_000): Promise<Buffer> {
+  let have = Buffer.alloc(0);
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => finish(new Error(`only ${have.length} of ${length} bytes came`)),
+      milliseconds,
+    );
+    const finish = (error?: Error): void => {
+      clearTimeout(timer);
+      socket.off('data', onData);
+      socket.off('end', onEnd);
+      socket.off('close', onEnd);
+      if (error === undefined) resolve(have);
+      else reject(error);
+    };
+    const onData = (chunk: Buffer): void => {
+      have = Buffer.concat([have, chunk]);
+      if (have.length >= length) finish();
+    };
+    const onEnd = (): void => finish(new Error(`ended after ${have.length} of ${length} bytes`));
+    socket.on('data', onData);
+    socket.once('end', onEnd);
+    socket.once('close', onEnd);
+  });
+}
+
+/** How the connection ends when nothing more is sent: `reset`, `end`, or `open` after `milliseconds`. */
+export function ending(socket: Socket, milliseconds = 3_000): Promise<'reset' | 'end' | 'open'> {
+  if (socket.destroyed) return Promise.resolve(socket.errored === null ? 'end' : 'reset');
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve('open'), milliseconds);
+    const done = (how: 'reset' | 'end') => (): void => {
+      clearTimeout(timer);
+      resolve(how);
+    };
+    socket.resume();
+    socket.once('error', done('reset'));
+    socket.once('end', done('end'));
+    socket.once('close', done('end'));
+  });
+}
+
+/** One "hello world" to a doubling server and back; closes. Returns the answer. */
+export async function hello(host: Host, address: string, port: number): Promise<string> {
+  const socket = await connect(host, address, port);
+  try {
+    socket.write('hello world');
+    const answer = await readExactly(socket, 22);
+    const ended = readAll(socket).catch(() => undefined);
+    socket.end();
+    await ended;
+    return answer.toString();
+  } finally {
+    socket.destroy();
+  }
+}
+
+export async function until(condition: () => boolean, milliseconds = 5_000): Promise<void> {
+  const limit = performance.now() + milliseconds;
+  while (!condition()) {
+    if (performance.now() > limit) throw new Error(`not so within ${milliseconds} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Connects and tells how that ends when only the proxy decides: `refused`, `reset`, `end`, or `open`. */
+export async function fate(
+  host: Host,
+  address: string,
+  port: number,
+): Promise<'refused' | 'reset' | 'end' | 'open'> {
+  let socket: Socket;
+  try {
+    socket = await connect(host, address, port);
+  } catch (error) {
+    // A reset can overtake the news that the connection was established.
+    return (error as { errnoName?: string }).errnoName === 'ECONNRESET' ? 'reset' : 'refused';
+  }
+  socket.on('data', () => {
+    throw new Error(`data came from ${address}:${port}`);
+  });
+  socket.write('GET / HTTP/1.1\r\n\r\n');
+  const how = await ending(socket, 2_500);
+  socket.destroy();
+  return how;
+}

@@ -1,0 +1,302 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { KmeshError } from '@kmesh/api';
+
+/** An opaque native object; freed by its own close function, by the garbage collector, or with the thread. */
+export interface NativeHandle {
+  readonly native: unique symbol;
+}
+
+/** Where an object's map stands before and after loading. `fd` is -1 before. */
+export interface NativeMapEntry {
+  name: string;
+  fd: number;
+}
+
+/** A program of an object. `type` and `attachType` are the kernel's `bpf_prog_type` and `bpf_attach_type`. */
+export interface NativeProgramEntry {
+  name: string;
+  section: string;
+  type: number;
+  attachType: number;
+  fd: number;
+  /** The verifier's statistics, when the load asked for them. */
+  log?: string;
+}
+
+export interface NativeLoadResult {
+  errno: number;
+  program: string;
+  log: string;
+  maps: NativeMapEntry[];
+  programs: NativeProgramEntry[];
+}
+
+export interface NativeMapDefinition {
+  type: number;
+  keySize: number;
+  valueSize: number;
+  maxEntries: number;
+  flags: number;
+}
+
+export interface NativeMapInfo extends NativeMapDefinition {
+  id: number;
+  name: string;
+}
+
+export interface NativeProgramInfo {
+  id: number;
+  type: number;
+  name: string;
+  runTimeNs: bigint;
+  runCount: bigint;
+  verifiedInstructions: number;
+  translatedBytes: number;
+  machineCodeBytes: number;
+}
+
+export interface NativeLinkInfo {
+  id: number;
+  type: number;
+  programId: number;
+}
+
+export interface NativeBatchResult {
+  /** Entries that were processed. */
+  count: number;
+  /** 0, or the errno that ended the batch. */
+  errno: number;
+}
+
+export interface NativeSocketAddress {
+  address: string;
+  port: number;
+  family: 4 | 6;
+}
+
+/**
+ * What the addon exports. Numbers that a function returns are results when ≥ 0 and negated errno values otherwise;
+ * arguments are only asserted, the callers in this package validate them.
+ */
+export interface NativeAddon {
+  closeDescriptor(fd: number): number;
+  duplicateDescriptor(fd: number): number;
+  ownDescriptor(fd: number): void;
+  disownDescriptor(fd: number): void;
+  raiseDescriptorLimit(wanted: number): number;
+
+  objectOpen(bytes: Uint8Array, name: string): NativeHandle | { errno: number; log: string };
+  objectPrograms(object: NativeHandle): NativeProgramEntry[];
+  objectMapNames(object: NativeHandle): string[];
+  objectSetConstant(object: NativeHandle, name: string, bytes: Uint8Array): number;
+  objectConstantSize(object: NativeHandle, name: string): number;
+  objectSetMaxEntries(object: NativeHandle, map: string, count: number): number;
+  objectMapDefinition(object: NativeHandle, map: string): NativeMapDefinition | number;
+  objectReuseMap(object: NativeHandle, map: string, fd: number): number;
+  objectSetAutoload(object: NativeHandle, program: string, load: boolean): number;
+  objectLoad(object: NativeHandle, statistics: boolean): Promise<NativeLoadResult>;
+  objectClose(object: NativeHandle): void;
+
+  pin(fd: number, path: string): number;
+  openPinned(path: string): number;
+  mapCreate(
+    type: number,
+    name: string,
+    keySize: number,
+    valueSize: number,
+    maxEntries: number,
+    flags: number,
+  ): number;
+  mapInfo(fd: number): NativeMapInfo | number;
+  mapLookup(fd: number, key: Uint8Array, value: Uint8Array, flags: number): number;
+  mapUpdate(fd: number, key: Uint8Array, value: Uint8Array, flags: number): number;
+  mapDelete(fd: number, key: Uint8Array): number;
+  mapUpdateBatch(
+    fd: number,
+    keys: Uint8Array,
+    values: Uint8Array,
+    count: number,
+    keySize: number,
+    valueSize: number,
+    flags: number,
+  ): NativeBatchResult;
+  mapDeleteBatch(fd: number, keys: Uint8Array, count: number, keySize: number): NativeBatchResult;
+  mapReadBatch(
+    fd: number,
+    cursor: Uint8Array | undefined,
+    nextCursor: Uint8Array,
+    keys: Uint8Array,
+    values: Uint8Array,
+    count: number,
+    keySize: number,
+    valueSize: number,
+  ): NativeBatchResult;
+  mapMmap(fd: number, length: number, offset: number): ArrayBuffer | number;
+  mapUnmap(buffer: ArrayBuffer): void;
+  possibleCpus(): number;
+
+  linkCreate(program: number, target: number, attachType: number, namespace: number): number;
+  iteratorLink(program: number, map: number): number;
+  iteratorOpen(link: number): number;
+  linkUpdate(link: number, program: number): number;
+  linkDetach(link: number): number;
+  linkInfo(link: number): NativeLinkInfo | number;
+  programInfo(program: number): NativeProgramInfo | number;
+  programCode(program: number): { instructions: Uint8Array; functions: Uint32Array } | number;
+  programAttach(program: number, target: number, attachType: number): number;
+  programDetach(program: number, target: number, attachType: number): number;
+  programQuery(target: number, attachType: number, namespace: number): number[] | number;
+  interfaceLinks(interfaceIndex: number, attachType: number, namespace: number): number[] | number;
+  programOpen(id: number): number;
+  programTestRun(
+    program: number,
+    data: Uint8Array,
+    repeat: number,
+  ): { result: number; durationNs: number } | number;
+  filterAttach(
+    program: number,
+    interfaceIndex: number,
+    egress: boolean,
+    priority: number,
+    namespace: number,
+    handle: number,
+    replace: boolean,
+  ): { handle: number; priority: number } | number;
+  filterProgram(
+    interfaceIndex: number,
+    egress: boolean,
+    handle: number,
+    priority: number,
+    namespace: number,
+  ): number;
+  filterDetach(
+    interfaceIndex: number,
+    egress: boolean,
+    handle: number,
+    priority: number,
+    namespace: number,
+  ): number;
+  interfaceIndex(name: string, namespace: number): number;
+  statisticsOpen(): number;
+
+  ringOpen(
+    map: number,
+    recordSize: number,
+    buffers: ArrayBuffer[],
+    batchRecords: number,
+    delayMs: number,
+    deliver: (buffer: number, bytes: number, count: number) => void,
+  ): NativeHandle | number;
+  ringDone(ring: NativeHandle, buffer: number): void;
+  ringReference(ring: NativeHandle, keepAlive: boolean): void;
+  ringCounters(ring: NativeHandle): { records: number; batches: number; oversized: number; pending: number };
+  ringClose(ring: NativeHandle): void;
+
+  kernelBarrier(): Promise<number>;
+  kernelBarrierByMap(): number;
+  probeProgramType(type: number): number;
+  probeMapType(type: number): number;
+  probeHelper(programType: number, helper: number): number;
+  probeBatch(): number;
+  probeInstructions(
+    programType: number,
+    attachType: number,
+    instructions: Uint8Array,
+  ): { fd: number; log: string };
+
+  namespaceOpen(path: string): number;
+  namespaceCreate(): number;
+  namespaceType(fd: number): number;
+  namespaceCookie(fd: number): bigint | number;
+
+  socketOpen(
+    namespace: number,
+    family: number,
+    type: number,
+    protocol: number,
+    options: Int32Array,
+    bindAddress: string | undefined,
+    bindPort: number,
+    action: number,
+    backlog: number,
+    connectAddress: string | undefined,
+    connectPort: number,
+  ): number;
+  /** Index into the options array's triples, or -1 socket, -2 bind, -3 listen, -4 connect, -5 setns, -6 address. */
+  socketFailedStep(): number;
+  socketName(fd: number, peer: boolean): NativeSocketAddress | number;
+  socketOriginalDestination(fd: number): NativeSocketAddress | number;
+  socketGetInteger(fd: number, level: number, option: number): bigint | number;
+  socketSetInteger(fd: number, level: number, option: number, value: number): number;
+  socketSetResetOnClose(fd: number): number;
+  reuseportMigrate(fd: number): number;
+  socketTcpInfo(fd: number): BigUint64Array | number;
+  socketShutdownWrite(fd: number): number;
+  socketUnreadBytes(fd: number): number;
+  socketSpliceAway(fd: number, length: number): number;
+
+  watcherOpen(fd: number, ready: (status: number, events: number) => void): NativeHandle | number;
+  watcherStart(watcher: NativeHandle, events: number): number;
+  watcherReference(watcher: NativeHandle, keepAlive: boolean): void;
+  watcherClose(watcher: NativeHandle): void;
+
+  seqpacketConnect(path: string): number;
+  seqpacketListen(path: string, backlog: number): number;
+  seqpacketPair(): [number, number] | number;
+  seqpacketAccept(fd: number): number;
+  seqpacketSend(fd: number, bytes: Uint8Array, descriptors: Int32Array): number;
+  seqpacketReceive(
+    fd: number,
+    into: Uint8Array,
+    descriptors: Int32Array,
+  ): { length: number; descriptors: number; truncated: boolean; descriptorsTruncated: boolean } | number;
+}
+
+const loaded = new Map<string, unknown>();
+
+/** The binding of this package, loaded on first use. @throws KmeshError as {@link loadAddon} */
+export function addon(): NativeAddon {
+  return loadAddon('linux') as NativeAddon;
+}
+
+/**
+ * Loads `kmesh-<name>.node` once and returns what it exports. Looked for in `KMESH_ADDON_DIRECTORY`, then in the
+ * workspace's `build/`, then beside this module (a bundle).
+ *
+ * @throws KmeshError `KMESH_ADDON_MISSING` when there is none, `KMESH_ADDON_BROKEN` when it cannot be loaded.
+ */
+export function loadAddon(name: 'linux' | 'tunnel'): unknown {
+  const before = loaded.get(name);
+  if (before !== undefined) return before;
+  const path = addonPath(`kmesh-${name}.node`);
+  try {
+    const exports: unknown = createRequire(import.meta.url)(path);
+    loaded.set(name, exports);
+    return exports;
+  } catch (cause) {
+    throw new KmeshError(
+      'KMESH_ADDON_BROKEN',
+      `the native addon ${path} cannot be loaded; rebuild it with "bash scripts/build-addon.sh"`,
+      { cause },
+    );
+  }
+}
+
+function addonPath(file: string): string {
+  const override = process.env['KMESH_ADDON_DIRECTORY'];
+  const candidates =
+    override !== undefined && override !== ''
+      ? [join(override, file)]
+      : [`../../../build/${file}`, `./${file}`].map((relative) =>
+          fileURLToPath(new URL(relative, import.meta.url)),
+        );
+  const found = candidates.find((candidate) => existsSync(candidate));
+  if (found !== undefined) return found;
+  throw new KmeshError(
+    'KMESH_ADDON_MISSING',
+    `the native addon is not at ${candidates.join(' or ')}; build it with "bash scripts/build-addon.sh"`,
+  );
+}

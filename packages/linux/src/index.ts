@@ -1,0 +1,36 @@
+export { loadAddon } from './addon.ts';
+export { BpfIterator } from './bpf-iterator.ts';
+export { type Link, openPinnedLink, unpin } from './bpf-link.ts';
+export { BpfMap, createMap, openPinnedMap } from './bpf-map.ts';
+export { BpfObject, enableProgramStatistics, openBpfObject } from './bpf-object.ts';
+export {
+  attachedProgramIds,
+  attachedPrograms,
+  BpfProgram,
+  openPinnedProgram,
+  type ProgramCode,
+  programById,
+} from './bpf-program.ts';
+export { type Capability, type CapabilityName, capability, probeCapabilities } from './capabilities.ts';
+export { closeDescriptor, duplicateDescriptor, raiseDescriptorLimit } from './descriptors.ts';
+export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
+export { EventRing } from './event-ring.ts';
+export { lowerHelperThreads } from './helper-threads.ts';
+export { kernelBarrier } from './kernel-barrier.ts';
+export { findBpffsMount, findCgroupMount } from './mounts.ts';
+export {
+  createNetworkNamespace,
+  NetworkNamespace,
+  networkNamespaceFromDescriptor,
+  openNetworkNamespace,
+} from './network-namespace.ts';
+export {
+  connectSeqpacket,
+  listenSeqpacket,
+  type SeqpacketMessage,
+  SeqpacketServer,
+  SeqpacketSocket,
+} from './seqpacket.ts';
+export { connectSocket, migrateOnClose, openListener, openUdpSocket } from './socket.ts';
+export { socketLocalAddress, socketPeerAddress, spliceAway, tcpInfo, unreadBytes } from './socket-options.ts';
+export { linksAtInterface, removeFilter } from './traffic-control.ts';

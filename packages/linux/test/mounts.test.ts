@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { findBpffsMount, findCgroupMount, listMounts } from '../src/mounts.ts';
+import { summarizeVerifierLog } from '../src/verifier-log.ts';
+
+const hybrid = `25 30 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
+26 25 0:23 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw
+27 25 0:24 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+31 30 0:27 /kubepods /mnt/part\\040one rw - cgroup2 cgroup2 rw
+40 30 0:40 / /mnt/bpf rw - bpf none rw
+41 30 0:41 / /sys/fs/bpf ro - bpf none rw
+`;
+
+test('cgroup v2 is found beside v1, whole mounts preferred to parts', () => {
+  assert.equal(findCgroupMount(listMounts(hybrid)), '/sys/fs/cgroup/unified');
+  const part = listMounts(hybrid).filter((mount) => mount.root !== '/');
+  assert.equal(findCgroupMount(part), '/mnt/part one');
+  assert.equal(findCgroupMount([]), undefined);
+});
+
+test('a read-only bpffs does not count', () => {
+  assert.equal(findBpffsMount(listMounts(hybrid)), '/mnt/bpf');
+});
+
+test('the summary of a log leaves instructions, registers and statistics out', () => {
+  const log = `libbpf: prog 'p': -- BEGIN PROG LOAD LOG --
+0: R1=ctx() R10=fp0
+; return *number; @ p.bpf.c:20
+7: (79) r0 = *(u64 *)(r0 +0)
+R0 invalid mem access 'map_value_or_null'
+processed 7 insns (limit 1000000) max_states_per_insn 0
+-- END PROG LOAD LOG --
+libbpf: prog 'p': failed to load: -EACCES
+libbpf: failed to load object 'o'
+`;
+  const expected = `R0 invalid mem access 'map_value_or_null'; at "return *number; @ p.bpf.c:20"`;
+  assert.equal(summarizeVerifierLog(log), expected);
+  assert.equal(summarizeVerifierLog(''), '');
+});

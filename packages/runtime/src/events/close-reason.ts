@@ -1,0 +1,56 @@
+import type { ConnectionStart, ResponseFlag } from '@kmesh/probe';
+import { kmeshCloseReason } from '../tables/gen/layouts.ts';
+
+export interface KernelEnding {
+  readonly flag: ResponseFlag;
+  readonly error?: string | undefined;
+}
+
+/** A live connection that policies deny now, as the tunnel path says it (ambient contract 9). */
+export const closedByPolicy: KernelEnding = {
+  flag: 'DENY',
+  error: 'closed after a policy change: the policies of the destination do not allow it any more',
+};
+
+const clean: KernelEnding = { flag: '-' };
+
+/**
+ * The flag and the words of the kernel's reason (ambient contract 18): what broke a connection off is a failure, and so is
+ * every connection that was never established. A reset is a normal end, as on the tunnel path (ambient contract 6.10).
+ */
+export function kernelEnding(reason: number, established: boolean, start: ConnectionStart): KernelEnding {
+  const { normal, reset } = kmeshCloseReason;
+  if (established && (reason === normal || reason === reset)) return clean;
+  return {
+    flag: 'CONNECT',
+    error: established ? whileOpen(reason) : `${whileConnecting(reason)} (${start.destinationAddress})`,
+  };
+}
+
+function whileOpen(reason: number): string {
+  switch (reason) {
+    case kmeshCloseReason.timeout:
+      return 'connection timed out: the peer no longer acknowledges; check the pod and the network to its node';
+    case kmeshCloseReason.unreachable:
+      return 'the peer became unreachable: check the route and network policies';
+    default:
+      return 'connection broken off';
+  }
+}
+
+function whileConnecting(reason: number): string {
+  switch (reason) {
+    case kmeshCloseReason.refused:
+      return 'connection refused: nothing listens on this port, or a firewall rejects it';
+    case kmeshCloseReason.timeout:
+      return 'connection timed out: no answer; check that the pod runs and that network policies allow it';
+    case kmeshCloseReason.reset:
+      return 'connection reset by peer while connecting';
+    case kmeshCloseReason.unreachable:
+      return 'no route to the destination';
+    case kmeshCloseReason.aborted:
+      return 'the client gave up before the connection was established';
+    default:
+      return 'connection failed';
+  }
+}

@@ -1,0 +1,270 @@
+import type { ConnectionObserver, CountedBytes, ObservedConnection, TransportMeasure } from '@kmesh/probe';
+import { kmeshEventKind, kmeshEventLayout } from '../tables/gen/layouts.ts';
+import { closedByPolicy, kernelEnding } from './close-reason.ts';
+import { ConnectionNaming } from './connection-naming.ts';
+import { KernelEventReader } from './kernel-event.ts';
+import type { KernelEventResolver } from './kernel-event-resolver.ts';
+import type { KernelConnectionStart } from './kernel-start.ts';
+
+export interface KernelConnectionsOptions {
+  readonly observer: ConnectionObserver;
+  readonly resolver: KernelEventResolver;
+  /**
+   * Tells this daemon from earlier ones whose programs it took over, 1 to 65,535. Of the connections that they had counted
+   * only what came since is counted. Default: there was none.
+   */
+  readonly generation?: number;
+  /** Whether a connection was reset by this daemon because a policy denies it now; by the cookie of its socket. */
+  readonly wasDenied?: (socketCookie: number) => boolean;
+}
+
+interface OpenConnection {
+  readonly observed: ObservedConnection;
+  readonly start: KernelConnectionStart;
+  readonly openedAt: number;
+  /** Live-flow reports in a row that did not have it. */
+  missed: number;
+}
+
+/**
+ * A connection missing from so many reports in a row has ended and its event was lost. One report alone may be ahead of
+ * events that wait in the ring.
+ */
+const reportsUntilLost = 2;
+
+/** A report of live flows while it is taken in. */
+interface LiveReport {
+  readonly takenAt: number;
+  readonly seen: Set<number>;
+  /** What has ended meanwhile: the report may still have it. */
+  readonly ended: Set<number>;
+  /** Accepted connections to be opened once every client is. */
+  readonly accepted: Uint8Array[];
+}
+
+/**
+ * Turns the kernel's events into observed connections. Identity and service are taken when a connection is first heard of.
+ * Only flows of the kernel path are reported: the tunnel reports its own, and the kernel says which it carries.
+ *
+ * A short connection is heard of once, when it ends, and that counts both its opening and its end; the reports of live flows
+ * find those that last, and those whose end was lost.
+ */
+export class KernelConnections {
+  readonly #observer: ConnectionObserver;
+  readonly #generation: number | undefined;
+  readonly #naming: ConnectionNaming;
+  readonly #wasDenied: (socketCookie: number) => boolean;
+  readonly #open = new Map<number, OpenConnection>();
+  /** Connections ended without their event: should it still come, it is late, not new. */
+  #settled = new Set<number>();
+  #settledBefore = new Set<number>();
+  #reconciled = 0;
+  #report: LiveReport | undefined;
+  /** Accepted connections that have ended, and whose client's end has not come yet. */
+  #waiting: Uint8Array[] = [];
+
+  constructor({ observer, resolver, generation, wasDenied }: KernelConnectionsOptions) {
+    this.#observer = observer;
+    this.#generation = generation;
+    this.#wasDenied = wasDenied ?? (() => false);
+    this.#naming = new ConnectionNaming(resolver);
+  }
+
+  /** Connections that were counted although an event of theirs was lost. */
+  get reconciled(): number {
+    return this.#reconciled;
+  }
+
+  /** Connections open now. */
+  get open(): number {
+    return this.#open.size;
+  }
+
+  /** Takes one batch of the event ring. */
+  batch(bytes: Uint8Array, count: number): void {
+    const event = new KernelEventReader(bytes, count);
+    const ahead: number[] = [];
+    for (let index = 0; event.next(); index++) {
+      const { kind } = event;
+      if (kind === kmeshEventKind.opened) this.#opened(event);
+      else if (kind === kmeshEventKind.refused) this.#observer.earlyDeny(this.#naming.refusal(event));
+      else if (this.#isAhead(event)) ahead.push(index);
+      else this.#ended(event, kind === kmeshEventKind.closed);
+    }
+    this.#takeWaiting();
+    for (const index of ahead) {
+      event.seek(index);
+      if (!this.#naming.knowsClient(event) && this.#naming.expectsClient(event)) {
+        this.#waiting.push(recordAt(bytes, index));
+      } else {
+        this.#ended(event, event.kind === kmeshEventKind.closed);
+      }
+    }
+    this.#naming.nextBatch();
+  }
+
+  /**
+   * Begins a report of every live flow, taken at least every 5 s: connections that have opened, bytes so far, and what became
+   * of connections whose end was lost. Events that were in the ring when one report began must have been handled when the
+   * next one does.
+   *
+   * @param takenAt nanoseconds of CLOCK_MONOTONIC
+   */
+  beginLiveReport(takenAt: number): void {
+    this.#report = { takenAt, seen: new Set(), ended: new Set(), accepted: [] };
+  }
+
+  /** Takes a part of the report that was begun: records of kind `live`. The same flow may come again. */
+  liveFlows(bytes: Uint8Array, count: number): void {
+    const report = this.#report;
+    if (report === undefined) return;
+    const event = new KernelEventReader(bytes, count);
+    for (let index = 0; event.next(); index++) {
+      const cookie = event.socketCookie;
+      report.seen.add(cookie);
+      const known = this.#open.get(cookie);
+      if (known !== undefined) advance(known, event);
+      else if (report.ended.has(cookie)) continue;
+      else if (event.outbound) this.#begun(event);
+      else report.accepted.push(recordAt(bytes, index));
+    }
+  }
+
+  /** Ends the report: what is open and was not in it for the second time has ended. */
+  endLiveReport(): void {
+    const report = this.#report;
+    if (report === undefined) return;
+    this.#report = undefined;
+    for (const record of report.accepted) {
+      const event = new KernelEventReader(record, 1);
+      if (event.next() && !report.ended.has(event.socketCookie)) this.#begun(event);
+    }
+    const settled = new Set<number>();
+    for (const [cookie, connection] of this.#open) {
+      if (report.seen.has(cookie) || connection.openedAt > report.takenAt) continue;
+      if (++connection.missed < reportsUntilLost) continue;
+      this.#reconciled++;
+      settled.add(cookie);
+      this.#forget(cookie, connection.start);
+      connection.observed.close({ flag: '-' });
+    }
+    this.#settledBefore = this.#settled;
+    this.#settled = settled;
+    this.#takeWaiting();
+  }
+
+  /**
+   * This daemon stops observing: the connections themselves go on in the kernel.
+   *
+   * @param continued another daemon goes on observing them: they are neither counted as closed nor logged here
+   */
+  close(continued = false): void {
+    this.#takeWaiting();
+    for (const { observed } of this.#open.values()) observed.close({ flag: '-', continued });
+    this.#open.clear();
+    this.#naming.clear();
+  }
+
+  /** Whether this is the end of an accepted connection of which nothing was heard yet, not even from its client's side. */
+  #isAhead(event: KernelEventReader): boolean {
+    if (event.outbound || this.#naming.knowsClient(event)) return false;
+    const cookie = event.socketCookie;
+    return cookie === 0 || !this.#open.has(cookie);
+  }
+
+  #takeWaiting(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const record of waiting) {
+      const event = new KernelEventReader(record, 1);
+      if (event.next()) this.#ended(event, event.kind === kmeshEventKind.closed);
+    }
+  }
+
+  #begun(event: KernelEventReader): void {
+    const connection = this.#opened(event);
+    if (connection !== undefined) advance(connection, event);
+  }
+
+  #opened(event: KernelEventReader): OpenConnection | undefined {
+    const cookie = event.socketCookie;
+    const already = this.#open.get(cookie);
+    if (already !== undefined) return already;
+    const start = this.#naming.start(event, this.#earlier(event));
+    if (start === undefined) return undefined;
+    const observed = this.#observer.opened(start);
+    const connection: OpenConnection = { observed, start, openedAt: event.timeNanoseconds, missed: 0 };
+    this.#open.set(cookie, connection);
+    return connection;
+  }
+
+  #ended(event: KernelEventReader, established: boolean): void {
+    const cookie = event.socketCookie;
+    let connection: OpenConnection | undefined;
+    // Without a cookie no report has had it.
+    if (cookie !== 0) {
+      this.#report?.ended.add(cookie);
+      if (this.#settled.delete(cookie) || this.#settledBefore.delete(cookie)) return;
+      connection = this.#open.get(cookie);
+    }
+    const start = connection?.start ?? this.#naming.start(event, this.#earlier(event));
+    if (start === undefined) return;
+    const { fromClient, fromServer } = bytesOf(event);
+    const { flag, error } = this.#wasDenied(cookie)
+      ? closedByPolicy
+      : kernelEnding(event.closeReason, established, start);
+    const end = {
+      flag,
+      error,
+      bytesFromClient: fromClient,
+      bytesFromServer: fromServer,
+      durationMilliseconds: event.durationNanoseconds / 1_000_000,
+      transport: transportOf(event),
+    };
+    if (connection !== undefined) connection.observed.close(end);
+    else if (this.#observer.passed !== undefined) this.#observer.passed(start, end);
+    else this.#observer.opened(start).close(end);
+    this.#forget(cookie, start);
+  }
+
+  /** What another daemon counted of this connection before. */
+  #earlier(event: KernelEventReader): CountedBytes | undefined {
+    const { countedBy } = event;
+    if (countedBy === 0 || countedBy === this.#generation) return undefined;
+    return event.outbound
+      ? { fromClient: event.countedSent, fromServer: event.countedReceived }
+      : { fromClient: event.countedReceived, fromServer: event.countedSent };
+  }
+
+  #forget(cookie: number, start: KernelConnectionStart): void {
+    if (cookie !== 0) this.#open.delete(cookie);
+    if (start.reporter === 'source') this.#naming.depart(start);
+  }
+}
+
+/** A record of its own, which may be kept. */
+function recordAt(bytes: Uint8Array, index: number): Uint8Array {
+  const { size } = kmeshEventLayout;
+  return bytes.slice(index * size, (index + 1) * size);
+}
+
+function advance(connection: OpenConnection, event: KernelEventReader): void {
+  connection.missed = 0;
+  const { fromClient, fromServer } = bytesOf(event);
+  connection.observed.progress(fromClient, fromServer, transportOf(event));
+}
+
+/** The kernel counts from its socket's side; records count from the client's. */
+function bytesOf(event: KernelEventReader): CountedBytes {
+  return event.outbound
+    ? { fromClient: event.bytesSent, fromServer: event.bytesReceived }
+    : { fromClient: event.bytesReceived, fromServer: event.bytesSent };
+}
+
+function transportOf(event: KernelEventReader): TransportMeasure {
+  return {
+    retransmissions: event.retransmissions,
+    smoothedRoundTripMicroseconds: event.smoothedRoundTripMicroseconds,
+    minimalRoundTripMicroseconds: event.minimalRoundTripMicroseconds,
+  };
+}

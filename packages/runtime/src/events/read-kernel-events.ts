@@ -1,0 +1,135 @@
+import type { Logger } from '@kmesh/api';
+import { type BpfMap, EventRing } from '@kmesh/linux';
+import type { MeshState } from '@kmesh/orchestration';
+import type { ConnectionObserver } from '@kmesh/probe';
+import type { KernelEnrolment } from '../pods/kernel-enrolment.ts';
+import type { KernelPath } from '../programs/kernel-path.ts';
+import { liveFlowsObstacles } from '../tables/flows-object.ts';
+import { kmeshEventLayout } from '../tables/gen/layouts.ts';
+import { readPerCpuCounters } from '../tables/per-cpu-counters.ts';
+import { KernelConnections } from './kernel-connections.ts';
+import { createKernelResolver } from './kernel-resolver.ts';
+import { LiveFlowReports } from './live-flow-reports.ts';
+
+/** The kernel's connection events while they are read. */
+export interface KernelEvents {
+  /** Connections of the kernel path that are open now. */
+  readonly open: () => number;
+  readonly lost: () => number;
+  readonly reconciled: () => number;
+  /** Refusals that were counted and not reported. */
+  readonly refusalsUnreported: () => number;
+  close(): Promise<void>;
+}
+
+/** What {@link readKernelEvents} reads and tells. */
+export interface KernelEventsOptions {
+  readonly path: KernelPath;
+  readonly state: MeshState;
+  readonly network: string;
+  readonly enrolment: Pick<KernelEnrolment, 'workloadUidOf' | 'serves' | 'wasDenied'>;
+  readonly observer: ConnectionObserver;
+  /** Whether openings are logged: the kernel reports them then, and is spared that otherwise. Asked once a second. */
+  readonly logsOpenings: () => boolean;
+  readonly logger: Logger;
+}
+
+/** Source addresses of the node's own health probes, which pass capture and are nobody's traffic (ambient contract 11.1). */
+const probeSources: ReadonlySet<string> = new Set([
+  '169.254.7.127',
+  'fd16:9254:7127:1337:ffff:ffff:ffff:ffff',
+]);
+
+/** Events that wait when the daemon ends are taken in for so long at most. */
+const mostDrainMilliseconds = 250;
+
+/** Reads the event ring and the live flows, and reports what happens on the kernel path to the observer. */
+export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
+  const { path, state, network, enrolment, observer, logger } = options;
+  const { tables, object } = path;
+  const generation = generationOfThisRun();
+  const connections = new KernelConnections({
+    observer,
+    generation,
+    wasDenied: (socketCookie) => enrolment.wasDenied(socketCookie),
+    resolver: createKernelResolver({
+      view: state,
+      tables,
+      network,
+      podWorkload: (cookie, time) => state.workloadAt(enrolment.workloadUidOf(BigInt(cookie)) ?? '', time),
+      arrivedDirectly: (_cookie, clientAddress) => !probeSources.has(clientAddress),
+      isServedHere: ({ uid }) => enrolment.serves(uid),
+    }),
+  });
+  const ring = new EventRing(object.map('events'), {
+    recordSize: kmeshEventLayout.size,
+    losses: object.map('events_lost'),
+    onBatch: ({ bytes, count }) => connections.batch(bytes, count),
+  });
+  const reports = startReports(options, connections, generation);
+  const stopFollowing = followLog(options, reports === undefined);
+  return {
+    open: () => connections.open,
+    lost: () => ring.counters.losses,
+    reconciled: () => connections.reconciled,
+    refusalsUnreported: () => unreportedRefusals(object.map('refusals_lost')),
+    close: async () => {
+      stopFollowing();
+      await drain(ring);
+      await reports?.takeLast().catch(() => undefined);
+      await drain(ring);
+      reports?.close();
+      ring.close();
+      connections.close(path.pins !== undefined);
+      logger.debug('kernel events are no longer read', { lost: ring.counters.losses });
+    },
+  };
+}
+
+/** Has openings reported where nothing else tells of them. */
+function followLog({ path, logsOpenings }: KernelEventsOptions, always: boolean): () => void {
+  const follow = () => path.tables.setEvents(always || logsOpenings() ? 'all' : 'ends');
+  follow();
+  const timer = setInterval(follow, 1000);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+function startReports(
+  { path, logger }: KernelEventsOptions,
+  connections: KernelConnections,
+  generation: number,
+): LiveFlowReports | undefined {
+  const obstacles = liveFlowsObstacles(path.object);
+  if (obstacles.length > 0) {
+    logger.warn('kernel path connections are counted when they close, not before; a lost event stays lost', {
+      error: obstacles.join('; '),
+    });
+    return undefined;
+  }
+  return new LiveFlowReports({
+    object: path.object,
+    connections,
+    generation,
+    isObserving: path.isObserving,
+    onError: (error) => logger.error('live kernel connections could not be read', { error: String(error) }),
+  });
+}
+
+/** Takes in what waits in the ring. Programs go on writing meanwhile, hence not for ever. */
+async function drain(ring: EventRing): Promise<void> {
+  const deadline = performance.now() + mostDrainMilliseconds;
+  for (let empty = 0; empty < 2 && performance.now() < deadline; ) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    empty = ring.counters.pending === 0 ? empty + 1 : 0;
+  }
+}
+
+/** Two daemons that follow each other on a node have not the same. */
+function generationOfThisRun(): number {
+  return (Math.floor(Date.now() / 100) % 0xffff) + 1;
+}
+
+function unreportedRefusals(map: BpfMap): number {
+  return Number(readPerCpuCounters(map, { lost: 0 }).lost);
+}

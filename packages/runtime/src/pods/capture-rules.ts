@@ -1,0 +1,78 @@
+import type { NetworkNamespace } from '@kmesh/linux';
+import { runInNamespace } from './run-in-namespace.ts';
+
+/** Where istio-cni's rules send what a pod's programs dial (ambient contract 11). */
+const OUTBOUND_PORT = 15001;
+
+/** All that has to be known, from one process. Asking iptables of old for a table that is not there would create it. */
+const LISTING = `
+echo '== addresses'
+cat /proc/net/if_inet6 2>/dev/null
+for family in ip ip6; do
+  echo "== $family"
+  if grep -qsx nat "/proc/net/\${family}_tables_names"; then "\${family}tables-legacy-save" -t nat; fi
+done
+echo '== nft'
+exec nft -j list ruleset
+`;
+
+type Family = 'ip' | 'ip6';
+
+/** As nft writes it; what is not looked at is left out. */
+interface Rule {
+  readonly family: string;
+  readonly table: string;
+  readonly chain: string;
+  readonly expr: readonly Expression[];
+}
+
+interface Expression {
+  readonly redirect?: { readonly port?: number } | null;
+  /** What iptables' compatibility layer wrote; nft cannot always read it. */
+  readonly xt?: { readonly name?: string } | null;
+  readonly match?: { readonly left?: { readonly payload?: { readonly protocol?: string } } };
+}
+
+/**
+ * Whether istio-cni's rules are there that send what a pod's programs dial to its proxy: for IPv4, and for IPv6 where the
+ * pod has such an address. In each of their three forms: nftables, iptables over nftables, iptables of old.
+ *
+ * @throws KMESH_POD_COMMAND_FAILED when that cannot be found out.
+ */
+export async function hasCaptureRules(namespace: NetworkNamespace): Promise<boolean> {
+  return readsAsCaptured(await runInNamespace(namespace, ['sh', '-c', LISTING]));
+}
+
+/** What the listing of {@link hasCaptureRules} says; its parts begin with `== name`. */
+export function readsAsCaptured(listing: string): boolean {
+  const parts = listing.split(/^== (\w+)\n/m);
+  const part = (name: string): string => parts[parts.indexOf(name) + 1] ?? '';
+  // An address of IPv6 that is good beyond the link.
+  const hasIpv6 = part('addresses')
+    .split('\n')
+    .some((line) => line.split(/\s+/)[3] === '00');
+  const { nftables } = JSON.parse(part('nft')) as { nftables: readonly { readonly rule?: Rule }[] };
+  const families: readonly Family[] = hasIpv6 ? ['ip', 'ip6'] : ['ip'];
+  return families.every(
+    (family) =>
+      nftables.some(({ rule }) => rule !== undefined && isCapture(rule, family)) || isLegacy(part(family)),
+  );
+}
+
+function isCapture({ family, table, chain, expr }: Rule, wanted: Family): boolean {
+  if (family === wanted && table === 'nat' && chain === 'ISTIO_OUTPUT')
+    return expr.some(({ redirect, xt }) => redirect?.port === OUTBOUND_PORT || xt?.name === 'REDIRECT');
+  return (
+    family === 'inet' &&
+    table === 'istio-ambient-nat' &&
+    chain === 'istio-output' &&
+    expr.some(({ redirect }) => redirect?.port === OUTBOUND_PORT) &&
+    expr.some(({ match }) => match?.left?.payload?.protocol === wanted)
+  );
+}
+
+function isLegacy(rules: string): boolean {
+  return rules
+    .split('\n')
+    .some((rule) => rule.startsWith('-A ISTIO_OUTPUT ') && rule.endsWith(`--to-ports ${OUTBOUND_PORT}`));
+}

@@ -1,0 +1,219 @@
+import { fileURLToPath } from 'node:url';
+import type { HookCost } from '@kmesh/api';
+import { KmeshError, type Logger } from '@kmesh/api';
+import {
+  attachedProgramIds,
+  type BpfObject,
+  type CapabilityName,
+  enableProgramStatistics,
+  findCgroupMount,
+  kernelBarrier,
+  type Link,
+  probeCapabilities,
+} from '@kmesh/linux';
+import type { MeshState, NodeContext } from '@kmesh/orchestration';
+import { kernelMapsOf } from '../tables/kernel-maps.ts';
+import { attachKernelObject, loadKernelObject } from '../tables/kernel-object.ts';
+import { KernelTables } from '../tables/kernel-tables.ts';
+import { redirectAttachments, redirectObstacles } from '../tables/redirect-object.ts';
+import type { KernelPathConfig } from './kernel-path-config.ts';
+import { type PathCount, readPathCounts } from './path-counts.ts';
+import { Pins } from './pins.ts';
+import { testRedirect } from './redirect-self-test.ts';
+import { removeFiltersOf } from './uninstall.ts';
+
+/** The kernel programs and tables while they are on. */
+export interface KernelPath {
+  readonly tables: KernelTables;
+  readonly object: BpfObject;
+  pathCounts(): readonly PathCount[];
+  hookCosts(): readonly HookCost[];
+  /** Whether run statistics are on; without them all costs are 0. */
+  readonly measured: boolean;
+  /** Where programs and maps are pinned; undefined when they end with the process. */
+  readonly pins: Pins | undefined;
+  /** Why bytes are not redirected from socket to socket; `undefined` when they are. */
+  readonly redirectOff: string | undefined;
+  /**
+   * Puts the programs at their hooks, once: in place of an earlier daemon's, which served until now. To be called when the
+   * tables know the mesh and the pods, whose namespace cookies are given.
+   *
+   * @throws KMESH_BPF_ATTACH_FAILED
+   */
+  publish(pods: ReadonlySet<bigint>): Promise<void>;
+  /** Whether its programs are at the hooks: not before `publish`, and not once another daemon's have taken their place. */
+  readonly isObserving: () => boolean;
+  /** Called with the cookies of pods whose policies changed, once no new connection is let in by the old ones. */
+  onRevoked(listener: (cookies: readonly bigint[]) => void): void;
+  close(): void;
+}
+
+/** Messages that a socket reads before bytes are redirected to it: enough to tell how it reads. */
+const READS_BEFORE_REDIRECT = 8;
+
+/** Without one of these there is no kernel path. Of the rest each one lost costs only what it is for. */
+const required: readonly CapabilityName[] = [
+  'bpf',
+  'cgroup-mount',
+  'cgroup-connect',
+  'cgroup-getpeername',
+  'cgroup-link',
+  'netns-cookie-connect',
+  'netns-cookie-sockops',
+  'socket-storage-connect',
+  'socket-storage-sockops',
+  'sockops',
+  'ring-buffer',
+  'mmap-array',
+  'network-namespaces',
+];
+
+const objectPath =
+  process.env['KMESH_BPF_OBJECT'] ??
+  fileURLToPath(new URL('../../../../build/bpf/kmesh.bpf.o', import.meta.url));
+
+/** Why there can be no kernel path on this machine, a phrase for each missing capability; empty when it can be. */
+export function kernelPathObstacles(): readonly string[] {
+  return probeCapabilities()
+    .filter((row) => !row.available && required.includes(row.name))
+    .map((row) => `${row.description}: ${row.reason}`);
+}
+
+/**
+ * Loads and attaches the kernel programs and keeps their tables equal to the mesh (design §4). To be started while
+ * `state` is still empty: the tables follow its changes.
+ *
+ * @throws KMESH_KERNEL_PATH_UNAVAILABLE naming what is missing; KMESH_BPF_LOAD_FAILED with the verifier's summary.
+ */
+export async function startKernelPath(
+  config: KernelPathConfig,
+  node: NodeContext,
+  state: MeshState,
+  logger: Logger,
+): Promise<KernelPath> {
+  const obstacles = kernelPathObstacles();
+  const cgroup = config.cgroup ?? findCgroupMount();
+  if (obstacles.length > 0 || cgroup === undefined) {
+    throw new KmeshError('KMESH_KERNEL_PATH_UNAVAILABLE', `the kernel lacks ${obstacles.join('; ')}`);
+  }
+  const stack = new DisposableStack();
+  try {
+    const pins = config.pins === undefined ? undefined : new Pins(config.pins, logger);
+    const object = await loadKernelObject({
+      path: objectPath,
+      prepare: (opened) => pins?.adoptMaps(opened),
+      onLeftOut: (program, reason) => logger.warn('a program is left out', { program, error: reason }),
+    });
+    stack.defer(() => object.close());
+    pins?.pinMaps(object);
+    let revoked: (cookies: readonly bigint[]) => void = () => {};
+    const tables = new KernelTables({
+      view: state,
+      node,
+      maps: kernelMapsOf(object),
+      barrier: kernelBarrier,
+      ...(pins === undefined ? {} : { firstId: firstIdOfThisRun() }),
+      onRevoked: (cookies) => revoked(cookies),
+    });
+    stack.defer(followMesh(tables, state, logger));
+    if (config.statistics) stack.use(enableProgramStatistics());
+    const redirectOff =
+      config.redirect === false
+        ? 'KMESH_REDIRECT is false'
+        : await redirectFault(object, cgroup, config.redirect === undefined);
+    if (redirectOff !== undefined) {
+      const say = config.redirect === true ? logger.warn.bind(logger) : logger.info.bind(logger);
+      say('no redirect from socket to socket', { reason: redirectOff });
+    }
+    const owned = stack.move();
+    let published = false;
+    return {
+      tables,
+      object,
+      pathCounts: () => readPathCounts(object),
+      hookCosts: () => object.programNames.map((program) => hookCost(object, program)),
+      measured: config.statistics,
+      pins,
+      redirectOff,
+      publish: async (pods) => {
+        if (published || owned.disposed) return;
+        published = true;
+        await pins?.part();
+        if (owned.disposed) return;
+        for (const link of attach(redirectOff === undefined, object, cgroup, tables, pins))
+          owned.defer(() => link.close());
+        removeFiltersOf(pins?.removeStale(pods) ?? []);
+        logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
+      },
+      isObserving: () => {
+        if (!published || owned.disposed) return false;
+        const sockops = object.program('kmesh_sockops');
+        return attachedProgramIds(cgroup, sockops.attachType).includes(sockops.info().id);
+      },
+      onRevoked: (listener) => {
+        revoked = listener;
+      },
+      close: () => owned.dispose(),
+    };
+  } catch (error) {
+    stack.dispose();
+    throw error;
+  }
+}
+
+/** Ids of an earlier run, which sockets still carry, must not name other workloads: each run has a million of its own. */
+function firstIdOfThisRun(): number {
+  return (Math.floor(Date.now() / 1000) % 4_000) * 0x10_0000 + 1;
+}
+
+/** What this kernel lacks for redirect, or does wrong in the trial. */
+async function redirectFault(object: BpfObject, cgroup: string, asTcp: boolean): Promise<string | undefined> {
+  const obstacles = redirectObstacles(object);
+  if (obstacles.length > 0) return obstacles.join('; ');
+  try {
+    const fault = await testRedirect({ objectPath, cgroup, asTcp });
+    return fault === undefined ? undefined : `the self-test failed on this kernel: ${fault}`;
+  } catch (error) {
+    return `the self-test could not be run: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+function attach(
+  redirect: boolean,
+  object: BpfObject,
+  cgroup: string,
+  tables: KernelTables,
+  pins: Pins | undefined,
+): Link[] {
+  const links: Link[] = [];
+  if (redirect) {
+    // Before sockops: it lets sockets join only while their reads are counted.
+    for (const [name, attachOne] of redirectAttachments(object)) {
+      links.push(pins === undefined ? attachOne() : pins.keep(name, attachOne));
+    }
+    tables.setRedirect(READS_BEFORE_REDIRECT);
+  }
+  links.push(...(pins?.attach(object, cgroup) ?? attachKernelObject(object, cgroup)).values());
+  return links;
+}
+
+/** Every change of the mesh goes into the tables. */
+function followMesh(tables: KernelTables, state: MeshState, logger: Logger): () => void {
+  let last: Promise<void> | undefined;
+  return state.subscribe((change) => {
+    const written = tables.apply(change);
+    // Changes that are written together share a promise.
+    if (written === last) return;
+    last = written;
+    written.then(
+      () => logger.debug('the kernel tables follow the mesh'),
+      (error: unknown) =>
+        logger.error('the kernel tables could not follow the mesh', { error: String(error) }),
+    );
+  });
+}
+
+function hookCost(object: BpfObject, program: string): HookCost {
+  const { runTimeNs, runCount } = object.program(program).info();
+  return { program, runs: Number(runCount), nanoseconds: Number(runTimeNs) };
+}

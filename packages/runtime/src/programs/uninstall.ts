@@ -1,0 +1,94 @@
+import { readdirSync, readlinkSync } from 'node:fs';
+import { findBpffsMount, type NetworkNamespace, openNetworkNamespace } from '@kmesh/linux';
+import { CAPTURE_TABLE_REMOVAL, removeLeftFilter } from '../pods/capture-bypass.ts';
+import { runInNamespace } from '../pods/run-in-namespace.ts';
+import { removePins } from './pins.ts';
+
+/** What {@link uninstall} did. */
+export interface Uninstalled {
+  /** Directory of the pins, if there were any. */
+  readonly pins: string | undefined;
+  /** Network namespaces from which the table `inet kmesh` was removed. */
+  readonly namespaces: number;
+}
+
+/**
+ * Takes everything of the kernel path off this node, whatever version left it: programs, maps and pins, filters, and the
+ * table in the network namespaces of the pods that the pins name or that have a filter of ours, as far as a process or a name makes them visible. In pods that are still captured,
+ * open connections of the kernel path fall to capture
+ * and are reset. No daemon may run.
+ *
+ * @throws KMESH_POD_COMMAND_FAILED when a table cannot be removed
+ */
+export async function uninstall(
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<Uninstalled> {
+  const mount = findBpffsMount();
+  const root = environment['KMESH_PINS'] ?? (mount === undefined ? undefined : `${mount}/kmesh`);
+  const pods = new Set(root === undefined ? [] : list(`${root}/pods`));
+  const found = root !== undefined && removePins(root);
+  let namespaces = 0;
+  for (const namespace of visibleNamespaces()) {
+    try {
+      // A daemon without pins may have left a filter.
+      const filtered = removeLeftFilter(namespace);
+      if ((filtered || pods.has(`${namespace.cookie}`)) && (await removeTable(namespace))) namespaces++;
+    } finally {
+      namespace.close();
+    }
+  }
+  return { pins: found ? root : undefined, namespaces };
+}
+
+async function removeTable(namespace: NetworkNamespace): Promise<boolean> {
+  const tables = await runInNamespace(namespace, ['nft', 'list', 'tables', 'inet']);
+  if (!tables.split('\n').includes('table inet kmesh')) return false;
+  await runInNamespace(namespace, ['nft', '-f', '-'], CAPTURE_TABLE_REMOVAL);
+  return true;
+}
+
+/** Takes the filters out of pods that left the mesh while no daemon ran, as far as their namespaces are visible. */
+export function removeFiltersOf(cookies: readonly bigint[]): void {
+  if (cookies.length === 0) return;
+  for (const namespace of visibleNamespaces()) {
+    if (cookies.includes(namespace.cookie)) removeLeftFilter(namespace);
+    namespace.close();
+  }
+}
+
+/** Each network namespace once. */
+function* visibleNamespaces(): Generator<NetworkNamespace> {
+  const seen = new Set<string>();
+  const paths = list('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => `/proc/${pid}/ns/net`);
+  for (const directory of ['/run/netns', '/var/run/netns']) {
+    paths.push(...list(directory).map((name) => `${directory}/${name}`));
+  }
+  for (const path of paths) {
+    const link = readLink(path);
+    if (link !== undefined && seen.has(link)) continue;
+    if (link !== undefined) seen.add(link);
+    try {
+      yield openNetworkNamespace(path);
+    } catch {
+      // The process is gone, or the name is of something else.
+    }
+  }
+}
+
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function readLink(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,19 @@
+import { parseIp } from '@kmesh/orchestration';
+
+/** Writes an address as `union kmesh_address`: network order, IPv4 as IPv4-mapped. False when the text is no address. */
+export function writeAddress(view: DataView, offset: number, ip: string): boolean {
+  const parsed = parseIp(ip);
+  if (parsed === undefined) return false;
+  if (parsed.family === 4) {
+    view.setUint32(offset, 0);
+    view.setUint32(offset + 4, 0);
+    view.setUint32(offset + 8, 0xffff);
+    view.setUint32(offset + 12, parsed.a);
+  } else {
+    view.setUint32(offset, parsed.a);
+    view.setUint32(offset + 4, parsed.b);
+    view.setUint32(offset + 8, parsed.c);
+    view.setUint32(offset + 12, parsed.d);
+  }
+  return true;
+}

@@ -1,0 +1,157 @@
+import type { Service, TableUsage } from '@kmesh/api';
+import type { LocalitySource, MeshView } from '@kmesh/orchestration';
+import { parseCidr } from '@kmesh/orchestration';
+import { writeAddress } from './address-bytes.ts';
+import { type FrontendIds, outcomeOf } from './address-entries.ts';
+import { type AddressMeaning, GENERIC_NAMESPACE, meaningOfCidr } from './address-meaning.ts';
+import { encodeDecision, type FrontendEntry } from './frontend-entry.ts';
+import type { FrontendTable } from './frontend-table.ts';
+import { kmeshCidrKeyLayout as keyLayout, kmeshDecisionLayout } from './gen/layouts.ts';
+import type { EntryTable } from './kernel-maps.ts';
+import { RefusalCounter } from './usage.ts';
+
+/** client_namespace of the keys under which CIDR services keep their ports. */
+const NAMESPACE_SERVICE = 0xffff_ffff;
+/** A CIDR key's prefix starts with the 32 bits of the client namespace. */
+const NAMESPACE_BITS = 32;
+
+interface CidrEntry {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** The `cidr_frontends` table, compiled as a whole: meshes have few CIDR VIPs. */
+export class CidrTable {
+  readonly #table: EntryTable;
+  readonly #refused = new RefusalCounter();
+  readonly #services = new Map<string, number>();
+  #entries = new Map<string, CidrEntry>();
+  #overflowing = false;
+
+  constructor(table: EntryTable) {
+    this.#table = table;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** A CIDR VIP did not fit: unknown addresses may be the mesh's. */
+  get incomplete(): boolean {
+    return this.#overflowing;
+  }
+
+  /** Whether a change of this service may change the table. */
+  concerns(key: string, service: Service | undefined): boolean {
+    return this.#services.has(key) || (service?.cidrVips.length ?? 0) > 0;
+  }
+
+  /** Takes a service's CIDR VIPs into account at the next {@link CidrTable.rebuild}. */
+  note(key: string, service: Service | undefined, ids: FrontendIds): void {
+    if (service !== undefined && service.cidrVips.length > 0) this.#services.set(key, ids.serviceId(service));
+  }
+
+  /**
+   * Stages the port entries of all CIDR services, before anything leads to them. The returned function writes the
+   * prefixes; call it after the frontends are flushed. It tells whether something changed.
+   */
+  rebuild(view: MeshView, node: LocalitySource, ids: FrontendIds, frontends: FrontendTable): () => boolean {
+    const desired = new Map<string, CidrEntry>();
+    for (const [key, serviceId] of this.#services) {
+      const service = view.service(key);
+      if (service === undefined || service.cidrVips.length === 0) {
+        this.#services.delete(key);
+        frontends.stage({ serviceId }, []);
+        continue;
+      }
+      frontends.stage({ serviceId }, portEntries(service, ids));
+      for (const vip of service.cidrVips) {
+        if (vip.network !== node.network) continue;
+        this.#compile(view, node, ids, vip.cidr, GENERIC_NAMESPACE, 0, desired);
+        this.#compile(
+          view,
+          node,
+          ids,
+          vip.cidr,
+          service.namespace,
+          ids.namespaceId(service.namespace),
+          desired,
+        );
+      }
+    }
+    return () => this.#write(desired);
+  }
+
+  usage(): TableUsage {
+    return {
+      table: 'cidr_frontends',
+      used: this.#entries.size,
+      capacity: this.#table.maxEntries,
+      refused: this.#refused.counts,
+    };
+  }
+
+  #compile(
+    view: MeshView,
+    node: LocalitySource,
+    ids: FrontendIds,
+    cidr: string,
+    namespace: string,
+    namespaceId: number,
+    desired: Map<string, CidrEntry>,
+  ): void {
+    const name = `${namespaceId} ${cidr}`;
+    if (desired.has(name)) return;
+    const parsed = parseCidr(cidr);
+    const [ip = ''] = cidr.split('/');
+    if (parsed === undefined) return;
+    const meaning = meaningOfCidr(view, node, ip, parsed.length, namespace, namespaceId !== 0);
+    if (meaning === undefined) return;
+    const key = new DataView(new ArrayBuffer(keyLayout.size));
+    const familyBits = parsed.network.family === 4 ? 96 : 0;
+    key.setUint32(keyLayout.prefixLength, NAMESPACE_BITS + familyBits + parsed.length, true);
+    key.setUint32(keyLayout.clientNamespace, namespaceId, true);
+    writeAddress(key, keyLayout.address, ip);
+    const value = new DataView(new ArrayBuffer(kmeshDecisionLayout.size));
+    encodeDecision(value, 0, { ...outcomeOf(meaning, 0, ids), scoped: false }, isBalanced(meaning));
+    desired.set(name, { key: new Uint8Array(key.buffer), value: new Uint8Array(value.buffer) });
+  }
+
+  #write(desired: Map<string, CidrEntry>): boolean {
+    let changed = false;
+    for (const [name, { key }] of this.#entries) {
+      if (desired.has(name)) continue;
+      this.#table.deleteBatch(key, 1);
+      this.#entries.delete(name);
+      changed = true;
+    }
+    this.#overflowing = false;
+    for (const [name, entry] of desired) {
+      const previous = this.#entries.get(name);
+      if (previous !== undefined && Buffer.compare(previous.value, entry.value) === 0) continue;
+      if (previous === undefined && this.#entries.size >= this.#table.maxEntries) {
+        this.#refused.count('table-full');
+        this.#overflowing = true;
+        continue;
+      }
+      this.#table.updateBatch(entry.key, entry.value, 1);
+      this.#entries.set(name, entry);
+      changed = true;
+    }
+    return changed;
+  }
+}
+
+function isBalanced(meaning: AddressMeaning): boolean {
+  return meaning.kind === 'service';
+}
+
+function portEntries(service: Service, ids: FrontendIds): FrontendEntry[] {
+  const meaning: AddressMeaning = { kind: 'service', service };
+  return [...service.ports.keys()].map((port) => ({
+    ...outcomeOf(meaning, port, ids),
+    namespaceId: NAMESPACE_SERVICE,
+    port,
+    scoped: false,
+  }));
+}

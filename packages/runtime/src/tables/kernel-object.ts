@@ -1,0 +1,165 @@
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { KmeshError } from '@kmesh/api';
+import {
+  BpfLoadError,
+  type BpfObject,
+  type Capability,
+  type CapabilityName,
+  capability,
+  type Link,
+  openBpfObject,
+  probeCapabilities,
+} from '@kmesh/linux';
+import { prepareLiveFlows } from './flows-object.ts';
+import { kmeshConstant, kmeshSettingsLayout } from './gen/layouts.ts';
+import { prepareRedirect } from './redirect-object.ts';
+
+/** The programs of kmesh.bpf.o by their C names, in the order in which they are attached. */
+export const kernelPrograms = [
+  // Before the connect programs: they hand their decisions over to it.
+  'kmesh_sockops',
+  'kmesh_peer4',
+  'kmesh_peer6',
+  'kmesh_connect4',
+  'kmesh_connect6',
+] as const;
+
+export type KernelProgram = (typeof kernelPrograms)[number];
+
+/** What the programs cannot do without; everything else has a substitute. */
+const required: ReadonlySet<CapabilityName> = new Set([
+  'bpf',
+  'cgroup-mount',
+  'btf',
+  'cgroup-connect',
+  'cgroup-getpeername',
+  'cgroup-link',
+  'netns-cookie-connect',
+  'netns-cookie-sockops',
+  'socket-storage-connect',
+  'socket-storage-sockops',
+  'sockops',
+  'ring-buffer',
+  'mmap-array',
+]);
+
+/** One sentence for each feature that the kernel path needs and this machine lacks; empty when it can run. */
+export function kernelPathObstacles(capabilities: readonly Capability[] = probeCapabilities()): string[] {
+  return capabilities
+    .filter(({ name, available }) => required.has(name) && !available)
+    .map(
+      ({ description, requiredKernel, reason }) =>
+        `The kernel path is off: ${description} is missing (Linux ${requiredKernel} has it): ${reason}.`,
+    );
+}
+
+/** Sizes of the kernel tables; absent ones keep the defaults of kmesh_config.h. */
+export interface KernelCapacities {
+  /** Rounded up to a power of two; the table has twice as many places. */
+  readonly frontends?: number;
+  readonly cidr_frontends?: number;
+  readonly endpoints?: number;
+  /** Bytes of the event ring: a power of two, at least a page. */
+  readonly events?: number;
+}
+
+/** What {@link loadKernelObject} needs to know. */
+export interface KernelObjectOptions {
+  /** kmesh.bpf.o. */
+  readonly path: string;
+  readonly capacities?: KernelCapacities;
+  /** Edits the object before it is loaded, such as letting it share maps. */
+  readonly prepare?: (object: BpfObject) => void;
+  /** Told of a program that the verifier refused and that is left out; what it is for is off, and nothing else. */
+  readonly onLeftOut?: (program: string, reason: string) => void;
+  /** Asks the verifier what it spent on each program. */
+  readonly verifierStatistics?: boolean;
+}
+
+/** Programs without which the others do their work. */
+const optionalPrograms: ReadonlySet<string> = new Set(['kmesh_received', 'kmesh_redirect', 'kmesh_live']);
+
+/**
+ * Loads the BPF programs; nothing is attached yet. A program that this kernel's verifier refuses is left out when the
+ * others can do without it.
+ *
+ * @throws BpfLoadError `KMESH_BPF_LOAD_FAILED` with the verifier's summary, `KMESH_BPF_OPEN_FAILED`
+ * @throws KmeshError `KMESH_BPF_OBJECT_MISSING` when the file cannot be read.
+ */
+export async function loadKernelObject(options: KernelObjectOptions): Promise<BpfObject> {
+  const bytes = await readObject(options.path);
+  const leftOut = new Set<string>();
+  for (;;) {
+    try {
+      return await loadWithout(bytes, options, leftOut);
+    } catch (error) {
+      const program = error instanceof BpfLoadError ? error.program : undefined;
+      if (program === undefined || !optionalPrograms.has(program) || leftOut.has(program)) throw error;
+      leftOut.add(program);
+      options.onLeftOut?.(program, (error as BpfLoadError).message);
+    }
+  }
+}
+
+async function loadWithout(
+  bytes: Uint8Array,
+  options: KernelObjectOptions,
+  leftOut: ReadonlySet<string>,
+): Promise<BpfObject> {
+  const object = openBpfObject(bytes, 'kmesh');
+  try {
+    const { frontends, ...capacities } = options.capacities ?? {};
+    for (const [map, entries] of Object.entries(capacities)) object.setMaxEntries(map, entries);
+    const hashKeys = prepareFrontends(object, frontends);
+    object.setConstant('kmesh_has_set_retval', capability('set-retval').available);
+    prepareRedirect(object);
+    options.prepare?.(object);
+    prepareLiveFlows(object);
+    for (const program of leftOut) object.setAutoload(program, false);
+    await object.load({ verifierStatistics: options.verifierStatistics ?? false });
+    new Uint8Array(object.map('settings').mmap(), kmeshSettingsLayout.hashKeys).set(hashKeys);
+    return object;
+  } catch (error) {
+    object.close();
+    throw error;
+  }
+}
+
+/** Before load: the size of the table, and the keys of its hash, which nobody can know. */
+function prepareFrontends(object: BpfObject, capacity: number | undefined): Uint8Array {
+  if (capacity !== undefined) {
+    const entries = 2 ** Math.ceil(Math.log2(Math.max(capacity, 1)) + 1);
+    object.setMaxEntries('frontends', entries);
+    object.setConstant('kmesh_frontend_mask', entries - 1);
+  }
+  const hashKeys = new Uint8Array(randomBytes(kmeshConstant.hashKeys * 8));
+  object.setConstant('kmesh_hash_keys', hashKeys);
+  object.setConstant('kmesh_weakly_ordered', process.arch !== 'x64');
+  return hashKeys;
+}
+
+/** Attaches programs of a loaded object to a cgroup, beside other software's. The caller closes or pins the links. */
+export function attachKernelObject(
+  object: BpfObject,
+  cgroup: string,
+  programs: readonly KernelProgram[] = kernelPrograms,
+): Map<KernelProgram, Link> {
+  const links = new Map<KernelProgram, Link>();
+  try {
+    for (const name of programs) links.set(name, object.program(name).attachCgroup(cgroup));
+    return links;
+  } catch (error) {
+    for (const link of links.values()) link.close();
+    throw error;
+  }
+}
+
+async function readObject(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    const message = `cannot read the BPF object ${path}; build it with: bash scripts/build-bpf.sh`;
+    throw new KmeshError('KMESH_BPF_OBJECT_MISSING', message, { cause });
+  }
+}

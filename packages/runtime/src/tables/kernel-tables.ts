@@ -1,0 +1,354 @@
+import type { Locality, TableUsage, Workload } from '@kmesh/api';
+import type { LocalitySource, MeshChange, MeshView, NodeContext } from '@kmesh/orchestration';
+import { addChange, type ChangeDraft, emptyChange, Slicer } from '@kmesh/orchestration';
+import { compileAddress, type FrontendIds } from './address-entries.ts';
+import { CidrTable } from './cidr-table.ts';
+import { EndpointArray } from './endpoint-array.ts';
+import type { FrontendEntry } from './frontend-entry.ts';
+import { FrontendSlots } from './frontend-slots.ts';
+import { FrontendTable } from './frontend-table.ts';
+import { kmeshConstant, kmeshEvents, kmeshSettingsLayout } from './gen/layouts.ts';
+import { Identifiers } from './identifiers.ts';
+import type { KernelMaps } from './kernel-maps.ts';
+import { PodAddressTable } from './pod-address-table.ts';
+import { PodTable } from './pod-table.ts';
+import { ServiceCompiler } from './service-compiler.ts';
+import { ServicePorts } from './service-ports.ts';
+import { VerdictTable } from './verdict-table.ts';
+import { Verdicts } from './verdicts.ts';
+
+/** How {@link KernelTables} is set up. */
+export interface KernelTablesOptions {
+  readonly view: MeshView;
+  readonly node: NodeContext;
+  readonly maps: KernelMaps;
+  /** Resolves when no program that was running at the call still runs: `kernelBarrier` of the runtime. */
+  readonly barrier: () => Promise<void>;
+  /** First id of a workload and of a service; 1 by default. Sockets outlive a daemon, and so do the ids that they keep. */
+  readonly firstId?: number;
+  /**
+   * Called when policies of enrolled pods changed, once no new connection is allowed by the old ones: the cookies of
+   * those pods. Live connections are then to be checked with {@link KernelTables.allows}.
+   */
+  readonly onRevoked?: (cookies: readonly bigint[]) => void;
+  /** Longest time that the event loop is held, in milliseconds; 4 by default. */
+  readonly sliceMilliseconds?: number;
+}
+
+const noLocality: Locality = { region: '', zone: '', subzone: '' };
+
+/**
+ * Keeps the kernel tables equal to the mesh: compiles what a change touched and writes the differences, in an order in
+ * which no connect sees a half-written state (design §4). What does not fit goes to the tunnel path and is counted.
+ *
+ * All pods of a node share its locality: the first enrolled pod tells it, a pod with another one is not enrolled here
+ * and stays on the tunnel path.
+ */
+export class KernelTables {
+  readonly #view: MeshView;
+  readonly #barrier: () => Promise<void>;
+  readonly #slice: number;
+  readonly #settings: DataView;
+  readonly #endpoints: EndpointArray;
+  readonly #servicePorts: ServicePorts;
+  readonly #frontends: FrontendTable;
+  readonly #cidrs: CidrTable;
+  readonly #pods: PodTable;
+  readonly #podAddresses: PodAddressTable | undefined;
+  readonly #verdictTable: VerdictTable | undefined;
+  readonly #verdicts: Verdicts | undefined;
+  readonly #onRevoked: ((cookies: readonly bigint[]) => void) | undefined;
+  #revoked: bigint[] = [];
+  readonly #compiler: ServiceCompiler;
+  readonly #serviceIds: Identifiers;
+  readonly #workloadIds: Identifiers;
+  readonly #namespaceIds = new Identifiers();
+  readonly #ids: FrontendIds;
+  #node: LocalitySource;
+  #localityKnown = false;
+  #pending: ChangeDraft | undefined;
+  #waiting: PromiseWithResolvers<void> | undefined;
+  #running = false;
+
+  constructor(options: KernelTablesOptions) {
+    const { view, maps } = options;
+    this.#view = view;
+    this.#barrier = options.barrier;
+    this.#serviceIds = new Identifiers(options.firstId);
+    this.#workloadIds = new Identifiers(options.firstId);
+    this.#slice = options.sliceMilliseconds ?? 4;
+    this.#node = { ...options.node, locality: noLocality };
+    this.#settings = new DataView(maps.settings);
+    this.#endpoints = new EndpointArray(maps.endpoints);
+    const hashKeys = new BigUint64Array(maps.settings, kmeshSettingsLayout.hashKeys, kmeshConstant.hashKeys);
+    const slots = new FrontendSlots(maps.frontends, hashKeys);
+    this.#servicePorts = new ServicePorts((slot, family, range) => slots.flip(slot, family, range));
+    this.#frontends = new FrontendTable(slots, this.#servicePorts);
+    this.#cidrs = new CidrTable(maps.cidrFrontends);
+    this.#pods = new PodTable(maps.pods);
+    this.#podAddresses = maps.podAddresses === undefined ? undefined : new PodAddressTable(maps.podAddresses);
+    this.#verdictTable = maps.verdicts === undefined ? undefined : new VerdictTable(maps.verdicts);
+    this.#verdicts = this.#verdictTable === undefined ? undefined : new Verdicts(view, this.#verdictTable);
+    this.#onRevoked = options.onRevoked;
+    const workloadId = (uid: string) => this.#workloadIds.idOf(uid);
+    this.#compiler = new ServiceCompiler(this.#servicePorts, this.#endpoints, this.#serviceIds, workloadId);
+    this.#ids = {
+      portId: (service, port) => this.#compiler.portId(view, this.#node, service, port),
+      serviceId: (service) => this.#compiler.serviceId(service),
+      workloadId,
+      namespaceId: (namespace) => this.#namespaceIds.idOf(namespace),
+    };
+  }
+
+  /**
+   * Brings the tables up to date with what a change of the view touched. When the promise resolves, every connect
+   * decides by the view as it was at this call (or later), the ones that were running included. Changes that arrive
+   * meanwhile are taken together. Call it at once after each change of the view, in the listener of `MeshState.subscribe`.
+   *
+   * @throws SystemCallError `KMESH_BPF_MAP_FAILED`, `KMESH_BARRIER_FAILED`
+   */
+  apply(change: MeshChange): Promise<void> {
+    // Before anything is computed: from now on nobody is let in by a policy that is no more.
+    this.#revoked.push(...(this.#verdicts?.withdrawChanged() ?? []));
+    this.#pending ??= emptyChange();
+    addChange(this.#pending, change);
+    this.#waiting ??= Promise.withResolvers();
+    const { promise } = this.#waiting;
+    if (!this.#running) void this.#run();
+    return promise;
+  }
+
+  /**
+   * Enrols a pod by the cookie of its network namespace. False when the tables cannot serve it, which is counted: its
+   * connections stay on the tunnel path. Takes effect at once. `bare`: the rules that should capture it were not found.
+   */
+  enrol(cookie: bigint, workload: Workload, captured: boolean, bare = false): boolean {
+    if (!this.#adoptLocality(workload)) {
+      this.#pods.delete(cookie);
+      this.#pods.refuse('other-locality');
+      return false;
+    }
+    const workloadId = this.#workloadIds.idOf(workload.uid);
+    this.#podAddresses?.set(cookie, workload.addresses);
+    this.#verdicts?.add(cookie, workload, workloadId);
+    return this.#pods.set(cookie, {
+      workloadId,
+      identityId: this.#verdicts?.identityId(workload) ?? 0,
+      namespaceId: this.#namespaceIds.idOf(workload.namespace),
+      captured,
+      bare,
+    });
+  }
+
+  /** The pod left the mesh: its sockets are left alone from this instant on. False when it was not enrolled. */
+  remove(cookie: bigint): boolean {
+    this.#podAddresses?.delete(cookie);
+    this.#verdicts?.remove(cookie);
+    return this.#pods.delete(cookie);
+  }
+
+  /** Whether the kernel path allows a pod's connection now; `client` is the other pod's cookie, if it is one. */
+  allows(cookie: bigint, client: bigint | undefined, port: number): boolean {
+    return this.#verdicts?.allows(cookie, client, port) ?? false;
+  }
+
+  /** How full every table is, and what was refused. */
+  usage(): TableUsage[] {
+    const tables = [this.#pods, this.#frontends, this.#cidrs, this.#endpoints];
+    return [...tables, ...(this.#verdictTable === undefined ? [] : [this.#verdictTable])].map((table) =>
+      table.usage(),
+    );
+  }
+
+  /** Uid behind a workload id of an event or a frontend, also for some time after the workload is gone. */
+  workloadUid(id: number): string | undefined {
+    return this.#workloadIds.nameOf(id);
+  }
+
+  /** `namespace/hostname` behind a service id. */
+  serviceKey(id: number): string | undefined {
+    return this.#serviceIds.nameOf(id);
+  }
+
+  /** Client namespace behind a namespace id of a frontend. */
+  namespaceName(id: number): string | undefined {
+    return this.#namespaceIds.nameOf(id);
+  }
+
+  /** What the tables say about an address, for explanations. */
+  frontendsOf(ip: string): readonly FrontendEntry[] {
+    return this.#frontends.entriesOf({ ip });
+  }
+
+  /**
+   * The entry by which the connect hook decides about an address and port dialled from a namespace, `undefined` when
+   * only the CIDR table can know the address. The same order as in connect.bpf.c.
+   */
+  frontendFor(ip: string, port: number, clientNamespace: string): FrontendEntry | undefined {
+    const entries = this.#frontends.entriesOf({ ip });
+    const id = this.#namespaceIds.find(clientNamespace);
+    const at = (wantedPort: number): FrontendEntry | undefined => {
+      const ofPort = entries.filter((entry) => entry.port === wantedPort);
+      const general = ofPort.find(({ namespaceId }) => namespaceId === 0);
+      if (!general?.scoped) return general;
+      return ofPort.find(({ namespaceId }) => namespaceId === id) ?? general;
+    };
+    return at(port) ?? at(0);
+  }
+
+  /** What the kernel's programs report: `ends` of connections (the default), openings too, or nothing. */
+  setEvents(wanted: keyof typeof kmeshEvents): void {
+    this.#settings.setUint32(kmeshSettingsLayout.events, kmeshEvents[wanted], true);
+  }
+
+  /**
+   * Switches redirect from socket to socket: messages that a socket must have read by `recvmsg` before bytes for it are
+   * redirected, 0 for no redirect. Connections that are redirected leave with their next message.
+   */
+  setRedirect(reads: number): void {
+    this.#settings.setUint32(kmeshSettingsLayout.redirect, reads, true);
+  }
+
+  #adoptLocality(workload: Workload): boolean {
+    const { network, locality, node, clusterId } = workload;
+    if (network !== this.#node.network) return false;
+    if (this.#localityKnown) {
+      const own = this.#node;
+      return (
+        own.node === node &&
+        own.clusterId === clusterId &&
+        own.locality.region === locality.region &&
+        own.locality.zone === locality.zone &&
+        own.locality.subzone === locality.subzone
+      );
+    }
+    this.#localityKnown = true;
+    this.#node = { network, locality, node, clusterId };
+    const ranked = new Set<string>();
+    for (const key of this.#compiler.keys()) {
+      if ((this.#view.service(key)?.loadBalancer?.routingPreferences.length ?? 0) > 0) ranked.add(key);
+    }
+    const none = new Set<string>();
+    void this.apply({ workloads: none, services: ranked, policies: none, addresses: none, cidrs: false });
+    return true;
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    // One turn later, so that changes of the same turn share a barrier.
+    await Promise.resolve();
+    for (;;) {
+      const change = this.#pending;
+      const waiting = this.#waiting;
+      if (change === undefined || waiting === undefined) break;
+      this.#pending = undefined;
+      this.#waiting = undefined;
+      try {
+        await this.#flush(change);
+        waiting.resolve();
+      } catch (error) {
+        waiting.reject(error);
+      }
+    }
+    this.#running = false;
+  }
+
+  async #flush(change: MeshChange): Promise<void> {
+    const slicer = new Slicer(this.#slice);
+    const view = this.#view;
+    const addresses = new Set<string>();
+    const compiledFrom = new Map<string, unknown>();
+    let rebuildCidrs = change.cidrs;
+
+    for (const key of change.services) {
+      const service = view.service(key);
+      compiledFrom.set(key, service);
+      this.#compiler.compile(view, this.#node, key);
+      for (const vip of service?.vips ?? []) if (vip.network === this.#node.network) addresses.add(vip.ip);
+      if (this.#cidrs.concerns(key, service)) {
+        this.#cidrs.note(key, service, this.#ids);
+        rebuildCidrs = true;
+      }
+      if (slicer.due) await slicer.pause();
+    }
+
+    let writeCidrs = () => false;
+    if (rebuildCidrs) {
+      // A CIDR may cover any address that is known for another reason.
+      if (change.cidrs)
+        for (const key of this.#frontends.keys()) if (!key.startsWith('#')) addresses.add(key);
+      writeCidrs = this.#cidrs.rebuild(view, this.#node, this.#ids, this.#frontends);
+    }
+    for (const key of this.#frontends.reduced) if (!key.startsWith('#')) addresses.add(key);
+    // Services first: what comes early is at home in `frontends`, where a dial finds it without a second look.
+    for (const ip of addresses) {
+      this.#stageAddress(ip);
+      if (slicer.due) await slicer.pause();
+    }
+    for (const ip of this.#ownAddresses(change.addresses)) {
+      if (addresses.has(ip)) continue;
+      this.#stageAddress(ip);
+      if (slicer.due) await slicer.pause();
+    }
+
+    const dirty = this.#frontends.dirty;
+    await this.#frontends.flush(slicer, this.#barrier);
+    const cidrsChanged = writeCidrs();
+    this.#writeSettings();
+
+    const again: string[] = [];
+    for (const key of change.services) {
+      // Changed once more while this flush yielded: its next turn knows which ports nothing leads to.
+      if (compiledFrom.get(key) === view.service(key)) this.#compiler.dropPorts(view, this.#node, key);
+      else again.push(key);
+      if (slicer.due) await slicer.pause();
+    }
+    for (const uid of change.workloads) {
+      if (view.workload(uid) === undefined) this.#workloadIds.release(uid);
+      if (slicer.due) await slicer.pause();
+    }
+    const { garbage } = this.#compiler;
+    this.#compiler.garbage = { ranges: [], servicePorts: [] };
+    const revoked = this.#revoked.splice(0);
+    if (revoked.length > 0 || dirty || cidrsChanged || garbage.ranges.length > 0) await this.#barrier();
+    this.#verdicts?.recompute();
+    if (revoked.length > 0) this.#onRevoked?.(revoked);
+    for (const range of garbage.ranges) {
+      this.#endpoints.free(range);
+      if (slicer.due) await slicer.pause();
+    }
+    for (const id of garbage.servicePorts) this.#servicePorts.remove(id);
+    this.#frontends.freeRetired();
+    if (again.length > 0) this.#requeue(again);
+  }
+
+  #stageAddress(ip: string): void {
+    this.#frontends.stage({ ip }, compileAddress(this.#view, this.#node, ip, this.#ids));
+  }
+
+  #requeue(services: readonly string[]): void {
+    const none = new Set<string>();
+    const change = {
+      workloads: none,
+      services: new Set(services),
+      policies: none,
+      addresses: none,
+      cidrs: false,
+    };
+    void this.apply(change).catch(() => {});
+  }
+
+  /** IPs of this node's network among `network/ip` texts. */
+  *#ownAddresses(addresses: Iterable<string>): Generator<string> {
+    for (const address of addresses) {
+      const slash = address.lastIndexOf('/');
+      if (address.slice(0, slash) === this.#node.network) yield address.slice(slash + 1);
+    }
+  }
+
+  #writeSettings(): void {
+    const incomplete = this.#frontends.incomplete || this.#cidrs.incomplete;
+    this.#settings.setUint32(kmeshSettingsLayout.cidrFrontends, this.#cidrs.size, true);
+    this.#settings.setUint32(kmeshSettingsLayout.incomplete, incomplete ? 1 : 0, true);
+  }
+}

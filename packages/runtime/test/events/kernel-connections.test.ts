@@ -1,0 +1,459 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  type ConnectionEnd,
+  type ConnectionObserver,
+  type ConnectionStart,
+  type EarlyDeny,
+  silentObserver,
+} from '@kmesh/probe';
+import { client, echoService, server } from '../../../probe/test/support/mesh.ts';
+import { KernelConnections } from '../../src/events/kernel-connections.ts';
+import type { KernelEventResolver } from '../../src/events/kernel-event-resolver.ts';
+import { type EventFields, encodeEvents } from './kernel-events.ts';
+
+interface Seen {
+  start: ConnectionStart;
+  fromClient: number;
+  fromServer: number;
+  end: ConnectionEnd | undefined;
+}
+
+const resolver: KernelEventResolver = {
+  podWorkload: (netns) => (netns === 1 ? client : netns === 2 ? server : undefined),
+  workload: (id) => (id === 7 ? server : undefined),
+  service: (id) => (id === 3 ? echoService : undefined),
+  workloadByAddress: () => undefined,
+  inboundService: (workload, port) => (workload === server && port === 8080 ? echoService : undefined),
+};
+
+function watch(change: Partial<KernelEventResolver> = {}, generation = 1) {
+  const seen: Seen[] = [];
+  const observer: ConnectionObserver = {
+    opened(start) {
+      const entry: Seen = { start, fromClient: 0, fromServer: 0, end: undefined };
+      seen.push(entry);
+      return {
+        progress(fromClient, fromServer) {
+          entry.fromClient = fromClient;
+          entry.fromServer = fromServer;
+        },
+        relabel: () => undefined,
+        close(end) {
+          assert.equal(entry.end, undefined, 'closed twice');
+          entry.end = end;
+          entry.fromClient = end.bytesFromClient ?? entry.fromClient;
+          entry.fromServer = end.bytesFromServer ?? entry.fromServer;
+        },
+      };
+    },
+    earlyDeny: () => undefined,
+    socketsOpen: () => undefined,
+  };
+  const connections = new KernelConnections({ observer, resolver: { ...resolver, ...change }, generation });
+  return {
+    seen,
+    connections,
+    batch: (...events: EventFields[]) => connections.batch(encodeEvents(events), events.length),
+    live: (takenAt: number, ...events: EventFields[]) => {
+      connections.beginLiveReport(takenAt);
+      connections.liveFlows(encodeEvents(events), events.length);
+      connections.endLiveReport();
+    },
+  };
+}
+
+const outbound = { cookie: 11, workload: 7, service: 3, netns: 1 };
+const inbound = {
+  cookie: 12,
+  outbound: false,
+  netns: 2,
+  local: [10, 0, 0, 2],
+  remote: [10, 0, 0, 1],
+  localPort: 8080,
+  remotePort: 41000,
+} as const;
+
+test('both sides of a connection on this node are reported, with the identities of their pods', () => {
+  const { seen, batch, connections } = watch();
+  batch({ kind: 'opened', ...outbound }, { kind: 'opened', ...inbound });
+  batch(
+    { kind: 'closed', ...outbound, sent: 11, received: 22, durationNanoseconds: 13_000_000 },
+    { kind: 'closed', ...inbound, sent: 22, received: 11 },
+  );
+  assert.deepEqual(
+    seen.map(({ start }) => [
+      start.reporter,
+      start.source?.name,
+      start.destination?.name,
+      start.destinationService?.name,
+      start.sourceAddress,
+      start.destinationAddress,
+      start.securityPolicy,
+    ]),
+    [
+      ['source', client.name, server.name, 'echo', '10.0.0.1:41000', '10.0.0.2:8080', 'unknown'],
+      ['destination', client.name, server.name, 'echo', '10.0.0.1:41000', '10.0.0.2:8080', 'unknown'],
+    ],
+  );
+  assert.deepEqual(
+    seen.map(({ fromClient, fromServer, end }) => [fromClient, fromServer, end?.flag, end?.error]),
+    [
+      [11, 22, '-', undefined],
+      [11, 22, '-', undefined],
+    ],
+  );
+  assert.equal(seen[0]?.end?.durationMilliseconds, 13);
+  assert.equal(connections.open, 0);
+  assert.equal(connections.reconciled, 0);
+});
+
+test('what the tunnel carries or what stays outside the mesh is not reported here', () => {
+  const { seen, batch } = watch();
+  for (const path of ['tunnel', 'outside', 'refused'] as const) {
+    batch({ kind: 'opened', ...outbound, path }, { kind: 'closed', ...outbound, path });
+  }
+  batch({ kind: 'opened', ...inbound }, { kind: 'closed', ...inbound });
+  assert.equal(seen.length, 0);
+});
+
+test('an accepted connection from another node is reported when it came straight to the pod', () => {
+  const { seen, batch } = watch({
+    arrivedDirectly: (netns, ip, port) => netns === 2 && ip === '10.0.0.1' && port === 41000,
+  });
+  batch({ kind: 'opened', ...inbound }, { kind: 'closed', ...inbound, received: 5 });
+  assert.equal(seen[0]?.start.pathReason, 'plaintext');
+  assert.equal(seen[0]?.fromClient, 5);
+});
+
+test('the server side finds its client also when the client side has closed in the batch before', () => {
+  const { seen, batch } = watch();
+  batch({ kind: 'opened', ...outbound }, { kind: 'closed', ...outbound });
+  batch({ kind: 'opened', ...inbound }, { kind: 'closed', ...inbound });
+  assert.deepEqual(
+    seen.map(({ start }) => start.reporter),
+    ['source', 'destination'],
+  );
+});
+
+test('a failed connect is opened and closed with a reason to act on', () => {
+  const reasons: [EventFields['reason'], RegExp][] = [
+    ['refused', /^connection refused: .*\(10\.0\.0\.2:8080\)$/],
+    ['timeout', /^connection timed out: .*network policies/],
+    ['unreachable', /^no route/],
+    ['aborted', /^the client gave up/],
+    ['other', /^connection failed/],
+  ];
+  for (const [reason, error] of reasons) {
+    const { seen, batch, connections } = watch();
+    batch({ kind: 'failed', ...outbound, reason: reason ?? 'other' });
+    assert.equal(seen[0]?.end?.flag, 'CONNECT');
+    assert.match(seen[0]?.end?.error ?? '', error);
+    assert.equal(connections.reconciled, 0, 'a failed connection has no opening event');
+  }
+});
+
+test('a time-out breaks a connection off, and that is a failure; a reset is a normal end', () => {
+  for (const [reason, flag, error] of [
+    ['reset', '-', /^$/],
+    ['timeout', 'CONNECT', /^connection timed out/],
+    ['unreachable', 'CONNECT', /^the peer became unreachable/],
+    ['other', 'CONNECT', /^connection broken off/],
+  ] as const) {
+    const { seen, batch } = watch();
+    batch({ kind: 'opened', ...outbound }, { kind: 'closed', ...outbound, reason });
+    assert.equal(seen[0]?.end?.flag, flag);
+    assert.match(seen[0]?.end?.error ?? '', error);
+  }
+});
+
+test('IPv6 addresses are bracketed and match from both sides', () => {
+  const { seen, batch } = watch();
+  const near = [0xfd, 0, ...new Array(13).fill(0), 1];
+  const far = [0xfd, 0, ...new Array(13).fill(0), 2];
+  batch(
+    { kind: 'opened', ...outbound, local: near, remote: far },
+    { kind: 'opened', ...inbound, local: far, remote: near },
+  );
+  assert.deepEqual(
+    seen.map(({ start }) => [start.sourceAddress, start.destinationAddress]),
+    [
+      ['[fd00::1]:41000', '[fd00::2]:8080'],
+      ['[fd00::1]:41000', '[fd00::2]:8080'],
+    ],
+  );
+});
+
+test('BPF-11: byte counts above 4 GiB are read as 64 bits', () => {
+  const { seen, batch } = watch();
+  batch(
+    { kind: 'opened', ...outbound },
+    { kind: 'closed', ...outbound, sent: 5 * 2 ** 30 + 3, received: 2 ** 52 + 1 },
+  );
+  assert.deepEqual([seen[0]?.fromClient, seen[0]?.fromServer], [5 * 2 ** 30 + 3, 2 ** 52 + 1]);
+});
+
+test('a short connection is told of once, when it ends', () => {
+  const { seen, batch, connections } = watch();
+  batch({ kind: 'closed', ...outbound, cookie: 0, sent: 4 });
+  batch({ kind: 'closed', ...outbound, cookie: 0, sent: 5 });
+  assert.deepEqual(
+    seen.map(({ fromClient, end }) => [fromClient, end?.flag]),
+    [
+      [4, '-'],
+      [5, '-'],
+    ],
+  );
+  assert.deepEqual([connections.reconciled, connections.open], [0, 0]);
+});
+
+test('the server side of a short connection waits for the client, in its batch and in the next one', () => {
+  const called = { kind: 'closed', ...inbound, cookie: 0 } as const;
+  const caller = { kind: 'closed', ...outbound, cookie: 0 } as const;
+  const together = watch();
+  together.batch(called, caller);
+  const apart = watch();
+  apart.batch(called);
+  assert.equal(apart.seen.length, 0);
+  apart.batch(caller);
+  for (const { seen } of [together, apart]) {
+    assert.deepEqual(
+      seen.map(({ start }) => [start.reporter, start.source?.name]),
+      [
+        ['source', client.name],
+        ['destination', client.name],
+      ],
+    );
+  }
+});
+
+test('a server side whose client never comes is reported by its address, with the next batch, report or end', () => {
+  const resolver = {
+    arrivedDirectly: () => true,
+    workloadByAddress: () => client,
+    isServedHere: () => true,
+  };
+  const begin = () => {
+    const watched = watch(resolver);
+    watched.batch({ kind: 'closed', ...inbound, cookie: 0 });
+    assert.equal(watched.seen.length, 0);
+    return watched;
+  };
+  const byBatch = begin();
+  byBatch.batch();
+  const byReport = begin();
+  byReport.live(10);
+  const byEnd = begin();
+  byEnd.connections.close();
+  for (const { seen } of [byBatch, byReport, byEnd]) {
+    assert.deepEqual(
+      seen.map(({ start, end }) => [start.reporter, start.source, end?.flag]),
+      [['destination', client, '-']],
+    );
+  }
+});
+
+test('live flows move the counts of open connections and find those that have opened', () => {
+  const { seen, batch, live, connections } = watch();
+  batch({ kind: 'opened', ...outbound });
+  const unknown = { kind: 'live', ...outbound, cookie: 99, localPort: 41001, sent: 7 } as const;
+  live(10, { kind: 'live', ...outbound, sent: 100 }, unknown);
+  assert.equal(seen.length, 2);
+  live(20, unknown, { kind: 'live', ...outbound, sent: 120 });
+  assert.deepEqual(
+    seen.map(({ fromClient, end }) => [fromClient, end]),
+    [
+      [120, undefined],
+      [7, undefined],
+    ],
+  );
+  assert.equal(connections.reconciled, 0);
+});
+
+test('live flows find both sides of a connection, whichever comes first', () => {
+  const { seen, live, connections } = watch();
+  const flows: EventFields[] = [
+    { kind: 'live', ...inbound, received: 9 },
+    { kind: 'live', ...outbound, sent: 9 },
+  ];
+  live(10, ...flows);
+  assert.deepEqual(
+    seen.map(({ start, fromClient }) => [start.reporter, start.pathReason, fromClient]),
+    [
+      ['source', 'balanced', 9],
+      ['destination', undefined, 9],
+    ],
+  );
+  assert.equal(connections.reconciled, 0);
+});
+
+test('a connection that closes while a report is taken is not opened again by it', () => {
+  const { seen, batch, connections } = watch();
+  batch({ kind: 'opened', ...outbound });
+  connections.beginLiveReport(10);
+  batch({ kind: 'closed', ...outbound, sent: 5 });
+  connections.liveFlows(encodeEvents([{ kind: 'live', ...outbound, sent: 5 }]), 1);
+  connections.endLiveReport();
+  connections.beginLiveReport(20);
+  connections.endLiveReport();
+  assert.equal(seen.length, 1);
+  assert.deepEqual([connections.reconciled, connections.open], [0, 0]);
+});
+
+test('a workload or an address outside the mesh that is dialled directly is named by its reason', () => {
+  const { seen, batch } = watch();
+  batch(
+    { kind: 'opened', ...outbound, service: 0 },
+    { kind: 'opened', ...outbound, cookie: 13, service: 0, workload: 0 },
+  );
+  assert.deepEqual(
+    seen.map(({ start }) => start.pathReason),
+    ['workload', 'passthrough'],
+  );
+});
+
+test('of an accepted connection that the tunnel carried to the pod, or that the pod made to itself, the tunnel or nobody reports', () => {
+  const { seen, batch } = watch({ arrivedDirectly: () => true });
+  batch({ kind: 'opened', ...inbound, path: 'tunnel' });
+  batch({ kind: 'opened', ...inbound, cookie: 14, path: 'outside' });
+  assert.equal(seen.length, 0);
+});
+
+test('a lost closing is found when two reports of live flows lack the connection; a late event then counts nothing', () => {
+  const { seen, batch, live, connections } = watch();
+  batch({ kind: 'opened', ...outbound, timeNanoseconds: 5 });
+  live(10, { kind: 'live', ...outbound, sent: 50 });
+  live(20);
+  assert.equal(seen[0]?.end, undefined);
+  live(30);
+  assert.deepEqual(
+    seen.map(({ end, fromClient }) => [end?.flag, fromClient]),
+    [['-', 50]],
+  );
+  batch({ kind: 'closed', ...outbound, sent: 60 });
+  assert.equal(seen.length, 1);
+  assert.equal(connections.reconciled, 1);
+});
+
+test('a connection opened after a report was begun is not missing from it', () => {
+  const { seen, batch, live } = watch();
+  batch({ kind: 'opened', ...outbound, timeNanoseconds: 100 });
+  live(50);
+  live(60);
+  live(70);
+  assert.equal(seen[0]?.end, undefined);
+});
+
+test('whether a connection is told of by two events, by its end or by a report only, the sums come right', () => {
+  const { seen, batch, live, connections } = watch();
+  let sum = 0;
+  let time = 1000;
+  let lost = 0;
+  for (let index = 0; index < 500; index++) {
+    const flow = { ...outbound, cookie: 1000 + index, localPort: 1024 + index, timeNanoseconds: time++ };
+    const bytes = (index * 7919) % 100_000;
+    sum += bytes;
+    const which = index % 10;
+    if (which !== 0) batch({ kind: 'opened', ...flow });
+    if (which === 1) live(time, { kind: 'live', ...flow, sent: bytes });
+    else batch({ kind: 'closed', ...flow, sent: bytes });
+    if (which === 1) lost++;
+  }
+  live(time++);
+  live(time++);
+  assert.equal(seen.length, 500);
+  assert.ok(seen.every(({ end }) => end !== undefined));
+  assert.equal(
+    seen.reduce((total, { fromClient }) => total + fromClient, 0),
+    sum,
+  );
+  assert.equal(connections.reconciled, lost);
+  assert.equal(connections.open, 0);
+});
+
+test('of a connection that an earlier daemon has counted only what follows is counted, whoever tells of it first', () => {
+  const counted = { countedBy: 1, countedSent: 100, countedReceived: 7 } as const;
+  const byReports = watch({}, 2);
+  byReports.live(10, { kind: 'live', ...outbound, ...counted, sent: 110 });
+  // The kernel may have kept newer numbers meanwhile: they are this daemon's own.
+  const own = { countedBy: 2, countedSent: 120, countedReceived: 7 } as const;
+  byReports.live(20, { kind: 'live', ...outbound, ...own, sent: 150, received: 7 });
+  byReports.batch({ kind: 'closed', ...outbound, ...own, sent: 160, received: 9 });
+  const byEvent = watch({}, 2);
+  byEvent.batch({ kind: 'closed', ...outbound, ...counted, sent: 160, received: 9 });
+  const between = watch({}, 2);
+  between.live(10, { kind: 'live', ...outbound, ...counted, sent: 110 });
+  between.batch({ kind: 'closed', ...outbound, ...own, sent: 160, received: 9 });
+  for (const { seen, connections } of [byReports, byEvent, between]) {
+    assert.deepEqual(
+      seen.map(({ start, fromClient, fromServer, end }) => [
+        start.earlier,
+        fromClient,
+        fromServer,
+        end?.flag,
+      ]),
+      [[{ fromClient: 100, fromServer: 7 }, 160, 9, '-']],
+    );
+    assert.equal(connections.reconciled, 0);
+  }
+});
+
+test('a connection that nobody has counted yet is counted by the next daemon from its beginning', () => {
+  const { seen, live, connections } = watch({}, 2);
+  live(10, { kind: 'live', ...outbound, sent: 110 });
+  live(20, { kind: 'live', ...outbound, countedBy: 2, countedSent: 110, sent: 120 });
+  assert.deepEqual(
+    seen.map(({ start, fromClient }) => [start.earlier, fromClient]),
+    [[undefined, 120]],
+  );
+  assert.equal(connections.reconciled, 0);
+});
+
+test('what goes on when a daemon ends is left to the next one', () => {
+  const { seen, batch, connections } = watch();
+  batch({ kind: 'opened', ...outbound });
+  connections.beginLiveReport(10);
+  const flows: EventFields[] = [
+    { kind: 'live', ...outbound, sent: 5 },
+    { kind: 'live', ...outbound, cookie: 99, localPort: 41001, sent: 7 },
+  ];
+  connections.liveFlows(encodeEvents(flows), flows.length);
+  connections.endLiveReport();
+  connections.close(true);
+  assert.deepEqual(
+    seen.map(({ fromClient, end }) => [fromClient, end?.continued]),
+    [
+      [5, true],
+      [7, true],
+    ],
+  );
+  assert.equal(connections.open, 0);
+});
+
+test('a connect that the hook refused is an early deny of its pod, with the reason that the mesh gives', () => {
+  const denies: EarlyDeny[] = [];
+  const observer = { ...silentObserver, earlyDeny: (deny: EarlyDeny) => void denies.push(deny) };
+  const refusal = (pod: unknown, ip: string, port: number) => `${pod === client} ${ip} ${port}`;
+  const connections = new KernelConnections({ observer, resolver: { ...resolver, refusal } });
+  const six = [0xfd, 0, ...new Array(13).fill(0), 9];
+  const refused: EventFields[] = [
+    { kind: 'refused', cookie: 1, netns: 1 },
+    { kind: 'refused', cookie: 2, netns: 9, dialled: six, dialledPort: 81 },
+  ];
+  connections.batch(encodeEvents(refused), refused.length);
+  assert.deepEqual(denies, [
+    {
+      reporter: 'source',
+      sourceAddress: `${client.addresses[0]}:0`,
+      destinationAddress: '10.96.0.1:80',
+      error: 'true 10.96.0.1 80',
+    },
+    {
+      reporter: 'source',
+      sourceAddress: '[::]:0',
+      destinationAddress: '[fd00::9]:81',
+      error: 'Nothing in the mesh serves this address and port.',
+    },
+  ]);
+  assert.equal(connections.open, 0);
+});

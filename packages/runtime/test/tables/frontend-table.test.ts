@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Slicer } from '@kmesh/orchestration';
+import type { FrontendEntry } from '../../src/tables/frontend-entry.ts';
+import { frontendHash } from '../../src/tables/frontend-hash.ts';
+import { FrontendSlots } from '../../src/tables/frontend-slots.ts';
+import { FrontendTable } from '../../src/tables/frontend-table.ts';
+import { kmeshConstant, kmeshSettingsLayout } from '../../src/tables/gen/layouts.ts';
+import { ServicePorts } from '../../src/tables/service-ports.ts';
+import { fakeMaps } from './fake-maps.ts';
+import { liveFrontends, readFrontend } from './read-frontend.ts';
+
+const entry = (fields: Partial<FrontendEntry>): FrontendEntry => ({
+  namespaceId: 0,
+  port: 0,
+  action: 'refuse',
+  target: 0,
+  service: 0,
+  scoped: false,
+  ...fields,
+});
+
+function fixture(frontends = 1024) {
+  const maps = fakeMaps({ frontends });
+  const keys = new BigUint64Array(maps.settings, kmeshSettingsLayout.hashKeys, kmeshConstant.hashKeys);
+  const slots = new FrontendSlots(maps.frontends, keys);
+  const servicePorts = new ServicePorts((slot, family, range) => slots.flip(slot, family, range));
+  const table = new FrontendTable(slots, servicePorts);
+  return {
+    maps,
+    table,
+    servicePorts,
+    read: (ip: string, port: number, namespaceId = 0) => readFrontend(maps, { ip }, namespaceId, port),
+    /** Calls `observe` after every single write of the flush, and at its barriers. */
+    async flush(observe: () => void = () => {}) {
+      const slicer = new Slicer(0);
+      slicer.pause = async () => observe();
+      let barriers = 0;
+      await table.flush(slicer, async () => {
+        barriers++;
+        observe();
+      });
+      table.freeRetired();
+      return barriers;
+    },
+  };
+}
+
+test('the hash is the one that its definition in 64 bits gives', () => {
+  for (let round = 0; round < 200; round++) {
+    const keys = crypto.getRandomValues(new BigUint64Array(kmeshConstant.hashKeys));
+    const words = crypto.getRandomValues(new Uint32Array(6));
+    let sum = keys[0] ?? 0n;
+    for (const [index, word] of [3, 4, 5, 2, 1, 0].entries())
+      sum += (keys[index + 1] ?? 0n) * BigInt(words[word] ?? 0);
+    assert.equal(frontendHash(keys)(words), Number(BigInt.asUintN(64, sum) >> 32n));
+  }
+});
+
+test('a table that is half full finds every key, and nothing is left when all are deleted', async () => {
+  const { table, maps, read, flush } = fixture(2048);
+  const ip = (index: number) =>
+    index % 2 ? `10.0.${index >> 8}.${index & 255}` : `fd00::${index.toString(16)}`;
+  for (let index = 0; index < 2048; index++) table.stage({ ip: ip(index) }, [entry({ service: index + 1 })]);
+  await flush();
+  assert.deepEqual(table.usage().refused, {});
+  for (let index = 0; index < 2048; index++) assert.equal(read(ip(index), 0)?.service, index + 1);
+  assert.equal(read('10.9.9.9', 0), undefined);
+  for (let index = 0; index < 2048; index++) table.stage({ ip: ip(index) }, []);
+  await flush();
+  assert.equal(liveFrontends(maps), 0);
+  assert.equal(table.usage().used, 0);
+});
+
+test('a view is complete before the entry that leads to it, and gone only after that entry', async () => {
+  const { table, read, flush } = fixture();
+  const view = () => [read('10.0.0.1', 80, 7), read('10.0.0.1', 80), read('10.0.0.1', 0)].map(Boolean);
+  const seen: string[] = [];
+  const entries = [entry({}), entry({ port: 80, scoped: true }), entry({ port: 80, namespaceId: 7 })];
+  table.stage({ ip: '10.0.0.1' }, entries);
+  await flush(() => seen.push(view().map(Number).join('')));
+  assert.deepEqual(seen, ['100', '110', '111']);
+  seen.length = 0;
+  table.stage({ ip: '10.0.0.1' }, []);
+  const barriers = await flush(() => seen.push(view().map(Number).join('')));
+  assert.deepEqual([...new Set(seen)], ['110', '100', '000']);
+  assert.equal(barriers, 1, 'a program that was led to the view may still be looking for it');
+});
+
+test('a key that balances over another port has two complete entries until a barrier, never a mixture', async () => {
+  const { table, servicePorts, read, flush } = fixture();
+  const [one, two] = [servicePorts.add(), servicePorts.add()];
+  servicePorts.flip(one, 4, { base: 100, size: 1 });
+  servicePorts.flip(two, 4, { base: 200, size: 2 });
+  const ip = '10.0.0.1';
+  table.stage({ ip }, [entry({ port: 80, action: 'balance', target: one, service: 1 })]);
+  await flush();
+  const first = read(ip, 80)?.slot;
+  table.stage({ ip }, [entry({ port: 80, action: 'balance', target: two, service: 2 })]);
+  const barriers = await flush(() => {
+    const found = read(ip, 80);
+    assert.equal(found?.range4.base, found?.service === 1 ? 100 : 200);
+  });
+  assert.equal(barriers, 1);
+  assert.notEqual(read(ip, 80)?.slot, first);
+  servicePorts.flip(one, 4, { base: 300, size: 1 });
+  assert.equal(read(ip, 80)?.range4.base, 200, 'flips of the port that it left do not reach it');
+  servicePorts.flip(two, 4, { base: 400, size: 1 });
+  assert.equal(read(ip, 80)?.range4.base, 400);
+});
+
+test('what one store changes stays where it is', async () => {
+  const { table, servicePorts, read, flush } = fixture();
+  const target = servicePorts.add();
+  const ip = 'fd00::1';
+  table.stage({ ip }, [entry({ port: 80, action: 'balance', target, service: 1 })]);
+  await flush();
+  const slot = read(ip, 80)?.slot;
+  table.stage({ ip }, [entry({ port: 80, action: 'tunnel' })]);
+  assert.equal(await flush(), 0);
+  assert.deepEqual([read(ip, 80)?.slot, read(ip, 80)?.action], [slot, 'tunnel']);
+});
+
+test('a slot is given again only when the barrier after its deletion is over', async () => {
+  const { table, read } = fixture(1);
+  const slicer = new Slicer(1000);
+  const barrier = async () => {};
+  table.stage({ ip: '10.0.0.1' }, [entry({})]);
+  await table.flush(slicer, barrier);
+  table.stage({ ip: '10.0.0.1' }, []);
+  await table.flush(slicer, barrier);
+  table.stage({ ip: '10.0.0.2' }, [entry({})]);
+  assert.deepEqual(table.usage().refused, { 'table-full': 1 });
+  assert.equal(table.incomplete, true);
+  table.freeRetired();
+  table.stage({ ip: '10.0.0.2' }, [entry({})]);
+  assert.equal(table.incomplete, false);
+  await table.flush(slicer, barrier);
+  assert.equal(read('10.0.0.2', 0)?.action, 'refuse');
+});

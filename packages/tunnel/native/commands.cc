@@ -1,0 +1,242 @@
+/* What TypeScript tells a running engine: unpacked, and handed to the engine's thread. */
+#include "commands.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arguments.h"
+#include "tls.h"
+
+namespace kmesh::tunnel
+{
+
+/* (engine, id, fd): the engine keeps its own copy of the descriptor. */
+napi_value engineAddNamespace(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	int fd = fcntl(static_cast<int>(in.number(2)), F_DUPFD_CLOEXEC, 3);
+	return post(in.holder(),
+		    [id = in.id(1), fd](Engine &engine) { engine.namespaces[id] = fd; });
+}
+
+napi_value engineRemoveNamespace(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1)](Engine &engine) {
+		auto found = engine.namespaces.find(id);
+		if (found == engine.namespaces.end())
+			return;
+		engine.enterNamespace(0);
+		close(found->second);
+		engine.namespaces.erase(found);
+		engine.portRanges.erase(id);
+	});
+}
+
+/* (engine, id, fd, tunnel): takes the descriptor over. */
+napi_value engineAddListener(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	int fd = static_cast<int>(in.number(2));
+	return post(in.holder(), [id = in.id(1), fd, tunnel = in.flag(3)](Engine &engine) {
+		auto listener = std::make_unique<Listener>();
+		listener->engine = &engine;
+		listener->id = id;
+		listener->fd = fd;
+		listener->tunnel = tunnel;
+		if (engine.config.handoffTable >= 0 && !tunnel)
+			listener->netnsCookie = netnsCookieOf(fd);
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+		engine.prepareSocket(fd);
+		if (!tunnel)
+			listener->forgetTransparent();
+		engine.watch(fd, listener.get(), 1 /* EPOLLIN */);
+		engine.listeners.emplace(id, std::move(listener));
+	});
+}
+
+napi_value engineRemoveListener(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1)](Engine &engine) {
+		auto found = engine.listeners.find(id);
+		if (found == engine.listeners.end())
+			return;
+		/* What already waits in the queue was accepted by the kernel: serve it before
+		 * closing. */
+		for (int turn = 0; turn < 8 && !found->second->paused; turn++)
+			found->second->acceptAll();
+		engine.unwatch(found->second->fd);
+		close(found->second->fd);
+		engine.buriedListeners.push_back(std::move(found->second));
+		engine.listeners.erase(found);
+		engine.emit(EventType::ListenerClosed, id);
+	});
+}
+
+/* Where a connection goes: (…, namespace, address, port, source or "", source required, timeout in
+ * ms). */
+static ConnectSpec connectSpec(Arguments &in, size_t at)
+{
+	ConnectSpec spec;
+	spec.namespaceId = in.id(at);
+	parseAddress(in.text(at + 1), static_cast<uint16_t>(in.number(at + 2)), &spec.target);
+	std::string source = in.text(at + 3);
+	if (!source.empty())
+		parseAddress(source, 0, &spec.source);
+	spec.sourceRequired = in.flag(at + 4);
+	spec.timeoutMs = static_cast<uint32_t>(in.number(at + 5));
+	return spec;
+}
+
+/* (engine, flow, namespace, address, port, source, required, timeout, prefix, response fields,
+ * failure status) */
+napi_value flowConnect(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1), spec = connectSpec(in, 2), prefix = in.bytes(8),
+				  fields = in.text(9), status = static_cast<int>(in.number(10))](
+				     Engine &engine) mutable {
+		spec.keepalive = status == 0;
+		if (Flow *flow = engine.flow(id))
+			flow->connect(spec, prefix, std::move(fields), status);
+	});
+}
+
+/* (engine, flow, session, fields, report) */
+napi_value flowRequest(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1), session = in.id(2), fields = in.text(3),
+				  report = in.flag(4)](Engine &engine) {
+		if (Flow *flow = engine.flow(id))
+			flow->request(engine.session(session), fields, report);
+	});
+}
+
+napi_value flowReject(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(),
+		    [id = in.id(1), status = static_cast<int>(in.number(2))](Engine &engine) {
+			    if (Flow *flow = engine.flow(id))
+				    flow->reject(status);
+		    });
+}
+
+napi_value flowAbort(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1)](Engine &engine) {
+		if (Flow *flow = engine.flow(id))
+			flow->abort();
+	});
+}
+
+static std::shared_ptr<SSL_CTX> shareContext(SSL_CTX *context)
+{
+	SSL_CTX_up_ref(context);
+	return std::shared_ptr<SSL_CTX>(context, SSL_CTX_free);
+}
+
+/* (engine, session, context, trust domain) */
+napi_value sessionAccept(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1), context = shareContext(in.external<SSL_CTX>(2)),
+				  domain = in.text(3)](Engine &engine) {
+		if (Session *session = engine.session(id))
+			session->accept(context.get(), domain);
+	});
+}
+
+/* (engine, session, namespace, address, port, source, required, timeout, context, identities) */
+napi_value sessionConnect(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1), spec = connectSpec(in, 2),
+				  context = shareContext(in.external<SSL_CTX>(8)),
+				  identities = in.texts(9)](Engine &engine) mutable {
+		auto session = std::make_unique<Session>(engine, id, false);
+		Session *made = session.get();
+		engine.sessions.emplace(id, std::move(session));
+		made->connect(spec, context.get(), std::move(identities));
+	});
+}
+
+/* (engine, session, carrier, fields, context, identities) */
+napi_value sessionNest(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1), carrier = in.id(2), fields = in.text(3),
+				  context = shareContext(in.external<SSL_CTX>(4)),
+				  identities = in.texts(5)](Engine &engine) mutable {
+		auto session = std::make_unique<Session>(engine, id, false);
+		Session *made = session.get();
+		engine.sessions.emplace(id, std::move(session));
+		made->nest(engine.session(carrier), fields, context.get(), std::move(identities));
+	});
+}
+
+napi_value sessionDrain(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1)](Engine &engine) {
+		if (Session *session = engine.session(id))
+			session->drain();
+	});
+}
+
+napi_value sessionAbort(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1)](Engine &engine) {
+		if (Session *session = engine.session(id))
+			session->kill(SessionEnd::Aborted, 0, "");
+	});
+}
+
+napi_value engineReportBytes(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [](Engine &engine) { engine.reportBytes(); });
+}
+
+/* (server, certificate chain, key, roots, revocation lists, TLS 1.2 too, post-quantum only) →
+ * context or error text */
+napi_value tlsContext(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	TlsOptions options;
+	options.server = in.flag(0);
+	options.certificatePem = in.text(1);
+	options.keyPem = in.text(2);
+	options.rootsPem = in.text(3);
+	options.tls12 = in.flag(5);
+	options.postQuantumOnly = in.flag(6);
+	options.crls = in.byteLists(4);
+	std::string error;
+	SSL_CTX *context = createTlsContext(options, &error);
+	napi_value result;
+	if (context == nullptr) {
+		napi_create_string_utf8(env, error.data(), error.size(), &result);
+		return result;
+	}
+	napi_create_external(
+	    env, context,
+	    [](napi_env, void *data, void *) { SSL_CTX_free(static_cast<SSL_CTX *>(data)); },
+	    nullptr, &result);
+	return result;
+}
+
+/* (chain, revocation lists) → whether one of them revokes a certificate of the chain */
+napi_value tlsChainRevoked(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	napi_value result;
+	napi_get_boolean(env, chainRevoked(in.byteLists(0), in.byteLists(1)), &result);
+	return result;
+}
+
+} // namespace kmesh::tunnel

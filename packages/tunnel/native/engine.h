@@ -1,0 +1,183 @@
+/*
+ * The tunnel's byte engine: one thread, one epoll, everything that touches proxied bytes. It
+ * decides nothing. Accepted sockets and CONNECT requests become events; TypeScript answers them
+ * with commands (ambient contract 6, 7).
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "bytes.h"
+#include "events.h"
+#include "flow.h"
+#include "session.h"
+#include "socket.h"
+
+namespace kmesh::tunnel
+{
+
+class Joins;
+
+/* Descriptors of the maps of bpf/passthrough; -1: nothing is joined. */
+struct JoinMaps {
+	int peers = -1, places = -1, joins = -1, wakes = -1;
+};
+
+struct EngineConfig {
+	uint32_t streamWindow = 4 << 20;
+	uint32_t connectionWindow = 16 << 20;
+	uint32_t frameSize = 1 << 20;
+	uint32_t clientHeaderList = 16 << 10;
+	uint32_t serverHeaderList = 64 << 10;
+	uint32_t serverStreams = 200;
+	uint32_t pingIntervalMs = 10000;
+	uint32_t pingTimeoutMs = 20000;
+	uint32_t handshakeTimeoutMs = 10000;
+	uint32_t mark = 0;
+	bool keepalive = true;
+	uint32_t keepaliveTimeS = 180;
+	uint32_t keepaliveIntervalS = 180;
+	uint32_t keepaliveRetries = 9;
+	uint32_t userTimeoutMs = 0;
+	/* The map `handoffs`, the engine's own descriptor; -1: none. */
+	int handoffTable = -1;
+	/* The engine's own descriptors. */
+	JoinMaps joinMaps;
+	/* A connection that went back and forth so often with small messages is an exchange that
+	 * lasts. To join it costs what some seventy requests save. */
+	uint32_t joinTurns = 512;
+};
+
+enum TimerKind : int {
+	kTimerConnect = 0,
+	kTimerHandshake = 1,
+	kTimerPing = 2,
+	kTimerPong = 3,
+	kTimerGoaway = 4,
+	kTimerListener = 5,
+	kTimerDrain = 6,
+	/* Plus the stream's id. */
+	kTimerStream = 1000,
+};
+
+class Engine
+{
+      public:
+	explicit Engine(const EngineConfig &config);
+	~Engine();
+
+	/* Any thread. */
+	bool start();
+	void post(std::function<void()> command);
+	void post(std::vector<std::function<void()>> commands);
+	void stop();
+	std::vector<EventBatch> take();
+	std::function<void()> notify;
+
+	/* Engine thread only. */
+	/* Where the events of this turn are written, each told by announce(). TypeScript is woken
+	 * once per turn of the loop; a lazy event alone may wait a little longer. */
+	EventBatch events;
+	KnownTexts knownTexts;
+	void announce(bool lazy = false);
+	void emit(EventType type, uint64_t id, std::initializer_list<double> values = {});
+	/* How many descriptors new connections may take; the rest is for everything else. */
+	int descriptorCeiling;
+	bool descriptorsLeft() const;
+	bool watch(int fd, Pollable *pollable, uint32_t events);
+	void rewatch(int fd, Pollable *pollable, uint32_t events);
+	void unwatch(int fd);
+	void schedule(uint32_t delayMs, uint64_t id, int kind);
+	uint64_t nowMs() const
+	{
+		return now_;
+	}
+	uint64_t nextId()
+	{
+		return id_ += 2;
+	}
+	int openSocket(const ConnectSpec &spec, int *error, bool *sourceKept);
+	int enterNamespace(uint64_t id);
+	uint32_t portRange(uint64_t id);
+	uint16_t choosePort(uint64_t namespaceId, const SocketAddress &source);
+	void prepareSocket(int fd);
+	void bury(Flow *flow);
+	void bury(Session *session);
+	void later(Flow *flow, CloseReason reason, int code);
+	void pumpLater(Flow *flow);
+	Flow *flow(uint64_t id);
+	Session *session(uint64_t id);
+	void reportBytes();
+
+	const EngineConfig config;
+	std::unordered_map<uint64_t, std::unique_ptr<Flow>> flows;
+	std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions;
+	std::unordered_map<uint64_t, std::unique_ptr<Listener>> listeners;
+	std::unordered_map<uint64_t, int> namespaces;
+	std::unordered_map<uint64_t, uint32_t> portRanges;
+	/* Addresses and ports of the clients whose plaintext connections are open. */
+	std::unordered_map<uint64_t, int> clients;
+	std::vector<Session *> dirtySessions;
+	std::vector<std::unique_ptr<Listener>> buriedListeners;
+	uint8_t *cipherScratch;
+	uint8_t *plainScratch[2];
+	ByteQueue spareOut;
+	std::vector<uint8_t> gather;
+	std::vector<int32_t> references;
+	nghttp2_session_callbacks *callbacks = nullptr;
+	nghttp2_option *options = nullptr;
+	int inputDepth = 0;
+	/* Absent where nothing is joined. */
+	std::unique_ptr<Joins> joins;
+
+	static constexpr size_t kScratch = 256 << 10;
+
+      private:
+	static void *threadMain(void *self);
+	void run();
+	void runCommands();
+	void runTimers();
+	void runDirty();
+	int timeout() const;
+	void wakeHandlers();
+
+	int epoll_ = -1, wake_ = -1, ownNamespace_ = -1;
+	uint64_t currentNamespace_ = 0;
+	uint64_t now_ = 0;
+	uint64_t id_ = 1;
+	bool started_ = false;
+	bool stopping_ = false;
+	pthread_t thread_{};
+	std::mutex commandMutex_;
+	std::vector<std::function<void()>> commands_;
+	std::mutex eventMutex_;
+	std::vector<EventBatch> published_;
+	bool notified_ = false;
+	uint64_t random_ = 0x9e3779b97f4a7c15ull;
+	bool urgent_ = false;
+	uint64_t lazySince_ = 0;
+	/* Connect timeouts are nearly always equal, so a queue keeps them in order. */
+	std::deque<std::pair<uint64_t, uint64_t>> connectTimers_;
+	std::multimap<uint64_t, std::pair<uint64_t, int>> timers_;
+	std::vector<std::unique_ptr<Flow>> buriedFlows_;
+	std::vector<std::unique_ptr<Session>> buriedSessions_;
+	struct Late {
+		uint64_t flow;
+		CloseReason reason;
+		int code;
+	};
+	std::vector<Late> late_;
+	std::vector<uint64_t> pumpQueue_;
+};
+
+} // namespace kmesh::tunnel

@@ -1,0 +1,245 @@
+/* The life of one proxied connection: its two ends, how it fails and how it closes (ambient
+ * contract 6.10). */
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "http2.h"
+#include "join.h"
+
+namespace kmesh::tunnel
+{
+
+static void closeSocket(Engine &engine, Flow::Socket &socket, bool reset)
+{
+	if (socket.fd < 0)
+		return;
+	if (reset) {
+		linger now{1, 0};
+		setsockopt(socket.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	}
+	engine.unwatch(socket.fd);
+	::close(socket.fd);
+	socket.fd = -1;
+}
+
+std::atomic<int> Flow::undecided{0};
+std::atomic<int> Flow::highestDescriptor{0};
+
+Flow::Flow(Engine &owner, uint64_t number) : engine(owner), id(number)
+{
+	undecided++;
+	sockets[0].flow = this;
+	sockets[1].flow = this;
+}
+
+Flow::~Flow()
+{
+	decided();
+	for (Socket &socket : sockets) {
+		if (socket.fd >= 0)
+			::close(socket.fd);
+	}
+}
+
+void Flow::decided()
+{
+	if (undecided_)
+		undecided--;
+	undecided_ = false;
+}
+
+void Flow::adoptNear(int fd)
+{
+	/* Not watched before a decision: nothing is read, and nothing is spent on an undecided
+	 * connection. */
+	sockets[0].fd = fd;
+}
+
+void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::string fields,
+		   int failStatus)
+{
+	if (state != State::Pending)
+		return;
+	responseFields_ = std::move(fields);
+	failStatus_ = failStatus;
+	directions[0].pending.append(reinterpret_cast<const uint8_t *>(prefix.data()),
+				     prefix.size());
+	int error = 0;
+	bool kept = true;
+	int fd = engine.openSocket(spec, &error, &kept);
+	decided();
+	if (!kept)
+		engine.emit(EventType::SourceNotKept, id);
+	if (fd < 0) {
+		bool setup =
+		    error == EMFILE || error == ENFILE || error == ENONET || error == EPERM;
+		fail(setup ? CloseReason::SetupFailed : CloseReason::ConnectFailed, error);
+		return;
+	}
+	state = State::Connecting;
+	sockets[1].fd = fd;
+	engine.schedule(spec.timeoutMs, id, kTimerConnect);
+	engine.watch(fd, &sockets[1], EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	if (!spec.keepalive)
+		askConnected(spec);
+}
+
+/* An application in the same namespace has mostly answered before connect() returned, and asking
+ * again is cheaper than another turn of the loop. */
+void Flow::askConnected(const ConnectSpec &spec)
+{
+	auto *target = reinterpret_cast<const sockaddr *>(&spec.target.storage);
+	if (::connect(sockets[1].fd, target, spec.target.length) != 0) {
+		if (errno != EALREADY && errno != EINPROGRESS && errno != EINTR)
+			fail(CloseReason::ConnectFailed, errno);
+		return;
+	}
+	sockets[1].writable = true;
+	finishConnect(false);
+}
+
+void Flow::connectTimedOut()
+{
+	if (state == State::Connecting)
+		fail(CloseReason::ConnectTimeout, ETIMEDOUT);
+}
+
+void Flow::finishConnect(bool failed)
+{
+	int error = 0;
+	socklen_t length = sizeof error;
+	if (failed)
+		getsockopt(sockets[1].fd, SOL_SOCKET, SO_ERROR, &error, &length);
+	if (error != 0) {
+		fail(error == ETIMEDOUT ? CloseReason::ConnectTimeout : CloseReason::ConnectFailed,
+		     error);
+		return;
+	}
+	if (streamSide == 0)
+		respond(200, responseFields_, false);
+	responseFields_.clear();
+	open();
+}
+
+void Flow::open()
+{
+	state = State::Open;
+	if (sockets[0].fd >= 0) {
+		engine.watch(sockets[0].fd, &sockets[0], EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+		/* It was accepted a while ago: most clients have said something. */
+		sockets[0].readable = sockets[0].writable = true;
+	}
+	pump();
+}
+
+void Flow::request(Session *session, std::string_view fields, bool reportOpen)
+{
+	if (state != State::Pending)
+		return;
+	reportOpen_ = reportOpen;
+	streamSide = 1;
+	if (session == nullptr || !session->acceptsStreams() ||
+	    session->submitRequest(this, fields) < 0) {
+		streamSide = -1;
+		/* Still pending: nothing was read or sent, so another connection can be tried. */
+		engine.emit(EventType::FlowClosed, id, {static_cast<int>(CloseReason::Retry)});
+		return;
+	}
+	state = State::Requesting;
+	decided();
+}
+
+void Flow::respond(int status, std::string_view fields, bool end)
+{
+	if (streamSession == nullptr)
+		return;
+	std::string code = std::to_string(status);
+	nghttp2_nv list[kMaximumFields];
+	list[0] = fieldOf(":status", code);
+	size_t count = 1 + readFields(fields, list + 1, kMaximumFields - 1);
+	nghttp2_data_provider2 provider;
+	provider.source.ptr = static_cast<StreamUser *>(this);
+	provider.read_callback = [](nghttp2_session *, int32_t, uint8_t *into, size_t length,
+				    uint32_t *flags, nghttp2_data_source *source,
+				    void *) -> ssize_t {
+		return static_cast<StreamUser *>(source->ptr)->streamPull(into, length, flags);
+	};
+	nghttp2_submit_response2(streamSession->http, streamId, list, count,
+				 end ? nullptr : &provider);
+	streamSession->markDirty();
+}
+
+void Flow::abort()
+{
+	fail(CloseReason::Aborted, 0);
+}
+
+/* Refuses an undecided connection: a request gets `status`, an accepted socket a reset. */
+void Flow::reject(int status)
+{
+	if (state != State::Pending)
+		return;
+	failStatus_ = status;
+	fail(CloseReason::Aborted, status);
+}
+
+void Flow::fail(CloseReason reason, int code, const std::string &text)
+{
+	if (state == State::Closed)
+		return;
+	bool answered = state == State::Open;
+	if (streamSide == 0 && streamSession != nullptr && !answered && failStatus_ != 0) {
+		respond(failStatus_, {}, true);
+		streamSession->leaveStream(this);
+	}
+	close(reason, code, text, true);
+}
+
+void Flow::close(CloseReason reason, int code, const std::string &text, bool reset)
+{
+	if (state == State::Closed)
+		return;
+	state = State::Closed;
+	if (streamSession != nullptr) {
+		streamSession->resetStream(
+		    this, reason == CloseReason::Aborted ? NGHTTP2_CANCEL : NGHTTP2_CONNECT_ERROR);
+	}
+	for (Socket &socket : sockets)
+		closeSocket(engine, socket, reset);
+	uint64_t moved[2] = {bytesOf(0), bytesOf(1)};
+	if (joined != nullptr)
+		engine.joins->leave(*this);
+	auto client = engine.clients.find(clientKey);
+	if (clientKey != 0 && client != engine.clients.end() && --client->second == 0)
+		engine.clients.erase(client);
+	engine.events.add(EventType::FlowClosed, id,
+			  {static_cast<double>(reason), static_cast<double>(code),
+			   static_cast<double>(moved[0]), static_cast<double>(moved[1])});
+	if (!text.empty())
+		engine.events.addText(std::string(text));
+	engine.announce(true);
+	engine.bury(this);
+}
+
+uint64_t Flow::bytesOf(int direction) const
+{
+	return directions[direction].bytes +
+	       (joined == nullptr ? 0 : engine.joins->redirected(*this, direction));
+}
+
+void Flow::finishIfDone()
+{
+	if (state != State::Open)
+		return;
+	bool streamFinished = streamSide < 0 || streamDone_ || streamSession == nullptr;
+	if (directions[0].sinkEnded && directions[1].sinkEnded && streamFinished) {
+		close(CloseReason::Complete, 0, {}, false);
+	}
+}
+
+} // namespace kmesh::tunnel

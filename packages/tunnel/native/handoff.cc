@@ -1,0 +1,72 @@
+/* Connections that the connect hook sent to the outbound port (bpf/handoff.h): where they wanted to
+ * go. */
+#include <linux/bpf.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../../../bpf/kmesh_types.h"
+#include "engine.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+namespace kmesh::tunnel
+{
+
+/* KMESH_PORT_OUTBOUND of bpf/kmesh_config.h. */
+static constexpr uint16_t kOutboundPort = 15001;
+
+/* IPv4 as IPv4-mapped IPv6; the port in network order. */
+static uint16_t readAddress(const sockaddr_storage &from, uint8_t *address)
+{
+	if (from.ss_family == AF_INET) {
+		auto &v4 = reinterpret_cast<const sockaddr_in &>(from);
+		memset(address, 0, 10);
+		memset(address + 10, 0xff, 2);
+		memcpy(address + 12, &v4.sin_addr, 4);
+		return v4.sin_port;
+	}
+	auto &v6 = reinterpret_cast<const sockaddr_in6 &>(from);
+	memcpy(address, &v6.sin6_addr, 16);
+	return v6.sin6_port;
+}
+
+uint64_t netnsCookieOf(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t length = sizeof cookie;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) != 0)
+		return 0;
+	return cookie;
+}
+
+bool takeHandoff(int table, uint64_t netnsCookie, const sockaddr_storage &peer,
+		 const sockaddr_storage &local, sockaddr_storage *original)
+{
+	kmesh_handoff_key key{};
+	uint8_t own[16];
+	uint16_t port = ntohs(readAddress(local, own));
+	key.netns_cookie = netnsCookie;
+	key.client_port_be = readAddress(peer, key.client.bytes);
+	/* What the hook sends here goes from the pod's address to the same address. */
+	if (port != kOutboundPort || memcmp(own, key.client.bytes, sizeof own) != 0)
+		return false;
+	kmesh_handoff value{};
+	bpf_attr attributes;
+	memset(&attributes, 0, sizeof attributes);
+	attributes.map_fd = static_cast<uint32_t>(table);
+	attributes.key = reinterpret_cast<uint64_t>(&key);
+	attributes.value = reinterpret_cast<uint64_t>(&value);
+	if (syscall(SYS_bpf, BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attributes, sizeof attributes) != 0)
+		return false;
+	memset(original, 0, sizeof *original);
+	auto *to = reinterpret_cast<sockaddr_in6 *>(original);
+	to->sin6_family = AF_INET6;
+	to->sin6_port = value.dialled_port_be;
+	memcpy(&to->sin6_addr, value.dialled.bytes, sizeof value.dialled.bytes);
+	return true;
+}
+
+} // namespace kmesh::tunnel

@@ -1,0 +1,19 @@
+/* What nghttp2 is given: header fields, callbacks, options. */
+#pragma once
+
+#include <string_view>
+
+#include <nghttp2/nghttp2.h>
+
+namespace kmesh::tunnel
+{
+
+/* Header fields without copies of their own. */
+constexpr size_t kMaximumFields = 16;
+nghttp2_nv fieldOf(std::string_view name, std::string_view value);
+/* Reads names and values in turn, parted by NUL; returns how many fields there are. */
+size_t readFields(std::string_view joined, nghttp2_nv *into, size_t room);
+nghttp2_session_callbacks *createHttpCallbacks();
+nghttp2_option *createHttpOptions();
+
+} // namespace kmesh::tunnel

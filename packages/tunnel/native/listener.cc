@@ -1,0 +1,137 @@
+/* Accepting, with the original destination. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter_ipv4.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+#ifndef IP6T_SO_ORIGINAL_DST
+#define IP6T_SO_ORIGINAL_DST 80
+#endif
+
+namespace kmesh::tunnel
+{
+
+static bool originalDestination(int fd, sockaddr_storage *out)
+{
+	socklen_t length = sizeof *out;
+	if (getsockopt(fd, SOL_IP, SO_ORIGINAL_DST, out, &length) == 0)
+		return true;
+	length = sizeof *out;
+	return getsockopt(fd, SOL_IPV6, IP6T_SO_ORIGINAL_DST, out, &length) == 0;
+}
+
+/* IPv4 and IPv6 have it in the same place. */
+static double portOf(const sockaddr_storage &address)
+{
+	return ntohs(reinterpret_cast<const sockaddr_in &>(address).sin_port);
+}
+
+/*
+ * Two connections from one port of a client to two ports of the pod are one to the proxy's port, so
+ * conntrack gives the second another source port as it enters. By then the kernel has already found
+ * a socket for its SYN, the first one's, and looks again only where that is not transparent: what a
+ * transparent listener accepts would swallow the other's handshake for as long as it lives. What is
+ * redirected comes to a local address, so only the option's permission matters, not the option.
+ */
+void Listener::forgetTransparent()
+{
+	int off = 0;
+	setsockopt(fd, SOL_IP, IP_TRANSPARENT, &off, sizeof off);
+}
+
+void Listener::onEvents(uint32_t)
+{
+	if (!paused)
+		acceptAll();
+}
+
+void Listener::acceptAll()
+{
+	for (int budget = 0; budget < 128; budget++) {
+		if (!engine->descriptorsLeft()) {
+			pause(EMFILE);
+			return;
+		}
+		sockaddr_storage peer{};
+		socklen_t length = sizeof peer;
+		int accepted = accept4(fd, reinterpret_cast<sockaddr *>(&peer), &length,
+				       SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (accepted < 0) {
+			if (errno == EAGAIN)
+				return;
+			if (errno == EINTR || errno == ECONNABORTED)
+				continue;
+			pause(errno);
+			return;
+		}
+		if (accepted > Flow::highestDescriptor)
+			Flow::highestDescriptor = accepted;
+		/* The listener's options are inherited; the local address of a redirected socket is
+		 * the proxy's. */
+		sockaddr_storage local{}, original{};
+		bool handed = false;
+		if (netnsCookie != 0) {
+			length = sizeof local;
+			getsockname(accepted, reinterpret_cast<sockaddr *>(&local), &length);
+			handed = takeHandoff(engine->config.handoffTable, netnsCookie, peer, local,
+					     &original);
+		}
+		if (handed || (!tunnel && originalDestination(accepted, &original))) {
+			local = original;
+		} else {
+			length = sizeof local;
+			getsockname(accepted, reinterpret_cast<sockaddr *>(&local), &length);
+			original = local;
+		}
+		uint64_t number = engine->nextId();
+		if (tunnel) {
+			auto session = std::make_unique<Session>(*engine, number, true);
+			session->adopt(accepted);
+			engine->sessions.emplace(number, std::move(session));
+		} else {
+			auto flow = std::make_unique<Flow>(*engine, number);
+			flow->adoptNear(accepted);
+			flow->clientKey = endpointKey(peer);
+			engine->clients[flow->clientKey]++;
+			engine->flows.emplace(number, std::move(flow));
+		}
+		EventBatch &events = engine->events;
+		int32_t known[3] = {engine->knownTexts.address(events, peer),
+				    engine->knownTexts.address(events, local),
+				    engine->knownTexts.address(events, original)};
+		engine->emit(
+		    EventType::Accepted, number,
+		    {static_cast<double>(id), portOf(peer), portOf(local), portOf(original)});
+		for (int32_t reference : known)
+			events.addKnown(reference);
+	}
+	engine->schedule(0, id, kTimerListener);
+}
+
+/* Out of descriptors or memory: the queue keeps the connections; say so and look again soon. */
+void Listener::pause(int error)
+{
+	engine->emit(EventType::AcceptFailed, id, {static_cast<double>(error)});
+	if (!paused)
+		engine->unwatch(fd);
+	paused = true;
+	engine->schedule(200, id, kTimerListener);
+}
+
+void Listener::resume()
+{
+	if (paused) {
+		if (!engine->descriptorsLeft()) {
+			pause(EMFILE);
+			return;
+		}
+		paused = false;
+		engine->watch(fd, this, EPOLLIN);
+	}
+	acceptAll();
+}
+
+} // namespace kmesh::tunnel

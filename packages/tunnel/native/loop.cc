@@ -1,0 +1,464 @@
+/* The engine's thread: epoll, timers, commands from TypeScript, and the order in which a turn of
+ * the loop works. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "engine.h"
+#include "http2.h"
+#include "join.h"
+
+namespace kmesh::tunnel
+{
+
+/* How long the end of a connection may wait for something more urgent to tell. */
+static constexpr uint64_t kLazyMs = 2;
+
+static uint64_t monotonicMs()
+{
+	timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return static_cast<uint64_t>(time.tv_sec) * 1000 +
+	       static_cast<uint64_t>(time.tv_nsec) / 1000000;
+}
+
+Engine::Engine(const EngineConfig &given) : config(given)
+{
+	cipherScratch = static_cast<uint8_t *>(malloc(kScratch));
+	plainScratch[0] = static_cast<uint8_t *>(malloc(kScratch));
+	plainScratch[1] = static_cast<uint8_t *>(malloc(kScratch));
+	callbacks = createHttpCallbacks();
+	options = createHttpOptions();
+	now_ = monotonicMs();
+	random_ ^= now_ ^ reinterpret_cast<uintptr_t>(this);
+	rlimit limit{};
+	getrlimit(RLIMIT_NOFILE, &limit);
+	rlim_t reserve = std::min<rlim_t>(4096, std::max<rlim_t>(32, limit.rlim_cur / 16));
+	descriptorCeiling = static_cast<int>(std::min<rlim_t>(limit.rlim_cur - reserve, INT32_MAX));
+}
+
+Engine::~Engine()
+{
+	stop();
+	free(cipherScratch);
+	free(plainScratch[0]);
+	free(plainScratch[1]);
+	if (epoll_ >= 0)
+		::close(epoll_);
+	if (wake_ >= 0)
+		::close(wake_);
+	if (ownNamespace_ >= 0)
+		::close(ownNamespace_);
+	if (config.handoffTable >= 0)
+		::close(config.handoffTable);
+	nghttp2_session_callbacks_del(callbacks);
+	nghttp2_option_del(options);
+}
+
+bool Engine::start()
+{
+	epoll_ = epoll_create1(EPOLL_CLOEXEC);
+	wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ownNamespace_ = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (epoll_ < 0 || wake_ < 0)
+		return false;
+	epoll_event event{};
+	event.events = EPOLLIN;
+	event.data.ptr = nullptr;
+	if (epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) != 0)
+		return false;
+	if (config.joinMaps.peers >= 0) {
+		joins = std::make_unique<Joins>(*this, config.joinMaps);
+		if (!joins->start())
+			joins.reset();
+	}
+	started_ = pthread_create(&thread_, nullptr, threadMain, this) == 0;
+	return started_;
+}
+
+void Engine::post(std::function<void()> command)
+{
+	bool first;
+	{
+		std::lock_guard<std::mutex> lock(commandMutex_);
+		first = commands_.empty();
+		commands_.push_back(std::move(command));
+	}
+	if (first) {
+		uint64_t one = 1;
+		ssize_t ignored = write(wake_, &one, sizeof one);
+		(void)ignored;
+	}
+}
+
+void Engine::post(std::vector<std::function<void()>> commands)
+{
+	bool first;
+	{
+		std::lock_guard<std::mutex> lock(commandMutex_);
+		first = commands_.empty();
+		for (auto &command : commands)
+			commands_.push_back(std::move(command));
+	}
+	if (first) {
+		uint64_t one = 1;
+		ssize_t ignored = write(wake_, &one, sizeof one);
+		(void)ignored;
+	}
+}
+
+void Engine::stop()
+{
+	if (!started_)
+		return;
+	post([this] { stopping_ = true; });
+	pthread_join(thread_, nullptr);
+	started_ = false;
+}
+
+std::vector<EventBatch> Engine::take()
+{
+	std::lock_guard<std::mutex> lock(eventMutex_);
+	notified_ = false;
+	std::vector<EventBatch> taken;
+	taken.swap(published_);
+	return taken;
+}
+
+void Engine::announce(bool lazy)
+{
+	if (!lazy)
+		urgent_ = true;
+	else if (lazySince_ == 0)
+		lazySince_ = now_ + 1;
+}
+
+void Engine::emit(EventType type, uint64_t number, std::initializer_list<double> values)
+{
+	events.add(type, number, values);
+	announce();
+}
+
+void Engine::wakeHandlers()
+{
+	if (!urgent_ && (lazySince_ == 0 || now_ + 1 < lazySince_ + kLazyMs))
+		return;
+	urgent_ = false;
+	lazySince_ = 0;
+	if (events.numbers.empty())
+		return;
+	knownTexts.startOverWhenFull();
+	{
+		std::lock_guard<std::mutex> lock(eventMutex_);
+		published_.push_back(std::move(events));
+		events = EventBatch();
+		if (notified_)
+			return;
+		notified_ = true;
+	}
+	if (notify)
+		notify();
+}
+
+/* The kernel gives the lowest number that is free: while none was high, few are in use. Only then
+ * are they counted, which costs microseconds. */
+bool Engine::descriptorsLeft() const
+{
+	if (Flow::highestDescriptor + Flow::undecided < descriptorCeiling)
+		return true;
+	struct stat table {
+	};
+	/* The size is the number of open descriptors, since Linux 6.2. */
+	if (stat("/proc/self/fd", &table) != 0 || table.st_size == 0)
+		return true;
+	return table.st_size + Flow::undecided + 1 < descriptorCeiling;
+}
+
+bool Engine::watch(int fd, Pollable *pollable, uint32_t events)
+{
+	epoll_event event{};
+	event.events = events;
+	event.data.ptr = pollable;
+	return epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+void Engine::rewatch(int fd, Pollable *pollable, uint32_t events)
+{
+	epoll_event event{};
+	event.events = events;
+	event.data.ptr = pollable;
+	epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
+}
+
+void Engine::unwatch(int fd)
+{
+	epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
+}
+
+void Engine::schedule(uint32_t delayMs, uint64_t id, int kind)
+{
+	uint64_t due = now_ + delayMs;
+	if (kind == kTimerConnect &&
+	    (connectTimers_.empty() || connectTimers_.back().first <= due)) {
+		connectTimers_.emplace_back(due, id);
+		return;
+	}
+	timers_.emplace(now_ + delayMs, std::make_pair(id, kind));
+}
+
+void Engine::bury(Flow *flow)
+{
+	auto found = flows.find(flow->id);
+	if (found == flows.end())
+		return;
+	buriedFlows_.push_back(std::move(found->second));
+	flows.erase(found);
+}
+
+void Engine::bury(Session *session)
+{
+	auto found = sessions.find(session->id);
+	if (found == sessions.end())
+		return;
+	/* A turn may end before all that is dirty was flushed, and the next one must not find it.
+	 */
+	std::erase(dirtySessions, session);
+	buriedSessions_.push_back(std::move(found->second));
+	sessions.erase(found);
+}
+
+void Engine::later(Flow *flow, CloseReason reason, int code)
+{
+	late_.push_back({flow->id, reason, code});
+}
+
+void Engine::pumpLater(Flow *flow)
+{
+	if (flow->queued)
+		return;
+	flow->queued = true;
+	pumpQueue_.push_back(flow->id);
+}
+
+Flow *Engine::flow(uint64_t id)
+{
+	auto found = flows.find(id);
+	return found == flows.end() ? nullptr : found->second.get();
+}
+
+Session *Engine::session(uint64_t id)
+{
+	auto found = sessions.find(id);
+	return found == sessions.end() ? nullptr : found->second.get();
+}
+
+void Engine::reportBytes()
+{
+	EventExtra extra;
+	extra.series.reserve(flows.size() * 3);
+	for (auto &[id, flow] : flows) {
+		if (flow->state != Flow::State::Open)
+			continue;
+		extra.series.push_back(static_cast<double>(id));
+		extra.series.push_back(static_cast<double>(flow->bytesOf(0)));
+		extra.series.push_back(static_cast<double>(flow->bytesOf(1)));
+	}
+	emit(EventType::Bytes, 0, {events.addExtra(std::move(extra))});
+}
+
+/* The thread is the engine's own, so it stays in the namespace it used last: most sockets need no
+ * switch. */
+int Engine::enterNamespace(uint64_t id)
+{
+	if (id == currentNamespace_)
+		return 0;
+	int fd = ownNamespace_;
+	if (id != 0) {
+		auto found = namespaces.find(id);
+		if (found == namespaces.end())
+			return ENONET;
+		fd = found->second;
+	}
+	if (setns(fd, CLONE_NEWNET) != 0)
+		return errno;
+	currentNamespace_ = id;
+	return 0;
+}
+
+/* As the kernel has it; the C library of Debian 12 does not. */
+struct SchedulingAttributes {
+	uint32_t size;
+	uint32_t policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime;
+	uint64_t deadline;
+	uint64_t period;
+};
+
+/* The shortest time slice that the kernel gives, nanoseconds. */
+static constexpr uint64_t kShortestSlice = 100000;
+
+/* Work comes in bits of some ten microseconds. With the usual slice a thread that renders metrics,
+ * collects garbage or reads a push keeps its processor for up to a tick, milliseconds, after a byte
+ * has come; whoever has the shorter slice need not wait for that. It takes no share of time from
+ * others and needs no capability. Before Linux 6.12 it is ignored. */
+static void askForShortSlices()
+{
+	SchedulingAttributes attributes{};
+	if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 ||
+	    attributes.policy != SCHED_OTHER)
+		return;
+	attributes.size = sizeof attributes;
+	attributes.runtime = kShortestSlice;
+	syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+void *Engine::threadMain(void *self)
+{
+	sigset_t all;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, nullptr);
+	pthread_setname_np(pthread_self(), "kmesh-tunnel");
+	askForShortSlices();
+	static_cast<Engine *>(self)->run();
+	return nullptr;
+}
+
+void Engine::runCommands()
+{
+	std::vector<std::function<void()>> batch;
+	{
+		std::lock_guard<std::mutex> lock(commandMutex_);
+		batch.swap(commands_);
+	}
+	for (auto &command : batch)
+		command();
+}
+
+void Engine::runTimers()
+{
+	while (!connectTimers_.empty() && connectTimers_.front().first <= now_) {
+		uint64_t id = connectTimers_.front().second;
+		connectTimers_.pop_front();
+		if (Flow *found = flow(id))
+			found->connectTimedOut();
+	}
+	while (!timers_.empty() && timers_.begin()->first <= now_) {
+		auto [id, kind] = timers_.begin()->second;
+		timers_.erase(timers_.begin());
+		if (kind == kTimerConnect) {
+			if (Flow *found = flow(id))
+				found->connectTimedOut();
+		} else if (kind == kTimerListener) {
+			auto found = listeners.find(id);
+			if (found != listeners.end())
+				found->second->resume();
+		} else if (Session *found = session(id)) {
+			found->timer(kind);
+		}
+	}
+}
+
+/* Writes of all streams of a session are gathered here, so that one turn costs one record and one
+ * system call. */
+void Engine::runDirty()
+{
+	for (int rounds = 0; rounds < 4 && (!dirtySessions.empty() || !late_.empty()); rounds++) {
+		std::vector<Session *> batch;
+		batch.swap(dirtySessions);
+		for (Session *session : batch) {
+			session->dirty = false;
+			if (session->state != Session::State::Dead)
+				session->flush();
+		}
+		std::vector<Late> failures;
+		failures.swap(late_);
+		for (const Late &failure : failures) {
+			if (Flow *found = flow(failure.flow))
+				found->fail(failure.reason, failure.code);
+		}
+	}
+}
+
+int Engine::timeout() const
+{
+	if (!pumpQueue_.empty() || !dirtySessions.empty() || !late_.empty())
+		return 0;
+	uint64_t due = UINT64_MAX;
+	if (!timers_.empty())
+		due = timers_.begin()->first;
+	if (!connectTimers_.empty() && connectTimers_.front().first < due)
+		due = connectTimers_.front().first;
+	if (lazySince_ != 0 && lazySince_ - 1 + kLazyMs < due)
+		due = lazySince_ - 1 + kLazyMs;
+	if (joins != nullptr && joins->due() < due)
+		due = joins->due();
+	if (due == UINT64_MAX)
+		return -1;
+	return due <= now_ ? 0 : static_cast<int>(due - now_);
+}
+
+void Engine::run()
+{
+	epoll_event ready[256];
+	while (!stopping_) {
+		int count = epoll_wait(epoll_, ready, 256, timeout());
+		now_ = monotonicMs();
+		for (int index = 0; index < count; index++) {
+			if (ready[index].data.ptr == nullptr) {
+				uint64_t drained;
+				ssize_t ignored = read(wake_, &drained, sizeof drained);
+				(void)ignored;
+				continue;
+			}
+			static_cast<Pollable *>(ready[index].data.ptr)
+			    ->onEvents(ready[index].events);
+		}
+		runCommands();
+		runTimers();
+		std::vector<uint64_t> queue;
+		queue.swap(pumpQueue_);
+		for (uint64_t id : queue) {
+			if (Flow *found = flow(id)) {
+				found->queued = false;
+				found->pump();
+			}
+		}
+		if (joins != nullptr)
+			joins->tick(now_);
+		runDirty();
+		wakeHandlers();
+		buriedFlows_.clear();
+		buriedSessions_.clear();
+		buriedListeners.clear();
+	}
+	/* Sessions first: closing them ends the flows on their streams. */
+	while (!sessions.empty())
+		sessions.begin()->second->kill(SessionEnd::Aborted, 0, "the engine stopped");
+	while (!flows.empty())
+		flows.begin()->second->abort();
+	buriedFlows_.clear();
+	buriedSessions_.clear();
+	dirtySessions.clear();
+	for (auto &[id, listener] : listeners)
+		::close(listener->fd);
+	listeners.clear();
+	for (auto &[id, fd] : namespaces)
+		::close(fd);
+	namespaces.clear();
+}
+
+} // namespace kmesh::tunnel

@@ -1,0 +1,130 @@
+/* One mTLS HTTP/2 connection. */
+#pragma once
+
+#include <openssl/ssl.h>
+#include <stdint.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "bytes.h"
+#include <nghttp2/nghttp2.h>
+#include "socket.h"
+#include "stream.h"
+
+namespace kmesh::tunnel
+{
+
+class Flow;
+
+/* Numbers shared with packages/tunnel/src/engine/events.ts. */
+enum class SessionEnd : int {
+	Closed = 0,
+	ConnectFailed = 1,
+	ConnectTimeout = 2,
+	TlsFailed = 3,
+	Http2Failed = 4,
+	PingTimeout = 5,
+	Aborted = 6,
+	SetupFailed = 7,
+	CarrierFailed = 8,
+};
+
+/* One mTLS HTTP/2 connection, served or requested, over a socket or over a stream of another
+ * session. */
+class Session final : public StreamUser, public Pollable
+{
+      public:
+	enum class State { Undecided, Connecting, Handshaking, Settling, Open, Dead };
+
+	Session(Engine &engine, uint64_t id, bool server);
+	~Session() override;
+
+	void adopt(int fd);
+	void accept(SSL_CTX *context, const std::string &trustDomain);
+	void connect(const ConnectSpec &spec, SSL_CTX *context,
+		     std::vector<std::string> identities);
+	void nest(Session *carrier, std::string_view fields, SSL_CTX *context,
+		  std::vector<std::string> identities);
+	void drain();
+	void kill(SessionEnd end, int code, const std::string &text);
+
+	int32_t submitRequest(StreamUser *user, std::string_view fields);
+	void resume(StreamUser *user);
+	void consumed(StreamUser *user, size_t length);
+	void resetStream(StreamUser *user, uint32_t code);
+	/* Forgets a stream that was answered in full; the peer has a moment to end it itself. */
+	void leaveStream(StreamUser *user);
+	void markDirty();
+	void flush();
+	void timer(int kind);
+	bool acceptsStreams() const
+	{
+		return state == State::Open && !draining_;
+	}
+	/* Verification of the peer's leaf against what the session expects; called inside the
+	 * handshake. */
+	bool acceptsPeer(const std::vector<std::string> &peerIdentities) const;
+
+	void onEvents(uint32_t events) override;
+	void streamResponse(int status, const std::string &baggage, bool end) override;
+	void streamData(const uint8_t *bytes, size_t length) override;
+	void streamEnd() override;
+	void streamClosed(uint32_t code, bool sessionLost) override;
+	ssize_t streamPull(uint8_t *into, size_t length, uint32_t *flags) override;
+
+	/* Used by the nghttp2 and BIO callbacks. */
+	void beginRequest(int32_t stream);
+	void gotRequest(Flow *flow, bool end);
+	void gotSettings();
+	void gotGoaway();
+	void gotPong();
+	void streamGone();
+	size_t takeInput(uint8_t *into, size_t length);
+	void putOutput(const uint8_t *bytes, size_t length);
+
+	Engine &engine;
+	const uint64_t id;
+	const bool server;
+	State state = State::Undecided;
+	nghttp2_session *http = nullptr;
+	bool dirty = false;
+	bool lateGoawayDue = false;
+	std::unordered_set<StreamUser *> users;
+	int verifyError = 0;
+	std::string protocolError;
+
+      private:
+	void forget(StreamUser *user);
+	void startTls(SSL_CTX *context);
+	void handshake();
+	void startHttp();
+	void readSocket();
+	void input(const uint8_t *bytes, size_t length);
+	void encrypt(const uint8_t *bytes, size_t length);
+	bool writeOut();
+	void sendOut();
+	void checkIdle();
+	void peerClosed();
+	void emitReady();
+
+	int fd_ = -1;
+	SSL *ssl_ = nullptr;
+	bool readable_ = false, writable_ = false, blocked_ = false;
+	bool carrierOpen_ = false, inputEnded_ = false;
+	ByteQueue out_;
+	const uint8_t *in_ = nullptr;
+	size_t inLength_ = 0;
+	std::string trustDomain_;
+	std::vector<std::string> identities_;
+	std::shared_ptr<SSL_CTX> context_;
+	uint32_t openStreams_ = 0;
+	bool draining_ = false, goawaySent_ = false, settingsSeen_ = false;
+	bool drainWhenReady_ = false;
+	uint64_t pingSentAt_ = 0;
+};
+
+} // namespace kmesh::tunnel

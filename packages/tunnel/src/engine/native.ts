@@ -1,0 +1,157 @@
+import { KmeshError } from '@kmesh/api';
+import { loadAddon } from '@kmesh/linux';
+
+/** A running engine, or a TLS context; opaque. */
+export interface TunnelHandle {
+  readonly tunnel: unique symbol;
+}
+
+/** Numbers that an engine starts with; absent ones keep the contract's defaults. Times as named. */
+export interface NativeTunnelConfig {
+  streamWindow?: number;
+  connectionWindow?: number;
+  frameSize?: number;
+  serverStreams?: number;
+  pingIntervalMs?: number;
+  pingTimeoutMs?: number;
+  handshakeTimeoutMs?: number;
+  mark?: number;
+  /** 0 turns keepalive off. */
+  keepaliveTimeS?: number;
+  keepaliveIntervalS?: number;
+  keepaliveRetries?: number;
+  userTimeoutMs?: number;
+  /** Descriptor of the map `handoffs`, of which the engine keeps a copy; absent: nothing is handed over. */
+  handoffTable?: number;
+  /** Descriptors of the maps of bpf/passthrough, of which the engine keeps copies; absent: nothing is joined. */
+  joinPeers?: number;
+  joinPlaces?: number;
+  joins?: number;
+  joinWakes?: number;
+  /** Changes of direction, with small messages only, after which a connection is joined. */
+  joinTurns?: number;
+}
+
+/**
+ * Told of events, a batch at a time. `numbers` holds records: type, id, five numbers, count of texts, and a reference
+ * per text; `texts` and `extras` (certificate chains, byte counts) are what they refer to. The tunnel reads them.
+ */
+export type NativeTunnelHandler = (
+  numbers: Float64Array,
+  texts: readonly string[],
+  extras: readonly NativeTunnelExtra[],
+) => void;
+
+export type NativeTunnelExtra = readonly Uint8Array[] | Float64Array;
+
+/** The byte engine of the tunnel path. Commands never fail: what goes wrong comes back as an event. */
+export interface NativeTunnel {
+  /** Versions of the headers that the engine was compiled with. */
+  readonly nghttp2Headers: string;
+  readonly opensslHeaders: string;
+
+  tunnelStart(config: NativeTunnelConfig, handler: NativeTunnelHandler): TunnelHandle | undefined;
+  tunnelStop(engine: TunnelHandle): void;
+  tunnelReference(engine: TunnelHandle, keepAlive: boolean): void;
+  tunnelAddNamespace(engine: TunnelHandle, id: number, fd: number): void;
+  tunnelRemoveNamespace(engine: TunnelHandle, id: number): void;
+  tunnelAddListener(engine: TunnelHandle, id: number, fd: number, hbone: boolean): void;
+  tunnelRemoveListener(engine: TunnelHandle, id: number): void;
+  tunnelFlowConnect(
+    engine: TunnelHandle,
+    flow: number,
+    namespace: number,
+    address: string,
+    port: number,
+    source: string,
+    sourceRequired: boolean,
+    timeoutMs: number,
+    prefix: Uint8Array | undefined,
+    /** Names and values in turn, parted by NUL. */
+    responseFields: string | undefined,
+    failureStatus: number,
+  ): void;
+  tunnelFlowRequest(
+    engine: TunnelHandle,
+    flow: number,
+    session: number,
+    /** Names and values in turn, parted by NUL. */
+    fields: string,
+    report: boolean,
+  ): void;
+  tunnelFlowReject(engine: TunnelHandle, flow: number, status: number): void;
+  tunnelFlowAbort(engine: TunnelHandle, flow: number): void;
+  tunnelSessionAccept(
+    engine: TunnelHandle,
+    session: number,
+    context: TunnelHandle,
+    trustDomain: string,
+  ): void;
+  tunnelSessionConnect(
+    engine: TunnelHandle,
+    session: number,
+    namespace: number,
+    address: string,
+    port: number,
+    source: string,
+    sourceRequired: boolean,
+    timeoutMs: number,
+    context: TunnelHandle,
+    identities: readonly string[],
+  ): void;
+  tunnelSessionNest(
+    engine: TunnelHandle,
+    session: number,
+    carrier: number,
+    /** Names and values in turn, parted by NUL. */
+    fields: string,
+    context: TunnelHandle,
+    identities: readonly string[],
+  ): void;
+  tunnelSessionDrain(engine: TunnelHandle, session: number): void;
+  tunnelSessionAbort(engine: TunnelHandle, session: number): void;
+  tunnelReportBytes(engine: TunnelHandle): void;
+  /** Flows joined, times that one woke, bytes that ended ones were redirected; empty where nothing is joined. */
+  tunnelJoinCounts(engine: TunnelHandle): Float64Array;
+  /** A context, or the reason why there is none. */
+  tunnelTlsContext(
+    server: boolean,
+    certificateChainPem: string,
+    keyPem: string,
+    rootsPem: string,
+    revocationLists: readonly Uint8Array[],
+    tls12: boolean,
+    postQuantumOnly: boolean,
+  ): TunnelHandle | string;
+  tunnelChainRevoked(chain: readonly Uint8Array[], revocationLists: readonly Uint8Array[]): boolean;
+}
+
+/**
+ * The tunnel engine's addon, loaded on first use.
+ *
+ * @throws KmeshError `KMESH_ADDON_MISSING`, `KMESH_ADDON_BROKEN`; the latter also where Node.js carries other libraries
+ * than the engine was compiled for
+ */
+export function nativeTunnel(): NativeTunnel {
+  const native = loadAddon('tunnel') as NativeTunnel;
+  for (const [library, headers] of [
+    ['nghttp2', native.nghttp2Headers],
+    ['openssl', native.opensslHeaders],
+  ] as const) {
+    const carried = process.versions[library] ?? 'none';
+    if (!isCompatible(carried, headers)) {
+      throw new KmeshError(
+        'KMESH_ADDON_BROKEN',
+        `the tunnel engine was compiled for ${library} ${headers}, and this Node.js carries ${carried}: use the Node.js of the workspace (node_modules/.bin/node)`,
+      );
+    }
+  }
+  return native;
+}
+
+/** Whether a library serves what was compiled with these headers: same major version, and not an older minor one. */
+export function isCompatible(carried: string, headers: string): boolean {
+  const [major, minor] = carried.split('.').map(Number);
+  const [wantedMajor = 0, wantedMinor = 0] = headers.split('.').map(Number);
+  return major === wantedMajor && minor !== undefined && minor >= wantedMinor;
+}

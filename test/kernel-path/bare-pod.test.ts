@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { endpointText, installRedirect, type LabMesh, type Pod, workloadOf } from '@kmesh/lab';
+import { attempt, echo, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
+import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
+import { type HandoffScene, handoffScene } from '@kmesh/lab/testing/traffic/handoff-scene.ts';
+import { untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
+
+/** Nothing names it; routes of the pod's node would carry it. */
+const FOREIGN = '10.1.200.9';
+
+describe('a pod without capture rules: what the mesh serves goes by the hand-off, or nowhere', () => {
+  let scene: HandoffScene;
+  let mesh: LabMesh;
+  let client: Pod;
+  let far: Pod;
+
+  before(async () => {
+    scene = await handoffScene(false);
+    ({ mesh, client, far } = scene);
+    await client.addAddress(FOREIGN, 'lo');
+  });
+  after(() => scene?.[Symbol.asyncDispose]());
+
+  test('the log says so once, with what it means', () => {
+    const said = mesh.proxyOf(client).log.match(/a pod has no capture rules: .* is refused/g) ?? [];
+    assert.equal(said.length, 1);
+    assert.doesNotMatch(mesh.proxyOf(far).log, /capture rules/);
+  });
+
+  test('TCP port 53 of a pod of the mesh goes there by HBONE: no DNS proxy would be asked', async () => {
+    const server = await far.serve({ port: 53, mode: 'double' });
+    const watch = await mesh.proxyOf(client).watch();
+    await echo(client, far.addresses.v4, 53);
+    assertFields(await watch.line('outbound'), {
+      'dst.hbone_addr': endpointText(far.addresses.v4, 53),
+      'dst.identity': spiffe(far),
+    });
+    await server.close();
+  });
+
+  test('a socket with a mark of its own goes by HBONE', async () => {
+    const server = await far.serve({ port: 8101 });
+    const watch = await mesh.proxyOf(client).watch();
+    const report = await client.dial({ to: `${far.addresses.v4}:8101`, mark: 0x7_0000 });
+    assert.deepEqual(report.failures, []);
+    assertFields(await watch.line('outbound'), {
+      'dst.hbone_addr': endpointText(far.addresses.v4, 8101),
+      'dst.identity': spiffe(far),
+    });
+    await server.close();
+  });
+
+  test("a socket that is bound to an address that is not its pod's is refused", async () => {
+    const seen = await acceptedBy(far, 8102);
+    const report = await client.dial({ to: `${far.addresses.v4}:8102`, sources: [FOREIGN] });
+    assert.deepEqual(
+      report.failures.map(({ step, reason }) => [step, reason]),
+      [['connect', 'ECONNREFUSED']],
+    );
+    assert.deepEqual(await seen(), []);
+  });
+
+  test('a family of which the mesh knows no address of the pod is refused', async () => {
+    const { v4 } = client.addresses;
+    const known = workloadOf(client, { protocol: 'HBONE' });
+    const seen = await acceptedBy(far, 8103);
+    await mesh.apply({ ...known, addresses: [v4] });
+    try {
+      await untilTablesFollow(mesh);
+      const { how } = await attempt(client, far.addresses.v6, 8103);
+      assert.equal(how, 'refused');
+      assert.deepEqual(await seen(), []);
+      await echo(client, far.addresses.v4);
+    } finally {
+      await mesh.apply(known);
+      await untilTablesFollow(mesh);
+    }
+  });
+});
+
+test('without the hand-off a pod without capture rules is refused what must be tunnelled, until its rules are there', async () => {
+  await using scene = await handoffScene(false, { KMESH_HANDOFF: 'false' });
+  const { client, far } = scene;
+  const seen = await acceptedBy(far, 8104);
+  for (const address of Object.values(far.addresses)) {
+    assert.deepEqual(await attempt(client, address, 8104), { how: 'refused', bytes: '' });
+  }
+  assert.deepEqual(await seen(), []);
+  await installRedirect(client, { dns: false, variant: 'nftables' });
+  const until = performance.now() + 20_000;
+  while ((await attempt(client, far.addresses.v4, 8080, 'hello')).how === 'refused') {
+    assert.ok(performance.now() < until, 'the rules are never seen');
+    await sleep(100);
+  }
+  const watch = await scene.mesh.proxyOf(client).watch();
+  await echo(client, far.addresses.v4);
+  assertFields(await watch.line('outbound'), { 'dst.hbone_addr': endpointText(far.addresses.v4, 8080) });
+});
+
+/** @returns who got through to a port, asked for a moment after the attempt */
+async function acceptedBy(pod: Pod, port: number): Promise<() => Promise<readonly string[]>> {
+  const seen: string[] = [];
+  const server = await pod.listen({ port }, (socket) => {
+    seen.push(socket.remoteAddress ?? '');
+    socket.on('error', () => undefined).end();
+  });
+  return async () => {
+    await sleep(100);
+    server.close();
+    return seen;
+  };
+}

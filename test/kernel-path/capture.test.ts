@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import { Socket } from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import {
+  createLab,
+  type Host,
+  installProbeSource,
+  installRedirect,
+  type Lab,
+  type LabMesh,
+  type MeshPod,
+  type Pod,
+  removeRedirect,
+  startMesh,
+} from '@kmesh/lab';
+import { attempt, echo, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
+import { connectSocket, openNetworkNamespace } from '@kmesh/linux';
+
+const KMESH_MARK = 0x4b4d;
+
+for (const variant of ['iptables', 'nftables'] as const) {
+  describe(`the kernel path in pods captured by ${variant}`, () => {
+    let lab: Lab;
+    let mesh: LabMesh;
+    let outside: Host;
+    let server: MeshPod;
+    let friend: Pod;
+    let stranger: Pod;
+
+    before(async () => {
+      lab = await createLab();
+      await lab.node();
+      outside = await lab.outsideHost();
+      mesh = await startMesh(lab, { kernelPath: true, redirect: { variant } });
+      server = await mesh.pod({ name: 'server' });
+      ({ pod: friend } = await mesh.pod({ name: 'friend' }));
+      ({ pod: stranger } = await mesh.pod({ name: 'stranger' }));
+      await server.pod.serve({ port: 8080, mode: 'double' });
+      await server.pod.serve({ port: 9090, mode: 'double' });
+      await enrolled(server.pod, friend, stranger);
+    });
+    after(async () => {
+      await mesh?.close();
+      await lab?.close();
+    });
+
+    /** The kernel path takes a pod a few milliseconds after its agent was answered. */
+    async function enrolled(...pods: readonly Pod[]): Promise<void> {
+      for (const pod of pods) {
+        await until(`the rules of ${pod.name}`, async () => (await kmeshTable(pod)) !== '');
+      }
+      await pause(50);
+    }
+
+    /** The paths that the log names for the connections that `act` makes, outbound and inbound. */
+    async function pathsOf(act: () => Promise<unknown>): Promise<{ outbound: string[]; inbound: string[] }> {
+      const watch = await mesh.node().proxy.watch();
+      await act();
+      for (let tries = 0; tries < 15 && watch.lines.length === 0; tries++) await pause(100);
+      await pause(200);
+      const lines = watch.lines.filter(({ message }) => message === 'connection complete');
+      const paths = (direction: string) =>
+        lines
+          .filter(({ fields }) => fields['direction'] === direction)
+          .map(({ fields }) => fields['path'] ?? 'tunnel');
+      return { outbound: paths('outbound'), inbound: paths('inbound') };
+    }
+
+    for (const family of ['v4', 'v6'] as const) {
+      test(`an HBONE pod of the same node is reached in the kernel, past capture on both sides (IP${family})`, async () => {
+        const paths = await pathsOf(() => echo(friend, server.pod.addresses[family]));
+        assert.deepEqual(paths, { outbound: ['kernel'], inbound: ['kernel'] });
+      });
+
+      test(`plaintext from outside the mesh that needs no identity has no userspace hop (IP${family})`, async () => {
+        const paths = await pathsOf(() => echo(outside, server.pod.addresses[family]));
+        assert.deepEqual(paths, { outbound: [], inbound: ['kernel'] });
+      });
+
+      test(`a destination outside the mesh is dialled directly (IP${family})`, async () => {
+        const serving = await outside.serve({ port: 7070, mode: 'double' });
+        const paths = await pathsOf(() => echo(friend, outside.addresses[family], 7070));
+        assert.deepEqual([paths.inbound, paths.outbound.includes('tunnel')], [[], false]);
+        await serving.close();
+      });
+
+      test(`a pod that calls itself is left alone (IP${family})`, async () => {
+        await echo(server.pod, server.pod.addresses[family]);
+        await echo(server.pod, family === 'v4' ? '127.0.0.1' : '::1');
+      });
+    }
+
+    test('a denied peer is refused by the tunnel path, an allowed one stays in the kernel, and ports count', async () => {
+      const onlyFriend = policy('Allow', {
+        principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-friend' }],
+        destinationPorts: [8080],
+      });
+      const bound = { ...onlyFriend, policy: { ...onlyFriend.policy, scope: 'WorkloadSelector' as const } };
+      await mesh.apply(bound, withPolicies(server, ['default/test']));
+      await pause(100);
+      const { v4 } = server.pod.addresses;
+      const allowed = await pathsOf(() => echo(friend, v4));
+      assert.deepEqual(allowed, { outbound: ['kernel'], inbound: ['kernel'] });
+      for (const [from, port] of [
+        [stranger, 8080],
+        [friend, 9090],
+        [outside, 8080],
+      ] as const) {
+        const { how, bytes } = await attempt(from, v4, port);
+        assert.deepEqual([how === 'open', bytes], [false, ''], `${from.name} to port ${port}`);
+      }
+      await mesh.apply(withPolicies(server, []), without(bound));
+    });
+
+    test('NEG-02: under STRICT the same node goes on in the kernel, and nothing gets in by an address or a mark', async () => {
+      await mesh.apply(strict);
+      await pause(100);
+      const { v4 } = server.pod.addresses;
+      assert.deepEqual(await pathsOf(() => echo(friend, v4)), { outbound: ['kernel'], inbound: ['kernel'] });
+      assert.deepEqual((await attempt(outside, v4, 8080)).bytes, '');
+      // A privileged pod that sets the mark itself gets past its own capture, and no further.
+      assert.deepEqual(await rawAttempt(stranger, v4, { mark: KMESH_MARK }), '');
+      await mesh.apply(without(strict));
+    });
+
+    test('a pod that takes the address of another is not that other pod', async () => {
+      const onlyFriend = policy('Allow', {
+        principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-friend' }],
+      });
+      await mesh.apply(onlyFriend);
+      await pause(100);
+      await stranger.addAddress(friend.addresses.v4, 'lo');
+      assert.equal(
+        await rawAttempt(stranger, server.pod.addresses.v4, { bindAddress: friend.addresses.v4 }),
+        '',
+      );
+      await stranger.run('ip', ['addr', 'del', `${friend.addresses.v4}/32`, 'dev', 'lo']);
+      // It had answered for that address.
+      for (const pod of [server.pod, friend]) await pod.run('ip', ['neigh', 'flush', 'all']);
+      await mesh.apply(without(onlyFriend));
+    });
+
+    test('NEG-10: a DENY closes live connections of the kernel path at once, and only those', async () => {
+      const { v4 } = server.pod.addresses;
+      const denied = await open(stranger, v4, 8080);
+      const kept = await open(friend, v4, 8080);
+      await exchange(denied);
+      await exchange(kept);
+      const noStranger = policy('Deny', {
+        principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-stranger' }],
+      });
+      await mesh.apply(noStranger);
+      // Some 30 ms; the limit leaves room for a busy machine.
+      assert.notEqual(await ending(denied, 5_000), 'open');
+      await exchange(kept);
+      kept.destroy();
+      denied.destroy();
+      await mesh.apply(without(noStranger));
+    });
+
+    test('no connect that begins after a DENY was acknowledged is served, however changes and dials race', async () => {
+      const noStranger = policy('Deny', {
+        principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-stranger' }],
+      });
+      const to = `${server.pod.addresses.v4}:8080`;
+      for (let round = 0; round < 5; round++) {
+        const dialing = stranger.startDialing({
+          to,
+          connections: 0,
+          concurrency: 8,
+          mode: 'http',
+          timeoutMs: 1_500,
+        });
+        await pause(60);
+        await mesh.apply(noStranger);
+        await dialing.epoch(1);
+        await pause(100);
+        const report = await dialing.stop();
+        assert.deepEqual(
+          report.byEpoch.filter(({ epoch }) => epoch === 1),
+          [],
+        );
+        await mesh.apply(without(noStranger));
+      }
+    });
+
+    test('the kubelet reaches the pod as ever, and istio-cni may write its rules anew', async () => {
+      await installProbeSource(mesh.node().node, [server.pod]);
+      await echo(mesh.node().node, server.pod.addresses.v4);
+      const socket = await open(friend, server.pod.addresses.v4, 8080);
+      await exchange(socket);
+      await removeRedirect(server.pod, { variant, dns: false });
+      await installRedirect(server.pod, { variant, dns: false });
+      await exchange(socket);
+      socket.destroy();
+      await pause(500);
+      assert.deepEqual(await pathsOf(() => echo(friend, server.pod.addresses.v4)), {
+        outbound: ['kernel'],
+        inbound: ['kernel'],
+      });
+    });
+
+    test('NEG-39: marks and rules of other software stay as they are', async () => {
+      const rules =
+        'table inet other {\n chain first {\n type filter hook output priority -310;\n meta mark set meta mark or 0x70000\n }\n}\n';
+      await friend.run('nft', ['-f', '-'], { input: rules });
+      const { stdout: earlier } = await friend.run('nft', ['list', 'table', 'inet', 'other']);
+      await echo(friend, server.pod.addresses.v4);
+      assert.equal((await friend.run('nft', ['list', 'table', 'inet', 'other'])).stdout, earlier);
+      await friend.run('nft', ['delete', 'table', 'inet', 'other']);
+    });
+
+    test('a pod that leaves the mesh keeps nothing of ours, and its connections go on', async () => {
+      const leaver = await mesh.pod({ name: 'leaver' });
+      await leaver.pod.serve({ port: 8080, mode: 'double' });
+      await enrolled(leaver.pod);
+      const socket = await open(friend, leaver.pod.addresses.v4, 8080);
+      await exchange(socket);
+      await mesh.node().agent.removePod(leaver.pod);
+      await until('the rules to go', async () => (await kmeshTable(leaver.pod)) === '');
+      const filters = await leaver.pod.run('tc', ['filter', 'show', 'dev', 'eth0', 'ingress']);
+      assert.equal(filters.stdout.trim(), '');
+      await exchange(socket);
+      socket.destroy();
+    });
+  });
+}
+
+/** What a privileged process of a pod gets back, with a mark or an address that it chose; fails when left open. */
+async function rawAttempt(
+  from: Pod,
+  address: string,
+  options: { readonly mark?: number; readonly bindAddress?: string },
+): Promise<string> {
+  using namespace = openNetworkNamespace(from.namespacePath);
+  let fd: number;
+  try {
+    fd = await connectSocket({ namespace, address, port: 8080, timeout: 2_000, ...options });
+  } catch {
+    return '';
+  }
+  const socket = new Socket({ fd, readable: true, writable: true });
+  socket.on('error', () => undefined);
+  let bytes = '';
+  socket.on('data', (chunk: Buffer) => {
+    bytes += chunk.toString('latin1');
+  });
+  socket.write('hello world');
+  const how = await ending(socket, 3_000);
+  socket.destroy();
+  assert.notEqual(how, 'open');
+  return bytes;
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+async function kmeshTable(pod: Pod): Promise<string> {
+  return (await pod.run('nft', ['list', 'table', 'inet', 'kmesh'], { check: false })).stdout;
+}
+
+function withPolicies({ workload }: MeshPod, authorizationPolicies: readonly string[]) {
+  return { ...workload, authorizationPolicies };
+}
+
+async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 100; tries++) {
+    if (await holds()) return;
+    await pause(20);
+  }
+  throw new Error(`waited in vain for ${what}`);
+}

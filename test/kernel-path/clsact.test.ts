@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { createLab, type Pod, startMesh, workloadOf } from '@kmesh/lab';
+import { pinnedNode, SHOP, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
+import { loadEmptyProgram } from '@kmesh/lab/testing/kernel/empty-program.ts';
+import { attempt, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { openNetworkNamespace } from '@kmesh/linux';
+
+const main = fileURLToPath(new URL('../../packages/kmesh/src/main.ts', import.meta.url));
+/** As on Linux before 6.6. */
+const withoutTcx = { KMESH_WITHOUT: 'tcx' };
+
+/** Names of the programs of the filters at a pod's interface. */
+async function filters(pod: Pod): Promise<string[]> {
+  const { stdout } = await pod.run('tc', ['filter', 'show', 'dev', 'eth0', 'ingress']);
+  return [...stdout.matchAll(/handle 0x([0-9a-f]+) (\w+)/g)].map(([, handle, name]) => `${name} ${handle}`);
+}
+
+async function table(pod: Pod): Promise<string> {
+  return (await pod.run('nft', ['list', 'tables', 'inet'], { check: false })).stdout;
+}
+
+test("without tcx a pod's filter outlives kill -9 and a drain, connections go on, the next daemon replaces it, and uninstall takes it and nobody else's", async () => {
+  using foreign = await loadEmptyProgram();
+  await using node = await pinnedNode(withoutTcx);
+  const { mesh, pins, client, servers } = node;
+  const { proxy } = mesh.node();
+  using namespace = openNetworkNamespace(servers[0].namespacePath);
+  const other = foreign
+    .program('empty_tc')
+    .attachTc({ device: 'eth0', direction: 'ingress', namespace, mechanism: 'clsact' });
+  const ours = 'kmesh_ingress 4b4d';
+  assert.deepEqual((await filters(servers[0])).sort(), ['empty_tc 1', ours]);
+  const long = await open(client, servers[0].addresses.v4, 8081);
+  const dialing = client.startDialing({ to: SHOP, connections: 0, concurrency: 2, mode: 'http' });
+  for (const signal of ['SIGKILL', 'SIGTERM', 'SIGKILL'] as const) {
+    await proxy.stop(signal);
+    await exchange(long);
+    assert.deepEqual((await filters(servers[0])).sort(), ['empty_tc 1', ours]);
+    const report = await client.dial({ to: SHOP, mode: 'http', connections: 20 });
+    assert.deepEqual(report.failures, [], `after ${signal}`);
+    proxy.start();
+    await proxy.ready();
+    await takesKernelPath(mesh, client);
+    assert.deepEqual((await filters(servers[0])).sort(), ['empty_tc 1', ours]);
+    assert.deepEqual(await filters(servers[1]), [ours]);
+  }
+  assert.deepEqual((await dialing.stop()).failures, []);
+  long.destroy();
+  await proxy.stop('SIGKILL');
+  execFileSync(process.execPath, [main, 'uninstall'], { env: { ...process.env, KMESH_PINS: pins } });
+  assert.deepEqual(await filters(servers[0]), ['empty_tc 1']);
+  assert.deepEqual(await filters(servers[1]), []);
+  for (const pod of [client, ...servers]) assert.doesNotMatch(await table(pod), /kmesh/);
+  other.close();
+});
+
+test('without tcx and without pins nothing is left after a drain; what kill -9 leaves is found by the next daemon and by uninstall', async () => {
+  await using lab = await createLab();
+  await lab.node();
+  await using mesh = await startMesh(lab, { kernelPath: true, environment: withoutTcx });
+  const { proxy } = mesh.node();
+  const { pod: client } = await mesh.pod({ name: 'client' });
+  const { pod: server } = await mesh.pod({ name: 'server' });
+  await server.serve({ port: 8080, mode: 'http' });
+  const to = `${server.addresses.v4}:8080`;
+  await takesKernelPath(mesh, client, to);
+  await proxy.stop('SIGKILL');
+  assert.deepEqual(await filters(server), ['kmesh_ingress 4b4d']);
+  // Nobody serves the tunnel path and no program is at the cgroup: blocked by capture, not plain.
+  const { how } = await attempt(client, server.addresses.v4, 8080, 'hello', 1_000);
+  assert.notEqual(how, 'open');
+  proxy.start();
+  await proxy.ready();
+  await takesKernelPath(mesh, client, to);
+  assert.deepEqual(await filters(server), ['kmesh_ingress 4b4d']);
+  await proxy.stop('SIGTERM');
+  assert.deepEqual(await filters(server), []);
+  assert.doesNotMatch(await table(server), /kmesh/);
+
+  proxy.start();
+  await proxy.ready();
+  await takesKernelPath(mesh, client, to);
+  await proxy.stop('SIGKILL');
+  const env = { ...process.env, KMESH_PINS: `${await lab.bpffs()}/none` };
+  execFileSync(process.execPath, [main, 'uninstall'], { env });
+  assert.deepEqual([...(await filters(server)), ...(await filters(client))], []);
+  assert.doesNotMatch(await table(server), /kmesh/);
+});
+
+test("without tcx a place that is somebody else's is left alone, and the pod stays on the tunnel path", async () => {
+  using foreign = await loadEmptyProgram();
+  await using node = await pinnedNode(withoutTcx);
+  const { mesh, client } = node;
+  const late = await mesh.node().node.pod({ name: 'late', serviceAccount: 'sa-late' });
+  using namespace = openNetworkNamespace(late.namespacePath);
+  foreign.program('empty_tc').attachTc({
+    ...{ device: 'eth0', direction: 'ingress', namespace, mechanism: 'clsact' },
+    keep: { priority: 75, handle: 0x4b4d },
+  });
+  await mesh.apply(workloadOf(late, { protocol: 'HBONE' }));
+  assert.equal(await mesh.node().agent.addPod(late, { dns: false }), '');
+  await late.serve({ port: 8080, mode: 'http' });
+  const watch = await mesh.node().proxy.watch();
+  const report = await client.dial({ to: `${late.addresses.v4}:8080`, mode: 'http', connections: 5 });
+  assert.equal(report.failed, 0);
+  await mesh.node().proxy.until('its connections are logged', () => watch.lines.length >= 5);
+  assert.ok(watch.lines.every(({ fields }) => fields['path'] === 'tunnel'));
+  assert.deepEqual(await filters(late), ['empty_tc 4b4d']);
+  const { proxy } = mesh.node();
+  await proxy.until('it says why', () => /stays on the tunnel path.*EEXIST/.test(proxy.log));
+});

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Dialer } from '@kmesh/lab/testing/kernel/dialer.ts';
+import { createPodNamespace, startKernelPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
+import { service, workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
+import { type BpfProgram, enableProgramStatistics } from '@kmesh/linux';
+import { MeshState } from '@kmesh/orchestration';
+
+const CONNECTIONS_PER_SECOND = 14_000;
+const SLICES_PER_SECOND = 20;
+const SECONDS = 5;
+/** Nanoseconds per run, the kernel's own measuring included. */
+const bounds = { kmesh_connect4: 532, kmesh_sockops: 1_423 } as const;
+
+test('BPF-13: at 14,000 connections/s a run of connect4 costs at most 532 ns and one of sockops at most 1,423 ns', async () => {
+  const view = new MeshState();
+  await using path = await startKernelPath({ view });
+  const client = workload({ uid: 'client', addresses: ['10.0.0.9'] });
+  const web = service({
+    hostname: 'web',
+    vips: [{ network: '', ip: '10.1.0.1' }],
+    ports: new Map([[80, 8080]]),
+  });
+  const endpoints = ['10.2.0.1', '10.2.0.2', '10.2.0.3'].map((ip, index) =>
+    workload({ uid: `web-${index}`, addresses: [ip], services: new Map([['default/web', new Map()]]) }),
+  );
+  await path.tables.apply(
+    view.apply([
+      { kind: 'service', service: web },
+      ...[client, ...endpoints].map((member) => ({ kind: 'workload', workload: member }) as const),
+    ]),
+  );
+  using pod = createPodNamespace();
+  path.tables.enrol(pod.cookie, client, false);
+  using statistics = enableProgramStatistics();
+  void statistics;
+  const dialer = new Dialer(pod);
+  const measured = Object.keys(bounds).map((name) => path.object.program(name));
+  const best = new Map<string, number>();
+  for (let second = 0; second < SECONDS; second++) {
+    const before = measured.map((program) => program.info());
+    await oneSecond(dialer);
+    for (const [index, program] of measured.entries()) {
+      const cost = costSince(program, before[index]);
+      // What else the machine does only ever adds.
+      best.set(program.name, Math.min(cost, best.get(program.name) ?? Number.POSITIVE_INFINITY));
+    }
+  }
+  await dialer.close();
+  for (const [name, bound] of Object.entries(bounds)) {
+    const cost = best.get(name) ?? Number.NaN;
+    assert.ok(cost <= bound, `${name}: ${cost.toFixed(0)} ns per run, ${bound} allowed`);
+  }
+});
+
+/** That many connections, spread over a second, or as long as the machine takes for them. */
+async function oneSecond(dialer: Dialer): Promise<void> {
+  const target = { ip: '10.1.0.1', port: 80, count: CONNECTIONS_PER_SECOND / SLICES_PER_SECOND };
+  const started = performance.now();
+  for (let slice = 1; slice <= SLICES_PER_SECOND; slice++) {
+    await dialer.dial([target]);
+    await pause(Math.max(0, started + (slice * 1_000) / SLICES_PER_SECOND - performance.now()));
+  }
+}
+
+function costSince(program: BpfProgram, before = program.info()): number {
+  const { runTimeNs, runCount } = program.info();
+  const runs = Number(runCount - before.runCount);
+  assert.ok(runs >= CONNECTIONS_PER_SECOND, `${program.name} ran ${runs} times`);
+  return Number(runTimeNs - before.runTimeNs) / runs;
+}

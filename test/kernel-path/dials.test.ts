@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+import type { Pod } from '@kmesh/lab';
+import { layoutOf, pinnedNode, SHOP, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
+import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
+import { policy } from '@kmesh/lab/testing/traffic/policies.ts';
+import { openPinnedMap } from '@kmesh/linux';
+
+/** So many that each of the 64 places for connects under way is held. */
+const FAILING = 2_000;
+const ALLOWED = 8080;
+const DENIED = 8081;
+
+/** Connects that failed before their SYN and whose sockets are still there. `again` lets the last one dial {@link DENIED}. */
+async function holdDials(client: Pod, server: Pod) {
+  const child = client.spawn(
+    buildNative('hold-dials'),
+    [server.addresses.v4, `${ALLOWED}`, `${FAILING}`, `${DENIED}`],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  );
+  if (child.stdin === null || child.stdout === null) throw new Error('no pipes');
+  const { stdin } = child;
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  assert.equal((await lines.next()).value, `${FAILING}`);
+  return {
+    async again(): Promise<string | undefined> {
+      stdin.write('\n');
+      return (await lines.next()).value;
+    },
+    async [Symbol.asyncDispose]() {
+      stdin.end();
+      await ended;
+    },
+  };
+}
+
+test('BPF-10: connects that failed and hold every place for what a connect decided keep no other off the kernel path', async () => {
+  await using node = await pinnedNode();
+  const { mesh, client, servers } = node;
+  await mesh.node().proxy.stop('SIGKILL');
+  await using _ = await holdDials(client, servers[0]);
+  const report = await client.dial({ to: SHOP, mode: 'http', connections: 100 });
+  assert.deepEqual(report.failures, [], 'nobody serves the tunnel path');
+});
+
+test('BPF-10: handshakes that do not end, as many as there is room for, keep no other off the kernel path', async () => {
+  await using node = await pinnedNode();
+  const { mesh, pins, client } = node;
+  using handshakes = openPinnedMap(`${layoutOf(pins, 'handshakes')}/map-handshakes`);
+  await mesh.node().proxy.stop('SIGKILL');
+  const { maxEntries } = handshakes.info;
+  const keys = new Uint8Array(maxEntries * handshakes.keySize);
+  const view = new DataView(keys.buffer);
+  for (let index = 0; index < maxEntries; index++) view.setUint32(index * handshakes.keySize, index + 1);
+  handshakes.updateBatch(keys, new Uint8Array(maxEntries * handshakes.valueSize), maxEntries);
+  const report = await client.dial({ to: SHOP, mode: 'http', connections: 100 });
+  assert.deepEqual(report.failures, [], 'nobody serves the tunnel path');
+});
+
+test('BPF-10: what was decided for a connect that failed is not said of the next connect of its socket', async () => {
+  await using node = await pinnedNode({ KMESH_HANDOFF: 'false' });
+  const { mesh, pins, client, servers } = node;
+  await mesh.apply(policy('Deny', { destinationPorts: [DENIED] }));
+  await takesKernelPath(mesh, client, `${servers[0].addresses.v4}:${ALLOWED}`);
+  await using dials = await holdDials(client, servers[0]);
+  using handshakes = openPinnedMap(`${layoutOf(pins, 'handshakes')}/map-handshakes`);
+  assert.equal(await dials.again(), '0');
+  const ports = [...handshakes.entries()].map(([key]) =>
+    new DataView(key.buffer, key.byteOffset).getUint16(34),
+  );
+  assert.ok(!ports.includes(DENIED), 'the handshake was announced');
+});

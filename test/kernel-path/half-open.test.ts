@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Pod } from '@kmesh/lab';
+import { buildOther, otherFlows, otherHandshakes } from '@kmesh/lab/testing/daemon/other-build.ts';
+import { pinnedNode, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
+import { exchange } from '@kmesh/lab/testing/traffic/echo.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
+
+const CONNECTIONS = 8;
+
+/** Behind the program at the interface, before every rule of ours and of capture: handshakes begin and do not end. */
+const HOLD = `table inet hold {
+  chain prerouting {
+    type filter hook prerouting priority -400
+    tcp dport 8081 tcp flags & (syn | ack) == syn drop
+  }
+}
+`;
+
+const versions = [
+  // What announces a handshake is shared: the next version's programs find it.
+  { what: 'the next version reads handshakes in the same way', edit: otherFlows, how: 'served' },
+  // Nobody vouches for its peer any more, and plaintext without an identity is denied.
+  { what: 'the next version reads handshakes in another way', edit: otherHandshakes, how: 'cut' },
+] as const;
+
+for (const { what, edit, how } of versions) {
+  test(`NEG-26: half-open connections of a daemon that was killed are ${how}, never let in unjudged: ${what}`, async () => {
+    using other = buildOther(edit);
+    await using node = await pinnedNode();
+    const { mesh, client, servers } = node;
+    const [server] = servers;
+    const { proxy } = mesh.node();
+    await server.run('nft', ['-f', '-'], { input: HOLD });
+    const outcomes = Array.from({ length: CONNECTIONS }, () => outcomeOf(client, server));
+    while ((await halfOpen(client)) < CONNECTIONS) await pause(20);
+
+    proxy.kill('SIGKILL');
+    await proxy.ended;
+    proxy.executable = other.main;
+    proxy.start();
+    await proxy.ready();
+    await takesKernelPath(mesh, client);
+    assert.equal(await halfOpen(client), CONNECTIONS);
+    await server.run('nft', ['delete', 'table', 'inet', 'hold']);
+    assert.deepEqual(
+      await Promise.all(outcomes),
+      outcomes.map(() => how),
+    );
+    // Nothing of them is left that would let in or turn away the next one.
+    assert.equal(await outcomeOf(client, server), 'served');
+  });
+}
+
+async function halfOpen(client: Pod): Promise<number> {
+  const { stdout } = await client.run('ss', ['-Htn', 'state', 'syn-sent']);
+  return stdout.split('\n').filter((line) => line !== '').length;
+}
+
+async function outcomeOf(client: Pod, server: Pod): Promise<'served' | 'cut' | 'silent'> {
+  let socket: Socket;
+  try {
+    // A handshake is tried again after 1, 3, 7 and 15 seconds.
+    socket = await client.connect({ host: server.addresses.v4, port: 8081, timeoutMs: 40_000 });
+  } catch (error) {
+    // The reset may be as fast as the connect.
+    assert.equal((error as NodeJS.ErrnoException).code, 'ECONNRESET');
+    return 'cut';
+  }
+  socket.on('error', () => undefined);
+  try {
+    await exchange(socket);
+    return 'served';
+  } catch {
+    return (await ending(socket)) === 'open' ? 'silent' : 'cut';
+  } finally {
+    socket.destroy();
+  }
+}

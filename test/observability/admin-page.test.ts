@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { serviceOf } from '@kmesh/lab';
+import { type Browser, type Page, startBrowser } from '@kmesh/lab/testing/daemon/browser.ts';
+import { type SmallMesh, startSmallMesh } from '@kmesh/lab/testing/daemon/small-mesh.ts';
+
+/** Pictures of the last run, for whoever wants to look at them. */
+const pictures = fileURLToPath(new URL('../../build/test/pages/', import.meta.url));
+
+let mesh: SmallMesh;
+let browser: Browser;
+let page: Page;
+let socket: Socket;
+
+before(async () => {
+  mesh = await startSmallMesh({
+    mesh: () => [
+      {
+        kind: 'service',
+        service: serviceOf({ name: '<b>bold</b>', vips: ['10.96.9.9'], ports: { 80: 80 } }),
+      },
+    ],
+  });
+  socket = await mesh.client.connect({ host: mesh.serviceIp, port: 80 });
+  socket.resume();
+  socket.write('hello');
+  browser = await startBrowser(mesh.node);
+  page = await browser.open('http://127.0.0.1:15000/');
+  await page.resize(1280, 900);
+  await page.until(`document.querySelector('#connections td')`);
+});
+after(async () => {
+  socket?.destroy();
+  await browser?.[Symbol.asyncDispose]();
+  await mesh?.[Symbol.asyncDispose]();
+});
+
+async function picture(name: string): Promise<void> {
+  mkdirSync(pictures, { recursive: true });
+  writeFileSync(`${pictures}${name}.png`, await page.screenshot());
+}
+
+const textOf = (selector: string): Promise<string> =>
+  page.evaluate(`document.querySelector(${JSON.stringify(selector)}).innerText`);
+
+test('the page shows pods, services, live connections and how the control plane is', async () => {
+  assert.match(await textOf('#state'), /^Ready · control plane connected/);
+  assert.match(await textOf('#node'), /on node1/);
+  assert.match(await textOf('#connections'), /shop\/client\s+shop\/web-[12]\s+shop\/web\s+kernel/);
+  assert.match(await textOf('#services'), /shop\/web\s+10\.96\.0\.1/);
+  assert.match(await textOf('#pods'), /shop\/web-2\s+Up\s+10\.1\.0\.4/);
+  assert.equal(await page.evaluate(`document.getElementById('attention').hidden`), true);
+  await picture('wide');
+});
+
+test('a name from the mesh is text and never markup', async () => {
+  assert.match(await textOf('#services'), /default\/<b>bold<\/b>/);
+  assert.equal(await page.evaluate(`document.querySelector('#services b')`), null);
+});
+
+test('by keyboard alone one gets to the question, asks it and reads the steps', async () => {
+  await page.press('Tab');
+  assert.equal(await page.evaluate('document.activeElement.className'), 'skip');
+  for (let presses = 0; presses < 5; presses++) {
+    if ((await page.evaluate('document.activeElement.name')) === 'source') break;
+    await page.press('Tab');
+  }
+  await page.type('shop/client');
+  await page.press('Tab');
+  await page.type('shop/web:80');
+  await page.press('Enter');
+  await page.until(`document.querySelector('#answer .verdict')`);
+  assert.match(await textOf('#answer'), /allowed, path kernel[\s\S]*balanced in the connect call/);
+  await picture('why');
+});
+
+test('a question that is not understood is answered with what is allowed', async () => {
+  await page.evaluate(`document.querySelector('[name=source]').value = 'nobody'`);
+  await page.evaluate(`document.querySelector('#why').requestSubmit()`);
+  await page.until(`document.querySelector('#answer .bad')`);
+  assert.match(await textOf('#answer'), /neither namespace\/name of a pod nor an IP/);
+});
+
+test('the filter narrows connections and services, and says when nothing is left', async () => {
+  const filter = (text: string) =>
+    page.evaluate(
+      `(() => { const f = document.getElementById('filter'); f.value = '${text}'; f.dispatchEvent(new Event('input')); })()`,
+    );
+  await filter('web');
+  assert.doesNotMatch(await textOf('#services'), /bold/);
+  await filter('nothing like it');
+  assert.match(await textOf('#services'), /No service matches/);
+  await filter('');
+});
+
+test('a narrow window has no sideways scrolling, and every cell says what it is', async () => {
+  await page.resize(360, 740);
+  await page.until('innerWidth === 360');
+  assert.equal(await page.evaluate('document.documentElement.scrollWidth <= 360'), true);
+  const label = await page.evaluate(
+    `getComputedStyle(document.querySelector('#connections td'), '::before').content`,
+  );
+  assert.match(String(label), /Source/);
+  await picture('narrow');
+  await page.resize(1280, 900);
+});
+
+test('a control plane that goes away, and a daemon that does, are told', async () => {
+  await mesh.istiod.faults.refuse(true);
+  await page.until(`!document.getElementById('attention').hidden`, 20_000);
+  assert.match(await textOf('#problems'), /control plane .* is not reached: .*Look at XDS_ADDRESS/);
+  assert.match(await textOf('#problems'), /Traffic goes on/);
+  await picture('attention');
+  mesh.daemon.kill('SIGKILL');
+  await page.until(`document.getElementById('state').innerText.includes('does not answer')`);
+});
+
+test('the page asked for nothing but this daemon, and no error came up before it went', () => {
+  assert.ok(page.requests.length > 0);
+  for (const url of page.requests) assert.match(url, /^(http:\/\/127\.0\.0\.1:15000\/|data:,)/);
+  const serious = page.errors.filter((error) => !/ERR_CONNECTION|status of 400/.test(error));
+  assert.deepEqual(serious, []);
+});

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { startProbeWorld } from '@kmesh/lab/testing/probe/world.ts';
+import { raiseDescriptorLimit } from '@kmesh/linux';
+
+type World = Awaited<ReturnType<typeof startProbeWorld>>;
+
+const families = ['v4', 'v6'] as const;
+const hostOf = (world: World, family: (typeof families)[number]) =>
+  world.service.vips[families.indexOf(family)]?.ip ?? '';
+
+function echo(socket: Socket): void {
+  socket.on('error', () => undefined);
+  socket.on('data', (data) => socket.write(data));
+  socket.on('end', () => socket.end());
+}
+
+/** Sends so many bytes and waits until they have come back. */
+async function exchange(socket: Socket, bytes: number): Promise<void> {
+  let count = 0;
+  const back = new Promise<void>((resolve) => {
+    const take = (data: Buffer) => {
+      count += data.length;
+      if (count < bytes) return;
+      socket.off('data', take);
+      resolve();
+    };
+    socket.on('data', take);
+  });
+  socket.write(Buffer.alloc(bytes, 'x'));
+  await back;
+}
+
+async function until(what: string, done: () => boolean): Promise<void> {
+  for (let waited = 0; !done(); waited++) {
+    assert.ok(waited < 1000, what);
+    await sleep(10);
+  }
+}
+
+for (const family of families) {
+  test(`OBS-09: the bytes of an open connection are counted before it closes, and once (IP${family})`, async () => {
+    await using world = await startProbeWorld();
+    await world.server.listen({ port: 8080 }, echo);
+    const socket = await world.client.connect({ host: hostOf(world, family), port: 80 });
+    let total = 0;
+    for (const bytes of [1, 100_000, 7]) {
+      await exchange(socket, bytes);
+      total += bytes;
+      await until('acknowledged', () => socket.writableLength === 0);
+      await sleep(60);
+      await world.reports.take();
+      const metric = await world.metrics();
+      for (const reporter of ['source', 'destination']) {
+        const counts = ['received', 'sent'].map((way) =>
+          metric(`istio_tcp_${way}_bytes_total`, `reporter="${reporter}"`),
+        );
+        assert.deepEqual(counts, [total, total], `${reporter} after ${bytes}`);
+        assert.equal(metric('istio_tcp_connections_closed_total', `reporter="${reporter}"`), 0);
+      }
+    }
+    socket.end();
+    await once(socket, 'close');
+    await until('two lines', () => world.lines.length === 2);
+    const metric = await world.metrics();
+    assert.equal(metric('istio_tcp_sent_bytes_total', 'reporter="source"'), total);
+    assert.deepEqual([world.kernel.reconciled, world.kernel.open], [0, 0]);
+  });
+
+  test(`bytes that redirect moved are counted while a connection lasts and when it has closed (IP${family})`, async () => {
+    await using world = await startProbeWorld({ redirect: 2 });
+    await world.server.listen({ port: 8080 }, echo);
+    const socket = await world.client.connect({ host: hostOf(world, family), port: 80 });
+    const rounds = 200;
+    for (let round = 0; round < rounds; round++) await exchange(socket, 100 + round);
+    const total = (rounds * (100 + 100 + rounds - 1)) / 2;
+    await sleep(60);
+    await world.reports.take();
+    const bytes = async () => {
+      const metric = await world.metrics();
+      return ['source', 'destination'].flatMap((reporter) =>
+        ['received', 'sent'].map((way) => metric(`istio_tcp_${way}_bytes_total`, `reporter="${reporter}"`)),
+      );
+    };
+    assert.deepEqual(await bytes(), [total, total, total, total]);
+    assert.ok(world.mesh.redirectCounts().bytes > total, 'redirect moved most of them');
+    socket.end();
+    await once(socket, 'close');
+    await until('two lines', () => world.lines.length === 2);
+    assert.deepEqual(await bytes(), [total, total, total, total]);
+    for (const line of world.log()) assert.deepEqual([line.bytes_sent, line.bytes_recv], [total, total]);
+  });
+}
+
+test('BPF-08: connections are counted from the flow table while they are open, each once, also when their closings find no room in the ring; losses are exact', async () => {
+  raiseDescriptorLimit(40_000);
+  // More flows than one walk has room for, and a ring for some twenty events.
+  const connections = 4_200;
+  await using world = await startProbeWorld({ capacities: { events: 4096 } });
+  await world.server.listen({ port: 8080 }, echo);
+  const host = families.map((family) => hostOf(world, family));
+  world.pauseReading();
+  const sockets: Socket[] = [];
+  let total = 0;
+  const open = async () => {
+    while (sockets.length < connections) {
+      const index = sockets.length;
+      sockets.length++;
+      const socket = await world.client.connect({ host: host[index % 2] ?? '', port: 80 });
+      sockets[index] = socket;
+      const bytes = 1 + ((index * 7919) % 3000);
+      total += bytes;
+      await exchange(socket, bytes);
+    }
+  };
+  await Promise.all(Array.from({ length: 64 }, open));
+  world.resumeReading();
+  await sleep(100);
+  assert.equal(world.kernel.open, 0, 'no opening is reported by itself');
+  assert.equal(world.ring.counters.losses, 0);
+  await world.reports.take();
+  assert.equal(world.kernel.open, connections * 2);
+  const expectOpened = async () => {
+    const metric = await world.metrics();
+    for (const reporter of ['source', 'destination']) {
+      assert.equal(metric('istio_tcp_connections_opened_total', `reporter="${reporter}"`), connections);
+      assert.equal(metric('istio_tcp_received_bytes_total', `reporter="${reporter}"`), total);
+      assert.equal(metric('istio_tcp_sent_bytes_total', `reporter="${reporter}"`), total);
+    }
+    return metric;
+  };
+  await expectOpened();
+
+  world.pauseReading();
+  const closed = sockets.map((socket) => once(socket, 'close'));
+  for (const socket of sockets) socket.end();
+  await Promise.all(closed);
+  await sleep(100);
+  world.resumeReading();
+  await sleep(100);
+  await world.reports.take();
+  assert.ok(world.kernel.open > connections, 'one report may be ahead of the ring');
+  await world.reports.take();
+  assert.equal(world.kernel.open, 0);
+  const metric = await expectOpened();
+  for (const reporter of ['source', 'destination']) {
+    assert.equal(metric('istio_tcp_connections_closed_total', `reporter="${reporter}"`), connections);
+  }
+  assert.equal(world.lines.length, connections * 2);
+  const losses = world.ring.counters.losses;
+  assert.equal(world.kernel.reconciled, losses);
+  assert.equal(metric('kmesh_connections_path_total', 'path="kernel"'), connections);
+});

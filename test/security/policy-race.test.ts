@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createLab, endpointText, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
+import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
+
+const principal = (name: string) => ({
+  principals: [{ kind: 'Exact', value: `cluster.local/ns/default/sa/sa-${name}` }] as const,
+});
+const onlyFriend = policy('Allow', principal('friend'), { name: 'only-friend' });
+const noStranger = policy('Deny', principal('stranger'), { name: 'no-stranger' });
+
+for (const [what, kernelPath, node] of [
+  ['on the kernel path', true, 0],
+  ['on the tunnel path', false, 0],
+  ['on the tunnel path to another node', true, 1],
+] as const) {
+  describe(`policies that change while connections are made, ${what}`, () => {
+    let lab: Lab;
+    let mesh: LabMesh;
+    let friend: Pod;
+    let stranger: Pod;
+    let to: string[];
+    let server: Pod;
+
+    before(async () => {
+      lab = await createLab();
+      await lab.node();
+      await lab.node();
+      mesh = await startMesh(lab, { kernelPath });
+      ({ pod: friend } = await mesh.pod({ name: 'friend' }));
+      ({ pod: stranger } = await mesh.pod({ name: 'stranger' }));
+      ({ pod: server } = await mesh.pod({ name: 'server', captured: { variant: 'nftables' } }, node));
+      await server.serve({ port: 8080, mode: 'http' });
+      to = Object.values(server.addresses).map((address) => endpointText(address, 8080));
+    });
+    after(async () => {
+      await mesh?.close();
+      await lab?.close();
+    });
+
+    /** Until the server has answered some more. */
+    async function served(): Promise<void> {
+      const connections = async () => (await server.counts())[0]?.connections ?? 0;
+      const before = await connections();
+      await mesh.proxyOf(server).until('somebody is served', async () => (await connections()) > before + 10);
+    }
+
+    const dialAsOftenAsPossible = (from: Pod) =>
+      from.startDialing({ to, connections: 0, concurrency: 3, mode: 'http', timeoutMs: 8_000 });
+
+    test('while one denying policy replaces another, the denied are never served and the allowed always', async (context) => {
+      await mesh.apply(onlyFriend);
+      await delay(100);
+      const dialings = [friend, stranger].map(dialAsOftenAsPossible);
+      for (let round = 0; round < 25; round++) {
+        await mesh.apply(noStranger, without(onlyFriend));
+        await delay(20 * (round % 4));
+        await mesh.apply(onlyFriend, without(noStranger));
+        await delay(20 * (round % 3));
+      }
+      const [allowed, denied] = await Promise.all(dialings.map((dialing) => dialing.stop()));
+      context.diagnostic(`${allowed?.connections} allowed, ${denied?.connections} denied connections`);
+      assert.deepEqual(denied?.byEndpoint, {});
+      assert.deepEqual(allowed?.failures, []);
+      assert.ok((allowed?.connections ?? 0) > 100 && (denied?.connections ?? 0) > 100);
+      await mesh.apply(without(onlyFriend));
+    });
+
+    test('no connect that begins after a denial was acknowledged is served', async () => {
+      for (let round = 0; round < 8; round++) {
+        const denial = round % 2 === 0 ? noStranger : onlyFriend;
+        const dialing = dialAsOftenAsPossible(stranger);
+        await served();
+        await delay(10 * round);
+        await mesh.apply(denial);
+        await dialing.epoch(1);
+        await delay(80);
+        const report = await dialing.stop();
+        assert.ok(
+          report.byEpoch.some(({ epoch }) => epoch === 0),
+          'served before',
+        );
+        assert.deepEqual(
+          report.byEpoch.filter(({ epoch }) => epoch === 1),
+          [],
+        );
+        await mesh.apply(without(denial));
+      }
+    });
+  });
+}

@@ -1,0 +1,441 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes, randomInt } from 'node:crypto';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import type { Workload } from '@kmesh/api';
+import { ZdsClient } from '@kmesh/controller';
+import { openHbone, openPeerTls, type Pod, startFakeCniAgent } from '@kmesh/lab';
+import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
+import {
+  connect,
+  doubleEcho,
+  fate,
+  hello,
+  type Listening,
+  listen,
+  until,
+} from '@kmesh/lab/testing/tunnel/traffic.ts';
+import { openListener, openNetworkNamespace } from '@kmesh/linux';
+import { proxyHeader } from '@kmesh/tunnel';
+
+// `KMESH_FUZZ_SECONDS=600 node --test test/conformance/tunnel-fuzz.test.ts` for a long run.
+const SECONDS = Number(process.env['KMESH_FUZZ_SECONDS'] ?? 1.5);
+const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+
+let mesh: TestMesh;
+let client: { pod: Pod; workload: Workload };
+let server: { pod: Pod; workload: Workload };
+let application: Listening;
+
+before(async () => {
+  mesh = await startTestMesh({ nodes: 1 });
+  client = await mesh.pod({ captured: false });
+  server = await mesh.pod();
+  application = mesh.own(await listen(server.pod, 8080, doubleEcho));
+});
+after(async () => {
+  await mesh[Symbol.asyncDispose]();
+});
+
+function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head[3] = type;
+  head[4] = flags;
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+}
+
+const settings = frame(4, 0, 0);
+
+/** A header block without indexing or compression. */
+function block(...fields: [string, string][]): Buffer {
+  const text = (value: string): Buffer => {
+    const bytes = Buffer.from(value, 'latin1');
+    assert.ok(bytes.length < 127 || bytes.length < 127 + 128 * 128);
+    if (bytes.length < 127) return Buffer.concat([Buffer.from([bytes.length]), bytes]);
+    const rest = bytes.length - 127;
+    return Buffer.concat([Buffer.from([127, (rest & 127) | 128, rest >> 7]), bytes]);
+  };
+  return Buffer.concat(fields.flatMap(([name, value]) => [Buffer.from([0]), text(name), text(value)]));
+}
+
+const connectBlock = (): Buffer =>
+  block([':method', 'CONNECT'], [':authority', `${server.pod.addresses.v4}:8080`]);
+
+async function raw(): Promise<{ tls: TLSSocket; closed: () => boolean; received: () => Buffer }> {
+  const socket = await connect(client.pod, server.pod.addresses.v4, 15008);
+  const tls = await openPeerTls(socket, { identity: mesh.authority.issue(client.workload) });
+  let closed = false;
+  const chunks: Buffer[] = [];
+  tls.on('close', () => (closed = true));
+  tls.on('end', () => (closed = true));
+  tls.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return { tls, closed: () => closed, received: () => Buffer.concat(chunks) };
+}
+
+/** The proxy lives and serves a well-behaved caller. */
+async function healthy(): Promise<void> {
+  const meshed = await mesh.pod();
+  assert.equal(await hello(meshed.pod, server.pod.addresses.v4, 8080), 'hello worldhello world');
+  mesh.proxy(0).tunnel.removePod(meshed.pod.uid);
+}
+
+/** Frame types of what came back, and the error code of a GOAWAY. */
+function framesOf(bytes: Buffer): { types: number[]; goaway: number | undefined } {
+  const types: number[] = [];
+  let goaway: number | undefined;
+  for (let at = 0; at + 9 <= bytes.length; ) {
+    const length = bytes.readUIntBE(at, 3);
+    const type = bytes[at + 3] ?? 0;
+    types.push(type);
+    if (type === 7 && length >= 8) goaway = bytes.readUInt32BE(at + 13);
+    at += 9 + length;
+  }
+  return { types, goaway };
+}
+
+describe('hostile HTTP/2 clients', () => {
+  const attacks: [string, () => Buffer, number | 'any' | 'alive'][] = [
+    ['no preface', () => randomBytes(64), 'any'],
+    [
+      'a frame larger than allowed',
+      () => Buffer.concat([PREFACE, settings, Buffer.from('ffffff000000000001', 'hex')]),
+      6,
+    ],
+    ['DATA on stream 0', () => Buffer.concat([PREFACE, settings, frame(0, 0, 0, Buffer.from('x'))]), 1],
+    [
+      'HEADERS on an even stream',
+      () => Buffer.concat([PREFACE, settings, frame(1, 4, 2, connectBlock())]),
+      1,
+    ],
+    [
+      'a broken header block',
+      () => Buffer.concat([PREFACE, settings, frame(1, 4, 1, Buffer.from('ffffffffffffff', 'hex'))]),
+      9,
+    ],
+    [
+      'CONTINUATION without HEADERS',
+      () => Buffer.concat([PREFACE, settings, frame(9, 4, 1, Buffer.alloc(4))]),
+      1,
+    ],
+    [
+      'a window that overflows',
+      () => Buffer.concat([PREFACE, settings, frame(8, 0, 0, Buffer.from('7fffffff', 'hex'))]),
+      3,
+    ],
+    ['SETTINGS of a wrong size', () => Buffer.concat([PREFACE, frame(4, 0, 0, Buffer.alloc(5))]), 6],
+    [
+      'PUSH_PROMISE from a client',
+      () => Buffer.concat([PREFACE, settings, frame(5, 4, 1, Buffer.alloc(8))]),
+      1,
+    ],
+    [
+      'a flood of CONTINUATION',
+      () => {
+        const parts = [PREFACE, settings, frame(1, 0, 1, block([':method', 'CONNECT']))];
+        for (let index = 0; index < 10_000; index++) parts.push(frame(9, 0, 1, block(['a', 'b'])));
+        return Buffer.concat(parts);
+      },
+      'any',
+    ],
+    [
+      'rapid reset',
+      () => {
+        const parts = [PREFACE, settings];
+        for (let stream = 1; stream < 20_000; stream += 2) {
+          parts.push(
+            frame(1, 4, stream, connectBlock()),
+            frame(3, 0, stream, Buffer.from('00000008', 'hex')),
+          );
+        }
+        return Buffer.concat(parts);
+      },
+      'any',
+    ],
+    [
+      'a flood of SETTINGS',
+      () => Buffer.concat([PREFACE, ...Array.from({ length: 30_000 }, () => settings)]),
+      'any',
+    ],
+    [
+      'a flood of PING',
+      () =>
+        Buffer.concat([
+          PREFACE,
+          settings,
+          ...Array.from({ length: 30_000 }, () => frame(6, 0, 0, Buffer.alloc(8))),
+        ]),
+      'any',
+    ],
+    [
+      'a header list beyond its limit',
+      () => {
+        const large = block(
+          [':method', 'CONNECT'],
+          [':authority', 'x:1'],
+          ...Array.from({ length: 8 }, (_, at) => [`h${at}`, 'v'.repeat(12_000)] as [string, string]),
+        );
+        return Buffer.concat([PREFACE, settings, frame(1, 4, 1, large)]);
+      },
+      'any',
+    ],
+    [
+      'two hundred streams and one more',
+      () => {
+        const parts = [PREFACE, settings];
+        for (let stream = 1; stream <= 601; stream += 2) parts.push(frame(1, 4, stream, connectBlock()));
+        return Buffer.concat(parts);
+      },
+      'any',
+    ],
+  ];
+
+  for (const [what, make, expected] of attacks) {
+    test(`ROB-01: ${what} ends with the right error and harms nobody`, async () => {
+      const before = application.seen.bytes;
+      const { tls, closed, received } = await raw();
+      tls.write(make());
+      if (typeof expected === 'number') {
+        await until(closed);
+        assert.equal(framesOf(received()).goaway, expected);
+      } else {
+        await sleep(150);
+      }
+      tls.destroy();
+      assert.equal(application.seen.bytes, before, 'nothing reached the application');
+      await healthy();
+    });
+  }
+
+  test('ROB-01: random frames neither crash nor hang the proxy, and bypass nothing', {
+    timeout: SECONDS * 2000 + 20_000,
+  }, async () => {
+    mesh.apply({
+      kind: 'policy',
+      policy: {
+        name: 'none',
+        namespace: 'default',
+        scope: 'Namespace',
+        action: 'Deny',
+        rules: [[]],
+        dryRun: false,
+      },
+    });
+    const before = { ...application.seen };
+    const until = performance.now() + SECONDS * 1000;
+    let runs = 0;
+    while (performance.now() < until) {
+      runs += 1;
+      const { tls } = await raw();
+      const parts: Buffer[] = [PREFACE, settings];
+      for (let index = randomInt(1, 40); index > 0; index--) {
+        const payload =
+          randomInt(3) === 0
+            ? connectBlock()
+            : randomBytes(randomInt(5) === 0 ? randomInt(20_000) : randomInt(32));
+        parts.push(
+          frame(
+            randomInt(12),
+            randomInt(256),
+            randomInt(3) === 0 ? randomInt(2 ** 31) : randomInt(8),
+            payload,
+          ),
+        );
+      }
+      const bytes = Buffer.concat(parts);
+      for (let flips = randomInt(4); flips > 0; flips--) bytes[randomInt(bytes.length)] = randomInt(256);
+      tls.write(bytes);
+      await sleep(5);
+      tls.destroy();
+    }
+    assert.ok(runs > 20, `${runs} runs`);
+    assert.deepEqual(application.seen.connections, before.connections);
+    mesh.apply({ kind: 'removePolicy', key: 'default/none' });
+    await healthy();
+  });
+
+  test('ROB-01: random headers never fail a request that policy and authority allow, nor pass another', {
+    timeout: SECONDS * 2000 + 20_000,
+  }, async () => {
+    const until = performance.now() + SECONDS * 1000;
+    const good = `${server.pod.addresses.v4}:8080`;
+    const open = async () =>
+      await openHbone(await connect(client.pod, server.pod.addresses.v4, 15008), {
+        identity: mesh.authority.issue(client.workload),
+      });
+    let socket = await open();
+    const visible = (length: number): string =>
+      Array.from({ length }, () => String.fromCharCode(randomInt(0x21, 0x7f))).join('');
+    for (let round = 1; performance.now() < until; round++) {
+      const headers = {
+        baggage: visible(randomInt(400)),
+        forwarded: `for=${visible(randomInt(40))};host=${visible(randomInt(60))}`,
+        traceparent: visible(randomInt(60)),
+        'x-forwarded-network': visible(randomInt(20)),
+      };
+      const answer = await socket.request(good, headers);
+      assert.equal(answer.status, 200, JSON.stringify(headers));
+      answer.stream.close(8);
+      const odd = visible(randomInt(1, 60)).replaceAll(/[@/\\?#]/g, 'x');
+      const refused = await socket.request(odd).then(
+        ({ status, stream }) => {
+          stream.close(8);
+          return status;
+        },
+        () => 0,
+      );
+      assert.ok(refused === 0 || refused === 400 || refused === 503, `${odd}: ${refused}`);
+      // A peer that goes on for a thousand malformed requests and resets is sent away.
+      if (round % 200 === 0) {
+        socket.close();
+        socket = await open();
+      }
+    }
+    socket.close();
+    await healthy();
+  });
+});
+
+describe('requests that differ in every text', () => {
+  test('ROB-01: each is judged by its own authority, however many texts came before', {
+    timeout: 60_000,
+  }, async () => {
+    const socket = await openHbone(await connect(client.pod, server.pod.addresses.v4, 15008), {
+      identity: mesh.authority.issue(client.workload),
+    });
+    // The engine remembers 4,096 texts: these are 6,000.
+    for (let round = 0; round < 100; round++) {
+      const answers = await Promise.all(
+        Array.from({ length: 24 }, async (_, index) => {
+          const good = index % 2 === 0;
+          const text = (what: string): string => `${what}-${round}-${index}`;
+          const headers = { baggage: `${text('a')}=1`, 'x-forwarded-network': text('n') };
+          const authority = good ? `${server.pod.addresses.v4}:8080` : `10.${round}.7.${index}:8080`;
+          const { status, stream } = await socket.request(authority, headers);
+          stream.close(8);
+          return { good, status };
+        }),
+      );
+      for (const { good, status } of answers) assert.equal(status, good ? 200 : 400);
+    }
+    socket.close();
+  });
+});
+
+describe('hostile HTTP/2 servers', () => {
+  test('ROB-01: a server that answers nonsense fails the caller and nothing else', {
+    timeout: 60_000,
+  }, async () => {
+    const hostile = await mesh.pod({ captured: false, workload: { protocol: 'HBONE' } });
+    const identity = mesh.authority.issue(hostile.workload);
+    using namespace = openNetworkNamespace(hostile.pod.namespacePath);
+    const listener = createTlsServer(
+      {
+        cert: identity.certificateChainPem,
+        key: identity.privateKeyPem,
+        ca: [...identity.rootsPem],
+        requestCert: true,
+        ALPNProtocols: ['h2'],
+        minVersion: 'TLSv1.3',
+      },
+      (socket) => {
+        socket.on('error', () => undefined);
+        const choice = randomInt(4);
+        if (choice > 0) socket.write(settings);
+        socket.once('data', () => {
+          if (choice === 0) socket.write(randomBytes(200));
+          else if (choice === 1) socket.write(frame(1, 4, 1, randomBytes(20)));
+          else if (choice === 2) socket.write(frame(1, 4, 1, block([':status', '500'])));
+          else
+            for (let index = 0; index < 20; index++)
+              socket.write(frame(randomInt(12), randomInt(256), 1, randomBytes(30)));
+          setTimeout(() => socket.destroy(), 20);
+        });
+      },
+    );
+    listener.on('tlsClientError', () => undefined);
+    mesh.own(listener);
+    const fd = openListener({ namespace, address: '::', port: 15008 });
+    await new Promise<void>((resolve) => listener.listen({ fd }, resolve));
+    const caller = await mesh.pod();
+    for (let run = 0; run < 40; run++) {
+      assert.notEqual(await fate(caller.pod, hostile.pod.addresses.v4, 8080), 'open');
+    }
+    await healthy();
+  });
+});
+
+describe('hostile ZDS servers and PROXY headers', () => {
+  test('ROB-01: random packets are answered or end the connection; nothing crashes', {
+    timeout: SECONDS * 2000 + 20_000,
+  }, async () => {
+    const agent = mesh.own(
+      startFakeCniAgent(mesh.lab, { redirect: false }) as never as { close(): void },
+    ) as never as ReturnType<typeof startFakeCniAgent>;
+    const { tunnel, logger } = mesh.proxy(0);
+    const client = mesh.own(
+      new ZdsClient({
+        path: agent.path,
+        pods: tunnel,
+        logger,
+        firstBackoffMilliseconds: 1,
+        maximumBackoffMilliseconds: 20,
+        onReady: () => undefined,
+        onProtocolError: () => undefined,
+      }),
+    );
+    client.start();
+    const until = performance.now() + Math.min(SECONDS, 20) * 1000;
+    let connection = await agent.whenReady();
+    let packets = 0;
+    while (performance.now() < until) {
+      packets += 1;
+      const bytes = randomBytes(randomInt(1, 64));
+      if (randomInt(2) === 0) bytes[0] = [0x0a, 0x12, 0x1a, 0x2a][randomInt(4)] ?? 0;
+      await connection.requestBytes(bytes).catch(() => undefined);
+      await Promise.race([connection.closed, sleep(1)]);
+      if (connection.reason !== undefined) {
+        while (agent.ready.length === 0 && performance.now() < until + 3_000) await sleep(10);
+        connection = agent.ready.at(-1) ?? connection;
+      }
+    }
+    assert.ok(packets > 3);
+    client.close();
+    await agent.close();
+    await healthy();
+  });
+
+  test('ROB-01: PROXY headers read back what was written, and refuse what cannot be', () => {
+    for (let run = 0; run < 500; run++) {
+      const wide = randomInt(2) === 1;
+      const ip = (): string =>
+        wide
+          ? Array.from({ length: 8 }, () => randomInt(0x1_0000).toString(16)).join(':')
+          : Array.from({ length: 4 }, () => randomInt(256)).join('.');
+      const [source, destination] = [
+        { ip: ip(), port: randomInt(65_536) },
+        { ip: ip(), port: randomInt(65_536) },
+      ];
+      const identity =
+        randomInt(3) === 0 ? undefined : `spiffe://${createHash('sha1').update(`${run}`).digest('hex')}`;
+      const header = proxyHeader(source, destination, identity);
+      assert.equal(header.length, 16 + header.readUInt16BE(14));
+      const size = header[13] === 0x21 ? 16 : 4;
+      assert.equal(header.readUInt16BE(16 + 2 * size), source.port);
+      assert.equal(header.readUInt16BE(18 + 2 * size), destination.port);
+      if (size === 4) assert.equal([...header.subarray(16, 20)].join('.'), source.ip);
+      const tlv = header.subarray(20 + 2 * size);
+      assert.equal(tlv.length === 0 ? undefined : tlv.subarray(3).toString(), identity);
+    }
+    assert.throws(
+      () => proxyHeader({ ip: 'nonsense', port: 1 }, { ip: '1.2.3.4', port: 1 }, undefined),
+      /nonsense/,
+    );
+    assert.throws(
+      () => proxyHeader({ ip: '1.2.3.4', port: 1 }, { ip: '1.2.3.4', port: 1 }, 'x'.repeat(3000)),
+      /2048/,
+    );
+  });
+});

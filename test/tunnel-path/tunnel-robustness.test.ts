@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { startProcessMesh } from '@kmesh/lab/testing/tunnel/processes.ts';
+import { connect, listen, readExactly, until } from '@kmesh/lab/testing/tunnel/traffic.ts';
+import { raiseDescriptorLimit } from '@kmesh/linux';
+
+raiseDescriptorLimit();
+
+const KIB = 1024;
+
+/** Opens `count` connections that have exchanged a byte, at most 200 at a time. */
+async function openMany(count: number, open: () => Promise<Socket>): Promise<Socket[]> {
+  const sockets: Socket[] = [];
+  const worker = async (): Promise<void> => {
+    while (sockets.length < count) {
+      const socket = await open();
+      sockets.push(socket);
+      socket.write('x');
+      await readExactly(socket, 1, 20_000);
+    }
+  };
+  await Promise.all(Array.from({ length: 200 }, worker));
+  return sockets;
+}
+
+describe('robustness of the tunnel', () => {
+  test('ROB-04: 10,000 connections cost at most 40 KiB each on either side, and give it back', {
+    timeout: 120_000,
+  }, async (context) => {
+    await using mesh = await startProcessMesh();
+    await mesh.server.serve({ port: 8080, mode: 'echo' });
+    for (const pod of [mesh.client, mesh.server]) {
+      await pod.run('sysctl', ['-qw', 'net.ipv4.ip_local_port_range=10000 65000']);
+    }
+    const call = () => connect(mesh.client, mesh.server.addresses.v4, 8080);
+    // What a first load leaves behind (code, heaps, buffers) is not per connection.
+    for (const socket of await openMany(500, call)) socket.destroy();
+    await sleep(500);
+    const before = mesh.proxies.map(({ memory }) => memory);
+    const sockets = await openMany(10_000, call);
+    const during = mesh.proxies.map(({ memory }) => memory);
+    const each = during.map((memory, side) => (memory - (before[side] ?? 0)) / sockets.length);
+    context.diagnostic(`per connection: ${each.map((bytes) => (bytes / KIB).toFixed(1)).join(' and ')} KiB`);
+    for (const bytes of each) assert.ok(bytes <= 40 * KIB, `${bytes / KIB} KiB`);
+    for (const socket of sockets) socket.destroy();
+    await until(() => mesh.proxies.every(({ descriptors }) => descriptors < 200), 20_000);
+    // A second load of the same size fits in what the first one used.
+    const again = await openMany(10_000, call);
+    const second = mesh.proxies.map(({ memory }) => memory);
+    for (const socket of again) socket.destroy();
+    for (const side of [0, 1]) {
+      const grown = ((second[side] ?? 0) - (during[side] ?? 0)) / sockets.length;
+      assert.ok(grown < 8 * KIB, `side ${side} grew by ${grown / KIB} KiB per connection`);
+    }
+  });
+
+  test('ROB-05, ROB-09: short calls: processor time stated, no handle and no memory is left', {
+    timeout: 60_000,
+  }, async (context) => {
+    await using mesh = await startProcessMesh();
+    await mesh.server.serve({ port: 8080, mode: 'http' });
+    const load = (connections: number) =>
+      mesh.client.dial({
+        to: `${mesh.server.addresses.v4}:8080`,
+        mode: 'http',
+        connections,
+        concurrency: 8,
+        timeoutMs: 20_000,
+      });
+    await load(4_000);
+    await sleep(300);
+    const [before, cpu] = [
+      mesh.proxies.map(({ memory }) => memory),
+      mesh.proxies.map((proxy) => proxy.processorTime),
+    ];
+    const handles = mesh.proxies.map(({ descriptors }) => descriptors);
+    const report = await load(8_000);
+    assert.equal(report.failed, 0);
+    await sleep(500);
+    const used = mesh.proxies.map((proxy, side) => proxy.processorTime - (cpu[side] ?? 0));
+    const share = used.map((milliseconds) => ((milliseconds / 8_000) * 1_200) / 1000);
+    context.diagnostic(
+      `at 72,000 new connections a minute: ${share.map((one) => one.toFixed(2)).join(' and ')} vCPU`,
+    );
+    for (const one of share) assert.ok(one < 1);
+    for (const [side, proxy] of mesh.proxies.entries()) {
+      assert.ok(proxy.descriptors <= (handles[side] ?? 0) + 2, 'descriptors');
+      assert.ok(proxy.memory - (before[side] ?? 0) < 24 << 20, 'memory');
+    }
+  });
+
+  test('ROB-06: out of descriptors is an error message that says so, and it recovers', {
+    timeout: 60_000,
+  }, async () => {
+    await using mesh = await startProcessMesh({ openFiles: 160 });
+    const echo = await listen(mesh.server, 8080, (socket) => socket.pipe(socket));
+    const outside = await mesh.lab.outsideHost();
+    const held: Socket[] = [];
+    for (let index = 0; index < 200; index++)
+      held.push(await connect(outside, mesh.server.addresses.v4, 8080));
+    await until(() => /file descriptor/.test(mesh.proxies[1].stderr), 10_000);
+    for (const socket of held) socket.destroy();
+    await until(() => mesh.proxies[1].descriptors < 100, 10_000);
+    const socket = await connect(outside, mesh.server.addresses.v4, 8080);
+    socket.write('x');
+    await readExactly(socket, 1);
+    socket.destroy();
+    echo.close();
+  });
+
+  test('ROB-07: 24 million bytes at a reader that does not read grow nothing', {
+    timeout: 60_000,
+  }, async (context) => {
+    await using mesh = await startProcessMesh();
+    const stalled: Socket[] = [];
+    const silent = await listen(mesh.server, 8080, () => undefined);
+    silent.server.removeAllListeners('connection');
+    silent.server.on('connection', (socket: Socket) => {
+      socket.pause();
+      stalled.push(socket);
+    });
+    const warm = await connect(mesh.client, mesh.server.addresses.v4, 8080);
+    await sleep(300);
+    const before = mesh.proxies.map(({ memory }) => memory);
+    const socket = await connect(mesh.client, mesh.server.addresses.v4, 8080);
+    for (let sent = 0; sent < 24; sent++) socket.write(Buffer.alloc(1_000_000));
+    await sleep(1_000);
+    const early = mesh.proxies.map(({ memory }) => memory);
+    await sleep(1_500);
+    const late = mesh.proxies.map(({ memory }) => memory);
+    const grown = late.map((memory, side) => memory - (before[side] ?? 0));
+    context.diagnostic(`held back: ${grown.map((bytes) => `${Math.round(bytes / KIB)} KiB`).join(' and ')}`);
+    // The receiving side may hold one stream window (4 MiB) beside scratch buffers; the sending side holds nothing.
+    assert.ok((grown[0] ?? 0) < 4 << 20);
+    assert.ok((grown[1] ?? 0) < 10 << 20);
+    for (const side of [0, 1]) assert.ok((late[side] ?? 0) - (early[side] ?? 0) < 1 << 20, 'still growing');
+    for (const one of [socket, warm, ...stalled]) one.destroy();
+    silent.close();
+  });
+});

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createLab, keyOf, type Lab, type LabMesh, type Pod, serviceOf, startMesh, sumOf } from '@kmesh/lab';
+import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+
+let lab: Lab;
+let mesh: LabMesh;
+let client: Pod;
+let hosts: readonly string[];
+
+/** What one exchange sends and gets back. */
+const [requestBytes, replyBytes] = [11, 22];
+
+before(async () => {
+  lab = await createLab();
+  await lab.node();
+  const pins = `${await lab.bpffs()}/kmesh`;
+  mesh = await startMesh(lab, { kernelPath: true, environment: { KMESH_PINS: pins } });
+  ({ pod: client } = await mesh.pod({ name: 'client' }));
+  const { addresses } = await lab.outsideHost('vip-server');
+  const service = serviceOf({ name: 'server', vips: addresses, ports: { 80: 8080 } });
+  await mesh.apply(service);
+  const { pod: server } = await mesh.pod({
+    name: 'server',
+    workload: { services: { [keyOf(service)]: {} } },
+  });
+  await server.serve({ port: 8080, mode: 'double' });
+  hosts = [addresses.v4, addresses.v6];
+  await onKernelPath();
+});
+after(async () => {
+  await mesh?.close();
+  await lab?.close();
+});
+
+async function onKernelPath(): Promise<void> {
+  const { proxy } = mesh.node();
+  await proxy.until('connections take the kernel path', async () => {
+    const watch = await proxy.watch();
+    const socket = await open(client, hosts[0] ?? '', 80);
+    await exchange(socket);
+    const before = watch.lines.length;
+    socket.end();
+    socket.resume();
+    await proxy.until('it is logged', () => watch.lines.length > before);
+    return watch.lines.some(({ fields }) => fields['path'] === 'kernel');
+  });
+}
+
+async function counts(reporter: string): Promise<{ opened: number; closed: number; bytes: number[] }> {
+  const samples = await mesh.node().proxy.metrics();
+  const sum = (name: string) => sumOf(samples, `istio_tcp_${name}_total`, { reporter });
+  return {
+    opened: sum('connections_opened'),
+    closed: sum('connections_closed'),
+    bytes: [sum('received_bytes'), sum('sent_bytes')],
+  };
+}
+
+const reporters = ['source', 'destination'];
+
+async function exchangeAll(sockets: readonly Socket[], times: number): Promise<void> {
+  for (let count = 0; count < times; count++) for (const socket of sockets) await exchange(socket);
+}
+
+for (const how of ['SIGTERM', 'SIGKILL'] as const) {
+  test(`connections that outlive a daemon (${how}) are left to the next one: each is counted and logged once, with all its bytes`, async () => {
+    const { proxy } = mesh.node();
+    const [before, watch] = [await Promise.all(reporters.map(counts)), await proxy.watch()];
+    const sockets = await Promise.all(hosts.map((host) => open(client, host, 80)));
+    await exchangeAll(sockets, 3);
+    // A daemon that is killed has counted what its reports told it: two make a flow known to be counted.
+    const counted = sockets.length * 3;
+    await proxy.until(
+      'the bytes are counted',
+      async () => {
+        const now = await Promise.all(reporters.map(counts));
+        return now.every(
+          ({ bytes }, side) => (bytes[0] ?? 0) - (before[side]?.bytes[0] ?? 0) === counted * requestBytes,
+        );
+      },
+      10_000,
+    );
+    if (how === 'SIGKILL') await sleep(3_500);
+    await proxy.stop(how);
+    assert.deepEqual(watch.lines, [], 'they go on, so no line says that they are complete');
+    await exchangeAll(sockets, 2);
+    proxy.start();
+    await proxy.ready();
+    await exchangeAll(sockets, 1);
+    await proxy.until(
+      'the next daemon counts what followed',
+      async () => {
+        const now = await Promise.all(reporters.map(counts));
+        return now.every(({ bytes }) => bytes[0] === sockets.length * 3 * requestBytes);
+      },
+      15_000,
+    );
+    const rest = sockets.length * 3;
+    for (const { opened, closed, bytes } of await Promise.all(reporters.map(counts))) {
+      assert.deepEqual([opened, closed, bytes], [0, 0, [rest * requestBytes, rest * replyBytes]]);
+    }
+    await exchangeAll(sockets, 1);
+    for (const socket of sockets) socket.resume().end();
+    await proxy.until('they are logged', () => watch.lines.length >= 2 * sockets.length);
+    await sleep(200);
+    const all = 7;
+    const line = (direction: string, [sent, received]: readonly number[]) => [
+      direction,
+      'client',
+      'server',
+      'server.default.svc.cluster.local',
+      `${all * (sent ?? 0)}`,
+      `${all * (received ?? 0)}`,
+    ];
+    assert.deepEqual(
+      watch.lines
+        .map(({ fields }) => [
+          fields['direction'],
+          fields['src.workload'],
+          fields['dst.workload'],
+          fields['dst.service'],
+          fields['bytes_sent'],
+          fields['bytes_recv'],
+        ])
+        .sort(),
+      [
+        ...hosts.map(() => line('inbound', [replyBytes, requestBytes])),
+        ...hosts.map(() => line('outbound', [requestBytes, replyBytes])),
+      ],
+    );
+    for (const { opened, closed, bytes } of await Promise.all(reporters.map(counts))) {
+      const following = rest + sockets.length;
+      assert.deepEqual(
+        [opened, closed, bytes],
+        [0, sockets.length, [following * requestBytes, following * replyBytes]],
+      );
+    }
+  });
+}

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { keyOf, parseAccessLog, serviceOf, workloadOf } from '@kmesh/lab';
+import { type DaemonMesh, startDaemonMesh } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
+import { type DaemonProcess, kmeshExecutable } from '@kmesh/lab/testing/daemon/daemon-process.ts';
+import { buildOther, otherFlows } from '@kmesh/lab/testing/daemon/other-build.ts';
+import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { attachedProgramIds } from '@kmesh/linux';
+
+const CGROUP_CONNECT4 = 10;
+const VIP = '10.96.0.1';
+
+for (const same of [true, false]) {
+  test(`NEG-26, NEG-27, BPF-10: two daemons with the same pins at a time, ${same ? 'of one layout' : 'of different layouts'}: the younger serves, the older ends, no connection fails`, async () => {
+    using other = same ? undefined : buildOther(otherFlows);
+    await using mesh = await startDaemonMesh();
+    const { place, client, servers, service } = await shop(mesh);
+    const environment = {
+      KMESH_KERNEL_PATH: 'true',
+      KMESH_CGROUP: mesh.lab.cgroup,
+      KMESH_PINS: `${await mesh.lab.bpffs()}/kmesh`,
+      CONNECTION_TERMINATION_DEADLINE: '2s',
+      RUST_LOG: 'info',
+    };
+    const start = async (executable: string) => {
+      const daemon = await mesh.daemon(place, { environment, executable });
+      await daemon.ready();
+      return daemon;
+    };
+    const first = await start(kmeshExecutable);
+    await takesKernelPath(first, () => client.dial({ to: `${VIP}:80`, mode: 'http', connections: 10 }));
+    const long = await open(client, servers[0].addresses.v4, 8081);
+    await exchange(long);
+    const dialing = client.startDialing({
+      to: `${VIP}:80`,
+      connections: 0,
+      concurrency: 2,
+      mode: 'http',
+    });
+
+    const second = await start(other?.main ?? kmeshExecutable);
+    await sleep(500);
+    assert.equal(attachedProgramIds(mesh.lab.cgroup, CGROUP_CONNECT4).length, 1);
+    // Both are told; the programs read the younger one's tables.
+    const [one, two] = servers;
+    mesh.istiod.update([{ kind: 'workload', workload: workloadOf(two, { protocol: 'HBONE' }) }]);
+    await sleep(500);
+    await dialing.epoch(1);
+    await sleep(500);
+    await dialing.epoch(2);
+    const services = { [keyOf(service)]: {} };
+    mesh.istiod.update([{ kind: 'workload', workload: workloadOf(two, { protocol: 'HBONE', services }) }]);
+    await exchange(long);
+
+    first.kill('SIGTERM');
+    assert.deepEqual(await first.ended, { code: 0, signal: null });
+    assert.equal(attachedProgramIds(mesh.lab.cgroup, CGROUP_CONNECT4).length, 1);
+    await exchange(long);
+    await takesKernelPath(second, () => client.dial({ to: `${VIP}:80`, mode: 'http', connections: 10 }));
+
+    // The other way around, and the older one dies.
+    const third = await start(kmeshExecutable);
+    second.kill('SIGKILL');
+    await second.ended;
+    await exchange(long);
+    await takesKernelPath(third, () => client.dial({ to: `${VIP}:80`, mode: 'http', connections: 10 }));
+    assert.equal(attachedProgramIds(mesh.lab.cgroup, CGROUP_CONNECT4).length, 1);
+
+    const report = await dialing.stop();
+    assert.deepEqual(report.failures, []);
+    assert.ok(report.connections > 500, `${report.connections}`);
+    const between = report.byEpoch.filter(({ epoch }) => epoch === 1);
+    assert.deepEqual(
+      between.map(({ endpoint }) => endpoint),
+      [one.name],
+    );
+    assert.deepEqual(Object.keys(report.byEndpoint).sort(), [one.name, two.name].sort());
+    long.destroy();
+  });
+}
+
+/** A node with a client and a service of two servers, whose CNI agent names them to whoever connects. */
+async function shop(mesh: DaemonMesh) {
+  const place = await mesh.node();
+  const service = serviceOf({
+    name: 'shop',
+    vips: { v4: VIP, v6: 'fd00:96::1' },
+    ports: { 80: 8080 },
+  });
+  mesh.istiod.update([{ kind: 'service', service }]);
+  const client = await mesh.pod(place.node);
+  const servers = [];
+  for (let at = 0; at < 2; at++) {
+    const server = await mesh.pod(place.node, { services: { [keyOf(service)]: {} } });
+    await server.serve({ port: 8080, mode: 'http' });
+    await server.serve({ port: 8081, mode: 'double' });
+    servers.push(server);
+  }
+  for (const pod of [client, ...servers]) await place.agent.addPod(pod);
+  return { place, client, service, servers: servers as [(typeof servers)[0], (typeof servers)[0]] };
+}
+
+/** Resolves when what is dialled is told by this daemon as of the kernel path. */
+async function takesKernelPath(
+  daemon: DaemonProcess,
+  dial: () => Promise<{ readonly failures: readonly unknown[] }>,
+): Promise<void> {
+  await daemon.until(
+    'connections take the kernel path',
+    async () => {
+      const before = daemon.log().length;
+      assert.deepEqual((await dial()).failures, []);
+      await sleep(100);
+      return parseAccessLog(daemon.log().slice(before)).some(({ fields }) => fields['path'] === 'kernel');
+    },
+    20_000,
+  );
+}

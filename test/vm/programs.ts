@@ -1,0 +1,107 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
+import { BpfLoadError, type BpfObject, capability, openBpfObject } from '@kmesh/linux';
+import { kernelPathObstacles, liveFlowsObstacles, loadKernelObject, redirectObstacles } from '@kmesh/runtime';
+import { objectFunctionNames } from '../../scripts/btf/btf.ts';
+import { deepestChain } from './call-chains.ts';
+import type { FeatureRow, ProgramRow } from './report.ts';
+
+type Load = () => Promise<BpfObject>;
+
+const passthroughObjectPath = fileURLToPath(new URL('../../build/bpf/passthrough.bpf.o', import.meta.url));
+
+/** Loads each program by itself, with the settings that the daemon would choose here, so that one failure hides no other. */
+export async function examinePrograms(): Promise<ProgramRow[]> {
+  const rows: ProgramRow[] = [];
+  const functions = objectFunctionNames(readFileSync(kernelObjectPath));
+  for (const name of programNames()) rows.push(await examineProgram(name, functions, () => loadAlone(name)));
+  const passthrough = readFileSync(passthroughObjectPath);
+  rows.push(
+    await examineProgram('kmesh_join_verdict', objectFunctionNames(passthrough), () =>
+      openBpfObject(passthrough, 'passthrough').load({ verifierStatistics: true }),
+    ),
+  );
+  return rows;
+}
+
+/** What this kernel has of the kernel path, and what takes the place of the rest. */
+export function examineFeatures(): FeatureRow[] {
+  const obstacles = kernelPathObstacles();
+  return [
+    { name: 'kernel path', on: obstacles.length === 0, detail: obstacles.join(' ') },
+    feature('redirect from socket to socket', redirectObstacles(), 'everything goes by TCP'),
+    feature('reports of live connections', liveFlowsObstacles(), 'bytes are counted at the close'),
+    substitute('tcx', 'pinned programs at interfaces', 'clsact filters'),
+    substitute('set-retval', 'refusal as ECONNREFUSED', 'EPERM'),
+    substitute('batch', 'batch updates', 'one call per entry'),
+    substitute('program-statistics', 'cost of the hooks', 'none'),
+  ];
+}
+
+function feature(name: string, obstacles: readonly string[], instead: string): FeatureRow {
+  const on = obstacles.length === 0;
+  return { name, on, detail: on ? '' : `instead: ${instead}; ${obstacles.join('; ')}` };
+}
+
+function substitute(wanted: Parameters<typeof capability>[0], name: string, instead: string): FeatureRow {
+  const { available, requiredKernel } = capability(wanted);
+  return {
+    name,
+    on: available,
+    detail: available ? '' : `instead: ${instead}; Linux ${requiredKernel} has it`,
+  };
+}
+
+function programNames(): string[] {
+  using object = openBpfObject(readFileSync(kernelObjectPath), 'kmesh');
+  return object.programNames;
+}
+
+function loadAlone(name: string): Promise<BpfObject> {
+  return loadKernelObject({
+    path: kernelObjectPath,
+    verifierStatistics: true,
+    prepare: (opened) => {
+      for (const other of opened.programNames) if (other !== name) opened.setAutoload(other, false);
+    },
+  });
+}
+
+async function examineProgram(
+  name: string,
+  functions: ReadonlyMap<number, string>,
+  load: Load,
+): Promise<ProgramRow> {
+  try {
+    using object = await load();
+    const spent = object.verifierStatistics.get(name);
+    if (spent === undefined) return failed(name, 'left out: this kernel lacks what it needs');
+    const program = object.program(name);
+    const info = program.info();
+    const code = program.code();
+    const chain = deepestChain(code, spent.stackBytes);
+    return {
+      name,
+      loaded: true,
+      reason: '',
+      processedInstructions: spent.processedInstructions,
+      verificationMs: spent.microseconds / 1000,
+      stackBytes: chain.bytes,
+      callChain: chain.functions.map((index) => {
+        const type = code.functions[index]?.type ?? 0;
+        return { function: functions.get(type) ?? name, stackBytes: spent.stackBytes[index] ?? 0 };
+      }),
+      instructions: info.translatedBytes / 8,
+      machineCodeBytes: info.machineCodeBytes,
+    };
+  } catch (error) {
+    if (!(error instanceof BpfLoadError)) throw error;
+    return failed(name, error.message);
+  }
+}
+
+function failed(name: string, reason: string): ProgramRow {
+  const nothing = { processedInstructions: 0, verificationMs: 0, stackBytes: 0, callChain: [] };
+  return { name, loaded: false, reason, ...nothing, instructions: 0, machineCodeBytes: 0 };
+}
