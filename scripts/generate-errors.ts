@@ -13,7 +13,7 @@ const outcomes: Readonly<Record<ErrorOutcome, string>> = {
   retry: 'the daemon goes on and tries again by itself',
   refuse: 'this connection, certificate or resource is refused; everything else goes on',
   fallback: 'the feature stays off, and the tunnel path carries the traffic',
-  reply: 'whoever sent the request reads the message; nothing else changes',
+  reply: 'the sender of the request reads the message; nothing else changes',
   caller: 'the function that was called has done nothing; its caller decides',
 };
 

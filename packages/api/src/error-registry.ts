@@ -3,7 +3,7 @@
  * - `retry`: the daemon goes on and tries again by itself;
  * - `refuse`: this connection, certificate or resource is refused, everything else goes on;
  * - `fallback`: the feature stays off and the tunnel path carries the traffic;
- * - `reply`: whoever sent the request reads the message, nothing else changes;
+ * - `reply`: the sender of the request reads the message, nothing else changes;
  * - `caller`: the function that was called has done nothing, and its caller decides.
  */
 export type ErrorOutcome = 1 | 2 | 'retry' | 'refuse' | 'fallback' | 'reply' | 'caller';
