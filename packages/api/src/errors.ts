@@ -1,9 +1,10 @@
-/** A stable, machine-readable error code. Codes are never renamed or reused. */
-export type KmeshErrorCode = `KMESH_${Uppercase<string>}`;
+import { errorRegistry, type KmeshErrorCode, type RegisteredError } from './error-registry.ts';
+
+export type { KmeshErrorCode };
 
 /**
  * The one error class of Kmesh. `message` is a sentence that a person can act on: what failed, where, and what
- * is allowed; `code` is stable.
+ * is allowed; `code` is stable and registered.
  */
 export class KmeshError extends Error {
   readonly code: KmeshErrorCode;
@@ -19,4 +20,11 @@ export class KmeshError extends Error {
 export function isKmeshError(error: unknown, code?: KmeshErrorCode): error is KmeshError {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return false;
   return code === undefined ? error.code.startsWith('KMESH_') : error.code === code;
+}
+
+/** Returns the exit code of a process that ends with `error`: the registered one, or 1. */
+export function exitCode(error: unknown): number {
+  if (!isKmeshError(error)) return 1;
+  const registered: RegisteredError | undefined = errorRegistry[error.code];
+  return typeof registered?.outcome === 'number' ? registered.outcome : 1;
 }

@@ -21,7 +21,7 @@ export * as securityProto from './codecs/security.ts';
 export * as workloadProto from './codecs/workload.ts';
 export * as xds from './codecs/xds.ts';
 export * as zdsProto from './codecs/zds.ts';
-export { isKmeshError, KmeshError, type KmeshErrorCode } from './errors.ts';
+export { exitCode, isKmeshError, KmeshError, type KmeshErrorCode } from './errors.ts';
 export { LargeMap } from './large-map.ts';
 export type { LogFields, Logger, LogLevel } from './logger.ts';
 export type {

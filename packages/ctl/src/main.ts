@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { isKmeshError } from '@kmesh/api';
+import { exitCode } from '@kmesh/api';
 import { commandLine } from './command-line.ts';
 
 try {
@@ -12,5 +12,5 @@ try {
   ).parseAsync();
 } catch (error) {
   console.error(`kmeshctl: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = isKmeshError(error, 'KMESH_USAGE') ? 2 : 1;
+  process.exitCode = exitCode(error);
 }

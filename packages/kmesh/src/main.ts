@@ -5,7 +5,7 @@ const args = process.argv.slice(2);
 if ((args[0] ?? 'proxy') === 'proxy') ensureEngineOptions();
 
 // Loaded only now: with other options the process begins anew, and all of this a second time.
-const { isKmeshError } = await import('@kmesh/api');
+const { exitCode, isKmeshError } = await import('@kmesh/api');
 const { runCommand } = await import('./run-command.ts');
 
 try {
@@ -15,5 +15,5 @@ try {
   process.stderr.write(`kmesh: ${message}\n`);
   if (!isKmeshError(error) && error instanceof Error && error.stack !== undefined)
     process.stderr.write(`${error.stack}\n`);
-  process.exitCode = isKmeshError(error, 'KMESH_USAGE') ? 2 : 1;
+  process.exitCode = exitCode(error);
 }

@@ -36,7 +36,7 @@ export class LiveFlowTable implements Disposable {
 
   /**
    * @param generation tells the daemon that counts what is told here from others, 1 to 65,535
-   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`, `KMESH_MMAP_FAILED`
+   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`, `KMESH_BPF_MAP_FAILED`
    */
   constructor(object: Pick<BpfObject, 'map' | 'program'>, generation: number) {
     this.#generation = generation;

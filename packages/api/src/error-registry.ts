@@ -1,0 +1,327 @@
+/**
+ * What follows an error: an exit code of the process, or
+ * - `retry`: the daemon goes on and tries again by itself;
+ * - `refuse`: this connection, certificate or resource is refused, everything else goes on;
+ * - `fallback`: the feature stays off and the tunnel path carries the traffic;
+ * - `reply`: the sender of the request reads the message, nothing else changes;
+ * - `caller`: the function that was called has done nothing, and its caller decides.
+ */
+export type ErrorOutcome = 1 | 2 | 'retry' | 'refuse' | 'fallback' | 'reply' | 'caller';
+
+/** One code of the registry: what it means for every place that uses it. The place's message has the details. */
+export interface RegisteredError {
+  readonly sentence: string;
+  readonly outcome: ErrorOutcome;
+}
+
+/**
+ * Every code that a `KmeshError` can have, by area. Codes are stable: they are added, never renamed or reused.
+ * `scripts/generate-errors.ts` writes docs/errors.md from it.
+ */
+export const errorRegistry = {
+  // Start and command line
+  KMESH_USAGE: {
+    sentence: 'The command line cannot be used as given; the message names the argument and what is allowed.',
+    outcome: 2,
+  },
+  KMESH_CONFIG_INVALID: {
+    sentence:
+      'A setting has a value that is not allowed; correct the variable or file that the message names.',
+    outcome: 1,
+  },
+  KMESH_LOCAL_CONFIG_INVALID: {
+    sentence:
+      'The local mesh file is not valid; the message lists each place. A file that becomes invalid later leaves the last valid mesh in force.',
+    outcome: 1,
+  },
+  KMESH_LOCAL_CONFIG_UNREADABLE: {
+    sentence:
+      'The local mesh file cannot be read; check LOCAL_XDS_PATH and permissions. Later, the last valid mesh stays in force.',
+    outcome: 1,
+  },
+  KMESH_LISTEN_FAILED: {
+    sentence: 'The admin or readiness port cannot be bound; free the port or configure another one.',
+    outcome: 1,
+  },
+  KMESH_SCRAPE_LISTEN: {
+    sentence: 'The metrics port cannot be bound; free the port or configure another one.',
+    outcome: 1,
+  },
+  KMESH_ADDON_MISSING: {
+    sentence: 'The native addon has not been built for this machine; run scripts/build-addon.sh.',
+    outcome: 1,
+  },
+  KMESH_ADDON_BROKEN: {
+    sentence: 'The native addon cannot be loaded by this Node.js; rebuild it with scripts/build-addon.sh.',
+    outcome: 1,
+  },
+  KMESH_TUNNEL_ENGINE: {
+    sentence: 'A data thread cannot be started; raise the limits of threads or descriptors of the process.',
+    outcome: 1,
+  },
+
+  // Control plane and certificates
+  KMESH_SETTING_UNUSABLE: {
+    sentence:
+      'A setting of the control plane connection (root, token, header) cannot be used at the moment; it is read again at the next attempt.',
+    outcome: 'retry',
+  },
+  KMESH_XDS_RESPONSE_MALFORMED: {
+    sentence: 'The control plane sent bytes that are not a delta discovery response; the stream starts anew.',
+    outcome: 'retry',
+  },
+  KMESH_XDS_RESOURCE_REJECTED: {
+    sentence:
+      'One resource of a response is not valid; it is named in the NACK, its last valid version stays, the others apply.',
+    outcome: 'refuse',
+  },
+  KMESH_WORKLOAD_UNKNOWN: {
+    sentence:
+      'The control plane has not sent the workload of the pod in time; check that istiod knows the pod and that xDS is connected.',
+    outcome: 'refuse',
+  },
+  KMESH_CA_UNREACHABLE: {
+    sentence: 'The certificate authority does not answer; check CA_ADDRESS and the network.',
+    outcome: 'retry',
+  },
+  KMESH_CA_REFUSED: {
+    sentence:
+      'The certificate authority refused the request; check the token and the trusted node accounts of istiod.',
+    outcome: 'retry',
+  },
+  KMESH_CA_RESPONSE_EMPTY: {
+    sentence: 'The certificate authority answered without a certificate; check the log of istiod.',
+    outcome: 'retry',
+  },
+  KMESH_CA_RESPONSE_INVALID: {
+    sentence:
+      'The answer of the certificate authority cannot be parsed; check which server CA_ADDRESS names.',
+    outcome: 'retry',
+  },
+  KMESH_CA_ROOT_MISSING: {
+    sentence: 'The certificate chain in the answer ends without a root, so that no peer could be verified.',
+    outcome: 'retry',
+  },
+  KMESH_CA_SAN_MISMATCH: {
+    sentence: 'The certificate in the answer is for another identity; it is not used.',
+    outcome: 'retry',
+  },
+  KMESH_CA_KEY_MISMATCH: {
+    sentence: 'The certificate in the answer is for another key; it is not used.',
+    outcome: 'retry',
+  },
+  KMESH_CERTIFICATE_TIMEOUT: {
+    sentence: 'No certificate arrived within the time that a connection waits; check that istiod answers.',
+    outcome: 'refuse',
+  },
+  KMESH_CERTIFICATE_EXPIRED: {
+    sentence: 'The certificate had expired when it arrived; compare the clocks of the node and of istiod.',
+    outcome: 'retry',
+  },
+  KMESH_CERTIFICATE_UNAVAILABLE: {
+    sentence: 'There is no certificate for an identity, for the reason that the message gives.',
+    outcome: 'refuse',
+  },
+  KMESH_CERTIFICATE_FORGOTTEN: {
+    sentence: 'The last workload with an identity left the node while its certificate was requested.',
+    outcome: 'refuse',
+  },
+  KMESH_CERTIFICATES_CLOSED: {
+    sentence: 'The proxy is stopping and issues no certificates.',
+    outcome: 'refuse',
+  },
+
+  // Tunnel path
+  KMESH_TUNNEL_CLOSED: {
+    sentence: 'The proxy of the pod has been closed and takes no connections.',
+    outcome: 'refuse',
+  },
+  KMESH_TUNNEL_IDENTITY: {
+    sentence:
+      'The connection has no usable client identity: its certificate is missing or the pod changed its identity.',
+    outcome: 'refuse',
+  },
+  KMESH_TUNNEL_CERTIFICATE: {
+    sentence: 'TLS does not accept the certificate, key or trust bundle that the authority issued.',
+    outcome: 'refuse',
+  },
+  KMESH_TUNNEL_PROXY_HEADER: {
+    sentence: 'The addresses or the identity of a connection do not fit into a PROXY protocol header.',
+    outcome: 'refuse',
+  },
+
+  // Kernel path
+  KMESH_KERNEL_PATH_UNAVAILABLE: {
+    sentence: 'The kernel or its mounts lack something that the kernel path needs; kmeshctl check names it.',
+    outcome: 'fallback',
+  },
+  KMESH_JOIN_UNAVAILABLE: {
+    sentence: 'The kernel lacks something that joining passthrough connections needs.',
+    outcome: 'fallback',
+  },
+  KMESH_BPF_OBJECT_MISSING: {
+    sentence: 'A compiled BPF object cannot be read; build it with scripts/build-bpf.sh.',
+    outcome: 'fallback',
+  },
+  KMESH_BPF_OPEN_FAILED: {
+    sentence: 'libbpf cannot parse a BPF object; it was built by another version or is truncated.',
+    outcome: 'fallback',
+  },
+  KMESH_BPF_LOAD_FAILED: {
+    sentence: 'The kernel refused a BPF program or map; the message has the end of the log of the verifier.',
+    outcome: 'fallback',
+  },
+  KMESH_BPF_ATTACH_FAILED: {
+    sentence: 'A BPF program cannot be attached to its hook, or cannot be replaced there.',
+    outcome: 'fallback',
+  },
+  KMESH_BPF_PIN_FAILED: {
+    sentence:
+      'A BPF object cannot be pinned or opened on bpffs; check that KMESH_PINS is on a mounted bpffs.',
+    outcome: 'fallback',
+  },
+  KMESH_BPF_PERMISSION: {
+    sentence: 'The process may not use bpf(); it needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN.',
+    outcome: 'fallback',
+  },
+  KMESH_BPF_MAP_FAILED: {
+    sentence: 'A BPF map cannot be created, read, written or mapped into memory.',
+    outcome: 'caller',
+  },
+  KMESH_BPF_NO_SUCH_SYMBOL: {
+    sentence:
+      'A BPF object has no map, program or constant of that name; program and daemon are of different builds.',
+    outcome: 'caller',
+  },
+  KMESH_BPF_RUN_FAILED: {
+    sentence: 'The kernel could not run a BPF program or iterator on request.',
+    outcome: 'caller',
+  },
+  KMESH_BPF_INFO_FAILED: {
+    sentence: 'The kernel gave no information about BPF programs or maps.',
+    outcome: 'caller',
+  },
+  KMESH_BPF_STATISTICS_FAILED: {
+    sentence: 'Run statistics of BPF programs cannot be switched on.',
+    outcome: 'caller',
+  },
+  KMESH_BTF_INVALID: {
+    sentence: 'The ELF or BTF of a compiled object cannot be parsed, or lacks a type.',
+    outcome: 'caller',
+  },
+  KMESH_RING_FAILED: { sentence: 'A BPF ring buffer cannot be mapped or read.', outcome: 'caller' },
+  KMESH_BARRIER_FAILED: {
+    sentence: 'The kernel cannot report when running programs have ended.',
+    outcome: 'caller',
+  },
+  KMESH_POD_COMMAND_FAILED: {
+    sentence: 'A command in the network namespace of a pod failed; the message has its output.',
+    outcome: 'fallback',
+  },
+
+  // Linux
+  KMESH_SOCKET_FAILED: {
+    sentence: 'A system call on a socket failed; the message names the call and the errno.',
+    outcome: 'caller',
+  },
+  KMESH_SEQPACKET_FAILED: {
+    sentence: 'The connection to the CNI agent failed; the daemon connects again.',
+    outcome: 'retry',
+  },
+  KMESH_DESCRIPTOR_FAILED: {
+    sentence: 'A file descriptor cannot be closed, duplicated or counted.',
+    outcome: 'caller',
+  },
+  KMESH_NAMESPACE_OPEN_FAILED: {
+    sentence: 'A network namespace cannot be opened, or the descriptor is not one.',
+    outcome: 'caller',
+  },
+  KMESH_NAMESPACE_CREATE_FAILED: { sentence: 'A network namespace cannot be created.', outcome: 'caller' },
+  KMESH_NAMESPACE_COOKIE_FAILED: {
+    sentence: 'The kernel gave no cookie of a network namespace.',
+    outcome: 'caller',
+  },
+  KMESH_WATCH_FAILED: {
+    sentence: 'A descriptor cannot be polled, or did not get ready in time.',
+    outcome: 'caller',
+  },
+  KMESH_INVALID_ARGUMENT: {
+    sentence:
+      'A function was called with an argument that it does not take; the message says what is allowed.',
+    outcome: 'caller',
+  },
+  KMESH_CLOSED: { sentence: 'Something was used after its close().', outcome: 'caller' },
+  KMESH_BUSY: {
+    sentence: 'Something is in the middle of another operation; wait for that one.',
+    outcome: 'caller',
+  },
+
+  // Admin server and kmeshctl
+  KMESH_QUESTION: {
+    sentence: 'A query of the admin server is not valid; it is answered 400.',
+    outcome: 'reply',
+  },
+  KMESH_PROFILE: {
+    sentence: 'A profile cannot be taken now: another one is running, or heap profiling is not active.',
+    outcome: 'reply',
+  },
+  KMESH_LOG_FILTER: {
+    sentence: 'A log filter cannot be parsed; the filter in force does not change.',
+    outcome: 'reply',
+  },
+  KMESH_ADMIN_UNREACHABLE: {
+    sentence:
+      'kmeshctl gets no answer at the address of the daemon; check that it runs and the address option.',
+    outcome: 1,
+  },
+  KMESH_ADMIN_ANSWER: {
+    sentence: 'The daemon answered kmeshctl with an error status or with something else than was asked for.',
+    outcome: 1,
+  },
+
+  // Demo and lab
+  KMESH_MACHINE_UNFIT: {
+    sentence: 'This machine cannot run the demo; the message names what is missing.',
+    outcome: 1,
+  },
+  KMESH_DEMO_PROXY: {
+    sentence: 'The node proxy of the demo did not get ready; the message ends with its log.',
+    outcome: 1,
+  },
+  KMESH_LAB_NOT_BUILT: {
+    sentence: 'A program of the lab has not been built; run scripts/build-lab.sh.',
+    outcome: 1,
+  },
+  KMESH_LAB_NO_CGROUP: { sentence: 'No cgroup v2 file system is mounted for the lab.', outcome: 1 },
+  KMESH_LAB_COMMAND_FAILED: {
+    sentence: 'A command that the lab ran failed; the message has its output.',
+    outcome: 'caller',
+  },
+  KMESH_LAB_COMMAND: { sentence: 'The lab control plane does not know a command.', outcome: 'caller' },
+  KMESH_LAB_PROGRAM_ENDED: { sentence: 'A program of the lab ended while it was in use.', outcome: 'caller' },
+  KMESH_LAB_TIMEOUT: {
+    sentence: 'A condition that a scenario waits for did not come true in time.',
+    outcome: 'caller',
+  },
+  KMESH_LAB_PROTOCOL: {
+    sentence: 'The proxy broke the xDS or CA protocol towards the lab.',
+    outcome: 'caller',
+  },
+  KMESH_LAB_ZDS: { sentence: 'The proxy broke the ZDS protocol towards the lab.', outcome: 'caller' },
+  KMESH_LAB_ISTIOD: {
+    sentence: 'The control plane of the lab cannot listen or has ended.',
+    outcome: 'caller',
+  },
+  KMESH_LAB_LISTEN: { sentence: 'A server of the lab cannot listen on its port.', outcome: 'caller' },
+  KMESH_LAB_MESH: { sentence: 'A lab mesh was described or used wrongly.', outcome: 'caller' },
+  KMESH_LAB_ADDRESS: { sentence: 'Text is not an address and port.', outcome: 'caller' },
+  KMESH_LAB_DUPLICATE: {
+    sentence: 'A host or pod of that name exists already in the lab.',
+    outcome: 'caller',
+  },
+  KMESH_LAB_FULL: { sentence: 'The lab has no address left for another node.', outcome: 'caller' },
+  KMESH_LAB_CLEANUP: { sentence: 'The lab could not remove everything that it had made.', outcome: 'caller' },
+} as const satisfies Readonly<Record<string, RegisteredError>>;
+
+/** A stable, machine-readable error code of {@link errorRegistry}. */
+export type KmeshErrorCode = keyof typeof errorRegistry;
