@@ -27,6 +27,5 @@ export * from './metrics/revocation-metrics.ts';
 export * from './metrics/store.ts';
 export * from './metrics/tables.ts';
 export * from './observer.ts';
-export * from './scrape/gzip/gzip-exposition.ts';
 export * from './scrape/negotiate.ts';
 export * from './scrape/scrape-server.ts';
