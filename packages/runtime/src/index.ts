@@ -8,7 +8,6 @@ export * from './capabilities.ts';
 export * from './descriptors.ts';
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export * from './event-ring.ts';
-export * from './helper-threads.ts';
 export * from './kernel-barrier.ts';
 export * from './mounts.ts';
 export * from './network-namespace.ts';

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { KmeshError, type Workload } from '@kmesh/api';
 import type { MeshChange } from '@kmesh/orchestration';
-import { lowerHelperThreads, type NetworkNamespace } from '@kmesh/runtime';
+import type { NetworkNamespace } from '@kmesh/runtime';
 import { Engine, type JoinCounts } from './engine/engine.ts';
 import type { PodInfo, TunnelCounters, TunnelOptions } from './options.ts';
 import type { CarriedDump } from './pod/carried.ts';
@@ -58,7 +58,6 @@ export class Tunnel implements AsyncDisposable {
       (_, thread) =>
         new Engine(engineConfig(settings, options.handoffs, options.joins?.maps[thread]), onError),
     );
-    lowerHelperThreads();
     this.#stops.push(options.mesh.subscribe((change) => this.policyChanged(change)));
     if (options.revocations !== undefined) {
       this.#stops.push(options.revocations.onChange(() => this.revocationsChanged()));
