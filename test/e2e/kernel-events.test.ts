@@ -5,9 +5,10 @@ import net from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { decodeKernelEvent, KERNEL_EVENT_SIZE, type KernelEvent, MeshState } from '@kmesh/orchestration';
+import { MeshState } from '@kmesh/orchestration';
 import { connectSocket, EventRing, type NetworkNamespace, openListener } from '@kmesh/runtime';
 import { buildNative } from '../kernel/dialer.ts';
+import { decodeKernelEvent, KERNEL_EVENT_SIZE, type KernelEvent } from '../kernel/kernel-event.ts';
 import { createPodNamespace, type KernelPath, startKernelPath } from '../kernel/kernel-path.ts';
 import { service, workload } from '../kernel/mesh.ts';
 

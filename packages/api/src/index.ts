@@ -1,11 +1,40 @@
-export * from './backoff.ts';
+export { type BackoffSettings, backoffMilliseconds, doubledWait, spreadWait } from './backoff.ts';
 export * as caProto from './codecs/certificate.ts';
-export type { Codec } from './codecs/codec.ts';
 export * as securityProto from './codecs/security.ts';
 export * as workloadProto from './codecs/workload.ts';
 export * as xds from './codecs/xds.ts';
 export * as zdsProto from './codecs/zds.ts';
-export * from './errors.ts';
+export { isKmeshError, KmeshError, type KmeshErrorCode } from './errors.ts';
 export { LargeMap } from './large-map.ts';
-export type * from './logger.ts';
-export * from './model.ts';
+export type { LogFields, Logger, LogLevel } from './logger.ts';
+export type {
+  ApplicationTunnel,
+  Endpoint,
+  GatewayAddress,
+  GatewayDestination,
+  HealthPolicy,
+  HealthStatus,
+  Identity,
+  IpFamilies,
+  LoadBalancer,
+  LoadBalancerMode,
+  Locality,
+  LocalityScope,
+  MeshUpdate,
+  NetworkAddress,
+  NetworkCidr,
+  NetworkMode,
+  Policy,
+  PolicyAction,
+  PolicyMatch,
+  PolicyScope,
+  PortMap,
+  Service,
+  ServiceAccountMatcher,
+  StringMatcher,
+  TunnelProtocol,
+  Visibility,
+  WeightedWaypoint,
+  Workload,
+  WorkloadType,
+} from './model.ts';

@@ -2,12 +2,17 @@ export type { ConnectionsView } from './admin/live-view.ts';
 export type { Overview, OverviewConnection } from './admin/overview.ts';
 export type { TablesView } from './admin/tables-view.ts';
 export type { Why } from './admin/why.ts';
-export * from './certificates/index.ts';
-export { type Config, readConfig } from './config/config.ts';
-export { type Environment, parseDuration } from './config/values.ts';
-export { kernelPathObstacles } from './daemon/kernel-path.ts';
+export {
+  CertificateClient,
+  type CertificateClientOptions,
+  CertificateManager,
+  parseRevocationLists,
+  RevocationStore,
+  spiffeUri,
+} from './certificates/index.ts';
+export { parseDuration } from './config/values.ts';
 export { runProxy } from './daemon/run-proxy.ts';
-export { type Uninstalled, uninstall } from './daemon/uninstall.ts';
-export * from './local/index.ts';
+export { uninstall } from './daemon/uninstall.ts';
+export { watchLocalMesh } from './local/index.ts';
 export { versionInfo, versionLine } from './version.ts';
-export * from './xds/index.ts';
+export { type ControlPlane, createXdsClient, type XdsClient } from './xds/index.ts';

@@ -1,47 +1,82 @@
 export {
   type Authorization,
   type AuthorizationConnection,
-  type AuthorizationNote,
-  type AuthorizationReason,
   authorize,
   candidatePolicies,
   describeAuthorization,
 } from './policy/authorize.ts';
-export { isEmptyMatch } from './policy/compiled-policy.ts';
 export { formatIdentityUri, formatPrincipal, identityUriOf, parseIdentity } from './policy/identity.ts';
 export { matchesString } from './policy/match.ts';
-export * from './routing/address-choice.ts';
+export { chooseAddress, chooseResolvedAddress } from './routing/address-choice.ts';
 export { drawWeighted, eligibleCandidates } from './routing/balance.ts';
-export * from './routing/candidates.ts';
-export * from './routing/failure.ts';
-export * from './routing/headers/authority.ts';
-export * from './routing/headers/baggage.ts';
-export * from './routing/headers/connect-headers.ts';
-export * from './routing/headers/forwarded.ts';
-export type { HeaderValue } from './routing/headers/header-value.ts';
-export * from './routing/inbound.ts';
-export * from './routing/inbound-service.ts';
-export * from './routing/locality.ts';
-export * from './routing/lookup.ts';
-export { type OutboundOptions, type OutboundRequest, resolveOutbound } from './routing/outbound.ts';
+export { type Candidate, candidatesOf, targetPortOf } from './routing/candidates.ts';
+export { ILLEGAL_PORTS, type SocketTarget } from './routing/failure.ts';
+export { type Authority, formatAuthority, parseAuthority } from './routing/headers/authority.ts';
+export { type Baggage, formatBaggage, parseBaggage } from './routing/headers/baggage.ts';
+export { formatForwarded, forwardedHost } from './routing/headers/forwarded.ts';
+export { INBOUND_STATUS, type InboundAccepted, refusePlaintext, resolveInbound } from './routing/inbound.ts';
+export { inboundService, inboundSourceWorkload, servicesOfWorkload } from './routing/inbound-service.ts';
+export { localityRank } from './routing/locality.ts';
+export { bestServiceByHostname, bestServiceByVip, findByAddress, findByHostname } from './routing/lookup.ts';
+export { resolveOutbound } from './routing/outbound.ts';
 export { withResolvedAddress } from './routing/outbound-address.ts';
-export type * from './routing/outbound-decision.ts';
-export { acceptedIdentities, serviceIdentities, type Upstream } from './routing/upstream.ts';
+export type {
+  DoubleHboneDecision,
+  HboneDecision,
+  OutboundDecision,
+  TcpDecision,
+} from './routing/outbound-decision.ts';
+export { emptyChange } from './state/change.ts';
 export {
-  allServiceWaypoints,
-  chooseServiceWaypoint,
-  isCallFromWaypoint,
-  serviceWaypoints,
-} from './routing/waypoint.ts';
-export { emptyChange, isEmptyChange } from './state/change.ts';
-export * from './state/ip.ts';
-export { MeshState, type MeshStateOptions, policyKey, serviceKey } from './state/mesh-state.ts';
-export type * from './state/mesh-view.ts';
-export { monotonicNanoseconds, RECORDS_KEPT, RecentRecords } from './state/recent-records.ts';
+  canonicalCidr,
+  canonicalIp,
+  formatIp,
+  formatSocketAddress,
+  ipFamily,
+  isLoopback,
+  maskIp,
+  type ParsedIp,
+  parseCidr,
+  parseIp,
+} from './state/ip.ts';
+export { MeshState, policyKey, serviceKey } from './state/mesh-state.ts';
+export type { MeshChange, MeshHistory, MeshView, NodeContext } from './state/mesh-view.ts';
+export { monotonicNanoseconds, RECORDS_KEPT } from './state/recent-records.ts';
 export { Slicer } from './state/slicer.ts';
+export { waitForWorkload } from './state/wait-for-workload.ts';
 export {
-  WORKLOAD_WAIT_MILLISECONDS,
-  type WorkloadWaitOptions,
-  waitForWorkload,
-} from './state/wait-for-workload.ts';
-export * from './tables/index.ts';
+  attachKernelObject,
+  attachRedirect,
+  type ConnectReason,
+  entryTableOf,
+  type FrontendEntry,
+  HandoffPodTable,
+  type KernelCapacities,
+  type KernelProgram,
+  KernelTables,
+  kernelMapsOf,
+  kernelPathObstacles,
+  kernelPrograms,
+  kmeshCloseReason,
+  kmeshDirection,
+  kmeshEventKind,
+  kmeshEventLayout,
+  kmeshHandoffKeyLayout,
+  kmeshHandoffLayout,
+  kmeshPath,
+  kmeshSettingsLayout,
+  LiveFlowTable,
+  liveFlowsObstacles,
+  loadKernelObject,
+  PodAddressTable,
+  PodTable,
+  pathOfReason,
+  pinnedLayouts,
+  type RedirectCounts,
+  readConnectCounters,
+  readPerCpuCounters,
+  readRedirectCounts,
+  redirectAttachments,
+  redirectObstacles,
+  type TableUsage,
+} from './tables/index.ts';

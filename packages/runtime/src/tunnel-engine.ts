@@ -35,7 +35,7 @@ export interface NativeTunnelConfig {
  * Told of events, a batch at a time. `numbers` holds records: type, id, five numbers, count of texts, and a reference
  * per text; `texts` and `extras` (certificate chains, byte counts) are what they refer to. The tunnel reads them.
  */
-export type NativeTunnelHandler = (
+type NativeTunnelHandler = (
   numbers: Float64Array,
   texts: readonly string[],
   extras: readonly NativeTunnelExtra[],

@@ -1,22 +1,21 @@
-export {
-  Engine,
-  type EngineConnect,
-  type FlowHandler,
-  type JoinCounts,
-  type ListenerHandler,
-  type SessionHandler,
-} from './engine/engine.ts';
-export * from './engine/events.ts';
+export { Engine, type JoinCounts, type SessionHandler } from './engine/engine.ts';
+export { type Accepted, flowEndReason, revokedVerdict, sessionEndReason } from './engine/events.ts';
 export { loadJoinPrograms } from './engine/join-programs.ts';
-export { type Failure, flowFailure, sessionFailure } from './failure.ts';
-export { ConnectionTracker, type TrackedConnection } from './inbound/connection-tracker.ts';
+export { flowFailure, sessionFailure } from './failure.ts';
+export { ConnectionTracker } from './inbound/connection-tracker.ts';
 export { proxyHeader } from './inbound/proxy-protocol.ts';
-export type * from './options.ts';
-export { type PoolAnswer, type PooledSession, type PoolTarget, SessionPool } from './outbound/pool.ts';
-export { connectFields } from './outbound/request-fields.ts';
-export type { CarriedDump } from './pod/carried.ts';
-export { type ResolvedSettings, resolveSettings } from './settings.ts';
-export { TlsContexts } from './tls/contexts.ts';
+export type {
+  CertificateSource,
+  HandoffTable,
+  JoinPrograms,
+  PodInfo,
+  RevocationSource,
+  TunnelCertificate,
+  TunnelCounters,
+  TunnelSettings,
+} from './options.ts';
+export { type PooledSession, type PoolTarget, SessionPool } from './outbound/pool.ts';
+export { resolveSettings } from './settings.ts';
 export { createTunnel, Tunnel } from './tunnel.ts';
-export { ZdsClient, type ZdsClientOptions } from './zds/client.ts';
+export { ZdsClient } from './zds/client.ts';
 export type { ZdsCounts, ZdsPods } from './zds/pod-register.ts';

@@ -10,7 +10,7 @@ export interface ConnectionsView {
 }
 
 /** Which connections are asked for. */
-export interface ConnectionsFilter {
+interface ConnectionsFilter {
   readonly limit: number;
   /** Part of the `namespace/name` of either side or of the service. */
   readonly text?: string | undefined;

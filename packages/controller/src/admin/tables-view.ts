@@ -13,7 +13,7 @@ export interface TablesView {
 }
 
 /** One entry of the frontend table, with names in place of ids. */
-export interface TableEntry {
+interface TableEntry {
   /** The client namespace that sees it; empty: every one. */
   readonly namespace: string;
   /** 0: every port without an entry of its own. */
@@ -26,7 +26,7 @@ export interface TableEntry {
 }
 
 /** Tables while the kernel path is on. */
-export interface TableSources {
+interface TableSources {
   readonly tables: KernelTables;
   hookCosts(): readonly HookCost[];
 }

@@ -17,7 +17,7 @@ import {
 import { type WhySubject, whySubject } from './why-target.ts';
 
 /** Which part of the decision a step is about. */
-export type WhyStepKind =
+type WhyStepKind =
   | 'source'
   | 'address'
   | 'service'
@@ -28,7 +28,7 @@ export type WhyStepKind =
   | 'policy'
   | 'path';
 
-export interface WhyStep {
+interface WhyStep {
   readonly step: WhyStepKind;
   readonly text: string;
 }

@@ -5,14 +5,14 @@ import type { Config } from '../config/config.ts';
 import { type LocalMesh, localMeshUpdates, parseLocalMesh, watchLocalMesh } from '../local/index.ts';
 
 /** The local mesh file while it is followed. */
-export interface FollowedLocalMesh {
+interface FollowedLocalMesh {
   /** What the file says now, for the config dump. */
   dump(): StaticConfig;
   close(): Promise<void>;
 }
 
 /** The `staticConfig` of the config dump (ambient contract 13.2). */
-export interface StaticConfig {
+interface StaticConfig {
   readonly workloads: readonly unknown[];
   readonly policies: readonly unknown[];
   readonly services: readonly unknown[];

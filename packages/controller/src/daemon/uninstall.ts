@@ -5,7 +5,7 @@ import { removePins } from './pins.ts';
 import { runInNamespace } from './run-in-namespace.ts';
 
 /** What {@link uninstall} did. */
-export interface Uninstalled {
+interface Uninstalled {
   /** Directory of the pins, if there were any. */
   readonly pins: string | undefined;
   /** Network namespaces from which the table `inet kmesh` was removed. */

@@ -15,7 +15,7 @@ import type { KernelPath } from './kernel-path.ts';
 import { overviewOf } from './overview.ts';
 
 /** Parts of the daemon that the views look at. */
-export interface ViewSources {
+interface ViewSources {
   readonly config: Config;
   readonly version: VersionInfo;
   readonly startedAt: Date;

@@ -1,3 +1,3 @@
 export { localMeshUpdates } from './difference.ts';
 export { type LocalMesh, parseLocalMesh } from './local-mesh.ts';
-export { type LocalMeshWatch, type LocalMeshWatchOptions, watchLocalMesh } from './watch-local-mesh.ts';
+export { type LocalMeshWatch, watchLocalMesh } from './watch-local-mesh.ts';

@@ -4,7 +4,7 @@ import { type ConnectionEnd, type ConnectionStart, KernelConnections, silentObse
 import { EventRing } from '@kmesh/runtime';
 import type { KernelMesh } from './kernel-mesh.ts';
 
-export interface Observed {
+interface Observed {
   readonly start: ConnectionStart;
   end?: ConnectionEnd;
 }

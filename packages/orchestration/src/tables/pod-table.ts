@@ -7,7 +7,7 @@ import {
 import { RefusalCounter, type TableUsage } from './usage.ts';
 
 /** An enrolled pod as the programs see it. */
-export interface PodEntry {
+interface PodEntry {
   readonly workloadId: number;
   readonly namespaceId: number;
   readonly identityId?: number;

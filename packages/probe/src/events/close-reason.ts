@@ -1,7 +1,7 @@
 import { kmeshCloseReason } from '@kmesh/orchestration';
 import type { ConnectionStart, ResponseFlag } from '../connection.ts';
 
-export interface KernelEnding {
+interface KernelEnding {
   readonly flag: ResponseFlag;
   readonly error?: string | undefined;
 }

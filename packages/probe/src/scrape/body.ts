@@ -52,7 +52,7 @@ const gzipOptions = { level: 1, finishFlush: constants.Z_SYNC_FLUSH };
  * One gzip member, compressed chunk by chunk in the calling thread: zlib's streams would do it in threads of the pool, which
  * the low priority of the scrape thread does not cover. Each chunk's blocks end at a whole byte and refer to no other chunk.
  */
-export function* gzipPieces(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
+function* gzipPieces(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
   let checksum = 0;
   let length = 0;
   yield gzipHeader;
