@@ -26,7 +26,6 @@ import { startTunnelWorld } from '@kmesh/lab/testing/probe/tunnel-world.ts';
 import {
   createConnectionObserver,
   createSeriesBudget,
-  GzipExposition,
   MetricRecorder,
   MetricStore,
   renderStore,
@@ -46,21 +45,16 @@ export async function suite(): Promise<Report> {
   const figures: Figure[] = [];
   const ratios: Ratio[] = [];
   for (const size of sizes) {
-    const { text, gzip, changed } = render(size);
+    const text = render(size);
     figures.push(figure('render as text', `${size} series`, 'ms', text));
-    figures.push(figure('render as gzip', `${size} series`, 'ms', gzip));
-    figures.push(figure('render as gzip, every series changed', `${size} series`, 'ms', changed));
-    if (size === 100_000) {
-      ratios.push(atMost('render 100,000 series as text, ms', median(text), 100));
-      ratios.push(atMost('render 100,000 series as gzip, every one changed, ms', median(changed), 100));
-    }
+    if (size === 100_000) ratios.push(atMost('render 100,000 series as text, ms', median(text), 100));
     await measureTunnel(size, figures, ratios);
   }
   return { suite: 'scrape', environment: environment(), figures, ratios };
 }
 
 /** Milliseconds to render a store of so many series. */
-function render(series: number): Readonly<Record<'text' | 'gzip' | 'changed', number[]>> {
+function render(series: number): number[] {
   const { port1, port2 } = new MessageChannel();
   const store = new MetricStore();
   store.attach(port2);
@@ -82,23 +76,13 @@ function render(series: number): Readonly<Record<'text' | 'gzip' | 'changed', nu
   for (let index = 0; index < series / 13; index++) connect(index);
   store.refresh();
   const text = time(() => renderStore(store));
-  // With what is known from the scrape before, as it always is but once.
-  const exposition = new GzipExposition(store);
-  const gzip = time(() => exposition.pieces([]));
-  const changed = time(
-    () => exposition.pieces([]),
-    () => {
-      for (let index = 0; index < series / 13; index++) connect(index);
-    },
-  );
   store.close();
   recorder.close();
-  return { text, gzip, changed };
+  return text;
 }
 
-function time(body: () => Iterable<Uint8Array>, before?: () => void): number[] {
+function time(body: () => Iterable<Uint8Array>): number[] {
   const all = Array.from({ length: 10 }, () => {
-    before?.();
     const began = performance.now();
     let bytes = 0;
     for (const piece of body()) bytes += piece.length;

@@ -4,7 +4,7 @@
  * second, and what a config dump does to all that. The daemon is `kmesh proxy ztunnel` itself, over TLS, and its memory
  * is that of the whole process. `KMESH_BENCH_ROUNDS` and `KMESH_BENCH_WORKLOADS` make a run shorter.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
@@ -36,8 +36,6 @@ const measured: readonly { what: string; unit: string; of: keyof Round; bound?: 
 export async function suite(): Promise<Report> {
   const figures: Figure[] = [];
   const ratios: Ratio[] = [];
-  // As after a build: sources that were edited since then would be compiled by the daemon that is measured.
-  execFileSync(process.execPath, [pathOf('../scripts/compile-cache.ts')], { stdio: 'ignore' });
   for (const mesh of meshes) {
     const runs: Round[] = [];
     for (let round = 0; round < rounds; round++) runs.push(await measure(mesh.workloads, mesh.services));

@@ -3,11 +3,11 @@
  * file differs.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { type ErrorOutcome, errorRegistry } from '../packages/api/src/error-registry.ts';
+import { errorRegistry, type RegisteredError } from '../packages/api/src/error-registry.ts';
 
 const outputPath = new URL('../docs/errors.md', import.meta.url);
 
-const outcomes: Readonly<Record<ErrorOutcome, string>> = {
+const outcomes: Readonly<Record<RegisteredError['outcome'], string>> = {
   1: 'the process ends with exit code 1',
   2: 'the process ends with exit code 2',
   retry: 'the daemon goes on and tries again by itself',

@@ -24,7 +24,7 @@ export interface FieldLayout {
 }
 
 /** A struct or union, with its size in bytes. */
-export interface StructLayout {
+interface StructLayout {
   readonly name: string;
   readonly size: number;
   readonly kind: 'struct' | 'union';
@@ -32,7 +32,7 @@ export interface StructLayout {
 }
 
 /** An enum and its values. */
-export interface EnumLayout {
+interface EnumLayout {
   readonly name: string;
   readonly size: number;
   readonly values: readonly { readonly name: string; readonly value: bigint }[];
@@ -63,7 +63,7 @@ const kinds = {
 const wrappers: ReadonlySet<number> = new Set([8, 9, 10, 11, 18]);
 
 /** Raw `.BTF` bytes of a compiled object. @throws KmeshError `KMESH_BTF_INVALID` */
-export function objectBtf(bytes: Uint8Array): Uint8Array {
+function objectBtf(bytes: Uint8Array): Uint8Array {
   const section = elfSection(bytes, '.BTF');
   if (section !== undefined) return section;
   throw invalid('the object has no .BTF section; compile it with clang -g');

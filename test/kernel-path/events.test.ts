@@ -7,6 +7,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
 import {
+  decodeKernelEvent,
+  KERNEL_EVENT_SIZE,
+  type KernelEvent,
+} from '@kmesh/lab/testing/kernel/kernel-event.ts';
+import {
   createPodNamespace,
   type KernelPath,
   startKernelPath,
@@ -14,7 +19,6 @@ import {
 import { service, workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
 import { connectSocket, EventRing, type NetworkNamespace, openListener } from '@kmesh/linux';
 import { MeshState } from '@kmesh/orchestration';
-import { decodeKernelEvent, KERNEL_EVENT_SIZE, type KernelEvent } from '@kmesh/runtime';
 
 const client = workload({ uid: 'client', addresses: ['10.0.0.9'] });
 

@@ -375,7 +375,7 @@ describe('HBONE connections and their pool', () => {
     listener.close();
   });
 
-  test('HBN-18: two tunnels to one remote service share the outer connection, not the inner ones', async () => {
+  test('HBN-18, OUT-27: two tunnels to one remote service share the outer connection, not the inner ones', async () => {
     const { pod: client } = await mesh.pod();
     const remote = await peer();
     const gateway = await mesh.pod({

@@ -21,7 +21,7 @@ export interface Overview {
   readonly controlPlane: OverviewControlPlane;
 }
 
-export interface OverviewPod {
+interface OverviewPod {
   readonly name: string;
   readonly namespace: string;
   readonly uid: string;
@@ -63,14 +63,14 @@ export interface OverviewConnection {
   readonly receivedBytesPerSecond: number;
 }
 
-export interface OverviewCapability {
+interface OverviewCapability {
   readonly name: string;
   readonly available: boolean;
   /** Why it is off, and what to do about it. */
   readonly reason: string;
 }
 
-export interface OverviewControlPlane {
+interface OverviewControlPlane {
   readonly address: string;
   readonly connected: boolean;
   /** The address, or why there is no connection. */

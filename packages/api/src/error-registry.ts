@@ -6,7 +6,7 @@
  * - `reply`: the sender of the request reads the message, nothing else changes;
  * - `caller`: the function that was called has done nothing, and its caller decides.
  */
-export type ErrorOutcome = 1 | 2 | 'retry' | 'refuse' | 'fallback' | 'reply' | 'caller';
+type ErrorOutcome = 1 | 2 | 'retry' | 'refuse' | 'fallback' | 'reply' | 'caller';
 
 /** One code of the registry: what it means for every place that uses it. The place's message has the details. */
 export interface RegisteredError {

@@ -1,7 +1,6 @@
 export { FakeCniAgent, startFakeCniAgent } from './cni/fake-cni-agent.ts';
 export { installProbeSource, installRedirect, removeRedirect } from './cni/redirect.ts';
-export type { DemoOptions } from './demo/run-demo.ts';
-export { runDemo } from './demo/run-demo.ts';
+export { type DemoOptions, runDemo } from './demo/run-demo.ts';
 export { startFakeIstiod } from './istiod/fake-istiod.ts';
 export { generatedService, generatedWorkload, generateMesh } from './istiod/generate-mesh.ts';
 export type { FakeIstiod, FakeIstiodOptions } from './istiod/istiod-interface.ts';
@@ -9,7 +8,7 @@ export { startIstiodProcess } from './istiod/istiod-process.ts';
 export { startKernelMesh } from './mesh/kernel-mesh.ts';
 export { LabMesh, type MeshNode, type MeshPod, startMesh } from './mesh/lab-mesh.ts';
 export { connectFrom, listenIn } from './mesh/namespace-sockets.ts';
-export { NodeProxy, type ProxyWatch } from './mesh/node-proxy.ts';
+export { NodeProxy, ProxyWatch } from './mesh/node-proxy.ts';
 export { type AccessLine, parseAccessLog, parseMetrics, type Sample, sumOf } from './mesh/proxy-output.ts';
 export { keyOf, serviceOf, workloadOf } from './mesh/records.ts';
 export type { TunnelProxyStart } from './mesh/tunnel-proxy.ts';
@@ -17,7 +16,7 @@ export { tunnelProxyProgram } from './mesh/tunnel-proxy-program.ts';
 export { type AddressPair, endpointText, parseEndpoint } from './network/addresses.ts';
 export { cgroupRoot } from './network/cgroups.ts';
 export { type CommandResult, runCommand } from './network/commands.ts';
-export { createLab, type Lab } from './network/lab.ts';
+export { createLab, Lab } from './network/lab.ts';
 export {
   HboneClient,
   openHbone,
@@ -28,7 +27,7 @@ export {
 export { HboneServer, serveHbone } from './peers/hbone-server.ts';
 export { serveWaypoint } from './peers/waypoint.ts';
 export { createAuthority } from './pki/authority.ts';
-export type { Host } from './pods/host.ts';
-export type { Node } from './pods/node.ts';
-export type { Pod } from './pods/pod.ts';
+export { Host } from './pods/host.ts';
+export { Node } from './pods/node.ts';
+export { Pod } from './pods/pod.ts';
 export type { DialFailure, Dialing, DialReport } from './traffic/dial.ts';

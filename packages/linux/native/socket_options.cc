@@ -5,16 +5,11 @@
 #include <cerrno>
 #include <cstddef>
 #include <fcntl.h>
-#include <linux/netfilter_ipv4.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#ifndef IP6T_SO_ORIGINAL_DST
-#define IP6T_SO_ORIGINAL_DST 80
-#endif
 
 static Napi::Value socket_name(const Napi::CallbackInfo &info)
 {
@@ -31,23 +26,6 @@ static Napi::Value socket_name(const Napi::CallbackInfo &info)
 	return describe_address(info.Env(), address);
 }
 
-static Napi::Value socket_original_destination(const Napi::CallbackInfo &info)
-{
-	int fd = int_at(info, 0);
-	SocketAddress address = {};
-	socklen_t length = sizeof(address.v4);
-
-	if (getsockopt(fd, IPPROTO_IP, SO_ORIGINAL_DST, &address.v4, &length) == 0)
-		return describe_address(info.Env(), address);
-	int error = errno;
-	length = sizeof(address.v6);
-	if (getsockopt(fd, IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST, &address.v6, &length) == 0)
-		return describe_address(info.Env(), address);
-	// An IPv4 socket answers the second question with "no such option", which says less than
-	// the first answer.
-	return number(info, -(errno == ENOENT ? errno : error));
-}
-
 static Napi::Value socket_get_integer(const Napi::CallbackInfo &info)
 {
 	union {
@@ -61,27 +39,6 @@ static Napi::Value socket_get_integer(const Napi::CallbackInfo &info)
 	return Napi::BigInt::New(info.Env(), length == sizeof(value.wide)
 						 ? value.wide
 						 : static_cast<int64_t>(value.narrow));
-}
-
-static Napi::Value socket_set_integer(const Napi::CallbackInfo &info)
-{
-	int value = int_at(info, 3);
-
-	return result_of(info, setsockopt(int_at(info, 0), int_at(info, 1), int_at(info, 2), &value,
-					  sizeof(value)));
-}
-
-static Napi::Value socket_set_reset_on_close(const Napi::CallbackInfo &info)
-{
-	struct linger linger = {1, 0};
-
-	return result_of(
-	    info, setsockopt(int_at(info, 0), SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
-}
-
-static Napi::Value socket_shutdown_write(const Napi::CallbackInfo &info)
-{
-	return result_of(info, shutdown(int_at(info, 0), SHUT_WR));
 }
 
 static Napi::Value socket_unread_bytes(const Napi::CallbackInfo &info)
@@ -128,11 +85,7 @@ static Napi::Value socket_tcp_info(const Napi::CallbackInfo &info)
 void register_socket_options(Napi::Env env, Napi::Object exports)
 {
 	define<socket_name>(env, exports, "socketName");
-	define<socket_original_destination>(env, exports, "socketOriginalDestination");
 	define<socket_get_integer>(env, exports, "socketGetInteger");
-	define<socket_set_integer>(env, exports, "socketSetInteger");
-	define<socket_set_reset_on_close>(env, exports, "socketSetResetOnClose");
-	define<socket_shutdown_write>(env, exports, "socketShutdownWrite");
 	define<socket_unread_bytes>(env, exports, "socketUnreadBytes");
 	define<socket_splice_away>(env, exports, "socketSpliceAway");
 	define<socket_tcp_info>(env, exports, "socketTcpInfo");

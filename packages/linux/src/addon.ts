@@ -10,13 +10,13 @@ export interface NativeHandle {
 }
 
 /** Where an object's map stands before and after loading. `fd` is -1 before. */
-export interface NativeMapEntry {
+interface NativeMapEntry {
   name: string;
   fd: number;
 }
 
 /** A program of an object. `type` and `attachType` are the kernel's `bpf_prog_type` and `bpf_attach_type`. */
-export interface NativeProgramEntry {
+interface NativeProgramEntry {
   name: string;
   section: string;
   type: number;
@@ -26,7 +26,7 @@ export interface NativeProgramEntry {
   log?: string;
 }
 
-export interface NativeLoadResult {
+interface NativeLoadResult {
   errno: number;
   program: string;
   log: string;
@@ -34,7 +34,7 @@ export interface NativeLoadResult {
   programs: NativeProgramEntry[];
 }
 
-export interface NativeMapDefinition {
+interface NativeMapDefinition {
   type: number;
   keySize: number;
   valueSize: number;
@@ -42,12 +42,12 @@ export interface NativeMapDefinition {
   flags: number;
 }
 
-export interface NativeMapInfo extends NativeMapDefinition {
+interface NativeMapInfo extends NativeMapDefinition {
   id: number;
   name: string;
 }
 
-export interface NativeProgramInfo {
+interface NativeProgramInfo {
   id: number;
   type: number;
   name: string;
@@ -58,7 +58,7 @@ export interface NativeProgramInfo {
   machineCodeBytes: number;
 }
 
-export interface NativeLinkInfo {
+interface NativeLinkInfo {
   id: number;
   type: number;
   programId: number;
@@ -81,7 +81,7 @@ export interface NativeSocketAddress {
  * What the addon exports. Numbers that a function returns are results when ≥ 0 and negated errno values otherwise;
  * arguments are only asserted, the callers in this package validate them.
  */
-export interface NativeAddon {
+interface NativeAddon {
   closeDescriptor(fd: number): number;
   duplicateDescriptor(fd: number): number;
   ownDescriptor(fd: number): void;
@@ -228,13 +228,9 @@ export interface NativeAddon {
   /** Index into the options array's triples, or -1 socket, -2 bind, -3 listen, -4 connect, -5 setns, -6 address. */
   socketFailedStep(): number;
   socketName(fd: number, peer: boolean): NativeSocketAddress | number;
-  socketOriginalDestination(fd: number): NativeSocketAddress | number;
   socketGetInteger(fd: number, level: number, option: number): bigint | number;
-  socketSetInteger(fd: number, level: number, option: number, value: number): number;
-  socketSetResetOnClose(fd: number): number;
   reuseportMigrate(fd: number): number;
   socketTcpInfo(fd: number): BigUint64Array | number;
-  socketShutdownWrite(fd: number): number;
   socketUnreadBytes(fd: number): number;
   socketSpliceAway(fd: number, length: number): number;
 

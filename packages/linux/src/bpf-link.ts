@@ -6,7 +6,7 @@ import { OwnedDescriptor } from './owned-descriptor.ts';
 import { pathOf } from './validate.ts';
 
 /** What the kernel says about a link. `type` is a `bpf_link_type`. */
-export interface LinkInfo {
+interface LinkInfo {
   readonly id: number;
   readonly type: number;
   readonly programId: number;

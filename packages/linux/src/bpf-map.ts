@@ -20,7 +20,7 @@ export const mapTypes = {
 } as const;
 
 /** Whether an update may create or replace: `bpf(2)`'s BPF_ANY, BPF_NOEXIST and BPF_EXIST. */
-export type UpdateMode = 'any' | 'create' | 'replace';
+type UpdateMode = 'any' | 'create' | 'replace';
 
 const updateFlags: Record<UpdateMode, number> = { any: 0, create: 1, replace: 2 };
 const perCpuTypes: ReadonlySet<number> = new Set([5, 6, 10, 21]);
@@ -29,7 +29,7 @@ const ENOENT = 2;
 const ENOSPC = 28;
 
 /** What the kernel says about a map. `type` is a {@link mapTypes} value; sizes are bytes. */
-export interface BpfMapInfo {
+interface BpfMapInfo {
   readonly id: number;
   readonly name: string;
   readonly type: number;
@@ -40,7 +40,7 @@ export interface BpfMapInfo {
 }
 
 /** What {@link createMap} makes. `flags` are the kernel's `BPF_F_…` creation flags. */
-export interface MapOptions {
+interface MapOptions {
   readonly type: number;
   readonly name: string;
   readonly keySize: number;
@@ -50,7 +50,7 @@ export interface MapOptions {
 }
 
 /** Keys and values of many entries, each packed without gaps: entry i is at i × size. */
-export interface PackedEntries {
+interface PackedEntries {
   readonly count: number;
   readonly keys: Uint8Array;
   readonly values: Uint8Array;

@@ -7,7 +7,7 @@ import { integerIn } from './validate.ts';
 import { readVerifierStatistics, summarizeVerifierLog, type VerifierStatistics } from './verifier-log.ts';
 
 /** Value of a constant in `.rodata`: a number (any width), a bigint, a boolean, or the raw bytes. */
-export type ConstantValue = number | bigint | boolean | Uint8Array;
+type ConstantValue = number | bigint | boolean | Uint8Array;
 
 /**
  * A compiled BPF object: edit it (constants, sizes, maps to share), then {@link BpfObject.load} it once. Its maps and programs are

@@ -11,7 +11,7 @@ import { integerIn, pathOf } from './validate.ts';
 const linkTypeUnknown: ReadonlySet<number> = new Set([22, 95, 524]);
 
 /** What the kernel says about a loaded program. The run figures stay 0 unless statistics are on, see `enableProgramStatistics`. */
-export interface ProgramInfo {
+interface ProgramInfo {
   readonly id: number;
   /** A `bpf_prog_type`. */
   readonly type: number;

@@ -4,7 +4,7 @@ import { alreadyClosed, invalidArgument, systemCallError } from './errors.ts';
 import { integerIn } from './validate.ts';
 
 /** Records of one delivery. The memory is reused once the handler returns: copy what is to be kept. */
-export interface EventBatch {
+interface EventBatch {
   readonly count: number;
   /**
    * With fixed-size records: record i at i × `recordSize`. Otherwise each record is a little-endian u32 length, then its bytes,
@@ -14,7 +14,7 @@ export interface EventBatch {
 }
 
 /** How an {@link EventRing} reads its map. */
-export interface EventRingOptions {
+interface EventRingOptions {
   /** Handles one batch, synchronously. */
   readonly onBatch: (batch: EventBatch) => void;
   /** Bytes of every record when they are all alike, a multiple of 8; absent for records of varying size. */
@@ -34,7 +34,7 @@ export interface EventRingOptions {
 }
 
 /** What has happened since the ring was opened. */
-export interface EventRingCounters {
+interface EventRingCounters {
   /** Records handed over. */
   readonly records: number;
   readonly batches: number;

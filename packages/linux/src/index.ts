@@ -15,7 +15,6 @@ export { type Capability, type CapabilityName, capability, probeCapabilities } f
 export { closeDescriptor, duplicateDescriptor, raiseDescriptorLimit } from './descriptors.ts';
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export { EventRing } from './event-ring.ts';
-export { lowerHelperThreads } from './helper-threads.ts';
 export { kernelBarrier } from './kernel-barrier.ts';
 export { findBpffsMount, findCgroupMount } from './mounts.ts';
 export {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 
 /** A line of `/proc/self/mountinfo`. */
-export interface Mount {
+interface Mount {
   readonly mountPoint: string;
   readonly type: string;
   /** The directory of the file system that is mounted; `/` when all of it is. */

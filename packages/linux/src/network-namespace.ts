@@ -7,7 +7,7 @@ import { descriptor, integerIn, pathOf } from './validate.ts';
 const netNamespaceType = 0x4000_0000; // CLONE_NEWNET
 
 /** What identifies a namespace while it exists: the device and inode of its nsfs file. */
-export interface NamespaceIdentity {
+interface NamespaceIdentity {
   readonly device: bigint;
   readonly inode: bigint;
 }

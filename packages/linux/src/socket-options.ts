@@ -6,10 +6,10 @@ import { descriptor, integerIn } from './validate.ts';
 const EAGAIN = 11;
 
 /** An address of a socket. IPv4-mapped IPv6 is given as IPv4. */
-export type SocketAddress = NativeSocketAddress;
+type SocketAddress = NativeSocketAddress;
 
 /** The part of the kernel's `tcp_info` that a proxy reports. Times are microseconds, counts cumulative unless said otherwise. */
-export interface TcpInfo {
+interface TcpInfo {
   readonly state: number;
   /** Smoothed round-trip time. */
   readonly roundTripTime: number;
@@ -34,19 +34,6 @@ export function socketPeerAddress(fd: number): SocketAddress {
   return addressOr(addon().socketName(descriptor('fd', fd), true), fd, 'peer address', 'getpeername');
 }
 
-/**
- * Where a redirected connection was going (netfilter's original destination, IPv4 asked first); undefined when conntrack knows
- * no translation of it.
- *
- * @throws SystemCallError `KMESH_SOCKET_FAILED`
- */
-export function originalDestination(fd: number): SocketAddress | undefined {
-  const answer = addon().socketOriginalDestination(descriptor('fd', fd));
-  // ENOENT: not tracked. ENOPROTOOPT, EOPNOTSUPP: conntrack is not loaded in this namespace.
-  if (answer === -2 || answer === -92 || answer === -95) return undefined;
-  return addressOr(answer, fd, 'original destination', 'getsockopt(SO_ORIGINAL_DST)');
-}
-
 /** The kernel's cookie of the socket, what `bpf_get_socket_cookie` gives. @throws SystemCallError `KMESH_SOCKET_FAILED` */
 export function socketCookie(fd: number): bigint {
   return BigInt.asUintN(64, read(fd, 'cookie'));
@@ -55,32 +42,6 @@ export function socketCookie(fd: number): bigint {
 /** Reads an integer option. @throws SystemCallError `KMESH_SOCKET_FAILED` */
 export function getSocketOption(fd: number, name: SocketOptionName): number {
   return Number(read(fd, name));
-}
-
-/** Sets an integer option. @throws SystemCallError `KMESH_SOCKET_FAILED` */
-export function setSocketOption(fd: number, name: SocketOptionName, value: number): void {
-  integerIn('value', value, -0x8000_0000, 0xffff_ffff);
-  const [level, option] = socketOptions[name];
-  const result = addon().socketSetInteger(descriptor('fd', fd), level, option, value | 0);
-  const message = `cannot set an option of descriptor ${fd}`;
-  checkResult(result, 'KMESH_SOCKET_FAILED', message, `setsockopt(${socketOptionSpelling[name]})`);
-}
-
-/** Takes the socket's pending error: a positive errno, or 0. Reading clears it. */
-export function takeSocketError(fd: number): number {
-  return getSocketOption(fd, 'error');
-}
-
-/** Makes closing the socket send RST and drop unsent data (linger of 0 s). @throws SystemCallError `KMESH_SOCKET_FAILED` */
-export function resetOnClose(fd: number): void {
-  const result = addon().socketSetResetOnClose(descriptor('fd', fd));
-  checkResult(result, 'KMESH_SOCKET_FAILED', `cannot prepare descriptor ${fd}`, 'setsockopt(SO_LINGER)');
-}
-
-/** Sends FIN: nothing more will be written. @throws SystemCallError `KMESH_SOCKET_FAILED` */
-export function shutdownWrite(fd: number): void {
-  const result = addon().socketShutdownWrite(descriptor('fd', fd));
-  checkResult(result, 'KMESH_SOCKET_FAILED', `cannot end descriptor ${fd}`, 'shutdown');
 }
 
 /** What `SIOCINQ` says: bytes that arrived and were not read. @throws SystemCallError `KMESH_SOCKET_FAILED` */

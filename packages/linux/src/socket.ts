@@ -7,14 +7,14 @@ import { descriptor, integerIn } from './validate.ts';
 import { watchOnce } from './watch-descriptor.ts';
 
 /** TCP keepalive: seconds before the first probe and between probes, and how many may go unanswered. */
-export interface KeepAliveOptions {
+interface KeepAliveOptions {
   readonly time: number;
   readonly interval: number;
   readonly retries: number;
 }
 
 /** Options of every socket that this package makes. */
-export interface SocketOptions {
+interface SocketOptions {
   /** Where the socket is created and stays; the process's own namespace when absent. */
   readonly namespace?: NetworkNamespace;
   /** Packet mark (SO_MARK), 0 to 2^32-1. */
@@ -34,7 +34,7 @@ export interface SocketOptions {
 }
 
 /** Options of TCP sockets. */
-export interface TcpOptions extends SocketOptions {
+interface TcpOptions extends SocketOptions {
   readonly keepAlive?: KeepAliveOptions;
   /** Milliseconds that sent data may stay unacknowledged (TCP_USER_TIMEOUT). */
   readonly userTimeout?: number;
@@ -42,7 +42,7 @@ export interface TcpOptions extends SocketOptions {
 }
 
 /** Where a listener listens. */
-export interface ListenerOptions extends TcpOptions {
+interface ListenerOptions extends TcpOptions {
   /** An IP address, such as `0.0.0.0`, `::` or `127.0.0.1`. */
   readonly address: string;
   /** 0 lets the kernel choose; see `socketLocalAddress`. */
@@ -52,7 +52,7 @@ export interface ListenerOptions extends TcpOptions {
 }
 
 /** Where and how to connect. */
-export interface ConnectOptions extends TcpOptions {
+interface ConnectOptions extends TcpOptions {
   readonly address: string;
   readonly port: number;
   /** Source address, and with {@link SocketOptions.transparent} not necessarily a local one. */
@@ -64,7 +64,7 @@ export interface ConnectOptions extends TcpOptions {
 }
 
 /** A UDP socket's place. */
-export interface UdpSocketOptions extends SocketOptions {
+interface UdpSocketOptions extends SocketOptions {
   readonly address: string;
   readonly port: number;
   /** Report the original destination of redirected datagrams as control messages. */

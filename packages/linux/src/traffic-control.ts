@@ -15,7 +15,7 @@ const EINVAL = 22;
 const linkTypeUnknown: ReadonlySet<number> = new Set([EINVAL, 95, 524]);
 
 /** A side of a network interface. */
-export interface InterfaceSide {
+interface InterfaceSide {
   /** Interface name or index, in `namespace`. */
   readonly device: string | number;
   readonly direction: 'ingress' | 'egress';
@@ -24,7 +24,7 @@ export interface InterfaceSide {
 }
 
 /** Where a clsact filter is among others. */
-export interface FilterPlace {
+interface FilterPlace {
   readonly priority: number;
   /** Not 0. */
   readonly handle: number;

@@ -8,15 +8,10 @@ import { createNetworkNamespace, type NetworkNamespace } from '../src/network-na
 import { connectSocket, openListener, openUdpSocket } from '../src/socket.ts';
 import {
   getSocketOption,
-  originalDestination,
-  resetOnClose,
-  setSocketOption,
   socketCookie,
   socketLocalAddress,
   socketPeerAddress,
   spliceAway,
-  takeSocketError,
-  tcpInfo,
   unreadBytes,
 } from '../src/socket-options.ts';
 import { watchOnce } from '../src/watch-descriptor.ts';
@@ -161,7 +156,6 @@ test('every option that is asked for is on the socket', async () => {
   });
   assert(socketCookie(fd) > 0n && socketCookie(fd) !== socketCookie(second));
   assert.equal(BigInt.asUintN(64, BigInt(getSocketOption(fd, 'namespaceCookie'))), namespace.cookie);
-  setSocketOption(fd, 'mark', 0xffff_ffff);
   closeDescriptor(second);
   closeDescriptor(fd);
 });
@@ -201,39 +195,6 @@ test('a connection that nothing answers times out without blocking the loop, and
   await assert.rejects(dialling, /enough/);
 });
 
-test('the original destination of a redirected connection is found in both families', async () => {
-  using pod = createNetworkNamespace();
-  const rules = ['add table inet k', 'add chain inet k o { type nat hook output priority -100; }'];
-  const listeners = { 4: '127.0.0.1', 6: '::1' } as const;
-  for (const [family, address, dialled] of [
-    [4, '127.0.0.1', '127.0.0.9'],
-    [6, '::1', '::1'],
-  ] as const) {
-    const fd = openListener({ namespace: pod, address: listeners[family], port: 0 });
-    const { port } = socketLocalAddress(fd);
-    rules.push(`add rule inet k o meta nfproto ipv${family} tcp dport 4242 redirect to :${port}`);
-    inside(pod, ...rules.splice(0).map((rule) => `nft '${rule}'`));
-    const server = await serve(fd, (socket) => {
-      socket.end(JSON.stringify(originalDestination(descriptorOf(socket))));
-    });
-    const client = wrap(await connectSocket({ namespace: pod, address: dialled, port: 4242 }));
-    assert.deepEqual(JSON.parse(await readAll(client)), { address: dialled, port: 4242, family });
-    client.destroy();
-    server.close();
-    assert(address.length > 0);
-  }
-});
-
-test('a connection without translation has no original destination other than its own', async () => {
-  const fd = openListener({ namespace, address: '127.0.0.1', port: 0 });
-  const client = await connectSocket({ namespace, address: '127.0.0.1', port: socketLocalAddress(fd).port });
-  const found = originalDestination(client);
-  assert(found === undefined || found.port === socketLocalAddress(fd).port);
-  assert(tcpInfo(client).segmentsOut > 0);
-  closeDescriptor(client);
-  closeDescriptor(fd);
-});
-
 test('bytes that were not read are counted, and splice takes them away', async () => {
   const fd = openListener({ namespace, address: '127.0.0.1', port: 0 });
   const client = await connectSocket({ namespace, address: '127.0.0.1', port: socketLocalAddress(fd).port });
@@ -245,19 +206,6 @@ test('bytes that were not read are counted, and splice takes them away', async (
   assert.equal(unreadBytes(client), 2);
   assert.equal(spliceAway(client, 10), 2);
   assert.throws(() => unreadBytes(1_000_000), { code: 'KMESH_SOCKET_FAILED' });
-  closeDescriptor(client);
-  server.close();
-});
-
-test('a reset reaches the peer as ECONNRESET', async () => {
-  const fd = openListener({ namespace, address: '127.0.0.1', port: 0 });
-  const client = await connectSocket({ namespace, address: '127.0.0.1', port: socketLocalAddress(fd).port });
-  const server = await serve(fd, (socket) => {
-    resetOnClose(descriptorOf(socket));
-    socket.destroy();
-  });
-  await watchOnce(client, 'readable', 2000);
-  assert.equal(takeSocketError(client), 104);
   closeDescriptor(client);
   server.close();
 });

@@ -7,7 +7,7 @@ export type Reporter = 'source' | 'destination';
 export type ConnectionPath = 'kernel' | 'tunnel';
 
 /** `mutual_tls` only where TLS was really used. */
-export type SecurityPolicy = 'mutual_tls' | 'unknown';
+type SecurityPolicy = 'mutual_tls' | 'unknown';
 
 /** Contract 15.2; `-` means nothing special. */
 export type ResponseFlag =

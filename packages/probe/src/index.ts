@@ -32,5 +32,4 @@ export { renderStore } from './metrics/render.ts';
 export { createRevocationMetrics } from './metrics/revocation-metrics.ts';
 export { MetricStore } from './metrics/store.ts';
 export { countConnectionPath, createConnectionObserver } from './observer.ts';
-export { GzipExposition } from './scrape/gzip/gzip-exposition.ts';
 export { type ScrapeServer, startScrapeServer } from './scrape/scrape-server.ts';

@@ -19,7 +19,7 @@ export interface LiveConnection {
 }
 
 /** Connections of this node's pods to a service since the start. */
-export interface ServiceConnections {
+interface ServiceConnections {
   readonly opened: number;
   readonly failed: number;
 }

@@ -14,7 +14,7 @@ import { add, observe } from './metrics/count.ts';
 import type { MetricRecorder, MetricRow } from './metrics/recorder.ts';
 import { roundTripBounds } from './metrics/tables.ts';
 
-export interface ConnectionObserverOptions {
+interface ConnectionObserverOptions {
   readonly recorder: MetricRecorder;
   /** Without it connections are counted but not logged. */
   readonly accessLog?: AccessLog;

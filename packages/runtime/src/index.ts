@@ -23,14 +23,7 @@ export {
   kmeshPath,
 } from './tables/gen/layouts.ts';
 export { HandoffPodTable } from './tables/handoff-pod-table.ts';
-export {
-  type ConnectReason,
-  decodeKernelEvent,
-  KERNEL_EVENT_SIZE,
-  type KernelEvent,
-  pathOfReason,
-  readConnectCounters,
-} from './tables/kernel-event.ts';
+export { type ConnectReason, pathOfReason, readConnectCounters } from './tables/kernel-event.ts';
 export { kernelMapsOf } from './tables/kernel-maps.ts';
 export {
   attachKernelObject,

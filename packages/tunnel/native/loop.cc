@@ -9,7 +9,6 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -296,43 +295,12 @@ int Engine::enterNamespace(uint64_t id)
 	return 0;
 }
 
-/* As the kernel has it; the C library of Debian 12 does not. */
-struct SchedulingAttributes {
-	uint32_t size;
-	uint32_t policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime;
-	uint64_t deadline;
-	uint64_t period;
-};
-
-/* The shortest time slice that the kernel gives, nanoseconds. */
-static constexpr uint64_t kShortestSlice = 100000;
-
-/* Work comes in bits of some ten microseconds. With the usual slice a thread that renders metrics,
- * collects garbage or reads a push keeps its processor for up to a tick, milliseconds, after a byte
- * has come; whoever has the shorter slice need not wait for that. It takes no share of time from
- * others and needs no capability. Before Linux 6.12 it is ignored. */
-static void askForShortSlices()
-{
-	SchedulingAttributes attributes{};
-	if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 ||
-	    attributes.policy != SCHED_OTHER)
-		return;
-	attributes.size = sizeof attributes;
-	attributes.runtime = kShortestSlice;
-	syscall(SYS_sched_setattr, 0, &attributes, 0);
-}
-
 void *Engine::threadMain(void *self)
 {
 	sigset_t all;
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, nullptr);
 	pthread_setname_np(pthread_self(), "kmesh-tunnel");
-	askForShortSlices();
 	static_cast<Engine *>(self)->run();
 	return nullptr;
 }

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import type { PodInfo } from '@kmesh/api';
 import { KmeshError, type Workload } from '@kmesh/api';
-import { lowerHelperThreads, type NetworkNamespace } from '@kmesh/linux';
+import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshChange } from '@kmesh/orchestration';
 import { Engine, type JoinCounts } from './engine/engine.ts';
 import type { TunnelCounters, TunnelOptions } from './options.ts';
@@ -59,7 +59,6 @@ export class Tunnel implements AsyncDisposable {
       (_, thread) =>
         new Engine(engineConfig(settings, options.handoffs, options.joins?.maps[thread]), onError),
     );
-    lowerHelperThreads();
     this.#stops.push(options.mesh.subscribe((change) => this.policyChanged(change)));
     if (options.revocations !== undefined) {
       this.#stops.push(options.revocations.onChange(() => this.revocationsChanged()));

@@ -8,7 +8,7 @@ import { sortedInSlices } from './sorted-in-slices.ts';
 import { slicerForPages } from './stream-json.ts';
 
 /** Where the parts of the dump come from; each is asked anew for every dump. */
-export interface ConfigDumpSources {
+interface ConfigDumpSources {
   readonly state: MeshState;
   readonly config: Config;
   readonly version: VersionInfo;

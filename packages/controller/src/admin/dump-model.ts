@@ -53,7 +53,7 @@ export function dumpWorkload(workload: Workload): Record<string, unknown> {
 }
 
 /** One endpoint of a service or of the staging area. */
-export interface DumpedEndpoint {
+interface DumpedEndpoint {
   readonly workloadUid: string;
   readonly ports: PortMap;
   readonly status: string;

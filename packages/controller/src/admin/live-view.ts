@@ -2,7 +2,7 @@ import type { ConnectionsView, OverviewConnection, Workload } from '@kmesh/api';
 import type { ConnectionStart, LiveConnection, LiveConnections } from '@kmesh/probe';
 
 /** Which connections are asked for. */
-export interface ConnectionsFilter {
+interface ConnectionsFilter {
   readonly limit: number;
   /** Part of the `namespace/name` of either side or of the service. */
   readonly text?: string | undefined;

@@ -16,12 +16,12 @@ export interface ProfileSample {
 }
 
 /** What a profile measures, such as `cpu` in `nanoseconds`. */
-export interface ProfileValueType {
+interface ProfileValueType {
   readonly type: string;
   readonly unit: string;
 }
 
-export interface Profile {
+interface Profile {
   readonly types: readonly ProfileValueType[];
   readonly samples: readonly ProfileSample[];
   readonly period: ProfileValueType & { readonly value: number };

@@ -4,7 +4,7 @@ import { type ProfileAnswer, Profiles } from './profiles.ts';
 import { streamJson } from './stream-json.ts';
 
 /** Runtime control of the log filter. The probe's logger implements it. */
-export interface LogControl {
+interface LogControl {
   /** The current filter as text. */
   current(): string;
   /** Adds clauses; throws an error that names the bad clause. */

@@ -4,7 +4,7 @@ import type { FrontendEntry, KernelTables } from '@kmesh/runtime';
 import { badQuery } from './query.ts';
 
 /** Tables while the kernel path is on. */
-export interface TableSources {
+interface TableSources {
   readonly tables: KernelTables;
   hookCosts(): readonly HookCost[];
 }

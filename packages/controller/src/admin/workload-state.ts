@@ -1,7 +1,7 @@
 import type { ConnectionStart, LiveConnections } from '@kmesh/probe';
 
 /** A pod that is served, or waits to be. */
-export interface StatedPod {
+interface StatedPod {
   readonly state: 'Up' | 'Pending';
   readonly uid: string;
   readonly name: string;

@@ -3,7 +3,7 @@ import { formatIdentityUri } from '@kmesh/orchestration';
 import type { CertificateEntry } from './certificate-manager.ts';
 
 /** One certificate of the config dump (ambient contract 13.6). */
-export interface DumpedCertificate {
+interface DumpedCertificate {
   /** Base64 of the PEM text. */
   readonly pem: string;
   /** Decimal. */
@@ -13,7 +13,7 @@ export interface DumpedCertificate {
 }
 
 /** One element of the config dump's `certificates` (ambient contract 13.6). Holds no key. */
-export interface DumpedIdentity {
+interface DumpedIdentity {
   readonly identity: string;
   readonly state: string;
   readonly certChain: readonly DumpedCertificate[];

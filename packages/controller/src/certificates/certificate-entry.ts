@@ -4,7 +4,7 @@ import type { Clock } from './clock.ts';
 import type { WorkloadCertificate } from './workload-certificate.ts';
 
 /** One caller that waits. */
-export interface Waiter {
+interface Waiter {
   readonly resolve: (certificate: WorkloadCertificate) => void;
   readonly reject: (error: Error) => void;
   readonly patient: boolean;

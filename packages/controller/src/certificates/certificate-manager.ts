@@ -26,7 +26,7 @@ export interface IssuedCertificate extends IssuedChain {
 /** Obtains one new certificate. Rejects when it cannot; `signal` says that nobody wants it any more. */
 export type CertificateSource = (identity: Identity, signal: AbortSignal) => Promise<IssuedCertificate>;
 
-export interface CertificateManagerOptions {
+interface CertificateManagerOptions {
   readonly source: CertificateSource;
   readonly logger: Logger;
   readonly clock?: Clock;
@@ -37,7 +37,7 @@ export interface CertificateManagerOptions {
   readonly maximumInFlight?: number;
 }
 
-export interface CertificateWait {
+interface CertificateWait {
   /**
    * Sit out failed tries for this long, instead of failing with the first. Meant for connections of pods that have
    * just started, which istiod may not know yet.
@@ -46,7 +46,7 @@ export interface CertificateWait {
 }
 
 /** `certificate` is `undefined` when the identity was forgotten. */
-export interface CertificateChange {
+interface CertificateChange {
   readonly identity: Identity;
   readonly certificate: WorkloadCertificate | undefined;
 }

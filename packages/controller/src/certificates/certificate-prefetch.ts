@@ -3,7 +3,7 @@ import type { MeshChange, MeshView } from '@kmesh/orchestration';
 import { formatIdentityUri } from '@kmesh/orchestration';
 import type { CertificateManager } from './certificate-manager.ts';
 
-export interface CertificatePrefetchOptions {
+interface CertificatePrefetchOptions {
   readonly manager: Pick<CertificateManager, 'certificate' | 'forget'>;
   readonly logger: Logger;
   /** This node's name; empty: every workload counts as local. */

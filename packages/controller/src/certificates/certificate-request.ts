@@ -2,7 +2,7 @@ import { createPrivateKey, generateKeyPair, type KeyObject, sign } from 'node:cr
 import { promisify } from 'node:util';
 
 /** A certificate request and the key that it proves. The key exists nowhere else. */
-export interface CertificateRequest {
+interface CertificateRequest {
   readonly pem: string;
   readonly privateKey: KeyObject;
 }

@@ -10,7 +10,7 @@ export interface IssuedChain {
 }
 
 /** What an answer must fit to. */
-export interface ResponseExpectation {
+interface ResponseExpectation {
   /** The SPIFFE id that was asked for. `undefined` in dedicated mode, where the authority decides. */
   readonly uri: string | undefined;
   readonly privateKey: KeyObject;
@@ -19,7 +19,7 @@ export interface ResponseExpectation {
 const certificatePem = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 
 /** Every certificate in a text of PEM blocks, in order. Throws when a block is not a certificate. */
-export function parseCertificates(pem: string): X509Certificate[] {
+function parseCertificates(pem: string): X509Certificate[] {
   return (pem.match(certificatePem) ?? []).map((block) => new X509Certificate(block));
 }
 

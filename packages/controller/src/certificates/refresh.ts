@@ -1,7 +1,7 @@
 import type { BackoffSettings } from '@kmesh/api';
 
 /** Validity in milliseconds since 1970. */
-export interface ValidityPeriod {
+interface ValidityPeriod {
   readonly notBefore: number;
   readonly notAfter: number;
 }

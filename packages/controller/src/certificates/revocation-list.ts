@@ -59,7 +59,7 @@ const isTime = (element: DerElement | undefined): boolean => element?.tag === 0x
  *
  * @throws RangeError when it is not one.
  */
-export function parseRevocationList(der: Buffer): RevocationList {
+function parseRevocationList(der: Buffer): RevocationList {
   const [body, algorithm, signature] = readDer(readOne(der, 0x30).content);
   const fields = readDer(required(body, 0x30, 'a body').content);
   // The version is optional: absent in lists of version 1.

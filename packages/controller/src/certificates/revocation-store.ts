@@ -10,9 +10,9 @@ import { parseRevocationLists, type RevocationList } from './revocation-list.ts'
  * `off`: no path is set. `missing`: the file is not there (yet). `active`: lists are checked, possibly none.
  * `disabled`: the file could not be read at start; nothing is checked until it can.
  */
-export type RevocationState = 'off' | 'missing' | 'active' | 'disabled';
+type RevocationState = 'off' | 'missing' | 'active' | 'disabled';
 
-export interface RevocationStoreOptions {
+interface RevocationStoreOptions {
   /** `CRL_PATH`. */
   readonly path: string | undefined;
   readonly logger: Logger;

@@ -1,7 +1,7 @@
 import type { KeyObject, X509Certificate } from 'node:crypto';
 import type { Identity } from '@kmesh/api';
 
-export interface WorkloadCertificateParts {
+interface WorkloadCertificateParts {
   readonly identity: Identity;
   readonly chain: readonly X509Certificate[];
   readonly roots: readonly X509Certificate[];

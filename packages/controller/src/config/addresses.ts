@@ -5,7 +5,7 @@ import { configError, type Environment } from './values.ts';
  *
  * @throws KMESH_CONFIG_INVALID when it does not parse.
  */
-export function controlPlaneUri(setting: string, text: string): string {
+function controlPlaneUri(setting: string, text: string): string {
   const uri = text.includes('://') ? text : `https://${text}`;
   const allowed = 'an address such as istiod.istio-system.svc:15012 or https://host:port is allowed';
   if (!URL.canParse(uri)) throw configError(setting, text, allowed);
@@ -16,7 +16,7 @@ export function controlPlaneUri(setting: string, text: string): string {
 }
 
 /** Where istiod is when nothing says otherwise. */
-export function defaultControlPlane(environment: Environment): string {
+function defaultControlPlane(environment: Environment): string {
   return environment['KUBERNETES_SERVICE_HOST'] === undefined
     ? 'https://localhost:15012'
     : 'https://istiod.istio-system.svc:15012';

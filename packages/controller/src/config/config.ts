@@ -102,7 +102,7 @@ export interface Config {
 }
 
 /** What {@link readConfig} looks at besides the environment. */
-export interface ConfigSources {
+interface ConfigSources {
   /** Directory of `./etc` and `./var` (ambient contract 2.3); the daemon's working directory. */
   readonly root?: string;
   readonly cores?: number;

@@ -4,7 +4,7 @@ import { parse } from 'yaml';
 import type { Environment } from './values.ts';
 
 /** The part of MeshConfig's `defaultConfig` that the node proxy reads (ambient contract 2.3). */
-export interface ProxyConfig {
+interface ProxyConfig {
   readonly discoveryAddress?: string;
   readonly proxyAdminPort?: number;
   readonly statsPort?: number;

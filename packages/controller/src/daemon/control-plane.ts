@@ -8,7 +8,7 @@ import type { Config } from '../config/config.ts';
 import { createXdsClient, type XdsClient } from '../xds/client.ts';
 
 /** How the mesh's own state reports that a type has arrived. */
-export interface SyncListener {
+interface SyncListener {
   /** Every subscribed type has been acknowledged (ambient contract 2.6). */
   synced(): void;
 }
@@ -61,7 +61,7 @@ export function startXds(
 }
 
 /** Certificates of this node's workloads: the manager, and what keeps them ready. */
-export interface Certificates {
+interface Certificates {
   readonly manager: CertificateManager;
   close(): void;
 }

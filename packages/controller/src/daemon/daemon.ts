@@ -37,7 +37,7 @@ import { tunnelCounters } from './tunnel-counters.ts';
 import { adminViews, forgetRemovedServices } from './views.ts';
 
 /** A running node proxy. */
-export interface Daemon {
+interface Daemon {
   /** Starts a graceful drain; further calls do nothing. */
   drain(cause: string): void;
   /** Resolves with the exit code. */

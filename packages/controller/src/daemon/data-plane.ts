@@ -18,7 +18,7 @@ import type { ZdsPods } from '../zds/pod-register.ts';
 import { tunnelSettings } from './tunnel-settings.ts';
 
 /** What the data plane is made of. */
-export interface DataPlaneOptions {
+interface DataPlaneOptions {
   readonly config: Config;
   readonly state: MeshState;
   readonly certificates: CertificateManager;

@@ -7,14 +7,14 @@ import { type LocalMesh, parseLocalMesh } from '../local/local-mesh.ts';
 import { watchLocalMesh } from '../local/watch-local-mesh.ts';
 
 /** The local mesh file while it is followed. */
-export interface FollowedLocalMesh {
+interface FollowedLocalMesh {
   /** What the file says now, for the config dump. */
   dump(): StaticConfig;
   close(): Promise<void>;
 }
 
 /** The `staticConfig` of the config dump (ambient contract 13.2). */
-export interface StaticConfig {
+interface StaticConfig {
   readonly workloads: readonly unknown[];
   readonly policies: readonly unknown[];
   readonly services: readonly unknown[];

@@ -2,7 +2,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { LoopDelay } from '@kmesh/probe';
 
 /** Follows the event loop of this thread: one sample for each of its turns, so that a sleeping thread is not woken. */
-export interface LoopDelayMeter {
+interface LoopDelayMeter {
   /** What was measured since the last call. */
   read(): LoopDelay;
   close(): void;

@@ -9,7 +9,7 @@ import type { XdsClient } from '../xds/client.ts';
 import type { DataPlane, ServedPod } from './data-plane.ts';
 
 /** Where the overview takes its parts from. */
-export interface OverviewSources {
+interface OverviewSources {
   readonly version: string;
   readonly node: string;
   readonly startedAt: Date;

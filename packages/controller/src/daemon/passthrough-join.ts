@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts';
 import { testJoin } from './join-self-test.ts';
 
 /** Whether the tunnel joins the sockets of plaintext exchanges in the kernel. */
-export interface PassthroughJoin {
+interface PassthroughJoin {
   readonly programs: JoinPrograms | undefined;
   /** Why it does not although it should; `undefined`: nothing is in the way, or nobody wants it. */
   readonly off: string | undefined;

@@ -62,7 +62,7 @@ export function startLog(config: Pick<Config, 'logFilter' | 'logFormat'>): Daemo
 }
 
 /** What the metrics are made from. */
-export interface TelemetryInputs {
+interface TelemetryInputs {
   readonly sources: ControlSources;
   /** Which workloads are in the mesh: series of the others are retired. */
   readonly presence: Presence;

@@ -15,7 +15,7 @@ import type { DataPlane } from './data-plane.ts';
 import { overviewOf } from './overview.ts';
 
 /** Parts of the daemon that the views look at. */
-export interface ViewSources {
+interface ViewSources {
   readonly config: Config;
   readonly version: VersionInfo;
   readonly startedAt: Date;

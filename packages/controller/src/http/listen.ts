@@ -2,7 +2,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { KmeshError } from '@kmesh/api';
 
 /** A listening HTTP server of the daemon. */
-export interface HttpListener {
+interface HttpListener {
   /** The port it is bound to, also when 0 was asked for. */
   readonly port: number;
   /**
@@ -13,7 +13,7 @@ export interface HttpListener {
 }
 
 /** Where to listen. Several hosts (127.0.0.1 and ::1) share one port. */
-export interface ListenAddress {
+interface ListenAddress {
   readonly hosts: readonly string[];
   readonly port: number;
   /** Several processes may bind the same port: an old and a new instance during an update. */

@@ -1,12 +1,7 @@
 import type { RequestListener } from 'node:http';
 
 /** Names that tools know (ambient contract 2.6). */
-export type ReadinessTask =
-  | 'state manager'
-  | 'proxy'
-  | 'dns proxy'
-  | 'workload proxy manager'
-  | 'kernel path';
+type ReadinessTask = 'state manager' | 'proxy' | 'dns proxy' | 'workload proxy manager' | 'kernel path';
 
 /** Which start-up tasks are still pending; a task can become pending again. */
 export class Readiness {

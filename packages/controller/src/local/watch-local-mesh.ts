@@ -6,7 +6,7 @@ import { localMeshUpdates } from './difference.ts';
 import { type LocalMesh, parseLocalMesh } from './local-mesh.ts';
 
 /** How {@link watchLocalMesh} watches. */
-export interface LocalMeshWatchOptions {
+interface LocalMeshWatchOptions {
   /** A file that changes again within this time is read once; 100 ms by default. */
   readonly debounceMilliseconds?: number;
   /** The file is also read this often, for places where the kernel reports no changes; 5 s by default. */

@@ -10,7 +10,7 @@ export interface Field {
 }
 
 /** The fields of an object by key. */
-export type Fields<Key extends string> = { readonly [Name in Key]?: Field };
+type Fields<Key extends string> = { readonly [Name in Key]?: Field };
 
 /** Messages beyond this number say nothing new to the person who repairs the file. */
 const MAXIMUM_PROBLEMS = 50;

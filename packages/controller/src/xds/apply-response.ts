@@ -8,7 +8,7 @@ import { type RetainedResources, removalOf } from './retained.ts';
 import { UnreadResources } from './unread-resources.ts';
 
 /** Where a response goes. */
-export interface ResponseTarget {
+interface ResponseTarget {
   readonly retained: (typeUrl: string) => RetainedResources;
   readonly interner: Interner;
   /** Takes one slice of changes; may be asynchronous. */

@@ -34,7 +34,7 @@ export interface XdsClientOptions {
 }
 
 /** Where the mesh goes. Calls never overlap. */
-export interface XdsSink {
+interface XdsSink {
   /**
    * Takes one slice of a response. Must be done when it returns or resolves: only then are waiting lookups released
    * and the response acknowledged. Should take less than 10 ms of the event loop for a few hundred updates.
@@ -47,7 +47,7 @@ export interface XdsSink {
 }
 
 /** State of the connection, for readiness, log and admin. */
-export interface XdsStatus {
+interface XdsStatus {
   readonly connected: boolean;
   /** Types of which a response was acknowledged at least once. */
   readonly synced: readonly string[];

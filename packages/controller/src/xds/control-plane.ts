@@ -45,7 +45,7 @@ export class SettingError extends KmeshError {
 const defaultTokenPath = './var/run/secrets/tokens/istio-token';
 
 /** Host and port of a control plane URI. The port defaults to the one of the scheme. */
-export function hostAndPort(address: string): { host: string; port: number; secure: boolean } {
+function hostAndPort(address: string): { host: string; port: number; secure: boolean } {
   const url = new URL(address);
   const secure = url.protocol === 'https:';
   const host = url.hostname.replace(/^\[|\]$/g, '');

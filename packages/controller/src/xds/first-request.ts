@@ -3,7 +3,7 @@ import { Slicer } from '@kmesh/orchestration';
 import type { RetainedResources } from './retained.ts';
 
 /** What the first request of a type on a stream says. */
-export interface FirstRequest {
+interface FirstRequest {
   readonly bytes: Buffer;
   /**
    * Names that are held but did not fit. The control plane does not know of them, so it cannot say that they are gone:

@@ -4,7 +4,7 @@ import type { GatewayAddress, Locality, PortMap } from '@kmesh/api';
 const maximumEntries = 200_000;
 
 /** Values that are equal become one value: a mesh of 100,000 workloads has a few thousand distinct ones. */
-export class Pool<Value> {
+class Pool<Value> {
   readonly #values = new Map<string, Value>();
 
   /** The value of `key`, made by `make` when it is new. */

@@ -29,7 +29,7 @@ export function nodeMessage(node: NodeIdentity): xds.Node {
 }
 
 /** A JSON object as a protobuf `Struct` (conformance XDS-02). */
-export function structOf(object: Readonly<Record<string, JsonValue>>): xds.Struct {
+function structOf(object: Readonly<Record<string, JsonValue>>): xds.Struct {
   return {
     fields: Object.fromEntries(Object.entries(object).map(([key, value]) => [key, jsonValue(value)])),
   };

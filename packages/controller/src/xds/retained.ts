@@ -2,7 +2,7 @@ import { LargeMap, type MeshUpdate } from '@kmesh/api';
 import type { ResourceUpdate } from './decode-resource.ts';
 
 /** What a held resource is: the removal of a bare name depends on it (ambient contract 3.5). */
-export type HeldKind = ResourceUpdate['kind'];
+type HeldKind = ResourceUpdate['kind'];
 
 /**
  * The resources of one type that the mesh state holds because of this client: their kind, and the version that the

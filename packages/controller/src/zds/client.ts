@@ -10,7 +10,7 @@ import {
 } from '@kmesh/linux';
 import { PodRegister, type ZdsCounts, type ZdsPods } from './pod-register.ts';
 
-export interface ZdsClientOptions {
+interface ZdsClientOptions {
   /** Path of the CNI agent's socket (`INPOD_UDS`). */
   readonly path: string;
   readonly pods: ZdsPods;

@@ -17,7 +17,7 @@ export interface ZdsCounts {
   readonly stopped: number;
 }
 
-export interface PodRegisterOptions {
+interface PodRegisterOptions {
   readonly pods: ZdsPods;
   readonly logger: Logger;
   readonly retryMilliseconds: number;

@@ -22,7 +22,7 @@ export interface CheckReport {
 }
 
 /** What to look at besides the machine. */
-export interface CheckOptions {
+interface CheckOptions {
   /** Cgroup whose sockets Kmesh serves; the mount of cgroup v2 when absent. */
   readonly cgroup: string | undefined;
   /** Socket of the CNI agent. */

@@ -10,7 +10,7 @@ export interface CommandContext {
 }
 
 /** Arguments that every command has. */
-export interface CommonArguments {
+interface CommonArguments {
   readonly admin: string;
   readonly output: OutputFormat;
 }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { KmeshError } from '@kmesh/api';
 
 /** How {@link repeat} repeats. */
-export interface RepeatOptions {
+interface RepeatOptions {
   readonly seconds: number;
   /** Draws over the last output, where that is a terminal. */
   readonly clear: boolean;

@@ -3,7 +3,7 @@ import type { AdminClient } from '../admin-client.ts';
 import { type OutputFormat, renderObject } from '../output.ts';
 
 /** What `kmeshctl log` changes; nothing: the filter is only shown. */
-export interface LogOptions {
+interface LogOptions {
   /** A level, or `scope=level` clauses. */
   readonly level: string | undefined;
   readonly reset: boolean;

@@ -9,7 +9,7 @@ import { type OutputFormat, renderList } from '../output.ts';
 import type { Column } from '../table.ts';
 
 /** Restricts a list to a namespace; without one everything is shown. */
-export interface MeshFilter {
+interface MeshFilter {
   readonly namespace?: string | undefined;
 }
 

@@ -3,7 +3,7 @@ import { type OutputFormat, renderObject } from '../output.ts';
 import { type Column, renderTable } from '../table.ts';
 
 /** One series of the daemon's metrics. */
-export interface MetricSeries {
+interface MetricSeries {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;

@@ -7,7 +7,7 @@ const HELLO_TIMEOUT = 5000;
 const ANSWER_TIMEOUT = 5000;
 
 /** One message of the agent and how it was answered. */
-export interface Exchange {
+interface Exchange {
   readonly request: zdsProto.WorkloadRequest | 'bytes';
   readonly descriptors: number;
   /** Empty text for an acknowledgement, the proxy's error otherwise; absent when no answer came. */

@@ -11,7 +11,7 @@ import type { RedirectOptions } from './redirect-options.ts';
 const ACCEPTS_PER_SECOND = 5;
 
 /** Misbehaviour, switched on and off by the test while the agent runs. */
-export interface AgentFaults {
+interface AgentFaults {
   /** Closes every connection right after accepting it. */
   closeAfterAccept?: boolean;
   /** Takes the hello and then says nothing: no snapshot ever. */
@@ -24,7 +24,7 @@ export interface AgentFaults {
   omitWorkloadInfo?: boolean;
 }
 
-export interface AgentOptions {
+interface AgentOptions {
   /** Path of the socket; one of the lab's own by default. */
   readonly path?: string;
   /** Rules for pods that do not say otherwise; `false` for none. */

@@ -8,7 +8,7 @@ export function writeMeshFile(path: string, mesh: readonly MeshUpdate[]): void {
 }
 
 /** The text of {@link writeMeshFile}: what the demo's control plane would say. */
-export function meshFileText(mesh: readonly MeshUpdate[]): string {
+function meshFileText(mesh: readonly MeshUpdate[]): string {
   const workloads = mesh.flatMap((update) => (update.kind === 'workload' ? [update.workload] : []));
   const services = mesh.flatMap((update) => (update.kind === 'service' ? [update.service] : []));
   return stringify({

@@ -11,7 +11,7 @@ export interface Tally {
 }
 
 /** The object that `--json` prints as the last line. */
-export interface DemoResult {
+interface DemoResult {
   readonly connections: number;
   readonly failed: number;
   readonly byEndpoint: Readonly<Record<string, Readonly<Record<string, number>>>>;

@@ -8,7 +8,7 @@ const concurrency = 8;
 const pauseMilliseconds = 250;
 
 /** Traffic that goes on until it is stopped. */
-export interface Traffic {
+interface Traffic {
   /** Begins no more rounds and waits for those that run. */
   stop(): Promise<void>;
 }

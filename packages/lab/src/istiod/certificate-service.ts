@@ -60,7 +60,7 @@ export class CertificateRefusal extends Error {
   }
 }
 
-export interface CertificateCall {
+interface CertificateCall {
   readonly request: caProto.IstioCertificateRequest;
   readonly caller: CallerIdentity;
   readonly trustDomain: string;
@@ -68,7 +68,7 @@ export interface CertificateCall {
   readonly peer: string;
 }
 
-export interface CertificateCallResult {
+interface CertificateCallResult {
   readonly recorded: RecordedCertificateRequest;
   /** Rules of the request that a strict authority minds. */
   readonly violations: readonly string[];

@@ -21,11 +21,7 @@ export interface GeneratedPart {
 }
 
 /** Updates that flip the health of the next `count` workloads, and where to go on. */
-export function churn(
-  part: GeneratedPart,
-  from: number,
-  count: number,
-): { updates: MeshUpdate[]; next: number } {
+function churn(part: GeneratedPart, from: number, count: number): { updates: MeshUpdate[]; next: number } {
   const updates: MeshUpdate[] = [];
   for (let step = from; step < from + count && part.workloads > 0; step += 1) {
     const unhealthy = Math.floor(step / part.workloads) % 2 === 0;

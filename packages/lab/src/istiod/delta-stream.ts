@@ -19,7 +19,7 @@ export interface RecordedRequest {
 }
 
 /** What a stream needs of its transport and of the fake. */
-export interface DeltaStreamHost {
+interface DeltaStreamHost {
   readonly store: ResourceStore;
   /** Absent on the unauthenticated port. */
   readonly caller: CallerIdentity | undefined;

@@ -20,7 +20,7 @@ function encodeCidr(network: string, cidr: string): workloadProto.NetworkAddress
 }
 
 /** A service as istiod writes it (protocol notes, section 4.3). */
-export function encodeService(service: Service): workloadProto.Service {
+function encodeService(service: Service): workloadProto.Service {
   const message: workloadProto.Service = {
     name: service.name,
     namespace: service.namespace,

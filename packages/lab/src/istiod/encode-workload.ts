@@ -18,7 +18,7 @@ export function encodeGateway(gateway: GatewayAddress): workloadProto.GatewayAdd
 }
 
 /** A workload as istiod writes it: defaults are elided (protocol notes, section 4.2). */
-export function encodeWorkload(workload: Workload): workloadProto.Workload {
+function encodeWorkload(workload: Workload): workloadProto.Workload {
   const message: workloadProto.Workload = {
     uid: workload.uid,
     name: workload.name,

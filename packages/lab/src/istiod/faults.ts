@@ -83,7 +83,7 @@ export interface OpenStream {
 }
 
 /** The parts of a running fake istiod that faults act on. */
-export interface FaultTarget {
+interface FaultTarget {
   fronts(): readonly TransportFront[];
   servers(): readonly RunningGrpcServer[];
   streams(): readonly OpenStream[];

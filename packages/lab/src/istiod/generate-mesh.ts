@@ -1,6 +1,6 @@
 import type { MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
 
-export interface GeneratedMeshOptions {
+interface GeneratedMeshOptions {
   readonly workloads: number;
   /** Default: one per twenty workloads. */
   readonly services?: number;

@@ -15,7 +15,7 @@ export type CertificateRpc = ServerUnaryCall<
   caProto.IstioCertificateResponse
 >;
 
-export interface GrpcServerOptions {
+interface GrpcServerOptions {
   /** Absent: plaintext. */
   readonly tls: { readonly certificatePem: string; readonly privateKeyPem: string } | undefined;
   readonly maximumRequestBytes: number;

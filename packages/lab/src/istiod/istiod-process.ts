@@ -6,7 +6,7 @@ import { KmeshError } from '@kmesh/api';
 import type { ControlCommand } from './control-line.ts';
 
 /** Where a fake istiod process listens, and how to be let in. */
-export interface IstiodReady {
+interface IstiodReady {
   readonly xdsAddress: string;
   readonly caAddress: string;
   readonly plaintextXdsAddress: string;
@@ -15,7 +15,7 @@ export interface IstiodReady {
 }
 
 /** A fake istiod in a process of its own. */
-export interface IstiodProcess extends IstiodReady {
+interface IstiodProcess extends IstiodReady {
   readonly pid: number;
   /** Sends a control command and waits for its answer. Throws KMESH_LAB_ISTIOD with the process's own words. */
   command(command: ControlCommand): Promise<Record<string, unknown>>;
@@ -23,7 +23,7 @@ export interface IstiodProcess extends IstiodReady {
   close(): Promise<void>;
 }
 
-export interface IstiodProcessOptions {
+interface IstiodProcessOptions {
   /** Command line of `main.ts`, such as `['--generate', '10000']`. */
   readonly arguments: readonly string[];
   /** Programs to start it through, such as `['ip', 'netns', 'exec', name]`. */

@@ -15,7 +15,7 @@ import { relayInto } from './istiod-relay.ts';
 import { NodeProxy } from './node-proxy.ts';
 import { type WorkloadOptions, workloadOf } from './records.ts';
 
-export interface MeshOptions {
+interface MeshOptions {
   /** Whether the proxies may use the kernel path, over the lab's cgroup; {@link kernelPathByDefault} when absent. */
   readonly kernelPath?: boolean;
   /** Rules of pods that do not say otherwise; no DNS rows by default, as the proxies capture none. */
@@ -28,7 +28,7 @@ export interface MeshOptions {
   readonly readyMilliseconds?: number;
 }
 
-export interface MeshPodOptions extends PodOptions {
+interface MeshPodOptions extends PodOptions {
   /** In the mesh (`true`, the default), or outside it. Rules may be given instead. */
   readonly captured?: boolean | RedirectOptions;
   readonly workload?: WorkloadOptions;
@@ -47,7 +47,7 @@ type Settings = Readonly<Record<string, string>>;
 const CONTROL_PLANE_PORT = 15012;
 
 /** `KMESH_TEST_KERNEL_PATH`: `on`, or `off` when absent; tests that do not choose run with either. @throws KMESH_LAB_MESH */
-export function kernelPathByDefault(): boolean {
+function kernelPathByDefault(): boolean {
   const setting = process.env['KMESH_TEST_KERNEL_PATH'] ?? 'off';
   if (setting === 'on' || setting === 'off') return setting === 'on';
   throw new KmeshError('KMESH_LAB_MESH', `KMESH_TEST_KERNEL_PATH is "${setting}"; it is on or off.`);

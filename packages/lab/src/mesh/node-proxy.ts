@@ -19,7 +19,7 @@ import {
 const executable = fileURLToPath(new URL('../../../kmesh/src/main.ts', import.meta.url));
 
 /** How the process ended. */
-export interface ProxyEnd {
+interface ProxyEnd {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
 }

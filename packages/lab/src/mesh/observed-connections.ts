@@ -5,7 +5,7 @@ import { type ConnectionEnd, type ConnectionStart, silentObserver } from '@kmesh
 import { KernelConnections, kmeshEventLayout } from '@kmesh/runtime';
 import type { KernelMesh } from './kernel-mesh.ts';
 
-export interface Observed {
+interface Observed {
   readonly start: ConnectionStart;
   end?: ConnectionEnd;
 }

@@ -3,14 +3,14 @@ import type { AddressPair } from '../network/addresses.ts';
 import type { PodIdentity } from '../pods/pod.ts';
 
 /** Service port → target port; what a test writes in place of a `Map`. */
-export type Ports = Readonly<Record<number, number>>;
+type Ports = Readonly<Record<number, number>>;
 
 export interface WorkloadOptions extends Partial<Omit<Workload, 'services'>> {
   /** Services that the pod is an endpoint of, with the ports that it maps itself. */
   readonly services?: Readonly<Record<string, Ports>>;
 }
 
-export interface ServiceOptions extends Partial<Omit<Service, 'name' | 'vips' | 'ports'>> {
+interface ServiceOptions extends Partial<Omit<Service, 'name' | 'vips' | 'ports'>> {
   readonly name: string;
   /** Addresses on the empty network. */
   readonly vips: AddressPair | readonly string[];

@@ -22,7 +22,7 @@ export function createCgroup(path: string): void {
 }
 
 /** Ids of the processes in a cgroup and everything below it. */
-export function cgroupProcesses(path: string): number[] {
+function cgroupProcesses(path: string): number[] {
   const ids = readIds(`${path}/cgroup.procs`);
   for (const child of childCgroups(path)) ids.push(...cgroupProcesses(child));
   return ids;

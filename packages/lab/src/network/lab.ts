@@ -21,12 +21,12 @@ import { newLabName } from './names.ts';
 import { createNamespace, deleteNamespaces, FORWARDING_SETTINGS } from './namespaces.ts';
 import { sweep } from './sweep.ts';
 
-export interface LabOptions {
+interface LabOptions {
   /** MTU of every link; 1500 by default. */
   readonly mtu?: number;
 }
 
-export interface NodeOptions {
+interface NodeOptions {
   /** `node1`, `node2`, … when absent. */
   readonly name?: string;
 }

@@ -7,7 +7,7 @@ const PREFIX = 'kmlab';
 let labs = 0;
 
 /** Start time of a process in clock ticks since boot, or `undefined` when there is no such process. */
-export function processStartTime(pid: number): string | undefined {
+function processStartTime(pid: number): string | undefined {
   let stat: string;
   try {
     stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -28,7 +28,7 @@ export interface PeerTlsOptions {
 }
 
 /** A CONNECT (or other) request and its answer. */
-export interface PeerResponse {
+interface PeerResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** The tunnelled bytes, when the status is 200. */

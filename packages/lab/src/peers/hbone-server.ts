@@ -25,7 +25,7 @@ export interface PeerRequest {
   readonly remoteAddress: string;
 }
 
-export interface HboneServerOptions {
+interface HboneServerOptions {
   readonly identity: PeerIdentity;
   readonly port?: number;
   readonly maxConcurrentStreams?: number;

@@ -5,7 +5,7 @@ import type { Host } from '../pods/host.ts';
 import { openHbone, type PeerIdentity } from './hbone-client.ts';
 import { type HboneServer, type PeerRequest, serveHbone } from './hbone-server.ts';
 
-export interface WaypointOptions {
+interface WaypointOptions {
   readonly identity: PeerIdentity;
   /** Where a request goes: `ip`, `port`, and whether by HBONE (with the waypoint's own identity) or plain TCP. */
   readonly route: (

@@ -26,14 +26,14 @@ import {
 const ecdsaWithSha256 = sequence(objectIdentifier('1.2.840.10045.4.3.2'));
 const hour = 3_600_000;
 
-export interface Validity {
+interface Validity {
   /** Default: one minute ago. */
   readonly notBefore?: Date;
   /** Default: in 24 hours; for authorities in ten years. */
   readonly notAfter?: Date;
 }
 
-export interface AuthorityOptions extends Validity {
+interface AuthorityOptions extends Validity {
   /** Default `Kmesh lab`. */
   readonly commonName?: string;
 }
@@ -51,7 +51,7 @@ export interface LeafOptions extends AlternativeNames, Validity {
   readonly unknownCriticalExtension?: boolean;
 }
 
-export interface IssuedCertificate {
+interface IssuedCertificate {
   readonly certificatePem: string;
   readonly certificateDer: Buffer;
   /** Leaf, then the intermediates up to but without the root. */
@@ -64,16 +64,16 @@ export interface IssuedCertificate {
 }
 
 /** An issued certificate whose key was made with it. */
-export interface IssuedIdentity extends IssuedCertificate {
+interface IssuedIdentity extends IssuedCertificate {
   readonly privateKeyPem: string;
 }
 
-export interface RevocationList {
+interface RevocationList {
   readonly pem: string;
   readonly der: Buffer;
 }
 
-export interface RevocationListOptions {
+interface RevocationListOptions {
   readonly thisUpdate?: Date;
   readonly nextUpdate?: Date;
   readonly number?: number;

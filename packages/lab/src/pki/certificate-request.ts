@@ -1,13 +1,13 @@
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { type DerElement, fromPem, readElements, readObjectIdentifier } from './der.ts';
 
-export interface RequestedExtension {
+interface RequestedExtension {
   readonly identifier: string;
   readonly critical: boolean;
   readonly value: Buffer;
 }
 
-export interface CertificateRequest {
+interface CertificateRequest {
   readonly publicKey: KeyObject;
   readonly emptySubject: boolean;
   readonly signatureAlgorithm: string;

@@ -47,7 +47,7 @@ export function extendedKeyUsage(usages: readonly ('server' | 'client')[]): Buff
 }
 
 /** SHA-1 over the key's encoding: an identifier, nothing that security rests on. */
-export function keyIdentifier(publicKey: KeyObject): Buffer {
+function keyIdentifier(publicKey: KeyObject): Buffer {
   return createHash('sha1')
     .update(publicKey.export({ type: 'spki', format: 'der' }))
     .digest();

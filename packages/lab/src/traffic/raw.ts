@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { KmeshError } from '@kmesh/api';
 import { labProgram } from '../network/commands.ts';
 
-export interface RawPacket {
+interface RawPacket {
   readonly from: string;
   /** What follows the IP header. */
   readonly payload: Buffer;

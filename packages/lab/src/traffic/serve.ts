@@ -7,7 +7,7 @@ import { LineConversation } from './lines.ts';
  * request with JSON (`endpoint`, `remote`, `local`, `method`, `path`); `echo`; `double` sends everything back twice;
  * `halfclose` reads to the peer's end, then sends its name and the byte count; `discard`; `silent` never reads.
  */
-export type ServeMode = 'banner' | 'http' | 'echo' | 'double' | 'halfclose' | 'discard' | 'silent';
+type ServeMode = 'banner' | 'http' | 'echo' | 'double' | 'halfclose' | 'discard' | 'silent';
 
 export interface ServeOptions {
   readonly port: number;

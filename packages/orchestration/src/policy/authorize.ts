@@ -16,7 +16,7 @@ export interface AuthorizationConnection {
 }
 
 /** Something to log beside the decision (contract 8.1, 8.2, design §6). */
-export interface AuthorizationNote {
+interface AuthorizationNote {
   readonly kind:
     | 'dryRunDenyMatched'
     | 'dryRunAllowMatched'
@@ -31,7 +31,7 @@ export interface AuthorizationNote {
 }
 
 /** Why a connection is allowed or denied. */
-export type AuthorizationReason = 'noAllowPolicies' | 'allowMatched' | 'denyMatched' | 'noAllowMatched';
+type AuthorizationReason = 'noAllowPolicies' | 'allowMatched' | 'denyMatched' | 'noAllowMatched';
 
 /** The decision about one connection. */
 export interface Authorization {

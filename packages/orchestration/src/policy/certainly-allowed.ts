@@ -6,7 +6,7 @@ import { formatPrincipal } from './identity.ts';
 import { policyMatches } from './match.ts';
 
 /** A peer as far as the kernel can tell it: an identity that the kernel attests, or none. Addresses are not looked at. */
-export interface AddresslessPeer {
+interface AddresslessPeer {
   readonly identity: Identity | undefined;
   /** Target port; 0 stands for every port that no policy of the workload names. */
   readonly destinationPort: number;

@@ -33,7 +33,7 @@ export interface CompiledPolicy {
 }
 
 /** One clause: true when it was written without matches, else one of its matches must hold. */
-export interface CompiledClause {
+interface CompiledClause {
   readonly alwaysTrue: boolean;
   readonly matches: readonly CompiledMatch[];
 }
@@ -69,7 +69,7 @@ function compileClause(matches: readonly PolicyMatch[]): CompiledClause {
 }
 
 /** Whether a match says nothing at all, and therefore never matches. */
-export function isEmptyMatch(match: PolicyMatch): boolean {
+function isEmptyMatch(match: PolicyMatch): boolean {
   for (const value of Object.values(match)) {
     if (value === true || (Array.isArray(value) && value.length > 0)) return false;
   }

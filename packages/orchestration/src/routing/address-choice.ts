@@ -9,7 +9,7 @@ export type AddressChoice =
   | { readonly kind: 'gateway' };
 
 /** What the caller asked for. */
-export interface AddressRequest {
+interface AddressRequest {
   /** The IP that was dialled; kept when it is one of the workload's own. */
   readonly requestedIp: string | undefined;
   readonly preferredFamily: 4 | 6;

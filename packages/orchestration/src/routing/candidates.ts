@@ -16,7 +16,7 @@ export interface Candidate {
 }
 
 /** One question for {@link candidatesOf}. */
-export interface CandidateRequest {
+interface CandidateRequest {
   /** Service port. */
   readonly port: number;
   /** Family that the client dialled. */

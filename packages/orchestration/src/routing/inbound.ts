@@ -11,7 +11,7 @@ import { allServiceWaypoints, leadsToWorkload } from './waypoint.ts';
 export const INBOUND_STATUS = { accepted: 200, badRequest: 400, denied: 401, unavailable: 503 } as const;
 
 /** One HBONE request into a pod. */
-export interface InboundRequest {
+interface InboundRequest {
   readonly method: string | undefined;
   readonly authority: string | undefined;
   /** Local address of the HBONE connection: the pod's IP. */
@@ -40,7 +40,7 @@ export interface InboundAccepted {
 }
 
 /** A request that is answered with an error status; only an early-deny line is logged. */
-export interface InboundRefused extends RoutingFailure {
+interface InboundRefused extends RoutingFailure {
   readonly kind: 'refused';
   readonly status: typeof INBOUND_STATUS.badRequest | typeof INBOUND_STATUS.unavailable;
 }

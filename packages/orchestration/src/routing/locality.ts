@@ -4,7 +4,7 @@ import type { LocalityScope, Workload } from '@kmesh/api';
 export type LocalitySource = Pick<Workload, 'network' | 'locality' | 'node' | 'clusterId'>;
 
 /** Whether client and endpoint share a scope; plain text comparison, so empty equals empty (contract 7.4). */
-export function sharesScope(scope: LocalityScope, source: LocalitySource, endpoint: LocalitySource): boolean {
+function sharesScope(scope: LocalityScope, source: LocalitySource, endpoint: LocalitySource): boolean {
   switch (scope) {
     case 'Region':
       return source.locality.region === endpoint.locality.region;

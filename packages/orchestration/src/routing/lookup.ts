@@ -2,22 +2,19 @@ import type { GatewayDestination, Service, Workload } from '@kmesh/api';
 import type { MeshView } from '../state/mesh-view.ts';
 
 /** What an address or name stands for. */
-export type MeshObject =
+type MeshObject =
   | { readonly kind: 'service'; readonly service: Service }
   | { readonly kind: 'workload'; readonly workload: Workload };
 
 /** Whether a client namespace may see a service; without a namespace everything is visible (contract 7.1). */
-export function isVisible(service: Service, clientNamespace: string | undefined): boolean {
+function isVisible(service: Service, clientNamespace: string | undefined): boolean {
   return (
     clientNamespace === undefined || service.visibility === 'Public' || service.namespace === clientNamespace
   );
 }
 
 /** The visible service of the own namespace, else the canonical one, else the first (contract 7.1). */
-export function bestService(
-  services: readonly Service[],
-  clientNamespace: string | undefined,
-): Service | undefined {
+function bestService(services: readonly Service[], clientNamespace: string | undefined): Service | undefined {
   let canonical: Service | undefined;
   let first: Service | undefined;
   for (const service of services) {

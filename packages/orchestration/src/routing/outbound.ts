@@ -16,7 +16,7 @@ import {
 import { chooseServiceWaypoint, isCallFromWaypoint } from './waypoint.ts';
 
 /** One captured outbound connection. */
-export interface OutboundRequest {
+interface OutboundRequest {
   /** The pod's own workload. */
   readonly source: Workload;
   /** The client's IP, canonical. */
@@ -28,7 +28,7 @@ export interface OutboundRequest {
 }
 
 /** How {@link resolveOutbound} decides. */
-export interface OutboundOptions {
+interface OutboundOptions {
   /** Uniform in [0, 1); `Math.random` by default. */
   readonly random?: () => number;
   /** Receives a sentence per step. */

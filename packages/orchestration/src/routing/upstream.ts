@@ -41,7 +41,7 @@ export function selectByAddress(
 }
 
 /** An endpoint of a service, by load-balancing mode and weight (contract 7.3, 7.4). */
-export function selectFromService(
+function selectFromService(
   view: MeshView,
   context: SelectionContext,
   service: Service,

@@ -8,7 +8,7 @@ export interface ParsedIp {
 }
 
 /** A parsed CIDR: `network` is already masked. */
-export interface ParsedCidr {
+interface ParsedCidr {
   readonly network: ParsedIp;
   readonly length: number;
 }

@@ -21,7 +21,7 @@ import { ServiceIndex } from './service-index.ts';
 import { WorkloadAddresses } from './workload-addresses.ts';
 
 /** How a {@link MeshState} is set up. */
-export interface MeshStateOptions {
+interface MeshStateOptions {
   /** The node whose workloads are local; absent or empty means that every workload is (contract 2.2, `NODE_NAME`). */
   readonly node?: string;
 }

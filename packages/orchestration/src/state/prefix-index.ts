@@ -8,7 +8,7 @@ interface PrefixTable<Value> {
 }
 
 /** One match of {@link PrefixIndex.find}. */
-export interface PrefixMatch<Value> {
+interface PrefixMatch<Value> {
   readonly value: Value;
   readonly prefixLength: number;
 }

@@ -2,10 +2,10 @@ import { KmeshError, type Workload } from '@kmesh/api';
 import type { MeshState } from './mesh-state.ts';
 
 /** How long a connection waits for its own workload (contract 6.6, 7.2), in milliseconds. */
-export const WORKLOAD_WAIT_MILLISECONDS = 5_000;
+const WORKLOAD_WAIT_MILLISECONDS = 5_000;
 
 /** How {@link waitForWorkload} waits. */
-export interface WorkloadWaitOptions {
+interface WorkloadWaitOptions {
   /** At most this long; {@link WORKLOAD_WAIT_MILLISECONDS} by default. */
   readonly limitMilliseconds?: number;
   /** Named in the error. */

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Authority, formatAuthority, parseAuthority } from '../../src/routing/headers/authority.ts';
 import { formatBaggage, parseBaggage } from '../../src/routing/headers/baggage.ts';
-import { connectHeaders, newTraceparent } from '../../src/routing/headers/connect-headers.ts';
 import { formatForwarded, forwardedHost } from '../../src/routing/headers/forwarded.ts';
 import { seededRandom, workload } from '../fixtures.ts';
 
@@ -52,38 +51,6 @@ describe('forwarded', () => {
   for (const [title, value, expected] of rows) {
     it(`INB-27: host form ${title}`, () => assert.equal(forwardedHost(value), expected));
   }
-});
-
-describe('the headers of a CONNECT', () => {
-  const ask = (layer: 'single' | 'outer' | 'inner', network: string) =>
-    connectHeaders(
-      {
-        source: workload('w', { clusterId: 'c', namespace: 'n' }),
-        clientIp: '1.2.3.4',
-        clientPort: 5,
-        serviceHostname: 'h',
-        traceparent: 'trace',
-        network,
-      },
-      layer,
-    );
-
-  it('OUT-27: x-forwarded-network is there only on the inner request, also when it is empty', () => {
-    assert.equal(ask('inner', '')['x-forwarded-network'], '');
-    assert.equal(ask('inner', 'n1')['x-forwarded-network'], 'n1');
-    for (const layer of ['single', 'outer'] as const) {
-      assert.deepEqual(ask(layer, 'n1'), {
-        baggage: 'k8s.cluster.name=c,k8s.namespace.name=n',
-        forwarded: 'for="1.2.3.4:5";host=h',
-        traceparent: 'trace',
-      });
-    }
-  });
-
-  it('a traceparent is fresh and well-formed', () => {
-    assert.match(newTraceparent(), /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/);
-    assert.notEqual(newTraceparent(), newTraceparent());
-  });
 });
 
 describe('baggage', () => {

@@ -43,9 +43,6 @@ export const trafficLabelNames = [
   'destination_zone',
 ] as const;
 
-/** How many of {@link trafficLabelNames} are always there. */
-export const trafficLabelsWithoutLocality = trafficLabelNames.length - 4;
-
 /** Set W: Kmesh's workload families. */
 export const workloadLabelNames = [
   'reporter',

@@ -13,7 +13,7 @@ export function labelText(names: readonly string[], values: readonly string[]): 
 }
 
 /** Backslash, double quote and line feed are written with a backslash. */
-export function escapeLabelValue(value: string): string {
+function escapeLabelValue(value: string): string {
   return /[\\"\n]/.test(value)
     ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
     : value;

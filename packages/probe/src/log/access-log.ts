@@ -4,13 +4,13 @@ import { formatLine, type LogField, type LogFormat } from './line-format.ts';
 import type { LogFilter } from './log-filter.ts';
 import type { LogWriter } from './log-writer.ts';
 
-export interface AccessLogOptions {
+interface AccessLogOptions {
   readonly filter: LogFilter;
   readonly writer: LogWriter;
   readonly format: LogFormat;
 }
 
-export interface FinalCounts {
+interface FinalCounts {
   readonly bytesFromClient: number;
   readonly bytesFromServer: number;
   readonly durationMilliseconds: number;

@@ -7,7 +7,7 @@ const sharedBytes = 8192;
 const headerBytes = 8;
 
 /** Rank of a level: the higher, the more is written; `off` is 0. */
-export function levelRank(level: FilterLevel): number {
+function levelRank(level: FilterLevel): number {
   return levels.indexOf(level);
 }
 

@@ -10,7 +10,7 @@ export interface LogThread {
   close(): Promise<void>;
 }
 
-export interface LogThreadOptions {
+interface LogThreadOptions {
   /** File descriptor that lines are written to; default: standard output. */
   readonly descriptor?: number;
   /** The worker's program; default: the file beside this one. */

@@ -8,7 +8,7 @@ export const queueLines = 10_000;
 export const overflowLines = 20_000;
 
 /** Lines in one write. */
-export const linesPerWrite = 64;
+const linesPerWrite = 64;
 
 /** Where complete lines (with their line feed) go. Never blocks and never throws. */
 export interface LogWriter {

@@ -15,7 +15,7 @@ export interface ScopedLogger extends Logger {
   child(scope: string): ScopedLogger;
 }
 
-export interface LoggerOptions {
+interface LoggerOptions {
   readonly scope: string;
   readonly filter: LogFilter;
   readonly writer: LogWriter;

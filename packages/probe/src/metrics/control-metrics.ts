@@ -4,10 +4,10 @@ import { addCumulativeCounter, follower } from './cumulative.ts';
 import { createOpenMetricsRegistry, registryText } from './registry-text.ts';
 
 /** Why an xDS stream ended (ambient contract 15.3). */
-export type XdsTermination = 'ConnectionError' | 'Error' | 'Reconnect' | 'Complete';
+type XdsTermination = 'ConnectionError' | 'Error' | 'Reconnect' | 'Complete';
 
 /** How full a kernel table is. */
-export interface TableUsage {
+interface TableUsage {
   readonly table: string;
   readonly entries: number;
   readonly maximum: number;
@@ -16,7 +16,7 @@ export interface TableUsage {
 }
 
 /** How often the connect hook decided for a path, and why; cumulative. */
-export interface ConnectDecision {
+interface ConnectDecision {
   readonly path: string;
   readonly reason: string;
   readonly connections: number;
@@ -47,7 +47,7 @@ export interface ControlSources {
 }
 
 /** How far the kernel moves the bytes of passthrough connections; all cumulative. */
-export interface JoinUsage {
+interface JoinUsage {
   readonly joined: number;
   /** How often a data thread copied for a joined connection again. */
   readonly woken: number;

@@ -6,7 +6,7 @@ import { workloadSubject } from './presence.ts';
 import type { MetricRecorder, MetricRow } from './recorder.ts';
 import { allFamilies, dnsDurationBounds, familyOffset, metricTables, type TableName } from './tables.ts';
 
-export interface DnsQuestion {
+interface DnsQuestion {
   /** `A`, `AAAA`…; written in lower case. */
   readonly queryType: string;
   /** `udp` or `tcp`. */
@@ -16,7 +16,7 @@ export interface DnsQuestion {
 }
 
 /** The DNS families of ambient contract 15.3, for the thread that answers DNS. */
-export interface DnsMetrics {
+interface DnsMetrics {
   /** A query came in. */
   request(question: DnsQuestion): void;
   /** It was forwarded; call when upstream has answered or failed. */

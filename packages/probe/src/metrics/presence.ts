@@ -15,7 +15,7 @@ export function podSubject(workload: Workload): string {
 const podPrefix = 'pod/';
 
 /** What the presence asks of the mesh. */
-export interface PresentWorkloads extends Pick<MeshView, 'workload'> {
+interface PresentWorkloads extends Pick<MeshView, 'workload'> {
   workloads(): Iterable<Workload>;
 }
 

@@ -1,4 +1,3 @@
-import { type Pause, withoutPauses } from './pause.ts';
 import { cellOf, type MetricStore, type StoredRow, type StoredTable } from './store.ts';
 import { familyOffset, type MetricFamily } from './tables.ts';
 import { mostValueBytes, writeValue } from './value-text.ts';
@@ -6,12 +5,10 @@ import { mostValueBytes, writeValue } from './value-text.ts';
 const chunkBytes = 256 * 1024;
 /** Labels of any sensible length; others are written in parts. */
 const longestWholeLabels = chunkBytes / 4;
-/** Rows that take some ten microseconds. */
-const rowsPerPause = 32;
 const encoder = new TextEncoder();
 
 /** A family that has samples. */
-export interface RenderedFamily {
+interface RenderedFamily {
   readonly table: StoredTable;
   readonly family: MetricFamily;
   /** Its bit in the masks of rows. */
@@ -21,7 +18,7 @@ export interface RenderedFamily {
 }
 
 /** The families in the order of the exposition; those without samples are absent (ambient contract 15.1). */
-export function* renderedFamilies(store: MetricStore): Generator<RenderedFamily, void, undefined> {
+function* renderedFamilies(store: MetricStore): Generator<RenderedFamily, void, undefined> {
   for (const table of store.tables) {
     for (let index = 0; index < table.spec.families.length; index++) {
       const family = table.spec.families[index] as MetricFamily;
@@ -35,50 +32,33 @@ export function* renderedFamilies(store: MetricStore): Generator<RenderedFamily,
 /**
  * The hot families as OpenMetrics text (without the end marker), in chunks. A chunk's bytes are valid until the next one is
  * asked for: the buffer is used again.
- *
- * @param pause called now and then
  */
-export function* renderStore(
-  store: MetricStore,
-  pause: Pause = withoutPauses,
-): Generator<Uint8Array, void, undefined> {
+export function* renderStore(store: MetricStore): Generator<Uint8Array, void, undefined> {
   const page = new Page();
   for (const rendered of renderedFamilies(store)) {
     yield* page.text(familyHeader(rendered.family));
-    if (rendered.family.kind === 'histogram') yield* renderHistogram(page, rendered, pause);
-    else yield* renderPlain(page, rendered, pause);
+    if (rendered.family.kind === 'histogram') yield* renderHistogram(page, rendered);
+    else yield* renderPlain(page, rendered);
   }
   yield* page.flush();
 }
 
-/** The samples of one histogram, without its header, in chunks as those of {@link renderStore}. */
-export function* renderHistogramSamples(
-  rendered: RenderedFamily,
-  pause: Pause,
-): Generator<Uint8Array, void, undefined> {
-  const page = new Page();
-  yield* renderHistogram(page, rendered, pause);
-  yield* page.flush();
-}
-
 /** The two comment lines of a family; the name of a counter has no `_total` there. */
-export function familyHeader(family: MetricFamily): string {
+function familyHeader(family: MetricFamily): string {
   return `# HELP ${family.name} ${family.help}.\n# TYPE ${family.name} ${family.kind}\n`;
 }
 
 /** The name that a family's samples have, other than a histogram's. */
-export function sampleName(family: MetricFamily): string {
+function sampleName(family: MetricFamily): string {
   return family.kind === 'counter' ? `${family.name}_total` : family.name;
 }
 
 function* renderPlain(
   page: Page,
   { table, family, mask, offset }: RenderedFamily,
-  pause: Pause,
 ): Generator<Uint8Array, void, undefined> {
   const name = encoder.encode(sampleName(family));
-  for (const [index, row] of table.rows.entries()) {
-    if (index % rowsPerPause === 0) pause();
+  for (const row of table.rows) {
     if ((row.mask & mask) === 0) continue;
     const whole = Math.min(row.labels.length, longestWholeLabels);
     if (!page.fits(name.length + whole + mostValueBytes + 2)) yield* page.flush();
@@ -92,11 +72,9 @@ function* renderPlain(
 function* renderHistogram(
   page: Page,
   { table, family, mask, offset }: RenderedFamily,
-  pause: Pause,
 ): Generator<Uint8Array, void, undefined> {
   const bounds = [...(family.bounds ?? []).map(bucketBound), '+Inf'];
-  for (const [index, row] of table.rows.entries()) {
-    if (index % rowsPerPause === 0) pause();
+  for (const row of table.rows) {
     if ((row.mask & mask) === 0) continue;
     yield* page.text(histogramLines(family.name, row, bounds, offset));
   }

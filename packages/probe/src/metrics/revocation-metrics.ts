@@ -3,7 +3,7 @@ import { add } from './count.ts';
 import type { MetricRecorder } from './recorder.ts';
 
 /** The revocation families of ambient contract 15.3. */
-export interface RevocationMetrics {
+interface RevocationMetrics {
   /** A connection was refused or cut because its certificate is revoked. */
   rejected(reporter: Reporter): void;
   /** A connection runs that a later revocation cannot cut. */

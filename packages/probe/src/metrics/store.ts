@@ -1,5 +1,4 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import type { LineCode } from '../scrape/gzip/line-code.ts';
 import type { RecorderMessage, ReleasedMessage } from './messages.ts';
 import { type FamilyMask, type MetricTable, metricTables, rowWidth, type TableName } from './tables.ts';
 
@@ -21,9 +20,6 @@ export interface StoredRow {
   /** What recorders that are gone had counted, while others still count. */
   base: Float64Array | undefined;
   index: number;
-  /** Of the labels, and its lines as the gzip body has them: made with the first scrape. */
-  checksum: number | undefined;
-  readonly codes: LineCode[];
 }
 
 export interface StoredTable {
@@ -112,8 +108,6 @@ export class MetricStore {
       more: undefined,
       base: undefined,
       index: table.rows.length,
-      checksum: undefined,
-      codes: [],
     };
     table.rows.push(row);
     table.byLabels.set(text, row);

@@ -130,7 +130,7 @@ export const metricTables = {
 export type TableName = keyof typeof metricTables;
 
 /** Cells that a family takes in a row: a histogram has one per bucket (+Inf included) and one for the sum. */
-export function familyWidth(family: MetricFamily): number {
+function familyWidth(family: MetricFamily): number {
   return family.kind === 'histogram' ? (family.bounds?.length ?? 0) + 2 : 1;
 }
 

@@ -1,27 +1,29 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
-import { constants, createBrotliCompress, createDeflate, zstdCompressSync } from 'node:zlib';
-import { createPauses } from '../metrics/pause.ts';
+import {
+  constants,
+  crc32,
+  createBrotliCompress,
+  createDeflate,
+  deflateRawSync,
+  zstdCompressSync,
+} from 'node:zlib';
 import { renderStore } from '../metrics/render.ts';
 import type { MetricStore } from '../metrics/store.ts';
-import type { GzipExposition } from './gzip/gzip-exposition.ts';
 import type { ContentEncoding } from './negotiate.ts';
 
 /**
- * Writes one whole exposition to `out`: the hot families piece by piece, then the texts of the registries, then the end marker.
- * Memory stays the same however many series there are: each piece is written before the next is made.
+ * Writes one whole exposition to `out`: the hot families chunk by chunk, then the texts of the registries, then the end marker.
+ * Memory stays the same however many series there are: each chunk is written before the next is made.
  */
 export async function writeExposition(
   out: Writable,
   encoding: ContentEncoding,
   store: MetricStore,
-  gzip: GzipExposition,
   texts: readonly string[],
 ): Promise<void> {
-  const pause = createPauses();
-  const end = [...texts, '# EOF\n'];
   if (encoding === 'gzip') {
-    for (const piece of gzip.pieces(end, pause)) await written(out, piece, out);
+    for (const piece of gzipPieces(expositionChunks(store, texts))) await written(out, piece, out);
     out.end();
     if (!out.writableFinished) await once(out, 'finish');
     return;
@@ -29,16 +31,46 @@ export async function writeExposition(
   const transform = compressor(encoding);
   const target: Writable = transform ?? out;
   transform?.pipe(out);
-  const encode = encoding === 'zstd' ? zstdFrame : (piece: Uint8Array) => piece;
-  for (const piece of renderStore(store, pause)) await written(target, encode(piece), out);
-  await written(target, encode(Buffer.from(end.join(''))), out);
+  const encode = encoding === 'zstd' ? zstdFrame : (chunk: Uint8Array) => chunk;
+  for (const chunk of expositionChunks(store, texts)) await written(target, encode(chunk), out);
   target.end();
   if (!out.writableFinished) await once(out, 'finish');
 }
 
-/** A frame per piece, in the calling thread: frames in a row are one body (RFC 8878, 3.1). */
-function zstdFrame(piece: Uint8Array): Uint8Array {
-  return zstdCompressSync(piece, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
+function* expositionChunks(store: MetricStore, texts: readonly string[]): Generator<Uint8Array> {
+  yield* renderStore(store);
+  yield Buffer.from([...texts, '# EOF\n'].join(''));
+}
+
+/** No name, no time, no operating system (RFC 1952, 2.3). */
+const gzipHeader = Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff);
+/** The last block, of fixed codes and empty. */
+const gzipLastBlock = Uint8Array.of(3, 0);
+const gzipOptions = { level: 1, finishFlush: constants.Z_SYNC_FLUSH };
+
+/**
+ * One gzip member, compressed chunk by chunk in the calling thread: zlib's streams would do it in threads of the pool, which
+ * the low priority of the scrape thread does not cover. Each chunk's blocks end at a whole byte and refer to no other chunk.
+ */
+function* gzipPieces(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
+  let checksum = 0;
+  let length = 0;
+  yield gzipHeader;
+  for (const chunk of chunks) {
+    checksum = crc32(chunk, checksum);
+    length += chunk.length;
+    yield deflateRawSync(chunk, gzipOptions);
+  }
+  yield gzipLastBlock;
+  const trailer = Buffer.alloc(8);
+  trailer.writeUInt32LE(checksum, 0);
+  trailer.writeUInt32LE(length % 2 ** 32, 4);
+  yield trailer;
+}
+
+/** A frame per chunk, in the calling thread: frames in a row are one body (RFC 8878, 3.1). */
+function zstdFrame(chunk: Uint8Array): Uint8Array {
+  return zstdCompressSync(chunk, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
 }
 
 /** Encodings that are not put together from pieces; scrapers hardly ever ask for them. */

@@ -1,7 +1,7 @@
 export type ContentEncoding = 'identity' | 'gzip' | 'zstd' | 'br' | 'deflate';
 
-export const plainContentType = 'text/plain; charset=utf-8';
-export const openMetricsContentType = 'application/openmetrics-text;charset=utf-8;version=1.0.0';
+const plainContentType = 'text/plain; charset=utf-8';
+const openMetricsContentType = 'application/openmetrics-text;charset=utf-8;version=1.0.0';
 
 /** OpenMetrics when any entry of `Accept` asks for it, else plain text (ambient contract 15.1). The body is the same. */
 export function contentType(accept: string | undefined): string {

@@ -5,7 +5,7 @@ import type { RecorderChannel } from '../metrics/recorder.ts';
 import type { ScrapeWorkerData, ToMain, ToWorker } from './protocol.ts';
 
 /** Lines of connection metrics that a process keeps; what comes beyond is counted as dropped. */
-export const defaultMaximumSeries = 400_000;
+const defaultMaximumSeries = 400_000;
 
 export interface ScrapeServerOptions {
   /** Default `::`. */

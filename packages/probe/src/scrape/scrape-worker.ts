@@ -5,7 +5,6 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { registryText } from '../metrics/registry-text.ts';
 import { MetricStore } from '../metrics/store.ts';
 import { writeExposition } from './body.ts';
-import { GzipExposition } from './gzip/gzip-exposition.ts';
 import { contentEncoding, contentType } from './negotiate.ts';
 import { createProcessRegistry } from './process-metrics.ts';
 import type { ScrapeWorkerData, ToMain, ToWorker } from './protocol.ts';
@@ -14,7 +13,6 @@ import type { ScrapeWorkerData, ToMain, ToWorker } from './protocol.ts';
 
 const data = workerData as ScrapeWorkerData;
 const store = new MetricStore();
-const gzip = new GzipExposition(store);
 const processRegistry = createProcessRegistry(data.budget, data.droppedLines);
 /** What the control thread said last: used when it is too busy to answer in time. */
 let controlText = '';
@@ -59,7 +57,7 @@ async function scrape(request: IncomingMessage, response: ServerResponse): Promi
       response.end();
       return;
     }
-    await writeExposition(response, encoding, store, gzip, texts);
+    await writeExposition(response, encoding, store, texts);
   } catch {
     response.destroy();
   } finally {

@@ -1,7 +1,7 @@
 import type { ConnectionStart, ResponseFlag } from '@kmesh/probe';
 import { kmeshCloseReason } from '../tables/gen/layouts.ts';
 
-export interface KernelEnding {
+interface KernelEnding {
   readonly flag: ResponseFlag;
   readonly error?: string | undefined;
 }

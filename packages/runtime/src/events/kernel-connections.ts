@@ -6,7 +6,7 @@ import { KernelEventReader } from './kernel-event.ts';
 import type { KernelEventResolver } from './kernel-event-resolver.ts';
 import type { KernelConnectionStart } from './kernel-start.ts';
 
-export interface KernelConnectionsOptions {
+interface KernelConnectionsOptions {
   readonly observer: ConnectionObserver;
   readonly resolver: KernelEventResolver;
   /**

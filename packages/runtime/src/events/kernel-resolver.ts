@@ -8,7 +8,7 @@ import {
 } from '@kmesh/orchestration';
 import type { KernelEventResolver } from './kernel-event-resolver.ts';
 
-export interface KernelResolverOptions {
+interface KernelResolverOptions {
   readonly view: MeshView & MeshHistory;
   /** The kernel tables, which gave out the ids. */
   readonly tables: {

@@ -58,7 +58,7 @@ export class KernelConnectionStart implements ConnectionStart {
 }
 
 /** `ip:port`, IPv6 in brackets. */
-export function rawEndpointText(endpoint: RawEndpoint): string {
+function rawEndpointText(endpoint: RawEndpoint): string {
   return endpointText(rawAddressText(endpoint), endpoint.port);
 }
 

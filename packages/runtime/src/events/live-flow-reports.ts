@@ -2,7 +2,7 @@ import type { BpfObject } from '@kmesh/linux';
 import { LiveFlowTable } from '../tables/flows-object.ts';
 import type { KernelConnections } from './kernel-connections.ts';
 
-export interface LiveFlowReportsOptions {
+interface LiveFlowReportsOptions {
   /** The loaded kernel programs; `liveFlowsObstacles` must be empty. */
   readonly object: Pick<BpfObject, 'map' | 'program'>;
   readonly connections: Pick<KernelConnections, 'beginLiveReport' | 'liveFlows' | 'endLiveReport' | 'close'>;

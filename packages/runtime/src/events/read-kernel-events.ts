@@ -23,7 +23,7 @@ export interface KernelEvents {
 }
 
 /** What {@link readKernelEvents} reads and tells. */
-export interface KernelEventsOptions {
+interface KernelEventsOptions {
   readonly path: KernelPath;
   readonly state: MeshState;
   readonly network: string;

@@ -2,7 +2,7 @@ import type { NetworkNamespace } from '@kmesh/linux';
 import { runInNamespace } from './run-in-namespace.ts';
 
 /** A connection that a pod accepted on the kernel path. */
-export interface AcceptedConnection {
+interface AcceptedConnection {
   readonly localIp: string;
   readonly localPort: number;
   readonly remoteIp: string;

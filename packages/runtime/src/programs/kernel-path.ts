@@ -73,7 +73,7 @@ const objectPath =
   fileURLToPath(new URL('../../../../build/bpf/kmesh.bpf.o', import.meta.url));
 
 /** Why there can be no kernel path on this machine, a phrase for each missing capability; empty when it can be. */
-export function kernelPathObstacles(): readonly string[] {
+function kernelPathObstacles(): readonly string[] {
   return probeCapabilities()
     .filter((row) => !row.available && required.includes(row.name))
     .map((row) => `${row.description}: ${row.reason}`);

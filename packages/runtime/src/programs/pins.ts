@@ -247,7 +247,7 @@ function list(directory: string): string[] {
 }
 
 /** Name of the program in a link; of anything else the kernel tells another length of information. */
-export function programOf(link: Link): string | undefined {
+function programOf(link: Link): string | undefined {
   try {
     return programById(link.info().programId)?.name;
   } catch {

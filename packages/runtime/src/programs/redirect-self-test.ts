@@ -21,7 +21,7 @@ import { faultWithin } from './fault-within.ts';
 import { NumberedStream } from './numbered-stream.ts';
 
 /** Where {@link testRedirect} tries. */
-export interface RedirectTrial {
+interface RedirectTrial {
   /** kmesh.bpf.o. */
   readonly objectPath: string;
   /** A cgroup that this process is in or below: its sockets must reach the programs. */

@@ -5,7 +5,7 @@ import { runInNamespace } from '../pods/run-in-namespace.ts';
 import { removePins } from './pins.ts';
 
 /** What {@link uninstall} did. */
-export interface Uninstalled {
+interface Uninstalled {
   /** Directory of the pins, if there were any. */
   readonly pins: string | undefined;
   /** Network namespaces from which the table `inet kmesh` was removed. */

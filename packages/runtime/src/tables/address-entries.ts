@@ -95,7 +95,7 @@ export function outcomeOf(meaning: AddressMeaning, port: number, ids: FrontendId
 }
 
 /** Ports that have an entry of their own. */
-export function portsOf(meaning: AddressMeaning): Iterable<number> {
+function portsOf(meaning: AddressMeaning): Iterable<number> {
   return meaning.kind === 'service' ? meaning.service.ports.keys() : [];
 }
 

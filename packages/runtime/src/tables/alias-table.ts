@@ -2,7 +2,7 @@
 export const THRESHOLD_ALWAYS = 0xffff_ffff;
 
 /** One slot: an item, and the slot that takes the draws which are not below `threshold` of 2^32. */
-export interface AliasSlot {
+interface AliasSlot {
   readonly item: number;
   readonly alias: number;
   readonly threshold: number;

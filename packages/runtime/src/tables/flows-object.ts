@@ -19,7 +19,7 @@ export function prepareLiveFlows(object: BpfObject): void {
 }
 
 /** A share of the live flows; the memory is written again by the next {@link LiveFlowTable.read}. */
-export interface LiveFlows {
+interface LiveFlows {
   /** `struct kmesh_event` records of kind `live`. */
   readonly bytes: Uint8Array;
   readonly count: number;

@@ -6,7 +6,7 @@ import {
   kmeshFrontendFlag,
 } from './gen/layouts.ts';
 
-export type FrontendAction = keyof typeof kmeshFrontendAction;
+type FrontendAction = keyof typeof kmeshFrontendAction;
 
 /** One entry of `frontends`: what an address and port mean to a client namespace. */
 export interface FrontendEntry {

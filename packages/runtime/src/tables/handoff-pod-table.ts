@@ -3,7 +3,7 @@ import { writeAddress } from './address-bytes.ts';
 import { kmeshHandoffPodLayout } from './gen/layouts.ts';
 
 /** The map `handoff_pods`; `BpfMap` is one. */
-export interface HandoffPodMap {
+interface HandoffPodMap {
   set(key: Uint8Array, value: Uint8Array): void;
   delete(key: Uint8Array): boolean;
 }

@@ -65,7 +65,7 @@ export interface KernelCapacities {
 }
 
 /** What {@link loadKernelObject} needs to know. */
-export interface KernelObjectOptions {
+interface KernelObjectOptions {
   /** kmesh.bpf.o. */
   readonly path: string;
   readonly capacities?: KernelCapacities;

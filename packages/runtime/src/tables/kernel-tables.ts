@@ -18,7 +18,7 @@ import { VerdictTable } from './verdict-table.ts';
 import { Verdicts } from './verdicts.ts';
 
 /** How {@link KernelTables} is set up. */
-export interface KernelTablesOptions {
+interface KernelTablesOptions {
   readonly view: MeshView;
   readonly node: NodeContext;
   readonly maps: KernelMaps;

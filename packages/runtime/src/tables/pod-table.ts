@@ -8,7 +8,7 @@ import {
 import { RefusalCounter } from './usage.ts';
 
 /** An enrolled pod as the programs see it. */
-export interface PodEntry {
+interface PodEntry {
   readonly workloadId: number;
   readonly namespaceId: number;
   readonly identityId?: number;

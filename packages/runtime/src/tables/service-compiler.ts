@@ -20,7 +20,7 @@ interface CompiledService {
 }
 
 /** What must not be reused until the next barrier. */
-export interface Garbage {
+interface Garbage {
   readonly ranges: SlotRange[];
   readonly servicePorts: number[];
 }

@@ -16,7 +16,7 @@ export interface EndpointSlot {
 }
 
 /** The endpoints of one service port for one family of the dialled address. */
-export type PortSlots =
+type PortSlots =
   /** Nothing can answer: refuse. */
   | { readonly kind: 'none' }
   /** Every endpoint needs the tunnel path. */

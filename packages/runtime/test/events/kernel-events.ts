@@ -4,7 +4,7 @@ import {
   kmeshEventKind,
   kmeshPath,
   kmeshEventLayout as layout,
-} from '@kmesh/runtime';
+} from '../../src/tables/gen/layouts.ts';
 
 export interface EventFields {
   kind: keyof typeof kmeshEventKind;

@@ -55,7 +55,7 @@ export interface SessionHandler {
 }
 
 /** Where and how the engine connects. */
-export interface EngineConnect {
+interface EngineConnect {
   /** Id of a namespace that was added; 0 is the process's own. */
   readonly namespace: number;
   readonly ip: string;

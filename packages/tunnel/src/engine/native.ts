@@ -36,7 +36,7 @@ export interface NativeTunnelConfig {
  * Told of events, a batch at a time. `numbers` holds records: type, id, five numbers, count of texts, and a reference
  * per text; `texts` and `extras` (certificate chains, byte counts) are what they refer to. The tunnel reads them.
  */
-export type NativeTunnelHandler = (
+type NativeTunnelHandler = (
   numbers: Float64Array,
   texts: readonly string[],
   extras: readonly NativeTunnelExtra[],
@@ -150,7 +150,7 @@ export function nativeTunnel(): NativeTunnel {
 }
 
 /** Whether a library serves what was compiled with these headers: same major version, and not an older minor one. */
-export function isCompatible(carried: string, headers: string): boolean {
+function isCompatible(carried: string, headers: string): boolean {
   const [major, minor] = carried.split('.').map(Number);
   const [wantedMajor = 0, wantedMinor = 0] = headers.split('.').map(Number);
   return major === wantedMajor && minor !== undefined && minor >= wantedMinor;

@@ -48,7 +48,7 @@ interface Bucket {
   connecting: boolean;
 }
 
-export interface PoolOptions {
+interface PoolOptions {
   readonly engine: Engine;
   /** Engine id of the namespace that connections leave from. */
   readonly namespace: number;

@@ -31,7 +31,7 @@ let entropy = '';
 let entropyUsed = 0;
 
 /** Version 00, random trace and parent, not sampled (contract 6.2). */
-export function randomTraceparent(): string {
+function randomTraceparent(): string {
   if (entropyUsed + 48 > entropy.length) {
     entropy = randomBytes(6144).toString('hex');
     entropyUsed = 0;

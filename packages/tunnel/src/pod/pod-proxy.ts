@@ -24,7 +24,7 @@ import type { PodContext } from './pod-context.ts';
 import { ServedSession } from './served-session.ts';
 
 /** What a pod proxy is made from. */
-export interface PodProxyOptions {
+interface PodProxyOptions {
   readonly uid: string;
   readonly info: PodInfo;
   /** Where the listeners are; undefined = the process's own namespace. */

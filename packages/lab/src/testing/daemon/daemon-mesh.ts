@@ -16,7 +16,7 @@ export interface AgentNode {
 }
 
 /** What a test says of a daemon; where it runs is the mesh's affair. */
-export type DaemonOptions = Omit<DaemonSettings, 'host'>;
+type DaemonOptions = Omit<DaemonSettings, 'host'>;
 
 /** Real daemons on lab nodes under one fake control plane: each in a network namespace of its own, as a pod has. */
 export class DaemonMesh implements AsyncDisposable {

@@ -10,7 +10,7 @@ import type { HttpAnswer } from '../../traffic/http.ts';
 export const kmeshExecutable = fileURLToPath(new URL('../../../../kmesh/src/main.ts', import.meta.url));
 
 /** How a process ended. */
-export interface ProcessEnd {
+interface ProcessEnd {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
 }
@@ -30,7 +30,7 @@ export interface DaemonSettings {
 }
 
 /** Which answer is wanted of the daemon; the admin server on loopback when nothing else is said. */
-export interface DaemonRequest {
+interface DaemonRequest {
   readonly method?: string;
   readonly port?: number;
   readonly headers?: Readonly<Record<string, string>>;

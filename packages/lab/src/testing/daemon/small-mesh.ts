@@ -27,7 +27,7 @@ export interface SmallMesh extends AsyncDisposable {
   serve(): Promise<void>;
 }
 
-export interface SmallMeshOptions {
+interface SmallMeshOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Pods are redirected to the proxy, as on a real node. */
   readonly captured?: boolean;

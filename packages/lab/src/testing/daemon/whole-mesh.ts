@@ -10,7 +10,7 @@ const byHostname: GatewayAddress = {
 };
 
 /** A workload with every field set; an endpoint of `whole/all.example`, and of a service that nobody declares. */
-export const wholeWorkload: Workload = {
+const wholeWorkload: Workload = {
   uid: 'Kubernetes//Pod/whole/everything',
   name: 'everything',
   namespace: 'whole',
@@ -42,7 +42,7 @@ export const wholeWorkload: Workload = {
 };
 
 /** A service with every field set. */
-export const wholeService: Service = {
+const wholeService: Service = {
   name: 'all',
   namespace: 'whole',
   hostname: 'all.example',
@@ -65,7 +65,7 @@ export const wholeService: Service = {
 };
 
 /** A policy that uses every kind of match and every matcher. */
-export const wholePolicy: Policy = {
+const wholePolicy: Policy = {
   name: 'every-match',
   namespace: 'whole',
   scope: 'WorkloadSelector',

@@ -4,7 +4,7 @@ import type { Host } from '../../pods/host.ts';
 import { buildNative } from './dialer.ts';
 
 /** What packages/lab/src/testing/kernel/native/oracle.c counted on one side. */
-export interface OracleCount {
+interface OracleCount {
   readonly connections: number;
   readonly bytes: number;
   /** Wrong, missing or surplus bytes, and reads that plain TCP would have answered otherwise. */
@@ -31,7 +31,7 @@ export const oracleStyles = [
 ] as const;
 
 /** Makes a program take a killed counterpart as no failure. */
-export const tolerant = { ...process.env, ORACLE_TOLERATE_BREAKS: '1' };
+const tolerant = { ...process.env, ORACLE_TOLERATE_BREAKS: '1' };
 
 /** Starts the checking server on a host. */
 export async function serveOracle(host: Host, port: number, tolerateBreaks = false): Promise<OracleServer> {
@@ -52,7 +52,7 @@ export async function serveOracle(host: Host, port: number, tolerateBreaks = fal
   };
 }
 
-export interface OracleServer {
+interface OracleServer {
   readonly pid: number;
   /** Ends the server; what it counted. */
   finish(): Promise<OracleCount>;

@@ -29,7 +29,7 @@ export interface KernelPath extends AsyncDisposable {
 }
 
 /** How {@link startKernelPath} sets up. */
-export interface KernelPathOptions {
+interface KernelPathOptions {
   readonly view: MeshView;
   readonly programs?: readonly KernelProgram[];
   readonly capacities?: KernelCapacities;

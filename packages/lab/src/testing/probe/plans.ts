@@ -6,7 +6,7 @@ import type { Pod } from '../../pods/pod.ts';
 /** Longer than a delayed acknowledgement: what was received counts as sent before a reset follows. */
 const acknowledgedMilliseconds = 250;
 
-export type Ending =
+type Ending =
   | 'client closes'
   | 'server closes'
   | 'half-close'
@@ -26,7 +26,7 @@ const endings: readonly Ending[] = [
 ];
 
 /** What one connection does: known before, compared with what is counted afterwards. */
-export interface Plan {
+interface Plan {
   readonly ending: Ending;
   readonly request: number;
   readonly reply: number;
@@ -102,7 +102,7 @@ export function servePlan(socket: Socket): void {
 }
 
 /** Where the connections of a run go: port 80 is served, 81 is refused. */
-export interface Target {
+interface Target {
   readonly client: Pod;
   readonly host: { readonly v4: string; readonly v6: string };
   /** Whether the client's own connect fails; behind a proxy it succeeds, and the connection ends. */
@@ -129,7 +129,7 @@ export async function ended(connecting: Promise<Socket>): Promise<void> {
 }
 
 /** Carries out connection `index`. */
-export async function converse({ client, host, refusesConnect }: Target, index: number): Promise<void> {
+async function converse({ client, host, refusesConnect }: Target, index: number): Promise<void> {
   const plan = planOf(index);
   const to = { host: host[plan.family], timeoutMs: 20_000 };
   if (plan.ending === 'refused') {

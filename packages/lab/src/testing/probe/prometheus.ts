@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-export interface PrometheusSample {
+interface PrometheusSample {
   readonly metric: Readonly<Record<string, string>>;
   readonly value: number;
 }
@@ -19,7 +19,7 @@ export interface Prometheus {
   close(): Promise<void>;
 }
 
-export interface PrometheusOptions {
+interface PrometheusOptions {
   /** `host:port` of the metrics to scrape. */
   readonly target: string;
   /** Labels that service discovery would attach. */

@@ -12,7 +12,7 @@ import { createAuthority } from '../../pki/authority.ts';
 import type { Pod } from '../../pods/pod.ts';
 
 /** Two nodes with the tunnel between a client and a server; the client's proxy has many series to be scraped. */
-export interface TunnelWorld extends AsyncDisposable {
+interface TunnelWorld extends AsyncDisposable {
   readonly metricsUrl: string;
   readonly metricsPort: number;
   /** Of the process that is scraped. */

@@ -34,7 +34,7 @@ export async function echo(from: Host, host: string, port = 8080): Promise<void>
 }
 
 /** How a request ended for a client that may not have been served. */
-export interface Attempt {
+interface Attempt {
   /** `refused`: no connection; `cut`: ended or reset by the other side; `open`: neither in time. */
   readonly how: 'refused' | 'cut' | 'open';
   /** Everything that came back. */

@@ -5,7 +5,7 @@ import { createLab, type Lab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
 
 /** Rules of the client's pod; without any nothing but the connect hook brings its connections to the proxy. */
-export type Capture = { readonly variant: 'iptables' | 'nftables' } | false;
+type Capture = { readonly variant: 'iptables' | 'nftables' } | false;
 
 /** A client on the first node, a server that doubles on port 8080 of the second, both speak HBONE. */
 export interface HandoffScene extends AsyncDisposable {
@@ -54,7 +54,7 @@ export async function handoffScene(
 }
 
 /** A pod of the mesh; back once the kernel path serves it. */
-export async function enrolPod(mesh: LabMesh, name: string, node: number, capture: Capture): Promise<Pod> {
+async function enrolPod(mesh: LabMesh, name: string, node: number, capture: Capture): Promise<Pod> {
   const { pod } = await mesh.pod({ name, captured: false, workload: { protocol: 'HBONE' } }, node);
   const problem = await mesh
     .node(node)

@@ -7,7 +7,7 @@ import { type Link, openBpfObject, openNetworkNamespace } from '@kmesh/linux';
 import type { Host } from '../../pods/host.ts';
 
 /** Packets with tags, while it is not disposed of. */
-export interface PacketTags extends Disposable {
+interface PacketTags extends Disposable {
   /** Packets that arrived with a tag. */
   seen(): number;
 }

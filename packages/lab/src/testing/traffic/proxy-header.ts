@@ -3,7 +3,7 @@ import { type Socket, SocketAddress } from 'node:net';
 import { endpointText } from '../../network/addresses.ts';
 
 /** What a PROXY v2 header says; ambient contract 6.8. */
-export interface ProxyHeader {
+interface ProxyHeader {
   /** IP of the real client. */
   readonly source: string;
   /** `ip:port` that was asked for. */

@@ -2,7 +2,7 @@ import type { Identity } from '@kmesh/api';
 import type { CertificateSource, TunnelCertificate } from '@kmesh/tunnel';
 import { type Authority, createAuthority, type LeafOptions } from '../../pki/authority.ts';
 
-export interface TestCertificate extends TunnelCertificate {
+interface TestCertificate extends TunnelCertificate {
   readonly serial: bigint;
 }
 

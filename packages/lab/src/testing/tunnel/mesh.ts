@@ -19,7 +19,7 @@ import { TestAuthority } from './authority.ts';
 import { Recorder } from './recorder.ts';
 
 /** A logger that keeps its lines for a test to look at. */
-export class TestLogger implements Logger {
+class TestLogger implements Logger {
   readonly lines: string[] = [];
   error = (message: string): void => void this.lines.push(`error ${message}`);
   warn = (message: string): void => void this.lines.push(`warn ${message}`);
@@ -28,7 +28,7 @@ export class TestLogger implements Logger {
 }
 
 /** One node's proxy. */
-export interface TestProxy {
+interface TestProxy {
   readonly node: Node;
   readonly state: MeshState;
   readonly tunnel: Tunnel;
@@ -51,7 +51,7 @@ export interface TestMeshOptions {
   readonly joins?: JoinPrograms;
 }
 
-export interface TestPodOptions extends Partial<PodOptions> {
+interface TestPodOptions extends Partial<PodOptions> {
   readonly node?: number;
   /** In the mesh (redirect rules and a proxy), or outside it. */
   readonly captured?: boolean;
@@ -59,7 +59,7 @@ export interface TestPodOptions extends Partial<PodOptions> {
 }
 
 /** Revocation lists that a test changes. */
-export class TestRevocations implements RevocationSource {
+class TestRevocations implements RevocationSource {
   lists: Uint8Array[] = [];
   readonly #listeners = new Set<() => void>();
 

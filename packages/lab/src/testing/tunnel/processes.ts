@@ -12,7 +12,7 @@ import type { Pod } from '../../pods/pod.ts';
 import { TestAuthority } from './authority.ts';
 
 /** A proxy in a process of its own, where its memory, descriptors and processor time can be seen. */
-export class ProxyProcess {
+class ProxyProcess {
   readonly child: ChildProcess;
   stderr = '';
 
@@ -45,7 +45,7 @@ export class ProxyProcess {
 }
 
 /** Two captured pods on two nodes, each node's proxy in its own process. */
-export interface ProcessMesh extends AsyncDisposable {
+interface ProcessMesh extends AsyncDisposable {
   readonly lab: Lab;
   readonly client: Pod;
   readonly server: Pod;

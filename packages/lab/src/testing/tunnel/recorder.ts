@@ -1,7 +1,7 @@
 import type { ConnectionEnd, ConnectionObserver, ConnectionStart, EarlyDeny, Reporter } from '@kmesh/probe';
 
 /** One connection as an observer was told about it. */
-export interface Recorded {
+interface Recorded {
   start: ConnectionStart;
   end: ConnectionEnd | undefined;
   fromClient: number;

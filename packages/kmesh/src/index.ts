@@ -1,1 +1,0 @@
-export { ensureEngineOptions } from './engine-options.ts';
