@@ -10,7 +10,9 @@ import { pinnedNode, SHOP, takesKernelPath } from '../kernel/pinned-node.ts';
 
 const main = fileURLToPath(new URL('../../packages/kmesh/src/main.ts', import.meta.url));
 /** As on Linux before 6.6. */
-const withoutTcx = { KMESH_WITHOUT: 'tcx' };
+const withoutTcx = {
+  NODE_OPTIONS: `--import=${new URL('../kernel/without-tcx.ts', import.meta.url).href}`,
+};
 
 /** Names of the programs of the filters at a pod's interface. */
 async function filters(pod: Pod): Promise<string[]> {

@@ -16,6 +16,7 @@ import {
   serviceOf,
   startMesh,
 } from '@kmesh/lab';
+import { enableProgramStatistics } from '@kmesh/runtime';
 import { istioQueries } from './probe-istio-queries.ts';
 import { ended } from './probe-plans.ts';
 import { type Prometheus, startPrometheus } from './probe-prometheus.ts';
@@ -25,15 +26,17 @@ const addons = new URL('../../istio-integration/addons/', import.meta.url);
 let lab: Lab;
 let mesh: LabMesh;
 let client: Pod;
+let statistics: Disposable | undefined;
 const hosts = new Map<string, { v4: string; v6: string }>();
 
 before(async () => {
+  statistics = enableProgramStatistics();
   lab = await createLab();
   await lab.node();
   await lab.node();
   mesh = await startMesh(lab, {
     kernelPath: true,
-    environment: { KMESH_HOOK_STATISTICS: 'true', CONNECTION_TERMINATION_DEADLINE: '1s' },
+    environment: { CONNECTION_TERMINATION_DEADLINE: '1s' },
   });
   ({ pod: client } = await mesh.pod({ name: 'client' }));
   for (const [name, node] of [
@@ -56,6 +59,7 @@ before(async () => {
 after(async () => {
   await mesh?.close();
   await lab?.close();
+  statistics?.[Symbol.dispose]();
 });
 
 const hostOf = (name: string) => hosts.get(name)?.v4 ?? '';

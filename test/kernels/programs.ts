@@ -1,11 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import {
-  kernelPathObstacles,
-  liveFlowsObstacles,
-  loadKernelObject,
-  redirectObstacles,
-} from '@kmesh/orchestration';
+import { kernelPathObstacles, liveFlowsObstacles, loadKernelObject } from '@kmesh/orchestration';
 import { BpfLoadError, type BpfObject, capability, objectFunctionNames, openBpfObject } from '@kmesh/runtime';
 import { kernelObjectPath } from '../kernel/kernel-path.ts';
 import { deepestChain } from './call-chains.ts';
@@ -13,19 +7,11 @@ import type { FeatureRow, ProgramRow } from './report.ts';
 
 type Load = () => Promise<BpfObject>;
 
-const passthroughObjectPath = fileURLToPath(new URL('../../build/bpf/passthrough.bpf.o', import.meta.url));
-
 /** Loads each program by itself, with the settings that the daemon would choose here, so that one failure hides no other. */
 export async function examinePrograms(): Promise<ProgramRow[]> {
   const rows: ProgramRow[] = [];
   const functions = objectFunctionNames(readFileSync(kernelObjectPath));
   for (const name of programNames()) rows.push(await examineProgram(name, functions, () => loadAlone(name)));
-  const passthrough = readFileSync(passthroughObjectPath);
-  rows.push(
-    await examineProgram('kmesh_join_verdict', objectFunctionNames(passthrough), () =>
-      openBpfObject(passthrough, 'passthrough').load({ verifierStatistics: true }),
-    ),
-  );
   return rows;
 }
 
@@ -34,7 +20,6 @@ export function examineFeatures(): FeatureRow[] {
   const obstacles = kernelPathObstacles();
   return [
     { name: 'kernel path', on: obstacles.length === 0, detail: obstacles.join(' ') },
-    feature('redirect from socket to socket', redirectObstacles(), 'everything goes by TCP'),
     feature('reports of live connections', liveFlowsObstacles(), 'bytes are counted at the close'),
     substitute('tcx', 'pinned programs at interfaces', 'clsact filters'),
     substitute('set-retval', 'refusal as ECONNREFUSED', 'EPERM'),

@@ -2,12 +2,10 @@ export {
   Engine,
   type EngineConnect,
   type FlowHandler,
-  type JoinCounts,
   type ListenerHandler,
   type SessionHandler,
 } from './engine/engine.ts';
 export * from './engine/events.ts';
-export { loadJoinPrograms } from './engine/join-programs.ts';
 export { type Failure, flowFailure, sessionFailure } from './failure.ts';
 export { ConnectionTracker, type TrackedConnection } from './inbound/connection-tracker.ts';
 export { proxyHeader } from './inbound/proxy-protocol.ts';

@@ -2,7 +2,7 @@ import { KmeshError } from '@kmesh/api';
 import { emptyChange, HandoffPodTable, MeshState } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import { raiseDescriptorLimit } from '@kmesh/runtime';
-import { type JoinCounts, ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
+import { ZdsClient, type ZdsCounts } from '@kmesh/tunnel';
 import { buildConfigDump } from '../admin/config-dump.ts';
 import { adminPage } from '../admin/page.ts';
 import { adminHandler } from '../admin/routes.ts';
@@ -21,7 +21,6 @@ import { type KernelPath, startKernelPath } from './kernel-path.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { measureLoopDelay } from './loop-delay.ts';
 import { podsOf } from './overview.ts';
-import { startPassthroughJoin } from './passthrough-join.ts';
 import { refusedFollower } from './path-metrics.ts';
 import { pinnedHandoffs } from './pins.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
@@ -66,9 +65,6 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   if (config.proxyEnabled) readiness.block('proxy');
   if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
 
-  // Beside what follows: it is needed with the data plane only.
-  const joining = startPassthroughJoin(config, logger.child('proxy'));
-  stack.defer(async () => (await joining).programs?.[Symbol.dispose]());
   const state = new MeshState({ node: config.nodeName });
   const kernel = await kernelPathOf(config, state, log);
   if (kernel.path !== undefined) stack.defer(() => kernel.path?.close());
@@ -78,14 +74,12 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   let xds: XdsClient | undefined;
   const follow: (() => void)[] = [];
   let events: KernelEvents | undefined;
-  let joinCounts = (): JoinCounts => ({ joined: 0, slept: 0, woken: 0, bytes: 0 });
   const loopDelay = measureLoopDelay();
   stack.defer(loopDelay.close);
   const telemetry = await startTelemetry(config, log, {
     sources: {
       ...(kernel.path === undefined ? {} : kernelSources(kernel.path, () => events)),
       loopDelay: loopDelay.read,
-      ...(config.passthroughJoin ? { joins: () => joinCounts() } : {}),
     },
     presence: new WorkloadPresence(state),
     beforeScrape: () => {
@@ -127,7 +121,6 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   stack.defer(() => revocations.close());
   const pinned = kernel.path === undefined ? pinnedHandoffs(config.kernelPath.pins) : undefined;
   stack.defer(() => pinned?.close());
-  const join = await joining;
   const dataPlane = new DataPlane({
     config,
     state,
@@ -138,10 +131,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     logger: logger.child('proxy'),
     enrolment,
     handoffs: kernel.path?.object.map('handoffs') ?? pinned,
-    joins: join.programs,
   });
-  join.programs?.[Symbol.dispose]();
-  joinCounts = () => dataPlane.joinCounts;
   stack.defer(() => dataPlane.close());
 
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
@@ -187,7 +177,6 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
       live: telemetry.live,
       kernelPath: kernel.path,
       kernelPathOff: kernel.off,
-      joinOff: join.off,
       enrolment,
       xds: () => xds,
     }),
@@ -276,7 +265,7 @@ function kernelSources(path: KernelPath, events: () => KernelEvents | undefined)
         entries: used,
         maximum: capacity,
       })),
-    ...(path.measured && { hooks: path.hookCosts }),
+    hooks: path.hookCosts,
     decisions: path.pathCounts,
   };
 }

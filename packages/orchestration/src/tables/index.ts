@@ -37,12 +37,4 @@ export { KernelTables, type KernelTablesOptions } from './kernel-tables.ts';
 export { readPerCpuCounters } from './per-cpu-counters.ts';
 export { PodAddressTable } from './pod-address-table.ts';
 export { PodTable } from './pod-table.ts';
-export {
-  attachRedirect,
-  prepareRedirect,
-  type RedirectCounts,
-  readRedirectCounts,
-  redirectAttachments,
-  redirectObstacles,
-} from './redirect-object.ts';
 export type { RefusalReason, TableUsage } from './usage.ts';
