@@ -22,22 +22,9 @@ struct sock_common {
 	} skc_cookie;
 };
 
-struct file {
-	unsigned int f_flags;
-};
-
-struct socket {
-	struct file *file;
-};
-
 struct sock {
 	struct sock_common __sk_common;
-	struct socket *sk_socket; /* NULL before it is accepted */
 	int sk_err;
-	int sk_rcvlowat;
-	int sk_sndbuf;
-	int sk_wmem_queued;
-	void *sk_user_data;
 	int sk_rx_dst_ifindex; /* since Linux 5.16; struct inet_sock has it before */
 };
 
@@ -63,19 +50,9 @@ struct minmax {
 	struct minmax_sample s[3];
 };
 
-struct sk_buff {
-	char cb[48];
-};
-
-struct tcp_skb_cb {
-	__u32 seq;
-};
-
 struct tcp_sock {
 	__u32 snd_nxt;
 	__u32 snd_una;
-	__u32 write_seq;
-	__u32 copied_seq;
 	__u64 bytes_acked;
 	__u64 bytes_received;
 	__u32 srtt_us;

@@ -24,41 +24,8 @@
 /* Ring of 8 MiB: 55,000 records, about a second of 30,000 connections/s opened and closed. */
 #define KMESH_EVENT_RING_BYTES (8 * 1024 * 1024)
 
-/* Connections between sockets of this kernel that may be redirected at one time, and how many slots
- * in a row a connection may try. */
-#define KMESH_MAX_EXCHANGES 65536
-#define KMESH_EXCHANGE_TRIES 4
-
-/* A message of this size or more is faster by TCP. */
-#define KMESH_REDIRECT_MESSAGE_BYTES 16384
-
-/* Redirected bytes that the reader has not taken yet: what a sock map queues is not bounded by the
- * receive buffer, so this is. */
-#define KMESH_REDIRECT_UNREAD_BYTES 65536
-
-/* Joining costs more than a short connection wins. A destination whose connections in a row closed
- * without having been redirected is tried only now and then. */
-#define KMESH_REDIRECT_SCORES 4096
-#define KMESH_REDIRECT_USELESS 32
-#define KMESH_REDIRECT_TRY_ONE_OF 32
-/* In place of a number of connections: this server's reads wait. */
-#define KMESH_REDIRECT_NEVER 0xffffffffu
-
-/* When a client joined lately: where it did not, its server need not look for the slot, which is
- * seldom in a cache. A server whose handshake ends later than this goes without redirect. */
-#define KMESH_JOININGS 4096
-#define KMESH_JOINING_NS 50000000
-
 /* Addresses of enrolled pods. */
 #define KMESH_MAX_POD_ADDRESSES 32768
-
-/* A connection whose messages went by TCP this often in a row is taken out of the sock map, in
- * which plain sends cost more; a large message counts as several. */
-#define KMESH_REDIRECT_PLAIN_RUN 64
-#define KMESH_REDIRECT_LARGE_RUN 16
-
-/* From giving up to taking out: no sender is still on its way to the peer's queue then. */
-#define KMESH_REDIRECT_SETTLE_NS 2000000
 
 /* The kernel path's own mark (design §4): packets with it are not tracked, hence never redirected.
  * Sixteen bits of the mark are ours, the others are left as they are. */

@@ -124,32 +124,6 @@ struct {
 	__type(value, __u64);
 } pod_addresses __weak SEC(".maps");
 
-/* Sockets that messages may be redirected to, by twice the index of their exchange plus their side
- * of it. A socket that closes leaves by itself. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKMAP);
-	__uint(max_entries, 2 * KMESH_MAX_EXCHANGES);
-	__type(key, __u32);
-	__type(value, __u64);
-} peers __weak SEC(".maps");
-
-/* What each side of a redirectable connection has sent and read. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, KMESH_MAX_EXCHANGES);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct kmesh_exchange);
-} exchanges __weak SEC(".maps");
-
-/* What redirect did, by enum kmesh_redirect_count. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, KMESH_REDIRECT_COUNT);
-	__type(key, __u32);
-	__type(value, __u64);
-} redirect_counts __weak SEC(".maps");
-
 /* Who may connect to which workload of this node without the tunnel path. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -177,22 +151,6 @@ struct {
 	__type(key, struct kmesh_peer_key);
 	__type(value, __u32);
 } knocks __weak SEC(".maps");
-
-/* When a client joined last, by a hash of the connection. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, KMESH_JOININGS);
-	__type(key, __u32);
-	__type(value, __u64);
-} joinings __weak SEC(".maps");
-
-/* Connections in a row that joined for nothing, by a hash of the destination. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, KMESH_REDIRECT_SCORES);
-	__type(key, __u32);
-	__type(value, __u32);
-} redirect_useless __weak SEC(".maps");
 
 /* Pods whose tunnelled connections go straight to their proxy. */
 struct {

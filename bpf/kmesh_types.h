@@ -171,8 +171,7 @@ struct kmesh_settings {
 	__u32 incomplete; /* not 0: something did not fit, so an unknown address may be the mesh's:
 			     tunnel */
 	__u32 events;	  /* enum kmesh_events: what is reported */
-	__u32 redirect; /* messages that a socket must have read by recvmsg before bytes for it are
-			   redirected; 0: no redirect */
+	__u32 reserved;
 	__u64 hash_keys[KMESH_HASH_KEYS]; /* of `frontends`, for whoever writes the table; programs
 					     have them as constants */
 };
@@ -229,13 +228,11 @@ struct kmesh_flow {
 	__u32 workload; /* the chosen endpoint (outbound) or the pod itself (inbound); 0 when
 			   unknown */
 	__u16 dialled_port_be;
-	__u8 path;	     /* enum kmesh_path */
-	__u8 rewritten;	     /* the socket's peer is not the dialled address */
-	__u8 stage;	     /* enum kmesh_flow_stage */
-	__u8 direction;	     /* enum kmesh_direction */
-	__u16 handshake;     /* an entry of `handshakes` is this socket's */
-	__u32 exchange;	     /* 1 + index in `exchanges`; 0: this connection is not redirected */
-	__u32 exchange_side; /* which of its two sides this socket is */
+	__u8 path;	 /* enum kmesh_path */
+	__u8 rewritten;	 /* the socket's peer is not the dialled address */
+	__u8 stage;	 /* enum kmesh_flow_stage */
+	__u8 direction;	 /* enum kmesh_direction */
+	__u16 handshake; /* an entry of `handshakes` is this socket's */
 	/* What is in somebody's metrics already: the opening and so many bytes. A daemon that takes
 	 * over goes on from there. */
 	__u64 counted_sent;
@@ -251,58 +248,6 @@ struct kmesh_peer_key {
 	__u16 local_port_be;
 	__u16 remote_port_be;
 	__u32 reserved; /* 0: part of the key */
-};
-
-enum kmesh_exchange_flag {
-	KMESH_EXCHANGE_JOINED = 1 << 0,	    /* the socket is in `peers` */
-	KMESH_EXCHANGE_UNSUITABLE = 1 << 1, /* it reads in a way that redirect does not serve */
-};
-
-/* What one end of a connection between two sockets of this kernel has done: a cache line of its
- * own, that the other end looks at once in a while and not with every message. */
-struct kmesh_exchange_side {
-	__u64 received;	   /* bytes that its recvmsg calls returned, however they had come */
-	__u64 redirected;  /* bytes that it sent by redirect */
-	__u32 first_read;  /* sequence number of the first byte it can read */
-	__u32 reads;	   /* recvmsg calls that returned bytes */
-	__u32 plain;	   /* bytes that had gone by TCP when it last began to redirect */
-	__u32 room;	   /* bytes that it may redirect before it looks at what was read */
-	__u16 redirecting; /* its messages are redirected */
-	__u16 plain_run;   /* messages in a row that went by TCP, large ones counting more */
-	__u32 reserved[7];
-};
-
-/*
- * exchanges (mmap-able array, for its alignment): one connection between two sockets of this
- * kernel. Both find its slot by a hash of the addresses and ports; `owner` is that hash, 0 when the
- * slot is free. A table without a free slot in reach means plain TCP. The first cache line hardly
- * changes.
- */
-struct kmesh_exchange {
-	__u64 owner;
-	__u64 given_up_ns;	  /* when redirect was given up for good; 0: not */
-	union kmesh_address low;  /* address of side 0 */
-	union kmesh_address high; /* address of side 1 */
-	__u32 ports;		  /* side 0's in the upper half */
-	__u32 users;		  /* sides that hold the slot */
-	__u16 broken;		  /* one side is gone: nobody joins until the other is, too */
-	__u16 flags[2];		  /* enum kmesh_exchange_flag, of each side as a reader */
-	__u16 reserved;
-	struct kmesh_exchange_side sides[2];
-};
-
-/* Index of `redirect_counts`. */
-enum kmesh_redirect_count {
-	KMESH_REDIRECT_JOINED = 0, /* sockets that could be redirected to */
-	KMESH_REDIRECT_FULL,	   /* connections without a slot or place in the sock map */
-	KMESH_REDIRECT_BYTES,	   /* bytes moved from socket to socket */
-	KMESH_REDIRECT_MESSAGES,
-	KMESH_REDIRECT_PLAIN_BYTES, /* bytes of joined sockets that went by TCP */
-	KMESH_REDIRECT_STARTED,	    /* times that a direction began to redirect */
-	KMESH_REDIRECT_LEFT,	    /* times that one left: large messages, or a slow reader */
-	KMESH_REDIRECT_ABSENT,	    /* the peer's socket was not in the sock map */
-	KMESH_REDIRECT_GIVEN_UP,    /* connections taken out of the sock map: bulk */
-	KMESH_REDIRECT_COUNT,
 };
 
 /* dials (array): what a connect decided, until sockops takes it over. Slot: socket cookie modulo

@@ -13,8 +13,6 @@ struct kmesh_described_types {
 	struct kmesh_pod pod;
 	struct kmesh_event event;
 	struct kmesh_frontend_key frontend_key;
-	enum kmesh_exchange_flag exchange_flag;
-	enum kmesh_redirect_count redirect_count;
 	enum kmesh_verdict verdict;
 	enum kmesh_pod_flag pod_flag;
 	enum kmesh_frontend_action frontend_action;

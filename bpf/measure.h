@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* How much a connection has carried, by whichever way. */
+/* How much a connection has carried. */
 #pragma once
 
-#include "exchange.h"
+#include "kmesh_maps.h"
 #include "kernel_types.h"
+
+#include <stdbool.h>
 
 /* 1 << SOCK_DONE of the kernel's enum sock_flags: the peer's FIN has arrived. */
 #define SK_FLAG_DONE (1UL << 1)
@@ -16,14 +18,13 @@ static __always_inline bool is_reported(const struct kmesh_flow *flow)
 	       (flow->path == KMESH_PATH_OUTSIDE && flow->direction == KMESH_DIRECTION_INBOUND);
 }
 
-/* Cumulative counters of TCP, less the sequence numbers that SYN and FIN take, and with the bytes
- * that redirect moved. `state` is the socket's, before it closed. */
+/* Cumulative counters of TCP, less the sequence numbers that SYN and FIN take. `state` is the
+ * socket's, before it closed. */
 static __always_inline void measure_bytes(struct tcp_sock *tcp, const struct kmesh_flow *flow,
 					  __u32 state, struct kmesh_event *event)
 {
 	struct sock *sk = (struct sock *)tcp;
 	__u64 sent = tcp->bytes_acked, received = tcp->bytes_received;
-	struct kmesh_exchange *exchange;
 	__u64 sequence;
 
 	if (flow->direction == KMESH_DIRECTION_OUTBOUND && sent)
@@ -38,9 +39,4 @@ static __always_inline void measure_bytes(struct tcp_sock *tcp, const struct kme
 		received -= sequence;
 	event->bytes_sent = sent;
 	event->bytes_received = received;
-	exchange = find_exchange(flow);
-	if (exchange) {
-		event->bytes_sent += exchange->sides[flow->exchange_side & 1].redirected;
-		event->bytes_received += exchange->sides[!(flow->exchange_side & 1)].redirected;
-	}
 }

@@ -9,12 +9,12 @@
 #include "counters.h"
 #include "dials.h"
 #include "handoff.h"
-#include "join.h"
 #include "kernel_types.h"
 #include "measure.h"
 #include "pods.h"
 #include "report.h"
 #include "sockops_context.h"
+#include "within_node.h"
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -235,19 +235,8 @@ static __always_inline void established(struct bpf_sock_ops *ctx, struct kmesh_f
 		flow->path = KMESH_PATH_TUNNEL;
 	flow->stage = KMESH_FLOW_ESTABLISHED;
 	report(ctx, flow, tcp, KMESH_EVENT_OPENED, 0);
-	if (!tcp || (flow->path != KMESH_PATH_KERNEL && !kmesh_self_test) ||
-	    !is_within_node(flow, &key))
-		return;
-	send_unpaced(ctx, tcp);
-	join_redirect(ctx, flow, &key, tcp);
-}
-
-static __always_inline void measured(struct bpf_sock_ops *ctx)
-{
-	struct kmesh_flow *flow = find_flow(ctx);
-
-	if (flow)
-		settle_redirect(ctx, flow);
+	if (tcp && flow->path == KMESH_PATH_KERNEL && is_within_node(flow, &key))
+		send_unpaced(ctx, tcp);
 }
 
 static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
@@ -269,13 +258,6 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 	report(ctx, flow, sk ? bpf_skc_to_tcp_sock(sk) : NULL,
 	       stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED,
 	       old_state);
-	if (flow->exchange) {
-		struct kmesh_peer_key key = {};
-
-		read_key(ctx, &key);
-		judge_joining(flow, &key);
-		leave_exchange(flow);
-	}
 	if (flow->handshake)
 		withdraw(ctx);
 	if (stage == KMESH_FLOW_CONNECTING && is_handed(flow)) {
@@ -298,9 +280,6 @@ int kmesh_sockops(struct bpf_sock_ops *ctx)
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		established(ctx, start_inbound(ctx));
-		break;
-	case BPF_SOCK_OPS_RTT_CB:
-		measured(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] == BPF_TCP_CLOSE)

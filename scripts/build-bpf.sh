@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Compiles bpf/*.bpf.c and links them into build/bpf/kmesh.bpf.o: one object, so that the programs share their
-# maps without anything being matched by name at run time. bpf/passthrough, of which each data thread has an instance,
-# is an object of its own, passthrough.bpf.o beside it. Does nothing when both are up to date.
+# maps without anything being matched by name at run time. Does nothing when the object is up to date.
 # KMESH_BPF_OUTPUT and KMESH_BPF_DEFINES (such as -DNAME) build a variant for a test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,9 +9,8 @@ libbpf=packages/linux/vendor/libbpf
 output=${KMESH_BPF_OUTPUT:-build/bpf/kmesh.bpf.o}
 mkdir -p build/bpf
 
-passthrough="$(dirname "$output")/passthrough.bpf.o"
-newest_source="$(ls -t bpf/*.[ch] bpf/passthrough/*.[ch] scripts/build-bpf.sh | head -n 1)"
-if [[ "$output" -nt "$newest_source" && "$passthrough" -nt "$newest_source" ]]; then
+newest_source="$(ls -t bpf/*.[ch] scripts/build-bpf.sh | head -n 1)"
+if [[ "$output" -nt "$newest_source" ]]; then
   exit 0
 fi
 
@@ -44,7 +42,5 @@ for source in bpf/*.bpf.c; do
   compile "$source" "$object"
   objects+=("$object")
 done
-compile bpf/passthrough/join.bpf.c "$work/passthrough.bpf.o"
 "$bpftool" gen object "$work/kmesh.bpf.o" "${objects[@]}"
-mv -f "$work/passthrough.bpf.o" "$passthrough"
 mv -f "$work/kmesh.bpf.o" "$output"

@@ -24,8 +24,6 @@ const structs = [
   'kmesh_flow',
   'kmesh_event',
   'kmesh_peer_key',
-  'kmesh_exchange_side',
-  'kmesh_exchange',
   'kmesh_verdict_key',
   'kmesh_live_report',
   'kmesh_handoff_pod',
@@ -45,8 +43,6 @@ const enums = [
   'kmesh_direction',
   'kmesh_event_kind',
   'kmesh_close_reason',
-  'kmesh_exchange_flag',
-  'kmesh_redirect_count',
   'kmesh_verdict',
 ] as const;
 
@@ -55,11 +51,8 @@ const pinned = {
   handshakes: { version: 'KMESH_HANDSHAKE_VERSION', structs: ['kmesh_dial', 'kmesh_peer_key'], enums: [] },
   flows: {
     version: 'KMESH_LAYOUT_VERSION',
-    structs: ['kmesh_flow', 'kmesh_peer_key', 'kmesh_exchange'],
-    enums: [
-      ...['kmesh_path', 'kmesh_reason', 'kmesh_flow_stage', 'kmesh_direction'],
-      ...['kmesh_exchange_flag', 'kmesh_redirect_count'],
-    ],
+    structs: ['kmesh_flow', 'kmesh_peer_key'],
+    enums: ['kmesh_path', 'kmesh_reason', 'kmesh_flow_stage', 'kmesh_direction'],
   },
 } as const;
 

@@ -9,7 +9,7 @@ import type { Pod } from '@kmesh/lab';
 const CLIENT_CPU = '0';
 const SERVER_CPU = availableParallelism() > 1 ? '1' : '0';
 
-/** Ports of nginx. A service of short connections has its own: redirect learns what those to a destination are like. */
+/** Ports of nginx. A service of short connections has its own. */
 export const HTTP_PORT = 9080;
 export const SHORT_PORT = 9081;
 

@@ -10,7 +10,9 @@ import { openNetworkNamespace } from '@kmesh/linux';
 
 const main = fileURLToPath(new URL('../../packages/kmesh/src/main.ts', import.meta.url));
 /** As on Linux before 6.6. */
-const withoutTcx = { KMESH_WITHOUT: 'tcx' };
+const withoutTcx = {
+  NODE_OPTIONS: `--import=${import.meta.resolve('@kmesh/lab/testing/kernel/without-tcx.ts')}`,
+};
 
 /** Names of the programs of the filters at a pod's interface. */
 async function filters(pod: Pod): Promise<string[]> {

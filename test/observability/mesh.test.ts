@@ -19,21 +19,24 @@ import {
 import { istioQueries } from '@kmesh/lab/testing/probe/istio-queries.ts';
 import { ended } from '@kmesh/lab/testing/probe/plans.ts';
 import { type Prometheus, startPrometheus } from '@kmesh/lab/testing/probe/prometheus.ts';
+import { enableProgramStatistics } from '@kmesh/linux';
 
 const addons = new URL('../../istio-integration/addons/', import.meta.url);
 
 let lab: Lab;
 let mesh: LabMesh;
 let client: Pod;
+let statistics: Disposable | undefined;
 const hosts = new Map<string, { v4: string; v6: string }>();
 
 before(async () => {
+  statistics = enableProgramStatistics();
   lab = await createLab();
   await lab.node();
   await lab.node();
   mesh = await startMesh(lab, {
     kernelPath: true,
-    environment: { KMESH_HOOK_STATISTICS: 'true', CONNECTION_TERMINATION_DEADLINE: '1s' },
+    environment: { CONNECTION_TERMINATION_DEADLINE: '1s' },
   });
   ({ pod: client } = await mesh.pod({ name: 'client' }));
   for (const [name, node] of [
@@ -56,6 +59,7 @@ before(async () => {
 after(async () => {
   await mesh?.close();
   await lab?.close();
+  statistics?.[Symbol.dispose]();
 });
 
 const hostOf = (name: string) => hosts.get(name)?.v4 ?? '';

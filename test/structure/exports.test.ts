@@ -118,14 +118,12 @@ function isUsed(file: string, name: string, users: ReadonlyMap<string, ReadonlyS
 
 /** What only tests and scripts import. A name that the product imports, or that is gone, must leave this list. */
 const forTestsOnly = new Set(
-  `CertificateClientOptions FieldLayout LocalMeshWatch LogThread MessageAssembler PoolTarget ProgramCode
-  ScrapeServerOptions SeqpacketOptions THRESHOLD_ALWAYS WhySources XdsClientOptions closeDescriptor createMap
-  currentNetworkNamespace directLogWriter duplicateDescriptor formatAuthority getSocketOption listMounts matchesString
-  monotonicNanoseconds networkNamespaceOfProcess objectEnumLayouts objectFunctionNames objectSection
-  objectStructLayouts openPinnedProgram openUdpSocket overflowLines parseLogFilter parseMetrics queueLines
-  readsAsCaptured retireAfterMilliseconds socketCookie socketPeerAddress spiffeUri targetPortOf unpin`.split(
-    /\s+/,
-  ),
+  `CertificateClientOptions LocalMeshWatch LogThread MessageAssembler PoolTarget ProgramCode
+  ScrapeServerOptions SeqpacketOptions THRESHOLD_ALWAYS WhySources XdsClientOptions closeDescriptor
+  createMap currentNetworkNamespace directLogWriter formatAuthority getSocketOption listMounts
+  matchesString monotonicNanoseconds networkNamespaceOfProcess openPinnedProgram openUdpSocket
+  overflowLines parseLogFilter parseMetrics queueLines readsAsCaptured retireAfterMilliseconds socketCookie
+  socketLocalAddress socketPeerAddress spiffeUri spliceAway targetPortOf unpin unreadBytes`.split(/\s+/),
 );
 
 /** Types that no file imports, but that the declarations of what others import must be able to name. */

@@ -40,8 +40,8 @@ test('BPF-10: pins that are not what their names say are replaced, not trusted: 
   rmSync(`${pins}/links/kmesh_peer4`);
   const alien = foreign.program('empty_connect4').attachCgroup(lab.cgroup);
   alien.pin(`${pins}/links/kmesh_peer4`);
-  rmSync(`${flows}/map-exchanges`);
-  foreign.program('empty_connect4').pin(`${flows}/map-exchanges`);
+  rmSync(`${flows}/map-flows`);
+  foreign.program('empty_connect4').pin(`${flows}/map-flows`);
   // Half made: what a daemon that died early had not pinned yet.
   rmSync(`${flows}/map-counters`);
   rmSync(`${pins}/links/kmesh_sockops`);

@@ -1,27 +1,18 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import { BpfLoadError, type BpfObject, capability, openBpfObject } from '@kmesh/linux';
-import { kernelPathObstacles, liveFlowsObstacles, loadKernelObject, redirectObstacles } from '@kmesh/runtime';
+import { kernelPathObstacles, liveFlowsObstacles, loadKernelObject } from '@kmesh/runtime';
 import { objectFunctionNames } from '../../scripts/btf/btf.ts';
 import { deepestChain } from './call-chains.ts';
 import type { FeatureRow, ProgramRow } from './report.ts';
 
 type Load = () => Promise<BpfObject>;
 
-const passthroughObjectPath = fileURLToPath(new URL('../../build/bpf/passthrough.bpf.o', import.meta.url));
-
 /** Loads each program by itself, with the settings that the daemon would choose here, so that one failure hides no other. */
 export async function examinePrograms(): Promise<ProgramRow[]> {
   const rows: ProgramRow[] = [];
   const functions = objectFunctionNames(readFileSync(kernelObjectPath));
   for (const name of programNames()) rows.push(await examineProgram(name, functions, () => loadAlone(name)));
-  const passthrough = readFileSync(passthroughObjectPath);
-  rows.push(
-    await examineProgram('kmesh_join_verdict', objectFunctionNames(passthrough), () =>
-      openBpfObject(passthrough, 'passthrough').load({ verifierStatistics: true }),
-    ),
-  );
   return rows;
 }
 
@@ -30,7 +21,6 @@ export function examineFeatures(): FeatureRow[] {
   const obstacles = kernelPathObstacles();
   return [
     { name: 'kernel path', on: obstacles.length === 0, detail: obstacles.join(' ') },
-    feature('redirect from socket to socket', redirectObstacles(), 'everything goes by TCP'),
     feature('reports of live connections', liveFlowsObstacles(), 'bytes are counted at the close'),
     substitute('tcx', 'pinned programs at interfaces', 'clsact filters'),
     substitute('set-retval', 'refusal as ECONNREFUSED', 'EPERM'),

@@ -1,18 +1,15 @@
-import { testJoin } from '@kmesh/controller';
 import { createLab, keyOf, type Pod, serviceOf, startKernelMesh, startMesh, workloadOf } from '@kmesh/lab';
 import type { SceneRow } from './report.ts';
 
 const CONNECTIONS = 40;
 
-/** An emulated machine takes that long to verify the programs, and to move the bytes of the trial. */
+/** An emulated machine takes that long to verify the programs. */
 const READY_MS = 180_000;
-const JOIN_MS = 60_000;
 
 /** Real connections over real pods, on whatever kernel runs. */
 export async function playScenes(): Promise<SceneRow[]> {
   return [
     await play('connect hook alone: one service, two endpoints', hooksAlone),
-    await play('passthrough, its two sockets joined', passthroughJoined),
     await play('daemon with pins: two captured pods behind one service', captured),
   ];
 }
@@ -44,12 +41,6 @@ async function hooksAlone(): Promise<string> {
   const { kernelBalanced = 0 } = mesh.decisions();
   if (kernelBalanced !== CONNECTIONS) throw new Error(`the hook counted ${kernelBalanced} connections`);
   return counts;
-}
-
-async function passthroughJoined(): Promise<string> {
-  const fault = await testJoin(JOIN_MS);
-  if (fault !== undefined) throw new Error(fault);
-  return 'every byte arrived, and the kernel moved some';
 }
 
 async function captured(): Promise<string> {

@@ -155,10 +155,6 @@ export const errorRegistry = {
     sentence: 'The kernel or its mounts lack something that the kernel path needs; kmeshctl check names it.',
     outcome: 'fallback',
   },
-  KMESH_JOIN_UNAVAILABLE: {
-    sentence: 'The kernel lacks something that joining passthrough connections needs.',
-    outcome: 'fallback',
-  },
   KMESH_BPF_OBJECT_MISSING: {
     sentence: 'A compiled BPF object cannot be read; build it with scripts/build-bpf.sh.',
     outcome: 'fallback',

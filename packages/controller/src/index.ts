@@ -4,7 +4,6 @@ export { spiffeUri } from './certificates/certificate-response.ts';
 export { parseRevocationLists } from './certificates/revocation-list.ts';
 export { RevocationStore } from './certificates/revocation-store.ts';
 export { parseDuration } from './config/values.ts';
-export { testJoin } from './daemon/join-self-test.ts';
 export { runProxy } from './daemon/run-proxy.ts';
 export { watchLocalMesh } from './local/watch-local-mesh.ts';
 export { versionInfo, versionLine } from './version.ts';

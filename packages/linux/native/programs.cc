@@ -112,18 +112,6 @@ static Napi::Value program_code(const Napi::CallbackInfo &info)
 	return result;
 }
 
-static Napi::Value program_attach(const Napi::CallbackInfo &info)
-{
-	return result_of(
-	    info, bpf_prog_attach(int_at(info, 0), int_at(info, 1), attach_type_at(info, 2), 0));
-}
-
-static Napi::Value program_detach(const Napi::CallbackInfo &info)
-{
-	return result_of(
-	    info, bpf_prog_detach2(int_at(info, 0), int_at(info, 1), attach_type_at(info, 2)));
-}
-
 static Napi::Value program_query(const Napi::CallbackInfo &info)
 {
 	NamespaceScope inside(int_at(info, 2));
@@ -211,8 +199,6 @@ void register_programs(Napi::Env env, Napi::Object exports)
 	define<link_info>(env, exports, "linkInfo");
 	define<program_info>(env, exports, "programInfo");
 	define<program_code>(env, exports, "programCode");
-	define<program_attach>(env, exports, "programAttach");
-	define<program_detach>(env, exports, "programDetach");
 	define<program_query>(env, exports, "programQuery");
 	define<interface_links>(env, exports, "interfaceLinks");
 	define<program_open>(env, exports, "programOpen");

@@ -146,8 +146,6 @@ interface NativeAddon {
   linkInfo(link: number): NativeLinkInfo | number;
   programInfo(program: number): NativeProgramInfo | number;
   programCode(program: number): { instructions: Uint8Array; functions: Uint32Array } | number;
-  programAttach(program: number, target: number, attachType: number): number;
-  programDetach(program: number, target: number, attachType: number): number;
   programQuery(target: number, attachType: number, namespace: number): number[] | number;
   interfaceLinks(interfaceIndex: number, attachType: number, namespace: number): number[] | number;
   programOpen(id: number): number;

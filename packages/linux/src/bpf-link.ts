@@ -18,7 +18,7 @@ interface LinkInfo {
 export interface Link extends Disposable {
   /** Where the program is attached, for people. */
   readonly target: string;
-  /** Whether {@link Link.pin}, `update` and `info` work; not so for clsact filters and old sockmap attachments. */
+  /** Whether {@link Link.pin}, `update` and `info` work; not so for clsact filters. */
   readonly pinnable: boolean;
   /** Makes the attachment outlive the process, at `path` on bpffs. @throws KmeshError `KMESH_BPF_PIN_FAILED` */
   pin(path: string): void;

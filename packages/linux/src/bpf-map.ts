@@ -13,8 +13,6 @@ export const mapTypes = {
   longestPrefixTrie: 11,
   arrayOfMaps: 12,
   hashOfMaps: 13,
-  sockMap: 15,
-  sockHash: 18,
   socketStorage: 24,
   ringBuffer: 27,
 } as const;

@@ -1,14 +1,10 @@
 import { closeSync, openSync } from 'node:fs';
 import { addon } from './addon.ts';
-import { DirectAttachment, KernelLink, type Link } from './bpf-link.ts';
-import type { BpfMap } from './bpf-map.ts';
+import { KernelLink, type Link } from './bpf-link.ts';
 import { checkResult, systemCallError } from './errors.ts';
 import { OwnedDescriptor } from './owned-descriptor.ts';
 import { attachTrafficControl, type TrafficControlTarget } from './traffic-control.ts';
 import { integerIn, pathOf } from './validate.ts';
-
-/** Errno values of kernels that do not know a link type: EINVAL, EOPNOTSUPP, ENOTSUPP. */
-const linkTypeUnknown: ReadonlySet<number> = new Set([22, 95, 524]);
 
 /** What the kernel says about a loaded program. The run figures stay 0 unless statistics are on, see `enableProgramStatistics`. */
 interface ProgramInfo {
@@ -82,39 +78,6 @@ export class BpfProgram implements Disposable {
    */
   attachTc(target: TrafficControlTarget): Link {
     return attachTrafficControl(this, target);
-  }
-
-  /**
-   * Attaches an `sk_msg` or `sk_skb` program to a sockmap or sockhash: as a link where the kernel has it (6.10).
-   *
-   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
-   */
-  attachSockMap(map: BpfMap): Link {
-    const label = `socket map ${map.name}`;
-    const fd = addon().linkCreate(this.fd, map.fd, this.attachType, -1);
-    if (fd >= 0) return new KernelLink(fd, label);
-    if (!linkTypeUnknown.has(-fd)) this.#attached(fd, label);
-    this.#attached(addon().programAttach(this.fd, map.fd, this.attachType), label);
-    return new DirectAttachment(label, () => addon().programDetach(this.fd, map.fd, this.attachType));
-  }
-
-  /**
-   * As {@link attachSockMap}, for as long as the map lives: nothing has to be kept open for it.
-   *
-   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
-   */
-  attachSockMapForGood(map: BpfMap): void {
-    this.#attached(addon().programAttach(this.fd, map.fd, this.attachType), `socket map ${map.name}`);
-  }
-
-  /**
-   * Attaches a `tp_btf` program to the tracepoint that its section names.
-   *
-   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
-   */
-  attachTracepoint(): Link {
-    const label = `tracepoint ${this.section.slice(this.section.indexOf('/') + 1)}`;
-    return new KernelLink(this.#attached(addon().linkCreate(this.fd, 0, this.attachType, -1), label), label);
   }
 
   /** Identity and run figures. @throws SystemCallError `KMESH_BPF_INFO_FAILED` */

@@ -18,9 +18,6 @@ export type CapabilityName =
   | 'socket-storage-connect'
   | 'socket-storage-sockops'
   | 'sockops'
-  | 'sk-msg'
-  | 'receive-tracepoint'
-  | 'stream-verdict'
   | 'flow-iterator'
   | 'ring-buffer'
   | 'mmap-array'
@@ -43,7 +40,7 @@ export interface Capability {
 /** What a probe found: a reason for "no", or a note for "yes". */
 type Finding = { available: boolean; reason: string };
 
-const programTypes = { classifier: 3, sockOps: 13, skSkb: 14, skMsg: 16, sockAddr: 18 } as const;
+const programTypes = { classifier: 3, sockOps: 13, sockAddr: 18 } as const;
 const attachTypes = {
   connect4: 10,
   connect6: 11,
@@ -86,14 +83,6 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['socket-storage-connect', 'socket storage in connect', '5.3', () => helper('sockAddr', 'skStorageGet')],
   ['socket-storage-sockops', 'socket storage in sockops', '5.3', () => helper('sockOps', 'skStorageGet')],
   ['sockops', 'sockops programs', '4.13', () => fromProbe(addon().probeProgramType(programTypes.sockOps))],
-  ['sk-msg', 'sk_msg programs and sockhash maps', '4.18', messageRedirect],
-  ['receive-tracepoint', 'the tracepoint sock_recv_length', '6.3', receiveTracepoint],
-  [
-    'stream-verdict',
-    'stream verdict programs on sockets',
-    '4.14',
-    () => fromProbe(addon().probeProgramType(programTypes.skSkb)),
-  ],
   [
     'flow-iterator',
     'iterators over socket storage',
@@ -113,9 +102,6 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['network-namespaces', 'entering network namespaces and their cookies', '5.14', namespaces],
 ];
 
-/** To get round a defect of a kernel, and to see what becomes of what needs it. */
-const unwanted: Finding = { available: false, reason: 'switched off by KMESH_WITHOUT' };
-
 /** What can be asked without `bpf()`. */
 const withoutBpf: ReadonlySet<CapabilityName> = new Set([
   'bpf',
@@ -128,18 +114,16 @@ const withoutBpf: ReadonlySet<CapabilityName> = new Set([
 let cached: readonly Capability[] | undefined;
 
 /**
- * What this kernel and this process's rights allow, each asked by trying it, less what the environment variable
- * `KMESH_WITHOUT` names (comma-separated {@link CapabilityName}s). The answer is kept; `refresh` asks again (after a
- * mount, for instance).
+ * What this kernel and this process's rights allow, each asked by trying it. The answer is kept; `refresh` asks again
+ * (after a mount, for instance).
  */
 export function probeCapabilities(options: { refresh?: boolean } = {}): readonly Capability[] {
   if (cached !== undefined && options.refresh !== true) return cached;
   const permitted = bpfPermitted();
   const denied: Finding = { available: false, reason: `bpf() is not permitted (${permitted.reason})` };
-  const without = new Set((process.env['KMESH_WITHOUT'] ?? '').split(',').map((name) => name.trim()));
   cached = probes.map(([name, description, requiredKernel, probe]) => {
     const allowed = permitted.available || withoutBpf.has(name);
-    const finding = without.has(name) ? unwanted : allowed ? probe() : denied;
+    const finding = allowed ? probe() : denied;
     const reason =
       finding.reason === '' && !finding.available ? `needs Linux ${requiredKernel} or later` : finding.reason;
     return { name, description, available: finding.available, requiredKernel, reason };
@@ -216,15 +200,6 @@ function links(programType: number, attachType: number, target: number, expected
 
 function helper(program: 'sockAddr' | 'sockOps', name: keyof typeof helpers): Finding {
   return fromProbe(addon().probeHelper(programTypes[program], helpers[name]));
-}
-
-function messageRedirect(): Finding {
-  const program = fromProbe(addon().probeProgramType(programTypes.skMsg));
-  return program.available ? fromProbe(addon().probeMapType(18)) : program;
-}
-
-function receiveTracepoint(): Finding {
-  return inKernelBtf('btf_trace_sock_recv_length');
 }
 
 /** What a program would refer to by name has to be in the kernel's type information. */

@@ -31,5 +31,5 @@ export {
   SeqpacketSocket,
 } from './seqpacket.ts';
 export { connectSocket, migrateOnClose, openListener, openUdpSocket } from './socket.ts';
-export { socketLocalAddress, socketPeerAddress, spliceAway, tcpInfo, unreadBytes } from './socket-options.ts';
+export { socketPeerAddress } from './socket-options.ts';
 export { linksAtInterface, removeFilter } from './traffic-control.ts';

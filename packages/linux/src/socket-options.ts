@@ -63,7 +63,7 @@ export function spliceAway(fd: number, length: number): number {
 }
 
 /** Figures of a TCP connection. @throws SystemCallError `KMESH_SOCKET_FAILED` */
-export function tcpInfo(fd: number): TcpInfo {
+function tcpInfo(fd: number): TcpInfo {
   const info = addon().socketTcpInfo(descriptor('fd', fd));
   if (typeof info === 'number') {
     const message = `cannot read the TCP figures of descriptor ${fd}`;

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { addon } from '../src/addon.ts';
 import { type BpfObject, enableProgramStatistics, openBpfObject } from '../src/bpf-object.ts';
 import { attachedProgramIds, attachedPrograms } from '../src/bpf-program.ts';
 import { capability, probeCapabilities } from '../src/capabilities.ts';
@@ -141,17 +140,6 @@ test('an interface that does not exist is named', () => {
     () => object.program('count_packet').attachTc({ device: 'nobody0', direction: 'egress' }),
     /egress of interface nobody0: bpf failed with ENODEV/,
   );
-});
-
-test('an sk_msg program attaches to a socket map', () => {
-  object.program('pass_message').attachSockMap(object.map('sockets')).close();
-  object.program('pass_message').attachSockMap(object.map('sockets')).close();
-});
-
-test('kernels without links to socket maps are served by plain attachment', () => {
-  const { fd, attachType } = object.program('pass_message');
-  assert.equal(addon().programAttach(fd, object.map('sockets').fd, attachType), 0);
-  assert.equal(addon().programDetach(fd, object.map('sockets').fd, attachType), 0);
 });
 
 test('run statistics count while they are enabled', () => {

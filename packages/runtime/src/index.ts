@@ -5,10 +5,8 @@ export { LiveFlowReports } from './events/live-flow-reports.ts';
 export { refusedFollower } from './events/path-metrics.ts';
 export { type KernelEvents, readKernelEvents } from './events/read-kernel-events.ts';
 export { KernelEnrolment } from './pods/kernel-enrolment.ts';
-export { faultWithin } from './programs/fault-within.ts';
 export { type KernelPath, startKernelPath } from './programs/kernel-path.ts';
 export type { KernelPathConfig } from './programs/kernel-path-config.ts';
-export { NumberedStream } from './programs/numbered-stream.ts';
 export { pinnedHandoffs } from './programs/pins.ts';
 export { uninstall } from './programs/uninstall.ts';
 export { liveFlowsObstacles } from './tables/flows-object.ts';
@@ -35,9 +33,3 @@ export {
 } from './tables/kernel-object.ts';
 export { KernelTables } from './tables/kernel-tables.ts';
 export { readPerCpuCounters } from './tables/per-cpu-counters.ts';
-export {
-  attachRedirect,
-  type RedirectCounts,
-  readRedirectCounts,
-  redirectObstacles,
-} from './tables/redirect-object.ts';

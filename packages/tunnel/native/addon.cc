@@ -7,7 +7,6 @@
 
 #include "arguments.h"
 #include "commands.h"
-#include "join.h"
 
 using namespace kmesh::tunnel;
 
@@ -108,23 +107,6 @@ void cleanup(void *data)
 	stopEngine(static_cast<Holder *>(data));
 }
 
-/* All of them or none. */
-void setJoinMaps(napi_env env, napi_value object, JoinMaps *maps)
-{
-	const std::pair<const char *, int *> fields[] = {{"joinPeers", &maps->peers},
-							 {"joinPlaces", &maps->places},
-							 {"joins", &maps->joins},
-							 {"joinWakes", &maps->wakes}};
-	for (const auto &[name, field] : fields) {
-		double fd = numberProperty(env, object, name, -1);
-		if (fd < 0)
-			return;
-	}
-	for (const auto &[name, field] : fields)
-		*field = fcntl(static_cast<int>(numberProperty(env, object, name, -1)),
-			       F_DUPFD_CLOEXEC, 3);
-}
-
 napi_value engineStart(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
@@ -146,11 +128,9 @@ napi_value engineStart(napi_env env, napi_callback_info info)
 	set("keepaliveIntervalS", &config.keepaliveIntervalS);
 	set("keepaliveRetries", &config.keepaliveRetries);
 	set("userTimeoutMs", &config.userTimeoutMs);
-	set("joinTurns", &config.joinTurns);
 	double table = numberProperty(env, object, "handoffTable", -1);
 	if (table >= 0)
 		config.handoffTable = fcntl(static_cast<int>(table), F_DUPFD_CLOEXEC, 3);
-	setJoinMaps(env, object, &config.joinMaps);
 	auto *holder = new Holder;
 	holder->env = env;
 	napi_create_reference(env, in.values[1], 1, &holder->handler);
@@ -198,21 +178,6 @@ napi_value engineReference(napi_env env, napi_callback_info info)
 	return nothing(env);
 }
 
-/* (engine) → how many flows were joined, how often one was left to the kernel, how often one woke,
- * and the bytes of those that ended */
-napi_value engineJoinCounts(napi_env env, napi_callback_info info)
-{
-	Arguments in(env, info);
-	Holder *holder = in.holder();
-	std::vector<double> counts;
-	if (holder->engine != nullptr && holder->engine->joins != nullptr) {
-		const JoinCounts &from = holder->engine->joins->counts;
-		for (const auto *count : {&from.joined, &from.slept, &from.woken, &from.bytes})
-			counts.push_back(static_cast<double>(count->load()));
-	}
-	return numbersOf(env, counts);
-}
-
 } // namespace
 
 static void defineFunctions(napi_env env, napi_value exports)
@@ -238,7 +203,6 @@ static void defineFunctions(napi_env env, napi_value exports)
 	    {"tunnelSessionDrain", sessionDrain},
 	    {"tunnelSessionAbort", sessionAbort},
 	    {"tunnelReportBytes", engineReportBytes},
-	    {"tunnelJoinCounts", engineJoinCounts},
 	    {"tunnelTlsContext", tlsContext},
 	    {"tunnelChainRevoked", tlsChainRevoked},
 	};

@@ -26,13 +26,6 @@
 namespace kmesh::tunnel
 {
 
-class Joins;
-
-/* Descriptors of the maps of bpf/passthrough; -1: nothing is joined. */
-struct JoinMaps {
-	int peers = -1, places = -1, joins = -1, wakes = -1;
-};
-
 struct EngineConfig {
 	uint32_t streamWindow = 4 << 20;
 	uint32_t connectionWindow = 16 << 20;
@@ -51,11 +44,6 @@ struct EngineConfig {
 	uint32_t userTimeoutMs = 0;
 	/* The map `handoffs`, the engine's own descriptor; -1: none. */
 	int handoffTable = -1;
-	/* The engine's own descriptors. */
-	JoinMaps joinMaps;
-	/* A connection that went back and forth so often with small messages is an exchange that
-	 * lasts. To join it costs what some seventy requests save. */
-	uint32_t joinTurns = 512;
 };
 
 enum TimerKind : int {
@@ -137,8 +125,6 @@ class Engine
 	nghttp2_session_callbacks *callbacks = nullptr;
 	nghttp2_option *options = nullptr;
 	int inputDepth = 0;
-	/* Absent where nothing is joined. */
-	std::unique_ptr<Joins> joins;
 
 	static constexpr size_t kScratch = 256 << 10;
 

@@ -6,9 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../../bpf/passthrough/join_types.h"
 #include "engine.h"
-#include "join.h"
 
 namespace kmesh::tunnel
 {
@@ -19,12 +17,6 @@ void Flow::socketEvents(Socket &socket, uint32_t events)
 {
 	if (socket.fd < 0 || state == State::Closed)
 		return;
-	if (joined != nullptr && joined->asleep) {
-		/* Of an earlier interest, unless something ended. */
-		if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0)
-			return;
-		engine.joins->wake(*this);
-	}
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		socket.readable = true;
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
@@ -59,8 +51,6 @@ bool Flow::flushPending(int direction)
 	size_t consumed = 0;
 	if (way.pending.empty())
 		return true;
-	if (!maySend(direction))
-		return false;
 	while (!way.pending.empty() && sink.writable) {
 		ssize_t sent = send(sink.fd, way.pending.data(), way.pending.size(), MSG_NOSIGNAL);
 		if (sent < 0) {
@@ -77,8 +67,6 @@ bool Flow::flushPending(int direction)
 		way.pending.consume(static_cast<size_t>(sent));
 		consumed += static_cast<size_t>(sent);
 	}
-	if (joined != nullptr)
-		joined->sent[direction] += consumed;
 	if (streamSide == direction && streamSession != nullptr && consumed > 0) {
 		/* A PROXY header in front is not the stream's: never consume more than it sent. */
 		size_t credit = consumed < streamUnconsumed ? consumed : streamUnconsumed;
@@ -99,12 +87,6 @@ void Flow::pumpSockets(int direction)
 			return;
 		}
 		ssize_t got = recv(source.fd, engine.cipherScratch, Engine::kScratch, 0);
-		if (joined != nullptr && engine.joins->broken(*this)) {
-			/* What was read may come after a gap. */
-			resetLater(EPROTO);
-			source.readable = false;
-			return;
-		}
 		if (got < 0) {
 			if (errno == EINTR)
 				continue;
@@ -123,11 +105,6 @@ void Flow::pumpSockets(int direction)
 		moved += length;
 		if (length < Engine::kScratch && !source.peerEnded)
 			source.readable = false;
-		countTurn(direction, length);
-		if (!maySend(direction)) {
-			way.pending.append(engine.cipherScratch, length);
-			return;
-		}
 		ssize_t sent = send(sink.fd, engine.cipherScratch, length, MSG_NOSIGNAL);
 		if (sent < 0) {
 			if (errno != EAGAIN && errno != EINTR) {
@@ -138,52 +115,12 @@ void Flow::pumpSockets(int direction)
 			sink.writable = errno == EINTR;
 			sent = 0;
 		}
-		if (joined != nullptr)
-			joined->sent[direction] += static_cast<uint64_t>(sent);
 		if (static_cast<size_t>(sent) < length) {
 			way.pending.append(engine.cipherScratch + sent,
 					   length - static_cast<size_t>(sent));
 			flushPending(direction);
 		}
 	}
-}
-
-/* Redirected bytes go first. */
-bool Flow::maySend(int direction)
-{
-	return joined == nullptr || engine.joins->settled(*this, direction);
-}
-
-void Flow::countTurn(int direction, size_t length)
-{
-	if (joined != nullptr) {
-		joined->received[direction] += length;
-	} else if (length > KMESH_JOIN_SEGMENT_BYTES) {
-		turns_ = 0;
-	} else if (lastDirection_ != direction) {
-		lastDirection_ = direction;
-		turns_++;
-	}
-}
-
-/* The engine must hold none of the flow's bytes and both ends must be open. */
-void Flow::join()
-{
-	if (engine.joins == nullptr || streamSide >= 0)
-		return;
-	for (int side = 0; side < 2; side++) {
-		const Socket &socket = sockets[side];
-		if (socket.readable || !socket.writable || socket.peerEnded || socket.failed ||
-		    !directions[side].pending.empty() || directions[side].sourceEnded)
-			return;
-	}
-	turns_ = 0;
-	if (!engine.joins->enter(*this))
-		return;
-	sockets[0].readable = sockets[1].readable = true;
-	pump();
-	if (state == State::Open)
-		engine.joins->sleep(*this);
 }
 
 void Flow::pump()
@@ -204,8 +141,7 @@ void Flow::pump()
 		bool clear = flushPending(direction);
 		if (!fromStream && clear && !way.sourceEnded)
 			pumpSockets(direction);
-		if (way.sourceEnded && way.pending.empty() && !way.sinkEnded &&
-		    maySend(direction)) {
+		if (way.sourceEnded && way.pending.empty() && !way.sinkEnded) {
 			way.sinkEnded = true;
 			/* When this was the last thing to do, closing says it too. */
 			if (!directions[1 - direction].sinkEnded || streamSide >= 0)
@@ -215,8 +151,6 @@ void Flow::pump()
 	finishIfDone();
 	if (state != State::Open)
 		return;
-	if (turns_ >= engine.config.joinTurns && joined == nullptr)
-		join();
 	/* A reset is passed on even where back-pressure keeps us from reading up to it. */
 	for (int side = 0; side < 2; side++) {
 		Socket &socket = sockets[side];

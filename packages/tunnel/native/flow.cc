@@ -9,7 +9,6 @@
 
 #include "engine.h"
 #include "http2.h"
-#include "join.h"
 
 namespace kmesh::tunnel
 {
@@ -211,25 +210,17 @@ void Flow::close(CloseReason reason, int code, const std::string &text, bool res
 	}
 	for (Socket &socket : sockets)
 		closeSocket(engine, socket, reset);
-	uint64_t moved[2] = {bytesOf(0), bytesOf(1)};
-	if (joined != nullptr)
-		engine.joins->leave(*this);
 	auto client = engine.clients.find(clientKey);
 	if (clientKey != 0 && client != engine.clients.end() && --client->second == 0)
 		engine.clients.erase(client);
 	engine.events.add(EventType::FlowClosed, id,
 			  {static_cast<double>(reason), static_cast<double>(code),
-			   static_cast<double>(moved[0]), static_cast<double>(moved[1])});
+			   static_cast<double>(directions[0].bytes),
+			   static_cast<double>(directions[1].bytes)});
 	if (!text.empty())
 		engine.events.addText(std::string(text));
 	engine.announce(true);
 	engine.bury(this);
-}
-
-uint64_t Flow::bytesOf(int direction) const
-{
-	return directions[direction].bytes +
-	       (joined == nullptr ? 0 : engine.joins->redirected(*this, direction));
 }
 
 void Flow::finishIfDone()

@@ -15,8 +15,6 @@
 namespace kmesh::tunnel
 {
 
-struct Joined;
-
 /* Numbers shared with packages/tunnel/src/engine/events.ts. */
 enum class CloseReason : int {
 	Complete = 0,
@@ -90,11 +88,6 @@ class Flow final : public StreamUser
 	Direction directions[2]; /* 0 near to far, 1 far to near */
 	std::unique_ptr<RequestHeaders> requestHeaders;
 	bool queued = false;
-	/* Of a flow whose sockets are joined in the kernel. */
-	std::unique_ptr<Joined> joined;
-
-	/* What a direction has moved, whoever moved it. */
-	uint64_t bytesOf(int direction) const;
 
       private:
 	void socketEvents(Socket &socket, uint32_t events);
@@ -102,9 +95,6 @@ class Flow final : public StreamUser
 	void finishConnect(bool failed);
 	void open();
 	bool flushPending(int direction);
-	bool maySend(int direction);
-	void countTurn(int direction, size_t length);
-	void join();
 	void pumpSockets(int direction);
 	void resetLater(int code);
 	void finishIfDone();
@@ -117,9 +107,6 @@ class Flow final : public StreamUser
 	int failStatus_ = 0;
 	bool reportOpen_ = false;
 	bool streamDone_ = false;
-	/* Turns of small messages, which tell an exchange from bulk. */
-	uint32_t turns_ = 0;
-	int lastDirection_ = -1;
 };
 
 } // namespace kmesh::tunnel

@@ -16,7 +16,6 @@
 
 #include "engine.h"
 #include "http2.h"
-#include "join.h"
 
 namespace kmesh::tunnel
 {
@@ -77,11 +76,6 @@ bool Engine::start()
 	event.data.ptr = nullptr;
 	if (epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) != 0)
 		return false;
-	if (config.joinMaps.peers >= 0) {
-		joins = std::make_unique<Joins>(*this, config.joinMaps);
-		if (!joins->start())
-			joins.reset();
-	}
 	started_ = pthread_create(&thread_, nullptr, threadMain, this) == 0;
 	return started_;
 }
@@ -270,8 +264,8 @@ void Engine::reportBytes()
 		if (flow->state != Flow::State::Open)
 			continue;
 		extra.series.push_back(static_cast<double>(id));
-		extra.series.push_back(static_cast<double>(flow->bytesOf(0)));
-		extra.series.push_back(static_cast<double>(flow->bytesOf(1)));
+		extra.series.push_back(static_cast<double>(flow->directions[0].bytes));
+		extra.series.push_back(static_cast<double>(flow->directions[1].bytes));
 	}
 	emit(EventType::Bytes, 0, {events.addExtra(std::move(extra))});
 }
@@ -372,8 +366,6 @@ int Engine::timeout() const
 		due = connectTimers_.front().first;
 	if (lazySince_ != 0 && lazySince_ - 1 + kLazyMs < due)
 		due = lazySince_ - 1 + kLazyMs;
-	if (joins != nullptr && joins->due() < due)
-		due = joins->due();
 	if (due == UINT64_MAX)
 		return -1;
 	return due <= now_ ? 0 : static_cast<int>(due - now_);
@@ -405,8 +397,6 @@ void Engine::run()
 				found->pump();
 			}
 		}
-		if (joins != nullptr)
-			joins->tick(now_);
 		runDirty();
 		wakeHandlers();
 		buriedFlows_.clear();

@@ -83,8 +83,6 @@ export interface TunnelSettings {
   readonly tls12?: boolean;
   readonly postQuantumOnly?: boolean;
   readonly policyInfoLogging?: boolean;
-  /** Changes of direction after which a plaintext exchange is joined; only tests change it. */
-  readonly joinTurns?: number;
   /** How often byte counts reach the observer. */
   readonly progressMilliseconds?: number;
   readonly socks5?: boolean;
@@ -99,19 +97,6 @@ export interface HandoffTable {
   readonly valueSize: number;
 }
 
-/** Descriptors of the maps of an instance of bpf/passthrough, for one data thread. */
-export interface JoinMaps {
-  readonly peers: number;
-  readonly places: number;
-  readonly joins: number;
-  readonly wakes: number;
-}
-
-/** Instances of the join program, one for each data thread. */
-export interface JoinPrograms extends Disposable {
-  readonly maps: readonly JoinMaps[];
-}
-
 export interface TunnelOptions {
   readonly mesh: TunnelMesh;
   readonly node: NodeContext;
@@ -122,11 +107,6 @@ export interface TunnelOptions {
   readonly revocations?: RevocationSource | undefined;
   /** Asked for the original destination before conntrack is; absent: only conntrack is. */
   readonly handoffs?: HandoffTable | undefined;
-  /**
-   * Data thread i joins the sockets of plaintext exchanges through instance i; those without one copy every byte. The threads
-   * keep what they need: they may be closed once the tunnel is made.
-   */
-  readonly joins?: JoinPrograms | undefined;
   readonly counters?: Partial<TunnelCounters>;
   /** All addresses of a host name; the node's resolver when absent. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;

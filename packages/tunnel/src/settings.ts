@@ -1,7 +1,7 @@
 import { ILLEGAL_PORTS } from '@kmesh/orchestration';
 import { kmeshHandoffKeyLayout, kmeshHandoffLayout } from '@kmesh/runtime';
 import type { NativeTunnelConfig } from './engine/native.ts';
-import type { HandoffTable, JoinMaps, TunnelSettings } from './options.ts';
+import type { HandoffTable, TunnelSettings } from './options.ts';
 
 /** {@link TunnelSettings} with the contract's defaults filled in. */
 export interface ResolvedSettings {
@@ -51,19 +51,8 @@ export function resolveSettings(settings: TunnelSettings): ResolvedSettings {
 }
 
 /** What the native side needs to know. A table of another layout is not asked: its connections are refused. */
-export function engineConfig(
-  settings: TunnelSettings,
-  handoffs?: HandoffTable,
-  join?: JoinMaps,
-): NativeTunnelConfig {
+export function engineConfig(settings: TunnelSettings, handoffs?: HandoffTable): NativeTunnelConfig {
   const config: NativeTunnelConfig = {};
-  if (join !== undefined) {
-    config.joinPeers = join.peers;
-    config.joinPlaces = join.places;
-    config.joins = join.joins;
-    config.joinWakes = join.wakes;
-    if (settings.joinTurns !== undefined) config.joinTurns = settings.joinTurns;
-  }
   if (handoffs?.keySize === kmeshHandoffKeyLayout.size && handoffs.valueSize === kmeshHandoffLayout.size)
     config.handoffTable = handoffs.fd;
   const { http2, keepalive } = settings;

@@ -3,7 +3,7 @@ import type { PodInfo } from '@kmesh/api';
 import { KmeshError, type Workload } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshChange } from '@kmesh/orchestration';
-import { Engine, type JoinCounts } from './engine/engine.ts';
+import { Engine } from './engine/engine.ts';
 import type { TunnelCounters, TunnelOptions } from './options.ts';
 import type { CarriedDump } from './pod/carried.ts';
 import { PodProxy } from './pod/pod-proxy.ts';
@@ -56,8 +56,7 @@ export class Tunnel implements AsyncDisposable {
       options.logger.error('an event of the tunnel was not handled', { error: String(error) });
     this.#engines = Array.from(
       { length: this.#settings.threads },
-      (_, thread) =>
-        new Engine(engineConfig(settings, options.handoffs, options.joins?.maps[thread]), onError),
+      () => new Engine(engineConfig(settings, options.handoffs), onError),
     );
     this.#stops.push(options.mesh.subscribe((change) => this.policyChanged(change)));
     if (options.revocations !== undefined) {
@@ -82,17 +81,6 @@ export class Tunnel implements AsyncDisposable {
   /** HBONE connections, both directions. */
   get sessionCount(): number {
     return sum(this.#pods.values(), (pod) => pod.sessionCount);
-  }
-
-  /** Passthrough connections joined in the kernel, over all data threads. */
-  get joinCounts(): JoinCounts {
-    const counts = this.#engines.map((engine) => engine.joinCounts);
-    return {
-      joined: sum(counts, ({ joined }) => joined),
-      slept: sum(counts, ({ slept }) => slept),
-      woken: sum(counts, ({ woken }) => woken),
-      bytes: sum(counts, ({ bytes }) => bytes),
-    };
   }
 
   /** Whether the data threads keep the process alive; they do by default. */

@@ -22,7 +22,7 @@ const HELD_BYTES = 128 * MIB;
 
 for (const name of Object.keys(oraclePaths) as OraclePath[]) {
   describe(`bytes over ${name}`, () => {
-    const { path, redirect } = oraclePaths[name];
+    const { path } = oraclePaths[name];
     let mesh: OracleMesh;
     let port = 7000;
     let connections = 0;
@@ -33,7 +33,6 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
     after(() => mesh?.[Symbol.asyncDispose]());
 
     for (const [seed, style] of oracleStyles.entries()) {
-      if (redirect && style === 'inq') continue;
       test(`BPF-04: none is lost, doubled or reordered, in style ${style}`, async () => {
         const oracle = await serveOracle(mesh.server, ++port);
         const dial = { style, connections: CONNECTIONS, rounds: 100, largest: 30_000, seed };

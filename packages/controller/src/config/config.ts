@@ -93,10 +93,6 @@ export interface Config {
   /** Never proxied to. */
   readonly illegalPorts: readonly number[];
   readonly proxyArguments: string;
-  /**
-   * `KMESH_PASSTHROUGH_JOIN`, true by default: the sockets of plaintext exchanges are joined in the kernel, where it can.
-   */
-  readonly passthroughJoin: boolean;
   /** Settings that were skipped, to be logged at start. */
   readonly warnings: readonly string[];
 }
@@ -111,12 +107,22 @@ interface ConfigSources {
 
 const mebibyte = 1024 * 1024;
 
+/** Settings of earlier versions, each with what applies now. */
+const removedSettings: Readonly<Record<string, string>> = {
+  KMESH_REDIRECT: 'bytes between pods of a node always go by plain TCP',
+  KMESH_PASSTHROUGH_JOIN: 'the data threads always copy the bytes of plaintext connections',
+  KMESH_WITHOUT: 'what the kernel lacks is found by trying it at start',
+  KMESH_HOOK_STATISTICS:
+    'the kernel times its programs while the sysctl kernel.bpf_stats_enabled of the node is 1',
+};
+
 /**
  * Reads and checks the whole configuration. Nothing is started when a value is wrong.
  *
  * @throws KMESH_CONFIG_INVALID naming the setting, its value and what is allowed (ambient contract 2.2, design §6).
  */
 export function readConfig(environment: Environment, sources: ConfigSources = {}): Config {
+  refuseRemoved(environment);
   const root = sources.root ?? '.';
   const proxyConfig = readProxyConfig(environment, `${root}/etc/istio/config/mesh`);
   const { metadata, skipped } = proxyMetadata(environment, proxyConfig.proxyMetadata);
@@ -233,15 +239,20 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
       enabled: booleanSetting(environment, 'KMESH_KERNEL_PATH', true),
       cgroup: textSetting(environment, 'KMESH_CGROUP'),
       pins,
-      redirect: optionalBoolean(environment, 'KMESH_REDIRECT'),
       handoff: optionalBoolean(environment, 'KMESH_HANDOFF') ?? pins !== undefined,
-      statistics: booleanSetting(environment, 'KMESH_HOOK_STATISTICS', false),
     },
-    passthroughJoin: booleanSetting(environment, 'KMESH_PASSTHROUGH_JOIN', true),
     illegalPorts: [15001, 15006, 15008, ...(socks5Enabled ? [15080] : [])],
     proxyArguments: (sources.arguments ?? []).join(' '),
     warnings: skipped.map((name) => `${name} is not valid JSON and is left out of the node metadata`),
   };
+}
+
+/** A setting that does nothing would hide from its user what the daemon does instead. */
+function refuseRemoved(environment: Environment): void {
+  for (const [name, instead] of Object.entries(removedSettings)) {
+    if (environment[name] !== undefined)
+      throw new KmeshError('KMESH_CONFIG_INVALID', `${name} is set, but was removed: ${instead}; unset it`);
+  }
 }
 
 function readProxyMode(environment: Environment): 'shared' | 'dedicated' {

@@ -12,7 +12,6 @@ import {
   refusedFollower,
   startKernelPath,
 } from '@kmesh/runtime';
-import type { JoinCounts } from '@kmesh/tunnel';
 import { buildConfigDump } from '../admin/config-dump.ts';
 import { adminPage } from '../admin/page.ts';
 import { adminHandler } from '../admin/routes.ts';
@@ -31,7 +30,6 @@ import { DataPlane } from './data-plane.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { measureLoopDelay } from './loop-delay.ts';
 import { podsOf } from './overview.ts';
-import { startPassthroughJoin } from './passthrough-join.ts';
 import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
 import { tunnelCounters } from './tunnel-counters.ts';
 import { adminViews, forgetRemovedServices } from './views.ts';
@@ -74,9 +72,6 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   if (config.proxyEnabled) readiness.block('proxy');
   if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
 
-  // Beside what follows: it is needed with the data plane only.
-  const joining = startPassthroughJoin(config, logger.child('proxy'));
-  stack.defer(async () => (await joining).programs?.[Symbol.dispose]());
   const state = new MeshState({ node: config.nodeName });
   const kernel = await kernelPathOf(config, state, log);
   if (kernel.path !== undefined) stack.defer(() => kernel.path?.close());
@@ -86,14 +81,12 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   let xds: XdsClient | undefined;
   const follow: (() => void)[] = [];
   let events: KernelEvents | undefined;
-  let joinCounts = (): JoinCounts => ({ joined: 0, slept: 0, woken: 0, bytes: 0 });
   const loopDelay = measureLoopDelay();
   stack.defer(loopDelay.close);
   const telemetry = await startTelemetry(config, log, {
     sources: {
       ...(kernel.path === undefined ? {} : kernelSources(kernel.path, () => events)),
       loopDelay: loopDelay.read,
-      ...(config.passthroughJoin ? { joins: () => joinCounts() } : {}),
     },
     presence: new WorkloadPresence(state),
     beforeScrape: () => {
@@ -135,7 +128,6 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   stack.defer(() => revocations.close());
   const pinned = kernel.path === undefined ? pinnedHandoffs(config.kernelPath.pins) : undefined;
   stack.defer(() => pinned?.close());
-  const join = await joining;
   const dataPlane = new DataPlane({
     config,
     state,
@@ -146,10 +138,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     logger: logger.child('proxy'),
     enrolment,
     handoffs: kernel.path?.object.map('handoffs') ?? pinned,
-    joins: join.programs,
   });
-  join.programs?.[Symbol.dispose]();
-  joinCounts = () => dataPlane.joinCounts;
   stack.defer(() => dataPlane.close());
 
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
@@ -195,7 +184,6 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
       live: telemetry.live,
       kernelPath: kernel.path,
       kernelPathOff: kernel.off,
-      joinOff: join.off,
       enrolment,
       xds: () => xds,
     }),
@@ -284,7 +272,7 @@ function kernelSources(path: KernelPath, events: () => KernelEvents | undefined)
         entries: used,
         maximum: capacity,
       })),
-    ...(path.measured && { hooks: path.hookCosts }),
+    hooks: path.hookCosts,
     decisions: path.pathCounts,
   };
 }

@@ -3,14 +3,7 @@ import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshState } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
 import type { KernelEnrolment } from '@kmesh/runtime';
-import {
-  createTunnel,
-  type HandoffTable,
-  type JoinCounts,
-  type JoinPrograms,
-  type Tunnel,
-  type TunnelCounters,
-} from '@kmesh/tunnel';
+import { createTunnel, type HandoffTable, type Tunnel, type TunnelCounters } from '@kmesh/tunnel';
 import type { CertificateManager } from '../certificates/certificate-manager.ts';
 import type { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
@@ -30,8 +23,6 @@ interface DataPlaneOptions {
   readonly enrolment: KernelEnrolment | undefined;
   /** Where the connect hook says what it sent to the proxies. */
   readonly handoffs: HandoffTable | undefined;
-  /** What joins the sockets of plaintext exchanges; absent: every byte is copied. The caller closes it. */
-  readonly joins: JoinPrograms | undefined;
 }
 
 /** A pod of this node that is served. */
@@ -61,7 +52,6 @@ export class DataPlane implements ZdsPods {
       settings: tunnelSettings(config),
       revocations: options.revocations,
       handoffs: options.handoffs,
-      joins: options.joins,
     });
     try {
       if (config.proxyMode === 'dedicated' && config.proxyWorkload !== undefined) {
@@ -86,11 +76,6 @@ export class DataPlane implements ZdsPods {
   /** Live connections of a pod on the tunnel path (ambient contract 13.7). */
   connections(uid: string): ReturnType<Tunnel['connections']> {
     return this.#tunnel.connections(uid);
-  }
-
-  /** Connections of the tunnel path whose sockets were joined in the kernel. */
-  get joinCounts(): JoinCounts {
-    return this.#tunnel.joinCounts;
   }
 
   servesIn(uid: string, namespace: NetworkNamespace): boolean {

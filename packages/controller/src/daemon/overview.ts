@@ -20,8 +20,6 @@ interface OverviewSources {
   readonly kernelPath: KernelPath | undefined;
   /** Why the kernel path is off. */
   readonly kernelPathOff: string;
-  /** Why plaintext exchanges are not joined although they should be. */
-  readonly joinOff: string | undefined;
   readonly xds: XdsClient | undefined;
   readonly xdsAddress: string;
 }
@@ -67,8 +65,6 @@ export function overviewOf(sources: OverviewSources): Overview {
         available: sources.kernelPath !== undefined,
         reason: sources.kernelPath === undefined ? sources.kernelPathOff : '',
       },
-      ...rowWhenOff('redirect from socket to socket', sources.kernelPath?.redirectOff),
-      ...rowWhenOff('plaintext exchanges joined in the kernel', sources.joinOff),
       ...probeCapabilities().map((row) => ({
         name: row.description,
         available: row.available,
@@ -77,11 +73,6 @@ export function overviewOf(sources: OverviewSources): Overview {
     ],
     controlPlane: controlPlaneOf(sources),
   };
-}
-
-/** Only what is off for a reason. */
-function rowWhenOff(name: string, reason: string | undefined): Overview['capabilities'] {
-  return reason === undefined ? [] : [{ name, available: false, reason }];
 }
 
 function servicesOf({

@@ -26,8 +26,6 @@ interface ViewSources {
   readonly kernelPath: KernelPath | undefined;
   /** Why the kernel path is off. */
   readonly kernelPathOff: string;
-  /** Why plaintext exchanges are not joined although they should be. */
-  readonly joinOff: string | undefined;
   readonly enrolment: KernelEnrolment | undefined;
   readonly xds: () => XdsClient | undefined;
 }

@@ -73,6 +73,17 @@ for (const value of ['101%', '-1', 'abc']) {
     refuses({ ZTUNNEL_WORKER_THREADS: value }, 'ZTUNNEL_WORKER_THREADS', value));
 }
 
+for (const [name, instead] of [
+  ['KMESH_REDIRECT', 'plain TCP'],
+  ['KMESH_PASSTHROUGH_JOIN', 'copy the bytes'],
+  ['KMESH_WITHOUT', 'by trying it at start'],
+  ['KMESH_HOOK_STATISTICS', 'kernel.bpf_stats_enabled'],
+] as const) {
+  test(`${name}, which was removed, is refused with what applies now`, () => {
+    for (const value of ['true', 'false', '']) refuses({ [name]: value }, name, 'was removed', instead);
+  });
+}
+
 for (const value of ['1', 'True', 'yes', '']) {
   test(`PRC-13: a boolean spelled ${JSON.stringify(value)} is refused by name`, () => {
     refuses({ INPOD_PORT_REUSE: value }, 'INPOD_PORT_REUSE', 'true and false');

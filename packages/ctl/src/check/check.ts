@@ -56,21 +56,12 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
 async function daemonRows(client: AdminClient): Promise<CheckRow[]> {
   const row = { area: 'daemon', name: 'kmesh' } as const;
   try {
-    const { pending, controlPlane, version, capabilities } = (await client.json(
-      '/kmesh/overview',
-    )) as Overview;
-    // Those of the machine have rows of their own.
-    const off = capabilities
-      .filter(({ name, available }) => !available && name.startsWith('redirect'))
-      .map(({ name, reason }): CheckRow => ({ area: 'daemon', name, state: 'warning', detail: reason }));
+    const { pending, controlPlane, version } = (await client.json('/kmesh/overview')) as Overview;
     if (pending.length > 0) {
       const why = controlPlane.connected ? '' : `; control plane: ${controlPlane.detail}`;
-      return [
-        { ...row, state: 'problem', detail: `runs, but waits for: ${pending.join(', ')}${why}` },
-        ...off,
-      ];
+      return [{ ...row, state: 'problem', detail: `runs, but waits for: ${pending.join(', ')}${why}` }];
     }
-    return [{ ...row, state: 'ok', detail: `${version}, ready` }, ...off];
+    return [{ ...row, state: 'ok', detail: `${version}, ready` }];
   } catch (error) {
     return [{ ...row, state: 'warning', detail: error instanceof Error ? error.message : String(error) }];
   }

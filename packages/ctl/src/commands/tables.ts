@@ -50,11 +50,10 @@ export function tables(view: TablesView, format: OutputFormat): string {
     if (entries.length > 0) return renderTable(entryColumns, entries);
     return `The frontend table has no entry for ${ip}: connections to it are left alone, unless it is in the range of a service.\n`;
   }
-  const measured = view.hooks.some(({ runs }) => runs > 0);
   return (
     `${renderTable(usageColumns, view.usage)}\n` +
-    (measured
+    (view.hooks.length > 0
       ? renderTable(hookColumns, view.hooks)
-      : 'The time of the kernel programs is not measured; KMESH_HOOK_STATISTICS=true does that.\n')
+      : 'The kernel does not time its programs; sysctl kernel.bpf_stats_enabled=1 on the node lets it.\n')
   );
 }

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { enableProgramStatistics } from '@kmesh/linux';
 import { startFakeCniAgent } from '../cni/fake-cni-agent.ts';
 import { startFakeIstiod } from '../istiod/fake-istiod.ts';
 import { createLab, type Lab } from '../network/lab.ts';
@@ -64,6 +65,7 @@ async function startMesh(
 ): Promise<ProxyProcess> {
   const agent = stack.use(startFakeCniAgent(lab, { redirect: false }));
   for (const pod of scene.pods) await agent.addPod(pod);
+  stack.use(enableProgramStatistics());
   const proxy = await startProxy(
     {
       ...(await meshSettings(stack, scene, directory, local)),
@@ -71,7 +73,6 @@ async function startMesh(
       INPOD_UDS: agent.path,
       ISTIO_META_DNS_CAPTURE: 'false',
       KMESH_CGROUP: lab.cgroup,
-      KMESH_HOOK_STATISTICS: 'true',
     },
     join(directory, 'proxy.log'),
   );

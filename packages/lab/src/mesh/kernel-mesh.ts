@@ -4,14 +4,11 @@ import { type BpfObject, kernelBarrier, type Link, openNetworkNamespace } from '
 import { MeshState } from '@kmesh/orchestration';
 import {
   attachKernelObject,
-  attachRedirect,
   type KernelCapacities,
   KernelTables,
   kernelMapsOf,
   loadKernelObject,
-  type RedirectCounts,
   readConnectCounters,
-  readRedirectCounts,
 } from '@kmesh/runtime';
 import type { Lab } from '../network/lab.ts';
 import type { Pod } from '../pods/pod.ts';
@@ -22,8 +19,6 @@ export interface KernelMeshOptions {
   readonly capacities?: KernelCapacities;
   /** Name of the node whose kernel this is; the lab's first node by default. */
   readonly node?: string;
-  /** Messages that prove a reader before bytes are redirected to it; redirect is off when absent. */
-  readonly redirect?: number;
 }
 
 const OBJECT_PATH =
@@ -47,10 +42,8 @@ export async function startKernelMesh(lab: Lab, options: KernelMeshOptions = {})
       maps: kernelMapsOf(object),
       barrier: kernelBarrier,
     });
-    const redirect = options.redirect === undefined ? [] : attachRedirect(object).values();
-    tables.setRedirect(options.redirect ?? 0);
     const links = attachKernelObject(object, lab.cgroup);
-    return new KernelMesh(object, [...redirect, ...links.values()], state, tables);
+    return new KernelMesh(object, [...links.values()], state, tables);
   } catch (error) {
     object.close();
     throw error;
@@ -105,11 +98,6 @@ export class KernelMesh implements AsyncDisposable {
     return Object.fromEntries(
       counters.filter(([, count]) => count > 0n).map(([name, count]) => [name, Number(count)]),
     );
-  }
-
-  /** What redirect did so far. */
-  redirectCounts(): RedirectCounts {
-    return readRedirectCounts(this.object);
   }
 
   /** Begins to read the connection events. */

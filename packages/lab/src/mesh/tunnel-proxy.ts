@@ -9,7 +9,7 @@ import {
   silentObserver,
   startScrapeServer,
 } from '@kmesh/probe';
-import { createTunnel, loadJoinPrograms, type TunnelCertificate } from '@kmesh/tunnel';
+import { createTunnel, type TunnelCertificate } from '@kmesh/tunnel';
 
 /** What the parent sends first. */
 export interface TunnelProxyStart {
@@ -25,8 +25,6 @@ export interface TunnelProxyStart {
   }[];
   /** Connections are counted, beside as many other series as this, for a scrape server on loopback. */
   readonly series?: number;
-  /** Sockets of plaintext exchanges are joined in the kernel. */
-  readonly join?: boolean;
 }
 
 /** A scrape server, and an observer that counts for it beside at least so many series of other workloads. */
@@ -60,9 +58,7 @@ process.once('message', async (start: TunnelProxyStart) => {
     if (certificate === undefined) throw new Error(`no certificate for ${formatIdentityUri(identity)}`);
     return certificate;
   };
-  const joins = start.join === true ? await loadJoinPrograms(1) : undefined;
   const tunnel = createTunnel({
-    joins,
     mesh,
     node: { node: start.node, network: '', clusterId: 'Kubernetes' },
     certificates: { current: issued, certificate: async (identity) => issued(identity) },
@@ -75,8 +71,7 @@ process.once('message', async (start: TunnelProxyStart) => {
   process.on('message', (message) => {
     if (message === 'metrics port') process.send?.(metrics?.port);
     if (message === 'usage') {
-      const { joinCounts, connectionCount: connections } = tunnel;
-      process.send?.({ memory: process.memoryUsage().rss, connections, ...joinCounts });
+      process.send?.({ memory: process.memoryUsage().rss, connections: tunnel.connectionCount });
     }
   });
   process.once('disconnect', () => process.exit(0));

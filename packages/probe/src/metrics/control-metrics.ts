@@ -32,7 +32,6 @@ export interface LoopDelay {
 /** Read at each scrape; every number is cumulative or a present state. Absent = the daemon has no such part. */
 export interface ControlSources {
   readonly tables?: () => readonly TableUsage[];
-  /** Absent while nobody measures. */
   readonly hooks?: () => readonly HookCost[];
   readonly decisions?: () => readonly ConnectDecision[];
   /** Kernel events that found no room in the ring. */
@@ -42,17 +41,6 @@ export interface ControlSources {
   /** Connects that the hook refused without a log line: too many at once. */
   readonly refusalsUnreported?: () => number;
   readonly loopDelay?: () => LoopDelay;
-  /** Passthrough connections whose sockets were joined in the kernel. */
-  readonly joins?: () => JoinUsage;
-}
-
-/** How far the kernel moves the bytes of passthrough connections; all cumulative. */
-interface JoinUsage {
-  readonly joined: number;
-  /** How often a data thread copied for a joined connection again. */
-  readonly woken: number;
-  /** Of connections that ended. */
-  readonly bytes: number;
 }
 
 export interface ControlMetrics {
@@ -130,7 +118,6 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
   });
   addKernelMetrics(registry, sources);
   if (sources.loopDelay) addLoopDelay(registry, sources.loopDelay);
-  if (sources.joins) addJoins(registry, sources.joins);
 
   return {
     registry,
@@ -163,27 +150,6 @@ function addLoopDelay(registry: Registry, read: () => LoopDelay): void {
       this.set({ quantile: '1' }, longest);
     },
   });
-}
-
-function addJoins(registry: Registry, read: () => JoinUsage): void {
-  addCumulativeCounter(
-    registry,
-    'kmesh_passthrough_joins_total',
-    'Passthrough connections whose sockets were joined in the kernel (unstable)',
-    () => read().joined,
-  );
-  addCumulativeCounter(
-    registry,
-    'kmesh_passthrough_join_wakeups_total',
-    'Times that a joined connection was copied by the data thread again (unstable)',
-    () => read().woken,
-  );
-  addCumulativeCounter(
-    registry,
-    'kmesh_passthrough_joined_bytes_total',
-    'Bytes that the kernel moved for joined connections that ended (unstable)',
-    () => read().bytes,
-  );
 }
 
 function addKernelMetrics(registry: Registry, sources: ControlSources): void {

@@ -1,5 +1,5 @@
 /** What a self-test that moves bytes found wrong; that it took too long or threw counts as a fault, too. */
-export async function faultWithin(
+async function faultWithin(
   milliseconds: number,
   work: Promise<string | undefined>,
 ): Promise<string | undefined> {

@@ -10,15 +10,8 @@ export interface KernelPathConfig {
    */
   readonly pins: string | undefined;
   /**
-   * `KMESH_REDIRECT`: move small messages of a node from socket to socket. Unset: only where the kernel shows redirected
-   * bytes to every way of reading as it shows TCP's; true: also where it does not, see the page about redirect.
-   */
-  readonly redirect: boolean | undefined;
-  /**
    * `KMESH_HANDOFF`: send what must be tunnelled from `connect` straight to the pod's proxy, past NAT and conntrack. On by
    * default where programs are pinned: only then do two instances that serve a pod at a time know the same connections.
    */
   readonly handoff: boolean;
-  /** `KMESH_HOOK_STATISTICS`: let the kernel measure its programs, which costs some 20 ns per run on the whole machine. */
-  readonly statistics: boolean;
 }

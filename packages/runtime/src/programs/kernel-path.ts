@@ -5,21 +5,17 @@ import {
   attachedProgramIds,
   type BpfObject,
   type CapabilityName,
-  enableProgramStatistics,
   findCgroupMount,
   kernelBarrier,
-  type Link,
   probeCapabilities,
 } from '@kmesh/linux';
 import type { MeshState, NodeContext } from '@kmesh/orchestration';
 import { kernelMapsOf } from '../tables/kernel-maps.ts';
 import { attachKernelObject, loadKernelObject } from '../tables/kernel-object.ts';
 import { KernelTables } from '../tables/kernel-tables.ts';
-import { redirectAttachments, redirectObstacles } from '../tables/redirect-object.ts';
 import type { KernelPathConfig } from './kernel-path-config.ts';
 import { type PathCount, readPathCounts } from './path-counts.ts';
 import { Pins } from './pins.ts';
-import { testRedirect } from './redirect-self-test.ts';
 import { removeFiltersOf } from './uninstall.ts';
 
 /** The kernel programs and tables while they are on. */
@@ -27,13 +23,10 @@ export interface KernelPath {
   readonly tables: KernelTables;
   readonly object: BpfObject;
   pathCounts(): readonly PathCount[];
+  /** What the programs cost that the kernel has timed: none unless `kernel.bpf_stats_enabled` is set. */
   hookCosts(): readonly HookCost[];
-  /** Whether run statistics are on; without them all costs are 0. */
-  readonly measured: boolean;
   /** Where programs and maps are pinned; undefined when they end with the process. */
   readonly pins: Pins | undefined;
-  /** Why bytes are not redirected from socket to socket; `undefined` when they are. */
-  readonly redirectOff: string | undefined;
   /**
    * Puts the programs at their hooks, once: in place of an earlier daemon's, which served until now. To be called when the
    * tables know the mesh and the pods, whose namespace cookies are given.
@@ -47,9 +40,6 @@ export interface KernelPath {
   onRevoked(listener: (cookies: readonly bigint[]) => void): void;
   close(): void;
 }
-
-/** Messages that a socket reads before bytes are redirected to it: enough to tell how it reads. */
-const READS_BEFORE_REDIRECT = 8;
 
 /** Without one of these there is no kernel path. Of the rest each one lost costs only what it is for. */
 const required: readonly CapabilityName[] = [
@@ -116,32 +106,22 @@ export async function startKernelPath(
       onRevoked: (cookies) => revoked(cookies),
     });
     stack.defer(followMesh(tables, state, logger));
-    if (config.statistics) stack.use(enableProgramStatistics());
-    const redirectOff =
-      config.redirect === false
-        ? 'KMESH_REDIRECT is false'
-        : await redirectFault(object, cgroup, config.redirect === undefined);
-    if (redirectOff !== undefined) {
-      const say = config.redirect === true ? logger.warn.bind(logger) : logger.info.bind(logger);
-      say('no redirect from socket to socket', { reason: redirectOff });
-    }
     const owned = stack.move();
     let published = false;
     return {
       tables,
       object,
       pathCounts: () => readPathCounts(object),
-      hookCosts: () => object.programNames.map((program) => hookCost(object, program)),
-      measured: config.statistics,
+      hookCosts: () =>
+        object.programNames.map((program) => hookCost(object, program)).filter(({ runs }) => runs > 0),
       pins,
-      redirectOff,
       publish: async (pods) => {
         if (published || owned.disposed) return;
         published = true;
         await pins?.part();
         if (owned.disposed) return;
-        for (const link of attach(redirectOff === undefined, object, cgroup, tables, pins))
-          owned.defer(() => link.close());
+        const links = pins?.attach(object, cgroup) ?? attachKernelObject(object, cgroup);
+        for (const link of links.values()) owned.defer(() => link.close());
         removeFiltersOf(pins?.removeStale(pods) ?? []);
         logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
       },
@@ -164,37 +144,6 @@ export async function startKernelPath(
 /** Ids of an earlier run, which sockets still carry, must not name other workloads: each run has a million of its own. */
 function firstIdOfThisRun(): number {
   return (Math.floor(Date.now() / 1000) % 4_000) * 0x10_0000 + 1;
-}
-
-/** What this kernel lacks for redirect, or does wrong in the trial. */
-async function redirectFault(object: BpfObject, cgroup: string, asTcp: boolean): Promise<string | undefined> {
-  const obstacles = redirectObstacles(object);
-  if (obstacles.length > 0) return obstacles.join('; ');
-  try {
-    const fault = await testRedirect({ objectPath, cgroup, asTcp });
-    return fault === undefined ? undefined : `the self-test failed on this kernel: ${fault}`;
-  } catch (error) {
-    return `the self-test could not be run: ${error instanceof Error ? error.message : String(error)}`;
-  }
-}
-
-function attach(
-  redirect: boolean,
-  object: BpfObject,
-  cgroup: string,
-  tables: KernelTables,
-  pins: Pins | undefined,
-): Link[] {
-  const links: Link[] = [];
-  if (redirect) {
-    // Before sockops: it lets sockets join only while their reads are counted.
-    for (const [name, attachOne] of redirectAttachments(object)) {
-      links.push(pins === undefined ? attachOne() : pins.keep(name, attachOne));
-    }
-    tables.setRedirect(READS_BEFORE_REDIRECT);
-  }
-  links.push(...(pins?.attach(object, cgroup) ?? attachKernelObject(object, cgroup)).values());
-  return links;
 }
 
 /** Every change of the mesh goes into the tables. */

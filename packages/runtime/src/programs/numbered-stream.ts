@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 
 /** One direction of a connection: sends bytes that their place determines, and checks them where they arrive. */
-export class NumberedStream {
+class NumberedStream {
   /** Resolves when the sender's end has arrived. */
   readonly ended: Promise<void>;
   readonly #name: string;

@@ -20,21 +20,19 @@ import { type KernelProgram, kernelPrograms } from '../tables/kernel-object.ts';
 const sharedMaps: readonly (readonly [layout: string, maps: readonly string[]])[] = [
   // While programs of two daemons are at the hooks, what one of them announces the other has to find.
   [`handshakes-${pinnedLayouts.handshakes}`, ['dials', 'handshakes', 'knocks']],
-  [`flows-${pinnedLayouts.flows}`, ['flows', 'exchanges', 'peers', 'redirect_counts', 'counters']],
+  [`flows-${pinnedLayouts.flows}`, ['flows', 'counters']],
   // For all layouts: the programs of an older daemon hand connections over until those of the next are in their place, and
   // entries are of the moment. A table of another shape is told by its sizes.
   ['.', ['handoffs']],
 ];
 /** Handshakes within a node take less than a millisecond, unless a SYN had no room. */
 const HANDSHAKES_END_MS = 300;
-const flowsLayout = `flows-${pinnedLayouts.flows}`;
 /** Directories of layouts, those of earlier versions included. */
 const layoutDirectory = /^(v\d+|(handshakes|flows)-v\d+-[0-9a-f]{8})$/;
 
 /**
  * The pins of one node, under one directory on bpffs: `links/` for the programs at the cgroup, `handshakes-<layout>/` and
- * `flows-<layout>/` for the maps of those layouts and what is attached to them, `pods/` for the programs at the pods'
- * interfaces. What is found there is taken only when the kernel says that it is what its name claims.
+ * `flows-<layout>/` for the maps of those layouts, `pods/` for the programs at the pods' interfaces. What is found there is taken only when the kernel says that it is what its name claims.
  */
 export class Pins {
   readonly root: string;
@@ -152,19 +150,6 @@ export class Pins {
       links.set(name, link);
     }
     return links;
-  }
-
-  /**
-   * Keeps an attachment that goes with the maps of this layout: the pinned one, or a new one. A tracepoint's is never
-   * replaced, since for an instant two programs would count the same bytes.
-   */
-  keep(name: string, attach: () => Link): Link {
-    const path = join(this.root, flowsLayout, `link-${name}`);
-    const pinned = this.#openLink(path, name);
-    if (pinned !== undefined) return pinned;
-    const link = attach();
-    if (link.pinnable) link.pin(path);
-    return link;
   }
 
   /** Path for the link at the interface of a pod, by the cookie of its network namespace. */

@@ -52,7 +52,7 @@ function pieceByPiece(map: BpfMap): MapMemory {
 }
 
 /** A hash or trie of a loaded object, as the tables write it. */
-export function entryTableOf(object: Pick<BpfObject, 'map'>, name: string): EntryTable {
+function entryTableOf(object: Pick<BpfObject, 'map'>, name: string): EntryTable {
   return entryByEntry(object.map(name));
 }
 

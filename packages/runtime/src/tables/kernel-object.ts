@@ -13,7 +13,6 @@ import {
 } from '@kmesh/linux';
 import { prepareLiveFlows } from './flows-object.ts';
 import { kmeshConstant, kmeshSettingsLayout } from './gen/layouts.ts';
-import { prepareRedirect } from './redirect-object.ts';
 
 /** The programs of kmesh.bpf.o by their C names, in the order in which they are attached. */
 export const kernelPrograms = [
@@ -78,7 +77,7 @@ interface KernelObjectOptions {
 }
 
 /** Programs without which the others do their work. */
-const optionalPrograms: ReadonlySet<string> = new Set(['kmesh_received', 'kmesh_redirect', 'kmesh_live']);
+const optionalPrograms: ReadonlySet<string> = new Set(['kmesh_live']);
 
 /**
  * Loads the BPF programs; nothing is attached yet. A program that this kernel's verifier refuses is left out when the
@@ -113,7 +112,6 @@ async function loadWithout(
     for (const [map, entries] of Object.entries(capacities)) object.setMaxEntries(map, entries);
     const hashKeys = prepareFrontends(object, frontends);
     object.setConstant('kmesh_has_set_retval', capability('set-retval').available);
-    prepareRedirect(object);
     options.prepare?.(object);
     prepareLiveFlows(object);
     for (const program of leftOut) object.setAutoload(program, false);

@@ -201,14 +201,6 @@ export class KernelTables {
     this.#settings.setUint32(kmeshSettingsLayout.events, kmeshEvents[wanted], true);
   }
 
-  /**
-   * Switches redirect from socket to socket: messages that a socket must have read by `recvmsg` before bytes for it are
-   * redirected, 0 for no redirect. Connections that are redirected leave with their next message.
-   */
-  setRedirect(reads: number): void {
-    this.#settings.setUint32(kmeshSettingsLayout.redirect, reads, true);
-  }
-
   #adoptLocality(workload: Workload): boolean {
     const { network, locality, node, clusterId } = workload;
     if (network !== this.#node.network) return false;

@@ -3,7 +3,7 @@ import type { EntryTable } from './kernel-maps.ts';
 
 const ADDRESS_BYTES = 16;
 
-/** The `pod_addresses` hash: which addresses are an enrolled pod's own. What does not fit is not redirected. */
+/** The `pod_addresses` hash: which addresses are an enrolled pod's own. One that does not fit counts as no pod's. */
 export class PodAddressTable {
   readonly #map: EntryTable;
   readonly #owners = new Map<string, bigint>();

@@ -66,18 +66,6 @@ interface EngineConnect {
   readonly timeoutMilliseconds: number;
 }
 
-/** Passthrough connections joined in the kernel. */
-export interface JoinCounts {
-  /** Connections that were joined. */
-  readonly joined: number;
-  /** How often the data thread left one of them to the kernel. */
-  readonly slept: number;
-  /** How often the data thread had to copy for one of them again. */
-  readonly woken: number;
-  /** Bytes that the kernel moved for those that ended. */
-  readonly bytes: number;
-}
-
 /** Undecided flows wait for seconds at most, so few of them can end meanwhile. */
 const MAXIMUM_ENDED_EARLY = 4_096;
 
@@ -268,13 +256,6 @@ export class Engine {
   /** Asks for the byte counts of all open flows; they come to {@link FlowHandler.bytes}. */
   reportBytes(): void {
     if (!this.#closed) this.#native.tunnelReportBytes(this.#handle);
-  }
-
-  /** What was joined in the kernel so far. */
-  get joinCounts(): JoinCounts {
-    const counts = this.#closed ? [] : this.#native.tunnelJoinCounts(this.#handle);
-    const [joined = 0, slept = 0, woken = 0, bytes = 0] = counts;
-    return { joined, slept, woken, bytes };
   }
 
   /** Ends the thread and cuts what is left. */

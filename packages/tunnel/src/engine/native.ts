@@ -23,13 +23,6 @@ export interface NativeTunnelConfig {
   userTimeoutMs?: number;
   /** Descriptor of the map `handoffs`, of which the engine keeps a copy; absent: nothing is handed over. */
   handoffTable?: number;
-  /** Descriptors of the maps of bpf/passthrough, of which the engine keeps copies; absent: nothing is joined. */
-  joinPeers?: number;
-  joinPlaces?: number;
-  joins?: number;
-  joinWakes?: number;
-  /** Changes of direction, with small messages only, after which a connection is joined. */
-  joinTurns?: number;
 }
 
 /**
@@ -111,8 +104,6 @@ export interface NativeTunnel {
   tunnelSessionDrain(engine: TunnelHandle, session: number): void;
   tunnelSessionAbort(engine: TunnelHandle, session: number): void;
   tunnelReportBytes(engine: TunnelHandle): void;
-  /** Flows joined, times that one woke, bytes that ended ones were redirected; empty where nothing is joined. */
-  tunnelJoinCounts(engine: TunnelHandle): Float64Array;
   /** A context, or the reason why there is none. */
   tunnelTlsContext(
     server: boolean,

@@ -65,8 +65,7 @@ export function buildOther(edit: (types: string) => string): OtherBuild {
 export function otherFlows(types: string): string {
   return types
     .replace(/KMESH_LAYOUT_VERSION = (\d+)/, 'KMESH_LAYOUT_VERSION = 1$1')
-    .replace(/^struct kmesh_flow \{\n/m, (line) => `${line}\t__u64 of_the_next_version;\n`)
-    .replace(/^struct kmesh_exchange \{\n/m, (line) => `${line}\t__u64 of_the_next_version;\n`);
+    .replace(/^struct kmesh_flow \{\n/m, (line) => `${line}\t__u64 of_the_next_version;\n`);
 }
 
 /** A version that hands connections over to the handshake in another way as well. */

@@ -5,10 +5,9 @@ import type { Pod } from '../../pods/pod.ts';
 
 /** The ways that bytes take through the mesh, each with its settings. */
 export const oraclePaths = {
-  'the kernel path': { kernelPath: true, node: 0, path: 'kernel', redirect: false },
-  'the kernel path with redirect': { kernelPath: true, node: 0, path: 'kernel', redirect: true },
-  'the tunnel path': { kernelPath: false, node: 0, path: 'tunnel', redirect: false },
-  'the tunnel path to another node': { kernelPath: true, node: 1, path: 'tunnel', redirect: false },
+  'the kernel path': { kernelPath: true, node: 0, path: 'kernel' },
+  'the tunnel path': { kernelPath: false, node: 0, path: 'tunnel' },
+  'the tunnel path to another node': { kernelPath: true, node: 1, path: 'tunnel' },
 } as const;
 
 /** Name of one of {@link oraclePaths}. */
@@ -26,13 +25,13 @@ export interface OracleMesh extends AsyncDisposable {
 
 /** Builds it. */
 export async function startOracleMesh(name: OraclePath): Promise<OracleMesh> {
-  const { kernelPath, node, redirect } = oraclePaths[name];
+  const { kernelPath, node } = oraclePaths[name];
   const lab = await createLab();
   let mesh: LabMesh;
   try {
     await lab.node();
     await lab.node();
-    mesh = await startMesh(lab, { kernelPath, environment: { KMESH_REDIRECT: `${redirect}` } });
+    mesh = await startMesh(lab, { kernelPath });
   } catch (error) {
     await lab.close();
     throw error;

@@ -3,7 +3,6 @@ import { openNetworkNamespace } from '@kmesh/linux';
 import { MeshState } from '@kmesh/orchestration';
 import {
   createTunnel,
-  type JoinPrograms,
   type RevocationSource,
   type Tunnel,
   type TunnelCounters,
@@ -47,8 +46,6 @@ export interface TestMeshOptions {
   readonly trustDomain?: string;
   /** Stands for the resolver of the nodes, which answers when absent. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;
-  /** Joins the sockets of plaintext exchanges of the first node's proxy. */
-  readonly joins?: JoinPrograms;
 }
 
 interface TestPodOptions extends Partial<PodOptions> {
@@ -112,7 +109,7 @@ export class TestMesh implements AsyncDisposable {
       },
       onDemandDns: (_source, hostname) => void resolutions.push(hostname),
     };
-    const { resolveHostname, joins } = this.options;
+    const { resolveHostname } = this.options;
     const tunnel = createTunnel({
       mesh: state,
       node: { node: node.name, network: this.options.network ?? '', clusterId: 'Kubernetes' },
@@ -122,7 +119,6 @@ export class TestMesh implements AsyncDisposable {
       revocations: this.revocations,
       counters,
       ...(resolveHostname === undefined ? {} : { resolveHostname }),
-      ...(joins === undefined || this.proxies.length > 0 ? {} : { joins }),
       settings: {
         mark: 1337,
         originalSource: true,

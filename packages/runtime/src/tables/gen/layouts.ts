@@ -63,7 +63,7 @@ export const kmeshSettingsLayout = {
   cidrFrontends: 0,
   incomplete: 4,
   events: 8,
-  redirect: 12,
+  reserved: 12,
   hashKeys: 16,
 } as const;
 
@@ -82,7 +82,7 @@ export const kmeshDialLayout = {
 } as const;
 
 export const kmeshFlowLayout = {
-  size: 80,
+  size: 72,
   dialled: 0,
   netnsCookie: 16,
   startedNs: 24,
@@ -94,12 +94,10 @@ export const kmeshFlowLayout = {
   stage: 44,
   direction: 45,
   handshake: 46,
-  exchange: 48,
-  exchangeSide: 52,
-  countedSent: 56,
-  countedReceived: 64,
-  countedBy: 72,
-  ended: 76,
+  countedSent: 48,
+  countedReceived: 56,
+  countedBy: 64,
+  ended: 68,
 } as const;
 
 export const kmeshEventLayout = {
@@ -137,33 +135,6 @@ export const kmeshPeerKeyLayout = {
   localPortBe: 32,
   remotePortBe: 34,
   reserved: 36,
-} as const;
-
-export const kmeshExchangeSideLayout = {
-  size: 64,
-  received: 0,
-  redirected: 8,
-  firstRead: 16,
-  reads: 20,
-  plain: 24,
-  room: 28,
-  redirecting: 32,
-  plainRun: 34,
-  reserved: 36,
-} as const;
-
-export const kmeshExchangeLayout = {
-  size: 192,
-  owner: 0,
-  givenUpNs: 8,
-  low: 16,
-  high: 32,
-  ports: 48,
-  users: 52,
-  broken: 56,
-  flags: 58,
-  reserved: 62,
-  sides: 64,
 } as const;
 
 export const kmeshVerdictKeyLayout = {
@@ -304,24 +275,6 @@ export const kmeshCloseReason = {
   other: 6,
 } as const;
 
-export const kmeshExchangeFlag = {
-  joined: 1,
-  unsuitable: 2,
-} as const;
-
-export const kmeshRedirectCount = {
-  joined: 0,
-  full: 1,
-  bytes: 2,
-  messages: 3,
-  plainBytes: 4,
-  started: 5,
-  left: 6,
-  absent: 7,
-  givenUp: 8,
-  count: 9,
-} as const;
-
 export const kmeshVerdict = {
   ask: 0,
   allow: 1,
@@ -330,5 +283,5 @@ export const kmeshVerdict = {
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
   handshakes: 'v2-0e4f1769',
-  flows: 'v3-696c5e1c',
+  flows: 'v3-32c087ad',
 } as const;

@@ -382,8 +382,6 @@ static void run_duplex(struct stream *s)
 	struct stream sender = *s;
 	pthread_t thread;
 
-	/* Reads are event-driven: see the page about redirect for
-	 * threads that block in recv and send at once. */
 	sender.random ^= 0x5555;
 	pthread_create(&thread, NULL, send_all, &sender);
 	for (uint32_t round = 0; round < s->rounds; round++) {
@@ -484,7 +482,6 @@ static void *serve_one(void *argument)
 
 	s->fd = (int)(intptr_t)argument;
 	setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	/* MSG_WAITALL would tell redirect to leave this socket alone. */
 	if (poll(&(struct pollfd){.fd = s->fd, .events = POLLIN}, 1, 20000) != 1 ||
 	    recv(s->fd, &hello, sizeof(hello), MSG_DONTWAIT) != sizeof(hello)) {
 		close(s->fd);

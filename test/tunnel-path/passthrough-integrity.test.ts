@@ -20,36 +20,28 @@ import {
   listen,
   readAll,
   readExactly,
-  until,
 } from '@kmesh/lab/testing/tunnel/traffic.ts';
-import { type JoinPrograms, loadJoinPrograms } from '@kmesh/tunnel';
 
 /** KMESH_TEST_LONG=n: n times as many rounds, on 64 connections in every style. */
 const LONG = Number(process.env['KMESH_TEST_LONG'] ?? 0);
 const CONNECTIONS = LONG > 0 ? 64 : 8;
 const ROUNDS = 150 * Math.max(1, LONG);
-const JOIN_TURNS = 8;
 const MIB = 2 ** 20;
 const HELD_LIMIT = 48 * MIB;
 
-let programs: JoinPrograms;
 let mesh: TestMesh;
 let outside: Host;
 let inside: Pod;
 let port = 7000;
 
 before(async () => {
-  programs = await loadJoinPrograms(1);
-  mesh = await startTestMesh({ nodes: 1, joins: programs, settings: { joinTurns: JOIN_TURNS } });
+  mesh = await startTestMesh({ nodes: 1 });
   outside = (await mesh.pod({ captured: false, name: 'outside' })).pod;
   inside = (await mesh.pod({ name: 'inside' })).pod;
 });
 after(async () => {
   await mesh?.[Symbol.asyncDispose]();
-  programs?.[Symbol.dispose]();
 });
-
-const joined = () => mesh.proxy(0).tunnel.joinCounts;
 
 const ways = {
   'into a captured pod': () => ({ from: outside, to: inside }),
@@ -57,19 +49,17 @@ const ways = {
 };
 
 for (const [way, ends] of Object.entries(ways)) {
-  describe(`plaintext ${way}, joined in the kernel`, () => {
+  describe(`plaintext ${way}`, () => {
     for (const [seed, style] of oracleStyles.entries()) {
       for (const largest of [2_000, 30_000]) {
         test(`no byte is lost, doubled or reordered in style ${style}, messages up to ${largest} bytes`, async () => {
           const { from, to } = ends();
-          const before = joined().joined;
           const oracle = await serveOracle(to, ++port);
           const dial = { style, connections: CONNECTIONS, rounds: ROUNDS, largest, seed };
           const dialled = await dialOracle(from, to, port, dial);
           const served = await oracle.finish();
           assert.deepEqual([dialled.failures, served.failures], [0, 0]);
           assert.deepEqual([dialled.connections, served.connections], [CONNECTIONS, CONNECTIONS]);
-          if (largest === 2_000 && style !== 'duplex') assert.ok(joined().joined > before);
         });
       }
     }
@@ -86,7 +76,6 @@ for (const [way, ends] of Object.entries(ways)) {
 
     test('a thousand connections at once exchange every byte', async () => {
       const { from, to } = ends();
-      const before = joined().joined;
       const oracle = await serveOracle(to, ++port);
       const dial: OracleDial = {
         style: 'mix',
@@ -99,7 +88,6 @@ for (const [way, ends] of Object.entries(ways)) {
       const served = await oracle.finish();
       assert.deepEqual([dialled.failures, served.failures], [0, 0]);
       assert.deepEqual([dialled.connections, served.connections], [1000, 1000]);
-      assert.ok(joined().joined >= before + 900, `${joined().joined - before} were joined`);
     });
 
     test('programs that are killed leave no wrong byte behind', async () => {
@@ -127,7 +115,7 @@ for (const [way, ends] of Object.entries(ways)) {
   });
 }
 
-describe('a joined connection', () => {
+describe('a plaintext connection', () => {
   const answer = Buffer.from('hello worldhello world');
 
   async function exchange(socket: Socket, exchanges: number): Promise<void> {
@@ -137,15 +125,10 @@ describe('a joined connection', () => {
     }
   }
 
-  /** A connection that has made so many exchanges of 11 and 22 bytes, the kernel moving all after the first few. */
+  /** A connection that has made so many exchanges of 11 and 22 bytes. */
   async function exchanging(exchanges: number, port = 8080): Promise<Socket> {
-    const before = joined();
     const socket = await connect(outside, inside.addresses.v4, port);
-    await exchange(socket, JOIN_TURNS);
-    // The data thread may have met bytes under way, and looks again when some time has passed.
-    await until(() => joined().slept > before.slept);
-    await exchange(socket, exchanges - JOIN_TURNS);
-    assert.equal(joined().joined, before.joined + 1);
+    await exchange(socket, exchanges);
     return socket;
   }
 
@@ -155,7 +138,6 @@ describe('a joined connection', () => {
 
   test('has its bytes counted exactly, while it lives and at its end', async () => {
     mesh.clear();
-    const before = joined().bytes;
     const socket = await exchanging(300);
     const [live] = mesh.records.connections;
     await mesh.records.wait(() => live?.fromClient === 300 * 11 && live.fromServer === 300 * 22);
@@ -165,7 +147,6 @@ describe('a joined connection', () => {
     assert.equal(start.securityPolicy, 'unknown');
     assert.equal(end.flag, '-');
     assert.deepEqual([end.bytesFromClient, end.bytesFromServer], [300 * 11, 300 * 22]);
-    assert.ok(joined().bytes - before > 290 * 33, 'the kernel moved nearly all of them');
   });
 
   test('is cut at once when policy forbids it', async () => {
@@ -190,16 +171,11 @@ describe('a joined connection', () => {
     assert.equal(((await promise) as NodeJS.ErrnoException).code, 'ECONNRESET');
   });
 
-  test('that turns into bulk is copied, and joined again when it is an exchange again', async () => {
-    const before = joined();
+  test('that turns into bulk and is an exchange again keeps every byte', async () => {
     const socket = await exchanging(50);
     socket.write(Buffer.alloc(3_000_000, 'x'));
     await readExactly(socket, 6_000_000, 20_000);
-    assert.ok(joined().woken > before.woken);
-    await until(() => joined().slept - before.slept > joined().woken - before.woken);
-    const { woken } = joined();
     await exchange(socket, 50);
-    assert.equal(joined().woken, woken, 'the data thread was not needed');
     socket.destroy();
   });
 
@@ -211,7 +187,6 @@ describe('a joined connection', () => {
     });
     mesh.own(lazy);
     const socket = await exchanging(50, 8083);
-    const before = joined().woken;
     reader?.pause();
     // Small messages, each a segment of its own, until the system takes no more for a while.
     const message = Buffer.alloc(500, 'x');
@@ -224,7 +199,6 @@ describe('a joined connection', () => {
       await delay(taken ? 1 : 25);
     }
     assert.ok(sent < HELD_LIMIT, `${sent} bytes were taken`);
-    assert.ok(joined().woken > before, 'the data thread took over');
     const answered = readExactly(socket, 2 * (sent - 50 * 11), 60_000);
     reader?.resume();
     assert.equal((await answered).length, 2 * (sent - 50 * 11));
@@ -253,13 +227,11 @@ describe('a joined connection', () => {
   test('keeps every byte where segments are lost', async () => {
     for (const host of [inside, outside]) await lose(host, someSegments);
     const oracle = await serveOracle(inside, ++port);
-    const before = joined().joined;
     const dial = { style: 'turns', connections: 16, rounds: 30, largest: 1_500, seed: 1 };
     const dialled = await dialOracle(outside, inside, port, dial);
     const served = await oracle.finish();
     await Promise.all([inside, outside].map(loseNothing));
     assert.deepEqual([dialled.failures, served.failures, served.connections], [0, 0, 16]);
-    assert.equal(joined().joined, before + 16);
   });
 
   test('keeps the other direction open when one has ended', async () => {

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Connections between two enrolled pods of this node, each on an address that the daemon knows as
+ * that pod's own: what is set on their sockets. */
+#pragma once
+
+#include "kmesh_maps.h"
+#include "kernel_types.h"
+
+#include <stdbool.h>
+
+#include <bpf/bpf_core_read.h>
+
+#define IPPROTO_TCP 6
+#define TCP_CONGESTION 13
+
+static __always_inline bool is_within_node(const struct kmesh_flow *flow,
+					   const struct kmesh_peer_key *key)
+{
+	__u64 *owner = bpf_map_lookup_elem(&pod_addresses, &key->local);
+
+	if (!owner || *owner != flow->netns_cookie)
+		return false;
+	owner = bpf_map_lookup_elem(&pod_addresses, &key->remote);
+	return owner && *owner != flow->netns_cookie;
+}
+
+/* No network is between the two that could be congested, and BBR's pacing halves the throughput of
+ * bulk there and costs a timer for every burst. Who chose it for this socket or for the route keeps
+ * it. */
+static __always_inline void send_unpaced(struct bpf_sock_ops *ctx, struct tcp_sock *tcp)
+{
+	struct inet_connection_sock *connection = (struct inet_connection_sock *)tcp;
+	const struct tcp_congestion_ops *algorithm = connection->icsk_ca_ops;
+	char reno[] = "reno";
+
+	if (algorithm->name[0] != 'b' || algorithm->name[1] != 'b' || algorithm->name[2] != 'r')
+		return;
+	if (BPF_CORE_READ_BITFIELD(connection, icsk_ca_setsockopt) ||
+	    BPF_CORE_READ_BITFIELD(connection, icsk_ca_dst_locked))
+		return;
+	bpf_setsockopt(ctx, IPPROTO_TCP, TCP_CONGESTION, reno, sizeof(reno));
+}

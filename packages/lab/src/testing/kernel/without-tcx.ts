@@ -1,0 +1,15 @@
+/** Preloaded into a daemon: makes the kernel answer as one before Linux 6.6, which has no tcx links. */
+import { addon } from '../../../../linux/src/addon.ts';
+
+const TCX_INGRESS = 46;
+const TCX_EGRESS = 47;
+const EINVAL = 22;
+
+const native = addon() as {
+  -readonly [Name in keyof ReturnType<typeof addon>]: ReturnType<typeof addon>[Name];
+};
+const { linkCreate } = native;
+native.linkCreate = (program, target, attachType, namespace) =>
+  attachType === TCX_INGRESS || attachType === TCX_EGRESS
+    ? -EINVAL
+    : linkCreate(program, target, attachType, namespace);
