@@ -8,22 +8,6 @@ const EAGAIN = 11;
 /** An address of a socket. IPv4-mapped IPv6 is given as IPv4. */
 type SocketAddress = NativeSocketAddress;
 
-/** The part of the kernel's `tcp_info` that a proxy reports. Times are microseconds, counts cumulative unless said otherwise. */
-interface TcpInfo {
-  readonly state: number;
-  /** Smoothed round-trip time. */
-  readonly roundTripTime: number;
-  readonly roundTripVariance: number;
-  readonly minimumRoundTripTime: number;
-  readonly retransmittedSegments: number;
-  readonly bytesAcknowledged: bigint;
-  readonly bytesReceived: bigint;
-  readonly segmentsOut: number;
-  readonly segmentsIn: number;
-  /** Congestion window, segments, at this moment. */
-  readonly congestionWindow: number;
-}
-
 /** `getsockname`. @throws SystemCallError `KMESH_SOCKET_FAILED` */
 export function socketLocalAddress(fd: number): SocketAddress {
   return addressOr(addon().socketName(descriptor('fd', fd), false), fd, 'local address', 'getsockname');
@@ -60,28 +44,6 @@ export function spliceAway(fd: number, length: number): number {
   const result = addon().socketSpliceAway(descriptor('fd', fd), integerIn('length', length, 1, 0x1_0000));
   if (result === -EAGAIN) return 0;
   return checkResult(result, 'KMESH_SOCKET_FAILED', `cannot read descriptor ${fd}`, 'splice');
-}
-
-/** Figures of a TCP connection. @throws SystemCallError `KMESH_SOCKET_FAILED` */
-function tcpInfo(fd: number): TcpInfo {
-  const info = addon().socketTcpInfo(descriptor('fd', fd));
-  if (typeof info === 'number') {
-    const message = `cannot read the TCP figures of descriptor ${fd}`;
-    throw systemCallError(-info, 'KMESH_SOCKET_FAILED', message, 'getsockopt(TCP_INFO)');
-  }
-  const at = (index: number) => info[index] ?? 0n;
-  return {
-    state: Number(at(0)),
-    roundTripTime: Number(at(1)),
-    roundTripVariance: Number(at(2)),
-    minimumRoundTripTime: Number(at(3)),
-    retransmittedSegments: Number(at(4)),
-    bytesAcknowledged: at(5),
-    bytesReceived: at(6),
-    segmentsOut: Number(at(7)),
-    segmentsIn: Number(at(8)),
-    congestionWindow: Number(at(9)),
-  };
 }
 
 function read(fd: number, name: SocketOptionName): bigint {

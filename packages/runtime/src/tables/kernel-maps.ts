@@ -51,11 +51,6 @@ function pieceByPiece(map: BpfMap): MapMemory {
   };
 }
 
-/** A hash or trie of a loaded object, as the tables write it. */
-function entryTableOf(object: Pick<BpfObject, 'map'>, name: string): EntryTable {
-  return entryByEntry(object.map(name));
-}
-
 /** Tries have batch operations only since Linux 5.19; they are small, so entries go one by one. */
 function entryByEntry(map: BpfMap): EntryTable {
   return {
