@@ -359,13 +359,19 @@ describe('ZDS', () => {
       const known = agent.connections.length;
       client.start();
       await until(() => client.ready);
-      assert.deepEqual([client.active, client.pending, counts.pending], [2, 1, 1], `sick pod in place ${place}`);
+      assert.deepEqual(
+        [client.active, client.pending, counts.pending],
+        [2, 1, 1],
+        `sick pod in place ${place}`,
+      );
       assert.deepEqual(
         client.pendingPods().map(({ uid }) => uid),
         [sick.uid],
       );
       const [connection] = agent.connections.slice(known);
-      const answers = connection?.exchanges.map(({ answer }) => answer ?? 'none').filter((text) => text !== '');
+      const answers = connection?.exchanges
+        .map(({ answer }) => answer ?? 'none')
+        .filter((text) => text !== '');
       assert.equal(answers?.length, 1);
       assert.match(answers?.[0] ?? '', new RegExp(`${sick.name}.*${sick.uid}.*not a network namespace`));
       for (const one of pods.slice(1)) assert.ok(await served(one));

@@ -253,7 +253,9 @@ export class ZdsClient {
   }
 
   #updateReady(): void {
-    this.#setReady(this.#socket !== undefined && this.#snapshot === undefined && this.#register.starting === 0);
+    this.#setReady(
+      this.#socket !== undefined && this.#snapshot === undefined && this.#register.starting === 0,
+    );
   }
 
   #setReady(ready: boolean): void {
