@@ -248,7 +248,7 @@ describe('config dump with one object of every kind', () => {
     const [outbound] = connections['outbound'] ?? [];
     assert.match(String(outbound?.['src']), new RegExp(`^${mesh.client.addresses.v4}:\\d+$`));
     assert.match(String(outbound?.['actualDst']), /^10\.1\.0\.[34]:8080$/);
-    assert.equal(outbound?.['originalDst'], 'web.shop.svc.cluster.local');
+    assert.equal(outbound?.['originalDst'], `${mesh.serviceIp}:80`);
     assert.equal(outbound?.['protocol'], 'TCP');
   });
 

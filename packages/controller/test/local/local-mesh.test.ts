@@ -340,7 +340,9 @@ describe('the local mesh file', () => {
       memoryLogger(),
     );
     const { workloads } = followed.dump();
-    assert.deepEqual((workloads[0] as { services?: unknown }).services, { 'ns/a.example.com': { 80: 8080, 443: 8443 } });
+    assert.deepEqual((workloads[0] as { services?: unknown }).services, {
+      'ns/a.example.com': { 80: 8080, 443: 8443 },
+    });
     const again = parseLocalMesh(JSON.stringify({ workloads }), 'dump');
     const once = parseLocalMesh(FULL, 'mesh.yaml');
     assert.deepEqual(
