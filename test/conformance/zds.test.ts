@@ -345,6 +345,79 @@ describe('ZDS', () => {
     assert.ok(left <= before, `${left} descriptors, ${before} before`);
   });
 
+  test('a pod whose descriptor is no namespace is named and reported; all others of the snapshot are served', async () => {
+    const pods = [await pod(), await pod(), await pod()];
+    const [sick] = pods;
+    assert.ok(sick);
+    for (const place of [0, 1, 2]) {
+      for (const one of pods) await agent.sendDelete(one);
+      const order = [...pods.slice(1)];
+      order.splice(place, 0, sick);
+      for (const one of order) await agent.addPod(one);
+      agent.sendDescriptorOf(sick, '/etc/hostname');
+      client = newClient(agent.path);
+      const known = agent.connections.length;
+      client.start();
+      await until(() => client.ready);
+      assert.deepEqual(
+        [client.active, client.pending, counts.pending],
+        [2, 1, 1],
+        `sick pod in place ${place}`,
+      );
+      assert.deepEqual(
+        client.pendingPods().map(({ uid }) => uid),
+        [sick.uid],
+      );
+      const [connection] = agent.connections.slice(known);
+      const answers = connection?.exchanges
+        .map(({ answer }) => answer ?? 'none')
+        .filter((text) => text !== '');
+      assert.equal(answers?.length, 1);
+      assert.match(answers?.[0] ?? '', new RegExp(`${sick.name}.*${sick.uid}.*not a network namespace`));
+      for (const one of pods.slice(1)) assert.ok(await served(one));
+      // Pods that come later arrive on the same connection, and the sick one is served once its descriptor is right.
+      agent.sendDescriptorOf(sick, undefined);
+      assert.equal(await agent.sendAdd(sick), '');
+      assert.deepEqual([client.active, client.pending], [3, 0]);
+      assert.equal(agent.connections.length, known + 1, 'the connection stayed');
+      // A wrong descriptor for a pod that runs leaves it running.
+      agent.sendDescriptorOf(sick, '/etc/hostname');
+      assert.match(await agent.sendAdd(sick), /not a network namespace/);
+      assert.ok(await served(sick));
+      agent.sendDescriptorOf(sick, undefined);
+      client.close();
+      await until(() => agent.ready.length === 0);
+      for (const uid of started) mesh.proxy(0).tunnel.removePod(uid);
+      started.clear();
+    }
+  });
+
+  test('a connection that fails half-way through its snapshot every time is dialled with growing waits', async () => {
+    const one = await pod();
+    await agent.addPod(one);
+    agent.faults.descriptorsPerAdd = 0;
+    const { logger, tunnel } = mesh.proxy(0);
+    const dials: number[] = [];
+    const wrong: Error[] = [];
+    const impatient = new ZdsClient({
+      path: agent.path,
+      logger,
+      pods: tunnel,
+      onReady: () => undefined,
+      onProtocolError: (error) => wrong.push(error),
+      firstBackoffMilliseconds: 100,
+    });
+    impatient.start();
+    await until(() => {
+      if (agent.connections.length > dials.length) dials.push(performance.now());
+      return dials.length === 5;
+    }, 20_000);
+    impatient.close();
+    assert.deepEqual(wrong, []);
+    const waits = dials.slice(1).map((time, index) => time - (dials[index] ?? 0));
+    assert.ok((waits[3] ?? 0) > 400, `waits of ${waits.map(Math.round).join(', ')} ms`);
+  });
+
   test('ZDS-23: no hello before the client is started, which the daemon does after the first sync', async () => {
     await sleep(200);
     assert.equal(agent.connections.length, 0);

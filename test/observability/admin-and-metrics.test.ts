@@ -248,7 +248,7 @@ describe('config dump with one object of every kind', () => {
     const [outbound] = connections['outbound'] ?? [];
     assert.match(String(outbound?.['src']), new RegExp(`^${mesh.client.addresses.v4}:\\d+$`));
     assert.match(String(outbound?.['actualDst']), /^10\.1\.0\.[34]:8080$/);
-    assert.equal(outbound?.['originalDst'], 'web.shop.svc.cluster.local');
+    assert.equal(outbound?.['originalDst'], `${mesh.serviceIp}:80`);
     assert.equal(outbound?.['protocol'], 'TCP');
   });
 
@@ -442,9 +442,22 @@ describe('an empty process', () => {
   test('OBS-05: heap profiles answer 500 while inactive, 400 for a wrong switch', async () => {
     assert.equal((await daemon.http('/debug/pprof/heap')).status, 500);
     assert.equal((await daemon.http('/debug/pprof/heap/profiling?activate=maybe')).status, 400);
-    assert.match((await daemon.http('/debug/pprof/heap/profiling?activate=true')).body, /is active/);
+    assert.equal(
+      (await daemon.http('/debug/pprof/heap/profiling?activate=true')).status,
+      400,
+      'a GET changes nothing',
+    );
+    assert.equal((await daemon.http('/debug/pprof/heap')).status, 500);
+    assert.match((await post('/debug/pprof/heap/profiling?activate=true')).body, /is active/);
     assert.equal((await daemon.http('/debug/pprof/heap')).status, 200);
-    assert.match((await daemon.http('/debug/pprof/heap/profiling?activate=false')).body, /is inactive/);
+    assert.match((await post('/debug/pprof/heap/profiling?activate=false')).body, /is inactive/);
+  });
+
+  test('SIGUSR1 does not open the inspector of Node.js', async () => {
+    const marker = 'SIGUSR1 has no effect';
+    process.kill(daemon.pid, 'SIGUSR1');
+    await daemon.until('the signal was taken', () => daemon.log().includes(marker));
+    await assert.rejects(node.connect({ host: '127.0.0.1', port: 9229 }), { code: 'ECONNREFUSED' });
   });
 
   test('OBS-06: metrics at the start: build, process gauges, honest help texts', async () => {

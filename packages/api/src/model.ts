@@ -9,6 +9,7 @@
 export type TunnelProtocol = 'TCP' | 'HBONE';
 export type NetworkMode = 'Standard' | 'HostNetwork';
 export type HealthStatus = 'Healthy' | 'Unhealthy';
+/** The types that the control plane knows; a local mesh file may name others, such as `statefulset`. */
 export type WorkloadType = 'deployment' | 'cronjob' | 'pod' | 'job';
 export type LocalityScope = 'Region' | 'Zone' | 'Subzone' | 'Node' | 'Cluster' | 'Network';
 export type LoadBalancerMode = 'Standard' | 'Strict' | 'Failover' | 'Passthrough';
@@ -64,7 +65,7 @@ export interface Workload {
   readonly node: string;
   readonly canonicalName: string;
   readonly canonicalRevision: string;
-  readonly workloadType: WorkloadType;
+  readonly workloadType: WorkloadType | (string & {});
   readonly workloadName: string;
   readonly nativeTunnel: boolean;
   readonly applicationTunnel: ApplicationTunnel | undefined;

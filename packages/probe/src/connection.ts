@@ -65,6 +65,12 @@ export interface ConnectionStart {
   readonly sourceAddress: string;
   /** Next hop (outbound), local address (inbound HBONE) or original destination (inbound plaintext), `ip:port`. */
   readonly destinationAddress: string;
+  /** What the application dialled, `ip:port`, where that is not `destinationAddress`. Outbound only. */
+  readonly dialledAddress?: string | undefined;
+  /** The application's own `ip:port`, where that is not `destinationAddress`. Inbound only. */
+  readonly applicationAddress?: string | undefined;
+  /** The host name of the service that the client's `forwarded` names (inbound HBONE). */
+  readonly forwardedHost?: string | undefined;
   /** The CONNECT authority, HBONE only. */
   readonly hboneAddress?: string | undefined;
   readonly source: Workload | undefined;

@@ -64,14 +64,20 @@ export function engineConfig(settings: TunnelSettings, handoffs?: HandoffTable):
   if (http2?.pingIntervalMilliseconds !== undefined) config.pingIntervalMs = http2.pingIntervalMilliseconds;
   if (http2?.pingTimeoutMilliseconds !== undefined) config.pingTimeoutMs = http2.pingTimeoutMilliseconds;
   if (keepalive !== undefined) {
-    config.keepaliveTimeS = keepalive.enabled
-      ? Math.max(1, Math.round(keepalive.timeMilliseconds / 1000))
-      : 0;
-    config.keepaliveIntervalS = Math.max(1, Math.round(keepalive.intervalMilliseconds / 1000));
+    config.keepaliveTimeS = keepalive.enabled ? keepaliveSeconds(keepalive.timeMilliseconds) : 0;
+    config.keepaliveIntervalS = keepaliveSeconds(keepalive.intervalMilliseconds);
     config.keepaliveRetries = keepalive.retries;
     if (keepalive.userTimeoutEnabled) {
-      config.userTimeoutMs = keepalive.timeMilliseconds + keepalive.retries * keepalive.intervalMilliseconds;
+      config.userTimeoutMs = Math.min(
+        0x7fff_ffff,
+        keepalive.timeMilliseconds + keepalive.retries * keepalive.intervalMilliseconds,
+      );
     }
   }
   return config;
+}
+
+/** Whole seconds in the range that the kernel takes for TCP_KEEPIDLE and TCP_KEEPINTVL. */
+function keepaliveSeconds(milliseconds: number): number {
+  return Math.min(32_767, Math.max(1, Math.round(milliseconds / 1000)));
 }

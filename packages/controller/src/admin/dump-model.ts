@@ -143,7 +143,8 @@ function dumpLocality(locality: Locality): Record<string, unknown> {
   return region === '' && zone === '' && subzone === '' ? {} : { locality: { region, zone, subzone } };
 }
 
-function dumpPorts(ports: PortMap): Record<string, number> {
+/** Service port → target port. */
+export function dumpPorts(ports: PortMap): Record<string, number> {
   return Object.fromEntries([...ports].map(([port, target]) => [String(port), target]));
 }
 

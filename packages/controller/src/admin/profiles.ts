@@ -24,14 +24,14 @@ export class Profiles {
    *
    * @throws KMESH_QUESTION for a parameter that is not allowed; KMESH_PROFILE when there is none to be had now
    */
-  answer(path: string, query: URLSearchParams): Promise<ProfileAnswer> | undefined {
+  answer(path: string, query: URLSearchParams, post: boolean): Promise<ProfileAnswer> | undefined {
     switch (profilePaths.find((known) => known === path)) {
       case '/debug/pprof/profile':
         return this.#processor(query);
       case '/debug/pprof/heap':
         return this.#memory();
       case '/debug/pprof/heap/profiling':
-        return this.#memoryProfiling(query.get('activate'));
+        return this.#memoryProfiling(query.get('activate'), post);
       case undefined:
         return undefined;
     }
@@ -74,7 +74,7 @@ export class Profiles {
     if (this.#heap === undefined) {
       throw new KmeshError(
         'KMESH_PROFILE',
-        'heap profiling is not active; /debug/pprof/heap/profiling?activate=true begins it',
+        'heap profiling is not active; POST /debug/pprof/heap/profiling?activate=true begins it',
       );
     }
     const { profile } = await this.#heap.post('HeapProfiler.getSamplingProfile');
@@ -87,7 +87,8 @@ export class Profiles {
     });
   }
 
-  async #memoryProfiling(activate: string | null): Promise<string> {
+  async #memoryProfiling(activate: string | null, post: boolean): Promise<string> {
+    if (activate !== null && !post) throw badQuery('use POST to activate or end heap profiling');
     if (activate === 'true' && this.#heap === undefined) {
       const session = new Session();
       session.connect();

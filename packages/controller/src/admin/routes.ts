@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { isKmeshError } from '@kmesh/api';
+import { refuseChange, refuseForeign, refuseOthers } from './guard.ts';
 import { type ProfileAnswer, Profiles } from './profiles.ts';
 import { streamJson } from './stream-json.ts';
 
@@ -37,19 +38,13 @@ export function adminHandler(sources: AdminSources): RequestListener {
   const profiles = new Profiles();
   return (request, response) => {
     try {
-      if (isForeign(request)) text(response, 403, 'pages of other sites may not use this port\n');
+      const refused = refuseForeign(request.headers);
+      if (refused !== undefined) text(response, 403, `${refused}\n`);
       else answer(sources, profiles, request, response);
     } catch (error) {
       fail(response, error);
     }
   };
-}
-
-/** A browser says which site a page is from: one that a person visits must not drain the proxy through this port. */
-function isForeign({ headers }: IncomingMessage): boolean {
-  const { origin } = headers;
-  if (origin === undefined) return false;
-  return !URL.canParse(origin) || new URL(origin).host !== headers.host;
 }
 
 function fail(response: ServerResponse, error: unknown): void {
@@ -65,12 +60,17 @@ function answer(
 ): void {
   const url = new URL(request.url ?? '/', 'http://localhost');
   const post = request.method === 'POST';
-  const view = sources.views[url.pathname];
-  const profile = profiles.answer(url.pathname, url.searchParams);
+  const refused = post ? refuseChange(request.headers) : undefined;
+  if (refused !== undefined) {
+    text(response, 403, `${refused}\n`);
+    return;
+  }
+  const view = Object.hasOwn(sources.views, url.pathname) ? sources.views[url.pathname] : undefined;
+  const profile = profiles.answer(url.pathname, url.searchParams, post);
   if (url.pathname === '/') text(response, 200, sources.page(), 'text/html; charset=utf-8');
   else if (url.pathname === '/config_dump') void sendDump(response, sources.configDump());
   else if (url.pathname === '/logging') logging(response, sources.log, url.searchParams, post);
-  else if (url.pathname === '/quitquitquit') quit(response, sources.quit, post);
+  else if (url.pathname === '/quitquitquit') quit(request, response, sources.quit);
   else if (profile !== undefined) void sendProfile(response, profile);
   else if (view !== undefined) json(response, view(url.searchParams));
   else text(response, 404, 'not found\n');
@@ -93,10 +93,15 @@ function logging(response: ServerResponse, log: LogControl, query: URLSearchPara
   text(response, 200, `current log level is ${log.current()}\n`);
 }
 
-function quit(response: ServerResponse, start: () => void, post: boolean): void {
-  if (!post) {
+function quit(request: IncomingMessage, response: ServerResponse, start: () => void): void {
+  if (request.method !== 'POST') {
     response.setHeader('allow', 'POST');
     text(response, 405, 'use POST to shut down\n');
+    return;
+  }
+  const refused = refuseOthers(request);
+  if (refused !== undefined) {
+    text(response, 403, `${refused}\n`);
     return;
   }
   text(response, 200, 'shutdown now\n');

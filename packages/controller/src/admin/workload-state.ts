@@ -13,8 +13,9 @@ interface StatedPod {
 
 interface DumpedConnection {
   readonly src: string;
-  /** Host name of the service that was addressed. */
+  /** Outbound: what the application dialled. Inbound: the host name that the client says it addressed. */
   readonly originalDst: string | null;
+  /** Outbound: the next hop. Inbound: the application. */
   readonly actualDst: string;
   readonly protocol: 'TCP' | 'HBONE' | 'DOUBLEHBONE';
 }
@@ -49,8 +50,11 @@ export function dumpWorkloadState(
 function dumpConnection(start: ConnectionStart): DumpedConnection {
   return {
     src: start.sourceAddress,
-    originalDst: start.destinationService?.hostname ?? null,
-    actualDst: start.destinationAddress,
+    originalDst:
+      start.reporter === 'source'
+        ? (start.dialledAddress ?? start.destinationAddress)
+        : (start.forwardedHost ?? null),
+    actualDst: start.applicationAddress ?? start.destinationAddress,
     protocol: protocolOf(start),
   };
 }

@@ -19,6 +19,8 @@ export interface Entry {
   readonly abort: AbortController;
   fetching: boolean;
   current: WorkloadCertificate | undefined;
+  /** A newer one that takes the place of `current` when it becomes valid. */
+  next: WorkloadCertificate | undefined;
   error: KmeshError | undefined;
   /** Failed tries in a row, or certificates in a row that were due for renewal on arrival. */
   setbacks: number;
@@ -34,6 +36,7 @@ export function newEntry(identity: Identity): Entry {
     abort: new AbortController(),
     fetching: false,
     current: undefined,
+    next: undefined,
     error: undefined,
     setbacks: 0,
     earliest: 0,

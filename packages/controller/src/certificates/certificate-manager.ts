@@ -14,7 +14,7 @@ import {
 } from './certificate-entry.ts';
 import type { IssuedChain } from './certificate-response.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { defaultBackoff, isServable, refreshAt } from './refresh.ts';
+import { chooseCertificate, defaultBackoff, isServable, isValid, refreshAt } from './refresh.ts';
 import { type CertificatePriority, RequestQueue } from './request-queue.ts';
 import { WorkloadCertificate } from './workload-certificate.ts';
 
@@ -212,7 +212,11 @@ export class CertificateManager {
       return;
     }
     entry.fetching = false;
-    entry.current = certificate;
+    const before = entry.current;
+    const candidates = [before, entry.next, certificate].filter((one) => one !== undefined);
+    const { current = certificate, next } = chooseCertificate(candidates, now);
+    entry.current = current;
+    entry.next = next;
     this.#newest = certificate;
     entry.error = undefined;
     if (refreshAt(certificate, now) > now) {
@@ -222,6 +226,13 @@ export class CertificateManager {
       // The authority's clock and ours disagree, or it hands out stale certificates: asking again at once would not end.
       this.#postpone(entry);
     }
+    if (!isValid(certificate, now)) this.#warnOfFuture(entry, certificate);
+    if (current !== certificate) {
+      resolveWaiters(entry, current);
+      if (current !== before) this.#emit({ identity: entry.identity, certificate: current });
+      this.#schedule();
+      return;
+    }
     this.#logger.debug('certificate obtained', {
       identity: entry.key,
       version: certificate.version,
@@ -230,6 +241,31 @@ export class CertificateManager {
     resolveWaiters(entry, certificate);
     this.#emit({ identity: entry.identity, certificate });
     this.#schedule();
+  }
+
+  #warnOfFuture(entry: Entry, certificate: WorkloadCertificate): void {
+    const { current } = entry;
+    this.#logger.warn(
+      'the certificate authority issued a certificate that is not valid yet; compare its clock with this node',
+      {
+        identity: entry.key,
+        valid_from: new Date(certificate.notBefore).toISOString(),
+        served:
+          current === certificate
+            ? 'this one; peers refuse it until then'
+            : `an earlier one, valid from ${new Date(current?.notBefore ?? 0).toISOString()}`,
+      },
+    );
+  }
+
+  /** Puts the next certificate in the place of the current one when its time has come. */
+  #promote(entry: Entry): void {
+    const { next } = entry;
+    if (next === undefined || !isValid(next, this.#clock.now())) return;
+    entry.current = next;
+    entry.next = undefined;
+    entry.setbacks = 0;
+    this.#emit({ identity: entry.identity, certificate: next });
   }
 
   #fail(entry: Entry, cause: unknown): void {
@@ -258,6 +294,10 @@ export class CertificateManager {
   #dueIn(entry: Entry): number | undefined {
     if (entry.fetching) return undefined;
     const now = this.#clock.now();
+    const { current, next } = entry;
+    // Nothing is missing while the next one becomes valid before the current one ends.
+    if (next !== undefined && current !== undefined && next.notBefore < current.notAfter)
+      return Math.max(0, next.notBefore - now);
     const backoff = entry.earliest - this.#clock.monotonic();
     const refresh =
       entry.current === undefined || entry.error !== undefined ? 0 : refreshAt(entry.current, now) - now;
@@ -274,6 +314,7 @@ export class CertificateManager {
 
   #renewDue(): void {
     for (const entry of this.#entries.values()) {
+      this.#promote(entry);
       if (this.#dueIn(entry) !== 0) continue;
       const waitedFor = entry.waiters.size > 0 ? 'RealTime' : 'Warmup';
       this.#fetch(entry, this.#servable(entry) === undefined ? waitedFor : 'Background');

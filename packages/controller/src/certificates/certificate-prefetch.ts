@@ -1,5 +1,5 @@
 import type { Identity, Logger, Workload } from '@kmesh/api';
-import type { MeshChange, MeshView } from '@kmesh/orchestration';
+import type { MeshChange, MeshState, MeshView } from '@kmesh/orchestration';
 import { formatIdentityUri } from '@kmesh/orchestration';
 import type { CertificateManager } from './certificate-manager.ts';
 
@@ -35,6 +35,12 @@ export class CertificatePrefetch {
     this.#logger = options.logger;
     this.#node = options.node;
     this.#queueLimit = options.queueLimit ?? 256;
+  }
+
+  /** Looks at every workload that is known, such as those of a local mesh file, and then at each change. */
+  follow(mesh: MeshState): () => void {
+    this.apply({ workloads: new Set([...mesh.workloads()].map(({ uid }) => uid)) }, mesh);
+    return mesh.subscribe((change) => this.apply(change, mesh));
   }
 
   /** Looks at the workloads that a change touched. */

@@ -14,7 +14,9 @@ import {
   type Environment,
   integerSetting,
   optionalBoolean,
+  sizeSetting,
   textSetting,
+  timerSetting,
 } from './values.ts';
 
 /** The effective configuration of the daemon; field by field the environment of ambient contract 2.2. */
@@ -132,6 +134,15 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
   const xdsOnDemand = booleanSetting(environment, 'XDS_ON_DEMAND', false);
   const pins = textSetting(environment, 'KMESH_PINS');
   const socks5Enabled = booleanSetting(environment, 'UNSTABLE_ENABLE_SOCKS5', false);
+  const warnings = skipped.map((name) => `${name} is not valid JSON and is left out of the node metadata`);
+  if (booleanSetting(environment, 'FAKE_CA', false))
+    warnings.push(
+      'FAKE_CA=true has no effect: certificates come from CA_ADDRESS, as in release builds of ztunnel',
+    );
+  if (!proxyEnabled)
+    warnings.push(
+      'ENABLE_PROXY=false: no traffic is proxied; connections of pods that are captured are refused',
+    );
   if (!proxyEnabled && !dnsProxyEnabled) {
     throw configError(
       'ENABLE_PROXY',
@@ -185,31 +196,26 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
       1,
       65_535,
     ),
-    poolUnusedReleaseMilliseconds: durationSetting(environment, 'POOL_UNUSED_RELEASE_TIMEOUT', 300_000),
+    poolUnusedReleaseMilliseconds: timerSetting(environment, 'POOL_UNUSED_RELEASE_TIMEOUT', 300_000),
     drainMilliseconds: drainDeadline(environment),
     originalSource: optionalBoolean(environment, 'ENABLE_ORIG_SRC'),
     ipv6Enabled: booleanSetting(environment, 'IPV6_ENABLED', true) && !loopbackIpv6Disabled(),
     http2: {
-      streamWindowBytes: integerSetting(
-        environment,
-        'HTTP2_STREAM_WINDOW_SIZE',
-        4 * mebibyte,
-        65_535,
-        0x7fffffff,
-      ),
-      connectionWindowBytes: integerSetting(
-        environment,
-        'HTTP2_CONNECTION_WINDOW_SIZE',
-        16 * mebibyte,
-        65_535,
-        0x7fffffff,
-      ),
-      frameBytes: integerSetting(environment, 'HTTP2_FRAME_SIZE', mebibyte, 16_384, 0xffffff),
+      streamWindowBytes: sizeSetting(environment, 'HTTP2_STREAM_WINDOW_SIZE', {
+        ...{ byDefault: 4 * mebibyte, minimum: 1, maximum: 0x7fffffff, warnings },
+      }),
+      // No SETTINGS frame makes the window of a connection smaller than it begins.
+      connectionWindowBytes: sizeSetting(environment, 'HTTP2_CONNECTION_WINDOW_SIZE', {
+        ...{ byDefault: 16 * mebibyte, minimum: 65_535, maximum: 0x7fffffff, warnings },
+      }),
+      frameBytes: sizeSetting(environment, 'HTTP2_FRAME_SIZE', {
+        ...{ byDefault: mebibyte, minimum: 16_384, maximum: 0xffffff, warnings },
+      }),
     },
     keepalive: {
       enabled: booleanSetting(environment, 'KEEPALIVE_ENABLED', true),
-      timeMilliseconds: durationSetting(environment, 'KEEPALIVE_TIME', 180_000),
-      intervalMilliseconds: durationSetting(environment, 'KEEPALIVE_INTERVAL', 180_000),
+      timeMilliseconds: timerSetting(environment, 'KEEPALIVE_TIME', 180_000),
+      intervalMilliseconds: timerSetting(environment, 'KEEPALIVE_INTERVAL', 180_000),
       retries: integerSetting(environment, 'KEEPALIVE_RETRIES', 9, 1, 127),
       userTimeoutEnabled: booleanSetting(environment, 'USER_TIMEOUT_ENABLED', false),
     },
@@ -228,7 +234,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
     istioVersion: environment['ISTIO_META_ISTIO_VERSION'] ?? 'unknown',
     metadata,
     policyInfoLogging: environment['AUTHZ_POLICY_INFO_LOGGING'] === 'true',
-    postQuantumOnly: readCompliancePolicy(environment),
+    postQuantumOnly: readCompliancePolicy(environment, warnings),
     tls12Enabled: environment['TLS12_ENABLED'] === 'true',
     logFilter: environment['RUST_LOG'] ?? 'info',
     logFormat: environment['LOG_FORMAT'] === 'json' ? 'json' : 'plain',
@@ -243,7 +249,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
     },
     illegalPorts: [15001, 15006, 15008, ...(socks5Enabled ? [15080] : [])],
     proxyArguments: (sources.arguments ?? []).join(' '),
-    warnings: skipped.map((name) => `${name} is not valid JSON and is left out of the node metadata`),
+    warnings,
   };
 }
 
@@ -286,22 +292,52 @@ function readPacketMark(environment: Environment, proxyMode: Config['proxyMode']
   return integerSetting(environment, 'PACKET_MARK', 0, 0, 0xffffffff);
 }
 
-function readCompliancePolicy(environment: Environment): boolean {
+/** Whether only X25519MLKEM768 is used. Policies that change nothing are named in a warning (ambient contract 2.2, 6.1). */
+function readCompliancePolicy(environment: Environment, warnings: string[]): boolean {
   const text = textSetting(environment, 'COMPLIANCE_POLICY');
-  if (text === undefined) return false;
-  if (text === 'pqc') return true;
-  throw configError('COMPLIANCE_POLICY', text, 'pqc is allowed, or leave it unset');
+  if (text === undefined || text === 'pqc') return text === 'pqc';
+  const fips = /^fips-140-[23]$/.test(text);
+  warnings.push(
+    `COMPLIANCE_POLICY=${text} ${fips ? 'is not enforced' : 'is not a policy that is known, and has no effect'}: ` +
+      'TLS is what it is without it, mutual TLS 1.3 with AES-GCM suites only' +
+      (fips
+        ? ', by an OpenSSL that is no validated module and with key exchanges that FIPS does not list'
+        : '') +
+      '; the policy that has an effect is pqc',
+  );
+  return false;
 }
 
+/**
+ * Extra gRPC metadata from `<prefix><name>` variables.
+ *
+ * @throws KMESH_CONFIG_INVALID for a name or a value that no request could carry: each would fail
+ */
 function headersOf(environment: Environment, prefix: string): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    Object.entries(environment).flatMap(([name, value]) =>
-      value !== undefined && name.startsWith(prefix) && name.length > prefix.length
-        ? [[name.slice(prefix.length).toLowerCase(), value]]
-        : [],
-    ),
-  );
+  const headers: Record<string, string> = {};
+  for (const [variable, value] of Object.entries(environment)) {
+    if (value === undefined || !variable.startsWith(prefix)) continue;
+    const name = variable.slice(prefix.length).toLowerCase();
+    if (!/^[0-9a-z_.-]+$/.test(name) || name.endsWith('-bin') || unsendableHeaders.has(name)) {
+      throw configError(
+        variable,
+        '…',
+        `what follows ${prefix} must be the name of a text header: letters, digits, "_", "-" and ".", ` +
+          'not ending in "-bin", and none that HTTP/2 or gRPC sets itself',
+      );
+    }
+    if (!/^[ -~]*$/.test(value))
+      throw configError(variable, '…', 'a header value of printable ASCII characters is allowed');
+    headers[name] = value;
+  }
+  return headers;
 }
+
+/** Headers that belong to the connection or to gRPC itself. */
+const unsendableHeaders: ReadonlySet<string> = new Set([
+  ...['connection', 'host', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'],
+  ...['te', 'content-length', 'content-type', 'grpc-timeout', 'grpc-encoding'],
+]);
 
 function loopbackIpv6Disabled(): boolean {
   try {

@@ -1,7 +1,10 @@
 import { configError, cpuQuantity, type Environment } from './values.ts';
 
+/** More data threads than this only cost memory; the machines that Kubernetes runs on have fewer CPUs. */
+const mostThreads = 1_024;
+
 /**
- * Number of data threads (ambient contract 2.2, last paragraph).
+ * Number of data threads, from 1 to 1024 (ambient contract 2.2, last paragraph).
  *
  * @param concurrency ProxyConfig `concurrency`, when set.
  * @param cores logical cores of this machine.
@@ -11,7 +14,15 @@ export function workerThreads(
   concurrency: number | undefined,
   cores: number,
 ): number {
+  return Math.min(mostThreads, Math.max(1, wantedThreads(environment, concurrency, cores)));
+}
+
+function wantedThreads(environment: Environment, concurrency: number | undefined, cores: number): number {
   const resourceLimit = quantity(environment, 'ZTUNNEL_RESOURCE_CPU_LIMIT');
+  if (resourceLimit === 0) {
+    const text = environment['ZTUNNEL_RESOURCE_CPU_LIMIT'] ?? '';
+    throw configError('ZTUNNEL_RESOURCE_CPU_LIMIT', text, 'more than 0 CPUs, or leave it unset for no limit');
+  }
   const request = quantity(environment, 'ZTUNNEL_RESOURCE_CPU_REQUEST') ?? 0;
   const cpus = resourceLimit ?? quantity(environment, 'ZTUNNEL_CPU_LIMIT') ?? cores;
 
@@ -28,13 +39,16 @@ function quantity(environment: Environment, name: string): number | undefined {
 }
 
 function parseOverride(text: string, cpus: number, cores: number): number {
-  const allowed = 'a number of threads, 0 for all cores, or a percentage from 1% to 100% is allowed';
-  const match = /^(\d+)(%?)$/.exec(text);
+  const allowed = `a number of threads up to ${mostThreads}, 0 for all cores, or a percentage above 0% up to 100% is allowed`;
+  const match = /^\+?(?:(\d+)|(\d+\.?\d*|\.\d+)%)$/.exec(text);
   if (match === null) throw configError('ZTUNNEL_WORKER_THREADS', text, allowed);
-  const amount = Number(match[1]);
-  if (match[2] === '%') {
-    if (amount < 1 || amount > 100) throw configError('ZTUNNEL_WORKER_THREADS', text, allowed);
-    return Math.max(1, Math.ceil((cpus * amount) / 100));
+  const [, count, percentage] = match;
+  if (percentage !== undefined) {
+    const amount = Number(percentage);
+    if (amount <= 0 || amount > 100) throw configError('ZTUNNEL_WORKER_THREADS', text, allowed);
+    return Math.ceil((cpus * amount) / 100);
   }
+  const amount = Number(count);
+  if (amount > mostThreads) throw configError('ZTUNNEL_WORKER_THREADS', text, allowed);
   return amount === 0 ? cores : amount;
 }

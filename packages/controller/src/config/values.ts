@@ -39,30 +39,69 @@ export function integerSetting(
   const text = environment[name];
   if (text === undefined) return byDefault;
   const value = Number(text);
-  if (!/^\d+$/.test(text) || value < minimum || value > maximum) {
+  if (!/^\+?\d+$/.test(text) || value < minimum || value > maximum) {
     throw configError(name, text, `a whole number from ${minimum} to ${maximum} is allowed`);
   }
   return value;
 }
 
-const unitMilliseconds: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-};
+/** What a number that a ztunnel takes is limited to here, and where to say that it was. */
+export interface SizeLimits {
+  readonly byDefault: number;
+  readonly minimum: number;
+  readonly maximum: number;
+  readonly warnings: string[];
+}
 
-/** A duration such as `5m`, `180s`, `1h30m`, `250ms`, in milliseconds. */
+/** A 32-bit size. One that HTTP/2 does not allow becomes the nearest that it does, with a warning. */
+export function sizeSetting(environment: Environment, name: string, limits: SizeLimits): number {
+  const { byDefault, minimum, maximum, warnings } = limits;
+  const asked = integerSetting(environment, name, byDefault, 0, 0xffff_ffff);
+  const used = Math.min(maximum, Math.max(minimum, asked));
+  if (used !== asked) warnings.push(`${name}=${asked} is not possible in HTTP/2; ${used} is used instead`);
+  return used;
+}
+
+/** Milliseconds of each unit, with the spellings that ztunnel's parser takes. */
+const durationUnits: readonly (readonly [milliseconds: number, spellings: string])[] = [
+  [1e-6, 'ns nsec nanosecond nanoseconds'],
+  [1e-3, 'us µs usec µsec microsecond microseconds'],
+  [1, 'ms msec millisecond milliseconds'],
+  [1_000, 's sec secs second seconds'],
+  [60_000, 'm min mins minute minutes'],
+  [3_600_000, 'h hr hrs hour hours'],
+  [86_400_000, 'd day days'],
+  [604_800_000, 'w week weeks'],
+  [2_592_000_000, 'mon month months'],
+  [31_536_000_000, 'y year years'],
+];
+
+const unitMilliseconds: ReadonlyMap<string, number> = new Map(
+  durationUnits.flatMap(([milliseconds, spellings]) =>
+    spellings.split(' ').map((spelling) => [spelling, milliseconds]),
+  ),
+);
+
+/** The longest duration: what every timer and socket option that one ends up in can take. */
+const longestDuration = 100 * 31_536_000_000;
+
+/**
+ * A duration such as `5m`, `1h30m`, `2 hours`, `1w` or `250ms`, in milliseconds, at least 1 unless it is 0. A number
+ * without a unit is in seconds.
+ */
 export function parseDuration(name: string, text: string): number {
-  const parts = [...text.matchAll(/(\d+)(ms|s|m|h|d)/g)];
-  if (parts.length === 0 || parts.map((part) => part[0]).join('') !== text) {
-    throw configError(name, text, 'a duration such as 5m, 180s, 1h30m or 250ms is allowed');
+  const allowed = 'a duration such as 5m, 180s, 1h30m, 2 hours, 1w, 250ms or a number of seconds is allowed';
+  const parts = [...text.trim().matchAll(/\s*\+?\s*(\d+)\s*([a-zµ]*)/giy)];
+  if (parts.length === 0 || parts.map(([part]) => part).join('') !== text.trim())
+    throw configError(name, text, allowed);
+  let sum = 0;
+  for (const [, amount, unit = ''] of parts) {
+    const milliseconds = unit === '' ? 1_000 : unitMilliseconds.get(unit.toLowerCase());
+    if (milliseconds === undefined) throw configError(name, text, allowed);
+    sum += Number(amount) * milliseconds;
   }
-  return parts.reduce(
-    (sum, [, amount, unit]) => sum + Number(amount) * (unitMilliseconds[unit ?? 's'] ?? 0),
-    0,
-  );
+  if (sum > longestDuration) throw configError(name, text, 'at most 100 years are allowed');
+  return Math.ceil(Math.round(sum * 1e6) / 1e6);
 }
 
 /** A duration setting, in milliseconds. */
@@ -71,11 +110,23 @@ export function durationSetting(environment: Environment, name: string, byDefaul
   return text === undefined ? byDefault : parseDuration(name, text);
 }
 
-/** A Kubernetes CPU quantity (`500m`, `1.5`, `2`) as a number of CPUs, rounded up. */
+/** Longest wait of a timer of Node.js, in milliseconds (24.8 days); a longer one would end at once. */
+const longestTimer = 0x7fff_ffff;
+
+/** As {@link durationSetting}, for what a timer waits: longer ones end after 24.8 days. */
+export function timerSetting(environment: Environment, name: string, byDefault: number): number {
+  return Math.min(longestTimer, durationSetting(environment, name, byDefault));
+}
+
+const quantitySuffixes: Readonly<Record<string, number>> = { n: 1e-9, u: 1e-6, m: 1e-3, '': 1, k: 1e3 };
+
+/** A Kubernetes CPU quantity (`500m`, `1.5`, `2`, `2e0`) as a number of CPUs, rounded up. */
 export function cpuQuantity(name: string, text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(m?)$/.exec(text);
+  const match = /^\+?(\d+\.?\d*|\.\d+)(?:([numk]?)|[eE]([+-]?\d{1,2}))$/.exec(text);
   if (match === null) throw configError(name, text, 'a CPU quantity such as 500m, 1.5 or 2 is allowed');
-  return Math.ceil(Number(match[1]) / (match[2] === 'm' ? 1000 : 1));
+  const [, amount, suffix = '', exponent = '0'] = match;
+  const cpus = Number(`${amount}e${exponent}`) * (quantitySuffixes[suffix] ?? 1);
+  return Math.ceil(Math.round(cpus * 1e9) / 1e9);
 }
 
 /** Text of a variable where the empty text means unset. */

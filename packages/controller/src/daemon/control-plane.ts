@@ -79,7 +79,7 @@ export function startCertificates(config: Config, state: MeshState, logger: Logg
       tls12Enabled: config.tls12Enabled,
       postQuantumOnly: config.postQuantumOnly,
     },
-    lifetimeSeconds: Math.round(config.secretTtlMilliseconds / 1000),
+    lifetimeSeconds: Math.max(1, Math.round(config.secretTtlMilliseconds / 1000)),
     impersonate: config.proxyMode === 'shared',
     logger,
   });
@@ -88,8 +88,7 @@ export function startCertificates(config: Config, state: MeshState, logger: Logg
     config.proxyMode === 'shared'
       ? new CertificatePrefetch({ manager, logger, node: config.nodeName })
       : undefined;
-  const unsubscribe =
-    prefetch === undefined ? undefined : state.subscribe((change) => prefetch.apply(change, state));
+  const unsubscribe = prefetch?.follow(state);
   return {
     manager,
     close: () => {

@@ -247,6 +247,7 @@ async function kernelPathOf(
   state: MeshState,
   log: DaemonLog,
 ): Promise<{ path: KernelPath | undefined; off: string }> {
+  if (!config.proxyEnabled) return { path: undefined, off: 'ENABLE_PROXY=false' };
   if (!config.kernelPath.enabled) return { path: undefined, off: 'KMESH_KERNEL_PATH=false' };
   const node = { node: config.nodeName, network: config.network, clusterId: config.clusterId };
   try {

@@ -36,12 +36,15 @@ export interface ServedPod extends PodInfo {
  */
 export class DataPlane implements ZdsPods {
   readonly #tunnel: Tunnel;
+  /** `ENABLE_PROXY`. */
+  readonly #proxies: boolean;
   readonly #enrolment: KernelEnrolment | undefined;
   readonly #pods = new Map<string, ServedPod>();
 
   constructor(options: DataPlaneOptions) {
     const { config, state, logger } = options;
     this.#enrolment = options.enrolment;
+    this.#proxies = config.proxyEnabled;
     this.#tunnel = createTunnel({
       mesh: state,
       node: { node: config.nodeName, network: config.network, clusterId: config.clusterId },
@@ -53,6 +56,7 @@ export class DataPlane implements ZdsPods {
       revocations: options.revocations,
       handoffs: options.handoffs,
     });
+    if (!this.#proxies) return;
     try {
       if (config.proxyMode === 'dedicated' && config.proxyWorkload !== undefined) {
         this.#tunnel.addDedicated(config.proxyWorkload);
@@ -83,8 +87,12 @@ export class DataPlane implements ZdsPods {
   }
 
   addPod(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
-    this.#tunnel.addPod(uid, info, namespace);
-    this.#enrolment?.add(uid, info, namespace);
+    if (this.#proxies) {
+      this.#tunnel.addPod(uid, info, namespace);
+      this.#enrolment?.add(uid, info, namespace);
+    } else {
+      namespace.close();
+    }
     this.#pods.set(uid, { uid, ...info });
   }
 

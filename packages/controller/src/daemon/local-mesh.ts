@@ -1,6 +1,6 @@
 import type { KmeshError, Logger } from '@kmesh/api';
 import type { MeshState } from '@kmesh/orchestration';
-import { dumpPolicy, dumpService, dumpWorkload } from '../admin/dump-model.ts';
+import { dumpPolicy, dumpPorts, dumpService, dumpWorkload } from '../admin/dump-model.ts';
 import type { Config } from '../config/config.ts';
 import { localMeshUpdates } from '../local/difference.ts';
 import { type LocalMesh, parseLocalMesh } from '../local/local-mesh.ts';
@@ -53,7 +53,11 @@ export async function followLocalMesh(
 
 function dumpOf(mesh: LocalMesh): StaticConfig {
   return {
-    workloads: [...mesh.workloads.values()].map(dumpWorkload),
+    // As in the file: services with their ports, which the workloads of the dump itself leave out.
+    workloads: [...mesh.workloads.values()].map((workload) => ({
+      ...dumpWorkload(workload),
+      services: Object.fromEntries([...workload.services].map(([key, ports]) => [key, dumpPorts(ports)])),
+    })),
     policies: [...mesh.policies.values()].map(dumpPolicy),
     services: [...mesh.services.values()].map((service) => dumpService(service, [])),
   };

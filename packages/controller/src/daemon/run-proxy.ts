@@ -14,6 +14,8 @@ import { startLog } from './telemetry.ts';
 export async function runProxy(environment: Environment, args: readonly string[]): Promise<number> {
   const config = readConfig(environment, { arguments: args });
   const log = startLog(config);
+  // Without a listener the signal opens Node's inspector, which runs whatever any local process sends it.
+  process.on('SIGUSR1', () => log.logger.info('SIGUSR1 has no effect'));
   // Parts that end wait for their threads, which do not keep the process alive by themselves.
   const alive = setInterval(() => undefined, 2 ** 30);
   try {

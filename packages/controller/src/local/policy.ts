@@ -18,6 +18,8 @@ const MATCH_KEYS = [
   'notDestinationPorts',
 ] as const;
 
+const MATCHER_KINDS = ['Exact', 'Prefix', 'Suffix', 'Presence'] as const;
+
 /** One entry of `policies` (contract 4.2). */
 export function readPolicy(reader: YamlReader, field: Field): Policy {
   const fields = reader.object(field, REQUIRED, []);
@@ -72,14 +74,20 @@ function readServiceAccount(reader: YamlReader, field: Field): ServiceAccountMat
   };
 }
 
+/** A matcher in either spelling of ztunnel's files: `{Exact: text}`, or `!Exact text` as its own dumps have it. */
 function readStringMatcher(reader: YamlReader, field: Field): StringMatcher | undefined {
-  const fields = reader.object(field, [], ['Exact', 'Prefix', 'Suffix', 'Presence']);
-  const present = (['Exact', 'Prefix', 'Suffix', 'Presence'] as const).filter(
-    (kind) => fields[kind] !== undefined,
-  );
+  const tag = reader.tag(field);
+  const fields =
+    tag === undefined
+      ? reader.object(field, [], MATCHER_KINDS)
+      : { [MATCHER_KINDS.find((kind) => kind === tag) ?? '']: reader.untagged(field) };
+  const present = MATCHER_KINDS.filter((kind) => fields[kind] !== undefined);
   const [kind] = present;
   if (kind === undefined || present.length !== 1) {
-    reader.problem(field, 'exactly one of Exact, Prefix, Suffix (text) or Presence (an empty list)');
+    reader.problem(
+      field,
+      'exactly one of Exact, Prefix, Suffix (text) or Presence (an empty list), as {Exact: text} or !Exact text',
+    );
     return undefined;
   }
   if (kind !== 'Presence') return { kind, value: reader.text(fields[kind]) };

@@ -34,7 +34,7 @@ const WORKLOAD_TYPES: readonly WorkloadType[] = ['deployment', 'cronjob', 'pod',
 /** One entry of `workloads` (contract 4.1). The uid is empty where the file gives none. */
 export function readWorkload(reader: YamlReader, field: Field): Workload {
   const fields = reader.object(field, REQUIRED, OPTIONAL);
-  const type = reader.text(fields.workloadType).toLowerCase();
+  const type = reader.text(fields.workloadType);
   return {
     uid: reader.text(fields.uid),
     name: reader.text(fields.name),
@@ -50,7 +50,7 @@ export function readWorkload(reader: YamlReader, field: Field): Workload {
     node: reader.text(fields.node),
     canonicalName: reader.text(fields.canonicalName),
     canonicalRevision: reader.text(fields.canonicalRevision),
-    workloadType: WORKLOAD_TYPES.find((known) => known === type) ?? 'deployment',
+    workloadType: WORKLOAD_TYPES.find((known) => known === type.toLowerCase()) ?? (type || 'deployment'),
     workloadName: reader.text(fields.workloadName),
     nativeTunnel: reader.flag(fields.nativeTunnel),
     applicationTunnel: readApplicationTunnel(reader, fields.applicationTunnel),

@@ -66,6 +66,19 @@ export class YamlReader {
     return field === undefined || field.node === null || (isScalar(field.node) && field.node.value === null);
   }
 
+  /** The name of a value's local tag: `Exact` of `!Exact text`. */
+  tag(field: Field): string | undefined {
+    return /^!([A-Za-z]\w*)$/.exec(field.node?.tag ?? '')?.[1];
+  }
+
+  /** The value behind a local tag, as if it had none. */
+  untagged(field: Field): Field {
+    if (field.node === null) return field;
+    const node = field.node.clone() as Node;
+    delete node.tag;
+    return { ...field, node };
+  }
+
   /** The fields of an object. Unknown keys are problems unless `onUnknown` takes them. */
   object<Required extends string, Optional extends string>(
     field: Field,
@@ -143,9 +156,11 @@ export class YamlReader {
     return absent;
   }
 
+  /** One of `values`, as text or as the tag of an empty value (`!HBONE`). */
   choice<Value extends string>(field: Field | undefined, values: readonly Value[], absent: Value): Value {
     if (field === undefined) return absent;
-    const value = isScalar(field.node) ? field.node.value : undefined;
+    const text = isScalar(field.node) ? field.node.value : undefined;
+    const value = text === null || text === '' ? this.tag(field) : text;
     const chosen = values.find((candidate) => candidate === value);
     if (chosen !== undefined) return chosen;
     this.problem(field, values.join(', '));

@@ -68,7 +68,7 @@ export class ZdsClient {
     return this.#register.active;
   }
 
-  /** Pods whose proxy could not be started yet. */
+  /** Pods whose proxy could not be started yet, those without a usable namespace included. */
   get pending(): number {
     return this.#register.pending;
   }
@@ -200,7 +200,6 @@ export class ZdsClient {
       if (descriptors.length !== wanted) {
         return readFailure(`the message carries ${descriptors.length} descriptors instead of ${wanted}`);
       }
-      this.#failures = 0;
       if (add != null) {
         if (add.workloadInfo == null) return protocolError('add without workload_info');
         const { name, namespace, serviceAccount } = add.workloadInfo;
@@ -219,13 +218,14 @@ export class ZdsClient {
   }
 
   #add(uid: string, info: PodInfo, fd: number): Problem | undefined {
+    this.#snapshot?.add(uid);
     let namespace: NetworkNamespace;
     try {
       namespace = networkNamespaceFromDescriptor(fd);
     } catch (error) {
-      return readFailure((error as Error).message);
+      // The fault of this pod alone, such as a namespace file whose mount is gone: the connection carries all others.
+      return { kind: 'start', text: this.#register.addUnusable(uid, info, error as Error) };
     }
-    this.#snapshot?.add(uid);
     const failure = this.#register.add(uid, info, namespace);
     return failure === undefined ? undefined : { kind: 'start', text: failure };
   }
@@ -247,11 +247,15 @@ export class ZdsClient {
     if (this.#snapshot === undefined) return protocolError('second snapshot on one connection');
     this.#register.keepOnly(this.#snapshot);
     this.#snapshot = undefined;
+    // Only a whole snapshot shows that the connection works: one that fails half-way is dialled with growing waits.
+    this.#failures = 0;
     return undefined;
   }
 
   #updateReady(): void {
-    this.#setReady(this.#socket !== undefined && this.#snapshot === undefined && this.pending === 0);
+    this.#setReady(
+      this.#socket !== undefined && this.#snapshot === undefined && this.#register.starting === 0,
+    );
   }
 
   #setReady(ready: boolean): void {

@@ -28,7 +28,8 @@ interface PodRegisterOptions {
 
 interface Pending {
   readonly info: PodInfo;
-  readonly namespace: NetworkNamespace;
+  /** `undefined`: the agent sent a descriptor of something else, so only its next add can help. */
+  readonly namespace: NetworkNamespace | undefined;
 }
 
 /** Which pods run and which failed to start; tries the latter again until they are forgotten. */
@@ -53,6 +54,16 @@ export class PodRegister {
     return this.#pending.size;
   }
 
+  /**
+   * Pending pods that a retry can start. Readiness waits for these, and not for one whose namespace is gone: it will
+   * never start, and must not hold up the node's update.
+   */
+  get starting(): number {
+    let count = 0;
+    for (const { namespace } of this.#pending.values()) if (namespace !== undefined) count += 1;
+    return count;
+  }
+
   /** Pods that failed to start and wait for their next try. */
   pendingPods(): (PodInfo & { readonly uid: string })[] {
     return [...this.#pending].map(([uid, { info }]) => ({ uid, ...info }));
@@ -71,6 +82,16 @@ export class PodRegister {
     return this.#start(uid, info, namespace);
   }
 
+  /**
+   * Records a pod whose descriptor is no network namespace. One that runs already goes on in the namespace it has.
+   * Returns what went wrong.
+   */
+  addUnusable(uid: string, info: PodInfo, error: Error): string {
+    if (this.#running.has(uid)) return describe(uid, info, error);
+    this.forgetPending(uid);
+    return this.#postpone(uid, info, undefined, error);
+  }
+
   /** Stops a pod at once. Unknown uids are fine. */
   stop(uid: string): void {
     if (!this.#running.delete(uid)) return;
@@ -87,7 +108,7 @@ export class PodRegister {
   forgetPending(uid: string): void {
     const pending = this.#pending.get(uid);
     if (pending === undefined) return;
-    pending.namespace.close();
+    pending.namespace?.close();
     this.#pending.delete(uid);
     this.#count();
   }
@@ -124,11 +145,11 @@ export class PodRegister {
     return undefined;
   }
 
-  #postpone(uid: string, info: PodInfo, namespace: NetworkNamespace, error: Error): string {
+  #postpone(uid: string, info: PodInfo, namespace: NetworkNamespace | undefined, error: Error): string {
     this.#pending.set(uid, { info, namespace });
-    this.#retryLater();
+    if (namespace !== undefined) this.#retryLater();
     this.#count();
-    return `pod ${info.namespace}/${info.name}: ${error.message}`;
+    return describe(uid, info, error);
   }
 
   #retryLater(): void {
@@ -136,6 +157,7 @@ export class PodRegister {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       for (const [uid, { info, namespace }] of [...this.#pending]) {
+        if (namespace === undefined) continue;
         this.#pending.delete(uid);
         const failure = this.#start(uid, info, namespace);
         if (failure !== undefined)
@@ -153,4 +175,8 @@ export class PodRegister {
       stopped: this.#stopped,
     });
   }
+}
+
+function describe(uid: string, info: PodInfo, error: Error): string {
+  return `pod ${info.namespace}/${info.name} (uid ${uid}): ${error.message}`;
 }

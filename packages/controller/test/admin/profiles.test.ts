@@ -96,8 +96,12 @@ function packedOf(bytes: Buffer): bigint[] {
 
 test('a processor profile of a second has samples with the name of what ran', async () => {
   const profiles = new Profiles();
-  const profile = profiles.answer('/debug/pprof/profile', new URLSearchParams('seconds=1&frequency=200'));
-  const second = profiles.answer('/debug/pprof/profile', new URLSearchParams());
+  const profile = profiles.answer(
+    '/debug/pprof/profile',
+    new URLSearchParams('seconds=1&frequency=200'),
+    false,
+  );
+  const second = profiles.answer('/debug/pprof/profile', new URLSearchParams(), false);
   await assert.rejects(second ?? Promise.resolve(), (error: unknown) => isKmeshError(error, 'KMESH_PROFILE'));
   const busy = setInterval(function busyForTheProfile() {
     const end = performance.now() + 20;
@@ -111,11 +115,14 @@ test('a processor profile of a second has samples with the name of what ran', as
 
 test('a memory profile is there only while it is active', async () => {
   const profiles = new Profiles();
-  const ask = (path: string, query = '') => profiles.answer(path, new URLSearchParams(query));
+  const ask = (path: string, query = '', post = query !== '') =>
+    profiles.answer(path, new URLSearchParams(query), post);
   await assert.rejects(ask('/debug/pprof/heap') ?? Promise.resolve(), (error: unknown) =>
     isKmeshError(error, 'KMESH_PROFILE'),
   );
   assert.equal(await ask('/debug/pprof/heap/profiling'), 'heap profiling is inactive\n');
+  const onlyPost = ask('/debug/pprof/heap/profiling', 'activate=true', false);
+  await assert.rejects(onlyPost ?? Promise.resolve(), /use POST/);
   assert.equal(await ask('/debug/pprof/heap/profiling', 'activate=true'), 'heap profiling is active\n');
   const kept = Array.from({ length: 20_000 }, (_, index) => ({ index, text: `${index}` }));
   const bytes = (await ask('/debug/pprof/heap')) as Buffer;

@@ -4,7 +4,7 @@ import { inspect } from 'node:util';
 import { isKmeshError } from '@kmesh/api';
 import { dumpCertificates } from '../../src/certificates/certificate-dump.ts';
 import { CertificateManager } from '../../src/certificates/certificate-manager.ts';
-import { defaultBackoff, refreshAt } from '../../src/certificates/refresh.ts';
+import { chooseCertificate, defaultBackoff, refreshAt } from '../../src/certificates/refresh.ts';
 import {
   identity,
   issued,
@@ -219,7 +219,9 @@ test('ROB-08: after the clock jumped by an hour, either way, certificates are re
     assert.equal(authority.calls.length, 2, `renewed within 30 s of a jump of ${jump / hour} h`);
     await clock.advance(10 * 60_000);
     assert.ok(authority.calls.length < 15, `${authority.calls.length} calls in ten minutes`);
-    assert.ok((await manager.certificate(identity('web'), 'RealTime')).version > first.version);
+    // To a clock that went back, every new certificate is one of the future: the first becomes valid before them.
+    const served = await manager.certificate(identity('web'), 'RealTime');
+    assert.equal(served.version > first.version, jump > 0);
     assert.ok(clock.timers <= 1);
 
     clock.jump(-jump);
@@ -229,6 +231,72 @@ test('ROB-08: after the clock jumped by an hour, either way, certificates are re
     await clock.advance(20 * 60_000);
     assert.equal(authority.calls.length, settled, 'calm again once the clocks agree');
     manager.close();
+  }
+});
+
+test('an authority whose clock is ahead: the certificate that becomes valid first is kept, and said so in the log', async () => {
+  const clock = testClock();
+  const logger = memoryLogger();
+  const authority = promptAuthority(clock, 4 * hour, () => hour);
+  const manager = new CertificateManager({ source: authority.source, logger, clock, random: () => 0.5 });
+  const first = await manager.certificate(identity('web'), 'RealTime');
+  const begun = clock.now();
+  const seen: number[] = [];
+  manager.onChange(({ certificate }) => seen.push(certificate?.version ?? 0));
+  await clock.advance(hour);
+  assert.ok(authority.calls.length > 5, 'it goes on asking, for the clock may be put right');
+  assert.equal(await manager.certificate(identity('web'), 'RealTime'), first);
+  assert.ok(first.notBefore <= clock.now(), 'the wait ends when the first one becomes valid');
+  assert.deepEqual(seen, [], 'no later one took its place');
+  assert.ok(logger.lines.some((line) => line.includes('not valid yet') && line.includes('peers refuse it')));
+  assert.ok(logger.lines.some((line) => line.includes('an earlier one')));
+  const asked = authority.calls.length;
+  await clock.advance(begun + 2.5 * hour - clock.now());
+  assert.equal(authority.calls.length, asked, 'calm until half-life');
+  manager.close();
+});
+
+test('a renewal that is not valid yet waits beside the valid certificate and takes its place on time', async () => {
+  const { clock, authority, manager } = setup();
+  const first = manager.certificate(identity('web'), 'RealTime');
+  await settle();
+  await authority.answer('web', issued(clock.now(), clock.now() + 2 * hour));
+  const old = await first;
+  await clock.advance(hour);
+  await authority.answer('web', issued(clock.now() + hour / 2, clock.now() + 3 * hour));
+  await clock.advance(hour / 2 - 1000);
+  assert.equal(await manager.certificate(identity('web'), 'RealTime'), old);
+  assert.equal(authority.calls.length, 2, 'nothing is asked for while the next one is on hand');
+  await clock.advance(1000);
+  const renewed = await manager.certificate(identity('web'), 'RealTime');
+  assert.equal(renewed.version, 2);
+  await clock.advance(hour);
+  assert.equal(authority.calls.length, 2, 'renewed at its own half-life, not before');
+  manager.close();
+});
+
+test('among certificates of one identity the newest valid one is chosen, else the one that is valid first', () => {
+  const from = (notBefore: number, notAfter: number) => ({ notBefore, notAfter });
+  const [ended, valid, newer, soon, late] = [
+    from(0, 5),
+    from(1, 50),
+    from(5, 40),
+    from(20, 60),
+    from(30, 90),
+  ] as const;
+  for (const [candidates, current, next] of [
+    [[], undefined, undefined],
+    [[ended], undefined, undefined],
+    [[valid, newer], newer, undefined],
+    [[newer, valid], valid, undefined],
+    [[valid, soon], valid, soon],
+    [[soon, valid], valid, soon],
+    [[late, soon], soon, undefined],
+    [[soon, late], soon, undefined],
+    [[ended, late], late, undefined],
+    [[valid, late, soon], valid, soon],
+  ] as const) {
+    assert.deepEqual(chooseCertificate([...candidates], 10), { current, next });
   }
 });
 

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Identity, Workload } from '@kmesh/api';
+import { MeshState } from '@kmesh/orchestration';
 import { CertificatePrefetch } from '../../src/certificates/certificate-prefetch.ts';
 import { WorkloadCertificate } from '../../src/certificates/workload-certificate.ts';
+import { localMeshUpdates } from '../../src/local/difference.ts';
+import { parseLocalMesh } from '../../src/local/local-mesh.ts';
 import { material, memoryLogger, settle } from './fixtures.ts';
 
 type Pod = Pick<Workload, 'node' | 'protocol' | 'nativeTunnel' | 'serviceAccount'>;
@@ -59,7 +62,7 @@ function setup(queueLimit?: number) {
     releases.shift()?.();
     await settle();
   };
-  return { events, logger, change, release };
+  return { events, logger, prefetch, change, release };
 }
 
 test('only HBONE and native-tunnel workloads of this node are fetched, once per identity', async () => {
@@ -74,6 +77,25 @@ test('only HBONE and native-tunnel workloads of this node are fetched, once per 
   await release();
   assert.deepEqual(events.filter((event) => event === 'Warmup native').length, 1);
   assert.ok(!events.some((event) => /remote|plain/.test(event)));
+});
+
+test('workloads that are known before, as those of a local mesh file, are fetched like those that come later', async () => {
+  const { events, prefetch, release } = setup();
+  const mesh = new MeshState({ node: 'here' });
+  const file = (name: string) =>
+    parseLocalMesh(
+      `workloads: [{ workloadIps: [], namespace: default, services: {}, name: ${name}, serviceAccount: ${name}, protocol: HBONE, node: here }]`,
+      'mesh.yaml',
+    );
+  const [first, second] = [file('first'), file('second')];
+  mesh.apply(localMeshUpdates(undefined, first));
+  const unsubscribe = prefetch.follow(mesh);
+  await release();
+  assert.deepEqual(events, ['Warmup first']);
+  mesh.apply(localMeshUpdates(first, second));
+  await release();
+  assert.deepEqual(events, ['Warmup first', 'Warmup second', 'forget first']);
+  unsubscribe();
 });
 
 test('one after another, and forgotten when the last workload of the identity is gone', async () => {

@@ -58,6 +58,13 @@ for (const [environment, expected] of [
   [{ ZTUNNEL_WORKER_THREADS: '4' }, 4],
   [{ ZTUNNEL_WORKER_THREADS: '50%' }, 4],
   [{ ZTUNNEL_WORKER_THREADS: '0' }, 8],
+  [{ ZTUNNEL_WORKER_THREADS: '12.5%' }, 1],
+  [{ ZTUNNEL_WORKER_THREADS: '62.5%' }, 5],
+  [{ ZTUNNEL_WORKER_THREADS: '0.1%' }, 1],
+  [{ ZTUNNEL_WORKER_THREADS: '50%', ZTUNNEL_CPU_LIMIT: '0' }, 1],
+  [{ ZTUNNEL_CPU_LIMIT: '0' }, 2],
+  [{ ZTUNNEL_RESOURCE_CPU_REQUEST: '0' }, 2],
+  [{ ZTUNNEL_WORKER_THREADS: '0', ZTUNNEL_RESOURCE_CPU_LIMIT: '2' }, 8],
   [{ ZTUNNEL_RESOURCE_CPU_LIMIT: '1500m' }, 2],
   [{ ZTUNNEL_RESOURCE_CPU_REQUEST: '6' }, 6],
   [{ PROXY_CONFIG: 'concurrency: 3' }, 3],
@@ -68,7 +75,7 @@ for (const [environment, expected] of [
   });
 }
 
-for (const value of ['101%', '-1', 'abc']) {
+for (const value of ['101%', '0%', '-1', '1.5', '%', '', 'abc', '4294967296']) {
   test(`PRC-12: ZTUNNEL_WORKER_THREADS=${value} is refused`, () =>
     refuses({ ZTUNNEL_WORKER_THREADS: value }, 'ZTUNNEL_WORKER_THREADS', value));
 }

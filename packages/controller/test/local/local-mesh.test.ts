@@ -2,8 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isKmeshError } from '@kmesh/api';
 import { MeshState } from '@kmesh/orchestration';
+import { dumpWorkload } from '../../src/admin/dump-model.ts';
+import { readConfig } from '../../src/config/config.ts';
+import { followLocalMesh } from '../../src/daemon/local-mesh.ts';
 import { localMeshUpdates } from '../../src/local/difference.ts';
 import { parseLocalMesh } from '../../src/local/local-mesh.ts';
+import { memoryLogger } from '../certificates/fixtures.ts';
 
 const FULL = `
 workloads:
@@ -283,6 +287,69 @@ describe('the local mesh file', () => {
   it('adds the endpoints that a service lists to the workloads they name', () => {
     const text = `${W}  uid: e\n${S}  endpoints: { e: { workloadUid: e, port: { 80: 1 } }, x: { workloadUid: x, port: {} } }\n`;
     assert.equal(parseLocalMesh(text, 'm').workloads.get('e')?.services.get('ns/h')?.get(80), 1);
+  });
+
+  it('matchers read the same in both spellings of ztunnel: a map, and a tag as its own dumps have it', () => {
+    const matchersOf = (list: string) =>
+      parseLocalMesh(`${P}  rules:\n  - - - principals: ${list}\n`, 'mesh.yaml').policies.get('ns/p')
+        ?.rules[0]?.[0]?.[0]?.principals;
+    for (const [tagged, mapped] of [
+      ['[!Exact a/b]', '[{ Exact: a/b }]'],
+      ['[!Prefix "b c"]', '[{ Prefix: "b c" }]'],
+      ['[!Suffix 12]', '[{ Suffix: "12" }]'],
+      ['[!Presence []]', '[{ Presence: [] }]'],
+      ['\n        - !Exact a\n        - !Presence []', '[{ Exact: a }, { Presence: [] }]'],
+    ] as const) {
+      const matchers = matchersOf(tagged);
+      assert.ok(matchers !== undefined && matchers.length > 0);
+      assert.deepEqual(matchers, matchersOf(mapped), tagged);
+    }
+    for (const [list, message] of [
+      ['[!Other a]', /exactly one of Exact, Prefix, Suffix/],
+      ['[!Presence [x]]', /an empty list/],
+      ['[!Exact [a]]', /text/],
+    ] as const) {
+      assert.throws(() => matchersOf(list), message);
+    }
+    const enumerated = parseLocalMesh(
+      `${P}  rules: []\n`.replace('Global', '!Namespace').replace('Deny', '!Allow'),
+      'mesh.yaml',
+    );
+    assert.deepEqual(
+      [...enumerated.policies.values()].map(({ scope, action }) => [scope, action]),
+      [['Namespace', 'Allow']],
+    );
+  });
+
+  it('a workload type that the control plane has no number for is kept, in the dump too; known ones in any case', () => {
+    const typeOf = (type: string) => {
+      const [workload] = parseLocalMesh(`${W}  workloadType: ${type}\n`, 'mesh.yaml').workloads.values();
+      assert.ok(workload);
+      return [workload.workloadType, dumpWorkload(workload)['workloadType']];
+    };
+    assert.deepEqual(typeOf('statefulset'), ['statefulset', 'statefulset']);
+    assert.deepEqual(typeOf('DaemonSet'), ['DaemonSet', 'DaemonSet']);
+    assert.deepEqual(typeOf('CronJob'), ['cronjob', 'cronjob']);
+  });
+
+  it('the static configuration of the dump keeps the ports of services, and reads as a local mesh again', async () => {
+    const state = new MeshState({ node: '' });
+    const followed = await followLocalMesh(
+      { ...readConfig({ LOCAL_XDS: FULL }, { root: '/nonexistent' }) },
+      state,
+      memoryLogger(),
+    );
+    const { workloads } = followed.dump();
+    assert.deepEqual((workloads[0] as { services?: unknown }).services, {
+      'ns/a.example.com': { 80: 8080, 443: 8443 },
+    });
+    const again = parseLocalMesh(JSON.stringify({ workloads }), 'dump');
+    const once = parseLocalMesh(FULL, 'mesh.yaml');
+    assert.deepEqual(
+      again.workloads.get('cluster//Pod/ns/w')?.services,
+      once.workloads.get('cluster//Pod/ns/w')?.services,
+    );
+    await followed.close();
   });
 
   it('garbage is refused or read, never anything else', () => {

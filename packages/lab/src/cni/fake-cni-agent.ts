@@ -36,6 +36,8 @@ interface AgentPod {
   readonly redirect: RedirectOptions | false;
   /** The agent has no descriptor of the namespace: the snapshot says `keep`. */
   keepOnly: boolean;
+  /** A file that is opened in place of the pod's namespace. */
+  descriptorOf?: string;
 }
 
 /** Starts a fake CNI agent for the pods of one node. */
@@ -118,6 +120,17 @@ export class FakeCniAgent implements AsyncDisposable {
     if (known !== undefined) known.keepOnly = on;
   }
 
+  /**
+   * From now on adds of this pod carry a descriptor of `path`, as when the mount of a namespace file is gone: what is left
+   * is an empty file.
+   */
+  sendDescriptorOf(pod: Pod, path: string | undefined): void {
+    const known = this.#pods.get(pod.uid);
+    if (known === undefined) return;
+    if (path === undefined) delete known.descriptorOf;
+    else known.descriptorOf = path;
+  }
+
   /** Un-enrols a pod: its rules go, then every connection is told. Returns their answers. */
   async removePod(pod: Pod): Promise<string[]> {
     const known = this.#pods.get(pod.uid);
@@ -179,7 +192,7 @@ export class FakeCniAgent implements AsyncDisposable {
     const workloadInfo = { name: pod.name, namespace: pod.podNamespace, serviceAccount: pod.serviceAccount };
     const add = this.faults.omitWorkloadInfo === true ? { uid: pod.uid } : { uid: pod.uid, workloadInfo };
     const descriptors = Array.from({ length: this.faults.descriptorsPerAdd ?? 1 }, () =>
-      openSync(namespaceOf.namespacePath, 'r'),
+      openSync(this.#pods.get(pod.uid)?.descriptorOf ?? namespaceOf.namespacePath, 'r'),
     );
     try {
       return await connection.request({ add }, descriptors);

@@ -2,7 +2,7 @@ import { type GatewayAddress, type PortMap, type Workload, workloadProto } from 
 import { ipBytes } from '../pki/ip-bytes.ts';
 
 const statusNumbers = { Healthy: 0, Unhealthy: 1 } as const;
-const workloadTypeNumbers = { deployment: 0, cronjob: 1, pod: 2, job: 3 } as const;
+const workloadTypeNumbers: Readonly<Record<string, number>> = { deployment: 0, cronjob: 1, pod: 2, job: 3 };
 
 /** Port pairs, in the order of the map. */
 export function encodePorts(ports: PortMap): workloadProto.Port[] {
@@ -32,7 +32,7 @@ function encodeWorkload(workload: Workload): workloadProto.Workload {
     node: workload.node,
     canonicalName: workload.canonicalName,
     canonicalRevision: workload.canonicalRevision,
-    workloadType: workloadTypeNumbers[workload.workloadType],
+    workloadType: workloadTypeNumbers[workload.workloadType] ?? 0,
     workloadName: workload.workloadName,
     nativeTunnel: workload.nativeTunnel,
     services: Object.fromEntries(

@@ -91,6 +91,7 @@ export class ConnectionNaming {
         : (resolver.service(event.service, time) ??
             resolver.dialledService?.(source, rawAddressText(event.dialled))),
       earlier,
+      event.service === 0 || event.dialled.port === 0 ? undefined : event.dialled,
     );
     this.#clients.add(start);
     return start;

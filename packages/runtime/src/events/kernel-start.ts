@@ -23,6 +23,8 @@ export class KernelConnectionStart implements ConnectionStart {
   readonly destination: Workload | undefined;
   readonly destinationService: AddressedService | undefined;
   readonly securityPolicy = 'unknown';
+  /** What the application dialled, where the kernel chose another endpoint for it. */
+  readonly dialled: RawEndpoint | undefined;
   readonly earlier: CountedBytes | undefined;
   /** Of both ends, see {@link flowHash}. */
   readonly hash: number;
@@ -36,6 +38,7 @@ export class KernelConnectionStart implements ConnectionStart {
     destination: Workload | undefined,
     destinationService: AddressedService | undefined,
     earlier: CountedBytes | undefined,
+    dialled?: RawEndpoint,
   ) {
     this.reporter = reporter;
     this.pathReason = pathReason;
@@ -45,11 +48,16 @@ export class KernelConnectionStart implements ConnectionStart {
     this.destination = destination;
     this.destinationService = destinationService;
     this.earlier = earlier;
+    this.dialled = dialled;
     this.hash = flowHash(client, server);
   }
 
   get sourceAddress(): string {
     return rawEndpointText(this.client);
+  }
+
+  get dialledAddress(): string | undefined {
+    return this.dialled === undefined ? undefined : rawEndpointText(this.dialled);
   }
 
   get destinationAddress(): string {

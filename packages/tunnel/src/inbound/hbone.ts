@@ -1,4 +1,4 @@
-import type { Service, Workload } from '@kmesh/api';
+import type { Workload } from '@kmesh/api';
 import {
   describeAuthorization,
   formatIdentityUri,
@@ -63,13 +63,7 @@ function validate(pod: PodContext, session: ServedSession, request: Request, wor
     refuse(pod, session, request, resolved.status, resolved.message);
     return;
   }
-  const service = inboundService(
-    workload,
-    resolved.candidates,
-    resolved.matchPort,
-    forwardedHost(request.forwarded),
-  );
-  const carried = openRecord(pod, session, request, workload, service);
+  const carried = openRecord(pod, session, request, workload, resolved);
   session.carried.add(carried);
   const tracked: TrackedConnection = {
     connection: {
@@ -98,9 +92,10 @@ function openRecord(
   session: ServedSession,
   request: Request,
   workload: Workload,
-  service: Service | undefined,
+  resolved: InboundAccepted,
 ): Carried {
   const { peer, local } = session.accepted;
+  const host = forwardedHost(request.forwarded);
   const sourceAddress = formatSocketAddress(peer.ip, peer.port);
   const start: ConnectionStart = {
     reporter: 'destination',
@@ -108,11 +103,13 @@ function openRecord(
     pathReason: 'hbone',
     sourceAddress,
     destinationAddress: formatSocketAddress(local.ip, local.port),
+    applicationAddress: formatSocketAddress(resolved.target.ip, resolved.target.port),
+    forwardedHost: host,
     hboneAddress: request.authority,
     source: inboundSourceWorkload(pod.mesh, pod.node, peer.ip, request.forwardedNetwork),
     derivedSource: pod.settings.responseBaggage ? peerBaggage(request.baggage) : undefined,
     destination: workload,
-    destinationService: service,
+    destinationService: inboundService(workload, resolved.candidates, resolved.matchPort, host),
     sourceIdentity: session.identity,
     securityPolicy: 'mutual_tls',
   };

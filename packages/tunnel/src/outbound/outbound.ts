@@ -87,6 +87,7 @@ function send(
       decision.kind === 'tcp' ? 'passthrough' : decision.kind === 'hbone' ? 'hbone' : 'double_hbone',
     sourceAddress,
     destinationAddress,
+    dialledAddress: formatSocketAddress(accepted.original.ip, accepted.original.port),
     hboneAddress: tunnelled ? decision.authority : undefined,
     source,
     destination: decision.workload,

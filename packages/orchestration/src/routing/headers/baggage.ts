@@ -14,6 +14,7 @@ export interface Baggage {
 }
 
 const WORKLOAD_TYPES: readonly WorkloadType[] = ['deployment', 'cronjob', 'pod', 'job'];
+const TOKEN = /^[\w.-]+$/;
 /** Far beyond any real peer; a header block is limited to 64 KiB anyway. */
 const MAXIMUM_ENTRIES = 1_000;
 
@@ -22,7 +23,8 @@ export function formatBaggage(workload: Workload): string {
   const entries: [string, string][] = [
     ['k8s.cluster.name', workload.clusterId],
     ['k8s.namespace.name', workload.namespace],
-    [`k8s.${workload.workloadType}.name`, workload.workloadName],
+    // A type from a local mesh file is any text.
+    [`k8s.${workload.workloadType}.name`, TOKEN.test(workload.workloadType) ? workload.workloadName : ''],
     ['service.name', workload.canonicalName],
     ['service.version', workload.canonicalRevision],
     ['cloud.region', workload.locality.region],
