@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -451,6 +451,23 @@ describe('an empty process', () => {
     assert.match((await post('/debug/pprof/heap/profiling?activate=true')).body, /is active/);
     assert.equal((await daemon.http('/debug/pprof/heap')).status, 200);
     assert.match((await post('/debug/pprof/heap/profiling?activate=false')).body, /is inactive/);
+  });
+
+  test('every thread of the daemon has only the capabilities of docs/security.md, and no_new_privs', () => {
+    const page = readFileSync(new URL('../../docs/security.md', import.meta.url), 'utf8');
+    const kept = [...page.matchAll(/^\| `CAP_\w+` \((\d+)\)/gm)].map(([, bit]) => Number(bit));
+    assert.equal(kept.length, 8);
+    const allowed = kept.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
+    const threads = readdirSync(`/proc/${daemon.pid}/task`);
+    assert.ok(threads.length > 4);
+    for (const thread of threads) {
+      const status = readFileSync(`/proc/${daemon.pid}/task/${thread}/status`, 'utf8');
+      for (const set of ['CapEff', 'CapPrm', 'CapBnd', 'CapInh', 'CapAmb']) {
+        const mask = BigInt(`0x${new RegExp(`^${set}:\\s*(\\w+)`, 'm').exec(status)?.[1]}`);
+        assert.equal(mask & ~allowed, 0n, `${set} of thread ${thread}`);
+      }
+      assert.match(status, /^NoNewPrivs:\s*1$/m);
+    }
   });
 
   test('SIGUSR1 does not open the inspector of Node.js', async () => {

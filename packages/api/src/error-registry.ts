@@ -206,6 +206,10 @@ export const errorRegistry = {
     outcome: 'caller',
   },
   KMESH_RING_FAILED: { sentence: 'A BPF ring buffer cannot be mapped or read.', outcome: 'caller' },
+  KMESH_PRIVILEGES_FAILED: {
+    sentence: 'A thread could not give up its capabilities; the daemon goes on with them.',
+    outcome: 'caller',
+  },
   KMESH_BARRIER_FAILED: {
     sentence: 'The kernel cannot report when running programs have ended.',
     outcome: 'caller',

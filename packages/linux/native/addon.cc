@@ -90,6 +90,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 
 	register_descriptors(env, exports);
+	register_privileges(env, exports);
 	register_object(env, exports);
 	register_maps(env, exports);
 	register_map_memory(env, exports);

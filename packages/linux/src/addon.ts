@@ -193,6 +193,7 @@ interface NativeAddon {
   ringCounters(ring: NativeHandle): { records: number; batches: number; oversized: number; pending: number };
   ringClose(ring: NativeHandle): void;
 
+  restrictProcess(keepLow: number, keepHigh: number): number;
   kernelBarrier(): Promise<number>;
   kernelBarrierByMap(): number;
   probeProgramType(type: number): number;

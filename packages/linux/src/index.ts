@@ -23,6 +23,7 @@ export {
   networkNamespaceFromDescriptor,
   openNetworkNamespace,
 } from './network-namespace.ts';
+export { dropPrivileges } from './privileges.ts';
 export {
   connectSeqpacket,
   listenSeqpacket,

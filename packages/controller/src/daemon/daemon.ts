@@ -1,5 +1,5 @@
-import { KmeshError } from '@kmesh/api';
-import { raiseDescriptorLimit } from '@kmesh/linux';
+import { KmeshError, type Logger } from '@kmesh/api';
+import { dropPrivileges, raiseDescriptorLimit } from '@kmesh/linux';
 import { emptyChange, MeshState } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import {
@@ -65,6 +65,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   logger.info(versionLine(version));
   for (const warning of config.warnings) logger.warn(warning);
   raiseDescriptorLimit();
+  keepNeededPrivileges(logger);
 
   const startedAt = new Date();
   const readiness = new Readiness();
@@ -240,6 +241,24 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     follow.push(xdsCountersFollower(xds, telemetry.metrics));
   }
   return { drain, ended, ports: { ...servers.ports, stats: telemetry.scrape.port } };
+}
+
+/** Gives up what is not needed after the start, see docs/security.md. What cannot be given up is said, and is no obstacle. */
+function keepNeededPrivileges(logger: Logger): void {
+  try {
+    dropPrivileges([
+      // Certificates, tokens and sockets that belong to other users.
+      'dacOverride',
+      // Listeners and rules in the pods' namespaces; transparent sockets and marks.
+      ...(['netBindService', 'netAdmin', 'netRaw'] as const),
+      // Entering namespaces; finding those of other processes.
+      ...(['sysAdmin', 'sysPtrace'] as const),
+      // Programs and maps; tracing programs.
+      ...(['bpf', 'perfmon'] as const),
+    ]);
+  } catch (error) {
+    logger.warn('privileges that are not needed could not be given up', { error: String(error) });
+  }
 }
 
 async function kernelPathOf(

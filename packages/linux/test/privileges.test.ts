@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const linux = fileURLToPath(new URL('../src/index.ts', import.meta.url));
+
+interface ThreadStatus {
+  readonly effective: string;
+  readonly permitted: string;
+  readonly inheritable: string;
+  readonly bounding: string;
+  readonly noNewPrivileges: string;
+}
+
+/** Gives up privileges in a process with busy threads of every kind, and returns the state of each, and of a child's. */
+function dropIn(keep: readonly string[], wrapper: readonly string[] = []): Record<string, ThreadStatus[]> {
+  const script = `
+    import { dropPrivileges } from ${JSON.stringify(linux)};
+    import { Worker } from 'node:worker_threads';
+    import { readFileSync, readdirSync, readFile } from 'node:fs';
+    import { execFileSync } from 'node:child_process';
+    const workers = Array.from({ length: 3 }, () =>
+      new Worker('const { parentPort } = require("node:worker_threads"); parentPort.postMessage(1); parentPort.on("message", () => {}); const end = Date.now() + 300; while (Date.now() < end);', { eval: true, execArgv: [] }));
+    await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once('message', resolve))));
+    for (let n = 0; n < 8; n++) readFile('/etc/hostname', () => {});
+    dropPrivileges(${JSON.stringify(keep)});
+    const late = new Worker('require("node:worker_threads").parentPort.postMessage(1); setTimeout(() => {}, 200)', { eval: true, execArgv: [] });
+    await new Promise((resolve) => late.once('message', resolve));
+    const field = (text, name) => new RegExp('^' + name + ':\\\\s*(\\\\S+)', 'm').exec(text)?.[1];
+    const status = (text) => ({ effective: field(text, 'CapEff'), permitted: field(text, 'CapPrm'), inheritable: field(text, 'CapInh'), bounding: field(text, 'CapBnd'), noNewPrivileges: field(text, 'NoNewPrivs') });
+    const threads = readdirSync('/proc/self/task').map((id) => status(readFileSync('/proc/self/task/' + id + '/status', 'utf8')));
+    const child = [status(execFileSync('/bin/cat', ['/proc/self/status'], { encoding: 'utf8' }))];
+    console.log(JSON.stringify({ threads, child }));
+    process.exit(0);
+  `;
+  const [program = '', ...rest] = [...wrapper, process.execPath, '--input-type=module', '-e', script];
+  const result = spawnSync(program, rest, { encoding: 'utf8' });
+  assert.equal(result.status, 0, result.stderr);
+  return JSON.parse(result.stdout) as Record<string, ThreadStatus[]>;
+}
+
+/** The set bits, of a hexadecimal mask of the kernel. */
+function bitsOf(mask: string): number[] {
+  const value = BigInt(`0x${mask}`);
+  return Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (value >> BigInt(bit)) & 1n);
+}
+
+test('every thread, and every program that is started later, keeps only what is named', () => {
+  const { threads = [], child = [] } = dropIn(['netAdmin', 'bpf']);
+  assert.ok(threads.length > 8, `${threads.length} threads`);
+  for (const status of [...threads, ...child]) {
+    assert.deepEqual(bitsOf(status.effective), [12, 39]);
+    assert.deepEqual(bitsOf(status.permitted), [12, 39]);
+    assert.deepEqual(bitsOf(status.bounding), [12, 39]);
+    assert.deepEqual(bitsOf(status.inheritable), []);
+    assert.equal(status.noNewPrivileges, '1');
+  }
+});
+
+test('what the process did not have it does not get', () => {
+  const { threads = [], child = [] } = dropIn(
+    ['netAdmin', 'bpf'],
+    ['setpriv', '--bounding-set=-all,+net_admin,+kill'],
+  );
+  for (const status of [...threads, ...child]) assert.deepEqual(bitsOf(status.effective), [12]);
+  const without = dropIn(['netAdmin'], ['setpriv', '--reuid=65534', '--clear-groups']);
+  for (const status of [...(without['threads'] ?? []), ...(without['child'] ?? [])]) {
+    assert.deepEqual(bitsOf(status.effective), []);
+    assert.equal(status.noNewPrivileges, '1');
+  }
+});
