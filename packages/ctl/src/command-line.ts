@@ -1,8 +1,10 @@
 import { KmeshError } from '@kmesh/api';
 import yargs, { type Argv } from 'yargs';
+import packageJson from '../package.json' with { type: 'json' };
 import type { CommandContext } from './cli/context.ts';
 import { meshCommands } from './cli/mesh-commands.ts';
 import { operatorCommands } from './cli/operator-commands.ts';
+
 import { outputFormats } from './output.ts';
 
 /**
@@ -30,12 +32,14 @@ export function commandLine(
       default: 'short' as const,
       describe: 'format of the output',
     });
+  const version = `kmeshctl ${packageJson.version}`;
   return operatorCommands(meshCommands(root, context), context)
+    .command('version', 'print the version of kmeshctl', {}, () => context.print(`${version}\n`))
     .completion('completion', 'print a completion script for bash or zsh')
     .demandCommand(1, 'name a command')
     .strict()
     .recommendCommands()
-    .version(false)
+    .version('version', 'print the version of kmeshctl', version)
     .help()
     .alias('help', 'h')
     .epilogue(
@@ -43,6 +47,6 @@ export function commandLine(
     )
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .fail((message, error) => {
-      throw error ?? new KmeshError('KMESH_USAGE', `${message}; kmeshctl --help lists the commands`);
+      throw error ?? new KmeshError('KMESH_USAGE', `${message?.replace(/\s*\n\s*/g, ' ')}; kmeshctl --help lists the commands`);
     });
 }

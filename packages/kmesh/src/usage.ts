@@ -9,7 +9,7 @@ export const usage = `usage: kmesh <command>
                         it is written first when it is not there, and followed while it is edited
   uninstall         detach and unpin the kernel path and remove what is in the pods' namespaces
   version           print build information
-  help              print this
+  help              print this; so does --help after any command, which then does nothing
 
 Settings are listed in the README. kmeshctl shows what a running proxy knows, decides and carries.
 `;

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const workspace = fileURLToPath(new URL('../../..', import.meta.url));
+const kmesh = join(workspace, 'packages/kmesh/bin/kmesh.js');
+const kmeshctl = join(workspace, 'packages/ctl/bin/kmeshctl.js');
+// Not a proxy's environment: nothing here may reach or change a daemon of this machine.
+const env = { PATH: process.env['PATH'], KMESH_ADMIN: 'http://127.0.0.1:1' };
+
+function run(script: string, args: readonly string[], nodeOptions: readonly string[] = []) {
+  return spawnSync(process.execPath, [...nodeOptions, script, ...args], { encoding: 'utf8', env });
+}
+
+for (const args of [
+  ['uninstall', '--help'],
+  ['uninstall', '-h'],
+  ['proxy', '--help'],
+  ['proxy', 'ztunnel', '-h'],
+  ['demo', '--json', '--help'],
+  ['version', '--help'],
+  ['--help', 'uninstall'],
+  ['help', 'uninstall'],
+]) {
+  test(`kmesh ${args.join(' ')} prints the usage and does nothing`, () => {
+    const { status, stdout, stderr } = run(kmesh, args);
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.match(stdout, /^usage: kmesh/);
+  });
+}
+
+for (const command of ['workloads', 'check', 'log', 'why', 'metrics']) {
+  test(`kmeshctl ${command} --help asks no daemon`, () => {
+    const { status, stdout } = run(kmeshctl, [command, '--help']);
+    assert.equal(status, 0);
+    assert.match(stdout, new RegExp(`kmeshctl ${command}`));
+  });
+}
+
+for (const [script, ...args] of [
+  [kmesh, 'uninstall', 'now'],
+  [kmesh, 'version', '--nonsense'],
+  [kmesh, 'demo', '--nonsense'],
+  [kmesh, 'demo', '--for'],
+  [kmeshctl, 'nonsense'],
+  [kmeshctl, 'workloads', '--nonsense'],
+  [kmeshctl, 'workloads', '-o', 'nonsense'],
+  [kmeshctl, 'why'],
+  [kmeshctl],
+] as const) {
+  test(`${script === kmesh ? 'kmesh' : 'kmeshctl'} ${args.join(' ')} is used wrongly: exit code 2, one sentence`, () => {
+    const { status, stdout, stderr } = run(script, args);
+    assert.equal(status, 2);
+    assert.equal(stdout, '');
+    assert.match(stderr, /^kmesh(ctl)?: [^\n]+\n$/);
+  });
+}
+
+test('both commands print a version', () => {
+  for (const args of [['version'], ['--version']]) {
+    assert.match(run(kmesh, args).stdout, /^\S.*\n$/);
+    assert.match(run(kmeshctl, args).stdout, /^kmeshctl \d+\.\d+\.\d+\n$/);
+  }
+});
+
+test('a reader that has seen enough ends the output without a word', async () => {
+  for (const [script, args] of [
+    [kmesh, ['help']],
+    [kmeshctl, ['--help']],
+  ] as const) {
+    const child = spawn(process.execPath, [script, ...args], { env });
+    let errors = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      errors += chunk.toString();
+    });
+    child.stdout.destroy();
+    const code = await new Promise((resolve) => child.once('close', resolve));
+    assert.deepEqual([code, errors], [0, '']);
+  }
+});
+
+test('after the set-up both are commands of the workspace', () => {
+  assert.match(readlinkSync(join(workspace, 'node_modules/.bin/kmesh')), /kmesh\/bin\/kmesh\.js$/);
+  assert.match(readlinkSync(join(workspace, 'node_modules/.bin/kmeshctl')), /ctl\/bin\/kmeshctl\.js$/);
+});
+
+// An old Node.js is one that does not strip types.
+const old = ['--no-strip-types'];
+
+test('under an old Node.js a command runs by the one that the set-up installed', () => {
+  const { status, stdout, stderr } = run(kmeshctl, ['version'], old);
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.match(stdout, /^kmeshctl/);
+  assert.equal(run(kmeshctl, ['nonsense'], old).status, 2, 'with its exit code');
+});
+
+const elsewhere = mkdtempSync(join(tmpdir(), 'kmesh-commands-'));
+after(() => rmSync(elsewhere, { recursive: true }));
+
+test('under an old Node.js before the set-up one sentence says what to do', () => {
+  mkdirSync(join(elsewhere, 'packages'));
+  for (const name of ['kmesh', 'ctl']) {
+    cpSync(join(workspace, `packages/${name}/bin`), join(elsewhere, `packages/${name}/bin`), {
+      recursive: true,
+    });
+    cpSync(
+      join(workspace, `packages/${name}/package.json`),
+      join(elsewhere, `packages/${name}/package.json`),
+    );
+  }
+  for (const path of ['packages/kmesh/bin/kmesh.js', 'packages/ctl/bin/kmeshctl.js']) {
+    const { status, stdout, stderr } = run(join(elsewhere, path), ['version'], old);
+    assert.deepEqual([status, stdout], [1, '']);
+    assert.match(
+      stderr,
+      /^kmesh(ctl)?: this is Node\.js \S+, and \S+ needs 26 or newer: run "npm ci"[^\n]*\n$/,
+    );
+  }
+});
