@@ -4,6 +4,7 @@ import { KmeshError, type Workload } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshChange } from '@kmesh/orchestration';
 import { Engine } from './engine/engine.ts';
+import { PeerBaggage } from './inbound/peer-baggage.ts';
 import type { TunnelCounters, TunnelOptions } from './options.ts';
 import type { CarriedDump } from './pod/carried.ts';
 import { PodProxy } from './pod/pod-proxy.ts';
@@ -31,6 +32,7 @@ export class Tunnel implements AsyncDisposable {
   readonly #engines: Engine[];
   readonly #pods = new Map<string, PodProxy>();
   readonly #tls: TlsContexts;
+  readonly #peers = new PeerBaggage();
   readonly #counters: TunnelCounters;
   readonly #hostnames = new Map<
     string,
@@ -208,6 +210,7 @@ export class Tunnel implements AsyncDisposable {
       tunnel: this.#options,
       settings: this.#settings,
       tls: this.#tls,
+      peers: this.#peers,
       counters: this.#counters,
       resolveHostname: (hostname) => this.#resolve(hostname),
       ...(self === undefined ? {} : { self }),

@@ -17,7 +17,6 @@ import { Carried, denyEarly } from '../pod/carried.ts';
 import type { PodContext } from '../pod/pod-context.ts';
 import type { ServedSession } from '../pod/served-session.ts';
 import type { TrackedConnection } from './connection-tracker.ts';
-import { peerBaggage } from './peer-baggage.ts';
 import { proxyHeader } from './proxy-protocol.ts';
 
 /** Serves one request of an HBONE connection into the pod: the validation table of contract 6.6. */
@@ -96,6 +95,10 @@ function openRecord(
 ): Carried {
   const { peer, local } = session.accepted;
   const host = forwardedHost(request.forwarded);
+  const derivedSource = pod.settings.responseBaggage
+    ? pod.peers.of(request.baggage, session.identity, session.baggage)
+    : undefined;
+  session.baggage ??= derivedSource;
   const sourceAddress = formatSocketAddress(peer.ip, peer.port);
   const start: ConnectionStart = {
     reporter: 'destination',
@@ -107,7 +110,7 @@ function openRecord(
     forwardedHost: host,
     hboneAddress: request.authority,
     source: inboundSourceWorkload(pod.mesh, pod.node, peer.ip, request.forwardedNetwork),
-    derivedSource: pod.settings.responseBaggage ? peerBaggage(request.baggage) : undefined,
+    derivedSource,
     destination: workload,
     destinationService: inboundService(workload, resolved.candidates, resolved.matchPort, host),
     sourceIdentity: session.identity,

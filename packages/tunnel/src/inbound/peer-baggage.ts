@@ -1,17 +1,95 @@
-import { type Baggage, parseBaggage } from '@kmesh/orchestration';
+import type { Identity } from '@kmesh/api';
+import { type Baggage, formatIdentityUri, parseBaggage } from '@kmesh/orchestration';
 
-const MAXIMUM_KNOWN = 1_024;
-const MAXIMUM_LENGTH = 512;
-const known = new Map<string, Baggage | undefined>();
+/** Descriptions that one identity may have within an hour; each is a set of metric series. */
+const MAXIMUM_PER_IDENTITY = 16;
+const MAXIMUM_IDENTITIES = 4_096;
+const FORGET_MILLISECONDS = 3_600_000;
+/** Longer than any text that describes a workload within the limits of {@link VALUE}. */
+const MAXIMUM_LENGTH = 2_048;
+/** What Kubernetes allows in names, labels and regions; 253 is the length of the longest name. */
+const VALUE = /^[\w.:/+-]{1,253}$/;
 
-/** What the `baggage` lines of a request say; those of one peer are all equal, so they are read once. */
-export function peerBaggage(lines: readonly string[]): Baggage | undefined {
-  const [line] = lines;
-  if (line === undefined || lines.length > 1 || line.length > MAXIMUM_LENGTH) return parseBaggage(lines);
-  const found = known.get(line);
-  if (found !== undefined) return found;
-  if (known.size >= MAXIMUM_KNOWN) known.clear();
-  const baggage = parseBaggage(line);
-  known.set(line, baggage);
-  return baggage;
+interface Known {
+  readonly baggage: Baggage;
+  usedAt: number;
+}
+
+/** What peers said of themselves, by identity. Returned records are shared: labels are cached by object identity. */
+interface KnownPeer {
+  readonly byText: Map<string, Known>;
+  readonly other: Baggage;
+}
+
+/**
+ * What peers say of themselves in `baggage` (contract 6.3), as far as it can be believed and afforded: a certificate proves
+ * namespace and service account, and nothing proves the rest.
+ */
+export class PeerBaggage {
+  readonly #peers = new Map<string, KnownPeer>();
+  readonly #now: () => number;
+
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+  }
+
+  /**
+   * The description in the `baggage` lines of a peer with this identity. `undefined` without an identity, without a
+   * description, or when it names another namespace than the certificate. Values with characters or lengths that no name
+   * has count as unset. A peer that has had 16 descriptions within an hour is called `other`.
+   *
+   * @param first what the same connection said first, if anything: a proxy's connection is of one workload, so
+   * whatever differs is `other` too
+   */
+  of(lines: readonly string[], identity: Identity | undefined, first?: Baggage): Baggage | undefined {
+    if (identity === undefined || lines.length === 0) return undefined;
+    const peer = this.#peerOf(identity);
+    const text = lines.join(',');
+    const known = peer.byText.get(text);
+    if (known !== undefined) {
+      known.usedAt = this.#now();
+      return first === undefined || first === known.baggage ? known.baggage : peer.other;
+    }
+    const baggage = text.length > MAXIMUM_LENGTH ? undefined : believable(text, identity);
+    if (baggage === undefined) return undefined;
+    if (first !== undefined || !this.#makeRoom(peer.byText)) return peer.other;
+    peer.byText.set(text, { baggage, usedAt: this.#now() });
+    return baggage;
+  }
+
+  #peerOf(identity: Identity): KnownPeer {
+    const key = formatIdentityUri(identity);
+    let peer = this.#peers.get(key);
+    if (peer === undefined) {
+      if (this.#peers.size >= MAXIMUM_IDENTITIES) {
+        for (const oldest of this.#peers.keys()) {
+          this.#peers.delete(oldest);
+          break;
+        }
+      }
+      peer = {
+        byText: new Map(),
+        other: { namespace: identity.namespace, workloadName: 'other', serviceName: 'other' },
+      };
+      this.#peers.set(key, peer);
+    }
+    return peer;
+  }
+
+  #makeRoom(byText: Map<string, Known>): boolean {
+    if (byText.size < MAXIMUM_PER_IDENTITY) return true;
+    const oldest = this.#now() - FORGET_MILLISECONDS;
+    for (const [text, { usedAt }] of byText) if (usedAt < oldest) byText.delete(text);
+    return byText.size < MAXIMUM_PER_IDENTITY;
+  }
+}
+
+function believable(text: string, identity: Identity): Baggage | undefined {
+  const said = parseBaggage(text);
+  if (said === undefined || (said.namespace ?? identity.namespace) !== identity.namespace) return undefined;
+  const entries = Object.entries(said).map(([key, value]) => [
+    key,
+    value !== undefined && VALUE.test(value) ? value : undefined,
+  ]);
+  return Object.fromEntries(entries) as Baggage;
 }

@@ -4,7 +4,6 @@ import {
   type DoubleHboneDecision,
   formatSocketAddress,
   type HboneDecision,
-  parseBaggage,
   parseIdentity,
   resolveOutbound,
   type TcpDecision,
@@ -196,7 +195,9 @@ function nest(
           const destinationIdentity = firstIdentity(peerNames);
           carried.onOpened = (baggage) => {
             const derived =
-              pod.settings.responseBaggage && baggage !== '' ? parseBaggage(baggage) : undefined;
+              pod.settings.responseBaggage && baggage !== ''
+                ? pod.peers.of([baggage], destinationIdentity)
+                : undefined;
             carried.record.relabel({ destinationIdentity, derivedDestination: derived });
           };
           const hostname = decision.service?.hostname;

@@ -3,6 +3,7 @@ import type { NodeContext } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
 import type { Engine } from '../engine/engine.ts';
 import type { ConnectionTracker } from '../inbound/connection-tracker.ts';
+import type { PeerBaggage } from '../inbound/peer-baggage.ts';
 import type { CertificateSource, TunnelCertificate, TunnelCounters, TunnelMesh } from '../options.ts';
 import type { SessionPool } from '../outbound/pool.ts';
 import type { ResolvedSettings } from '../settings.ts';
@@ -33,6 +34,8 @@ export interface PodContext {
   readonly logger: Logger;
   readonly settings: ResolvedSettings;
   readonly tls: TlsContexts;
+  /** What peers of this node say of themselves. */
+  readonly peers: PeerBaggage;
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
   readonly pool: SessionPool;

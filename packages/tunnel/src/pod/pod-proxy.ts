@@ -14,6 +14,7 @@ import type { Accepted } from '../engine/events.ts';
 import { nativeTunnel } from '../engine/native.ts';
 import { ConnectionTracker, type TrackedConnection } from '../inbound/connection-tracker.ts';
 import { servePlaintext } from '../inbound/passthrough.ts';
+import type { PeerBaggage } from '../inbound/peer-baggage.ts';
 import type { TunnelCertificate, TunnelCounters, TunnelOptions } from '../options.ts';
 import { serveOutbound } from '../outbound/outbound.ts';
 import { SessionPool } from '../outbound/pool.ts';
@@ -33,6 +34,7 @@ interface PodProxyOptions {
   readonly tunnel: TunnelOptions;
   readonly settings: ResolvedSettings;
   readonly tls: TlsContexts;
+  readonly peers: PeerBaggage;
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
   /** The proxy itself: HBONE only, no source preservation, its workload found otherwise (contract 2.4). */
@@ -258,6 +260,7 @@ function podContext(options: PodProxyOptions, namespace: number): PodContext {
     logger,
     settings,
     tls: options.tls,
+    peers: options.peers,
     counters: options.counters,
     resolveHostname: options.resolveHostname,
     preserveSource: settings.originalSource !== false && self === undefined,

@@ -1,5 +1,5 @@
 import type { Identity } from '@kmesh/api';
-import { formatSocketAddress } from '@kmesh/orchestration';
+import { type Baggage, formatSocketAddress } from '@kmesh/orchestration';
 import type { SessionHandler } from '../engine/engine.ts';
 import type { Accepted, Request, SessionEnd, SessionReady } from '../engine/events.ts';
 import { revokedVerdict, sessionEndReason } from '../engine/events.ts';
@@ -17,6 +17,8 @@ export class ServedSession implements SessionHandler {
   /** The peer, as its certificate proves it; pinned for the life of the connection. */
   identity: Identity | undefined;
   peerChain: readonly Uint8Array[] = [];
+  /** What the peer first said of itself on this connection. */
+  baggage: Baggage | undefined;
   /** Its requests that are connections now. */
   readonly carried = new Set<Carried>();
   revoked = false;
