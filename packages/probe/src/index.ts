@@ -32,4 +32,5 @@ export { renderStore } from './metrics/render.ts';
 export { createRevocationMetrics } from './metrics/revocation-metrics.ts';
 export { MetricStore } from './metrics/store.ts';
 export { countConnectionPath, createConnectionObserver } from './observer.ts';
+export { limitConnections, oneAtATime } from './scrape/limits.ts';
 export { type ScrapeServer, startScrapeServer } from './scrape/scrape-server.ts';

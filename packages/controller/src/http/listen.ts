@@ -1,5 +1,6 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { KmeshError } from '@kmesh/api';
+import { limitConnections, oneAtATime } from '@kmesh/probe';
 
 /** A listening HTTP server of the daemon. */
 interface HttpListener {
@@ -44,8 +45,9 @@ export async function listenHttp(
           maxHeaderSize: headerBytes,
           noDelay: true,
         },
-        handler,
+        oneAtATime(handler),
       );
+      limitConnections(server, { total: 256, perClient: 64 });
       servers.push(server);
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);

@@ -5,6 +5,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { registryText } from '../metrics/registry-text.ts';
 import { MetricStore } from '../metrics/store.ts';
 import { writeExposition } from './body.ts';
+import { limitConnections, oneAtATime, Turnstile } from './limits.ts';
 import { contentEncoding, contentType } from './negotiate.ts';
 import { createProcessRegistry } from './process-metrics.ts';
 import type { ScrapeWorkerData, ToMain, ToWorker } from './protocol.ts';
@@ -14,11 +15,20 @@ import type { ScrapeWorkerData, ToMain, ToWorker } from './protocol.ts';
 const data = workerData as ScrapeWorkerData;
 const store = new MetricStore();
 const processRegistry = createProcessRegistry(data.budget, data.droppedLines);
+/** A reader that takes longer is cut off. */
+const longestScrapeMilliseconds = 20_000;
+/** After this time a scrape waits until it can bring the rows up to date. */
+const longestStaleMilliseconds = 10_000;
 /** What the control thread said last: used when it is too busy to answer in time. */
 let controlText = '';
 let nextQuestion = 0;
 const questions = new Map<number, () => void>();
-let rendering = 0;
+/** When the rows were last brought up to date; they may not move while a scrape is written. */
+let refreshedAt = performance.now();
+const turns = new Turnstile(
+  { concurrent: 4, perClient: 4, waiting: 32 },
+  () => performance.now() - refreshedAt > longestStaleMilliseconds,
+);
 
 // On Linux a priority belongs to a thread: proxied bytes and xDS come first.
 setPriority(0, 10);
@@ -43,11 +53,26 @@ function askControl(): Promise<void> {
 }
 
 async function scrape(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const turn = turns.enter(request.socket.remoteAddress ?? '');
+  if (turn === undefined) {
+    response.writeHead(503, { 'Content-Type': 'text/plain; charset=utf-8', 'Retry-After': '5' });
+    response.end('Too many scrapes at a time.\n');
+    return;
+  }
+  using _ = await turn;
+  if (response.destroyed) return;
+  const deadline = setTimeout(() => response.destroy(), longestScrapeMilliseconds);
+  try {
+    await answer(request, response);
+  } finally {
+    clearTimeout(deadline);
+  }
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   await askControl();
   const texts = [controlText, await registryText(processRegistry)];
-  // Rows must not move under a scrape that is being written.
-  if (rendering === 0) store.refresh();
-  rendering++;
+  if (turns.taken === 1) refresh();
   try {
     const encoding = contentEncoding(request.headers['accept-encoding']);
     response.setHeader('Content-Type', contentType(request.headers.accept));
@@ -60,9 +85,12 @@ async function scrape(request: IncomingMessage, response: ServerResponse): Promi
     await writeExposition(response, encoding, store, texts);
   } catch {
     response.destroy();
-  } finally {
-    rendering--;
   }
+}
+
+function refresh(): void {
+  store.refresh();
+  refreshedAt = performance.now();
 }
 
 const server = createServer(
@@ -73,7 +101,7 @@ const server = createServer(
     connectionsCheckingInterval: 500,
     noDelay: true,
   },
-  (request, response) => {
+  oneAtATime((request, response) => {
     const path = request.url?.split('?')[0];
     if (path === '/metrics' || path === '/stats/prometheus') {
       void scrape(request, response);
@@ -81,8 +109,9 @@ const server = createServer(
       response.writeHead(404, { 'Content-Type': 'text/plain; charset=utf-8' });
       response.end('Not found. Metrics are at /metrics and /stats/prometheus.\n');
     }
-  },
+  }),
 );
+limitConnections(server, { total: 256, perClient: 32 });
 // A client that stops reading does not hold a scrape for ever.
 server.setTimeout(30_000);
 
@@ -96,7 +125,7 @@ server.listen({ host: data.host, port: data.port, reusePort: data.reusePort }, (
 
 // Births and ends of rows are taken in also while nobody scrapes, so that the queue stays short.
 const idle = setInterval(() => {
-  if (rendering === 0) store.refresh();
+  if (turns.taken === 0) refresh();
 }, 5000);
 idle.unref();
 
