@@ -18,6 +18,7 @@ export { type AddressPair, endpointText, parseEndpoint } from './network/address
 export { cgroupRoot } from './network/cgroups.ts';
 export { type CommandResult, runCommand } from './network/commands.ts';
 export { createLab, type Lab } from './network/lab.ts';
+export { FrameConnection, FrameStream, frameType, http2Code } from './peers/frames.ts';
 export {
   HboneClient,
   openHbone,
@@ -26,6 +27,7 @@ export {
   type PeerTlsOptions,
 } from './peers/hbone-client.ts';
 export { HboneServer, serveHbone } from './peers/hbone-server.ts';
+export { openRudeClient, RudeWaypoint, serveRudeWaypoint } from './peers/rude-peer.ts';
 export { serveWaypoint } from './peers/waypoint.ts';
 export { createAuthority } from './pki/authority.ts';
 export type { Host } from './pods/host.ts';

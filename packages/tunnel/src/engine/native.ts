@@ -15,6 +15,7 @@ export interface NativeTunnelConfig {
   pingIntervalMs?: number;
   pingTimeoutMs?: number;
   handshakeTimeoutMs?: number;
+  stallMs?: number;
   mark?: number;
   /** 0 turns keepalive off. */
   keepaliveTimeS?: number;
@@ -110,7 +111,8 @@ export interface NativeTunnel {
   ): void;
   tunnelSessionDrain(engine: TunnelHandle, session: number): void;
   tunnelSessionAbort(engine: TunnelHandle, session: number): void;
-  tunnelReportBytes(engine: TunnelHandle): void;
+  /** Of all open flows, or of those opened since the last two seconds. */
+  tunnelReportBytes(engine: TunnelHandle, all: boolean): void;
   /** Flows joined, times that one woke, bytes that ended ones were redirected; empty where nothing is joined. */
   tunnelJoinCounts(engine: TunnelHandle): Float64Array;
   /** A context, or the reason why there is none. */
