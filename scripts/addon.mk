@@ -10,9 +10,16 @@ NODE_HEADERS := $(firstword $(wildcard $(MODULES)/node/node_modules/node-*/inclu
 CC ?= gcc
 CXX ?= g++
 
-LIBBPF_CFLAGS := -O2 -fPIC -fvisibility=hidden -std=gnu89 -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64 \
+# SANITIZE=1 (scripts/test-sanitize.sh, with a BUILD of its own) checks memory and undefined behaviour at run time.
+ifdef SANITIZE
+HARDEN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined
+else
+HARDEN := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection
+endif
+
+LIBBPF_CFLAGS := -O2 -fstack-protector-strong -fPIC -fvisibility=hidden -std=gnu89 -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64 \
 	-I$(LIBBPF)/src -I$(LIBBPF)/include -I$(LIBBPF)/include/uapi -w
-COMMON := -O2 -fPIC -fvisibility=hidden -Wall -Wextra -Werror -isystem $(BUILD)/libbpf/include \
+COMMON := $(HARDEN) -fPIC -fvisibility=hidden -Wall -Wextra -Werror -isystem $(BUILD)/libbpf/include \
 	-isystem $(LIBBPF)/include/uapi -isystem $(NODE_HEADERS)
 CXXFLAGS := -std=c++20 -fno-exceptions -fno-rtti -fvisibility-inlines-hidden -isystem $(MODULES)/node-addon-api \
 	-DNAPI_VERSION=8 -DNAPI_DISABLE_CPP_EXCEPTIONS -DNODE_ADDON_API_DISABLE_DEPRECATED \
@@ -29,7 +36,7 @@ EXPORTS := scripts/addon-exports.map
 INPUTS := $(BUILD)/addon-$(NAME)/inputs
 
 $(BUILD)/kmesh-$(NAME).node: $(OBJECTS) $(BUILD)/libbpf/libbpf.a $(INPUTS) $(EXPORTS)
-	$(CXX) -shared -o $@.part $(OBJECTS) $(BUILD)/libbpf/libbpf.a $(LIBS) -pthread \
+	$(CXX) -shared $(HARDEN) -o $@.part $(OBJECTS) $(BUILD)/libbpf/libbpf.a $(LIBS) -pthread \
 		-Wl,--exclude-libs,ALL -Wl,--version-script=$(EXPORTS) -Wl,-z,now,-z,relro,-z,noexecstack
 	mv $@.part $@
 

@@ -1,5 +1,5 @@
-// Capabilities and no_new_privs of every thread of the process. Both belong to a thread, and Node.js has started some before
-// any JavaScript runs: a signal makes each of them give up its own.
+// Capabilities and no_new_privs of every thread of the process. Both belong to a thread, and
+// Node.js has started some before any JavaScript runs: a signal makes each of them give up its own.
 #include "environment.h"
 
 #include <atomic>
@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 static constexpr int kThreadMs = 2000;
-// What glibc itself uses to change the user of every thread: no thread can block it. Node.js has threads that block every
-// other signal.
+// What glibc itself uses to change the user of every thread: no thread can block it. Node.js has
+// threads that block every other signal.
 static constexpr int kSignal = 33;
 static constexpr int kLender = SIGUSR2;
 
@@ -114,7 +114,8 @@ static Napi::Value restrict_process(const Napi::CallbackInfo &info)
 	struct sigaction lender_before;
 	KernelAction before;
 
-	kept = static_cast<uint64_t>(uint_at(info, 0)) | static_cast<uint64_t>(uint_at(info, 1)) << 32;
+	kept = static_cast<uint64_t>(uint_at(info, 0)) | static_cast<uint64_t>(uint_at(info, 1))
+							     << 32;
 	answered = 0;
 	failure = 0;
 	int error = restrict_thread();
@@ -122,7 +123,8 @@ static Napi::Value restrict_process(const Napi::CallbackInfo &info)
 		return number(info, -error);
 	action.sa_handler = on_signal;
 	action.sa_flags = SA_RESTART | SA_ONSTACK;
-	// glibc keeps its own signal from sigaction(): the action is made for another one and moved.
+	// glibc keeps its own signal from sigaction(): the action is made for another one and
+	// moved.
 	KernelAction prepared;
 	if (sigaction(kLender, &action, &lender_before) != 0)
 		return number(info, -errno);

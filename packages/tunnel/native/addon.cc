@@ -122,6 +122,7 @@ napi_value engineStart(napi_env env, napi_callback_info info)
 	set("pingIntervalMs", &config.pingIntervalMs);
 	set("pingTimeoutMs", &config.pingTimeoutMs);
 	set("handshakeTimeoutMs", &config.handshakeTimeoutMs);
+	set("stallMs", &config.stallMs);
 	set("mark", &config.mark);
 	config.keepalive = numberProperty(env, object, "keepaliveTimeS", 180) > 0;
 	set("keepaliveTimeS", &config.keepaliveTimeS);

@@ -197,10 +197,11 @@ napi_value sessionAbort(napi_env env, napi_callback_info info)
 	});
 }
 
+/* (engine, all) */
 napi_value engineReportBytes(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
-	return post(in.holder(), [](Engine &engine) { engine.reportBytes(); });
+	return post(in.holder(), [all = in.flag(1)](Engine &engine) { engine.reportBytes(all); });
 }
 
 /* (server, certificate chain, key, roots, revocation lists, TLS 1.2 too, post-quantum only) →

@@ -36,6 +36,8 @@ struct EngineConfig {
 	uint32_t pingIntervalMs = 10000;
 	uint32_t pingTimeoutMs = 20000;
 	uint32_t handshakeTimeoutMs = 10000;
+	/* A receiver that takes nothing for so long after the other end has gone is given up. */
+	uint32_t stallMs = 300000;
 	uint32_t mark = 0;
 	bool keepalive = true;
 	uint32_t keepaliveTimeS = 180;
@@ -46,16 +48,22 @@ struct EngineConfig {
 	int handoffTable = -1;
 };
 
-enum TimerKind : int {
-	kTimerConnect = 0,
-	kTimerHandshake = 1,
-	kTimerPing = 2,
-	kTimerPong = 3,
-	kTimerGoaway = 4,
-	kTimerListener = 5,
-	kTimerDrain = 6,
-	/* Plus the stream's id. */
-	kTimerStream = 1000,
+enum class TimerKind : int {
+	/* Of a flow. */
+	FlowConnect,
+	FlowEnding,
+	/* Of a listener. */
+	Listener,
+	/* Of a session. */
+	SessionConnect,
+	Handshake,
+	Ping,
+	Pong,
+	Goaway,
+	Drain,
+	Read,
+	/* With the stream's id. */
+	Stream,
 };
 
 class Engine
@@ -85,11 +93,13 @@ class Engine
 	bool watch(int fd, Pollable *pollable, uint32_t events);
 	void rewatch(int fd, Pollable *pollable, uint32_t events);
 	void unwatch(int fd);
-	void schedule(uint32_t delayMs, uint64_t id, int kind);
+	void schedule(uint32_t delayMs, uint64_t id, TimerKind kind, int32_t stream = 0);
+	/* When this turn began. */
 	uint64_t nowMs() const
 	{
 		return now_;
 	}
+	static uint64_t preciseUs();
 	uint64_t nextId()
 	{
 		return id_ += 2;
@@ -105,7 +115,10 @@ class Engine
 	void pumpLater(Flow *flow);
 	Flow *flow(uint64_t id);
 	Session *session(uint64_t id);
-	void reportBytes();
+	/* Of all open flows, or of those that opened a moment ago. */
+	void reportBytes(bool all);
+	/* A flow that opens now. */
+	void opened(const Flow &flow);
 
 	const EngineConfig config;
 	std::unordered_map<uint64_t, std::unique_ptr<Flow>> flows;
@@ -135,6 +148,7 @@ class Engine
 	void runTimers();
 	void runDirty();
 	int timeout() const;
+	void forgetGrown();
 	void wakeHandlers();
 
 	int epoll_ = -1, wake_ = -1, ownNamespace_ = -1;
@@ -154,7 +168,12 @@ class Engine
 	uint64_t lazySince_ = 0;
 	/* Connect timeouts are nearly always equal, so a queue keeps them in order. */
 	std::deque<std::pair<uint64_t, uint64_t>> connectTimers_;
-	std::multimap<uint64_t, std::pair<uint64_t, int>> timers_;
+	struct Timer {
+		uint64_t id;
+		TimerKind kind;
+		int32_t stream;
+	};
+	std::multimap<uint64_t, Timer> timers_;
 	std::vector<std::unique_ptr<Flow>> buriedFlows_;
 	std::vector<std::unique_ptr<Session>> buriedSessions_;
 	struct Late {
@@ -164,6 +183,8 @@ class Engine
 	};
 	std::vector<Late> late_;
 	std::vector<uint64_t> pumpQueue_;
+	/* Flows by when they opened; the regular report finds older ones. */
+	std::deque<std::pair<uint64_t, uint64_t>> young_;
 };
 
 } // namespace kmesh::tunnel

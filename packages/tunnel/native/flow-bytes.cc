@@ -6,12 +6,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "engine.h"
 
 namespace kmesh::tunnel
 {
 
-static constexpr size_t kTurn = 1 << 20;
+static constexpr size_t kTurn = 256 << 10;
 
 void Flow::socketEvents(Socket &socket, uint32_t events)
 {
@@ -30,17 +32,22 @@ void Flow::socketEvents(Socket &socket, uint32_t events)
 			finishConnect((events & (EPOLLERR | EPOLLHUP)) != 0);
 		return;
 	}
-	if (state == State::Open)
-		pump();
+	if ((events & EPOLLERR) && socket.error == 0) {
+		int error = 0;
+		socklen_t length = sizeof error;
+		getsockopt(socket.fd, SOL_SOCKET, SO_ERROR, &error, &length);
+		breakSocket(&socket == &sockets[1] ? 1 : 0, error != 0 ? error : ECONNRESET);
+	}
+	pump();
 }
 
-/* The kernel tells of a reset once: to whoever asks next the socket has ended like any other. What
- * had arrived before is still passed on in this turn. */
-void Flow::resetLater(int code)
+/* Counts what reached the sink of a direction. */
+void Flow::passed(int direction, size_t length)
 {
-	if (!resetting_)
-		engine.later(this, CloseReason::Reset, code);
-	resetting_ = true;
+	Direction &way = directions[direction];
+	size_t prefix = std::min(length, way.prefix);
+	way.prefix -= prefix;
+	way.bytes += length - prefix;
 }
 
 /* Writes what waits for a socket; false while some of it stays. */
@@ -60,13 +67,13 @@ bool Flow::flushPending(int direction)
 				sink.writable = false;
 				break;
 			}
-			resetLater(errno);
-			sink.writable = false;
+			breakSocket(1 - direction, errno);
 			break;
 		}
 		way.pending.consume(static_cast<size_t>(sent));
 		consumed += static_cast<size_t>(sent);
 	}
+	passed(direction, consumed);
 	if (streamSide == direction && streamSession != nullptr && consumed > 0) {
 		/* A PROXY header in front is not the stream's: never consume more than it sent. */
 		size_t credit = consumed < streamUnconsumed ? consumed : streamUnconsumed;
@@ -91,30 +98,34 @@ void Flow::pumpSockets(int direction)
 			if (errno == EINTR)
 				continue;
 			source.readable = false;
-			if (errno != EAGAIN)
+			if (errno != EAGAIN) {
+				source.error = errno;
 				resetLater(errno);
+			}
 			return;
 		}
 		if (got == 0) {
-			way.sourceEnded = !resetting_;
 			source.readable = false;
+			if (source.error != 0)
+				resetLater(source.error);
+			else
+				way.sourceEnded = true;
 			return;
 		}
 		size_t length = static_cast<size_t>(got);
-		way.bytes += length;
 		moved += length;
 		if (length < Engine::kScratch && !source.peerEnded)
 			source.readable = false;
 		ssize_t sent = send(sink.fd, engine.cipherScratch, length, MSG_NOSIGNAL);
 		if (sent < 0) {
 			if (errno != EAGAIN && errno != EINTR) {
-				resetLater(errno);
-				source.readable = false;
+				breakSocket(1 - direction, errno);
 				return;
 			}
 			sink.writable = errno == EINTR;
 			sent = 0;
 		}
+		passed(direction, static_cast<size_t>(sent));
 		if (static_cast<size_t>(sent) < length) {
 			way.pending.append(engine.cipherScratch + sent,
 					   length - static_cast<size_t>(sent));
@@ -125,6 +136,8 @@ void Flow::pumpSockets(int direction)
 
 void Flow::pump()
 {
+	if (state == State::Draining)
+		drainStep();
 	if (state != State::Open)
 		return;
 	for (int direction = 0; direction < 2; direction++) {
@@ -151,19 +164,10 @@ void Flow::pump()
 	finishIfDone();
 	if (state != State::Open)
 		return;
-	/* A reset is passed on even where back-pressure keeps us from reading up to it. */
+	/* Of a broken socket that had ended before there is nothing to wait for. */
 	for (int side = 0; side < 2; side++) {
-		Socket &socket = sockets[side];
-		if (!socket.failed || socket.fd < 0)
-			continue;
-		bool reading =
-		    streamSide == 1 - side ? streamDeferred : directions[side].pending.empty();
-		if (directions[side].sourceEnded || !reading) {
-			resetLater(ECONNRESET);
-		} else if (streamSide == 1 - side) {
-			if (streamSession != nullptr)
-				streamSession->resume(this);
-		}
+		if (sockets[side].error != 0 && directions[side].sourceEnded)
+			resetLater(sockets[side].error);
 	}
 }
 
@@ -188,19 +192,18 @@ void Flow::streamData(const uint8_t *bytes, size_t length)
 {
 	Direction &way = directions[streamSide];
 	Socket &sink = sockets[1 - streamSide];
+	streamSpoke_ = true;
+	if (state == State::Closed || sink.error != 0) {
+		if (streamSession != nullptr)
+			streamSession->consumed(this, length);
+		return;
+	}
 	if (state != State::Open) {
 		/* Sent before our 200: kept, and bounded by the stream's window, which is not given
 		 * back yet. */
-		if (state == State::Closed) {
-			if (streamSession != nullptr)
-				streamSession->consumed(this, length);
-			return;
-		}
-		way.bytes += length;
 		way.pending.append(bytes, length);
 		return;
 	}
-	way.bytes += length;
 	size_t written = 0;
 	if (way.pending.empty() && sink.writable) {
 		while (written < length) {
@@ -212,11 +215,12 @@ void Flow::streamData(const uint8_t *bytes, size_t length)
 				sink.writable = false;
 				break;
 			} else if (errno != EINTR) {
-				resetLater(errno);
-				sink.writable = false;
+				breakSocket(1 - streamSide, errno);
+				written = length;
 				break;
 			}
 		}
+		passed(streamSide, sink.error == 0 ? written : 0);
 		if (streamSession != nullptr)
 			streamSession->consumed(this, written);
 	}
@@ -231,88 +235,56 @@ void Flow::streamEnd()
 		pump();
 }
 
-void Flow::streamClosed(uint32_t code, bool sessionLost)
-{
-	streamDone_ = true;
-	if (state == State::Closed)
-		return;
-	if (state == State::Requesting) {
-		if (code == NGHTTP2_REFUSED_STREAM && !sessionLost) {
-			state = State::Pending;
-			streamSide = -1;
-			streamDone_ = false;
-			directions[0].sourceEnded = directions[0].sinkEnded = false;
-			engine.emit(EventType::FlowClosed, id,
-				    {static_cast<int>(CloseReason::Retry)});
-			return;
-		}
-		fail(sessionLost ? CloseReason::SessionLost : CloseReason::Reset,
-		     static_cast<int>(code));
-		return;
-	}
-	bool clean = !sessionLost && code == NGHTTP2_NO_ERROR &&
-		     directions[streamSide].sourceEnded && directions[1 - streamSide].sinkEnded;
-	if (!clean) {
-		fail(sessionLost ? CloseReason::SessionLost : CloseReason::Reset,
-		     static_cast<int>(code));
-		return;
-	}
-	if (state == State::Open)
-		pump();
-}
-
 ssize_t Flow::streamPull(uint8_t *into, size_t length, uint32_t *flags)
 {
 	int side = 1 - streamSide;
 	Socket &source = sockets[side];
 	Direction &way = directions[side];
-	if (state != State::Open || !source.readable) {
+	auto defer = [this]() -> ssize_t {
 		streamDeferred = true;
 		return NGHTTP2_ERR_DEFERRED;
-	}
-	for (;;) {
-		ssize_t got = recv(source.fd, into, length, 0);
-		if (got < 0) {
-			if (errno == EINTR)
-				continue;
-			source.readable = false;
-			streamDeferred = true;
-			if (errno != EAGAIN)
-				resetLater(errno);
-			return NGHTTP2_ERR_DEFERRED;
+	};
+	if (state != State::Open || !source.readable || resetting_)
+		return defer();
+	ssize_t got;
+	do
+		got = recv(source.fd, into, length, 0);
+	while (got < 0 && errno == EINTR);
+	if (got < 0) {
+		source.readable = false;
+		if (errno != EAGAIN) {
+			source.error = errno;
+			resetLater(errno);
 		}
-		if (got > 0) {
-			way.bytes += static_cast<size_t>(got);
-			if (static_cast<size_t>(got) == length)
-				return got;
-			if (!source.peerEnded) {
-				source.readable = false;
-				return got;
-			}
-			/* The peer has ended: ask at once, so that the end rides on the last frame.
-			 */
-			uint8_t probe;
-			ssize_t rest = recv(source.fd, &probe, 1, MSG_PEEK);
-			if (rest < 0 && errno != EAGAIN && errno != EINTR)
-				resetLater(errno);
-			if (rest != 0 || resetting_)
-				return got;
-			way.sourceEnded = way.sinkEnded = true;
+		return defer();
+	}
+	if (got > 0) {
+		passed(side, static_cast<size_t>(got));
+		if (static_cast<size_t>(got) == length)
+			return got;
+		if (!source.peerEnded) {
 			source.readable = false;
-			*flags |= NGHTTP2_DATA_FLAG_EOF;
-			engine.pumpLater(this);
 			return got;
 		}
-		source.readable = false;
-		if (resetting_) {
-			streamDeferred = true;
-			return NGHTTP2_ERR_DEFERRED;
+		/* The peer has ended: ask at once, so that the end rides on the last frame. */
+		uint8_t probe;
+		ssize_t rest = recv(source.fd, &probe, 1, MSG_PEEK);
+		if (rest < 0 && errno != EAGAIN && errno != EINTR) {
+			source.error = errno;
+			resetLater(errno);
 		}
-		way.sourceEnded = way.sinkEnded = true;
-		*flags |= NGHTTP2_DATA_FLAG_EOF;
-		engine.pumpLater(this);
-		return 0;
+		if (rest != 0)
+			return got;
 	}
+	source.readable = false;
+	if (source.error != 0) {
+		resetLater(source.error);
+		return got > 0 ? got : defer();
+	}
+	way.sourceEnded = way.sinkEnded = true;
+	*flags |= NGHTTP2_DATA_FLAG_EOF;
+	engine.pumpLater(this);
+	return got;
 }
 
 } // namespace kmesh::tunnel

@@ -66,8 +66,14 @@ void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::stri
 		return;
 	responseFields_ = std::move(fields);
 	failStatus_ = failStatus;
-	directions[0].pending.append(reinterpret_cast<const uint8_t *>(prefix.data()),
-				     prefix.size());
+	/* In front of what came early. */
+	Direction &up = directions[0];
+	ByteQueue early;
+	early.swap(up.pending);
+	up.pending.append(reinterpret_cast<const uint8_t *>(prefix.data()), prefix.size());
+	if (!early.empty())
+		up.pending.append(early.data(), early.size());
+	up.prefix = prefix.size();
 	int error = 0;
 	bool kept = true;
 	int fd = engine.openSocket(spec, &error, &kept);
@@ -82,7 +88,7 @@ void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::stri
 	}
 	state = State::Connecting;
 	sockets[1].fd = fd;
-	engine.schedule(spec.timeoutMs, id, kTimerConnect);
+	engine.schedule(spec.timeoutMs, id, TimerKind::FlowConnect);
 	engine.watch(fd, &sockets[1], EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 	if (!spec.keepalive)
 		askConnected(spec);
@@ -128,10 +134,16 @@ void Flow::finishConnect(bool failed)
 void Flow::open()
 {
 	state = State::Open;
+	engine.opened(*this);
 	if (sockets[0].fd >= 0) {
 		engine.watch(sockets[0].fd, &sockets[0], EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 		/* It was accepted a while ago: most clients have said something. */
 		sockets[0].readable = sockets[0].writable = true;
+	}
+	if (streamSide == 0 && streamSession == nullptr) {
+		/* The client has left meanwhile; what it sent is delivered. */
+		drain(1, CloseReason::Complete, 0, false);
+		return;
 	}
 	pump();
 }
@@ -191,6 +203,19 @@ void Flow::fail(CloseReason reason, int code, const std::string &text)
 {
 	if (state == State::Closed)
 		return;
+	if (state == State::Draining) {
+		/* What the kernel has by now is its own to deliver. */
+		close(reason, code, text, !reported_);
+		return;
+	}
+	if (state == State::Open && reason == CloseReason::Reset && streamSide < 0 &&
+	    joined == nullptr) {
+		int survivor = sockets[0].error != 0 ? 1 : 0;
+		if (sockets[survivor].error == 0) {
+			drain(survivor, reason, code, true);
+			return;
+		}
+	}
 	bool answered = state == State::Open;
 	if (streamSide == 0 && streamSession != nullptr && !answered && failStatus_ != 0) {
 		respond(failStatus_, {}, true);
@@ -210,9 +235,19 @@ void Flow::close(CloseReason reason, int code, const std::string &text, bool res
 	}
 	for (Socket &socket : sockets)
 		closeSocket(engine, socket, reset);
+	report(reason, code, text);
 	auto client = engine.clients.find(clientKey);
 	if (clientKey != 0 && client != engine.clients.end() && --client->second == 0)
 		engine.clients.erase(client);
+	engine.bury(this);
+}
+
+/* The last event of the flow, with what it moved. */
+void Flow::report(CloseReason reason, int code, const std::string &text)
+{
+	if (reported_)
+		return;
+	reported_ = true;
 	engine.events.add(EventType::FlowClosed, id,
 			  {static_cast<double>(reason), static_cast<double>(code),
 			   static_cast<double>(directions[0].bytes),
@@ -220,7 +255,6 @@ void Flow::close(CloseReason reason, int code, const std::string &text, bool res
 	if (!text.empty())
 		engine.events.addText(std::string(text));
 	engine.announce(true);
-	engine.bury(this);
 }
 
 void Flow::finishIfDone()

@@ -26,6 +26,8 @@ enum class CloseReason : int {
 	Aborted = 6,
 	SessionLost = 7,
 	SetupFailed = 8,
+	/* The peer reset the request before it answered. */
+	Unanswered = 9,
 };
 
 /* One proxied connection: a near end (accepted socket or served stream) and a far end (socket or
@@ -33,12 +35,15 @@ enum class CloseReason : int {
 class Flow final : public StreamUser
 {
       public:
-	enum class State { Pending, Connecting, Requesting, Open, Closed };
+	/* Draining: one end is gone; its last bytes are on their way to the other, a socket. */
+	enum class State { Pending, Connecting, Requesting, Open, Draining, Closed };
 
 	struct Socket final : public Pollable {
 		Flow *flow = nullptr;
 		int fd = -1;
 		bool readable = false, writable = false, peerEnded = false, failed = false;
+		/* What broke the connection; 0: nothing. What arrived before can still be read. */
+		int error = 0;
 		void onEvents(uint32_t events) override
 		{
 			flow->socketEvents(*this, events);
@@ -48,7 +53,10 @@ class Flow final : public StreamUser
 		ByteQueue pending;
 		bool sourceEnded = false;
 		bool sinkEnded = false;
+		/* Bytes passed on to the sink. */
 		uint64_t bytes = 0;
+		/* Of what is pending, the bytes in front that the source did not send. */
+		size_t prefix = 0;
 	};
 
 	Flow(Engine &engine, uint64_t id);
@@ -68,6 +76,8 @@ class Flow final : public StreamUser
 	void fail(CloseReason reason, int code, const std::string &text = {});
 	void connectTimedOut();
 	void pump();
+	/* A timer of its own: a reset that waits for the bytes before it, or the drain. */
+	void timer();
 
 	void streamResponse(int status, const std::string &baggage, bool end) override;
 	void streamData(const uint8_t *bytes, size_t length) override;
@@ -97,8 +107,15 @@ class Flow final : public StreamUser
 	bool flushPending(int direction);
 	void pumpSockets(int direction);
 	void resetLater(int code);
+	void breakSocket(int side, int error);
+	void passed(int direction, size_t length);
+	void endWithStream(uint32_t code, bool sessionLost);
+	void drain(int side, CloseReason reason, int code, bool reset);
+	void drainStep();
+	bool discardInput(Socket &socket);
 	void finishIfDone();
 	void close(CloseReason reason, int code, const std::string &text, bool reset);
+	void report(CloseReason reason, int code, const std::string &text);
 	void decided();
 
 	bool undecided_ = true;
@@ -107,6 +124,28 @@ class Flow final : public StreamUser
 	int failStatus_ = 0;
 	bool reportOpen_ = false;
 	bool streamDone_ = false;
+	/* The stream's peer sent data. */
+	bool streamSpoke_ = false;
+	/* The end was reported to TypeScript. */
+	bool reported_ = false;
+	/* The plan of a drain. */
+	struct Drain {
+		int side;
+		CloseReason reason;
+		int code;
+		bool reset;
+		/* When to look again: nothing reports that bytes were acknowledged. */
+		uint32_t lookMs = 2;
+		bool looking = false;
+		/* What was on its way at the last look, and since when that has not changed. */
+		size_t waiting = SIZE_MAX;
+		uint64_t waitingSince = 0;
+	};
+	std::unique_ptr<Drain> drain_;
+	/* Bytes that had been passed on when a reset began to wait for them; UINT64_MAX: none
+	 * waits.
+	 */
+	uint64_t resetWaitsAt_ = UINT64_MAX;
 };
 
 } // namespace kmesh::tunnel

@@ -50,7 +50,7 @@ void Listener::onEvents(uint32_t)
 
 void Listener::acceptAll()
 {
-	for (int budget = 0; budget < 128; budget++) {
+	for (int budget = 0; budget < 32; budget++) {
 		if (!engine->descriptorsLeft()) {
 			pause(EMFILE);
 			return;
@@ -108,7 +108,7 @@ void Listener::acceptAll()
 		for (int32_t reference : known)
 			events.addKnown(reference);
 	}
-	engine->schedule(0, id, kTimerListener);
+	engine->schedule(0, id, TimerKind::Listener);
 }
 
 /* Out of descriptors or memory: the queue keeps the connections; say so and look again soon. */
@@ -118,7 +118,7 @@ void Listener::pause(int error)
 	if (!paused)
 		engine->unwatch(fd);
 	paused = true;
-	engine->schedule(200, id, kTimerListener);
+	engine->schedule(200, id, TimerKind::Listener);
 }
 
 void Listener::resume()

@@ -23,6 +23,17 @@ namespace kmesh::tunnel
 /* How long the end of a connection may wait for something more urgent to tell. */
 static constexpr uint64_t kLazyMs = 2;
 
+/* How long a flow's bytes are reported more often than the others'. */
+static constexpr uint64_t kYoungMs = 2500;
+
+uint64_t Engine::preciseUs()
+{
+	timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return static_cast<uint64_t>(time.tv_sec) * 1000000 +
+	       static_cast<uint64_t>(time.tv_nsec) / 1000;
+}
+
 static uint64_t monotonicMs()
 {
 	timespec time;
@@ -199,15 +210,15 @@ void Engine::unwatch(int fd)
 	epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
 }
 
-void Engine::schedule(uint32_t delayMs, uint64_t id, int kind)
+void Engine::schedule(uint32_t delayMs, uint64_t id, TimerKind kind, int32_t stream)
 {
 	uint64_t due = now_ + delayMs;
-	if (kind == kTimerConnect &&
+	if (kind == TimerKind::FlowConnect &&
 	    (connectTimers_.empty() || connectTimers_.back().first <= due)) {
 		connectTimers_.emplace_back(due, id);
 		return;
 	}
-	timers_.emplace(now_ + delayMs, std::make_pair(id, kind));
+	timers_.emplace(due, Timer{id, kind, stream});
 }
 
 void Engine::bury(Flow *flow)
@@ -256,17 +267,41 @@ Session *Engine::session(uint64_t id)
 	return found == sessions.end() ? nullptr : found->second.get();
 }
 
-void Engine::reportBytes()
+void Engine::opened(const Flow &flow)
 {
+	forgetGrown();
+	young_.emplace_back(now_, flow.id);
+}
+
+void Engine::forgetGrown()
+{
+	while (!young_.empty() && young_.front().first + kYoungMs < now_)
+		young_.pop_front();
+}
+
+void Engine::reportBytes(bool all)
+{
+	forgetGrown();
 	EventExtra extra;
-	extra.series.reserve(flows.size() * 3);
-	for (auto &[id, flow] : flows) {
-		if (flow->state != Flow::State::Open)
-			continue;
-		extra.series.push_back(static_cast<double>(id));
-		extra.series.push_back(static_cast<double>(flow->directions[0].bytes));
-		extra.series.push_back(static_cast<double>(flow->directions[1].bytes));
+	auto add = [&extra](const Flow &flow) {
+		if (flow.state != Flow::State::Open)
+			return;
+		extra.series.push_back(static_cast<double>(flow.id));
+		extra.series.push_back(static_cast<double>(flow.directions[0].bytes));
+		extra.series.push_back(static_cast<double>(flow.directions[1].bytes));
+	};
+	if (all) {
+		extra.series.reserve(flows.size() * 3);
+		for (auto &[id, open] : flows)
+			add(*open);
+	} else {
+		for (auto &[since, id] : young_) {
+			if (const Flow *open = flow(id))
+				add(*open);
+		}
 	}
+	if (extra.series.empty())
+		return;
 	emit(EventType::Bytes, 0, {events.addExtra(std::move(extra))});
 }
 
@@ -318,18 +353,31 @@ void Engine::runTimers()
 		if (Flow *found = flow(id))
 			found->connectTimedOut();
 	}
-	while (!timers_.empty() && timers_.begin()->first <= now_) {
-		auto [id, kind] = timers_.begin()->second;
-		timers_.erase(timers_.begin());
-		if (kind == kTimerConnect) {
-			if (Flow *found = flow(id))
+	/* What these schedule, also for now, is for the next turn. */
+	auto end = timers_.upper_bound(now_);
+	std::vector<Timer> due;
+	for (auto at = timers_.begin(); at != end; at++)
+		due.push_back(at->second);
+	timers_.erase(timers_.begin(), end);
+	for (const Timer &timer : due) {
+		switch (timer.kind) {
+		case TimerKind::FlowConnect:
+			if (Flow *found = flow(timer.id))
 				found->connectTimedOut();
-		} else if (kind == kTimerListener) {
-			auto found = listeners.find(id);
+			break;
+		case TimerKind::FlowEnding:
+			if (Flow *found = flow(timer.id))
+				found->timer();
+			break;
+		case TimerKind::Listener: {
+			auto found = listeners.find(timer.id);
 			if (found != listeners.end())
 				found->second->resume();
-		} else if (Session *found = session(id)) {
-			found->timer(kind);
+			break;
+		}
+		default:
+			if (Session *found = session(timer.id))
+				found->timer(timer.kind, timer.stream);
 		}
 	}
 }

@@ -5,6 +5,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "engine.h"
 #include "tls.h"
 
@@ -13,17 +15,44 @@ namespace kmesh::tunnel
 
 static constexpr size_t kOutHigh = 256 << 10;
 static constexpr size_t kGather = 16 << 10;
-static constexpr size_t kTurn = 1 << 20;
+static constexpr size_t kTurn = 256 << 10;
+/* A turn of reading ends after so long; a read that took longer halves the next one. */
+static constexpr uint64_t kReadTurnUs = 400;
+static constexpr uint64_t kSlowReadUs = 200;
+static constexpr size_t kSmallestRead = 2 << 10;
+/* Key updates that a peer may ask for in a while. AES-GCM needs one after 24 million records (RFC
+ * 8446, 5.5); each costs as much as a hundred of those. */
+static constexpr uint32_t kKeyUpdates = 32;
+static constexpr uint64_t kKeyUpdatesMs = 10000;
+
+static void onTlsMessage(int sent, int, int type, const void *bytes, size_t length, SSL *,
+			 void *session)
+{
+	if (sent == 0 && type == SSL3_RT_HANDSHAKE && length > 0 &&
+	    *static_cast<const uint8_t *>(bytes) == SSL3_MT_KEY_UPDATE)
+		static_cast<Session *>(session)->gotKeyUpdate();
+}
+
+void Session::gotKeyUpdate()
+{
+	if (engine.nowMs() - keyUpdatesSince_ >= kKeyUpdatesMs) {
+		keyUpdatesSince_ = engine.nowMs();
+		keyUpdates_ = 0;
+	}
+	keyUpdates_++;
+}
 
 void Session::startTls(SSL_CTX *context)
 {
 	state = State::Handshaking;
-	engine.schedule(engine.config.handshakeTimeoutMs, id, kTimerHandshake);
+	engine.schedule(engine.config.handshakeTimeoutMs, id, TimerKind::Handshake);
 	ssl_ = SSL_new(context);
 	BIO *bio = BIO_new(sessionBioMethod());
 	BIO_set_data(bio, this);
 	SSL_set_bio(ssl_, bio, bio);
 	SSL_set_ex_data(ssl_, 0, this);
+	SSL_set_msg_callback(ssl_, onTlsMessage);
+	SSL_set_msg_callback_arg(ssl_, this);
 	if (server) {
 		SSL_set_accept_state(ssl_);
 	} else {
@@ -36,6 +65,9 @@ void Session::startTls(SSL_CTX *context)
 size_t Session::takeInput(uint8_t *into, size_t length)
 {
 	size_t taken = length < inLength_ ? length : inLength_;
+	/* OpenSSL goes on inside one call as long as there is input. */
+	if (taken == 0 || keyUpdates_ > kKeyUpdates)
+		return 0;
 	memcpy(into, in_, taken);
 	in_ += taken;
 	inLength_ -= taken;
@@ -109,17 +141,35 @@ bool Session::writeOut()
 				blocked_ = true;
 				return false;
 			}
-			int error = errno;
-			out_.reset();
-			kill(state == State::Handshaking ? SessionEnd::TlsFailed
-							 : SessionEnd::Closed,
-			     error, strerror(error));
+			sendFailed(errno);
 			return false;
 		}
 		out_.consume(static_cast<size_t>(sent));
 	}
 	blocked_ = false;
 	return true;
+}
+
+/* A peer that sends its last bytes and closes answers what comes after with RST, which sending sees
+ * first. */
+void Session::sendFailed(int error)
+{
+	out_.reset();
+	if (state == State::Handshaking) {
+		kill(SessionEnd::TlsFailed, error, strerror(error));
+		return;
+	}
+	blocked_ = true;
+	sendError_ = error;
+	readable_ = true;
+	readLater();
+}
+
+void Session::readLater()
+{
+	if (!readDue_)
+		engine.schedule(0, id, TimerKind::Read);
+	readDue_ = true;
 }
 
 void Session::sendOut()
@@ -197,6 +247,11 @@ void Session::input(const uint8_t *bytes, size_t length)
 			ERR_clear_error();
 			int got = SSL_read(ssl_, plain + filled,
 					   static_cast<int>(Engine::kScratch - filled));
+			if (keyUpdates_ > kKeyUpdates) {
+				kill(SessionEnd::TlsFailed, 0,
+				     "the peer changes its TLS keys without end");
+				return;
+			}
 			if (got <= 0) {
 				problem = SSL_get_error(ssl_, got);
 				break;
@@ -231,25 +286,33 @@ void Session::input(const uint8_t *bytes, size_t length)
 
 void Session::readSocket()
 {
-	for (int turns = 0; readable_ && state != State::Dead && state != State::Undecided;
-	     turns++) {
-		if (turns == 8) {
-			engine.schedule(0, id, kTimerPing + 100);
+	uint64_t began = 0;
+	while (readable_ && state != State::Dead && state != State::Undecided) {
+		uint64_t before = Engine::preciseUs();
+		if (began == 0)
+			began = before;
+		if (before - began >= kReadTurnUs) {
+			readLater();
 			return;
 		}
-		ssize_t got = recv(fd_, engine.cipherScratch, Engine::kScratch, 0);
+		size_t room = readSize_;
+		ssize_t got = recv(fd_, engine.cipherScratch, room, 0);
 		if (got > 0) {
-			if (static_cast<size_t>(got) < Engine::kScratch && !inputEnded_)
+			if (static_cast<size_t>(got) < room && !inputEnded_ && sendError_ == 0)
 				readable_ = false;
 			input(engine.cipherScratch, static_cast<size_t>(got));
+			if (Engine::preciseUs() - before > kSlowReadUs)
+				readSize_ = std::max(room / 2, kSmallestRead);
+			else if (static_cast<size_t>(got) == room)
+				readSize_ = std::min(room * 2, Engine::kScratch);
 		} else if (got == 0) {
 			readable_ = false;
 			peerClosed();
-		} else if (errno == EAGAIN) {
-			readable_ = false;
 		} else if (errno != EINTR) {
-			int error = errno;
+			int error = errno == EAGAIN ? sendError_ : errno;
 			readable_ = false;
+			if (error == 0)
+				return;
 			bool early = state == State::Handshaking || state == State::Settling;
 			kill(early ? SessionEnd::TlsFailed : SessionEnd::Closed, error,
 			     strerror(error));
@@ -281,9 +344,9 @@ void Session::onEvents(uint32_t events)
 	}
 	if (state == State::Dead)
 		return;
-	if (blocked_ && (events & EPOLLOUT) && writeOut())
+	if (blocked_ && sendError_ == 0 && (events & EPOLLOUT) && writeOut())
 		markDirty();
-	if (readable_ && state != State::Dead)
+	if (readable_ && !readDue_ && state != State::Dead)
 		readSocket();
 }
 
@@ -314,12 +377,14 @@ void Session::streamEnd()
 	peerClosed();
 }
 
-void Session::streamClosed(uint32_t, bool)
+void Session::streamClosed(uint32_t code, bool sessionLost)
 {
 	if (state == State::Dead)
 		return;
 	if (state == State::Connecting) {
-		kill(SessionEnd::CarrierFailed, 0, "the gateway closed the stream");
+		bool lost = sessionLost || code == NGHTTP2_REFUSED_STREAM;
+		kill(lost ? SessionEnd::CarrierLost : SessionEnd::CarrierFailed,
+		     static_cast<int>(code), "the gateway closed the stream");
 	} else {
 		peerClosed();
 	}

@@ -34,11 +34,11 @@ void Session::startHttp()
 	nghttp2_submit_settings(http, 0, settings, count);
 	nghttp2_session_set_local_window_size(http, 0, 0,
 					      static_cast<int32_t>(engine.config.connectionWindow));
-	engine.schedule(engine.config.pingIntervalMs, id, kTimerPing);
+	engine.schedule(engine.config.pingIntervalMs, id, TimerKind::Ping);
 	if (server)
 		emitReady();
 	if (drainWhenReady_)
-		engine.schedule(200, id, kTimerDrain);
+		engine.schedule(200, id, TimerKind::Drain);
 	markDirty();
 }
 
@@ -224,7 +224,7 @@ void Session::leaveStream(StreamUser *user)
 	if (user->streamSession != this)
 		return;
 	forget(user);
-	engine.schedule(1000, id, kTimerStream + user->streamId);
+	engine.schedule(1000, id, TimerKind::Stream, user->streamId);
 	markDirty();
 }
 

@@ -6,6 +6,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "engine.h"
 #include "http2.h"
 #include "tls.h"
@@ -31,12 +33,9 @@ Session::~Session()
 bool Session::acceptsPeer(const std::vector<std::string> &peer) const
 {
 	if (server) {
-		std::string prefix = "spiffe://" + trustDomain_ + "/";
-		for (const std::string &name : peer) {
-			if (name.compare(0, prefix.size(), prefix) == 0)
-				return true;
-		}
-		return false;
+		return std::any_of(peer.begin(), peer.end(), [this](const std::string &name) {
+			return isIdentityOf(name, trustDomain_);
+		});
 	}
 	for (const std::string &name : peer) {
 		for (const std::string &wanted : identities_) {
@@ -80,7 +79,7 @@ void Session::connect(const ConnectSpec &spec, SSL_CTX *context,
 		return;
 	}
 	state = State::Connecting;
-	engine.schedule(spec.timeoutMs, id, kTimerConnect + 100);
+	engine.schedule(spec.timeoutMs, id, TimerKind::SessionConnect);
 	adopt(fd);
 }
 
@@ -91,38 +90,38 @@ void Session::nest(Session *carrier, std::string_view fields, SSL_CTX *context,
 	SSL_CTX_up_ref(context);
 	context_ = std::shared_ptr<SSL_CTX>(context, SSL_CTX_free);
 	state = State::Connecting;
-	engine.schedule(engine.config.handshakeTimeoutMs, id, kTimerHandshake);
+	engine.schedule(engine.config.handshakeTimeoutMs, id, TimerKind::Handshake);
 	if (carrier == nullptr || !carrier->acceptsStreams() ||
 	    carrier->submitRequest(this, fields) < 0) {
-		kill(SessionEnd::CarrierFailed, 0, "the gateway connection is closing");
+		kill(SessionEnd::CarrierLost, 0, "the gateway connection is closing");
 	}
 }
 
-void Session::timer(int kind)
+void Session::timer(TimerKind kind, int32_t stream)
 {
 	switch (kind) {
-	case kTimerConnect + 100:
+	case TimerKind::SessionConnect:
 		if (state == State::Connecting)
 			kill(SessionEnd::ConnectTimeout, ETIMEDOUT, "connect timed out");
 		break;
-	case kTimerHandshake:
+	case TimerKind::Handshake:
 		if (state == State::Handshaking || state == State::Settling ||
 		    state == State::Connecting) {
 			kill(SessionEnd::TlsFailed, ETIMEDOUT, "the TLS handshake timed out");
 		}
 		break;
-	case kTimerPing:
+	case TimerKind::Ping:
 		if (http == nullptr || state == State::Dead)
 			break;
 		if (pingSentAt_ == 0) {
 			pingSentAt_ = engine.nowMs();
 			nghttp2_submit_ping(http, 0, nullptr);
-			engine.schedule(engine.config.pingTimeoutMs, id, kTimerPong);
+			engine.schedule(engine.config.pingTimeoutMs, id, TimerKind::Pong);
 			markDirty();
 		}
-		engine.schedule(engine.config.pingIntervalMs, id, kTimerPing);
+		engine.schedule(engine.config.pingIntervalMs, id, TimerKind::Ping);
 		break;
-	case kTimerPong:
+	case TimerKind::Pong:
 		if (pingSentAt_ != 0 &&
 		    engine.nowMs() - pingSentAt_ >= engine.config.pingTimeoutMs) {
 			nghttp2_submit_goaway(http, 0,
@@ -132,13 +131,14 @@ void Session::timer(int kind)
 			kill(SessionEnd::PingTimeout, 0, "the peer stopped answering PING");
 		}
 		break;
-	case kTimerPing + 100:
+	case TimerKind::Read:
+		readDue_ = false;
 		readSocket();
 		break;
-	case kTimerDrain:
+	case TimerKind::Drain:
 		drain();
 		break;
-	case kTimerGoaway:
+	case TimerKind::Goaway:
 		if (http == nullptr || state == State::Dead || goawaySent_)
 			break;
 		goawaySent_ = true;
@@ -146,12 +146,14 @@ void Session::timer(int kind)
 				      NGHTTP2_NO_ERROR, nullptr, 0);
 		markDirty();
 		break;
-	default:
-		if (kind >= kTimerStream && http != nullptr &&
-		    nghttp2_session_find_stream(http, kind - kTimerStream)) {
-			nghttp2_submit_rst_stream(http, 0, kind - kTimerStream, NGHTTP2_NO_ERROR);
+	case TimerKind::Stream:
+		if (http != nullptr && state != State::Dead &&
+		    nghttp2_session_find_stream(http, stream)) {
+			nghttp2_submit_rst_stream(http, 0, stream, NGHTTP2_NO_ERROR);
 			markDirty();
 		}
+		break;
+	default:
 		break;
 	}
 }
@@ -179,7 +181,7 @@ void Session::drain()
 	if (server) {
 		/* Two steps, so that requests already on their way are still served. */
 		nghttp2_submit_shutdown_notice(http);
-		engine.schedule(200, id, kTimerGoaway);
+		engine.schedule(200, id, TimerKind::Goaway);
 	} else {
 		goawaySent_ = true;
 		nghttp2_submit_goaway(http, 0, 0, NGHTTP2_NO_ERROR, nullptr, 0);

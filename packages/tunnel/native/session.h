@@ -19,6 +19,7 @@ namespace kmesh::tunnel
 {
 
 class Flow;
+enum class TimerKind : int;
 
 /* Numbers shared with packages/tunnel/src/engine/events.ts. */
 enum class SessionEnd : int {
@@ -31,6 +32,8 @@ enum class SessionEnd : int {
 	Aborted = 6,
 	SetupFailed = 7,
 	CarrierFailed = 8,
+	/* Lost, or refused by a gateway that is closing, before it answered. */
+	CarrierLost = 9,
 };
 
 /* One mTLS HTTP/2 connection, served or requested, over a socket or over a stream of another
@@ -60,7 +63,7 @@ class Session final : public StreamUser, public Pollable
 	void leaveStream(StreamUser *user);
 	void markDirty();
 	void flush();
-	void timer(int kind);
+	void timer(TimerKind kind, int32_t stream);
 	bool acceptsStreams() const
 	{
 		return state == State::Open && !draining_;
@@ -95,10 +98,16 @@ class Session final : public StreamUser, public Pollable
 	bool lateGoawayDue = false;
 	std::unordered_set<StreamUser *> users;
 	int verifyError = 0;
+	/* Called for each KeyUpdate message of the peer. */
+	void gotKeyUpdate();
 	std::string protocolError;
 
       private:
+	static constexpr size_t kFirstRead = 16 << 10;
+
 	void forget(StreamUser *user);
+	void readLater();
+	void sendFailed(int error);
 	void startTls(SSL_CTX *context);
 	void handshake();
 	void startHttp();
@@ -125,6 +134,13 @@ class Session final : public StreamUser, public Pollable
 	bool draining_ = false, goawaySent_ = false, settingsSeen_ = false;
 	bool drainWhenReady_ = false;
 	uint64_t pingSentAt_ = 0;
+	/* Bytes to read at a time: fewer where they are costly, so that a turn stays short. */
+	size_t readSize_ = kFirstRead;
+	bool readDue_ = false;
+	/* The error that sending met; what the peer sent before it is still read. */
+	int sendError_ = 0;
+	uint32_t keyUpdates_ = 0;
+	uint64_t keyUpdatesSince_ = 0;
 };
 
 } // namespace kmesh::tunnel

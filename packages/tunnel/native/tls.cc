@@ -56,6 +56,22 @@ std::vector<std::string> uriNames(X509 *certificate)
 	return found;
 }
 
+bool isIdentityOf(std::string_view uri, std::string_view domain)
+{
+	static constexpr std::string_view kScheme = "spiffe://";
+	if (uri.substr(0, kScheme.size()) != kScheme)
+		return false;
+	std::vector<std::string_view> parts;
+	for (std::string_view rest = uri.substr(kScheme.size());;) {
+		size_t slash = rest.find('/');
+		parts.push_back(rest.substr(0, slash));
+		if (slash == std::string_view::npos || parts.size() > 5)
+			break;
+		rest.remove_prefix(slash + 1);
+	}
+	return parts.size() == 5 && parts[0] == domain && parts[1] == "ns" && parts[3] == "sa";
+}
+
 static int verifyPeer(int ok, X509_STORE_CTX *store)
 {
 	auto *ssl = static_cast<SSL *>(

@@ -4,6 +4,7 @@
 #include <openssl/ssl.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kmesh::tunnel
@@ -17,6 +18,9 @@ struct TlsOptions {
 SSL_CTX *createTlsContext(const TlsOptions &options, std::string *error);
 bool chainRevoked(const std::vector<std::string> &chain, const std::vector<std::string> &lists);
 std::vector<std::string> uriNames(X509 *certificate);
+/* Whether `uri` is `spiffe://<domain>/ns/<namespace>/sa/<account>`, of which only the domain must
+ * not differ: namespace and account may be empty (ambient contract 6.1). */
+bool isIdentityOf(std::string_view uri, std::string_view domain);
 std::string tlsErrorText();
 BIO_METHOD *sessionBioMethod();
 

@@ -20,8 +20,17 @@ const ECONNRESET = 104;
 const EPIPE = 32;
 const ENOTCONN = 107;
 
+/** Where a connection goes, for the words of its failure. */
+export interface FailurePlace {
+  /** The socket that the proxy connects to: the next proxy's, or the application's. */
+  readonly peer: string;
+  /** What is asked of the next proxy; absent without one. */
+  readonly behind?: string | undefined;
+}
+
 /** What the end of a flow means; `undefined` when it is a normal one. Resets count as normal (contract 6.10). */
-export function flowFailure(end: FlowEnd, where: string, tunnelled: boolean): Failure | undefined {
+export function flowFailure(end: FlowEnd, place: FailurePlace, tunnelled: boolean): Failure | undefined {
+  const where = place.peer;
   switch (end.reason) {
     case flowEndReason.complete:
       return undefined;
@@ -30,7 +39,9 @@ export function flowFailure(end: FlowEnd, where: string, tunnelled: boolean): Fa
     case flowEndReason.connectTimeout:
       return { flag: 'CONNECT', error: `connection to ${where} timed out` };
     case flowEndReason.httpStatus:
-      return { flag: 'CONNECT', error: statusText(end.code, where) };
+      return { flag: 'CONNECT', error: statusText(end.code, where, place.behind) };
+    case flowEndReason.unanswered:
+      return { flag: 'CONNECT', error: `${where} reset the request unanswered: HTTP/2 error ${end.code}` };
     case flowEndReason.reset: {
       const normal = tunnelled
         ? RESET_CODES.has(end.code) || end.code === ECONNRESET || end.code === EPIPE
@@ -78,10 +89,10 @@ export function sessionFailure(end: SessionEnd, where: string): Failure {
   }
 }
 
-function statusText(status: number, where: string): string {
+function statusText(status: number, where: string, behind = 'this destination'): string {
   if (status === 401) return `${where} answered 401: its authorization policies deny this connection`;
-  if (status === 400) return `${where} answered 400: it does not serve this destination`;
-  if (status === 503) return `${where} answered 503: it cannot reach the application`;
+  if (status === 400) return `${where} answered 400: it does not serve ${behind}`;
+  if (status === 503) return `${where} answered 503: it cannot reach the application at ${behind}`;
   return `${where} answered CONNECT with status ${status}`;
 }
 

@@ -85,6 +85,8 @@ export interface TunnelSettings {
   readonly policyInfoLogging?: boolean;
   /** How often byte counts reach the observer. */
   readonly progressMilliseconds?: number;
+  /** After the other end has gone, a receiver that takes nothing for so long is given up. Default: 5 minutes. */
+  readonly stallMilliseconds?: number;
   readonly socks5?: boolean;
   /** Ports of the per-pod listeners; only tests change them. */
   readonly ports?: { readonly outbound: number; readonly plaintext: number; readonly hbone: number };

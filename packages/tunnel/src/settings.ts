@@ -57,6 +57,7 @@ export function engineConfig(settings: TunnelSettings, handoffs?: HandoffTable):
     config.handoffTable = handoffs.fd;
   const { http2, keepalive } = settings;
   if (settings.mark !== undefined) config.mark = settings.mark;
+  if (settings.stallMilliseconds !== undefined) config.stallMs = settings.stallMilliseconds;
   if (http2?.streamWindowBytes !== undefined) config.streamWindow = http2.streamWindowBytes;
   if (http2?.connectionWindowBytes !== undefined) config.connectionWindow = http2.connectionWindowBytes;
   if (http2?.frameBytes !== undefined) config.frameSize = http2.frameBytes;

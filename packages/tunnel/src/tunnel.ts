@@ -21,6 +21,9 @@ const silentCounters: TunnelCounters = {
 /** How long a resolved host name is used; the node's resolver does not tell lifetimes. */
 const HOSTNAME_MILLISECONDS = 10_000;
 const HOSTNAME_ENTRIES = 4_096;
+/** The byte counts of a connection are right this soon after it opened. */
+const YOUNG_MILLISECONDS = 250;
+
 /** How long a drain without any connection waits for peers that were told to go elsewhere. */
 const QUIET_MILLISECONDS = 1_500;
 const SELF_UID = 'self';
@@ -64,9 +67,18 @@ export class Tunnel implements AsyncDisposable {
     if (options.revocations !== undefined) {
       this.#stops.push(options.revocations.onChange(() => this.revocationsChanged()));
     }
-    const progress = setInterval(() => {
-      for (const engine of this.#engines) if (engine.flowCount > 0) engine.reportBytes();
-    }, this.#settings.progressMilliseconds);
+    const { progressMilliseconds } = this.#settings;
+    let reported = performance.now();
+    const progress = setInterval(
+      () => {
+        const all = performance.now() - reported >= progressMilliseconds - 1;
+        if (all) reported = performance.now();
+        for (const engine of this.#engines) {
+          if (engine.flowCount > 0) engine.reportBytes(all ? 'all' : 'young');
+        }
+      },
+      Math.min(progressMilliseconds, YOUNG_MILLISECONDS),
+    );
     progress.unref();
     this.#stops.push(() => clearInterval(progress));
   }

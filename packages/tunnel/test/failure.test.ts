@@ -4,6 +4,7 @@ import { flowEndReason, revokedVerdict, sessionEndReason } from '../src/engine/e
 import { flowFailure, sessionFailure } from '../src/failure.ts';
 
 const where = '10.0.0.1:15008';
+const place = { peer: where, behind: '10.0.0.1:8080' };
 const bytes = { bytesUp: 0, bytesDown: 0 };
 
 describe('what the end of a connection means', () => {
@@ -14,6 +15,8 @@ describe('what the end of a connection means', () => {
     ['a denial by the peer', 'httpStatus', 401, true, 'CONNECT', /authorization policies/],
     ['a peer that does not serve the destination', 'httpStatus', 400, true, 'CONNECT', /does not serve/],
     ['a peer whose application is gone', 'httpStatus', 503, true, 'CONNECT', /application/],
+    ['a peer whose application refused names it', 'httpStatus', 503, true, 'CONNECT', /10\.0\.0\.1:8080$/],
+    ['a reset before the answer', 'unanswered', 8, true, 'CONNECT', /unanswered: HTTP\/2 error 8/],
     ['any other status', 'httpStatus', 302, true, 'CONNECT', /302/],
     ['a reset of plain TCP is normal', 'reset', 104, false, undefined],
     ['a broken pipe is normal', 'reset', 32, false, undefined],
@@ -27,7 +30,7 @@ describe('what the end of a connection means', () => {
   ];
   for (const [what, reason, code, tunnelled, flag, error] of flows) {
     test(`flow: ${what}`, () => {
-      const failure = flowFailure({ reason: flowEndReason[reason], code, ...bytes }, where, tunnelled);
+      const failure = flowFailure({ reason: flowEndReason[reason], code, ...bytes }, place, tunnelled);
       assert.equal(failure?.flag, flag);
       if (error !== undefined) assert.match(failure?.error ?? '', error);
     });

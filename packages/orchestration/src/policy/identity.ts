@@ -17,13 +17,16 @@ export function identityUriOf(
   return formatIdentityUri(workload);
 }
 
-/** Reads a SPIFFE id of Istio's form; `undefined` for everything else. */
+/**
+ * Reads a SPIFFE id of Istio's form; `undefined` for everything else. Namespace and account may be
+ * empty, as for a ztunnel. Implements contract 6.1.
+ */
 export function parseIdentity(uri: string): Identity | undefined {
   const prefix = 'spiffe://';
   if (!uri.startsWith(prefix)) return undefined;
   const parts = uri.slice(prefix.length).split('/');
   const [trustDomain, ns, namespace, sa, serviceAccount] = parts;
   if (parts.length !== 5 || ns !== 'ns' || sa !== 'sa') return undefined;
-  if (!trustDomain || !namespace || !serviceAccount) return undefined;
+  if (!trustDomain || namespace === undefined || serviceAccount === undefined) return undefined;
   return { trustDomain, namespace, serviceAccount };
 }

@@ -259,13 +259,17 @@ describe('combinations', () => {
 describe('identities', () => {
   it('are read and written in both forms; anything else is none', () => {
     assert.equal(formatPrincipal(identity), 'td/ns/namespace/sa/account');
-    assert.deepEqual(parseIdentity(formatIdentityUri(identity)), identity);
+    for (const written of [identity, { trustDomain: 'td', namespace: '', serviceAccount: '' }]) {
+      assert.deepEqual(parseIdentity(formatIdentityUri(written)), written);
+    }
     const garbage = [
       '',
       'spiffe://',
       'spiffe://td/ns/n/sa',
       'spiffe://td/ns/n/sa/a/b',
       'spiffe://td/x/n/sa/a',
+      'spiffe://td/NS/n/SA/a',
+      'SPIFFE://td/ns/n/sa/a',
       'td/ns/n/sa/a',
     ];
     for (const uri of [...garbage, 'spiffe:///ns/n/sa/a']) assert.equal(parseIdentity(uri), undefined, uri);

@@ -34,7 +34,7 @@ export interface ListenerHandler {
 export interface FlowHandler {
   /** Exactly once, last. */
   closed(end: FlowEnd): void;
-  /** The request did not reach a peer, and nothing was read or sent: another session may be tried. */
+  /** The request was not answered, and nothing was read of the client: another session may be tried. */
   retry?(): void;
   /** The response was 200; only when asked for. */
   opened?(baggage: string): void;
@@ -253,9 +253,9 @@ export class Engine {
     if (!this.#closed) this.#native.tunnelSessionAbort(this.#handle, session);
   }
 
-  /** Asks for the byte counts of all open flows; they come to {@link FlowHandler.bytes}. */
-  reportBytes(): void {
-    if (!this.#closed) this.#native.tunnelReportBytes(this.#handle);
+  /** Asks for the byte counts of open flows, all or young ones only; they come to {@link FlowHandler.bytes}. */
+  reportBytes(which: 'all' | 'young'): void {
+    if (!this.#closed) this.#native.tunnelReportBytes(this.#handle, which === 'all');
   }
 
   /** Ends the thread and cuts what is left. */

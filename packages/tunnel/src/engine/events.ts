@@ -28,6 +28,8 @@ export const flowEndReason = {
   aborted: 6,
   sessionLost: 7,
   setupFailed: 8,
+  /** The peer reset the request before it answered. */
+  unanswered: 9,
 } as const;
 
 /** Why a session ended; `SessionEnd` in the addon. */
@@ -41,6 +43,8 @@ export const sessionEndReason = {
   aborted: 6,
   setupFailed: 7,
   carrierFailed: 8,
+  /** The session around it was lost before the request for it was answered. */
+  carrierLost: 9,
 } as const;
 
 /** OpenSSL's verdict "certificate revoked", as {@link SessionEnd.code} of a failed handshake. */

@@ -15,6 +15,7 @@ export interface NativeTunnelConfig {
   pingIntervalMs?: number;
   pingTimeoutMs?: number;
   handshakeTimeoutMs?: number;
+  stallMs?: number;
   mark?: number;
   /** 0 turns keepalive off. */
   keepaliveTimeS?: number;
@@ -103,7 +104,8 @@ export interface NativeTunnel {
   ): void;
   tunnelSessionDrain(engine: TunnelHandle, session: number): void;
   tunnelSessionAbort(engine: TunnelHandle, session: number): void;
-  tunnelReportBytes(engine: TunnelHandle): void;
+  /** Of all open flows, or of those opened since the last two seconds. */
+  tunnelReportBytes(engine: TunnelHandle, all: boolean): void;
   /** A context, or the reason why there is none. */
   tunnelTlsContext(
     server: boolean,

@@ -83,6 +83,7 @@ function validate(pod: PodContext, session: ServedSession, request: Request, wor
     carried.refuse({ flag: 'DENY', error: describeAuthorization(authorization) }, INBOUND_STATUS.denied);
     return;
   }
+  carried.application = formatSocketAddress(resolved.connect.ip, resolved.connect.port);
   connect(pod, session, request, workload, resolved);
 }
 

@@ -10,14 +10,14 @@ import {
   withResolvedAddress,
 } from '@kmesh/orchestration';
 import type { ConnectionStart } from '@kmesh/probe';
-import type { Accepted, SessionEnd } from '../engine/events.ts';
+import { type Accepted, type SessionEnd, sessionEndReason } from '../engine/events.ts';
 import { type Failure, sessionFailure } from '../failure.ts';
 import { Carried, denyEarly, socketOpened } from '../pod/carried.ts';
 import type { NestedSession, PodContext } from '../pod/pod-context.ts';
 import type { PoolAnswer, PooledSession } from './pool.ts';
 import { cachedIdentityUri, connectFields } from './request-fields.ts';
 
-/** Tries on another connection when the first turns out to be closing. */
+/** Tries on another connection when the first turns out to be closing or dead. */
 const MAXIMUM_TRIES = 4;
 
 /** Serves one connection that was captured on its way out of the pod (contract 7.2). */
@@ -147,7 +147,7 @@ function tunnelFlow(
     const again = (): void => {
       release();
       if (tries >= MAXIMUM_TRIES) {
-        const error = `the connection to ${carried.start.destinationAddress} closed ${tries} times in a row`;
+        const error = `the connection to ${carried.start.destinationAddress} closed unanswered ${tries} times in a row`;
         carried.refuse({ flag: 'CONNECT', error }, 0);
         return;
       }
@@ -207,7 +207,9 @@ function nest(
         closed: (end) => {
           outside.release();
           if (session !== undefined) pod.nested.delete(session);
-          else if (!carried.ended) carried.refuse(handshakeFailure(pod, end, where), 0);
+          else if (carried.ended) return;
+          else if (end.reason === sessionEndReason.carrierLost) outside.again();
+          else carried.refuse(handshakeFailure(pod, end, where), 0);
         },
       },
     );
@@ -215,8 +217,7 @@ function nest(
       if (session !== undefined) pod.engine.drainSession(inner);
       else pod.engine.abortSession(inner);
     };
-    carried.onRetry = () =>
-      carried.refuse({ flag: 'CONNECT', error: `${decision.authority} refused the stream` }, 0);
+    carried.onRetry = outside.again;
   };
   const failed = (error: Error): void => {
     outside.release();

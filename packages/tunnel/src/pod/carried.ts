@@ -1,7 +1,7 @@
 import type { ConnectionStart, ObservedConnection, Reporter } from '@kmesh/probe';
 import type { FlowHandler } from '../engine/engine.ts';
 import type { FlowEnd } from '../engine/events.ts';
-import { type Failure, flowFailure } from '../failure.ts';
+import { type Failure, type FailurePlace, flowFailure } from '../failure.ts';
 import type { PooledSession } from '../outbound/pool.ts';
 import type { PodContext } from './pod-context.ts';
 
@@ -37,6 +37,8 @@ export class Carried implements FlowHandler {
 
   /** The pooled connection that carries it, outbound. */
   session: PooledSession | undefined;
+  /** Address of the application's socket, inbound. */
+  application: string | undefined;
   /** Set by whoever routes the flow. */
   onClosed: ((end: FlowEnd) => void) | undefined;
   onRetry: (() => void) | undefined;
@@ -49,7 +51,7 @@ export class Carried implements FlowHandler {
   closed(end: FlowEnd): void {
     this.#ended = true;
     this.#pod.carried.delete(this);
-    const failure = this.#cause ?? flowFailure(end, this.start.destinationAddress, this.#tunnelled);
+    const failure = this.#cause ?? flowFailure(end, this.#place(), this.#tunnelled);
     this.record.close({
       flag: failure?.flag ?? '-',
       error: failure?.error,
@@ -58,6 +60,13 @@ export class Carried implements FlowHandler {
     });
     socketClosed(this.#pod, this.start.reporter, this.#tunnelled && this.start.reporter === 'destination');
     this.onClosed?.(end);
+  }
+
+  /** Inbound, the proxy connects to the application, not to where the HBONE connection came in. */
+  #place(): FailurePlace {
+    const { reporter, destinationAddress, hboneAddress } = this.start;
+    if (reporter === 'destination') return { peer: this.application ?? destinationAddress };
+    return { peer: destinationAddress, behind: hboneAddress };
   }
 
   retry(): void {

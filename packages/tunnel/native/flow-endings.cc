@@ -1,0 +1,231 @@
+/*
+ * How a proxied connection ends when it does not end in order (docs/endings.md). Two rules: bytes
+ * that came before an end are passed on before it, and an end is passed on as what it was, in
+ * order (FIN, END_STREAM) or not (RST, RST_STREAM).
+ */
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "engine.h"
+#include "join.h"
+
+namespace kmesh::tunnel
+{
+
+/* How long a socket that acknowledged everything may go on sending what is thrown away: closing it
+ * then answers with RST, which an application that still writes would take for the end. */
+static constexpr uint64_t kLingerMs = 5000;
+/* How long a reset waits for bytes before it that nobody takes. */
+static constexpr uint32_t kResetPatienceMs = 5000;
+static constexpr uint32_t kLongestLookMs = 200;
+/* Thrown away in one turn. */
+static constexpr int kDiscards = 4;
+static constexpr size_t kDiscardBytes = 1 << 20;
+
+/* Bytes, and a FIN, that the peer has not acknowledged. */
+static size_t unacknowledged(int fd)
+{
+	int count = 0;
+	return ioctl(fd, SIOCOUTQ, &count) == 0 && count > 0 ? static_cast<size_t>(count) : 0;
+}
+
+/*
+ * A peer that has sent everything may reset what it no longer wants to receive (RFC 9113, 8.1), so
+ * NO_ERROR is an end in order, and so is CANCEL for a ztunnel. Envoy ends an HTTP connection that
+ * it closes with CONNECT_ERROR and without END_STREAM. That is also how a proxy passes on a reset
+ * (RFC 9113, 8.5), which is certain only where no byte came before.
+ */
+static bool endsInOrder(uint32_t code, bool spoke)
+{
+	return code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL ||
+	       (code == NGHTTP2_CONNECT_ERROR && spoke);
+}
+
+/* The kernel tells of a reset once: to whoever asks next the socket has ended like any other. What
+ * was passed on in this turn leaves before it. */
+void Flow::resetLater(int code)
+{
+	if (!resetting_)
+		engine.later(this, CloseReason::Reset, code);
+	resetting_ = true;
+}
+
+/* A socket takes nothing any more. What it had sent before is still passed on. */
+void Flow::breakSocket(int side, int error)
+{
+	Socket &socket = sockets[side];
+	Direction &way = directions[1 - side];
+	if (socket.error == 0)
+		socket.error = error;
+	socket.writable = false;
+	socket.readable = true;
+	size_t lost = way.pending.size() - std::min(way.pending.size(), way.prefix);
+	way.pending.reset();
+	way.prefix = 0;
+	if (streamSide == 1 - side && streamSession != nullptr && lost > 0)
+		streamSession->consumed(this, std::min(lost, streamUnconsumed));
+	if (resetWaitsAt_ == UINT64_MAX && state == State::Open) {
+		resetWaitsAt_ = directions[side].bytes;
+		engine.schedule(kResetPatienceMs, id, TimerKind::FlowEnding);
+	}
+	engine.pumpLater(this);
+}
+
+void Flow::timer()
+{
+	if (state == State::Draining) {
+		drain_->looking = false;
+		drainStep();
+		return;
+	}
+	if (state != State::Open || resetWaitsAt_ == UINT64_MAX)
+		return;
+	int broken = sockets[0].error != 0 ? 0 : 1;
+	if (directions[broken].bytes == resetWaitsAt_) {
+		resetLater(sockets[broken].error);
+		return;
+	}
+	resetWaitsAt_ = directions[broken].bytes;
+	engine.schedule(kResetPatienceMs, id, TimerKind::FlowEnding);
+}
+
+void Flow::streamClosed(uint32_t code, bool sessionLost)
+{
+	streamDone_ = true;
+	switch (state) {
+	case State::Closed:
+	case State::Draining:
+		return;
+	case State::Requesting:
+		/* Nothing was read from the application, so another session can be tried. */
+		if (sessionLost || code == NGHTTP2_REFUSED_STREAM) {
+			state = State::Pending;
+			streamSide = -1;
+			streamDone_ = false;
+			directions[0].sourceEnded = directions[0].sinkEnded = false;
+			engine.emit(EventType::FlowClosed, id,
+				    {static_cast<int>(CloseReason::Retry)});
+			return;
+		}
+		fail(CloseReason::Unanswered, static_cast<int>(code));
+		return;
+	case State::Pending:
+	case State::Connecting: {
+		/* A client that sent all it had and left, before the application was reached. */
+		Direction &up = directions[0];
+		if (up.sourceEnded || (streamSpoke_ && !sessionLost && endsInOrder(code, true))) {
+			up.sourceEnded = directions[1].sinkEnded = true;
+			return;
+		}
+		fail(sessionLost ? CloseReason::SessionLost : CloseReason::Reset,
+		     static_cast<int>(code));
+		return;
+	}
+	case State::Open:
+		endWithStream(code, sessionLost);
+		return;
+	}
+}
+
+void Flow::endWithStream(uint32_t code, bool sessionLost)
+{
+	Direction &from = directions[streamSide], &to = directions[1 - streamSide];
+	bool inOrder = !sessionLost && endsInOrder(code, streamSpoke_);
+	if (from.sourceEnded && to.sinkEnded && (sessionLost || code == NGHTTP2_NO_ERROR)) {
+		pump();
+		return;
+	}
+	bool reset = !from.sourceEnded && !inOrder;
+	from.sourceEnded = true;
+	to.sinkEnded = true;
+	CloseReason reason = inOrder	   ? CloseReason::Complete
+			     : sessionLost ? CloseReason::SessionLost
+					   : CloseReason::Reset;
+	drain(1 - streamSide, reason, inOrder ? 0 : static_cast<int>(code), reset);
+}
+
+/* The other end is gone: hands what is left to the socket of `side`, then ends it, by FIN or once
+ * everything has arrived by RST. */
+void Flow::drain(int side, CloseReason reason, int code, bool reset)
+{
+	state = State::Draining;
+	drain_ = std::make_unique<Drain>(Drain{side, reason, code, reset});
+	drain_->waitingSince = engine.nowMs();
+	Socket &other = sockets[1 - side];
+	if (other.fd >= 0) {
+		engine.unwatch(other.fd);
+		::close(other.fd);
+		other.fd = -1;
+	}
+	drainStep();
+}
+
+/* Throws away what still comes; true when nothing will. */
+bool Flow::discardInput(Socket &socket)
+{
+	for (int turn = 0; socket.readable; turn++) {
+		if (turn == kDiscards) {
+			engine.pumpLater(this);
+			return false;
+		}
+		/* Of a TCP socket, without copying. */
+		ssize_t got = recv(socket.fd, nullptr, kDiscardBytes, MSG_TRUNC);
+		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+			return true;
+		if (got < 0 && errno == EAGAIN)
+			socket.readable = false;
+	}
+	return false;
+}
+
+void Flow::drainStep()
+{
+	Drain &plan = *drain_;
+	Socket &socket = sockets[plan.side];
+	Direction &way = directions[1 - plan.side];
+	bool flushed = flushPending(1 - plan.side);
+	if (socket.error != 0) {
+		close(plan.reason, plan.code, {}, false);
+		return;
+	}
+	if (flushed) {
+		if (!plan.reset && !way.sinkEnded) {
+			way.sinkEnded = true;
+			shutdown(socket.fd, SHUT_WR);
+		}
+		report(plan.reason, plan.code, {});
+		if (!plan.reset && (directions[plan.side].sourceEnded || discardInput(socket))) {
+			close(plan.reason, plan.code, {}, false);
+			return;
+		}
+	}
+	uint64_t now = engine.nowMs();
+	size_t waiting = way.pending.size() + unacknowledged(socket.fd);
+	if (waiting != plan.waiting) {
+		plan.waiting = waiting;
+		plan.waitingSince = now;
+	}
+	uint64_t waited = now - plan.waitingSince;
+	if (waiting == 0 && (plan.reset || waited >= kLingerMs)) {
+		close(plan.reason, plan.code, {}, plan.reset);
+		return;
+	}
+	if (waited >= engine.config.stallMs) {
+		close(plan.reason, plan.code, {}, true);
+		return;
+	}
+	if (plan.looking)
+		return;
+	plan.looking = true;
+	engine.schedule(plan.lookMs, id, TimerKind::FlowEnding);
+	plan.lookMs = std::min(plan.lookMs * 2, kLongestLookMs);
+}
+
+} // namespace kmesh::tunnel
