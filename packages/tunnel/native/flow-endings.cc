@@ -14,7 +14,6 @@
 #include <algorithm>
 
 #include "engine.h"
-#include "join.h"
 
 namespace kmesh::tunnel
 {

@@ -208,8 +208,7 @@ void Flow::fail(CloseReason reason, int code, const std::string &text)
 		close(reason, code, text, !reported_);
 		return;
 	}
-	if (state == State::Open && reason == CloseReason::Reset && streamSide < 0 &&
-	    joined == nullptr) {
+	if (state == State::Open && reason == CloseReason::Reset && streamSide < 0) {
 		int survivor = sockets[0].error != 0 ? 1 : 0;
 		if (sockets[survivor].error == 0) {
 			drain(survivor, reason, code, true);
