@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 /** A port of this machine that something listens on. */
-export interface TakenPort {
+interface TakenPort {
   readonly port: number;
   /** Such as `node (process 4711)`; undefined when it is in another process namespace. */
   readonly by: string | undefined;
