@@ -62,6 +62,7 @@ function toGrafanaPanel(panel: Panel, id: number, gridPos: object): object {
       defaults: {
         unit: panel.unit,
         min: 0,
+        links: linksOf(panel),
         ...(stat
           ? {}
           : { custom: { drawStyle: 'line', lineWidth: 1, fillOpacity: 10, showPoints: 'never' } }),
@@ -78,12 +79,35 @@ function toGrafanaPanel(panel: Panel, id: number, gridPos: object): object {
       refId: String.fromCharCode(65 + index),
       datasource,
       editorMode: 'code',
-      expr: expression,
+      expr: orZero(expression),
       legendFormat: legend,
       range: !stat,
       instant: stat,
     })),
   };
+}
+
+/** An empty answer is shown as 0: most counters begin to exist with the first thing that they count. */
+function orZero(expression: string): string {
+  return expression.startsWith('histogram_quantile') ? expression : `(${expression}) or on() vector(0)`;
+}
+
+/** Where a label of a panel's legends leads: dashboard and its variable. */
+const targets: Readonly<Record<string, readonly [uid: string, variable: string, title: string]>> = {
+  destination_service_name: ['kmesh-service', 'service', 'This service'],
+  source_workload: ['kmesh-workload', 'workload', 'The client workload'],
+  destination_workload: ['kmesh-workload', 'workload', 'The server workload'],
+  instance: ['kmesh-kernel-path', 'instance', 'The kernel path of this node'],
+};
+
+/** Links of a panel's series to the dashboard of what they are about. */
+function linksOf(panel: Panel): object[] {
+  return Object.entries(targets)
+    .filter(([label]) => panel.queries.some(({ legend }) => legend.includes(`{{${label}}}`)))
+    .map(([label, [uid, variable, title]]) => ({
+      title,
+      url: `/d/${uid}?var-${variable}=\${__field.labels.${label}}&\${__url_time_range}`,
+    }));
 }
 
 function datasourceVariable(): object {
@@ -102,7 +126,7 @@ function datasourceVariable(): object {
   };
 }
 
-function toGrafanaVariable({ name, label, metric, values }: Variable): object {
+function toGrafanaVariable({ name, label, metric, values, only }: Variable): object {
   const definition = `label_values(${metric}, ${values})`;
   return {
     name,
@@ -111,10 +135,10 @@ function toGrafanaVariable({ name, label, metric, values }: Variable): object {
     datasource,
     definition,
     query: { query: definition, refId: 'StandardVariableQuery' },
-    current: { text: 'All', value: '$__all' },
-    allValue: '.*',
-    includeAll: true,
-    multi: true,
+    current: only === undefined ? { text: 'All', value: '$__all' } : { text: only, value: only },
+    ...(only === undefined ? { allValue: '.*' } : {}),
+    includeAll: only === undefined,
+    multi: only === undefined,
     hide: 0,
     options: [],
     refresh: 2,

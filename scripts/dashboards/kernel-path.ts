@@ -20,7 +20,7 @@ export const kernelPath: Dashboard = {
           'The part of new connections that the kernel path carries.',
           query(
             `sum (rate(kmesh_connections_path_total{${node},path="kernel"}[$__rate_interval])) / ` +
-              `sum (rate(kmesh_connections_path_total{${node}}[$__rate_interval]))`,
+              `clamp_min(sum (rate(kmesh_connections_path_total{${node}}[$__rate_interval])), 1e-9)`,
             'kernel',
           ),
         ),
@@ -53,7 +53,7 @@ export const kernelPath: Dashboard = {
           'Entries in each kernel table, as a part of its size. What does not fit takes the tunnel path: raise the size before 100 %.',
           query(
             `kmesh_table_entries{${node}} / kmesh_table_maximum_entries{${node}}`,
-            '{{instance}} {{table}}',
+            '{{pod}} {{instance}} {{table}}',
           ),
         ),
         lines(
@@ -98,13 +98,13 @@ export const kernelPath: Dashboard = {
           'Events lost',
           'cps',
           'Kernel events per second that found no room in the ring. Their connections are counted from the flow table instead.',
-          query(rateBy('instance', 'kmesh_ring_events_lost_total', node), '{{instance}}'),
+          query(rateBy('pod, instance', 'kmesh_ring_events_lost_total', node), '{{pod}} {{instance}}'),
         ),
         lines(
           'Connections reconciled',
           'cps',
           'Connections per second that were counted although an event of theirs was lost.',
-          query(rateBy('instance', 'kmesh_connections_reconciled_total', node), '{{instance}}'),
+          query(rateBy('pod, instance', 'kmesh_connections_reconciled_total', node), '{{pod}} {{instance}}'),
         ),
         lines(
           'Round-trip time',

@@ -42,8 +42,8 @@ export const nodeOverview: Dashboard = {
           'cps',
           'New connections per second by node proxy and side.',
           query(
-            rateBy('instance, reporter', 'istio_tcp_connections_opened_total', node),
-            '{{instance}} {{reporter}}',
+            rateBy('pod, instance, reporter', 'istio_tcp_connections_opened_total', node),
+            '{{pod}} {{instance}} {{reporter}}',
           ),
         ),
         lines(
@@ -51,12 +51,12 @@ export const nodeOverview: Dashboard = {
           'Bps',
           'Payload bytes per second at the client side: what clients sent and what servers sent.',
           query(
-            rateBy('instance', 'istio_tcp_received_bytes_total', `${node},reporter="source"`),
-            '{{instance}} from clients',
+            rateBy('pod, instance', 'istio_tcp_received_bytes_total', `${node},reporter="source"`),
+            '{{pod}} {{instance}} from clients',
           ),
           query(
-            rateBy('instance', 'istio_tcp_sent_bytes_total', `${node},reporter="source"`),
-            '{{instance}} from servers',
+            rateBy('pod, instance', 'istio_tcp_sent_bytes_total', `${node},reporter="source"`),
+            '{{pod}} {{instance}} from servers',
           ),
         ),
         lines(
@@ -77,7 +77,7 @@ export const nodeOverview: Dashboard = {
           'The part of new connections that mutual TLS protects. Same-node connections on the kernel path do not leave the node and count as not protected.',
           query(
             `sum (rate(istio_tcp_connections_opened_total{${node},connection_security_policy="mutual_tls"}[$__rate_interval])) / ` +
-              `sum (rate(istio_tcp_connections_opened_total{${node}}[$__rate_interval]))`,
+              `clamp_min(sum (rate(istio_tcp_connections_opened_total{${node}}[$__rate_interval])), 1e-9)`,
             'mutual TLS',
           ),
         ),
@@ -85,7 +85,10 @@ export const nodeOverview: Dashboard = {
           'Sockets',
           'short',
           'Sockets that the tunnel path holds open for clients (source) and servers (destination).',
-          query(`sum by (instance, reporter) (istio_tcp_sockets_open{${node}})`, '{{instance}} {{reporter}}'),
+          query(
+            `sum by (pod, instance, reporter) (istio_tcp_sockets_open{${node}})`,
+            '{{pod}} {{instance}} {{reporter}}',
+          ),
         ),
       ],
     },
@@ -97,21 +100,21 @@ export const nodeOverview: Dashboard = {
           'short',
           'Processors in use by the node proxy. Kernel programs are charged to the pods: see the kernel path dashboard.',
           query(
-            `sum by (instance) (rate(process_cpu_seconds_total{${node}}[$__rate_interval]))`,
-            '{{instance}}',
+            `sum by (pod, instance) (rate(process_cpu_seconds_total{${node}}[$__rate_interval]))`,
+            '{{pod}} {{instance}}',
           ),
         ),
         lines(
           'Memory',
           'bytes',
           'Resident memory of the node proxy.',
-          query(`sum by (instance) (process_resident_memory_bytes{${node}})`, '{{instance}}'),
+          query(`sum by (pod, instance) (process_resident_memory_bytes{${node}})`, '{{pod}} {{instance}}'),
         ),
         lines(
           'File descriptors',
           'percentunit',
           'File descriptors in use, as a part of the limit. At 100 % new connections are refused: raise the limit.',
-          query(`process_open_fds{${node}} / process_max_fds{${node}}`, '{{instance}}'),
+          query(`process_open_fds{${node}} / process_max_fds{${node}}`, '{{pod}} {{instance}}'),
         ),
       ],
     },

@@ -26,6 +26,8 @@ export interface Variable {
   /** The metric whose label gives the values, with a selector. */
   readonly metric: string;
   readonly values: string;
+  /** One value at a time, this one first; else any number of values, and all at first. */
+  readonly only?: string;
 }
 
 export interface Dashboard {

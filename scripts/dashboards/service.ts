@@ -1,7 +1,7 @@
 import { type Dashboard, lines, number, openBy, query, rateBy } from './panel.ts';
 
 const service =
-  'reporter=~"$reporter",destination_service_namespace=~"$namespace",destination_service_name=~"$service"';
+  'reporter="$reporter",destination_service_namespace=~"$namespace",destination_service_name=~"$service"';
 
 export const serviceDashboard: Dashboard = {
   uid: 'kmesh-service',
@@ -13,6 +13,8 @@ export const serviceDashboard: Dashboard = {
       label: 'Counted at',
       metric: 'kmesh_tcp_connections_opened_total',
       values: 'reporter',
+      // Both sides count a connection between two pods of the mesh: added up it would count twice.
+      only: 'source',
     },
     {
       name: 'namespace',
@@ -52,7 +54,7 @@ export const serviceDashboard: Dashboard = {
           'The part of ended connections that failed, by response flag.',
           query(
             `sum by (response_flags) (rate(kmesh_tcp_connections_failed_total{${service}}[$__rate_interval])) / ` +
-              `scalar(sum (rate(kmesh_tcp_connections_closed_total{${service}}[$__rate_interval])))`,
+              `scalar(clamp_min(sum (rate(kmesh_tcp_connections_closed_total{${service}}[$__rate_interval])), 1e-9))`,
             '{{response_flags}}',
           ),
         ),

@@ -116,6 +116,32 @@ test('a taken port is named, and nothing is left behind', async () => {
   );
   const { code, stderr } = await ended;
   assert.equal(code, 1);
-  assert.match(stderr, /readiness server cannot listen on port 15021/);
+  assert.match(stderr, /ports that the node proxy needs are taken: 15021 by/);
   assert.deepEqual(leftOvers(child.pid), []);
+});
+
+test('a second demo does not start, and names the ports that are taken and the process that has them', async () => {
+  const { ended } = start(
+    '$KMESH demo --for 8s --json 2>/dev/null & until curl -sf localhost:15021/healthz/ready; do sleep 0.1; done; $KMESH demo --for 1s || echo second $?; wait',
+  );
+  const { stdout, stderr } = await ended;
+  assert.match(stdout, /second 1/);
+  assert.match(
+    stderr,
+    /ports that the node proxy needs are taken: .*15000 by \S+ \(process \d+\).*another demo/,
+  );
+  assert.match(stdout, /"failed":0/, 'the first goes on undisturbed');
+});
+
+test('a mistake in the local mesh file is printed where the person looks', async () => {
+  const { child, ended } = start(
+    'f=$(mktemp -d)/mesh.yaml; ($KMESH demo --for 12s --json --local $f; echo done) & until curl -sf localhost:15021/healthz/ready; do sleep 0.1; done; echo "workload: []" > $f; wait',
+  );
+  let errors = '';
+  child.stderr?.on('data', (text: string) => {
+    errors += text;
+  });
+  while (!errors.includes('workload is an unknown key') && child.exitCode === null) await delay(50);
+  await ended;
+  assert.match(errors, /kmesh demo: .*mesh\.yaml:1:1: workload is an unknown key/);
 });

@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { isKmeshError } from '@kmesh/api';
 import { repeat } from '../src/cli/watch.ts';
 import { commandLine } from '../src/command-line.ts';
-import { parseMetrics } from '../src/commands/metrics.ts';
+import { metrics, parseMetrics } from '../src/commands/metrics.ts';
 import { byteRate, byteText, durationText } from '../src/units.ts';
 
 const connection = {
@@ -129,9 +129,36 @@ test('log shows, changes and resets; a wrong level is an error with the words of
   );
 });
 
-test('metrics are a table; the filter looks at names and labels', async () => {
+test('metrics are readable: units, what all series share once, and no labels that say nothing', () => {
+  const text = [
+    'istio_tcp_sent_bytes_total{reporter="source",app="a",version="latest",zone="unknown"} 1536',
+    'istio_tcp_sent_bytes_total{reporter="source",app="b",version="latest",zone="unknown"} 2',
+    'process_start_time_seconds 1763800000.25',
+    'up_seconds_total 1.23456',
+    'kmesh_things 1234567',
+  ].join('\n');
+  assert.equal(
+    metrics(text, undefined, 'short'),
+    [
+      'istio_tcp_sent_bytes_total   reporter=source',
+      '  1.5 KiB   app=a',
+      '      2 B   app=b',
+      'process_start_time_seconds',
+      '  2025-11-22T08:26:40',
+      'up_seconds_total',
+      '  1.235 s',
+      'kmesh_things',
+      '  1,234,567',
+      '',
+    ].join('\n'),
+  );
+});
+
+test('metrics are a block per family, a table with -o wide; the filter looks at names and labels', async () => {
   const { text } = await kmeshctl('metrics', 'e=f', '--stats', admin);
-  assert.match(text, /a_total +12 +b=c"d e=f\n/);
+  assert.match(text, /^a_total\n +12 +b=c"d e=f\n/);
+  const wide = await kmeshctl('metrics', 'e=f', '--stats', admin, '-o', 'wide');
+  assert.match(wide.text, /a_total +12 +b=c"d e=f\n/);
   assert.doesNotMatch(text, /\nup /);
   assert.deepEqual(JSON.parse((await kmeshctl('metrics', '^up', '--stats', admin, '-o', 'json')).text), [
     { name: 'up', labels: {}, value: 1 },

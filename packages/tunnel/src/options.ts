@@ -1,6 +1,7 @@
-import type { Identity, Logger } from '@kmesh/api';
+import type { Identity, Logger, PodInfo } from '@kmesh/api';
 import type { MeshChange, MeshView, NodeContext } from '@kmesh/orchestration';
 import type { ConnectionObserver, Reporter } from '@kmesh/probe';
+import type { ShareLimits } from './pod/descriptor-share.ts';
 
 /** A certificate as the tunnel presents it; `WorkloadCertificate` of the controller has these fields. */
 export interface TunnelCertificate {
@@ -43,6 +44,8 @@ export interface TunnelCounters {
   onDemandDns(source: import('@kmesh/api').Workload, hostname: string): void;
   /** Connections had to wait at a listener, for want of file descriptors mostly. */
   acceptFailed(): void;
+  /** A connection of a pod was refused because the pod holds its share of the descriptors. */
+  shareExceeded(pod: PodInfo): void;
 }
 
 /** Settings of the tunnel; names follow the controller's configuration. Times in milliseconds. */
@@ -80,6 +83,8 @@ export interface TunnelSettings {
   readonly connectTimeoutMilliseconds?: number;
   /** How long a connection waits for its own workload and certificate. */
   readonly ownWaitMilliseconds?: number;
+  /** Descriptors of the process, and the most that one pod may hold. */
+  readonly share?: ShareLimits;
   readonly tls12?: boolean;
   readonly postQuantumOnly?: boolean;
   readonly policyInfoLogging?: boolean;

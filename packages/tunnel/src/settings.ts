@@ -2,6 +2,7 @@ import { ILLEGAL_PORTS } from '@kmesh/orchestration';
 import { kmeshHandoffKeyLayout, kmeshHandoffLayout } from '@kmesh/runtime';
 import type { NativeTunnelConfig } from './engine/native.ts';
 import type { HandoffTable, TunnelSettings } from './options.ts';
+import type { ShareLimits } from './pod/descriptor-share.ts';
 
 /** {@link TunnelSettings} with the contract's defaults filled in. */
 export interface ResolvedSettings {
@@ -17,6 +18,7 @@ export interface ResolvedSettings {
   readonly releaseMilliseconds: number;
   readonly connectTimeoutMilliseconds: number;
   readonly ownWaitMilliseconds: number;
+  readonly share: ShareLimits;
   readonly tls12: boolean;
   readonly postQuantumOnly: boolean;
   readonly policyInfoLogging: boolean;
@@ -42,6 +44,7 @@ export function resolveSettings(settings: TunnelSettings): ResolvedSettings {
     releaseMilliseconds: settings.pool?.releaseMilliseconds ?? 300_000,
     connectTimeoutMilliseconds: settings.connectTimeoutMilliseconds ?? 10_000,
     ownWaitMilliseconds: settings.ownWaitMilliseconds ?? 5_000,
+    share: settings.share ?? { descriptors: Number.MAX_SAFE_INTEGER, perPod: undefined },
     tls12: settings.tls12 ?? false,
     postQuantumOnly: settings.postQuantumOnly ?? false,
     policyInfoLogging: settings.policyInfoLogging ?? false,

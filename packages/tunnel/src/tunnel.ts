@@ -7,6 +7,7 @@ import { Engine } from './engine/engine.ts';
 import { PeerBaggage } from './inbound/peer-baggage.ts';
 import type { TunnelCounters, TunnelOptions } from './options.ts';
 import type { CarriedDump } from './pod/carried.ts';
+import { DescriptorShares } from './pod/descriptor-share.ts';
 import { PodProxy } from './pod/pod-proxy.ts';
 import { engineConfig, type ResolvedSettings, resolveSettings } from './settings.ts';
 import { TlsContexts } from './tls/contexts.ts';
@@ -16,6 +17,7 @@ const silentCounters: TunnelCounters = {
   revocationUntracked: () => undefined,
   onDemandDns: () => undefined,
   acceptFailed: () => undefined,
+  shareExceeded: () => undefined,
 };
 
 /** How long a resolved host name is used; the node's resolver does not tell lifetimes. */
@@ -36,6 +38,7 @@ export class Tunnel implements AsyncDisposable {
   readonly #pods = new Map<string, PodProxy>();
   readonly #tls: TlsContexts;
   readonly #peers = new PeerBaggage();
+  readonly #shares: DescriptorShares;
   readonly #counters: TunnelCounters;
   readonly #hostnames = new Map<
     string,
@@ -52,6 +55,7 @@ export class Tunnel implements AsyncDisposable {
     this.#options = options;
     this.#settings = resolveSettings(settings);
     this.#counters = { ...silentCounters, ...options.counters };
+    this.#shares = new DescriptorShares(this.#settings.share);
     this.#tls = new TlsContexts({
       revocations: options.revocations,
       tls12: this.#settings.tls12,
@@ -223,6 +227,7 @@ export class Tunnel implements AsyncDisposable {
       settings: this.#settings,
       tls: this.#tls,
       peers: this.#peers,
+      shares: this.#shares,
       counters: this.#counters,
       resolveHostname: (hostname) => this.#resolve(hostname),
       ...(self === undefined ? {} : { self }),

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { isIPv6, type Socket } from 'node:net';
 
 /** Header that a page has to send with a request that changes something; only the admin page itself can. */
-export const pageRequestHeader = 'x-kmesh-page';
+const pageRequestHeader = 'x-kmesh-page';
 
 /**
  * Why a request to the admin port is refused, as one sentence; `undefined` when it is not. A web page that a person on

@@ -52,6 +52,8 @@ export interface Config {
   readonly workerThreads: number;
   readonly poolMaxStreamsPerConnection: number;
   readonly poolUnusedReleaseMilliseconds: number;
+  /** `KMESH_POD_DESCRIPTORS`: most that one pod's connections may hold; unset: as many as are free. */
+  readonly podDescriptors: number | undefined;
   readonly drainMilliseconds: number;
   /** `undefined`: best effort; true: fail when impossible; false: never spoof. */
   readonly originalSource: boolean | undefined;
@@ -197,6 +199,10 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
       65_535,
     ),
     poolUnusedReleaseMilliseconds: timerSetting(environment, 'POOL_UNUSED_RELEASE_TIMEOUT', 300_000),
+    podDescriptors:
+      environment['KMESH_POD_DESCRIPTORS'] === undefined
+        ? undefined
+        : integerSetting(environment, 'KMESH_POD_DESCRIPTORS', 0, 16, 0x7fff_ffff),
     drainMilliseconds: drainDeadline(environment),
     originalSource: optionalBoolean(environment, 'ENABLE_ORIG_SRC'),
     ipv6Enabled: booleanSetting(environment, 'IPV6_ENABLED', true) && !loopbackIpv6Disabled(),

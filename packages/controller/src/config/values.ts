@@ -46,7 +46,7 @@ export function integerSetting(
 }
 
 /** What a number that a ztunnel takes is limited to here, and where to say that it was. */
-export interface SizeLimits {
+interface SizeLimits {
   readonly byDefault: number;
   readonly minimum: number;
   readonly maximum: number;

@@ -64,7 +64,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   const version = versionInfo(config.istioVersion);
   logger.info(versionLine(version));
   for (const warning of config.warnings) logger.warn(warning);
-  raiseDescriptorLimit();
+  const descriptors = raiseDescriptorLimit();
   keepNeededPrivileges(logger);
 
   const startedAt = new Date();
@@ -131,6 +131,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   stack.defer(() => pinned?.close());
   const dataPlane = new DataPlane({
     config,
+    descriptors,
     state,
     certificates: certificates.manager,
     revocations,

@@ -13,6 +13,8 @@ import { tunnelSettings } from './tunnel-settings.ts';
 /** What the data plane is made of. */
 interface DataPlaneOptions {
   readonly config: Config;
+  /** How many the process may open. */
+  readonly descriptors: number;
   readonly state: MeshState;
   readonly certificates: CertificateManager;
   readonly revocations: RevocationStore;
@@ -52,7 +54,7 @@ export class DataPlane implements ZdsPods {
       observer: options.observer,
       counters: options.counters,
       logger,
-      settings: tunnelSettings(config),
+      settings: tunnelSettings(config, options.descriptors),
       revocations: options.revocations,
       handoffs: options.handoffs,
     });

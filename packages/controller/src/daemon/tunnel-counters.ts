@@ -15,5 +15,6 @@ export function tunnelCounters(recorder: MetricRecorder, metrics: ControlMetrics
     revocationUntracked: (reporter) => revocations.untracked(reporter),
     onDemandDns: (source, hostname) => dns.onDemand(source, hostname),
     acceptFailed: () => metrics.acceptFailed(),
+    shareExceeded: ({ namespace, name }) => metrics.shareExceeded(namespace, name),
   };
 }

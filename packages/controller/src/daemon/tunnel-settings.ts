@@ -2,7 +2,7 @@ import type { TunnelSettings } from '@kmesh/tunnel';
 import type { Config } from '../config/config.ts';
 
 /** The tunnel's part of the configuration. */
-export function tunnelSettings(config: Config): TunnelSettings {
+export function tunnelSettings(config: Config, descriptors: number): TunnelSettings {
   return {
     threads: config.workerThreads,
     mark: config.packetMark,
@@ -21,6 +21,7 @@ export function tunnelSettings(config: Config): TunnelSettings {
     tls12: config.tls12Enabled,
     postQuantumOnly: config.postQuantumOnly,
     policyInfoLogging: config.policyInfoLogging,
+    share: { descriptors, perPod: config.podDescriptors },
     socks5: config.socks5Enabled,
   };
 }

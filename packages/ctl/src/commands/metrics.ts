@@ -1,6 +1,7 @@
 import { KmeshError } from '@kmesh/api';
 import { type OutputFormat, renderObject } from '../output.ts';
 import { type Column, renderTable } from '../table.ts';
+import { byteText } from '../units.ts';
 
 /** One series of the daemon's metrics. */
 interface MetricSeries {
@@ -47,7 +48,45 @@ export function metrics(text: string, filter: string | undefined, format: Output
   );
   if (format === 'json' || format === 'yaml') return renderObject(format, shown);
   if (shown.length === 0) return `No metric matches ${filter ?? 'anything'}.\n`;
-  return renderTable(columns, shown);
+  return format === 'wide' ? renderTable(columns, shown) : families(shown);
+}
+
+/** Labels that say nothing when they are so, and most of Istio's are. */
+const silent: ReadonlySet<string> = new Set(['unknown', 'latest', '']);
+
+/** One block per family: its name and what all its series share, then a line for each with its value and its own labels. */
+function families(shown: readonly MetricSeries[]): string {
+  const byName = new Map<string, MetricSeries[]>();
+  for (const series of shown) byName.set(series.name, [...(byName.get(series.name) ?? []), series]);
+  let text = '';
+  for (const [name, all] of byName) {
+    const common = (label: string, value: string): boolean =>
+      all.length > 1 && all.every(({ labels }) => labels[label] === value);
+    const shownLabels = ({ labels }: MetricSeries): string =>
+      Object.entries(labels)
+        .filter(([label, value]) => !silent.has(value) && !common(label, value))
+        .map(([label, value]) => `${label}=${value}`)
+        .join(' ');
+    const values = all.map(({ name, value }) => humanValue(name, value));
+    const width = Math.max(...values.map(({ length }) => length));
+    const shared = Object.entries(all[0]?.labels ?? {}).filter(
+      ([label, value]) => !silent.has(value) && common(label, value),
+    );
+    text += `${[name, ...shared.map(([label, value]) => `${label}=${value}`)].join('   ')}\n`;
+    for (const [index, series] of all.entries()) {
+      text += `  ${(values[index] ?? '').padStart(width)}   ${shownLabels(series)}`.trimEnd().concat('\n');
+    }
+  }
+  return text;
+}
+
+/** Bytes and seconds with units, large numbers in groups of three. */
+function humanValue(name: string, value: number): string {
+  if (!Number.isFinite(value)) return String(value);
+  if (/_bytes(_total|_sum)?$/.test(name)) return byteText(value);
+  if (/_start_time_seconds$/.test(name)) return new Date(value * 1000).toISOString().slice(0, 19);
+  if (/_seconds(_total|_sum)?$/.test(name)) return `${Number(value.toPrecision(4))} s`;
+  return Number.isInteger(value) ? value.toLocaleString('en') : String(Number(value.toPrecision(6)));
 }
 
 function filterOf(text: string | undefined): RegExp {

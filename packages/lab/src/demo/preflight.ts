@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { platform } from 'node:os';
 import { KmeshError } from '@kmesh/api';
 import { findCgroupMount, probeCapabilities } from '@kmesh/linux';
+import { takenPorts } from './taken-ports.ts';
 
 /**
  * Checks what the demo cannot do without, before anything is made. One sentence for the first thing that is missing.
@@ -22,6 +23,11 @@ function machineProblem(): string | undefined {
     return 'this kernel has no network namespaces: use one built with CONFIG_NET_NS.';
   if (findCgroupMount() === undefined) {
     return 'cgroup v2 is not mounted: mount it, for instance with "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified".';
+  }
+  const taken = takenPorts([15000, 15020, 15021]);
+  if (taken.length > 0) {
+    const list = taken.map(({ port, by }) => `${port}${by === undefined ? '' : ` by ${by}`}`).join(', ');
+    return `ports that the node proxy needs are taken: ${list}: end what runs there, perhaps another demo, first.`;
   }
   const capabilities = new Map(probeCapabilities().map((row) => [row.name, row]));
   const bpf = capabilities.get('bpf');

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createWriteStream } from 'node:fs';
+import { appendFileSync, renameSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Overview } from '@kmesh/api';
@@ -12,6 +12,8 @@ export interface ProxyProcess {
   connectHook(): Promise<{ readonly nanoseconds: number; readonly runs: number }>;
   /** Bytes of all connections that the clients' side reported. */
   bytes(): Promise<{ readonly sent: number; readonly received: number }>;
+  /** Why the local mesh file is not applied, as the proxy says it; undefined while it is. */
+  problem(): string | undefined;
   /** Drains it and waits for its end. */
   stop(): Promise<void>;
 }
@@ -33,7 +35,7 @@ export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string
     // Ctrl-C goes to the demo alone, which stops the proxy in its turn.
     detached: true,
   });
-  const tail = keepTail(child, logPath);
+  const output = keepOutput(child, logPath);
   const onExit = (): void => {
     child.kill('SIGKILL');
   };
@@ -43,7 +45,7 @@ export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string
   } catch (error) {
     child.kill('SIGKILL');
     const cause = error instanceof Error ? error.message : String(error);
-    throw new KmeshError('KMESH_DEMO_PROXY', `the node proxy did not get ready: ${cause}\n${tail()}`, {
+    throw new KmeshError('KMESH_DEMO_PROXY', `the node proxy did not get ready: ${cause}\n${output.tail()}`, {
       cause: error,
     });
   }
@@ -68,6 +70,7 @@ export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string
         received: sumOf(text, 'istio_tcp_sent_bytes_total'),
       };
     },
+    problem: output.problem,
     stop: async () => {
       process.off('exit', onExit);
       if (child.exitCode !== null || child.signalCode !== null) return;
@@ -116,16 +119,39 @@ async function untilReady(child: ChildProcess): Promise<void> {
 }
 
 const tailLines = 12;
+/** The log on disk is at most twice this long: the current part and the one before. */
+const logPartBytes = 4 * 1024 * 1024;
 
-function keepTail(child: ChildProcess, logPath: string): () => string {
-  const file = createWriteStream(logPath);
+/** What is kept of the proxy's output. */
+interface Output {
+  tail(): string;
+  /** Why the local mesh file is not applied, until it is. */
+  problem(): string | undefined;
+}
+
+function keepOutput(child: ChildProcess, logPath: string): Output {
   let lines: string[] = [];
+  let problem: string | undefined;
+  let written = 0;
+  writeFileSync(logPath, '');
+  const take = (line: string): void => {
+    if (line.includes('local mesh file not applied')) problem = line.split('\t').slice(3).join(' ');
+    else if (line.includes('local mesh file applied')) problem = undefined;
+  };
   for (const stream of [child.stdout, child.stderr]) {
+    let rest = '';
     stream?.setEncoding('utf8').on('data', (text: string) => {
-      file.write(text);
-      lines = [...lines, ...text.split('\n').filter((line) => line !== '')].slice(-tailLines);
+      if (written > logPartBytes) {
+        renameSync(logPath, `${logPath}.1`);
+        written = 0;
+      }
+      appendFileSync(logPath, text);
+      written += text.length;
+      const whole = (rest + text).split('\n');
+      rest = whole.pop() ?? '';
+      for (const line of whole) take(line);
+      lines = [...lines, ...whole.filter((line) => line !== '')].slice(-tailLines);
     });
   }
-  child.once('close', () => file.end());
-  return () => lines.join('\n');
+  return { tail: () => lines.join('\n'), problem: () => problem };
 }

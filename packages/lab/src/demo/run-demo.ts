@@ -120,11 +120,28 @@ async function watch(
   const traffic = startTraffic(scene.client, scene.targets, tally);
   const look = async (): Promise<ViewState> => {
     const [overview, hook, bytes] = await Promise.all([proxy.overview(), proxy.connectHook(), proxy.bytes()]);
-    return { elapsedMilliseconds: Date.now() - startedAt, tally, overview, hook, bytes };
+    const now = Date.now() - startedAt;
+    const state = {
+      elapsedMilliseconds: now,
+      tally,
+      overview,
+      hook,
+      bytes,
+      before,
+      problem: proxy.problem(),
+    };
+    before = { elapsedMilliseconds: now, connections: tally.connections, bytes };
+    return state;
   };
+  let before: ViewState['before'];
+  let told: string | undefined;
   const live = !options.json && process.stdout.isTTY === true;
   while (!stopped.aborted) {
     if (live) show(renderView(await look(), process.stdout.columns, useColour()));
+    else if (proxy.problem() !== told) {
+      told = proxy.problem();
+      process.stderr.write(`kmesh demo: ${told ?? 'the local mesh file is applied again'}\n`);
+    }
     await delay(refreshMilliseconds, undefined, { signal: stopped }).catch(() => undefined);
   }
   await traffic.stop();

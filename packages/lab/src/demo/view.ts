@@ -8,47 +8,81 @@ export interface ViewState {
   readonly overview: Overview | undefined;
   readonly bytes: { readonly sent: number; readonly received: number };
   readonly hook: { readonly nanoseconds: number; readonly runs: number };
+  /** The moment before, for rates. */
+  readonly before:
+    | {
+        readonly elapsedMilliseconds: number;
+        readonly connections: number;
+        readonly bytes: { readonly sent: number; readonly received: number };
+      }
+    | undefined;
+  /** What keeps the local mesh file from being applied. */
+  readonly problem: string | undefined;
 }
 
-const barWidth = 24;
+/** Lines of the view, whatever there is to say: a small terminal shows all of it. */
+export const viewRows = 15;
 
-/** The live view as lines of text, at most `width` columns wide; colours only when asked for. */
+/** The live view as at most {@link viewRows} lines of text of at most `width` columns; colours only when asked for. */
 export function renderView(state: ViewState, width: number, colour: boolean): string {
-  const paint = (code: number, text: string): string => (colour ? `\x1b[${code}m${text}\x1b[0m` : text);
-  const { tally, hook, bytes } = state;
-  const seconds = state.elapsedMilliseconds / 1000;
-  const lines = [
-    `${paint(1, 'kmesh demo')}  ${seconds.toFixed(0)} s  ${tally.connections} connections  ${
-      tally.failed === 0 ? paint(32, '0 failed') : paint(31, `${tally.failed} failed`)
-    }`,
-    '',
-  ];
-  for (const [name, answers] of tally.byEndpoint) {
-    const total = [...answers.values()].reduce((sum, count) => sum + count, 0);
-    lines.push(`${paint(1, name)}  ${total}`);
-    for (const [endpoint, count] of answers) {
-      const share = total === 0 ? 0 : count / total;
-      const bar = '█'.repeat(Math.round(share * barWidth)).padEnd(barWidth);
-      lines.push(
-        `  ${endpoint.padEnd(12)} ${paint(36, bar)} ${String(count).padStart(7)}  ${(share * 100).toFixed(1).padStart(5)} %`,
-      );
-    }
-  }
-  lines.push('', `bytes     sent ${humanBytes(bytes.sent)}, received ${humanBytes(bytes.received)}`);
-  const paths = pathTotals(state.overview);
-  lines.push(`path      kernel ${paths.kernel}, tunnel ${paths.tunnel}, outside ${paths.outside}`);
+  const paint = (code: number, text: string): string => {
+    const cut = text.length > width ? `${text.slice(0, width - 1)}…` : text;
+    return colour && code !== 0 ? `\x1b[${code}m${cut}\x1b[0m` : cut;
+  };
+  const { tally, hook, bytes, overview, before } = state;
+  const seconds = before === undefined ? 0 : (state.elapsedMilliseconds - before.elapsedMilliseconds) / 1000;
+  const rate = (now: number, then: number | undefined): number =>
+    seconds > 0 && then !== undefined ? Math.max(0, now - then) / seconds : 0;
+  const connectionRate = Math.round(rate(tally.connections, before?.connections));
+  const head =
+    `kmesh demo  ${(state.elapsedMilliseconds / 1000).toFixed(0)} s  ${tally.connections} connections` +
+    `  ${connectionRate}/s  ${tally.failed} failed`;
+  const lines = [paint(tally.failed === 0 ? 32 : 31, head)];
+  for (const [name, answers] of tally.byEndpoint) lines.push(paint(0, targetLine(name, answers)));
+  const sent = humanBytes(rate(bytes.sent, before?.bytes.sent));
+  const received = humanBytes(rate(bytes.received, before?.bytes.received));
+  lines.push(
+    paint(
+      0,
+      `bytes     sent ${humanBytes(bytes.sent)} (${sent}/s), received ${humanBytes(bytes.received)} (${received}/s)`,
+    ),
+  );
+  const paths = pathTotals(overview);
+  lines.push(paint(0, `path      kernel ${paths.kernel}, tunnel ${paths.tunnel}, outside ${paths.outside}`));
   const mean =
     hook.runs === 0
       ? 'not run yet'
       : `${Math.round(hook.nanoseconds / hook.runs)} ns each, ${hook.runs} runs`;
-  lines.push(`connect   ${mean}`);
-  for (const [failure, count] of tally.failures) lines.push(paint(31, `failure   ${failure} (${count})`));
-  lines.push(
-    '',
-    'admin http://localhost:15000  ready http://localhost:15021/healthz/ready  metrics http://localhost:15020/metrics',
+  lines.push(paint(0, `connect   ${mean}`));
+  if (overview !== undefined) {
+    lines.push(
+      paint(
+        0,
+        `mesh      ${overview.workloadCount} workloads, ${overview.serviceCount} services, ${overview.policyCount} policies`,
+      ),
+    );
+  }
+  const footer = [
+    paint(0, 'admin http://localhost:15000  ready :15021/healthz/ready  metrics :15020/metrics'),
+    paint(0, 'Ctrl-C stops and removes everything.'),
+  ];
+  const problems = [
+    ...(state.problem === undefined ? [] : [state.problem.replaceAll('\n', ' ')]),
+    ...[...tally.failures].map(([failure, count]) => `failure   ${failure} (${count})`),
+  ];
+  const room = viewRows - lines.length - footer.length;
+  const shown = problems.length <= room ? problems : problems.slice(0, room - 1);
+  for (const problem of shown) lines.push(paint(31, problem));
+  if (shown.length < problems.length) lines.push(paint(31, `and ${problems.length - shown.length} more`));
+  return [...lines, ...footer].join('\n');
+}
+
+function targetLine(name: string, answers: ReadonlyMap<string, number>): string {
+  const total = [...answers.values()].reduce((sum, count) => sum + count, 0);
+  const shares = [...answers].map(
+    ([endpoint, count]) => `${endpoint} ${(total === 0 ? 0 : (count / total) * 100).toFixed(1)} %`,
   );
-  lines.push('Ctrl-C stops and removes everything.');
-  return lines.map((line) => (colour ? line : line.slice(0, width))).join('\n');
+  return `${name.padEnd(9)} ${String(total).padStart(8)}   ${shares.join('   ')}`;
 }
 
 /** Connections by path, from the counters of the connect hook. */

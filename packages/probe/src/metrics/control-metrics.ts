@@ -53,6 +53,8 @@ export interface ControlMetrics {
   proxyStopped(): void;
   /** New connections had to wait at a listener. */
   acceptFailed(): void;
+  /** A connection of a pod was refused for its share of the descriptors. */
+  shareExceeded(namespace: string, pod: string): void;
   /** The exposition without an end marker: give it to `startScrapeServer` as `collect`. */
   collect(): Promise<string>;
 }
@@ -116,6 +118,12 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     help: 'Times that new connections had to wait, for want of file descriptors mostly (unstable)',
     registers,
   });
+  const shareExceeded = new Counter({
+    name: 'kmesh_pod_share_refusals_total',
+    help: 'Connections refused because their pod holds its share of the file descriptors (unstable)',
+    labelNames: ['namespace', 'pod'],
+    registers,
+  });
   addKernelMetrics(registry, sources);
   if (sources.loopDelay) addLoopDelay(registry, sources.loopDelay);
 
@@ -133,6 +141,7 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     proxyStarted: () => started.inc(),
     proxyStopped: () => stopped.inc(),
     acceptFailed: () => acceptFailures.inc(),
+    shareExceeded: (namespace, pod) => shareExceeded.inc({ namespace, pod }),
     collect: () => registryText(registry),
   };
 }

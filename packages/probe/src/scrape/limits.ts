@@ -2,7 +2,7 @@ import type { RequestListener, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /** How many connections a server keeps open; beyond that new ones are closed at once. */
-export interface ConnectionLimits {
+interface ConnectionLimits {
   readonly total: number;
   /** From one address: a client that takes all of its own takes none of the others'. */
   readonly perClient: number;
@@ -52,7 +52,7 @@ export function oneAtATime(handler: RequestListener): RequestListener {
 }
 
 /** Limits of a {@link Turnstile}. */
-export interface TurnLimits {
+interface TurnLimits {
   /** Turns that are taken at the same time. */
   readonly concurrent: number;
   /** Turns that one client has or waits for. */

@@ -21,6 +21,11 @@ import { proxyHeader } from './proxy-protocol.ts';
 
 /** Serves one request of an HBONE connection into the pod: the validation table of contract 6.6. */
 export function serveRequest(pod: PodContext, session: ServedSession, request: Request): void {
+  if (!pod.share.admits()) {
+    pod.counters.shareExceeded(pod.info);
+    pod.engine.rejectFlow(request.flow, INBOUND_STATUS.unavailable);
+    return;
+  }
   const workload = pod.ownWorkload();
   if (workload !== undefined) {
     validate(pod, session, request, workload);

@@ -34,8 +34,8 @@ export class PeerBaggage {
   }
 
   /**
-   * The description in the `baggage` lines of a peer with this identity. `undefined` without an identity, without a
-   * description, or when it names another namespace than the certificate. Values with characters or lengths that no name
+   * The description in the `baggage` lines of a peer with this identity, with the namespace of its certificate, whatever it
+   * says itself. `undefined` without an identity and without a description. Values with characters or lengths that no name
    * has count as unset. A peer that has had 16 descriptions within an hour is called `other`.
    *
    * @param first what the same connection said first, if anything: a proxy's connection is of one workload, so
@@ -86,10 +86,10 @@ export class PeerBaggage {
 
 function believable(text: string, identity: Identity): Baggage | undefined {
   const said = parseBaggage(text);
-  if (said === undefined || (said.namespace ?? identity.namespace) !== identity.namespace) return undefined;
+  if (said === undefined) return undefined;
   const entries = Object.entries(said).map(([key, value]) => [
     key,
     value !== undefined && VALUE.test(value) ? value : undefined,
   ]);
-  return Object.fromEntries(entries) as Baggage;
+  return { ...(Object.fromEntries(entries) as Baggage), namespace: identity.namespace };
 }

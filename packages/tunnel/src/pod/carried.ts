@@ -31,6 +31,7 @@ export class Carried implements FlowHandler {
     this.dump = dump;
     this.#tunnelled = tunnelled;
     this.record = pod.observer.opened(start);
+    pod.share.change(this.#descriptors);
     pod.carried.add(this);
     pod.engine.handleFlow(flow, this);
   }
@@ -44,12 +45,18 @@ export class Carried implements FlowHandler {
   onRetry: (() => void) | undefined;
   onOpened: ((baggage: string) => void) | undefined;
 
+  /** Sockets beside the accepted one: what leaves through a pooled connection has none. */
+  get #descriptors(): number {
+    return this.#tunnelled && this.start.reporter === 'source' ? 0 : 1;
+  }
+
   get ended(): boolean {
     return this.#ended;
   }
 
   closed(end: FlowEnd): void {
     this.#ended = true;
+    this.#pod.share.change(-this.#descriptors);
     this.#pod.carried.delete(this);
     const failure = this.#cause ?? flowFailure(end, this.#place(), this.#tunnelled);
     this.record.close({
@@ -112,11 +119,14 @@ export class Carried implements FlowHandler {
 
 /** Counts an accepted socket (contract 15.3); streams of an HBONE connection are no sockets. */
 export function socketOpened(pod: PodContext, reporter: Reporter): void {
+  pod.share.change(1);
   pod.observer.socketsOpen(reporter, 1);
 }
 
 export function socketClosed(pod: PodContext, reporter: Reporter, isStream = false): void {
-  if (!isStream) pod.observer.socketsOpen(reporter, -1);
+  if (isStream) return;
+  pod.share.change(-1);
+  pod.observer.socketsOpen(reporter, -1);
 }
 
 /** Turns an accepted connection away before it has a record: one log line, no metric. */

@@ -9,6 +9,7 @@ import type { SessionPool } from '../outbound/pool.ts';
 import type { ResolvedSettings } from '../settings.ts';
 import type { TlsContexts } from '../tls/contexts.ts';
 import type { Carried } from './carried.ts';
+import type { PodShare } from './descriptor-share.ts';
 import type { ServedSession } from './served-session.ts';
 
 /** The inner connection of double HBONE once its peer is known (contract 6.9); it carries one flow. */
@@ -40,6 +41,8 @@ export interface PodContext {
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
   readonly pool: SessionPool;
   readonly tracker: ConnectionTracker;
+  /** Descriptors that its connections hold. */
+  readonly share: PodShare;
   /** Whether the client's address is kept towards the application. */
   readonly preserveSource: boolean;
   /** Connections with a record. */

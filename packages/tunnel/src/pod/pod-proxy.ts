@@ -21,6 +21,7 @@ import { SessionPool } from '../outbound/pool.ts';
 import type { ResolvedSettings } from '../settings.ts';
 import type { TlsContexts } from '../tls/contexts.ts';
 import type { CarriedDump } from './carried.ts';
+import type { DescriptorShares } from './descriptor-share.ts';
 import type { PodContext } from './pod-context.ts';
 import { ServedSession } from './served-session.ts';
 
@@ -35,6 +36,7 @@ interface PodProxyOptions {
   readonly settings: ResolvedSettings;
   readonly tls: TlsContexts;
   readonly peers: PeerBaggage;
+  readonly shares: DescriptorShares;
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
   /** The proxy itself: HBONE only, no source preservation, its workload found otherwise (contract 2.4). */
@@ -153,7 +155,9 @@ export class PodProxy {
     let lastReport = 0;
     return {
       accepted: (accepted: Accepted) => {
-        if (this.#closed) {
+        const admitted = context.share.admits();
+        if (!admitted) context.counters.shareExceeded(context.info);
+        if (this.#closed || !admitted) {
           if (kind === 'hbone') context.engine.abortSession(accepted.id);
           else context.engine.rejectFlow(accepted.id);
         } else if (kind === 'outbound') serveOutbound(context, accepted);
@@ -261,6 +265,12 @@ function podContext(options: PodProxyOptions, namespace: number): PodContext {
     settings,
     tls: options.tls,
     peers: options.peers,
+    share: options.shares.pod((held) =>
+      options.tunnel.logger.warn(
+        'a pod holds its share of the file descriptors; its further connections are refused until some have ended',
+        { pod: `${options.info.namespace}/${options.info.name}`, descriptors: held },
+      ),
+    ),
     counters: options.counters,
     resolveHostname: options.resolveHostname,
     preserveSource: settings.originalSource !== false && self === undefined,

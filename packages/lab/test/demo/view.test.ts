@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { test } from 'node:test';
+import { takenPorts } from '../../src/demo/taken-ports.ts';
+import { renderView, type ViewState, viewRows } from '../../src/demo/view.ts';
+
+function state(change: Partial<ViewState> = {}): ViewState {
+  return {
+    elapsedMilliseconds: 2_000,
+    tally: {
+      connections: 300,
+      failed: 0,
+      byEndpoint: new Map([
+        [
+          'web',
+          new Map([
+            ['web-1', 25],
+            ['web-2', 75],
+          ]),
+        ],
+        ['greeter', new Map([['greeter-1', 0]])],
+      ]),
+      failures: new Map(),
+    },
+    overview: undefined,
+    bytes: { sent: 4_096, received: 1_024 },
+    hook: { nanoseconds: 1_000, runs: 10 },
+    before: { elapsedMilliseconds: 1_000, connections: 100, bytes: { sent: 2_048, received: 1_024 } },
+    problem: undefined,
+    ...change,
+  };
+}
+
+test('the view shows shares, and rates since the moment before', () => {
+  const text = renderView(state(), 110, false);
+  assert.match(text, /300 connections {2}200\/s {2}0 failed/);
+  assert.match(text, /web +100 +web-1 25\.0 % +web-2 75\.0 %/);
+  assert.match(text, /sent 4\.0 KiB \(2\.0 KiB\/s\), received 1\.0 KiB \(0 B\/s\)/);
+});
+
+test('the view fits its rows and columns whatever there is to say, with the problem of the mesh file in it', () => {
+  const failures = new Map(Array.from({ length: 40 }, (_, n) => [`web: connect reason ${n}`, n] as const));
+  const tally = { ...state().tally, failures };
+  const problem = 'mesh.yaml:3:5: workloads[0].protocol is "HBON"; allowed: TCP, HBONE\n  and more';
+  for (const colour of [false, true]) {
+    const text = renderView(state({ tally, problem }), 80, colour);
+    const lines = text.split('\n');
+    assert.ok(lines.length <= viewRows, `${lines.length} lines`);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: colours
+    for (const line of lines) assert.ok(line.replaceAll(/\x1b\[\d+m/g, '').length <= 80, line);
+    assert.match(text, /mesh\.yaml:3:5/);
+    assert.match(text, /and \d+ more/);
+    assert.match(text, /Ctrl-C/);
+  }
+});
+
+test('a taken port is found with the process that holds it, on either family', async () => {
+  for (const host of ['127.0.0.1', '::']) {
+    const server = createServer().listen(0, host);
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const [taken, ...more] = takenPorts([port]);
+    assert.deepEqual([taken?.port, more.length], [port, 0]);
+    assert.match(String(taken?.by), new RegExp(`process ${process.pid}\\)`));
+    server.close();
+    await once(server, 'close');
+    assert.deepEqual(takenPorts([port]), []);
+  }
+});
