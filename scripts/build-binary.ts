@@ -63,16 +63,11 @@ mkdirSync(join(work, 'threads'), { recursive: true });
 mkdirSync(dist, { recursive: true });
 
 const threads = globSync('packages/*/src/**/*-worker.ts', { cwd: root }).sort();
-await build({
-  ...shared,
-  entryPoints: ['packages/kmesh/src/executable.ts'],
-  outfile: join(work, 'main.js'),
-  metafile: true,
-}).then(({ metafile }) => writeFileSync(join(work, 'meta.json'), JSON.stringify(metafile)));
+await bundle('packages/kmesh/src/executable.ts', 'main.js');
 const assets: Record<string, string> = {};
 for (const source of threads) {
   const name = `threads/${basename(source, '.ts')}.js`;
-  await build({ ...shared, entryPoints: [source], outfile: join(work, name) });
+  await bundle(source, name);
   assets[name] = join(work, name);
 }
 for (const addon of globSync('build/*.node', { cwd: root }).sort()) {
@@ -109,6 +104,17 @@ writeInPieces(join(work, 'kmesh'), join(dist, 'kmesh'));
 rmSync(join(dist, 'kmeshctl'), { force: true });
 symlinkSync('kmesh', join(dist, 'kmeshctl'));
 console.log(`dist/kmesh: ${(statSync(join(dist, 'kmesh')).size / 1e6).toFixed(1)} MB`);
+
+/** Beside the bundle is a list of what went into it, for the bill of materials. */
+async function bundle(source: string, name: string): Promise<void> {
+  const { metafile } = await build({
+    ...shared,
+    entryPoints: [source],
+    outfile: join(work, name),
+    metafile: true,
+  });
+  writeFileSync(join(work, `${basename(name, '.js')}.meta.json`), JSON.stringify(metafile));
+}
 
 function revision(): string {
   try {
