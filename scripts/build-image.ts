@@ -85,6 +85,7 @@ chmodSync(join(rootfs, 'tmp'), 0o1777);
 link('var/run', '/run');
 place('etc/passwd', 'root:x:0:0:root:/:/usr/bin/sh\n');
 place('etc/group', 'root:x:0:\nkmesh:x:1337:\n');
+place('etc/hosts', '127.0.0.1 localhost\n::1 localhost\n');
 place('etc/nsswitch.conf', 'hosts: files dns\n');
 
 const documents = 'usr/share/doc/kmesh';
