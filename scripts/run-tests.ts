@@ -27,7 +27,9 @@ if (globs === undefined) {
 if (kind === 'binary') {
   process.env['KMESH_BINARY'] ??= resolve('dist/kmesh');
   if (!existsSync(process.env['KMESH_BINARY'])) {
-    console.error(`run-tests: ${process.env['KMESH_BINARY']} is not there; build it with "npm run build:binary"`);
+    console.error(
+      `run-tests: ${process.env['KMESH_BINARY']} is not there; build it with "npm run build:binary"`,
+    );
     process.exit(2);
   }
 }
