@@ -37,6 +37,9 @@ const engineOptions: readonly string[] = [
 ];
 const nodeOptions: readonly string[] = ['--v8-pool-size=1'];
 
+/** With these V8 compiles the same sources to the same bytes. The executable itself must not run with known seeds. */
+const fixedSeeds: readonly string[] = ['--hash-seed=1', '--random-seed=1'];
+
 const version = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version;
 const shared: BuildOptions = {
   absWorkingDir: root,
@@ -96,14 +99,40 @@ writeFileSync(
     assets,
   }),
 );
-// With the options of the executable: V8 takes compiled code only from a process with the same.
-execFileSync(process.execPath, [...engineOptions, '--build-sea', config], {
+execFileSync(process.execPath, [...engineOptions, ...fixedSeeds, '--build-sea', config], {
   stdio: ['ignore', 'ignore', 'inherit'],
 });
+acceptCompiledCode(join(work, 'kmesh'));
 writeInPieces(join(work, 'kmesh'), join(dist, 'kmesh'));
 rmSync(join(dist, 'kmeshctl'), { force: true });
 symlinkSync('kmesh', join(dist, 'kmeshctl'));
 console.log(`dist/kmesh: ${(statSync(join(dist, 'kmesh')).size / 1e6).toFixed(1)} MB`);
+
+/**
+ * V8 takes compiled code only from a process with the same options, by a number in the code's head. Options of the seeds
+ * are part of it though the code does not depend on them: the number becomes that of a process without.
+ */
+function acceptCompiledCode(file: string): void {
+  const bytes = readFileSync(file);
+  const made = headOfCompiledCode([...engineOptions, ...fixedSeeds]);
+  const wanted = headOfCompiledCode(engineOptions);
+  const at = bytes.lastIndexOf(made.subarray(0, 8));
+  const flags = 12;
+  if (at < 0 || !bytes.subarray(at + flags, at + flags + 4).equals(made.subarray(flags, flags + 4)))
+    throw new Error('build-binary: the executable has no compiled code where V8 puts its head');
+  wanted.copy(bytes, at + flags, flags, flags + 4);
+  writeFileSync(file, bytes);
+}
+
+/** Magic number, version, source and options, of four bytes each. */
+function headOfCompiledCode(options: readonly string[]): Buffer {
+  const program =
+    "process.stdout.write(new (require('node:vm').Script)('0').createCachedData().subarray(0, 16).toString('hex'))";
+  return Buffer.from(
+    execFileSync(process.execPath, [...options, '-e', program], { encoding: 'utf8' }),
+    'hex',
+  );
+}
 
 /** Beside the bundle is a list of what went into it, for the bill of materials. */
 async function bundle(source: string, name: string): Promise<void> {
