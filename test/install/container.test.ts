@@ -4,7 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type AccessLine, cgroupRoot, parseAccessLog, startFakeCniAgent } from '@kmesh/lab';
-import { type DaemonMesh, startDaemonMesh } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
+import { type AgentNode, type DaemonMesh, startDaemonMesh } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
 import {
   type ContainerRuntime,
   type NodePod,
@@ -33,12 +33,14 @@ after(async () => {
 async function nodeWithContainer(
   name: string,
   values: ChartValues,
-  { hostPaths = {}, environment = {} }: Partial<Pick<NodePod, 'hostPaths' | 'environment'>> = {},
+  {
+    hostPaths = {},
+    environment = {},
+    beside,
+  }: Partial<Pick<NodePod, 'hostPaths' | 'environment'>> & { readonly beside?: AgentNode } = {},
 ) {
-  const node = await mesh.lab.node();
-  const sockets = `${await directoryOf()}/${name}`;
-  mkdirSync(sockets, { recursive: true });
-  const agent = startFakeCniAgent(mesh.lab, { path: `${sockets}/ztunnel.sock` });
+  const { node, agent } = beside ?? (await emptyNode(name));
+  const sockets = dirname(agent.path);
   const program = runtime.program(name, {
     daemonSet: ztunnelDaemonSet(values),
     files: {
@@ -58,6 +60,16 @@ async function nodeWithContainer(
   const daemon = await mesh.daemon({ node, agent }, { executable: program });
   await daemon.ready();
   return { node, agent, daemon };
+}
+
+/** A node with an agent at the path that the DaemonSet mounts. */
+async function emptyNode(name: string): Promise<AgentNode> {
+  const sockets = `${await directoryOf()}/${name}`;
+  mkdirSync(sockets, { recursive: true });
+  return {
+    node: await mesh.lab.node(),
+    agent: startFakeCniAgent(mesh.lab, { path: `${sockets}/ztunnel.sock` }),
+  };
 }
 
 async function directoryOf(): Promise<string> {
@@ -132,4 +144,23 @@ test('with the mounts of the profile the same image carries traffic of a node on
   const check = runtime.exec('kernel', 'kmeshctl', 'check');
   assert.match(check, /^ok +hook +programs of Kmesh +kmesh_connect4, kmesh_connect6/m);
   assert.doesNotMatch(check, /no answer/);
+});
+
+test('IST-15, KME-18: rolled from one container to the next under load, no connection fails', async () => {
+  const older = await nodeWithContainer('older', { image });
+  const far = await nodeWithContainer('peer', { image });
+  const [client, server] = [await captured(older), await captured(far)];
+  await server.serve({ port: 8080 });
+  const dialing = client.startDialing({ to: `${server.addresses.v4}:8080`, connections: 0 });
+  // As with maxSurge 1: the younger is ready before the older is asked to go.
+  const younger = await nodeWithContainer('younger', { image }, { beside: older });
+  older.daemon.kill('SIGTERM');
+  assert.deepEqual(await older.daemon.ended, { code: 0, signal: null });
+  const before = younger.daemon.log().length;
+  await younger.daemon.until('the younger carries connections', () =>
+    younger.daemon.log().slice(before).includes('direction="outbound"'),
+  );
+  const report = await dialing.stop();
+  assert.ok(report.connections > 10, JSON.stringify(report));
+  assert.equal(report.failed, 0, JSON.stringify(report));
 });
