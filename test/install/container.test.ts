@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -20,6 +21,11 @@ const image = 'docker.io/kmesh/kmesh:0.1.0';
 let runtime: ContainerRuntime;
 let mesh: DaemonMesh;
 before(async () => {
+  // Of these sources, as a release would be.
+  for (const script of ['build-binary.ts', 'build-image.ts'])
+    execFileSync(process.execPath, [join(root, 'scripts', script)], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
   runtime = await startContainerRuntime();
   runtime.import(archive);
   mesh = await startDaemonMesh();
