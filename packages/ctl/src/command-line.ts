@@ -47,6 +47,12 @@ export function commandLine(
     )
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .fail((message, error) => {
-      throw error ?? new KmeshError('KMESH_USAGE', `${message?.replace(/\s*\n\s*/g, ' ')}; kmeshctl --help lists the commands`);
+      throw (
+        error ??
+        new KmeshError(
+          'KMESH_USAGE',
+          `${message?.replace(/\s*\n\s*/g, ' ')}; kmeshctl --help lists the commands`,
+        )
+      );
     });
 }

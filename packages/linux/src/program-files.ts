@@ -56,7 +56,7 @@ export function startThread(program: URL, options: WorkerOptions): Worker {
 }
 
 /** The name under which the single executable carries the program of a thread. */
-export function threadFile(path: string): string {
+function threadFile(path: string): string {
   return `threads/${basename(path, '.ts')}.js`;
 }
 

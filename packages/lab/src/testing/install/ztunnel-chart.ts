@@ -23,7 +23,7 @@ export interface Volume {
   readonly projected?: { readonly sources: readonly object[] };
 }
 
-export interface VolumeMount {
+interface VolumeMount {
   readonly name: string;
   readonly mountPath: string;
   readonly readOnly?: boolean;
@@ -31,7 +31,7 @@ export interface VolumeMount {
 }
 
 /** A variable: a value, or a field of the pod. */
-export interface EnvironmentVariable {
+interface EnvironmentVariable {
   readonly name: string;
   readonly value?: string;
   readonly valueFrom?: { readonly fieldRef: { readonly fieldPath: string } };
