@@ -1,17 +1,20 @@
 /**
  * Runs the test files of one kind with Node's test runner: `unit` are the packages' own, `e2e` are those under
  * `test/`, `long` are too long for every run. `paths` are the suites of real daemons that do not choose a path
- * themselves: they run twice, with the kernel path off and on. Further arguments are kept as filters on the file path:
+ * themselves: they run twice, with the kernel path off and on. `binary` is the conformance suite against `dist/kmesh`
+ * instead of the sources (`npm run build:binary`). Further arguments are kept as filters on the file path:
  * `npm run test:unit -- tunnel`.
  */
 import { spawnSync } from 'node:child_process';
-import { globSync } from 'node:fs';
+import { existsSync, globSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
 
 const patterns: Record<string, readonly string[]> = {
   unit: ['packages/*/test/**/*.test.ts'],
   e2e: ['test/**/*.test.ts'],
   paths: ['test/conformance/namespaced*.test.ts', 'test/differential/*.test.ts'],
+  binary: ['test/conformance/**/*.test.ts', 'test/observability/kmeshctl.test.ts'],
   long: ['test/long/*.ts'],
 };
 
@@ -20,6 +23,15 @@ const globs = patterns[kind];
 if (globs === undefined) {
   console.error(`run-tests: unknown kind "${kind}"; one of: ${Object.keys(patterns).join(', ')}`);
   process.exit(2);
+}
+if (kind === 'binary') {
+  process.env['KMESH_BINARY'] ??= resolve('dist/kmesh');
+  if (!existsSync(process.env['KMESH_BINARY'])) {
+    console.error(
+      `run-tests: ${process.env['KMESH_BINARY']} is not there; build it with "npm run build:binary"`,
+    );
+    process.exit(2);
+  }
 }
 const files = globs
   .flatMap((pattern) => globSync(pattern))

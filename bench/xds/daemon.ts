@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { xds } from '@kmesh/api';
+import { commandOf, kmeshExecutable } from '@kmesh/lab';
 
 /** A line of the daemon's log that a measurement looks at. */
 export type Mark = 'applied' | 'written';
@@ -11,7 +11,6 @@ const markTexts: Readonly<Record<Mark, string>> = {
   applied: `\txDS response applied\ttype=${JSON.stringify(xds.addressTypeUrl)}`,
   written: '\tkernel\tthe kernel tables follow the mesh',
 };
-const program = fileURLToPath(new URL('../../packages/kmesh/src/main.ts', import.meta.url));
 const clockTicksPerSecond = 100;
 
 /** `kmesh proxy ztunnel` as it is, seen from outside: by its log, its ports and what the kernel says about it. */
@@ -23,10 +22,14 @@ export class MeasuredDaemon {
 
   /** It dies with the thread that starts it. */
   constructor(environment: Readonly<Record<string, string>>) {
-    this.#child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, program, 'proxy', 'ztunnel'], {
-      env: { PATH: process.env['PATH'], RUST_LOG: 'info,xds=debug,kernel=debug', ...environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    this.#child = spawn(
+      'setpriv',
+      ['--pdeathsig', 'KILL', ...commandOf(kmeshExecutable, 'proxy', 'ztunnel').flat()],
+      {
+        env: { PATH: process.env['PATH'], RUST_LOG: 'info,xds=debug,kernel=debug', ...environment },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
     let rest = '';
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       const lines = (rest + text).split('\n');
@@ -36,6 +39,10 @@ export class MeasuredDaemon {
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#log += text;
     });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
   }
 
   /** Times of a mark in milliseconds, those of now. */
@@ -98,6 +105,14 @@ export class MeasuredDaemon {
 
   async adminJson(path: string): Promise<unknown> {
     return (await fetch(`http://127.0.0.1:15000${path}`)).json();
+  }
+
+  /** Resolves when the process has ended. */
+  get ended(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#child.exitCode !== null || this.#child.signalCode !== null) resolve();
+      else this.#child.once('exit', () => resolve());
+    });
   }
 
   /** What else it logged. */

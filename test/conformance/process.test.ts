@@ -7,17 +7,18 @@ import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import {
+  commandOf,
   createAuthority,
   createLab,
   type FakeIstiod,
   type Host,
+  kmeshExecutable,
   type Lab,
   startFakeIstiod,
 } from '@kmesh/lab';
 import {
   type DaemonProcess,
   type DaemonSettings,
-  kmeshExecutable,
   startDaemonProcess,
 } from '@kmesh/lab/testing/daemon/daemon-process.ts';
 import { istiodEnvironment, relay } from '@kmesh/lab/testing/daemon/relay.ts';
@@ -49,9 +50,9 @@ describe('arguments', () => {
 
   test('PRC-02: version prints one line, help prints usage, both end with 0', async () => {
     const run = promisify(execFile);
-    const version = await run(process.execPath, [kmeshExecutable, 'version']);
+    const version = await run(...commandOf(kmeshExecutable, 'version'));
     assert.match(version.stdout, /^version\.BuildInfo\{Version:"[^"]+", GitRevision:.+\}\n$/);
-    const help = await run(process.execPath, [kmeshExecutable, 'help']);
+    const help = await run(...commandOf(kmeshExecutable, 'help'));
     assert.match(help.stdout, /^usage: kmesh/);
   });
 

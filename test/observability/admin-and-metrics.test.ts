@@ -4,13 +4,10 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { createLab, type Host, type Lab, workloadOf } from '@kmesh/lab';
+import { commandOf, createLab, type Host, kmeshctlExecutable, type Lab, workloadOf } from '@kmesh/lab';
 import { type DaemonProcess, startDaemonProcess } from '@kmesh/lab/testing/daemon/daemon-process.ts';
 import { type SmallMesh, startSmallMesh } from '@kmesh/lab/testing/daemon/small-mesh.ts';
 import { wholeMesh } from '@kmesh/lab/testing/daemon/whole-mesh.ts';
-
-const kmeshctlMain = fileURLToPath(new URL('../../packages/ctl/src/main.ts', import.meta.url));
 
 type Dump = Record<string, unknown>;
 type Item = Record<string, unknown>;
@@ -299,8 +296,8 @@ describe('config dump with one object of every kind', () => {
 
   for (const command of ['workloads', 'services', 'policies', 'certificates', 'connections', 'log']) {
     test(`OBS-22: kmeshctl ${command} -o json is not empty and parses`, async () => {
-      const arguments_ = [kmeshctlMain, command, '-o', 'json'];
-      const { stdout, stderr, code } = await mesh.node.run(process.execPath, arguments_, { check: false });
+      const [program, args] = commandOf(kmeshctlExecutable, command, '-o', 'json');
+      const { stdout, stderr, code } = await mesh.node.run(program, args, { check: false });
       assert.equal(code, 0, stderr);
       assert.ok(Object.values(JSON.parse(stdout) as object).length > 0, stdout);
     });

@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import type { CommandResult } from '@kmesh/lab';
-import { runCommand, workloadOf } from '@kmesh/lab';
+import { type CommandResult, commandOf, kmeshctlExecutable, runCommand, workloadOf } from '@kmesh/lab';
 import { type SmallMesh, startSmallMesh } from '@kmesh/lab/testing/daemon/small-mesh.ts';
 import { loadEmptyProgram } from '@kmesh/lab/testing/kernel/empty-program.ts';
-
-const kmeshctlMain = fileURLToPath(new URL('../../packages/ctl/src/main.ts', import.meta.url));
 
 let mesh: SmallMesh;
 before(async () => {
@@ -47,9 +43,11 @@ const remote = {
   addresses: { v4: '10.2.0.9', v6: 'fd00:10:2::9' },
 };
 
+const command = (...args: string[]) => commandOf(kmeshctlExecutable, ...args);
+
 /** kmeshctl on the daemon's node; its failure is a result. */
 function kmeshctl(...args: string[]): Promise<CommandResult> {
-  return mesh.node.run(process.execPath, [kmeshctlMain, ...args], { check: false });
+  return mesh.node.run(...command(...args), { check: false });
 }
 
 async function json(...args: string[]): Promise<Record<string, unknown>> {
@@ -104,7 +102,7 @@ describe('connections', () => {
   });
 
   test('--watch goes on until it is interrupted, and then ends with 0', async () => {
-    const child = mesh.node.spawn(process.execPath, [kmeshctlMain, 'connections', '-w', '--interval', '0.1']);
+    const child = mesh.node.spawn(...command('connections', '-w', '--interval', '0.1'));
     let text = '';
     child.stdout?.setEncoding('utf8').on('data', (more: string) => {
       text += more;
@@ -236,13 +234,8 @@ test('workloads, services and policies of the mesh are listed', async () => {
 });
 
 test('the completion script is printed, and completes commands', async () => {
-  const { stdout } = await runCommand(process.execPath, [kmeshctlMain, 'completion']);
+  const { stdout } = await runCommand(...command('completion'));
   assert.match(stdout, /kmeshctl/);
-  const words = await runCommand(process.execPath, [
-    kmeshctlMain,
-    '--get-yargs-completions',
-    'kmeshctl',
-    'con',
-  ]);
+  const words = await runCommand(...command('--get-yargs-completions', 'kmeshctl', 'con'));
   assert.match(words.stdout, /connections/);
 });

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { keyOf, parseAccessLog, serviceOf, workloadOf } from '@kmesh/lab';
+import { keyOf, kmeshExecutable, parseAccessLog, serviceOf, workloadOf } from '@kmesh/lab';
 import { type DaemonMesh, startDaemonMesh } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
-import { type DaemonProcess, kmeshExecutable } from '@kmesh/lab/testing/daemon/daemon-process.ts';
+import type { DaemonProcess } from '@kmesh/lab/testing/daemon/daemon-process.ts';
 import { buildOther, otherFlows } from '@kmesh/lab/testing/daemon/other-build.ts';
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 import { attachedProgramIds } from '@kmesh/linux';

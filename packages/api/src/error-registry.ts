@@ -55,6 +55,15 @@ export const errorRegistry = {
     sentence: 'The native addon cannot be loaded by this Node.js; rebuild it with scripts/build-addon.sh.',
     outcome: 1,
   },
+  KMESH_PROGRAM_FILE_MISSING: {
+    sentence: 'A file that the build makes is missing; run "npm run build", or build the executable anew.',
+    outcome: 1,
+  },
+  KMESH_TEMPORARY_FILE: {
+    sentence:
+      'The native addons cannot be loaded, because the temporary directory is not writable; mount one, or name one with TMPDIR.',
+    outcome: 1,
+  },
   KMESH_TUNNEL_ENGINE: {
     sentence: 'A data thread cannot be started; raise the limits of threads or descriptors of the process.',
     outcome: 1,

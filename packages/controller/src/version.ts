@@ -14,15 +14,13 @@ export interface VersionInfo {
 }
 
 declare const KMESH_GIT_REVISION: string | undefined;
+declare const KMESH_VERSION: string | undefined;
 
 /** What this build is. The bundle carries its revision; a checkout asks git. */
 export function versionInfo(istioVersion: string): VersionInfo {
-  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
   const bundled = typeof KMESH_GIT_REVISION === 'string';
   return {
-    version: manifest.version,
+    version: typeof KMESH_VERSION === 'string' ? KMESH_VERSION : manifestVersion(),
     gitRevision: bundled ? KMESH_GIT_REVISION : gitRevision(),
     rustVersion: `none (Node.js ${process.versions.node})`,
     buildProfile: bundled ? 'release' : 'source',
@@ -44,6 +42,11 @@ export function versionLine(info: VersionInfo): string {
     field('IstioVersion', info.istioVersion),
     field('CryptoProvider', info.cryptoProvider),
   ].join(', ')}}`;
+}
+
+function manifestVersion(): string {
+  const manifest = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(manifest) as { version: string }).version;
 }
 
 function gitRevision(): string {

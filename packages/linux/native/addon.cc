@@ -98,6 +98,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 	register_filters(env, exports);
 	register_ring(env, exports);
 	register_barrier(env, exports);
+	register_memory(env, exports);
 	register_probes(env, exports);
 	register_namespaces(env, exports);
 	register_sockets(env, exports);

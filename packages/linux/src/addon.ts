@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
 import { KmeshError } from '@kmesh/api';
+import { loadCarriedAddon } from './program-files.ts';
 
 /** An opaque native object; freed by its own close function, by the garbage collector, or with the thread. */
 export interface NativeHandle {
@@ -233,6 +235,8 @@ interface NativeAddon {
   socketUnreadBytes(fd: number): number;
   socketSpliceAway(fd: number, length: number): number;
 
+  releaseMemory(): void;
+
   watcherOpen(fd: number, ready: (status: number, events: number) => void): NativeHandle | number;
   watcherStart(watcher: NativeHandle, events: number): number;
   watcherReference(watcher: NativeHandle, keepAlive: boolean): void;
@@ -259,22 +263,24 @@ export function addon(): NativeAddon {
 
 /**
  * Loads `kmesh-<name>.node` once and returns what it exports. Looked for in `KMESH_ADDON_DIRECTORY`, then in the
- * workspace's `build/`, then beside this module (a bundle).
+ * workspace's `build/`. The single executable carries its own.
  *
  * @throws KmeshError `KMESH_ADDON_MISSING` when there is none, `KMESH_ADDON_BROKEN` when it cannot be loaded.
  */
 export function loadAddon(name: 'linux' | 'tunnel'): unknown {
   const before = loaded.get(name);
   if (before !== undefined) return before;
-  const path = addonPath(`kmesh-${name}.node`);
+  const file = `kmesh-${name}.node`;
+  const path = isSea() ? file : addonPath(file);
   try {
-    const exports: unknown = createRequire(import.meta.url)(path);
+    const exports: unknown = isSea() ? loadCarriedAddon(file) : createRequire(import.meta.url)(path);
     loaded.set(name, exports);
     return exports;
   } catch (cause) {
     throw new KmeshError(
       'KMESH_ADDON_BROKEN',
-      `the native addon ${path} cannot be loaded; rebuild it with "bash scripts/build-addon.sh"`,
+      `the native addon ${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}; ` +
+        'rebuild it with "bash scripts/build-addon.sh"',
       { cause },
     );
   }
@@ -285,9 +291,7 @@ function addonPath(file: string): string {
   const candidates =
     override !== undefined && override !== ''
       ? [join(override, file)]
-      : [`../../../build/${file}`, `./${file}`].map((relative) =>
-          fileURLToPath(new URL(relative, import.meta.url)),
-        );
+      : [fileURLToPath(new URL(`../../../build/${file}`, import.meta.url))];
   const found = candidates.find((candidate) => existsSync(candidate));
   if (found !== undefined) return found;
   throw new KmeshError(

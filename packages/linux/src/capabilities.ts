@@ -56,7 +56,7 @@ const ENODEV = 19;
 
 const probes: readonly [CapabilityName, string, requiredKernel: string, () => Finding][] = [
   ['bpf', 'bpf() permitted', '4.10', bpfPermitted],
-  ['cgroup-mount', 'cgroup v2 mount', '4.5', () => fromMount('cgroup v2', findCgroupMount())],
+  ['cgroup-mount', 'cgroup v2 mount', '4.5', () => fromMount("the host's cgroup v2", findCgroupMount())],
   ['bpffs-mount', 'writable bpffs mount', '4.4', () => fromMount('a writable bpffs', findBpffsMount())],
   ['btf', "the kernel's own BTF", '4.18', kernelBtf],
   [

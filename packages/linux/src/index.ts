@@ -16,6 +16,7 @@ export { closeDescriptor, duplicateDescriptor, raiseDescriptorLimit } from './de
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export { EventRing } from './event-ring.ts';
 export { kernelBarrier } from './kernel-barrier.ts';
+export { releaseStartMemory } from './memory.ts';
 export { findBpffsMount, findCgroupMount } from './mounts.ts';
 export {
   createNetworkNamespace,
@@ -24,6 +25,7 @@ export {
   openNetworkNamespace,
 } from './network-namespace.ts';
 export { dropPrivileges } from './privileges.ts';
+export { programFile, startThread } from './program-files.ts';
 export {
   connectSeqpacket,
   listenSeqpacket,

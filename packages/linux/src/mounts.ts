@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** A line of `/proc/self/mountinfo`. */
 interface Mount {
@@ -24,10 +25,19 @@ export function listMounts(text = readFileSync('/proc/self/mountinfo', 'utf8')):
   return mounts;
 }
 
-/** Where cgroup v2 is mounted, whole: `/sys/fs/cgroup`, `/sys/fs/cgroup/unified` or elsewhere; undefined when nowhere. */
-export function findCgroupMount(mounts = listMounts()): string | undefined {
-  const cgroups = mounts.filter((mount) => mount.type === 'cgroup2');
+/**
+ * Where the host's cgroup v2 is mounted, whole: `/sys/fs/cgroup`, `/sys/fs/cgroup/unified` or elsewhere; undefined when
+ * nowhere. The part of it that a container sees as its own does not count: programs attached there would see that
+ * container only.
+ */
+export function findCgroupMount(mounts = listMounts(), whole = isWholeHierarchy): string | undefined {
+  const cgroups = mounts.filter((mount) => mount.type === 'cgroup2' && whole(mount.mountPoint));
   return (cgroups.find((mount) => mount.root === '/') ?? cgroups[0])?.mountPoint;
+}
+
+/** Every cgroup has a type, but for the first one. */
+function isWholeHierarchy(mountPoint: string): boolean {
+  return !existsSync(join(mountPoint, 'cgroup.type'));
 }
 
 /** Where a writable bpffs is mounted, `/sys/fs/bpf` preferred; undefined when nowhere. */

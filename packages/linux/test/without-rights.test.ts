@@ -53,3 +53,12 @@ test('a missing addon says which command builds it', () => {
   assert.equal(code, 'KMESH_ADDON_MISSING');
   assert.match(message ?? '', /scripts\/build-addon\.sh/);
 });
+
+test('a missing file says where it was looked for and which command builds it', () => {
+  const script = `
+    try { runtime.programFile('bpf/none.bpf.o'); }
+    catch (error) { console.log(JSON.stringify([error.code, error.message])); }`;
+  const [code, message] = run(script) as string[];
+  assert.equal(code, 'KMESH_PROGRAM_FILE_MISSING');
+  assert.match(message ?? '', /^bpf\/none\.bpf\.o is not in .*\/build\/; build it with "npm run build"$/);
+});

@@ -49,7 +49,7 @@ export class Tunnel implements AsyncDisposable {
   #draining = false;
   #closed = false;
 
-  /** @throws KmeshError `KMESH_TUNNEL_ENGINE`, `KMESH_ADDON_MISSING` */
+  /** @throws KmeshError `KMESH_TUNNEL_ENGINE`, `KMESH_ADDON_BROKEN` */
   constructor(options: TunnelOptions) {
     const settings = options.settings ?? {};
     this.#options = options;
@@ -251,7 +251,7 @@ export class Tunnel implements AsyncDisposable {
   }
 }
 
-/** Starts the tunnel path. @throws KmeshError `KMESH_TUNNEL_ENGINE`, `KMESH_ADDON_MISSING` */
+/** Starts the tunnel path. @throws KmeshError `KMESH_TUNNEL_ENGINE`, `KMESH_ADDON_BROKEN` */
 export function createTunnel(options: TunnelOptions): Tunnel {
   return new Tunnel(options);
 }

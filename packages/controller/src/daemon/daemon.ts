@@ -1,5 +1,5 @@
 import { KmeshError, type Logger } from '@kmesh/api';
-import { dropPrivileges, raiseDescriptorLimit } from '@kmesh/linux';
+import { dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
 import { emptyChange, MeshState } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import {
@@ -72,6 +72,8 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   readiness.block('state manager');
   if (config.proxyEnabled) readiness.block('proxy');
   if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
+  // A little later: what waited for readiness goes first.
+  readiness.onceReady(() => setTimeout(releaseStartMemory, 1_000).unref());
 
   const state = new MeshState({ node: config.nodeName });
   const kernel = await kernelPathOf(config, state, log);

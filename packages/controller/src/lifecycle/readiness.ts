@@ -6,6 +6,7 @@ type ReadinessTask = 'state manager' | 'proxy' | 'dns proxy' | 'workload proxy m
 /** Which start-up tasks are still pending; a task can become pending again. */
 export class Readiness {
   readonly #pending = new Set<ReadinessTask>();
+  #onReady: (() => void) | undefined;
 
   /** Marks a task as not done; the proxy is not ready until it is. */
   block(task: ReadinessTask): void {
@@ -14,6 +15,14 @@ export class Readiness {
 
   done(task: ReadinessTask): void {
     this.#pending.delete(task);
+    if (this.#pending.size > 0) return;
+    this.#onReady?.();
+    this.#onReady = undefined;
+  }
+
+  /** Calls back once, when the last pending task is done. */
+  onceReady(callback: () => void): void {
+    this.#onReady = callback;
   }
 
   /** Pending tasks, sorted. */

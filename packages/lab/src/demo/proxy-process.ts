@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { appendFileSync, renameSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { Overview } from '@kmesh/api';
 import { KmeshError } from '@kmesh/api';
+import { commandOf, kmeshExecutable } from '../mesh/kmesh-program.ts';
 
 /** The node proxy as a process of its own, as on a real node. */
 export interface ProxyProcess {
@@ -18,7 +18,6 @@ export interface ProxyProcess {
   stop(): Promise<void>;
 }
 
-const executable = fileURLToPath(new URL('../../../kmesh/src/main.ts', import.meta.url));
 const admin = 'http://127.0.0.1:15000';
 const readyMilliseconds = 20_000;
 const stopMilliseconds = 10_000;
@@ -29,7 +28,8 @@ const stopMilliseconds = 10_000;
  * @throws KMESH_DEMO_PROXY with the end of its log when it does not get ready.
  */
 export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string): Promise<ProxyProcess> {
-  const child = spawn(process.execPath, [executable, 'proxy', 'ztunnel'], {
+  const [program, args] = commandOf(kmeshExecutable, 'proxy', 'ztunnel');
+  const child = spawn(program, args, {
     env: { PATH: process.env['PATH'], ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
     // Ctrl-C goes to the demo alone, which stops the proxy in its turn.

@@ -1,10 +1,10 @@
 import type { ChildProcess } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { KmeshError } from '@kmesh/api';
 import type { Host } from '../pods/host.ts';
 import { type HttpAnswer, requestHttp } from '../traffic/http.ts';
 import { keepAlive } from '../traffic/keep-alive.ts';
+import { commandOf, kmeshExecutable } from './kmesh-program.ts';
 import { connectFrom } from './namespace-sockets.ts';
 import {
   type AccessLine,
@@ -16,8 +16,6 @@ import {
   trafficSince,
 } from './proxy-output.ts';
 
-const executable = fileURLToPath(new URL('../../../kmesh/src/main.ts', import.meta.url));
-
 /** How the process ended. */
 interface ProxyEnd {
   readonly code: number | null;
@@ -27,8 +25,8 @@ interface ProxyEnd {
 /** The real executable as a child process on a host of the lab, in the host's namespace and cgroup. */
 export class NodeProxy {
   readonly host: Host;
-  /** What {@link NodeProxy.start} runs; may be changed to another build's `main.ts`, for an upgrade. */
-  executable = executable;
+  /** What {@link NodeProxy.start} runs; may be changed to another build's, for an upgrade. */
+  executable = kmeshExecutable;
   readonly #environment: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
   #ended: Promise<ProxyEnd> = Promise.resolve({ code: null, signal: null });
@@ -61,7 +59,7 @@ export class NodeProxy {
     const script = 'ulimit -n 1048576 2>/dev/null; exec "$@"';
     const child = this.host.spawn(
       '/bin/sh',
-      ['-c', script, 'sh', process.execPath, this.executable, 'proxy', 'ztunnel'],
+      ['-c', script, 'sh', ...commandOf(this.executable, 'proxy', 'ztunnel').flat()],
       {
         cwd: '/',
         env: { PATH: process.env['PATH'], ...this.#environment, ...environment },

@@ -1,4 +1,5 @@
-import { MessageChannel, Worker } from 'node:worker_threads';
+import { MessageChannel } from 'node:worker_threads';
+import { startThread } from '@kmesh/linux';
 import type { LogChannel } from './log-writer.ts';
 
 export interface LogThread {
@@ -24,7 +25,7 @@ interface LogThreadOptions {
 export function startLogThread(options: LogThreadOptions = {}): LogThread {
   const queued = new Int32Array(new SharedArrayBuffer(4));
   const dropped = new BigInt64Array(new SharedArrayBuffer(8));
-  const worker = new Worker(options.worker ?? new URL('./log-worker.ts', import.meta.url), {
+  const worker = startThread(options.worker ?? new URL('./log-worker.ts', import.meta.url), {
     name: 'kmesh-log',
     workerData: { descriptor: options.descriptor ?? 1, queued },
   });

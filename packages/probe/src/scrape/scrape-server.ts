@@ -1,5 +1,6 @@
-import { MessageChannel, Worker } from 'node:worker_threads';
+import { MessageChannel } from 'node:worker_threads';
 import { KmeshError } from '@kmesh/api';
+import { startThread } from '@kmesh/linux';
 import { createSeriesBudget } from '../metrics/messages.ts';
 import type { RecorderChannel } from '../metrics/recorder.ts';
 import type { ScrapeWorkerData, ToMain, ToWorker } from './protocol.ts';
@@ -46,7 +47,7 @@ export async function startScrapeServer(options: ScrapeServerOptions = {}): Prom
     budget,
     droppedLines: options.droppedLines ?? new BigInt64Array(new SharedArrayBuffer(8)),
   };
-  const worker = new Worker(options.worker ?? new URL('./scrape-worker.ts', import.meta.url), {
+  const worker = startThread(options.worker ?? new URL('./scrape-worker.ts', import.meta.url), {
     name: 'kmesh-scrape',
     workerData: data,
   });

@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url';
 import type { HookCost } from '@kmesh/api';
 import { KmeshError, type Logger } from '@kmesh/api';
 import {
@@ -58,9 +57,7 @@ const required: readonly CapabilityName[] = [
   'network-namespaces',
 ];
 
-const objectPath =
-  process.env['KMESH_BPF_OBJECT'] ??
-  fileURLToPath(new URL('../../../../build/bpf/kmesh.bpf.o', import.meta.url));
+const objectPath = process.env['KMESH_BPF_OBJECT'] ?? 'bpf/kmesh.bpf.o';
 
 /** Why there can be no kernel path on this machine, a phrase for each missing capability; empty when it can be. */
 function kernelPathObstacles(): readonly string[] {

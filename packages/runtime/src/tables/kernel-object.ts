@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { KmeshError } from '@kmesh/api';
 import {
   BpfLoadError,
@@ -10,6 +9,7 @@ import {
   type Link,
   openBpfObject,
   probeCapabilities,
+  programFile,
 } from '@kmesh/linux';
 import { prepareLiveFlows } from './flows-object.ts';
 import { kmeshConstant, kmeshSettingsLayout } from './gen/layouts.ts';
@@ -65,7 +65,7 @@ export interface KernelCapacities {
 
 /** What {@link loadKernelObject} needs to know. */
 interface KernelObjectOptions {
-  /** kmesh.bpf.o. */
+  /** The object as {@link programFile} finds it. */
   readonly path: string;
   readonly capacities?: KernelCapacities;
   /** Edits the object before it is loaded, such as letting it share maps. */
@@ -155,7 +155,7 @@ export function attachKernelObject(
 
 async function readObject(path: string): Promise<Uint8Array> {
   try {
-    return await readFile(path);
+    return programFile(path);
   } catch (cause) {
     const message = `cannot read the BPF object ${path}; build it with: bash scripts/build-bpf.sh`;
     throw new KmeshError('KMESH_BPF_OBJECT_MISSING', message, { cause });

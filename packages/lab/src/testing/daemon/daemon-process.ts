@@ -2,12 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { commandOf, kmeshExecutable } from '../../mesh/kmesh-program.ts';
 import type { Host } from '../../pods/host.ts';
 import type { HttpAnswer } from '../../traffic/http.ts';
-
-/** The executable as it is run on a node. */
-export const kmeshExecutable = fileURLToPath(new URL('../../../../kmesh/src/main.ts', import.meta.url));
 
 /** How a process ended. */
 interface ProcessEnd {
@@ -67,7 +64,7 @@ export function startDaemonProcess(settings: DaemonSettings): DaemonProcess {
     writeFileSync(join(directory, path), text);
   }
   const executable = settings.executable ?? kmeshExecutable;
-  const command = [process.execPath, executable, ...(settings.arguments ?? ['proxy', 'ztunnel'])];
+  const command = commandOf(executable, ...(settings.arguments ?? ['proxy', 'ztunnel'])).flat();
   const [program = '', ...rest] =
     settings.through === undefined ? command : ['/bin/sh', '-c', settings.through, 'sh', ...command];
   const child = settings.host.spawn(program, rest, {

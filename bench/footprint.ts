@@ -1,0 +1,66 @@
+/**
+ * The memory that the daemon holds once it has come to rest, by kind and thread, and how soon it is ready: idle, with
+ * 10,000 and with 100,000 workloads. Runs what `KMESH_BINARY` names, `dist/kmesh` by default. `KMESH_BENCH_ROUNDS` and
+ * `KMESH_BENCH_WORKLOADS` make a run shorter.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import type { MemoryKinds } from './footprint/memory-kinds.ts';
+import type { FootprintRound } from './footprint/round.ts';
+import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+
+const rounds = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 3);
+const largest = Number(process.env['KMESH_BENCH_WORKLOADS'] ?? 100_000);
+const meshes = [
+  { name: 'idle', workloads: 0, services: 0, bound: 70 },
+  { name: '10,000 workloads', workloads: 10_000, services: 500, bound: 110 },
+  { name: '100,000 workloads', workloads: 100_000, services: 5_000, bound: 250 },
+].filter(({ workloads }) => workloads <= largest);
+const readyBound = 500;
+
+const kinds: readonly (keyof MemoryKinds)[] = [
+  'resident',
+  'anonymous',
+  'heaps',
+  'allocator',
+  'file',
+  'code',
+  'shared',
+];
+
+/** The suite `footprint`. */
+export async function suite(): Promise<Report> {
+  const binary = process.env['KMESH_BINARY'] ?? fileURLToPath(new URL('../dist/kmesh', import.meta.url));
+  if (!existsSync(binary)) throw new Error(`${binary} is not there: build it with "npm run build:binary"`);
+  const figures: Figure[] = [];
+  const ratios: Ratio[] = [];
+  for (const { name, workloads, services, bound } of meshes) {
+    const runs: FootprintRound[] = [];
+    for (let round = 0; round < rounds; round++) runs.push(await measure(binary, workloads, services));
+    for (const kind of kinds) {
+      const values = runs.map((run) => run[kind]);
+      figures.push(figure(`${kind} memory`, name, 'MB', values));
+      if (kind === 'resident')
+        ratios.push(atMost(`resident memory, ${name} (MB)`, Math.max(...values), bound));
+    }
+    const ready = runs.map((run) => run.ready);
+    figures.push(figure('start to ready', name, 'ms', ready));
+    if (workloads === 0) ratios.push(atMost('start to ready, idle (ms)', Math.max(...ready), readyBound));
+    for (const [thread, count] of Object.entries(runs[0]?.threads ?? {}))
+      figures.push(figure(`threads ${thread}`, name, '', [count]));
+  }
+  return { suite: 'footprint', environment: environment(), figures, ratios };
+}
+
+async function measure(binary: string, workloads: number, services: number): Promise<FootprintRound> {
+  const program = fileURLToPath(new URL('footprint/round.ts', import.meta.url));
+  const child = spawn('unshare', ['--net', process.execPath, program, `${workloads}`, `${services}`], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, KMESH_BINARY: binary },
+  });
+  const output = await text(child.stdout);
+  if (output === '') throw new Error(`a round with ${workloads} workloads failed: see above`);
+  return JSON.parse(output) as FootprintRound;
+}

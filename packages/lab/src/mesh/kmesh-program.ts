@@ -1,0 +1,22 @@
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The single executable to test instead of the sources; unset otherwise. */
+const binary = process.env['KMESH_BINARY'];
+
+/**
+ * What the lab and the tests run as `kmesh`: the sources' entry point, or the single executable that `KMESH_BINARY` names.
+ */
+export const kmeshExecutable =
+  binary ?? fileURLToPath(new URL('../../../kmesh/src/main.ts', import.meta.url));
+
+/** What the lab and the tests run as `kmeshctl`. */
+export const kmeshctlExecutable =
+  binary === undefined
+    ? fileURLToPath(new URL('../../../ctl/src/main.ts', import.meta.url))
+    : join(dirname(binary), 'kmeshctl');
+
+/** The program to start and its arguments: the executable itself, or Node.js with it when it is a source. */
+export function commandOf(executable: string, ...args: string[]): [program: string, args: string[]] {
+  return executable.endsWith('.ts') ? [process.execPath, [executable, ...args]] : [executable, args];
+}

@@ -1,0 +1,52 @@
+// What the process holds in memory and does not need: free memory of the C library, pages of the executable.
+#include "environment.h"
+
+#include <cstdint>
+#include <link.h>
+#include <malloc.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+// Every thread would else free into an arena of its own, and the threshold above which memory goes back to the kernel
+// would grow with what is freed.
+static void limit_allocator()
+{
+	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+}
+
+static int release_object(dl_phdr_info *object, size_t, void *)
+{
+	const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+
+	for (int index = 0; index < object->dlpi_phnum; index++) {
+		const auto &segment = object->dlpi_phdr[index];
+
+		// What is writable may differ from the file.
+		if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0)
+			continue;
+		uintptr_t begin = (object->dlpi_addr + segment.p_vaddr + page - 1) & ~(page - 1);
+		uintptr_t end = (object->dlpi_addr + segment.p_vaddr + segment.p_memsz) & ~(page - 1);
+		if (begin >= end)
+			continue;
+		// Else one instruction brings two megabytes.
+		madvise(reinterpret_cast<void *>(begin), end - begin, MADV_NOHUGEPAGE);
+		madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
+	}
+	return 0;
+}
+
+// releaseMemory(): pages of code and constants come back from the page cache when they are used again.
+static Napi::Value release_memory(const Napi::CallbackInfo &info)
+{
+	malloc_trim(0);
+	dl_iterate_phdr(release_object, nullptr);
+	return info.Env().Undefined();
+}
+
+void register_memory(Napi::Env env, Napi::Object exports)
+{
+	limit_allocator();
+	define<release_memory>(env, exports, "releaseMemory");
+}
