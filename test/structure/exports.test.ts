@@ -123,7 +123,7 @@ const forTestsOnly = new Set(
   createMap currentNetworkNamespace directLogWriter formatAuthority getSocketOption listMounts
   matchesString monotonicNanoseconds networkNamespaceOfProcess openPinnedProgram openUdpSocket
   overflowLines parseLogFilter parseMetrics queueLines readsAsCaptured retireAfterMilliseconds socketCookie
-  socketLocalAddress socketPeerAddress spiffeUri spliceAway targetPortOf unpin unreadBytes`.split(/\s+/),
+  socketLocalAddress socketPeerAddress spiffeUri targetPortOf unpin`.split(/\s+/),
 );
 
 /** Types that no file imports, but that the declarations of what others import must be able to name. */

@@ -77,7 +77,7 @@ test('records of varying size are delivered with their lengths', async () => {
   assert.deepEqual(seen, [...once, ...once]);
 });
 
-test('when nobody takes batches the ring fills, memory stays bounded and losses are counted', async () => {
+test('when no batch is taken the ring fills, memory stays bounded and losses are counted', async () => {
   using object = await load(250, 1 << 16);
   let delivered = 0;
   using ring = new EventRing(object.map('events'), {
