@@ -2,7 +2,7 @@
  * Runs the test files of one kind with Node's test runner: `unit` are the packages' own, `e2e` are those under
  * `test/`, `long` are too long for every run. `paths` are the suites of real daemons that do not choose a path
  * themselves: they run twice, with the kernel path off and on. Further arguments are kept as filters on the file path:
- * `npm run test:unit -- tunnel`.
+ * `npm run test:unit -- tunnel`. The seconds of each file are kept in `build/test-durations.json`, the slowest are printed.
  */
 import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
@@ -44,6 +44,9 @@ for (const mode of modes) {
       '--test',
       `--test-concurrency=${concurrency}`,
       '--test-reporter=spec',
+      '--test-reporter-destination=stdout',
+      '--test-reporter=./scripts/report-durations.ts',
+      '--test-reporter-destination=stdout',
       `--test-timeout=${timeout}`,
       ...files,
     ],
