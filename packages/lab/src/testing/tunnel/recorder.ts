@@ -1,7 +1,7 @@
 import type { ConnectionEnd, ConnectionObserver, ConnectionStart, EarlyDeny, Reporter } from '@kmesh/probe';
 
 /** One connection as an observer was told about it. */
-interface Recorded {
+export interface Recorded {
   start: ConnectionStart;
   end: ConnectionEnd | undefined;
   fromClient: number;
