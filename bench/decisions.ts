@@ -3,6 +3,7 @@
  * (conformance RBC-30), and outbound resolution over services of 20 and 1,000 endpoints.
  */
 import type { MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
+import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { authorize, MeshState, resolveOutbound } from '@kmesh/orchestration';
 import { environment, type Figure, figure, type Report } from './report.ts';
 
@@ -65,51 +66,26 @@ function policy(index: number): Policy {
 }
 
 function service(index: number): Service {
-  return {
+  return serviceRecord({
     name: `svc-${index}`,
     namespace: 'ns',
     hostname: `svc-${index}.example.com`,
     vips: [{ network: '', ip: `10.200.${index >> 8}.${index & 255}` }],
-    cidrVips: [],
     ports: new Map([[80, 8080]]),
-    subjectAltNames: [],
-    waypoint: undefined,
-    weightedWaypoints: [],
-    loadBalancer: undefined,
-    ipFamilies: undefined,
     canonical: true,
-    visibility: 'Public',
-  };
+  });
 }
 
 const NOWHERE = { region: '', zone: '', subzone: '' };
 
 function workload(index: number, services: Workload['services']): Workload {
-  return {
-    uid: `Kubernetes//Pod/ns/pod-${index}`,
+  return workloadRecord({
     name: `pod-${index}`,
     namespace: 'ns',
     addresses: [`10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`],
-    hostname: '',
-    network: '',
     protocol: 'HBONE',
-    trustDomain: 'cluster.local',
-    serviceAccount: 'default',
-    waypoint: undefined,
-    networkGateway: undefined,
     node: 'node',
-    canonicalName: '',
-    canonicalRevision: '',
-    workloadType: 'pod',
-    workloadName: '',
-    nativeTunnel: false,
-    applicationTunnel: undefined,
     services,
-    authorizationPolicies: [],
-    status: 'Healthy',
-    clusterId: 'Kubernetes',
     locality: NOWHERE,
-    networkMode: 'Standard',
-    capacity: 1,
-  };
+  });
 }

@@ -3,7 +3,7 @@
  * `test/`, `long` are too long for every run. `paths` are the suites of real daemons that do not choose a path
  * themselves: they run twice, with the kernel path off and on. `binary` is the conformance suite against `dist/kmesh`
  * instead of the sources (`npm run build:binary`). Further arguments are kept as filters on the file path:
- * `npm run test:unit -- tunnel`.
+ * `npm run test:unit -- tunnel`. The seconds of each file are kept in `build/test-durations.json`, the slowest are printed.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, globSync } from 'node:fs';
@@ -56,6 +56,9 @@ for (const mode of modes) {
       '--test',
       `--test-concurrency=${concurrency}`,
       '--test-reporter=spec',
+      '--test-reporter-destination=stdout',
+      '--test-reporter=./scripts/report-durations.ts',
+      '--test-reporter-destination=stdout',
       `--test-timeout=${timeout}`,
       ...files,
     ],

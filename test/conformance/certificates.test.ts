@@ -9,6 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, createServer, type TLSSocket } from 'node:tls';
 import { type Identity, isKmeshError, type LogFields, type Logger } from '@kmesh/api';
+import { eventually } from '@kmesh/api/testing';
 import {
   CertificateClient,
   type CertificateClientOptions,
@@ -71,14 +72,6 @@ function mount(directory: string, content: string): string {
   swap(directory, 1, content);
   symlinkSync('..data/file.pem', join(directory, 'file.pem'));
   return join(directory, 'file.pem');
-}
-
-async function eventually(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = performance.now() + 5000; performance.now() < deadline; ) {
-    if (await check()) return;
-    await sleep(10);
-  }
-  assert.fail(`not within 5 s: ${what}`);
 }
 
 test('CRT-02: in shared mode the call impersonates the pod; in dedicated mode it carries no metadata', async (context) => {

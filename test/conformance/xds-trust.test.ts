@@ -3,8 +3,8 @@ import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { LogFields, Logger } from '@kmesh/api';
+import { eventually } from '@kmesh/api/testing';
 import { type ControlPlane, createXdsClient, type XdsClient } from '@kmesh/controller';
 import { createAuthority, type FakeIstiod, type FakeIstiodOptions, startFakeIstiod } from '@kmesh/lab';
 
@@ -56,12 +56,6 @@ function connect(context: TestContext, istiod: FakeIstiod, plane: Partial<Contro
   return { client, lines };
 }
 
-async function until(condition: () => boolean): Promise<void> {
-  for (const end = Date.now() + 10_000; !condition(); await sleep(10)) {
-    assert.ok(Date.now() < end, `still not so: ${condition}`);
-  }
-}
-
 function assertBlames(line: Line | undefined, setting: string, cause: RegExp): void {
   assert.equal(line?.fields['setting'], setting);
   assert.match(String(line?.fields['cause']), cause);
@@ -71,11 +65,14 @@ function assertBlames(line: Line | undefined, setting: string, cause: RegExp): v
 test('XDS-19: a control plane with another name is refused, unless ALT_XDS_HOSTNAME is that name', async (context) => {
   const istiod = await istiodOf(context, { serverNames: ['istiod.elsewhere.svc'], serverIps: ['192.0.2.1'] });
   const { client, lines } = connect(context, istiod);
-  await until(() => lines.length > 0);
+  await eventually('lines.length > 0', () => lines.length > 0);
   assertBlames(lines[0], 'ALT_XDS_HOSTNAME', /not in the cert's list|does not match/);
   assert.deepEqual(client.status().synced, []);
   const accepted = connect(context, istiod, { alternativeHostname: 'istiod.elsewhere.svc' });
-  await until(() => accepted.client.status().synced.length === 2);
+  await eventually(
+    'accepted.client.status().synced.length === 2',
+    () => accepted.client.status().synced.length === 2,
+  );
   assert.deepEqual(accepted.lines, []);
 });
 
@@ -92,17 +89,17 @@ test('XDS-20: a root that is replaced through a symlink swap is trusted from the
   await publish('first', createAuthority().rootPem);
   await symlink('..data/root-cert.pem', join(folder, 'root-cert.pem'));
   const { client, lines } = connect(context, istiod, { rootCa: join(folder, 'root-cert.pem') });
-  await until(() => lines.length > 1);
+  await eventually('lines.length > 1', () => lines.length > 1);
   assertBlames(lines[0], 'XDS_ROOT_CA', /certificate/);
   assert.equal(client.status().connected, false);
   await publish('second', istiod.rootPem);
-  await until(() => client.status().synced.length === 2);
+  await eventually('client.status().synced.length === 2', () => client.status().synced.length === 2);
 });
 
 test('a wrong address is one log line per try that names the setting, the cause and the next try', async (context) => {
   const istiod = await istiodOf(context);
   const { lines, client } = connect(context, istiod, { address: 'https://no-such-host.invalid:15012' });
-  await until(() => lines.length > 0);
+  await eventually('lines.length > 0', () => lines.length > 0);
   assertBlames(lines[0], 'XDS_ADDRESS', /no-such-host\.invalid/);
   assert.equal(client.status().lastError?.setting, 'XDS_ADDRESS');
 });
@@ -112,13 +109,13 @@ test('a plaintext control plane behind an https address is named as a wrong addr
   const { lines } = connect(context, istiod, {
     address: istiod.plaintextXdsAddress.replace('http:', 'https:'),
   });
-  await until(() => lines.length > 0);
+  await eventually('lines.length > 0', () => lines.length > 0);
   assertBlames(lines[0], 'XDS_ADDRESS', /./);
 });
 
 test('XDS-03: the plaintext port of istiod serves the mesh too', async (context) => {
   const istiod = await istiodOf(context);
   const { client, lines } = connect(context, istiod, { address: istiod.plaintextXdsAddress });
-  await until(() => client.status().synced.length === 2);
+  await eventually('client.status().synced.length === 2', () => client.status().synced.length === 2);
   assert.deepEqual(lines, []);
 });

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { startProbeWorld } from '@kmesh/lab/testing/probe/world.ts';
 import { raiseDescriptorLimit } from '@kmesh/linux';
 
@@ -34,13 +35,6 @@ async function exchange(socket: Socket, bytes: number): Promise<void> {
   await back;
 }
 
-async function until(what: string, done: () => boolean): Promise<void> {
-  for (let waited = 0; !done(); waited++) {
-    assert.ok(waited < 1000, what);
-    await sleep(10);
-  }
-}
-
 for (const family of families) {
   test(`OBS-09: the bytes of an open connection are counted before it closes, and once (IP${family})`, async () => {
     await using world = await startProbeWorld();
@@ -50,7 +44,7 @@ for (const family of families) {
     for (const bytes of [1, 100_000, 7]) {
       await exchange(socket, bytes);
       total += bytes;
-      await until('acknowledged', () => socket.writableLength === 0);
+      await eventually('acknowledged', () => socket.writableLength === 0);
       await sleep(60);
       await world.reports.take();
       const metric = await world.metrics();
@@ -64,7 +58,7 @@ for (const family of families) {
     }
     socket.end();
     await once(socket, 'close');
-    await until('two lines', () => world.lines.length === 2);
+    await eventually('two lines', () => world.lines.length === 2);
     const metric = await world.metrics();
     assert.equal(metric('istio_tcp_sent_bytes_total', 'reporter="source"'), total);
     assert.deepEqual([world.kernel.reconciled, world.kernel.open], [0, 0]);
@@ -88,7 +82,7 @@ for (const family of families) {
     assert.deepEqual(await bytes(), [total, total, total, total]);
     socket.end();
     await once(socket, 'close');
-    await until('two lines', () => world.lines.length === 2);
+    await eventually('two lines', () => world.lines.length === 2);
     assert.deepEqual(await bytes(), [total, total, total, total]);
     for (const line of world.log()) assert.deepEqual([line.bytes_sent, line.bytes_recv], [total, total]);
   });

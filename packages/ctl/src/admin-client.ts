@@ -1,7 +1,7 @@
 import { KmeshError } from '@kmesh/api';
 import { request } from 'undici';
 
-/** Where the daemon's admin API is, for instance `http://localhost:15000`. */
+/** Client of the daemon's admin API. */
 export interface AdminClient {
   /** `GET path` as JSON. Throws KMESH_ADMIN_UNREACHABLE or KMESH_ADMIN_ANSWER. */
   json(path: string): Promise<unknown>;
@@ -15,7 +15,7 @@ const connectTimeoutMilliseconds = 3_000;
 const answerTimeoutMilliseconds = 30_000;
 
 /**
- * A client of the admin API (ambient contract 13.1), or of another port of the daemon.
+ * Creates a client of the admin API (ambient contract 13.1), or of another port of the daemon.
  *
  * @param option the command-line option that `base` came from, for messages
  */

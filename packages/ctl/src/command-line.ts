@@ -1,9 +1,9 @@
 import { KmeshError } from '@kmesh/api';
 import yargs, { type Argv } from 'yargs';
 import packageJson from '../package.json' with { type: 'json' };
-import type { CommandContext } from './cli/context.ts';
-import { meshCommands } from './cli/mesh-commands.ts';
-import { operatorCommands } from './cli/operator-commands.ts';
+import type { CommandContext } from './handler.ts';
+import { meshCommands } from './mesh-commands.ts';
+import { operatorCommands } from './operator-commands.ts';
 
 import { outputFormats } from './output.ts';
 

@@ -3,10 +3,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { isKmeshError } from '@kmesh/api';
-import { repeat } from '../src/cli/watch.ts';
 import { commandLine } from '../src/command-line.ts';
-import { metrics, parseMetrics } from '../src/commands/metrics.ts';
-import { byteRate, byteText, durationText } from '../src/units.ts';
+import { repeat } from '../src/handler.ts';
+import { metrics, parseMetrics } from '../src/metrics.ts';
+import { byteRate, byteText, durationText } from '../src/output.ts';
 
 const connection = {
   source: 'shop/client',
@@ -84,11 +84,11 @@ async function kmeshctl(...args: string[]): Promise<{ text: string; code: number
   return { text, code };
 }
 
-test('connections are a table with rates, and say how many there are besides', async () => {
+test('connections are a table with rates, and state the number left out', async () => {
   const { text } = await kmeshctl('connections');
   assert.match(text, /^SOURCE +DESTINATION +SERVICE +PATH +TLS +AGE +SENT +RECEIVED +SENDING +RECEIVING\n/);
   assert.match(text, /shop\/client +shop\/web-1 +shop\/web +kernel +no +2m30s +1\.5 KiB +0 B +512 B\/s +-\n/);
-  assert.match(text, /\n2 more; --limit/);
+  assert.match(text, /\n2 more; raise --limit/);
 });
 
 test('what narrows the connections is asked of the daemon', async () => {
@@ -176,17 +176,17 @@ test('metric values of every spelling are numbers', () => {
   );
 });
 
-test('check needs no daemon: it says that there is none, and looks at the machine', async () => {
+test('check needs no daemon: it reports that none runs, and checks the machine', async () => {
   const report = JSON.parse((await kmeshctl('check', '-o', 'json', '--agent-socket', '/nowhere')).text) as {
     rows: { area: string; name: string; state: string; detail: string }[];
   };
   const areas = new Set(report.rows.map(({ area }) => area));
   assert.deepEqual([...areas].sort(), ['agent', 'capability', 'daemon', 'hook', 'mount']);
   assert.match(report.rows.find(({ area }) => area === 'daemon')?.detail ?? '', /404|no answer/);
-  assert.match(report.rows.find(({ area }) => area === 'agent')?.detail ?? '', /\/nowhere is not there/);
+  assert.match(report.rows.find(({ area }) => area === 'agent')?.detail ?? '', /\/nowhere does not exist/);
 });
 
-test('a watch shows again and again and survives a daemon that is away for a while', async () => {
+test('a watch refreshes and survives a restart of the daemon', async () => {
   const stop = new AbortController();
   const printed: string[] = [];
   let looks = 0;

@@ -76,7 +76,7 @@ static void end_environment(Environment *environment)
 
 static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 {
-	// Layouts of libuv's handles are those of its headers.
+	// The addon embeds libuv's handle layouts.
 	if (uv_version() >> 16 != UV_VERSION_MAJOR) {
 		Napi::Error::New(env,
 				 "libuv of this Node.js is not compatible with the addon's headers")
@@ -93,18 +93,13 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 	register_privileges(env, exports);
 	register_object(env, exports);
 	register_maps(env, exports);
-	register_map_memory(env, exports);
 	register_programs(env, exports);
 	register_filters(env, exports);
 	register_ring(env, exports);
-	register_barrier(env, exports);
 	register_memory(env, exports);
 	register_probes(env, exports);
 	register_namespaces(env, exports);
 	register_sockets(env, exports);
-	register_socket_options(env, exports);
-	register_reuseport(env, exports);
-	register_watcher(env, exports);
 	register_seqpacket(env, exports);
 	return exports;
 }

@@ -1,5 +1,4 @@
-// What one JavaScript environment (the main thread or a worker) owns, and helpers that every file
-// uses.
+// State of one JavaScript environment (the main thread or a worker), and helpers of all files.
 #pragma once
 
 #include <napi.h>
@@ -12,7 +11,7 @@
 struct Environment {
 	// Descriptors that objects of this environment own; closed when it ends.
 	std::unordered_set<int> descriptors;
-	// Things that must be stopped when the environment ends, before its objects are freed.
+	// Called at the end of the environment, before its objects are freed.
 	std::unordered_map<void *, std::function<void()>> stoppers;
 	// Which step of the last socketOpen failed, see sockets.cc.
 	int failed_step = 0;
@@ -25,18 +24,13 @@ void register_descriptors(Napi::Env env, Napi::Object exports);
 void register_privileges(Napi::Env env, Napi::Object exports);
 void register_object(Napi::Env env, Napi::Object exports);
 void register_maps(Napi::Env env, Napi::Object exports);
-void register_map_memory(Napi::Env env, Napi::Object exports);
 void register_programs(Napi::Env env, Napi::Object exports);
 void register_filters(Napi::Env env, Napi::Object exports);
 void register_ring(Napi::Env env, Napi::Object exports);
-void register_barrier(Napi::Env env, Napi::Object exports);
 void register_memory(Napi::Env env, Napi::Object exports);
 void register_probes(Napi::Env env, Napi::Object exports);
 void register_namespaces(Napi::Env env, Napi::Object exports);
 void register_sockets(Napi::Env env, Napi::Object exports);
-void register_socket_options(Napi::Env env, Napi::Object exports);
-void register_reuseport(Napi::Env env, Napi::Object exports);
-void register_watcher(Napi::Env env, Napi::Object exports);
 void register_seqpacket(Napi::Env env, Napi::Object exports);
 
 using NativeFunction = Napi::Value (*)(const Napi::CallbackInfo &);
@@ -49,15 +43,13 @@ void define(Napi::Env env, Napi::Object exports, const char *name)
 	exports.Set(name, Napi::Function::New<function>(env, name));
 }
 
-// Ends the process: only for what a caller in src/ can never do.
+// Aborts the process: an argument that no caller in src/ passes.
 [[noreturn]] void broken_contract(const char *what);
 
-// Whether JavaScript can run: not so while a worker is being terminated, when every other call
-// fails too.
+// Whether JavaScript can run; false while a worker is being terminated.
 bool can_run(Napi::Env env);
 
-// Ends a call into JavaScript that was made from the event loop: an exception becomes an uncaught
-// one.
+// Turns a pending exception of a callback from the event loop into an uncaught exception.
 void report_exception(Napi::Env env);
 
 inline int int_at(const Napi::CallbackInfo &info, size_t index)
@@ -75,8 +67,8 @@ struct Bytes {
 	size_t length;
 };
 
-// The memory of a Uint8Array argument. Asked for through the plain C interface, which creates no
-// handles for the properties of the array.
+// Returns the memory of a Uint8Array argument. Uses the C interface, which creates no handles for
+// the array's properties.
 Bytes bytes_at(const Napi::CallbackInfo &info, size_t index);
 
 std::string string_at(const Napi::CallbackInfo &info, size_t index);
@@ -86,5 +78,5 @@ inline Napi::Value number(const Napi::CallbackInfo &info, int64_t value)
 	return Napi::Number::New(info.Env(), static_cast<double>(value));
 }
 
-// The result of a system call, as the callers expect it: negated errno on failure.
+// Converts the result of a system call: negated errno on failure.
 Napi::Value result_of(const Napi::CallbackInfo &info, int result);

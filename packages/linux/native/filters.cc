@@ -19,12 +19,11 @@ static Napi::Value filter_attach(const Napi::CallbackInfo &info)
 
 	if (inside.error() != 0)
 		return number(info, -inside.error());
-	// libbpf would print what the kernel says of a filter that is not there.
+	// Keeps libbpf from printing the kernel's error about a missing filter.
 	LibbpfLog log;
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = int_at(info, 1),
 		    .attach_point = point(info[2].As<Napi::Boolean>().Value()));
-	// The clsact qdisc is shared: it may be there already, and it is never removed with a
-	// filter.
+	// The clsact qdisc is shared: it may exist already and is never removed with a filter.
 	int result = bpf_tc_hook_create(&hook);
 	if (result != 0 && result != -EEXIST)
 		return number(info, result);
@@ -54,7 +53,7 @@ static Napi::Value filter_detach(const Napi::CallbackInfo &info)
 	return number(info, bpf_tc_detach(&hook, &options));
 }
 
-// Id of the program of a filter.
+// Returns the id of a filter's program.
 static Napi::Value filter_program(const Napi::CallbackInfo &info)
 {
 	NamespaceScope inside(int_at(info, 4));

@@ -8,8 +8,8 @@
 
 static thread_local LibbpfLog *current;
 
-// libbpf has one print function for the process; each thread's messages go to its own capture, or
-// nowhere.
+// libbpf has one print function per process; each thread's messages go to the thread's capture, or
+// are dropped.
 static int print(enum libbpf_print_level level, const char *format, va_list arguments)
 {
 	if (current == nullptr || level == LIBBPF_DEBUG)

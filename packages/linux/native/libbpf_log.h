@@ -1,4 +1,4 @@
-// Captures what libbpf and the verifier say on the calling thread.
+// Captures the messages of libbpf and the verifier on the calling thread.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Map entries: one by one and in batches, on packed bytes.
+// Maps: entries, batches, memory, and the wait for programs that may still read old entries.
 #include "environment.h"
 
 #include <bpf/bpf.h>
@@ -6,6 +6,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <linux/membarrier.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <vector>
 
 static Napi::Value pin(const Napi::CallbackInfo &info)
@@ -202,6 +206,92 @@ static Napi::Value possible_cpus(const Napi::CallbackInfo &info)
 	return number(info, count < 1 ? 1 : count);
 }
 
+static Napi::Value map_mmap(const Napi::CallbackInfo &info)
+{
+	size_t length = static_cast<size_t>(info[1].As<Napi::Number>().Int64Value());
+	void *memory = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, int_at(info, 0),
+			    static_cast<off_t>(info[2].As<Napi::Number>().Int64Value()));
+
+	if (memory == MAP_FAILED)
+		return number(info, -errno);
+	return Napi::ArrayBuffer::New(
+	    info.Env(), memory, length,
+	    [](Napi::Env, void *data, size_t *size) {
+		    munmap(data, *size);
+		    delete size;
+	    },
+	    new size_t(length));
+}
+
+// Detaching runs the finalizer above, at the latest when the buffer is collected; the memory is
+// unreachable until then.
+static Napi::Value map_unmap(const Napi::CallbackInfo &info)
+{
+	info[0].As<Napi::ArrayBuffer>().Detach();
+	return info.Env().Undefined();
+}
+
+// An update of a map-in-map returns after an RCU grace period, because programs may hold the
+// replaced inner map.
+static int barrier_by_map()
+{
+	uint32_t key = 0;
+	int result = -1;
+	int inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, "barrier_inner", 4, 4, 1, nullptr);
+
+	if (inner < 0)
+		return -errno;
+	LIBBPF_OPTS(bpf_map_create_opts, options, .inner_map_fd = static_cast<uint32_t>(inner));
+	int outer = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "barrier_outer", 4, 4, 1, &options);
+	if (outer >= 0)
+		result = bpf_map_update_elem(outer, &key, &inner, BPF_ANY);
+	int error = errno;
+	if (outer >= 0)
+		close(outer);
+	close(inner);
+	return result == 0 ? 0 : -error;
+}
+
+class BarrierWorker : public Napi::AsyncWorker
+{
+      public:
+	explicit BarrierWorker(Napi::Env env)
+	    : AsyncWorker(env, "kmesh:barrier"), deferred(Napi::Promise::Deferred::New(env))
+	{
+	}
+
+	Napi::Promise::Deferred deferred;
+
+	void Execute() override
+	{
+		if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) != 0)
+			result_ = barrier_by_map();
+	}
+
+	void OnOK() override
+	{
+		if (can_run(Env()))
+			deferred.Resolve(Napi::Number::New(Env(), result_));
+	}
+
+      private:
+	int result_ = 0;
+};
+
+static Napi::Value kernel_barrier(const Napi::CallbackInfo &info)
+{
+	auto *worker = new BarrierWorker(info.Env());
+
+	worker->Queue();
+	return worker->deferred.Promise();
+}
+
+// The fallback alone, for its test.
+static Napi::Value kernel_barrier_by_map(const Napi::CallbackInfo &info)
+{
+	return number(info, barrier_by_map());
+}
+
 void register_maps(Napi::Env env, Napi::Object exports)
 {
 	define<pin>(env, exports, "pin");
@@ -215,4 +305,8 @@ void register_maps(Napi::Env env, Napi::Object exports)
 	define<map_delete_batch>(env, exports, "mapDeleteBatch");
 	define<map_read_batch>(env, exports, "mapReadBatch");
 	define<possible_cpus>(env, exports, "possibleCpus");
+	define<map_mmap>(env, exports, "mapMmap");
+	define<map_unmap>(env, exports, "mapUnmap");
+	define<kernel_barrier>(env, exports, "kernelBarrier");
+	define<kernel_barrier_by_map>(env, exports, "kernelBarrierByMap");
 }

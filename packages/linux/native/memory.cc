@@ -1,4 +1,5 @@
-// What the process holds in memory and does not need: free memory of the C library, pages of the executable.
+// What the process holds in memory and does not need: free memory of the C library, pages of the
+// executable.
 #include "environment.h"
 
 #include <cstdint>
@@ -7,8 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// Every thread would else free into an arena of its own, and the threshold above which memory goes back to the kernel
-// would grow with what is freed.
+// Every thread would else free into an arena of its own, and the threshold above which memory goes
+// back to the kernel would grow with what is freed.
 static void limit_allocator()
 {
 	mallopt(M_ARENA_MAX, 2);
@@ -27,7 +28,8 @@ static int release_object(dl_phdr_info *object, size_t, void *)
 		if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0)
 			continue;
 		uintptr_t begin = (object->dlpi_addr + segment.p_vaddr + page - 1) & ~(page - 1);
-		uintptr_t end = (object->dlpi_addr + segment.p_vaddr + segment.p_memsz) & ~(page - 1);
+		uintptr_t end =
+		    (object->dlpi_addr + segment.p_vaddr + segment.p_memsz) & ~(page - 1);
 		if (begin >= end)
 			continue;
 		// Else one instruction brings two megabytes.
@@ -37,7 +39,8 @@ static int release_object(dl_phdr_info *object, size_t, void *)
 	return 0;
 }
 
-// releaseMemory(): pages of code and constants come back from the page cache when they are used again.
+// releaseMemory(): pages of code and constants come back from the page cache when they are used
+// again.
 static Napi::Value release_memory(const Napi::CallbackInfo &info)
 {
 	malloc_trim(0);

@@ -1,13 +1,13 @@
-// Puts the calling thread into another network namespace for the length of a C++ scope.
+// Enters another network namespace on the calling thread for the lifetime of the object.
 #pragma once
 
 class NamespaceScope
 {
       public:
-	// fd -1: stay where the thread is.
+	// fd -1: no change of namespace.
 	explicit NamespaceScope(int fd);
-	// Returns to the process's own namespace, or ends the process: a thread in the wrong
-	// namespace would open sockets there without anyone noticing.
+	// Returns to the process's namespace. Aborts the process on failure: a thread left in the
+	// wrong namespace would silently open sockets there.
 	~NamespaceScope();
 	NamespaceScope(const NamespaceScope &) = delete;
 	NamespaceScope &operator=(const NamespaceScope &) = delete;

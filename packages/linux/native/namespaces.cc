@@ -71,7 +71,7 @@ static int bring_loopback_up()
 	return result;
 }
 
-// On a thread of its own, which ends inside the new namespace, so that no other thread ever leaves
+// Runs on a new thread, which ends inside the new namespace, so that no other thread ever leaves
 // its own.
 static Napi::Value namespace_create(const Napi::CallbackInfo &info)
 {

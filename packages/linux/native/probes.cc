@@ -1,4 +1,4 @@
-// What the running kernel can do, asked by trying it.
+// Probes of the running kernel.
 #include "environment.h"
 #include "libbpf_log.h"
 
@@ -34,7 +34,7 @@ static Napi::Value probe_helper(const Napi::CallbackInfo &info)
 					  static_cast<enum bpf_func_id>(int_at(info, 1)), nullptr));
 }
 
-// Loads raw instructions; the descriptor is the caller's.
+// Loads raw instructions; the caller owns the descriptor.
 static Napi::Value probe_instructions(const Napi::CallbackInfo &info)
 {
 	Bytes code = bytes_at(info, 2);
@@ -53,7 +53,7 @@ static Napi::Value probe_instructions(const Napi::CallbackInfo &info)
 	return result;
 }
 
-// Asked with batches alone: the functions of maps.cc fall back to single calls.
+// Uses the batch call directly: the functions of maps.cc fall back to single calls.
 static Napi::Value probe_batch(const Napi::CallbackInfo &info)
 {
 	uint32_t key = 1;

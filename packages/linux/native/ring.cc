@@ -27,7 +27,7 @@ struct Ring {
 			close(wake);
 	}
 
-	// A copy of the caller's, so that closing theirs does not disturb the thread.
+	// A duplicate, so that the caller may close its descriptor.
 	int map;
 	RingReader reader;
 	int wake = -1;
@@ -67,12 +67,12 @@ static bool wait_for_records(Ring &ring)
 	return true;
 }
 
-// No program fills more of a ring in a millisecond.
+// Upper bound of what programs write to a ring in a millisecond.
 static const size_t bytes_per_millisecond = 256 * 1024;
 
-// Lets records gather until the delay is over, half of the ring is used, or the ring is being
-// closed. While this thread has not caught up, the kernel sends no wake-ups. It looks at the ring
-// as rarely as its size allows: each look interrupts somebody.
+// Collects records until the delay is over, half of the ring is used, or the ring is closing. The
+// kernel sends no wake-ups until this thread has caught up. Polls as rarely as the ring's size
+// allows, because each wake-up preempts another thread.
 static bool let_gather(Ring &ring)
 {
 	auto now = std::chrono::steady_clock::now;
@@ -110,7 +110,7 @@ static void give_back(Ring &ring, uint32_t index)
 	ring.freed.notify_one();
 }
 
-// Moves what waits into batches and sends them. False when the environment is gone.
+// Moves pending records into batches and delivers them. Returns false if the environment is gone.
 static bool drain(Ring &ring)
 {
 	while (ring.reader.pending() > 0) {

@@ -26,7 +26,7 @@ RingReader::RingReader(int map, size_t record_size)
 		return;
 	}
 	size_ = info.max_entries;
-	// The consumer's page is ours to write, the producer's and the data are not.
+	// The consumer's page is writable, the producer's and the data are not.
 	void *consumer = mmap(nullptr, page_, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
 	if (consumer == MAP_FAILED) {
 		error_ = errno;
@@ -80,7 +80,7 @@ uint64_t RingReader::pending() const
 	       __atomic_load_n(consumer_, __ATOMIC_RELAXED);
 }
 
-// False when the batch has no room; the record then waits for the next one.
+// Returns false if the batch has no room; the record stays for the next one.
 bool RingReader::place(Batch &batch, const uint8_t *record, uint32_t length)
 {
 	if (record_size_ != 0) {

@@ -55,18 +55,6 @@ static Napi::Value seqpacket_listen(const Napi::CallbackInfo &info)
 	return number(info, fd);
 }
 
-static Napi::Value seqpacket_pair(const Napi::CallbackInfo &info)
-{
-	int pair[2];
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
-		return number(info, -errno);
-	auto result = Napi::Array::New(info.Env(), 2);
-	result.Set(0u, pair[0]);
-	result.Set(1u, pair[1]);
-	return result;
-}
-
 static Napi::Value seqpacket_accept(const Napi::CallbackInfo &info)
 {
 	return result_of(info,
@@ -162,7 +150,6 @@ void register_seqpacket(Napi::Env env, Napi::Object exports)
 {
 	define<seqpacket_connect>(env, exports, "seqpacketConnect");
 	define<seqpacket_listen>(env, exports, "seqpacketListen");
-	define<seqpacket_pair>(env, exports, "seqpacketPair");
 	define<seqpacket_accept>(env, exports, "seqpacketAccept");
 	define<seqpacket_send>(env, exports, "seqpacketSend");
 	define<seqpacket_receive>(env, exports, "seqpacketReceive");

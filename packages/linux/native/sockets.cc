@@ -1,11 +1,72 @@
-// Makes a socket inside a namespace, with everything that must happen before it is handed out.
+// Sockets: made inside a namespace with their options set, then read and configured by descriptor.
 #include "environment.h"
 #include "namespace_scope.h"
-#include "socket_address.h"
 
+#include <bpf/bpf.h>
+
+#include <arpa/inet.h>
 #include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <string>
 #include <sys/socket.h>
 #include <unistd.h>
+
+union SocketAddress {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+// Returns the length of the address in kernel form, or 0 if the text is no address of the family.
+static socklen_t parse_address(int family, const std::string &text, uint16_t port,
+			       SocketAddress &into)
+{
+	memset(&into, 0, sizeof(into));
+	if (family == AF_INET) {
+		into.v4.sin_family = AF_INET;
+		into.v4.sin_port = htons(port);
+		return inet_pton(AF_INET, text.c_str(), &into.v4.sin_addr) == 1 ? sizeof(into.v4)
+										: 0;
+	}
+	size_t percent = text.find('%');
+	std::string address = text.substr(0, percent);
+	into.v6.sin6_family = AF_INET6;
+	into.v6.sin6_port = htons(port);
+	if (percent != std::string::npos) {
+		into.v6.sin6_scope_id = if_nametoindex(text.c_str() + percent + 1);
+		if (into.v6.sin6_scope_id == 0)
+			return 0;
+	}
+	return inet_pton(AF_INET6, address.c_str(), &into.v6.sin6_addr) == 1 ? sizeof(into.v6) : 0;
+}
+
+// Returns {address, port, family}. An IPv4-mapped address is reported as IPv4.
+static Napi::Object describe_address(Napi::Env env, const SocketAddress &address)
+{
+	char text[INET6_ADDRSTRLEN] = "";
+	int family = 4;
+	uint16_t port = 0;
+	auto result = Napi::Object::New(env);
+
+	if (address.any.sa_family == AF_INET) {
+		inet_ntop(AF_INET, &address.v4.sin_addr, text, sizeof(text));
+		port = ntohs(address.v4.sin_port);
+	} else if (IN6_IS_ADDR_V4MAPPED(&address.v6.sin6_addr)) {
+		inet_ntop(AF_INET, &address.v6.sin6_addr.s6_addr[12], text, sizeof(text));
+		port = ntohs(address.v6.sin6_port);
+	} else {
+		inet_ntop(AF_INET6, &address.v6.sin6_addr, text, sizeof(text));
+		port = ntohs(address.v6.sin6_port);
+		family = 6;
+	}
+	result.Set("address", static_cast<const char *>(text));
+	result.Set("port", port);
+	result.Set("family", family);
+	return result;
+}
 
 enum FailedStep {
 	STEP_SOCKET = -1,
@@ -36,7 +97,8 @@ struct SocketRequest {
 	SocketAddress connect_address;
 };
 
-// Returns the step that failed, or 0; errno says why.
+// Sets options, binds, and listens or connects. On failure returns -1 with errno set; `step` is
+// what failed.
 static int prepare(int fd, const SocketRequest &request, int &step)
 {
 	for (size_t i = 0; i < request.option_count; i++) {
@@ -83,7 +145,7 @@ static int make_socket(int namespace_fd, const SocketRequest &request, int &step
 	return -error;
 }
 
-// The interface name in an address such as fe80::1%eth0 is one of the namespace.
+// The interface name in an address such as fe80::1%eth0 belongs to the namespace.
 static socklen_t address_inside(const Napi::CallbackInfo &info, const std::string &text,
 				uint16_t port, int family, SocketAddress &into)
 {
@@ -126,8 +188,83 @@ static Napi::Value socket_failed_step(const Napi::CallbackInfo &info)
 	return number(info, Environment::of(info.Env()).failed_step);
 }
 
+static Napi::Value socket_name(const Napi::CallbackInfo &info)
+{
+	SocketAddress address = {};
+	socklen_t length = sizeof(address);
+	bool peer = info[1].As<Napi::Boolean>().Value();
+	int result = peer ? getpeername(int_at(info, 0), &address.any, &length)
+			  : getsockname(int_at(info, 0), &address.any, &length);
+
+	if (result != 0)
+		return number(info, -errno);
+	if (address.any.sa_family != AF_INET && address.any.sa_family != AF_INET6)
+		return number(info, -EAFNOSUPPORT);
+	return describe_address(info.Env(), address);
+}
+
+static Napi::Value socket_get_integer(const Napi::CallbackInfo &info)
+{
+	union {
+		int32_t narrow;
+		int64_t wide;
+	} value = {};
+	socklen_t length = sizeof(value);
+
+	if (getsockopt(int_at(info, 0), int_at(info, 1), int_at(info, 2), &value, &length) != 0)
+		return number(info, -errno);
+	return Napi::BigInt::New(info.Env(), length == sizeof(value.wide)
+						 ? value.wide
+						 : static_cast<int64_t>(value.narrow));
+}
+
+/*
+ * Without a program of this kind the kernel answers the last packet of a handshake whose listener
+ * has closed with a reset (unless the sysctl tcp_migrate_req is set). The program chooses nothing:
+ * the kernel's own choice, by hash, stays.
+ */
+static int load_migration()
+{
+	const struct bpf_insn program[] = {
+	    {.code = BPF_ALU64 | BPF_MOV | BPF_K,
+	     .dst_reg = BPF_REG_0,
+	     .src_reg = 0,
+	     .off = 0,
+	     .imm = SK_PASS},
+	    {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options,
+		    .expected_attach_type = BPF_SK_REUSEPORT_SELECT_OR_MIGRATE);
+	return bpf_prog_load(BPF_PROG_TYPE_SK_REUSEPORT, "kmesh_migrate", "GPL", program,
+			     sizeof(program) / sizeof(program[0]), &options);
+}
+
+// One program for all listeners of the process; never closed.
+static int migration()
+{
+	static std::mutex mutex;
+	static int program = -1;
+
+	std::lock_guard<std::mutex> lock(mutex);
+	if (program < 0)
+		program = load_migration();
+	return program;
+}
+
+static Napi::Value reuseport_migrate(const Napi::CallbackInfo &info)
+{
+	int program = migration();
+	if (program < 0)
+		return number(info, program);
+	return result_of(info, setsockopt(int_at(info, 0), SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF,
+					  &program, sizeof(program)));
+}
+
 void register_sockets(Napi::Env env, Napi::Object exports)
 {
 	define<socket_open>(env, exports, "socketOpen");
 	define<socket_failed_step>(env, exports, "socketFailedStep");
+	define<socket_name>(env, exports, "socketName");
+	define<socket_get_integer>(env, exports, "socketGetInteger");
+	define<reuseport_migrate>(env, exports, "reuseportMigrate");
 }

@@ -6,12 +6,12 @@ import { fileURLToPath } from 'node:url';
 import { KmeshError } from '@kmesh/api';
 import { loadCarriedAddon } from './program-files.ts';
 
-/** An opaque native object; freed by its own close function, by the garbage collector, or with the thread. */
+/** An opaque native object; freed by its close function, by the garbage collector, or with the thread. */
 export interface NativeHandle {
   readonly native: unique symbol;
 }
 
-/** Where an object's map stands before and after loading. `fd` is -1 before. */
+/** A map of an object; `fd` is -1 before loading. */
 interface NativeMapEntry {
   name: string;
   fd: number;
@@ -24,7 +24,7 @@ interface NativeProgramEntry {
   type: number;
   attachType: number;
   fd: number;
-  /** The verifier's statistics, when the load asked for them. */
+  /** The verifier's statistics, if requested. */
   log?: string;
 }
 
@@ -67,7 +67,7 @@ interface NativeLinkInfo {
 }
 
 export interface NativeBatchResult {
-  /** Entries that were processed. */
+  /** Entries processed. */
   count: number;
   /** 0, or the errno that ended the batch. */
   errno: number;
@@ -80,8 +80,8 @@ export interface NativeSocketAddress {
 }
 
 /**
- * What the addon exports. Numbers that a function returns are results when ≥ 0 and negated errno values otherwise;
- * arguments are only asserted, the callers in this package validate them.
+ * Exports of the addon. A returned number is a result if ≥ 0, else a negated errno. The addon only asserts its arguments;
+ * callers in this package validate them.
  */
 interface NativeAddon {
   closeDescriptor(fd: number): number;
@@ -231,9 +231,6 @@ interface NativeAddon {
   socketName(fd: number, peer: boolean): NativeSocketAddress | number;
   socketGetInteger(fd: number, level: number, option: number): bigint | number;
   reuseportMigrate(fd: number): number;
-  socketTcpInfo(fd: number): BigUint64Array | number;
-  socketUnreadBytes(fd: number): number;
-  socketSpliceAway(fd: number, length: number): number;
 
   releaseMemory(): void;
 
@@ -244,7 +241,6 @@ interface NativeAddon {
 
   seqpacketConnect(path: string): number;
   seqpacketListen(path: string, backlog: number): number;
-  seqpacketPair(): [number, number] | number;
   seqpacketAccept(fd: number): number;
   seqpacketSend(fd: number, bytes: Uint8Array, descriptors: Int32Array): number;
   seqpacketReceive(
@@ -256,14 +252,14 @@ interface NativeAddon {
 
 const loaded = new Map<string, unknown>();
 
-/** The binding of this package, loaded on first use. @throws KmeshError as {@link loadAddon} */
+/** Returns this package's addon, loaded on first use. @throws KmeshError as {@link loadAddon} */
 export function addon(): NativeAddon {
   return loadAddon('linux') as NativeAddon;
 }
 
 /**
- * Loads `kmesh-<name>.node` once and returns what it exports. Looked for in `KMESH_ADDON_DIRECTORY`, then in the
- * workspace's `build/`. The single executable carries its own.
+ * Loads `kmesh-<name>.node` once and returns its exports. Searches `KMESH_ADDON_DIRECTORY` alone if set, else the workspace's
+ * `build/`. The single executable carries its own.
  *
  * @throws KmeshError `KMESH_ADDON_MISSING` when there is none, `KMESH_ADDON_BROKEN` when it cannot be loaded.
  */

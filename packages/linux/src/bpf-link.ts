@@ -1,11 +1,15 @@
-import { unlinkSync } from 'node:fs';
+import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { addon } from './addon.ts';
-import type { BpfProgram } from './bpf-program.ts';
-import { checkResult, invalidArgument, systemCallError } from './errors.ts';
-import { OwnedDescriptor } from './owned-descriptor.ts';
-import { pathOf } from './validate.ts';
+import { OwnedDescriptor } from './descriptors.ts';
+import { checkResult, invalidArgument, pathOf, systemCallError } from './errors.ts';
 
-/** What the kernel says about a link. `type` is a `bpf_link_type`. */
+/** What a link needs of a program. */
+export interface AttachableProgram {
+  readonly fd: number;
+  readonly name: string;
+}
+
+/** A link's attributes as the kernel reports them. `type` is a `bpf_link_type`. */
 interface LinkInfo {
   readonly id: number;
   readonly type: number;
@@ -16,22 +20,22 @@ interface LinkInfo {
  * A program at its hook. It stays attached while this object or a pin holds it; `close()` without a pin detaches.
  */
 export interface Link extends Disposable {
-  /** Where the program is attached, for people. */
+  /** Where the program is attached, for messages. */
   readonly target: string;
-  /** Whether {@link Link.pin}, `update` and `info` work; not so for clsact filters. */
+  /** Whether {@link Link.pin}, `update` and `info` work; false for clsact filters. */
   readonly pinnable: boolean;
-  /** Makes the attachment outlive the process, at `path` on bpffs. @throws KmeshError `KMESH_BPF_PIN_FAILED` */
+  /** Pins the link at `path` on bpffs, so that it outlives the process. @throws KmeshError `KMESH_BPF_PIN_FAILED` */
   pin(path: string): void;
   /** Replaces the attached program without a gap. @throws KmeshError `KMESH_BPF_ATTACH_FAILED` */
-  update(program: BpfProgram): void;
-  /** Detaches now, even when pins hold the link. @throws KmeshError `KMESH_BPF_ATTACH_FAILED` */
+  update(program: AttachableProgram): void;
+  /** Detaches at once, even if pins hold the link. @throws KmeshError `KMESH_BPF_ATTACH_FAILED` */
   detach(): void;
   info(): LinkInfo;
-  /** Lets go; the program is detached unless a pin holds the link. */
+  /** Closes the descriptor; the program is detached unless a pin holds the link. */
   close(): void;
 }
 
-/** A link that the kernel keeps as an object with a descriptor. */
+/** A `bpf_link` of the kernel. */
 export class KernelLink implements Link {
   readonly target: string;
   readonly pinnable = true;
@@ -52,7 +56,7 @@ export class KernelLink implements Link {
     checkResult(result, 'KMESH_BPF_PIN_FAILED', `cannot pin the link to ${this.target} at ${path}`, 'bpf');
   }
 
-  update(program: BpfProgram): void {
+  update(program: AttachableProgram): void {
     const result = addon().linkUpdate(this.fd, program.fd);
     const message = `cannot put program ${program.name} into the link to ${this.target}`;
     checkResult(result, 'KMESH_BPF_ATTACH_FAILED', message, 'bpf');
@@ -79,19 +83,19 @@ export class KernelLink implements Link {
   }
 }
 
-/** An attachment that is not a kernel object and cannot be pinned. It ends with `close()`, unless it is to be kept. */
+/** An attachment without a `bpf_link` (a clsact filter). `close()` detaches it unless it is to be kept. */
 export class DirectAttachment implements Link {
   readonly target: string;
   readonly pinnable = false;
   #detach: (() => number) | undefined;
-  readonly #replace: ((program: BpfProgram) => number) | undefined;
+  readonly #replace: ((program: AttachableProgram) => number) | undefined;
   readonly #letGo: (() => void) | undefined;
 
-  /** @param letGo - makes `close()` leave the attachment where it is, and is called then */
+  /** @param letGo - called by `close()` instead of `detach`; leaves the attachment in place */
   constructor(
     target: string,
     detach: () => number,
-    replace?: (program: BpfProgram) => number,
+    replace?: (program: AttachableProgram) => number,
     letGo?: () => void,
   ) {
     this.target = target;
@@ -104,7 +108,7 @@ export class DirectAttachment implements Link {
     throw invalidArgument(`the attachment to ${this.target}`, 'without a link', 'a link to be pinned');
   }
 
-  update(program: BpfProgram): void {
+  update(program: AttachableProgram): void {
     if (this.#replace === undefined) {
       throw invalidArgument(`the attachment to ${this.target}`, 'without a link', 'a link to be updated');
     }
@@ -141,7 +145,7 @@ export function openPinnedLink(path: string): Link {
   return new KernelLink(checkResult(fd, 'KMESH_BPF_PIN_FAILED', message, 'bpf'), path);
 }
 
-/** Removes a pin; true when there was one. The object lives on while something else holds it. */
+/** Removes a pin; returns whether there was one. The object stays while something else holds it. */
 export function unpin(path: string): boolean {
   try {
     unlinkSync(pathOf('path', path));
@@ -149,5 +153,63 @@ export function unpin(path: string): boolean {
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
     throw error;
+  }
+}
+
+/** A loaded program's attributes. Run figures stay 0 unless `enableProgramStatistics` is in effect. */
+export interface ProgramInfo {
+  readonly id: number;
+  /** A `bpf_prog_type`. */
+  readonly type: number;
+  readonly name: string;
+  /** Nanoseconds of all runs together. */
+  readonly runTimeNs: bigint;
+  readonly runCount: bigint;
+  /** Instructions that the verifier walked. */
+  readonly verifiedInstructions: number;
+  /** Size of the program as the kernel keeps it; 8 bytes are one instruction. 0 without the right to see it. */
+  readonly translatedBytes: number;
+  /** Size of the machine code; 0 where the kernel interprets. */
+  readonly machineCodeBytes: number;
+}
+
+/** Returns the ids of the programs at a cgroup's `bpf_attach_type`, other software's included. */
+export function attachedProgramIds(cgroup: string, attachType: number): number[] {
+  const directory = openDirectory(pathOf('cgroup', cgroup));
+  try {
+    const ids = addon().programQuery(directory, attachType, -1);
+    if (typeof ids !== 'number') return ids;
+    throw systemCallError(-ids, 'KMESH_BPF_INFO_FAILED', `cannot list the programs at ${cgroup}`, 'bpf');
+  } finally {
+    closeSync(directory);
+  }
+}
+
+/**
+ * Returns the programs at a cgroup's `bpf_attach_type` in execution order, other software's included. Programs that are
+ * unloaded meanwhile are left out.
+ *
+ * @throws SystemCallError `KMESH_BPF_INFO_FAILED`
+ */
+export function attachedPrograms(cgroup: string, attachType: number): ProgramInfo[] {
+  return attachedProgramIds(cgroup, attachType).flatMap((id) => programById(id) ?? []);
+}
+
+/** Returns the attributes of the program with this id; undefined if there is none. */
+export function programById(id: number): ProgramInfo | undefined {
+  const fd = addon().programOpen(id);
+  if (fd < 0) return undefined;
+  const info = addon().programInfo(fd);
+  addon().closeDescriptor(fd);
+  return typeof info === 'number' ? undefined : info;
+}
+
+/** Opens a cgroup directory. @throws SystemCallError `KMESH_BPF_ATTACH_FAILED` */
+export function openDirectory(path: string): number {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    const errno = error instanceof Error && 'errno' in error ? Math.abs(Number(error.errno)) : 2;
+    throw systemCallError(errno, 'KMESH_BPF_ATTACH_FAILED', `cannot open cgroup ${path}`, 'open');
   }
 }

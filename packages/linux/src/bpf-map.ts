@@ -1,7 +1,6 @@
 import { addon, type NativeBatchResult } from './addon.ts';
-import { checkResult, invalidArgument, systemCallError } from './errors.ts';
-import { OwnedDescriptor } from './owned-descriptor.ts';
-import { bytesOf, integerIn, pathOf } from './validate.ts';
+import { OwnedDescriptor } from './descriptors.ts';
+import { bytesOf, checkResult, integerIn, invalidArgument, pathOf, systemCallError } from './errors.ts';
 
 /** The kernel's `bpf_map_type` values that Kmesh uses. */
 export const mapTypes = {
@@ -26,7 +25,7 @@ const mmapable = 1 << 10;
 const ENOENT = 2;
 const ENOSPC = 28;
 
-/** What the kernel says about a map. `type` is a {@link mapTypes} value; sizes are bytes. */
+/** A map's attributes as the kernel reports them. `type` is a {@link mapTypes} value; sizes are bytes. */
 interface BpfMapInfo {
   readonly id: number;
   readonly name: string;
@@ -37,7 +36,7 @@ interface BpfMapInfo {
   readonly flags: number;
 }
 
-/** What {@link createMap} makes. `flags` are the kernel's `BPF_F_…` creation flags. */
+/** Options of {@link createMap}. `flags` are the kernel's `BPF_F_…` creation flags. */
 interface MapOptions {
   readonly type: number;
   readonly name: string;
@@ -98,7 +97,7 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * The value of `key`, in `into` when given, or undefined when there is none.
+   * Returns the value of `key`, written to `into` if given; undefined if the map has no such entry.
    *
    * @throws SystemCallError `KMESH_BPF_MAP_FAILED`
    */
@@ -122,7 +121,7 @@ export class BpfMap implements Disposable {
     this.#check(addon().mapUpdate(this.fd, key, value, updateFlags[mode]), 'write an entry of');
   }
 
-  /** Removes one entry; false when it was not there. @throws SystemCallError `KMESH_BPF_MAP_FAILED` */
+  /** Removes one entry; returns false if there was none. @throws SystemCallError `KMESH_BPF_MAP_FAILED` */
   delete(key: Uint8Array): boolean {
     bytesOf('key', key, this.keySize);
     const result = addon().mapDelete(this.fd, key);
@@ -132,8 +131,8 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Writes `count` packed entries with as few system calls as the kernel allows, and returns how many were written.
-   * Fewer than `count` means that the map is full: the entries before that one are written, it and the rest are not.
+   * Writes `count` packed entries with as few system calls as the kernel allows and returns the number written. Fewer than
+   * `count` means that the map is full: the rest was not written.
    *
    * @throws SystemCallError `KMESH_BPF_MAP_FAILED` for every other failure.
    */
@@ -148,7 +147,7 @@ export class BpfMap implements Disposable {
     return result.count;
   }
 
-  /** Removes `count` packed keys; keys that are not there are passed over. Returns how many were removed. */
+  /** Removes `count` packed keys, skipping those without an entry. Returns the number removed. */
   deleteBatch(keys: Uint8Array, count: number): number {
     integerIn('count', count, 0, 0xffff_ffff);
     bytesOf('keys', keys, count * this.keySize, true);
@@ -158,8 +157,8 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * All entries, in packed chunks of about `chunk`. Entries written or removed meanwhile may or may not be seen.
-   * The arrays of a chunk are reused by the next one.
+   * Iterates over all entries in packed chunks of about `chunk`. Entries written or removed meanwhile may be missed. Each chunk
+   * reuses the arrays of the one before.
    */
   *lookupBatch(chunk = 4096): Generator<PackedEntries, void, undefined> {
     integerIn('chunk', chunk, 1, 1 << 24);
@@ -180,7 +179,7 @@ export class BpfMap implements Disposable {
         this.keySize,
         this.valueSize,
       );
-      // A hash bucket that holds more entries than the buffers: they grow and the same position is read again.
+      // A hash bucket has more entries than the buffers: grow them and read the same position again.
       if (result.errno === ENOSPC && result.count === 0) {
         capacity *= 2;
         keys = new Uint8Array(capacity * this.keySize);
@@ -196,7 +195,7 @@ export class BpfMap implements Disposable {
     }
   }
 
-  /** All entries one by one; the convenient form of {@link lookupBatch}. Each pair is a copy that may be kept. */
+  /** Iterates over single entries, each a copy; see {@link lookupBatch} for the fast form. */
   *entries(): Generator<[key: Uint8Array, value: Uint8Array], void, undefined> {
     for (const { count, keys, values } of this.lookupBatch()) {
       for (let index = 0; index < count; index += 1) {
@@ -209,8 +208,8 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * The memory of a `BPF_F_MMAPABLE` array, shared with the programs: entry i is at i × `valueSize` rounded up to 8.
-   * An aligned 64-bit store into it is seen whole. The buffer is detached by {@link close}.
+   * Maps a `BPF_F_MMAPABLE` array into memory shared with the programs: entry i is at i × `valueSize` rounded up to 8.
+   * Aligned 64-bit stores are atomic. {@link close} detaches the buffer.
    *
    * @throws KmeshError `KMESH_INVALID_ARGUMENT` when the map is not mmap-able, `KMESH_BPF_MAP_FAILED` when mmap fails.
    */
@@ -220,8 +219,8 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * A part of what {@link mmap} gives, mapped for itself: every mapped page counts as memory of this process, also
-   * when nobody has touched it. Pieces may overlap. They are detached by {@link close}.
+   * Maps a part of the array. Every mapped page counts as memory of this process, touched or not, so a reader of a few pages
+   * maps only those. Pieces may overlap; {@link close} detaches them.
    *
    * @param offset bytes, a multiple of the page size
    * @throws as {@link mmap}
@@ -233,7 +232,7 @@ export class BpfMap implements Disposable {
     return piece;
   }
 
-  /** Bytes of the memory of an mmap-able array. */
+  /** Size of an mmap-able array in bytes. */
   get mappableBytes(): number {
     return Math.ceil(this.info.valueSize / 8) * 8 * this.maxEntries;
   }
@@ -249,13 +248,13 @@ export class BpfMap implements Disposable {
     return mapping;
   }
 
-  /** Makes the map outlive the process at `path`, on bpffs. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
+  /** Pins the map at `path` on bpffs, so that it outlives the process. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
   pin(path: string): void {
     const result = addon().pin(this.fd, pathOf('path', path));
     checkResult(result, 'KMESH_BPF_PIN_FAILED', `cannot pin map ${this.name} at ${path}`, 'bpf');
   }
 
-  /** Closes the descriptor and unmaps the memory. Pins and programs keep the map itself alive. */
+  /** Closes the descriptor and unmaps the memory. Pins and programs keep the map alive. */
   close(): void {
     if (this.#mapping !== undefined) addon().mapUnmap(this.#mapping);
     this.#mapping = undefined;
@@ -279,10 +278,26 @@ export function openPinnedMap(path: string): BpfMap {
   return new BpfMap(checkResult(fd, 'KMESH_BPF_PIN_FAILED', `cannot open the map pinned at ${path}`, 'bpf'));
 }
 
-/** Makes a map without an object. @throws SystemCallError `KMESH_BPF_MAP_FAILED` */
+/** Creates a map without an object. @throws SystemCallError `KMESH_BPF_MAP_FAILED` */
 export function createMap(options: MapOptions): BpfMap {
   const { type, name, keySize, valueSize, maxEntries } = options;
   integerIn('maxEntries', maxEntries, 0, 0xffff_ffff);
   const fd = addon().mapCreate(type, name, keySize, valueSize, maxEntries, options.flags ?? 0);
   return new BpfMap(checkResult(fd, 'KMESH_BPF_MAP_FAILED', `cannot create map ${name}`, 'bpf'));
+}
+
+/**
+ * Waits for an RCU grace period: resolves when every BPF program that ran at the call has ended, so that memory which only
+ * those could read may be reused. Takes tens of milliseconds; does not block the event loop.
+ *
+ * Uses `membarrier(MEMBARRIER_CMD_GLOBAL)`; where the kernel refuses it (`nohz_full`), an update of a map-in-map, which waits
+ * for the same grace period.
+ *
+ * @throws SystemCallError `KMESH_BARRIER_FAILED`
+ */
+export async function kernelBarrier(): Promise<void> {
+  const result = await addon().kernelBarrier();
+  if (result < 0) {
+    throw systemCallError(-result, 'KMESH_BARRIER_FAILED', 'cannot wait for running programs', 'membarrier');
+  }
 }

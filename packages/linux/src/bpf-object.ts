@@ -2,16 +2,24 @@ import { KmeshError } from '@kmesh/api';
 import { addon, type NativeHandle } from './addon.ts';
 import { BpfMap } from './bpf-map.ts';
 import { BpfProgram } from './bpf-program.ts';
-import { alreadyClosed, BpfLoadError, checkResult, invalidArgument, systemCallError } from './errors.ts';
-import { integerIn } from './validate.ts';
-import { readVerifierStatistics, summarizeVerifierLog, type VerifierStatistics } from './verifier-log.ts';
+import {
+  alreadyClosed,
+  BpfLoadError,
+  checkResult,
+  integerIn,
+  invalidArgument,
+  readVerifierStatistics,
+  summarizeVerifierLog,
+  systemCallError,
+  type VerifierStatistics,
+} from './errors.ts';
 
 /** Value of a constant in `.rodata`: a number (any width), a bigint, a boolean, or the raw bytes. */
 type ConstantValue = number | bigint | boolean | Uint8Array;
 
 /**
- * A compiled BPF object: edit it (constants, sizes, maps to share), then {@link BpfObject.load} it once. Its maps and programs are
- * closed with it; links and pins keep what they hold.
+ * A compiled BPF object: edit it (constants, sizes, shared maps), then {@link BpfObject.load} it once. `close()` closes its maps
+ * and programs too; links and pins stay.
  */
 export class BpfObject implements Disposable {
   readonly name: string;
@@ -27,7 +35,7 @@ export class BpfObject implements Disposable {
     this.name = name;
   }
 
-  /** Names of the object's maps, those of its constants and globals included. */
+  /** Names of the object's maps, including those of constants and globals. */
   get mapNames(): string[] {
     return this.#state === 'loaded' ? [...this.#maps.keys()] : addon().objectMapNames(this.#editable());
   }
@@ -68,8 +76,8 @@ export class BpfObject implements Disposable {
   }
 
   /**
-   * Lets the object use an existing map (another object's, or a pinned one) instead of creating its own. Its own `map(name)`
-   * is then a second handle of the same map. A map of another type, size or capacity is refused.
+   * Makes the object use an existing map (another object's or a pinned one) instead of creating one; `map(name)` is then a
+   * second handle of it. A map of another type, size or capacity is refused.
    *
    * @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL`, `KMESH_BPF_LOAD_FAILED`, `KMESH_INVALID_ARGUMENT`
    */
@@ -86,20 +94,20 @@ export class BpfObject implements Disposable {
     return this;
   }
 
-  /** Leaves a program out of the load (`false`) or puts it back. @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL` */
+  /** Sets whether a program is loaded with the object (default: yes). @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL` */
   setAutoload(program: string, load: boolean): this {
     if (addon().objectSetAutoload(this.#editable(), program, load) < 0)
       throw missing('program', program, this.name);
     return this;
   }
 
-  /** What the verifier spent on each program, by its name; empty unless {@link BpfObject.load} asked for it. */
+  /** The verifier's cost of each program, by name; empty unless {@link BpfObject.load} requested it. */
   get verifierStatistics(): ReadonlyMap<string, VerifierStatistics> {
     return this.#statistics;
   }
 
   /**
-   * Creates the maps and loads the programs, on another thread.
+   * Creates the maps and loads the programs on another thread.
    *
    * @param options.verifierStatistics - fills {@link BpfObject.verifierStatistics}
    * @throws BpfLoadError `KMESH_BPF_LOAD_FAILED` or `KMESH_BPF_PERMISSION`, with the verifier's log.
@@ -181,7 +189,7 @@ export class BpfObject implements Disposable {
 }
 
 /**
- * Opens a compiled BPF object (the bytes of an ELF file); nothing enters the kernel before `load()`.
+ * Parses a compiled BPF object (an ELF file's bytes); nothing is created in the kernel before `load()`.
  *
  * @param name - names the object in errors.
  * @throws BpfLoadError `KMESH_BPF_OPEN_FAILED`
@@ -199,8 +207,8 @@ export function openBpfObject(bytes: Uint8Array, name = 'object'): BpfObject {
 }
 
 /**
- * Turns on the kernel's run statistics of all programs (`run_time_ns`, `run_cnt`) until the result is disposed of. The switch
- * is global to the machine and counted by the kernel; each run costs some 20 ns more while it is on.
+ * Enables run statistics (`run_time_ns`, `run_cnt`) of all programs until the result is disposed of. The switch is global to
+ * the machine and reference-counted by the kernel; each run costs about 20 ns more while it is on.
  *
  * @throws SystemCallError `KMESH_BPF_STATISTICS_FAILED`
  */

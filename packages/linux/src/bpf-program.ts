@@ -1,39 +1,26 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, read } from 'node:fs';
+import { promisify } from 'node:util';
 import { addon } from './addon.ts';
-import { KernelLink, type Link } from './bpf-link.ts';
-import { checkResult, systemCallError } from './errors.ts';
-import { OwnedDescriptor } from './owned-descriptor.ts';
+import { KernelLink, type Link, openDirectory, type ProgramInfo } from './bpf-link.ts';
+import type { BpfMap } from './bpf-map.ts';
+import { OwnedDescriptor } from './descriptors.ts';
+import { checkResult, integerIn, pathOf, systemCallError } from './errors.ts';
 import { attachTrafficControl, type TrafficControlTarget } from './traffic-control.ts';
-import { integerIn, pathOf } from './validate.ts';
 
-/** What the kernel says about a loaded program. The run figures stay 0 unless statistics are on, see `enableProgramStatistics`. */
-interface ProgramInfo {
-  readonly id: number;
-  /** A `bpf_prog_type`. */
-  readonly type: number;
-  readonly name: string;
-  /** Nanoseconds spent in the program, all runs together. */
-  readonly runTimeNs: bigint;
-  readonly runCount: bigint;
-  /** Instructions that the verifier walked. */
-  readonly verifiedInstructions: number;
-  /** Size of the program as the kernel keeps it; 8 bytes are one instruction. 0 without the right to see it. */
-  readonly translatedBytes: number;
-  /** Size of the machine code; 0 where the kernel interprets. */
-  readonly machineCodeBytes: number;
-}
+const readDescriptor = promisify(read);
+const chunkBytes = 32_768;
 
-/** A program's instructions as the kernel keeps them, of 8 bytes each, and its functions in their order. */
+/** A program's translated instructions (8 bytes each) and its functions in order. */
 export interface ProgramCode {
   readonly instructions: Uint8Array;
-  /** Without BTF in the object there is none. `type` is the function's id in the object's BTF. */
+  /** Empty without BTF in the object. `type` is the function's id in the object's BTF. */
   readonly functions: readonly { readonly start: number; readonly type: number }[];
 }
 
 /** A loaded program. */
 export class BpfProgram implements Disposable {
   readonly name: string;
-  /** ELF section, which says the hook, such as `cgroup/connect4`. */
+  /** ELF section, which names the hook: `cgroup/connect4`. */
   readonly section: string;
   readonly type: number;
   /** The `bpf_attach_type` that the section implies. */
@@ -54,7 +41,7 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches to a cgroup v2 directory, given as path or descriptor, beside whatever is attached there.
+   * Attaches to a cgroup v2 directory (path or descriptor), beside other programs (`BPF_F_ALLOW_MULTI`).
    *
    * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
    */
@@ -71,8 +58,8 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches to a network interface: as a tcx link where the kernel has it (6.6), else as a clsact filter, which cannot be
-   * pinned but kept, see `TrafficControlTarget.keep`.
+   * Attaches to a network interface: as a tcx link where the kernel has it (Linux 6.6), else as a clsact filter, which cannot
+   * be pinned but kept, see `TrafficControlTarget.keep`.
    *
    * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
    */
@@ -80,14 +67,14 @@ export class BpfProgram implements Disposable {
     return attachTrafficControl(this, target);
   }
 
-  /** Identity and run figures. @throws SystemCallError `KMESH_BPF_INFO_FAILED` */
+  /** Returns the program's attributes and run figures. @throws SystemCallError `KMESH_BPF_INFO_FAILED` */
   info(): ProgramInfo {
     const info = addon().programInfo(this.fd);
     if (typeof info !== 'number') return info;
     throw systemCallError(-info, 'KMESH_BPF_INFO_FAILED', `cannot read program ${this.name}`, 'bpf');
   }
 
-  /** What the verifier made of the program. @throws SystemCallError `KMESH_BPF_INFO_FAILED` */
+  /** Returns the translated program. @throws SystemCallError `KMESH_BPF_INFO_FAILED` */
   code(): ProgramCode {
     const code = addon().programCode(this.fd);
     if (typeof code === 'number')
@@ -104,8 +91,8 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Runs the program once per `repeat` on `data` without any hook (BPF_PROG_TEST_RUN), for the program types that
-   * allow it; more often when a signal interrupts. `durationNs` is the mean of one run.
+   * Runs the program `repeat` times on `data` without a hook (BPF_PROG_TEST_RUN), for program types that support it; more often
+   * if a signal interrupts. `durationNs` is the mean of one run.
    *
    * @throws SystemCallError `KMESH_BPF_RUN_FAILED`
    */
@@ -115,7 +102,7 @@ export class BpfProgram implements Disposable {
     throw systemCallError(-answer, 'KMESH_BPF_RUN_FAILED', `cannot run program ${this.name}`, 'bpf');
   }
 
-  /** Makes the program outlive the process at `path`, on bpffs. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
+  /** Pins the program at `path` on bpffs, so that it outlives the process. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
   pin(path: string): void {
     const result = addon().pin(this.fd, pathOf('path', path));
     checkResult(result, 'KMESH_BPF_PIN_FAILED', `cannot pin program ${this.name} at ${path}`, 'bpf');
@@ -139,37 +126,6 @@ export class BpfProgram implements Disposable {
   }
 }
 
-/** Ids of the programs attached to a cgroup at a `bpf_attach_type`, other software's included. */
-export function attachedProgramIds(cgroup: string, attachType: number): number[] {
-  const directory = openDirectory(pathOf('cgroup', cgroup));
-  try {
-    const ids = addon().programQuery(directory, attachType, -1);
-    if (typeof ids !== 'number') return ids;
-    throw systemCallError(-ids, 'KMESH_BPF_INFO_FAILED', `cannot list the programs at ${cgroup}`, 'bpf');
-  } finally {
-    closeSync(directory);
-  }
-}
-
-/**
- * What is attached to a cgroup at a `bpf_attach_type`, in the order in which the kernel runs it, other software's programs
- * included. A program that ends meanwhile is left out.
- *
- * @throws SystemCallError `KMESH_BPF_INFO_FAILED`
- */
-export function attachedPrograms(cgroup: string, attachType: number): ProgramInfo[] {
-  return attachedProgramIds(cgroup, attachType).flatMap((id) => programById(id) ?? []);
-}
-
-/** What the kernel says about the program with this id; `undefined` when there is none. */
-export function programById(id: number): ProgramInfo | undefined {
-  const fd = addon().programOpen(id);
-  if (fd < 0) return undefined;
-  const info = addon().programInfo(fd);
-  addon().closeDescriptor(fd);
-  return typeof info === 'number' ? undefined : info;
-}
-
 /** Opens the program that is pinned at `path`. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
 export function openPinnedProgram(path: string, attachType = 0): BpfProgram {
   const message = `cannot open the program pinned at ${path}`;
@@ -182,11 +138,66 @@ export function openPinnedProgram(path: string, attachType = 0): BpfProgram {
   return new BpfProgram({ name: info.name, section: '', type: info.type, attachType, fd });
 }
 
-function openDirectory(path: string): number {
+/** An iterator program bound to a map: each run visits every element. */
+export class BpfIterator implements Disposable {
+  readonly #link: OwnedDescriptor;
+
+  /**
+   * Binds a program of section `iter/bpf_map_elem` or `iter/bpf_sk_storage_map` to a map.
+   *
+   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
+   */
+  constructor(program: BpfProgram, map: BpfMap) {
+    const message = `cannot bind iterator ${program.name} to map ${map.name}`;
+    const link = addon().iteratorLink(program.fd, map.fd);
+    this.#link = new OwnedDescriptor(
+      checkResult(link, 'KMESH_BPF_ATTACH_FAILED', message, 'bpf'),
+      `iterator ${program.name}`,
+    );
+  }
+
+  /**
+   * Visits every element on a thread of libuv's pool and returns the bytes that the program wrote to its sequence file. Empty
+   * if the program reports by maps; the walk is then one read. The iterator may be closed meanwhile.
+   *
+   * @throws SystemCallError `KMESH_BPF_RUN_FAILED`
+   */
+  async run(): Promise<Uint8Array> {
+    const fd = checkResult(
+      addon().iteratorOpen(this.#link.fd),
+      'KMESH_BPF_RUN_FAILED',
+      'cannot start an iterator',
+      'bpf',
+    );
+    const walk = new OwnedDescriptor(fd, 'the walk of an iterator');
+    try {
+      const chunks: Uint8Array[] = [];
+      for (;;) {
+        const chunk = new Uint8Array(chunkBytes);
+        const bytesRead = await readPart(walk.fd, chunk);
+        if (bytesRead === 0) return Buffer.concat(chunks);
+        if (bytesRead > 0) chunks.push(chunk.subarray(0, bytesRead));
+      }
+    } finally {
+      walk.close();
+    }
+  }
+
+  close(): void {
+    this.#link.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Returns the bytes read; −1 for EAGAIN, which the kernel returns after a million elements without output. */
+async function readPart(fd: number, chunk: Uint8Array): Promise<number> {
   try {
-    return openSync(path, 'r');
+    return (await readDescriptor(fd, chunk, 0, chunk.byteLength, null)).bytesRead;
   } catch (error) {
-    const errno = error instanceof Error && 'errno' in error ? Math.abs(Number(error.errno)) : 2;
-    throw systemCallError(errno, 'KMESH_BPF_ATTACH_FAILED', `cannot open cgroup ${path}`, 'open');
+    if (error instanceof Error && 'code' in error && error.code === 'EAGAIN') return -1;
+    throw error;
   }
 }

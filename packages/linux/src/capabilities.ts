@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { addon } from './addon.ts';
 import { errnoName } from './errors.ts';
-import { findBpffsMount, findCgroupMount } from './mounts.ts';
 
-/** Names of what {@link probeCapabilities} asks for; stable. */
+/** Names of the capabilities; stable. */
 export type CapabilityName =
   | 'bpf'
   | 'cgroup-mount'
@@ -33,11 +33,11 @@ export interface Capability {
   readonly available: boolean;
   /** First Linux version that has it, such as `5.8`. */
   readonly requiredKernel: string;
-  /** Why it is not available, or where it is (mounts); empty otherwise. */
+  /** Why it is unavailable, or the mount point; empty otherwise. */
   readonly reason: string;
 }
 
-/** What a probe found: a reason for "no", or a note for "yes". */
+/** Result of a probe. */
 type Finding = { available: boolean; reason: string };
 
 const programTypes = { classifier: 3, sockOps: 13, sockAddr: 18 } as const;
@@ -102,7 +102,7 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['network-namespaces', 'entering network namespaces and their cookies', '5.14', namespaces],
 ];
 
-/** What can be asked without `bpf()`. */
+/** Probes that do not need `bpf()`. */
 const withoutBpf: ReadonlySet<CapabilityName> = new Set([
   'bpf',
   'cgroup-mount',
@@ -114,7 +114,7 @@ const withoutBpf: ReadonlySet<CapabilityName> = new Set([
 let cached: readonly Capability[] | undefined;
 
 /**
- * What this kernel and this process's rights allow, each asked by trying it. The answer is kept; `refresh` asks again
+ * Probes what this kernel and the process's privileges allow, each by trying it. The result is cached; `refresh` probes again
  * (after a mount, for instance).
  */
 export function probeCapabilities(options: { refresh?: boolean } = {}): readonly Capability[] {
@@ -131,21 +131,21 @@ export function probeCapabilities(options: { refresh?: boolean } = {}): readonly
   return cached;
 }
 
-/** One row of {@link probeCapabilities}. */
+/** Returns one row of {@link probeCapabilities}. */
 export function capability(name: CapabilityName): Capability {
   const row = probeCapabilities().find((entry) => entry.name === name);
   if (row === undefined) throw new RangeError(`no capability is named ${name}`);
   return row;
 }
 
-/** libbpf's probes answer 1, 0, or a negated errno when they could not ask. */
+/** libbpf's probes return 1, 0, or a negated errno if probing failed. */
 function fromProbe(result: number): Finding {
   if (result > 0) return { available: true, reason: '' };
   if (result === 0) return { available: false, reason: '' };
   return { available: false, reason: refused(-result) };
 }
 
-/** By an own program, because libbpf's probes do not tell "not permitted" from "not there". */
+/** Loads a program, because libbpf's probes do not distinguish "not permitted" from "not supported". */
 function bpfPermitted(): Finding {
   const { fd } = addon().probeInstructions(programTypes.classifier, 0, returnOne);
   if (fd < 0) return fromProbe(fd === -38 ? 0 : fd);
@@ -179,7 +179,7 @@ function loads(...wanted: number[]): Finding {
 }
 
 /**
- * Tries to link an empty program to a target that cannot exist: a kernel that knows the link type says so, another says EINVAL.
+ * Links an empty program to a target that cannot exist: a kernel that supports the link type returns `expected`, another EINVAL.
  */
 function links(programType: number, attachType: number, target: number, expected: number): Finding {
   const { fd } = addon().probeInstructions(
@@ -202,7 +202,7 @@ function helper(program: 'sockAddr' | 'sockOps', name: keyof typeof helpers): Fi
   return fromProbe(addon().probeHelper(programTypes[program], helpers[name]));
 }
 
-/** What a program would refer to by name has to be in the kernel's type information. */
+/** Looks for names in the kernel's BTF, which a program that refers to them needs. */
 function inKernelBtf(...names: readonly string[]): Finding {
   try {
     const btf = readFileSync('/sys/kernel/btf/vmlinux');
@@ -235,4 +235,52 @@ function namespaces(): Finding {
   return typeof cookie === 'bigint'
     ? { available: true, reason: '' }
     : fromProbe(cookie === -92 ? 0 : cookie);
+}
+
+/** A line of `/proc/self/mountinfo`. */
+interface Mount {
+  readonly mountPoint: string;
+  readonly type: string;
+  /** The directory of the file system that is mounted; `/` when all of it is. */
+  readonly root: string;
+  readonly readOnly: boolean;
+}
+
+/** Lists the mounts that this process sees. `text` replaces `/proc/self/mountinfo`. */
+export function listMounts(text = readFileSync('/proc/self/mountinfo', 'utf8')): Mount[] {
+  const mounts: Mount[] = [];
+  for (const line of text.split('\n')) {
+    const fields = line.split(' ');
+    const separator = fields.indexOf('-');
+    const [root, mountPoint, options] = fields.slice(3, 6);
+    const type = fields[separator + 1];
+    if (separator < 6 || root === undefined || mountPoint === undefined || type === undefined) continue;
+    const readOnly = options?.split(',').includes('ro') ?? false;
+    mounts.push({ mountPoint: unescapeMount(mountPoint), root: unescapeMount(root), type, readOnly });
+  }
+  return mounts;
+}
+
+/**
+ * Returns the mount point of the host's whole cgroup v2 hierarchy, preferably of its root; undefined if it is not mounted.
+ * The part that a container sees as its own does not count: programs attached there would see that container only.
+ */
+export function findCgroupMount(mounts = listMounts(), whole = isWholeHierarchy): string | undefined {
+  const cgroups = mounts.filter((mount) => mount.type === 'cgroup2' && whole(mount.mountPoint));
+  return (cgroups.find((mount) => mount.root === '/') ?? cgroups[0])?.mountPoint;
+}
+
+/** Every cgroup but the root of the hierarchy has a type. */
+function isWholeHierarchy(mountPoint: string): boolean {
+  return !existsSync(join(mountPoint, 'cgroup.type'));
+}
+
+/** Returns the mount point of a writable bpffs, preferably `/sys/fs/bpf`; undefined if there is none. */
+export function findBpffsMount(mounts = listMounts()): string | undefined {
+  const found = mounts.filter((mount) => mount.type === 'bpf' && !mount.readOnly);
+  return (found.find((mount) => mount.mountPoint === '/sys/fs/bpf') ?? found[0])?.mountPoint;
+}
+
+function unescapeMount(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

@@ -1,9 +1,8 @@
 import { addon, type NativeHandle } from './addon.ts';
 import { type BpfMap, mapTypes } from './bpf-map.ts';
-import { alreadyClosed, invalidArgument, systemCallError } from './errors.ts';
-import { integerIn } from './validate.ts';
+import { alreadyClosed, integerIn, invalidArgument, systemCallError } from './errors.ts';
 
-/** Records of one delivery. The memory is reused once the handler returns: copy what is to be kept. */
+/** Records of one delivery. The memory is reused when the handler returns; copy what must be kept. */
 interface EventBatch {
   readonly count: number;
   /**
@@ -17,36 +16,36 @@ interface EventBatch {
 interface EventRingOptions {
   /** Handles one batch, synchronously. */
   readonly onBatch: (batch: EventBatch) => void;
-  /** Bytes of every record when they are all alike, a multiple of 8; absent for records of varying size. */
+  /** Size of every record in bytes, a multiple of 8; absent if sizes vary. */
   readonly recordSize?: number;
-  /** Most records of one batch, 4,096 when absent. */
+  /** Maximum records of one batch; default 4,096. */
   readonly batchRecords?: number;
-  /** Bytes of one batch buffer, 262,144 when absent. */
+  /** Bytes of one batch buffer; default 262,144. */
   readonly batchBytes?: number;
-  /** Milliseconds to let records gather after the first, 5 when absent. */
+  /** Milliseconds to collect records after the first; default 5. */
   readonly delay?: number;
-  /** Buffers in flight, 4 when absent. When all are, the kernel's ring fills and its programs count the losses. */
+  /** Batch buffers; default 4. When all are in flight, the kernel's ring fills and the programs count losses. */
   readonly buffers?: number;
   /** An array or per-CPU array whose first entry is a u64 that the programs increment when the ring is full. */
   readonly losses?: BpfMap;
-  /** Called when `onBatch` throws; without it the error is thrown from a microtask of its own. */
+  /** Called when `onBatch` throws; without it the error is thrown from a microtask. */
   readonly onError?: (error: unknown) => void;
 }
 
-/** What has happened since the ring was opened. */
+/** Counters since the ring was opened. */
 interface EventRingCounters {
-  /** Records handed over. */
+  /** Records delivered. */
   readonly records: number;
   readonly batches: number;
-  /** Records that never reached `onBatch`: those that the programs could not place, and those of a wrong size. */
+  /** Records that never reached `onBatch`: no room in the ring, or a wrong size. */
   readonly losses: number;
-  /** Bytes that wait in the kernel's ring. */
+  /** Bytes not yet read from the kernel's ring. */
   readonly pending: number;
 }
 
 /**
- * Drains a BPF ring buffer on a native thread and calls back once per batch. It does not keep the process alive
- * unless {@link EventRing.reference} says so.
+ * Drains a BPF ring buffer on a native thread and calls back once per batch. Does not keep the process alive unless
+ * {@link EventRing.reference} is called with true.
  */
 export class EventRing implements Disposable {
   readonly #losses: BpfMap | undefined;
@@ -99,7 +98,7 @@ export class EventRing implements Disposable {
     this.#handle = handle;
   }
 
-  /** Whether the ring keeps the process alive; it does not by default. */
+  /** Sets whether the ring keeps the process alive (default: no). */
   reference(keepAlive: boolean): void {
     if (this.#handle !== undefined) addon().ringReference(this.#handle, keepAlive);
   }
@@ -112,7 +111,7 @@ export class EventRing implements Disposable {
     return { records, batches, losses: native.oversized + this.#programLosses(), pending };
   }
 
-  /** Stops the thread. Batches that wait are dropped; the last counters stay readable. */
+  /** Stops the thread and drops undelivered batches; the last counters stay readable. */
   close(): void {
     const handle = this.#handle;
     if (handle === undefined) return;

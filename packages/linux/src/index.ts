@@ -1,23 +1,27 @@
 export { loadAddon } from './addon.ts';
-export { BpfIterator } from './bpf-iterator.ts';
-export { type Link, openPinnedLink, unpin } from './bpf-link.ts';
-export { BpfMap, createMap, openPinnedMap } from './bpf-map.ts';
-export { BpfObject, enableProgramStatistics, openBpfObject } from './bpf-object.ts';
 export {
   attachedProgramIds,
   attachedPrograms,
-  BpfProgram,
-  openPinnedProgram,
-  type ProgramCode,
+  type Link,
+  openPinnedLink,
   programById,
-} from './bpf-program.ts';
-export { type Capability, type CapabilityName, capability, probeCapabilities } from './capabilities.ts';
+  unpin,
+} from './bpf-link.ts';
+export { BpfMap, createMap, kernelBarrier, openPinnedMap } from './bpf-map.ts';
+export { BpfObject, enableProgramStatistics, openBpfObject } from './bpf-object.ts';
+export { BpfIterator, BpfProgram, openPinnedProgram, type ProgramCode } from './bpf-program.ts';
+export {
+  type Capability,
+  type CapabilityName,
+  capability,
+  findBpffsMount,
+  findCgroupMount,
+  probeCapabilities,
+} from './capabilities.ts';
 export { closeDescriptor, duplicateDescriptor, raiseDescriptorLimit } from './descriptors.ts';
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export { EventRing } from './event-ring.ts';
-export { kernelBarrier } from './kernel-barrier.ts';
 export { releaseStartMemory } from './memory.ts';
-export { findBpffsMount, findCgroupMount } from './mounts.ts';
 export {
   createNetworkNamespace,
   NetworkNamespace,

@@ -1,20 +1,19 @@
 import { fstatSync } from 'node:fs';
 import { addon } from './addon.ts';
-import { checkResult, systemCallError } from './errors.ts';
-import { OwnedDescriptor } from './owned-descriptor.ts';
-import { descriptor, integerIn, pathOf } from './validate.ts';
+import { OwnedDescriptor } from './descriptors.ts';
+import { checkResult, descriptor, integerIn, pathOf, systemCallError } from './errors.ts';
 
 const netNamespaceType = 0x4000_0000; // CLONE_NEWNET
 
-/** What identifies a namespace while it exists: the device and inode of its nsfs file. */
+/** Identity of a namespace while it exists: device and inode of its nsfs file. */
 interface NamespaceIdentity {
   readonly device: bigint;
   readonly inode: bigint;
 }
 
-/** A network namespace, held open (and so alive) until `close()`. */
+/** A network namespace, kept alive until `close()`. */
 export class NetworkNamespace implements Disposable {
-  /** Where it came from, for people. */
+  /** Where it came from, for messages. */
   readonly label: string;
   readonly #descriptor: OwnedDescriptor;
   #cookie: bigint | undefined;
@@ -35,7 +34,7 @@ export class NetworkNamespace implements Disposable {
   }
 
   /**
-   * The kernel's cookie of the namespace, what `bpf_get_netns_cookie` gives for its sockets (Linux 5.14).
+   * The namespace's cookie, as `bpf_get_netns_cookie` returns it. Requires Linux 5.14.
    *
    * @throws SystemCallError `KMESH_NAMESPACE_COOKIE_FAILED`
    */
@@ -59,18 +58,18 @@ export class NetworkNamespace implements Disposable {
     return this.identity.inode;
   }
 
-  /** A path by which other programs can open it while this object is open. */
+  /** A path by which other processes can open it while this object is open. */
   get path(): string {
     return `/proc/${process.pid}/fd/${this.fd}`;
   }
 
-  /** Whether both are the same namespace, however they were opened. */
+  /** Returns whether both refer to the same namespace. */
   sameAs(other: NetworkNamespace): boolean {
     const [mine, theirs] = [this.identity, other.identity];
     return mine.device === theirs.device && mine.inode === theirs.inode;
   }
 
-  /** A second object for the same namespace. @throws SystemCallError `KMESH_NAMESPACE_OPEN_FAILED` */
+  /** Returns a second handle of the namespace. @throws SystemCallError `KMESH_NAMESPACE_OPEN_FAILED` */
   duplicate(): NetworkNamespace {
     return new NetworkNamespace(duplicated(this.fd, this.label), this.label);
   }
@@ -98,14 +97,14 @@ export function networkNamespaceOfProcess(pid: number): NetworkNamespace {
   return openNetworkNamespace(`/proc/${integerIn('pid', pid, 1, 0x7fff_ffff)}/ns/net`);
 }
 
-/** The namespace of the calling thread, which is the process's own. */
+/** Opens the namespace of the calling thread, which is the process's. */
 export function currentNetworkNamespace(): NetworkNamespace {
   return openNetworkNamespace('/proc/thread-self/ns/net');
 }
 
 /**
- * Takes over a descriptor of a namespace, one that a CNI agent sent for instance. It belongs to the result from then on; a
- * descriptor of something else is closed.
+ * Takes ownership of a namespace's descriptor, for instance one that a CNI agent sent. A descriptor of anything else is
+ * closed.
  *
  * @throws SystemCallError `KMESH_NAMESPACE_OPEN_FAILED`
  */
@@ -114,7 +113,7 @@ export function networkNamespaceFromDescriptor(fd: number): NetworkNamespace {
 }
 
 /**
- * Makes a new namespace with `lo` up. It has no name: it ends when nothing holds it any more.
+ * Creates an unnamed namespace with `lo` up. It ends when its last reference is closed.
  *
  * @throws SystemCallError `KMESH_NAMESPACE_CREATE_FAILED`
  */

@@ -1,30 +1,29 @@
 import { EventEmitter } from 'node:events';
 import { unlinkSync } from 'node:fs';
 import { addon } from './addon.ts';
-import { alreadyClosed, checkResult, systemCallError } from './errors.ts';
-import { descriptor, integerIn, pathOf } from './validate.ts';
-import { DescriptorWatcher } from './watch-descriptor.ts';
+import { DescriptorWatcher } from './descriptors.ts';
+import { alreadyClosed, checkResult, descriptor, integerIn, pathOf, systemCallError } from './errors.ts';
 
 const EAGAIN = 11;
 const longestSocketPath = 107;
 
 /** One received packet. */
 export interface SeqpacketMessage {
-  /** A copy, the receiver's own. */
+  /** A copy, owned by the receiver. */
   readonly bytes: Uint8Array;
-  /** Passed descriptors, close-on-exec; they belong to the receiver, who must close each. */
+  /** Passed descriptors, close-on-exec; the receiver must close each. */
   readonly descriptors: number[];
   /** The packet was longer than `maxPacketSize`; the rest is lost. */
   readonly truncated: boolean;
-  /** More descriptors came than `maxDescriptors`; the excess is closed. */
+  /** More descriptors arrived than `maxDescriptors`; the excess is closed. */
   readonly descriptorsTruncated: boolean;
 }
 
 /** Limits of a connection. */
 export interface SeqpacketOptions {
-  /** Bytes, 65,536 when absent. */
+  /** Bytes; default 65,536. */
   readonly maxPacketSize?: number;
-  /** Descriptors of one packet, 16 when absent, at most 253 (the kernel's limit). */
+  /** Descriptors of one packet; default 16, at most 253 (SCM_MAX_FD). */
   readonly maxDescriptors?: number;
 }
 
@@ -42,8 +41,8 @@ interface Outgoing {
 }
 
 /**
- * A SOCK_SEQPACKET connection. `message` events begin once a listener for them is added, on the next turn of the loop;
- * `close` comes exactly once, after the peer's end, an error (with `error` before) or {@link SeqpacketSocket.close}.
+ * A SOCK_SEQPACKET connection. `message` events start with the first listener, on the next turn of the loop; `close` is
+ * emitted exactly once: after the peer's end, an error (`error` before it) or {@link SeqpacketSocket.close}.
  */
 export class SeqpacketSocket extends EventEmitter<SocketEvents> implements Disposable {
   readonly #fd: number;
@@ -74,14 +73,14 @@ export class SeqpacketSocket extends EventEmitter<SocketEvents> implements Dispo
     return this.#closed;
   }
 
-  /** Packets that wait to be sent. */
+  /** Packets in the send queue. */
   get queued(): number {
     return this.#queue.length;
   }
 
   /**
-   * Sends one packet with copies of `descriptors`, which stay the sender's and must stay open until this resolves: when the kernel
-   * has taken the packet. Waiting for it is the back-pressure.
+   * Sends one packet with copies of `descriptors`, which must stay open until the promise resolves: when the kernel has accepted
+   * the packet. Awaiting it is the backpressure.
    *
    * @throws SystemCallError `KMESH_SEQPACKET_FAILED`, KmeshError `KMESH_CLOSED`
    */
@@ -95,7 +94,7 @@ export class SeqpacketSocket extends EventEmitter<SocketEvents> implements Dispo
     });
   }
 
-  /** Stops `message` events; the peer's sends then block when its buffer is full. */
+  /** Stops `message` events; the peer's sends block when the socket buffer is full. */
   pause(): void {
     this.#paused = true;
     this.#updateInterest();
@@ -106,7 +105,7 @@ export class SeqpacketSocket extends EventEmitter<SocketEvents> implements Dispo
     this.#updateInterest();
   }
 
-  /** Whether the connection keeps the process alive; it does by default. */
+  /** Sets whether the connection keeps the process alive (default: yes). */
   reference(keepAlive: boolean): this {
     this.#watcher.reference(keepAlive);
     return this;
@@ -126,7 +125,7 @@ export class SeqpacketSocket extends EventEmitter<SocketEvents> implements Dispo
   }
 
   #receive(): void {
-    // A few packets per turn, so that one busy peer does not starve the loop.
+    // Bounded per turn, so that one busy peer does not starve the loop.
     for (let turn = 0; turn < 16 && !this.#closed && !this.#paused; turn += 1) {
       const got = addon().seqpacketReceive(this.#fd, this.#buffer, this.#descriptors);
       if (got === -EAGAIN) return;
@@ -134,7 +133,7 @@ export class SeqpacketSocket extends EventEmitter<SocketEvents> implements Dispo
         this.#fail(-got, 'recvmsg');
         return;
       }
-      // Nothing at all is the peer's end; the kernel shows an empty packet in the same way.
+      // An empty read is the peer's end; the kernel reports an empty packet the same way.
       if (got.length === 0 && got.descriptors === 0) {
         this.close();
         return;
@@ -177,7 +176,7 @@ interface ServerEvents {
   close: [];
 }
 
-/** A listening SOCK_SEQPACKET socket; its `connection` events hand out {@link SeqpacketSocket}s. */
+/** A listening SOCK_SEQPACKET socket; its `connection` events carry {@link SeqpacketSocket}s. */
 export class SeqpacketServer extends EventEmitter<ServerEvents> implements Disposable {
   readonly path: string;
   readonly #fd: number;
@@ -210,7 +209,7 @@ export class SeqpacketServer extends EventEmitter<ServerEvents> implements Dispo
     try {
       unlinkSync(this.path);
     } catch {
-      // Someone else has removed it.
+      // Already removed.
     }
     queueMicrotask(() => this.emit('close'));
   }

@@ -1,24 +1,77 @@
 import { addon, type NativeSocketAddress } from './addon.ts';
-import { checkResult, systemCallError } from './errors.ts';
-import { type SocketOptionName, socketOptionSpelling, socketOptions } from './socket-constants.ts';
-import { descriptor, integerIn } from './validate.ts';
+import { descriptor, systemCallError } from './errors.ts';
 
-const EAGAIN = 11;
+/** Linux socket levels and options (`asm-generic/socket.h`, `netinet/in.h`, `linux/tcp.h`), as [level, option]. */
+export const socketOptions = {
+  reuseAddress: [1, 2],
+  error: [1, 4],
+  keepAlive: [1, 9],
+  sendBuffer: [1, 7],
+  receiveBuffer: [1, 8],
+  reusePort: [1, 15],
+  mark: [1, 36],
+  cookie: [1, 57],
+  namespaceCookie: [1, 71],
+  transparent4: [0, 19],
+  freebind4: [0, 15],
+  bindAddressNoPort: [0, 24],
+  receiveOriginalDestination4: [0, 20],
+  ipv6Only: [41, 26],
+  transparent6: [41, 75],
+  freebind6: [41, 78],
+  receiveOriginalDestination6: [41, 74],
+  noDelay: [6, 1],
+  keepAliveIdle: [6, 4],
+  keepAliveInterval: [6, 5],
+  keepAliveCount: [6, 6],
+  deferAccept: [6, 9],
+  userTimeout: [6, 18],
+} as const satisfies Record<string, readonly [level: number, option: number]>;
 
-/** An address of a socket. IPv4-mapped IPv6 is given as IPv4. */
+/** Name of an option of {@link socketOptions}. */
+export type SocketOptionName = keyof typeof socketOptions;
+
+/** Name of each option in errors. */
+export const socketOptionSpelling: Record<SocketOptionName, string> = {
+  reuseAddress: 'SO_REUSEADDR',
+  error: 'SO_ERROR',
+  keepAlive: 'SO_KEEPALIVE',
+  sendBuffer: 'SO_SNDBUF',
+  receiveBuffer: 'SO_RCVBUF',
+  reusePort: 'SO_REUSEPORT',
+  mark: 'SO_MARK',
+  cookie: 'SO_COOKIE',
+  namespaceCookie: 'SO_NETNS_COOKIE',
+  transparent4: 'IP_TRANSPARENT',
+  freebind4: 'IP_FREEBIND',
+  bindAddressNoPort: 'IP_BIND_ADDRESS_NO_PORT',
+  receiveOriginalDestination4: 'IP_RECVORIGDSTADDR',
+  ipv6Only: 'IPV6_V6ONLY',
+  transparent6: 'IPV6_TRANSPARENT',
+  freebind6: 'IPV6_FREEBIND',
+  receiveOriginalDestination6: 'IPV6_RECVORIGDSTADDR',
+  noDelay: 'TCP_NODELAY',
+  keepAliveIdle: 'TCP_KEEPIDLE',
+  keepAliveInterval: 'TCP_KEEPINTVL',
+  keepAliveCount: 'TCP_KEEPCNT',
+  deferAccept: 'TCP_DEFER_ACCEPT',
+  userTimeout: 'TCP_USER_TIMEOUT',
+};
+
+/** An address of a socket. IPv4-mapped IPv6 is reported as IPv4. */
 type SocketAddress = NativeSocketAddress;
 
-/** `getsockname`. @throws SystemCallError `KMESH_SOCKET_FAILED` */
+/** Returns the local address (`getsockname`). @throws SystemCallError `KMESH_SOCKET_FAILED` */
 export function socketLocalAddress(fd: number): SocketAddress {
   return addressOr(addon().socketName(descriptor('fd', fd), false), fd, 'local address', 'getsockname');
 }
 
-/** `getpeername`. @throws SystemCallError `KMESH_SOCKET_FAILED`, errno `ENOTCONN` when there is none. */
+/** Returns the peer address (`getpeername`). @throws SystemCallError `KMESH_SOCKET_FAILED`, errno `ENOTCONN` when there is none. */
 export function socketPeerAddress(fd: number): SocketAddress {
   return addressOr(addon().socketName(descriptor('fd', fd), true), fd, 'peer address', 'getpeername');
 }
 
-/** The kernel's cookie of the socket, what `bpf_get_socket_cookie` gives. @throws SystemCallError `KMESH_SOCKET_FAILED` */
+/** Returns the socket's cookie, as `bpf_get_socket_cookie` does. @throws SystemCallError `KMESH_SOCKET_FAILED` */
 export function socketCookie(fd: number): bigint {
   return BigInt.asUintN(64, read(fd, 'cookie'));
 }
@@ -26,24 +79,6 @@ export function socketCookie(fd: number): bigint {
 /** Reads an integer option. @throws SystemCallError `KMESH_SOCKET_FAILED` */
 export function getSocketOption(fd: number, name: SocketOptionName): number {
   return Number(read(fd, name));
-}
-
-/** What `SIOCINQ` says: bytes that arrived and were not read. @throws SystemCallError `KMESH_SOCKET_FAILED` */
-export function unreadBytes(fd: number): number {
-  const result = addon().socketUnreadBytes(descriptor('fd', fd));
-  return checkResult(result, 'KMESH_SOCKET_FAILED', `cannot read descriptor ${fd}`, 'ioctl(SIOCINQ)');
-}
-
-/**
- * Reads up to `length` bytes by `splice` and drops them.
- *
- * @returns how many there were; 0 also at the end of the stream
- * @throws SystemCallError `KMESH_SOCKET_FAILED`
- */
-export function spliceAway(fd: number, length: number): number {
-  const result = addon().socketSpliceAway(descriptor('fd', fd), integerIn('length', length, 1, 0x1_0000));
-  if (result === -EAGAIN) return 0;
-  return checkResult(result, 'KMESH_SOCKET_FAILED', `cannot read descriptor ${fd}`, 'splice');
 }
 
 function read(fd: number, name: SocketOptionName): bigint {

@@ -1,12 +1,18 @@
 import { isIP, isIPv4 } from 'node:net';
 import { addon } from './addon.ts';
-import { checkResult, invalidArgument, SystemCallError, systemCallError } from './errors.ts';
+import { watchOnce } from './descriptors.ts';
+import {
+  checkResult,
+  descriptor,
+  integerIn,
+  invalidArgument,
+  SystemCallError,
+  systemCallError,
+} from './errors.ts';
 import type { NetworkNamespace } from './network-namespace.ts';
-import { type SocketOptionName, socketOptionSpelling, socketOptions } from './socket-constants.ts';
-import { descriptor, integerIn } from './validate.ts';
-import { watchOnce } from './watch-descriptor.ts';
+import { type SocketOptionName, socketOptionSpelling, socketOptions } from './socket-options.ts';
 
-/** TCP keepalive: seconds before the first probe and between probes, and how many may go unanswered. */
+/** TCP keepalive: seconds before the first probe, seconds between probes, and unanswered probes allowed. */
 interface KeepAliveOptions {
   readonly time: number;
   readonly interval: number;
@@ -15,7 +21,7 @@ interface KeepAliveOptions {
 
 /** Options of every socket that this package makes. */
 interface SocketOptions {
-  /** Where the socket is created and stays; the process's own namespace when absent. */
+  /** Namespace of the socket; default: the process's. */
   readonly namespace?: NetworkNamespace;
   /** Packet mark (SO_MARK), 0 to 2^32-1. */
   readonly mark?: number;
@@ -25,7 +31,7 @@ interface SocketOptions {
   readonly freebind?: boolean;
   readonly reuseAddress?: boolean;
   readonly reusePort?: boolean;
-  /** Choose the port of a bound source address only when connecting, so that ports are not exhausted. */
+  /** Chooses the port of a bound source address at connect, which avoids port exhaustion. */
   readonly bindAddressNoPort?: boolean;
   /** IPv6 sockets: refuse IPv4-mapped peers. Default false: an IPv6 socket serves both families. */
   readonly ipv6Only?: boolean;
@@ -41,29 +47,29 @@ interface TcpOptions extends SocketOptions {
   readonly noDelay?: boolean;
 }
 
-/** Where a listener listens. */
+/** Options of a listener. */
 interface ListenerOptions extends TcpOptions {
   /** An IP address, such as `0.0.0.0`, `::` or `127.0.0.1`. */
   readonly address: string;
   /** 0 lets the kernel choose; see `socketLocalAddress`. */
   readonly port: number;
-  /** Waiting connections, 1024 when absent. */
+  /** Accept backlog; default 1024. */
   readonly backlog?: number;
 }
 
-/** Where and how to connect. */
+/** Options of {@link connectSocket}. */
 interface ConnectOptions extends TcpOptions {
   readonly address: string;
   readonly port: number;
   /** Source address, and with {@link SocketOptions.transparent} not necessarily a local one. */
   readonly bindAddress?: string;
   readonly bindPort?: number;
-  /** Milliseconds after which connecting fails with `ETIMEDOUT`; the kernel's own limit when absent. */
+  /** Milliseconds until connecting fails with `ETIMEDOUT`; default: the kernel's limit. */
   readonly timeout?: number;
   readonly signal?: AbortSignal;
 }
 
-/** A UDP socket's place. */
+/** Options of a UDP socket. */
 interface UdpSocketOptions extends SocketOptions {
   readonly address: string;
   readonly port: number;
@@ -76,7 +82,7 @@ const datagram = 2;
 const actions = { none: 0, listen: 1, connect: 2 } as const;
 
 /**
- * Makes a listening TCP socket and returns its descriptor, non-blocking and close-on-exec, owned by the caller. For Node:
+ * Opens a listening TCP socket and returns its descriptor, non-blocking and close-on-exec, owned by the caller. For Node:
  *
  * ```ts
  * const fd = openListener({ namespace, address: '::', port: 15001, transparent: true });
@@ -104,9 +110,8 @@ export function openListener(options: ListenerOptions): number {
 }
 
 /**
- * Lets connections whose handshake is under way, or that wait to be accepted, go over to another listener of the same
- * port (`reusePort`) when this one closes; otherwise the kernel resets them. Needs the right to load BPF programs. Holds for
- * all listeners that share the port.
+ * Migrates connections in the SYN queue and the accept backlog to another listener of the same port (`reusePort`) when this one
+ * closes; otherwise the kernel resets them. Applies to all listeners that share the port. Requires CAP_BPF.
  *
  * @throws SystemCallError `KMESH_SOCKET_FAILED`
  */
@@ -157,7 +162,7 @@ export async function connectSocket(options: ConnectOptions): Promise<number> {
 }
 
 /**
- * Makes a bound UDP socket and returns its descriptor, owned by the caller. Node's `dgram` takes it as `socket.bind({ fd })`.
+ * Opens a bound UDP socket and returns its descriptor, owned by the caller. For Node's `dgram`: `socket.bind({ fd })`.
  *
  * @throws SystemCallError `KMESH_SOCKET_FAILED`
  */
@@ -174,7 +179,7 @@ export function openUdpSocket(options: UdpSocketOptions): number {
   return request.open(options.namespace, actions.none, 0);
 }
 
-/** Collects what one socket needs, then makes it in one native call, so that the namespace is entered only once. */
+/** Collects a socket's options, then opens it in one native call, so that the namespace is entered only once. */
 class SocketRequest {
   readonly #message: string;
   readonly #family: 4 | 6;

@@ -1,10 +1,8 @@
 import { addon } from './addon.ts';
-import { DirectAttachment, KernelLink, type Link } from './bpf-link.ts';
-import { type BpfProgram, programById } from './bpf-program.ts';
+import { type AttachableProgram, DirectAttachment, KernelLink, type Link, programById } from './bpf-link.ts';
 import { capability } from './capabilities.ts';
-import { checkResult, systemCallError } from './errors.ts';
+import { checkResult, integerIn, pathOf, systemCallError } from './errors.ts';
 import type { NetworkNamespace } from './network-namespace.ts';
-import { integerIn, pathOf } from './validate.ts';
 
 const tcxIngress = 46;
 const tcxEgress = 47;
@@ -19,11 +17,11 @@ interface InterfaceSide {
   /** Interface name or index, in `namespace`. */
   readonly device: string | number;
   readonly direction: 'ingress' | 'egress';
-  /** The namespace of the device; the process's own when absent. */
+  /** Namespace of the device; default: the process's. */
   readonly namespace?: NetworkNamespace;
 }
 
-/** Where a clsact filter is among others. */
+/** Position of a clsact filter. */
 interface FilterPlace {
   readonly priority: number;
   /** Not 0. */
@@ -35,16 +33,16 @@ export interface TrafficControlTarget extends InterfaceSide {
   /** Priority of a clsact filter; tcx does not use it. */
   readonly priority?: number;
   /**
-   * Makes a clsact filter outlive `close()` and the process, at this place. The filter of an earlier program of the same
-   * name is replaced there without a gap; anybody else's stays, and the attachment fails with EEXIST.
+   * Keeps a clsact filter beyond `close()` and the process, at this position. A filter there whose program has the same name is
+   * replaced without a gap; any other stays, and attaching fails with EEXIST.
    */
   readonly keep?: FilterPlace;
-  /** `tcx` or `clsact` insist; `auto` (default) takes tcx where the kernel has it. */
+  /** `auto` (default) uses tcx where the kernel has it, else clsact; the others never fall back. */
   readonly mechanism?: 'auto' | 'tcx' | 'clsact';
 }
 
-/** See `BpfProgram.attachTc`. */
-export function attachTrafficControl(program: BpfProgram, target: TrafficControlTarget): Link {
+/** Attaches a program as `BpfProgram.attachTc` documents. */
+export function attachTrafficControl(program: AttachableProgram, target: TrafficControlTarget): Link {
   const namespace = target.namespace?.fd ?? -1;
   const egress = target.direction === 'egress';
   const label = labelOf(target);
@@ -58,7 +56,7 @@ export function attachTrafficControl(program: BpfProgram, target: TrafficControl
   return attachFilter(program, index, target, label);
 }
 
-/** Ids of the tcx links at a side of an interface; none where the kernel has no tcx. */
+/** Returns the ids of the tcx links at a side of an interface; empty where the kernel has no tcx. */
 export function linksAtInterface(side: InterfaceSide): number[] {
   const index = interfaceIndex(side, 'links');
   const type = side.direction === 'egress' ? tcxEgress : tcxIngress;
@@ -67,9 +65,9 @@ export function linksAtInterface(side: InterfaceSide): number[] {
 }
 
 /**
- * Removes the clsact filter at a place if its program has this name.
+ * Removes the clsact filter at a position if its program has this name.
  *
- * @returns whether there was one. An interface that does not exist has none.
+ * @returns whether a filter was removed; false if the interface does not exist
  */
 export function removeFilter(side: InterfaceSide, place: FilterPlace, programName: string): boolean {
   const namespace = side.namespace?.fd ?? -1;
@@ -83,12 +81,17 @@ export function removeFilter(side: InterfaceSide, place: FilterPlace, programNam
   return addon().filterDetach(index, egress, handle, priority, namespace) === 0;
 }
 
-function attachFilter(program: BpfProgram, index: number, target: TrafficControlTarget, label: string): Link {
+function attachFilter(
+  program: AttachableProgram,
+  index: number,
+  target: TrafficControlTarget,
+  label: string,
+): Link {
   const egress = target.direction === 'egress';
   const { keep } = target;
   const priority = integerIn('priority', keep?.priority ?? target.priority ?? 1, 1, 65535);
   const handle = keep === undefined ? 0 : integerIn('handle', keep.handle, 1, 0xffff_ffff);
-  // The namespace is duplicated so that detaching works after the caller has closed theirs.
+  // Duplicated, so that detaching works after the caller has closed its handle.
   const namespace = target.namespace?.duplicate();
   const inside = () => namespace?.fd ?? -1;
   const replaces = keep !== undefined && isOwn(program.name, index, egress, keep, inside());
@@ -105,7 +108,7 @@ function attachFilter(program: BpfProgram, index: number, target: TrafficControl
   return new DirectAttachment(label, detach, undefined, keep && (() => namespace?.close()));
 }
 
-/** @throws SystemCallError EEXIST when the place is somebody else's */
+/** @throws SystemCallError EEXIST if another program's filter is at the position */
 function isOwn(
   name: string,
   index: number,

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addon } from '../src/addon.ts';
-import { type BpfMap, createMap, mapTypes } from '../src/bpf-map.ts';
-import { kernelBarrier } from '../src/kernel-barrier.ts';
+import { type BpfMap, createMap, kernelBarrier, mapTypes } from '../src/bpf-map.ts';
 
 const noPreallocation = 1;
 const mmapable = 1 << 10;

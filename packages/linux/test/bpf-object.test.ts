@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { attachedProgramIds, attachedPrograms } from '../src/bpf-link.ts';
 import { type BpfObject, enableProgramStatistics, openBpfObject } from '../src/bpf-object.ts';
-import { attachedProgramIds, attachedPrograms } from '../src/bpf-program.ts';
-import { capability, probeCapabilities } from '../src/capabilities.ts';
+import { capability, findBpffsMount, findCgroupMount, probeCapabilities } from '../src/capabilities.ts';
 import { closeDescriptor } from '../src/descriptors.ts';
 import { BpfLoadError, SystemCallError } from '../src/errors.ts';
-import { findBpffsMount, findCgroupMount } from '../src/mounts.ts';
 import { createNetworkNamespace } from '../src/network-namespace.ts';
 import { connectSocket, openListener } from '../src/socket.ts';
 import { socketLocalAddress } from '../src/socket-options.ts';
@@ -44,7 +43,7 @@ test('constants and sizes set before load are what the programs and maps have', 
   assert.equal(object.map('entries').maxEntries, 2048);
 });
 
-test('a load tells on request what the verifier spent on each program, and the kernel how large each is', async () => {
+test('a load reports on request what each program cost the verifier, and its size in the kernel', async () => {
   using open = openBpfObject(compileFixture('hooks'), 'hooks');
   await open.load({ verifierStatistics: true });
   assert.deepEqual([...open.verifierStatistics.keys()].sort(), open.programNames.toSorted());

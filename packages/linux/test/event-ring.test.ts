@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { type BpfObject, openBpfObject } from '../src/bpf-object.ts';
 import { EventRing } from '../src/event-ring.ts';
 import { compileFixture } from './compile-fixture.ts';
@@ -11,12 +11,6 @@ async function load(eventsPerRun: number, ringBytes = 4 << 20): Promise<BpfObjec
   const object = openBpfObject(compileFixture('hooks'), 'hooks');
   object.setConstant('answer', eventsPerRun).setMaxEntries('events', ringBytes);
   return object.load();
-}
-
-/** Waits until `done`, at most 5 s. */
-async function until(done: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 1000 && !done(); turn += 1) await sleep(5);
-  assert(done(), 'the records did not arrive');
 }
 
 test('a million events arrive in order and without loss, at more than 100,000 a second', async () => {
@@ -72,12 +66,12 @@ test('records of varying size are delivered with their lengths', async () => {
   });
   object.program('emit_mixed').testRun(new Uint8Array(64));
   object.program('emit_mixed').testRun(new Uint8Array(64));
-  await until(() => seen.length === 10);
+  await eventually('the records arrive', () => seen.length === 10);
   const once = [1, 9, 17, 25, 33].map((length, index) => [length, index + 1]);
   assert.deepEqual(seen, [...once, ...once]);
 });
 
-test('when nobody takes batches the ring fills, memory stays bounded and losses are counted', async () => {
+test('when no batch is taken the ring fills, memory stays bounded and losses are counted', async () => {
   using object = await load(250, 1 << 16);
   let delivered = 0;
   using ring = new EventRing(object.map('events'), {
@@ -92,7 +86,10 @@ test('when nobody takes batches the ring fills, memory stays bounded and losses 
   });
   // The loop does not turn during this, so at most two buffers and the ring can hold anything.
   object.program('emit').testRun(new Uint8Array(64), 400);
-  await until(() => ring.counters.pending === 0 && delivered === ring.counters.records);
+  await eventually(
+    'the records arrive',
+    () => ring.counters.pending === 0 && delivered === ring.counters.records,
+  );
   const { losses } = ring.counters;
   assert(losses > 0);
   // The program's own count of what it tried to emit.
@@ -108,7 +105,7 @@ test('records of a wrong size are counted as lost', async () => {
     onBatch: () => assert.fail('no record fits'),
   });
   object.program('emit_mixed').testRun(new Uint8Array(64));
-  await until(() => ring.counters.losses === 5);
+  await eventually('the records arrive', () => ring.counters.losses === 5);
 });
 
 test('an error of the handler is reported and the ring goes on', async () => {
@@ -124,7 +121,7 @@ test('an error of the handler is reported and the ring goes on', async () => {
   });
   for (let turn = 1; turn <= 6; turn += 1) {
     object.program('emit').testRun(new Uint8Array(64));
-    await until(() => errors.length === turn);
+    await eventually('the records arrive', () => errors.length === turn);
   }
   ring.close();
   ring.close();

@@ -4,10 +4,9 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { createMap, mapTypes, openPinnedMap } from '../src/bpf-map.ts';
-import { closeDescriptor } from '../src/descriptors.ts';
+import { closeDescriptor, DescriptorWatcher } from '../src/descriptors.ts';
 import { currentNetworkNamespace } from '../src/network-namespace.ts';
 import { openUdpSocket } from '../src/socket.ts';
-import { DescriptorWatcher } from '../src/watch-descriptor.ts';
 import { compileFixture } from './compile-fixture.ts';
 
 const cycles = 100_000;

@@ -1,57 +1,31 @@
 import type { GatewayAddress, MeshUpdate, Policy, PolicyMatch, Service, Workload } from '@kmesh/api';
+import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { parseIp } from '../src/state/ip.ts';
 import { MeshState } from '../src/state/mesh-state.ts';
 
 /** A workload with harmless values; a `uid` names what it is. */
 export function workload(uid: string, fields: Partial<Workload> = {}): Workload {
-  return {
+  return workloadRecord({
     uid,
     name: uid,
     namespace: 'ns',
-    addresses: [],
-    hostname: '',
-    network: '',
-    protocol: 'TCP',
-    trustDomain: 'cluster.local',
-    serviceAccount: 'default',
-    waypoint: undefined,
-    networkGateway: undefined,
-    node: '',
     canonicalName: '',
     canonicalRevision: '',
     workloadType: 'deployment',
     workloadName: '',
-    nativeTunnel: false,
-    applicationTunnel: undefined,
-    services: new Map(),
-    authorizationPolicies: [],
-    status: 'Healthy',
-    clusterId: 'Kubernetes',
-    locality: { region: '', zone: '', subzone: '' },
-    networkMode: 'Standard',
-    capacity: 1,
     ...fields,
-  };
+  });
 }
 
 /** A service `ns/<name>.example.com` on 80→8080. */
 export function service(name: string, fields: Partial<Service> = {}): Service {
-  return {
+  return serviceRecord({
     name,
     namespace: 'ns',
     hostname: `${name}.example.com`,
-    vips: [],
-    cidrVips: [],
     ports: new Map([[80, 8080]]),
-    subjectAltNames: [],
-    waypoint: undefined,
-    weightedWaypoints: [],
-    loadBalancer: undefined,
-    ipFamilies: undefined,
-    canonical: false,
-    visibility: 'Public',
     ...fields,
-  };
+  });
 }
 
 /** One VIP on the empty network. */

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
-import { release } from 'node:os';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openListener } from '@kmesh/linux';
@@ -41,10 +40,9 @@ test('a removed listener still delivers what the kernel had accepted, and then i
 });
 
 /** Nanoseconds that each thread of this process with such a name runs at a time. */
-function slicesOf(name: string): number[] {
+function _slicesOf(name: string): number[] {
   const threads = readdirSync('/proc/self/task').map((id) => `/proc/self/task/${id}`);
   return threads
     .filter((thread) => readFileSync(`${thread}/comm`, 'utf8').trim() === name)
     .map((thread) => Number(/^se\.slice\s*:\s*(\d+)$/m.exec(readFileSync(`${thread}/sched`, 'utf8'))?.[1]));
 }
-

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Why } from '@kmesh/api';
 import { isKmeshError, type MeshUpdate, type Service, type Workload } from '@kmesh/api';
+import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { MeshState } from '@kmesh/orchestration';
 import type { FrontendEntry } from '@kmesh/runtime';
 import { explainConnection, type WhySources } from '../../src/admin/why.ts';
@@ -9,56 +10,28 @@ import { explainConnection, type WhySources } from '../../src/admin/why.ts';
 function workload(name: string, ip: string, change: Partial<Workload> = {}): MeshUpdate {
   return {
     kind: 'workload',
-    workload: {
+    workload: workloadRecord({
       uid: name,
       name,
       namespace: 'shop',
       addresses: [ip],
-      hostname: '',
-      network: '',
-      protocol: 'TCP',
-      trustDomain: 'cluster.local',
       serviceAccount: name,
-      waypoint: undefined,
-      networkGateway: undefined,
       node: 'node1',
-      canonicalName: name,
-      canonicalRevision: 'latest',
-      workloadType: 'pod',
-      workloadName: name,
-      nativeTunnel: false,
-      applicationTunnel: undefined,
-      services: new Map(),
-      authorizationPolicies: [],
-      status: 'Healthy',
-      clusterId: 'Kubernetes',
-      locality: { region: '', zone: '', subzone: '' },
-      networkMode: 'Standard',
-      capacity: 1,
       ...change,
-    },
+    }),
   };
 }
 
 function service(name: string, ip: string | undefined, change: Partial<Service> = {}): MeshUpdate {
   return {
     kind: 'service',
-    service: {
+    service: serviceRecord({
       name,
       namespace: 'shop',
-      hostname: `${name}.shop.svc.cluster.local`,
       vips: ip === undefined ? [] : [{ network: '', ip }],
-      cidrVips: [],
       ports: new Map([[80, 8080]]),
-      subjectAltNames: [],
-      waypoint: undefined,
-      weightedWaypoints: [],
-      loadBalancer: undefined,
-      ipFamilies: undefined,
-      canonical: false,
-      visibility: 'Public',
       ...change,
-    },
+    }),
   };
 }
 

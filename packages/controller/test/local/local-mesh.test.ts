@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import { isKmeshError } from '@kmesh/api';
 import { MeshState } from '@kmesh/orchestration';
 import { dumpWorkload } from '../../src/admin/dump-model.ts';
@@ -80,7 +80,7 @@ const S = 'services:\n- name: a\n  namespace: ns\n  hostname: h\n  vips: []\n  p
 const P = 'policies:\n- name: p\n  namespace: ns\n  scope: Global\n  action: Deny\n  dryRun: false\n';
 
 describe('the local mesh file', () => {
-  it('STA-20: loads with every key set', () => {
+  test('STA-20: loads with every key set', () => {
     const mesh = parseLocalMesh(FULL, 'mesh.yaml');
     assert.deepEqual(mesh.workloads.get('cluster//Pod/ns/w'), {
       uid: 'cluster//Pod/ns/w',
@@ -175,7 +175,7 @@ describe('the local mesh file', () => {
     ]);
   });
 
-  it('STA-20: the required keys alone load with the documented defaults', () => {
+  test('STA-20: the required keys alone load with the documented defaults', () => {
     const mesh = parseLocalMesh(`${W}${S}${P}  rules: []\n`, 'LOCAL_XDS');
     const [workload] = mesh.workloads.values();
     assert.deepEqual(
@@ -267,7 +267,7 @@ describe('the local mesh file', () => {
     ['a document that is no object', '- 1\n', /the document is a list; allowed: an object with workloads/],
   ];
   for (const [title, text, message] of invalid) {
-    it(`STA-20: refuses ${title}`, () => {
+    test(`STA-20: refuses ${title}`, () => {
       assert.throws(
         () => parseLocalMesh(text, 'm.yaml'),
         (error: unknown) => {
@@ -279,17 +279,17 @@ describe('the local mesh file', () => {
     });
   }
 
-  it('names every problem at once, but not thousands', () => {
+  test('names every problem at once, but not thousands', () => {
     const many = `workloads:\n${'- colour: red\n'.repeat(200)}`;
     assert.throws(() => parseLocalMesh(many, 'm.yaml'), /and 750 more/);
   });
 
-  it('adds the endpoints that a service lists to the workloads they name', () => {
+  test('adds the endpoints that a service lists to the workloads they name', () => {
     const text = `${W}  uid: e\n${S}  endpoints: { e: { workloadUid: e, port: { 80: 1 } }, x: { workloadUid: x, port: {} } }\n`;
     assert.equal(parseLocalMesh(text, 'm').workloads.get('e')?.services.get('ns/h')?.get(80), 1);
   });
 
-  it('matchers read the same in both spellings of ztunnel: a map, and a tag as its own dumps have it', () => {
+  test('matchers read the same in both spellings of ztunnel: a map, and a tag as its own dumps have it', () => {
     const matchersOf = (list: string) =>
       parseLocalMesh(`${P}  rules:\n  - - - principals: ${list}\n`, 'mesh.yaml').policies.get('ns/p')
         ?.rules[0]?.[0]?.[0]?.principals;
@@ -321,7 +321,7 @@ describe('the local mesh file', () => {
     );
   });
 
-  it('a workload type that the control plane has no number for is kept, in the dump too; known ones in any case', () => {
+  test('a workload type that the control plane has no number for is kept, in the dump too; known ones in any case', () => {
     const typeOf = (type: string) => {
       const [workload] = parseLocalMesh(`${W}  workloadType: ${type}\n`, 'mesh.yaml').workloads.values();
       assert.ok(workload);
@@ -332,7 +332,7 @@ describe('the local mesh file', () => {
     assert.deepEqual(typeOf('CronJob'), ['cronjob', 'cronjob']);
   });
 
-  it('the static configuration of the dump keeps the ports of services, and reads as a local mesh again', async () => {
+  test('the static configuration of the dump keeps the ports of services, and reads as a local mesh again', async () => {
     const state = new MeshState({ node: '' });
     const followed = await followLocalMesh(
       { ...readConfig({ LOCAL_XDS: FULL }, { root: '/nonexistent' }) },
@@ -352,7 +352,7 @@ describe('the local mesh file', () => {
     await followed.close();
   });
 
-  it('garbage is refused or read, never anything else', () => {
+  test('garbage is refused or read, never anything else', () => {
     for (let round = 0; round < FULL.length; round += 7) {
       const mutated = `${FULL.slice(0, round)}${'{[:&*-"'[round % 7]}${FULL.slice(round + 1)}`;
       try {
@@ -370,10 +370,10 @@ describe('differences between local meshes', () => {
 `;
   const both = parseLocalMesh(workloads + S, 'm');
 
-  it('nothing when nothing changed', () =>
+  test('nothing when nothing changed', () =>
     assert.deepEqual(localMeshUpdates(both, parseLocalMesh(workloads + S, 'm')), []));
 
-  it('only what changed, removals last', () => {
+  test('only what changed, removals last', () => {
     const next = parseLocalMesh(`${workloads.replace('uid: w', 'uid: v')}${S}`, 'm');
     assert.deepEqual(
       localMeshUpdates(both, next).map(({ kind }) => kind),
@@ -381,7 +381,7 @@ describe('differences between local meshes', () => {
     );
   });
 
-  it('a service that comes back has its endpoints again', () => {
+  test('a service that comes back has its endpoints again', () => {
     const without = parseLocalMesh(workloads, 'm');
     const state = new MeshState();
     state.apply(localMeshUpdates(undefined, both));

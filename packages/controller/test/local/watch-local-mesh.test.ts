@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import type { KmeshError, MeshUpdate } from '@kmesh/api';
+import { eventually } from '@kmesh/api/testing';
 import { type LocalMeshWatch, watchLocalMesh } from '../../src/local/watch-local-mesh.ts';
 
 const mesh = (uid: string) => `workloads: [{ uid: ${uid}, workloadIps: [], namespace: ns, services: {} }]\n`;
@@ -17,7 +18,6 @@ async function watching(
     watch: LocalMeshWatch;
     updates: MeshUpdate[];
     errors: KmeshError[];
-    until: (done: () => boolean) => Promise<void>;
   }) => Promise<void>,
 ): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), `kmesh-local-${process.pid}-`));
@@ -32,17 +32,9 @@ async function watching(
       (error) => errors.push(error),
       options,
     );
-    await run({ directory, path, watch, updates, errors, until });
+    await run({ directory, path, watch, updates, errors });
   } finally {
     await rm(directory, { recursive: true, force: true });
-  }
-}
-
-async function until(done: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!done()) {
-    assert.ok(Date.now() < deadline, 'the watch noticed nothing within 10 s');
-    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
@@ -53,24 +45,24 @@ async function plainFile(directory: string): Promise<string> {
 }
 
 describe('watching the local mesh file', () => {
-  it('hands over the first state, then differences when the file is rewritten or renamed over', () =>
+  test('hands over the first state, then differences when the file is rewritten or renamed over', () =>
     watching(plainFile, async ({ directory, path, updates }) => {
       assert.deepEqual(
         updates.map(({ kind }) => kind),
         ['workload'],
       );
       await writeFile(path, mesh('b'));
-      await until(() => updates.length === 3);
+      await eventually('the watch sees the change', () => updates.length === 3);
       assert.deepEqual(
         updates.slice(1).map(({ kind }) => kind),
         ['workload', 'removeWorkload'],
       );
       await writeFile(join(directory, 'next'), mesh('c'));
       await rename(join(directory, 'next'), path);
-      await until(() => updates.length === 5);
+      await eventually('the watch sees the change', () => updates.length === 5);
     }));
 
-  it('notices a swapped symbolic link, as ConfigMaps do it', () =>
+  test('notices a swapped symbolic link, as ConfigMaps do it', () =>
     watching(
       async (directory) => {
         for (const version of ['a', 'b']) {
@@ -84,28 +76,28 @@ describe('watching the local mesh file', () => {
       async ({ directory, watch, updates }) => {
         await symlink('..b', join(directory, '..data_tmp'));
         await rename(join(directory, '..data_tmp'), join(directory, '..data'));
-        await until(() => updates.length === 3);
+        await eventually('the watch sees the change', () => updates.length === 3);
         assert.deepEqual([...watch.mesh.workloads.keys()], ['b']);
       },
     ));
 
-  it('keeps the last good state while the file is invalid or gone, and says so once per cause', () =>
+  test('keeps the last good state while the file is invalid or gone, and says so once per cause', () =>
     watching(plainFile, async ({ path, watch, updates, errors }) => {
       await writeFile(path, 'workloads: 3\n');
-      await until(() => errors.length === 1);
+      await eventually('the watch sees the change', () => errors.length === 1);
       assert.equal(errors[0]?.code, 'KMESH_LOCAL_CONFIG_INVALID');
       assert.match(errors[0]?.message ?? '', /mesh\.yaml:1:12: workloads is 3/);
       assert.deepEqual([...watch.mesh.workloads.keys()], ['a']);
       await rm(path);
-      await until(() => errors.length === 2);
+      await eventually('the watch sees the change', () => errors.length === 2);
       assert.equal(errors[1]?.code, 'KMESH_LOCAL_CONFIG_UNREADABLE');
       assert.deepEqual([...watch.mesh.workloads.keys()], ['a']);
       await writeFile(path, mesh('b'));
-      await until(() => updates.length === 3);
+      await eventually('the watch sees the change', () => updates.length === 3);
       assert.deepEqual([...watch.mesh.workloads.keys()], ['b']);
     }));
 
-  it('refuses to start with a file that is missing or invalid', async () => {
+  test('refuses to start with a file that is missing or invalid', async () => {
     const nothing = () => {};
     await assert.rejects(watchLocalMesh('/nonexistent/mesh.yaml', nothing, nothing), {
       code: 'KMESH_LOCAL_CONFIG_UNREADABLE',

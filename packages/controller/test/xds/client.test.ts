@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { type MeshUpdate, xds } from '@kmesh/api';
-import { eventually, startClient } from './support/client.ts';
+import { startClient, until } from './support/client.ts';
 import { ScriptedControlPlane } from './support/control-plane.ts';
 import {
   pod,
@@ -84,7 +84,7 @@ describe('delta xDS client', () => {
       assert.deepEqual(second.metadata.get('authorization'), ['Bearer second']);
       writeFileSync(path, '');
       second.end();
-      await eventually(() => running.lines.some((line) => line.fields['setting'] === 'AUTH_TOKEN'));
+      await until(() => running.lines.some((line) => line.fields['setting'] === 'AUTH_TOKEN'));
       const line = running.lines.find((candidate) => candidate.fields['setting'] === 'AUTH_TOKEN');
       assert.match(String(line?.fields['cause']), /token is empty/);
       assert.equal(typeof line?.fields['nextTryMs'], 'number');
@@ -256,7 +256,7 @@ describe('delta xDS client', () => {
     assert.match(String(blamed[0]?.fields['cause']), /UNAUTHENTICATED: bad token/);
     await last.request();
     plane.close();
-    await eventually(() => counted.ConnectionError >= 3);
+    await until(() => counted.ConnectionError >= 3);
     const refused = running.lines.filter((line) => line.fields['reason'] === 'ConnectionError').slice(0, 3);
     for (const line of refused) {
       assert.equal(line.level, 'warn');
@@ -338,7 +338,7 @@ describe('delta xDS client', () => {
     ];
     for (const { plane, setting, cause } of cases) {
       await using running = startClient({ address, plane });
-      await eventually(() => running.lines.length > 0);
+      await until(() => running.lines.length > 0);
       const [line] = running.lines;
       assert.equal(line?.fields['setting'], setting);
       assert.match(String(line?.fields['cause']), cause);

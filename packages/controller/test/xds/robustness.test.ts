@@ -10,7 +10,7 @@ import { xds } from '@kmesh/api';
 import { MessageAssembler } from '../../src/xds/assemble-messages.ts';
 import { buildFirstRequest } from '../../src/xds/first-request.ts';
 import { RetainedResources } from '../../src/xds/retained.ts';
-import { eventually, startClient } from './support/client.ts';
+import { startClient, until } from './support/client.ts';
 import { ScriptedControlPlane } from './support/control-plane.ts';
 import { pod, workloadResource } from './support/resources.ts';
 
@@ -92,7 +92,7 @@ describe('xDS under bad conditions', () => {
   test('a message that says it has 4 GiB is refused before memory is taken for it', async () => {
     using plane = await startRaw((stream) => stream.write(header(0xffff_ffff)));
     await using running = startClient({ address: plane.address });
-    await eventually(() => running.client.counters.terminations.Error > 0);
+    await until(() => running.client.counters.terminations.Error > 0);
     assert.match(String(running.lines[0]?.fields['cause']), /larger than max/);
   });
 
@@ -111,7 +111,7 @@ describe('xDS under bad conditions', () => {
       if (streams === 1) setTimeout(() => session.destroy(), 30);
     });
     await using running = startClient({ address: plane.address });
-    await eventually(() => running.updates.length === 1);
+    await until(() => running.updates.length === 1);
     assert.equal(running.client.counters.terminations.Reconnect, 1);
   });
 
@@ -122,7 +122,7 @@ describe('xDS under bad conditions', () => {
       stream.write(Buffer.concat([header(3), Buffer.of(0x12, 0x7f, 0)]));
     });
     await using running = startClient({ address: plane.address });
-    await eventually(() => streams >= 3);
+    await until(() => streams >= 3);
     assert.ok(running.client.counters.terminations.Error >= 2);
     assert.match(String(running.lines[0]?.fields['cause']), /not a delta discovery response/);
   });
@@ -136,7 +136,7 @@ describe('xDS under bad conditions', () => {
       setTimeout(() => session.destroy(), 20);
     });
     await using running = startClient({ address: plane.address });
-    await eventually(() => streams === 2);
+    await until(() => streams === 2);
     const { terminations } = running.client.counters;
     assert.deepEqual(terminations, { ConnectionError: 0, Reconnect: 1, Error: 0, Complete: 0 });
   });
@@ -150,8 +150,8 @@ describe('xDS under bad conditions', () => {
     });
     await (await plane.stream()).subscriptions();
     relay.freeze();
-    await eventually(() => running.client.counters.terminations.Reconnect === 1);
-    await eventually(() => running.client.counters.terminations.ConnectionError >= 1);
+    await until(() => running.client.counters.terminations.Reconnect === 1);
+    await until(() => running.client.counters.terminations.ConnectionError >= 1);
     const refused = running.lines.find((line) => line.fields['reason'] === 'ConnectionError');
     assert.match(String(refused?.fields['cause']), /no connection within 200 ms/);
   });
@@ -177,7 +177,7 @@ describe('xDS under bad conditions', () => {
     for (let index = 0; index < 20; index++) {
       stream.send({ typeUrl, nonce: `${index}`, resources: [workloadResource(pod(`p${index}`))] });
     }
-    await eventually(() => running.updates.length === 1);
+    await until(() => running.updates.length === 1);
     assert.equal(stream.requests.length, 2);
     release();
     for (let index = 0; index < 20; index++) assert.equal((await stream.request()).responseNonce, `${index}`);

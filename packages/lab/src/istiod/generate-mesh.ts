@@ -1,4 +1,5 @@
 import type { MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
+import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 
 interface GeneratedMeshOptions {
   readonly workloads: number;
@@ -21,24 +22,17 @@ function generatedServiceKey(index: number): string {
 /** The `index`-th service of a generated mesh. */
 export function generatedService(index: number): Service {
   const namespace = `ns-${index % 50}`;
-  return {
+  return serviceRecord({
     name: `service-${index}`,
     namespace,
-    hostname: `service-${index}.${namespace}.svc.cluster.local`,
     vips: [{ network: '', ip: address(100, index) }],
-    cidrVips: [],
     ports: new Map([
       [80, 8080],
       [443, 8443],
     ]),
-    subjectAltNames: [],
-    waypoint: undefined,
-    weightedWaypoints: [],
-    loadBalancer: undefined,
     ipFamilies: 'IPv4',
     canonical: true,
-    visibility: 'Public',
-  };
+  });
 }
 
 /** The `index`-th workload of a generated mesh: a pod behind service `index mod services`. */
@@ -46,25 +40,16 @@ export function generatedWorkload(index: number, services: number, nodes: number
   const service = index % Math.max(1, services);
   const namespace = `ns-${service % 50}`;
   const name = `service-${service}-${index}`;
-  return {
-    uid: `Kubernetes//Pod/${namespace}/${name}`,
+  return workloadRecord({
     name,
     namespace,
     addresses: [address(10, index)],
-    hostname: '',
-    network: '',
     protocol: 'HBONE',
-    trustDomain: 'cluster.local',
     serviceAccount: `account-${service}`,
-    waypoint: undefined,
-    networkGateway: undefined,
     node: `node-${index % nodes}`,
     canonicalName: `service-${service}`,
     canonicalRevision: 'v1',
-    workloadType: 'pod',
     workloadName: `service-${service}`,
-    nativeTunnel: false,
-    applicationTunnel: undefined,
     services:
       services === 0
         ? new Map()
@@ -77,13 +62,8 @@ export function generatedWorkload(index: number, services: number, nodes: number
               ]),
             ],
           ]),
-    authorizationPolicies: [],
-    status: 'Healthy',
-    clusterId: 'Kubernetes',
     locality: { region: 'region-1', zone: `zone-${index % 3}`, subzone: '' },
-    networkMode: 'Standard',
-    capacity: 1,
-  };
+  });
 }
 
 function generatedPolicy(index: number): Policy {

@@ -1,4 +1,5 @@
 import type { Service, Workload } from '@kmesh/api';
+import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import type { AddressPair } from '../network/addresses.ts';
 import type { PodIdentity } from '../pods/pod.ts';
 
@@ -23,56 +24,28 @@ export function workloadOf(
   options: WorkloadOptions = {},
 ): Workload {
   const { services, ...rest } = options;
-  return {
-    uid: `Kubernetes//Pod/${pod.podNamespace}/${pod.name}`,
+  return workloadRecord({
     name: pod.name,
     namespace: pod.podNamespace,
     addresses: [pod.addresses.v4, pod.addresses.v6],
-    hostname: '',
-    network: '',
-    protocol: 'TCP',
-    trustDomain: 'cluster.local',
     serviceAccount: pod.serviceAccount,
-    waypoint: undefined,
-    networkGateway: undefined,
     node: pod.node,
-    canonicalName: pod.name,
-    canonicalRevision: 'latest',
-    workloadType: 'pod',
-    workloadName: pod.name,
-    nativeTunnel: false,
-    applicationTunnel: undefined,
     services: new Map(Object.entries(services ?? {}).map(([key, ports]) => [key, portMap(ports)])),
-    authorizationPolicies: [],
-    status: 'Healthy',
-    clusterId: 'Kubernetes',
-    locality: { region: '', zone: '', subzone: '' },
-    networkMode: 'Standard',
-    capacity: 1,
     ...rest,
-  };
+  });
 }
 
 /** A service of the namespace `default` unless told otherwise; its hostname is `<name>.<namespace>.svc.cluster.local`. */
 export function serviceOf(options: ServiceOptions): Service {
   const { name, vips, ports, namespace = 'default', ...rest } = options;
   const ips = 'v4' in vips ? [vips.v4, vips.v6] : vips;
-  return {
+  return serviceRecord({
     name,
     namespace,
-    hostname: `${name}.${namespace}.svc.cluster.local`,
     vips: ips.map((ip) => ({ network: '', ip })),
-    cidrVips: [],
     ports: portMap(ports),
-    subjectAltNames: [],
-    waypoint: undefined,
-    weightedWaypoints: [],
-    loadBalancer: undefined,
-    ipFamilies: undefined,
-    canonical: false,
-    visibility: 'Public',
     ...rest,
-  };
+  });
 }
 
 /** `namespace/hostname` of a service: what workloads name it by. */

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 
 /** Frame types and error codes of HTTP/2 (RFC 9113) that a rude peer sends. */
-export const frameType = {
+const frameType = {
   data: 0,
   headers: 1,
   reset: 3,

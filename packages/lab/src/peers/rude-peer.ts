@@ -5,7 +5,7 @@ import type { Host } from '../pods/host.ts';
 import { FrameConnection, type FrameOptions, type FrameStream } from './frames.ts';
 import { openPeerTls, type PeerIdentity } from './hbone-client.ts';
 
-export interface RudeWaypointOptions extends Omit<FrameOptions, 'role'> {
+interface RudeWaypointOptions extends Omit<FrameOptions, 'role'> {
   readonly identity: PeerIdentity;
   readonly port?: number;
   /** Called for each request; it alone decides what happens on the stream and on its connection. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Service, type Workload, xds } from '@kmesh/api';
+import { type Workload, xds } from '@kmesh/api';
+import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { startFakeIstiod } from '../../src/istiod/fake-istiod.ts';
 import { rawResource } from '../../src/istiod/faults.ts';
 import type { FakeIstiod, FakeIstiodOptions } from '../../src/istiod/istiod-interface.ts';
@@ -9,51 +10,14 @@ import { type DeltaClient, deltaClient, type Response, testNode } from './delta-
 const { addressTypeUrl, authorizationTypeUrl } = xds;
 
 function workload(name: string, changes: Partial<Workload> = {}): Workload {
-  return {
-    uid: `Kubernetes//Pod/default/${name}`,
-    name,
-    namespace: 'default',
-    addresses: ['10.0.0.1'],
-    hostname: '',
-    network: '',
-    protocol: 'HBONE',
-    trustDomain: 'cluster.local',
-    serviceAccount: 'default',
-    waypoint: undefined,
-    networkGateway: undefined,
-    node: 'node-b',
-    canonicalName: name,
-    canonicalRevision: 'latest',
-    workloadType: 'pod',
-    workloadName: name,
-    nativeTunnel: false,
-    applicationTunnel: undefined,
-    services: new Map(),
-    authorizationPolicies: [],
-    status: 'Healthy',
-    clusterId: 'Kubernetes',
-    locality: { region: '', zone: '', subzone: '' },
-    networkMode: 'Standard',
-    capacity: 1,
-    ...changes,
-  };
+  return workloadRecord({ name, addresses: ['10.0.0.1'], protocol: 'HBONE', node: 'node-b', ...changes });
 }
 
-const service: Service = {
+const service = serviceRecord({
   name: 'web',
-  namespace: 'default',
-  hostname: 'web.default.svc.cluster.local',
   vips: [{ network: '', ip: '10.96.0.1' }],
-  cidrVips: [],
   ports: new Map([[80, 8080]]),
-  subjectAltNames: [],
-  waypoint: undefined,
-  weightedWaypoints: [],
-  loadBalancer: undefined,
-  ipFamilies: undefined,
-  canonical: false,
-  visibility: 'Public',
-};
+});
 const serviceKey = 'default/web.default.svc.cluster.local';
 
 async function withIstiod(

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import type { Identity, Policy, PolicyMatch, StringMatcher } from '@kmesh/api';
 import {
   type AuthorizationConnection,
@@ -61,7 +61,7 @@ describe('one ALLOW policy against plain, tls and tls of another trust domain', 
     ['IPv6 range never contains IPv4', { sourceIps: ['::/0'] }, 'no no no'],
   ];
   for (const [title, rules, expected] of rows) {
-    it(title, () => {
+    test(title, () => {
       const one = policy('p', Array.isArray(rules) ? rules : oneMatch(rules as PolicyMatch));
       const results = [plain, tls, tlsAlt].map((connection) =>
         decide([one], connection).allowed ? 'yes' : 'no',
@@ -78,7 +78,7 @@ describe('combinations', () => {
     destinationPort: port,
   });
 
-  it('RBC-16: (namespace a or b) and port 80', () => {
+  test('RBC-16: (namespace a or b) and port 80', () => {
     const rules = [[[{ namespaces: exact('a') }, { namespaces: exact('b') }], [{ destinationPorts: [80] }]]];
     const ask = (namespace: string, port: number) =>
       decide([policy('p', rules)], from(namespace, port)).allowed;
@@ -88,7 +88,7 @@ describe('combinations', () => {
     );
   });
 
-  it('RBC-17: either of two rules', () => {
+  test('RBC-17: either of two rules', () => {
     const rules = [[[{ namespaces: exact('a') }]], [[{ namespaces: exact('b') }]]];
     const ask = (namespace: string) => decide([policy('p', rules)], from(namespace, 80)).allowed;
     assert.deepEqual([ask('a'), ask('b'), ask('c')], [true, true, false]);
@@ -101,13 +101,13 @@ describe('combinations', () => {
     [{ kind: 'Presence' }, ['abc'], ['']],
   ];
   for (const [matcher, matching, failing] of strings) {
-    it(`RBC-18: ${matcher.kind}`, () => {
+    test(`RBC-18: ${matcher.kind}`, () => {
       for (const text of matching) assert.equal(matchesString(matcher, text), true, text);
       for (const text of failing) assert.equal(matchesString(matcher, text), false, text);
     });
   }
 
-  it('RBC-19: the service-account matcher ignores the trust domain, the principal matcher does not', () => {
+  test('RBC-19: the service-account matcher ignores the trust domain, the principal matcher does not', () => {
     const connection = {
       ...tls,
       identity: { trustDomain: 'elsewhere', namespace: 'n', serviceAccount: 'default' },
@@ -118,37 +118,37 @@ describe('combinations', () => {
     assert.equal(decide([policy('p', byPrincipal)], connection).allowed, false);
   });
 
-  it('RBC-20: a namespace without policies allows', () => {
+  test('RBC-20: a namespace without policies allows', () => {
     const result = decide([policy('p', [], { namespace: 'other' })], plain);
     assert.deepEqual([result.allowed, result.reason], [true, 'noAllowPolicies']);
   });
 
-  it('RBC-21: ALLOW policies of which none matches deny', () => {
+  test('RBC-21: ALLOW policies of which none matches deny', () => {
     const rules = oneMatch({ principals: exact('cluster.local/ns/ns/sa/defaultacct') });
     const result = decide([policy('p', rules)], tls);
     assert.deepEqual([result.allowed, result.reason, result.policy], [false, 'noAllowMatched', undefined]);
     assert.match(describeAuthorization(result), /not allowed/);
   });
 
-  it('RBC-22: a matching DENY wins over an ALLOW listed before it, and is named', () => {
+  test('RBC-22: a matching DENY wins over an ALLOW listed before it, and is named', () => {
     const result = decide([policy('allow', [[]]), policy('deny', [[]], { action: 'Deny' })], tls);
     assert.deepEqual([result.allowed, result.policy], [false, 'ns/deny']);
     assert.match(describeAuthorization(result), /ns\/deny/);
   });
 
-  it("RBC-23: a selector policy of another workload's list has no effect", () => {
+  test("RBC-23: a selector policy of another workload's list has no effect", () => {
     const deny = policy('deny', [[]], { action: 'Deny', scope: 'WorkloadSelector' });
     assert.equal(decide([deny], tls).allowed, true);
     assert.equal(decide([deny], tls, ['ns/deny']).allowed, false);
   });
 
-  it('RBC-24: an unknown policy in the list is noted and ignored', () => {
+  test('RBC-24: an unknown policy in the list is noted and ignored', () => {
     const result = decide([], tls, ['ns/nobody']);
     assert.equal(result.allowed, true);
     assert.deepEqual(result.notes, [{ kind: 'unknownPolicy', policy: 'ns/nobody' }]);
   });
 
-  it('RBC-25: dry-run policies only leave notes', () => {
+  test('RBC-25: dry-run policies only leave notes', () => {
     const allow = policy('allow', oneMatch({ destinationPorts: [1] }), { dryRun: true });
     const deny = policy('deny', [[]], { dryRun: true, action: 'Deny' });
     const result = decide([allow, deny], tls);
@@ -162,7 +162,7 @@ describe('combinations', () => {
     ]);
   });
 
-  it('RBC-26: global and namespace policies are both considered', () => {
+  test('RBC-26: global and namespace policies are both considered', () => {
     const global = policy('global', oneMatch({ destinationPorts: [8080] }), {
       namespace: 'root',
       scope: 'Global',
@@ -173,7 +173,7 @@ describe('combinations', () => {
     assert.equal(decide([global, own], { ...tls, destinationPort: 1 }).allowed, false);
   });
 
-  it('RBC-27: a CIDR that cannot be read never widens a policy', () => {
+  test('RBC-27: a CIDR that cannot be read never widens a policy', () => {
     const broken = oneMatch({ sourceIps: ['127.0.0.1/32', '10.0.0.0/99'] });
     assert.equal(decide([policy('allow', broken)], tls).allowed, false);
     const negative = oneMatch({ notSourceIps: ['nonsense'] });
@@ -182,7 +182,7 @@ describe('combinations', () => {
     assert.deepEqual([result.allowed, result.notes[0]?.kind], [false, 'unknownField']);
   });
 
-  it('RBC-29: a match with an unknown field never matches in ALLOW, matches in DENY, and is noted', () => {
+  test('RBC-29: a match with an unknown field never matches in ALLOW, matches in DENY, and is noted', () => {
     const unknown = oneMatch({ hasUnknownField: true });
     const allow = decide([policy('allow', unknown)], tls);
     assert.deepEqual([allow.allowed, allow.notes], [false, [{ kind: 'unknownField', policy: 'ns/allow' }]]);
@@ -192,7 +192,7 @@ describe('combinations', () => {
     assert.equal(decide([policy('deny', narrowed, { action: 'Deny' })], tls).allowed, true);
   });
 
-  it('RBC-30: 10,000 policies of 10 rules are all looked at', () => {
+  test('RBC-30: 10,000 policies of 10 rules are all looked at', () => {
     const rules = Array.from({ length: 10 }, (_, index) => [
       [{ sourceIps: [`10.0.${index}.0/24`] }],
       [{ destinationPorts: [index + 1] }],
@@ -225,7 +225,7 @@ describe('combinations', () => {
     ],
   ];
   for (const [title, rules, first, firstAllowed, second, secondAllowed] of conversions) {
-    it(`RBC-31: ${title}`, () => {
+    test(`RBC-31: ${title}`, () => {
       const converted = policy('converted', rules, { action: 'Deny', scope: 'WorkloadSelector' });
       const ask = (connection: AuthorizationConnection, destinationPort: number) =>
         decide([converted], { ...connection, destinationPort }, ['ns/converted']).allowed;
@@ -235,7 +235,7 @@ describe('combinations', () => {
     });
   }
 
-  it('the static STRICT policy denies plaintext and no mTLS peer', () => {
+  test('the static STRICT policy denies plaintext and no mTLS peer', () => {
     const strict = policy('istio_converted_static_strict', oneMatch(noPrincipal), {
       namespace: 'istio-system',
       scope: 'WorkloadSelector',
@@ -248,7 +248,7 @@ describe('combinations', () => {
     );
   });
 
-  it('a changed policy record is decided anew', () => {
+  test('a changed policy record is decided anew', () => {
     const state = mesh(policy('p', [[]], { action: 'Deny' }));
     assert.equal(authorize(state, tls, destination).allowed, false);
     state.apply([{ kind: 'policy', policy: policy('p', [], { action: 'Deny' }) }]);
@@ -257,7 +257,7 @@ describe('combinations', () => {
 });
 
 describe('identities', () => {
-  it('are read and written in both forms; anything else is none', () => {
+  test('are read and written in both forms; anything else is none', () => {
     assert.equal(formatPrincipal(identity), 'td/ns/namespace/sa/account');
     for (const written of [identity, { trustDomain: 'td', namespace: '', serviceAccount: '' }]) {
       assert.deepEqual(parseIdentity(formatIdentityUri(written)), written);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import type { LoadBalancerMode, Workload } from '@kmesh/api';
 import { chooseAddress, chooseResolvedAddress } from '../../src/routing/address-choice.ts';
 import { drawWeighted, eligibleCandidates } from '../../src/routing/balance.ts';
@@ -67,10 +67,11 @@ describe('load-balancing modes', () => {
     ],
   ];
   for (const [title, client, mode, expected] of rows) {
-    it(`${title}, ${mode}`, () => assert.deepEqual(expectedSet(workload('client', client), mode), expected));
+    test(`${title}, ${mode}`, () =>
+      assert.deepEqual(expectedSet(workload('client', client), mode), expected));
   }
 
-  it('LBA-08: an endpoint without address on the own network is never a candidate', () => {
+  test('LBA-08: an endpoint without address on the own network is never a candidate', () => {
     for (const mode of ['Standard', 'Strict', 'Failover'] as const) {
       for (const network of ['network', 'third']) {
         const set = expectedSet(workload('client', { network, ...locality('reg', 'zone') }), mode);
@@ -79,7 +80,7 @@ describe('load-balancing modes', () => {
     }
   });
 
-  it('ranks [Network, Region, Zone] as 5, 4, 3, 2, 1, 0', () => {
+  test('ranks [Network, Region, Zone] as 5, 4, 3, 2, 1, 0', () => {
     const client = workload('client', { network: 'n', ...locality('r', 'z') });
     const ranks = [
       ['n', 'r', 'z'],
@@ -96,7 +97,7 @@ describe('load-balancing modes', () => {
 });
 
 describe('weights', () => {
-  it('LBA-09: capacities 0, 1 and 3 get nothing, a quarter and three quarters', () => {
+  test('LBA-09: capacities 0, 1 and 3 get nothing, a quarter and three quarters', () => {
     const items = [{ weight: 0 }, { weight: 1 }, { weight: 3 }];
     const random = seededRandom(1);
     const hits = [0, 0, 0];
@@ -108,12 +109,12 @@ describe('weights', () => {
     assert.ok(Math.abs((hits[1] ?? 0) / 20_000 - 0.25) < 0.02, `${hits}`);
   });
 
-  it('LBA-10: all capacities 0 give nothing', () => {
+  test('LBA-10: all capacities 0 give nothing', () => {
     assert.equal(drawWeighted([{ weight: 0 }, { weight: 0 }]), undefined);
     assert.equal(drawWeighted([]), undefined);
   });
 
-  it('draws the last item at the upper end of the random range', () => {
+  test('draws the last item at the upper end of the random range', () => {
     const items = [{ weight: 1 }, { weight: 2 }, { weight: 0 }];
     assert.equal(
       drawWeighted(items, () => 1 - 2 ** -53),
@@ -145,7 +146,7 @@ describe('ports', () => {
     ['T18: undeclared, endpoint maps', [], [[80, 8080]], false, 'call', undefined],
   ];
   for (const [title, servicePorts, endpointPorts, hasTunnel, purpose, expected] of rows) {
-    it(title, () => {
+    test(title, () => {
       const applicationTunnel = hasTunnel ? tunnel : undefined;
       const actual = targetPortOf(
         new Map(servicePorts),
@@ -158,7 +159,7 @@ describe('ports', () => {
     });
   }
 
-  it('LBA-14: an endpoint whose workload is unknown is skipped', () => {
+  test('LBA-14: an endpoint whose workload is unknown is skipped', () => {
     const known = service('a');
     const state = mesh(known, workload('w', { ...in_a, addresses: ['10.0.0.1'] }));
     const view = { endpoints: state.endpoints.bind(state), workload: () => undefined };
@@ -173,7 +174,7 @@ describe('address choice', () => {
   const request = { requestedIp: undefined, preferredFamily: 4, ipFamilies: undefined, network: '' } as const;
   const dual = workload('dual', { addresses: ['10.0.0.1', '10.0.0.2', 'fd00::1'] });
 
-  it("LBA-15: a requested address that is one of the pod's own is kept", () => {
+  test("LBA-15: a requested address that is one of the pod's own is kept", () => {
     const choice = chooseAddress(dual, {
       ...request,
       requestedIp: '10.0.0.2',
@@ -183,7 +184,7 @@ describe('address choice', () => {
     assert.deepEqual(choice, { kind: 'ip', ip: '10.0.0.2' });
   });
 
-  it('no address: hostname, else the gateway of another network, else nothing', () => {
+  test('no address: hostname, else the gateway of another network, else nothing', () => {
     const named = workload('named', { hostname: 'h.example.org' });
     const split = workload('split', { network: 'remote', networkGateway: gateway('remote/10.22.1.1') });
     assert.deepEqual(chooseAddress(named, request), { kind: 'hostname', hostname: 'h.example.org' });
@@ -192,7 +193,7 @@ describe('address choice', () => {
     assert.equal(chooseAddress(dual, { ...request, ipFamilies: 'IPv6' })?.kind, 'ip');
   });
 
-  it('resolved addresses: preferred family, at random, else the other family', () => {
+  test('resolved addresses: preferred family, at random, else the other family', () => {
     const answers = ['10.0.0.1', 'fd00::1', 'fd00::2'];
     assert.equal(
       chooseResolvedAddress(answers, 6, () => 0.99),
@@ -204,7 +205,7 @@ describe('address choice', () => {
 });
 
 describe('selection against brute force', () => {
-  it('random services: Failover and Strict agree with sorting by rank', () => {
+  test('random services: Failover and Strict agree with sorting by rank', () => {
     const random = seededRandom(11);
     const pick = (values: string[]) => values[Math.floor(random() * values.length)] ?? '';
     for (let round = 0; round < 500; round++) {
@@ -238,7 +239,7 @@ describe('selection against brute force', () => {
     }
   });
 
-  it('candidates carry the chosen IP and target port for both families', () => {
+  test('candidates carry the chosen IP and target port for both families', () => {
     const known = service('a');
     const state = mesh(known, workload('w', { ...in_a, addresses: ['10.0.0.1', 'fd00::1'], capacity: 7 }));
     const ask = (preferredFamily: 4 | 6): Pick<Candidate, 'address' | 'targetPort' | 'weight'>[] =>

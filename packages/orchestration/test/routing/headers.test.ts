@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import { type Authority, formatAuthority, parseAuthority } from '../../src/routing/headers/authority.ts';
 import { formatBaggage, parseBaggage } from '../../src/routing/headers/baggage.ts';
 import { formatForwarded, forwardedHost } from '../../src/routing/headers/forwarded.ts';
@@ -24,7 +24,7 @@ describe('authority', () => {
     [undefined, undefined],
   ];
   for (const [text, expected] of rows) {
-    it(`reads ${text}`, () => {
+    test(`reads ${text}`, () => {
       assert.deepEqual(parseAuthority(text), expected);
       if (expected !== undefined) assert.deepEqual(parseAuthority(formatAuthority(expected)), expected);
     });
@@ -32,7 +32,7 @@ describe('authority', () => {
 });
 
 describe('forwarded', () => {
-  it('OUT-26: names the client, the service host when there is one, and brackets IPv6', () => {
+  test('OUT-26: names the client, the service host when there is one, and brackets IPv6', () => {
     assert.equal(formatForwarded('1.2.3.4', 5678), 'for="1.2.3.4:5678"');
     assert.equal(formatForwarded('1.2.3.4', 5678, 'h'), 'for="1.2.3.4:5678";host=h');
     assert.equal(formatForwarded('fd00::1', 5678), 'for="[fd00::1]:5678"');
@@ -49,7 +49,7 @@ describe('forwarded', () => {
     ['second line', ['for=x', 'host=h'], 'h'],
   ];
   for (const [title, value, expected] of rows) {
-    it(`INB-27: host form ${title}`, () => assert.equal(forwardedHost(value), expected));
+    test(`INB-27: host form ${title}`, () => assert.equal(forwardedHost(value), expected));
   }
 });
 
@@ -77,7 +77,7 @@ describe('baggage', () => {
     zone: 'z',
   };
 
-  it('INB-28: writes every value in order, leaves out empty ones, and reads it back', () => {
+  test('INB-28: writes every value in order, leaves out empty ones, and reads it back', () => {
     assert.equal(formatBaggage(full), text);
     assert.deepEqual(parseBaggage(text), parsed);
     assert.equal(
@@ -88,7 +88,7 @@ describe('baggage', () => {
     );
   });
 
-  it('INB-28: missing keys, empty values, several lines, unknown keys, further equals signs', () => {
+  test('INB-28: missing keys, empty values, several lines, unknown keys, further equals signs', () => {
     assert.deepEqual(parseBaggage('service.name=a'), { serviceName: 'a' });
     assert.equal(parseBaggage('service.name=')?.serviceName, undefined);
     assert.deepEqual(parseBaggage(['service.name=a', 'cloud.region=r']), { serviceName: 'a', region: 'r' });
@@ -96,7 +96,7 @@ describe('baggage', () => {
     assert.equal(parseBaggage(undefined), undefined);
   });
 
-  it('INB-28: garbage never throws', () => {
+  test('INB-28: garbage never throws', () => {
     const random = seededRandom(2);
     for (let round = 0; round < 5_000; round++) {
       const bytes = Array.from({ length: Math.floor(random() * 60) }, () => Math.floor(random() * 256));

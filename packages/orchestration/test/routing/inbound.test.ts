@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import type { ApplicationTunnel, GatewayAddress, Workload } from '@kmesh/api';
 import { refusePlaintext, resolveInbound } from '../../src/routing/inbound.ts';
 import {
@@ -155,14 +155,14 @@ describe('inbound HBONE', () => {
     ['INB-15: no authority', {}, SERVER, undefined, '400 NoValidAuthority'],
   ];
   for (const [title, config, to, authority, expected] of rows) {
-    it(title, () => assert.equal(inbound(config, to, authority), expected));
+    test(title, () => assert.equal(inbound(config, to, authority), expected));
   }
 
-  it('INB-15: a method other than CONNECT', () => {
+  test('INB-15: a method other than CONNECT', () => {
     assert.equal(inbound({}, SERVER, `${SERVER}:8080`, 'GET'), '400 NonConnectMethod');
   });
 
-  it('a canary waypoint of the weighted set is accepted', () => {
+  test('a canary waypoint of the weighted set is accepted', () => {
     const state = setup({});
     const weightedWaypoints = [{ destination: byVip, weight: 5 }];
     const weighted = service('server', {
@@ -180,7 +180,7 @@ describe('inbound HBONE', () => {
     assert.equal(decision.kind, 'accepted');
   });
 
-  it('INB-04: a PROXY tunnel is delivered to loopback of the pod family, or to the pod when that is off', () => {
+  test('INB-04: a PROXY tunnel is delivered to loopback of the pod family, or to the pod when that is off', () => {
     const state = setup({ tunnel: PROXY });
     const ask = (localhostApplicationTunnel: boolean, ip: string = WAYPOINT) => {
       const request = { method: 'CONNECT', authority: `${VIP}:80`, destination: { ip, port: 15008 } };
@@ -199,7 +199,7 @@ describe('inbound HBONE', () => {
     assert.deepEqual(ask(false), [WAYPOINT, 15088, true]);
   });
 
-  it('the PROXY header of a hostname call names a VIP: own network, then IPv4; none fails', () => {
+  test('the PROXY header of a hostname call names a VIP: own network, then IPv4; none fails', () => {
     const ask = (vips: { network: string; ip: string }[]) => {
       const state = setup({ tunnel: PROXY });
       state.apply([{ kind: 'service', service: service('server', { vips }) }]);
@@ -216,7 +216,7 @@ describe('inbound HBONE', () => {
     assert.equal(ask([]), 'NoIPForService');
   });
 
-  it('plaintext to a port of the proxy is refused', () => {
+  test('plaintext to a port of the proxy is refused', () => {
     assert.equal(refusePlaintext({ ip: SERVER, port: 15006 })?.category, 'SelfCall');
     assert.equal(refusePlaintext({ ip: SERVER, port: 8080 }), undefined);
   });
@@ -239,12 +239,12 @@ describe('inbound telemetry', () => {
     ['nothing', 1234, undefined, undefined],
   ];
   for (const [title, port, host, expected] of rows) {
-    it(`names the service by ${title}`, () => {
+    test(`names the service by ${title}`, () => {
       assert.equal(inboundService(member, servicesOfWorkload(state, member), port, host)?.name, expected);
     });
   }
 
-  it('INB-26: a peer on another network is not looked up; letter case does not matter', () => {
+  test('INB-26: a peer on another network is not looked up; letter case does not matter', () => {
     const named = mesh(workload('peer', { addresses: [CLIENT], network: 'Net' }));
     const ask = (header: string | undefined) =>
       inboundSourceWorkload(named, { network: 'Net' }, CLIENT, header)?.uid;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import type { Service } from '@kmesh/api';
 import {
   bestServiceByHostname,
@@ -14,7 +14,7 @@ const VIP = '10.1.2.3';
 const cidrVips = (cidr: string, network = '') => ({ cidrVips: [{ network, cidr }] });
 
 describe('services by VIP', () => {
-  it('STA-13: own namespace, else canonical', () => {
+  test('STA-13: own namespace, else canonical', () => {
     const vips = [vip(VIP)];
     const state = mesh(
       service('s', { vips, namespace: 'a' }),
@@ -29,7 +29,7 @@ describe('services by VIP', () => {
     assert.deepEqual(byHost, ['a', 'd']);
   });
 
-  it('STA-14: a namespace-visible service is not found from elsewhere, then the CIDRs are tried', () => {
+  test('STA-14: a namespace-visible service is not found from elsewhere, then the CIDRs are tried', () => {
     const hidden = service('hidden', { vips: [vip(VIP)], visibility: 'Namespace' });
     const state = mesh(hidden);
     assert.equal(bestServiceByVip(state, '', VIP, 'other'), undefined);
@@ -40,13 +40,13 @@ describe('services by VIP', () => {
     assert.equal(bestServiceByVip(mesh(hidden, wide), '', VIP, 'other'), wide);
   });
 
-  it('STA-15: the longest CIDR wins', () => {
+  test('STA-15: the longest CIDR wins', () => {
     const state = mesh(service('wide', cidrVips('10.0.0.0/8')), service('narrow', cidrVips('10.1.0.0/16')));
     assert.equal(bestServiceByVip(state, '', VIP, 'x')?.name, 'narrow');
     assert.equal(bestServiceByVip(state, '', '10.2.0.1', 'x')?.name, 'wide');
   });
 
-  it('STA-15: of equal CIDRs the canonical one wins', () => {
+  test('STA-15: of equal CIDRs the canonical one wins', () => {
     const state = mesh(
       service('first', cidrVips('10.0.0.0/8')),
       service('canonical', { ...cidrVips('10.0.0.0/8'), canonical: true }),
@@ -54,7 +54,7 @@ describe('services by VIP', () => {
     assert.equal(bestServiceByVip(state, '', VIP, 'x')?.name, 'canonical');
   });
 
-  it('STA-16: a short CIDR of the own namespace beats a long one elsewhere', () => {
+  test('STA-16: a short CIDR of the own namespace beats a long one elsewhere', () => {
     const state = mesh(
       service('own', cidrVips('10.0.0.0/8')),
       service('elsewhere', { ...cidrVips('10.1.2.0/24'), namespace: 'other' }),
@@ -62,7 +62,7 @@ describe('services by VIP', () => {
     assert.equal(bestServiceByVip(state, '', VIP, 'ns')?.name, 'own');
   });
 
-  it('STA-17: an exact VIP wins inside a CIDR, in both families; family and network must match', () => {
+  test('STA-17: an exact VIP wins inside a CIDR, in both families; family and network must match', () => {
     const state = mesh(
       service('wide4', cidrVips('10.0.0.0/8')),
       service('wide6', cidrVips('2001:db8::/32')),
@@ -85,7 +85,7 @@ describe('services by VIP', () => {
     }
   });
 
-  it('STA-18: a removed or changed CIDR leaves no stale match', () => {
+  test('STA-18: a removed or changed CIDR leaves no stale match', () => {
     const wide = service('wide', cidrVips('10.0.0.0/8'));
     const state = mesh(wide);
     state.apply([{ kind: 'service', service: { ...wide, ...cidrVips('10.1.0.0/16') } }]);
@@ -97,12 +97,12 @@ describe('services by VIP', () => {
 });
 
 describe('by address and by hostname', () => {
-  it('a workload wins over a service VIP by address', () => {
+  test('a workload wins over a service VIP by address', () => {
     const state = mesh(service('s', { vips: [vip(VIP)] }), workload('w', { addresses: [VIP] }));
     assert.equal(findByAddress(state, '', VIP, 'ns')?.kind, 'workload');
   });
 
-  it('STA-22: a service wins over a workload by hostname', () => {
+  test('STA-22: a service wins over a workload by hostname', () => {
     const named = workload('w', { hostname: 's.example.com' });
     assert.equal(findByHostname(mesh(named), 'ns', 's.example.com')?.kind, 'workload');
     assert.equal(findByHostname(mesh(service('s'), named), 'ns', 's.example.com')?.kind, 'service');
@@ -110,7 +110,7 @@ describe('by address and by hostname', () => {
 });
 
 describe('lookups against brute force', () => {
-  it('random services: VIP, CIDR and visibility agree with a scan, through removals', () => {
+  test('random services: VIP, CIDR and visibility agree with a scan, through removals', () => {
     const random = seededRandom(7);
     const pick = <Item>(items: readonly Item[]): Item => items[Math.floor(random() * items.length)] as Item;
     for (let round = 0; round < 200; round++) {

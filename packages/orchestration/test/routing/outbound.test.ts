@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import type { Service, Workload } from '@kmesh/api';
 import { ILLEGAL_PORTS } from '../../src/routing/failure.ts';
 import { resolveOutbound } from '../../src/routing/outbound.ts';
@@ -250,7 +250,7 @@ describe('outbound decisions', () => {
     ],
   ];
   for (const [title, records, to, expected] of rows) {
-    it(title, () => assert.equal(summary(outbound(records, to)), expected));
+    test(title, () => assert.equal(summary(outbound(records, to)), expected));
   }
 
   function passthrough(fields: Partial<Service>): Service {
@@ -260,7 +260,7 @@ describe('outbound decisions', () => {
     });
   }
 
-  it('OUT-01: plain passthrough has no destination labels', () => {
+  test('OUT-01: plain passthrough has no destination labels', () => {
     const decision = outbound([], '1.2.3.4:80');
     assert.deepEqual(decision.kind === 'tcp' && [decision.via, decision.workload, decision.service], [
       'passthrough',
@@ -269,21 +269,21 @@ describe('outbound decisions', () => {
     ]);
   });
 
-  it('OUT-04: the waypoint of the source is ignored', () => {
+  test('OUT-04: the waypoint of the source is ignored', () => {
     const decision = outbound([at('127.0.0.2')], '127.0.0.2:80', {
       source: { ...source, waypoint: WAYPOINT },
     });
     assert.equal(summary(decision), 'tcp 127.0.0.2:80');
   });
 
-  it('OUT-06: the waypoint itself goes direct', () => {
+  test('OUT-06: the waypoint itself goes direct', () => {
     const decision = outbound([at('127.0.0.2', { waypoint: WAYPOINT })], '127.0.0.2:80', {
       source: waypoint,
     });
     assert.equal(summary(decision), 'tcp 127.0.0.2:80');
   });
 
-  it("OUT-07: the waypoint's identity with another IP goes through the waypoint", () => {
+  test("OUT-07: the waypoint's identity with another IP goes through the waypoint", () => {
     const impostor = workload('impostor', { addresses: ['127.0.0.1'], ...waypointSa });
     const decision = outbound([at('127.0.0.2', { waypoint: WAYPOINT })], '127.0.0.2:80', {
       source: impostor,
@@ -297,7 +297,7 @@ describe('outbound decisions', () => {
     ['75/25', 75, 25, (share) => share >= 0.7 && share <= 0.8],
   ];
   for (const [title, first, second, expected] of weights) {
-    it(`OUT-12: weighted waypoints ${title}`, () => {
+    test(`OUT-12: weighted waypoints ${title}`, () => {
       const weightedWaypoints = [
         { destination: WAYPOINT, weight: first },
         { destination: gateway('/127.0.0.11'), weight: second },
@@ -318,13 +318,13 @@ describe('outbound decisions', () => {
     });
   }
 
-  it('OUT-12: weights 0/0 use the plain field', () => {
+  test('OUT-12: weights 0/0 use the plain field', () => {
     const weightedWaypoints = [{ destination: gateway('/127.0.0.11'), weight: 0 }];
     const decision = outbound([example({ weightedWaypoints, waypoint: WAYPOINT })], '127.0.0.3:80');
     assert.equal(summary(decision), 'hbone 127.0.0.10:15008 127.0.0.3:80');
   });
 
-  it('OUT-13: a waypoint that calls its own service VIP is sent to the waypoint again', () => {
+  test('OUT-13: a waypoint that calls its own service VIP is sent to the waypoint again', () => {
     const decision = outbound([example({ waypoint: WAYPOINT })], '127.0.0.3:80', { source: waypoint });
     assert.equal(summary(decision), 'hbone 127.0.0.10:15008 127.0.0.3:80');
   });
@@ -336,7 +336,7 @@ describe('outbound decisions', () => {
     ['Dual', '[ff06::c6]:80', '[ff06::c3]:8080'],
   ];
   for (const [ipFamilies, to, expected] of families) {
-    it(`OUT-19: dual-stack pod, families ${ipFamilies}, call to ${to}`, () => {
+    test(`OUT-19: dual-stack pod, families ${ipFamilies}, call to ${to}`, () => {
       const records = [
         example({ ipFamilies, vips: [vip('127.0.0.3'), vip('ff06::c6')] }),
         inExample('e', { addresses: ['127.0.0.2', 'ff06::c3'] }),
@@ -345,7 +345,7 @@ describe('outbound decisions', () => {
     });
   }
 
-  it('OUT-25: a local endpoint is always taken, the remote one only when no local one is left', () => {
+  test('OUT-25: a local endpoint is always taken, the remote one only when no local one is left', () => {
     const records = [
       example({
         loadBalancer: { mode: 'Failover', routingPreferences: ['Network'], healthPolicy: 'OnlyHealthy' },
@@ -365,13 +365,13 @@ describe('outbound decisions', () => {
 
   for (const port of ILLEGAL_PORTS) {
     for (const ip of ['127.0.0.1', '[::1]', '127.8.8.8']) {
-      it(`OUT-28: ${ip}:${port} is a self call`, () => {
+      test(`OUT-28: ${ip}:${port} is a self call`, () => {
         assert.equal(summary(outbound([], `${ip}:${port}`)), 'refused SelfCall');
       });
     }
   }
 
-  it('OUT-31: accepted ids are the service SANs that parse and the workload identity', () => {
+  test('OUT-31: accepted ids are the service SANs that parse and the workload identity', () => {
     const san = 'spiffe://cluster.local/ns/x/sa/san';
     const decision = outbound(
       [
@@ -388,7 +388,7 @@ describe('outbound decisions', () => {
     assert.deepEqual(viaWaypoint.kind === 'hbone' && viaWaypoint.acceptedIdentities, [WAYPOINT_ID]);
   });
 
-  it('OUT-31: the inner ids of a call to another network are those of the destination service only', () => {
+  test('OUT-31: the inner ids of a call to another network are those of the destination service only', () => {
     const san = 'spiffe://cluster.local/ns/x/sa/san';
     const decision = outbound(
       [
@@ -406,7 +406,7 @@ describe('outbound decisions', () => {
     assert.equal(decision.service?.hostname, 'example.com');
   });
 
-  it('an endpoint with only a hostname asks for its resolution, then dials and names the answer', () => {
+  test('an endpoint with only a hostname asks for its resolution, then dials and names the answer', () => {
     const named = inExample('e', { hostname: 'outside.example.org', protocol: 'HBONE' });
     const decision = outbound([example(), named], '127.0.0.3:80');
     assert.equal(summary(decision), 'resolve outside.example.org');
@@ -414,7 +414,7 @@ describe('outbound decisions', () => {
     assert.equal(summary(withResolvedAddress(decision, 'fd00::1')), 'hbone [fd00::1]:15008 [fd00::1]:8080');
   });
 
-  it('LBA-18: Strict without an endpoint on the own node is refused', () => {
+  test('LBA-18: Strict without an endpoint on the own node is refused', () => {
     const strict = example({
       loadBalancer: { mode: 'Strict', routingPreferences: ['Node'], healthPolicy: 'OnlyHealthy' },
     });
@@ -425,7 +425,7 @@ describe('outbound decisions', () => {
     assert.equal(summary(decision), 'refused NoHealthyUpstream');
   });
 
-  it('LBA-17: 30 ports, and a workload in 20 services, all work', () => {
+  test('LBA-17: 30 ports, and a workload in 20 services, all work', () => {
     const ports = new Map(Array.from({ length: 30 }, (_, index) => [1000 + index, 2000 + index]));
     const services = Array.from({ length: 20 }, (_, index) =>
       service(`s${index}`, { vips: [vip(`10.9.0.${index}`)], ports }),
@@ -442,7 +442,7 @@ describe('outbound decisions', () => {
     }
   });
 
-  it('tells its steps when asked', () => {
+  test('tells its steps when asked', () => {
     const trace: string[] = [];
     outbound([example({ waypoint: WAYPOINT })], '127.0.0.3:80', { trace });
     assert.deepEqual(trace, [

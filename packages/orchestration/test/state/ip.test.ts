@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import { canonicalCidr, canonicalIp, formatSocketAddress, isLoopback } from '../../src/state/ip.ts';
 import { seededRandom } from '../fixtures.ts';
 
@@ -31,10 +31,10 @@ describe('IP addresses', () => {
     ['text', undefined],
   ];
   for (const [text, expected] of rows) {
-    it(`reads "${text}" as ${expected}`, () => assert.equal(canonicalIp(text), expected));
+    test(`reads "${text}" as ${expected}`, () => assert.equal(canonicalIp(text), expected));
   }
 
-  it('agrees with the standard library on random text', () => {
+  test('agrees with the standard library on random text', () => {
     const random = seededRandom(9);
     const alphabet = ['0', '1', 'ff', ':', '::', '.', '10', '255', '256', 'g'];
     for (let round = 0; round < 20_000; round++) {
@@ -47,7 +47,7 @@ describe('IP addresses', () => {
     }
   });
 
-  it('masks CIDRs and refuses what is none', () => {
+  test('masks CIDRs and refuses what is none', () => {
     assert.equal(canonicalCidr('10.1.2.3/8'), '10.0.0.0/8');
     assert.equal(canonicalCidr('fd00::1/64'), 'fd00::/64');
     assert.equal(canonicalCidr('0.0.0.0/0'), '0.0.0.0/0');
@@ -57,7 +57,7 @@ describe('IP addresses', () => {
     }
   });
 
-  it('formats socket addresses and knows loopback', () => {
+  test('formats socket addresses and knows loopback', () => {
     assert.equal(formatSocketAddress('fd00::1', 80), '[fd00::1]:80');
     assert.deepEqual(['127.9.9.9', '::1', '128.0.0.1', '::2'].map(isLoopback), [true, true, false, false]);
   });

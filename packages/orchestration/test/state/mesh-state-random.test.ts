@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import type { MeshUpdate, Service, Workload } from '@kmesh/api';
 import { MeshState } from '../../src/state/mesh-state.ts';
 import { seededRandom, service, vip, workload } from '../fixtures.ts';
@@ -58,7 +58,7 @@ class ScannedMesh {
 }
 
 describe('the mesh state against scanning', () => {
-  it('agrees on every lookup through random updates and removals, in batches of every size', () => {
+  test('agrees on every lookup through random updates and removals, in batches of every size', () => {
     const random = seededRandom(21);
     const pick = <Item>(items: readonly Item[]): Item => items[Math.floor(random() * items.length)] as Item;
     const some = <Item>(items: readonly Item[]): Item[] => items.filter(() => random() < 0.4);

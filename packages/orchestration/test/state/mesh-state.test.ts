@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, test } from 'node:test';
 import type { Workload } from '@kmesh/api';
 import { MeshState } from '../../src/state/mesh-state.ts';
 import { waitForWorkload } from '../../src/state/wait-for-workload.ts';
@@ -25,7 +25,7 @@ describe('workloads by address', () => {
   ];
   for (const [title, winner, loser] of cases) {
     for (const order of ['winner first', 'loser first']) {
-      it(`STA-05: ${title} (${order}), and removal restores the other`, () => {
+      test(`STA-05: ${title} (${order}), and removal restores the other`, () => {
         const state = mesh(...(order === 'winner first' ? [winner, loser] : [loser, winner]));
         assert.equal(state.workloadByAddress('', '10.0.0.1'), winner);
         const change = state.apply([{ kind: 'removeWorkload', uid: winner.uid }]);
@@ -37,20 +37,20 @@ describe('workloads by address', () => {
     }
   }
 
-  it('STA-05: among equals the latest arrival wins, and an update of the older one changes nothing', () => {
+  test('STA-05: among equals the latest arrival wins, and an update of the older one changes nothing', () => {
     const [old, young] = [workload('c//Pod/ns/old', ip), workload('c//Pod/ns/young', ip)];
     const state = mesh(old, young);
     state.apply(updatesOf({ ...old, status: 'Unhealthy' }));
     assert.equal(state.workloadByAddress('', '10.0.0.1')?.uid, young.uid);
   });
 
-  it('STA-06: a host-network workload is found by uid and not by address', () => {
+  test('STA-06: a host-network workload is found by uid and not by address', () => {
     const state = mesh(workload('host', { ...ip, networkMode: 'HostNetwork' }));
     assert.equal(state.workloadByAddress('', '10.0.0.1'), undefined);
     assert.equal(state.workload('host')?.uid, 'host');
   });
 
-  it('addresses that an update drops are forgotten, networks are kept apart', () => {
+  test('addresses that an update drops are forgotten, networks are kept apart', () => {
     const state = mesh(workload('w', { addresses: ['10.0.0.1', '10.0.0.2'], network: 'n1' }));
     state.apply(updatesOf(workload('w', { addresses: ['10.0.0.2'], network: 'n2' })));
     assert.equal(state.workloadByAddress('n1', '10.0.0.1'), undefined);
@@ -66,7 +66,7 @@ describe('endpoints', () => {
     loadBalancer: { mode: 'Standard', routingPreferences: [], healthPolicy: 'AllowAll' },
   });
 
-  it('STA-07: workloads before their service are staged, appear with it, and pass the health filter', () => {
+  test('STA-07: workloads before their service are staged, appear with it, and pass the health filter', () => {
     const state = mesh(healthy, unhealthy);
     assert.deepEqual(uidsOf(state), []);
     assert.deepEqual([...(state.stagedEndpoints().get(SERVICE)?.keys() ?? [])], ['healthy', 'unhealthy']);
@@ -76,7 +76,7 @@ describe('endpoints', () => {
     assert.ok(change.services.has(SERVICE));
   });
 
-  it('STA-08: a staged endpoint that is removed is not there later, and its staging entry is dropped', () => {
+  test('STA-08: a staged endpoint that is removed is not there later, and its staging entry is dropped', () => {
     const state = mesh(healthy);
     state.apply([{ kind: 'removeWorkload', uid: 'healthy' }]);
     assert.equal(state.stagedEndpoints().size, 0);
@@ -84,12 +84,12 @@ describe('endpoints', () => {
     assert.deepEqual(uidsOf(state), []);
   });
 
-  it('STA-09: unhealthy workloads are dropped, and kept under ALLOW_ALL', () => {
+  test('STA-09: unhealthy workloads are dropped, and kept under ALLOW_ALL', () => {
     assert.deepEqual(uidsOf(mesh(service('a'), healthy, unhealthy)), ['healthy']);
     assert.deepEqual(uidsOf(mesh(allowAll, healthy, unhealthy)), ['healthy', 'unhealthy']);
   });
 
-  it('STA-09: a service that turns to ALLOW_ALL and back has its unhealthy endpoints at once and loses them', () => {
+  test('STA-09: a service that turns to ALLOW_ALL and back has its unhealthy endpoints at once and loses them', () => {
     const state = mesh(service('a'), healthy, unhealthy);
     state.apply(updatesOf(allowAll));
     assert.deepEqual(uidsOf(state), ['healthy', 'unhealthy']);
@@ -97,7 +97,7 @@ describe('endpoints', () => {
     assert.deepEqual(uidsOf(state), ['healthy']);
   });
 
-  it('STA-10: an endpoint that turns unhealthy is evicted, and comes back healthy', () => {
+  test('STA-10: an endpoint that turns unhealthy is evicted, and comes back healthy', () => {
     const state = mesh(service('a'), healthy);
     state.apply(updatesOf({ ...healthy, status: 'Unhealthy' }));
     assert.deepEqual(uidsOf(state), []);
@@ -105,20 +105,20 @@ describe('endpoints', () => {
     assert.deepEqual(uidsOf(state), ['healthy']);
   });
 
-  it('STA-11: removal and re-insert of one workload in one push leave the new endpoint', () => {
+  test('STA-11: removal and re-insert of one workload in one push leave the new endpoint', () => {
     const state = mesh(service('a'), healthy);
     const next = workload('healthy', { services: memberOf('a', [[80, 9090]]) });
     state.apply([{ kind: 'removeWorkload', uid: 'healthy' }, ...updatesOf(next)]);
     assert.equal(state.endpoints(SERVICE).get('healthy')?.ports.get(80), 9090);
   });
 
-  it('STA-12: a service that is sent again carries its endpoints over', () => {
+  test('STA-12: a service that is sent again carries its endpoints over', () => {
     const state = mesh(service('a'), healthy);
     state.apply(updatesOf(service('a', { ports: new Map([[81, 8081]]) })));
     assert.deepEqual(uidsOf(state), ['healthy']);
   });
 
-  it('a removed service loses its endpoints until their workloads are sent again', () => {
+  test('a removed service loses its endpoints until their workloads are sent again', () => {
     const state = mesh(service('a'), healthy);
     state.apply([{ kind: 'removeService', key: SERVICE }]);
     assert.equal(state.stagedEndpoints().size, 0);
@@ -128,7 +128,7 @@ describe('endpoints', () => {
     assert.deepEqual(uidsOf(state), ['healthy']);
   });
 
-  it('a workload that leaves a service is no longer its endpoint', () => {
+  test('a workload that leaves a service is no longer its endpoint', () => {
     const state = mesh(service('a'), service('b'), healthy);
     const change = state.apply(updatesOf({ ...healthy, services: memberOf('b') }));
     assert.deepEqual(uidsOf(state), []);
@@ -136,7 +136,7 @@ describe('endpoints', () => {
     assert.deepEqual([...change.services].sort(), [SERVICE, 'ns/b.example.com']);
   });
 
-  it('XDS-18: 1000 workloads for one service in one batch re-index the service once', () => {
+  test('XDS-18: 1000 workloads for one service in one batch re-index the service once', () => {
     const state = mesh(service('a'));
     const before = state.serviceGeneration(SERVICE);
     const heard: string[][] = [];
@@ -152,7 +152,7 @@ describe('endpoints', () => {
 });
 
 describe('policies', () => {
-  it('STA-19: a policy is found where its scope says, through every change of scope', () => {
+  test('STA-19: a policy is found where its scope says, through every change of scope', () => {
     const state = new MeshState();
     const rules: [] = [];
     state.apply(updatesOf(policy('p', rules)));
@@ -176,7 +176,7 @@ describe('policies', () => {
 });
 
 describe('other lookups', () => {
-  it('local workloads are those of the node; without a node all are', () => {
+  test('local workloads are those of the node; without a node all are', () => {
     const updates = updatesOf(workload('here', { node: 'n1' }), workload('there', { node: 'n2' }));
     const named = new MeshState({ node: 'n1' });
     named.apply(updates);
@@ -189,7 +189,7 @@ describe('other lookups', () => {
     assert.equal(unnamed.localWorkload('ns', 'default', 'here'), undefined);
   });
 
-  it('a hostname is found in whatever namespace it is, and forgotten with its service', () => {
+  test('a hostname is found in whatever namespace it is, and forgotten with its service', () => {
     const state = mesh(service('a'), service('a', { namespace: 'other' }));
     assert.deepEqual(
       state.servicesByHostname('a.example.com').map(({ namespace }) => namespace),
@@ -202,7 +202,7 @@ describe('other lookups', () => {
     );
   });
 
-  it('a service that is sent again keeps its place among those with the same VIP', () => {
+  test('a service that is sent again keeps its place among those with the same VIP', () => {
     const first = service('a', { vips: [vip('10.1.0.1')] });
     const state = mesh(first, service('b', { vips: [vip('10.1.0.1')] }));
     state.apply(updatesOf({ ...first, canonical: true }));
@@ -214,7 +214,7 @@ describe('other lookups', () => {
 });
 
 describe('waiting for the own workload', () => {
-  it('STA-21: present at once, after one second, or failed after five', async (context) => {
+  test('STA-21: present at once, after one second, or failed after five', async (context) => {
     context.mock.timers.enable({ apis: ['setTimeout'] });
     const state = mesh(workload('present'));
     const wait = (uid: string) => waitForWorkload(state, () => state.workload(uid), { description: uid });

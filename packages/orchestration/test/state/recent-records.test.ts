@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it, mock } from 'node:test';
+import { describe, mock, test } from 'node:test';
 import { MeshState } from '../../src/state/mesh-state.ts';
 import { monotonicNanoseconds, RECORDS_KEPT } from '../../src/state/recent-records.ts';
 import { mesh, service, updatesOf, workload } from '../fixtures.ts';
@@ -15,7 +15,7 @@ function moment(): number {
 }
 
 describe('the mesh of a moment ago', () => {
-  it('an address that passes from one pod to another belongs to each in its time', () => {
+  test('an address that passes from one pod to another belongs to each in its time', () => {
     const state = new MeshState();
     state.apply(updatesOf(first));
     const atFirst = moment();
@@ -29,7 +29,7 @@ describe('the mesh of a moment ago', () => {
     assert.equal(state.workloadByAddressAt('', '10.0.0.1', atLast), second);
   });
 
-  it('of several records of a workload the one of that time is found', () => {
+  test('of several records of a workload the one of that time is found', () => {
     const state = mesh(first);
     const times = [moment()];
     for (const name of ['b', 'c']) {
@@ -40,7 +40,7 @@ describe('the mesh of a moment ago', () => {
     assert.deepEqual(names, [first.workloadName, 'b', 'c']);
   });
 
-  it('an address that another workload had the better claim to was never this one’s', () => {
+  test('an address that another workload had the better claim to was never this one’s', () => {
     const loser = workload('c/plain', address);
     const winner = workload('c//Pod/ns/h', { ...address, protocol: 'HBONE' });
     const state = mesh(winner, loser);
@@ -49,7 +49,7 @@ describe('the mesh of a moment ago', () => {
     assert.equal(state.workloadByAddressAt('', '10.0.0.1', before), winner);
   });
 
-  it('a removed service is known for a while, and everything is forgotten in the end', (context) => {
+  test('a removed service is known for a while, and everything is forgotten in the end', (context) => {
     context.mock.timers.enable({ apis: ['setTimeout'] });
     const removed = service('a.example.com', {});
     const key = `${removed.namespace}/${removed.hostname}`;

@@ -1,37 +1,21 @@
 import type { Workload } from '@kmesh/api';
+import { workloadRecord } from '@kmesh/api/testing';
 import type { ConnectionStart } from '../../src/connection.ts';
 
 /** A complete workload; tests name only what matters to them. */
 export function workload(change: Partial<Workload> = {}): Workload {
   const name = change.name ?? 'client-5d4-x1';
-  return {
-    uid: `Kubernetes//Pod/${change.namespace ?? 'default'}/${name}`,
+  return workloadRecord({
     name,
-    namespace: 'default',
     addresses: ['10.0.0.1'],
-    hostname: '',
-    network: '',
-    protocol: 'TCP',
-    trustDomain: 'cluster.local',
     serviceAccount: 'client',
-    waypoint: undefined,
-    networkGateway: undefined,
     node: 'node-1',
     canonicalName: 'client',
     canonicalRevision: 'v1',
     workloadType: 'deployment',
     workloadName: 'client',
-    nativeTunnel: false,
-    applicationTunnel: undefined,
-    services: new Map(),
-    authorizationPolicies: [],
-    status: 'Healthy',
-    clusterId: 'Kubernetes',
-    locality: { region: '', zone: '', subzone: '' },
-    networkMode: 'Standard',
-    capacity: 1,
     ...change,
-  };
+  });
 }
 
 export const client = workload();

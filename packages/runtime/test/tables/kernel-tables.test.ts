@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MeshUpdate, Service, Workload } from '@kmesh/api';
+import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { MeshState } from '@kmesh/orchestration';
 import { kmeshEndpointLayout, kmeshSettingsLayout } from '../../src/tables/gen/layouts.ts';
 import { KernelTables } from '../../src/tables/kernel-tables.ts';
@@ -10,53 +11,22 @@ import { liveFrontends, readFrontend } from './read-frontend.ts';
 const vip = (ip: string) => [{ network: '', ip }];
 
 function service(fields: Partial<Service> & { hostname: string }): MeshUpdate {
-  const defaults: Service = {
-    name: '',
-    namespace: 'default',
-    hostname: '',
-    vips: [],
-    cidrVips: [],
-    ports: new Map([[80, 8080]]),
-    subjectAltNames: [],
-    waypoint: undefined,
-    weightedWaypoints: [],
-    loadBalancer: undefined,
-    ipFamilies: undefined,
-    canonical: false,
-    visibility: 'Public',
-  };
-  return { kind: 'service', service: { ...defaults, ...fields } };
+  const defaults = { name: '', ports: new Map([[80, 8080]]) };
+  return { kind: 'service', service: serviceRecord({ ...defaults, ...fields }) };
 }
 
 function workload(fields: Partial<Workload> & { uid: string }, ...services: string[]): MeshUpdate {
-  const defaults: Workload = {
-    uid: '',
+  const defaults = {
     name: '',
-    namespace: 'default',
-    addresses: [],
-    hostname: '',
-    network: '',
-    protocol: 'TCP',
     trustDomain: '',
     serviceAccount: '',
-    waypoint: undefined,
-    networkGateway: undefined,
-    node: '',
     canonicalName: '',
     canonicalRevision: '',
-    workloadType: 'pod',
     workloadName: '',
-    nativeTunnel: false,
-    applicationTunnel: undefined,
     services: new Map(services.map((key) => [key, new Map()])),
-    authorizationPolicies: [],
-    status: 'Healthy',
     clusterId: '',
-    locality: { region: '', zone: '', subzone: '' },
-    networkMode: 'Standard',
-    capacity: 1,
   };
-  return { kind: 'workload', workload: { ...defaults, ...fields } };
+  return { kind: 'workload', workload: workloadRecord({ ...defaults, ...fields }) };
 }
 
 /** Tables over a mesh state, with a barrier that the test can watch. */

@@ -1,4 +1,5 @@
 import type { LogFields, Logger, MeshUpdate } from '@kmesh/api';
+import { eventually } from '@kmesh/api/testing';
 import { createXdsClient, type XdsClient, type XdsClientOptions } from '../../../src/xds/client.ts';
 import type { ControlPlane } from '../../../src/xds/control-plane.ts';
 
@@ -65,10 +66,6 @@ export function startClient(setup: ClientSetup): RunningClient {
 }
 
 /** Waits until `condition` holds; fails after `milliseconds`. */
-export async function eventually(condition: () => boolean, milliseconds = 5_000): Promise<void> {
-  const end = Date.now() + milliseconds;
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`still not so after ${milliseconds} ms: ${condition}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+export async function until(condition: () => boolean, milliseconds?: number): Promise<void> {
+  await eventually(String(condition), condition, milliseconds);
 }

@@ -1,4 +1,5 @@
 import type { Workload } from '@kmesh/api';
+import { workloadRecord } from '@kmesh/api/testing';
 import {
   type ConnectionStart,
   type ControlMetrics,
@@ -116,31 +117,17 @@ function makeBeat(recorder: MetricRecorder, control: ControlMetrics): () => void
 
 /** A complete workload in namespace `default`. */
 export function workload(name: string, ip: string): Workload {
-  return {
+  return workloadRecord({
     uid: `Kubernetes//Pod/default/${name}-1`,
     name: `${name}-1`,
-    namespace: 'default',
     addresses: [ip],
-    hostname: '',
-    network: '',
     protocol: 'HBONE',
-    trustDomain: 'cluster.local',
     serviceAccount: name,
-    waypoint: undefined,
-    networkGateway: undefined,
     node: 'node-1',
     canonicalName: name,
     canonicalRevision: 'v1',
     workloadType: 'deployment',
     workloadName: name,
-    nativeTunnel: false,
-    applicationTunnel: undefined,
-    services: new Map(),
-    authorizationPolicies: [],
-    status: 'Healthy',
-    clusterId: 'Kubernetes',
     locality: { region: 'eu', zone: 'eu-a', subzone: '' },
-    networkMode: 'Standard',
-    capacity: 1,
-  };
+  });
 }

@@ -1,4 +1,5 @@
 import { createServer, type Server, Socket } from 'node:net';
+import { eventually } from '@kmesh/api/testing';
 import { connectSocket, openListener, openNetworkNamespace } from '@kmesh/linux';
 import type { Host } from '../../pods/host.ts';
 
@@ -133,12 +134,8 @@ export async function hello(host: Host, address: string, port: number): Promise<
   }
 }
 
-export async function until(condition: () => boolean, milliseconds = 5_000): Promise<void> {
-  const limit = performance.now() + milliseconds;
-  while (!condition()) {
-    if (performance.now() > limit) throw new Error(`not so within ${milliseconds} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+export async function until(condition: () => boolean, milliseconds?: number): Promise<void> {
+  await eventually(String(condition), condition, milliseconds);
 }
 
 /** Connects and tells how that ends when only the proxy decides: `refused`, `reset`, `end`, or `open`. */

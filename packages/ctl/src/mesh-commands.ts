@@ -1,13 +1,12 @@
 import type { Argv } from 'yargs';
-import { certificates, policies, services, workloads } from '../commands/mesh.ts';
-import { readConfigDump } from '../config-dump.ts';
-import { type CommandContext, handler, namespaced } from './context.ts';
+import { type CommandContext, handler, namespaced } from './handler.ts';
+import { certificates, policies, readConfigDump, services, workloads } from './mesh.ts';
 
 interface Namespaced {
   readonly namespace: string | undefined;
 }
 
-/** What the daemon knows of the mesh. */
+/** Adds the commands about the daemon's state of the mesh. */
 export function meshCommands(root: Argv, context: CommandContext): Argv {
   return root
     .command(

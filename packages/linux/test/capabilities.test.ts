@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { findBpffsMount, findCgroupMount, listMounts } from '../src/mounts.ts';
-import { summarizeVerifierLog } from '../src/verifier-log.ts';
+import { findBpffsMount, findCgroupMount, listMounts } from '../src/capabilities.ts';
+import { summarizeVerifierLog } from '../src/errors.ts';
 
 const hybrid = `25 30 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
 26 25 0:23 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw

@@ -1,16 +1,20 @@
 import type { ConnectionsView, TablesView, Why } from '@kmesh/api';
 import type { Argv } from 'yargs';
-import { adminClient } from '../admin-client.ts';
-import { check, hasProblem } from '../commands/check.ts';
-import { type ConnectionsOptions, connections, connectionsPath } from '../commands/connections.ts';
-import { log } from '../commands/log.ts';
-import { metrics } from '../commands/metrics.ts';
-import { tables, tablesPath } from '../commands/tables.ts';
-import { why, whyPath } from '../commands/why.ts';
-import { BAD_NEWS, type CommandContext, handler, namespaced } from './context.ts';
-import { repeat } from './watch.ts';
+import { adminClient } from './admin-client.ts';
+import { BAD_NEWS, type CommandContext, handler, namespaced, repeat } from './handler.ts';
+import { metrics } from './metrics.ts';
+import {
+  type ConnectionsOptions,
+  connections,
+  connectionsPath,
+  log,
+  tables,
+  tablesPath,
+  why,
+  whyPath,
+} from './views.ts';
 
-/** What the daemon decides and carries, and whether this machine suits it. */
+/** Adds the commands about what the daemon decides and carries, and about this machine. */
 export function operatorCommands(root: Argv, context: CommandContext): Argv {
   connectionsCommand(root, context);
   whyCommand(root, context);
@@ -24,23 +28,23 @@ export function operatorCommands(root: Argv, context: CommandContext): Argv {
 function connectionsCommand(root: Argv, context: CommandContext): void {
   root.command(
     ['connections [text]', 'connection', 'cons'],
-    'live connections, the busiest first',
+    'live connections, busiest first',
     (argv) =>
       namespaced(argv)
         .positional('text', {
           type: 'string',
-          describe: 'only where a workload or service has this in its name',
+          describe: 'only connections whose workload or service name contains this',
         })
         .option('path', { choices: ['kernel', 'tunnel'], describe: 'only this path' })
-        .option('limit', { type: 'number', default: 50, describe: 'how many at most, 1 to 10000' })
+        .option('limit', { type: 'number', default: 50, describe: 'maximum number, 1 to 10000' })
         .option('watch', {
           alias: 'w',
           type: 'boolean',
           default: false,
-          describe: 'show them again and again',
+          describe: 'refresh until interrupted',
         })
-        .option('interval', { type: 'number', default: 2, describe: 'seconds between two looks' })
-        .example('$0 connections shop/web -w', 'what goes on at one service'),
+        .option('interval', { type: 'number', default: 2, describe: 'seconds between refreshes' })
+        .example('$0 connections shop/web -w', 'live traffic of one service'),
     async (options) => {
       const { admin, output, watch, interval, ...asked } = options as unknown as ConnectionsOptions & {
         admin: string;
@@ -64,7 +68,7 @@ function connectionsCommand(root: Argv, context: CommandContext): void {
 function whyCommand(root: Argv, context: CommandContext): void {
   root.command(
     'why <source> <destination>',
-    'each step of the decision about a connection; nothing is sent',
+    'explain each step of the decision about a connection; nothing is sent',
     (argv) =>
       argv
         .positional('source', {
@@ -75,7 +79,7 @@ function whyCommand(root: Argv, context: CommandContext): void {
         .positional('destination', {
           type: 'string',
           demandOption: true,
-          describe: 'IP, namespace/name of a service or pod, or host name; with :port if you like',
+          describe: 'IP, namespace/name of a service or pod, or host name; optionally with :port',
         })
         .example('$0 why shop/cart-1 shop/web:80', 'would it be allowed, where would it go, on which path')
         .example('$0 why 10.0.0.7 [fd00:96::1]:443', 'the same by address'),
@@ -90,7 +94,7 @@ function whyCommand(root: Argv, context: CommandContext): void {
 function tablesCommand(root: Argv, context: CommandContext): void {
   root.command(
     ['tables [address]', 'table'],
-    'what is in the kernel: how full the tables are, or the entries of one address',
+    'kernel tables: their use, or the entries of one address',
     (argv) => argv.positional('address', { type: 'string', describe: 'IP of a service or workload' }),
     handler<{ address: string | undefined }>(context, async (client, { address, output }) =>
       tables((await client.json(tablesPath(address))) as TablesView, output),
@@ -101,13 +105,13 @@ function tablesCommand(root: Argv, context: CommandContext): void {
 function checkCommand(root: Argv, context: CommandContext): void {
   root.command(
     'check',
-    'whether this machine suits Kmesh: kernel, mounts, other software at the same hooks; also without a daemon',
+    'check this machine: kernel, mounts, other programs at the same hooks; works without a daemon',
     (argv) =>
       argv
         .option('cgroup', {
           type: 'string',
           default: process.env['KMESH_CGROUP'],
-          describe: 'cgroup that Kmesh serves (environment: KMESH_CGROUP); all of cgroup v2 when absent',
+          describe: 'cgroup that Kmesh serves (environment: KMESH_CGROUP); default: all of cgroup v2',
         })
         .option('agent-socket', {
           type: 'string',
@@ -115,8 +119,8 @@ function checkCommand(root: Argv, context: CommandContext): void {
           describe: 'socket of the CNI agent (environment: INPOD_UDS)',
         }),
     handler<{ cgroup: string | undefined; agentSocket: string }>(context, async (client, options) => {
-      // Only this command needs the runtime: the others start faster without it.
-      const { checkMachine } = await import('../check/check.ts');
+      // Loaded here alone: the other commands start faster without the native addon.
+      const { check, checkMachine, hasProblem } = await import('./check.ts');
       const report = await checkMachine(client, options);
       if (hasProblem(report)) context.exit(BAD_NEWS);
       return check(report, options.output);
@@ -127,7 +131,7 @@ function checkCommand(root: Argv, context: CommandContext): void {
 function logCommand(root: Argv, context: CommandContext): void {
   root.command(
     'log [level]',
-    'show or change what the daemon logs',
+    'show or set the log level of the daemon',
     (argv) =>
       argv
         .positional('level', {
@@ -137,10 +141,10 @@ function logCommand(root: Argv, context: CommandContext): void {
         .option('reset', {
           type: 'boolean',
           default: false,
-          describe: 'first back to the level of the start',
+          describe: 'restore the level of the start first',
         })
-        .example('$0 log access=debug', 'a line also for each opened connection')
-        .example('$0 log --reset', 'back to the level of the start'),
+        .example('$0 log access=debug', 'log each opened connection too')
+        .example('$0 log --reset', 'restore the level of the start'),
     handler<{ level: string | undefined; reset: boolean }>(context, (client, options) =>
       log(client, options, options.output),
     ),
@@ -155,14 +159,14 @@ function metricsCommand(root: Argv, context: CommandContext): void {
       argv
         .positional('filter', {
           type: 'string',
-          describe: 'regular expression, found in the name or in label=value',
+          describe: 'regular expression, matched against the name and label=value',
         })
         .option('stats', {
           type: 'string',
           default: process.env['KMESH_STATS'] ?? 'http://localhost:15020',
           describe: 'metrics port of the daemon (environment: KMESH_STATS)',
         })
-        .example('$0 metrics xds', 'how the connection to the control plane does'),
+        .example('$0 metrics xds', 'state of the control plane connection'),
     async (options) => {
       const { stats, filter, output } = options as unknown as {
         stats: string;

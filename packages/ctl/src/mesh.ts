@@ -1,14 +1,79 @@
-import type {
-  ConfigDump,
-  DumpedCertificate,
-  DumpedPolicy,
-  DumpedService,
-  DumpedWorkload,
-} from '../config-dump.ts';
-import { type OutputFormat, renderList } from '../output.ts';
-import type { Column } from '../table.ts';
+import { KmeshError } from '@kmesh/api';
+import type { AdminClient } from './admin-client.ts';
+import { type Column, type OutputFormat, renderList } from './output.ts';
 
-/** Restricts a list to a namespace; without one everything is shown. */
+/** The part of the config dump that kmeshctl reads (ambient contract 13). */
+interface ConfigDump {
+  readonly workloads: readonly DumpedWorkload[];
+  readonly services: readonly DumpedService[];
+  readonly policies: readonly DumpedPolicy[];
+  readonly certificates: readonly DumpedCertificate[];
+}
+
+interface DumpedWorkload {
+  readonly uid?: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly workloadIps: readonly string[];
+  readonly node?: string;
+  readonly protocol: string;
+  readonly status: string;
+  readonly serviceAccount?: string;
+  readonly network?: string;
+  readonly clusterId: string;
+  readonly capacity: number;
+  readonly waypoint?: { readonly destination: string };
+  readonly services?: readonly string[];
+}
+
+interface DumpedService {
+  readonly name: string;
+  readonly namespace: string;
+  readonly hostname: string;
+  readonly vips: readonly string[];
+  readonly cidrVips?: readonly { readonly network: string; readonly cidr: string }[];
+  readonly ports: Readonly<Record<string, number>>;
+  readonly endpoints: Readonly<Record<string, { readonly workloadUid: string; readonly status: string }>>;
+  readonly waypoint?: { readonly destination: string };
+  readonly loadBalancer?: { readonly mode: string; readonly routingPreferences: readonly string[] };
+  readonly visibility: string;
+}
+
+interface DumpedPolicy {
+  readonly name: string;
+  readonly namespace: string;
+  readonly scope: string;
+  readonly action: string;
+  readonly rules: readonly unknown[];
+  readonly dryRun: boolean;
+}
+
+interface DumpedCertificate {
+  readonly identity: string;
+  readonly state: string;
+  readonly certChain: readonly {
+    readonly serialNumber: string;
+    readonly validFrom: string;
+    readonly expirationTime: string;
+  }[];
+  readonly rootCerts: readonly unknown[];
+}
+
+/** Reads the daemon's config dump. @throws KmeshError `KMESH_ADMIN_ANSWER` if the response is no config dump */
+export async function readConfigDump(client: AdminClient): Promise<ConfigDump> {
+  const dump = await client.json('/config_dump');
+  for (const key of ['workloads', 'services', 'policies', 'certificates'] as const) {
+    if (typeof dump !== 'object' || dump === null || !Array.isArray((dump as Record<string, unknown>)[key])) {
+      throw new KmeshError(
+        'KMESH_ADMIN_ANSWER',
+        `the config dump has no list "${key}": is this the admin port of Kmesh?`,
+      );
+    }
+  }
+  return dump as ConfigDump;
+}
+
+/** Restricts a list to a namespace; default: all. */
 interface MeshFilter {
   readonly namespace?: string | undefined;
 }
@@ -75,22 +140,22 @@ const certificateColumns: readonly Column<DumpedCertificate>[] = [
   { heading: 'roots', cell: (certificate) => certificate.rootCerts.length, wide: true },
 ];
 
-/** Text of `kmeshctl workloads`. */
+/** Renders `kmeshctl workloads`. */
 export function workloads(dump: ConfigDump, format: OutputFormat, filter: MeshFilter): string {
   return renderList(format, workloadColumns, inNamespace(dump.workloads, filter));
 }
 
-/** Text of `kmeshctl services`. */
+/** Renders `kmeshctl services`. */
 export function services(dump: ConfigDump, format: OutputFormat, filter: MeshFilter): string {
   return renderList(format, serviceColumns, inNamespace(dump.services, filter));
 }
 
-/** Text of `kmeshctl policies`. */
+/** Renders `kmeshctl policies`. */
 export function policies(dump: ConfigDump, format: OutputFormat, filter: MeshFilter): string {
   return renderList(format, policyColumns, inNamespace(dump.policies, filter));
 }
 
-/** Text of `kmeshctl certificates`. */
+/** Renders `kmeshctl certificates`. */
 export function certificates(dump: ConfigDump, format: OutputFormat): string {
   return renderList(format, certificateColumns, dump.certificates);
 }

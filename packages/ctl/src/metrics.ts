@@ -1,7 +1,5 @@
 import { KmeshError } from '@kmesh/api';
-import { type OutputFormat, renderObject } from '../output.ts';
-import { type Column, renderTable } from '../table.ts';
-import { byteText } from '../units.ts';
+import { byteText, type Column, type OutputFormat, renderObject, renderTable } from './output.ts';
 
 /** One series of the daemon's metrics. */
 interface MetricSeries {
@@ -22,7 +20,7 @@ const columns: readonly Column<MetricSeries>[] = [
   },
 ];
 
-/** Series of a text in the Prometheus format, in its order. */
+/** Parses the Prometheus text format; keeps the order. */
 export function parseMetrics(text: string): MetricSeries[] {
   const all: MetricSeries[] = [];
   for (const line of text.split('\n')) {
@@ -35,10 +33,10 @@ export function parseMetrics(text: string): MetricSeries[] {
 }
 
 /**
- * Text of `kmeshctl metrics`.
+ * Renders `kmeshctl metrics`.
  *
- * @param filter a regular expression, found anywhere in the name or in `label=value`
- * @throws KMESH_USAGE when it is not one
+ * @param filter a regular expression, matched against the name and `label=value`
+ * @throws KmeshError `KMESH_USAGE` if the filter is no regular expression
  */
 export function metrics(text: string, filter: string | undefined, format: OutputFormat): string {
   const wanted = filterOf(filter);

@@ -1,0 +1,258 @@
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Overview } from '@kmesh/api';
+import { attachedPrograms, findBpffsMount, findCgroupMount, probeCapabilities } from '@kmesh/linux';
+import { kernelPathObstacles } from '@kmesh/runtime';
+import type { AdminClient } from './admin-client.ts';
+import { type Column, type OutputFormat, renderObject, renderTable } from './output.ts';
+
+/** Result of one check. */
+interface CheckRow {
+  readonly area: 'daemon' | 'capability' | 'mount' | 'hook' | 'agent';
+  readonly name: string;
+  /** `warning`: degraded or worth a look, but Kmesh runs; `problem`: Kmesh cannot work as it should. */
+  readonly state: 'ok' | 'warning' | 'problem';
+  readonly detail: string;
+}
+
+/** Result of `kmeshctl check`. */
+interface CheckReport {
+  readonly rows: readonly CheckRow[];
+  /** All programs at the hooks of Kmesh, in execution order. */
+  readonly programs: readonly HookProgram[];
+}
+
+/** Options of {@link checkMachine}. */
+interface CheckOptions {
+  /** Cgroup whose sockets Kmesh serves; default: the mount of cgroup v2. */
+  readonly cgroup: string | undefined;
+  /** Socket of the CNI agent. */
+  readonly agentSocket: string;
+}
+
+/** Checks this machine with the privileges of this process, and the daemon if it runs. */
+export async function checkMachine(client: AdminClient, options: CheckOptions): Promise<CheckReport> {
+  const mount = findCgroupMount();
+  const programs: HookProgram[] = [];
+  const rows = [
+    ...(await daemonRows(client)),
+    ...capabilityRows(),
+    ...mountRows(mount),
+    agentRow(options.agentSocket),
+  ];
+  if (mount !== undefined) {
+    const cgroup = options.cgroup ?? mount;
+    try {
+      if (!existsSync(cgroup)) throw new Error(`there is no cgroup ${cgroup}`);
+      programs.push(...hookPrograms(cgroup, mount));
+      rows.push(...hookRows(programs));
+    } catch (error) {
+      const detail = error instanceof Error ? error.message : String(error);
+      rows.push({ area: 'hook', name: cgroup, state: 'problem', detail });
+    }
+  }
+  return { rows, programs };
+}
+
+async function daemonRows(client: AdminClient): Promise<CheckRow[]> {
+  const row = { area: 'daemon', name: 'kmesh' } as const;
+  try {
+    const { pending, controlPlane, version } = (await client.json('/kmesh/overview')) as Overview;
+    if (pending.length > 0) {
+      const why = controlPlane.connected ? '' : `; control plane: ${controlPlane.detail}`;
+      return [{ ...row, state: 'problem', detail: `runs, but waits for: ${pending.join(', ')}${why}` }];
+    }
+    return [{ ...row, state: 'ok', detail: `${version}, ready` }];
+  } catch (error) {
+    return [{ ...row, state: 'warning', detail: error instanceof Error ? error.message : String(error) }];
+  }
+}
+
+function capabilityRows(): CheckRow[] {
+  return probeCapabilities().map((capability) => {
+    const needed = kernelPathObstacles([capability]).length > 0;
+    return {
+      area: 'capability',
+      name: capability.description,
+      state: capability.available ? 'ok' : needed ? 'problem' : 'warning',
+      detail: capability.available
+        ? capability.reason
+        : `${capability.reason}${needed ? '; without it every connection takes the tunnel path' : ''}`,
+    };
+  });
+}
+
+function mountRows(mount: string | undefined): CheckRow[] {
+  const pins = findBpffsMount();
+  return [
+    {
+      area: 'mount',
+      name: 'cgroup v2',
+      state: mount === undefined ? 'problem' : 'ok',
+      detail: mount ?? 'not mounted: mount -t cgroup2 none /sys/fs/cgroup',
+    },
+    {
+      area: 'mount',
+      name: 'bpffs',
+      state: pins === undefined ? 'warning' : 'ok',
+      detail: pins ?? 'not mounted, so nothing outlives the daemon: mount -t bpf bpf /sys/fs/bpf',
+    },
+  ];
+}
+
+function agentRow(path: string): CheckRow {
+  const there = existsSync(path);
+  return {
+    area: 'agent',
+    name: 'socket of the CNI agent',
+    state: there ? 'ok' : 'warning',
+    detail: there
+      ? path
+      : `${path} does not exist: istio-cni is not running here, or INPOD_UDS names another path`,
+  };
+}
+
+function hookRows(programs: readonly HookProgram[]): CheckRow[] {
+  const remarks = new Map(
+    programs.filter(({ remark }) => remark !== '').map((program) => [program.remark, program]),
+  );
+  const own = programs.filter(({ owner }) => owner === 'Kmesh');
+  return [
+    {
+      area: 'hook',
+      name: 'programs of Kmesh',
+      state: own.length > 0 ? 'ok' : 'warning',
+      detail:
+        own.length > 0
+          ? own.map(({ name }) => name).join(', ')
+          : 'none is attached to this cgroup or above it',
+    },
+    ...[...remarks].map(
+      ([remark, { name, hook }]): CheckRow => ({
+        area: 'hook',
+        name: `${name} at ${hook}`,
+        state: /never sees them|second Kmesh/.test(remark) ? 'problem' : 'warning',
+        detail: remark,
+      }),
+    ),
+  ];
+}
+
+/** A program at one of the hooks that Kmesh uses. */
+interface HookProgram {
+  readonly hook: string;
+  readonly cgroup: string;
+  readonly id: number;
+  readonly name: string;
+  readonly owner: 'Kmesh' | 'other';
+  /** Effect on Kmesh; empty if harmless. */
+  readonly remark: string;
+}
+
+/** `bpf_attach_type` of each hook. */
+const hooks: readonly (readonly [name: string, attachType: number])[] = [
+  ['connect4', 10],
+  ['connect6', 11],
+  ['getpeername4', 29],
+  ['getpeername6', 30],
+  ['sockops', 3],
+];
+
+/** Software whose connect programs translate service addresses. */
+const translators: readonly (readonly [pattern: RegExp, remark: string])[] = [
+  [
+    /^(cil_sock|sock[46]_)/,
+    'Cilium translates service addresses in connect, so Kmesh never sees them: set socketLB.hostNamespaceOnly=true in Cilium',
+  ],
+  [
+    /^(calico|cali_ctlb)/,
+    'Calico translates service addresses in connect, so Kmesh never sees them: set bpfConnectTimeLoadBalancing=Disabled in Calico',
+  ],
+];
+
+/**
+ * Lists the programs at the hooks of Kmesh for sockets of a cgroup in execution order: the cgroup's programs, then those of
+ * each cgroup above it.
+ *
+ * @param mount where cgroup v2 is mounted
+ * @throws SystemCallError `KMESH_BPF_INFO_FAILED` if programs cannot be listed
+ */
+function hookPrograms(cgroup: string, mount: string): HookProgram[] {
+  const found: HookProgram[] = [];
+  for (const [hook, attachType] of hooks) {
+    let kmesh = 0;
+    for (const directory of upwards(cgroup, mount)) {
+      for (const { id, name } of attachedPrograms(directory, attachType)) {
+        const own = name.startsWith('kmesh_');
+        if (own) kmesh++;
+        const remark = own
+          ? kmesh > 1
+            ? 'a second Kmesh is attached: expected during an update, else stop one of them'
+            : ''
+          : remarkOf(hook, name);
+        found.push({ hook, cgroup: directory, id, name, owner: own ? 'Kmesh' : 'other', remark });
+      }
+    }
+  }
+  return found;
+}
+
+function remarkOf(hook: string, name: string): string {
+  const known = translators.find(([pattern]) => pattern.test(name));
+  if (known !== undefined) return known[1];
+  return hook.startsWith('connect')
+    ? 'may change the dialled address; if it runs before Kmesh, Kmesh sees the changed address'
+    : '';
+}
+
+function* upwards(cgroup: string, mount: string): Generator<string> {
+  for (let directory = cgroup; existsSync(directory); directory = dirname(directory)) {
+    yield directory;
+    if (directory === mount || directory.length <= mount.length) return;
+  }
+}
+
+const rowColumns: readonly Column<CheckRow>[] = [
+  { heading: 'state', cell: (row) => row.state },
+  { heading: 'area', cell: (row) => row.area },
+  { heading: 'name', cell: (row) => row.name },
+  { heading: 'detail', cell: (row) => row.detail },
+];
+
+const programColumns: readonly Column<HookProgram & { readonly place: number }>[] = [
+  { heading: 'hook', cell: (program) => program.hook },
+  { heading: 'runs', cell: (program) => program.place },
+  { heading: 'program', cell: (program) => program.name || `id ${program.id}` },
+  { heading: 'of', cell: (program) => program.owner },
+  { heading: 'cgroup', cell: (program) => program.cgroup },
+];
+
+/** Renders `kmeshctl check`: problems first; all rows with `-o wide`. */
+export function check(report: CheckReport, format: OutputFormat): string {
+  if (format === 'json' || format === 'yaml') return renderObject(format, report);
+  const order = ['problem', 'warning', 'ok'];
+  const rows = [...report.rows].sort((left, right) => order.indexOf(left.state) - order.indexOf(right.state));
+  const shown = rows.filter(
+    ({ state, area }) => format === 'wide' || state !== 'ok' || area !== 'capability',
+  );
+  const fine = rows.length - shown.length;
+  return (
+    renderTable(rowColumns, shown) +
+    (fine > 0 ? `${fine} capabilities are available; -o wide lists them.\n` : '') +
+    (report.programs.length === 0 ? '' : `\n${renderTable(programColumns, withPlaces(report.programs))}`)
+  );
+}
+
+/** Returns whether any check found a problem. */
+export function hasProblem(report: CheckReport): boolean {
+  return report.rows.some(({ state }) => state === 'problem');
+}
+
+function withPlaces(programs: readonly HookProgram[]): (HookProgram & { place: number })[] {
+  const places = new Map<string, number>();
+  return programs.map((program) => {
+    const place = (places.get(program.hook) ?? 0) + 1;
+    places.set(program.hook, place);
+    return { ...program, place };
+  });
+}
