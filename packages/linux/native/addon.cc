@@ -104,6 +104,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 	register_sockets(env, exports);
 	register_socket_options(env, exports);
 	register_reuseport(env, exports);
+	register_datagrams(env, exports);
 	register_watcher(env, exports);
 	register_seqpacket(env, exports);
 	return exports;

@@ -36,6 +36,7 @@ void register_namespaces(Napi::Env env, Napi::Object exports);
 void register_sockets(Napi::Env env, Napi::Object exports);
 void register_socket_options(Napi::Env env, Napi::Object exports);
 void register_reuseport(Napi::Env env, Napi::Object exports);
+void register_datagrams(Napi::Env env, Napi::Object exports);
 void register_watcher(Napi::Env env, Napi::Object exports);
 void register_seqpacket(Napi::Env env, Napi::Object exports);
 

@@ -12,6 +12,7 @@ export {
   programById,
 } from './bpf-program.ts';
 export { type Capability, type CapabilityName, capability, probeCapabilities } from './capabilities.ts';
+export { askByDatagram, DatagramBatch, receiveDatagram, retireUdpSocket } from './datagrams.ts';
 export { closeDescriptor, duplicateDescriptor, raiseDescriptorLimit } from './descriptors.ts';
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export { EventRing } from './event-ring.ts';
@@ -24,6 +25,7 @@ export {
   networkNamespaceFromDescriptor,
   openNetworkNamespace,
 } from './network-namespace.ts';
+export { OwnedDescriptor } from './owned-descriptor.ts';
 export { dropPrivileges } from './privileges.ts';
 export { programFile, startThread } from './program-files.ts';
 export {
@@ -36,3 +38,4 @@ export {
 export { connectSocket, migrateOnClose, openListener, openUdpSocket } from './socket.ts';
 export { socketPeerAddress } from './socket-options.ts';
 export { linksAtInterface, removeFilter } from './traffic-control.ts';
+export { DescriptorWatcher } from './watch-descriptor.ts';
