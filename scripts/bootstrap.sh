@@ -16,7 +16,7 @@ fail() {
 packages=(clang llvm clang-format bpftool g++ make pkg-config libelf-dev zlib1g-dev
 	iproute2 iptables nftables ipset ethtool procps curl openssl)
 if [ "${KMESH_BOOTSTRAP:-}" != start ]; then
-	packages+=(nghttp2-client prometheus chromium wrk nginx-light containerd runc)
+	packages+=(nghttp2-client prometheus chromium wrk nginx-light containerd runc bind9-dnsutils unbound musl-tools golang-go)
 fi
 
 missing=()

@@ -32,7 +32,8 @@ test('every section of the contract that a source cites exists', () => {
 });
 
 const conformance = readFileSync('docs/conformance.md', 'utf8');
-const rows = [...conformance.matchAll(/^\| ([A-Z]{3}-\d{2}) \|/gm)].map(([, id = '']) => id);
+const endings = readFileSync('docs/endings.md', 'utf8');
+const rows = [...`${conformance}\n${endings}`.matchAll(/^\| ([A-Z]{3}-\d{2}) \|/gm)].map(([, id = '']) => id);
 const [, exceptions = ''] = /^## Rows without a test\n([^#]*)/m.exec(conformance) ?? [];
 const untested = conformanceIds(exceptions);
 const tests = conformanceTests();

@@ -140,6 +140,12 @@ export const errorRegistry = {
     outcome: 'refuse',
   },
 
+  // DNS
+  KMESH_DNS_CLOSED: {
+    sentence: 'The DNS proxy has been closed and serves no further pod.',
+    outcome: 'refuse',
+  },
+
   // Tunnel path
   KMESH_TUNNEL_CLOSED: {
     sentence: 'The proxy of the pod has been closed and takes no connections.',

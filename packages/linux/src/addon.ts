@@ -230,6 +230,19 @@ interface NativeAddon {
   socketFailedStep(): number;
   socketName(fd: number, peer: boolean): NativeSocketAddress | number;
   socketGetInteger(fd: number, level: number, option: number): bigint | number;
+  datagramPayloadOffset(): number;
+  datagramsReceive(fd: number, memory: Uint8Array, slotBytes: number, slots: number): number;
+  datagramsSend(fd: number, memory: Uint8Array, slotBytes: number, slots: number): number;
+  datagramAsk(
+    namespace: number,
+    family: 4 | 6,
+    address: string,
+    port: number,
+    mark: number,
+    payload: Uint8Array,
+  ): number;
+  datagramReceive(fd: number, into: Uint8Array): number;
+  datagramRetire(fd: number): number;
   reuseportMigrate(fd: number): number;
 
   releaseMemory(): void;

@@ -18,7 +18,14 @@ export {
   findCgroupMount,
   probeCapabilities,
 } from './capabilities.ts';
-export { closeDescriptor, duplicateDescriptor, raiseDescriptorLimit } from './descriptors.ts';
+export { askByDatagram, DatagramBatch, receiveDatagram, retireUdpSocket } from './datagrams.ts';
+export {
+  closeDescriptor,
+  DescriptorWatcher,
+  duplicateDescriptor,
+  OwnedDescriptor,
+  raiseDescriptorLimit,
+} from './descriptors.ts';
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export { EventRing } from './event-ring.ts';
 export { releaseStartMemory } from './memory.ts';

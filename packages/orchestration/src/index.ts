@@ -16,7 +16,7 @@ export { formatForwarded, forwardedHost } from './routing/headers/forwarded.ts';
 export { INBOUND_STATUS, type InboundAccepted, refusePlaintext, resolveInbound } from './routing/inbound.ts';
 export { inboundService, inboundSourceWorkload, servicesOfWorkload } from './routing/inbound-service.ts';
 export type { LocalitySource } from './routing/locality.ts';
-export { bestServiceByCidr, bestServiceByHostname, bestServiceByVip } from './routing/lookup.ts';
+export { bestServiceByCidr, bestServiceByVip } from './routing/lookup.ts';
 export { resolveOutbound } from './routing/outbound.ts';
 export { withResolvedAddress } from './routing/outbound-address.ts';
 export type {

@@ -24,10 +24,10 @@ export {
   createControlMetrics,
   type LoopDelay,
 } from './metrics/control-metrics.ts';
-export { createDnsMetrics } from './metrics/dns-metrics.ts';
+export { createDnsMetrics, type DnsMetrics } from './metrics/dns-metrics.ts';
 export { createSeriesBudget } from './metrics/messages.ts';
 export { WorkloadPresence } from './metrics/presence.ts';
-export { MetricRecorder, type Presence, retireDeparted } from './metrics/recorder.ts';
+export { MetricRecorder, type Presence, type RecorderChannel, retireDeparted } from './metrics/recorder.ts';
 export { renderStore } from './metrics/render.ts';
 export { createRevocationMetrics } from './metrics/revocation-metrics.ts';
 export { MetricStore } from './metrics/store.ts';

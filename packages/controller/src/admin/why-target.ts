@@ -1,11 +1,6 @@
 import type { Service, Workload } from '@kmesh/api';
-import {
-  bestServiceByHostname,
-  canonicalIp,
-  ipFamily,
-  type MeshState,
-  type SocketTarget,
-} from '@kmesh/orchestration';
+import { defaultSearchDomains, nameRecordOf, resolveName } from '@kmesh/dns';
+import { canonicalIp, ipFamily, type MeshState, type SocketTarget } from '@kmesh/orchestration';
 import { badQuery } from './query.ts';
 
 /** What a question to `/kmesh/why` is about. */
@@ -20,6 +15,9 @@ export interface WhySubject {
 interface Network {
   readonly network: string;
   readonly clusterDomain: string;
+  /** As the DNS proxy has them; no preference and both families when absent. */
+  readonly preferredNamespace?: string | undefined;
+  readonly ipv6?: boolean;
 }
 
 const assumedPort = 80;
@@ -43,11 +41,22 @@ export function whySubject(state: MeshState, node: Network, source: string, dest
   if (ip !== undefined) {
     return { source: workload, clientIp, target: { ip, port: port ?? assume(notes, assumedPort) }, notes };
   }
-  const found = findNamed(state, node, workload, name);
+  const answer = name.includes('/') ? undefined : lookUp(state, node, workload, { name, clientIp });
+  if (answer !== undefined) notes.push(describeAnswer(name, answer));
+  const [address] = answer?.addresses ?? [];
+  if (answer?.record.endpoints !== undefined && address !== undefined) {
+    return {
+      source: workload,
+      clientIp,
+      target: { ip: address, port: port ?? assume(notes, assumedPort) },
+      notes,
+    };
+  }
+  const found = answer === undefined ? findNamed(state, workload, name) : state.service(answer.record.key);
   if (found === undefined) {
     throw badQuery(
       `nothing in the mesh is called ${name}: give an IP, namespace/name of a service or pod, or a host name, ` +
-        'each with :port if you like',
+        'each with :port if you like. Other names the resolvers of the pod answer, which are not asked here',
     );
   }
   const target =
@@ -74,13 +83,46 @@ function findSource(state: MeshState, node: Network, text: string): Workload {
   throw badQuery(`no workload is called ${text}; kmeshctl workloads lists them`);
 }
 
-/** A service before a workload, as names are looked up everywhere; short names as the resolver completes them. */
-function findNamed(
+/** What the DNS proxy answers to the pod for its own family, or for the other one where that has no address. */
+function lookUp(
   state: MeshState,
   node: Network,
   source: Workload,
-  name: string,
-): Service | Workload | undefined {
+  { name, clientIp }: { readonly name: string; readonly clientIp: string },
+): ReturnType<typeof resolveName> {
+  const clusterDomain = node.clusterDomain.toLowerCase();
+  const names = {
+    recordsOf: (hostname: string) =>
+      state
+        .servicesByHostname(hostname)
+        .flatMap((service) => nameRecordOf(state, service, clusterDomain) ?? []),
+  };
+  const context = {
+    ...{ clusterDomain, namespace: source.namespace, network: source.network },
+    search: defaultSearchDomains(source.namespace, clusterDomain),
+    preferredNamespace: node.preferredNamespace,
+    ipv6: node.ipv6 ?? true,
+  };
+  const hostname = name.replace(/\.$/, '').toLowerCase();
+  const [first, second] = ipFamily(clientIp) === 6 ? (['AAAA', 'A'] as const) : (['A', 'AAAA'] as const);
+  const answer = resolveName(names, context, hostname, first);
+  if (answer === undefined || answer.addresses.length > 0) return answer;
+  return resolveName(names, context, hostname, second);
+}
+
+const listedAddresses = 8;
+
+function describeAnswer(name: string, answer: NonNullable<ReturnType<typeof resolveName>>): string {
+  const { record, matched, cname, addresses } = answer;
+  const how = matched === name ? '' : `, found as ${matched}`;
+  const alias = cname === undefined ? '' : `, by a CNAME to ${cname}`;
+  const more = addresses.length > listedAddresses ? `, and ${addresses.length - listedAddresses} more` : '';
+  const list = addresses.slice(0, listedAddresses).join(', ') || 'no address';
+  return `DNS: the mesh answers ${name} from service ${record.key}${how}${alias}: ${list}${more}`;
+}
+
+/** By `namespace/name`, or the host name of a workload. */
+function findNamed(state: MeshState, source: Workload, name: string): Service | Workload | undefined {
   const slash = name.indexOf('/');
   if (slash > 0) {
     const [namespace, rest] = [name.slice(0, slash), name.slice(slash + 1)];
@@ -90,18 +132,7 @@ function findNamed(
     }
     return workloadNamed(state, name);
   }
-  const hostname = name.replace(/\.$/, '').toLowerCase();
-  const suffixes = [
-    '',
-    `.${source.namespace}.svc.${node.clusterDomain}`,
-    `.svc.${node.clusterDomain}`,
-    `.${node.clusterDomain}`,
-  ];
-  for (const suffix of suffixes) {
-    const service = bestServiceByHostname(state, `${hostname}${suffix}`, source.namespace);
-    if (service !== undefined) return service;
-  }
-  return state.workloadByHostname(source.namespace, hostname);
+  return state.workloadByHostname(source.namespace, name.replace(/\.$/, '').toLowerCase());
 }
 
 function serviceTarget(

@@ -19,7 +19,13 @@ import { type WhySubject, whySubject } from './why-target.ts';
 /** What the answer is drawn from: the state and tables by which this proxy itself decides. */
 export interface WhySources {
   readonly state: MeshState;
-  readonly node: { readonly node: string; readonly network: string; readonly clusterDomain: string };
+  readonly node: {
+    readonly node: string;
+    readonly network: string;
+    readonly clusterDomain: string;
+    readonly preferredNamespace?: string | undefined;
+    readonly ipv6?: boolean;
+  };
   /** `undefined` while the kernel path is off. */
   readonly kernel:
     | {

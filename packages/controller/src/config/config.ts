@@ -73,6 +73,8 @@ export interface Config {
   readonly socks5Enabled: boolean;
   readonly crlPath: string | undefined;
   readonly dnsProxyEnabled: boolean;
+  /** `KMESH_RESOLV_CONF`: where the resolvers of pods stand whose own are not known; `/etc/resolv.conf` by default. */
+  readonly resolvConf: string;
   readonly dnsProxyAddress: { readonly host: string; readonly port: number };
   readonly preferredServiceNamespace: string | undefined;
   readonly localhostAppTunnel: boolean;
@@ -152,13 +154,6 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
       'with DNS capture off too there is nothing to run; turn one of them on',
     );
   }
-  if (xdsOnDemand && dnsProxyEnabled) {
-    throw configError(
-      'XDS_ON_DEMAND',
-      'true',
-      'the DNS proxy needs every service; set ISTIO_META_DNS_CAPTURE=false with it',
-    );
-  }
 
   return {
     proxyEnabled,
@@ -228,6 +223,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
     socks5Enabled,
     crlPath: textSetting(environment, 'CRL_PATH'),
     dnsProxyEnabled,
+    resolvConf: textSetting(environment, 'KMESH_RESOLV_CONF') ?? '/etc/resolv.conf',
     dnsProxyAddress: dnsProxyAddress(String(metadata['DNS_PROXY_ADDR'] ?? 'localhost:15053')),
     preferredServiceNamespace: textSetting(environment, 'PREFERED_SERVICE_NAMESPACE'),
     localhostAppTunnel: booleanSetting(environment, 'LOCALHOST_APP_TUNNEL', true),

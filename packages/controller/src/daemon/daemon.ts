@@ -27,6 +27,7 @@ import { ZdsClient } from '../zds/client.ts';
 import type { ZdsCounts } from '../zds/pod-register.ts';
 import { startCertificates, startXds, xdsCountersFollower } from './control-plane.ts';
 import { DataPlane } from './data-plane.ts';
+import { startDns } from './dns.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { measureLoopDelay } from './loop-delay.ts';
 import { podsOf } from './overview.ts';
@@ -71,6 +72,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   const readiness = new Readiness();
   readiness.block('state manager');
   if (config.proxyEnabled) readiness.block('proxy');
+  if (config.dnsProxyEnabled) readiness.block('dns proxy');
   if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
   // A little later: what waited for readiness goes first.
   readiness.onceReady(() => setTimeout(releaseStartMemory, 1_000).unref());
@@ -131,6 +133,12 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   stack.defer(() => revocations.close());
   const pinned = kernel.path === undefined ? pinnedHandoffs(config.kernelPath.pins) : undefined;
   stack.defer(() => pinned?.close());
+  const dns = startDns({
+    ...{ config, state, telemetry },
+    logger: logger.child('dns'),
+    demand: (name) => xds?.demand(name) ?? Promise.resolve(),
+  });
+  stack.defer(() => dns?.close());
   const dataPlane = new DataPlane({
     config,
     descriptors,
@@ -142,6 +150,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     logger: logger.child('proxy'),
     enrolment,
     handoffs: kernel.path?.object.map('handoffs') ?? pinned,
+    dns,
   });
   stack.defer(() => dataPlane.close());
 
@@ -214,8 +223,11 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     readiness.done('kernel path');
   };
 
-  const startDataPlane = (): void => {
+  const startDataPlane = async (): Promise<void> => {
     readiness.done('state manager');
+    // Pods are served from the moment they are added: the names of the mesh come first.
+    await dns?.ready();
+    readiness.done('dns proxy');
     readiness.done('proxy');
     if (config.proxyMode !== 'shared') void publishKernelPath();
     if (config.proxyMode !== 'shared' || draining) return;
@@ -237,9 +249,11 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     dataPlane.pending = () => zds?.pendingPods() ?? [];
     zds.start();
   };
-  xds = startXds(config, state, logger.child('xds'), { synced: startDataPlane });
+  xds = startXds(config, state, logger.child('xds'), {
+    synced: () => void startDataPlane(),
+  });
   if (xds === undefined) {
-    startDataPlane();
+    void startDataPlane();
   } else {
     follow.push(xdsCountersFollower(xds, telemetry.metrics));
   }

@@ -1,4 +1,5 @@
 import type { Logger, PodInfo, Workload } from '@kmesh/api';
+import type { DnsProxy } from '@kmesh/dns';
 import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshState } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
@@ -25,6 +26,8 @@ interface DataPlaneOptions {
   readonly enrolment: KernelEnrolment | undefined;
   /** Where the connect hook says what it sent to the proxies. */
   readonly handoffs: HandoffTable | undefined;
+  /** Absent with DNS capture off. The caller closes it. */
+  readonly dns: DnsProxy | undefined;
 }
 
 /** A pod of this node that is served. */
@@ -41,12 +44,14 @@ export class DataPlane implements ZdsPods {
   /** `ENABLE_PROXY`. */
   readonly #proxies: boolean;
   readonly #enrolment: KernelEnrolment | undefined;
+  readonly #dns: DnsProxy | undefined;
   readonly #pods = new Map<string, ServedPod>();
 
   constructor(options: DataPlaneOptions) {
     const { config, state, logger } = options;
     this.#enrolment = options.enrolment;
     this.#proxies = config.proxyEnabled;
+    this.#dns = options.dns;
     this.#tunnel = createTunnel({
       mesh: state,
       node: { node: config.nodeName, network: config.network, clusterId: config.clusterId },
@@ -58,10 +63,12 @@ export class DataPlane implements ZdsPods {
       revocations: options.revocations,
       handoffs: options.handoffs,
     });
-    if (!this.#proxies) return;
     try {
-      if (config.proxyMode === 'dedicated' && config.proxyWorkload !== undefined) {
-        this.#tunnel.addDedicated(config.proxyWorkload);
+      const dedicated = config.proxyMode === 'dedicated' ? config.proxyWorkload : undefined;
+      if (dedicated !== undefined) this.#dns?.addPod('dedicated', dedicated, undefined);
+      if (!this.#proxies) return;
+      if (dedicated !== undefined) {
+        this.#tunnel.addDedicated(dedicated);
       } else if (config.podName !== '' && config.podNamespace !== '' && config.serviceAccount !== '') {
         this.#serveSelf(config, state);
       }
@@ -89,8 +96,14 @@ export class DataPlane implements ZdsPods {
   }
 
   addPod(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
+    this.#addDns(uid, info, namespace);
     if (this.#proxies) {
-      this.#tunnel.addPod(uid, info, namespace);
+      try {
+        this.#tunnel.addPod(uid, info, namespace);
+      } catch (error) {
+        this.#dns?.removePod(uid);
+        throw error;
+      }
       this.#enrolment?.add(uid, info, namespace);
     } else {
       namespace.close();
@@ -102,15 +115,26 @@ export class DataPlane implements ZdsPods {
     this.#pods.delete(uid);
     this.#enrolment?.remove(uid);
     this.#tunnel.removePod(uid);
+    this.#dns?.removePod(uid);
   }
 
   /** Lets live connections finish, at most until the deadline (ambient contract 2.7). */
   async drain(deadlineMilliseconds: number): Promise<void> {
-    await this.#tunnel.drain(deadlineMilliseconds);
+    await Promise.all([this.#tunnel.drain(deadlineMilliseconds), this.#dns?.drain(deadlineMilliseconds)]);
   }
 
   close(): void {
     this.#tunnel.close();
+  }
+
+  /** The namespace belongs to the tunnel afterwards, and to nothing when this fails. */
+  #addDns(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
+    try {
+      this.#dns?.addPod(uid, info, namespace);
+    } catch (error) {
+      namespace.close();
+      throw error;
+    }
   }
 
   /** The proxy's own 15008, so that a mesh Prometheus can scrape it over mutual TLS (ambient contract 2.4). */

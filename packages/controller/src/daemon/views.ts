@@ -51,7 +51,13 @@ export function adminViews(sources: ViewSources): AdminSources['views'] {
       explainConnection(
         {
           state,
-          node: { node: config.nodeName, network: config.network, clusterDomain: config.clusterDomain },
+          node: {
+            node: config.nodeName,
+            network: config.network,
+            clusterDomain: config.clusterDomain,
+            preferredNamespace: config.preferredServiceNamespace,
+            ipv6: config.ipv6Enabled,
+          },
           kernel:
             kernelPath === undefined || enrolment === undefined
               ? undefined

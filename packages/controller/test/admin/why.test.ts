@@ -161,6 +161,14 @@ test('a policy at the destination decides, and is named', () => {
   assert.match(text(denied, 'policy'), /at shop\/vault: not allowed.*considered: shop\/clients/);
 });
 
+test('a name says what DNS answers, and a name that is not of the mesh that the resolvers do', () => {
+  assert.match(
+    text(ask('shop/client', 'web'), 'address'),
+    /DNS: the mesh answers web from service shop\/web\.shop\.svc\.cluster\.local, found as web\.shop\.svc\.cluster\.local: /,
+  );
+  assert.throws(() => ask('shop/client', 'www.example.org'), /the resolvers of the pod answer/);
+});
+
 test('a waypoint on the way is named', () => {
   const why = ask('shop/client', 'shop/guarded:80');
   assert.match(text(why, 'waypoint'), /through waypoint shop\/waypoint/);

@@ -132,7 +132,6 @@ test('PRC-15: the xDS address gets https:// when it has no scheme, keeps the one
 
 test('PRC-16: settings that contradict each other stop the start', () => {
   refuses({ LOCAL_XDS: 'a', LOCAL_XDS_PATH: 'b' }, 'LOCAL_XDS_PATH');
-  refuses({ XDS_ON_DEMAND: 'true' }, 'XDS_ON_DEMAND');
   refuses({ ENABLE_PROXY: 'false', ISTIO_META_DNS_CAPTURE: 'false' }, 'ENABLE_PROXY');
   refuses({ PROXY_MODE: 'dedicated' }, 'PROXY_WORKLOAD_INFO');
   refuses({ PROXY_MODE: 'other' }, 'PROXY_MODE', 'other');

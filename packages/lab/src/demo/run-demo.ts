@@ -71,7 +71,6 @@ async function startMesh(
       ...(await meshSettings(stack, scene, directory, local)),
       NODE_NAME: scene.node.name,
       INPOD_UDS: agent.path,
-      ISTIO_META_DNS_CAPTURE: 'false',
       KMESH_CGROUP: lab.cgroup,
     },
     join(directory, 'proxy.log'),

@@ -18,7 +18,7 @@ import { type WorkloadOptions, workloadOf } from './records.ts';
 interface MeshOptions {
   /** Whether the proxies may use the kernel path, over the lab's cgroup; {@link kernelPathByDefault} when absent. */
   readonly kernelPath?: boolean;
-  /** Rules of pods that do not say otherwise; no DNS rows by default, as the proxies capture none. */
+  /** Rules of pods that do not say otherwise; with the rows for DNS, as istio-cni has them by default. */
   readonly redirect?: RedirectOptions;
   /** Behaviour of the certificate service, such as `{ lifetimeSeconds: 10 }`. */
   readonly certificates?: Partial<CertificateSettings>;
@@ -104,7 +104,7 @@ export class LabMesh implements AsyncDisposable {
 
   /** Called for each node by {@link startMesh}; does not wait until the proxy is ready. */
   async startNode(node: Node): Promise<void> {
-    const agent = startFakeCniAgent(this.lab, { redirect: { dns: false, ...this.#options.redirect } });
+    const agent = startFakeCniAgent(this.lab, { redirect: { ...this.#options.redirect } });
     const name = `ztunnel-${node.name}`;
     const environment = { ...(await this.#environment(node)), NODE_NAME: node.name };
     const identity = { POD_NAME: name, POD_NAMESPACE: 'istio-system', SERVICE_ACCOUNT: 'ztunnel' };
@@ -138,10 +138,7 @@ export class LabMesh implements AsyncDisposable {
     const workload = workloadOf(pod, { protocol: captured === false ? 'TCP' : 'HBONE', ...fields });
     await this.apply(workload);
     if (captured !== false) {
-      const problem = await place.agent.addPod(
-        pod,
-        captured === true ? undefined : { dns: false, ...captured },
-      );
+      const problem = await place.agent.addPod(pod, captured === true ? undefined : captured);
       if (problem !== '') throw new KmeshError('KMESH_LAB_MESH', `${pod.name} is not served: ${problem}`);
     }
     return { pod, workload };
@@ -166,7 +163,7 @@ export class LabMesh implements AsyncDisposable {
     this.#dedicated.push(proxy);
     proxy.start();
     await proxy.ready();
-    await installRedirect(pod, { dns: false, ...this.#options.redirect });
+    await installRedirect(pod, { ...this.#options.redirect });
     return { pod, workload, proxy };
   }
 
@@ -210,7 +207,6 @@ export class LabMesh implements AsyncDisposable {
       XDS_ROOT_CA: istiod.rootPem,
       CA_ROOT_CA: istiod.rootPem,
       AUTH_TOKEN: istiod.token,
-      ISTIO_META_DNS_CAPTURE: 'false',
       KMESH_KERNEL_PATH: String(this.kernelPath),
       KMESH_CGROUP: lab.cgroup,
       ...(typeof environment === 'function' ? environment(host) : environment),

@@ -12,11 +12,14 @@ interface DnsQuestion {
   /** `udp` or `tcp`. */
   readonly protocol: string;
   /** The pod that asks. */
-  readonly source: Workload | undefined;
+  readonly source: DnsClient | undefined;
 }
 
+/** What the metrics say of a pod that asks. */
+type DnsClient = Pick<Workload, 'namespace' | 'workloadName' | 'canonicalName' | 'canonicalRevision'>;
+
 /** The DNS families of ambient contract 15.3, for the thread that answers DNS. */
-interface DnsMetrics {
+export interface DnsMetrics {
   /** A query came in. */
   request(question: DnsQuestion): void;
   /** It was forwarded; call when upstream has answered or failed. */
@@ -32,7 +35,7 @@ const upstreamCell = {
 } as const;
 
 export function createDnsMetrics(recorder: MetricRecorder): DnsMetrics {
-  function row(table: TableName, values: readonly string[], source: Workload | undefined): MetricRow {
+  function row(table: TableName, values: readonly string[], source: DnsClient | undefined): MetricRow {
     return recorder.row(
       table,
       values,

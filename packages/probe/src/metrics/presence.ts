@@ -3,7 +3,7 @@ import type { MeshView } from '@kmesh/orchestration';
 import type { Presence } from './recorder.ts';
 
 /** How a workload resource is named among the subjects of metric rows: `namespace/workload name`. */
-export function workloadSubject(workload: Workload): string {
+export function workloadSubject(workload: Pick<Workload, 'namespace' | 'workloadName'>): string {
   return `${workload.namespace}/${workload.workloadName}`;
 }
 

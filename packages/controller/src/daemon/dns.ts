@@ -1,0 +1,37 @@
+import type { Logger } from '@kmesh/api';
+import { DnsProxy } from '@kmesh/dns';
+import type { MeshState } from '@kmesh/orchestration';
+import type { Config } from '../config/config.ts';
+import type { Telemetry } from './telemetry.ts';
+
+/** What the DNS proxy is started from. */
+interface DnsInputs {
+  readonly config: Config;
+  readonly state: MeshState;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+  /** Asks the control plane for a resource; used with `XDS_ON_DEMAND` only. */
+  readonly demand: (name: string) => Promise<void>;
+}
+
+/** Starts the pods' DNS proxy, or returns undefined with `ISTIO_META_DNS_CAPTURE` off. Pods are added by the data plane. */
+export function startDns({ config, state, telemetry, logger, demand }: DnsInputs): DnsProxy | undefined {
+  if (!config.dnsProxyEnabled) return undefined;
+  return new DnsProxy({
+    mesh: state,
+    settings: {
+      clusterDomain: config.clusterDomain,
+      preferredNamespace: config.preferredServiceNamespace,
+      ipv6: config.ipv6Enabled,
+      mark: config.packetMark,
+      portReuse: config.inpodPortReuse,
+      address: config.dnsProxyAddress,
+      resolvConf: config.resolvConf,
+      ownSearch: config.proxyMode === 'dedicated',
+    },
+    logger,
+    logsQueries: () => telemetry.filter.enabled('dns', 'debug'),
+    recorder: () => telemetry.scrape.recorderChannel(),
+    demand: config.xdsOnDemand ? demand : undefined,
+  });
+}

@@ -1,0 +1,415 @@
+import { Worker } from 'node:worker_threads';
+import { KmeshError, type Logger, type Service, type Workload } from '@kmesh/api';
+import {
+  closeDescriptor,
+  duplicateDescriptor,
+  type NetworkNamespace,
+  openListener,
+  openUdpSocket,
+  SystemCallError,
+} from '@kmesh/linux';
+import { type MeshChange, type MeshView, Slicer, serviceKey } from '@kmesh/orchestration';
+import type { RecorderChannel } from '@kmesh/probe';
+import { nameRecordOf } from './names/record.ts';
+import type {
+  ClientWorkload,
+  DnsThreadData,
+  FromThread,
+  PodSockets,
+  QueryLine,
+  ToThread,
+  UpstreamTrouble,
+} from './server/protocol.ts';
+
+/** The mesh, and word of its changes; `MeshState` fits. */
+interface DnsMesh extends MeshView {
+  services(): Iterable<Service>;
+  subscribe(listener: (change: MeshChange) => void): () => void;
+}
+
+/** Settings of the proxy; names follow the controller's configuration. */
+interface DnsSettings {
+  readonly clusterDomain: string;
+  readonly preferredNamespace: string | undefined;
+  readonly ipv6: boolean;
+  /** SO_MARK of every socket made in a pod: what passes capture. */
+  readonly mark: number | undefined;
+  readonly portReuse: boolean;
+  /** `localhost` is 127.0.0.1 and, with IPv6, ::1. */
+  readonly address: { readonly host: string; readonly port: number };
+  /** The proxy's own resolv.conf. */
+  readonly resolvConf: string;
+  /** Dedicated mode: the search domains of that file are the client's. */
+  readonly ownSearch: boolean;
+  /** 53; only tests change it. */
+  readonly upstreamPort?: number;
+}
+
+/** What the proxy is made of. */
+interface DnsProxyOptions {
+  readonly mesh: DnsMesh;
+  readonly settings: DnsSettings;
+  readonly logger: Logger;
+  /** Whether queries are logged now (debug in scope `dns`); asked a few times a second. */
+  readonly logsQueries: () => boolean;
+  /** Where the answering thread counts `istio_dns_*`; called for each thread that is started. */
+  readonly recorder?: (() => RecorderChannel) | undefined;
+  /** Asks the control plane for a resource by name (`XDS_ON_DEMAND`); resolves when it is applied, or known not to exist. */
+  readonly demand?: ((name: string) => Promise<void>) | undefined;
+}
+
+/** A pod as DNS knows it. */
+interface DnsPod {
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+}
+
+interface Pod {
+  readonly info: DnsPod;
+  /** For new sockets if the answering thread has to be started again; owned. */
+  readonly namespace: NetworkNamespace | undefined;
+  client: Workload | undefined;
+}
+
+const sliceMilliseconds = 4;
+const restMilliseconds = 1;
+const recordsPerMessage = 256;
+const logCheckMilliseconds = 250;
+const restartMilliseconds = 1_000;
+const troubleMilliseconds = 10_000;
+/** What a burst may fill while the thread answers another pod; the kernel gives what `net.core.rmem_max` allows. */
+const receiveBufferBytes = 1_048_576;
+const EAFNOSUPPORT = 97;
+const EADDRNOTAVAIL = 99;
+
+/**
+ * The pods' DNS proxy as the control thread has it: opens the sockets in the pods, and keeps the answering thread's view of the mesh up to date.
+ * Queries never reach this thread.
+ */
+export class DnsProxy implements AsyncDisposable {
+  readonly #options: DnsProxyOptions;
+  readonly #pods = new Map<string, Pod>();
+  /** Services to look at, by key. */
+  #dirty = new Set<string>();
+  /** Workloads of pods may have come or changed: they follow the names, so that none is asked for too early. */
+  #clientsChanged = false;
+  #flushing: Promise<void> | undefined;
+  #thread: Worker;
+  #ready: Promise<void>;
+  #logsQueries = false;
+  #closed = false;
+  #drained: (() => void) | undefined;
+  readonly #stops: (() => void)[] = [];
+  readonly #troubles = new Map<string, { total: number; reportedAt: number }>();
+
+  constructor(options: DnsProxyOptions) {
+    this.#options = options;
+    ({ thread: this.#thread, ready: this.#ready } = this.#start());
+    this.#stops.push(options.mesh.subscribe((change) => this.#meshChanged(change)));
+    const timer = setInterval(() => this.#checkLog(), logCheckMilliseconds);
+    timer.unref();
+    this.#stops.push(() => clearInterval(timer));
+  }
+
+  /** Resolves when the answering thread runs and has the mesh as it was when this was called. */
+  async ready(): Promise<void> {
+    await this.#ready;
+    await this.#flushed();
+  }
+
+  /**
+   * Opens UDP and TCP on the proxy's port in a pod (contract 2.6) and serves it. A pod that already runs is replaced.
+   *
+   * @param namespace duplicated; undefined: the process's own (dedicated mode)
+   * @throws SystemCallError `KMESH_SOCKET_FAILED` naming the port; nothing is left open then. KmeshError `KMESH_DNS_CLOSED`
+   */
+  addPod(uid: string, info: DnsPod, namespace: NetworkNamespace | undefined): void {
+    if (this.#closed)
+      throw new KmeshError('KMESH_DNS_CLOSED', `pod ${uid} gets no DNS: the proxy is shutting down`);
+    this.removePod(uid);
+    const kept = namespace?.duplicate();
+    try {
+      const pod: Pod = { info, namespace: kept, client: undefined };
+      const sockets = openPodSockets(this.#options.settings, kept);
+      this.#pods.set(uid, pod);
+      this.#postPod(uid, pod, sockets);
+    } catch (error) {
+      kept?.close();
+      throw error;
+    }
+  }
+
+  /** Closes the pod's sockets; what it asked gets no answer. Unknown uids are fine. */
+  removePod(uid: string): void {
+    const pod = this.#pods.get(uid);
+    if (pod === undefined) return;
+    this.#pods.delete(uid);
+    this.#post({ kind: 'remove', uid });
+    pod.namespace?.close();
+  }
+
+  /** Leaves new queries to the next instance and answers what is under way, at most until the deadline. */
+  async drain(deadlineMilliseconds: number): Promise<void> {
+    if (this.#closed || this.#drained !== undefined) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#drained = resolve;
+    this.#post({ kind: 'drain' });
+    const timer = setTimeout(resolve, deadlineMilliseconds);
+    await promise;
+    clearTimeout(timer);
+  }
+
+  /** Ends the answering thread, and with it every socket. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#drained?.();
+    for (const stop of this.#stops) stop();
+    await this.#thread.terminate();
+    for (const { namespace } of this.#pods.values()) namespace?.close();
+    this.#pods.clear();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #start(): { thread: Worker; ready: Promise<void> } {
+    const { settings, recorder, demand } = this.#options;
+    const channel = recorder?.();
+    const workerData: DnsThreadData = {
+      clusterDomain: settings.clusterDomain.toLowerCase(),
+      preferredNamespace: settings.preferredNamespace,
+      ipv6: settings.ipv6,
+      mark: settings.mark,
+      resolvConf: settings.resolvConf,
+      ownSearch: settings.ownSearch,
+      upstreamPort: settings.upstreamPort ?? 53,
+      onDemand: demand !== undefined,
+      recorder: channel,
+    };
+    const thread = new Worker(new URL('./server/dns-worker.ts', import.meta.url), {
+      name: 'kmesh-dns',
+      workerData,
+      transferList: channel === undefined ? [] : [channel.port],
+    });
+    const { promise: ready, resolve } = Promise.withResolvers<void>();
+    thread.on('message', (message: FromThread) => this.#receive(message, resolve));
+    thread.on('error', (error) => this.#failed(error as Error));
+    for (const service of this.#options.mesh.services()) this.#dirty.add(serviceKey(service));
+    return { thread, ready };
+  }
+
+  /** A fault in the thread costs the queries of a moment: it is started again with new sockets. */
+  #failed(error: Error): void {
+    if (this.#closed) return;
+    this.#options.logger.error('the DNS thread failed and is started again', { error: String(error.stack) });
+    setTimeout(() => {
+      if (this.#closed) return;
+      ({ thread: this.#thread, ready: this.#ready } = this.#start());
+      this.#logsQueries = false;
+      this.#flush();
+      for (const [uid, pod] of [...this.#pods]) {
+        try {
+          this.#postPod(uid, pod, openPodSockets(this.#options.settings, pod.namespace));
+        } catch (failure) {
+          this.#options.logger.error('a pod has no DNS', { pod: podName(pod), error: String(failure) });
+        }
+      }
+    }, restartMilliseconds);
+  }
+
+  #post(message: ToThread): void {
+    this.#thread.postMessage(message);
+  }
+
+  /** The sockets are the thread's from here on: it closes them, also when it ends by a fault. */
+  #postPod(uid: string, pod: Pod, sockets: PodSockets): void {
+    this.#post({ kind: 'pod', uid, namespace: pod.info.namespace, sockets });
+    pod.client = undefined;
+    this.#clientsChanged = true;
+    this.#flush();
+  }
+
+  #bringClient(uid: string, pod: Pod): void {
+    const { namespace, serviceAccount, name } = pod.info;
+    const workload = this.#options.mesh.localWorkload(namespace, serviceAccount, name);
+    if (workload === pod.client) return;
+    pod.client = workload;
+    this.#post({ kind: 'client', uid, client: workload === undefined ? undefined : clientOf(workload) });
+  }
+
+  #meshChanged(change: MeshChange): void {
+    for (const key of change.services) this.#dirty.add(key);
+    if (change.workloads.size > 0) this.#clientsChanged = true;
+    this.#flush();
+  }
+
+  #flush(): void {
+    if (this.#dirty.size > 0 || this.#clientsChanged)
+      this.#flushing ??= this.#sendDirty().finally(() => (this.#flushing = undefined));
+  }
+
+  async #flushed(): Promise<void> {
+    this.#flush();
+    while (this.#flushing !== undefined) await this.#flushing;
+  }
+
+  /** Sends what changed, a service that changed often once, and never holds the event loop for longer than a slice. */
+  async #sendDirty(): Promise<void> {
+    const { mesh, settings } = this.#options;
+    const clusterDomain = settings.clusterDomain.toLowerCase();
+    const slicer = new Slicer(sliceMilliseconds, restMilliseconds);
+    await slicer.pause();
+    while (this.#dirty.size > 0 && !this.#closed) {
+      const put = [];
+      const remove = [];
+      for (const key of this.#dirty) {
+        this.#dirty.delete(key);
+        const service = mesh.service(key);
+        const record = service && nameRecordOf(mesh, service, clusterDomain);
+        if (record === undefined) remove.push(key);
+        else put.push(record);
+        if (put.length + remove.length >= recordsPerMessage || slicer.due) break;
+      }
+      this.#post({ kind: 'names', put, remove });
+      if (slicer.due) await slicer.pause();
+    }
+    if (!this.#clientsChanged || this.#closed) return;
+    this.#clientsChanged = false;
+    for (const [uid, pod] of this.#pods) this.#bringClient(uid, pod);
+  }
+
+  #checkLog(): void {
+    const queries = this.#options.logsQueries();
+    if (queries === this.#logsQueries) return;
+    this.#logsQueries = queries;
+    this.#post({ kind: 'log', queries });
+  }
+
+  #receive(message: FromThread, ready: () => void): void {
+    switch (message.kind) {
+      case 'ready':
+        ready();
+        this.#flush();
+        break;
+      case 'demand':
+        void this.#demand(message.id, message.names);
+        break;
+      case 'queries':
+        this.#logLines(message.lines, message.left);
+        break;
+      case 'troubles':
+        for (const trouble of message.troubles) this.#reportTrouble(trouble);
+        break;
+      case 'drained':
+        this.#drained?.();
+        break;
+    }
+  }
+
+  async #demand(id: number, names: readonly string[]): Promise<void> {
+    const { demand } = this.#options;
+    if (demand !== undefined) await Promise.all(names.map((name) => demand(name)));
+    await this.#flushed();
+    if (!this.#closed) this.#post({ kind: 'demanded', id });
+  }
+
+  #logLines(lines: readonly QueryLine[], left: number): void {
+    const { logger } = this.#options;
+    for (const { uid, query, domain, result, endpoints } of lines) {
+      const pod = this.#pods.get(uid);
+      const source = { 'src.workload': pod?.info.name ?? uid, 'src.namespace': pod?.info.namespace ?? '' };
+      logger.debug('dns query', { ...source, query, domain, result, endpoints });
+    }
+    if (left > 0) logger.debug('more queries than lines', { left });
+  }
+
+  /** One line per pod, resolver and reason in ten seconds. */
+  #reportTrouble({ uid, server, reason, count }: UpstreamTrouble): void {
+    const pod = this.#pods.get(uid);
+    const key = `${uid} ${server} ${reason}`;
+    const known = this.#troubles.get(key) ?? { total: 0, reportedAt: Number.NEGATIVE_INFINITY };
+    if (this.#troubles.size > 10_000) this.#troubles.clear();
+    this.#troubles.set(key, known);
+    known.total += count;
+    const now = performance.now();
+    if (now - known.reportedAt < troubleMilliseconds) return;
+    known.reportedAt = now;
+    this.#options.logger.warn(troubleText(reason), {
+      pod: pod === undefined ? uid : podName(pod),
+      resolver: server,
+      queries: known.total,
+    });
+    known.total = 0;
+  }
+}
+
+const troubleTexts: Readonly<Record<string, string>> = {
+  timeout:
+    'a resolver does not answer in time: its clients got SERVFAIL after 5 s; check that the pod may reach it',
+  unreachable:
+    'a resolver cannot be reached from the pod: check its address, and the NetworkPolicy of port 53',
+  lying:
+    'a resolver sent 16 messages that answer something else: it is broken, or somebody forges its answers',
+  closed: 'a resolver closed the connection before it answered',
+  limit:
+    'a pod has more queries under way than it may: the rest got SERVFAIL; its resolver is slow, or it asks too much',
+  'no resolver':
+    'a pod has no resolver: its resolv.conf, or the proxy’s, names none that is not this proxy itself',
+  case: 'a resolver answered in another case than it was asked: asked again over TCP, which cannot be forged from afar',
+  mismatch: 'a message came from a resolver that answers something else: dropped',
+  malformed: 'a resolver sent an answer whose records do not fit into it: dropped',
+};
+
+function troubleText(reason: string): string {
+  return troubleTexts[reason] ?? reason;
+}
+
+function podName({ info }: Pod): string {
+  return `${info.namespace}/${info.name}`;
+}
+
+function clientOf(workload: Workload): ClientWorkload {
+  const { network, canonicalName, canonicalRevision, workloadName, addresses } = workload;
+  return { network, canonicalName, canonicalRevision, workloadName, addresses };
+}
+
+function openPodSockets(settings: DnsSettings, namespace: NetworkNamespace | undefined): PodSockets {
+  const { host, port } = settings.address;
+  const isLocalhost = host === 'localhost';
+  const addresses = isLocalhost ? ['127.0.0.1', ...(settings.ipv6 ? ['::1'] : [])] : [host];
+  const opened: { udp: number[]; tcp: number[]; namespace: number | undefined } = {
+    udp: [],
+    tcp: [],
+    namespace: undefined,
+  };
+  try {
+    for (const address of addresses) {
+      const options = {
+        ...{ address, port, reuseAddress: true, reusePort: settings.portReuse },
+        ipv6Only: isLocalhost,
+        ...(namespace === undefined ? {} : { namespace }),
+        ...(settings.mark === undefined ? {} : { mark: settings.mark }),
+      };
+      try {
+        opened.udp.push(openUdpSocket({ ...options, receiveBuffer: receiveBufferBytes }));
+        opened.tcp.push(openListener(options));
+      } catch (error) {
+        // A pod without IPv6 on its loopback.
+        if (address === '::1' && isLocalhost && isMissing(error)) continue;
+        throw error;
+      }
+    }
+    if (namespace !== undefined) opened.namespace = duplicateDescriptor(namespace.fd);
+    return opened;
+  } catch (error) {
+    for (const fd of [...opened.udp, ...opened.tcp]) closeDescriptor(fd);
+    throw error;
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof SystemCallError && (error.errno === EAFNOSUPPORT || error.errno === EADDRNOTAVAIL);
+}

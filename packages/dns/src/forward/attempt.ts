@@ -1,0 +1,141 @@
+import { Socket } from 'node:net';
+import {
+  askByDatagram,
+  closeDescriptor,
+  connectSocket,
+  DescriptorWatcher,
+  type NetworkNamespace,
+  receiveDatagram,
+} from '@kmesh/linux';
+import { maximumTcpBytes } from '../wire/answer.ts';
+import { word } from '../wire/query.ts';
+import { judgeUpstream, type UpstreamQuery, type UpstreamVerdict } from '../wire/upstream.ts';
+
+/** Where and how a query is sent. */
+interface AttemptOptions {
+  readonly server: string;
+  readonly port: number;
+  /** The pod's; undefined: the process's own. */
+  readonly namespace: NetworkNamespace | undefined;
+  readonly mark: number | undefined;
+  readonly asked: UpstreamQuery;
+  readonly timeoutMilliseconds: number;
+}
+
+/** What an attempt reports; at most one of `answered` and `failed`, once. */
+export interface AttemptEvents {
+  /** `bytes` belongs to the receiver. */
+  answered(bytes: Uint8Array, verdict: 'accepted' | 'case'): void;
+  failed(reason: AttemptFailure): void;
+  /** Something else than the answer came, and was dropped. */
+  rejected(verdict: UpstreamVerdict): void;
+}
+
+/** Why an attempt gave no answer. */
+export type AttemptFailure = 'unreachable' | 'lying' | 'closed';
+
+/** Wrong messages after which a server is given up: somebody guesses, or it is broken. */
+const mostRejected = 16;
+/** One for all: a datagram is judged before the next one is read. */
+const received = Buffer.alloc(maximumTcpBytes + 1);
+const EAGAIN = -11;
+
+/** Sends a query over UDP from a port of its own. Returns a cancel function, after which nothing is reported. */
+export function askOverUdp(options: AttemptOptions, events: AttemptEvents): () => void {
+  const { server: address, port, namespace, mark, asked } = options;
+  const fd = askByDatagram({ namespace, address, port, mark, payload: asked.message });
+  let open = true;
+  let rejected = 0;
+  const close = (): void => {
+    if (!open) return;
+    open = false;
+    watcher.close();
+    closeDescriptor(fd);
+  };
+  const read = (): void => {
+    while (open) {
+      const length = receiveDatagram(fd, received);
+      if (length === EAGAIN) return;
+      if (length < 0) {
+        close();
+        events.failed('unreachable');
+        return;
+      }
+      const verdict = judgeUpstream(received.subarray(0, length), asked);
+      if (verdict === 'accepted' || verdict === 'case') {
+        close();
+        events.answered(new Uint8Array(received.subarray(0, length)), verdict);
+        return;
+      }
+      events.rejected(verdict);
+      if (++rejected < mostRejected) continue;
+      close();
+      events.failed('lying');
+    }
+  };
+  const watcher = new DescriptorWatcher(fd, read);
+  watcher.watch({ readable: true, writable: false });
+  return close;
+}
+
+/** Sends a query over TCP. Returns a cancel function, after which nothing is reported. */
+export function askOverTcp(options: AttemptOptions, events: AttemptEvents): () => void {
+  const { server: address, port, namespace, mark, asked, timeoutMilliseconds: timeout } = options;
+  const abort = new AbortController();
+  let socket: Socket | undefined;
+  let over = false;
+  const end = (report?: () => void): void => {
+    if (over) return;
+    over = true;
+    abort.abort();
+    socket?.destroy();
+    report?.();
+  };
+  const connecting = connectSocket({
+    address,
+    port,
+    timeout,
+    signal: abort.signal,
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(mark === undefined ? {} : { mark }),
+  });
+  connecting.then(
+    (fd) => {
+      if (over) {
+        closeDescriptor(fd);
+        return;
+      }
+      socket = new Socket({ fd, readable: true, writable: true });
+      readAnswer(socket, (bytes) => {
+        const verdict = judgeUpstream(bytes, asked);
+        if (verdict === 'accepted' || verdict === 'case') end(() => events.answered(bytes, 'accepted'));
+        else {
+          events.rejected(verdict);
+          end(() => events.failed('lying'));
+        }
+      });
+      socket.on('error', () => end(() => events.failed('unreachable')));
+      socket.on('close', () => end(() => events.failed('closed')));
+      const framed = Buffer.allocUnsafe(asked.message.length + 2);
+      framed.writeUInt16BE(asked.message.length);
+      framed.set(asked.message, 2);
+      socket.write(framed);
+    },
+    () => end(() => events.failed('unreachable')),
+  );
+  return () => end();
+}
+
+/** Collects one message with its length in front; it takes at most 64 KiB. */
+function readAnswer(socket: Socket, done: (message: Uint8Array) => void): void {
+  let held: Buffer = Buffer.alloc(0);
+  socket.on('data', (chunk: Buffer) => {
+    held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+    if (held.length < 2) return;
+    const length = word(held, 0);
+    if (held.length < length + 2) return;
+    socket.removeAllListeners('data');
+    socket.pause();
+    done(new Uint8Array(held.subarray(2, length + 2)));
+  });
+}

@@ -1,0 +1,236 @@
+import type { Forwarder, ForwardOutcome } from '../forward/forwarder.ts';
+import { defaultSearchDomains } from '../names/candidates.ts';
+import { type AddressType, type LocalAnswer, type NameContext, resolveName } from '../names/resolve.ts';
+import type { NameTable } from '../names/table.ts';
+import {
+  maximumTcpBytes,
+  maximumUdpBytes,
+  type PackedAddresses,
+  packAddresses,
+  udpLimit,
+  writeAnswer,
+  writeFormatRefusal,
+  writeRefusal,
+} from '../wire/answer.ts';
+import { parseQuery, type Query, recordType, responseCode } from '../wire/query.ts';
+import type { ClientWorkload } from './protocol.ts';
+import { types } from './record-types.ts';
+import type { Answerer } from './udp-listener.ts';
+
+export type Transport = 'udp' | 'tcp';
+
+/** What happens to queries, for metrics and log. */
+export interface QueryObserver {
+  asked(query: Query, transport: Transport): void;
+  forwarded(query: Query, transport: Transport, outcome: ForwardOutcome): void;
+  /** Whether {@link QueryObserver.line} is of use. */
+  readonly logs: boolean;
+  line(query: Query, result: string, endpoints: string): void;
+}
+
+/** What one pod's queries are answered from. */
+export interface PodServerOptions {
+  readonly namespace: string;
+  readonly table: NameTable;
+  /** Changes with the table. */
+  readonly generation: () => number;
+  readonly settings: Pick<NameContext, 'clusterDomain' | 'preferredNamespace' | 'ipv6'>;
+  readonly forwarder: Forwarder;
+  readonly observer: QueryObserver;
+  /** Asks the control plane for names before a query is forwarded; absent: the table has all. */
+  readonly demand?: (name: string) => Promise<void> | undefined;
+}
+
+/** How long queries wait for the pod's own workload (contract 12). */
+const workloadMilliseconds = 5_000;
+/** Queries that wait for it; what comes beyond is refused at once. */
+const mostWaiting = 256;
+/** Decisions that are kept until the table changes. */
+const mostRemembered = 4_096;
+
+/** A decision that is ready to be written. */
+interface Remembered {
+  readonly answer: LocalAnswer;
+  readonly addresses: PackedAddresses;
+  readonly cnameLabels: number | undefined;
+}
+
+/** Answers the queries of one pod: from the mesh, or through its forwarder. */
+export class PodServer {
+  readonly #options: PodServerOptions;
+  readonly #remembered = new Map<string, Remembered | 'forward'>();
+  readonly #waiting = new Set<() => void>();
+  #context: NameContext | undefined;
+  #search: readonly string[] | undefined;
+  #generation = -1;
+
+  constructor(options: PodServerOptions) {
+    this.#options = options;
+  }
+
+  /** Sets the workload of the pod; queries that waited for it are answered. */
+  setClient(client: ClientWorkload | undefined): void {
+    const { namespace, settings } = this.#options;
+    this.#remembered.clear();
+    if (client === undefined) {
+      this.#context = undefined;
+      return;
+    }
+    const search = this.#search ?? defaultSearchDomains(namespace, settings.clusterDomain);
+    this.#context = { ...settings, namespace, network: client.network, search };
+    for (const answer of [...this.#waiting]) answer();
+  }
+
+  /** Sets the search domains of the pod; until then it has those of Kubernetes. */
+  setSearch(search: readonly string[]): void {
+    this.#search = search;
+    this.#remembered.clear();
+    if (this.#context !== undefined) this.#context = { ...this.#context, search };
+  }
+
+  /** Returns the function that answers messages that came in this way. */
+  answerer(transport: Transport): Answerer {
+    return (message, into, at, later) => this.#answer(message, into, at, { transport, later });
+  }
+
+  #answer(
+    message: Uint8Array,
+    into: Uint8Array,
+    at: number,
+    how: { readonly transport: Transport; readonly later: () => (answer: Uint8Array) => void },
+  ): number {
+    const parsed = parseQuery(message);
+    if (parsed.kind === 'drop') return 0;
+    if (parsed.kind === 'refuse') return writeFormatRefusal(into, at, message, parsed);
+    const { query } = parsed;
+    const { observer } = this.#options;
+    const { transport, later } = how;
+    observer.asked(query, transport);
+    if (query.edns !== undefined && query.edns.version !== 0) {
+      return this.#refuse(into, at, query, responseCode.badVersion);
+    }
+    if (query.type === recordType.axfr || query.type === recordType.ixfr) {
+      return this.#refuse(into, at, query, responseCode.refused);
+    }
+    if (this.#context === undefined) {
+      if (this.#waiting.size >= mostWaiting) return this.#refuse(into, at, query, responseCode.serverFailure);
+      this.#wait(new Uint8Array(message), transport, later());
+      return -1;
+    }
+    const decision = this.#decide(query);
+    if (decision !== 'forward') return this.#write(into, at, query, transport, decision);
+    this.#forward(new Uint8Array(message), transport, later());
+    return -1;
+  }
+
+  #refuse(into: Uint8Array, at: number, query: Query, code: number): number {
+    const { observer } = this.#options;
+    if (observer.logs) observer.line(query, `refused with code ${code}`, '');
+    return writeRefusal(into, at, query, code);
+  }
+
+  #write(into: Uint8Array, at: number, query: Query, transport: Transport, decision: Remembered): number {
+    const { observer } = this.#options;
+    if (observer.logs) {
+      const { record, addresses } = decision.answer;
+      observer.line(query, `answered from ${record.key}`, addresses.slice(0, 16).join(','));
+    }
+    const { addresses, cnameLabels } = decision;
+    const limit = transport === 'tcp' ? maximumTcpBytes : udpLimit(query);
+    return writeAnswer(into, at, { query, addresses, cnameLabels, limit });
+  }
+
+  #decide(query: Query): Remembered | 'forward' {
+    const generation = this.#options.generation();
+    if (generation !== this.#generation || this.#remembered.size >= mostRemembered) {
+      this.#remembered.clear();
+      this.#generation = generation;
+    }
+    const { name, type } = query;
+    const isAddress = type === recordType.a || type === recordType.aaaa;
+    const context = this.#context;
+    if (name === undefined || !isAddress || query.class !== 1 || context === undefined) return 'forward';
+    const key = type === recordType.a ? name : `${name}/6`;
+    let decision = this.#remembered.get(key);
+    if (decision === undefined) {
+      decision = remember(
+        resolveName(this.#options.table, context, name, type === recordType.a ? 'A' : 'AAAA'),
+        type === recordType.a ? 'A' : 'AAAA',
+      );
+      this.#remembered.set(key, decision);
+    }
+    return decision;
+  }
+
+  /** @param message a copy that nobody else uses */
+  #wait(message: Uint8Array, transport: Transport, reply: (answer: Uint8Array) => void): void {
+    const finish = (): void => {
+      clearTimeout(timer);
+      this.#waiting.delete(finish);
+      const parsed = parseQuery(message);
+      if (parsed.kind !== 'query') return;
+      if (this.#context === undefined) reply(refusal(parsed.query, responseCode.serverFailure));
+      else this.#answerLater(message, parsed.query, transport, reply);
+    };
+    const timer = setTimeout(finish, workloadMilliseconds);
+    this.#waiting.add(finish);
+  }
+
+  #answerLater(
+    message: Uint8Array,
+    query: Query,
+    transport: Transport,
+    reply: (answer: Uint8Array) => void,
+  ): void {
+    const decision = this.#decide(query);
+    if (decision === 'forward') {
+      this.#send(message, query, transport, reply);
+      return;
+    }
+    const into = new Uint8Array(transport === 'tcp' ? maximumTcpBytes : maximumUdpBytes);
+    reply(into.subarray(0, this.#write(into, 0, query, transport, decision)));
+  }
+
+  #forward(message: Uint8Array, transport: Transport, reply: (answer: Uint8Array) => void): void {
+    const parsed = parseQuery(message);
+    if (parsed.kind !== 'query') return;
+    const { query } = parsed;
+    const isAddress = query.type === recordType.a || query.type === recordType.aaaa;
+    const asking = isAddress && query.name !== undefined ? this.#options.demand?.(query.name) : undefined;
+    if (asking === undefined) this.#send(message, query, transport, reply);
+    else void asking.then(() => this.#answerLater(message, query, transport, reply));
+  }
+
+  #send(message: Uint8Array, query: Query, transport: Transport, reply: (answer: Uint8Array) => void): void {
+    const { forwarder, observer } = this.#options;
+    const limit = transport === 'tcp' ? maximumTcpBytes : udpLimit(query);
+    forwarder.forward({
+      ...{ message, query, limit },
+      done: (answer, outcome) => {
+        observer.forwarded(query, transport, outcome);
+        if (observer.logs) observer.line(query, describe(outcome, answer), '');
+        reply(answer ?? refusal(query, responseCode.serverFailure));
+      },
+    });
+  }
+}
+
+function remember(answer: LocalAnswer | undefined, type: AddressType): Remembered | 'forward' {
+  if (answer === undefined) return 'forward';
+  return {
+    answer,
+    addresses: packAddresses(answer.addresses, type === 'A' ? 4 : 16),
+    cnameLabels: answer.cname === undefined ? undefined : answer.cname.split('.').length,
+  };
+}
+
+function refusal(query: Query, code: number): Uint8Array {
+  const into = new Uint8Array(512);
+  return into.subarray(0, writeRefusal(into, 0, query, code));
+}
+
+function describe({ reason, server }: ForwardOutcome, answer: Uint8Array | undefined): string {
+  const code = answer === undefined ? responseCode.serverFailure : (answer[3] as number) & 0xf;
+  const from = server === undefined ? '' : ` by ${server}`;
+  return answer === undefined ? `failed: ${reason}${from}` : `forwarded, ${types.code(code)}${from}`;
+}

@@ -1,0 +1,122 @@
+import { closeDescriptor, type NetworkNamespace, networkNamespaceFromDescriptor } from '@kmesh/linux';
+import type { Budget } from '../forward/budget.ts';
+import { Forwarder } from '../forward/forwarder.ts';
+import { type ResolvConf, resolvConfOfPod } from '../forward/resolv-conf.ts';
+import { defaultSearchDomains } from '../names/candidates.ts';
+import { PodServer, type PodServerOptions } from './pod-server.ts';
+import type { ClientWorkload, PodSockets } from './protocol.ts';
+import { TcpListener } from './tcp-listener.ts';
+import { UdpListener } from './udp-listener.ts';
+
+/** What a pod is served with. */
+interface ServedPodOptions extends Omit<PodServerOptions, 'forwarder'> {
+  readonly sockets: PodSockets;
+  readonly mark: number | undefined;
+  readonly budget: Budget;
+  readonly port: number;
+  /** The proxy's own resolv.conf. */
+  readonly ownConf: () => ResolvConf;
+  readonly ownSearch: boolean;
+  readonly onRejected: (server: string, verdict: string) => void;
+}
+
+/** How often the pod's own resolv.conf is looked for: its processes start after its network, and may change it. */
+const lookAgainMilliseconds = 30_000;
+
+/** One pod on the answering thread: its sockets, what answers on them, and its resolvers. */
+export class ServedPod {
+  readonly #options: ServedPodOptions;
+  readonly #namespace: NetworkNamespace | undefined;
+  readonly #forwarder: Forwarder;
+  readonly #server: PodServer;
+  readonly #udp: UdpListener[] = [];
+  readonly #tcp: TcpListener[] = [];
+  #client: ClientWorkload | undefined;
+  #podConf: ResolvConf | undefined;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #closed = false;
+
+  constructor(options: ServedPodOptions) {
+    this.#options = options;
+    const { sockets, mark, budget, port, onRejected } = options;
+    this.#namespace =
+      sockets.namespace === undefined ? undefined : networkNamespaceFromDescriptor(sockets.namespace);
+    this.#forwarder = new Forwarder({
+      namespace: this.#namespace,
+      ...{ mark, budget, port, onRejected },
+      servers: () => this.#servers(),
+    });
+    this.#server = new PodServer({ ...options, forwarder: this.#forwarder });
+    if (options.ownSearch) this.#server.setSearch(options.ownConf().search);
+    this.#lookForConf();
+    for (const fd of sockets.udp) this.#udp.push(new UdpListener(fd, this.#server.answerer('udp')));
+    for (const fd of sockets.tcp) this.#tcp.push(new TcpListener(fd, this.#server.answerer('tcp')));
+  }
+
+  get namespace(): string {
+    return this.#options.namespace;
+  }
+
+  get client(): ClientWorkload | undefined {
+    return this.#client;
+  }
+
+  get pending(): number {
+    return this.#forwarder.pending;
+  }
+
+  setClient(client: ClientWorkload | undefined): void {
+    this.#client = client;
+    this.#server.setClient(client);
+  }
+
+  drain(): void {
+    for (const listener of [...this.#udp, ...this.#tcp]) listener.drain();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const listener of this.#udp) listener.close();
+    this.#forwarder.close();
+    for (const listener of this.#tcp) listener.close();
+    this.#namespace?.close();
+  }
+
+  /**
+   * The pod's own resolvers where they are known, else the proxy's. A pod's loopback may be a resolver that asks others through this
+   * very proxy, and its own addresses are the same: they are left out.
+   */
+  #servers(): readonly string[] {
+    this.#lookForConf();
+    const conf = this.#podConf ?? this.#options.ownConf();
+    if (this.#namespace === undefined) return conf.servers;
+    const own = this.#client?.addresses ?? [];
+    return conf.servers.filter((server) => !isLoopback(server) && !own.includes(server));
+  }
+
+  #lookForConf(): void {
+    const namespace = this.#namespace;
+    if (namespace === undefined) return;
+    const now = performance.now();
+    if (now - this.#lookedAt < lookAgainMilliseconds) return;
+    this.#lookedAt = now;
+    void resolvConfOfPod(namespace.inode).then((found) => {
+      if (this.#closed || found === undefined) return;
+      this.#podConf = found;
+      const { namespace: client, settings } = this.#options;
+      const known = defaultSearchDomains(client, settings.clusterDomain);
+      this.#server.setSearch([...new Set([...known, ...found.search])]);
+    });
+  }
+}
+
+/** Closes what was meant for a pod that cannot be served. */
+export function closePodSockets({ udp, tcp, namespace }: PodSockets): void {
+  for (const fd of [...udp, ...tcp]) closeDescriptor(fd);
+  if (namespace !== undefined) closeDescriptor(namespace);
+}
+
+function isLoopback(address: string): boolean {
+  return address.startsWith('127.') || address === '::1';
+}

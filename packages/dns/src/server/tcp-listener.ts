@@ -1,0 +1,93 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import { maximumTcpBytes } from '../wire/answer.ts';
+import type { Answerer } from './udp-listener.ts';
+
+/** How long a connection may be idle (contract 12). */
+const idleMilliseconds = 5_000;
+/** Connections of one pod; the one that has been open longest makes room for a new one. */
+const mostConnections = 128;
+/** Queries of one connection that wait for answers; beyond that nothing is read from it. */
+const mostPending = 32;
+/** Answers that a client does not read. */
+const mostUnsentBytes = 262_144;
+
+/** One for all: an answer is copied out at once. */
+const written = Buffer.alloc(maximumTcpBytes + 2);
+
+/** Serves DNS over TCP on a listening socket, which belongs to it. */
+export class TcpListener {
+  readonly #answer: Answerer;
+  readonly #server: Server;
+  readonly #connections = new Set<Socket>();
+
+  constructor(fd: number, answer: Answerer) {
+    this.#answer = answer;
+    this.#server = createServer((socket) => this.#serve(socket));
+    this.#server.on('error', () => undefined);
+    this.#server.listen({ fd });
+  }
+
+  /** No new connections; those that are open end when they are idle. */
+  drain(): void {
+    this.#server.close();
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const socket of this.#connections) socket.destroy();
+  }
+
+  #serve(socket: Socket): void {
+    if (this.#connections.size >= mostConnections) {
+      const [oldest] = this.#connections;
+      oldest?.destroy();
+      if (oldest !== undefined) this.#connections.delete(oldest);
+    }
+    this.#connections.add(socket);
+    socket.setTimeout(idleMilliseconds, () => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#connections.delete(socket));
+    let held: Buffer = Buffer.alloc(0);
+    let pending = 0;
+    const take = (): void => {
+      while (held.length >= 2 && !socket.destroyed) {
+        const length = held.readUInt16BE(0);
+        if (held.length < length + 2) break;
+        if (pending >= mostPending) {
+          socket.pause();
+          return;
+        }
+        const message = held.subarray(2, length + 2);
+        held = held.subarray(length + 2);
+        const size = this.#answer(message, written, 2, () => {
+          pending++;
+          return (answer) => {
+            pending--;
+            if (socket.destroyed) return;
+            const framed = Buffer.allocUnsafe(answer.length + 2);
+            framed.set(answer, 2);
+            send(socket, framed, answer.length);
+            socket.resume();
+            take();
+          };
+        });
+        if (size > 0) send(socket, Buffer.from(written.subarray(0, size + 2)), size);
+        // Nothing that could be answered: no client of DNS.
+        if (size === 0) socket.destroy();
+      }
+    };
+    socket.on('data', (chunk: Buffer) => {
+      held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+      take();
+    });
+  }
+}
+
+function send(socket: Socket, framed: Buffer, length: number): void {
+  if (socket.writableLength > mostUnsentBytes) {
+    socket.destroy();
+    return;
+  }
+  framed.writeUInt16BE(length, 0);
+  socket.write(framed);
+}

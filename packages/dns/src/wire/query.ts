@@ -1,0 +1,179 @@
+/** Header length of every message. */
+export const HEADER_BYTES = 12;
+
+/** Response codes that this proxy gives itself (RFC 1035, RFC 6891). */
+export const responseCode = {
+  success: 0,
+  formatError: 1,
+  serverFailure: 2,
+  notImplemented: 4,
+  refused: 5,
+  badVersion: 16,
+} as const;
+
+/** Header flags, as the second 16-bit word has them. */
+export const flag = {
+  response: 0x8000,
+  authoritative: 0x0400,
+  truncated: 0x0200,
+  recursionDesired: 0x0100,
+  recursionAvailable: 0x0080,
+  checkingDisabled: 0x0010,
+} as const;
+
+/** Record types that are treated specially. */
+export const recordType = { a: 1, cname: 5, aaaa: 28, opt: 41, ixfr: 251, axfr: 252 } as const;
+
+/** The OPT record of a query (RFC 6891). */
+interface Edns {
+  readonly payload: number;
+  readonly version: number;
+  /** The 16 flag bits, DO among them. */
+  readonly flags: number;
+  /** Where its payload size stands in the message. */
+  readonly payloadOffset: number;
+}
+
+/** A question that is well formed. */
+export interface Query {
+  readonly id: number;
+  readonly flags: number;
+  /** Lower case, without the final dot; `undefined` for a name that no host can have, such as one with a dot in a label. */
+  readonly name: string | undefined;
+  readonly type: number;
+  readonly class: number;
+  /** The question's name, type and class, as they were sent. */
+  readonly question: Uint8Array;
+  readonly edns: Edns | undefined;
+}
+
+/** What became of a message: a query, a refusal with a response code, or silence for what can have no answer. */
+type Parsed =
+  | { readonly kind: 'query'; readonly query: Query }
+  | { readonly kind: 'refuse'; readonly code: number; readonly question: Uint8Array | undefined }
+  | { readonly kind: 'drop' };
+
+const DROP: Parsed = { kind: 'drop' };
+const maximumNameBytes = 255;
+/** Records beside the question that are looked at for an OPT record; a query has one or two. */
+const maximumRecords = 16;
+
+/**
+ * Parses a query. Never throws and reads only within `message`; `question` is a view of it. The work is bounded by the length
+ * of the message.
+ */
+export function parseQuery(message: Uint8Array): Parsed {
+  if (message.length < HEADER_BYTES) return DROP;
+  const flags = word(message, 2);
+  if ((flags & flag.response) !== 0) return refuse(responseCode.formatError);
+  if ((flags & 0x7800) !== 0) return refuse(responseCode.notImplemented);
+  if (word(message, 4) !== 1) return refuse(responseCode.formatError);
+  const nameEnd = questionNameEnd(message);
+  if (nameEnd < 0 || nameEnd + 4 > message.length) return refuse(responseCode.formatError);
+  const question = message.subarray(HEADER_BYTES, nameEnd + 4);
+  const edns = findEdns(message, nameEnd + 4);
+  if (edns === 'malformed') return refuse(responseCode.formatError, question);
+  const query: Query = {
+    id: word(message, 0),
+    flags,
+    name: hostText(message, HEADER_BYTES, nameEnd),
+    type: word(message, nameEnd),
+    class: word(message, nameEnd + 2),
+    question,
+    edns,
+  };
+  return { kind: 'query', query };
+}
+
+/** Reads a 16-bit number; the caller has checked the length. */
+export function word(message: Uint8Array, offset: number): number {
+  return ((message[offset] as number) << 8) | (message[offset + 1] as number);
+}
+
+/** Writes a 16-bit number. */
+export function putWord(message: Uint8Array, offset: number, value: number): void {
+  message[offset] = (value >> 8) & 0xff;
+  message[offset + 1] = value & 0xff;
+}
+
+/**
+ * Returns the offset after a name that may end in a compression pointer, or -1 where it runs out of the message. Pointers
+ * are not followed, so that a name costs at most its own length.
+ */
+export function skipName(message: Uint8Array, start: number): number {
+  let offset = start;
+  while (offset < message.length && offset - start < maximumNameBytes) {
+    const length = message[offset] as number;
+    if (length === 0) return offset + 1;
+    if ((length & 0xc0) === 0xc0) return offset + 2 <= message.length ? offset + 2 : -1;
+    if ((length & 0xc0) !== 0) return -1;
+    offset += length + 1;
+  }
+  return -1;
+}
+
+function refuse(code: number, question?: Uint8Array): Parsed {
+  return { kind: 'refuse', code, question };
+}
+
+/** The first name of a message has nothing to point to: a pointer in it is an error. */
+function questionNameEnd(message: Uint8Array): number {
+  let offset = HEADER_BYTES;
+  while (offset < message.length) {
+    const length = message[offset] as number;
+    if (length === 0) return offset + 1;
+    if (length > 63) return -1;
+    offset += length + 1;
+    // Room for the root label within 255 bytes.
+    if (offset - HEADER_BYTES >= maximumNameBytes) return -1;
+  }
+  return -1;
+}
+
+/** Host names as the mesh writes them: letters, digits, hyphen, underscore. Anything else is no name of the mesh. */
+function hostText(message: Uint8Array, start: number, end: number): string | undefined {
+  let text = '';
+  for (let offset = start; offset < end - 1; ) {
+    const length = message[offset] as number;
+    if (offset !== start) text += '.';
+    for (let index = offset + 1; index <= offset + length; index++) {
+      const byte = message[index] as number;
+      const lower = byte >= 0x41 && byte <= 0x5a ? byte + 32 : byte;
+      const isHost =
+        (lower >= 0x61 && lower <= 0x7a) ||
+        (lower >= 0x30 && lower <= 0x39) ||
+        lower === 0x2d ||
+        lower === 0x5f;
+      if (!isHost) return undefined;
+      text += String.fromCharCode(lower);
+    }
+    offset += length + 1;
+  }
+  return text;
+}
+
+function findEdns(message: Uint8Array, start: number): Edns | undefined | 'malformed' {
+  const additional = word(message, 10);
+  const records = word(message, 6) + word(message, 8) + additional;
+  if (records > maximumRecords) return 'malformed';
+  let found: Edns | undefined;
+  let offset = start;
+  for (let record = 0; record < records; record++) {
+    const nameEnd = skipName(message, offset);
+    if (nameEnd < 0 || nameEnd + 10 > message.length) return 'malformed';
+    const next = nameEnd + 10 + word(message, nameEnd + 8);
+    if (next > message.length) return 'malformed';
+    if (word(message, nameEnd) === recordType.opt) {
+      const isAdditional = record >= records - additional;
+      if (found !== undefined || !isAdditional || nameEnd !== offset + 1) return 'malformed';
+      found = {
+        payload: word(message, nameEnd + 2),
+        version: message[nameEnd + 5] as number,
+        flags: word(message, nameEnd + 6),
+        payloadOffset: nameEnd + 2,
+      };
+    }
+    offset = next;
+  }
+  return found;
+}

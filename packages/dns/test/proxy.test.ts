@@ -1,0 +1,371 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import dnsPacket from 'dns-packet';
+import { pod, service } from './support/mesh.ts';
+import { addressesOf, answerOf, clientPod, codeOf, PodNetwork, queryOf } from './support/pod-network.ts';
+
+const resolver = '198.51.100.1';
+const second = '198.51.100.2';
+
+test('names of the mesh are answered over UDP and TCP, as the mesh changes', async () => {
+  await using network = await PodNetwork.start({
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+  });
+  const first = await network.query('web');
+  assert.equal(first.flag_aa, true);
+  assert.deepEqual(addressesOf(first), ['10.96.0.1']);
+  assert.deepEqual(addressesOf(await network.queryTcp('WEB.ns1.svc.cluster.local')), ['10.96.0.1']);
+  network.state.apply([service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.2'])]);
+  await network.proxy.ready();
+  assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.2']);
+  network.state.apply([{ kind: 'removeService', key: 'ns1/web.ns1.svc.cluster.local' }]);
+  await network.proxy.ready();
+  assert.equal(codeOf(await network.query('web')), 'SERVFAIL');
+});
+
+test('DNS-23: what is shortened over UDP is complete over TCP', async () => {
+  const vips = [...Array(256).keys()].map((last) => `nw1/10.30.0.${last}`);
+  await using network = await PodNetwork.start({ mesh: [service('ns1/many.example', vips)] });
+  const short = await network.query('many.example');
+  assert.equal(short.flag_tc, true);
+  assert.ok(addressesOf(short).length < 256);
+  assert.equal(new Set(addressesOf(await network.queryTcp('many.example'))).size, 256);
+});
+
+test('DNS-28: STATUS and responses are refused, and a server is not answered', async () => {
+  await using network = await PodNetwork.start();
+  const status = queryOf('a.b', 'A');
+  status[2] = 0x10;
+  assert.equal(codeOf(dnsPacket.decode(await network.ask(status))), 'NOTIMP');
+  const response = queryOf('a.b', 'A');
+  response[2] = 0x80;
+  assert.equal(codeOf(dnsPacket.decode(await network.ask(response))), 'FORMERR');
+});
+
+test('DNS-29: a pod whose workload is unknown gets SERVFAIL after five seconds, or its answer when it comes', async () => {
+  await using network = await PodNetwork.start({
+    unknown: true,
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+  });
+  const began = performance.now();
+  assert.equal(codeOf(await network.query('web')), 'SERVFAIL');
+  assert.ok(performance.now() - began > 4_500);
+  const waiting = network.query('web');
+  network.state.apply([pod('ns1/client', ['10.0.0.1'])]);
+  assert.deepEqual(addressesOf(await waiting), ['10.96.0.1']);
+});
+
+test('DNS-04: other names are answered by the resolver, not authoritative, with its response code and all its records', async () => {
+  await using network = await PodNetwork.start({ resolvers: [resolver] });
+  network.resolver(resolver, (query, reply) => {
+    const extra = { type: 'A' as const, name: 'more.example', ttl: 5, data: '9.9.9.9' };
+    reply(answerOf(query, '203.0.113.7', { additionals: [extra] }));
+  });
+  const answer = await network.query('www.bing.com');
+  assert.deepEqual(addressesOf(answer), ['203.0.113.7']);
+  assert.equal(answer.flag_aa, false);
+  assert.equal(answer.id, 4_711);
+  assert.equal(answer.questions?.[0]?.name, 'www.bing.com');
+  assert.equal(answer.additionals?.length, 1);
+  assert.deepEqual(addressesOf(await network.queryTcp('www.bing.com')), ['203.0.113.7']);
+});
+
+test('DNS-01: types other than A and AAAA are forwarded, also for names of the mesh', async () => {
+  await using network = await PodNetwork.start({
+    resolvers: [resolver],
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+  });
+  network.resolver(resolver, (query, reply) => reply(answerOf(query, '', { answers: [], flags: 3 })));
+  const answer = await network.query('web.ns1', 'NS');
+  assert.equal(codeOf(answer), 'NXDOMAIN');
+  assert.equal(answer.flag_aa, false);
+});
+
+test('DNS-27: a silent resolver costs its own clients five seconds and SERVFAIL, and other queries nothing', async () => {
+  await using network = await PodNetwork.start({
+    resolvers: [resolver],
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+  });
+  let asked = 0;
+  network.resolver(resolver, () => asked++);
+  const began = performance.now();
+  const silent = Array.from({ length: 20 }, () => network.query('silent.example'));
+  const local = performance.now();
+  assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
+  assert.ok(performance.now() - local < 1_000);
+  for (const answer of await Promise.all(silent)) assert.equal(codeOf(answer), 'SERVFAIL');
+  const seconds = (performance.now() - began) / 1_000;
+  assert.ok(seconds > 4.5 && seconds < 7, `${seconds} s`);
+  // One question is asked for all of them, three times.
+  assert.equal(asked, 3);
+  await until(() =>
+    network.warnings.some((line) => line.includes('not answer in time') && line.includes(resolver)),
+  );
+});
+
+test('the second resolver is asked when the first is silent, unreachable or refuses', async () => {
+  for (const first of ['silent', 'unreachable', 'refuses'] as const) {
+    await using network = await PodNetwork.start({ resolvers: [resolver, second] });
+    if (first === 'silent') network.resolver(resolver, () => undefined);
+    if (first === 'refuses')
+      network.resolver(resolver, (query, reply) => reply(answerOf(query, '', { answers: [], flags: 5 })));
+    network.resolver(second, (query, reply) => reply(answerOf(query, '203.0.113.8')));
+    const began = performance.now();
+    assert.deepEqual(addressesOf(await network.query('www.bing.com')), ['203.0.113.8'], first);
+    assert.ok(performance.now() - began < 3_000, first);
+  }
+});
+
+test('when every resolver refuses, the client sees the refusal', async () => {
+  await using network = await PodNetwork.start({ resolvers: [resolver, second] });
+  for (const address of [resolver, second])
+    network.resolver(address, (query, reply) => reply(answerOf(query, '', { answers: [], flags: 5 })));
+  assert.equal(codeOf(await network.query('www.bing.com')), 'REFUSED');
+});
+
+test('an unreachable resolver is SERVFAIL at once, and no resolver too', async () => {
+  for (const resolvers of [[resolver], []]) {
+    await using network = await PodNetwork.start({ resolvers });
+    const began = performance.now();
+    assert.equal(codeOf(await network.query('www.bing.com')), 'SERVFAIL');
+    assert.ok(performance.now() - began < 3_000);
+  }
+});
+
+test('forged answers are dropped: another id, another question, another source', async () => {
+  await using network = await PodNetwork.start({ resolvers: [resolver] });
+  network.resolver(resolver, (query, reply) => {
+    const wrongId = answerOf(query, '6.6.6.6');
+    wrongId[0] = (wrongId[0] as number) ^ 1;
+    reply(wrongId);
+    reply(answerOf(query, '6.6.6.6', { questions: [{ name: 'evil.example', type: 'A' }] }));
+    reply(Buffer.from('nonsense'));
+    reply(answerOf(query, '203.0.113.7'));
+  });
+  assert.deepEqual(addressesOf(await network.query('www.bing.com')), ['203.0.113.7']);
+});
+
+test('a resolver that only lies is given up after 16 messages', async () => {
+  await using network = await PodNetwork.start({ resolvers: [resolver] });
+  network.resolver(resolver, (query, reply) => {
+    for (let lie = 0; lie < 40; lie++) reply(answerOf(query, '6.6.6.6', { id: lie }));
+  });
+  assert.equal(codeOf(await network.query('www.bing.com')), 'SERVFAIL');
+});
+
+test('a resolver that does not keep the case of the name is asked over TCP', async () => {
+  await using network = await PodNetwork.start({ resolvers: [resolver] });
+  const lowered = (query: Buffer, address: string): Buffer => {
+    const { questions = [] } = dnsPacket.decode(query);
+    return answerOf(query, address, {
+      questions: questions.map((question) => ({ ...question, name: question.name.toLowerCase() })),
+    });
+  };
+  network.resolver(
+    resolver,
+    (query, reply) => reply(lowered(query, '6.6.6.6')),
+    (query, socket) => socket.write(framed(lowered(query, '203.0.113.9'))),
+  );
+  assert.deepEqual(addressesOf(await network.query('abcdefghijklmnopqrstuvw.example')), ['203.0.113.9']);
+});
+
+test('a truncated answer is fetched over TCP for a client that can take it, and passed on to one that cannot', async () => {
+  await using network = await PodNetwork.start({ resolvers: [resolver] });
+  const big = (query: Buffer): Buffer =>
+    answerOf(query, '', {
+      answers: [...Array(60).keys()].map((last) => ({
+        type: 'A' as const,
+        name: 'a.b',
+        ttl: 1,
+        data: `203.0.113.${last}`,
+      })),
+    });
+  network.resolver(
+    resolver,
+    (query, reply) => reply(answerOf(query, '', { answers: [], flags: dnsPacket.TRUNCATED_RESPONSE })),
+    (query, socket) => socket.write(framed(big(query))),
+  );
+  assert.equal((await network.query('big.example')).flag_tc, true);
+  const whole = await network.query('big.example', 'A', {
+    additionals: [
+      {
+        type: 'OPT',
+        name: '.',
+        udpPayloadSize: 4096,
+        flags: 0,
+        extendedRcode: 0,
+        ednsVersion: 0,
+        flag_do: false,
+        options: [],
+      },
+    ],
+  });
+  assert.equal(addressesOf(whole).length, 60);
+  assert.equal(addressesOf(await network.queryTcp('big.example')).length, 60);
+});
+
+test('an answer of 64 kB is passed on over TCP, and truncated over UDP', async () => {
+  await using network = await PodNetwork.start({ resolvers: [resolver] });
+  const huge = (query: Buffer, bytes: number): Buffer => {
+    const head = answerOf(query, '', { answers: [] });
+    head[7] = 1;
+    const length = bytes - head.length - 11;
+    const record = Buffer.alloc(11 + length);
+    record[2] = 16;
+    record[4] = 1;
+    record.writeUInt16BE(length, 9);
+    return Buffer.concat([head, record]);
+  };
+  network.resolver(
+    resolver,
+    (query, reply) => reply(huge(query, 60_000)),
+    (query, socket) => socket.write(framed(huge(query, 65_535))),
+  );
+  const answer = await network.ask(queryOf('huge.example', 'TXT'));
+  assert.ok(answer.length <= 512);
+  assert.equal(dnsPacket.decode(answer).flag_tc, true);
+});
+
+test('a pod that has 256 queries under way at a dead resolver is refused more, and another pod is answered as ever', async () => {
+  await using network = await PodNetwork.start({ resolvers: [resolver] });
+  network.resolver(resolver, (query, reply) => {
+    if (dnsPacket.decode(query).questions?.[0]?.name.toLowerCase().startsWith('live'))
+      reply(answerOf(query, '203.0.113.7'));
+  });
+  const client = network.client();
+  const codes: string[] = [];
+  client.on('message', (message: Buffer) => codes.push(codeOf(dnsPacket.decode(message))));
+  const began = performance.now();
+  for (let index = 0; codes.length < 20; index++) {
+    client.send(queryOf(`dead-${index}.example`, 'A'), 15_053, '127.0.0.1');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  client.close();
+  assert.ok(performance.now() - began < 4_000);
+  assert.deepEqual(new Set(codes), new Set(['SERVFAIL']));
+  assert.equal(codeOf(await network.query('live.example')), 'SERVFAIL');
+  await until(() => network.warnings.some((line) => line.includes('more queries under way than it may')));
+  await using other = await PodNetwork.start({ resolvers: [second] });
+  other.resolver(second, (query, reply) => reply(answerOf(query, '203.0.113.7')));
+  assert.deepEqual(addressesOf(await other.query('live.example')), ['203.0.113.7']);
+});
+
+test('a query that comes back to the proxy ends there', async () => {
+  await using network = await PodNetwork.start({ resolvers: [resolver] });
+  let forwarded = 0;
+  network.resolver(resolver, (query, reply) => {
+    forwarded++;
+    if (forwarded > 20) return;
+    // A forwarder that asks this very proxy.
+    void network.ask(query).then(reply, () => undefined);
+  });
+  assert.equal(codeOf(await network.query('loop.example')), 'SERVFAIL');
+  assert.ok(forwarded <= 3, `${forwarded} queries`);
+});
+
+test('a pod that is removed has no listener, and one that is added again has', async () => {
+  await using network = await PodNetwork.start({
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+  });
+  network.proxy.removePod('client');
+  network.proxy.addPod('client', clientPod, network.namespace);
+  await network.proxy.ready();
+  assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
+});
+
+test('DNS-33: a second instance takes over without a lost query', async () => {
+  await using network = await PodNetwork.start({
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+  });
+  const old = network.proxy;
+  let asking = true;
+  let asked = 0;
+  const failures: string[] = [];
+  const traffic = (async () => {
+    while (asking) {
+      asked++;
+      await network.ask(queryOf('web', 'A'), 2_000).catch((error: unknown) => failures.push(String(error)));
+    }
+  })();
+  const next = await network.successor();
+  const before = asked;
+  await old.drain(2_000);
+  await old.close();
+  const goal = asked + 50;
+  while (asked < goal) await new Promise((resolve) => setImmediate(resolve));
+  asking = false;
+  await traffic;
+  await next.close();
+  assert.deepEqual(failures, []);
+  assert.ok(asked > before);
+});
+
+test('DNS-26: a client with an IPv4-mapped address is answered as one with IPv4', async () => {
+  await using network = await PodNetwork.start({
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+    settings: { address: { host: '::', port: 15_053 } },
+  });
+  assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
+});
+
+test('PRC-19: a pod without IPv6 on its loopback is served on 127.0.0.1', async () => {
+  await using network = await PodNetwork.start({
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+    withoutIpv6: true,
+  });
+  assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
+});
+
+test('names that the table does not have are asked of the control plane, once, before they are forwarded', async () => {
+  const demanded: string[] = [];
+  const state: { apply?: () => void } = {};
+  await using network = await PodNetwork.start({
+    proxy: {
+      demand: async (name) => {
+        demanded.push(name);
+        if (name === 'ns2/late.ns2.svc.cluster.local') state.apply?.();
+      },
+    },
+  });
+  state.apply = () => {
+    network.state.apply([service('ns2/late.ns2.svc.cluster.local', ['nw1/10.96.0.9'])]);
+  };
+  assert.deepEqual(addressesOf(await network.query('late.ns2')), ['10.96.0.9']);
+  assert.ok(demanded.includes('ns1/late.ns2'), demanded.join());
+  assert.equal(codeOf(await network.query('absent.example')), 'SERVFAIL');
+  const count = demanded.length;
+  assert.equal(codeOf(await network.query('absent.example')), 'SERVFAIL');
+  assert.equal(demanded.length, count);
+});
+
+test('log lines say who asked for what, and what answered', async () => {
+  await using network = await PodNetwork.start({
+    resolvers: [resolver],
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+  });
+  network.resolver(resolver, (query, reply) => reply(answerOf(query, '203.0.113.7')));
+  while (!network.debug.some((line) => line.includes('ns1/web'))) await network.query('web');
+  await network.query('www.bing.com');
+  await until(() => network.debug.some((line) => line.includes('www.bing.com')));
+  const line = network.debug.find((text) => text.includes('ns1/web')) ?? '';
+  for (const part of [
+    '"src.workload":"client"',
+    '"src.namespace":"ns1"',
+    '"query":"A"',
+    '"domain":"web."',
+    '10.96.0.1',
+  ])
+    assert.ok(line.includes(part), line);
+  assert.ok(network.debug.some((text) => text.includes(`forwarded, NOERROR by ${resolver}`)));
+});
+
+function framed(message: Uint8Array): Buffer {
+  const head = Buffer.alloc(2);
+  head.writeUInt16BE(message.length);
+  return Buffer.concat([head, message]);
+}
+
+/** Waits until something holds; the test's own limit ends it. */
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
+}

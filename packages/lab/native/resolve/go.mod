@@ -1,0 +1,3 @@
+module kmesh/lab/resolve
+
+go 1.19
