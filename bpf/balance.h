@@ -12,7 +12,7 @@
 #include "capture.h"
 #include "frontends.h"
 #include "remember.h"
-#include "verdict.h"
+#include "stay.h"
 
 #define PORT_DNS 53
 
@@ -53,7 +53,7 @@ balance(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, const union kmes
 	struct kmesh_dial *dial;
 	__u64 range;
 
-	if (!sk || is_loopback(&dialled) || is_proxy(ctx))
+	if (!sk || is_loopback(&dialled) || is_proxy(sk))
 		return NULL;
 	if (pod->flags && port_be == bpf_htons(PORT_DNS))
 		return NULL;
@@ -73,7 +73,8 @@ balance(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, const union kmes
 	if (!endpoint || !endpoint->port_be || is_mapped(&endpoint->address) != mapped ||
 	    endpoint->flags & ~KMESH_ENDPOINT_VERDICT)
 		return NULL;
-	if (endpoint->flags && !may_stay(ctx, pod, endpoint->workload, endpoint->port_be))
+	if (endpoint->flags && (!may_stay(ctx, pod, endpoint->workload, endpoint->port_be) ||
+				is_unreachable(endpoint->workload, endpoint->port_be)))
 		return NULL;
 	if (pod->flags & KMESH_POD_CAPTURED && !pass_capture(ctx))
 		return NULL;
@@ -83,7 +84,6 @@ balance(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, const union kmes
 		return NULL;
 	/* Counted by sockops when it takes the dial over: this is the path that every balanced
 	 * connection waits for. */
-	fill_dial(dial, &dialled, port_be, decision.service, endpoint->workload, true,
-		  endpoint->flags);
+	fill_dial(dial, &dialled, port_be, decision.service, endpoint->workload, true);
 	return endpoint;
 }

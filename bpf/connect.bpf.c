@@ -13,10 +13,11 @@
 #include "capture.h"
 #include "frontends.h"
 #include "handoff_connect.h"
+#include "lease.h"
 #include "pods.h"
 #include "refusals.h"
 #include "remember.h"
-#include "verdict.h"
+#include "stay.h"
 
 #include <bpf/bpf_endian.h>
 
@@ -143,14 +144,10 @@ static __noinline int go_direct(struct bpf_sock_addr *ctx, const struct kmesh_po
 	return leave(reason);
 }
 
-/* The tunnel path takes it: a mark of an earlier connect of this socket must not let it pass. */
-static __noinline int go_tunnel(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
-				__u32 reason)
+/* The tunnel path takes it. */
+static __noinline int go_tunnel(struct bpf_sock_addr *ctx, __u32 reason)
 {
-	__u32 none = 0;
-
-	if ((pod->flags & KMESH_POD_CAPTURED) && ctx->sk && ctx->sk->mark == KMESH_MARK)
-		bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &none, sizeof(none));
+	stay_captured(ctx);
 	count(reason);
 	return reason == KMESH_REASON_TUNNEL_DNS ? LEAVE : TUNNEL;
 }
@@ -188,12 +185,14 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 		return go_direct(ctx, dial->pod, KMESH_REASON_KERNEL_WORKLOAD);
 	case KMESH_FRONTEND_VERDICT:
 		if (!may_stay(ctx, dial->pod, workload, dial->port_be))
-			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_VERDICT);
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_VERDICT);
+		if (is_unreachable(workload, dial->port_be))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_UNREACHABLE);
 		if ((dial->pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
-			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_MARK);
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_MARK);
 		if (!remember(ctx, dial->address, dial->port_be, dial->netns_cookie, 0, workload,
-			      false, true))
-			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_FLOW);
+			      false))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_FLOW);
 		*kept = true;
 		return leave(KMESH_REASON_KERNEL_WORKLOAD);
 	case KMESH_FRONTEND_REFUSE:
@@ -201,10 +200,10 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 	case KMESH_FRONTEND_OUTSIDE:
 		return go_direct(ctx, dial->pod, KMESH_REASON_OUTSIDE_PASSTHROUGH);
 	case UNKNOWN:
-		return is_incomplete() ? go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_INCOMPLETE)
+		return is_incomplete() ? go_tunnel(ctx, KMESH_REASON_TUNNEL_INCOMPLETE)
 				       : go_direct(ctx, dial->pod, KMESH_REASON_OUTSIDE_UNKNOWN);
 	default:
-		return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_FRONTEND);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_FRONTEND);
 	}
 }
 
@@ -225,7 +224,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 
 	/* Capture hands it to the DNS proxy. */
 	if (is_captured(pod) && port_be == bpf_htons(PORT_DNS))
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_DNS);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_DNS);
 
 	frontend =
 	    find_frontend(address->halves[0], address->halves[1], KMESH_FRONTEND_PLACE(0, port_be));
@@ -244,21 +243,24 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 
 	endpoint = choose_endpoint(range);
 	if (!endpoint || !endpoint->port_be)
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_SLOT);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_SLOT);
 	if (endpoint->flags & KMESH_ENDPOINT_TUNNEL)
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_ENDPOINT);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_ENDPOINT);
 	if (is_mapped(&endpoint->address) != mapped)
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FAMILY);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_FAMILY);
 
-	if (endpoint->flags & KMESH_ENDPOINT_VERDICT &&
-	    !may_stay(ctx, pod, endpoint->workload, endpoint->port_be))
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_VERDICT);
+	if (endpoint->flags & KMESH_ENDPOINT_VERDICT) {
+		if (!may_stay(ctx, pod, endpoint->workload, endpoint->port_be))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_VERDICT);
+		if (is_unreachable(endpoint->workload, endpoint->port_be))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_UNREACHABLE);
+	}
 
 	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_MARK);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_MARK);
 	if (!remember(ctx, address, port_be, netns_cookie, decision.service, endpoint->workload,
-		      true, endpoint->flags & KMESH_ENDPOINT_VERDICT))
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FLOW);
+		      true))
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_FLOW);
 	*chosen = endpoint;
 	/* Counted by sockops when it takes the dial over: this is the path that every balanced
 	 * connection waits for. */
@@ -268,10 +270,16 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 /* The pod that the socket belongs to; NULL for everything that this program must not touch. */
 static __always_inline struct kmesh_pod *gate(struct bpf_sock_addr *ctx, __u64 *netns_cookie)
 {
+	struct kmesh_pod *pod;
+
 	if (ctx->protocol != IPPROTO_TCP)
 		return NULL;
 	*netns_cookie = bpf_get_netns_cookie(ctx);
-	return find_pod(*netns_cookie);
+	pod = find_pod(*netns_cookie);
+	if (!pod || is_leased())
+		return pod;
+	stay_captured(ctx);
+	return NULL;
 }
 
 /* Every case. Not inlined, for the stack and registers that it needs. */
@@ -283,7 +291,7 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	bool kept = false;
 	int verdict;
 
-	if (is_proxy(ctx))
+	if (is_proxy(ctx->sk))
 		return leave(KMESH_REASON_OUTSIDE_PROXY);
 
 	dialled.words[2] = bpf_htonl(0xffff);
@@ -335,7 +343,7 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	bool kept = false;
 	int verdict;
 
-	if (is_proxy(ctx))
+	if (is_proxy(ctx->sk))
 		return leave(KMESH_REASON_OUTSIDE_PROXY);
 
 	dialled.words[0] = ctx->user_ip6[0];

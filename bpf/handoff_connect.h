@@ -2,7 +2,6 @@
 /* The connect hook's part of the hand-off; handoff.h says what it is. */
 #pragma once
 
-#include "capture.h"
 #include "handoff.h"
 
 struct sockaddr_in {
@@ -84,8 +83,6 @@ static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx,
 		return HANDOFF_FAILED;
 	if (!remember_handoff(ctx, dialled, ctx->user_port, netns_cookie))
 		return HANDOFF_FAILED;
-	/* Past conntrack. An application's own mark stays: tracked, it arrives as well. */
-	pass_capture(ctx);
 	ctx->user_ip4 = own.sin_addr;
 	ctx->user_port = bpf_htons(KMESH_PORT_OUTBOUND);
 	return HANDOFF_DONE;
@@ -123,8 +120,6 @@ static __noinline enum handoff hand_off6(struct bpf_sock_addr *ctx,
 	}
 	if (!remember_handoff(ctx, dialled, ctx->user_port, netns_cookie))
 		return HANDOFF_FAILED;
-	/* Past conntrack. An application's own mark stays: tracked, it arrives as well. */
-	pass_capture(ctx);
 	ctx->user_ip6[0] = address.words[0];
 	ctx->user_ip6[1] = address.words[1];
 	ctx->user_ip6[2] = address.words[2];

@@ -27,6 +27,7 @@ void register_maps(Napi::Env env, Napi::Object exports);
 void register_map_memory(Napi::Env env, Napi::Object exports);
 void register_programs(Napi::Env env, Napi::Object exports);
 void register_filters(Napi::Env env, Napi::Object exports);
+void register_interfaces(Napi::Env env, Napi::Object exports);
 void register_ring(Napi::Env env, Napi::Object exports);
 void register_barrier(Napi::Env env, Napi::Object exports);
 void register_probes(Napi::Env env, Napi::Object exports);

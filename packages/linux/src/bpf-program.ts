@@ -1,6 +1,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { addon } from './addon.ts';
 import { KernelLink, type Link } from './bpf-link.ts';
+import { BpfMap } from './bpf-map.ts';
 import { checkResult, systemCallError } from './errors.ts';
 import { OwnedDescriptor } from './owned-descriptor.ts';
 import { attachTrafficControl, type TrafficControlTarget } from './traffic-control.ts';
@@ -148,6 +149,22 @@ export function attachedProgramIds(cgroup: string, attachType: number): number[]
     throw systemCallError(-ids, 'KMESH_BPF_INFO_FAILED', `cannot list the programs at ${cgroup}`, 'bpf');
   } finally {
     closeSync(directory);
+  }
+}
+
+/** The maps that a program uses, opened; those that the caller may not open are left out. The caller closes them. */
+export function mapsOfProgram(id: number): BpfMap[] {
+  const program = addon().programOpen(id);
+  if (program < 0) return [];
+  try {
+    const maps = addon().programMaps(program);
+    if (typeof maps === 'number') return [];
+    return maps
+      .map((map) => addon().mapOpen(map))
+      .filter((fd) => fd >= 0)
+      .map((fd) => new BpfMap(fd));
+  } finally {
+    addon().closeDescriptor(program);
   }
 }
 

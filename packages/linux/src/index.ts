@@ -7,6 +7,7 @@ export {
   attachedProgramIds,
   attachedPrograms,
   BpfProgram,
+  mapsOfProgram,
   openPinnedProgram,
   type ProgramCode,
   programById,
@@ -15,10 +16,12 @@ export { type Capability, type CapabilityName, capability, probeCapabilities } f
 export { closeDescriptor, duplicateDescriptor, raiseDescriptorLimit } from './descriptors.ts';
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export { EventRing } from './event-ring.ts';
+export { listInterfaces } from './interfaces.ts';
 export { kernelBarrier } from './kernel-barrier.ts';
 export { findBpffsMount, findCgroupMount } from './mounts.ts';
 export {
   createNetworkNamespace,
+  currentNetworkNamespace,
   NetworkNamespace,
   networkNamespaceFromDescriptor,
   openNetworkNamespace,
@@ -32,4 +35,4 @@ export {
 } from './seqpacket.ts';
 export { connectSocket, migrateOnClose, openListener, openUdpSocket } from './socket.ts';
 export { socketPeerAddress } from './socket-options.ts';
-export { linksAtInterface, removeFilter } from './traffic-control.ts';
+export { type InterfaceSide, linksAtInterface, programsAtInterface, removeFilter } from './traffic-control.ts';

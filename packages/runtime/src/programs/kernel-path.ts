@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import type { HookCost } from '@kmesh/api';
-import { KmeshError, type Logger } from '@kmesh/api';
+import { type Identity, KmeshError, type Logger } from '@kmesh/api';
 import {
   attachedProgramIds,
   type BpfObject,
@@ -14,6 +14,9 @@ import { kernelMapsOf } from '../tables/kernel-maps.ts';
 import { attachKernelObject, loadKernelObject } from '../tables/kernel-object.ts';
 import { KernelTables } from '../tables/kernel-tables.ts';
 import type { KernelPathConfig } from './kernel-path-config.ts';
+import type { BypassParts } from '../pods/capture-bypass.ts';
+import { NodeSide } from '../pods/node-side.ts';
+import { endOtherLeases } from './earlier-programs.ts';
 import { type PathCount, readPathCounts } from './path-counts.ts';
 import { Pins } from './pins.ts';
 import { removeFiltersOf } from './uninstall.ts';
@@ -34,12 +37,22 @@ export interface KernelPath {
    * @throws KMESH_BPF_ATTACH_FAILED
    */
   publish(pods: ReadonlySet<bigint>): Promise<void>;
+  /** What is installed in each pod. */
+  readonly bypass: BypassParts;
+  /**
+   * Resolves when no program decides by what the mesh was before this call: to be awaited before the control plane is
+   * answered. Where an earlier daemon's programs wait for this one's, for a few seconds; then these decide nothing more.
+   */
+  obeyed(): Promise<void>;
   /** Whether its programs are at the hooks: not before `publish`, and not once another daemon's have taken their place. */
   readonly isObserving: () => boolean;
   /** Called with the cookies of pods whose policies changed, once no new connection is let in by the old ones. */
   onRevoked(listener: (cookies: readonly bigint[]) => void): void;
   close(): void;
 }
+
+/** How long an earlier daemon's programs may decide after the mesh is known: the pods are told meanwhile. */
+const TAKEOVER_MILLISECONDS = 3_000;
 
 /** Without one of these there is no kernel path. Of the rest each one lost costs only what it is for. */
 const required: readonly CapabilityName[] = [
@@ -80,6 +93,7 @@ export async function startKernelPath(
   node: NodeContext,
   state: MeshState,
   logger: Logger,
+  isCertain?: (identity: Identity) => boolean,
 ): Promise<KernelPath> {
   const obstacles = kernelPathObstacles();
   const cgroup = config.cgroup ?? findCgroupMount();
@@ -104,8 +118,24 @@ export async function startKernelPath(
       barrier: kernelBarrier,
       ...(pins === undefined ? {} : { firstId: firstIdOfThisRun() }),
       onRevoked: (cookies) => revoked(cookies),
+      leaseMilliseconds: config.leaseMilliseconds,
+      ...(isCertain === undefined ? {} : { isCertain }),
     });
-    stack.defer(followMesh(tables, state, logger));
+    const followed = followMesh(tables, state, logger);
+    stack.defer(followed.stop);
+    const nodeSide = stack.use(new NodeSide());
+    const taken = Promise.withResolvers<void>();
+    const ownProgram = object.program('kmesh_sockops').info().id;
+    let takeover: Promise<void> | undefined;
+    const takeOver = async () => {
+      const giveUp = setTimeout(() => {
+        if (owned.disposed || endOtherLeases(cgroup, ownProgram) === 0) return taken.resolve();
+        logger.warn('the programs of an earlier daemon decide nothing more: the pods of this node are not known yet');
+        taken.resolve();
+      }, TAKEOVER_MILLISECONDS).unref();
+      await taken.promise;
+      clearTimeout(giveUp);
+    };
     const owned = stack.move();
     let published = false;
     return {
@@ -115,6 +145,17 @@ export async function startKernelPath(
       hookCosts: () =>
         object.programNames.map((program) => hookCost(object, program)).filter(({ runs }) => runs > 0),
       pins,
+      bypass: {
+        ingress: object.program('kmesh_ingress'),
+        wire: object.program('kmesh_wire'),
+        node: nodeSide,
+        pins,
+      },
+      obeyed: async () => {
+        takeover ??= takeOver();
+        await takeover;
+        await followed.withdrawn();
+      },
       publish: async (pods) => {
         if (published || owned.disposed) return;
         published = true;
@@ -123,6 +164,8 @@ export async function startKernelPath(
         const links = pins?.attach(object, cgroup) ?? attachKernelObject(object, cgroup);
         for (const link of links.values()) owned.defer(() => link.close());
         removeFiltersOf(pins?.removeStale(pods) ?? []);
+        endOtherLeases(cgroup, ownProgram);
+        taken.resolve();
         logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
       },
       isObserving: () => {
@@ -133,7 +176,11 @@ export async function startKernelPath(
       onRevoked: (listener) => {
         revoked = listener;
       },
-      close: () => owned.dispose(),
+      close: () => {
+        if (pins === undefined) tables.endLease();
+        taken.resolve();
+        owned.dispose();
+      },
     };
   } catch (error) {
     stack.dispose();
@@ -147,9 +194,13 @@ function firstIdOfThisRun(): number {
 }
 
 /** Every change of the mesh goes into the tables. */
-function followMesh(tables: KernelTables, state: MeshState, logger: Logger): () => void {
+function followMesh(
+  tables: KernelTables,
+  state: MeshState,
+  logger: Logger,
+): { readonly stop: () => void; readonly withdrawn: () => Promise<void> } {
   let last: Promise<void> | undefined;
-  return state.subscribe((change) => {
+  const stop = state.subscribe((change) => {
     const written = tables.apply(change);
     // Changes that are written together share a promise.
     if (written === last) return;
@@ -160,6 +211,8 @@ function followMesh(tables: KernelTables, state: MeshState, logger: Logger): () 
         logger.error('the kernel tables could not follow the mesh', { error: String(error) }),
     );
   });
+  // What may not be any more is taken out as the mesh changes; programs that run may have read it before.
+  return { stop, withdrawn: kernelBarrier };
 }
 
 function hookCost(object: BpfObject, program: string): HookCost {

@@ -24,10 +24,13 @@ export class VerdictTable {
   readonly #map: EntryTable;
   readonly #entries = new Map<number, Map<string, Verdict>>();
   readonly #refused = new RefusalCounter();
+  readonly #withdrawn: () => void;
   #used = 0;
 
-  constructor(map: EntryTable) {
+  /** @param withdrawn called after less is allowed than before */
+  constructor(map: EntryTable, withdrawn: () => void) {
     this.#map = map;
+    this.#withdrawn = withdrawn;
   }
 
   /** Takes every verdict about a workload back: its connections ask the tunnel path. True when there was one. */
@@ -36,6 +39,7 @@ export class VerdictTable {
     if (entries === undefined) return false;
     for (const entry of [...entries.values()].sort(broadFirst)) this.#delete(workload, entry);
     this.#entries.delete(workload);
+    this.#withdrawn();
     return true;
   }
 
@@ -44,10 +48,12 @@ export class VerdictTable {
     const wanted = new Map(verdicts.map((verdict) => [keyText(verdict), verdict]));
     const present = this.#entries.get(workload) ?? new Map<string, Verdict>();
     this.#entries.set(workload, present);
+    let reduced = false;
     for (const [text, entry] of [...present].sort(([, left], [, right]) => broadFirst(left, right))) {
       if (wanted.get(text)?.allow === entry.allow) continue;
       this.#delete(workload, entry);
       present.delete(text);
+      reduced = true;
     }
     for (const verdict of [...wanted.values()].sort((left, right) => broadFirst(right, left))) {
       const text = keyText(verdict);
@@ -59,7 +65,9 @@ export class VerdictTable {
       }
       this.#used++;
       present.set(text, verdict);
+      reduced ||= !verdict.allow;
     }
+    if (reduced) this.#withdrawn();
     return true;
   }
 
