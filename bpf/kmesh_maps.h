@@ -176,6 +176,15 @@ struct {
 	__type(value, struct kmesh_handoff_pod);
 } handoff_pods __weak SEC(".maps");
 
+/* Endpoints that were chosen for connections which the tunnel path serves; the proxy takes each out
+ * when it accepts. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, KMESH_MAX_HANDOFFS);
+	__type(key, struct kmesh_handoff_key);
+	__type(value, struct kmesh_pick);
+} picks __weak SEC(".maps");
+
 /* Original destinations for the proxy, which takes each entry out when it accepts. What a proxy
  * that died never took is overwritten in time, hence least recently used. */
 struct {

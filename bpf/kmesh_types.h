@@ -458,6 +458,13 @@ struct kmesh_handoff_key {
 	__u32 reserved2; /* 0: part of the key */
 };
 
+/* picks: the endpoint that connect chose and the tunnel path has to serve, by the client as the proxy
+ * names its peer. */
+struct kmesh_pick {
+	__u32 workload;
+	__u32 reserved;
+};
+
 /* Where that client wanted to go. */
 struct kmesh_handoff {
 	union kmesh_address dialled;

@@ -171,6 +171,8 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	read_key(ctx, &key);
 	if (!handed)
 		reconsider(ctx, sk, pod, &key);
+	if (flow->path == KMESH_PATH_TUNNEL && flow->workload)
+		announce_pick(&key, netns_cookie, flow);
 	flow->path = handed ? KMESH_PATH_TUNNEL : path_of(sk, pod, flow, &key);
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);

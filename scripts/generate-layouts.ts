@@ -32,6 +32,7 @@ const structs = [
   'kmesh_handoff_pod',
   'kmesh_handoff_key',
   'kmesh_handoff',
+  'kmesh_pick',
 ] as const;
 const enums = [
   'kmesh_constant',

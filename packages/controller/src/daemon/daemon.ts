@@ -141,6 +141,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     logger: logger.child('proxy'),
     enrolment,
     handoffs: kernel.path?.object.map('handoffs') ?? pinned,
+    pickOf: kernel.path?.takePick,
   });
   stack.defer(() => dataPlane.close());
 

@@ -3,7 +3,7 @@ import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshState } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
 import type { KernelEnrolment } from '@kmesh/runtime';
-import { createTunnel, type HandoffTable, type Tunnel, type TunnelCounters } from '@kmesh/tunnel';
+import { createTunnel, type HandoffTable, type Tunnel, type TunnelCounters, type TunnelOptions } from '@kmesh/tunnel';
 import type { CertificateManager } from '../certificates/certificate-manager.ts';
 import type { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
@@ -23,6 +23,8 @@ interface DataPlaneOptions {
   readonly enrolment: KernelEnrolment | undefined;
   /** Where the connect hook says what it sent to the proxies. */
   readonly handoffs: HandoffTable | undefined;
+  /** What the connect hook chose for connections that the tunnel serves; absent without a kernel path. */
+  readonly pickOf: TunnelOptions['pickOf'];
 }
 
 /** A pod of this node that is served. */
@@ -55,6 +57,7 @@ export class DataPlane implements ZdsPods {
       settings: tunnelSettings(config),
       revocations: options.revocations,
       handoffs: options.handoffs,
+      pickOf: options.pickOf,
     });
     if (!this.#proxies) return;
     try {

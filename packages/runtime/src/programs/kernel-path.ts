@@ -10,6 +10,7 @@ import {
   probeCapabilities,
 } from '@kmesh/linux';
 import type { MeshState, NodeContext } from '@kmesh/orchestration';
+import { takePick } from '../tables/endpoint-picks.ts';
 import { kernelMapsOf } from '../tables/kernel-maps.ts';
 import { attachKernelObject, loadKernelObject } from '../tables/kernel-object.ts';
 import { KernelTables } from '../tables/kernel-tables.ts';
@@ -37,6 +38,8 @@ export interface KernelPath {
    * @throws KMESH_BPF_ATTACH_FAILED
    */
   publish(pods: ReadonlySet<bigint>): Promise<void>;
+  /** Uid of the endpoint that the connect hook chose for a connection which the tunnel path serves; see `takePick`. */
+  readonly takePick: (cookie: bigint, client: { readonly ip: string; readonly port: number }) => string | undefined;
   /** What is installed in each pod. */
   readonly bypass: BypassParts;
   /**
@@ -145,6 +148,10 @@ export async function startKernelPath(
       hookCosts: () =>
         object.programNames.map((program) => hookCost(object, program)).filter(({ runs }) => runs > 0),
       pins,
+      takePick: (cookie, client) => {
+        const id = owned.disposed ? undefined : takePick(object.map('picks'), cookie, client);
+        return id === undefined ? undefined : tables.workloadUid(id);
+      },
       bypass: {
         ingress: object.program('kmesh_ingress'),
         wire: object.program('kmesh_wire'),

@@ -35,6 +35,8 @@ export interface PodContext {
   readonly tls: TlsContexts;
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
+  /** Uid of the endpoint that was chosen for a client's connection before it came here. */
+  readonly pickOf: ((client: { readonly ip: string; readonly port: number }) => string | undefined) | undefined;
   readonly pool: SessionPool;
   readonly tracker: ConnectionTracker;
   /** Whether the client's address is kept towards the application. */

@@ -215,6 +215,12 @@ export const kmeshHandoffLayout = {
   reserved2: 20,
 } as const;
 
+export const kmeshPickLayout = {
+  size: 8,
+  workload: 0,
+  reserved: 4,
+} as const;
+
 export const kmeshConstant = {
   handshakeVersion: 3,
   layoutVersion: 4,
