@@ -298,7 +298,7 @@ struct kmesh_connection {
 struct kmesh_lease {
 	__u64 until_ns;	  /* of CLOCK_MONOTONIC; 0: not at all */
 	__u32 generation; /* of verdicts, identities and addresses: grows after something was taken out */
-	__u32 reserved;
+	__u32 node;	  /* hash of the node's name: whose programs these are */
 };
 
 /* unreachable: where first packets to a port went unanswered. Times are in units of 2^30 ns. */

@@ -248,6 +248,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
       handoff: optionalBoolean(environment, 'KMESH_HANDOFF') ?? pins !== undefined,
       leaseMilliseconds: readLease(environment),
       sameNode: readSameNode(environment),
+      nodeNamespace: textSetting(environment, 'KMESH_NODE_NAMESPACE'),
     },
     illegalPorts: [15001, 15006, 15008, ...(socks5Enabled ? [15080] : [])],
     proxyArguments: (sources.arguments ?? []).join(' '),

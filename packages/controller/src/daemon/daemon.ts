@@ -262,7 +262,7 @@ async function kernelPathOf(
       : 'KMESH_KERNEL_PATH=false'
     : 'ENABLE_PROXY=false';
   if (disabled !== undefined) {
-    withdrawEarlier(config.kernelPath, logger);
+    withdrawEarlier(config.kernelPath, config.nodeName, logger);
     return { path: undefined, off: disabled };
   }
   const node = { node: config.nodeName, network: config.network, clusterId: config.clusterId };
@@ -275,7 +275,7 @@ async function kernelPathOf(
     };
   } catch (error) {
     const off = error instanceof KmeshError ? error.message : String(error);
-    withdrawEarlier(config.kernelPath, logger);
+    withdrawEarlier(config.kernelPath, config.nodeName, logger);
     log.logger.warn('no kernel path: every connection takes the tunnel path', { error: off });
     return { path: undefined, off };
   }

@@ -38,6 +38,13 @@ export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
     oifname "lo" tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
     oifname "lo" tcp sport 15001 ip6 saddr != ::1 notrack
   }
+  chain handoff-arrival {
+    type filter hook prerouting priority raw; policy accept;
+    iifname "lo" tcp dport 15001 ip daddr != 127.0.0.0/8 notrack
+    iifname "lo" tcp dport 15001 ip6 daddr != ::1 notrack
+    iifname "lo" tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
+    iifname "lo" tcp sport 15001 ip6 saddr != ::1 notrack
+  }
   chain claim {
     type nat hook prerouting priority -110; policy accept;
     ${PASSED} meta l4proto tcp ct mark set ct mark or ${CLAIMED}

@@ -5,8 +5,8 @@ import {
   openNetworkNamespace,
 } from '@kmesh/linux';
 
-/** Where the node's own processes are seen from a container that has the host's /proc mounted, as istio-cni's agent has. */
-const HOST_PROC = '/host/proc';
+/** Where a container sees it that has the host's /proc mounted, as istio-cni's agent has, or the host's processes. */
+const USUAL_PLACES = ['/host/proc/1/ns/net', '/proc/1/ns/net'];
 
 /** One interface of a pod, and the end of its pair that is the node's. */
 export interface PodInterface {
@@ -26,10 +26,10 @@ export interface PodInterface {
 export class NodeSide implements Disposable {
   readonly #candidates: readonly NetworkNamespace[];
 
-  /** @param hostProc where the host's `/proc` is mounted */
-  constructor(hostProc = HOST_PROC) {
-    const own = currentNetworkNamespace();
-    this.#candidates = [own, ...openIfThere(`${hostProc}/1/ns/net`), ...openIfThere('/proc/1/ns/net')];
+  /** @param place path of the namespace; looked for in the usual places when absent */
+  constructor(place?: string) {
+    const places = place === undefined ? USUAL_PLACES : [place];
+    this.#candidates = [currentNetworkNamespace(), ...places.flatMap(openIfThere)];
   }
 
   /**

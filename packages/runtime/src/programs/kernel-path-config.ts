@@ -24,4 +24,9 @@ export interface KernelPathConfig {
    * `mtls`: by mutual TLS, as between nodes.
    */
   readonly sameNode: 'attested' | 'mtls';
+  /**
+   * `KMESH_NODE_NAMESPACE`: path of the node's network namespace; unset: that of process 1 below `/host/proc` or `/proc`.
+   * Without it connections between pods of the node take the tunnel path.
+   */
+  readonly nodeNamespace: string | undefined;
 }

@@ -126,13 +126,13 @@ export async function startKernelPath(
     });
     const followed = followMesh(tables, state, logger);
     stack.defer(followed.stop);
-    const nodeSide = stack.use(new NodeSide());
+    const nodeSide = stack.use(new NodeSide(config.nodeNamespace));
     const taken = Promise.withResolvers<void>();
     const ownProgram = object.program('kmesh_sockops').info().id;
     let takeover: Promise<void> | undefined;
     const takeOver = async () => {
       const giveUp = setTimeout(() => {
-        if (owned.disposed || endOtherLeases(cgroup, ownProgram) === 0) return taken.resolve();
+        if (owned.disposed || endOtherLeases(cgroup, node.node, ownProgram) === 0) return taken.resolve();
         logger.warn('the programs of an earlier daemon decide nothing more: the pods of this node are not known yet');
         taken.resolve();
       }, TAKEOVER_MILLISECONDS).unref();
@@ -171,7 +171,7 @@ export async function startKernelPath(
         const links = pins?.attach(object, cgroup) ?? attachKernelObject(object, cgroup);
         for (const link of links.values()) owned.defer(() => link.close());
         removeFiltersOf(pins?.removeStale(pods) ?? []);
-        endOtherLeases(cgroup, ownProgram);
+        endOtherLeases(cgroup, node.node, ownProgram);
         taken.resolve();
         logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
       },

@@ -216,11 +216,12 @@ export function pinnedHandoffs(root: string | undefined): BpfMap | undefined {
  */
 export function withdrawEarlier(
   config: { readonly cgroup: string | undefined; readonly pins: string | undefined },
+  node: string,
   logger: Logger,
 ): void {
   try {
     const cgroup = config.cgroup ?? findCgroupMount();
-    const ended = cgroup === undefined ? 0 : endOtherLeases(cgroup);
+    const ended = cgroup === undefined ? 0 : endOtherLeases(cgroup, node);
     const removed = config.pins !== undefined && removePins(config.pins);
     if (ended > 0 || removed) logger.info('the programs of an earlier daemon decide nothing more', { sets: ended });
   } catch (error) {

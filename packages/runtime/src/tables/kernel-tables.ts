@@ -106,7 +106,7 @@ export class KernelTables {
     this.#workloadIds = new Identifiers(options.firstId);
     this.#isCertain = options.isCertain ?? (() => true);
     const leaseMilliseconds = options.leaseMilliseconds ?? DEFAULT_LEASE_MILLISECONDS;
-    this.#lease = maps.lease === undefined ? undefined : new Lease(maps.lease, leaseMilliseconds);
+    this.#lease = maps.lease === undefined ? undefined : new Lease(maps.lease, options.node.node, leaseMilliseconds);
     const withdrawn = () => this.#lease?.advance();
     this.#slice = options.sliceMilliseconds ?? 4;
     this.#node = { ...options.node, locality: noLocality };

@@ -1,4 +1,4 @@
-import { randomInt } from 'node:crypto';
+import { createHash, randomInt } from 'node:crypto';
 import { kmeshLeaseLayout as layout } from './gen/layouts.ts';
 
 /** How long the programs may decide when the daemon is gone, unless it is set. */
@@ -6,6 +6,11 @@ export const DEFAULT_LEASE_MILLISECONDS = 60_000;
 
 /** Renewals in the time of one lease: some may be late. */
 const RENEWALS = 6;
+
+/** By which a daemon knows the programs of its node: a cgroup may hold several nodes where these are no machines. */
+export function hashOfNode(name: string): number {
+  return createHash('sha256').update(name).digest().readUInt32LE();
+}
 
 /**
  * The lease of one set of programs, and the generation of what they decide by (design §4, bpf/lease.h). It is renewed until
@@ -19,11 +24,12 @@ export class Lease implements Disposable {
   readonly #timer: NodeJS.Timeout;
 
   /** @param memory the mapped map `lease` */
-  constructor(memory: ArrayBuffer, milliseconds: number) {
+  constructor(memory: ArrayBuffer, node: string, milliseconds: number) {
     this.#memory = memory;
     this.#until = new BigUint64Array(memory, layout.untilNs, 1);
     this.#generation = new Uint32Array(memory, layout.generation, 1);
     this.#nanoseconds = BigInt(milliseconds) * 1_000_000n;
+    new DataView(memory).setUint32(layout.node, hashOfNode(node), true);
     // Judgements outlive a daemon in a shared table: those of another one are made anew.
     Atomics.store(this.#generation, 0, randomInt(1, 2 ** 31));
     this.#extend();

@@ -171,7 +171,7 @@ export const kmeshLeaseLayout = {
   size: 16,
   untilNs: 0,
   generation: 8,
-  reserved: 12,
+  node: 12,
 } as const;
 
 export const kmeshVerdictKeyLayout = {
