@@ -12,6 +12,7 @@
 #include "packet.h"
 
 #define NEXT -1
+#define DROP 2
 
 static __always_inline int mark(struct __sk_buff *skb, __u32 value)
 {
@@ -24,14 +25,20 @@ static __always_inline int mark(struct __sk_buff *skb, __u32 value)
 
 /* Whether a peer that nobody vouches for may talk to this port now: never one that has the address
  * of a pod of this node. */
-static __always_inline bool may_knock(const struct packet *packet)
+static __always_inline enum passage admit_stranger(const struct packet *packet)
 {
 	struct kmesh_owner *server;
+	bool changing;
 
 	if (find_owner(&packet->source))
-		return false;
+		return PASSAGE_REFUSED;
 	server = find_owner(&packet->destination);
-	return server && is_allowed(server->workload, KMESH_IDENTITY_NONE, packet->destination_port_be);
+	if (!server)
+		return PASSAGE_REFUSED;
+	changing = is_changing(server->workload);
+	if (is_allowed(server->workload, KMESH_IDENTITY_NONE, packet->destination_port_be))
+		return PASSAGE_ALLOWED;
+	return changing || is_changing(server->workload) ? PASSAGE_UNDECIDED : PASSAGE_REFUSED;
 }
 
 static __always_inline int admit_syn(struct __sk_buff *skb, const struct kmesh_lease *lease,
@@ -44,10 +51,13 @@ static __always_inline int admit_syn(struct __sk_buff *skb, const struct kmesh_l
 		return mark(skb, KMESH_MARK);
 	case PASSAGE_REFUSED:
 		return mark(skb, KMESH_MARK_REFUSED);
+	case PASSAGE_UNDECIDED:
+		return DROP;
 	case PASSAGE_UNKNOWN:
 		break;
 	}
-	return may_knock(packet) ? mark(skb, KMESH_MARK) : NEXT;
+	/* What policies would forbid in a moment capture leaves to the proxy. */
+	return admit_stranger(packet) == PASSAGE_ALLOWED ? mark(skb, KMESH_MARK) : NEXT;
 }
 
 /* A later packet that the wire did not bring: of a connection that was let past capture it is reset
@@ -62,10 +72,21 @@ static __always_inline int admit_later(struct __sk_buff *skb, const struct kmesh
 		return mark(skb, KMESH_MARK_REFUSED);
 	case PASSAGE_ALLOWED:
 		return NEXT;
+	case PASSAGE_UNDECIDED:
+		return DROP;
 	case PASSAGE_UNKNOWN:
 		break;
 	}
-	return !expired && may_knock(packet) ? NEXT : mark(skb, KMESH_MARK_DOUBTED);
+	if (expired)
+		return mark(skb, KMESH_MARK_DOUBTED);
+	switch (admit_stranger(packet)) {
+	case PASSAGE_ALLOWED:
+		return NEXT;
+	case PASSAGE_UNDECIDED:
+		return DROP;
+	default:
+		return mark(skb, KMESH_MARK_DOUBTED);
+	}
 }
 
 SEC("tc")

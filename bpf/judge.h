@@ -58,12 +58,25 @@ static __always_inline struct kmesh_owner *find_owner(const union kmesh_address 
 	return bpf_map_lookup_elem(&pod_addresses, address);
 }
 
-/* Both are certain, each is where its packets come from, and policy says so now. */
-static __always_inline bool may_call(const struct kmesh_owner *client,
-				     const struct kmesh_owner *server, __u16 port_be)
+enum passage {
+	PASSAGE_UNKNOWN, /* of no connection that the wire opened */
+	PASSAGE_ALLOWED,
+	PASSAGE_REFUSED,   /* of one that may not go on */
+	PASSAGE_UNDECIDED, /* policies change at this instant: it will be sent again */
+};
+
+/* Allowed when both are certain, each is where its packets come from, and policy says so now. */
+static __always_inline enum passage ask(const struct kmesh_owner *client,
+					const struct kmesh_owner *server, __u16 port_be)
 {
-	return client->identity && server->identity && client->interface && server->interface &&
-	       is_allowed(server->workload, client->identity, port_be);
+	bool changing;
+
+	if (!client->identity || !server->identity || !client->interface || !server->interface)
+		return PASSAGE_REFUSED;
+	changing = is_changing(server->workload);
+	if (is_allowed(server->workload, client->identity, port_be))
+		return PASSAGE_ALLOWED;
+	return changing || is_changing(server->workload) ? PASSAGE_UNDECIDED : PASSAGE_REFUSED;
 }
 
 static __always_inline __u32 read_generation(const struct kmesh_lease *lease)
@@ -94,12 +107,6 @@ static __always_inline bool read_connection(const struct kmesh_connection *from,
 	return to->stamp.tuple == tuple;
 }
 
-enum passage {
-	PASSAGE_UNKNOWN, /* of no connection that the wire opened */
-	PASSAGE_ALLOWED,
-	PASSAGE_REFUSED, /* of one that may not go on */
-};
-
 /*
  * Whether policy allows a connection now. `seen` is what was read of `connection`. When one end is
  * no enrolled pod any more there is nothing to attest: it is forgotten, and the other end takes the
@@ -112,6 +119,7 @@ static __always_inline enum passage judge(const struct kmesh_lease *lease,
 {
 	union kmesh_stamp judged = seen->stamp;
 	struct kmesh_owner *client, *server;
+	enum passage passage;
 
 	judged.generation = read_generation(lease);
 	if (judged.generation == seen->stamp.generation)
@@ -123,9 +131,11 @@ static __always_inline enum passage judge(const struct kmesh_lease *lease,
 		return PASSAGE_UNKNOWN;
 	}
 	if (client->interface != seen->client_interface ||
-	    server->interface != seen->server_interface ||
-	    !may_call(client, server, seen->client_is_high ? key->low_port_be : key->high_port_be))
+	    server->interface != seen->server_interface)
 		return PASSAGE_REFUSED;
+	passage = ask(client, server, seen->client_is_high ? key->low_port_be : key->high_port_be);
+	if (passage != PASSAGE_ALLOWED)
+		return passage;
 	__sync_val_compare_and_swap(&connection->stamp.word, seen->stamp.word, judged.word);
 	return PASSAGE_ALLOWED;
 }
@@ -134,6 +144,7 @@ enum opening {
 	OPENING_CAPTURED, /* not certain, or not allowed: the tunnel path answers */
 	OPENING_ALLOWED,
 	OPENING_REPEATED, /* allowed, and not answered the last time */
+	OPENING_UNDECIDED, /* policies change at this instant: it will be sent again */
 	OPENING_REFUSED,  /* was allowed when it was sent first: its pod did not capture it */
 };
 
@@ -148,6 +159,7 @@ static __always_inline enum opening open_connection(const struct kmesh_lease *le
 	struct kmesh_connection_key key;
 	struct kmesh_connection *earlier;
 	struct kmesh_owner *client, *server;
+	enum passage passage;
 	bool repeated;
 
 	connection.client_is_high = !make_key(segment, &key);
@@ -161,8 +173,12 @@ static __always_inline enum opening open_connection(const struct kmesh_lease *le
 	server = find_owner(segment->destination);
 	repeated = earlier && earlier->sequence == sequence &&
 		   earlier->client_is_high == connection.client_is_high;
-	if (expired || !server || client->netns_cookie == server->netns_cookie ||
-	    !may_call(client, server, segment->destination_port_be)) {
+	passage = expired || !server || client->netns_cookie == server->netns_cookie
+		      ? PASSAGE_UNKNOWN
+		      : ask(client, server, segment->destination_port_be);
+	if (passage == PASSAGE_UNDECIDED)
+		return OPENING_UNDECIDED;
+	if (passage != PASSAGE_ALLOWED || !server) {
 		if (repeated && server)
 			return OPENING_REFUSED;
 		if (earlier)

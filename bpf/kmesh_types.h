@@ -342,6 +342,9 @@ struct kmesh_dial {
 /* Identities that no pod has. */
 #define KMESH_IDENTITY_ANY 0
 #define KMESH_IDENTITY_NONE 0xffffffffu
+/* Not an identity: an entry with it and port 0 says that the verdicts about the workload are being
+ * written anew. What is not allowed meanwhile may be in a moment. */
+#define KMESH_IDENTITY_CHANGING 0xfffffffeu
 
 /*
  * verdicts: whether a connection to a workload of this node may stay in the kernel. Asked in this

@@ -6,6 +6,14 @@
 
 #include <stdbool.h>
 
+/* Asked before and after a verdict that is not allow: its absence then means no. */
+static __always_inline bool is_changing(__u32 workload)
+{
+	struct kmesh_verdict_key key = {.workload = workload, .identity = KMESH_IDENTITY_CHANGING};
+
+	return bpf_map_lookup_elem(&verdicts, &key) != NULL;
+}
+
 static __always_inline bool is_allowed(__u32 workload, __u32 identity, __u16 port_be)
 {
 	struct kmesh_verdict_key key = {.workload = workload};

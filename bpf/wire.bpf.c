@@ -17,6 +17,7 @@
 #include "unreachable.h"
 
 #define NEXT -1
+#define DROP 2
 #define PACKET_HOST 0
 
 static __always_inline void count_wire(__u32 what)
@@ -101,6 +102,8 @@ static __always_inline int open_at_wire(struct __sk_buff *skb, const struct kmes
 		return NEXT;
 	case OPENING_CAPTURED:
 		return NEXT;
+	case OPENING_UNDECIDED:
+		return DROP;
 	case OPENING_REFUSED:
 		break;
 	}
@@ -135,6 +138,8 @@ int kmesh_wire(struct __sk_buff *skb)
 	deliver(lease, expired, &segment, &delivery);
 	if (delivery.passage == PASSAGE_UNKNOWN)
 		return NEXT;
+	if (delivery.passage == PASSAGE_UNDECIDED)
+		return DROP;
 	passes = delivery.passage == PASSAGE_ALLOWED || packet.flags & TCP_RST;
 	return passes && !delivery.delivered ? NEXT : send_across(skb, &delivery, passes);
 }

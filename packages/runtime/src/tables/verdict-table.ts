@@ -7,6 +7,8 @@ import { RefusalCounter } from './usage.ts';
 export const ANY_IDENTITY = 0;
 /** `KMESH_IDENTITY_NONE`: a peer that nobody vouches for. */
 export const NO_IDENTITY = 0xffff_ffff;
+/** `KMESH_IDENTITY_CHANGING`: the verdicts about a workload are being written anew. */
+const CHANGING: Verdict = { identity: 0xffff_fffe, port: 0, allow: false };
 
 /** One entry of `verdicts` about a workload. */
 export interface Verdict {
@@ -25,6 +27,8 @@ export class VerdictTable {
   readonly #entries = new Map<number, Map<string, Verdict>>();
   readonly #refused = new RefusalCounter();
   readonly #withdrawn: () => void;
+  /** Workloads about which verdicts are being written. */
+  readonly #changing = new Set<number>();
   #used = 0;
 
   /** @param withdrawn called after less is allowed than before */
@@ -34,7 +38,8 @@ export class VerdictTable {
   }
 
   /** Takes every verdict about a workload back: its connections ask the tunnel path. True when there was one. */
-  withdraw(workload: number): boolean {
+  withdraw(workload: number, changing = false): boolean {
+    this.#announce(workload, changing);
     const entries = this.#entries.get(workload);
     if (entries === undefined) return false;
     for (const entry of [...entries.values()].sort(broadFirst)) this.#delete(workload, entry);
@@ -68,6 +73,7 @@ export class VerdictTable {
       reduced ||= !verdict.allow;
     }
     if (reduced) this.#withdrawn();
+    this.#announce(workload, false);
     return true;
   }
 
@@ -78,6 +84,17 @@ export class VerdictTable {
       capacity: this.#map.maxEntries,
       refused: this.#refused.counts,
     };
+  }
+
+  #announce(workload: number, changing: boolean): void {
+    if (changing === this.#changing.has(workload)) return;
+    const key = encodeKey(workload, CHANGING);
+    if (changing) {
+      if (this.#map.updateBatch(key, encodeValue(false), 1) === 1) this.#changing.add(workload);
+    } else {
+      this.#map.deleteBatch(key, 1);
+      this.#changing.delete(workload);
+    }
   }
 
   #delete(workload: number, verdict: Verdict): void {

@@ -39,7 +39,9 @@ export class Verdicts {
     const previous = this.#members.get(cookie);
     if (previous?.workload === workload && previous.workloadId === workloadId && previous.certain === certain)
       return;
-    this.remove(cookie);
+    const again = previous?.workloadId === workloadId;
+    if (again) this.#table.withdraw(workloadId, true);
+    this.#forget(cookie, !again);
     const member: Member = { workload, workloadId, certain, policies: undefined };
     this.#members.set(cookie, member);
     const id = this.identityId(workload);
@@ -54,10 +56,14 @@ export class Verdicts {
   }
 
   remove(cookie: bigint): void {
+    this.#forget(cookie, true);
+  }
+
+  #forget(cookie: bigint, withdraws: boolean): void {
     const member = this.#members.get(cookie);
     if (member === undefined) return;
     this.#members.delete(cookie);
-    this.#table.withdraw(member.workloadId);
+    if (withdraws) this.#table.withdraw(member.workloadId);
     const id = this.identityId(member.workload);
     const known = this.#known.get(id);
     if (known !== undefined && --known.pods === 0) this.#known.delete(id);
@@ -74,7 +80,7 @@ export class Verdicts {
       const { workload } = member;
       const current = enforcedPolicies(this.#view, this.#view.workload(workload.uid) ?? workload);
       if (sameList(current, member.policies)) continue;
-      this.#table.withdraw(member.workloadId);
+      this.#table.withdraw(member.workloadId, true);
       member.policies = undefined;
       changed.push(cookie);
     }
