@@ -206,6 +206,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     if (kernel.path === undefined || enrolment === undefined || draining) return;
     try {
       const pods = await enrolment.settled();
+      await certainty.settled(kernel.path.tables);
       await kernel.path.tables.apply(emptyChange());
       await kernel.path.publish(pods);
     } catch (error) {

@@ -1,6 +1,7 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import {
   type BpfProgram,
+  capability,
   type InterfaceSide,
   type Link,
   linksAtInterface,
@@ -44,8 +45,10 @@ export interface BypassParts {
 }
 
 interface Attachment {
-  readonly link: Link;
+  /** Absent while an earlier daemon's filter is left in its place, and after the end. */
+  link: Link | undefined;
   readonly pin: string | undefined;
+  ended: boolean;
 }
 
 /**
@@ -62,7 +65,7 @@ export async function installCaptureBypass(
   const remove = async () => {
     try {
       // First the marks, then the rules: a connection that is claimed no more would be redirected.
-      for (const { link, pin } of attachments) takeAway(link, pin);
+      for (const attachment of attachments) takeAway(attachment);
       await runInNamespace(own, ['nft', '-f', '-'], OWN_TABLE_REMOVAL);
     } finally {
       own.close();
@@ -90,9 +93,11 @@ export async function installCaptureBypass(
       wire,
       remove,
       release: () => {
-        for (const { link, pin } of attachments) {
-          if (pin === undefined && !link.pinnable) link.detach();
-          link.close();
+        for (const attachment of attachments) {
+          const { link, pin } = attachment;
+          attachment.ended = true;
+          if (pin === undefined && link?.pinnable === false) link.detach();
+          link?.close();
         }
         own.close();
       },
@@ -115,12 +120,25 @@ function attach(
   pins: Pins | undefined,
   pin: string | undefined,
 ): Attachment {
-  const adopted = pins === undefined || pin === undefined ? undefined : adopt(program, side, pins, pin);
-  if (adopted !== undefined) return { link: adopted, pin };
-  const link = program.attachTc({ ...side, keep: FILTER_PLACE });
-  // A filter stays by itself; the pinned program says in which pods there is one.
-  if (pin !== undefined) (link.pinnable ? link : program).pin(pin);
-  return { link, pin };
+  const attachment: Attachment = { link: undefined, pin, ended: false };
+  const attachNow = () => {
+    if (attachment.ended) return;
+    const link = program.attachTc({ ...side, keep: FILTER_PLACE });
+    attachment.link = link;
+    if (pin === undefined) return;
+    rmSync(pin, { force: true });
+    // A filter stays by itself; the pinned program says in which pods there is one.
+    (link.pinnable ? link : program).pin(pin);
+  };
+  if (pins === undefined || pin === undefined) {
+    attachNow();
+    return attachment;
+  }
+  const isFilter = existsSync(pin) && !capability('tcx').available;
+  attachment.link = isFilter ? undefined : adopt(program, side, pins, pin);
+  if (isFilter) pins.whenParted(attachNow);
+  else if (attachment.link === undefined) attachNow();
+  return attachment;
 }
 
 /**
@@ -142,12 +160,14 @@ function adopt(program: BpfProgram, side: InterfaceSide, pins: Pins, pin: string
   }
 }
 
-function takeAway(link: Link, pin: string | undefined): void {
+function takeAway(attachment: Attachment): void {
+  const { link, pin } = attachment;
+  attachment.ended = true;
   if (pin !== undefined) rmSync(pin, { force: true });
   try {
-    if (!link.pinnable) link.detach();
+    if (link?.pinnable === false) link.detach();
   } finally {
-    link.close();
+    link?.close();
   }
 }
 

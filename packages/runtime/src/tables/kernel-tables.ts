@@ -202,6 +202,11 @@ export class KernelTables {
     return changed;
   }
 
+  /** Identities of the enrolled pods. */
+  identities(): readonly Identity[] {
+    return [...this.#enrolled.values()].map(({ workload }) => workload);
+  }
+
   /** From this instant on the programs decide nothing: every connection is left to capture. */
   endLease(): void {
     this.#lease?.end();
