@@ -54,7 +54,11 @@ const enums = [
 
 /** What the maps that successive daemons share are made of; see `Pins`. */
 const pinned = {
-  handshakes: { version: 'KMESH_HANDSHAKE_VERSION', structs: ['kmesh_dial', 'kmesh_connection_key', 'kmesh_connection'], enums: [] },
+  handshakes: {
+    version: 'KMESH_HANDSHAKE_VERSION',
+    structs: ['kmesh_dial', 'kmesh_connection_key', 'kmesh_connection'],
+    enums: [],
+  },
   flows: {
     version: 'KMESH_LAYOUT_VERSION',
     structs: ['kmesh_flow'],

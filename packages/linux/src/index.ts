@@ -35,4 +35,9 @@ export {
 } from './seqpacket.ts';
 export { connectSocket, migrateOnClose, openListener, openUdpSocket } from './socket.ts';
 export { socketPeerAddress } from './socket-options.ts';
-export { type InterfaceSide, linksAtInterface, programsAtInterface, removeFilter } from './traffic-control.ts';
+export {
+  type InterfaceSide,
+  linksAtInterface,
+  programsAtInterface,
+  removeFilter,
+} from './traffic-control.ts';

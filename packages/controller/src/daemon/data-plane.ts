@@ -3,7 +3,13 @@ import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshState } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
 import type { KernelEnrolment } from '@kmesh/runtime';
-import { createTunnel, type HandoffTable, type Tunnel, type TunnelCounters, type TunnelOptions } from '@kmesh/tunnel';
+import {
+  createTunnel,
+  type HandoffTable,
+  type Tunnel,
+  type TunnelCounters,
+  type TunnelOptions,
+} from '@kmesh/tunnel';
 import type { CertificateManager } from '../certificates/certificate-manager.ts';
 import type { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';

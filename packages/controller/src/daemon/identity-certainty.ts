@@ -40,7 +40,9 @@ export class IdentityCertainty {
     const manager = this.#manager;
     if (manager === undefined || this.#config.kernelPath.sameNode === 'mtls') return;
     const wait = { waitMilliseconds: CERTIFICATES_WITHIN };
-    const identities = tables.identities().filter(({ trustDomain }) => trustDomain === this.#config.trustDomain);
+    const identities = tables
+      .identities()
+      .filter(({ trustDomain }) => trustDomain === this.#config.trustDomain);
     await Promise.allSettled(identities.map((identity) => manager.certificate(identity, 'Warmup', wait)));
     tables.reconsider();
   }

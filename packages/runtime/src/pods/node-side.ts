@@ -38,12 +38,20 @@ export class NodeSide implements Disposable {
    *
    * @throws SystemCallError `KMESH_INTERFACE_LIST_FAILED`
    */
-  interfacesOf(pod: NetworkNamespace): { node: NetworkNamespace; interfaces: readonly PodInterface[] } | undefined {
+  interfacesOf(
+    pod: NetworkNamespace,
+  ): { node: NetworkNamespace; interfaces: readonly PodInterface[] } | undefined {
     for (const node of this.#candidates) {
       if (node.sameAs(pod)) continue;
       const interfaces = listInterfaces(pod, node)
         .filter(({ kind, peer, mac }) => kind === 'veth' && peer !== 0 && mac.length === 6)
-        .map(({ index, name, mac, addresses, peer }) => ({ index, name, mac, addresses, nodeInterface: peer }));
+        .map(({ index, name, mac, addresses, peer }) => ({
+          index,
+          name,
+          mac,
+          addresses,
+          nodeInterface: peer,
+        }));
       if (interfaces.length > 0) return { node, interfaces };
     }
     return undefined;

@@ -10,14 +10,14 @@ import {
   probeCapabilities,
 } from '@kmesh/linux';
 import type { MeshState, NodeContext } from '@kmesh/orchestration';
+import type { BypassParts } from '../pods/capture-bypass.ts';
+import { NodeSide } from '../pods/node-side.ts';
 import { takePick } from '../tables/endpoint-picks.ts';
 import { kernelMapsOf } from '../tables/kernel-maps.ts';
 import { attachKernelObject, loadKernelObject } from '../tables/kernel-object.ts';
 import { KernelTables } from '../tables/kernel-tables.ts';
-import type { KernelPathConfig } from './kernel-path-config.ts';
-import type { BypassParts } from '../pods/capture-bypass.ts';
-import { NodeSide } from '../pods/node-side.ts';
 import { endOtherLeases } from './earlier-programs.ts';
+import type { KernelPathConfig } from './kernel-path-config.ts';
 import { type PathCount, readPathCounts } from './path-counts.ts';
 import { Pins } from './pins.ts';
 import { removeFiltersOf } from './uninstall.ts';
@@ -39,7 +39,10 @@ export interface KernelPath {
    */
   publish(pods: ReadonlySet<bigint>): Promise<void>;
   /** Uid of the endpoint that the connect hook chose for a connection which the tunnel path serves; see `takePick`. */
-  readonly takePick: (cookie: bigint, client: { readonly ip: string; readonly port: number }) => string | undefined;
+  readonly takePick: (
+    cookie: bigint,
+    client: { readonly ip: string; readonly port: number },
+  ) => string | undefined;
   /** What is installed in each pod. */
   readonly bypass: BypassParts;
   /**
@@ -133,7 +136,9 @@ export async function startKernelPath(
     const takeOver = async () => {
       const giveUp = setTimeout(() => {
         if (owned.disposed || endOtherLeases(cgroup, node.node, ownProgram) === 0) return taken.resolve();
-        logger.warn('the programs of an earlier daemon decide nothing more: the pods of this node are not known yet');
+        logger.warn(
+          'the programs of an earlier daemon decide nothing more: the pods of this node are not known yet',
+        );
         taken.resolve();
       }, TAKEOVER_MILLISECONDS).unref();
       await taken.promise;

@@ -223,9 +223,12 @@ export function withdrawEarlier(
     const cgroup = config.cgroup ?? findCgroupMount();
     const ended = cgroup === undefined ? 0 : endOtherLeases(cgroup, node);
     const removed = config.pins !== undefined && removePins(config.pins);
-    if (ended > 0 || removed) logger.info('the programs of an earlier daemon decide nothing more', { sets: ended });
+    if (ended > 0 || removed)
+      logger.info('the programs of an earlier daemon decide nothing more', { sets: ended });
   } catch (error) {
-    logger.error('the programs of an earlier daemon may go on until their lease ends', { error: String(error) });
+    logger.error('the programs of an earlier daemon may go on until their lease ends', {
+      error: String(error),
+    });
   }
 }
 

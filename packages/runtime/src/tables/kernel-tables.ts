@@ -106,7 +106,8 @@ export class KernelTables {
     this.#workloadIds = new Identifiers(options.firstId);
     this.#isCertain = options.isCertain ?? (() => true);
     const leaseMilliseconds = options.leaseMilliseconds ?? DEFAULT_LEASE_MILLISECONDS;
-    this.#lease = maps.lease === undefined ? undefined : new Lease(maps.lease, options.node.node, leaseMilliseconds);
+    this.#lease =
+      maps.lease === undefined ? undefined : new Lease(maps.lease, options.node.node, leaseMilliseconds);
     const withdrawn = () => this.#lease?.advance();
     this.#slice = options.sliceMilliseconds ?? 4;
     this.#node = { ...options.node, locality: noLocality };
@@ -118,7 +119,8 @@ export class KernelTables {
     this.#frontends = new FrontendTable(slots, this.#servicePorts);
     this.#cidrs = new CidrTable(maps.cidrFrontends);
     this.#pods = new PodTable(maps.pods);
-    this.#podAddresses = maps.podAddresses === undefined ? undefined : new PodAddressTable(maps.podAddresses, withdrawn);
+    this.#podAddresses =
+      maps.podAddresses === undefined ? undefined : new PodAddressTable(maps.podAddresses, withdrawn);
     this.#verdictTable = maps.verdicts === undefined ? undefined : new VerdictTable(maps.verdicts, withdrawn);
     this.#verdicts = this.#verdictTable === undefined ? undefined : new Verdicts(view, this.#verdictTable);
     this.#onRevoked = options.onRevoked;

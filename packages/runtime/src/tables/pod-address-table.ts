@@ -46,7 +46,8 @@ export class PodAddressTable {
       const present = this.#entries.get(address);
       if (present !== undefined && Buffer.compare(present.value, value) === 0) continue;
       changed ||= present !== undefined;
-      if (this.#map.updateBatch(keyOf(address), value, 1) === 1) this.#entries.set(address, { cookie, value });
+      if (this.#map.updateBatch(keyOf(address), value, 1) === 1)
+        this.#entries.set(address, { cookie, value });
     }
     if (changed) this.#withdrawn();
   }

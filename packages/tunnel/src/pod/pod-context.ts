@@ -36,7 +36,9 @@ export interface PodContext {
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
   /** Uid of the endpoint that was chosen for a client's connection before it came here. */
-  readonly pickOf: ((client: { readonly ip: string; readonly port: number }) => string | undefined) | undefined;
+  readonly pickOf:
+    | ((client: { readonly ip: string; readonly port: number }) => string | undefined)
+    | undefined;
   readonly pool: SessionPool;
   readonly tracker: ConnectionTracker;
   /** Whether the client's address is kept towards the application. */
