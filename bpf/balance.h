@@ -21,9 +21,9 @@ static __always_inline __u64 read_decision(const union kmesh_decision *decision)
 	return *(const volatile __u64 *)&decision->word;
 }
 
-/* One draw, of which there is one in a connect, serves both the slot and the comparison: the upper half of draw x count is the slot, the
- * lower half is what is left of the draw, uniform enough for 2^32 over the endpoints of one
- * service. */
+/* One draw, of which there is one in a connect, serves both the slot and the comparison: the upper
+ * half of draw x count is the slot, the lower half is what is left of the draw, uniform enough for
+ * 2^32 over the endpoints of one service. */
 static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range, __u32 draw)
 {
 	__u32 base = range, count = range >> 32, slot;
@@ -41,9 +41,9 @@ static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range, __u32
 }
 
 /* The endpoint to dial instead, remembered for sockops; or NULL. */
-static __always_inline struct kmesh_endpoint *
-balance(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, const union kmesh_address dialled,
-	__u32 draw)
+static __always_inline struct kmesh_endpoint *balance(struct bpf_sock_addr *ctx,
+						      const struct kmesh_pod *pod,
+						      const union kmesh_address dialled, __u32 draw)
 {
 	const __u16 port_be = ctx->user_port;
 	const bool mapped = is_mapped(&dialled);

@@ -306,7 +306,8 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 
 	dialled.words[2] = bpf_htonl(0xffff);
 	dialled.words[3] = ctx->user_ip4;
-	verdict = decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept, &pick, draw);
+	verdict =
+	    decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept, &pick, draw);
 	if (chosen) {
 		ctx->user_ip4 = chosen->address.words[3];
 		ctx->user_port = chosen->port_be;
@@ -323,8 +324,7 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 
 /* The common case first: see balance.h. It calls nothing of the general path, whose stack then has
  * all the room that there is. */
-static __noinline bool balance4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
-			       __u32 draw)
+static __noinline bool balance4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, __u32 draw)
 {
 	union kmesh_address dialled = {
 	    .halves = {0, (__u64)ctx->user_ip4 << 32 | bpf_htonl(0xffff)}};
@@ -369,7 +369,8 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	dialled.words[1] = ctx->user_ip6[1];
 	dialled.words[2] = ctx->user_ip6[2];
 	dialled.words[3] = ctx->user_ip6[3];
-	verdict = decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept, &pick, draw);
+	verdict =
+	    decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept, &pick, draw);
 	if (chosen) {
 		ctx->user_ip6[0] = chosen->address.words[0];
 		ctx->user_ip6[1] = chosen->address.words[1];
@@ -387,8 +388,7 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	return verdict;
 }
 
-static __noinline bool balance6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
-			       __u32 draw)
+static __noinline bool balance6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, __u32 draw)
 {
 	union kmesh_address dialled = {
 	    .halves = {(__u64)ctx->user_ip6[1] << 32 | ctx->user_ip6[0],

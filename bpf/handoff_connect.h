@@ -44,8 +44,8 @@ struct tunnelled {
 	__u32 pick; /* workload of the endpoint that was chosen; 0: none was */
 };
 
-/* For sockops, later in the same system call: this connect goes to the proxy, at once or by capture,
- * which is to serve the endpoint that was chosen. */
+/* For sockops, later in the same system call: this connect goes to the proxy, at once or by
+ * capture, which is to serve the endpoint that was chosen. */
 static __noinline bool remember_handoff(struct bpf_sock_addr *ctx, const struct tunnelled *connect,
 					bool handed)
 {
@@ -72,11 +72,9 @@ static __always_inline bool is_left_alone(const struct kmesh_handoff_pod *pod,
 	       is_link_local(dialled);
 }
 
-static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx,
-					 const struct tunnelled *connect)
+static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx, const struct tunnelled *connect)
 {
-	struct kmesh_handoff_pod *pod =
-	    bpf_map_lookup_elem(&handoff_pods, &connect->netns_cookie);
+	struct kmesh_handoff_pod *pod = bpf_map_lookup_elem(&handoff_pods, &connect->netns_cookie);
 	const union kmesh_address *dialled = connect->dialled;
 	struct sockaddr_in own = {.sin_family = AF_INET};
 	struct bpf_sock *sk = ctx->sk;
@@ -99,11 +97,9 @@ static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx,
 	return HANDOFF_DONE;
 }
 
-static __noinline enum handoff hand_off6(struct bpf_sock_addr *ctx,
-					 const struct tunnelled *connect)
+static __noinline enum handoff hand_off6(struct bpf_sock_addr *ctx, const struct tunnelled *connect)
 {
-	struct kmesh_handoff_pod *pod =
-	    bpf_map_lookup_elem(&handoff_pods, &connect->netns_cookie);
+	struct kmesh_handoff_pod *pod = bpf_map_lookup_elem(&handoff_pods, &connect->netns_cookie);
 	const union kmesh_address *dialled = connect->dialled;
 	struct sockaddr_in6 own = {.sin6_family = AF_INET6};
 	union kmesh_address bound, address;

@@ -92,7 +92,8 @@ static __always_inline __u32 hash_tuple(const struct kmesh_connection_key *key)
 	__u64 low = key->low.halves[0] ^ key->low.halves[1], high = key->high.halves[0];
 
 	high ^= key->high.halves[1];
-	low = low * 0x9e3779b97f4a7c15ull + high + ((__u64)key->low_port_be << 16 | key->high_port_be);
+	low = low * 0x9e3779b97f4a7c15ull + high +
+	      ((__u64)key->low_port_be << 16 | key->high_port_be);
 	return (low * 0xc2b2ae3d27d4eb4full) >> 32;
 }
 
@@ -143,9 +144,9 @@ static __always_inline enum passage judge(const struct kmesh_lease *lease,
 enum opening {
 	OPENING_CAPTURED, /* not certain, or not allowed: the tunnel path answers */
 	OPENING_ALLOWED,
-	OPENING_REPEATED, /* allowed, and not answered the last time */
+	OPENING_REPEATED,  /* allowed, and not answered the last time */
 	OPENING_UNDECIDED, /* policies change at this instant: it will be sent again */
-	OPENING_REFUSED,  /* was allowed when it was sent first: its pod did not capture it */
+	OPENING_REFUSED,   /* was allowed when it was sent first: its pod did not capture it */
 };
 
 /*
@@ -195,16 +196,17 @@ static __always_inline enum opening open_connection(const struct kmesh_lease *le
 	__builtin_memcpy(connection.client_mac, client->mac, sizeof(client->mac));
 	__builtin_memcpy(connection.server_mac, server->mac, sizeof(server->mac));
 	return bpf_map_update_elem(&connections, &key, &connection, BPF_ANY) ? OPENING_CAPTURED
-									      : OPENING_ALLOWED;
+									     : OPENING_ALLOWED;
 }
 
 /*
  * A first packet arrives at the pod that it is for. Only the one of which the wire made an entry is
- * let past capture, judged again. The one that may not pass any more is not captured either: its own
- * pod let it out as one that policy allows, and here it would be judged as one without identity.
+ * let past capture, judged again. The one that may not pass any more is not captured either: its
+ * own pod let it out as one that policy allows, and here it would be judged as one without
+ * identity.
  */
 static __always_inline enum passage admit_opening(const struct kmesh_lease *lease,
-					  const struct segment *segment, __u32 sequence)
+						  const struct segment *segment, __u32 sequence)
 {
 	struct kmesh_connection *connection, seen;
 	struct kmesh_connection_key key;

@@ -133,8 +133,8 @@ struct {
 	__type(value, __u32);
 } verdicts __weak SEC(".maps");
 
-/* Connections between pods of this node that the wire let begin. Least recently used: a pod can keep
- * many from ending, and nobody else's new one is turned away. */
+/* Connections between pods of this node that the wire let begin. Least recently used: a pod can
+ * keep many from ending, and nobody else's new one is turned away. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, KMESH_MAX_CONNECTIONS);

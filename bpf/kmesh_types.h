@@ -229,11 +229,11 @@ struct kmesh_flow {
 	__u32 workload; /* the chosen endpoint (outbound) or the pod itself (inbound); 0 when
 			   unknown */
 	__u16 dialled_port_be;
-	__u8 path;	     /* enum kmesh_path */
-	__u8 rewritten;	     /* the socket's peer is not the dialled address */
-	__u8 stage;	     /* enum kmesh_flow_stage */
-	__u8 direction;	     /* enum kmesh_direction */
-	__u8 attested;	     /* the wire opened it: the other end is who it seems to be */
+	__u8 path;	/* enum kmesh_path */
+	__u8 rewritten; /* the socket's peer is not the dialled address */
+	__u8 stage;	/* enum kmesh_flow_stage */
+	__u8 direction; /* enum kmesh_direction */
+	__u8 attested;	/* the wire opened it: the other end is who it seems to be */
 	__u8 reserved;
 	__u32 peer_identity; /* id of an attested client, of an inbound flow; else 0 */
 	__u32 reserved2;
@@ -256,7 +256,8 @@ struct kmesh_owner {
 };
 
 enum kmesh_owner_flag {
-	/* Packets may be delivered into it straight from the wire: no other software owns the hook. */
+	/* Packets may be delivered into it straight from the wire: no other software owns the hook.
+	 */
 	KMESH_OWNER_DELIVERED = 1 << 0,
 };
 
@@ -297,7 +298,8 @@ struct kmesh_connection {
 /* lease (mmap-able array of one): how long the programs may decide, and by what. */
 struct kmesh_lease {
 	__u64 until_ns;	  /* of CLOCK_MONOTONIC; 0: not at all */
-	__u32 generation; /* of verdicts, identities and addresses: grows after something was taken out */
+	__u32 generation; /* of verdicts, identities and addresses: grows after something was taken
+			     out */
 	__u32 node;	  /* hash of the node's name: whose programs these are */
 };
 
@@ -333,9 +335,9 @@ struct kmesh_dial {
 	__u32 service;
 	__u32 workload;
 	__u16 dialled_port_be;
-	__u8 path;	   /* enum kmesh_path */
-	__u8 rewritten;	   /* an endpoint took the place of the dialled address */
-	__u32 reserved;	   /* with the next, to the end of the line */
+	__u8 path;	/* enum kmesh_path */
+	__u8 rewritten; /* an endpoint took the place of the dialled address */
+	__u32 reserved; /* with the next, to the end of the line */
 	__u64 reserved2[2];
 };
 
@@ -381,7 +383,8 @@ enum kmesh_event_kind {
 	KMESH_EVENT_CLOSED = 3,
 	KMESH_EVENT_LIVE = 4,	 /* open now: only in `live_flows` */
 	KMESH_EVENT_REFUSED = 5, /* by the connect hook: there was never a handshake */
-	KMESH_EVENT_UNREACHABLE = 6, /* a workload's port that the node's network does not let through */
+	KMESH_EVENT_UNREACHABLE =
+	    6, /* a workload's port that the node's network does not let through */
 };
 
 /* Why a connection failed or ended, as far as the kernel tells. */
@@ -419,11 +422,11 @@ struct kmesh_event {
 	__u16 local_port_be;
 	__u16 remote_port_be;
 	__u16 dialled_port_be;
-	__u8 kind;	   /* enum kmesh_event_kind */
-	__u8 direction;	   /* enum kmesh_direction */
-	__u8 path;	   /* enum kmesh_path */
-	__u8 close_reason; /* enum kmesh_close_reason; of a refusal: enum kmesh_reason */
-	__u16 counted_by;  /* generation of the daemon that counted; 0: nobody did */
+	__u8 kind;	     /* enum kmesh_event_kind */
+	__u8 direction;	     /* enum kmesh_direction */
+	__u8 path;	     /* enum kmesh_path */
+	__u8 close_reason;   /* enum kmesh_close_reason; of a refusal: enum kmesh_reason */
+	__u16 counted_by;    /* generation of the daemon that counted; 0: nobody did */
 	__u32 peer_identity; /* see kmesh_flow */
 	__u32 attested;
 };
@@ -461,8 +464,8 @@ struct kmesh_handoff_key {
 	__u32 reserved2; /* 0: part of the key */
 };
 
-/* picks: the endpoint that connect chose and the tunnel path has to serve, by the client as the proxy
- * names its peer. */
+/* picks: the endpoint that connect chose and the tunnel path has to serve, by the client as the
+ * proxy names its peer. */
 struct kmesh_pick {
 	__u32 workload;
 	__u32 reserved;

@@ -79,8 +79,7 @@ static __always_inline bool is_self(const struct kmesh_peer_key *key)
 
 /* Which path a connection takes, so that no connection is reported by both. */
 static __always_inline __u8 path_of(const struct bpf_sock *sk, const struct kmesh_pod *pod,
-				    const struct kmesh_flow *flow,
-				    const struct kmesh_peer_key *key)
+				    const struct kmesh_flow *flow, const struct kmesh_peer_key *key)
 {
 	if (!flow->rewritten && (is_loopback(&key->remote) || is_self(key)))
 		return KMESH_PATH_OUTSIDE;
@@ -133,8 +132,8 @@ static __always_inline void reconsider(struct bpf_sock_ops *ctx, const struct bp
 	if (!has_passed(sk))
 		return;
 	server = find_owner(&key->remote);
-	if (!server || (pod->identity &&
-			is_allowed(server->workload, pod->identity, key->remote_port_be)))
+	if (!server ||
+	    (pod->identity && is_allowed(server->workload, pod->identity, key->remote_port_be)))
 		return;
 	mark = sk->mark & ~KMESH_MARK_MASK;
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));

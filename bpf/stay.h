@@ -39,12 +39,12 @@ static __noinline bool has_own_source(struct bpf_sock_addr *ctx)
 }
 
 /*
- * Whether a pod's socket may dial a workload of this node past its own capture. Nothing is permitted
- * by that: what comes of it is judged where its packets leave the pod, and where they arrive.
+ * Whether a pod's socket may dial a workload of this node past its own capture. Nothing is
+ * permitted by that: what comes of it is judged where its packets leave the pod, and where they
+ * arrive.
  */
 static __always_inline bool may_stay(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
 				     __u32 workload, __u16 port_be)
 {
-	return pod->identity && is_allowed(workload, pod->identity, port_be) &&
-	       has_own_source(ctx);
+	return pod->identity && is_allowed(workload, pod->identity, port_be) && has_own_source(ctx);
 }

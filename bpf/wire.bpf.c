@@ -86,8 +86,8 @@ static __always_inline int send_across(struct __sk_buff *skb, const struct deliv
 }
 
 static __always_inline int open_at_wire(struct __sk_buff *skb, const struct kmesh_lease *lease,
-					bool expired,
-					const struct segment *segment, const struct packet *packet)
+					bool expired, const struct segment *segment,
+					const struct packet *packet)
 {
 	struct delivery delivery = {};
 
@@ -121,8 +121,8 @@ int kmesh_wire(struct __sk_buff *skb)
 	struct kmesh_lease *lease;
 	bool expired, passes;
 
-	if (read_packet(skb, &packet) != READ_TCP ||
-	    is_tunnel_port(packet.source_port_be) || is_tunnel_port(packet.destination_port_be))
+	if (read_packet(skb, &packet) != READ_TCP || is_tunnel_port(packet.source_port_be) ||
+	    is_tunnel_port(packet.destination_port_be))
 		return NEXT;
 	lease = find_lease();
 	if (!lease)

@@ -73,7 +73,8 @@ class Netlink
 				if (message->nlmsg_type == NLMSG_DONE)
 					return 0;
 				if (message->nlmsg_type == NLMSG_ERROR)
-					return -static_cast<const nlmsgerr *>(NLMSG_DATA(message))->error;
+					return -static_cast<const nlmsgerr *>(NLMSG_DATA(message))
+						    ->error;
 				take(message);
 				if ((message->nlmsg_flags & NLM_F_MULTI) == 0)
 					return 0;
@@ -106,27 +107,27 @@ void take_link(const nlmsghdr *message, std::map<uint32_t, Interface> &interface
 	auto *link = static_cast<const ifinfomsg *>(NLMSG_DATA(message));
 	Interface &found = interfaces[static_cast<uint32_t>(link->ifi_index)];
 
-	each_attribute(IFLA_RTA(link), IFLA_PAYLOAD(message),
-		       [&](int type, const void *data, size_t size, const rtattr *attribute) {
-			       if (type == IFLA_IFNAME)
-				       found.name = static_cast<const char *>(data);
-			       else if (type == IFLA_ADDRESS)
-				       found.mac.assign(static_cast<const uint8_t *>(data),
-							static_cast<const uint8_t *>(data) + size);
-			       else if (type == IFLA_LINK)
-				       found.peer = number_in(data);
-			       else if (type == IFLA_LINK_NETNSID)
-				       found.peer_namespace = static_cast<int>(number_in(data));
-			       else if (type == IFLA_LINKINFO)
-				       each_attribute(static_cast<const rtattr *>(data),
-						      static_cast<unsigned int>(RTA_PAYLOAD(attribute)),
-						      [&](int inner, const void *text, size_t,
-							  const rtattr *) {
-							      if (inner == IFLA_INFO_KIND)
-								      found.kind = static_cast<
-									  const char *>(text);
-						      });
-		       });
+	each_attribute(
+	    IFLA_RTA(link), IFLA_PAYLOAD(message),
+	    [&](int type, const void *data, size_t size, const rtattr *attribute) {
+		    if (type == IFLA_IFNAME)
+			    found.name = static_cast<const char *>(data);
+		    else if (type == IFLA_ADDRESS)
+			    found.mac.assign(static_cast<const uint8_t *>(data),
+					     static_cast<const uint8_t *>(data) + size);
+		    else if (type == IFLA_LINK)
+			    found.peer = number_in(data);
+		    else if (type == IFLA_LINK_NETNSID)
+			    found.peer_namespace = static_cast<int>(number_in(data));
+		    else if (type == IFLA_LINKINFO)
+			    each_attribute(
+				static_cast<const rtattr *>(data),
+				static_cast<unsigned int>(RTA_PAYLOAD(attribute)),
+				[&](int inner, const void *text, size_t, const rtattr *) {
+					if (inner == IFLA_INFO_KIND)
+						found.kind = static_cast<const char *>(text);
+				});
+	    });
 }
 
 void take_address(const nlmsghdr *message, std::map<uint32_t, Interface> &interfaces)
@@ -158,20 +159,21 @@ int namespace_number(const Netlink &netlink, int fd)
 	request.header.nlmsg_type = RTM_GETNSID;
 	request.header.nlmsg_flags = NLM_F_REQUEST;
 	request.general.rtgen_family = AF_UNSPEC;
-	auto *attribute = reinterpret_cast<rtattr *>(
-	    reinterpret_cast<uint8_t *>(&request) + NLMSG_SPACE(sizeof(rtgenmsg)));
+	auto *attribute = reinterpret_cast<rtattr *>(reinterpret_cast<uint8_t *>(&request) +
+						     NLMSG_SPACE(sizeof(rtgenmsg)));
 	attribute->rta_type = NETNSA_FD;
 	attribute->rta_len = RTA_LENGTH(sizeof(fd));
 	memcpy(RTA_DATA(attribute), &fd, sizeof(fd));
 	request.header.nlmsg_len = NLMSG_SPACE(sizeof(rtgenmsg)) + RTA_SPACE(sizeof(fd));
 	netlink.ask(request, [&](const nlmsghdr *message) {
 		auto *data = static_cast<const uint8_t *>(NLMSG_DATA(message));
-		each_attribute(reinterpret_cast<const rtattr *>(data + NLMSG_ALIGN(sizeof(rtgenmsg))),
-			       message->nlmsg_len - NLMSG_SPACE(sizeof(rtgenmsg)),
-			       [&](int type, const void *value, size_t, const rtattr *) {
-				       if (type == NETNSA_NSID)
-					       number = static_cast<int>(number_in(value));
-			       });
+		each_attribute(
+		    reinterpret_cast<const rtattr *>(data + NLMSG_ALIGN(sizeof(rtgenmsg))),
+		    message->nlmsg_len - NLMSG_SPACE(sizeof(rtgenmsg)),
+		    [&](int type, const void *value, size_t, const rtattr *) {
+			    if (type == NETNSA_NSID)
+				    number = static_cast<int>(number_in(value));
+		    });
 	});
 	return number;
 }
