@@ -4,7 +4,7 @@
  * service, every namespace sees the same of it, and the chosen endpoint may be dialled as it is.
  *
  * Whatever is not exactly that is answered with NULL before anything is changed, and decided by the
- * general path of connect.bpf.c from the beginning.
+ * general path of connect.bpf.c from the beginning, with the same draw.
  */
 #pragma once
 
@@ -12,7 +12,7 @@
 #include "capture.h"
 #include "frontends.h"
 #include "remember.h"
-#include "verdict.h"
+#include "stay.h"
 
 #define PORT_DNS 53
 
@@ -21,16 +21,16 @@ static __always_inline __u64 read_decision(const union kmesh_decision *decision)
 	return *(const volatile __u64 *)&decision->word;
 }
 
-/* One draw serves both the slot and the comparison: the upper half of draw x count is the slot, the
- * lower half is what is left of the draw, uniform enough for 2^32 over the endpoints of one
- * service. */
-static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range)
+/* One draw, of which there is one in a connect, serves both the slot and the comparison: the upper
+ * half of draw x count is the slot, the lower half is what is left of the draw, uniform enough for
+ * 2^32 over the endpoints of one service. */
+static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range, __u32 draw)
 {
 	__u32 base = range, count = range >> 32, slot;
 	struct kmesh_endpoint *endpoint;
 	__u64 product;
 
-	product = (__u64)bpf_get_prandom_u32() * count;
+	product = (__u64)draw * count;
 	slot = base + (__u32)(product >> 32);
 	endpoint = bpf_map_lookup_elem(&endpoints, &slot);
 	if (!endpoint || (__u32)product < endpoint->threshold ||
@@ -41,8 +41,9 @@ static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range)
 }
 
 /* The endpoint to dial instead, remembered for sockops; or NULL. */
-static __always_inline struct kmesh_endpoint *
-balance(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, const union kmesh_address dialled)
+static __always_inline struct kmesh_endpoint *balance(struct bpf_sock_addr *ctx,
+						      const struct kmesh_pod *pod,
+						      const union kmesh_address dialled, __u32 draw)
 {
 	const __u16 port_be = ctx->user_port;
 	const bool mapped = is_mapped(&dialled);
@@ -53,7 +54,7 @@ balance(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, const union kmes
 	struct kmesh_dial *dial;
 	__u64 range;
 
-	if (!sk || is_loopback(&dialled) || is_proxy(ctx))
+	if (!sk || is_loopback(&dialled) || is_proxy(sk))
 		return NULL;
 	if (pod->flags && port_be == bpf_htons(PORT_DNS))
 		return NULL;
@@ -69,11 +70,12 @@ balance(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, const union kmes
 	if ((__u32)decision.word != KMESH_FRONTEND_BALANCE || !(range >> 32))
 		return NULL;
 
-	endpoint = choose_endpoint(range);
+	endpoint = choose_endpoint(range, draw);
 	if (!endpoint || !endpoint->port_be || is_mapped(&endpoint->address) != mapped ||
 	    endpoint->flags & ~KMESH_ENDPOINT_VERDICT)
 		return NULL;
-	if (endpoint->flags && !may_stay(ctx, pod, endpoint->workload, endpoint->port_be))
+	if (endpoint->flags && (!may_stay(ctx, pod, endpoint->workload, endpoint->port_be) ||
+				is_unreachable(endpoint->workload, endpoint->port_be)))
 		return NULL;
 	if (pod->flags & KMESH_POD_CAPTURED && !pass_capture(ctx))
 		return NULL;
@@ -83,7 +85,6 @@ balance(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, const union kmes
 		return NULL;
 	/* Counted by sockops when it takes the dial over: this is the path that every balanced
 	 * connection waits for. */
-	fill_dial(dial, &dialled, port_be, decision.service, endpoint->workload, true,
-		  endpoint->flags);
+	fill_dial(dial, &dialled, port_be, decision.service, endpoint->workload, true);
 	return endpoint;
 }

@@ -13,10 +13,11 @@
 #include "capture.h"
 #include "frontends.h"
 #include "handoff_connect.h"
+#include "lease.h"
 #include "pods.h"
 #include "refusals.h"
 #include "remember.h"
-#include "verdict.h"
+#include "stay.h"
 
 #include <bpf/bpf_endian.h>
 
@@ -143,14 +144,10 @@ static __noinline int go_direct(struct bpf_sock_addr *ctx, const struct kmesh_po
 	return leave(reason);
 }
 
-/* The tunnel path takes it: a mark of an earlier connect of this socket must not let it pass. */
-static __noinline int go_tunnel(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
-				__u32 reason)
+/* The tunnel path takes it. */
+static __noinline int go_tunnel(struct bpf_sock_addr *ctx, __u32 reason)
 {
-	__u32 none = 0;
-
-	if ((pod->flags & KMESH_POD_CAPTURED) && ctx->sk && ctx->sk->mark == KMESH_MARK)
-		bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &none, sizeof(none));
+	stay_captured(ctx);
 	count(reason);
 	return reason == KMESH_REASON_TUNNEL_DNS ? LEAVE : TUNNEL;
 }
@@ -161,10 +158,15 @@ static __always_inline bool is_captured(const struct kmesh_pod *pod)
 }
 
 /* After the attempt to hand a connect to the pod's proxy: where nothing else would capture it, it
- * must not go past the mesh. */
-static __always_inline int after_handoff(enum handoff result, const struct kmesh_pod *pod)
+ * must not go past the mesh. What was chosen goes with it either way. */
+static __always_inline int after_handoff(struct bpf_sock_addr *ctx, enum handoff result,
+					 const struct tunnelled *connect)
 {
-	if (result != HANDOFF_FAILED || is_captured(pod))
+	if (result == HANDOFF_DONE)
+		return LEAVE;
+	if (connect->pick && ctx->sk)
+		remember_handoff(ctx, connect, false);
+	if (result != HANDOFF_FAILED || is_captured(connect->pod))
 		return LEAVE;
 	if (kmesh_has_set_retval)
 		bpf_set_retval(-ECONNREFUSED);
@@ -176,6 +178,7 @@ struct dial {
 	const union kmesh_address *address;
 	const struct kmesh_pod *pod;
 	__u64 netns_cookie;
+	__u32 draw;
 	__u16 port_be;
 };
 
@@ -188,12 +191,14 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 		return go_direct(ctx, dial->pod, KMESH_REASON_KERNEL_WORKLOAD);
 	case KMESH_FRONTEND_VERDICT:
 		if (!may_stay(ctx, dial->pod, workload, dial->port_be))
-			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_VERDICT);
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_VERDICT);
+		if (is_unreachable(workload, dial->port_be))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_UNREACHABLE);
 		if ((dial->pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
-			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_MARK);
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_MARK);
 		if (!remember(ctx, dial->address, dial->port_be, dial->netns_cookie, 0, workload,
-			      false, true))
-			return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_FLOW);
+			      false))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_FLOW);
 		*kept = true;
 		return leave(KMESH_REASON_KERNEL_WORKLOAD);
 	case KMESH_FRONTEND_REFUSE:
@@ -201,19 +206,20 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 	case KMESH_FRONTEND_OUTSIDE:
 		return go_direct(ctx, dial->pod, KMESH_REASON_OUTSIDE_PASSTHROUGH);
 	case UNKNOWN:
-		return is_incomplete() ? go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_INCOMPLETE)
+		return is_incomplete() ? go_tunnel(ctx, KMESH_REASON_TUNNEL_INCOMPLETE)
 				       : go_direct(ctx, dial->pod, KMESH_REASON_OUTSIDE_UNKNOWN);
 	default:
-		return go_tunnel(ctx, dial->pod, KMESH_REASON_TUNNEL_FRONTEND);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_FRONTEND);
 	}
 }
 
 /* What the tables say of the dialled address. `chosen` is set when the peer has to be rewritten. */
 static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_address *address,
 				  __u16 port_be, const struct kmesh_pod *pod, __u64 netns_cookie,
-				  struct kmesh_endpoint **chosen, bool *kept)
+				  struct kmesh_endpoint **chosen, bool *kept, __u32 *pick,
+				  __u32 draw)
 {
-	struct dial dial = {address, pod, netns_cookie, port_be};
+	struct dial dial = {address, pod, netns_cookie, draw, port_be};
 	bool mapped = is_mapped(address);
 	union kmesh_decision decision;
 	struct kmesh_endpoint *endpoint;
@@ -225,7 +231,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 
 	/* Capture hands it to the DNS proxy. */
 	if (is_captured(pod) && port_be == bpf_htons(PORT_DNS))
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_DNS);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_DNS);
 
 	frontend =
 	    find_frontend(address->halves[0], address->halves[1], KMESH_FRONTEND_PLACE(0, port_be));
@@ -242,23 +248,28 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 	if (!(range >> 32))
 		return refuse(ctx, address, port_be, KMESH_REASON_REFUSED_EMPTY);
 
-	endpoint = choose_endpoint(range);
+	endpoint = choose_endpoint(range, dial.draw);
 	if (!endpoint || !endpoint->port_be)
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_SLOT);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_SLOT);
+	/* Whichever path serves it: it is not chosen again. */
+	*pick = endpoint->workload;
 	if (endpoint->flags & KMESH_ENDPOINT_TUNNEL)
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_ENDPOINT);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_ENDPOINT);
 	if (is_mapped(&endpoint->address) != mapped)
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FAMILY);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_FAMILY);
 
-	if (endpoint->flags & KMESH_ENDPOINT_VERDICT &&
-	    !may_stay(ctx, pod, endpoint->workload, endpoint->port_be))
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_VERDICT);
+	if (endpoint->flags & KMESH_ENDPOINT_VERDICT) {
+		if (!may_stay(ctx, pod, endpoint->workload, endpoint->port_be))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_VERDICT);
+		if (is_unreachable(endpoint->workload, endpoint->port_be))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_UNREACHABLE);
+	}
 
 	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_MARK);
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_MARK);
 	if (!remember(ctx, address, port_be, netns_cookie, decision.service, endpoint->workload,
-		      true, endpoint->flags & KMESH_ENDPOINT_VERDICT))
-		return go_tunnel(ctx, pod, KMESH_REASON_TUNNEL_FLOW);
+		      true))
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_FLOW);
 	*chosen = endpoint;
 	/* Counted by sockops when it takes the dial over: this is the path that every balanced
 	 * connection waits for. */
@@ -268,45 +279,56 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 /* The pod that the socket belongs to; NULL for everything that this program must not touch. */
 static __always_inline struct kmesh_pod *gate(struct bpf_sock_addr *ctx, __u64 *netns_cookie)
 {
+	struct kmesh_pod *pod;
+
 	if (ctx->protocol != IPPROTO_TCP)
 		return NULL;
 	*netns_cookie = bpf_get_netns_cookie(ctx);
-	return find_pod(*netns_cookie);
+	pod = find_pod(*netns_cookie);
+	if (!pod || is_leased())
+		return pod;
+	stay_captured(ctx);
+	return NULL;
 }
 
 /* Every case. Not inlined, for the stack and registers that it needs. */
 static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
-			    __u64 netns_cookie)
+			    __u64 netns_cookie, __u32 draw)
 {
 	union kmesh_address dialled = {};
 	struct kmesh_endpoint *chosen = NULL;
 	bool kept = false;
+	__u32 pick = 0;
 	int verdict;
 
-	if (is_proxy(ctx))
+	if (is_proxy(ctx->sk))
 		return leave(KMESH_REASON_OUTSIDE_PROXY);
 
 	dialled.words[2] = bpf_htonl(0xffff);
 	dialled.words[3] = ctx->user_ip4;
-	verdict = decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept);
+	verdict =
+	    decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept, &pick, draw);
 	if (chosen) {
 		ctx->user_ip4 = chosen->address.words[3];
 		ctx->user_port = chosen->port_be;
 	} else if (!kept) {
 		forget(ctx);
 	}
-	if (verdict == TUNNEL)
-		return after_handoff(hand_off4(ctx, &dialled, netns_cookie), pod);
+	if (verdict == TUNNEL) {
+		struct tunnelled tunnelled = {pod, &dialled, netns_cookie, pick};
+
+		return after_handoff(ctx, hand_off4(ctx, &tunnelled), &tunnelled);
+	}
 	return verdict;
 }
 
 /* The common case first: see balance.h. It calls nothing of the general path, whose stack then has
  * all the room that there is. */
-static __noinline bool balance4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod)
+static __noinline bool balance4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, __u32 draw)
 {
 	union kmesh_address dialled = {
 	    .halves = {0, (__u64)ctx->user_ip4 << 32 | bpf_htonl(0xffff)}};
-	struct kmesh_endpoint *chosen = balance(ctx, pod, dialled);
+	struct kmesh_endpoint *chosen = balance(ctx, pod, dialled, draw);
 
 	if (!chosen)
 		return false;
@@ -320,29 +342,35 @@ int kmesh_connect4(struct bpf_sock_addr *ctx)
 {
 	struct kmesh_pod *pod;
 	__u64 netns_cookie;
+	__u32 draw;
 
 	pod = gate(ctx, &netns_cookie);
-	if (!pod || balance4(ctx, pod))
+	if (!pod)
 		return LEAVE;
-	return dial4(ctx, pod, netns_cookie);
+	draw = bpf_get_prandom_u32();
+	if (balance4(ctx, pod, draw))
+		return LEAVE;
+	return dial4(ctx, pod, netns_cookie, draw);
 }
 
 static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
-			    __u64 netns_cookie)
+			    __u64 netns_cookie, __u32 draw)
 {
 	union kmesh_address dialled = {};
 	struct kmesh_endpoint *chosen = NULL;
 	bool kept = false;
+	__u32 pick = 0;
 	int verdict;
 
-	if (is_proxy(ctx))
+	if (is_proxy(ctx->sk))
 		return leave(KMESH_REASON_OUTSIDE_PROXY);
 
 	dialled.words[0] = ctx->user_ip6[0];
 	dialled.words[1] = ctx->user_ip6[1];
 	dialled.words[2] = ctx->user_ip6[2];
 	dialled.words[3] = ctx->user_ip6[3];
-	verdict = decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept);
+	verdict =
+	    decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept, &pick, draw);
 	if (chosen) {
 		ctx->user_ip6[0] = chosen->address.words[0];
 		ctx->user_ip6[1] = chosen->address.words[1];
@@ -352,17 +380,20 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	} else if (!kept) {
 		forget(ctx);
 	}
-	if (verdict == TUNNEL)
-		return after_handoff(hand_off6(ctx, &dialled, netns_cookie), pod);
+	if (verdict == TUNNEL) {
+		struct tunnelled tunnelled = {pod, &dialled, netns_cookie, pick};
+
+		return after_handoff(ctx, hand_off6(ctx, &tunnelled), &tunnelled);
+	}
 	return verdict;
 }
 
-static __noinline bool balance6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod)
+static __noinline bool balance6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, __u32 draw)
 {
 	union kmesh_address dialled = {
 	    .halves = {(__u64)ctx->user_ip6[1] << 32 | ctx->user_ip6[0],
 		       (__u64)ctx->user_ip6[3] << 32 | ctx->user_ip6[2]}};
-	struct kmesh_endpoint *chosen = balance(ctx, pod, dialled);
+	struct kmesh_endpoint *chosen = balance(ctx, pod, dialled, draw);
 
 	if (!chosen)
 		return false;
@@ -379,11 +410,15 @@ int kmesh_connect6(struct bpf_sock_addr *ctx)
 {
 	struct kmesh_pod *pod;
 	__u64 netns_cookie;
+	__u32 draw;
 
 	pod = gate(ctx, &netns_cookie);
-	if (!pod || balance6(ctx, pod))
+	if (!pod)
 		return LEAVE;
-	return dial6(ctx, pod, netns_cookie);
+	draw = bpf_get_prandom_u32();
+	if (balance6(ctx, pod, draw))
+		return LEAVE;
+	return dial6(ctx, pod, netns_cookie, draw);
 }
 
 char _license[] __weak SEC("license") = "Dual BSD/GPL";

@@ -84,6 +84,8 @@ static __always_inline void describe(struct tcp_sock *tcp, const struct kmesh_fl
 	event->counted_sent = flow->counted_sent;
 	event->counted_received = flow->counted_received;
 	event->counted_by = flow->counted_by;
+	event->peer_identity = flow->peer_identity;
+	event->attested = flow->attested;
 	measure_bytes(tcp, flow, sk->__sk_common.skc_state, event);
 }
 

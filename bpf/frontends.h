@@ -15,13 +15,11 @@
 #pragma once
 
 #include "kmesh_maps.h"
+#include "order.h"
 
 /* Drawn at load, so that nobody can choose addresses that collide. */
 const volatile __u64 kmesh_hash_keys[KMESH_HASH_KEYS] = {0};
 const volatile __u32 kmesh_frontend_mask = KMESH_FRONTEND_ENTRIES - 1;
-
-/* Not 0: this machine may perform loads in another order than the program asks for. */
-const volatile __u32 kmesh_weakly_ordered = 0;
 
 /* Multilinear hashing (Lemire and Kaser): with random keys two given inputs collide with
  * probability 2^-32, whoever chose them. The same function is in frontend-hash.ts. The key comes as
@@ -40,18 +38,6 @@ static __always_inline __u32 hash_frontend(__u64 high, __u64 low, __u64 place)
 		sum += kmesh_hash_keys[6] * (__u32)high;
 	}
 	return sum >> 32;
-}
-
-/* What is loaded after it must not have been loaded before what precedes it. Where the machine
- * gives no such order an atomic operation that returns a value does; everywhere the compiler must
- * be told. */
-static __always_inline void order_loads(void)
-{
-	__u64 fence = 0;
-
-	if (kmesh_weakly_ordered)
-		__sync_fetch_and_add(&fence, 1);
-	asm volatile("" ::: "memory");
 }
 
 static __always_inline bool is_key_of(const struct kmesh_frontend *entry, __u64 high, __u64 low,

@@ -70,6 +70,18 @@ static __always_inline bool announce_handoff(const struct kmesh_peer_key *socket
 	return true;
 }
 
+/* What was chosen for a connect that the tunnel path serves, handed over or captured; before the
+ * SYN. */
+static __always_inline void announce_pick(const struct kmesh_peer_key *socket, __u64 netns_cookie,
+					  const struct kmesh_flow *flow)
+{
+	struct kmesh_pick pick = {.workload = flow->workload};
+	struct kmesh_handoff_key key = {};
+
+	read_handoff_key(socket, netns_cookie, &key);
+	bpf_map_update_elem(&picks, &key, &pick, BPF_ANY);
+}
+
 /* A connect that never opened: no proxy will ask. One that did may close before the proxy accepts
  * it, so its entry stays. */
 static __always_inline void withdraw_handoff(const struct kmesh_peer_key *socket,

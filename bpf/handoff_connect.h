@@ -2,7 +2,6 @@
 /* The connect hook's part of the hand-off; handoff.h says what it is. */
 #pragma once
 
-#include "capture.h"
 #include "handoff.h"
 
 struct sockaddr_in {
@@ -37,10 +36,18 @@ static __always_inline bool is_link_local(const union kmesh_address *address)
 	return (address->words[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 }
 
-/* Tells sockops, later in the same system call, that this connect goes to the proxy. */
-static __always_inline bool remember_handoff(struct bpf_sock_addr *ctx,
-					     const union kmesh_address *dialled, __u16 port_be,
-					     __u64 netns_cookie)
+/* A connect that the tunnel path is to serve. */
+struct tunnelled {
+	const struct kmesh_pod *pod;
+	const union kmesh_address *dialled;
+	__u64 netns_cookie;
+	__u32 pick; /* workload of the endpoint that was chosen; 0: none was */
+};
+
+/* For sockops, later in the same system call: this connect goes to the proxy, at once or by
+ * capture, which is to serve the endpoint that was chosen. */
+static __noinline bool remember_handoff(struct bpf_sock_addr *ctx, const struct tunnelled *connect,
+					bool handed)
 {
 	struct kmesh_flow *flow =
 	    bpf_sk_storage_get(&flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -48,11 +55,12 @@ static __always_inline bool remember_handoff(struct bpf_sock_addr *ctx,
 	if (!flow)
 		return false;
 	__builtin_memset(flow, 0, sizeof(*flow));
-	flow->dialled = *dialled;
-	flow->dialled_port_be = port_be;
-	flow->netns_cookie = netns_cookie;
+	flow->dialled = *connect->dialled;
+	flow->dialled_port_be = ctx->user_port;
+	flow->netns_cookie = connect->netns_cookie;
+	flow->workload = connect->pick;
 	flow->path = KMESH_PATH_TUNNEL;
-	flow->rewritten = true;
+	flow->rewritten = handed;
 	return true;
 }
 
@@ -64,10 +72,10 @@ static __always_inline bool is_left_alone(const struct kmesh_handoff_pod *pod,
 	       is_link_local(dialled);
 }
 
-static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx,
-					 const union kmesh_address *dialled, __u64 netns_cookie)
+static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx, const struct tunnelled *connect)
 {
-	struct kmesh_handoff_pod *pod = bpf_map_lookup_elem(&handoff_pods, &netns_cookie);
+	struct kmesh_handoff_pod *pod = bpf_map_lookup_elem(&handoff_pods, &connect->netns_cookie);
+	const union kmesh_address *dialled = connect->dialled;
 	struct sockaddr_in own = {.sin_family = AF_INET};
 	struct bpf_sock *sk = ctx->sk;
 	__u32 bound;
@@ -82,19 +90,17 @@ static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx,
 	bound = sk->src_ip4;
 	if (bound ? bound != own.sin_addr : bpf_bind(ctx, (void *)&own, sizeof(own)) != 0)
 		return HANDOFF_FAILED;
-	if (!remember_handoff(ctx, dialled, ctx->user_port, netns_cookie))
+	if (!remember_handoff(ctx, connect, true))
 		return HANDOFF_FAILED;
-	/* Past conntrack. An application's own mark stays: tracked, it arrives as well. */
-	pass_capture(ctx);
 	ctx->user_ip4 = own.sin_addr;
 	ctx->user_port = bpf_htons(KMESH_PORT_OUTBOUND);
 	return HANDOFF_DONE;
 }
 
-static __noinline enum handoff hand_off6(struct bpf_sock_addr *ctx,
-					 const union kmesh_address *dialled, __u64 netns_cookie)
+static __noinline enum handoff hand_off6(struct bpf_sock_addr *ctx, const struct tunnelled *connect)
 {
-	struct kmesh_handoff_pod *pod = bpf_map_lookup_elem(&handoff_pods, &netns_cookie);
+	struct kmesh_handoff_pod *pod = bpf_map_lookup_elem(&handoff_pods, &connect->netns_cookie);
+	const union kmesh_address *dialled = connect->dialled;
 	struct sockaddr_in6 own = {.sin6_family = AF_INET6};
 	union kmesh_address bound, address;
 	struct bpf_sock *sk = ctx->sk;
@@ -121,10 +127,8 @@ static __noinline enum handoff hand_off6(struct bpf_sock_addr *ctx,
 		if (bpf_bind(ctx, (void *)&own, sizeof(own)))
 			return HANDOFF_FAILED;
 	}
-	if (!remember_handoff(ctx, dialled, ctx->user_port, netns_cookie))
+	if (!remember_handoff(ctx, connect, true))
 		return HANDOFF_FAILED;
-	/* Past conntrack. An application's own mark stays: tracked, it arrives as well. */
-	pass_capture(ctx);
 	ctx->user_ip6[0] = address.words[0];
 	ctx->user_ip6[1] = address.words[1];
 	ctx->user_ip6[2] = address.words[2];

@@ -27,19 +27,21 @@
 /* Addresses of enrolled pods. */
 #define KMESH_MAX_POD_ADDRESSES 32768
 
-/* The kernel path's own mark (design §4): packets with it are not tracked, hence never redirected.
- * Sixteen bits of the mark are ours, the others are left as they are. */
-#define KMESH_MARK 0x4b4d
+/* The kernel path's own marks (design §4), on packets and, the first, on sockets that connect lets
+ * past capture in their own pod. Sixteen bits of the mark are ours, the others are left as they
+ * are. */
 #define KMESH_MARK_MASK 0xffff
+#define KMESH_MARK 0x4b4d	  /* past capture */
+#define KMESH_MARK_DOUBTED 0x4b4e /* reset, if its connection was let past capture into the pod */
+#define KMESH_MARK_REFUSED 0x4b4f /* reset */
 
-/* On sockets that were accepted from a peer that nobody vouches for: whoever looks at them later
- * must not take the address for an identity. */
-#define KMESH_MARK_STRANGER 0x14b4d
+/* Connections between the pods of this node that the wire opened. */
+#define KMESH_MAX_CONNECTIONS 131072
+
+/* Places in which ports are remembered that do not answer: a power of two. */
+#define KMESH_UNREACHABLE_PLACES 4096
 
 #define KMESH_MAX_VERDICTS 262144
-
-/* Connections to captured pods whose handshake has not ended. */
-#define KMESH_MAX_HANDSHAKES 65536
 
 /* Records of one walk over the flows: 1.4 MiB. */
 #define KMESH_LIVE_FLOWS 8192

@@ -114,14 +114,14 @@ struct {
 	__type(value, __u64);
 } refusals_lost __weak SEC(".maps");
 
-/* Address of an enrolled pod -> its network-namespace cookie. Written by the daemon only: a socket
- * counts as a pod's own when both agree. */
+/* Addresses of enrolled pods. Written by the daemon only: a socket counts as a pod's own when both
+ * agree. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, KMESH_MAX_POD_ADDRESSES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, union kmesh_address);
-	__type(value, __u64);
+	__type(value, struct kmesh_owner);
 } pod_addresses __weak SEC(".maps");
 
 /* Who may connect to which workload of this node without the tunnel path. */
@@ -133,24 +133,39 @@ struct {
 	__type(value, __u32);
 } verdicts __weak SEC(".maps");
 
-/* Handshakes that the connect hook allowed: `local` is the client. A pod can keep many from ending,
- * hence least recently used: its own old ones make room, and nobody else's new one is turned away.
- */
+/* Connections between pods of this node that the wire let begin. Least recently used: a pod can
+ * keep many from ending, and nobody else's new one is turned away. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, KMESH_MAX_HANDSHAKES);
-	__type(key, struct kmesh_peer_key);
-	__type(value, __u32);
-} handshakes __weak SEC(".maps");
+	__uint(max_entries, KMESH_MAX_CONNECTIONS);
+	__type(key, struct kmesh_connection_key);
+	__type(value, struct kmesh_connection);
+} connections __weak SEC(".maps");
 
-/* Handshakes of peers without identity that the verdict allows. Whoever sends SYNs fills it, hence
- * apart from the others. */
+/* How long these programs may decide. Mapped by the daemon, which renews it. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, KMESH_MAX_HANDSHAKES);
-	__type(key, struct kmesh_peer_key);
-	__type(value, __u32);
-} knocks __weak SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct kmesh_lease);
+} lease __weak SEC(".maps");
+
+/* Ports that the node's network does not let through, by a hash of workload and port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_UNREACHABLE_PLACES);
+	__type(key, __u32);
+	__type(value, struct kmesh_unreachable);
+} unreachable __weak SEC(".maps");
+
+/* What the wire did, by enum kmesh_wire_count. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KMESH_WIRE_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} wire_counts __weak SEC(".maps");
 
 /* Pods whose tunnelled connections go straight to their proxy. */
 struct {
@@ -160,6 +175,15 @@ struct {
 	__type(key, __u64);
 	__type(value, struct kmesh_handoff_pod);
 } handoff_pods __weak SEC(".maps");
+
+/* Endpoints that were chosen for connections which the tunnel path serves; the proxy takes each out
+ * when it accepts. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, KMESH_MAX_HANDOFFS);
+	__type(key, struct kmesh_handoff_key);
+	__type(value, struct kmesh_pick);
+} picks __weak SEC(".maps");
 
 /* Original destinations for the proxy, which takes each entry out when it accepts. What a proxy
  * that died never took is overwritten in time, hence least recently used. */

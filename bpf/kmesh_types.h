@@ -15,10 +15,10 @@
 enum kmesh_constant {
 	/* Pinned maps are shared only by programs that agree on them. Their shapes are compared by
 	 * themselves; these are bumped when a meaning changes without a shape. The first is for
-	 * what a connect hands over to the handshake (dials, handshakes, knocks), the second for
+	 * what passes between programs (dials, connections), the second for
 	 * what is known of connections: an upgrade that keeps the first is without a gap. */
-	KMESH_HANDSHAKE_VERSION = 2,
-	KMESH_LAYOUT_VERSION = 3,
+	KMESH_HANDSHAKE_VERSION = 3,
+	KMESH_LAYOUT_VERSION = 4,
 	/* Places of `frontends` that a key may be in. With half of the table in use one key in
 	 * 2^32 finds them all taken. */
 	KMESH_FRONTEND_PROBES = 32,
@@ -209,6 +209,7 @@ enum kmesh_reason {
 	KMESH_REASON_TUNNEL_VERDICT,	  /* the verdict is not known to be allow */
 	KMESH_REASON_TUNNEL_DNS,	  /* port 53 of a captured pod: the DNS proxy's */
 	KMESH_REASON_TUNNEL_MARK,	  /* the socket has a mark already, or cannot get ours */
+	KMESH_REASON_TUNNEL_UNREACHABLE,  /* the node's network does not let the port through */
 	KMESH_REASON_REFUSED_FRONTEND,	  /* nothing usable behind the address and port */
 	KMESH_REASON_REFUSED_EMPTY,	  /* a service port without endpoints */
 	KMESH_REASON_COUNT,
@@ -228,17 +229,92 @@ struct kmesh_flow {
 	__u32 workload; /* the chosen endpoint (outbound) or the pod itself (inbound); 0 when
 			   unknown */
 	__u16 dialled_port_be;
-	__u8 path;	 /* enum kmesh_path */
-	__u8 rewritten;	 /* the socket's peer is not the dialled address */
-	__u8 stage;	 /* enum kmesh_flow_stage */
-	__u8 direction;	 /* enum kmesh_direction */
-	__u16 handshake; /* an entry of `handshakes` is this socket's */
+	__u8 path;	/* enum kmesh_path */
+	__u8 rewritten; /* the socket's peer is not the dialled address */
+	__u8 stage;	/* enum kmesh_flow_stage */
+	__u8 direction; /* enum kmesh_direction */
+	__u8 attested;	/* the wire opened it: the other end is who it seems to be */
+	__u8 reserved;
+	__u32 peer_identity; /* id of an attested client, of an inbound flow; else 0 */
+	__u32 reserved2;
 	/* What is in somebody's metrics already: the opening and so many bytes. A daemon that takes
 	 * over goes on from there. */
 	__u64 counted_sent;
 	__u64 counted_received;
 	__u32 counted_by; /* generation of the daemon that counted; 0: nobody did */
 	__u32 ended;	  /* set for the order that an atomic operation gives */
+};
+
+/* pod_addresses: an address of an enrolled pod of this node. */
+struct kmesh_owner {
+	__u64 netns_cookie;
+	__u32 workload;	 /* id of the pod's workload */
+	__u32 identity;	 /* 0: the daemon holds no valid certificate of it, so it is not certain */
+	__u32 interface; /* the node's side of the pod's interface; 0: no wire is there */
+	__u16 flags;	 /* enum kmesh_owner_flag */
+	__u8 mac[6];	 /* of the pod's side */
+};
+
+enum kmesh_owner_flag {
+	/* Packets may be delivered into it straight from the wire: no other software owns the hook.
+	 */
+	KMESH_OWNER_DELIVERED = 1 << 0,
+};
+
+/* connections: one between two enrolled pods of this node, whichever end is asked about. */
+struct kmesh_connection_key {
+	union kmesh_address low;
+	union kmesh_address high;
+	__u16 low_port_be;
+	__u16 high_port_be;
+	__u32 reserved; /* 0: part of the key */
+};
+
+/* When a connection was judged last, and which one it is: changed in one step, so that nobody takes
+ * one for another that got its memory. */
+union kmesh_stamp {
+	struct {
+		__u32 generation; /* of the verdicts by which it was judged */
+		__u32 tuple;	  /* hash of its key */
+	};
+	__u64 word;
+};
+
+/* Whose first packet the wire judged and let through. */
+struct kmesh_connection {
+	union kmesh_stamp stamp;
+	__u32 sequence; /* of that packet, in network order */
+	__u32 client_interface;
+	__u32 server_interface;
+	__u32 client_identity;
+	__u8 client_is_high;
+	__u8 answered;	/* the server sent something */
+	__u8 delivered; /* later packets go straight into the other pod */
+	__u8 reserved;
+	__u8 client_mac[6];
+	__u8 server_mac[6];
+};
+
+/* lease (mmap-able array of one): how long the programs may decide, and by what. */
+struct kmesh_lease {
+	__u64 until_ns;	  /* of CLOCK_MONOTONIC; 0: not at all */
+	__u32 generation; /* of verdicts, identities and addresses: grows after something was taken
+			     out */
+	__u32 node;	  /* hash of the node's name: whose programs these are */
+};
+
+/* unreachable: where first packets to a port went unanswered. Times are in units of 2^30 ns. */
+struct kmesh_unreachable {
+	__u32 until;
+	__u32 times; /* in a row */
+};
+
+/* Index of `wire_counts`. */
+enum kmesh_wire_count {
+	KMESH_WIRE_OPENED = 0,	/* connections that the wire let begin */
+	KMESH_WIRE_REFUSED,	/* packets of connections that may not go on */
+	KMESH_WIRE_UNREACHABLE, /* ports that count as unreachable for a while */
+	KMESH_WIRE_COUNT,
 };
 
 /* One end of a connection, as that end names both. */
@@ -259,15 +335,18 @@ struct kmesh_dial {
 	__u32 service;
 	__u32 workload;
 	__u16 dialled_port_be;
-	__u8 path;	   /* enum kmesh_path */
-	__u8 rewritten;	   /* an endpoint took the place of the dialled address */
-	__u32 handshake;   /* a captured pod of this node is dialled, and the verdict is allow */
-	__u64 reserved[2]; /* to the end of the line */
+	__u8 path;	/* enum kmesh_path */
+	__u8 rewritten; /* an endpoint took the place of the dialled address */
+	__u32 reserved; /* with the next, to the end of the line */
+	__u64 reserved2[2];
 };
 
 /* Identities that no pod has. */
 #define KMESH_IDENTITY_ANY 0
 #define KMESH_IDENTITY_NONE 0xffffffffu
+/* Not an identity: an entry with it and port 0 says that the verdicts about the workload are being
+ * written anew. What is not allowed meanwhile may be in a moment. */
+#define KMESH_IDENTITY_CHANGING 0xfffffffeu
 
 /*
  * verdicts: whether a connection to a workload of this node may stay in the kernel. Asked in this
@@ -304,6 +383,8 @@ enum kmesh_event_kind {
 	KMESH_EVENT_CLOSED = 3,
 	KMESH_EVENT_LIVE = 4,	 /* open now: only in `live_flows` */
 	KMESH_EVENT_REFUSED = 5, /* by the connect hook: there was never a handshake */
+	KMESH_EVENT_UNREACHABLE =
+	    6, /* a workload's port that the node's network does not let through */
 };
 
 /* Why a connection failed or ended, as far as the kernel tells. */
@@ -341,11 +422,13 @@ struct kmesh_event {
 	__u16 local_port_be;
 	__u16 remote_port_be;
 	__u16 dialled_port_be;
-	__u8 kind;	   /* enum kmesh_event_kind */
-	__u8 direction;	   /* enum kmesh_direction */
-	__u8 path;	   /* enum kmesh_path */
-	__u8 close_reason; /* enum kmesh_close_reason; of a refusal: enum kmesh_reason */
-	__u16 counted_by;  /* generation of the daemon that counted; 0: nobody did */
+	__u8 kind;	     /* enum kmesh_event_kind */
+	__u8 direction;	     /* enum kmesh_direction */
+	__u8 path;	     /* enum kmesh_path */
+	__u8 close_reason;   /* enum kmesh_close_reason; of a refusal: enum kmesh_reason */
+	__u16 counted_by;    /* generation of the daemon that counted; 0: nobody did */
+	__u32 peer_identity; /* see kmesh_flow */
+	__u32 attested;
 };
 
 /* refusal_budgets (array): how many refusals of a pod were reported in one span of time. */
@@ -379,6 +462,13 @@ struct kmesh_handoff_key {
 	__u16 client_port_be;
 	__u16 reserved;	 /* 0: part of the key */
 	__u32 reserved2; /* 0: part of the key */
+};
+
+/* picks: the endpoint that connect chose and the tunnel path has to serve, by the client as the
+ * proxy names its peer. */
+struct kmesh_pick {
+	__u32 workload;
+	__u32 reserved;
 };
 
 /* Where that client wanted to go. */

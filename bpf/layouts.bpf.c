@@ -13,6 +13,10 @@ struct kmesh_described_types {
 	struct kmesh_pod pod;
 	struct kmesh_event event;
 	struct kmesh_frontend_key frontend_key;
+	struct kmesh_owner owner;
+	struct kmesh_pick pick;
+	enum kmesh_owner_flag owner_flag;
+	enum kmesh_wire_count wire_count;
 	enum kmesh_verdict verdict;
 	enum kmesh_pod_flag pod_flag;
 	enum kmesh_frontend_action frontend_action;

@@ -34,8 +34,7 @@ static __always_inline struct kmesh_dial *claim_dial(struct bpf_sock *sk)
 }
 
 static __always_inline void fill_dial(struct kmesh_dial *dial, const union kmesh_address *dialled,
-				      __u16 port_be, __u32 service, __u32 workload, bool rewritten,
-				      bool handshake)
+				      __u16 port_be, __u32 service, __u32 workload, bool rewritten)
 {
 	dial->dialled = *dialled;
 	dial->service = service;
@@ -43,13 +42,12 @@ static __always_inline void fill_dial(struct kmesh_dial *dial, const union kmesh
 	dial->dialled_port_be = port_be;
 	dial->path = KMESH_PATH_KERNEL;
 	dial->rewritten = rewritten;
-	dial->handshake = handshake;
 }
 
 static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
 					       const union kmesh_address *dialled, __u16 port_be,
 					       __u64 netns_cookie, __u32 service, __u32 workload,
-					       bool rewritten, bool handshake)
+					       bool rewritten)
 {
 	struct kmesh_flow *flow =
 	    bpf_sk_storage_get(&flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -65,25 +63,24 @@ static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
 	flow->workload = workload;
 	flow->path = KMESH_PATH_KERNEL;
 	flow->rewritten = rewritten;
-	flow->handshake = handshake;
 	return true;
 }
 
 /* A line that another connect holds is not taken over: the socket gets its storage at once. */
 static __always_inline bool remember(struct bpf_sock_addr *ctx, const union kmesh_address *dialled,
 				     __u16 port_be, __u64 netns_cookie, __u32 service,
-				     __u32 workload, bool rewritten, bool handshake)
+				     __u32 workload, bool rewritten)
 {
 	struct kmesh_dial *dial = claim_dial(ctx->sk);
 
 	if (!dial)
 		return remember_on_socket(ctx, dialled, port_be, netns_cookie, service, workload,
-					  rewritten, handshake);
-	fill_dial(dial, dialled, port_be, service, workload, rewritten, handshake);
+					  rewritten);
+	fill_dial(dial, dialled, port_be, service, workload, rewritten);
 	return true;
 }
 
-/* This connect is not rewritten, nor is its handshake announced: what an earlier connect of a
+/* Nothing is remembered of this connect: what an earlier connect of a
  * socket at this place, or of this socket, left behind when it failed before its SYN is not its
  * own. */
 static __noinline void forget(struct bpf_sock_addr *ctx)

@@ -100,6 +100,8 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 				  ? KMESH_CLOSE_NORMAL
 				  : close_reason(tcp, kind == KMESH_EVENT_CLOSED);
 	event->counted_by = flow->counted_by;
+	event->peer_identity = flow->peer_identity;
+	event->attested = flow->attested;
 	/* Wakes the reader only when it had caught up: it lets records gather before it takes them,
 	 * so under load that is once per batch. */
 	bpf_ringbuf_submit(event, 0);

@@ -9,8 +9,12 @@
 #include "counters.h"
 #include "dials.h"
 #include "handoff.h"
+#include "judge.h"
 #include "kernel_types.h"
+#include "lease.h"
+#include "marks.h"
 #include "measure.h"
+#include "packet.h"
 #include "pods.h"
 #include "report.h"
 #include "sockops_context.h"
@@ -18,9 +22,6 @@
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
-
-#define SOL_SOCKET 1
-#define SO_MARK 36
 
 /* In every network namespace. */
 #define LOOPBACK_IFINDEX 1
@@ -35,47 +36,22 @@ static __always_inline struct kmesh_flow *create_flow(struct bpf_sock_ops *ctx, 
 	return flow;
 }
 
-/*
- * Tells the program at the dialled pod's interface that the connect hook allowed this handshake.
- * Not from the address of another pod, which routes may have chosen: the peer is a stranger then.
- */
-static __always_inline void announce(struct bpf_sock_ops *ctx)
+/* What the wire knows of an established connection. */
+static __always_inline void attest(struct kmesh_flow *flow, const struct kmesh_peer_key *socket)
 {
-	struct kmesh_peer_key key = {};
-	__u64 *owner;
-	__u32 one = 1;
+	bool inbound = flow->direction == KMESH_DIRECTION_INBOUND, client_is_high;
+	struct segment segment = {&socket->local, &socket->remote, socket->local_port_be,
+				  socket->remote_port_be, 0};
+	struct kmesh_connection *connection;
+	struct kmesh_connection_key key;
 
-	read_key(ctx, &key);
-	owner = bpf_map_lookup_elem(&pod_addresses, &key.local);
-	if (owner && *owner != bpf_get_netns_cookie(ctx))
+	client_is_high = make_key(&segment, &key) == inbound;
+	connection = bpf_map_lookup_elem(&connections, &key);
+	if (!connection || !connection->answered || connection->client_is_high != client_is_high)
 		return;
-	bpf_map_update_elem(&handshakes, &key, &one, BPF_ANY);
-}
-
-static __always_inline void withdraw(struct bpf_sock_ops *ctx)
-{
-	struct kmesh_peer_key key = {};
-
-	read_key(ctx, &key);
-	bpf_map_delete_elem(&handshakes, &key);
-}
-
-/* What this accepted socket sends passes capture as what it received did. */
-static __always_inline void pass_replies(struct bpf_sock_ops *ctx)
-{
-	struct kmesh_peer_key key = {};
-	__u32 mark = KMESH_MARK;
-
-	read_remote(ctx, &key.local);
-	read_local(ctx, &key.remote);
-	key.local_port_be = read_remote_port(ctx);
-	key.remote_port_be = bpf_htons(ctx->local_port);
-	if (bpf_map_delete_elem(&handshakes, &key)) {
-		if (bpf_map_delete_elem(&knocks, &key))
-			return;
-		mark = KMESH_MARK_STRANGER;
-	}
-	bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+	flow->attested = true;
+	if (inbound)
+		flow->peer_identity = connection->client_identity;
 }
 
 /* Takes over what the connect hook wrote for this socket. */
@@ -92,7 +68,6 @@ static __always_inline void take_dial(const struct bpf_sock *sk, struct kmesh_fl
 	flow->workload = dial->workload;
 	flow->path = dial->path;
 	flow->rewritten = dial->rewritten;
-	flow->handshake = dial->handshake;
 	dial->socket = 0;
 }
 
@@ -102,21 +77,17 @@ static __always_inline bool is_self(const struct kmesh_peer_key *key)
 	       key->local.halves[1] == key->remote.halves[1];
 }
 
-/*
- * Which path a connection takes, so that no connection is reported by both. Capture redirects
- * whatever has not our mark, to the proxy or from it; the mark is set before this is asked.
- */
-static __always_inline __u8 path_of(struct bpf_sock_ops *ctx, const struct bpf_sock *sk,
-				    const struct kmesh_pod *pod, const struct kmesh_flow *flow)
+/* Which path a connection takes, so that no connection is reported by both. */
+static __always_inline __u8 path_of(const struct bpf_sock *sk, const struct kmesh_pod *pod,
+				    const struct kmesh_flow *flow, const struct kmesh_peer_key *key)
 {
-	struct kmesh_peer_key key = {};
-
-	read_key(ctx, &key);
-	if (!flow->rewritten && (is_loopback(&key.remote) || is_self(&key)))
+	if (!flow->rewritten && (is_loopback(&key->remote) || is_self(key)))
 		return KMESH_PATH_OUTSIDE;
-	if ((pod->flags & KMESH_POD_CAPTURED) && (sk->mark & KMESH_MARK_MASK) != KMESH_MARK)
-		return KMESH_PATH_TUNNEL;
-	return KMESH_PATH_KERNEL;
+	if (!(pod->flags & KMESH_POD_CAPTURED))
+		return KMESH_PATH_KERNEL;
+	if (flow->direction == KMESH_DIRECTION_INBOUND)
+		return is_tunnel_port(key->local_port_be) ? KMESH_PATH_TUNNEL : KMESH_PATH_KERNEL;
+	return has_passed(sk) ? KMESH_PATH_KERNEL : KMESH_PATH_TUNNEL;
 }
 
 static __always_inline __s32 arrival_interface(struct tcp_sock *tcp)
@@ -135,11 +106,6 @@ static __always_inline bool is_redirected(struct tcp_sock *tcp, const struct kme
 	return arrival_interface(tcp) == LOOPBACK_IFINDEX && !is_self(key);
 }
 
-static __always_inline bool is_proxy(const struct bpf_sock *sk)
-{
-	return (sk->mark & KMESH_PROXY_MARK_MASK) == KMESH_PROXY_MARK;
-}
-
 /* Whether this connect goes to the proxy of its pod by the connect hook's doing. */
 static __always_inline bool take_handoff(struct bpf_sock_ops *ctx, __u64 netns_cookie,
 					 struct kmesh_flow *flow)
@@ -152,24 +118,44 @@ static __always_inline bool take_handoff(struct bpf_sock_ops *ctx, __u64 netns_c
 	return announce_handoff(&key, netns_cookie, flow);
 }
 
+/*
+ * The first packet may be sent long after connect, by another system call: what was allowed then is
+ * looked up again, and a socket that may not go past capture any more does not.
+ */
+static __always_inline void reconsider(struct bpf_sock_ops *ctx, const struct bpf_sock *sk,
+				       const struct kmesh_pod *pod,
+				       const struct kmesh_peer_key *key)
+{
+	struct kmesh_owner *server;
+	__u32 mark;
+
+	if (!has_passed(sk))
+		return;
+	server = find_owner(&key->remote);
+	if (!server ||
+	    (pod->identity && is_allowed(server->workload, pod->identity, key->remote_port_be)))
+		return;
+	mark = sk->mark & ~KMESH_MARK_MASK;
+	bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+}
+
 static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 {
 	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
+	struct kmesh_peer_key key = {};
 	struct bpf_sock *sk = ctx->sk;
 	struct kmesh_flow *flow;
 	struct kmesh_pod *pod;
 	bool handed;
 
 	pod = find_pod(netns_cookie);
-	if (!pod || !sk || is_proxy(sk))
+	if (!pod || !sk || is_proxy(sk) || !is_leased())
 		return;
 	flow = create_flow(ctx, sk);
 	if (!flow)
 		return;
 	take_dial(sk, flow);
 	handed = take_handoff(ctx, netns_cookie, flow);
-	if (flow->handshake)
-		announce(ctx);
 	if (handed) {
 		/* Counted by the connect hook. */
 	} else if (flow->rewritten) {
@@ -180,8 +166,13 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	}
 	flow->netns_cookie = netns_cookie;
 	flow->started_ns = bpf_ktime_get_ns();
-	flow->path = handed ? KMESH_PATH_TUNNEL : path_of(ctx, sk, pod, flow);
 	flow->direction = KMESH_DIRECTION_OUTBOUND;
+	read_key(ctx, &key);
+	if (!handed)
+		reconsider(ctx, sk, pod, &key);
+	if (flow->path == KMESH_PATH_TUNNEL && flow->workload)
+		announce_pick(&key, netns_cookie, flow);
+	flow->path = handed ? KMESH_PATH_TUNNEL : path_of(sk, pod, flow, &key);
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
@@ -189,12 +180,13 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 static __always_inline struct kmesh_flow *start_inbound(struct bpf_sock_ops *ctx)
 {
 	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
+	struct kmesh_peer_key key = {};
 	struct bpf_sock *sk = ctx->sk;
 	struct kmesh_flow *flow;
 	struct kmesh_pod *pod;
 
 	pod = find_pod(netns_cookie);
-	if (!pod || !sk || is_proxy(sk))
+	if (!pod || !sk || is_proxy(sk) || !is_leased())
 		return NULL;
 	flow = create_flow(ctx, sk);
 	if (!flow)
@@ -204,10 +196,9 @@ static __always_inline struct kmesh_flow *start_inbound(struct bpf_sock_ops *ctx
 	flow->netns_cookie = netns_cookie;
 	flow->started_ns = bpf_ktime_get_ns();
 	flow->workload = pod->workload;
-	if (pod->flags & KMESH_POD_CAPTURED)
-		pass_replies(ctx);
-	flow->path = path_of(ctx, sk, pod, flow);
 	flow->direction = KMESH_DIRECTION_INBOUND;
+	read_key(ctx, &key);
+	flow->path = path_of(sk, pod, flow, &key);
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	return flow;
@@ -234,8 +225,10 @@ static __always_inline void established(struct bpf_sock_ops *ctx, struct kmesh_f
 	if (tcp && flow->path == KMESH_PATH_KERNEL && is_redirected(tcp, &key))
 		flow->path = KMESH_PATH_TUNNEL;
 	flow->stage = KMESH_FLOW_ESTABLISHED;
+	if (flow->path == KMESH_PATH_KERNEL)
+		attest(flow, &key);
 	report(ctx, flow, tcp, KMESH_EVENT_OPENED, 0);
-	if (tcp && flow->path == KMESH_PATH_KERNEL && is_within_node(flow, &key))
+	if (tcp && flow->attested)
 		send_unpaced(ctx, tcp);
 }
 
@@ -258,8 +251,6 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 	report(ctx, flow, sk ? bpf_skc_to_tcp_sock(sk) : NULL,
 	       stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED,
 	       old_state);
-	if (flow->handshake)
-		withdraw(ctx);
 	if (stage == KMESH_FLOW_CONNECTING && is_handed(flow)) {
 		struct kmesh_peer_key key = {};
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Connections between two enrolled pods of this node, each on an address that the daemon knows as
- * that pod's own: what is set on their sockets. */
+/* Connections between two enrolled pods of this node that the wire attests: what is set on their
+ * sockets. */
 #pragma once
 
 #include "kmesh_maps.h"
@@ -12,17 +12,6 @@
 
 #define IPPROTO_TCP 6
 #define TCP_CONGESTION 13
-
-static __always_inline bool is_within_node(const struct kmesh_flow *flow,
-					   const struct kmesh_peer_key *key)
-{
-	__u64 *owner = bpf_map_lookup_elem(&pod_addresses, &key->local);
-
-	if (!owner || *owner != flow->netns_cookie)
-		return false;
-	owner = bpf_map_lookup_elem(&pod_addresses, &key->remote);
-	return owner && *owner != flow->netns_cookie;
-}
 
 /* No network is between the two that could be congested, and BBR's pacing halves the throughput of
  * bulk there and costs a timer for every burst. Who chose it for this socket or for the route keeps

@@ -23,12 +23,16 @@ const structs = [
   'kmesh_dial',
   'kmesh_flow',
   'kmesh_event',
-  'kmesh_peer_key',
+  'kmesh_owner',
+  'kmesh_connection_key',
+  'kmesh_connection',
+  'kmesh_lease',
   'kmesh_verdict_key',
   'kmesh_live_report',
   'kmesh_handoff_pod',
   'kmesh_handoff_key',
   'kmesh_handoff',
+  'kmesh_pick',
 ] as const;
 const enums = [
   'kmesh_constant',
@@ -44,14 +48,20 @@ const enums = [
   'kmesh_event_kind',
   'kmesh_close_reason',
   'kmesh_verdict',
+  'kmesh_owner_flag',
+  'kmesh_wire_count',
 ] as const;
 
 /** What the maps that successive daemons share are made of; see `Pins`. */
 const pinned = {
-  handshakes: { version: 'KMESH_HANDSHAKE_VERSION', structs: ['kmesh_dial', 'kmesh_peer_key'], enums: [] },
+  handshakes: {
+    version: 'KMESH_HANDSHAKE_VERSION',
+    structs: ['kmesh_dial', 'kmesh_connection_key', 'kmesh_connection'],
+    enums: [],
+  },
   flows: {
     version: 'KMESH_LAYOUT_VERSION',
-    structs: ['kmesh_flow', 'kmesh_peer_key'],
+    structs: ['kmesh_flow'],
     enums: ['kmesh_path', 'kmesh_reason', 'kmesh_flow_stage', 'kmesh_direction'],
   },
 } as const;
@@ -111,7 +121,7 @@ function camelCase(name: string): string {
 /** The words that all names start with, up to and with the underscore. */
 function commonPrefix(names: readonly string[]): string {
   const [first = '', ...rest] = names;
-  if (rest.length === 0) return /^KMESH_(?:POD_|FRONTEND_|ENDPOINT_)?/.exec(first)?.[0] ?? '';
+  if (rest.length === 0) return /^KMESH_(?:POD_|FRONTEND_|ENDPOINT_|OWNER_)?/.exec(first)?.[0] ?? '';
   let length = first.length;
   for (const name of rest) {
     while (!name.startsWith(first.slice(0, length))) length--;

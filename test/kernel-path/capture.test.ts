@@ -120,9 +120,13 @@ for (const variant of ['iptables', 'nftables'] as const) {
       const { v4 } = server.pod.addresses;
       assert.deepEqual(await pathsOf(() => echo(friend, v4)), { outbound: ['kernel'], inbound: ['kernel'] });
       assert.deepEqual((await attempt(outside, v4, 8080)).bytes, '');
-      // A privileged pod that sets the mark itself gets past its own capture, and no further.
+      // A privileged pod that sets the mark itself gets past its own capture, and no further than policy lets it.
+      const noStranger = policy('Deny', {
+        principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-stranger' }],
+      });
+      await mesh.apply(noStranger);
       assert.deepEqual(await rawAttempt(stranger, v4, { mark: KMESH_MARK }), '');
-      await mesh.apply(without(strict));
+      await mesh.apply(without(noStranger), without(strict));
     });
 
     test('a pod that takes the address of another is not that other pod', async () => {

@@ -48,13 +48,13 @@ test('BPF-10: connects that failed and hold every place for what a connect decid
 test('BPF-10: handshakes that do not end, as many as there is room for, keep no other off the kernel path', async () => {
   await using node = await pinnedNode();
   const { mesh, pins, client } = node;
-  using handshakes = openPinnedMap(`${layoutOf(pins, 'handshakes')}/map-handshakes`);
+  using connections = openPinnedMap(`${layoutOf(pins, 'handshakes')}/map-connections`);
   await mesh.node().proxy.stop('SIGKILL');
-  const { maxEntries } = handshakes.info;
-  const keys = new Uint8Array(maxEntries * handshakes.keySize);
+  const { maxEntries } = connections.info;
+  const keys = new Uint8Array(maxEntries * connections.keySize);
   const view = new DataView(keys.buffer);
-  for (let index = 0; index < maxEntries; index++) view.setUint32(index * handshakes.keySize, index + 1);
-  handshakes.updateBatch(keys, new Uint8Array(maxEntries * handshakes.valueSize), maxEntries);
+  for (let index = 0; index < maxEntries; index++) view.setUint32(index * connections.keySize, index + 1);
+  connections.updateBatch(keys, new Uint8Array(maxEntries * connections.valueSize), maxEntries);
   const report = await client.dial({ to: SHOP, mode: 'http', connections: 100 });
   assert.deepEqual(report.failures, [], 'nobody serves the tunnel path');
 });
@@ -65,10 +65,11 @@ test('BPF-10: what was decided for a connect that failed is not said of the next
   await mesh.apply(policy('Deny', { destinationPorts: [DENIED] }));
   await takesKernelPath(mesh, client, `${servers[0].addresses.v4}:${ALLOWED}`);
   await using dials = await holdDials(client, servers[0]);
-  using handshakes = openPinnedMap(`${layoutOf(pins, 'handshakes')}/map-handshakes`);
+  using connections = openPinnedMap(`${layoutOf(pins, 'handshakes')}/map-connections`);
   assert.equal(await dials.again(), '0');
-  const ports = [...handshakes.entries()].map(([key]) =>
-    new DataView(key.buffer, key.byteOffset).getUint16(34),
-  );
-  assert.ok(!ports.includes(DENIED), 'the handshake was announced');
+  const ports = [...connections.entries()].flatMap(([key]) => {
+    const view = new DataView(key.buffer, key.byteOffset);
+    return [view.getUint16(32), view.getUint16(34)];
+  });
+  assert.ok(!ports.includes(DENIED), 'the wire let it begin');
 });

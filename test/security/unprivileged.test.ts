@@ -29,7 +29,8 @@ before(async () => {
   server = await mesh.pod({ name: 'server' });
   await server.pod.serve({ port: 8080, mode: 'double' });
   const pinned = () => filesOf(pins).filter((file) => file.includes('/pods/')).length;
-  await mesh.node().proxy.until('both pods are pinned', () => pinned() === 2);
+  // Both sides of the interface of each.
+  await mesh.node().proxy.until('both pods are pinned', () => pinned() === 4);
 });
 after(async () => {
   await mesh?.close();

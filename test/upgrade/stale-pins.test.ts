@@ -34,8 +34,8 @@ test('BPF-10: pins that are not what their names say are replaced, not trusted: 
   const flows = layoutOf(pins, 'flows');
   const handshakes = layoutOf(pins, 'handshakes');
   // The right name, another size; another name, the right size; a map where a link belongs, and the other way round.
-  pinForeignMap('handshakes', 4, 4, `${handshakes}/map-handshakes`);
-  pinForeignMap('somebodys', 56, 4, `${handshakes}/map-knocks`);
+  pinForeignMap('connections', 4, 4, `${handshakes}/map-connections`);
+  pinForeignMap('somebodys', 4, 64, `${handshakes}/map-dials`);
   pinForeignMap('kmesh_connect6', 4, 4, `${pins}/links/kmesh_connect6`);
   rmSync(`${pins}/links/kmesh_peer4`);
   const alien = foreign.program('empty_connect4').attachCgroup(lab.cgroup);
@@ -61,8 +61,8 @@ test('BPF-10: pins that are not what their names say are replaced, not trusted: 
   }
   assert.ok(attachedPrograms(lab.cgroup, hooks.connect4).some(({ name }) => name === 'empty_connect4'));
   assert.ok(!existsSync(`${pins}/flows-v77-00000000`));
-  using table = openPinnedMap(`${handshakes}/map-handshakes`);
-  assert.equal(table.info.name, 'handshakes');
+  using table = openPinnedMap(`${handshakes}/map-connections`);
+  assert.equal(table.info.name, 'connections');
   assert.ok(table.info.maxEntries > 4);
   assert.match(proxy.log, /a pin is not what this version expects and is replaced/);
   assert.deepEqual(readdirSync(`${pins}/pods`).sort(), pods.sort());

@@ -256,6 +256,10 @@ export const errorRegistry = {
     sentence: 'The kernel gave no cookie of a network namespace.',
     outcome: 'caller',
   },
+  KMESH_INTERFACE_LIST_FAILED: {
+    sentence: 'The interfaces of a network namespace cannot be listed.',
+    outcome: 'caller',
+  },
   KMESH_WATCH_FAILED: {
     sentence: 'A descriptor cannot be polled, or did not get ready in time.',
     outcome: 'caller',

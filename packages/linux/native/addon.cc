@@ -95,6 +95,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 	register_maps(env, exports);
 	register_programs(env, exports);
 	register_filters(env, exports);
+	register_interfaces(env, exports);
 	register_ring(env, exports);
 	register_memory(env, exports);
 	register_probes(env, exports);

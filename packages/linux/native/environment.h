@@ -26,6 +26,7 @@ void register_object(Napi::Env env, Napi::Object exports);
 void register_maps(Napi::Env env, Napi::Object exports);
 void register_programs(Napi::Env env, Napi::Object exports);
 void register_filters(Napi::Env env, Napi::Object exports);
+void register_interfaces(Napi::Env env, Napi::Object exports);
 void register_ring(Napi::Env env, Napi::Object exports);
 void register_memory(Napi::Env env, Napi::Object exports);
 void register_probes(Napi::Env env, Napi::Object exports);

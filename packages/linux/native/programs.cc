@@ -159,6 +159,31 @@ static Napi::Value program_open(const Napi::CallbackInfo &info)
 	return result_of(info, bpf_prog_get_fd_by_id(uint_at(info, 0)));
 }
 
+static Napi::Value map_open(const Napi::CallbackInfo &info)
+{
+	return result_of(info, bpf_map_get_fd_by_id(uint_at(info, 0)));
+}
+
+// Ids of the maps that a program uses.
+static Napi::Value program_maps(const Napi::CallbackInfo &info)
+{
+	struct bpf_prog_info kernel = {};
+	uint32_t length = sizeof(kernel);
+
+	if (bpf_prog_get_info_by_fd(int_at(info, 0), &kernel, &length) != 0)
+		return number(info, -errno);
+	std::vector<uint32_t> ids(kernel.nr_map_ids);
+	kernel = {};
+	kernel.map_ids = reinterpret_cast<uintptr_t>(ids.data());
+	kernel.nr_map_ids = static_cast<uint32_t>(ids.size());
+	if (bpf_prog_get_info_by_fd(int_at(info, 0), &kernel, &length) != 0)
+		return number(info, -errno);
+	auto list = Napi::Array::New(info.Env(), ids.size());
+	for (size_t i = 0; i < ids.size(); i++)
+		list.Set(static_cast<uint32_t>(i), ids[i]);
+	return list;
+}
+
 static Napi::Value program_test_run(const Napi::CallbackInfo &info)
 {
 	Bytes data = bytes_at(info, 1);
@@ -202,6 +227,8 @@ void register_programs(Napi::Env env, Napi::Object exports)
 	define<program_query>(env, exports, "programQuery");
 	define<interface_links>(env, exports, "interfaceLinks");
 	define<program_open>(env, exports, "programOpen");
+	define<program_maps>(env, exports, "programMaps");
+	define<map_open>(env, exports, "mapOpen");
 	define<program_test_run>(env, exports, "programTestRun");
 	define<statistics_open>(env, exports, "statisticsOpen");
 }

@@ -60,6 +60,15 @@ interface NativeProgramInfo {
   machineCodeBytes: number;
 }
 
+interface NativeInterface {
+  index: number;
+  name: string;
+  kind: string;
+  mac: Uint8Array;
+  addresses: string[];
+  peer: number;
+}
+
 interface NativeLinkInfo {
   id: number;
   type: number;
@@ -151,6 +160,8 @@ interface NativeAddon {
   programQuery(target: number, attachType: number, namespace: number): number[] | number;
   interfaceLinks(interfaceIndex: number, attachType: number, namespace: number): number[] | number;
   programOpen(id: number): number;
+  programMaps(program: number): number[] | number;
+  mapOpen(id: number): number;
   programTestRun(
     program: number,
     data: Uint8Array,
@@ -180,6 +191,7 @@ interface NativeAddon {
     namespace: number,
   ): number;
   interfaceIndex(name: string, namespace: number): number;
+  interfaceList(namespace: number, other: number): NativeInterface[] | number;
   statisticsOpen(): number;
 
   ringOpen(

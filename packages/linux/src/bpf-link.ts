@@ -7,6 +7,7 @@ import { checkResult, invalidArgument, pathOf, systemCallError } from './errors.
 export interface AttachableProgram {
   readonly fd: number;
   readonly name: string;
+  info(): ProgramInfo;
 }
 
 /** A link's attributes as the kernel reports them. `type` is a `bpf_link_type`. */

@@ -2,7 +2,7 @@ import { closeSync, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { addon } from './addon.ts';
 import { KernelLink, type Link, openDirectory, type ProgramInfo } from './bpf-link.ts';
-import type { BpfMap } from './bpf-map.ts';
+import { BpfMap } from './bpf-map.ts';
 import { OwnedDescriptor } from './descriptors.ts';
 import { checkResult, integerIn, pathOf, systemCallError } from './errors.ts';
 import { attachTrafficControl, type TrafficControlTarget } from './traffic-control.ts';
@@ -123,6 +123,22 @@ export class BpfProgram implements Disposable {
       `cannot attach program ${this.name} to ${target}`,
       'bpf',
     );
+  }
+}
+
+/** The maps that a program uses, opened; those that the caller may not open are left out. The caller closes them. */
+export function mapsOfProgram(id: number): BpfMap[] {
+  const program = addon().programOpen(id);
+  if (program < 0) return [];
+  try {
+    const maps = addon().programMaps(program);
+    if (typeof maps === 'number') return [];
+    return maps
+      .map((map) => addon().mapOpen(map))
+      .filter((fd) => fd >= 0)
+      .map((fd) => new BpfMap(fd));
+  } finally {
+    addon().closeDescriptor(program);
   }
 }
 

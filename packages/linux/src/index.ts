@@ -9,7 +9,13 @@ export {
 } from './bpf-link.ts';
 export { BpfMap, createMap, kernelBarrier, openPinnedMap } from './bpf-map.ts';
 export { BpfObject, enableProgramStatistics, openBpfObject } from './bpf-object.ts';
-export { BpfIterator, BpfProgram, openPinnedProgram, type ProgramCode } from './bpf-program.ts';
+export {
+  BpfIterator,
+  BpfProgram,
+  mapsOfProgram,
+  openPinnedProgram,
+  type ProgramCode,
+} from './bpf-program.ts';
 export {
   type Capability,
   type CapabilityName,
@@ -28,9 +34,11 @@ export {
 } from './descriptors.ts';
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export { EventRing } from './event-ring.ts';
+export { listInterfaces } from './interfaces.ts';
 export { releaseStartMemory } from './memory.ts';
 export {
   createNetworkNamespace,
+  currentNetworkNamespace,
   NetworkNamespace,
   networkNamespaceFromDescriptor,
   openNetworkNamespace,
@@ -46,4 +54,9 @@ export {
 } from './seqpacket.ts';
 export { connectSocket, migrateOnClose, openListener, openUdpSocket } from './socket.ts';
 export { socketPeerAddress } from './socket-options.ts';
-export { linksAtInterface, removeFilter } from './traffic-control.ts';
+export {
+  type InterfaceSide,
+  linksAtInterface,
+  programsAtInterface,
+  removeFilter,
+} from './traffic-control.ts';

@@ -13,7 +13,7 @@ const EINVAL = 22;
 const linkTypeUnknown: ReadonlySet<number> = new Set([EINVAL, 95, 524]);
 
 /** A side of a network interface. */
-interface InterfaceSide {
+export interface InterfaceSide {
   /** Interface name or index, in `namespace`. */
   readonly device: string | number;
   readonly direction: 'ingress' | 'egress';
@@ -64,6 +64,14 @@ export function linksAtInterface(side: InterfaceSide): number[] {
   return typeof ids === 'number' ? [] : ids;
 }
 
+/** Names of the tcx programs at a side of an interface, in their order. */
+export function programsAtInterface(side: InterfaceSide): string[] {
+  const index = interfaceIndex(side, 'programs');
+  const type = side.direction === 'egress' ? tcxEgress : tcxIngress;
+  const ids = addon().programQuery(index, type, side.namespace?.fd ?? -1);
+  return typeof ids === 'number' ? [] : ids.map((id) => programById(id)?.name ?? '');
+}
+
 /**
  * Removes the clsact filter at a position if its program has this name.
  *
@@ -100,7 +108,14 @@ function attachFilter(
     namespace?.close();
     throw systemCallError(-filter, 'KMESH_BPF_ATTACH_FAILED', cannotAttach(program.name, label), 'bpf');
   }
+  const id = program.info().id;
   const detach = () => {
+    // Another instance's has taken its place.
+    const there = addon().filterProgram(index, egress, filter.handle, filter.priority, inside());
+    if (there > 0 && there !== id) {
+      namespace?.close();
+      return 0;
+    }
     const result = addon().filterDetach(index, egress, filter.handle, filter.priority, inside());
     namespace?.close();
     return result;

@@ -7,7 +7,7 @@ export { type KernelEvents, readKernelEvents } from './events/read-kernel-events
 export { KernelEnrolment } from './pods/kernel-enrolment.ts';
 export { type KernelPath, startKernelPath } from './programs/kernel-path.ts';
 export type { KernelPathConfig } from './programs/kernel-path-config.ts';
-export { pinnedHandoffs } from './programs/pins.ts';
+export { pinnedHandoffs, withdrawEarlier } from './programs/pins.ts';
 export { uninstall } from './programs/uninstall.ts';
 export { liveFlowsObstacles } from './tables/flows-object.ts';
 export type { FrontendEntry } from './tables/frontend-entry.ts';

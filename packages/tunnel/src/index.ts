@@ -7,6 +7,7 @@ export type {
   RevocationSource,
   TunnelCertificate,
   TunnelCounters,
+  TunnelOptions,
   TunnelSettings,
 } from './options.ts';
 export { resolveSettings } from './settings.ts';

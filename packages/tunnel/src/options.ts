@@ -114,6 +114,13 @@ export interface TunnelOptions {
   readonly revocations?: RevocationSource | undefined;
   /** Asked for the original destination before conntrack is; absent: only conntrack is. */
   readonly handoffs?: HandoffTable | undefined;
+  /**
+   * Uid of the endpoint that was chosen for a connection before it came here; asked once for each, by the cookie of the
+   * client's network namespace. Absent: none ever was.
+   */
+  readonly pickOf?:
+    | ((cookie: bigint, client: { readonly ip: string; readonly port: number }) => string | undefined)
+    | undefined;
   readonly counters?: Partial<TunnelCounters>;
   /** All addresses of a host name; the node's resolver when absent. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;

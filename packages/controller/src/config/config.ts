@@ -248,6 +248,9 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
       cgroup: textSetting(environment, 'KMESH_CGROUP'),
       pins,
       handoff: optionalBoolean(environment, 'KMESH_HANDOFF') ?? pins !== undefined,
+      leaseMilliseconds: readLease(environment),
+      sameNode: readSameNode(environment),
+      nodeNamespace: textSetting(environment, 'KMESH_NODE_NAMESPACE'),
     },
     illegalPorts: [15001, 15006, 15008, ...(socks5Enabled ? [15080] : [])],
     proxyArguments: (sources.arguments ?? []).join(' '),
@@ -256,6 +259,21 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
 }
 
 /** A setting that does nothing would hide from its user what the daemon does instead. */
+/** Shorter ones would end while the daemon is merely busy. */
+const shortestLeaseMilliseconds = 1_000;
+
+function readLease(environment: Environment): number {
+  const milliseconds = durationSetting(environment, 'KMESH_LEASE', 60_000);
+  if (milliseconds >= shortestLeaseMilliseconds) return milliseconds;
+  throw configError('KMESH_LEASE', environment['KMESH_LEASE'] ?? '', 'a second or more, such as 60s');
+}
+
+function readSameNode(environment: Environment): 'attested' | 'mtls' {
+  const value = textSetting(environment, 'KMESH_SAME_NODE') ?? 'attested';
+  if (value === 'attested' || value === 'mtls') return value;
+  throw configError('KMESH_SAME_NODE', value, 'attested or mtls');
+}
+
 function refuseRemoved(environment: Environment): void {
   for (const [name, instead] of Object.entries(removedSettings)) {
     if (environment[name] !== undefined)

@@ -11,6 +11,8 @@ import { createXdsClient, type XdsClient } from '../xds/client.ts';
 interface SyncListener {
   /** Every subscribed type has been acknowledged (ambient contract 2.6). */
   synced(): void;
+  /** Resolves when everything obeys what was applied; the answer to the control plane waits for it. */
+  obeyed(): Promise<void>;
 }
 
 /** Starts the xDS client; `undefined` when xDS is off. */
@@ -52,9 +54,10 @@ export function startXds(
       apply: (updates) => {
         state.apply(updates);
       },
-      synced: (typeUrl) => {
-        awaited.delete(typeUrl);
-        if (awaited.size === 0) listener.synced();
+      applied: async (typeUrl, accepted) => {
+        // Before the answer: what has to obey may need the pods, which come after the mesh.
+        if (accepted && awaited.delete(typeUrl) && awaited.size === 0) listener.synced();
+        if (awaited.size === 0) await listener.obeyed();
       },
     },
   );

@@ -11,6 +11,7 @@ import {
   readKernelEvents,
   refusedFollower,
   startKernelPath,
+  withdrawEarlier,
 } from '@kmesh/runtime';
 import { buildConfigDump } from '../admin/config-dump.ts';
 import { adminPage } from '../admin/page.ts';
@@ -28,6 +29,7 @@ import type { ZdsCounts } from '../zds/pod-register.ts';
 import { startCertificates, startXds, xdsCountersFollower } from './control-plane.ts';
 import { DataPlane } from './data-plane.ts';
 import { startDns } from './dns.ts';
+import { IdentityCertainty } from './identity-certainty.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { measureLoopDelay } from './loop-delay.ts';
 import { podsOf } from './overview.ts';
@@ -78,7 +80,8 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   readiness.onceReady(() => setTimeout(releaseStartMemory, 1_000).unref());
 
   const state = new MeshState({ node: config.nodeName });
-  const kernel = await kernelPathOf(config, state, log);
+  const certainty = new IdentityCertainty(config);
+  const kernel = await kernelPathOf(config, state, log, certainty);
   if (kernel.path !== undefined) stack.defer(() => kernel.path?.close());
   const localMesh = await followLocalMesh(config, state, logger.child('local'));
   stack.defer(() => localMesh.close());
@@ -108,11 +111,9 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     kernel.path === undefined
       ? undefined
       : new KernelEnrolment(
-          kernel.path.tables,
+          kernel.path,
           state,
-          kernel.path.object.program('kmesh_ingress'),
           logger.child('pods'),
-          kernel.path.pins,
           config.kernelPath.handoff ? new HandoffPodTable(kernel.path.object.map('handoff_pods')) : undefined,
         );
   if (enrolment !== undefined) stack.defer(() => enrolment.close());
@@ -131,6 +132,8 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   }
   const revocations = new RevocationStore({ path: config.crlPath, logger: logger.child('crl') });
   stack.defer(() => revocations.close());
+  if (kernel.path !== undefined)
+    stack.defer(certainty.follow(certificates.manager, revocations, kernel.path.tables));
   const pinned = kernel.path === undefined ? pinnedHandoffs(config.kernelPath.pins) : undefined;
   stack.defer(() => pinned?.close());
   const dns = startDns({
@@ -151,6 +154,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     enrolment,
     handoffs: kernel.path?.object.map('handoffs') ?? pinned,
     dns,
+    pickOf: kernel.path?.takePick,
   });
   stack.defer(() => dataPlane.close());
 
@@ -215,6 +219,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     if (kernel.path === undefined || enrolment === undefined || draining) return;
     try {
       const pods = await enrolment.settled();
+      await certainty.settled(kernel.path.tables);
       await kernel.path.tables.apply(emptyChange());
       await kernel.path.publish(pods);
     } catch (error) {
@@ -251,6 +256,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   };
   xds = startXds(config, state, logger.child('xds'), {
     synced: () => void startDataPlane(),
+    obeyed: async () => await kernel.path?.obeyed(),
   });
   if (xds === undefined) {
     void startDataPlane();
@@ -282,17 +288,29 @@ async function kernelPathOf(
   config: Config,
   state: MeshState,
   log: DaemonLog,
+  certainty: IdentityCertainty,
 ): Promise<{ path: KernelPath | undefined; off: string }> {
-  if (!config.proxyEnabled) return { path: undefined, off: 'ENABLE_PROXY=false' };
-  if (!config.kernelPath.enabled) return { path: undefined, off: 'KMESH_KERNEL_PATH=false' };
+  const logger = log.logger.child('kernel');
+  const disabled = config.proxyEnabled
+    ? config.kernelPath.enabled
+      ? undefined
+      : 'KMESH_KERNEL_PATH=false'
+    : 'ENABLE_PROXY=false';
+  if (disabled !== undefined) {
+    withdrawEarlier(config.kernelPath, config.nodeName, logger);
+    return { path: undefined, off: disabled };
+  }
   const node = { node: config.nodeName, network: config.network, clusterId: config.clusterId };
   try {
     return {
-      path: await startKernelPath(config.kernelPath, node, state, log.logger.child('kernel')),
+      path: await startKernelPath(config.kernelPath, node, state, logger, (identity) =>
+        certainty.isCertain(identity),
+      ),
       off: '',
     };
   } catch (error) {
     const off = error instanceof KmeshError ? error.message : String(error);
+    withdrawEarlier(config.kernelPath, config.nodeName, logger);
     log.logger.warn('no kernel path: every connection takes the tunnel path', { error: off });
     return { path: undefined, off };
   }

@@ -4,7 +4,13 @@ import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshState } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
 import type { KernelEnrolment } from '@kmesh/runtime';
-import { createTunnel, type HandoffTable, type Tunnel, type TunnelCounters } from '@kmesh/tunnel';
+import {
+  createTunnel,
+  type HandoffTable,
+  type Tunnel,
+  type TunnelCounters,
+  type TunnelOptions,
+} from '@kmesh/tunnel';
 import type { CertificateManager } from '../certificates/certificate-manager.ts';
 import type { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
@@ -28,6 +34,8 @@ interface DataPlaneOptions {
   readonly handoffs: HandoffTable | undefined;
   /** Absent with DNS capture off. The caller closes it. */
   readonly dns: DnsProxy | undefined;
+  /** What the connect hook chose for connections that the tunnel serves; absent without a kernel path. */
+  readonly pickOf: TunnelOptions['pickOf'];
 }
 
 /** A pod of this node that is served. */
@@ -62,6 +70,7 @@ export class DataPlane implements ZdsPods {
       settings: tunnelSettings(config, options.descriptors),
       revocations: options.revocations,
       handoffs: options.handoffs,
+      pickOf: options.pickOf,
     });
     try {
       const dedicated = config.proxyMode === 'dedicated' ? config.proxyWorkload : undefined;

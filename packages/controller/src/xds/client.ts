@@ -40,8 +40,8 @@ interface XdsSink {
    * and the response acknowledged. Should take less than 10 ms of the event loop for a few hundred updates.
    */
   apply(updates: readonly MeshUpdate[]): void | Promise<void>;
-  /** A whole response has been applied. */
-  applied?(typeUrl: string): void | Promise<void>;
+  /** A whole response has been applied, without a rejection or in part; it is answered when this returns or resolves. */
+  applied?(typeUrl: string, accepted: boolean): void | Promise<void>;
   /** The first response of a type was accepted without any rejection (ambient contract 2.6, T7). */
   synced?(typeUrl: string): void;
 }
@@ -223,7 +223,7 @@ class DeltaClient {
     const { typeUrl } = response.header;
     this.#unconfirmed.delete(typeUrl);
     countResponse(this.counters, typeUrl, response.payloadBytes);
-    if (response.known) await this.#sink.applied?.(typeUrl);
+    if (response.known) await this.#sink.applied?.(typeUrl, response.rejections.length === 0);
     return response;
   }
 

@@ -23,6 +23,8 @@ interface OutboundRequest {
   readonly clientIp: string;
   /** Original destination, IPv4-mapped addresses unwrapped. */
   readonly destination: SocketTarget;
+  /** Uid of the endpoint that was chosen for this connection before, if any: chosen again as long as it may be. */
+  readonly pick?: string | undefined;
   /** Ports that loopback calls must not reach; {@link ILLEGAL_PORTS} by default. */
   readonly illegalPorts?: ReadonlySet<number>;
 }
@@ -46,7 +48,12 @@ export function resolveOutbound(
 ): OutboundDecision {
   const { source, destination } = request;
   const { trace } = options;
-  const context: SelectionContext = { source, random: options.random ?? Math.random, trace };
+  const context: SelectionContext = {
+    source,
+    random: options.random ?? Math.random,
+    trace,
+    pick: request.pick,
+  };
   const text = formatSocketAddress(destination.ip, destination.port);
 
   if (isLoopback(destination.ip) && (request.illegalPorts ?? ILLEGAL_PORTS).has(destination.port)) {

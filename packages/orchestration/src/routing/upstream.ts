@@ -22,6 +22,8 @@ export interface SelectionContext {
   readonly source: Workload;
   readonly random: () => number;
   readonly trace: RouteTrace | undefined;
+  /** Uid of the endpoint that was chosen before, which is not drawn anew. */
+  readonly pick?: string | undefined;
 }
 
 /** The endpoint for an address: that of the service there, else the workload there (contract 7.1, 7.3). */
@@ -57,7 +59,8 @@ function selectFromService(
     purpose,
   });
   const eligible = eligibleCandidates(candidates, service.loadBalancer, context.source);
-  const chosen = drawWeighted(eligible, context.random);
+  const picked = eligible.find(({ workload, weight }) => workload.uid === context.pick && weight > 0);
+  const chosen = picked ?? drawWeighted(eligible, context.random);
   context.trace?.push(
     `service ${service.namespace}/${service.hostname} port ${port}: ${candidates.length} candidates, ` +
       `${eligible.length} after mode ${service.loadBalancer?.mode ?? 'Standard'}, ` +

@@ -16,6 +16,8 @@ interface KernelConnectionsOptions {
   readonly generation?: number;
   /** Whether a connection was reset by this daemon because a policy denies it now; by the cookie of its socket. */
   readonly wasDenied?: (socketCookie: number) => boolean;
+  /** Called when first packets to a workload's port went unanswered, by the workload's id: connects take the tunnel path. */
+  readonly onUnreachable?: (workload: number, port: number) => void;
 }
 
 interface OpenConnection {
@@ -54,6 +56,7 @@ export class KernelConnections {
   readonly #generation: number | undefined;
   readonly #naming: ConnectionNaming;
   readonly #wasDenied: (socketCookie: number) => boolean;
+  readonly #onUnreachable: KernelConnectionsOptions['onUnreachable'];
   readonly #open = new Map<number, OpenConnection>();
   /** Connections ended without their event: should it still come, it is late, not new. */
   #settled = new Set<number>();
@@ -63,7 +66,8 @@ export class KernelConnections {
   /** Accepted connections that have ended, and whose client's end has not come yet. */
   #waiting: Uint8Array[] = [];
 
-  constructor({ observer, resolver, generation, wasDenied }: KernelConnectionsOptions) {
+  constructor({ observer, resolver, generation, wasDenied, onUnreachable }: KernelConnectionsOptions) {
+    this.#onUnreachable = onUnreachable;
     this.#observer = observer;
     this.#generation = generation;
     this.#wasDenied = wasDenied ?? (() => false);
@@ -88,6 +92,7 @@ export class KernelConnections {
       const { kind } = event;
       if (kind === kmeshEventKind.opened) this.#opened(event);
       else if (kind === kmeshEventKind.refused) this.#observer.earlyDeny(this.#naming.refusal(event));
+      else if (kind === kmeshEventKind.unreachable) this.#onUnreachable?.(event.workload, event.dialled.port);
       else if (this.#isAhead(event)) ahead.push(index);
       else this.#ended(event, kind === kmeshEventKind.closed);
     }

@@ -52,6 +52,11 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
     observer,
     generation,
     wasDenied: (socketCookie) => enrolment.wasDenied(socketCookie),
+    onUnreachable: (workload, port) =>
+      logger.warn(
+        'the network of this node does not let a port be reached: connections to it take the tunnel path for a while; look for a NetworkPolicy that admits port 15008 only',
+        { workload: tables.workloadUid(workload), port },
+      ),
     resolver: createKernelResolver({
       view: state,
       tables,

@@ -1,96 +1,104 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import {
   type BpfProgram,
+  capability,
+  type InterfaceSide,
   type Link,
   linksAtInterface,
   type NetworkNamespace,
   openPinnedLink,
+  programsAtInterface,
   removeFilter,
 } from '@kmesh/linux';
 import type { Pins } from '../programs/pins.ts';
+import type { WireEnd } from '../tables/pod-address-table.ts';
+import { CAPTURE_TABLE, OWN_TABLE_REMOVAL } from './capture-table.ts';
+import type { NodeSide, PodInterface } from './node-side.ts';
 import { runInNamespace } from './run-in-namespace.ts';
 
-/** The interface over which a pod's traffic comes. */
+/** The interface over which a pod's traffic comes, where the node's side of it cannot be seen. */
 const POD_INTERFACE = 'eth0';
 
 /** Where our clsact filters are, on kernels without tcx: by this and the program's name they are known again. */
 const FILTER_PLACE = { priority: 75, handle: 0x4b4d };
 
-/** The program at the pods' interfaces. */
+/** The programs at the pods' side of their interfaces, and at the node's. */
 const INGRESS_PROGRAM = 'kmesh_ingress';
+const WIRE_PROGRAM = 'kmesh_wire';
 
-/** Removing what may not be there: `add` makes it so that `delete` cannot fail. */
-export const CAPTURE_TABLE_REMOVAL = 'add table inet kmesh\ndelete table inet kmesh\n';
-
-/**
- * Not tracked means never redirected (design §4). Only the sixteen bits of the mark that are ours are looked at. A table
- * of its own: istio-cni flushes and rewrites its tables without asking. The last two rows are the proxy's answers to what
- * the connect hook sent to it; its answers to what capture redirected come from 127.0.0.1 or ::1.
- */
-const RULES = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
-  chain prerouting {
-    type filter hook prerouting priority raw; policy accept;
-    meta mark & 0x0000ffff == 0x00004b4d notrack
-  }
-  chain output {
-    type filter hook output priority raw; policy accept;
-    meta mark & 0x0000ffff == 0x00004b4d notrack accept
-    oifname "lo" tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
-    oifname "lo" tcp sport 15001 ip6 saddr != ::1 notrack
-  }
-}
-`;
-
-/** What lets the kernel path's connections past istio-cni's rules in one pod. */
+/** What lets the kernel path's own connections past istio-cni's rules in one pod. */
 export interface CaptureBypass {
+  /** Where the wire meets the pod's interfaces, by the pod's addresses. */
+  readonly wire: ReadonlyMap<string, WireEnd>;
   /** Leaves nothing behind in the pod; the namespace may be gone already. */
   remove(): Promise<void>;
   /** Lets go; what is pinned stays at work. */
   release(): void;
 }
 
+/** What {@link installCaptureBypass} installs, and by whose pins it stays. */
+export interface BypassParts {
+  readonly ingress: BpfProgram;
+  readonly wire: BpfProgram;
+  readonly node: NodeSide;
+  readonly pins: Pins | undefined;
+}
+
+interface Attachment {
+  /** Absent while an earlier daemon's filter is left in its place, and after the end. */
+  link: Link | undefined;
+  readonly pin: string | undefined;
+  ended: boolean;
+}
+
 /**
- * Installs the table `inet kmesh` and the ingress program in a pod.
+ * Installs the table `inet kmesh`, the ingress program and the wire of a pod.
  *
  * @throws KMESH_POD_COMMAND_FAILED when nft is missing or refuses; KMESH_BPF_ATTACH_FAILED
  */
 export async function installCaptureBypass(
   namespace: NetworkNamespace,
-  program: BpfProgram,
-  pins?: Pins,
+  parts: BypassParts,
 ): Promise<CaptureBypass> {
   const own = namespace.duplicate();
-  const pin = pins?.podPath(own.cookie);
-  let link: Link | undefined;
+  const attachments: Attachment[] = [];
   const remove = async () => {
     try {
-      // First the marks, then the rules: a marked packet that is tracked again would be redirected.
-      if (pin !== undefined) rmSync(pin, { force: true });
-      if (link?.pinnable === false) link.detach();
-      link?.close();
-      await runInNamespace(own, ['nft', '-f', '-'], CAPTURE_TABLE_REMOVAL);
+      // First the marks, then the rules: a connection that is claimed no more would be redirected.
+      for (const attachment of attachments) takeAway(attachment);
+      await runInNamespace(own, ['nft', '-f', '-'], OWN_TABLE_REMOVAL);
     } finally {
       own.close();
     }
   };
   try {
-    await runInNamespace(own, ['nft', '-f', '-'], RULES);
-    link = pins === undefined ? undefined : adopt(program, pins, own);
-    if (link === undefined) {
-      link = program.attachTc({
-        device: POD_INTERFACE,
-        direction: 'ingress',
-        namespace: own,
-        keep: FILTER_PLACE,
-      });
-      // A filter stays by itself; the pinned program says in which pods there is one.
-      if (pin !== undefined) (link.pinnable ? link : program).pin(pin);
+    await runInNamespace(own, ['nft', '-f', '-'], CAPTURE_TABLE);
+    const seen = parts.node.interfacesOf(own);
+    const pods: readonly (PodInterface | string)[] = seen?.interfaces ?? [POD_INTERFACE];
+    for (const at of pods) {
+      const device = typeof at === 'string' ? at : at.index;
+      const side = { device, direction: 'ingress', namespace: own } as const;
+      attachments.push(attach(parts.ingress, side, parts.pins, parts.pins?.podPath(own.cookie, `${device}`)));
+    }
+    const wire = new Map<string, WireEnd>();
+    for (const { nodeInterface, mac, addresses } of seen?.interfaces ?? []) {
+      const side = { device: nodeInterface, direction: 'ingress', namespace: seen?.node } as InterfaceSide;
+      const delivered = await isFree(side);
+      attachments.push(
+        attach(parts.wire, side, parts.pins, parts.pins?.podPath(own.cookie, `wire-${nodeInterface}`)),
+      );
+      for (const address of addresses) wire.set(address, { nodeInterface, mac, delivered });
     }
     return {
+      wire,
       remove,
       release: () => {
-        if (pin === undefined && link?.pinnable === false) link.detach();
-        link?.close();
+        for (const attachment of attachments) {
+          const { link, pin } = attachment;
+          attachment.ended = true;
+          if (pin === undefined && link?.pinnable === false) link.detach();
+          link?.close();
+        }
         own.close();
       },
     };
@@ -100,23 +108,48 @@ export async function installCaptureBypass(
   }
 }
 
-/** Takes the filter of ours that a daemon left in a pod. @returns whether there was one */
+/** Takes the filters of ours that a daemon left in a pod. @returns whether there was one */
 export function removeLeftFilter(namespace: NetworkNamespace): boolean {
   const side = { device: POD_INTERFACE, direction: 'ingress', namespace } as const;
   return removeFilter(side, FILTER_PLACE, INGRESS_PROGRAM);
 }
 
+function attach(
+  program: BpfProgram,
+  side: InterfaceSide,
+  pins: Pins | undefined,
+  pin: string | undefined,
+): Attachment {
+  const attachment: Attachment = { link: undefined, pin, ended: false };
+  const attachNow = () => {
+    if (attachment.ended) return;
+    const link = program.attachTc({ ...side, keep: FILTER_PLACE });
+    attachment.link = link;
+    if (pin === undefined) return;
+    rmSync(pin, { force: true });
+    // A filter stays by itself; the pinned program says in which pods there is one.
+    (link.pinnable ? link : program).pin(pin);
+  };
+  if (pins === undefined || pin === undefined) {
+    attachNow();
+    return attachment;
+  }
+  const isFilter = existsSync(pin) && !capability('tcx').available;
+  attachment.link = isFilter ? undefined : adopt(program, side, pins, pin);
+  if (isFilter) pins.whenParted(attachNow);
+  else if (attachment.link === undefined) attachNow();
+  return attachment;
+}
+
 /**
  * The attachment that an earlier daemon pinned, with this program in it: no packet passes without one of the two. A link
- * that is not at this pod's interface is not the one.
+ * that is not at this interface is not the one.
  */
-function adopt(program: BpfProgram, pins: Pins, namespace: NetworkNamespace): Link | undefined {
-  const pin = pins.podPath(namespace.cookie);
+function adopt(program: BpfProgram, side: InterfaceSide, pins: Pins, pin: string): Link | undefined {
   let link: Link | undefined;
   try {
     link = openPinnedLink(pin);
-    const there = linksAtInterface({ device: POD_INTERFACE, direction: 'ingress', namespace });
-    if (!there.includes(link.info().id)) throw new Error('it is attached elsewhere');
+    if (!linksAtInterface(side).includes(link.info().id)) throw new Error('it is attached elsewhere');
     const adopted = link;
     pins.whenParted(() => adopted.update(program));
     return link;
@@ -125,4 +158,39 @@ function adopt(program: BpfProgram, pins: Pins, namespace: NetworkNamespace): Li
     rmSync(pin, { recursive: true, force: true });
     return undefined;
   }
+}
+
+function takeAway(attachment: Attachment): void {
+  const { link, pin } = attachment;
+  attachment.ended = true;
+  if (pin !== undefined) rmSync(pin, { force: true });
+  try {
+    if (link?.pinnable === false) link.detach();
+  } finally {
+    link?.close();
+  }
+}
+
+/**
+ * Whether no other software has a program at this hook: one that comes after ours would not see what ours delivers.
+ * Where that cannot be found out there may be one.
+ */
+async function isFree(side: InterfaceSide): Promise<boolean> {
+  const { namespace, device } = side;
+  if (namespace === undefined) return false;
+  try {
+    if (programsAtInterface(side).some((name) => name !== WIRE_PROGRAM)) return false;
+    const filters = await runInNamespace(namespace, ['sh', '-c', listFilters(Number(device))]);
+    return filters
+      .split('\n')
+      .filter((line) => /^filter .* handle /.test(line))
+      .every((line) => line.includes(WIRE_PROGRAM));
+  } catch {
+    return false;
+  }
+}
+
+/** By index: a name may be changed between two commands. */
+function listFilters(index: number): string {
+  return `exec tc filter show dev "$(ip -o link show | sed -n 's/^${index}: \\([^:@]*\\).*/\\1/p')" ingress`;
 }

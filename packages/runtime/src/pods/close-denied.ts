@@ -7,21 +7,18 @@ interface AcceptedConnection {
   readonly localPort: number;
   readonly remoteIp: string;
   readonly remotePort: number;
-  /** The peer came without an identity, whoever has its address. */
-  readonly stranger: boolean;
 }
 
-/** `KMESH_MARK`, `KMESH_MARK_MASK` and `KMESH_MARK_STRANGER` of bpf/kmesh_config.h. */
-const MARK = 0x4b4d;
-const MARK_MASK = 0xffff;
-const STRANGER_MARK = 0x14b4d;
+/** The proxy's own, which it judges itself (bpf/packet.h). */
+const TUNNEL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008]);
 
 /** The filter of one command may not grow without bounds. */
 const SOCKETS_PER_COMMAND = 64;
 
 /**
- * Resets the live kernel-path connections that a pod accepted and that `isAllowed` refuses now; how many there were. The
- * kernel path's own mark tells them from all others.
+ * Resets the live kernel-path connections that a pod accepted and that `isAllowed` refuses now; how many there were. No
+ * packet of them passes any more: this ends those that are idle. A connection whose other end is in the pod as well is the
+ * proxy's, which judges it itself.
  *
  * @param onDenied told the socket cookie of each before it is reset
  * @throws KMESH_POD_COMMAND_FAILED
@@ -36,22 +33,23 @@ export async function closeDenied(
     .split('\n')
     .map((line) => {
       const [state = '', , , local = '', remote = ''] = line.trim().split(/\s+/);
-      const mark = Number(/fwmark:(0x[0-9a-f]+)/.exec(line)?.[1] ?? 0);
       const cookie = Number.parseInt(/ sk:([0-9a-f]+)/.exec(line)?.[1] ?? '', 16);
-      return { state, local, remote, mark, cookie };
+      return { state, local, remote, cookie };
     });
   const listening = sockets.filter(({ state }) => state === 'LISTEN');
   const ports = new Set(listening.map(({ local }) => parseEndpoint(local)?.port));
+  const ends = new Set(sockets.map(({ local, remote }) => `${plain(local)} ${plain(remote)}`));
   const denied: string[] = [];
-  for (const { state, local: localText, remote: remoteText, mark, cookie } of sockets) {
+  for (const { state, local: localText, remote: remoteText, cookie } of sockets) {
     const local = parseEndpoint(localText);
     const remote = parseEndpoint(remoteText);
     if (
-      (mark & MARK_MASK) !== MARK ||
       state === 'LISTEN' ||
       local === undefined ||
       remote === undefined ||
-      !ports.has(local.port)
+      !ports.has(local.port) ||
+      TUNNEL_PORTS.has(local.port) ||
+      ends.has(`${plain(remoteText)} ${plain(localText)}`)
     )
       continue;
     const connection = {
@@ -59,7 +57,6 @@ export async function closeDenied(
       localPort: local.port,
       remoteIp: remote.ip,
       remotePort: remote.port,
-      stranger: mark === STRANGER_MARK,
     };
     if (isAllowed(connection)) continue;
     onDenied(cookie);
@@ -70,6 +67,11 @@ export async function closeDenied(
     await runInNamespace(namespace, ['ss', '-K', '-tnH', 'state', 'connected', filter]);
   }
   return denied.length;
+}
+
+/** One writing for an address, whichever family its socket has. */
+function plain(text: string): string {
+  return text.replace('[::ffff:', '').replace(/^([\d.]+)\]/, '$1');
 }
 
 /** `1.2.3.4:80`, `[fd00::1]:80`, `[::ffff:1.2.3.4]:80` and `*:80` as ss prints them. */

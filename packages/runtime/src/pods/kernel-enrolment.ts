@@ -1,10 +1,9 @@
 import type { Logger, PodInfo } from '@kmesh/api';
-import type { BpfProgram, NetworkNamespace } from '@kmesh/linux';
+import type { NetworkNamespace } from '@kmesh/linux';
 import { type MeshChange, type MeshState, RECORDS_KEPT } from '@kmesh/orchestration';
-import type { Pins } from '../programs/pins.ts';
 import type { HandoffPodTable } from '../tables/handoff-pod-table.ts';
 import type { KernelTables } from '../tables/kernel-tables.ts';
-import { type CaptureBypass, installCaptureBypass } from './capture-bypass.ts';
+import { type BypassParts, type CaptureBypass, installCaptureBypass } from './capture-bypass.ts';
 import { closeDenied } from './close-denied.ts';
 import { PodCapture } from './pod-capture.ts';
 
@@ -14,8 +13,8 @@ interface EnrolledPod {
   readonly namespace: NetworkNamespace;
   readonly bypass: Promise<CaptureBypass | undefined>;
   readonly capture: PodCapture;
-  /** Capture lets the kernel path's connections through. */
-  passable: boolean;
+  /** Where its interfaces meet the wire, once capture lets the kernel path's connections through. */
+  wire: CaptureBypass['wire'] | undefined;
   /** No capture rules were found in it, which is looked for again. */
   bare: boolean;
   /** The workload it was enrolled as; `undefined` while the mesh does not know it. */
@@ -38,8 +37,7 @@ export class KernelEnrolment {
   readonly #tables: KernelTables;
   readonly #state: MeshState;
   readonly #logger: Logger;
-  readonly #ingress: BpfProgram;
-  readonly #pins: Pins | undefined;
+  readonly #parts: BypassParts;
   readonly #handoff: HandoffPodTable | undefined;
   readonly #pods = new Map<string, EnrolledPod>();
   readonly #byCookie = new Map<bigint, EnrolledPod>();
@@ -54,22 +52,16 @@ export class KernelEnrolment {
   readonly #unsubscribe: () => void;
   #closed = false;
 
-  /**
-   * @param ingress the program for the pods' interfaces
-   * @param handoff absent: what must be tunnelled is left to capture
-   */
+  /** @param handoff absent: what must be tunnelled is left to capture */
   constructor(
-    tables: KernelTables,
+    path: { readonly tables: KernelTables; readonly bypass: BypassParts },
     state: MeshState,
-    ingress: BpfProgram,
     logger: Logger,
-    pins?: Pins,
     handoff?: HandoffPodTable,
   ) {
-    this.#tables = tables;
+    this.#tables = path.tables;
     this.#state = state;
-    this.#ingress = ingress;
-    this.#pins = pins;
+    this.#parts = path.bypass;
     this.#handoff = handoff;
     this.#logger = logger;
     this.#unsubscribe = state.subscribe((change) => this.#follow(change));
@@ -79,7 +71,7 @@ export class KernelEnrolment {
   add(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
     const own = namespace.duplicate();
     const capture = new PodCapture(own, `${info.namespace}/${info.name}`, this.#logger);
-    const install = () => installCaptureBypass(own, this.#ingress, this.#pins);
+    const install = () => installCaptureBypass(own, this.#parts);
     const bypass = capture.found.then(install).catch((error: unknown) => {
       this.#logger.warn('a pod stays on the tunnel path: its capture rules cannot be passed', {
         pod: `${info.namespace}/${info.name}`,
@@ -93,7 +85,7 @@ export class KernelEnrolment {
       namespace: own,
       bypass,
       capture,
-      passable: false,
+      wire: undefined,
       bare: false,
       workloadUid: undefined,
       knownAs: undefined,
@@ -157,7 +149,7 @@ export class KernelEnrolment {
     this.#closed = true;
     this.#unsubscribe();
     for (const timer of this.#timers) clearTimeout(timer);
-    if (this.#pins === undefined) for (const uid of [...this.#pods.keys()]) this.remove(uid);
+    if (this.#parts.pins === undefined) for (const uid of [...this.#pods.keys()]) this.remove(uid);
     for (const entry of this.#pods.values()) {
       entry.capture[Symbol.dispose]();
       (await entry.bypass)?.release();
@@ -182,7 +174,7 @@ export class KernelEnrolment {
     const installed = await bypass;
     const isServed = () => !this.#closed && this.#pods.get(uid) === entry;
     if (installed === undefined || !isServed()) return;
-    entry.passable = true;
+    entry.wire = installed.wire;
     entry.bare = !captured;
     this.#enrol(entry);
     if (captured || !(await capture.appears()) || !isServed()) return;
@@ -196,8 +188,7 @@ export class KernelEnrolment {
     try {
       const closed = await closeDenied(
         entry.namespace,
-        ({ remoteIp, localPort, stranger }) =>
-          this.#tables.allows(cookie, stranger ? undefined : this.#cookieOf(remoteIp), localPort),
+        ({ remoteIp, localPort }) => this.#tables.allows(cookie, this.#cookieOf(remoteIp), localPort),
         (socketCookie) => this.#noteDenied(socketCookie),
       );
       if (closed === 0) return;
@@ -268,15 +259,15 @@ export class KernelEnrolment {
   }
 
   #enrol(entry: EnrolledPod): void {
-    if (!entry.passable) return;
-    const { info, cookie } = entry;
+    const { info, cookie, bare, wire } = entry;
+    if (wire === undefined) return;
     const workload = this.#state.localWorkload(info.namespace, info.serviceAccount, info.name);
     if (workload === undefined) {
       if (entry.workloadUid !== undefined) this.#withdraw(cookie);
       this.#isServedAs(entry, undefined);
       return;
     }
-    if (this.#tables.enrol(cookie, workload, true, entry.bare)) {
+    if (this.#tables.enrol(cookie, workload, true, { bare, wire })) {
       this.#isServedAs(entry, workload.uid);
       entry.knownAs = workload.uid;
       this.#handOver(entry, workload.addresses);

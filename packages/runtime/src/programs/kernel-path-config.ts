@@ -14,4 +14,19 @@ export interface KernelPathConfig {
    * default where programs are pinned: only then do two instances that serve a pod at a time know the same connections.
    */
   readonly handoff: boolean;
+  /**
+   * `KMESH_LEASE`, 60 s by default: how long the programs go on deciding when no daemon renews that; after it every
+   * connection is left to capture.
+   */
+  readonly leaseMilliseconds: number;
+  /**
+   * `KMESH_SAME_NODE`: `attested` (default) lets pods of one node talk in the kernel where both identities are certain;
+   * `mtls`: by mutual TLS, as between nodes.
+   */
+  readonly sameNode: 'attested' | 'mtls';
+  /**
+   * `KMESH_NODE_NAMESPACE`: path of the node's network namespace; unset: that of process 1 below `/host/proc` or `/proc`.
+   * Without it connections between pods of the node take the tunnel path.
+   */
+  readonly nodeNamespace: string | undefined;
 }

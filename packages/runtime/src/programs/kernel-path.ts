@@ -1,5 +1,5 @@
 import type { HookCost } from '@kmesh/api';
-import { KmeshError, type Logger } from '@kmesh/api';
+import { type Identity, KmeshError, type Logger } from '@kmesh/api';
 import {
   attachedProgramIds,
   type BpfObject,
@@ -9,9 +9,13 @@ import {
   probeCapabilities,
 } from '@kmesh/linux';
 import type { MeshState, NodeContext } from '@kmesh/orchestration';
+import type { BypassParts } from '../pods/capture-bypass.ts';
+import { NodeSide } from '../pods/node-side.ts';
+import { takePick } from '../tables/endpoint-picks.ts';
 import { kernelMapsOf } from '../tables/kernel-maps.ts';
 import { attachKernelObject, loadKernelObject } from '../tables/kernel-object.ts';
 import { KernelTables } from '../tables/kernel-tables.ts';
+import { endOtherLeases } from './earlier-programs.ts';
 import type { KernelPathConfig } from './kernel-path-config.ts';
 import { type PathCount, readPathCounts } from './path-counts.ts';
 import { Pins } from './pins.ts';
@@ -33,12 +37,27 @@ export interface KernelPath {
    * @throws KMESH_BPF_ATTACH_FAILED
    */
   publish(pods: ReadonlySet<bigint>): Promise<void>;
+  /** Uid of the endpoint that the connect hook chose for a connection which the tunnel path serves; see `takePick`. */
+  readonly takePick: (
+    cookie: bigint,
+    client: { readonly ip: string; readonly port: number },
+  ) => string | undefined;
+  /** What is installed in each pod. */
+  readonly bypass: BypassParts;
+  /**
+   * Resolves when no program decides by what the mesh was before this call: to be awaited before the control plane is
+   * answered. Where an earlier daemon's programs wait for this one's, for a few seconds; then these decide nothing more.
+   */
+  obeyed(): Promise<void>;
   /** Whether its programs are at the hooks: not before `publish`, and not once another daemon's have taken their place. */
   readonly isObserving: () => boolean;
   /** Called with the cookies of pods whose policies changed, once no new connection is let in by the old ones. */
   onRevoked(listener: (cookies: readonly bigint[]) => void): void;
   close(): void;
 }
+
+/** How long an earlier daemon's programs may decide after the mesh is known: the pods are told meanwhile. */
+const TAKEOVER_MILLISECONDS = 3_000;
 
 /** Without one of these there is no kernel path. Of the rest each one lost costs only what it is for. */
 const required: readonly CapabilityName[] = [
@@ -77,6 +96,7 @@ export async function startKernelPath(
   node: NodeContext,
   state: MeshState,
   logger: Logger,
+  isCertain?: (identity: Identity) => boolean,
 ): Promise<KernelPath> {
   const obstacles = kernelPathObstacles();
   const cgroup = config.cgroup ?? findCgroupMount();
@@ -101,8 +121,26 @@ export async function startKernelPath(
       barrier: kernelBarrier,
       ...(pins === undefined ? {} : { firstId: firstIdOfThisRun() }),
       onRevoked: (cookies) => revoked(cookies),
+      leaseMilliseconds: config.leaseMilliseconds,
+      ...(isCertain === undefined ? {} : { isCertain }),
     });
-    stack.defer(followMesh(tables, state, logger));
+    const followed = followMesh(tables, state, logger);
+    stack.defer(followed.stop);
+    const nodeSide = stack.use(new NodeSide(config.nodeNamespace));
+    const taken = Promise.withResolvers<void>();
+    const ownProgram = object.program('kmesh_sockops').info().id;
+    let takeover: Promise<void> | undefined;
+    const takeOver = async () => {
+      const giveUp = setTimeout(() => {
+        if (owned.disposed || endOtherLeases(cgroup, node.node, ownProgram) === 0) return taken.resolve();
+        logger.warn(
+          'the programs of an earlier daemon decide nothing more: the pods of this node are not known yet',
+        );
+        taken.resolve();
+      }, TAKEOVER_MILLISECONDS).unref();
+      await taken.promise;
+      clearTimeout(giveUp);
+    };
     const owned = stack.move();
     let published = false;
     return {
@@ -112,6 +150,21 @@ export async function startKernelPath(
       hookCosts: () =>
         object.programNames.map((program) => hookCost(object, program)).filter(({ runs }) => runs > 0),
       pins,
+      takePick: (cookie, client) => {
+        const id = owned.disposed ? undefined : takePick(object.map('picks'), cookie, client);
+        return id === undefined ? undefined : tables.workloadUid(id);
+      },
+      bypass: {
+        ingress: object.program('kmesh_ingress'),
+        wire: object.program('kmesh_wire'),
+        node: nodeSide,
+        pins,
+      },
+      obeyed: async () => {
+        takeover ??= takeOver();
+        await takeover;
+        await followed.withdrawn();
+      },
       publish: async (pods) => {
         if (published || owned.disposed) return;
         published = true;
@@ -120,6 +173,8 @@ export async function startKernelPath(
         const links = pins?.attach(object, cgroup) ?? attachKernelObject(object, cgroup);
         for (const link of links.values()) owned.defer(() => link.close());
         removeFiltersOf(pins?.removeStale(pods) ?? []);
+        endOtherLeases(cgroup, node.node, ownProgram);
+        taken.resolve();
         logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
       },
       isObserving: () => {
@@ -130,7 +185,11 @@ export async function startKernelPath(
       onRevoked: (listener) => {
         revoked = listener;
       },
-      close: () => owned.dispose(),
+      close: () => {
+        if (pins === undefined) tables.endLease();
+        taken.resolve();
+        owned.dispose();
+      },
     };
   } catch (error) {
     stack.dispose();
@@ -144,9 +203,13 @@ function firstIdOfThisRun(): number {
 }
 
 /** Every change of the mesh goes into the tables. */
-function followMesh(tables: KernelTables, state: MeshState, logger: Logger): () => void {
+function followMesh(
+  tables: KernelTables,
+  state: MeshState,
+  logger: Logger,
+): { readonly stop: () => void; readonly withdrawn: () => Promise<void> } {
   let last: Promise<void> | undefined;
-  return state.subscribe((change) => {
+  const stop = state.subscribe((change) => {
     const written = tables.apply(change);
     // Changes that are written together share a promise.
     if (written === last) return;
@@ -157,6 +220,8 @@ function followMesh(tables: KernelTables, state: MeshState, logger: Logger): () 
         logger.error('the kernel tables could not follow the mesh', { error: String(error) }),
     );
   });
+  // What may not be any more is taken out as the mesh changes; programs that run may have read it before.
+  return { stop, withdrawn: kernelBarrier };
 }
 
 function hookCost(object: BpfObject, program: string): HookCost {

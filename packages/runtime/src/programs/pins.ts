@@ -5,6 +5,7 @@ import {
   attachedProgramIds,
   type BpfMap,
   type BpfObject,
+  findCgroupMount,
   type Link,
   openPinnedLink,
   openPinnedMap,
@@ -12,6 +13,7 @@ import {
 } from '@kmesh/linux';
 import { pinnedLayouts } from '../tables/gen/layouts.ts';
 import { type KernelProgram, kernelPrograms } from '../tables/kernel-object.ts';
+import { endOtherLeases } from './earlier-programs.ts';
 
 /**
  * What belongs to connections and not to one state of the mesh: shared by the programs of successive daemons, as long
@@ -19,7 +21,7 @@ import { type KernelProgram, kernelPrograms } from '../tables/kernel-object.ts';
  */
 const sharedMaps: readonly (readonly [layout: string, maps: readonly string[]])[] = [
   // While programs of two daemons are at the hooks, what one of them announces the other has to find.
-  [`handshakes-${pinnedLayouts.handshakes}`, ['dials', 'handshakes', 'knocks']],
+  [`handshakes-${pinnedLayouts.handshakes}`, ['dials', 'connections']],
   [`flows-${pinnedLayouts.flows}`, ['flows', 'counters']],
   // For all layouts: the programs of an older daemon hand connections over until those of the next are in their place, and
   // entries are of the moment. A table of another shape is told by its sizes.
@@ -90,11 +92,11 @@ export class Pins {
   }
 
   /**
-   * Runs an action that puts one of our programs in place of an earlier daemon's: at once, or where the two do not
-   * understand each other's handshakes within {@link Pins.part}.
+   * Runs an action that puts one of our programs in place of an earlier daemon's: within {@link Pins.part}, when our tables
+   * know all pods; after it at once.
    */
   whenParted(action: () => void): void {
-    if (this.#apart && this.#waiting !== undefined) this.#waiting.push(action);
+    if (this.#waiting !== undefined) this.#waiting.push(action);
     else action();
   }
 
@@ -152,9 +154,9 @@ export class Pins {
     return links;
   }
 
-  /** Path for the link at the interface of a pod, by the cookie of its network namespace. */
-  podPath(cookie: bigint): string {
-    return join(this.root, 'pods', `${cookie}`);
+  /** Path for a link at an interface of a pod, by the cookie of its network namespace. */
+  podPath(cookie: bigint, name: string): string {
+    return join(this.root, 'pods', `${cookie}-${name}`);
   }
 
   /**
@@ -165,10 +167,11 @@ export class Pins {
   removeStale(pods: ReadonlySet<bigint>): bigint[] {
     const gone: bigint[] = [];
     for (const name of readdirSync(join(this.root, 'pods'))) {
-      const cookie = /^\d+$/.test(name) ? BigInt(name) : undefined;
-      if (cookie !== undefined && pods.has(cookie)) continue;
+      const cookie = /^\d+(?=-|$)/.exec(name)?.[0];
+      const pod = cookie === undefined ? undefined : BigInt(cookie);
+      if (pod !== undefined && pods.has(pod) && name !== cookie) continue;
       rmSync(join(this.root, 'pods', name), { recursive: true, force: true });
-      if (cookie !== undefined) gone.push(cookie);
+      if (pod !== undefined && !pods.has(pod)) gone.push(pod);
     }
     for (const name of readdirSync(this.root)) {
       if (!layoutDirectory.test(name) || sharedMaps.some(([layout]) => layout === name)) continue;
@@ -205,6 +208,28 @@ export class Pins {
 /** The table of handed-over connections that pinned programs write, for a daemon without a kernel path of its own. */
 export function pinnedHandoffs(root: string | undefined): BpfMap | undefined {
   return root === undefined ? undefined : open(() => openPinnedMap(join(root, 'map-handoffs')));
+}
+
+/**
+ * For a daemon without a kernel path: what an earlier one left decides nothing from the return on, and is removed as far as
+ * the setting says where it is.
+ */
+export function withdrawEarlier(
+  config: { readonly cgroup: string | undefined; readonly pins: string | undefined },
+  node: string,
+  logger: Logger,
+): void {
+  try {
+    const cgroup = config.cgroup ?? findCgroupMount();
+    const ended = cgroup === undefined ? 0 : endOtherLeases(cgroup, node);
+    const removed = config.pins !== undefined && removePins(config.pins);
+    if (ended > 0 || removed)
+      logger.info('the programs of an earlier daemon decide nothing more', { sets: ended });
+  } catch (error) {
+    logger.error('the programs of an earlier daemon may go on until their lease ends', {
+      error: String(error),
+    });
+  }
 }
 
 /** Detaches and unpins everything under the directory. @returns whether there was anything */

@@ -1,6 +1,7 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { findBpffsMount, type NetworkNamespace, openNetworkNamespace } from '@kmesh/linux';
-import { CAPTURE_TABLE_REMOVAL, removeLeftFilter } from '../pods/capture-bypass.ts';
+import { removeLeftFilter } from '../pods/capture-bypass.ts';
+import { CAPTURE_TABLE_REMOVAL } from '../pods/capture-table.ts';
 import { runInNamespace } from '../pods/run-in-namespace.ts';
 import { removePins } from './pins.ts';
 
@@ -25,7 +26,7 @@ export async function uninstall(
 ): Promise<Uninstalled> {
   const mount = findBpffsMount();
   const root = environment['KMESH_PINS'] ?? (mount === undefined ? undefined : `${mount}/kmesh`);
-  const pods = new Set(root === undefined ? [] : list(`${root}/pods`));
+  const pods = new Set(root === undefined ? [] : list(`${root}/pods`).map((name) => name.split('-')[0]));
   const found = root !== undefined && removePins(root);
   let namespaces = 0;
   for (const namespace of visibleNamespaces()) {

@@ -24,6 +24,8 @@ export interface KernelMaps {
   readonly pods: ArrayBuffer;
   /** Holds the hash keys of `frontends`. */
   readonly settings: ArrayBuffer;
+  /** How long the programs may decide, and by what. Absent: nobody asks. */
+  readonly lease?: ArrayBuffer;
   /** Absent where nothing needs to know which addresses are a pod's own. */
   readonly podAddresses?: EntryTable;
   /** Absent where every connection to a pod of this node asks. */
@@ -39,6 +41,7 @@ export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
     endpoints: pieceByPiece(object.map('endpoints')),
     pods: object.map('pods').mmap(),
     settings: object.map('settings').mmap(),
+    lease: object.map('lease').mmap(),
     verdicts: entryByEntry(object.map('verdicts')),
     podAddresses: entryByEntry(object.map('pod_addresses')),
   };

@@ -1,4 +1,4 @@
-import type { Locality, TableUsage, Workload } from '@kmesh/api';
+import type { Identity, Locality, TableUsage, Workload } from '@kmesh/api';
 import type { LocalitySource, MeshChange, MeshView, NodeContext } from '@kmesh/orchestration';
 import { addChange, type ChangeDraft, emptyChange, Slicer } from '@kmesh/orchestration';
 import { compileAddress, type FrontendIds } from './address-entries.ts';
@@ -10,7 +10,8 @@ import { FrontendTable } from './frontend-table.ts';
 import { kmeshConstant, kmeshEvents, kmeshSettingsLayout } from './gen/layouts.ts';
 import { Identifiers } from './identifiers.ts';
 import type { KernelMaps } from './kernel-maps.ts';
-import { PodAddressTable } from './pod-address-table.ts';
+import { DEFAULT_LEASE_MILLISECONDS, Lease } from './lease.ts';
+import { PodAddressTable, type WireEnd } from './pod-address-table.ts';
 import { PodTable } from './pod-table.ts';
 import { ServiceCompiler } from './service-compiler.ts';
 import { ServicePorts } from './service-ports.ts';
@@ -31,9 +32,33 @@ interface KernelTablesOptions {
    * those pods. Live connections are then to be checked with {@link KernelTables.allows}.
    */
   readonly onRevoked?: (cookies: readonly bigint[]) => void;
+  /**
+   * Whether the daemon holds a valid certificate of an identity of this mesh; without one the identity is not certain to the
+   * kernel. Default: always. See {@link KernelTables.reconsider}.
+   */
+  readonly isCertain?: (identity: Identity) => boolean;
+  /** Milliseconds for which the programs may decide when the process is gone; 60,000 by default. */
+  readonly leaseMilliseconds?: number;
   /** Longest time that the event loop is held, in milliseconds; 4 by default. */
   readonly sliceMilliseconds?: number;
 }
+
+/** What is known of a pod's place when it is enrolled. */
+interface PodPlace {
+  /** istio-cni's rules that should capture it were not found. */
+  readonly bare?: boolean;
+  /** Where the wire meets its interface, by address; none: connections between it and other pods take the tunnel path. */
+  readonly wire?: ReadonlyMap<string, WireEnd>;
+}
+
+interface EnrolledPod {
+  readonly workload: Workload;
+  readonly captured: boolean;
+  readonly place: PodPlace;
+  readonly certain: boolean;
+}
+
+const noWire: ReadonlyMap<string, WireEnd> = new Map();
 
 const noLocality: Locality = { region: '', zone: '', subzone: '' };
 
@@ -54,6 +79,9 @@ export class KernelTables {
   readonly #frontends: FrontendTable;
   readonly #cidrs: CidrTable;
   readonly #pods: PodTable;
+  readonly #enrolled = new Map<bigint, EnrolledPod>();
+  readonly #isCertain: (identity: Identity) => boolean;
+  readonly #lease: Lease | undefined;
   readonly #podAddresses: PodAddressTable | undefined;
   readonly #verdictTable: VerdictTable | undefined;
   readonly #verdicts: Verdicts | undefined;
@@ -76,6 +104,11 @@ export class KernelTables {
     this.#barrier = options.barrier;
     this.#serviceIds = new Identifiers(options.firstId);
     this.#workloadIds = new Identifiers(options.firstId);
+    this.#isCertain = options.isCertain ?? (() => true);
+    const leaseMilliseconds = options.leaseMilliseconds ?? DEFAULT_LEASE_MILLISECONDS;
+    this.#lease =
+      maps.lease === undefined ? undefined : new Lease(maps.lease, options.node.node, leaseMilliseconds);
+    const withdrawn = () => this.#lease?.advance();
     this.#slice = options.sliceMilliseconds ?? 4;
     this.#node = { ...options.node, locality: noLocality };
     this.#settings = new DataView(maps.settings);
@@ -86,8 +119,9 @@ export class KernelTables {
     this.#frontends = new FrontendTable(slots, this.#servicePorts);
     this.#cidrs = new CidrTable(maps.cidrFrontends);
     this.#pods = new PodTable(maps.pods);
-    this.#podAddresses = maps.podAddresses === undefined ? undefined : new PodAddressTable(maps.podAddresses);
-    this.#verdictTable = maps.verdicts === undefined ? undefined : new VerdictTable(maps.verdicts);
+    this.#podAddresses =
+      maps.podAddresses === undefined ? undefined : new PodAddressTable(maps.podAddresses, withdrawn);
+    this.#verdictTable = maps.verdicts === undefined ? undefined : new VerdictTable(maps.verdicts, withdrawn);
     this.#verdicts = this.#verdictTable === undefined ? undefined : new Verdicts(view, this.#verdictTable);
     this.#onRevoked = options.onRevoked;
     const workloadId = (uid: string) => this.#workloadIds.idOf(uid);
@@ -120,31 +154,64 @@ export class KernelTables {
 
   /**
    * Enrols a pod by the cookie of its network namespace. False when the tables cannot serve it, which is counted: its
-   * connections stay on the tunnel path. Takes effect at once. `bare`: the rules that should capture it were not found.
+   * connections stay on the tunnel path. Takes effect at once.
    */
-  enrol(cookie: bigint, workload: Workload, captured: boolean, bare = false): boolean {
+  enrol(cookie: bigint, workload: Workload, captured: boolean, place: PodPlace = {}): boolean {
     if (!this.#adoptLocality(workload)) {
       this.#pods.delete(cookie);
+      this.#enrolled.delete(cookie);
       this.#pods.refuse('other-locality');
       return false;
     }
+    const { wire = noWire } = place;
+    const certain = this.#isCertain(workload);
+    this.#enrolled.set(cookie, { workload, captured, place, certain });
     const workloadId = this.#workloadIds.idOf(workload.uid);
-    this.#podAddresses?.set(cookie, workload.addresses);
-    this.#verdicts?.add(cookie, workload, workloadId);
+    const identityId = certain ? (this.#verdicts?.identityId(workload) ?? 0) : 0;
+    this.#podAddresses?.set(cookie, workload.addresses, { workloadId, identityId, wire });
+    // Where the wire is not, no connection between pods may be sent its way.
+    const reached = wire.size > 0 && workload.addresses.every((address) => wire.has(address));
+    this.#verdicts?.add(cookie, workload, workloadId, certain && reached);
     return this.#pods.set(cookie, {
       workloadId,
-      identityId: this.#verdicts?.identityId(workload) ?? 0,
+      identityId: reached ? identityId : 0,
       namespaceId: this.#namespaceIds.idOf(workload.namespace),
       captured,
-      bare,
+      bare: place.bare ?? false,
     });
   }
 
   /** The pod left the mesh: its sockets are left alone from this instant on. False when it was not enrolled. */
   remove(cookie: bigint): boolean {
+    this.#enrolled.delete(cookie);
     this.#podAddresses?.delete(cookie);
     this.#verdicts?.remove(cookie);
     return this.#pods.delete(cookie);
+  }
+
+  /**
+   * Asks again which identities are certain: certificates came, went, or were revoked. What is certain no more is taken out
+   * at once. Returns whether anything changed; {@link KernelTables.apply} then waits until no program goes by the old state.
+   */
+  reconsider(): boolean {
+    let changed = false;
+    for (const [cookie, { workload, captured, place, certain }] of this.#enrolled) {
+      if (this.#isCertain(workload) === certain) continue;
+      this.enrol(cookie, workload, captured, place);
+      changed = true;
+      if (certain) this.#revoked.push(cookie);
+    }
+    return changed;
+  }
+
+  /** Identities of the enrolled pods. */
+  identities(): readonly Identity[] {
+    return [...this.#enrolled.values()].map(({ workload }) => workload);
+  }
+
+  /** From this instant on the programs decide nothing: every connection is left to capture. */
+  endLease(): void {
+    this.#lease?.end();
   }
 
   /** Whether the kernel path allows a pod's connection now; `client` is the other pod's cookie, if it is one. */

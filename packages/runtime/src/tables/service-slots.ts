@@ -3,11 +3,10 @@ import type { LocalitySource, MeshView } from '@kmesh/orchestration';
 import { type Candidate, candidatesOf, eligibleCandidates, ipFamily } from '@kmesh/orchestration';
 import { buildAliasTable } from './alias-table.ts';
 
-/** One endpoint slot before it is encoded. Without `ip` the slot sends its draws to the tunnel path. */
+/** One endpoint slot before it is encoded. Without `ip` the tunnel path serves the workload. */
 export interface EndpointSlot {
   readonly ip: string | undefined;
   readonly port: number;
-  /** Empty for tunnel slots. */
   readonly workloadUid: string;
   readonly alias: number;
   readonly threshold: number;
@@ -25,8 +24,8 @@ type PortSlots =
 
 /**
  * The alias table of a service port: the same candidates, load-balancing mode and weights as `resolveOutbound`
- * (contract 7.3, 7.4). Endpoints that plain TCP of the dialled family does not reach keep their weight in one slot that
- * sends its draws to the tunnel path.
+ * (contract 7.3, 7.4). What is drawn here is not drawn again: of endpoints that plain TCP of the dialled family does not
+ * reach the tunnel path is given the choice.
  */
 export function compilePort(
   view: MeshView,
@@ -37,22 +36,16 @@ export function compilePort(
 ): PortSlots {
   const candidates = candidatesOf(view, service, { port, preferredFamily: family, source: node });
   const eligible = eligibleCandidates(candidates, service.loadBalancer, node);
-  const items: { candidate: Candidate | undefined; weight: number }[] = [];
-  let tunnelWeight = 0;
-  for (const candidate of eligible) {
-    if (candidate.weight <= 0) continue;
-    if (isDirect(candidate, node, family)) items.push({ candidate, weight: candidate.weight });
-    else tunnelWeight += candidate.weight;
-  }
-  if (tunnelWeight > 0) {
-    if (items.length === 0) return { kind: 'tunnel' };
-    items.push({ candidate: undefined, weight: tunnelWeight });
-  }
+  const items = eligible
+    .filter(({ weight }) => weight > 0)
+    .map((candidate) => ({ candidate, direct: isDirect(candidate, node, family) }));
   if (items.length === 0) return { kind: 'none' };
-  const table = buildAliasTable(items.map(({ weight }) => weight));
+  // Then there is nothing to choose here: the tunnel path draws.
+  if (!items.some(({ direct }) => direct)) return { kind: 'tunnel' };
+  const table = buildAliasTable(items.map(({ candidate }) => candidate.weight));
   return {
     kind: 'slots',
-    slots: table.map(({ item, alias, threshold }) => slotOf(items[item]?.candidate, alias, threshold)),
+    slots: table.map(({ item, alias, threshold }) => slotOf(items[item], alias, threshold)),
   };
 }
 
@@ -62,19 +55,29 @@ function isDirect({ workload, address }: Candidate, node: LocalitySource, family
   return address.kind === 'ip' && ipFamily(address.ip) === family;
 }
 
-/** An HBONE workload whose policies this node's kernel can know. */
+/** An HBONE workload whose policies this node's kernel can know, and that is spoken to as it is dialled. */
 export function isOnNode(workload: Workload, node: LocalitySource): boolean {
-  return node.node !== '' && workload.node === node.node && workload.networkMode === 'Standard';
+  return (
+    node.node !== '' &&
+    workload.node === node.node &&
+    workload.networkMode === 'Standard' &&
+    workload.applicationTunnel === undefined
+  );
 }
 
-function slotOf(candidate: Candidate | undefined, alias: number, threshold: number): EndpointSlot {
+function slotOf(
+  item: { readonly candidate: Candidate; readonly direct: boolean } | undefined,
+  alias: number,
+  threshold: number,
+): EndpointSlot {
+  const candidate = item?.candidate;
   const ip = candidate?.address.kind === 'ip' ? candidate.address.ip : undefined;
   return {
-    ip,
+    ip: item?.direct === true ? ip : undefined,
     port: candidate?.targetPort ?? 0,
     workloadUid: candidate?.workload.uid ?? '',
     alias,
     threshold,
-    ...(candidate?.workload.protocol === 'HBONE' ? { verdict: true } : {}),
+    ...(item?.direct === true && candidate?.workload.protocol === 'HBONE' ? { verdict: true } : {}),
   };
 }

@@ -7,6 +7,8 @@ import { RefusalCounter } from './usage.ts';
 export const ANY_IDENTITY = 0;
 /** `KMESH_IDENTITY_NONE`: a peer that nobody vouches for. */
 export const NO_IDENTITY = 0xffff_ffff;
+/** `KMESH_IDENTITY_CHANGING`: the verdicts about a workload are being written anew. */
+const CHANGING: Verdict = { identity: 0xffff_fffe, port: 0, allow: false };
 
 /** One entry of `verdicts` about a workload. */
 export interface Verdict {
@@ -24,18 +26,25 @@ export class VerdictTable {
   readonly #map: EntryTable;
   readonly #entries = new Map<number, Map<string, Verdict>>();
   readonly #refused = new RefusalCounter();
+  readonly #withdrawn: () => void;
+  /** Workloads about which verdicts are being written. */
+  readonly #changing = new Set<number>();
   #used = 0;
 
-  constructor(map: EntryTable) {
+  /** @param withdrawn called after less is allowed than before */
+  constructor(map: EntryTable, withdrawn: () => void) {
     this.#map = map;
+    this.#withdrawn = withdrawn;
   }
 
   /** Takes every verdict about a workload back: its connections ask the tunnel path. True when there was one. */
-  withdraw(workload: number): boolean {
+  withdraw(workload: number, changing = false): boolean {
+    this.#announce(workload, changing);
     const entries = this.#entries.get(workload);
     if (entries === undefined) return false;
     for (const entry of [...entries.values()].sort(broadFirst)) this.#delete(workload, entry);
     this.#entries.delete(workload);
+    this.#withdrawn();
     return true;
   }
 
@@ -44,10 +53,12 @@ export class VerdictTable {
     const wanted = new Map(verdicts.map((verdict) => [keyText(verdict), verdict]));
     const present = this.#entries.get(workload) ?? new Map<string, Verdict>();
     this.#entries.set(workload, present);
+    let reduced = false;
     for (const [text, entry] of [...present].sort(([, left], [, right]) => broadFirst(left, right))) {
       if (wanted.get(text)?.allow === entry.allow) continue;
       this.#delete(workload, entry);
       present.delete(text);
+      reduced = true;
     }
     for (const verdict of [...wanted.values()].sort((left, right) => broadFirst(right, left))) {
       const text = keyText(verdict);
@@ -59,7 +70,10 @@ export class VerdictTable {
       }
       this.#used++;
       present.set(text, verdict);
+      reduced ||= !verdict.allow;
     }
+    if (reduced) this.#withdrawn();
+    this.#announce(workload, false);
     return true;
   }
 
@@ -70,6 +84,17 @@ export class VerdictTable {
       capacity: this.#map.maxEntries,
       refused: this.#refused.counts,
     };
+  }
+
+  #announce(workload: number, changing: boolean): void {
+    if (changing === this.#changing.has(workload)) return;
+    const key = encodeKey(workload, CHANGING);
+    if (changing) {
+      if (this.#map.updateBatch(key, encodeValue(false), 1) === 1) this.#changing.add(workload);
+    } else {
+      this.#map.deleteBatch(key, 1);
+      this.#changing.delete(workload);
+    }
   }
 
   #delete(workload: number, verdict: Verdict): void {

@@ -10,6 +10,8 @@ const MAX_VERDICTS_OF_WORKLOAD = 16_384;
 interface Member {
   readonly workload: Workload;
   readonly workloadId: number;
+  /** Its own identity is certain: peers with one may connect to it in the kernel. */
+  readonly certain: boolean;
   /** What its verdicts were computed from; undefined while there are none. */
   policies: readonly Policy[] | undefined;
 }
@@ -33,11 +35,14 @@ export class Verdicts {
   }
 
   /** A pod is enrolled: it may connect, and be connected to. */
-  add(cookie: bigint, workload: Workload, workloadId: number): void {
+  add(cookie: bigint, workload: Workload, workloadId: number, certain = true): void {
     const previous = this.#members.get(cookie);
-    if (previous?.workload === workload && previous.workloadId === workloadId) return;
-    this.remove(cookie);
-    const member: Member = { workload, workloadId, policies: undefined };
+    if (previous?.workload === workload && previous.workloadId === workloadId && previous.certain === certain)
+      return;
+    const again = previous?.workloadId === workloadId;
+    if (again) this.#table.withdraw(workloadId, true);
+    this.#forget(cookie, !again);
+    const member: Member = { workload, workloadId, certain, policies: undefined };
     this.#members.set(cookie, member);
     const id = this.identityId(workload);
     const known = this.#known.get(id);
@@ -51,10 +56,14 @@ export class Verdicts {
   }
 
   remove(cookie: bigint): void {
+    this.#forget(cookie, true);
+  }
+
+  #forget(cookie: bigint, withdraws: boolean): void {
     const member = this.#members.get(cookie);
     if (member === undefined) return;
     this.#members.delete(cookie);
-    this.#table.withdraw(member.workloadId);
+    if (withdraws) this.#table.withdraw(member.workloadId);
     const id = this.identityId(member.workload);
     const known = this.#known.get(id);
     if (known !== undefined && --known.pods === 0) this.#known.delete(id);
@@ -71,7 +80,7 @@ export class Verdicts {
       const { workload } = member;
       const current = enforcedPolicies(this.#view, this.#view.workload(workload.uid) ?? workload);
       if (sameList(current, member.policies)) continue;
-      this.#table.withdraw(member.workloadId);
+      this.#table.withdraw(member.workloadId, true);
       member.policies = undefined;
       changed.push(cookie);
     }
@@ -95,10 +104,11 @@ export class Verdicts {
   }
 
   #compute(member: Member): void {
-    const { workload, workloadId } = member;
+    const { workload, workloadId, certain } = member;
     const policies = enforcedPolicies(this.#view, this.#view.workload(workload.uid) ?? workload);
     member.policies = policies;
-    this.#table.set(workloadId, this.#verdictsOf(policies));
+    const verdicts = this.#verdictsOf(policies);
+    this.#table.set(workloadId, certain ? verdicts : forStrangers(verdicts));
   }
 
   #verdictsOf(policies: readonly Policy[]): Verdict[] {
@@ -118,6 +128,13 @@ export class Verdicts {
     add(NO_IDENTITY, undefined);
     return verdicts;
   }
+}
+
+/** Of a pod whose own identity is not certain: what needs none. */
+function forStrangers(verdicts: readonly Verdict[]): Verdict[] {
+  return verdicts
+    .filter(({ identity }) => identity === ANY_IDENTITY || identity === NO_IDENTITY)
+    .map((verdict) => ({ ...verdict, identity: NO_IDENTITY }));
 }
 
 function sameList(left: readonly Policy[], right: readonly Policy[]): boolean {

@@ -149,7 +149,7 @@ test('NEG-19: a dual-stack service has one range for each family', async () => {
   assert.deepEqual(mesh.endpoints('fd00::1', 80, 6).includes('tunnel'), true, 'w2 has no IPv6 address');
 });
 
-test('endpoints that need the tunnel keep their weight in one slot, and all of them share slot 0', async () => {
+test('of endpoints that need the tunnel each has a slot where another may be dialled, and all of them share slot 0 where none may', async () => {
   const mesh = fixture();
   await mesh.apply(
     service({ hostname: 'a', vips: vip('10.0.0.1') }),
@@ -158,7 +158,7 @@ test('endpoints that need the tunnel keep their weight in one slot, and all of t
     workload({ uid: 'w2', addresses: ['10.1.0.2'], protocol: 'HBONE' }, 'default/a', 'default/b'),
     workload({ uid: 'w3', addresses: ['10.1.0.3'], protocol: 'HBONE' }, 'default/a', 'default/b'),
   );
-  assert.deepEqual(mesh.endpoints('10.0.0.1', 80), ['10.1.0.1:8080', 'tunnel']);
+  assert.deepEqual(mesh.endpoints('10.0.0.1', 80), ['10.1.0.1:8080', 'tunnel', 'tunnel']);
   assert.deepEqual(mesh.endpoints('10.0.0.2', 80), ['tunnel']);
   assert.deepEqual(mesh.actions('10.1.0.2'), { '0:0': 'tunnel' });
 });

@@ -66,7 +66,7 @@ function describeKey(hexKey: string): { identity: number; port: number } {
 
 test('what allows broadly is written after, and removed before, what narrows it', () => {
   const map = new FakeTable(16, layout.size, 4);
-  const table = new VerdictTable(map);
+  const table = new VerdictTable(map, () => undefined);
   table.set(7, [
     { identity: 3, port: 0, allow: true },
     { identity: 3, port: 80, allow: false },
@@ -82,7 +82,7 @@ test('what allows broadly is written after, and removed before, what narrows it'
 
 test('NEG-41: when the verdicts about a workload do not fit, it has none', () => {
   const map = new FakeTable(2, layout.size, 4);
-  const table = new VerdictTable(map);
+  const table = new VerdictTable(map, () => undefined);
   assert.equal(table.set(1, [{ identity: ANY_IDENTITY, port: 0, allow: true }]), true);
   const verdicts = [80, 81, 0].map((port) => ({ identity: 3, port, allow: port === 0 }));
   assert.equal(table.set(2, verdicts), false);

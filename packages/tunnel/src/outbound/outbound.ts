@@ -49,6 +49,7 @@ function route(pod: PodContext, accepted: Accepted, source: Workload): void {
     clientIp: accepted.peer.ip,
     destination: accepted.original,
     illegalPorts: pod.settings.illegalPorts,
+    pick: pod.pickOf?.(accepted.peer),
   });
   if (decision.kind === 'refused') {
     refuse(pod, accepted, decision.message);

@@ -39,6 +39,10 @@ export interface PodContext {
   readonly peers: PeerBaggage;
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
+  /** Uid of the endpoint that was chosen for a client's connection before it came here. */
+  readonly pickOf:
+    | ((client: { readonly ip: string; readonly port: number }) => string | undefined)
+    | undefined;
   readonly pool: SessionPool;
   readonly tracker: ConnectionTracker;
   /** Descriptors that its connections hold. */

@@ -244,7 +244,8 @@ function openPort(options: PodProxyOptions, port: number): number {
 
 function podContext(options: PodProxyOptions, namespace: number): PodContext {
   const { tunnel, settings, engine, info, uid, self } = options;
-  const { mesh, certificates, logger } = tunnel;
+  const { mesh, certificates, logger, pickOf } = tunnel;
+  const cookie = pickOf === undefined ? undefined : options.namespace?.cookie;
   const ownWorkload =
     self?.workload ?? (() => mesh.localWorkload(info.namespace, info.serviceAccount, info.name));
   const certificate = (workload: Workload): TunnelCertificate | Promise<TunnelCertificate> =>
@@ -273,6 +274,7 @@ function podContext(options: PodProxyOptions, namespace: number): PodContext {
     ),
     counters: options.counters,
     resolveHostname: options.resolveHostname,
+    pickOf: pickOf === undefined || cookie === undefined ? undefined : (client) => pickOf(cookie, client),
     preserveSource: settings.originalSource !== false && self === undefined,
     carried: new Set(),
     served: new Set(),

@@ -62,6 +62,7 @@ export class DaemonMesh implements AsyncDisposable {
         ...istiodEnvironment(this.istiod),
         POD_NAME: `ztunnel-${this.#daemons}`,
         NODE_NAME: node.name,
+        KMESH_NODE_NAMESPACE: node.namespacePath,
         INPOD_UDS: agent.path,
         ...options.environment,
       },

@@ -77,12 +77,12 @@ export const kmeshDialLayout = {
   dialledPortBe: 40,
   path: 42,
   rewritten: 43,
-  handshake: 44,
-  reserved: 48,
+  reserved: 44,
+  reserved2: 48,
 } as const;
 
 export const kmeshFlowLayout = {
-  size: 72,
+  size: 80,
   dialled: 0,
   netnsCookie: 16,
   startedNs: 24,
@@ -93,15 +93,18 @@ export const kmeshFlowLayout = {
   rewritten: 43,
   stage: 44,
   direction: 45,
-  handshake: 46,
-  countedSent: 48,
-  countedReceived: 56,
-  countedBy: 64,
-  ended: 68,
+  attested: 46,
+  reserved: 47,
+  peerIdentity: 48,
+  reserved2: 52,
+  countedSent: 56,
+  countedReceived: 64,
+  countedBy: 72,
+  ended: 76,
 } as const;
 
 export const kmeshEventLayout = {
-  size: 144,
+  size: 152,
   timeNs: 0,
   netnsCookie: 8,
   socketCookie: 16,
@@ -126,15 +129,49 @@ export const kmeshEventLayout = {
   path: 140,
   closeReason: 141,
   countedBy: 142,
+  peerIdentity: 144,
+  attested: 148,
 } as const;
 
-export const kmeshPeerKeyLayout = {
+export const kmeshOwnerLayout = {
+  size: 32,
+  netnsCookie: 0,
+  workload: 8,
+  identity: 12,
+  interface: 16,
+  flags: 20,
+  mac: 22,
+} as const;
+
+export const kmeshConnectionKeyLayout = {
   size: 40,
-  local: 0,
-  remote: 16,
-  localPortBe: 32,
-  remotePortBe: 34,
+  low: 0,
+  high: 16,
+  lowPortBe: 32,
+  highPortBe: 34,
   reserved: 36,
+} as const;
+
+export const kmeshConnectionLayout = {
+  size: 40,
+  stamp: 0,
+  sequence: 8,
+  clientInterface: 12,
+  serverInterface: 16,
+  clientIdentity: 20,
+  clientIsHigh: 24,
+  answered: 25,
+  delivered: 26,
+  reserved: 27,
+  clientMac: 28,
+  serverMac: 34,
+} as const;
+
+export const kmeshLeaseLayout = {
+  size: 16,
+  untilNs: 0,
+  generation: 8,
+  node: 12,
 } as const;
 
 export const kmeshVerdictKeyLayout = {
@@ -178,9 +215,15 @@ export const kmeshHandoffLayout = {
   reserved2: 20,
 } as const;
 
+export const kmeshPickLayout = {
+  size: 8,
+  workload: 0,
+  reserved: 4,
+} as const;
+
 export const kmeshConstant = {
-  handshakeVersion: 2,
-  layoutVersion: 3,
+  handshakeVersion: 3,
+  layoutVersion: 4,
   frontendProbes: 32,
   hashKeys: 7,
   podWays: 4,
@@ -240,9 +283,10 @@ export const kmeshReason = {
   tunnelVerdict: 12,
   tunnelDns: 13,
   tunnelMark: 14,
-  refusedFrontend: 15,
-  refusedEmpty: 16,
-  count: 17,
+  tunnelUnreachable: 15,
+  refusedFrontend: 16,
+  refusedEmpty: 17,
+  count: 18,
 } as const;
 
 export const kmeshFlowStage = {
@@ -263,6 +307,7 @@ export const kmeshEventKind = {
   closed: 3,
   live: 4,
   refused: 5,
+  unreachable: 6,
 } as const;
 
 export const kmeshCloseReason = {
@@ -280,8 +325,19 @@ export const kmeshVerdict = {
   allow: 1,
 } as const;
 
+export const kmeshOwnerFlag = {
+  delivered: 1,
+} as const;
+
+export const kmeshWireCount = {
+  opened: 0,
+  refused: 1,
+  unreachable: 2,
+  count: 3,
+} as const;
+
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
-  handshakes: 'v2-0e4f1769',
-  flows: 'v3-32c087ad',
+  handshakes: 'v3-095ed7ca',
+  flows: 'v4-b18c4457',
 } as const;

@@ -1,29 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Whether a connection may stay in the kernel. */
+/* Whether the connection that a socket asks for may stay in the kernel. */
 #pragma once
 
 #include "address.h"
 #include "kmesh_maps.h"
+#include "unreachable.h"
+#include "verdicts.h"
 
 #include <stdbool.h>
-
-static __always_inline bool is_allowed(__u32 workload, __u32 identity, __u16 port_be)
-{
-	struct kmesh_verdict_key key = {.workload = workload};
-	__u32 *verdict;
-
-	verdict = bpf_map_lookup_elem(&verdicts, &key);
-	if (verdict && *verdict == KMESH_VERDICT_ALLOW)
-		return true;
-	key.identity = identity;
-	key.port_be = port_be;
-	verdict = bpf_map_lookup_elem(&verdicts, &key);
-	if (!verdict) {
-		key.port_be = 0;
-		verdict = bpf_map_lookup_elem(&verdicts, &key);
-	}
-	return verdict && *verdict == KMESH_VERDICT_ALLOW;
-}
 
 /*
  * A socket that is bound to an address must be bound to its pod's own: whoever looks at the
@@ -33,7 +17,7 @@ static __noinline bool has_own_source(struct bpf_sock_addr *ctx)
 {
 	union kmesh_address source = {};
 	struct bpf_sock *sk = ctx->sk;
-	__u64 *owner;
+	struct kmesh_owner *owner;
 
 	if (!sk)
 		return false;
@@ -51,12 +35,16 @@ static __noinline bool has_own_source(struct bpf_sock_addr *ctx)
 			return true;
 	}
 	owner = bpf_map_lookup_elem(&pod_addresses, &source);
-	return owner && *owner == bpf_get_netns_cookie(ctx);
+	return owner && owner->netns_cookie == bpf_get_netns_cookie(ctx);
 }
 
-/* The verdict on the socket of a pod that dials a workload of this node. */
+/*
+ * Whether a pod's socket may dial a workload of this node past its own capture. Nothing is
+ * permitted by that: what comes of it is judged where its packets leave the pod, and where they
+ * arrive.
+ */
 static __always_inline bool may_stay(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
 				     __u32 workload, __u16 port_be)
 {
-	return is_allowed(workload, pod->identity, port_be) && has_own_source(ctx);
+	return pod->identity && is_allowed(workload, pod->identity, port_be) && has_own_source(ctx);
 }

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The programs outlive the daemon, but not for ever: they decide only while the lease that it
+ * renews has not run out. After that they change nothing any more.
+ */
+#pragma once
+
+#include "kmesh_maps.h"
+
+#include <stdbool.h>
+
+static __always_inline struct kmesh_lease *find_lease(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&lease, &zero);
+}
+
+static __always_inline bool has_expired(const struct kmesh_lease *lease)
+{
+	return bpf_ktime_get_coarse_ns() >= *(const volatile __u64 *)&lease->until_ns;
+}
+
+static __always_inline bool is_leased(void)
+{
+	struct kmesh_lease *lease = find_lease();
+
+	return lease && !has_expired(lease);
+}

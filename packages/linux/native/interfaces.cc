@@ -1,0 +1,234 @@
+// The interfaces of a network namespace, and where the other ends of its veth pairs are.
+#include "environment.h"
+#include "namespace_scope.h"
+
+#include <arpa/inet.h>
+#include <cerrno>
+#include <cstring>
+#include <functional>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <map>
+#include <string>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <vector>
+
+namespace
+{
+
+constexpr int no_namespace = -1;
+
+struct Interface {
+	std::string name, kind;
+	std::vector<uint8_t> mac;
+	std::vector<std::string> addresses;
+	uint32_t peer = 0;
+	int peer_namespace = no_namespace;
+};
+
+struct Request {
+	nlmsghdr header;
+	union {
+		ifinfomsg link;
+		ifaddrmsg address;
+		rtgenmsg general;
+	};
+	uint8_t attributes[64];
+};
+
+// A socket of rtnetlink in the namespace in which it was made.
+class Netlink
+{
+      public:
+	Netlink() : fd_(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE))
+	{
+	}
+	~Netlink()
+	{
+		if (fd_ >= 0)
+			close(fd_);
+	}
+	Netlink(const Netlink &) = delete;
+	Netlink &operator=(const Netlink &) = delete;
+
+	// 0, or the errno with which it failed.
+	int ask(Request &request, const std::function<void(const nlmsghdr *)> &take) const
+	{
+		if (fd_ < 0 || send(fd_, &request, request.header.nlmsg_len, 0) < 0)
+			return errno;
+		std::vector<uint8_t> buffer(1 << 16);
+		for (;;) {
+			const ssize_t received = recv(fd_, buffer.data(), buffer.size(), 0);
+			if (received < 0) {
+				if (errno == EINTR)
+					continue;
+				return errno;
+			}
+			auto left = static_cast<unsigned int>(received);
+			auto *message = reinterpret_cast<const nlmsghdr *>(buffer.data());
+			for (; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
+				if (message->nlmsg_type == NLMSG_DONE)
+					return 0;
+				if (message->nlmsg_type == NLMSG_ERROR)
+					return -static_cast<const nlmsgerr *>(NLMSG_DATA(message))
+						    ->error;
+				take(message);
+				if ((message->nlmsg_flags & NLM_F_MULTI) == 0)
+					return 0;
+			}
+		}
+	}
+
+      private:
+	int fd_;
+};
+
+template <typename Take> void each_attribute(const rtattr *first, unsigned int length, Take take)
+{
+	for (auto *attribute = first; RTA_OK(attribute, length);
+	     attribute = RTA_NEXT(attribute, length))
+		take(attribute->rta_type & NLA_TYPE_MASK, RTA_DATA(attribute),
+		     static_cast<size_t>(RTA_PAYLOAD(attribute)), attribute);
+}
+
+uint32_t number_in(const void *data)
+{
+	uint32_t value;
+
+	memcpy(&value, data, sizeof(value));
+	return value;
+}
+
+void take_link(const nlmsghdr *message, std::map<uint32_t, Interface> &interfaces)
+{
+	auto *link = static_cast<const ifinfomsg *>(NLMSG_DATA(message));
+	Interface &found = interfaces[static_cast<uint32_t>(link->ifi_index)];
+
+	each_attribute(
+	    IFLA_RTA(link), IFLA_PAYLOAD(message),
+	    [&](int type, const void *data, size_t size, const rtattr *attribute) {
+		    if (type == IFLA_IFNAME)
+			    found.name = static_cast<const char *>(data);
+		    else if (type == IFLA_ADDRESS)
+			    found.mac.assign(static_cast<const uint8_t *>(data),
+					     static_cast<const uint8_t *>(data) + size);
+		    else if (type == IFLA_LINK)
+			    found.peer = number_in(data);
+		    else if (type == IFLA_LINK_NETNSID)
+			    found.peer_namespace = static_cast<int>(number_in(data));
+		    else if (type == IFLA_LINKINFO)
+			    each_attribute(
+				static_cast<const rtattr *>(data),
+				static_cast<unsigned int>(RTA_PAYLOAD(attribute)),
+				[&](int inner, const void *text, size_t, const rtattr *) {
+					if (inner == IFLA_INFO_KIND)
+						found.kind = static_cast<const char *>(text);
+				});
+	    });
+}
+
+void take_address(const nlmsghdr *message, std::map<uint32_t, Interface> &interfaces)
+{
+	auto *address = static_cast<const ifaddrmsg *>(NLMSG_DATA(message));
+	const void *local = nullptr, *remote = nullptr;
+	char text[INET6_ADDRSTRLEN];
+
+	each_attribute(IFA_RTA(address), IFA_PAYLOAD(message),
+		       [&](int type, const void *data, size_t, const rtattr *) {
+			       if (type == IFA_LOCAL)
+				       local = data;
+			       else if (type == IFA_ADDRESS)
+				       remote = data;
+		       });
+	// Of a point-to-point interface IFA_ADDRESS is the other end's.
+	const void *own = local != nullptr ? local : remote;
+	if (own != nullptr && inet_ntop(address->ifa_family, own, text, sizeof(text)) != nullptr)
+		interfaces[address->ifa_index].addresses.emplace_back(text);
+}
+
+// The number under which the namespace of the socket knows another one; no_namespace when it knows
+// none.
+int namespace_number(const Netlink &netlink, int fd)
+{
+	Request request = {};
+	int number = no_namespace;
+
+	request.header.nlmsg_type = RTM_GETNSID;
+	request.header.nlmsg_flags = NLM_F_REQUEST;
+	request.general.rtgen_family = AF_UNSPEC;
+	auto *attribute = reinterpret_cast<rtattr *>(reinterpret_cast<uint8_t *>(&request) +
+						     NLMSG_SPACE(sizeof(rtgenmsg)));
+	attribute->rta_type = NETNSA_FD;
+	attribute->rta_len = RTA_LENGTH(sizeof(fd));
+	memcpy(RTA_DATA(attribute), &fd, sizeof(fd));
+	request.header.nlmsg_len = NLMSG_SPACE(sizeof(rtgenmsg)) + RTA_SPACE(sizeof(fd));
+	netlink.ask(request, [&](const nlmsghdr *message) {
+		auto *data = static_cast<const uint8_t *>(NLMSG_DATA(message));
+		each_attribute(
+		    reinterpret_cast<const rtattr *>(data + NLMSG_ALIGN(sizeof(rtgenmsg))),
+		    message->nlmsg_len - NLMSG_SPACE(sizeof(rtgenmsg)),
+		    [&](int type, const void *value, size_t, const rtattr *) {
+			    if (type == NETNSA_NSID)
+				    number = static_cast<int>(number_in(value));
+		    });
+	});
+	return number;
+}
+
+Napi::Value interface_list(const Napi::CallbackInfo &info)
+{
+	const int other = int_at(info, 1);
+	std::map<uint32_t, Interface> interfaces;
+	int failed = 0, number_of_other = no_namespace;
+
+	{
+		NamespaceScope inside(int_at(info, 0));
+		if (inside.error() != 0)
+			return number(info, -inside.error());
+		const Netlink netlink;
+		Request links = {}, addresses = {};
+		links.header = {NLMSG_LENGTH(sizeof(ifinfomsg)), RTM_GETLINK,
+				NLM_F_REQUEST | NLM_F_DUMP, 1, 0};
+		addresses.header = {NLMSG_LENGTH(sizeof(ifaddrmsg)), RTM_GETADDR,
+				    NLM_F_REQUEST | NLM_F_DUMP, 2, 0};
+		failed = netlink.ask(
+		    links, [&](const nlmsghdr *message) { take_link(message, interfaces); });
+		if (failed == 0)
+			failed = netlink.ask(addresses, [&](const nlmsghdr *message) {
+				take_address(message, interfaces);
+			});
+		// After the links: to list one gives the namespace of its other end a number.
+		if (failed == 0)
+			number_of_other = namespace_number(netlink, other);
+	}
+	if (failed != 0)
+		return number(info, -failed);
+	auto list = Napi::Array::New(info.Env());
+	for (const auto &[index, found] : interfaces) {
+		auto entry = Napi::Object::New(info.Env());
+		auto addresses = Napi::Array::New(info.Env());
+		for (const auto &text : found.addresses)
+			addresses.Set(addresses.Length(), text);
+		entry.Set("index", index);
+		entry.Set("name", found.name);
+		entry.Set("kind", found.kind);
+		entry.Set("mac", Napi::Buffer<uint8_t>::Copy(info.Env(), found.mac.data(),
+							     found.mac.size()));
+		entry.Set("addresses", addresses);
+		const bool there =
+		    found.peer_namespace != no_namespace && found.peer_namespace == number_of_other;
+		entry.Set("peer", there ? found.peer : 0);
+		list.Set(list.Length(), entry);
+	}
+	return list;
+}
+
+} // namespace
+
+void register_interfaces(Napi::Env env, Napi::Object exports)
+{
+	define<interface_list>(env, exports, "interfaceList");
+}

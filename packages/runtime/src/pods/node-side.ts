@@ -1,0 +1,71 @@
+import {
+  currentNetworkNamespace,
+  listInterfaces,
+  type NetworkNamespace,
+  openNetworkNamespace,
+} from '@kmesh/linux';
+
+/** Where a container sees it that has the host's /proc mounted, as istio-cni's agent has, or the host's processes. */
+const USUAL_PLACES = ['/host/proc/1/ns/net', '/proc/1/ns/net'];
+
+/** One interface of a pod, and the end of its pair that is the node's. */
+export interface PodInterface {
+  /** Of the pod's side, in the pod's namespace. */
+  readonly index: number;
+  readonly name: string;
+  readonly mac: Uint8Array;
+  readonly addresses: readonly string[];
+  /** Of the node's side, in the node's namespace. */
+  readonly nodeInterface: number;
+}
+
+/**
+ * The node's network namespace, as far as this process reaches it: by the host's `/proc`, or because the process runs in it.
+ * Whether a namespace is the one is seen at each pod: it holds the other end of the pod's interface.
+ */
+export class NodeSide implements Disposable {
+  readonly #candidates: readonly NetworkNamespace[];
+
+  /** @param place path of the namespace; looked for in the usual places when absent */
+  constructor(place?: string) {
+    const places = place === undefined ? USUAL_PLACES : [place];
+    this.#candidates = [currentNetworkNamespace(), ...places.flatMap(openIfThere)];
+  }
+
+  /**
+   * Finds the interfaces of a pod whose other end is the node's. None: the pod has no such interface, or the node's
+   * namespace is out of reach.
+   *
+   * @throws SystemCallError `KMESH_INTERFACE_LIST_FAILED`
+   */
+  interfacesOf(
+    pod: NetworkNamespace,
+  ): { node: NetworkNamespace; interfaces: readonly PodInterface[] } | undefined {
+    for (const node of this.#candidates) {
+      if (node.sameAs(pod)) continue;
+      const interfaces = listInterfaces(pod, node)
+        .filter(({ kind, peer, mac }) => kind === 'veth' && peer !== 0 && mac.length === 6)
+        .map(({ index, name, mac, addresses, peer }) => ({
+          index,
+          name,
+          mac,
+          addresses,
+          nodeInterface: peer,
+        }));
+      if (interfaces.length > 0) return { node, interfaces };
+    }
+    return undefined;
+  }
+
+  [Symbol.dispose](): void {
+    for (const namespace of this.#candidates) namespace.close();
+  }
+}
+
+function openIfThere(path: string): NetworkNamespace[] {
+  try {
+    return [openNetworkNamespace(path)];
+  } catch {
+    return [];
+  }
+}

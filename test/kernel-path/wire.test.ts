@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createLab, type Lab, type LabMesh, type MeshPod, type Pod, startMesh } from '@kmesh/lab';
+import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
+import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
+
+/** Counts on the node's bridge what goes to and from port 8080, and may drop it. */
+const seen = (verdict: string) => `table bridge seen {
+  chain forward {
+    type filter hook forward priority 0;
+    tcp dport 8080 tcp flags & (syn | ack) == syn counter name syns ${verdict}
+    tcp dport 8080 counter name others
+    tcp sport 8080 counter name others
+  }
+  counter syns {
+  }
+  counter others {
+  }
+}
+`;
+
+describe('the wire', () => {
+  let lab: Lab;
+  let mesh: LabMesh;
+  let server: MeshPod;
+  let client: Pod;
+  let to: string;
+
+  before(async () => {
+    lab = await createLab();
+    await lab.node();
+    mesh = await startMesh(lab, {
+      kernelPath: true,
+      environment: { KMESH_LEASE: '3s', KMESH_PINS: `${await lab.bpffs()}/kmesh` },
+    });
+    server = await mesh.pod({ name: 'server' });
+    ({ pod: client } = await mesh.pod({ name: 'client' }));
+    await server.pod.serve({ port: 8080, mode: 'http' });
+    await server.pod.serve({ port: 8081, mode: 'double' });
+    to = `${server.pod.addresses.v4}:8080`;
+    await takesKernelPath(mesh, client, to);
+  });
+  after(async () => {
+    await mesh?.close();
+    await lab?.close();
+  });
+
+  const node = () => mesh.node().node;
+
+  async function packets(counter: 'syns' | 'others'): Promise<number> {
+    const { stdout } = await node().run('nft', ['list', 'counter', 'bridge', 'seen', counter]);
+    return Number(/packets (\d+)/.exec(stdout)?.[1]);
+  }
+
+  async function watchingBridge(verdict: string, act: () => Promise<void>): Promise<void> {
+    await node().run('nft', ['-f', '-'], { input: seen(verdict) });
+    try {
+      await act();
+    } finally {
+      await node().run('nft', ['delete', 'table', 'bridge', 'seen']);
+    }
+  }
+
+  test('of connections between two pods of a node its bridge carries the first packet and nothing else', async () => {
+    await watchingBridge('accept', async () => {
+      const report = await client.dial({ to, mode: 'http', connections: 20 });
+      assert.equal(report.failed, 0);
+      assert.deepEqual([await packets('syns'), await packets('others')], [20, 0]);
+    });
+  });
+
+  test('where the network drops what goes to the port, the next connects take the tunnel path, and it is said once', async () => {
+    const watch = await mesh.node().proxy.watch();
+    const there = `${server.pod.addresses.v4}:8080`;
+    await watchingBridge('drop', async () => {
+      // The kernel sends a first packet again after a second.
+      await client.dial({ to: there, mode: 'http', connections: 1, timeoutMs: 2_500 });
+      const report = await client.dial({ to: there, mode: 'http', connections: 10, concurrency: 2 });
+      assert.equal(report.failed, 0);
+      await mesh.node().proxy.until('the port is named', () => /does not let/.test(watch.text));
+      assert.equal(watch.text.match(/does not let/g)?.length, 1);
+    });
+  });
+
+  test('NEG-10: what a policy denies ends with its next packet', async () => {
+    const noClient = policy('Deny', {
+      principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-client' }],
+      destinationPorts: [8081],
+    });
+    const socket = await open(client, server.pod.addresses.v4, 8081);
+    await exchange(socket);
+    await mesh.apply(noClient);
+    socket.write('after');
+    assert.notEqual(await ending(socket, 5_000), 'open');
+    socket.destroy();
+    await mesh.apply(without(noClient));
+  });
+
+  test('when the lease of a daemon that died is over, its live connections end and capture decides alone', async () => {
+    const socket = await open(client, server.pod.addresses.v4, 8081);
+    await exchange(socket);
+    const { proxy } = mesh.node();
+    proxy.kill('SIGKILL');
+    await proxy.ended;
+    await pause(4_000);
+    socket.write('after');
+    assert.notEqual(await ending(socket, 5_000), 'open');
+    socket.destroy();
+    proxy.start();
+    await proxy.ready();
+  });
+});
