@@ -120,7 +120,8 @@ function isUsed(file: string, name: string, users: ReadonlyMap<string, ReadonlyS
 const forTestsOnly = new Set(
   `CertificateClientOptions LocalMeshWatch LogThread MessageAssembler PoolTarget ProgramCode
   ScrapeServerOptions SeqpacketOptions THRESHOLD_ALWAYS WhySources XdsClientOptions closeDescriptor
-  createMap currentNetworkNamespace directLogWriter formatAuthority getSocketOption listMounts localityRank
+  createMap currentNetworkNamespace decodeResource directLogWriter formatAuthority getSocketOption listMounts
+  localityRank
   matchesString monotonicNanoseconds networkNamespaceOfProcess openPinnedProgram openUdpSocket
   overflowLines parseLogFilter parseMetrics queueLines readsAsCaptured retireAfterMilliseconds socketCookie
   socketLocalAddress socketPeerAddress spiffeUri spliceAway targetPortOf unpin unreadBytes`.split(/\s+/),

@@ -126,7 +126,7 @@ function readResource(reader: protobuf.Reader, end: number): RawResource {
   }
 }
 
-/** The type inside is not looked at: the type of the response decides (ambient contract 3.3). */
+/** The type inside is not looked at: the type of the response decides (docs/contract.md 3.3). */
 function readAnyValue(reader: protobuf.Reader): Buffer {
   const end = reader.uint32() + reader.pos;
   if (end > reader.len) throw new RangeError('payload is cut off');

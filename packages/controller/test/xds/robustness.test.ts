@@ -8,7 +8,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { describe, test } from 'node:test';
 import { xds } from '@kmesh/api';
 import { MessageAssembler } from '../../src/xds/assemble-messages.ts';
-import { buildFirstRequest } from '../../src/xds/first-request.ts';
+import { buildFirstRequest } from '../../src/xds/requests.ts';
 import { RetainedResources } from '../../src/xds/retained.ts';
 import { eventually, startClient } from './support/client.ts';
 import { ScriptedControlPlane } from './support/control-plane.ts';
@@ -192,13 +192,19 @@ describe('xDS under bad conditions', () => {
         '0123456789abcdef',
       );
     }
-    const { bytes, unconfirmed } = await buildFirstRequest(typeUrl, {}, false, retained, ['/10.0.0.1']);
+    const { bytes, unconfirmed } = await buildFirstRequest({
+      typeUrl,
+      node: {},
+      onDemand: false,
+      retained,
+      pending: ['/10.0.0.1'],
+    });
     assert.ok(bytes.length < 4 * 1024 * 1024);
     const versions = xds.DeltaDiscoveryRequest.decode(bytes).initialResourceVersions;
-    const told = Object.keys(versions).length;
+    const sent = Object.keys(versions).length;
     assert.equal(versions['/10.0.0.1'], '');
     assert.ok(unconfirmed.size > 0);
-    assert.equal(told - 1 + unconfirmed.size, 60_000);
+    assert.equal(sent - 1 + unconfirmed.size, 60_000);
   });
 });
 

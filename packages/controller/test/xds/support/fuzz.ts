@@ -1,8 +1,6 @@
-import type { MeshUpdate } from '@kmesh/api';
-import { securityProto, workloadProto, xds } from '@kmesh/api';
-import { type AppliedResponse, applyResponse } from '../../../src/xds/apply-response.ts';
-import { decodeResource } from '../../../src/xds/decode-resource.ts';
-import { Interner } from '../../../src/xds/intern.ts';
+import { type MeshUpdate, securityProto, workloadProto, xds } from '@kmesh/api';
+import { Interner } from '../../../src/xds/convert/common.ts';
+import { type AppliedResponse, applyResponse, decodeResource } from '../../../src/xds/responses.ts';
 import { RetainedResources } from '../../../src/xds/retained.ts';
 
 /** Numbers from 0 to below 1 that are the same for the same seed. */

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Backoff } from '../../src/xds/backoff.ts';
-import { diagnoseEnd } from '../../src/xds/diagnose.ts';
+import { Backoff, diagnoseEnd } from '../../src/xds/retry.ts';
 
 const noJitter = (): number => 0.5;
 const longEnough = 2_000;

@@ -1,27 +1,31 @@
 import { performance } from 'node:perf_hooks';
-import { isKmeshError, type MeshUpdate, xds } from '@kmesh/api';
+import { isKmeshError, type MeshUpdate, securityProto, workloadProto, xds } from '@kmesh/api';
 import { Slicer } from '@kmesh/orchestration';
-import { hasUnknownPart } from './convert-policy.ts';
-import { decodeResource, isKnownType, type ResourceUpdate } from './decode-resource.ts';
-import type { Interner } from './intern.ts';
-import { type RetainedResources, removalOf } from './retained.ts';
+import { type Interner, rejected } from './convert/common.ts';
+import { convertPolicy, hasUnknownPart } from './convert/policy.ts';
+import { convertService } from './convert/service.ts';
+import { convertWorkload } from './convert/workload.ts';
+import { type HeldKind, type RetainedResources, removalOf } from './retained.ts';
 import { UnreadResources } from './unread-resources.ts';
 
-/** Where a response goes. */
+/** A resource that changes the mesh, never a removal. */
+type ResourceUpdate = Extract<MeshUpdate, { kind: HeldKind }>;
+
+/** Receiver of a decoded response. */
 interface ResponseTarget {
   readonly retained: (typeUrl: string) => RetainedResources;
   readonly interner: Interner;
-  /** Takes one slice of changes; may be asynchronous. */
+  /** Applies one slice of changes. */
   readonly apply: (updates: readonly MeshUpdate[]) => void | Promise<void>;
-  /** After a resource or a removal is in the mesh state: its name and its aliases. */
+  /** Called with the name and aliases of each resource or removal after it is applied. */
   readonly settled: (typeUrl: string, names: readonly string[]) => void;
-  /** A policy carries parts that this version does not know. */
+  /** Called for a policy with fields unknown to this version. */
   readonly notUnderstood: (policyKey: string) => void;
-  /** Names that have to be removed unless this response carries them; see `initial-versions.ts`. */
+  /** Names to remove unless this response carries them; see `FirstRequest` in requests.ts. */
   readonly unconfirmed: (typeUrl: string) => Set<string> | undefined;
 }
 
-/** What became of a response. */
+/** The result of applying a response. */
 export interface AppliedResponse {
   readonly header: xds.ResponseHeader;
   readonly known: boolean;
@@ -29,7 +33,7 @@ export interface AppliedResponse {
   /** Sum of the payloads, in bytes. */
   readonly payloadBytes: number;
   readonly rejections: readonly Rejection[];
-  /** Removed names that nothing was known about. */
+  /** Number of removed names that were not held. */
   readonly unknownRemovals: number;
 }
 
@@ -38,15 +42,15 @@ export interface Rejection {
   readonly reason: string;
 }
 
-/** Longest stretch of work between two pauses, decoding and applying together. */
+/** Slice of decoding and applying between two yields to the event loop. */
 const sliceMilliseconds = 2;
 const smallestBatch = 16;
 const largestBatch = 2_000;
 
 /**
- * Decodes a response and applies it in slices: resources first, removals second (ambient contract 3.3). Good resources
- * are applied even when others are rejected. The memory of a long response is given back while it is being applied: `bytes`
- * cannot be used afterwards.
+ * Decodes a response and applies it in slices: resources first, removals second (docs/contract.md 3.3). Good
+ * resources are applied even when others are rejected. The memory of a long response is given back while it is being
+ * applied: `bytes` cannot be used afterwards.
  *
  * @throws KMESH_XDS_RESPONSE_MALFORMED when the bytes are not a response at all; nothing was applied then.
  */
@@ -109,14 +113,14 @@ async function readHeaderInSlices(bytes: Buffer, slicer: Slicer): Promise<xds.Re
   }
 }
 
-/** Changes that are waiting to be applied together, and the names that are settled once they are. */
+/** Changes to apply together, and the names that are settled afterwards. */
 class Batch {
   readonly #typeUrl: string;
   readonly #target: ResponseTarget;
   readonly #slicer: Slicer;
   #updates: MeshUpdate[] = [];
   #names: (readonly string[])[] = [];
-  /** How many updates the last slices had room for, applying included. */
+  /** Number of updates that fit into a slice; adjusted to the time that the last slices took. */
   #limit = 200;
   #begun = performance.now();
 
@@ -174,10 +178,44 @@ function rejectionOf(resource: xds.RawResource, error: unknown): Rejection {
 }
 
 /**
- * What a removed name removes (ambient contract 3.5): the workload of that uid, else the service of that key. A name that
- * the control plane never sent as a usable resource removes nothing.
+ * Returns the update for a removed name (docs/contract.md 3.5): the workload of that uid, else the service of that
+ * key. A name that is not held removes nothing.
  */
 function removalFor(name: string, retained: RetainedResources): MeshUpdate | undefined {
   const kind = retained.remove(name);
   return kind === undefined ? undefined : removalOf(kind, name);
+}
+
+/** Returns whether this version knows a resource type. */
+function isKnownType(typeUrl: string): boolean {
+  return typeUrl === xds.addressTypeUrl || typeUrl === xds.authorizationTypeUrl;
+}
+
+/**
+ * Decodes and converts one resource of a known type.
+ *
+ * @throws KMESH_XDS_RESOURCE_REJECTED, or the decoder's error, if the resource cannot be used.
+ */
+export function decodeResource(
+  typeUrl: string,
+  resource: xds.RawResource,
+  interner: Interner,
+): ResourceUpdate {
+  if (resource.damage !== undefined) throw rejected(resource.damage);
+  if (resource.payload === undefined) throw rejected('resource has no payload');
+  return typeUrl === xds.addressTypeUrl
+    ? decodeAddress(resource.payload, interner, resource.name)
+    : {
+        kind: 'policy',
+        policy: convertPolicy(securityProto.Authorization.decodeKeepingUnknown(resource.payload)),
+      };
+}
+
+function decodeAddress(payload: Buffer, interner: Interner, name: string): ResourceUpdate {
+  const address = workloadProto.Address.decode(payload);
+  if (address.workload) {
+    return { kind: 'workload', workload: convertWorkload(address.workload, interner, name) };
+  }
+  if (address.service) return { kind: 'service', service: convertService(address.service, interner) };
+  throw rejected('address is neither a workload nor a service');
 }
