@@ -26,6 +26,7 @@ export const deltaMethodPath =
 export {
   type RawResource,
   type ResponseHeader,
-  ResponseResources,
-  readResponseHeader,
+  readPiece,
+  type SplitResponse,
+  splitResponse,
 } from './delta-response.ts';

@@ -1,20 +1,14 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger, type MeshUpdate, xds } from '@kmesh/api';
-import {
-  type ControlPlane,
-  type ControlPlaneSettings,
-  channelCredentials,
-  grpcTarget,
-  requestMetadata,
-  tlsChannelOptions,
-} from './control-plane.ts';
+import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
 import { Interner } from './convert/common.ts';
 import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage, rejectionText } from './requests.ts';
-import { type AppliedResponse, applyResponse } from './responses.ts';
+import { type AppliedResponse, applyResponse, type ReceivedResponse } from './responses.ts';
 import { RetainedResources } from './retained.ts';
 import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError, type TerminationReason } from './retry.ts';
-import { type DeltaStream, openDeltaStream, type StreamTimes, standardTimes } from './stream.ts';
+import { type StreamTimes, standardTimes } from './stream.ts';
+import { type ThreadStream, XdsThread } from './thread.ts';
 
 /** Options of an xDS client. */
 export interface XdsClientOptions {
@@ -88,6 +82,7 @@ export function createXdsClient(options: XdsClientOptions, sink: XdsSink): XdsCl
     close: async () => {
       client.stop();
       await running;
+      await client.end();
     },
   };
 }
@@ -97,13 +92,14 @@ class DeltaClient {
   readonly #options: XdsClientOptions;
   readonly #sink: XdsSink;
   readonly #retained = new Map(subscribedTypes.map((type) => [type as string, new RetainedResources()]));
+  readonly #thread = new XdsThread();
   readonly #waiters = new Waiters();
   readonly #interner = new Interner();
   readonly #synced = new Set<string>();
   readonly #loggedPolicies = new Set<string>();
   readonly #backoff: Backoff;
   readonly #stopped = new AbortController();
-  #stream: DeltaStream | undefined;
+  #stream: ThreadStream | undefined;
   #subscribed = false;
   #unconfirmed = new Map<string, Set<string>>();
   #lastError: XdsStatus['lastError'];
@@ -128,6 +124,10 @@ class DeltaClient {
   stop(): void {
     this.#stopped.abort();
     this.#stream?.close();
+  }
+
+  end(): Promise<void> {
+    return this.#thread.close();
   }
 
   demand(name: string): Promise<void> {
@@ -156,25 +156,18 @@ class DeltaClient {
   /** Runs one stream until it ends. */
   async #attempt(): Promise<Diagnosis> {
     const { controlPlane, times } = this.#options;
-    let stream: DeltaStream | undefined;
+    const requests = await this.#firstRequests();
+    using stream = this.#thread.open({ controlPlane, settings, times: { ...standardTimes, ...times } });
+    this.#stream = stream;
     try {
-      const requests = await this.#firstRequests();
-      stream = openDeltaStream(
-        grpcTarget(controlPlane.address),
-        await channelCredentials(controlPlane, settings),
-        await requestMetadata(controlPlane, settings),
-        tlsChannelOptions(controlPlane),
-        { ...standardTimes, ...times },
-      );
-      this.#stream = stream;
       if (this.#stopped.signal.aborted) stream.close();
       for (const request of requests) stream.send(request);
       this.#subscribed = true;
       await this.#receive(stream);
       return diagnoseEnd(await stream.ended, settings);
     } catch (error) {
-      stream?.close();
-      await stream?.ended;
+      stream.close();
+      await stream.ended;
       return diagnoseError(error);
     }
   }
@@ -194,18 +187,18 @@ class DeltaClient {
     return requests;
   }
 
-  async #receive(stream: DeltaStream): Promise<void> {
+  async #receive(stream: ThreadStream): Promise<void> {
     for (;;) {
-      const message = await stream.next();
-      if (message === undefined) return;
-      const response = await this.#apply(message);
+      const received = await stream.next();
+      if (received === undefined) return;
+      const response = await this.#apply(received);
       stream.send(answerTo(response));
       this.#answered(response);
     }
   }
 
-  async #apply(message: Buffer): Promise<AppliedResponse> {
-    const response = await applyResponse(message, {
+  async #apply(received: ReceivedResponse): Promise<AppliedResponse> {
+    const response = await applyResponse(received, {
       interner: this.#interner,
       retained: (typeUrl) => this.#retained.get(typeUrl) ?? new RetainedResources(),
       unconfirmed: (typeUrl) => this.#unconfirmed.get(typeUrl),
@@ -244,7 +237,7 @@ class DeltaClient {
       return;
     }
     this.counters.acknowledged++;
-    logger.debug('xDS response applied', { type, resources: accepted, removed: header.removed.length });
+    logger.debug('xDS response applied', { type, resources: accepted, removed: response.removed });
     if (known && !this.#synced.has(type)) {
       this.#synced.add(type);
       this.#sink.synced?.(type);

@@ -6,7 +6,6 @@ import { convertPolicy, hasUnknownPart } from './convert/policy.ts';
 import { convertService } from './convert/service.ts';
 import { convertWorkload } from './convert/workload.ts';
 import { type HeldKind, type RetainedResources, removalOf } from './retained.ts';
-import { UnreadResources } from './unread-resources.ts';
 
 /** A resource that changes the mesh, never a removal. */
 type ResourceUpdate = Extract<MeshUpdate, { kind: HeldKind }>;
@@ -30,6 +29,8 @@ export interface AppliedResponse {
   readonly header: xds.ResponseHeader;
   readonly known: boolean;
   readonly accepted: number;
+  /** Number of removed names. */
+  readonly removed: number;
   /** Sum of the payloads, in bytes. */
   readonly payloadBytes: number;
   readonly rejections: readonly Rejection[];
@@ -47,71 +48,71 @@ const sliceMilliseconds = 2;
 const smallestBatch = 16;
 const largestBatch = 2_000;
 
+/** A response whose pieces are fetched one by one. */
+export interface ReceivedResponse {
+  readonly header: xds.ResponseHeader;
+  /** Resolves with the next piece, or `undefined` after the last one. See `SplitResponse` for their order. */
+  nextPiece(): Promise<Uint8Array | undefined>;
+}
+
 /**
- * Decodes a response and applies it in slices: resources first, removals second (docs/contract.md 3.3). Good
- * resources are applied even when others are rejected. The memory of a long response is given back while it is being
- * applied: `bytes` cannot be used afterwards.
- *
- * @throws KMESH_XDS_RESPONSE_MALFORMED when the bytes are not a response at all; nothing was applied then.
+ * Decodes a response and applies it in slices: resources first, removals second (ambient contract 3.3). Good resources
+ * are applied even if others are rejected. Decoded pieces are garbage, so that a long response and its records are never
+ * in memory in full at the same time.
  */
-export async function applyResponse(bytes: Buffer, target: ResponseTarget): Promise<AppliedResponse> {
-  const slicer = new Slicer(sliceMilliseconds);
-  const header = await readHeaderInSlices(bytes, slicer);
-  const known = isKnownType(header.typeUrl);
-  if (!known) return { header, known, accepted: 0, payloadBytes: 0, rejections: [], unknownRemovals: 0 };
-  const batch = new Batch(header.typeUrl, target, slicer);
+export async function applyResponse(
+  response: ReceivedResponse,
+  target: ResponseTarget,
+): Promise<AppliedResponse> {
+  const { header } = response;
+  const counts = { accepted: 0, removed: 0, unknownRemovals: 0, payloadBytes: 0 };
   const rejections: Rejection[] = [];
+  const known = isKnownType(header.typeUrl);
+  if (!known) return { header, known, ...counts, rejections };
+  const batch = new Batch(header.typeUrl, target, new Slicer(sliceMilliseconds));
   const retained = target.retained(header.typeUrl);
   const unconfirmed = target.unconfirmed(header.typeUrl);
-  let accepted = 0;
-  let payloadBytes = 0;
-  const resources = new UnreadResources(bytes, slicer);
-  for (let resource = resources.next(); resource !== undefined; resource = resources.next()) {
-    payloadBytes += resource.payload?.length ?? 0;
-    unconfirmed?.delete(resource.name);
+
+  const replace = (resource: xds.RawResource): void => {
+    counts.payloadBytes += resource.payload?.length ?? 0;
     try {
       const update = decodeResource(header.typeUrl, resource, target.interner);
       const replaced = retained.accept(resource.name, update.kind, resource.version);
       if (replaced !== undefined) batch.add(removalOf(replaced, resource.name), noNames);
       noteUnknownParts(update, target);
       batch.add(update, namesOf(resource));
-      accepted++;
+      counts.accepted++;
     } catch (error) {
       retained.reject(resource.name);
       rejections.push(rejectionOf(resource, error));
     }
-    if (batch.isDue()) await batch.flush();
-    if (resources.shrinkIsDue) await resources.shrink();
-  }
-  let unknownRemovals = 0;
+  };
   const remove = (name: string): void => {
     const update = removalFor(name, retained);
-    if (update === undefined) unknownRemovals++;
+    if (update === undefined) counts.unknownRemovals++;
     batch.add(update, [name]);
   };
-  for (const name of header.removed) {
-    unconfirmed?.delete(name);
-    remove(name);
-    if (batch.isDue()) await batch.flush();
+
+  for (let piece = await response.nextPiece(); piece; piece = await response.nextPiece()) {
+    for (const part of xds.readPiece(piece)) {
+      const isRemoval = typeof part === 'string';
+      unconfirmed?.delete(isRemoval ? part : part.name);
+      if (isRemoval) {
+        counts.removed++;
+        remove(part);
+      } else replace(part);
+      if (batch.isDue()) await batch.flush();
+    }
   }
   for (const name of unconfirmed ?? []) {
     remove(name);
     if (batch.isDue()) await batch.flush();
   }
   await batch.flush();
-  return { header, known, accepted, payloadBytes, rejections, unknownRemovals };
+  return { header, known, ...counts, rejections };
 }
 
 const noNames: readonly string[] = [];
-
-async function readHeaderInSlices(bytes: Buffer, slicer: Slicer): Promise<xds.ResponseHeader> {
-  const walk = xds.readResponseHeader(bytes);
-  for (;;) {
-    const step = walk.next();
-    if (step.done) return step.value;
-    if (slicer.due) await slicer.pause();
-  }
-}
 
 /** Changes to apply together, and the names that are settled afterwards. */
 class Batch {

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { type BackoffSettings, doubledWait, spreadWait } from '@kmesh/api';
-import { type ControlPlaneSettings, SettingError } from './control-plane.ts';
+import type { ControlPlaneSettings } from './control-plane.ts';
 import type { StreamEnd } from './stream.ts';
 
 /** End of a stream, as in the metric `istio_xds_connection_terminations_total` (docs/contract.md 3.4). */
@@ -63,10 +63,7 @@ export interface Diagnosis {
   readonly cause: string;
 }
 
-/** Texts of a transport that went away, from either side, including the GOAWAY of a regular reconnect. */
-const transportClosed =
-  /connection dropped|goaway|rst_stream|refused by server|transport is closing|closing transport|econnreset|epipe|socket hang up|keepalive|draining/i;
-
+// grpc-js reports why a connection could not be established as text only.
 const untrusted =
   /unable to (get|verify)|self[- ]signed|unknown ca|certificate (has expired|is not yet valid|signature failure)|CERT_/i;
 const wrongName = /does not match certificate|altname|hostname\/ip/i;
@@ -74,6 +71,15 @@ const wrongName = /does not match certificate|altname|hostname\/ip/i;
 /** Diagnoses an ended stream (docs/contract.md 3.4, conformance XDS-11, XDS-12). */
 export function diagnoseEnd(end: StreamEnd, settings: ControlPlaneSettings): Diagnosis {
   const cause = end.code === status.OK ? 'the control plane ended the stream' : causeText(end);
+  if (end.failure !== undefined) {
+    const { setting } = end.failure;
+    return {
+      reason: 'Error',
+      rule: setting === undefined ? 'atOnce' : 'double',
+      setting,
+      cause: end.details,
+    };
+  }
   if (!end.connected) {
     return { reason: 'ConnectionError', rule: 'double', setting: likelySetting(cause, settings), cause };
   }
@@ -87,19 +93,19 @@ export function diagnoseEnd(end: StreamEnd, settings: ControlPlaneSettings): Dia
     case status.UNAUTHENTICATED:
     case status.PERMISSION_DENIED:
       return { reason: 'Error', rule: 'double', setting: settings.token, cause };
+    case status.RESOURCE_EXHAUSTED:
+      return { reason: 'Error', rule: 'double', setting: undefined, cause };
     default:
-      return transportClosed.test(end.details) && end.code !== status.RESOURCE_EXHAUSTED
+      return end.transportClosed
         ? { reason: 'Reconnect', rule: 'current', setting: undefined, cause }
         : { reason: 'Error', rule: 'double', setting: undefined, cause };
   }
 }
 
-/** Diagnoses a failure of the client: an unusable setting, or a malformed response. */
+/** Diagnoses a failure of the client itself, such as a malformed response. */
 export function diagnoseError(error: unknown): Diagnosis {
   const cause = error instanceof Error ? error.message : String(error);
-  return error instanceof SettingError
-    ? { reason: 'Error', rule: 'double', setting: error.setting, cause }
-    : { reason: 'Error', rule: 'atOnce', setting: undefined, cause };
+  return { reason: 'Error', rule: 'atOnce', setting: undefined, cause };
 }
 
 function causeText(end: StreamEnd): string {

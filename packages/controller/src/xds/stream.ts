@@ -9,15 +9,18 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { xds } from '@kmesh/api';
-import { assembleMessagesOnArrival } from './assemble-messages.ts';
 
 /** The end of a stream. */
 export interface StreamEnd {
   /** Whether the connection was established. */
   readonly connected: boolean;
+  /** Whether the connection had closed, or its server had sent GOAWAY, when the stream ended. */
+  readonly transportClosed: boolean;
   /** gRPC status code. */
   readonly code: number;
   readonly details: string;
+  /** Set if the client failed before it connected; `setting` is the unusable one, if known. */
+  readonly failure?: { readonly setting: string | undefined };
 }
 
 /** Timeouts in milliseconds; tests shorten them. */
@@ -39,23 +42,26 @@ export interface DeltaStream {
   /** Resolves with the next message, or `undefined` after the end of the stream. */
   next(): Promise<Buffer | undefined>;
   readonly ended: Promise<StreamEnd>;
-  isConnected(): boolean;
   close(): void;
 }
 
 const mebibyte = 1024 * 1024;
-assembleMessagesOnArrival();
 
 const asIs = (bytes: Buffer): Buffer => bytes;
 
+/** Options of {@link openDeltaStream}. */
+interface DeltaStreamOptions {
+  readonly target: string;
+  readonly credentials: ChannelCredentials;
+  readonly metadata: Metadata;
+  readonly channelOptions: ChannelOptions;
+  readonly times: StreamTimes;
+  readonly onConnected: () => void;
+}
+
 /** Opens a delta stream (docs/contract.md 3.1). Never throws: `ended` reports failures. */
-export function openDeltaStream(
-  target: string,
-  credentials: ChannelCredentials,
-  metadata: Metadata,
-  channelOptions: ChannelOptions,
-  times: StreamTimes,
-): DeltaStream {
+export function openDeltaStream(options: DeltaStreamOptions): DeltaStream {
+  const { target, credentials, metadata, channelOptions, times, onConnected } = options;
   const client = new Client(target, credentials, {
     'grpc.max_receive_message_length': 200 * mebibyte,
     'grpc-node.flow_control_window': 4 * mebibyte,
@@ -96,6 +102,7 @@ export function openDeltaStream(
   watchUntilReady(client, () => {
     connected = true;
     clearTimeout(connectTimer);
+    onConnected();
   });
 
   call.on('data', (message: Buffer) => waiting.shift()?.(message));
@@ -103,15 +110,20 @@ export function openDeltaStream(
   call.on('error', () => {});
   call.on('status', (final: StatusObject) => {
     clearTimeout(connectTimer);
-    end = { connected, ...(overridden ?? { code: final.code, details: final.details }) };
-    client.close();
-    for (const resolve of waiting.splice(0)) resolve(undefined);
-    resolveEnded(end);
+    const { code, details } = overridden ?? final;
+    // The channel learns of a closed transport after the streams of that transport have ended.
+    setImmediate(() => {
+      const transportClosed =
+        connected && client.getChannel().getConnectivityState(false) !== connectivityState.READY;
+      end = { connected, transportClosed, code, details };
+      client.close();
+      for (const resolve of waiting.splice(0)) resolve(undefined);
+      resolveEnded(end);
+    });
   });
 
   return {
     ended,
-    isConnected: () => connected && end === undefined,
     send: (request) => {
       if (end === undefined) call.write(request);
     },

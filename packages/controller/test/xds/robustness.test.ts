@@ -7,7 +7,6 @@ import {
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { describe, test } from 'node:test';
 import { xds } from '@kmesh/api';
-import { MessageAssembler } from '../../src/xds/assemble-messages.ts';
 import { buildFirstRequest } from '../../src/xds/requests.ts';
 import { RetainedResources } from '../../src/xds/retained.ts';
 import { eventually, startClient } from './support/client.ts';
@@ -205,22 +204,5 @@ describe('xDS under bad conditions', () => {
     assert.equal(versions['/10.0.0.1'], '');
     assert.ok(unconfirmed.size > 0);
     assert.equal(sent - 1 + unconfirmed.size, 60_000);
-  });
-});
-
-describe('assembly of messages', () => {
-  test('messages are the same however the bytes are cut', () => {
-    const bodies = ['', 'a', 'bc'.repeat(1000), ''].map((text) => Buffer.from(text));
-    const stream = Buffer.concat(bodies.flatMap((body) => [header(body.length), body]));
-    for (const size of [1, 2, 3, 5, 7, 1000, stream.length]) {
-      const assembler = new MessageAssembler(10_000);
-      const messages: Buffer[] = [];
-      for (let at = 0; at < stream.length; at += size)
-        messages.push(...assembler.write(stream.subarray(at, at + size)));
-      assert.deepEqual(
-        messages.map((message) => message.subarray(5).toString()),
-        bodies.map(String),
-      );
-    }
   });
 });
