@@ -119,9 +119,10 @@ function isUsed(file: string, name: string, users: ReadonlyMap<string, ReadonlyS
 
 /** What only tests and scripts import. A name that the product imports, or that is gone, must leave this list. */
 const forTestsOnly = new Set(
-  `CertificateClientOptions LocalMeshWatch LogThread MessageAssembler PoolTarget ProgramCode
+  `CertificateClientOptions LocalMeshWatch LogThread PoolTarget ProgramCode
   ScrapeServerOptions SeqpacketOptions THRESHOLD_ALWAYS WhySources XdsClientOptions closeDescriptor
-  createMap currentNetworkNamespace directLogWriter formatAuthority getSocketOption listMounts
+  createMap currentNetworkNamespace decodeResource directLogWriter formatAuthority getSocketOption listMounts
+  localityRank
   matchesString monotonicNanoseconds networkNamespaceOfProcess openPinnedProgram openUdpSocket
   overflowLines parseLogFilter parseMetrics queueLines readsAsCaptured retireAfterMilliseconds socketCookie
   socketLocalAddress socketPeerAddress spiffeUri targetPortOf unpin`.split(/\s+/),

@@ -1,22 +1,22 @@
-/** What the page for people and `kmeshctl` show; served at `/kmesh/overview`. Rates are per second. */
+/** Data of the admin page and `kmeshctl`; served at `/kmesh/overview`. Rates are per second. */
 export interface Overview {
   readonly version: string;
   readonly node: string;
   readonly startedAt: string;
-  /** Start-up tasks that are not done; empty means ready. */
+  /** Unfinished start-up tasks; empty means ready. */
   readonly pending: readonly string[];
   readonly pods: readonly OverviewPod[];
-  /** Those with traffic of this node's pods first; at most a few hundred. */
+  /** At most a few hundred; services with traffic of this node's pods first. */
   readonly services: readonly OverviewService[];
-  /** Services of the mesh in total. */
+  /** Total number of services in the mesh. */
   readonly serviceCount: number;
   readonly workloadCount: number;
   readonly policyCount: number;
   readonly connections: readonly OverviewConnection[];
-  /** Open connections in total: `connections` shows at most a few hundred. */
+  /** Total number of open connections; `connections` has at most a few hundred. */
   readonly connectionCount: number;
   readonly paths: readonly { readonly path: string; readonly reason: string; readonly connections: number }[];
-  /** What of the kernel path is on, and why something is off. */
+  /** Capabilities of the kernel path, with the reason for each that is off. */
   readonly capabilities: readonly OverviewCapability[];
   readonly controlPlane: OverviewControlPlane;
 }
@@ -42,14 +42,14 @@ export interface OverviewService {
 }
 
 export interface OverviewConnection {
-  /** `namespace/name` of the workload, or the address when the mesh does not know it. */
+  /** `namespace/name` of the workload, or the address if it is not in the mesh. */
   readonly source: string;
   readonly destination: string;
   readonly sourceAddress: string;
   readonly destinationAddress: string;
-  /** Name of the addressed service, `namespace/name`; empty when a workload was addressed. */
+  /** `namespace/name` of the addressed service; empty if a workload was addressed. */
   readonly service: string;
-  /** Which side of it is on this node; a connection between two of its pods is shown once, as `source`. */
+  /** The side on this node; a connection between two of its pods appears once, as `source`. */
   readonly reporter: 'source' | 'destination';
   readonly path: string;
   readonly reason: string;
@@ -66,49 +66,49 @@ export interface OverviewConnection {
 interface OverviewCapability {
   readonly name: string;
   readonly available: boolean;
-  /** Why it is off, and what to do about it. */
+  /** Reason for being off, and the remedy. */
   readonly reason: string;
 }
 
 interface OverviewControlPlane {
   readonly address: string;
   readonly connected: boolean;
-  /** The address, or why there is no connection. */
+  /** The address, or the reason for having no connection. */
   readonly detail: string;
-  /** The setting to look at, empty when none is to blame. */
+  /** The setting that likely caused the failure; empty if unknown. */
   readonly setting: string;
   /** RFC 3339; empty while connected or connecting. */
   readonly nextTryAt: string;
 }
 
-/** What `/kmesh/connections` answers. */
+/** Response of `/kmesh/connections`. */
 export interface ConnectionsView {
-  /** Open connections that match, of which `connections` are the busiest. */
+  /** Number of matching open connections; `connections` has the busiest of them. */
   readonly total: number;
   readonly connections: readonly OverviewConnection[];
 }
 
-/** What a kernel program cost since it was loaded; both cumulative. */
+/** Cumulative cost of a kernel program since it was loaded. */
 export interface HookCost {
   readonly program: string;
   readonly runs: number;
   readonly nanoseconds: number;
 }
 
-/** Why something did not get into a kernel table. */
+/** Reason for which a kernel table refused an entry. */
 export type RefusalReason =
   /** The table has no free entry. */
   | 'table-full'
-  /** Every entry in which the key may be is taken. */
+  /** Every slot for the key is taken. */
   | 'no-place'
-  /** No free run of slots is long enough for the endpoints of a service port. */
+  /** No free range is long enough for the endpoints of a service port. */
   | 'range-too-long'
   /** The bucket of the pod's namespace cookie is full. */
   | 'bucket-full'
-  /** Pods of one node share its locality and network; this one has others. */
+  /** The pod's locality or network differs from its node's. */
   | 'other-locality';
 
-/** How full one kernel table is, and what it had to refuse since the start. */
+/** Usage of one kernel table, and its refusals since the start. */
 export interface TableUsage {
   readonly table: 'pods' | 'frontends' | 'cidr_frontends' | 'endpoints' | 'verdicts';
   readonly used: number;
@@ -116,30 +116,30 @@ export interface TableUsage {
   readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
 }
 
-/** What `/kmesh/tables` answers. */
+/** Response of `/kmesh/tables`. */
 export interface TablesView {
-  /** Why there are none; empty while the kernel path is on. */
+  /** Reason for having no tables; empty while the kernel path is on. */
   readonly off: string;
   readonly usage: readonly TableUsage[];
   readonly hooks: readonly HookCost[];
-  /** Entries of the address that was asked for. */
+  /** Entries of the requested address. */
   readonly address?: { readonly ip: string; readonly entries: readonly TableEntry[] };
 }
 
-/** One entry of the frontend table, with names in place of ids. */
+/** One entry of the frontend table, with ids resolved to names. */
 export interface TableEntry {
-  /** The client namespace that sees it; empty: every one. */
+  /** The client namespace that the entry is visible to; empty: all. */
   readonly namespace: string;
-  /** 0: every port without an entry of its own. */
+  /** 0: every port without a specific entry. */
   readonly port: number;
   readonly action: string;
-  /** `namespace/hostname` of the service; empty when there is none. */
+  /** `namespace/hostname` of the service; empty if none. */
   readonly service: string;
   /** Uid of the workload at the address; empty unless the action is `workload`. */
   readonly workload: string;
 }
 
-/** Which part of the decision a step is about. */
+/** The part of the decision that a step describes. */
 export type WhyStepKind =
   | 'source'
   | 'address'
@@ -156,11 +156,11 @@ export interface WhyStep {
   readonly text: string;
 }
 
-/** The answer of `/kmesh/why`. */
+/** Response of `/kmesh/why`. */
 export interface Why {
   readonly source: string;
   readonly destination: string;
-  /** `refused`: there is no way there; `denied`: a policy at the destination says no. */
+  /** `refused`: no route; `denied`: by a policy of the destination. */
   readonly verdict: 'allowed' | 'denied' | 'refused';
   readonly path: 'kernel' | 'tunnel' | 'outside' | 'none';
   readonly steps: readonly WhyStep[];

@@ -1,22 +1,22 @@
-/** How the waits between attempts grow. */
+/** Growth of the delays between attempts. */
 export interface BackoffSettings {
   readonly firstMilliseconds: number;
   readonly maximumMilliseconds: number;
-  /** Share by which a wait may be longer or shorter, so that nodes do not come all at once. */
+  /** Relative jitter in both directions, so that nodes do not reconnect at the same time. */
   readonly jitter: number;
 }
 
-/** The wait after the `failures`-th failure in a row (1 is the first) before it is spread: doubling, up to the maximum. */
+/** Returns the delay after consecutive failures (1 is the first), without jitter: doubling, up to the maximum. */
 export function doubledWait(settings: BackoffSettings, failures: number): number {
   return Math.min(settings.firstMilliseconds * 2 ** Math.min(failures - 1, 40), settings.maximumMilliseconds);
 }
 
-/** A wait, longer or shorter by up to the jitter. `random` is uniform in [0, 1). */
+/** Applies jitter to a delay. `random` is uniform in [0, 1). */
 export function spreadWait(settings: BackoffSettings, milliseconds: number, random: number): number {
   return milliseconds * (1 + settings.jitter * (2 * random - 1));
 }
 
-/** The wait after the `failures`-th failure in a row, spread, and never above the maximum. */
+/** Returns the delay after consecutive failures with jitter, never above the maximum. */
 export function backoffMilliseconds(settings: BackoffSettings, failures: number, random: number): number {
   const wait = spreadWait(settings, doubledWait(settings, failures), random);
   return Math.min(wait, settings.maximumMilliseconds);

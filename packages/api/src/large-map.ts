@@ -1,10 +1,10 @@
 const shardCount = 64;
 
 /**
- * A `Map` with text keys for a hundred thousand entries and more. A plain map of that size now and then doubles its
- * table in one step, which stops the event loop for ten milliseconds; this one grows in small steps.
+ * A `Map` with text keys for 100,000 entries and more. A plain map of that size rehashes in one step, which blocks the
+ * event loop for 10 ms; this one is sharded, and each shard rehashes separately.
  *
- * Iteration is not in order of insertion. As with `Map`, entries may be deleted while iterating.
+ * Iteration is not in insertion order. As with `Map`, entries may be deleted while iterating.
  */
 export class LargeMap<Value> {
   readonly #shards: readonly Map<string, Value>[] = Array.from({ length: shardCount }, () => new Map());
@@ -48,7 +48,7 @@ export class LargeMap<Value> {
     for (const shard of this.#shards) yield* shard;
   }
 
-  /** By the end of the key: the beginning is much the same in all of them. */
+  /** Selects the shard by the end of the key: keys share their beginnings. */
   #shard(key: string): Map<string, Value> {
     let hash = key.length;
     for (let at = Math.max(0, key.length - 8); at < key.length; at++)

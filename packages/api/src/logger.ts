@@ -1,10 +1,10 @@
-/** From the most to the least urgent. */
+/** From most to least severe. */
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
 
-/** Fields of a log line; values are text, numbers or booleans so that a line stays one line. */
+/** Fields of a log line; scalar values only, so that an entry is one line. */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
 
-/** What every component logs through. Implementations never throw and never block traffic. */
+/** The logging interface of every component. Implementations never throw and never block traffic. */
 export interface Logger {
   error(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;

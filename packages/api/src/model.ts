@@ -1,8 +1,8 @@
 /**
- * The mesh model: what the control plane (or the local mesh file) says, as plain immutable records.
+ * The mesh model: the records of the control plane or the local mesh file, plain and immutable.
  *
- * Spellings follow the ambient contract, sections 4 and 13, so that the same records serve the local file, the
- * decisions and the config dump. IP addresses are canonical text (IPv6 compressed and lower-case, IPv4-mapped
+ * Spellings follow docs/contract.md, sections 4 and 13, so that the same records serve the local file, the decisions
+ * and the config dump. IP addresses are canonical text (IPv6 compressed and lower-case, IPv4-mapped
  * IPv6 written as IPv4); keys of services and policies are `namespace/name` text.
  */
 
@@ -23,7 +23,7 @@ export interface Locality {
   readonly subzone: string;
 }
 
-/** Where a gateway or waypoint is: `network/ip` or `namespace/hostname`, told apart by `kind`. */
+/** Location of a gateway or waypoint: `network/ip` or `namespace/hostname`, discriminated by `kind`. */
 export type GatewayDestination =
   | { readonly kind: 'address'; readonly network: string; readonly ip: string }
   | { readonly kind: 'hostname'; readonly namespace: string; readonly hostname: string };
@@ -42,11 +42,11 @@ export interface WeightedWaypoint {
 
 export interface ApplicationTunnel {
   readonly protocol: 'NONE' | 'PROXY';
-  /** `undefined`: keep the requested port. */
+  /** `undefined`: the requested port. */
   readonly port: number | undefined;
 }
 
-/** Service port → target port. Target 0 on a service means a named port, mapped by each endpoint. */
+/** Service port → target port. Target 0 of a service is a named port, mapped by each endpoint. */
 export type PortMap = ReadonlyMap<number, number>;
 
 export interface Workload {
@@ -69,7 +69,7 @@ export interface Workload {
   readonly workloadName: string;
   readonly nativeTunnel: boolean;
   readonly applicationTunnel: ApplicationTunnel | undefined;
-  /** Key of service (`namespace/hostname`) → ports that this endpoint maps itself. */
+  /** Service key (`namespace/hostname`) → port mappings of this endpoint. */
   readonly services: ReadonlyMap<string, PortMap>;
   /** Keys of selector policies only. */
   readonly authorizationPolicies: readonly string[];
@@ -77,7 +77,7 @@ export interface Workload {
   readonly clusterId: string;
   readonly locality: Locality;
   readonly networkMode: NetworkMode;
-  /** Relative weight; 0 gets no traffic. */
+  /** Relative weight; 0 receives no traffic. */
   readonly capacity: number;
 }
 
@@ -116,7 +116,7 @@ export interface Service {
   readonly visibility: Visibility;
 }
 
-/** One workload as an endpoint of one service; derived from `Workload.services`, kept by the mesh state. */
+/** One workload as an endpoint of one service; the mesh state derives it from `Workload.services`. */
 export interface Endpoint {
   readonly workloadUid: string;
   readonly ports: PortMap;
@@ -137,7 +137,7 @@ export interface ServiceAccountMatcher {
   readonly serviceAccount: string;
 }
 
-/** Field groups are AND-ed, the values of one list OR-ed; an absent list is an empty one. Contract 8.3. */
+/** Field groups are AND-ed, the values of one list OR-ed; an absent list is an empty one. docs/contract.md 8.3. */
 export interface PolicyMatch {
   readonly namespaces?: readonly StringMatcher[];
   readonly notNamespaces?: readonly StringMatcher[];
@@ -152,7 +152,7 @@ export interface PolicyMatch {
   readonly notDestinationIps?: readonly string[];
   readonly destinationPorts?: readonly number[];
   readonly notDestinationPorts?: readonly number[];
-  /** The resource carried a field that this version does not know: see design §6 for what that decides. */
+  /** The resource has a field unknown to this version: never matches in ALLOW, counts as matching in DENY. */
   readonly hasUnknownField?: boolean;
 }
 
@@ -173,7 +173,7 @@ export interface Identity {
   readonly serviceAccount: string;
 }
 
-/** One change of the mesh, as every source (xDS, local file, lab) hands it to the mesh state. */
+/** One change of the mesh, as every source (xDS, local file, lab) passes it to the mesh state. */
 export type MeshUpdate =
   | { readonly kind: 'workload'; readonly workload: Workload }
   | { readonly kind: 'service'; readonly service: Service }
@@ -182,7 +182,7 @@ export type MeshUpdate =
   | { readonly kind: 'removeService'; readonly key: string }
   | { readonly kind: 'removePolicy'; readonly key: string };
 
-/** A pod as the CNI agent announces it over ZDS. */
+/** A pod in a ZDS message of the CNI agent. */
 export interface PodInfo {
   readonly name: string;
   readonly namespace: string;

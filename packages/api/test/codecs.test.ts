@@ -86,7 +86,7 @@ describe('wire codecs', () => {
     assert.throws(() => workloadProto.Workload.decode(Buffer.of(0x0a, 1, 0xff)));
   });
 
-  test('a response read piece by piece is the response', () => {
+  test('a response that is cut into pieces and read again is the response', () => {
     const bytes = xds.DeltaDiscoveryResponse.encode({
       systemVersionInfo: 's',
       typeUrl: 't',
@@ -102,18 +102,25 @@ describe('wire codecs', () => {
       ],
       removedResources: ['c', 'd'],
     });
-    const walk = xds.readResponseHeader(bytes);
-    let step = walk.next();
-    while (!step.done) step = walk.next();
-    assert.deepEqual(step.value, { typeUrl: 't', nonce: 'n', resourceCount: 2, removed: ['c', 'd'] });
-    const resources = new xds.ResponseResources(bytes);
-    assert.deepEqual(
-      [resources.next(), resources.next()],
-      [
-        { name: 'a', version: '1', aliases: ['x', 'y'], payload: Buffer.from('payload'), damage: undefined },
-        { name: 'b', version: '', aliases: [], payload: undefined, damage: undefined },
-      ],
-    );
-    assert.equal(resources.next(), undefined);
+    for (const pieceBytes of [1, 30, 1_000]) {
+      const { header, pieces } = xds.splitResponse(bytes, pieceBytes);
+      assert.deepEqual(header, { typeUrl: 't', nonce: 'n' });
+      assert.equal(pieces.length, pieceBytes === 1_000 ? 2 : pieceBytes === 30 ? 3 : 4);
+      assert.deepEqual(
+        pieces.flatMap((piece) => [...xds.readPiece(piece)]),
+        [
+          {
+            name: 'a',
+            version: '1',
+            aliases: ['x', 'y'],
+            payload: Buffer.from('payload'),
+            damage: undefined,
+          },
+          { name: 'b', version: '', aliases: [], payload: undefined, damage: undefined },
+          'c',
+          'd',
+        ],
+      );
+    }
   });
 });

@@ -7,26 +7,36 @@ export {
 } from './policy/authorize.ts';
 export { certainlyAllowed, enforcedPolicies, portsOfPolicies } from './policy/certainly-allowed.ts';
 export { formatIdentityUri, formatPrincipal, identityUriOf, parseIdentity } from './policy/identity.ts';
-export { chooseResolvedAddress } from './routing/address-choice.ts';
-export { eligibleCandidates } from './routing/balance.ts';
-export { type Candidate, candidatesOf } from './routing/candidates.ts';
-export { ILLEGAL_PORTS, type SocketTarget } from './routing/failure.ts';
-export { type Baggage, formatBaggage, parseBaggage } from './routing/headers/baggage.ts';
-export { formatForwarded, forwardedHost } from './routing/headers/forwarded.ts';
-export { INBOUND_STATUS, type InboundAccepted, refusePlaintext, resolveInbound } from './routing/inbound.ts';
-export { inboundService, inboundSourceWorkload, servicesOfWorkload } from './routing/inbound-service.ts';
-export type { LocalitySource } from './routing/locality.ts';
+export { eligibleCandidates, type LocalitySource } from './routing/balance.ts';
+export { type Candidate, candidatesOf, chooseResolvedAddress } from './routing/candidates.ts';
+export {
+  type DoubleHboneDecision,
+  type HboneDecision,
+  ILLEGAL_PORTS,
+  type OutboundDecision,
+  type SocketTarget,
+  type TcpDecision,
+} from './routing/decision.ts';
+export {
+  type Baggage,
+  formatBaggage,
+  formatForwarded,
+  forwardedHost,
+  parseBaggage,
+} from './routing/headers.ts';
+export {
+  INBOUND_STATUS,
+  type InboundAccepted,
+  inboundService,
+  inboundSourceWorkload,
+  refusePlaintext,
+  resolveInbound,
+  servicesOfWorkload,
+} from './routing/inbound.ts';
 export { bestServiceByCidr, bestServiceByVip } from './routing/lookup.ts';
-export { resolveOutbound } from './routing/outbound.ts';
-export { withResolvedAddress } from './routing/outbound-address.ts';
-export type {
-  DoubleHboneDecision,
-  HboneDecision,
-  OutboundDecision,
-  TcpDecision,
-} from './routing/outbound-decision.ts';
+export { resolveOutbound, withResolvedAddress } from './routing/outbound.ts';
 export { serviceWaypoints } from './routing/waypoint.ts';
-export { addChange, type ChangeDraft, emptyChange } from './state/change.ts';
+export { addChange, type ChangeDraft, emptyChange, type MeshChange } from './state/change.ts';
 export {
   canonicalCidr,
   canonicalIp,
@@ -38,8 +48,7 @@ export {
   parseCidr,
   parseIp,
 } from './state/ip.ts';
-export { MeshState, policyKey, serviceKey } from './state/mesh-state.ts';
-export type { MeshChange, MeshHistory, MeshView, NodeContext } from './state/mesh-view.ts';
+export { MeshState, policyKey, serviceKey, waitForWorkload } from './state/mesh-state.ts';
+export type { MeshHistory, MeshView, NodeContext } from './state/mesh-view.ts';
 export { RECORDS_KEPT } from './state/recent-records.ts';
 export { Slicer } from './state/slicer.ts';
-export { waitForWorkload } from './state/wait-for-workload.ts';

@@ -1,7 +1,7 @@
 import { type google, istio } from '../gen/certificate.js';
 import { codec } from './codec.ts';
 
-/** The certificate service (ambient contract 5). `validityDuration` is in seconds. */
+/** The certificate service (docs/contract.md 5). `validityDuration` is in seconds. */
 export const IstioCertificateRequest = codec(istio.v1.auth.IstioCertificateRequest);
 export type IstioCertificateRequest = istio.v1.auth.IstioCertificateRequest.$Properties;
 export const IstioCertificateResponse = codec(istio.v1.auth.IstioCertificateResponse);

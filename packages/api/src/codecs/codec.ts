@@ -1,11 +1,11 @@
 import protobuf from 'protobufjs/minimal.js';
 import { TextReader } from './text-reader.ts';
 
-// 64-bit fields as plain numbers: the only one that is sent is a lifetime in seconds, exact in a double.
+// 64-bit fields as plain numbers: the only one in use is a lifetime in seconds, exact in a double.
 protobuf.util.Long = null as never;
 protobuf.configure();
 
-/** What the generated modules offer for each message. */
+/** The interface of a generated message class. */
 interface GeneratedMessage<Input, Output> {
   encode(message: Input): { finish(): Uint8Array };
   decode(reader: protobuf.Reader): Output;
@@ -14,14 +14,13 @@ interface GeneratedMessage<Input, Output> {
 /**
  * Encoder and decoder of one wire message.
  *
- * `encode` takes plain objects in which every field may be missing. `decode` throws (`Error`, `RangeError`) on bytes
- * that are not such a message; it skips fields that it does not know, keeps unknown enum numbers as they are, and
- * gives `null` for sub-messages and `optional` fields that are absent.
+ * `encode` takes plain objects; every field is optional. `decode` throws (`Error`, `RangeError`) on malformed bytes,
+ * skips unknown fields, keeps unknown enum numbers, and returns `null` for absent sub-messages and `optional` fields.
  */
 export interface Codec<Input, Output> {
   encode(message: Input): Buffer;
   decode(bytes: Uint8Array): Output;
-  /** As `decode`, and messages at every level carry the fields that it did not know in `$unknowns`. */
+  /** As `decode`, with unknown fields of messages at every level in `$unknowns`. */
   decodeKeepingUnknown(bytes: Uint8Array): Output;
 }
 
@@ -38,7 +37,7 @@ export function codec<Input, Output>(message: GeneratedMessage<Input, Output>): 
   };
 }
 
-/** A view, not a copy: byte fields of a decoded message stay views of the bytes that were decoded. */
+/** Returns a view, not a copy: byte fields of a decoded message are views of the input. */
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,7 +1,7 @@
 import { istio } from '../gen/authorization.js';
 import { codec } from './codec.ts';
 
-/** Authorization policies as the control plane sends them (ambient contract 3.8). */
+/** Wire messages of authorization policies (docs/contract.md 3.8). */
 export const Authorization = codec(istio.security.Authorization);
 export type Authorization = istio.security.Authorization.$Properties;
 export type Rule = istio.security.Rule.$Properties;

@@ -1,28 +1,28 @@
 import protobuf from 'protobufjs/minimal.js';
 
-/** A power of two. What is shared is decided by chance of the slot, so more slots share more. */
+/** A power of two. Texts with the same slot evict each other, so more slots share more texts. */
 const slotCount = 16_384;
 const longestShared = 160;
 const slots = new Array<string>(slotCount).fill('');
 
 /**
- * A reader that gives equal short texts as one string. Most texts of a mesh are repeated thousands of times (namespaces,
- * nodes, service accounts), and the library puts each of them together from pieces, which stay in memory as pieces.
+ * A reader that returns equal short texts as one string. Most texts of a mesh repeat thousands of times (namespaces,
+ * nodes, service accounts), and the library builds each by concatenation, which leaves rope strings in memory.
  *
- * The shared strings live in a table of fixed size in which a text takes the place of another one: memory is bounded
- * whatever is read. Texts that are not plain ASCII, or long, are left to the library.
+ * Shared strings are in a direct-mapped table of fixed size, so memory is bounded for any input. Texts that are long or
+ * not plain ASCII are read by the library.
  */
 export class TextReader extends protobuf.BufferReader {
   override string(): string {
     return this.#sharedText() ?? super.string();
   }
 
-  /** As `string`, and throws on bytes that are not UTF-8. */
+  /** As `string`; throws on bytes that are not UTF-8. */
   override stringVerify(): string {
     return this.#sharedText() ?? super.stringVerify();
   }
 
-  /** The text at the current position; `undefined`, and nothing is consumed, when the library has to read it. */
+  /** Reads a shared text. Returns `undefined` and consumes nothing if the library must read it. */
   #sharedText(): string | undefined {
     const before = this.pos;
     const length = this.size();

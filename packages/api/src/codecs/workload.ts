@@ -1,7 +1,7 @@
 import { istio } from '../gen/workload.js';
 import { codec } from './codec.ts';
 
-/** Workloads and services as the control plane sends them (ambient contract 3.6, 3.7). */
+/** Wire messages of workloads and services (docs/contract.md 3.6, 3.7). */
 export const Address = codec(istio.workload.Address);
 export type Address = istio.workload.Address.$Properties;
 export const Workload = codec(istio.workload.Workload);

@@ -1,7 +1,7 @@
 import { envoy, google } from '../gen/discovery.js';
 import { codec } from './codec.ts';
 
-/** Delta xDS messages (ambient contract 3.3). */
+/** Delta xDS messages (docs/contract.md 3.3). */
 export const DeltaDiscoveryRequest = codec(envoy.service.discovery.v3.DeltaDiscoveryRequest);
 export type DeltaDiscoveryRequest = envoy.service.discovery.v3.DeltaDiscoveryRequest.$Properties;
 export const DeltaDiscoveryResponse = codec(envoy.service.discovery.v3.DeltaDiscoveryResponse);
@@ -15,7 +15,7 @@ export const Struct = codec(google.protobuf.Struct);
 export type Struct = google.protobuf.Struct.$Properties;
 export type Value = google.protobuf.Value.$Properties;
 
-/** Resource types that a node proxy subscribes to, as they are named on the wire. */
+/** Resource types that a node proxy subscribes to, as on the wire. */
 export const addressTypeUrl = 'type.googleapis.com/istio.workload.Address';
 export const authorizationTypeUrl = 'type.googleapis.com/istio.security.Authorization';
 
@@ -26,6 +26,7 @@ export const deltaMethodPath =
 export {
   type RawResource,
   type ResponseHeader,
-  ResponseResources,
-  readResponseHeader,
+  readPiece,
+  type SplitResponse,
+  splitResponse,
 } from './delta-response.ts';

@@ -1,7 +1,7 @@
 import { istio } from '../gen/zds.js';
 import { codec } from './codec.ts';
 
-/** The node-local protocol with the CNI agent (ambient contract 10). */
+/** The node-local protocol with the CNI agent (docs/contract.md 10). */
 export const ZdsHello = codec(istio.workload.zds.ZdsHello);
 export type ZdsHello = istio.workload.zds.ZdsHello.$Properties;
 export const WorkloadRequest = codec(istio.workload.zds.WorkloadRequest);

@@ -1,31 +1,20 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger, type MeshUpdate, xds } from '@kmesh/api';
-import { answerTo, rejectionText } from './answer.ts';
-import { type AppliedResponse, applyResponse } from './apply-response.ts';
-import { Backoff } from './backoff.ts';
-import {
-  type ControlPlane,
-  type ControlPlaneSettings,
-  channelCredentials,
-  grpcTarget,
-  requestMetadata,
-  tlsChannelOptions,
-} from './control-plane.ts';
-import { countResponse, createCounters, type XdsCounters } from './counters.ts';
-import { type Diagnosis, diagnoseEnd, diagnoseError } from './diagnose.ts';
-import { buildFirstRequest } from './first-request.ts';
-import { Interner } from './intern.ts';
-import { type NodeIdentity, nodeMessage } from './node.ts';
+import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
+import { Interner } from './convert/common.ts';
+import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage, rejectionText } from './requests.ts';
+import { type AppliedResponse, applyResponse, type ReceivedResponse } from './responses.ts';
 import { RetainedResources } from './retained.ts';
-import { type DeltaStream, openDeltaStream, type StreamTimes, standardTimes } from './stream.ts';
-import { Waiters } from './waiters.ts';
+import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError, type TerminationReason } from './retry.ts';
+import { type StreamTimes, standardTimes } from './stream.ts';
+import { type ThreadStream, XdsThread } from './thread.ts';
 
-/** What an xDS client needs to know. */
+/** Options of an xDS client. */
 export interface XdsClientOptions {
   readonly controlPlane: ControlPlane;
   readonly node: NodeIdentity;
-  /** Addresses only when they are asked for; policies stay complete. */
+  /** Whether addresses are subscribed to on demand; policies are always complete. */
   readonly onDemand: boolean;
   readonly logger: Logger;
   /** For tests. */
@@ -33,35 +22,35 @@ export interface XdsClientOptions {
   readonly random?: () => number;
 }
 
-/** Where the mesh goes. Calls never overlap. */
+/** Receiver of the mesh. Calls never overlap. */
 interface XdsSink {
   /**
-   * Takes one slice of a response. Must be done when it returns or resolves: only then are waiting lookups released
-   * and the response acknowledged. Should take less than 10 ms of the event loop for a few hundred updates.
+   * Applies one slice of a response. Waiting lookups are released and the response is acknowledged after it returns or
+   * resolves. It should block the event loop for less than 10 ms per few hundred updates.
    */
   apply(updates: readonly MeshUpdate[]): void | Promise<void>;
-  /** A whole response has been applied, without a rejection or in part; it is answered when this returns or resolves. */
+  /** Called after a whole response is applied, accepted or in part; it is answered when this returns or resolves. */
   applied?(typeUrl: string, accepted: boolean): void | Promise<void>;
-  /** The first response of a type was accepted without any rejection (ambient contract 2.6, T7). */
+  /** Called after the first response of a type without a rejection (docs/contract.md 2.6). */
   synced?(typeUrl: string): void;
 }
 
-/** State of the connection, for readiness, log and admin. */
+/** Connection state, for readiness, log and admin. */
 interface XdsStatus {
   readonly connected: boolean;
-  /** Types of which a response was acknowledged at least once. */
+  /** Types with at least one acknowledged response. */
   readonly synced: readonly string[];
-  /** The last failure, kept while there is no connection. */
+  /** The last failure; `undefined` while connected. */
   readonly lastError: { readonly setting: string | undefined; readonly cause: string } | undefined;
   /** Milliseconds since the epoch. */
   readonly nextTryAt: number | undefined;
 }
 
-/** A delta xDS client. It connects, and connects again, until it is closed. */
+/** A delta xDS client that reconnects until it is closed. */
 export interface XdsClient {
   readonly counters: XdsCounters;
   status(): XdsStatus;
-  /** Waits until a name has arrived or is said not to exist; asks for it when nobody did (on-demand mode). */
+  /** Subscribes to a name unless subscribed, and resolves when it has arrived or does not exist (on-demand mode). */
   demand(name: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -75,13 +64,13 @@ const settings: ControlPlaneSettings = {
   headers: 'XDS_HEADER_',
 };
 
-/** In the order in which they are subscribed to (ambient contract 3.1). */
+/** In order of subscription (docs/contract.md 3.1). */
 const subscribedTypes = [xds.addressTypeUrl, xds.authorizationTypeUrl] as const;
 const loggedTextLength = 2_000;
 
 /**
- * Starts a delta xDS client (ambient contract 3). What the control plane said stays in force while it is away: nothing
- * is ever removed because a stream ended.
+ * Starts a delta xDS client (docs/contract.md 3). State is kept while the control plane is unreachable: the end of a
+ * stream removes nothing.
  */
 export function createXdsClient(options: XdsClientOptions, sink: XdsSink): XdsClient {
   const client = new DeltaClient(options, sink);
@@ -93,6 +82,7 @@ export function createXdsClient(options: XdsClientOptions, sink: XdsSink): XdsCl
     close: async () => {
       client.stop();
       await running;
+      await client.end();
     },
   };
 }
@@ -102,13 +92,14 @@ class DeltaClient {
   readonly #options: XdsClientOptions;
   readonly #sink: XdsSink;
   readonly #retained = new Map(subscribedTypes.map((type) => [type as string, new RetainedResources()]));
+  readonly #thread = new XdsThread();
   readonly #waiters = new Waiters();
   readonly #interner = new Interner();
   readonly #synced = new Set<string>();
   readonly #loggedPolicies = new Set<string>();
   readonly #backoff: Backoff;
   readonly #stopped = new AbortController();
-  #stream: DeltaStream | undefined;
+  #stream: ThreadStream | undefined;
   #subscribed = false;
   #unconfirmed = new Map<string, Set<string>>();
   #lastError: XdsStatus['lastError'];
@@ -135,9 +126,13 @@ class DeltaClient {
     this.#stream?.close();
   }
 
+  end(): Promise<void> {
+    return this.#thread.close();
+  }
+
   demand(name: string): Promise<void> {
     const { first, done } = this.#waiters.add(name);
-    // Without a stream the name is in the first request of the next one.
+    // Without a stream the first request of the next stream carries the name.
     if (first && this.#subscribed) this.#ask(name);
     return done;
   }
@@ -158,28 +153,21 @@ class DeltaClient {
     }
   }
 
-  /** One stream from its connection to its end. */
+  /** Runs one stream until it ends. */
   async #attempt(): Promise<Diagnosis> {
     const { controlPlane, times } = this.#options;
-    let stream: DeltaStream | undefined;
+    const requests = await this.#firstRequests();
+    using stream = this.#thread.open({ controlPlane, settings, times: { ...standardTimes, ...times } });
+    this.#stream = stream;
     try {
-      const requests = await this.#firstRequests();
-      stream = openDeltaStream(
-        grpcTarget(controlPlane.address),
-        await channelCredentials(controlPlane, settings),
-        await requestMetadata(controlPlane, settings),
-        tlsChannelOptions(controlPlane),
-        { ...standardTimes, ...times },
-      );
-      this.#stream = stream;
       if (this.#stopped.signal.aborted) stream.close();
       for (const request of requests) stream.send(request);
       this.#subscribed = true;
       await this.#receive(stream);
       return diagnoseEnd(await stream.ended, settings);
     } catch (error) {
-      stream?.close();
-      await stream?.ended;
+      stream.close();
+      await stream.ended;
       return diagnoseError(error);
     }
   }
@@ -192,25 +180,25 @@ class DeltaClient {
       const isAddress = typeUrl === xds.addressTypeUrl;
       const pending = isAddress ? this.#waiters.names() : [];
       const onDemand = isAddress && this.#options.onDemand;
-      const request = await buildFirstRequest(typeUrl, node, onDemand, retained, pending);
+      const request = await buildFirstRequest({ typeUrl, node, onDemand, retained, pending });
       if (request.unconfirmed.size > 0) this.#unconfirmed.set(typeUrl, request.unconfirmed);
       requests.push(request.bytes);
     }
     return requests;
   }
 
-  async #receive(stream: DeltaStream): Promise<void> {
+  async #receive(stream: ThreadStream): Promise<void> {
     for (;;) {
-      const message = await stream.next();
-      if (message === undefined) return;
-      const response = await this.#apply(message);
+      const received = await stream.next();
+      if (received === undefined) return;
+      const response = await this.#apply(received);
       stream.send(answerTo(response));
       this.#answered(response);
     }
   }
 
-  async #apply(message: Buffer): Promise<AppliedResponse> {
-    const response = await applyResponse(message, {
+  async #apply(received: ReceivedResponse): Promise<AppliedResponse> {
+    const response = await applyResponse(received, {
       interner: this.#interner,
       retained: (typeUrl) => this.#retained.get(typeUrl) ?? new RetainedResources(),
       unconfirmed: (typeUrl) => this.#unconfirmed.get(typeUrl),
@@ -232,15 +220,15 @@ class DeltaClient {
     const type = header.typeUrl;
     const logger = this.#options.logger;
     this.#lastError = undefined;
-    if (!known) logger.warn('xDS response of an unknown type was ignored', { type });
+    if (!known) logger.warn('ignored an xDS response of an unknown type', { type });
     if (unknownRemovals > 0) {
-      logger.debug('xDS removed names that were not known', { type, count: unknownRemovals });
+      logger.debug('xDS response removed unknown names', { type, count: unknownRemovals });
     }
     if (rejections.length > 0) {
       this.counters.rejected++;
       this.counters.rejectedResources += rejections.length;
       const problems = rejectionText(rejections, loggedTextLength);
-      logger.error('xDS response rejected in part', {
+      logger.error('rejected some resources of an xDS response', {
         type,
         accepted,
         rejected: rejections.length,
@@ -249,7 +237,7 @@ class DeltaClient {
       return;
     }
     this.counters.acknowledged++;
-    logger.debug('xDS response applied', { type, resources: accepted, removed: header.removed.length });
+    logger.debug('xDS response applied', { type, resources: accepted, removed: response.removed });
     if (known && !this.#synced.has(type)) {
       this.#synced.add(type);
       this.#sink.synced?.(type);
@@ -265,7 +253,7 @@ class DeltaClient {
     const { reason, setting, cause } = diagnosis;
     const fields = { address: this.#options.controlPlane.address, reason, setting, cause, nextTryMs: wait };
     this.#lastError = { setting, cause };
-    // The control plane ends streams regularly; that is no reason to worry anyone.
+    // The control plane ends streams regularly; this is not a problem.
     if (reason === 'Complete' || reason === 'Reconnect')
       this.#options.logger.info('xDS stream ended', fields);
     else this.#options.logger.warn('xDS connection failed', fields);
@@ -275,8 +263,77 @@ class DeltaClient {
     if (this.#loggedPolicies.has(policy) || this.#loggedPolicies.size >= 10_000) return;
     this.#loggedPolicies.add(policy);
     this.#options.logger.warn(
-      'policy has parts that this version does not know: they count as not matching for ALLOW and as matching for DENY',
+      'policy has fields unknown to this version: they never match in ALLOW and always match in DENY',
       { policy },
     );
   }
+}
+
+/** Callers that wait for resources by name: on-demand lookups (docs/contract.md 3.3). */
+class Waiters {
+  readonly #waiting = new Map<string, (() => void)[]>();
+
+  /** Adds a caller; `first` is true for the first caller of a name. */
+  add(name: string): { readonly first: boolean; readonly done: Promise<void> } {
+    const { promise: done, resolve } = Promise.withResolvers<void>();
+    const others = this.#waiting.get(name);
+    if (others === undefined) this.#waiting.set(name, [resolve]);
+    else others.push(resolve);
+    return { first: others === undefined, done };
+  }
+
+  /** Releases the callers that wait for one of `names`. */
+  release(names: readonly string[]): void {
+    if (this.#waiting.size === 0) return;
+    for (const name of names) {
+      const waiting = this.#waiting.get(name);
+      this.#waiting.delete(name);
+      for (const resolve of waiting ?? []) resolve();
+    }
+  }
+
+  /** Names with waiting callers. */
+  names(): IterableIterator<string> {
+    return this.#waiting.keys();
+  }
+
+  get size(): number {
+    return this.#waiting.size;
+  }
+}
+
+/** Counters of one xDS client, for the metrics of docs/contract.md 15. Monotonic. */
+interface XdsCounters {
+  /** Ended streams and failed connections, by reason. */
+  readonly terminations: Record<TerminationReason, number>;
+  /** Responses by type URL. */
+  readonly messages: Map<string, number>;
+  /** Bytes of resource payloads by type URL. */
+  readonly messageBytes: Map<string, number>;
+  acknowledged: number;
+  rejected: number;
+  rejectedResources: number;
+}
+
+/** Bounds the counters if a control plane sends arbitrary type URLs. */
+const maximumTypes = 16;
+
+/** Creates counters at zero. */
+function createCounters(): XdsCounters {
+  return {
+    terminations: { ConnectionError: 0, Reconnect: 0, Error: 0, Complete: 0 },
+    messages: new Map(),
+    messageBytes: new Map(),
+    acknowledged: 0,
+    rejected: 0,
+    rejectedResources: 0,
+  };
+}
+
+/** Counts one response. */
+function countResponse(counters: XdsCounters, typeUrl: string, payloadBytes: number): void {
+  const { messages, messageBytes } = counters;
+  const url = messages.has(typeUrl) || messages.size < maximumTypes ? typeUrl : 'other';
+  messages.set(url, (messages.get(url) ?? 0) + 1);
+  messageBytes.set(url, (messageBytes.get(url) ?? 0) + payloadBytes);
 }

@@ -6,15 +6,15 @@ import * as tls from 'node:tls';
 import { ChannelCredentials, type ChannelOptions, Metadata } from '@grpc/grpc-js';
 import { KmeshError } from '@kmesh/api';
 
-/** How to reach and to trust the control plane (ambient contract 3.1). */
+/** Address, trust anchors and credentials of the control plane (docs/contract.md 3.1). */
 export interface ControlPlane {
   /** URI: `https://host:port`, or `http://host:port` for the plaintext port. */
   readonly address: string;
   /** Path of a PEM file, the word `SYSTEM`, or PEM text. */
   readonly rootCa: string;
-  /** A second server name that is accepted. */
+  /** A second accepted server name. */
   readonly alternativeHostname?: string | undefined;
-  /** Path of a token file or the token itself; `undefined`: the mounted service-account token, if there is one. */
+  /** Path of a token file, or the token itself; `undefined`: the mounted service-account token, if present. */
   readonly token?: string | undefined;
   readonly clusterId: string;
   /** Further request headers. */
@@ -23,7 +23,7 @@ export interface ControlPlane {
   readonly postQuantumOnly?: boolean;
 }
 
-/** Names of the settings that a {@link ControlPlane} came from, for messages. */
+/** Names of the settings behind a {@link ControlPlane}, for messages. */
 export interface ControlPlaneSettings {
   readonly address: string;
   readonly rootCa: string;
@@ -32,7 +32,7 @@ export interface ControlPlaneSettings {
   readonly headers: string;
 }
 
-/** A setting that cannot be used as it is. Code `KMESH_SETTING_UNUSABLE`. */
+/** A setting with an unusable value. Code `KMESH_SETTING_UNUSABLE`. */
 export class SettingError extends KmeshError {
   readonly setting: string;
 
@@ -44,7 +44,7 @@ export class SettingError extends KmeshError {
 
 const defaultTokenPath = './var/run/secrets/tokens/istio-token';
 
-/** Host and port of a control plane URI. The port defaults to the one of the scheme. */
+/** Parses a control plane URI. The port defaults to the scheme's. */
 function hostAndPort(address: string): { host: string; port: number; secure: boolean } {
   const url = new URL(address);
   const secure = url.protocol === 'https:';
@@ -52,7 +52,7 @@ function hostAndPort(address: string): { host: string; port: number; secure: boo
   return { host, port: url.port === '' ? (secure ? 443 : 80) : Number(url.port), secure };
 }
 
-/** The target in the form of gRPC: no name resolution for addresses. */
+/** Formats the gRPC target of a control plane URI; an IP address needs no name resolution. */
 export function grpcTarget(address: string): string {
   const { host, port } = hostAndPort(address);
   const family = isIP(host);
@@ -61,10 +61,10 @@ export function grpcTarget(address: string): string {
 }
 
 /**
- * Channel credentials with the roots as they are now: files are read at each call, so that a replaced root is trusted
- * from the next connection on (conformance XDS-20).
+ * Creates channel credentials. Root files are read at each call, so a replaced root applies to the next connection
+ * (conformance XDS-20).
  *
- * @throws SettingError naming the setting of the roots.
+ * @throws SettingError with the setting of the roots.
  */
 export async function channelCredentials(
   plane: ControlPlane,
@@ -86,18 +86,18 @@ export async function channelCredentials(
   });
 }
 
-/** Channel options that go with {@link channelCredentials}. */
+/** Returns the channel options for {@link channelCredentials}. */
 export function tlsChannelOptions(plane: ControlPlane): ChannelOptions {
-  // An address is no server name in TLS; the identity check above compares with the address itself.
+  // TLS has no server name for an IP address; the identity check above compares the address itself.
   return isIP(hostAndPort(plane.address).host) === 0
     ? {}
     : { 'grpc.ssl_target_name_override': plane.alternativeHostname ?? 'istiod.istio-system.svc' };
 }
 
 /**
- * Headers of one request. A token file is read at each call (conformance XDS-04).
+ * Builds the headers of one request. A token file is read at each call (conformance XDS-04).
  *
- * @throws SettingError naming the setting of the token or of the headers.
+ * @throws SettingError with the setting of the token or of the header.
  */
 export async function requestMetadata(
   plane: ControlPlane,
@@ -105,19 +105,19 @@ export async function requestMetadata(
 ): Promise<Metadata> {
   const metadata = new Metadata();
   const token = await readToken(plane.token, settings.token);
-  if (token !== undefined) setHeader(metadata, settings.token, 'authorization', `Bearer ${token}`);
-  setHeader(metadata, 'CLUSTER_ID', 'clusterid', plane.clusterId);
-  for (const [name, value] of Object.entries(plane.headers)) {
-    setHeader(metadata, `${settings.headers}${name}`, name, value);
+  if (token !== undefined) setHeader(metadata, settings.token, ['authorization', `Bearer ${token}`]);
+  setHeader(metadata, 'CLUSTER_ID', ['clusterid', plane.clusterId]);
+  for (const header of Object.entries(plane.headers)) {
+    setHeader(metadata, `${settings.headers}${header[0]}`, header);
   }
   return metadata;
 }
 
-function setHeader(metadata: Metadata, setting: string, name: string, value: string): void {
+function setHeader(metadata: Metadata, setting: string, [name, value]: readonly [string, string]): void {
   try {
     metadata.set(name, value);
   } catch {
-    // The value may be a secret: it is not repeated.
+    // The value may be a secret: the message omits it.
     throw new SettingError(setting, 'not usable as a request header');
   }
 }
@@ -129,7 +129,7 @@ async function readRoots(rootCa: string, setting: string): Promise<string | stri
   try {
     new X509Certificate(pem);
   } catch {
-    throw new SettingError(setting, `${inline ? 'the inline text' : rootCa} holds no PEM certificate`);
+    throw new SettingError(setting, `${inline ? 'the inline text' : rootCa} contains no PEM certificate`);
   }
   return pem;
 }
@@ -144,7 +144,7 @@ async function readToken(token: string | undefined, setting: string): Promise<st
   return text;
 }
 
-/** A path that does not exist must not be sent as if it were the token. */
+/** A missing file's path must not be sent as the token. */
 function looksLikePath(text: string): boolean {
   return text.startsWith('/') || text.startsWith('./') || text.startsWith('../');
 }

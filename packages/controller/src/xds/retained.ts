@@ -1,13 +1,12 @@
 import { LargeMap, type MeshUpdate } from '@kmesh/api';
-import type { ResourceUpdate } from './decode-resource.ts';
 
-/** What a held resource is: the removal of a bare name depends on it (ambient contract 3.5). */
-type HeldKind = ResourceUpdate['kind'];
+/** Kind of a held resource; decides what the removal of its name means (docs/contract.md 3.5). */
+export type HeldKind = 'workload' | 'service' | 'policy';
 
 /**
- * The resources of one type that the mesh state holds because of this client: their kind, and the version that the
- * control plane may assume at a reconnect. A resource whose newest version was rejected is still held (its old version
- * serves), but its version is not told, so that it is sent again (ambient contract 3.3).
+ * The resources of one type that the mesh state holds from this client, with kind and version for the next reconnect.
+ * A resource whose newest version was rejected stays held, since its old version serves, but the reconnect omits its
+ * version, so that the control plane sends it again (docs/contract.md 3.3).
  */
 export class RetainedResources {
   readonly #versions: Record<HeldKind, LargeMap<string | undefined>> = {
@@ -16,7 +15,7 @@ export class RetainedResources {
     policy: new LargeMap(),
   };
 
-  /** Notes an applied resource; `undefined` unless the name was held as another kind, which then has to go. */
+  /** Records an applied resource. Returns the other kind under which the name was held and must be removed, if any. */
   accept(name: string, kind: HeldKind, version: string): HeldKind | undefined {
     const other = kind === 'workload' ? 'service' : 'workload';
     const replaced = kind !== 'policy' && this.#versions[other].delete(name) ? other : undefined;
@@ -24,14 +23,14 @@ export class RetainedResources {
     return replaced;
   }
 
-  /** Forgets the version of a name whose newest content was rejected. */
+  /** Clears the version of a name whose newest version was rejected. */
   reject(name: string): void {
     for (const versions of Object.values(this.#versions)) {
       if (versions.has(name)) versions.set(name, undefined);
     }
   }
 
-  /** Forgets a removed name and says what it was. */
+  /** Deletes a name. Returns its kind, or `undefined` if it was not held. */
   remove(name: string): HeldKind | undefined {
     for (const [kind, versions] of Object.entries(this.#versions)) {
       if (versions.delete(name)) return kind as HeldKind;
@@ -39,7 +38,7 @@ export class RetainedResources {
     return undefined;
   }
 
-  /** Names with the versions to tell at a reconnect. */
+  /** Names and versions for the first request after a reconnect. */
   *versions(): Generator<readonly [name: string, version: string]> {
     for (const versions of Object.values(this.#versions)) {
       for (const [name, version] of versions) if (version !== undefined) yield [name, version];
@@ -52,7 +51,7 @@ export class RetainedResources {
   }
 }
 
-/** The removal of a held resource. Policy and service names are their keys, workload names their uids. */
+/** Returns the removal of a held resource. The name is the key of a policy or service, or the uid of a workload. */
 export function removalOf(kind: HeldKind, name: string): MeshUpdate {
   switch (kind) {
     case 'workload':

@@ -1,11 +1,10 @@
 import type { Identity, Policy, Workload } from '@kmesh/api';
 import { parseIp } from '../state/ip.ts';
 import type { MeshView } from '../state/mesh-view.ts';
-import { compilePolicy } from './compiled-policy.ts';
 import { formatPrincipal } from './identity.ts';
-import { type PolicySubject, policyMatches } from './match.ts';
+import { compilePolicy, type PolicySubject, policyMatches } from './match.ts';
 
-/** What policies may look at: the proven identity, the TCP peer, and the upstream that was found (contract 6.6). */
+/** Inputs of policies: the authenticated identity, the TCP peer, and the resolved upstream (docs/contract.md 6.6). */
 export interface AuthorizationConnection {
   /** From the client's certificate; `undefined` for plaintext. */
   readonly identity: Identity | undefined;
@@ -15,29 +14,29 @@ export interface AuthorizationConnection {
   readonly destinationPort: number;
 }
 
-/** Something to log beside the decision (contract 8.1, 8.2, design §6). */
+/** An observation to log beside the decision (docs/contract.md 8.1, 8.2). */
 interface AuthorizationNote {
   readonly kind:
     | 'dryRunDenyMatched'
     | 'dryRunAllowMatched'
-    /** Dry-run ALLOW policies exist, none matched, and no enforced one exists: it would be denied. */
+    /** Dry-run ALLOW policies exist, none matched and none is enforced: enforcing them would deny. */
     | 'dryRunAllowNoneMatched'
-    /** The workload lists a policy that is not known (yet). */
+    /** The workload lists a policy that has not arrived. */
     | 'unknownPolicy'
-    /** The policy has a condition that this version does not understand; log it once per policy. */
+    /** The policy has a condition unknown to this version; log it once per policy. */
     | 'unknownField';
   /** `namespace/name`; empty for `dryRunAllowNoneMatched`. */
   readonly policy: string;
 }
 
-/** Why a connection is allowed or denied. */
+/** Reason of a decision. */
 type AuthorizationReason = 'noAllowPolicies' | 'allowMatched' | 'denyMatched' | 'noAllowMatched';
 
 /** The decision about one connection. */
 export interface Authorization {
   readonly allowed: boolean;
   readonly reason: AuthorizationReason;
-  /** `namespace/name` of the policy that decided; `undefined` when none did by itself. */
+  /** `namespace/name` of the deciding policy; `undefined` when no single policy decided. */
   readonly policy: string | undefined;
   readonly notes: readonly AuthorizationNote[];
 }
@@ -45,12 +44,12 @@ export interface Authorization {
 const NO_NOTES: readonly AuthorizationNote[] = [];
 
 /**
- * Decides about an inbound connection to `workload`: every edge of ambient contract 8, denials first.
+ * Authorizes an inbound connection to `workload` as docs/contract.md 8 requires, DENY policies first.
  *
- * Two decisions the contract leaves open. A CIDR or string matcher that cannot be read makes the whole resource
- * invalid where policies enter the mesh state, so dropping it cannot widen a policy (conformance RBC-27). A match
- * with a field that this version does not know does not match in an ALLOW policy, and in a DENY policy matches as
- * if that field did; both come with an `unknownField` note (design §6, conformance RBC-29).
+ * The contract leaves two cases open. A CIDR or string matcher that cannot be parsed rejects the whole resource
+ * before it enters the mesh state, so dropping it cannot widen a policy (conformance RBC-27). A match with an unknown
+ * field does not match in an ALLOW policy; in a DENY policy it matches as if that field did. Both add an
+ * `unknownField` note (conformance RBC-29).
  */
 export function authorize(
   view: Pick<MeshView, 'policy' | 'policiesOfNamespace'>,
@@ -59,7 +58,7 @@ export function authorize(
 ): Authorization {
   const notes: AuthorizationNote[] = [];
   const candidates = candidatePolicies(view, workload, notes);
-  if (candidates.length === 0) return outcome(true, 'noAllowPolicies', undefined, notes);
+  if (candidates.length === 0) return outcome('noAllowPolicies', undefined, notes);
   const subject = subjectOf(connection);
 
   let denied: string | undefined;
@@ -76,20 +75,23 @@ export function authorize(
     if (policy.dryRun) notes.push({ kind: 'dryRunDenyMatched', policy: compilePolicy(policy).key });
     else denied = compilePolicy(policy).key;
   }
-  if (denied !== undefined) return outcome(false, 'denyMatched', denied, notes);
+  if (denied !== undefined) return outcome('denyMatched', denied, notes);
 
-  if (dryRunAllow) noteDryRunAllows(candidates, subject, enforcedAllow, notes);
-  if (!enforcedAllow) return outcome(true, 'noAllowPolicies', undefined, notes);
+  if (dryRunAllow) {
+    const matched = noteDryRunAllows(candidates, subject, notes);
+    if (!matched && !enforcedAllow) notes.push({ kind: 'dryRunAllowNoneMatched', policy: '' });
+  }
+  if (!enforcedAllow) return outcome('noAllowPolicies', undefined, notes);
   for (const policy of candidates) {
     if (policy.action !== 'Allow' || policy.dryRun) continue;
     if (matchesPolicy(policy, subject, notes)) {
-      return outcome(true, 'allowMatched', compilePolicy(policy).key, notes);
+      return outcome('allowMatched', compilePolicy(policy).key, notes);
     }
   }
-  return outcome(false, 'noAllowMatched', undefined, notes);
+  return outcome('noAllowMatched', undefined, notes);
 }
 
-/** One sentence for the access log and the answer to "why". */
+/** Describes a decision in one sentence, for the access log and `kmeshctl why`. */
 export function describeAuthorization(authorization: Authorization): string {
   switch (authorization.reason) {
     case 'noAllowPolicies':
@@ -103,7 +105,10 @@ export function describeAuthorization(authorization: Authorization): string {
   }
 }
 
-/** Policies that apply to a workload, in the order of contract 8.1; unknown names in its list are noted. */
+/**
+ * Returns the policies that apply to a workload, in the order of docs/contract.md 8.1. Adds unknown names of its list
+ * to `notes`.
+ */
 export function candidatePolicies(
   view: Pick<MeshView, 'policy' | 'policiesOfNamespace'>,
   workload: Pick<Workload, 'namespace' | 'authorizationPolicies'>,
@@ -119,25 +124,25 @@ export function candidatePolicies(
   for (const key of workload.authorizationPolicies) {
     const policy = view.policy(key);
     if (policy === undefined) notes?.push({ kind: 'unknownPolicy', policy: key });
-    // One that is not a selector policy is in the lists above when it applies here.
+    // A policy of another scope is in the lists above if it applies.
     else if (!candidates.includes(policy)) candidates.push(policy);
   }
   return candidates;
 }
 
+/** Adds a note for each dry-run ALLOW policy that matches. Returns whether one did. */
 function noteDryRunAllows(
   candidates: readonly Policy[],
   subject: PolicySubject,
-  enforcedAllow: boolean,
   notes: AuthorizationNote[],
-): void {
+): boolean {
   let matched = false;
   for (const policy of candidates) {
     if (policy.action !== 'Allow' || !policy.dryRun || !matchesPolicy(policy, subject, notes)) continue;
     matched = true;
     notes.push({ kind: 'dryRunAllowMatched', policy: compilePolicy(policy).key });
   }
-  if (!matched && !enforcedAllow) notes.push({ kind: 'dryRunAllowNoneMatched', policy: '' });
+  return matched;
 }
 
 function matchesPolicy(policy: Policy, subject: PolicySubject, notes: AuthorizationNote[]): boolean {
@@ -158,10 +163,10 @@ function subjectOf(connection: AuthorizationConnection): PolicySubject {
 }
 
 function outcome(
-  allowed: boolean,
   reason: AuthorizationReason,
   policy: string | undefined,
   notes: readonly AuthorizationNote[],
 ): Authorization {
+  const allowed = reason === 'noAllowPolicies' || reason === 'allowMatched';
   return { allowed, reason, policy, notes: notes.length === 0 ? NO_NOTES : notes };
 }

@@ -1,20 +1,19 @@
 import type { Identity, Policy, Workload } from '@kmesh/api';
 import type { MeshView } from '../state/mesh-view.ts';
 import { candidatePolicies } from './authorize.ts';
-import { type CompiledMatch, type CompiledPolicy, compilePolicy } from './compiled-policy.ts';
 import { formatPrincipal } from './identity.ts';
-import { policyMatches } from './match.ts';
+import { type CompiledMatch, type CompiledPolicy, compilePolicy, policyMatches } from './match.ts';
 
-/** A peer as far as the kernel can tell it: an identity that the kernel attests, or none. Addresses are not looked at. */
+/** A peer as the kernel knows it: an attested identity or none. Addresses are ignored. */
 interface AddresslessPeer {
   readonly identity: Identity | undefined;
-  /** Target port; 0 stands for every port that no policy of the workload names. */
+  /** Target port; 0 represents every port that no policy of the workload names. */
   readonly destinationPort: number;
 }
 
 const withoutAddresses = new WeakMap<Policy, CompiledPolicy>();
 
-/** The enforced policies that apply to a workload: what its verdicts depend on. */
+/** Returns the enforced policies that apply to a workload; its verdicts depend on them. */
 export function enforcedPolicies(
   view: Pick<MeshView, 'policy' | 'policiesOfNamespace'>,
   workload: Pick<Workload, 'namespace' | 'authorizationPolicies'>,
@@ -23,8 +22,8 @@ export function enforcedPolicies(
 }
 
 /**
- * Whether a connection is allowed whatever its addresses are: `authorize` says yes for every address. A condition on
- * an address counts as a field that is not understood, so that it never widens an ALLOW and always sharpens a DENY.
+ * Returns whether `authorize` allows a connection for every possible address. A condition on an address is treated as
+ * an unknown field: it never widens an ALLOW policy and never narrows a DENY policy.
  */
 export function certainlyAllowed(policies: readonly Policy[], peer: AddresslessPeer): boolean {
   const { identity, destinationPort } = peer;
@@ -49,7 +48,7 @@ export function certainlyAllowed(policies: readonly Policy[], peer: AddresslessP
   return allowed || !allowPolicies;
 }
 
-/** Every port that a policy names. */
+/** Returns every port that a policy names. */
 export function portsOfPolicies(policies: readonly Policy[]): Set<number> {
   const ports = new Set<number>();
   for (const match of policies.flatMap((policy) => policy.rules.flat(2))) {

@@ -1,16 +1,16 @@
 import type { Identity, Workload } from '@kmesh/api';
 
-/** `td/ns/<namespace>/sa/<account>`: how policies spell an identity (contract 8.3). */
+/** Formats an identity as policies spell it: `td/ns/<namespace>/sa/<account>` (docs/contract.md 8.3). */
 export function formatPrincipal(identity: Identity): string {
   return `${identity.trustDomain}/ns/${identity.namespace}/sa/${identity.serviceAccount}`;
 }
 
-/** `spiffe://td/ns/<namespace>/sa/<account>`: how certificates spell an identity. */
+/** Formats an identity as certificates spell it: `spiffe://td/ns/<namespace>/sa/<account>`. */
 export function formatIdentityUri(identity: Identity): string {
   return `spiffe://${identity.trustDomain}/ns/${identity.namespace}/sa/${identity.serviceAccount}`;
 }
 
-/** SPIFFE id of a workload (contract 3.6). */
+/** Returns the SPIFFE id of a workload (docs/contract.md 3.6). */
 export function identityUriOf(
   workload: Pick<Workload, 'trustDomain' | 'namespace' | 'serviceAccount'>,
 ): string {
@@ -18,8 +18,8 @@ export function identityUriOf(
 }
 
 /**
- * Reads a SPIFFE id of Istio's form; `undefined` for everything else. Namespace and account may be
- * empty, as for a ztunnel. Implements contract 6.1.
+ * Parses a SPIFFE id of Istio's form; returns `undefined` for anything else. Namespace and account may be empty, as for a
+ * ztunnel. Implements docs/contract.md 6.1.
  */
 export function parseIdentity(uri: string): Identity | undefined {
   const prefix = 'spiffe://';

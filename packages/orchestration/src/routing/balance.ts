@@ -1,9 +1,64 @@
-import type { LoadBalancer, Workload } from '@kmesh/api';
-import { type LocalitySource, localityRank, matchedPreferences } from './locality.ts';
+import type { LoadBalancer, LocalityScope, Workload } from '@kmesh/api';
+
+/** One side of a locality comparison. A workload is one. */
+export type LocalitySource = Pick<Workload, 'network' | 'locality' | 'node' | 'clusterId'>;
 
 /**
- * The candidates that the load-balancing mode admits, in their order (contract 7.4): all of them (Standard and no
- * load balancer), those that match every preference (Strict), those of the highest rank (Failover), none
+ * Returns whether client and endpoint share a scope. Texts are compared as they are: empty equals empty
+ * (docs/contract.md 7.4).
+ */
+function sharesScope(scope: LocalityScope, source: LocalitySource, endpoint: LocalitySource): boolean {
+  switch (scope) {
+    case 'Region':
+      return source.locality.region === endpoint.locality.region;
+    case 'Zone':
+      return source.locality.zone === endpoint.locality.zone;
+    case 'Subzone':
+      return source.locality.subzone === endpoint.locality.subzone;
+    case 'Node':
+      return source.node === endpoint.node;
+    case 'Cluster':
+      return source.clusterId === endpoint.clusterId;
+    case 'Network':
+      return source.network === endpoint.network;
+  }
+}
+
+/**
+ * Counts the leading preferences that client and endpoint share. A first preference Network that does not match is
+ * skipped and does not end the comparison (docs/contract.md 7.4). Strict compares this number.
+ */
+function matchedPreferences(
+  preferences: readonly LocalityScope[],
+  source: LocalitySource,
+  endpoint: LocalitySource,
+): number {
+  let matched = 0;
+  for (const [index, scope] of preferences.entries()) {
+    if (sharesScope(scope, source, endpoint)) matched++;
+    else if (index > 0 || scope !== 'Network') break;
+  }
+  return matched;
+}
+
+/**
+ * Returns the failover rank; the highest wins. It is {@link matchedPreferences}, plus the number of other preferences
+ * if the first one is Network and matches: any endpoint of the own network outranks every remote one
+ * (docs/contract.md 7.4).
+ */
+export function localityRank(
+  preferences: readonly LocalityScope[],
+  source: LocalitySource,
+  endpoint: LocalitySource,
+): number {
+  const matched = matchedPreferences(preferences, source, endpoint);
+  const sameNetwork = preferences[0] === 'Network' && sharesScope('Network', source, endpoint);
+  return sameNetwork ? matched + preferences.length - 1 : matched;
+}
+
+/**
+ * Returns the candidates that the load-balancing mode admits, in their order (docs/contract.md 7.4): all (Standard or
+ * no load balancer), those that match every preference (Strict), those of the highest rank (Failover), none
  * (Passthrough).
  */
 export function eligibleCandidates<Item extends { readonly workload: Workload }>(
@@ -39,7 +94,7 @@ export function eligibleCandidates<Item extends { readonly workload: Workload }>
 }
 
 /**
- * One item, drawn by weight; a weight of 0 is never drawn and a sum of 0 gives `undefined` (contract 7.4).
+ * Draws one item by weight. A weight of 0 is never drawn; a sum of 0 gives `undefined` (docs/contract.md 7.4).
  *
  * @param random uniform in [0, 1)
  */

@@ -1,13 +1,13 @@
 import type { Service, Workload } from '@kmesh/api';
 import { formatSocketAddress, ipFamily } from '../state/ip.ts';
+import { serviceKey } from '../state/mesh-state.ts';
 import type { MeshView, NodeContext } from '../state/mesh-view.ts';
-import { type FailureCategory, ILLEGAL_PORTS, type RoutingFailure, type SocketTarget } from './failure.ts';
-import { type Authority, parseAuthority } from './headers/authority.ts';
-import { servicesOfWorkload } from './inbound-service.ts';
+import { type FailureCategory, ILLEGAL_PORTS, type RoutingFailure, type SocketTarget } from './decision.ts';
+import { type Authority, type HeaderValue, headerLines, parseAuthority } from './headers.ts';
 import { bestServiceByHostname, findByAddress } from './lookup.ts';
 import { allServiceWaypoints, leadsToWorkload } from './waypoint.ts';
 
-/** Answers to a CONNECT (contract 6.6). A policy denial is 401. */
+/** Status codes in answer to a CONNECT (docs/contract.md 6.6). A policy denial is 401. */
 export const INBOUND_STATUS = { accepted: 200, badRequest: 400, denied: 401, unavailable: 503 } as const;
 
 /** One HBONE request into a pod. */
@@ -18,34 +18,34 @@ interface InboundRequest {
   readonly destination: SocketTarget;
   /** The pod's own workload. */
   readonly workload: Workload;
-  /** Deliver PROXY application tunnels to loopback (contract 6.8); true by default. */
+  /** Whether PROXY application tunnels are delivered to loopback (docs/contract.md 6.8); true by default. */
   readonly localhostApplicationTunnel?: boolean;
   readonly illegalPorts?: ReadonlySet<number>;
 }
 
-/** A request that may go on to authorization. */
+/** A request that proceeds to authorization. */
 export interface InboundAccepted {
   readonly kind: 'accepted';
-  /** Pod IP and target port: what policies see, and the destination for telemetry. */
+  /** Pod IP and target port: the destination for policies and telemetry. */
   readonly target: SocketTarget;
-  /** What to connect to; differs from `target` only for a PROXY tunnel on loopback. */
+  /** Address to connect to; differs from `target` only for a PROXY tunnel on loopback. */
   readonly connect: SocketTarget;
-  /** Whether the application is to see the client's IP (contract 6.7); not on loopback. */
+  /** Whether the application sees the client's IP (docs/contract.md 6.7); false on loopback. */
   readonly preserveSource: boolean;
   /** Destination of the PROXY v2 header; `undefined` without one. */
   readonly proxyHeaderDestination: SocketTarget | undefined;
-  /** Services that the call may be for, and the port to match; see `inboundService`. */
+  /** Services that the call may address, and the port to match; see {@link inboundService}. */
   readonly candidates: readonly Service[];
   readonly matchPort: number;
 }
 
-/** A request that is answered with an error status; only an early-deny line is logged. */
+/** A request that gets an error status; only an early-deny line is logged. */
 interface InboundRefused extends RoutingFailure {
   readonly kind: 'refused';
   readonly status: typeof INBOUND_STATUS.badRequest | typeof INBOUND_STATUS.unavailable;
 }
 
-/** Validates an HBONE request and finds what it is for: contract 6.6 and 6.8 up to authorization. */
+/** Validates an HBONE request and finds its target: docs/contract.md 6.6 and 6.8 up to authorization. */
 export function resolveInbound(
   view: MeshView,
   node: Pick<NodeContext, 'network'>,
@@ -97,7 +97,10 @@ export function resolveInbound(
   };
 }
 
-/** Plaintext into a pod (contract 7.6): `undefined` when it may go on to authorization without an identity. */
+/**
+ * Refuses plaintext to the proxy's own ports (docs/contract.md 7.6). Returns `undefined` when the connection proceeds
+ * to authorization, without an identity.
+ */
 export function refusePlaintext(
   destination: SocketTarget,
   illegalPorts: ReadonlySet<number> = ILLEGAL_PORTS,
@@ -123,10 +126,12 @@ function destinationAllowed(
       : found.workload.waypoint === undefined
         ? []
         : [found.workload.waypoint];
-  return waypoints.some((waypoint) => leadsToWorkload(view, waypoint, workload, request.destination.ip));
+  return waypoints.some((waypoint) =>
+    leadsToWorkload(view, waypoint, { workload, ip: request.destination.ip }),
+  );
 }
 
-/** Target port and the services that the call may be for; the target IP is always the pod's own. */
+/** Finds the target port and the services that the call may address; the target IP is always the pod's own. */
 function findUpstream(
   view: MeshView,
   workload: Workload,
@@ -149,7 +154,7 @@ function findUpstream(
   return { port: target, services: [service] };
 }
 
-/** Own network first, IPv4 first (contract 6.8). */
+/** Returns the destination of the PROXY header: own network first, IPv4 first (docs/contract.md 6.8). */
 function headerDestination(
   node: Pick<NodeContext, 'network'>,
   authority: Authority,
@@ -169,4 +174,54 @@ function badRequest(category: FailureCategory, message: string): InboundRefused 
 
 function unavailable(category: FailureCategory, message: string): InboundRefused {
   return { kind: 'refused', status: INBOUND_STATUS.unavailable, category, message };
+}
+
+/** Returns the known services that a workload belongs to. */
+export function servicesOfWorkload(view: Pick<MeshView, 'service'>, workload: Workload): Service[] {
+  const services: Service[] = [];
+  for (const key of workload.services.keys()) {
+    const service = view.service(key);
+    if (service !== undefined) services.push(service);
+  }
+  return services;
+}
+
+/**
+ * Returns the service that inbound telemetry names (docs/contract.md 7.7): the candidate with the host name that the
+ * client forwarded, else the first with a target port or an endpoint mapping equal to the destination port.
+ */
+export function inboundService(
+  workload: Workload,
+  candidates: readonly Service[],
+  port: number,
+  forwardedHostname: string | undefined,
+): Service | undefined {
+  if (forwardedHostname !== undefined) {
+    const named = candidates.find(({ hostname }) => hostname === forwardedHostname);
+    if (named !== undefined) return named;
+  }
+  return candidates.find((service) => {
+    const mapped = workload.services.get(serviceKey(service));
+    return hasValue(service.ports, port) || (mapped !== undefined && hasValue(mapped, port));
+  });
+}
+
+/**
+ * Returns the client's workload for inbound telemetry (docs/contract.md 6.6): the workload at the peer's IP on the
+ * own network, unless the client declares another network. Never used for authorization.
+ */
+export function inboundSourceWorkload(
+  view: Pick<MeshView, 'workloadByAddress'>,
+  node: Pick<NodeContext, 'network'>,
+  peerIp: string,
+  forwardedNetwork: HeaderValue,
+): Workload | undefined {
+  const [network] = headerLines(forwardedNetwork);
+  if (network !== undefined && network.toLowerCase() !== node.network.toLowerCase()) return undefined;
+  return view.workloadByAddress(node.network, peerIp);
+}
+
+function hasValue(ports: ReadonlyMap<number, number>, port: number): boolean {
+  for (const target of ports.values()) if (target === port) return true;
+  return false;
 }

@@ -1,19 +1,25 @@
 import type { GatewayDestination, Service, Workload } from '@kmesh/api';
 import type { MeshView } from '../state/mesh-view.ts';
 
-/** What an address or name stands for. */
+/** The object at an address or name. */
 type MeshObject =
   | { readonly kind: 'service'; readonly service: Service }
   | { readonly kind: 'workload'; readonly workload: Workload };
 
-/** Whether a client namespace may see a service; without a namespace everything is visible (contract 7.1). */
+/**
+ * Returns whether a client namespace may see a service; without a namespace every service is visible
+ * (docs/contract.md 7.1).
+ */
 function isVisible(service: Service, clientNamespace: string | undefined): boolean {
   return (
     clientNamespace === undefined || service.visibility === 'Public' || service.namespace === clientNamespace
   );
 }
 
-/** The visible service of the own namespace, else the canonical one, else the first (contract 7.1). */
+/**
+ * Returns the visible service of the client's namespace, else the canonical one, else the first (docs/contract.md
+ * 7.1).
+ */
 function bestService(services: readonly Service[], clientNamespace: string | undefined): Service | undefined {
   let canonical: Service | undefined;
   let first: Service | undefined;
@@ -27,9 +33,9 @@ function bestService(services: readonly Service[], clientNamespace: string | und
 }
 
 /**
- * The service that a VIP means to a client namespace: an exact VIP, else the CIDR VIP of the highest rank (own
- * namespace, prefix length, canonical). The CIDRs are asked also when exact entries exist but none is visible
- * (contract 7.1).
+ * Returns the service of a VIP for a client namespace: an exact VIP, else the CIDR VIP of the highest rank (client's
+ * namespace, prefix length, canonical). CIDR VIPs also apply when exact entries exist but none is visible
+ * (docs/contract.md 7.1).
  */
 export function bestServiceByVip(
   view: Pick<MeshView, 'servicesByVip' | 'servicesByCidr'>,
@@ -43,14 +49,14 @@ export function bestServiceByVip(
   );
 }
 
-/** The CIDR half of {@link bestServiceByVip}. */
+/** Returns the service of a CIDR VIP: the second part of {@link bestServiceByVip}. */
 export function bestServiceByCidr(
   view: Pick<MeshView, 'servicesByCidr'>,
   network: string,
   ip: string,
   clientNamespace: string | undefined,
 ): Service | undefined {
-  // Longest prefix first, so within the own namespace and within the rest the first length wins.
+  // The list is sorted longest prefix first: within the client's namespace and within the rest, the first length wins.
   let best: { readonly service: Service; readonly prefixLength: number; readonly own: boolean } | undefined;
   for (const { service, prefixLength } of view.servicesByCidr(network, ip)) {
     if (!isVisible(service, clientNamespace)) continue;
@@ -65,7 +71,7 @@ export function bestServiceByCidr(
   return best?.service;
 }
 
-/** The service that a hostname means to a client namespace (contract 7.1). */
+/** Returns the service of a hostname for a client namespace (docs/contract.md 7.1). */
 export function bestServiceByHostname(
   view: Pick<MeshView, 'servicesByHostname'>,
   hostname: string,
@@ -74,7 +80,7 @@ export function bestServiceByHostname(
   return bestService(view.servicesByHostname(hostname), clientNamespace);
 }
 
-/** What is at an address: the workload there, else the service (contract 7.1, "by address"). */
+/** Finds the object at an address: the workload, else the service (docs/contract.md 7.1, "by address"). */
 export function findByAddress(
   view: Pick<MeshView, 'workloadByAddress' | 'servicesByVip' | 'servicesByCidr'>,
   network: string,
@@ -87,7 +93,7 @@ export function findByAddress(
   return service === undefined ? undefined : { kind: 'service', service };
 }
 
-/** What is behind `namespace/hostname`: the service, else the workload (contract 7.1, "by hostname"). */
+/** Finds the object of `namespace/hostname`: the service, else the workload (docs/contract.md 7.1, "by hostname"). */
 export function findByHostname(
   view: Pick<MeshView, 'service' | 'workloadByHostname'>,
   namespace: string,
@@ -99,14 +105,16 @@ export function findByHostname(
   return workload === undefined ? undefined : { kind: 'workload', workload };
 }
 
-/** What a waypoint or gateway reference points at, seen from nowhere in particular (contract 6.6, 7.2). */
+/**
+ * Finds the object that a waypoint or gateway reference names, regardless of visibility (docs/contract.md 6.6, 7.2).
+ */
 export function findDestination(view: MeshView, destination: GatewayDestination): MeshObject | undefined {
   return destination.kind === 'address'
     ? findByAddress(view, destination.network, destination.ip, undefined)
     : findByHostname(view, destination.namespace, destination.hostname);
 }
 
-/** `network/ip` or `namespace/hostname`, as configuration spells it. */
+/** Formats a reference as configuration spells it: `network/ip` or `namespace/hostname`. */
 export function formatDestination(destination: GatewayDestination): string {
   return destination.kind === 'address'
     ? `${destination.network}/${destination.ip}`

@@ -1,10 +1,19 @@
 import type { Service, Workload } from '@kmesh/api';
-import { formatSocketAddress, isLoopback } from '../state/ip.ts';
+import { formatSocketAddress, ipFamily, isLoopback } from '../state/ip.ts';
 import type { MeshView } from '../state/mesh-view.ts';
-import { HBONE_PORT, ILLEGAL_PORTS, type RouteTrace, type SocketTarget } from './failure.ts';
+import {
+  type DoubleHboneDecision,
+  HBONE_PORT,
+  type HboneDecision,
+  ILLEGAL_PORTS,
+  type OutboundDecision,
+  type RefusedDecision,
+  type ResolveHostnameDecision,
+  type RouteTrace,
+  type SocketTarget,
+  type TcpDecision,
+} from './decision.ts';
 import { bestServiceByVip, findByAddress, formatDestination } from './lookup.ts';
-import { refuse, withAddress } from './outbound-address.ts';
-import type { OutboundDecision, RefusedDecision } from './outbound-decision.ts';
 import {
   acceptedIdentities,
   type SelectionContext,
@@ -33,13 +42,13 @@ interface OutboundRequest {
 interface OutboundOptions {
   /** Uniform in [0, 1); `Math.random` by default. */
   readonly random?: () => number;
-  /** Receives a sentence per step. */
+  /** Receives one sentence per step. */
   readonly trace?: RouteTrace;
 }
 
 /**
- * Where an outbound connection goes: the whole decision tree of contract 7.2. Never falls back to plain TCP where
- * the mesh knows the destination but cannot serve it.
+ * Decides where an outbound connection goes: the decision tree of docs/contract.md 7.2. A destination that the mesh
+ * knows but cannot serve is refused, never reached over plain TCP.
  */
 export function resolveOutbound(
   view: MeshView,
@@ -49,6 +58,7 @@ export function resolveOutbound(
   const { source, destination } = request;
   const { trace } = options;
   const context: SelectionContext = {
+    view,
     source,
     random: options.random ?? Math.random,
     trace,
@@ -57,42 +67,41 @@ export function resolveOutbound(
   const text = formatSocketAddress(destination.ip, destination.port);
 
   if (isLoopback(destination.ip) && (request.illegalPorts ?? ILLEGAL_PORTS).has(destination.port)) {
-    return refuse(
-      'SelfCall',
-      `${text} is a port of the proxy itself; a pod may not call it.`,
-      undefined,
-      trace,
-    );
+    const message = `${text} is a port of the proxy itself; a pod may not call it.`;
+    return refuse(trace, { category: 'SelfCall', message, service: undefined });
   }
 
   const found = findByAddress(view, source.network, destination.ip, source.namespace);
   const service = found?.kind === 'service' ? found.service : undefined;
   trace?.push(`${text} is ${describe(found)}`);
   if (service !== undefined) {
-    const waypoint = throughServiceWaypoint(view, context, request, service);
+    const waypoint = throughServiceWaypoint(context, request, service);
     if (waypoint !== undefined) return waypoint;
   }
 
-  const upstream = selectByAddress(view, context, source.network, destination, 'call');
+  const upstream = selectByAddress(context, {
+    network: source.network,
+    target: destination,
+    purpose: 'call',
+  });
   if (upstream === undefined) {
-    // A workload may hide a service at the same address from step 3, but not from the selection.
+    // A workload at the same address hides the service from step 3, but not from the selection.
     const known = service ?? bestServiceByVip(view, source.network, destination.ip, source.namespace);
     return withoutUpstream(known, destination, trace);
   }
 
   if (upstream.workload.network !== source.network) {
-    return throughNetworkGateway(view, context, request, service ?? upstream.service, upstream);
+    return throughNetworkGateway(context, request, { upstream, service: service ?? upstream.service });
   }
   if (service === undefined) {
-    const waypoint = throughWorkloadWaypoint(view, context, request, upstream);
+    const waypoint = throughWorkloadWaypoint(context, request, upstream);
     if (waypoint !== undefined) return waypoint;
   }
-  return direct(upstream, service ?? upstream.service, destination, trace);
+  return direct(context, request, { upstream, service: service ?? upstream.service });
 }
 
 /** Steps 3 to 5: `undefined` when the service has no waypoint. */
 function throughServiceWaypoint(
-  view: MeshView,
   context: SelectionContext,
   request: OutboundRequest,
   service: Service,
@@ -101,17 +110,20 @@ function throughServiceWaypoint(
   if (reference === undefined) return undefined;
   const name = formatDestination(reference.destination);
   context.trace?.push(`service ${service.namespace}/${service.hostname} is reached through waypoint ${name}`);
-  const waypoint = selectGateway(view, context, reference, request.destination.ip, 'waypoint');
-  if (waypoint === undefined) return unknownWaypoint(name, service, context.trace);
+  const waypoint = selectGateway(context, {
+    gateway: reference,
+    callIp: request.destination.ip,
+    purpose: 'waypoint',
+  });
+  if (waypoint === undefined) return unknownWaypoint(context.trace, name, service);
   if (waypoint.workload.network !== context.source.network) {
-    return throughNetworkGateway(view, context, request, service, waypoint);
+    return throughNetworkGateway(context, request, { upstream: waypoint, service });
   }
-  return toWaypoint(waypoint, service, request.destination, context.trace);
+  return toWaypoint(context, request, { upstream: waypoint, service });
 }
 
 /** Step 8: `undefined` when the workload has no waypoint or the caller is that waypoint. */
 function throughWorkloadWaypoint(
-  view: MeshView,
   context: SelectionContext,
   request: OutboundRequest,
   upstream: Upstream,
@@ -119,25 +131,40 @@ function throughWorkloadWaypoint(
   const reference = upstream.workload.waypoint;
   if (reference === undefined) return undefined;
   const name = formatDestination(reference.destination);
-  if (isCallFromWaypoint(view, upstream.workload, context.source, request.clientIp)) {
+  if (
+    isCallFromWaypoint(context.view, {
+      destination: upstream.workload,
+      source: context.source,
+      clientIp: request.clientIp,
+    })
+  ) {
     context.trace?.push(`the caller is waypoint ${name} itself: direct`);
     return undefined;
   }
   context.trace?.push(`workload ${upstream.workload.uid} is reached through waypoint ${name}`);
-  const waypoint = selectGateway(view, context, reference, request.destination.ip, 'waypoint');
-  if (waypoint === undefined) return unknownWaypoint(name, undefined, context.trace);
+  const waypoint = selectGateway(context, {
+    gateway: reference,
+    callIp: request.destination.ip,
+    purpose: 'waypoint',
+  });
+  if (waypoint === undefined) return unknownWaypoint(context.trace, name, undefined);
   if (waypoint.workload.network !== context.source.network) {
     const message = `Waypoint ${name} is on another network, which only calls to a service can reach.`;
-    return refuse('NoValidDestination', message, undefined, context.trace);
+    return refuse(context.trace, { category: 'NoValidDestination', message, service: undefined });
   }
-  return toWaypoint(waypoint, undefined, request.destination, context.trace);
+  return toWaypoint(context, request, { upstream: waypoint, service: undefined });
+}
+
+/** A selected endpoint, and the service that was addressed. */
+interface Selection {
+  readonly upstream: Upstream;
+  readonly service: Service | undefined;
 }
 
 function toWaypoint(
-  waypoint: Upstream,
-  service: Service | undefined,
-  destination: SocketTarget,
-  trace: RouteTrace | undefined,
+  { trace }: SelectionContext,
+  { destination }: OutboundRequest,
+  { upstream: waypoint, service }: Selection,
 ): OutboundDecision {
   const decision = {
     kind: 'hbone',
@@ -147,31 +174,40 @@ function toWaypoint(
     workload: waypoint.workload,
     service,
   } as const;
-  return withAddress(decision, waypoint, waypoint.port, destination.ip, false, trace);
+  return withAddress(decision, {
+    upstream: waypoint,
+    nextHopPort: waypoint.port,
+    callIp: destination.ip,
+    authorityIsEndpoint: false,
+    trace,
+  });
 }
 
-/** Step 7 and contract 6.9. `upstream` is the endpoint or waypoint on the other network. */
+/** Step 7 and docs/contract.md 6.9. `upstream` is the endpoint or waypoint on the other network. */
 function throughNetworkGateway(
-  view: MeshView,
   context: SelectionContext,
   request: OutboundRequest,
-  service: Service | undefined,
-  upstream: Upstream,
+  { upstream, service }: Selection,
 ): OutboundDecision {
   const { workload } = upstream;
   const where = `${workload.uid} is on network "${workload.network}"`;
   if (service === undefined) {
     const message = `${where}, which only calls to a service can reach.`;
-    return refuse('NoValidDestination', message, undefined, context.trace);
+    return refuse(context.trace, { category: 'NoValidDestination', message, service: undefined });
   }
   const reference = workload.networkGateway;
   if (reference === undefined) {
-    return refuse('UnknownNetworkGateway', `${where}, which has no network gateway.`, service, context.trace);
+    const message = `${where}, which has no network gateway.`;
+    return refuse(context.trace, { category: 'UnknownNetworkGateway', message, service });
   }
-  const gateway = selectGateway(view, context, reference, request.destination.ip, 'call');
+  const gateway = selectGateway(context, {
+    gateway: reference,
+    callIp: request.destination.ip,
+    purpose: 'call',
+  });
   if (gateway === undefined) {
     const message = `${where}, but its network gateway ${formatDestination(reference.destination)} is not known or has no endpoint.`;
-    return refuse('UnknownNetworkGateway', message, service, context.trace);
+    return refuse(context.trace, { category: 'UnknownNetworkGateway', message, service });
   }
   context.trace?.push(`${where}: through gateway ${gateway.workload.uid}`);
   const decision = {
@@ -182,20 +218,26 @@ function throughNetworkGateway(
     workload: gateway.workload,
     service,
   } as const;
-  return withAddress(decision, gateway, gateway.port, request.destination.ip, false, context.trace);
+  return withAddress(decision, {
+    upstream: gateway,
+    nextHopPort: gateway.port,
+    callIp: request.destination.ip,
+    authorityIsEndpoint: false,
+    trace: context.trace,
+  });
 }
 
 /** Steps 9 and 10. */
 function direct(
-  upstream: Upstream,
-  service: Service | undefined,
-  destination: SocketTarget,
-  trace: RouteTrace | undefined,
+  { trace }: SelectionContext,
+  { destination }: OutboundRequest,
+  { upstream, service }: Selection,
 ): OutboundDecision {
   const { workload, port } = upstream;
+  const hop = { upstream, callIp: destination.ip, trace };
   if (workload.protocol === 'TCP') {
     const decision = { kind: 'tcp', via: 'workload', workload, service } as const;
-    return withAddress(decision, upstream, port, destination.ip, false, trace);
+    return withAddress(decision, { ...hop, nextHopPort: port, authorityIsEndpoint: false });
   }
   const decision = {
     kind: 'hbone',
@@ -205,7 +247,7 @@ function direct(
     workload,
     service,
   } as const;
-  return withAddress(decision, upstream, HBONE_PORT, destination.ip, true, trace);
+  return withAddress(decision, { ...hop, nextHopPort: HBONE_PORT, authorityIsEndpoint: true });
 }
 
 /** Step 6. */
@@ -219,19 +261,19 @@ function withoutUpstream(
       ? 'has no usable endpoint'
       : `has no port ${destination.port}`;
     const message = `Service ${service.namespace}/${service.hostname} ${what}.`;
-    return refuse('NoHealthyUpstream', message, service, trace);
+    return refuse(trace, { category: 'NoHealthyUpstream', message, service });
   }
   trace?.push('plain TCP to the original destination');
   return { kind: 'tcp', via: 'passthrough', nextHop: destination, workload: undefined, service: undefined };
 }
 
 function unknownWaypoint(
+  trace: RouteTrace | undefined,
   name: string,
   service: Service | undefined,
-  trace: RouteTrace | undefined,
 ): RefusedDecision {
   const message = `Waypoint ${name} is not known or has no endpoint; traffic never bypasses it.`;
-  return refuse('UnknownWaypoint', message, service, trace);
+  return refuse(trace, { category: 'UnknownWaypoint', message, service });
 }
 
 function describe(found: ReturnType<typeof findByAddress>): string {
@@ -239,4 +281,75 @@ function describe(found: ReturnType<typeof findByAddress>): string {
   return found.kind === 'service'
     ? `service ${found.service.namespace}/${found.service.hostname}`
     : `workload ${found.workload.uid}`;
+}
+
+type Unaddressed =
+  | Omit<TcpDecision, 'nextHop'>
+  | Omit<HboneDecision, 'nextHop'>
+  | Omit<DoubleHboneDecision, 'nextHop'>;
+
+/** The chosen endpoint of a decision that has no next hop yet. */
+interface ChosenHop {
+  readonly upstream: Upstream;
+  readonly nextHopPort: number;
+  readonly callIp: string;
+  /** Whether the CONNECT authority is the endpoint's own address and target port. */
+  readonly authorityIsEndpoint: boolean;
+  readonly trace: RouteTrace | undefined;
+}
+
+/** Completes a decision with the address of the chosen endpoint, asks for a DNS resolution first, or refuses. */
+function withAddress(
+  decision: Unaddressed,
+  { upstream, nextHopPort, callIp, authorityIsEndpoint, trace }: ChosenHop,
+): OutboundDecision {
+  const { address } = upstream;
+  if (address.kind === 'gateway') {
+    const message = `${upstream.workload.uid} has no address that can be dialled.`;
+    return refuse(trace, { category: 'NoValidDestination', message, service: decision.service });
+  }
+  const authorityPort = authorityIsEndpoint ? upstream.port : undefined;
+  if (address.kind === 'hostname') {
+    trace?.push(`host name ${address.hostname} must be resolved first`);
+    return {
+      kind: 'resolveHostname',
+      hostname: address.hostname,
+      preferredFamily: ipFamily(callIp),
+      nextHopPort,
+      authorityPort,
+      pending: decision,
+      workload: upstream.workload,
+      service: decision.service,
+    };
+  }
+  trace?.push(`${decision.kind} to ${formatSocketAddress(address.ip, nextHopPort)}`);
+  return complete(decision, { ip: address.ip, port: nextHopPort }, authorityPort);
+}
+
+/**
+ * Returns the final decision for a {@link ResolveHostnameDecision} whose host name resolved to `ip` (docs/contract.md
+ * 7.5).
+ */
+export function withResolvedAddress(
+  decision: ResolveHostnameDecision,
+  ip: string,
+): TcpDecision | HboneDecision | DoubleHboneDecision {
+  return complete(decision.pending, { ip, port: decision.nextHopPort }, decision.authorityPort);
+}
+
+function complete(
+  decision: Unaddressed,
+  nextHop: SocketTarget,
+  authorityPort: number | undefined,
+): TcpDecision | HboneDecision | DoubleHboneDecision {
+  if (decision.kind === 'hbone' && authorityPort !== undefined) {
+    return { ...decision, nextHop, authority: formatSocketAddress(nextHop.ip, authorityPort) };
+  }
+  return { ...decision, nextHop };
+}
+
+/** Returns a refusal and records it in the trace. */
+function refuse(trace: RouteTrace | undefined, refusal: Omit<RefusedDecision, 'kind'>): RefusedDecision {
+  trace?.push(`refused (${refusal.category}): ${refusal.message}`);
+  return { kind: 'refused', ...refusal };
 }

@@ -2,10 +2,9 @@ import type { GatewayAddress, Service, Workload } from '@kmesh/api';
 import { formatIdentityUri, identityUriOf, parseIdentity } from '../policy/identity.ts';
 import { ipFamily } from '../state/ip.ts';
 import type { MeshView } from '../state/mesh-view.ts';
-import { type AddressChoice, chooseAddress } from './address-choice.ts';
 import { drawWeighted, eligibleCandidates } from './balance.ts';
-import { candidatesOf, type LookupPurpose } from './candidates.ts';
-import type { RouteTrace, SocketTarget } from './failure.ts';
+import { type AddressChoice, candidatesOf, chooseAddress, type LookupPurpose } from './candidates.ts';
+import type { RouteTrace, SocketTarget } from './decision.ts';
 import { bestServiceByVip, findByHostname } from './lookup.ts';
 
 /** A chosen endpoint. */
@@ -17,8 +16,9 @@ export interface Upstream {
   readonly service: Service | undefined;
 }
 
-/** What every selection needs besides the mesh. */
+/** What every selection of one connection shares. */
 export interface SelectionContext {
+  readonly view: MeshView;
   readonly source: Workload;
   readonly random: () => number;
   readonly trace: RouteTrace | undefined;
@@ -26,36 +26,42 @@ export interface SelectionContext {
   readonly pick?: string | undefined;
 }
 
-/** The endpoint for an address: that of the service there, else the workload there (contract 7.1, 7.3). */
-export function selectByAddress(
-  view: MeshView,
-  context: SelectionContext,
-  network: string,
-  target: SocketTarget,
-  purpose: LookupPurpose,
-): Upstream | undefined {
-  const service = bestServiceByVip(view, network, target.ip, context.source.namespace);
-  if (service !== undefined) {
-    return selectFromService(view, context, service, target.port, target.ip, purpose);
-  }
-  const workload = view.workloadByAddress(network, target.ip);
-  return workload === undefined ? undefined : addressed(context, workload, target.port, target.ip);
+/** An address on a network, and why it is looked up. */
+interface AddressSelection {
+  readonly network: string;
+  readonly target: SocketTarget;
+  readonly purpose: LookupPurpose;
 }
 
-/** An endpoint of a service, by load-balancing mode and weight (contract 7.3, 7.4). */
+/**
+ * Selects the endpoint for an address: one of the service there, else the workload there (docs/contract.md 7.1, 7.3).
+ * Returns `undefined` when nothing at the address can be used.
+ */
+export function selectByAddress(
+  context: SelectionContext,
+  { network, target, purpose }: AddressSelection,
+): Upstream | undefined {
+  const service = bestServiceByVip(context.view, network, target.ip, context.source.namespace);
+  if (service !== undefined) return selectFromService(context, service, { target, purpose });
+  const workload = context.view.workloadByAddress(network, target.ip);
+  return workload === undefined ? undefined : addressed(context, workload, target);
+}
+
+/**
+ * Selects an endpoint of a service by load-balancing mode and weight (docs/contract.md 7.3, 7.4). The IP of `target`
+ * sets the address family and wins where it is an endpoint's own.
+ */
 function selectFromService(
-  view: MeshView,
   context: SelectionContext,
   service: Service,
-  port: number,
-  familyOf: string,
-  purpose: LookupPurpose,
+  { target, purpose }: Omit<AddressSelection, 'network'>,
 ): Upstream | undefined {
-  const candidates = candidatesOf(view, service, {
+  const { ip, port } = target;
+  const candidates = candidatesOf(context.view, service, {
     port,
-    preferredFamily: ipFamily(familyOf),
+    preferredFamily: ipFamily(ip),
     source: context.source,
-    requestedIp: familyOf,
+    requestedIp: ip,
     purpose,
   });
   const eligible = eligibleCandidates(candidates, service.loadBalancer, context.source);
@@ -70,35 +76,43 @@ function selectFromService(
   return { workload: chosen.workload, address: chosen.address, port: chosen.targetPort, service };
 }
 
-/**
- * The endpoint behind a waypoint or network gateway reference (contract 6.9, 7.2). A reference by IP keeps the
- * family of that IP, one by hostname takes that of the call.
- */
-export function selectGateway(
-  view: MeshView,
-  context: SelectionContext,
-  gateway: GatewayAddress,
-  callIp: string,
-  purpose: LookupPurpose,
-): Upstream | undefined {
-  const { destination, hboneMtlsPort } = gateway;
-  if (destination.kind === 'address') {
-    const target = { ip: destination.ip, port: hboneMtlsPort };
-    return selectByAddress(view, context, destination.network, target, purpose);
-  }
-  const found = findByHostname(view, destination.namespace, destination.hostname);
-  if (found === undefined) return undefined;
-  return found.kind === 'service'
-    ? selectFromService(view, context, found.service, hboneMtlsPort, callIp, purpose)
-    : addressed(context, found.workload, hboneMtlsPort, callIp);
+/** A waypoint or network gateway reference, and the call that leads there. */
+interface GatewaySelection {
+  readonly gateway: GatewayAddress;
+  readonly callIp: string;
+  readonly purpose: LookupPurpose;
 }
 
-/** SPIFFE ids of the workload and of the service's alternative names that parse (conformance OUT-31). */
+/**
+ * Selects the endpoint behind a waypoint or network gateway reference (docs/contract.md 6.9, 7.2). A reference by IP
+ * keeps the family of that IP, a reference by hostname takes the family of the call.
+ */
+export function selectGateway(
+  context: SelectionContext,
+  { gateway, callIp, purpose }: GatewaySelection,
+): Upstream | undefined {
+  const { destination, hboneMtlsPort: port } = gateway;
+  if (destination.kind === 'address') {
+    const target = { ip: destination.ip, port };
+    return selectByAddress(context, { network: destination.network, target, purpose });
+  }
+  const found = findByHostname(context.view, destination.namespace, destination.hostname);
+  if (found === undefined) return undefined;
+  const target = { ip: callIp, port };
+  return found.kind === 'service'
+    ? selectFromService(context, found.service, { target, purpose })
+    : addressed(context, found.workload, target);
+}
+
+/**
+ * Returns the SPIFFE ids that a server may have: the workload's, and the service's alternative names that parse
+ * (conformance OUT-31).
+ */
 export function acceptedIdentities(upstream: Pick<Upstream, 'workload' | 'service'>): string[] {
   return [...new Set([...serviceIdentities(upstream.service), identityUriOf(upstream.workload)])];
 }
 
-/** The SPIFFE ids among a service's subject alternative names; others are skipped. */
+/** Returns the SPIFFE ids among a service's subject alternative names; skips other names. */
 export function serviceIdentities(service: Service | undefined): string[] {
   const identities: string[] = [];
   for (const name of service?.subjectAltNames ?? []) {
@@ -111,8 +125,7 @@ export function serviceIdentities(service: Service | undefined): string[] {
 function addressed(
   context: SelectionContext,
   workload: Workload,
-  port: number,
-  ip: string,
+  { ip, port }: SocketTarget,
 ): Upstream | undefined {
   const address = chooseAddress(workload, {
     requestedIp: ip,

@@ -6,14 +6,14 @@ import { drawWeighted } from './balance.ts';
 import { findDestination } from './lookup.ts';
 
 /**
- * The waypoint reference for one call of a service: one of the weighted ones by weight, else the plain field
- * (contract 7.2, step 3). `undefined` when the service has none.
+ * Chooses the waypoint reference for one call of a service: a weighted one by weight, else the plain field
+ * (docs/contract.md 7.2, step 3). Returns `undefined` when the service has none.
  */
 export function chooseServiceWaypoint(service: Service, random: () => number): GatewayAddress | undefined {
   return drawWeighted(service.weightedWaypoints, random)?.destination ?? service.waypoint;
 }
 
-/** Every waypoint reference that a service may use: those with a weight, else the plain field. */
+/** Returns the waypoint references that clients may use now: those with a weight above 0, else the plain field. */
 export function serviceWaypoints(service: Service): readonly GatewayAddress[] {
   const weighted = service.weightedWaypoints.filter(({ weight }) => weight > 0);
   if (weighted.length > 0) return weighted.map(({ destination }) => destination);
@@ -21,24 +21,27 @@ export function serviceWaypoints(service: Service): readonly GatewayAddress[] {
 }
 
 /**
- * Every waypoint reference of a service, whatever its weight: a client whose weights are older than ours may still
- * come through any of them.
+ * Returns every waypoint reference of a service, at any weight: a client with older weights may still call through
+ * any of them.
  */
 export function allServiceWaypoints(service: Service): readonly GatewayAddress[] {
   const weighted = service.weightedWaypoints.map(({ destination }) => destination);
   return service.waypoint === undefined ? weighted : [...weighted, service.waypoint];
 }
 
+/** A call to a workload that has a waypoint. */
+interface WaypointCall {
+  readonly destination: Workload;
+  readonly source: Workload;
+  readonly clientIp: string;
+}
+
 /**
- * Whether the caller is the destination workload's own waypoint: it has the identity of a workload behind the
- * waypoint reference, and that workload owns the client's IP. Identity alone is not enough (contract 7.2, step 8).
+ * Returns whether the caller is the destination workload's own waypoint: it has the identity of a workload behind the
+ * waypoint reference, and that workload owns the client's IP. Identity alone is not enough (docs/contract.md 7.2,
+ * step 8).
  */
-export function isCallFromWaypoint(
-  view: MeshView,
-  destination: Workload,
-  source: Workload,
-  clientIp: string,
-): boolean {
+export function isCallFromWaypoint(view: MeshView, { destination, source, clientIp }: WaypointCall): boolean {
   if (destination.waypoint === undefined) return false;
   const identity = identityUriOf(source);
   return someWorkloadBehind(
@@ -48,12 +51,14 @@ export function isCallFromWaypoint(
   );
 }
 
-/** Whether a waypoint reference leads to this workload: as an endpoint of the service, or as the owner of the IP. */
+/**
+ * Returns whether a waypoint reference leads to this workload: as an endpoint of the service, or as the owner of the
+ * IP.
+ */
 export function leadsToWorkload(
   view: MeshView,
   waypoint: GatewayAddress,
-  workload: Workload,
-  ip: string,
+  { workload, ip }: { readonly workload: Workload; readonly ip: string },
 ): boolean {
   const found = findDestination(view, waypoint.destination);
   if (found === undefined) return false;

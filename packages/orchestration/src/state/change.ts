@@ -1,7 +1,20 @@
 import type { Service, Workload } from '@kmesh/api';
-import type { MeshChange } from './mesh-view.ts';
 
-/** A {@link MeshChange} that is being written. */
+/** The objects that one batch of updates touched: what derived tables may have to recompute. */
+export interface MeshChange {
+  /** Uids of workloads added, changed or removed. */
+  readonly workloads: ReadonlySet<string>;
+  /** Keys of services added, changed or removed, and of services with changed endpoints. */
+  readonly services: ReadonlySet<string>;
+  /** Keys of policies added, changed or removed. */
+  readonly policies: ReadonlySet<string>;
+  /** `network/ip` of VIPs and workload addresses that may resolve differently now. */
+  readonly addresses: ReadonlySet<string>;
+  /** Whether CIDR VIPs were added or removed. */
+  readonly cidrs: boolean;
+}
+
+/** A {@link MeshChange} under construction. */
 export interface ChangeDraft extends MeshChange {
   readonly workloads: Set<string>;
   readonly services: Set<string>;
@@ -10,7 +23,7 @@ export interface ChangeDraft extends MeshChange {
   cidrs: boolean;
 }
 
-/** A change that touched nothing yet. */
+/** Returns a change that touches nothing. */
 export function emptyChange(): ChangeDraft {
   return {
     workloads: new Set(),
@@ -21,7 +34,7 @@ export function emptyChange(): ChangeDraft {
   };
 }
 
-/** Whether nothing was touched. */
+/** Returns whether a change touches nothing. */
 export function isEmptyChange(change: MeshChange): boolean {
   const { workloads, services, policies, addresses, cidrs } = change;
   return workloads.size + services.size + policies.size + addresses.size === 0 && !cidrs;
@@ -36,13 +49,13 @@ export function addChange(draft: ChangeDraft, change: MeshChange): void {
   draft.cidrs ||= change.cidrs;
 }
 
-/** Notes every address of a workload. */
+/** Adds every address of a workload to `draft`. */
 export function noteWorkloadAddresses(draft: ChangeDraft, workload: Workload | undefined): void {
   if (workload === undefined || workload.networkMode === 'HostNetwork') return;
   for (const ip of workload.addresses) draft.addresses.add(`${workload.network}/${ip}`);
 }
 
-/** Notes every VIP of a service. */
+/** Adds every VIP of a service to `draft`. */
 export function noteServiceAddresses(draft: ChangeDraft, service: Service | undefined): void {
   if (service === undefined) return;
   for (const { network, ip } of service.vips) draft.addresses.add(`${network}/${ip}`);

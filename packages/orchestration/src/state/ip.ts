@@ -14,8 +14,8 @@ interface ParsedCidr {
 }
 
 /**
- * Parses IPv4 or IPv6 text. IPv4-mapped IPv6 becomes IPv4, so both spellings of one address are equal
- * (contract 7.2). Zone ids, leading zeros in IPv4 and anything else that is not an address give `undefined`.
+ * Parses IPv4 or IPv6 text. IPv4-mapped IPv6 becomes IPv4, so both spellings of an address are equal
+ * (docs/contract.md 7.2). Returns `undefined` for zone ids, leading zeros in IPv4 and any other text.
  */
 export function parseIp(text: string): ParsedIp | undefined {
   if (!text.includes(':')) {
@@ -87,7 +87,7 @@ function parseGroups(text: string, mayEndInIpv4: boolean): number[] | undefined 
   return groups;
 }
 
-/** Canonical text of an address: dotted IPv4, or lower-case IPv6 with the longest run of zeros compressed. */
+/** Formats an address canonically: dotted IPv4, or lower-case IPv6 with the longest run of zeros compressed. */
 export function formatIp(ip: ParsedIp): string {
   if (ip.family === 4) return `${ip.a >>> 24}.${(ip.a >>> 16) & 255}.${(ip.a >>> 8) & 255}.${ip.a & 255}`;
   const groups = [ip.a, ip.b, ip.c, ip.d].flatMap((word) => [word >>> 16, word & 0xffff]);
@@ -103,23 +103,23 @@ export function formatIp(ip: ParsedIp): string {
   return `${hex.slice(0, runStart).join(':')}::${hex.slice(runStart + runLength).join(':')}`;
 }
 
-/** The one spelling under which the mesh state knows an address; `undefined` when the text is no address. */
+/** Returns the canonical spelling that the mesh state uses, or `undefined` if the text is not an address. */
 export function canonicalIp(text: string): string | undefined {
   const parsed = parseIp(text);
   return parsed === undefined ? undefined : formatIp(parsed);
 }
 
-/** Family of an address that is known to be valid. */
+/** Returns the family of a valid address. */
 export function ipFamily(ip: string): 4 | 6 {
   return ip.includes(':') ? 6 : 4;
 }
 
-/** Whether a valid address is a loopback one: 127.0.0.0/8 or ::1. */
+/** Returns whether a valid address is in 127.0.0.0/8 or is ::1. */
 export function isLoopback(ip: string): boolean {
   return ip === '::1' || (!ip.includes(':') && ip.startsWith('127.'));
 }
 
-/** Parses `address/length`; bits beyond the length are cleared. `undefined` when it is not a CIDR. */
+/** Parses `address/length` and clears the bits beyond the length. Returns `undefined` if it is not a CIDR. */
 export function parseCidr(text: string): ParsedCidr | undefined {
   const slash = text.indexOf('/');
   if (slash < 0 || !/^\d{1,3}$/.test(text.slice(slash + 1))) return undefined;
@@ -133,13 +133,13 @@ export function parseCidr(text: string): ParsedCidr | undefined {
   return { network: maskIp(ip, length), length };
 }
 
-/** Canonical `address/length` text, the address masked; `undefined` when it is not a CIDR. */
+/** Returns canonical `address/length` text with the address masked, or `undefined` if it is not a CIDR. */
 export function canonicalCidr(text: string): string | undefined {
   const parsed = parseCidr(text);
   return parsed === undefined ? undefined : `${formatIp(parsed.network)}/${parsed.length}`;
 }
 
-/** The address with every bit after `length` cleared. */
+/** Returns the address with every bit after `length` cleared. */
 export function maskIp(ip: ParsedIp, length: number): ParsedIp {
   return {
     family: ip.family,
@@ -150,13 +150,13 @@ export function maskIp(ip: ParsedIp, length: number): ParsedIp {
   };
 }
 
-/** Mask of one 32-bit word of which the first `bits` count; fewer than 0 counts as none, more than 32 as all. */
+/** Returns the mask of the first `bits` bits of a 32-bit word; below 0 none, above 32 all. */
 export function wordMask(bits: number): number {
   if (bits <= 0) return 0;
   return bits >= 32 ? 0xffffffff : (0xffffffff << (32 - bits)) >>> 0;
 }
 
-/** `ip:port`, or `[ip]:port` for IPv6. */
+/** Formats `ip:port`, or `[ip]:port` for IPv6. */
 export function formatSocketAddress(ip: string, port: number): string {
   return ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`;
 }

@@ -1,5 +1,6 @@
 import {
   type Endpoint,
+  KmeshError,
   LargeMap,
   type MeshUpdate,
   type Policy,
@@ -10,29 +11,33 @@ import {
   type ChangeDraft,
   emptyChange,
   isEmptyChange,
+  type MeshChange,
   noteServiceAddresses,
   noteWorkloadAddresses,
 } from './change.ts';
-import type { MeshChange, MeshHistory, MeshView } from './mesh-view.ts';
+import type { MeshHistory, MeshView } from './mesh-view.ts';
 import { PolicyIndex } from './policy-index.ts';
 import { RecentRecords } from './recent-records.ts';
 import { ServiceEndpoints } from './service-endpoints.ts';
 import { ServiceIndex } from './service-index.ts';
 import { WorkloadAddresses } from './workload-addresses.ts';
 
-/** How a {@link MeshState} is set up. */
+/** Options of a {@link MeshState}. */
 interface MeshStateOptions {
-  /** The node whose workloads are local; absent or empty means that every workload is (contract 2.2, `NODE_NAME`). */
+  /**
+   * The node whose workloads are local; if absent or empty, every workload is local (docs/contract.md 2.2,
+   * `NODE_NAME`).
+   */
   readonly node?: string;
 }
 
 /**
- * The mesh as this proxy knows it: everything that the control plane and the local mesh file said, indexed for the
- * decisions. Implements the state rules of ambient contract 3.5 to 3.7.
+ * The mesh as this proxy knows it: every record of the control plane and the local mesh file, indexed for decisions.
+ * Implements the state rules of docs/contract.md 3.5 to 3.7.
  *
- * Records are stored as they come, so whoever makes them should share strings and maps. Readers
- * see every {@link MeshState.apply} as one step: it does not yield to the event loop, and neither may a reader that
- * wants a consistent picture. Maps handed out are live; keep none across a yield.
+ * Records are stored without copying, so producers should share strings and maps. {@link MeshState.apply} is atomic
+ * for readers: it does not yield to the event loop, and neither may a reader that needs a consistent view. Returned
+ * maps are live; do not keep them across a yield.
  */
 export class MeshState implements MeshView, MeshHistory {
   readonly #node: string;
@@ -51,8 +56,8 @@ export class MeshState implements MeshView, MeshHistory {
   }
 
   /**
-   * Applies updates in their order as one step and tells what they touched. A service that many of the updates
-   * concern is re-indexed once. Listeners of {@link MeshState.subscribe} are told before this returns.
+   * Applies updates in order as one step and returns what they touched. A service that several updates concern is
+   * re-indexed once. Listeners of {@link MeshState.subscribe} run before this returns.
    */
   apply(updates: Iterable<MeshUpdate>): MeshChange {
     const change = emptyChange();
@@ -62,7 +67,7 @@ export class MeshState implements MeshView, MeshHistory {
     return change;
   }
 
-  /** Calls `listener` after every batch that touched something, until the returned function is called. */
+  /** Calls `listener` after every batch that touched something. Returns an unsubscribe function. */
   subscribe(listener: (change: MeshChange) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -84,12 +89,12 @@ export class MeshState implements MeshView, MeshHistory {
     return this.#endpoints.live(serviceKey);
   }
 
-  /** Changes with every batch that touched the service or its endpoints; for caches. */
+  /** A number that changes with every batch that touched the service or its endpoints; for caches. */
   serviceGeneration(serviceKey: string): number {
     return this.#endpoints.generation(serviceKey);
   }
 
-  /** Endpoints whose service has not arrived, by service key: `stagedServices` of the config dump. */
+  /** Endpoints of services that have not arrived, by service key: `stagedServices` of the config dump. */
   stagedEndpoints(): ReadonlyMap<string, ReadonlyMap<string, Endpoint>> {
     return this.#endpoints.staged();
   }
@@ -114,7 +119,7 @@ export class MeshState implements MeshView, MeshHistory {
     return this.#local.get(`${namespace}/${serviceAccount}/${name}`);
   }
 
-  /** Every workload of this node, for certificate prefetch (contract 5). */
+  /** Every workload of this node, for certificate prefetch (docs/contract.md 5). */
   localWorkloads(): Iterable<Workload> {
     return this.#local.values();
   }
@@ -154,7 +159,7 @@ export class MeshState implements MeshView, MeshHistory {
     return this.#policies.values();
   }
 
-  /** How much there is of everything. */
+  /** Numbers of records. */
   get counts(): { readonly workloads: number; readonly services: number; readonly policies: number } {
     return {
       workloads: this.#workloads.size,
@@ -269,4 +274,50 @@ export function policyKey(policy: Policy): string {
 
 function localKey(workload: Workload): string {
   return `${workload.namespace}/${workload.serviceAccount}/${workload.name}`;
+}
+
+/** Time that a connection waits for its own workload, in milliseconds (docs/contract.md 6.6, 7.2). */
+const WORKLOAD_WAIT_MILLISECONDS = 5_000;
+
+/** Options of {@link waitForWorkload}. */
+interface WorkloadWaitOptions {
+  /** Maximum wait; {@link WORKLOAD_WAIT_MILLISECONDS} by default. */
+  readonly limitMilliseconds?: number;
+  /** Subject of the error message. */
+  readonly description?: string;
+}
+
+/**
+ * Resolves with the workload that `find` returns, now or after the next matching update.
+ *
+ * @throws {KmeshError} `KMESH_WORKLOAD_UNKNOWN` after the limit.
+ */
+export function waitForWorkload(
+  state: Pick<MeshState, 'subscribe'>,
+  find: () => Workload | undefined,
+  options: WorkloadWaitOptions = {},
+): Promise<Workload> {
+  const present = find();
+  if (present !== undefined) return Promise.resolve(present);
+  const limit = options.limitMilliseconds ?? WORKLOAD_WAIT_MILLISECONDS;
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      unsubscribe();
+      const subject = options.description ?? 'its own workload';
+      reject(
+        new KmeshError(
+          'KMESH_WORKLOAD_UNKNOWN',
+          `The control plane sent no workload for ${subject} within ${limit} ms; check that istiod knows the pod ` +
+            'and that the xDS connection is up.',
+        ),
+      );
+    }, limit);
+    const unsubscribe = state.subscribe(() => {
+      const workload = find();
+      if (workload === undefined) return;
+      clearTimeout(timer);
+      unsubscribe();
+      resolve(workload);
+    });
+  });
 }

@@ -1,13 +1,13 @@
 import type { Policy } from '@kmesh/api';
-import { compilePolicy } from '../policy/compiled-policy.ts';
+import { compilePolicy } from '../policy/match.ts';
 
 const NO_POLICIES: readonly Policy[] = [];
 
-/** Policies by key and by the namespace that they cover; global ones are under the empty namespace (contract 8.1). */
+/** Policies by key and by covered namespace; global ones are under the empty namespace (docs/contract.md 8.1). */
 export class PolicyIndex {
   readonly #byKey = new Map<string, Policy>();
   readonly #byNamespace = new Map<string, Map<string, Policy>>();
-  /** Lists handed to readers, made on demand so that a batch of changes costs one list. */
+  /** Lists for readers, built on demand: a batch of changes costs one list. */
   readonly #lists = new Map<string, readonly Policy[]>();
 
   get size(): number {
@@ -33,7 +33,7 @@ export class PolicyIndex {
   }
 
   put(key: string, policy: Policy): void {
-    // Here, inside the sliced application of a push, and not all at once before the first connection.
+    // Compiled here, within the slices of a push, and not all at once for the first connection.
     compilePolicy(policy);
     const previous = this.#byKey.get(key);
     const namespace = coveredNamespace(policy);
@@ -66,7 +66,7 @@ export class PolicyIndex {
   }
 }
 
-/** The namespace under which a policy is found; selector policies are found only through their workloads. */
+/** Returns the namespace that a policy covers; a selector policy is reached only through its workloads. */
 function coveredNamespace(policy: Policy): string | undefined {
   if (policy.scope === 'Global') return '';
   return policy.scope === 'Namespace' ? policy.namespace : undefined;

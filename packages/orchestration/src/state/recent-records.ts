@@ -1,11 +1,11 @@
 import type { Service, Workload } from '@kmesh/api';
 
-/** How long a record that was replaced or removed is remembered, in milliseconds. */
+/** Time that a replaced or removed record is kept, in milliseconds. */
 export const RECORDS_KEPT = 5_000;
 
 interface Past<Kept> {
   readonly record: Kept;
-  /** Nanoseconds of CLOCK_MONOTONIC; the record was true before. */
+  /** End of validity, in nanoseconds of CLOCK_MONOTONIC. */
   readonly until: number;
 }
 
@@ -13,7 +13,7 @@ type PastRecord =
   | (Past<Workload> & { readonly owned: readonly string[] })
   | (Past<Service> & { readonly key: string });
 
-/** Past records under one kind of key, the earliest first. */
+/** Past records under one kind of key, oldest first. */
 class PastRecords<Kept> {
   readonly #byKey = new Map<string, Past<Kept>[]>();
 
@@ -23,7 +23,7 @@ class PastRecords<Kept> {
     else others.push(past);
   }
 
-  /** The record that was true at `time`; `undefined`: none that is remembered, so what is true now. */
+  /** Returns the record valid at `time`, or `undefined` if the current record was already valid then. */
   find(key: string, time: number): Kept | undefined {
     return this.#byKey.get(key)?.find(({ until }) => until > time)?.record;
   }
@@ -36,18 +36,18 @@ class PastRecords<Kept> {
 }
 
 /**
- * What workloads and services were a moment ago: a connection is told of when it ends, and belongs to whom its addresses
- * belonged when it opened.
+ * Workloads and services as they were a few seconds ago. Close events arrive late; each connection is attributed to the
+ * owner of its addresses at open time.
  */
 export class RecentRecords {
   readonly #workloads = new PastRecords<Workload>();
   readonly #addresses = new PastRecords<Workload>();
   readonly #services = new PastRecords<Service>();
-  /** All of them, the earliest first. */
+  /** All past records, oldest first. */
   #kept: PastRecord[] = [];
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param owned its addresses that no other workload had a better claim to */
+  /** @param owned addresses of the workload on which it had the highest claim */
   workloadReplaced(workload: Workload, owned: readonly string[], now = monotonicNanoseconds()): void {
     const past = { record: workload, until: now, owned };
     this.#workloads.add(workload.uid, past);
@@ -99,7 +99,7 @@ export class RecentRecords {
   }
 }
 
-/** The clock of the kernel's events. */
+/** Returns CLOCK_MONOTONIC in nanoseconds: the clock of kernel events. */
 export function monotonicNanoseconds(): number {
   return Number(process.hrtime.bigint());
 }

@@ -1,13 +1,13 @@
 import type { Endpoint, HealthPolicy } from '@kmesh/api';
 
 interface EndpointSet {
-  /** What traffic may use; while the service is unknown, everything that is staged for it. */
+  /** Endpoints that traffic may use; while the service is unknown, the staged ones. */
   readonly live: Map<string, Endpoint>;
-  /** Endpoints that the health policy holds back; made only when there is one. */
+  /** Endpoints that the health policy withholds; allocated on first use. */
   withheld: Map<string, Endpoint> | undefined;
-  /** `undefined` while the service itself is unknown: its endpoints are staged. */
+  /** `undefined` while the service is unknown and its endpoints are staged. */
   healthPolicy: HealthPolicy | undefined;
-  /** Raised once per batch that touched this set. */
+  /** Incremented once per batch that touched this set. */
   generation: number;
 }
 
@@ -15,10 +15,10 @@ const NO_ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map();
 
 /**
  * Endpoints by service, filtered by health, and the staging area for services that have not arrived
- * (contract 3.7).
+ * (docs/contract.md 3.7).
  *
- * One deliberate difference to the contract's observed behaviour: unhealthy endpoints are held back instead of
- * forgotten, so a service that turns to AllowAll has them at once.
+ * One deliberate difference from the behaviour in the contract: unhealthy endpoints are withheld, not dropped, so a
+ * service that changes to AllowAll uses them at once.
  */
 export class ServiceEndpoints {
   readonly #sets = new Map<string, EndpointSet>();
@@ -33,7 +33,7 @@ export class ServiceEndpoints {
     return this.#sets.get(serviceKey)?.generation ?? 0;
   }
 
-  /** Endpoints whose service is not known, by service key. */
+  /** Endpoints of unknown services, by service key. */
   staged(): Map<string, ReadonlyMap<string, Endpoint>> {
     const staged = new Map<string, ReadonlyMap<string, Endpoint>>();
     for (const [key, set] of this.#sets) {
@@ -62,7 +62,7 @@ export class ServiceEndpoints {
     if (set.healthPolicy === undefined && set.live.size === 0) this.#sets.delete(serviceKey);
   }
 
-  /** The service arrived or was sent again: staged and carried-over endpoints pass the health filter. */
+  /** Applies the health policy of a new or updated service to its endpoints, staged ones included. */
   serviceArrived(serviceKey: string, healthPolicy: HealthPolicy): void {
     const set = this.#setOf(serviceKey);
     if (set.healthPolicy === healthPolicy) return;
@@ -78,12 +78,12 @@ export class ServiceEndpoints {
     for (const endpoint of held?.values() ?? []) this.put(serviceKey, endpoint);
   }
 
-  /** The service is gone and its endpoints with it; only workloads that are sent again bring them back. */
+  /** Drops a service and its endpoints; only a new update of a workload brings an endpoint back. */
   serviceRemoved(serviceKey: string): void {
     this.#sets.delete(serviceKey);
   }
 
-  /** Marks one batch of changes as done: what was derived from these services is out of date. */
+  /** Ends one batch: increments the generation of these services, so that derived data is recomputed. */
   touch(serviceKeys: Iterable<string>): void {
     for (const key of serviceKeys) {
       const set = this.#sets.get(key);

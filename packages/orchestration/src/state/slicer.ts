@@ -1,11 +1,11 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Cuts long work into slices, so that the event loop is never held for much longer than one of them. Ask `due` after each
- * small step, and await `pause` when it is true.
+ * Cuts long work into time slices to bound event loop blocking. Check `due` after each small step and await `pause`
+ * when it is true.
  *
- * Work that nobody waits for and that leaves much garbage should rest between slices: V8 collects in small steps beside it
- * then, where it would else fall behind, grow its heap and stop the loop for 20 ms to catch up.
+ * Background work that allocates heavily should rest between slices: V8 then collects incrementally. Without rest its
+ * incremental marking falls behind, the heap grows, and a full collection blocks the loop for 20 ms.
  */
 export class Slicer {
   readonly #milliseconds: number;
@@ -18,12 +18,12 @@ export class Slicer {
     this.#sliceEnd = performance.now() + milliseconds;
   }
 
-  /** Whether this slice is used up. */
+  /** Whether the slice has ended. */
   get due(): boolean {
     return performance.now() >= this.#sliceEnd;
   }
 
-  /** Lets the event loop take its turn, then begins a new slice. */
+  /** Yields to the event loop, then begins a new slice. */
   async pause(): Promise<void> {
     if (this.#restMilliseconds > 0) await sleep(this.#restMilliseconds);
     else await nextTurn();

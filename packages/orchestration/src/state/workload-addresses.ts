@@ -1,12 +1,12 @@
 import { LargeMap, type Workload } from '@kmesh/api';
 
 /**
- * Workloads by (network, IP). Several may claim one address (contract 3.6): a pod that takes part in HBONE wins
- * over a plain pod, that over another HBONE workload, that over the rest; among equals the latest arrival wins, so
- * a reused pod IP means the new pod. When the winner goes, the next one takes its place.
+ * Workloads by (network, IP). Several may claim one address (docs/contract.md 3.6): an HBONE pod outranks a plain
+ * pod, that another HBONE workload, that the rest; among equals the latest arrival wins, so a reused pod IP resolves
+ * to the new pod. When the winner is removed, the next claimant takes over.
  *
- * A lone claimant is stored without an array, and the keys are the strings of the workload itself: at 100,000
- * workloads this index costs only its hash table.
+ * A single claimant is stored without an array, and the keys are the workload's own strings: at 100,000 workloads
+ * this index costs only its hash table.
  */
 export class WorkloadAddresses {
   readonly #networks = new Map<string, LargeMap<Workload | Workload[]>>();
@@ -16,7 +16,7 @@ export class WorkloadAddresses {
     return Array.isArray(claim) ? claim[0] : claim;
   }
 
-  /** Replaces `previous` by `next` on all their addresses; either may be absent. */
+  /** Replaces `previous` by `next` at all their addresses; either may be absent. */
   update(previous: Workload | undefined, next: Workload | undefined): void {
     for (const ip of claimedAddresses(previous)) {
       if (previous !== undefined && !claims(next, previous.network, ip)) this.#remove(previous, ip);
@@ -70,7 +70,7 @@ function claims(workload: Workload | undefined, network: string, ip: string): bo
   return workload?.network === network && claimedAddresses(workload).includes(ip);
 }
 
-/** Rank of a claim on an address (contract 3.6), highest wins. */
+/** Returns the rank of a claim on an address; the highest wins (docs/contract.md 3.6). */
 function claimRank(workload: Workload): number {
   const pod = workload.uid.includes('//Pod/');
   if (workload.protocol === 'HBONE') return pod ? 3 : 1;

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { LoadBalancerMode, Workload } from '@kmesh/api';
-import { chooseAddress, chooseResolvedAddress } from '../../src/routing/address-choice.ts';
-import { drawWeighted, eligibleCandidates } from '../../src/routing/balance.ts';
-import { type Candidate, candidatesOf, targetPortOf } from '../../src/routing/candidates.ts';
-import { localityRank } from '../../src/routing/locality.ts';
+import { drawWeighted, eligibleCandidates, localityRank } from '../../src/routing/balance.ts';
+import {
+  type Candidate,
+  candidatesOf,
+  chooseAddress,
+  chooseResolvedAddress,
+  targetPortOf,
+} from '../../src/routing/candidates.ts';
 import { gateway, memberOf, mesh, seededRandom, service, workload } from '../fixtures.ts';
 
 const locality = (region: string, zone: string) => ({ locality: { region, zone, subzone: '' } });
@@ -148,13 +152,12 @@ describe('ports', () => {
   for (const [title, servicePorts, endpointPorts, hasTunnel, purpose, expected] of rows) {
     test(title, () => {
       const applicationTunnel = hasTunnel ? tunnel : undefined;
-      const actual = targetPortOf(
-        new Map(servicePorts),
-        new Map(endpointPorts),
+      const actual = targetPortOf(80, {
+        servicePorts: new Map(servicePorts),
+        endpointPorts: new Map(endpointPorts),
         applicationTunnel,
-        80,
         purpose,
-      );
+      });
       assert.equal(actual, expected);
     });
   }

@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type Authority, formatAuthority, parseAuthority } from '../../src/routing/headers/authority.ts';
-import { formatBaggage, parseBaggage } from '../../src/routing/headers/baggage.ts';
-import { formatForwarded, forwardedHost } from '../../src/routing/headers/forwarded.ts';
+import {
+  type Authority,
+  formatAuthority,
+  formatBaggage,
+  formatForwarded,
+  forwardedHost,
+  parseAuthority,
+  parseBaggage,
+} from '../../src/routing/headers.ts';
 import { seededRandom, workload } from '../fixtures.ts';
 
 describe('authority', () => {

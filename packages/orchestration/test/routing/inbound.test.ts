@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ApplicationTunnel, GatewayAddress, Workload } from '@kmesh/api';
-import { refusePlaintext, resolveInbound } from '../../src/routing/inbound.ts';
 import {
   inboundService,
   inboundSourceWorkload,
+  refusePlaintext,
+  resolveInbound,
   servicesOfWorkload,
-} from '../../src/routing/inbound-service.ts';
+} from '../../src/routing/inbound.ts';
 import { gateway, memberOf, mesh, service, vip, workload } from '../fixtures.ts';
 
 const NODE = { network: '' };

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Service, Workload } from '@kmesh/api';
-import { ILLEGAL_PORTS } from '../../src/routing/failure.ts';
-import { resolveOutbound } from '../../src/routing/outbound.ts';
-import { withResolvedAddress } from '../../src/routing/outbound-address.ts';
-import type { OutboundDecision } from '../../src/routing/outbound-decision.ts';
+import { ILLEGAL_PORTS, type OutboundDecision } from '../../src/routing/decision.ts';
+import { resolveOutbound, withResolvedAddress } from '../../src/routing/outbound.ts';
 import type { MeshState } from '../../src/state/mesh-state.ts';
 import {
   gateway,

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Workload } from '@kmesh/api';
-import { MeshState } from '../../src/state/mesh-state.ts';
-import { waitForWorkload } from '../../src/state/wait-for-workload.ts';
+import { MeshState, waitForWorkload } from '../../src/state/mesh-state.ts';
 import { memberOf, mesh, policy, service, updatesOf, vip, workload } from '../fixtures.ts';
 
 const SERVICE = 'ns/a.example.com';

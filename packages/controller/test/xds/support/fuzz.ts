@@ -1,8 +1,6 @@
-import type { MeshUpdate } from '@kmesh/api';
-import { securityProto, workloadProto, xds } from '@kmesh/api';
-import { type AppliedResponse, applyResponse } from '../../../src/xds/apply-response.ts';
-import { decodeResource } from '../../../src/xds/decode-resource.ts';
-import { Interner } from '../../../src/xds/intern.ts';
+import { type MeshUpdate, securityProto, workloadProto, xds } from '@kmesh/api';
+import { Interner } from '../../../src/xds/convert/common.ts';
+import { type AppliedResponse, applyResponse, decodeResource } from '../../../src/xds/responses.ts';
 import { RetainedResources } from '../../../src/xds/retained.ts';
 
 /** Numbers from 0 to below 1 that are the same for the same seed. */
@@ -124,6 +122,16 @@ function isRejection(error: unknown): boolean {
   return !isMistake || ('code' in error && error.code === 'ERR_ENCODING_INVALID_ENCODED_DATA');
 }
 
+/** Cuts a response as the xDS thread does, and applies it. */
+async function applyBytes(
+  bytes: Buffer,
+  target: Parameters<typeof applyResponse>[1],
+): Promise<AppliedResponse> {
+  const { header, pieces } = xds.splitResponse(bytes, 100);
+  const rest = pieces.values();
+  return await applyResponse({ header, nextPiece: async () => rest.next().value }, target);
+}
+
 /** Feeds mutated whole responses through decoding and application. */
 export async function fuzzResponses(iterations: number, random: () => number): Promise<FuzzResult> {
   const resources = stock();
@@ -145,7 +153,7 @@ export async function fuzzResponses(iterations: number, random: () => number): P
       removedResources: ['r0', 'gone'],
     });
     const mutated = mutate(original, random);
-    const response: AppliedResponse | undefined = await applyResponse(mutated, {
+    const response: AppliedResponse | undefined = await applyBytes(mutated, {
       interner,
       retained: () => retained,
       unconfirmed: () => undefined,

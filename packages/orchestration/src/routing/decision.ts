@@ -1,8 +1,42 @@
 import type { Service, Workload } from '@kmesh/api';
-import type { RoutingFailure, SocketTarget } from './failure.ts';
+
+/** Why a connection cannot be routed (docs/contract.md 18); each is an early deny. */
+export type FailureCategory =
+  | 'SelfCall'
+  | 'NoHealthyUpstream'
+  | 'NoValidDestination'
+  | 'UnknownWaypoint'
+  | 'UnknownNetworkGateway'
+  | 'NonConnectMethod'
+  | 'NoValidAuthority'
+  | 'NoHostname'
+  | 'NoPortForServices'
+  | 'NoIPForService'
+  | 'IPMismatch';
+
+/** A routing failure with a sentence that a person can act on. */
+export interface RoutingFailure {
+  readonly category: FailureCategory;
+  readonly message: string;
+}
+
+/** An IP address (canonical text) and a TCP port. */
+export interface SocketTarget {
+  readonly ip: string;
+  readonly port: number;
+}
+
+/** Receives one sentence per routing step, for explanations. Without a trace no sentence is built. */
+export type RouteTrace = { push(sentence: string): unknown };
+
+/** Ports that are never proxied to (docs/contract.md 2.2); with SOCKS5 also 15080. */
+export const ILLEGAL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008]);
+
+/** Port of the mTLS tunnel into a pod (docs/contract.md 2.4). */
+export const HBONE_PORT = 15008;
 
 interface Routed {
-  /** Where the TCP connection goes. */
+  /** Address of the TCP connection. */
   readonly nextHop: SocketTarget;
   /** The workload at the next hop, for telemetry. */
   readonly workload: Workload | undefined;
@@ -16,18 +50,20 @@ export interface TcpDecision extends Routed {
   readonly via: 'passthrough' | 'workload';
 }
 
-/** One mTLS HTTP/2 CONNECT (contract 6.2). */
+/** One mTLS HTTP/2 CONNECT (docs/contract.md 6.2). */
 export interface HboneDecision extends Routed {
   readonly kind: 'hbone';
   readonly via: 'workload' | 'waypoint';
   /** `:authority` of the CONNECT. */
   readonly authority: string;
-  /** SPIFFE ids of which the server must have one. */
+  /** SPIFFE ids; the server must have one of them. */
   readonly acceptedIdentities: readonly string[];
   readonly workload: Workload;
 }
 
-/** CONNECT inside CONNECT, through the gateway of another network (contract 6.9); `workload` is the gateway. */
+/**
+ * CONNECT inside CONNECT, through the gateway of another network (docs/contract.md 6.9); `workload` is the gateway.
+ */
 export interface DoubleHboneDecision extends Routed {
   readonly kind: 'doubleHbone';
   /** `:authority` of both CONNECTs. */
@@ -47,7 +83,7 @@ export interface RefusedDecision extends RoutingFailure {
 
 /**
  * The endpoint has only a host name: resolve it, pick an address with `chooseResolvedAddress`, and finish with
- * `withResolvedAddress` (contract 7.5).
+ * `withResolvedAddress` (docs/contract.md 7.5).
  */
 export interface ResolveHostnameDecision {
   readonly kind: 'resolveHostname';
@@ -64,7 +100,7 @@ export interface ResolveHostnameDecision {
   readonly service: Service | undefined;
 }
 
-/** The answer of `resolveOutbound`. */
+/** The result of `resolveOutbound`. */
 export type OutboundDecision =
   | TcpDecision
   | HboneDecision

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { xds } from '@kmesh/api';
 import { proxyMetadata } from '../../src/config/metadata.ts';
-import { nodeMessage } from '../../src/xds/node.ts';
+import { nodeMessage } from '../../src/xds/requests.ts';
 
 const bare = { instanceIp: '', podName: 'p', podNamespace: 'ns', nodeName: 'n', metadata: {} };
 

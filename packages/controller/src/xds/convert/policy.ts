@@ -7,24 +7,23 @@ import type {
   StringMatcher,
   securityProto,
 } from '@kmesh/api';
-import { cidrText } from './ip-text.ts';
-import { enumMember, rejected } from './reject.ts';
+import { cidrText, enumMember, rejected } from './common.ts';
 
 const scopes: readonly PolicyScope[] = ['Global', 'Namespace', 'WorkloadSelector'];
 const actions: readonly PolicyAction[] = ['Allow', 'Deny'];
 
-/** Stands for a part of a policy that cannot be understood: false for ALLOW, true for DENY. */
-const notUnderstood: PolicyMatch = { hasUnknownField: true };
+/** Replaces an unknown part of a policy: false for ALLOW, true for DENY. */
+const unknownPart: PolicyMatch = { hasUnknownField: true };
 
 type Unknown = { readonly $unknowns?: readonly Uint8Array[] };
 
 /**
- * An authorization policy of the wire as a record of the mesh model (ambient contract 3.8).
+ * Converts a wire authorization policy to a record of the mesh model (docs/contract.md 3.8).
  *
- * An invalid CIDR block or a string matcher without a branch rejects the policy, instead of being dropped from its
- * list: dropping can widen what the policy allows (conformance RBC-27). A field that this version does not know, inside
- * a rule, marks the smallest enclosing part as not understood; the evaluation then fails closed (conformance RBC-29,
- * design §6). The message must have been decoded with unknown fields kept.
+ * An invalid CIDR block or a string matcher without a branch rejects the whole policy: dropping it from its list
+ * could widen what the policy allows (conformance RBC-27). An unknown field within a rule marks the smallest
+ * enclosing part as unknown; evaluation then fails closed (conformance RBC-29). The message must be decoded with
+ * unknown fields kept.
  *
  * @throws KMESH_XDS_RESOURCE_REJECTED with the reason.
  */
@@ -39,19 +38,19 @@ export function convertPolicy(message: securityProto.Authorization): Policy {
   };
 }
 
-/** Whether some part of a converted policy was not understood; worth one log line. */
+/** Returns whether a converted policy has an unknown part. */
 export function hasUnknownPart(policy: Policy): boolean {
   return policy.rules.some((rule) => rule.some((clause) => clause.some((match) => match.hasUnknownField)));
 }
 
 function convertRule(rule: securityProto.Rule): PolicyMatch[][] {
   const clauses = (rule.clauses ?? []).map(convertClause);
-  if (hasUnknown(rule)) clauses.push([notUnderstood]);
+  if (hasUnknown(rule)) clauses.push([unknownPart]);
   return clauses;
 }
 
 function convertClause(clause: securityProto.Clause): PolicyMatch[] {
-  return hasUnknown(clause) ? [notUnderstood] : (clause.matches ?? []).map(convertMatch);
+  return hasUnknown(clause) ? [unknownPart] : (clause.matches ?? []).map(convertMatch);
 }
 
 function convertMatch(match: securityProto.Match): PolicyMatch {

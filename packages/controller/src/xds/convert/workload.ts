@@ -9,23 +9,21 @@ import type {
   WorkloadType,
   workloadProto,
 } from '@kmesh/api';
-import { convertGateway, convertPorts, requireIp } from './convert-common.ts';
-import type { Interner } from './intern.ts';
-import { enumMember, rejected } from './reject.ts';
+import { convertGateway, convertPorts, enumMember, type Interner, rejected, requireIp } from './common.ts';
 
 const tunnelProtocols: readonly TunnelProtocol[] = ['TCP', 'HBONE'];
 const healthStatuses: readonly HealthStatus[] = ['Healthy', 'Unhealthy'];
 const networkModes: readonly NetworkMode[] = ['Standard', 'HostNetwork'];
 const workloadTypes: readonly WorkloadType[] = ['deployment', 'cronjob', 'pod', 'job'];
-const tunnelHandOvers: readonly ApplicationTunnel['protocol'][] = ['NONE', 'PROXY'];
+const tunnelProtocolsInPod: readonly ApplicationTunnel['protocol'][] = ['NONE', 'PROXY'];
 
 const noNames: readonly string[] = [];
 const noServices: ReadonlyMap<string, PortMap> = new Map();
 const noLocality: Locality = { region: '', zone: '', subzone: '' };
 
 /**
- * A workload of the wire as a record of the mesh model (ambient contract 3.6). `resourceName` is only used to keep one
- * copy of the uid, which is the same text.
+ * Converts a wire workload to a record of the mesh model (docs/contract.md 3.6). `resourceName` replaces an equal
+ * uid, so that one copy of the text is kept.
  *
  * @throws KMESH_XDS_RESOURCE_REJECTED with the reason.
  */
@@ -90,7 +88,7 @@ function convertApplicationTunnel(
   if (!tunnel) return undefined;
   const port = (tunnel.port ?? 0) & 0xffff;
   return {
-    protocol: enumMember('application_tunnel protocol', tunnel.protocol ?? 0, tunnelHandOvers),
+    protocol: enumMember('application_tunnel protocol', tunnel.protocol ?? 0, tunnelProtocolsInPod),
     port: port === 0 ? undefined : port,
   };
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isKmeshError, type Policy, type PolicyMatch, securityProto } from '@kmesh/api';
-import { convertPolicy } from '../../src/xds/convert-policy.ts';
+import { convertPolicy } from '../../../src/xds/convert/policy.ts';
 
 function convert(message: securityProto.Authorization): Policy {
   return convertBytes(securityProto.Authorization.encode(message));

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isKmeshError, type Workload, workloadProto } from '@kmesh/api';
-import { convertWorkload } from '../../src/xds/convert-workload.ts';
-import { Interner } from '../../src/xds/intern.ts';
+import { Interner } from '../../../src/xds/convert/common.ts';
+import { convertWorkload } from '../../../src/xds/convert/workload.ts';
 
 const interner = new Interner();
 

@@ -11,10 +11,15 @@ import type {
   WeightedWaypoint,
   workloadProto,
 } from '@kmesh/api';
-import { convertGateway, convertPorts, requireIp } from './convert-common.ts';
-import type { Interner } from './intern.ts';
-import { cidrText } from './ip-text.ts';
-import { enumMember, rejected } from './reject.ts';
+import {
+  cidrText,
+  convertGateway,
+  convertPorts,
+  enumMember,
+  type Interner,
+  rejected,
+  requireIp,
+} from './common.ts';
 
 const scopes: readonly (LocalityScope | undefined)[] = [
   undefined,
@@ -33,7 +38,7 @@ const visibilities: readonly Visibility[] = ['Public', 'Namespace'];
 const none: readonly never[] = [];
 
 /**
- * A service of the wire as a record of the mesh model (ambient contract 3.7).
+ * Converts a wire service to a record of the mesh model (docs/contract.md 3.7).
  *
  * @throws KMESH_XDS_RESOURCE_REJECTED with the reason.
  */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isKmeshError, type Service, workloadProto } from '@kmesh/api';
-import { convertService } from '../../src/xds/convert-service.ts';
-import { Interner } from '../../src/xds/intern.ts';
+import { Interner } from '../../../src/xds/convert/common.ts';
+import { convertService } from '../../../src/xds/convert/service.ts';
 
 function convert(message: workloadProto.Service): Service {
   return convertService(workloadProto.Service.decode(workloadProto.Service.encode(message)), new Interner());

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Backoff } from '../../src/xds/backoff.ts';
-import { diagnoseEnd } from '../../src/xds/diagnose.ts';
+import { Backoff, diagnoseEnd } from '../../src/xds/retry.ts';
 
 const noJitter = (): number => 0.5;
 const longEnough = 2_000;
@@ -43,20 +42,20 @@ describe('reconnecting', () => {
   });
 
   const ends = [
-    { code: 0, details: '', reason: 'Complete', rule: 'atOnce' },
-    { code: 1, details: 'Call cancelled', reason: 'Reconnect', rule: 'current' },
-    { code: 2, details: 'whatever', reason: 'Reconnect', rule: 'current' },
-    { code: 4, details: 'deadline', reason: 'Reconnect', rule: 'current' },
-    { code: 14, details: 'transport is closing', reason: 'Reconnect', rule: 'current' },
-    { code: 14, details: 'received GOAWAY', reason: 'Reconnect', rule: 'current' },
-    { code: 14, details: 'Connection dropped', reason: 'Reconnect', rule: 'current' },
-    { code: 14, details: 'server is not ready', reason: 'Error', rule: 'double' },
-    { code: 16, details: 'authentication failure', reason: 'Error', rule: 'double' },
-    { code: 8, details: 'message too long', reason: 'Error', rule: 'double' },
+    { code: 0, details: '', transportClosed: false, reason: 'Complete', rule: 'atOnce' },
+    { code: 1, details: 'Call cancelled', transportClosed: false, reason: 'Reconnect', rule: 'current' },
+    { code: 2, details: 'whatever', transportClosed: false, reason: 'Reconnect', rule: 'current' },
+    { code: 4, details: 'deadline', transportClosed: false, reason: 'Reconnect', rule: 'current' },
+    { code: 14, details: 'Connection dropped', transportClosed: true, reason: 'Reconnect', rule: 'current' },
+    { code: 13, details: 'read ECONNRESET', transportClosed: true, reason: 'Reconnect', rule: 'current' },
+    { code: 14, details: 'server is not ready', transportClosed: false, reason: 'Error', rule: 'double' },
+    { code: 16, details: 'authentication failure', transportClosed: false, reason: 'Error', rule: 'double' },
+    { code: 8, details: 'message too long', transportClosed: true, reason: 'Error', rule: 'double' },
   ] as const;
-  for (const { code, details, reason, rule } of ends) {
-    test(`XDS-12: status ${code} "${details}" counts as ${reason}`, () => {
-      const diagnosis = diagnoseEnd({ connected: true, code, details }, settings);
+  for (const { code, details, transportClosed, reason, rule } of ends) {
+    const transport = transportClosed ? 'closed' : 'open';
+    test(`XDS-12: status ${code} "${details}" with the transport ${transport} counts as ${reason}`, () => {
+      const diagnosis = diagnoseEnd({ connected: true, transportClosed, code, details }, settings);
       assert.deepEqual([diagnosis.reason, diagnosis.rule], [reason, rule]);
     });
   }
@@ -65,6 +64,7 @@ describe('reconnecting', () => {
     const diagnosis = diagnoseEnd(
       {
         connected: false,
+        transportClosed: false,
         code: 14,
         details:
           'No connection established. Last error: Error: connect ECONNREFUSED 1.2.3.4:5 (2026-01-01T00:00:00.000Z). Resolution note: ',

@@ -1,0 +1,222 @@
+import { performance } from 'node:perf_hooks';
+import { isKmeshError, type MeshUpdate, securityProto, workloadProto, xds } from '@kmesh/api';
+import { Slicer } from '@kmesh/orchestration';
+import { type Interner, rejected } from './convert/common.ts';
+import { convertPolicy, hasUnknownPart } from './convert/policy.ts';
+import { convertService } from './convert/service.ts';
+import { convertWorkload } from './convert/workload.ts';
+import { type HeldKind, type RetainedResources, removalOf } from './retained.ts';
+
+/** A resource that changes the mesh, never a removal. */
+type ResourceUpdate = Extract<MeshUpdate, { kind: HeldKind }>;
+
+/** Receiver of a decoded response. */
+interface ResponseTarget {
+  readonly retained: (typeUrl: string) => RetainedResources;
+  readonly interner: Interner;
+  /** Applies one slice of changes. */
+  readonly apply: (updates: readonly MeshUpdate[]) => void | Promise<void>;
+  /** Called with the name and aliases of each resource or removal after it is applied. */
+  readonly settled: (typeUrl: string, names: readonly string[]) => void;
+  /** Called for a policy with fields unknown to this version. */
+  readonly notUnderstood: (policyKey: string) => void;
+  /** Names to remove unless this response carries them; see `FirstRequest` in requests.ts. */
+  readonly unconfirmed: (typeUrl: string) => Set<string> | undefined;
+}
+
+/** The result of applying a response. */
+export interface AppliedResponse {
+  readonly header: xds.ResponseHeader;
+  readonly known: boolean;
+  readonly accepted: number;
+  /** Number of removed names. */
+  readonly removed: number;
+  /** Sum of the payloads, in bytes. */
+  readonly payloadBytes: number;
+  readonly rejections: readonly Rejection[];
+  /** Number of removed names that were not held. */
+  readonly unknownRemovals: number;
+}
+
+export interface Rejection {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/** Slice of decoding and applying between two yields to the event loop. */
+const sliceMilliseconds = 2;
+const smallestBatch = 16;
+const largestBatch = 2_000;
+
+/** A response whose pieces are fetched one by one. */
+export interface ReceivedResponse {
+  readonly header: xds.ResponseHeader;
+  /** Resolves with the next piece, or `undefined` after the last one. See `SplitResponse` for their order. */
+  nextPiece(): Promise<Uint8Array | undefined>;
+}
+
+/**
+ * Decodes a response and applies it in slices: resources first, removals second (ambient contract 3.3). Good resources
+ * are applied even if others are rejected. Decoded pieces are garbage, so that a long response and its records are never
+ * in memory in full at the same time.
+ */
+export async function applyResponse(
+  response: ReceivedResponse,
+  target: ResponseTarget,
+): Promise<AppliedResponse> {
+  const { header } = response;
+  const counts = { accepted: 0, removed: 0, unknownRemovals: 0, payloadBytes: 0 };
+  const rejections: Rejection[] = [];
+  const known = isKnownType(header.typeUrl);
+  if (!known) return { header, known, ...counts, rejections };
+  const batch = new Batch(header.typeUrl, target, new Slicer(sliceMilliseconds));
+  const retained = target.retained(header.typeUrl);
+  const unconfirmed = target.unconfirmed(header.typeUrl);
+
+  const replace = (resource: xds.RawResource): void => {
+    counts.payloadBytes += resource.payload?.length ?? 0;
+    try {
+      const update = decodeResource(header.typeUrl, resource, target.interner);
+      const replaced = retained.accept(resource.name, update.kind, resource.version);
+      if (replaced !== undefined) batch.add(removalOf(replaced, resource.name), noNames);
+      noteUnknownParts(update, target);
+      batch.add(update, namesOf(resource));
+      counts.accepted++;
+    } catch (error) {
+      retained.reject(resource.name);
+      rejections.push(rejectionOf(resource, error));
+    }
+  };
+  const remove = (name: string): void => {
+    const update = removalFor(name, retained);
+    if (update === undefined) counts.unknownRemovals++;
+    batch.add(update, [name]);
+  };
+
+  for (let piece = await response.nextPiece(); piece; piece = await response.nextPiece()) {
+    for (const part of xds.readPiece(piece)) {
+      const isRemoval = typeof part === 'string';
+      unconfirmed?.delete(isRemoval ? part : part.name);
+      if (isRemoval) {
+        counts.removed++;
+        remove(part);
+      } else replace(part);
+      if (batch.isDue()) await batch.flush();
+    }
+  }
+  for (const name of unconfirmed ?? []) {
+    remove(name);
+    if (batch.isDue()) await batch.flush();
+  }
+  await batch.flush();
+  return { header, known, ...counts, rejections };
+}
+
+const noNames: readonly string[] = [];
+
+/** Changes to apply together, and the names that are settled afterwards. */
+class Batch {
+  readonly #typeUrl: string;
+  readonly #target: ResponseTarget;
+  readonly #slicer: Slicer;
+  #updates: MeshUpdate[] = [];
+  #names: (readonly string[])[] = [];
+  /** Number of updates that fit into a slice; adjusted to the time that the last slices took. */
+  #limit = 200;
+  #begun = performance.now();
+
+  constructor(typeUrl: string, target: ResponseTarget, slicer: Slicer) {
+    this.#typeUrl = typeUrl;
+    this.#target = target;
+    this.#slicer = slicer;
+  }
+
+  add(update: MeshUpdate | undefined, names: readonly string[]): void {
+    if (update !== undefined) this.#updates.push(update);
+    if (names.length > 0) this.#names.push(names);
+  }
+
+  isDue(): boolean {
+    return this.#updates.length >= this.#limit || this.#slicer.due;
+  }
+
+  async flush(): Promise<void> {
+    const updates = this.#updates;
+    this.#updates = [];
+    if (updates.length > 0) await this.#target.apply(updates);
+    this.#adjust(updates.length);
+    for (const names of this.#names) this.#target.settled(this.#typeUrl, names);
+    this.#names = [];
+    await this.#slicer.pause();
+    this.#begun = performance.now();
+  }
+
+  #adjust(count: number): void {
+    const spent = performance.now() - this.#begun;
+    if (count >= this.#limit && spent < sliceMilliseconds / 2) {
+      this.#limit = Math.min(largestBatch, Math.ceil(this.#limit * 1.5));
+    } else if (spent > sliceMilliseconds) {
+      this.#limit = Math.max(smallestBatch, Math.floor((count * sliceMilliseconds) / spent));
+    }
+  }
+}
+
+function namesOf(resource: xds.RawResource): readonly string[] {
+  return resource.aliases.length === 0 ? [resource.name] : [resource.name, ...resource.aliases];
+}
+
+function noteUnknownParts(update: ResourceUpdate, target: ResponseTarget): void {
+  if (update.kind === 'policy' && hasUnknownPart(update.policy)) {
+    target.notUnderstood(`${update.policy.namespace}/${update.policy.name}`);
+  }
+}
+
+function rejectionOf(resource: xds.RawResource, error: unknown): Rejection {
+  return {
+    name: resource.name === '' ? '(unnamed)' : resource.name,
+    reason: isKmeshError(error) ? error.message : `payload cannot be decoded: ${String(error)}`,
+  };
+}
+
+/**
+ * Returns the update for a removed name (docs/contract.md 3.5): the workload of that uid, else the service of that
+ * key. A name that is not held removes nothing.
+ */
+function removalFor(name: string, retained: RetainedResources): MeshUpdate | undefined {
+  const kind = retained.remove(name);
+  return kind === undefined ? undefined : removalOf(kind, name);
+}
+
+/** Returns whether this version knows a resource type. */
+function isKnownType(typeUrl: string): boolean {
+  return typeUrl === xds.addressTypeUrl || typeUrl === xds.authorizationTypeUrl;
+}
+
+/**
+ * Decodes and converts one resource of a known type.
+ *
+ * @throws KMESH_XDS_RESOURCE_REJECTED, or the decoder's error, if the resource cannot be used.
+ */
+export function decodeResource(
+  typeUrl: string,
+  resource: xds.RawResource,
+  interner: Interner,
+): ResourceUpdate {
+  if (resource.damage !== undefined) throw rejected(resource.damage);
+  if (resource.payload === undefined) throw rejected('resource has no payload');
+  return typeUrl === xds.addressTypeUrl
+    ? decodeAddress(resource.payload, interner, resource.name)
+    : {
+        kind: 'policy',
+        policy: convertPolicy(securityProto.Authorization.decodeKeepingUnknown(resource.payload)),
+      };
+}
+
+function decodeAddress(payload: Buffer, interner: Interner, name: string): ResourceUpdate {
+  const address = workloadProto.Address.decode(payload);
+  if (address.workload) {
+    return { kind: 'workload', workload: convertWorkload(address.workload, interner, name) };
+  }
+  if (address.service) return { kind: 'service', service: convertService(address.service, interner) };
+  throw rejected('address is neither a workload nor a service');
+}

@@ -1,0 +1,104 @@
+import { type MessagePort, parentPort } from 'node:worker_threads';
+import { status } from '@grpc/grpc-js';
+import { xds } from '@kmesh/api';
+import {
+  channelCredentials,
+  grpcTarget,
+  requestMetadata,
+  SettingError,
+  tlsChannelOptions,
+} from './control-plane.ts';
+import { type DeltaStream, openDeltaStream, type StreamEnd } from './stream.ts';
+import type { FromStream, OpenStream, ToStream } from './thread.ts';
+
+/** Size of a piece: decoding and applying one takes a few slices of the control thread. */
+const pieceBytes = 128 * 1024;
+
+parentPort?.on('message', (request: OpenStream) => void serve(request));
+
+/** Runs one stream and sends its end as the last message of the port. */
+async function serve({ port, ...request }: OpenStream): Promise<void> {
+  const send = (message: FromStream, transfer?: ArrayBuffer): void =>
+    port.postMessage(message, transfer === undefined ? [] : [transfer]);
+  try {
+    const stream = await open(request, () => send({ kind: 'connected' }));
+    relay(port, stream, send);
+    send({ kind: 'ended', end: await stream.ended });
+  } catch (error) {
+    send({ kind: 'ended', end: failedEnd(error) });
+  }
+}
+
+async function open(
+  { controlPlane, settings, times }: Omit<OpenStream, 'port'>,
+  onConnected: () => void,
+): Promise<DeltaStream> {
+  return openDeltaStream({
+    target: grpcTarget(controlPlane.address),
+    credentials: await channelCredentials(controlPlane, settings),
+    metadata: await requestMetadata(controlPlane, settings),
+    channelOptions: tlsChannelOptions(controlPlane),
+    times,
+    onConnected,
+  });
+}
+
+/** Passes messages between the port and the stream. Messages that came before are still in the port. */
+function relay(
+  port: MessagePort,
+  stream: DeltaStream,
+  send: (message: FromStream, transfer?: ArrayBuffer) => void,
+): void {
+  let pieces: Uint8Array<ArrayBuffer>[] = [];
+  const receive = async (): Promise<void> => {
+    const message = await stream.next();
+    // The `ended` message says so.
+    if (message === undefined) return;
+    try {
+      const { header, pieces: all } = xds.splitResponse(message, pieceBytes);
+      pieces = [...all];
+      release(message);
+      const piece = pieces.shift();
+      send({ kind: 'response', header, piece }, piece?.buffer);
+    } catch (error) {
+      send({ kind: 'malformed', reason: error instanceof Error ? error.message : String(error) });
+    }
+  };
+  port.on('message', (message: ToStream) => {
+    switch (message.kind) {
+      case 'send':
+        stream.send(Buffer.from(message.bytes.buffer));
+        return;
+      case 'next':
+        void receive();
+        return;
+      case 'piece': {
+        const piece = pieces.shift();
+        send({ kind: 'piece', piece }, piece?.buffer);
+        return;
+      }
+      case 'close':
+        stream.close();
+    }
+  });
+  port.on('close', () => stream.close());
+}
+
+/** Messages of this length have dedicated memory, never a share of Node's pool. */
+const releasedBytes = 1024 * 1024;
+
+/** Frees a long message at once: the thread allocates too little for its collector to run soon. */
+function release(message: Buffer): void {
+  const { buffer } = message;
+  if (message.length >= releasedBytes && buffer instanceof ArrayBuffer) buffer.transfer(0);
+}
+
+function failedEnd(error: unknown): StreamEnd {
+  return {
+    connected: false,
+    transportClosed: false,
+    code: status.FAILED_PRECONDITION,
+    details: error instanceof Error ? error.message : String(error),
+    failure: { setting: error instanceof SettingError ? error.setting : undefined },
+  };
+}

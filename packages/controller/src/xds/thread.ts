@@ -1,0 +1,163 @@
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { status } from '@grpc/grpc-js';
+import { KmeshError, type xds } from '@kmesh/api';
+import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
+import type { ReceivedResponse } from './responses.ts';
+import type { StreamEnd, StreamTimes } from './stream.ts';
+
+/** Asks the thread to open a stream; `port` carries the stream's messages. */
+export interface OpenStream {
+  readonly port: MessagePort;
+  readonly controlPlane: ControlPlane;
+  readonly settings: ControlPlaneSettings;
+  readonly times: StreamTimes;
+}
+
+/** Messages to a stream of the thread. */
+export type ToStream =
+  | { readonly kind: 'send'; readonly bytes: Uint8Array<ArrayBuffer> }
+  /** Reads the next response. Pieces of the last one that were not fetched are dropped. */
+  | { readonly kind: 'next' }
+  /** Fetches the next piece of the last response. */
+  | { readonly kind: 'piece' }
+  | { readonly kind: 'close' };
+
+/** Messages from a stream of the thread. */
+export type FromStream =
+  | { readonly kind: 'connected' }
+  | {
+      readonly kind: 'response';
+      readonly header: xds.ResponseHeader;
+      readonly piece: Uint8Array<ArrayBuffer> | undefined;
+    }
+  | { readonly kind: 'piece'; readonly piece: Uint8Array<ArrayBuffer> | undefined }
+  | { readonly kind: 'malformed'; readonly reason: string }
+  | { readonly kind: 'ended'; readonly end: StreamEnd };
+
+/** One delta stream that runs in the thread. */
+export interface ThreadStream {
+  send(request: Buffer): void;
+  /**
+   * Resolves with the next response, or `undefined` after the end of the stream. A response is read from the connection
+   * only after this call.
+   *
+   * @throws KMESH_XDS_RESPONSE_MALFORMED if the bytes are not a response.
+   */
+  next(): Promise<ReceivedResponse | undefined>;
+  readonly ended: Promise<StreamEnd>;
+  isConnected(): boolean;
+  /** Cancels the call; `ended` resolves afterwards. */
+  close(): void;
+  /** Releases the connection to the thread, and cancels the call. */
+  [Symbol.dispose](): void;
+}
+
+/**
+ * The thread of the xDS connection. TLS, HTTP/2 and the assembly of messages of up to 200 MiB block it and not the
+ * control thread, which receives each response in pieces of bounded size.
+ *
+ * Decoding stays with the control thread: it costs less than copying the decoded records between threads.
+ */
+export class XdsThread {
+  #worker: Worker | undefined;
+  readonly #streams = new Set<(reason: string) => void>();
+
+  /** Opens a stream, and starts the thread unless it runs. */
+  open(options: Omit<OpenStream, 'port'>): ThreadStream {
+    const { port1, port2 } = new MessageChannel();
+    this.#worker ??= this.#start();
+    this.#worker.postMessage({ port: port2, ...options } satisfies OpenStream, [port2]);
+    return this.#streamOn(port1);
+  }
+
+  /** Ends the thread and its streams. */
+  async close(): Promise<void> {
+    await this.#worker?.terminate();
+  }
+
+  #start(): Worker {
+    const worker = new Worker(new URL('./stream-thread.ts', import.meta.url), {
+      name: 'kmesh-xds',
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+    });
+    let reason = 'the xDS thread ended';
+    worker.on('error', (error) => {
+      reason = `the xDS thread failed: ${error instanceof Error ? error.message : String(error)}`;
+    });
+    worker.on('exit', () => {
+      this.#worker = undefined;
+      for (const fail of this.#streams) fail(reason);
+    });
+    return worker;
+  }
+
+  #streamOn(port: MessagePort): ThreadStream {
+    const post = (message: ToStream, transfer: ArrayBuffer[] = []): void =>
+      port.postMessage(message, transfer);
+    const { promise: ended, resolve: resolveEnded } = Promise.withResolvers<StreamEnd>();
+    let connected = false;
+    let end: StreamEnd | undefined;
+    let response: PromiseWithResolvers<ReceivedResponse | undefined> | undefined;
+    let piece: PromiseWithResolvers<Uint8Array | undefined> | undefined;
+
+    const finish = (final: StreamEnd): void => {
+      end ??= final;
+      response?.resolve(undefined);
+      resolveEnded(end);
+    };
+    const fail = (reason: string): void => {
+      piece?.reject(new Error(reason));
+      finish({ connected, transportClosed: false, code: status.INTERNAL, details: reason });
+    };
+    const fetchPiece = (): Promise<Uint8Array | undefined> => {
+      piece = Promise.withResolvers();
+      post({ kind: 'piece' });
+      return piece.promise;
+    };
+    port.on('message', (message: FromStream) => {
+      switch (message.kind) {
+        case 'connected':
+          connected = true;
+          return;
+        case 'response': {
+          let first = message.piece;
+          const nextPiece = async (): Promise<Uint8Array | undefined> => {
+            const present = first;
+            first = undefined;
+            return present ?? (await fetchPiece());
+          };
+          response?.resolve({ header: message.header, nextPiece });
+          return;
+        }
+        case 'piece':
+          piece?.resolve(message.piece);
+          return;
+        case 'malformed':
+          response?.reject(new KmeshError('KMESH_XDS_RESPONSE_MALFORMED', message.reason));
+          return;
+        case 'ended':
+          finish(message.end);
+      }
+    });
+    this.#streams.add(fail);
+    return {
+      ended,
+      isConnected: () => connected && end === undefined,
+      send: (request) => {
+        const bytes = new Uint8Array(request);
+        post({ kind: 'send', bytes }, [bytes.buffer]);
+      },
+      next: () => {
+        if (end !== undefined) return Promise.resolve(undefined);
+        response = Promise.withResolvers();
+        post({ kind: 'next' });
+        return response.promise;
+      },
+      close: () => post({ kind: 'close' }),
+      [Symbol.dispose]: () => {
+        this.#streams.delete(fail);
+        port.close();
+      },
+    };
+  }
+}
