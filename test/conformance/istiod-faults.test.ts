@@ -274,7 +274,8 @@ test('bad resources beside good ones: the bad are named in the rejection, the go
 });
 
 test('a 150 MB push is taken; memory returns to where it was, and the connection stays', async (context) => {
-  const node = await nodeOf(context, { mesh: generateMesh({ workloads: 100 }) });
+  // The fake istiod encodes on this thread and answers no keepalive meanwhile.
+  const node = await nodeOf(context, { mesh: generateMesh({ workloads: 100 }), keepaliveMilliseconds: 5000 });
   const { istiod, state } = node;
   await istiod.waitForSettled(settleMilliseconds);
   const before = process.memoryUsage();

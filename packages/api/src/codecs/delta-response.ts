@@ -37,8 +37,9 @@ const lengthDelimited = 2;
 const noNames: readonly string[] = [];
 
 /**
- * Cuts an encoded `DeltaDiscoveryResponse` into pieces of about `pieceBytes`, without decoding its resources. A resource
- * that is longer than that is one piece. Blocks for the whole response: 25 ms for 100,000 resources.
+ * Cuts an encoded `DeltaDiscoveryResponse` into pieces of about `pieceBytes`, without decoding its resources. A
+ * resource that is longer than that is one piece. Blocks for the whole response: about 50 ms for 100,000 resources,
+ * too long for the control thread.
  *
  * @throws KMESH_XDS_RESPONSE_MALFORMED if the bytes are not a response.
  */

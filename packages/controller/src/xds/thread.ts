@@ -56,7 +56,8 @@ export interface ThreadStream {
  * The thread of the xDS connection. TLS, HTTP/2 and the assembly of messages of up to 200 MiB block it and not the
  * control thread, which receives each response in pieces of bounded size.
  *
- * Decoding stays with the control thread: it costs less than copying the decoded records between threads.
+ * Decoding stays with the control thread, in slices: decoded there, records share equal strings and maps with each other,
+ * which a copy between threads loses.
  */
 export class XdsThread {
   #worker: Worker | undefined;
