@@ -4,8 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { istioQueries } from '@kmesh/lab/testing/probe/istio-queries.ts';
-import { type Prometheus, startPrometheus } from '@kmesh/lab/testing/probe/prometheus.ts';
+import { istioQueries, type Prometheus, startPrometheus } from '@kmesh/lab/testing/probe/prometheus.ts';
 import { type MetricsSource, startMetricsSource } from '@kmesh/lab/testing/probe/traffic.ts';
 import { parse } from 'yaml';
 

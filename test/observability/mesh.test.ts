@@ -16,9 +16,8 @@ import {
   serviceOf,
   startMesh,
 } from '@kmesh/lab';
-import { istioQueries } from '@kmesh/lab/testing/probe/istio-queries.ts';
 import { ended } from '@kmesh/lab/testing/probe/plans.ts';
-import { type Prometheus, startPrometheus } from '@kmesh/lab/testing/probe/prometheus.ts';
+import { istioQueries, type Prometheus, startPrometheus } from '@kmesh/lab/testing/probe/prometheus.ts';
 import { enableProgramStatistics } from '@kmesh/linux';
 
 const addons = new URL('../../istio-integration/addons/', import.meta.url);

@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url';
 import { startFakeCniAgent } from '../src/cni/fake-cni-agent.ts';
 import { STATE_DIRECTORY } from '../src/network/bpffs.ts';
 import { cgroupRoot } from '../src/network/cgroups.ts';
+import { sweep } from '../src/network/cleanup.ts';
 import { runCommand } from '../src/network/commands.ts';
 import { createLab } from '../src/network/lab.ts';
-import { sweep } from '../src/network/sweep.ts';
 
 const OWNER = fileURLToPath(new URL('./fixtures/lab-owner.ts', import.meta.url));
 
@@ -139,7 +139,8 @@ test('processes that sweep at the same time do not trip over each other', async 
     mkdirSync(directory, { recursive: true });
     for (const name of ['zds1.sock', 'zds2.sock']) writeFileSync(`${directory}/${name}`, '');
   }
-  const code = `import { sweep } from '@kmesh/lab'; process.send(0); process.once('message', () => { sweep(); process.exit(0); });`;
+  const cleanup = new URL('../src/network/cleanup.ts', import.meta.url).href;
+  const code = `import { sweep } from '${cleanup}'; process.send(0); process.once('message', () => { sweep(); process.exit(0); });`;
   const sweepers = await Promise.all(
     Array.from({ length: 4 }, async () => {
       const child = spawn(process.execPath, ['--input-type=module', '--eval', code], {

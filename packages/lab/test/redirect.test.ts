@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { installProbeSource, installRedirect, removeRedirect } from '../src/cni/redirect.ts';
-import type { RedirectOptions } from '../src/cni/redirect-options.ts';
+import type { RedirectOptions } from '../src/cni/rule-options.ts';
 import { createLab } from '../src/network/lab.ts';
 import type { Host } from '../src/pods/host.ts';
 

@@ -5,7 +5,7 @@ import type { Lab } from '../network/lab.ts';
 import type { Pod } from '../pods/pod.ts';
 import { AgentConnection } from './agent-connection.ts';
 import { installRedirect, removeRedirect } from './redirect.ts';
-import type { RedirectOptions } from './redirect-options.ts';
+import type { RedirectOptions } from './rule-options.ts';
 
 /** Connections that the agent takes in one second (ambient contract 10.2). */
 const ACCEPTS_PER_SECOND = 5;

@@ -6,9 +6,9 @@ import {
   OUTBOUND_PORT,
   PROBE_SOURCE,
   PROXY_MARK,
+  type RedirectOptions,
   TRANSPARENT_MARK,
-} from './constants.ts';
-import type { RedirectOptions } from './redirect-options.ts';
+} from './rule-options.ts';
 
 /** Input of `iptables-restore` (v4) or `ip6tables-restore` (v6) for a pod's namespace. Ambient contract 11.2. */
 export function iptablesRules(family: 'v4' | 'v6', options: RedirectOptions): string {

@@ -4,8 +4,8 @@ import {
   INBOUND_PLAINTEXT_PORT,
   OUTBOUND_PORT,
   PROBE_SOURCE,
-} from './constants.ts';
-import type { RedirectOptions } from './redirect-options.ts';
+  type RedirectOptions,
+} from './rule-options.ts';
 
 const IS_PROXY = 'meta mark and 0xfff == 0x539';
 const NOT_PROXY = 'meta mark and 0xfff != 0x539';

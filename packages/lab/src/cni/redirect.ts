@@ -1,9 +1,14 @@
 import { ipBatch } from '../network/commands.ts';
 import type { Host } from '../pods/host.ts';
-import { PROBE_SOURCE, ROUTE_TABLE, RULE_PREFERENCE, TRANSPARENT_MARK } from './constants.ts';
 import { iptablesRemoval, iptablesRules } from './iptables-rules.ts';
 import { nftablesRemoval, nftablesRules } from './nftables-rules.ts';
-import type { RedirectOptions } from './redirect-options.ts';
+import {
+  PROBE_SOURCE,
+  type RedirectOptions,
+  ROUTE_TABLE,
+  RULE_PREFERENCE,
+  TRANSPARENT_MARK,
+} from './rule-options.ts';
 
 const POLICY_ROUTES = [
   ['0.0.0.0/0', 'inet'],

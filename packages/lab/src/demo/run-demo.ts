@@ -6,12 +6,10 @@ import { enableProgramStatistics } from '@kmesh/linux';
 import { startFakeCniAgent } from '../cni/fake-cni-agent.ts';
 import { startFakeIstiod } from '../istiod/fake-istiod.ts';
 import { createLab, type Lab } from '../network/lab.ts';
-import { writeMeshFile } from './local-file.ts';
 import { checkMachine } from './preflight.ts';
 import { type ProxyProcess, startProxy } from './proxy-process.ts';
-import { buildScene, type Scene } from './scene.ts';
-import { allReached, emptyTally, resultOf } from './tally.ts';
-import { startTraffic } from './traffic.ts';
+import { buildScene, type Scene, writeMeshFile } from './scene.ts';
+import { allReached, emptyTally, resultOf, startTraffic } from './traffic.ts';
 import { pathTotals, renderView, type ViewState } from './view.ts';
 
 /** What `kmesh demo` was asked for. */

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Pod } from '../pods/pod.ts';
+import type { DialReport } from '../traffic/dial.ts';
 import type { DemoTarget } from './scene.ts';
-import { addReport, type Tally } from './tally.ts';
 
 const connectionsOfRound = 60;
 const concurrency = 8;
@@ -33,5 +33,77 @@ export function startTraffic(client: Pod, targets: readonly DemoTarget[], tally:
       stopping.abort();
       await Promise.all(running);
     },
+  };
+}
+
+/** What the demo's clients have seen so far. */
+export interface Tally {
+  connections: number;
+  failed: number;
+  /** Target name → who answered → how often. */
+  readonly byEndpoint: Map<string, Map<string, number>>;
+  readonly failures: Map<string, number>;
+}
+
+/** The object that `--json` prints as the last line. */
+interface DemoResult {
+  readonly connections: number;
+  readonly failed: number;
+  readonly byEndpoint: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  readonly path: { readonly kernel: number; readonly tunnel: number; readonly outside: number };
+  /** Mean time of the connect hook, nanoseconds. */
+  readonly hookNs: number;
+}
+
+/** A tally in which every expected endpoint stands with 0. */
+export function emptyTally(targets: readonly DemoTarget[]): Tally {
+  return {
+    connections: 0,
+    failed: 0,
+    byEndpoint: new Map(
+      targets.map(({ name, endpoints }) => [name, new Map(endpoints.map((endpoint) => [endpoint, 0]))]),
+    ),
+    failures: new Map(),
+  };
+}
+
+/** Adds what one round of dials to a target brought. */
+function addReport(tally: Tally, target: DemoTarget, report: DialReport): void {
+  tally.connections += report.connections;
+  tally.failed += report.failed + report.wrongPeer;
+  const answers = tally.byEndpoint.get(target.name) ?? new Map<string, number>();
+  tally.byEndpoint.set(target.name, answers);
+  for (const [endpoint, count] of Object.entries(report.byEndpoint)) {
+    answers.set(endpoint, (answers.get(endpoint) ?? 0) + count);
+  }
+  for (const { step, reason, count } of report.failures) {
+    const text = `${target.name}: ${step} ${reason}`;
+    tally.failures.set(text, (tally.failures.get(text) ?? 0) + count);
+  }
+  if (report.wrongPeer > 0)
+    tally.failures.set(`${target.name}: getpeername shows another address`, report.wrongPeer);
+}
+
+/** Whether nothing failed and every endpoint that should answer did. */
+export function allReached(tally: Tally, targets: readonly DemoTarget[]): boolean {
+  return (
+    tally.connections > 0 &&
+    tally.failed === 0 &&
+    targets.every(({ name, endpoints }) =>
+      endpoints.every((endpoint) => (tally.byEndpoint.get(name)?.get(endpoint) ?? 0) > 0),
+    )
+  );
+}
+
+/** The tally as the object of `--json`. */
+export function resultOf(tally: Tally, path: DemoResult['path'], hookNs: number): DemoResult {
+  return {
+    connections: tally.connections,
+    failed: tally.failed,
+    byEndpoint: Object.fromEntries(
+      [...tally.byEndpoint].map(([name, answers]) => [name, Object.fromEntries(answers)]),
+    ),
+    path,
+    hookNs,
   };
 }

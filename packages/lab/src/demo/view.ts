@@ -1,5 +1,5 @@
 import type { Overview } from '@kmesh/api';
-import type { Tally } from './tally.ts';
+import type { Tally } from './traffic.ts';
 
 /** What the live view shows at one moment. */
 export interface ViewState {

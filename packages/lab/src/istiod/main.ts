@@ -13,10 +13,10 @@ import { writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { watchLocalMesh } from '@kmesh/controller';
-import { type ControlCommand, type GeneratedPart, IstiodControl } from './control-line.ts';
 import { startFakeIstiod } from './fake-istiod.ts';
 import { generateMesh } from './generate-mesh.ts';
 import type { FakeIstiodOptions } from './istiod-interface.ts';
+import { type ControlCommand, type GeneratedPart, IstiodControl } from './istiod-process.ts';
 
 const { values } = parseArgs({
   options: {

@@ -1,8 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type MeshUpdate, type Service, type Workload, xds } from '@kmesh/api';
-import { policyPayload } from './encode-policy.ts';
-import { servicePayload } from './encode-service.ts';
-import { workloadPayload } from './encode-workload.ts';
+import { policyPayload, servicePayload, workloadPayload } from './encode.ts';
 
 /** One xDS resource as it goes on the wire. */
 export interface StoredResource {

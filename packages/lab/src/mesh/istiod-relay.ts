@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { listenIn } from './namespace-sockets.ts';
+import { listenIn } from '../traffic/sockets.ts';
 
 /**
  * Makes a port of this process reachable as `127.0.0.1:port` in a host's namespace. Returns the way to stop that: what

@@ -1,7 +1,7 @@
 import { KmeshError, type MeshUpdate, type Service, type Workload } from '@kmesh/api';
 import { type FakeCniAgent, startFakeCniAgent } from '../cni/fake-cni-agent.ts';
 import { installRedirect } from '../cni/redirect.ts';
-import type { RedirectOptions } from '../cni/redirect-options.ts';
+import type { RedirectOptions } from '../cni/rule-options.ts';
 import type { CertificateSettings } from '../istiod/certificate-service.ts';
 import { startFakeIstiod } from '../istiod/fake-istiod.ts';
 import type { FakeIstiod } from '../istiod/istiod-interface.ts';

@@ -2,10 +2,9 @@ import type { ChildProcess } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KmeshError } from '@kmesh/api';
 import type { Host } from '../pods/host.ts';
-import { type HttpAnswer, requestHttp } from '../traffic/http.ts';
-import { keepAlive } from '../traffic/keep-alive.ts';
+import { type HttpAnswer, keepAlive, requestHttp } from '../traffic/http.ts';
+import { connectFrom } from '../traffic/sockets.ts';
 import { commandOf, kmeshExecutable } from './kmesh-program.ts';
-import { connectFrom } from './namespace-sockets.ts';
 import {
   type AccessLine,
   parseAccessLog,

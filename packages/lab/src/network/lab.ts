@@ -15,11 +15,9 @@ import {
 } from './addresses.ts';
 import { createPinDirectory, removeStateDirectories } from './bpffs.ts';
 import { cgroupRoot, createCgroup, removeCgroup } from './cgroups.ts';
+import { cleanUpAtExit, forgetAtExit, sweep } from './cleanup.ts';
 import { ipBatch } from './commands.ts';
-import { cleanUpAtExit, forgetAtExit } from './exit.ts';
-import { newLabName } from './names.ts';
-import { createNamespace, deleteNamespaces, FORWARDING_SETTINGS } from './namespaces.ts';
-import { sweep } from './sweep.ts';
+import { createNamespace, deleteNamespaces, FORWARDING_SETTINGS, newLabName } from './namespaces.ts';
 
 interface LabOptions {
   /** MTU of every link; 1500 by default. */

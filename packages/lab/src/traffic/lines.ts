@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { KmeshError } from '@kmesh/api';
-import { keepAlive } from './keep-alive.ts';
+import { keepAlive } from './http.ts';
 
 type Waiter = { resolve(answer: unknown): void; reject(error: Error): void };
 

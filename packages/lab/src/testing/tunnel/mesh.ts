@@ -9,7 +9,7 @@ import {
   type TunnelSettings,
 } from '@kmesh/tunnel';
 import { installRedirect } from '../../cni/redirect.ts';
-import type { RedirectOptions } from '../../cni/redirect-options.ts';
+import type { RedirectOptions } from '../../cni/rule-options.ts';
 import { type WorkloadOptions, workloadOf } from '../../mesh/records.ts';
 import { createLab, type Lab } from '../../network/lab.ts';
 import type { Node } from '../../pods/node.ts';

@@ -1,3 +1,8 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { labsWithState, removeStateDirectories } from './bpffs.ts';
+import { cgroupRoot, removeCgroup } from './cgroups.ts';
+import { deleteNamespaces, isOrphan, NAMESPACE_DIRECTORY } from './namespaces.ts';
+
 /** Clean-ups of labs that are open, by their owner. */
 const cleanUps = new Map<object, () => void>();
 
@@ -27,4 +32,19 @@ function onSignal(signal: NodeJS.Signals): void {
   if (process.listenerCount(signal) > 1) return;
   runAll();
   process.kill(process.pid, signal);
+}
+
+/**
+ * Removes what labs of dead processes left behind: their processes, cgroups, namespaces, pins and mounts. Labs of
+ * living processes, of other users of this machine too, are never touched. Returns the names of what was removed.
+ */
+export function sweep(): string[] {
+  const root = cgroupRoot();
+  const cgroups = readdirSync(root).filter(isOrphan);
+  for (const name of cgroups) removeCgroup(`${root}/${name}`);
+  const namespaces = existsSync(NAMESPACE_DIRECTORY) ? readdirSync(NAMESPACE_DIRECTORY).filter(isOrphan) : [];
+  deleteNamespaces(namespaces);
+  const pins = labsWithState().filter(isOrphan);
+  for (const name of pins) removeStateDirectories(name);
+  return [...cgroups, ...namespaces, ...pins];
 }

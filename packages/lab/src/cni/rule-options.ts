@@ -18,3 +18,15 @@ export const PROBE_SOURCE = { v4: '169.254.7.127', v6: 'fd16:9254:7127:1337:ffff
 
 /** Loopback addresses that are never captured, by family. */
 export const LOOPBACK = { v4: '127.0.0.1/32', v6: '::1/128' } as const;
+
+/** Which of istio-cni's rules a pod gets (ambient contract 11.2, 11.3). */
+export interface RedirectOptions {
+  /** `iptables` by default. */
+  readonly variant?: 'iptables' | 'nftables';
+  /** The rows for DNS; `true` by default. */
+  readonly dns?: boolean;
+  /** Pod annotation `ambient.istio.io/bypass-inbound-capture`: an ingress takes its clients itself. */
+  readonly bypassInbound?: boolean;
+  /** Pod annotation `istio.io/reroute-virtual-interfaces`: what comes in there is outbound traffic. */
+  readonly virtualInterfaces?: readonly string[];
+}
