@@ -1,4 +1,4 @@
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { KmeshError, type Logger, type Service, type Workload } from '@kmesh/api';
 import {
   closeDescriptor,
@@ -7,6 +7,7 @@ import {
   openListener,
   openUdpSocket,
   SystemCallError,
+  startThread,
 } from '@kmesh/linux';
 import { type MeshChange, type MeshView, Slicer, serviceKey } from '@kmesh/orchestration';
 import type { RecorderChannel } from '@kmesh/probe';
@@ -189,7 +190,7 @@ export class DnsProxy implements AsyncDisposable {
       onDemand: demand !== undefined,
       recorder: channel,
     };
-    const thread = new Worker(new URL('./server/dns-worker.ts', import.meta.url), {
+    const thread = startThread(new URL('./server/dns-worker.ts', import.meta.url), {
       name: 'kmesh-dns',
       workerData,
       transferList: channel === undefined ? [] : [channel.port],

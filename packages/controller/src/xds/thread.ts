@@ -1,6 +1,7 @@
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
 import { status } from '@grpc/grpc-js';
 import { KmeshError, type xds } from '@kmesh/api';
+import { startThread } from '@kmesh/linux';
 import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
 import type { ReceivedResponse } from './responses.ts';
 import type { StreamEnd, StreamTimes } from './stream.ts';
@@ -77,7 +78,7 @@ export class XdsThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('./stream-thread.ts', import.meta.url), {
+    const worker = startThread(new URL('./stream-worker.ts', import.meta.url), {
       name: 'kmesh-xds',
       resourceLimits: { maxYoungGenerationSizeMb: 4 },
     });
