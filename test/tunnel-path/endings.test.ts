@@ -217,8 +217,15 @@ const requested: readonly RequestedRow[] = [
     flag: 'CONNECT',
     error: /HTTP\/2 error 2/,
   },
-  ...([0, 2, 8, 10] as const).map((code, at) => ({
-    id: `END-1${at}`,
+  ...(
+    [
+      [0, 'END-10'],
+      [2, 'END-11'],
+      [8, 'END-12'],
+      [10, 'END-13'],
+    ] as const
+  ).map(([code, id]) => ({
+    id,
     what: `RST_STREAM ${code} before the response is a failure`,
     peer: (stream: FrameStream) => stream.reset(code),
     bytes: 0,
@@ -498,8 +505,13 @@ describe('how streams end that the proxy serves', () => {
   }
 
   const served: readonly ServedRow[] = [
-    ...([0, 8] as const).map((code, at) => ({
-      id: `END-4${at}`,
+    ...(
+      [
+        [0, 'END-40'],
+        [8, 'END-41'],
+      ] as const
+    ).map(([code, id]) => ({
+      id,
       what: `DATA with END_STREAM and RST_STREAM ${code} before the application is reached`,
       peer: async (stream: FrameStream) => {
         await stream.send(large.subarray(0, 60_000), true);
@@ -508,8 +520,14 @@ describe('how streams end that the proxy serves', () => {
       answered: false,
       end: 'FIN' as const,
     })),
-    ...([0, 8, 10] as const).map((code, at) => ({
-      id: `END-4${at + 2}`,
+    ...(
+      [
+        [0, 'END-42'],
+        [8, 'END-43'],
+        [10, 'END-44'],
+      ] as const
+    ).map(([code, id]) => ({
+      id,
       what: `DATA, then RST_STREAM ${code}, ends in order`,
       peer: async (stream: FrameStream) => {
         await stream.send(large.subarray(0, 60_000));
