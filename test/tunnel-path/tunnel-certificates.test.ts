@@ -42,6 +42,39 @@ function revoke(...members: Member[]): Uint8Array {
 }
 
 describe('certificates in the tunnel', () => {
+  for (const [uri, served] of [
+    ['spiffe://cluster.local/ns/default/sa/any', true],
+    ['spiffe://cluster.local/ns/default/sa/', true],
+    ['spiffe://cluster.local/ns//sa/', true],
+    ['spiffe://cluster.local/x', false],
+    ['spiffe://cluster.local/', false],
+    ['spiffe://cluster.local', false],
+    ['spiffe://cluster.local/ns/default/sa/any/x', false],
+    ['spiffe://cluster.local/ns/default/sa/any/', false],
+    ['spiffe://cluster.local/ns/default/sa', false],
+    ['spiffe://cluster.local/NS/default/SA/any', false],
+    ['SPIFFE://cluster.local/ns/default/sa/any', false],
+    ['spiffe://Cluster.local/ns/default/sa/any', false],
+    ['spiffe://other/ns/default/sa/any', false],
+    ['https://cluster.local/ns/default/sa/any', false],
+    ['', false],
+  ] as const) {
+    test(`HBN-15: a client whose only name is "${uri}" is ${served ? 'served' : 'refused in the handshake'}`, async () => {
+      const outside = await mesh.pod({ captured: false });
+      mesh.proxy(1).records.clear();
+      const socket = await connect(outside.pod, server.pod.addresses.v4, 15008);
+      const peer = openHbone(socket, { identity: mesh.authority.make(uri) });
+      if (served) {
+        using open = await peer;
+        assert.equal((await open.request(`${server.pod.addresses.v4}:8080`)).status, 200);
+        return;
+      }
+      await assert.rejects(peer.then((open) => mesh.own(open).ready()));
+      const deny = await mesh.proxy(1).records.wait(() => mesh.proxy(1).records.denies[0]);
+      assert.match(deny.error, /no identity of the own trust domain/);
+    });
+  }
+
   test('CRT-13: a rotation leaves a running transfer alone, new connections use the new certificate', async () => {
     const fresh = await mesh.pod({ node: 0 });
     const open = await connect(fresh.pod, server.pod.addresses.v4, 8080);

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { startTestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import { startProcessMesh } from '@kmesh/lab/testing/tunnel/processes.ts';
 import { connect, listen, readExactly, until } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import { raiseDescriptorLimit } from '@kmesh/linux';
@@ -138,5 +143,43 @@ describe('robustness of the tunnel', () => {
     for (const side of [0, 1]) assert.ok((late[side] ?? 0) - (early[side] ?? 0) < 1 << 20, 'still growing');
     for (const one of [socket, warm, ...stalled]) one.destroy();
     silent.close();
+  });
+
+  test('a peer that changes its TLS keys without end is cut, and others do not wait for it', {
+    timeout: 60_000,
+  }, async (context) => {
+    await using mesh = await startTestMesh({ nodes: 1 });
+    const server = await mesh.pod();
+    const echo = mesh.own(await listen(server.pod, 8080, (socket) => socket.pipe(socket)));
+    const other = await mesh.pod();
+    const attacker = await mesh.pod({ captured: false });
+    const { certificateChainPem, privateKeyPem } = mesh.authority.issue(attacker.workload);
+    const directory = mkdtempSync(join(tmpdir(), 'kmesh-keys-'));
+    writeFileSync(join(directory, 'cert.pem'), certificateChainPem);
+    writeFileSync(join(directory, 'key.pem'), privateKeyPem);
+    // In s_client each read of its input that begins with K is one update that asks for another.
+    const flood =
+      `yes K | openssl s_client -connect ${server.pod.addresses.v4}:15008 -alpn h2 -tls1_3 ` +
+      `-cert ${directory}/cert.pem -key ${directory}/key.pem`;
+    const flooding = attacker.pod.spawn('bash', ['-c', flood]);
+    const ended = once(flooding, 'exit');
+    let longest = 0;
+    let over = false;
+    void ended.then(() => {
+      over = true;
+    });
+    const limit = performance.now() + 20_000;
+    while (!over && performance.now() < limit) {
+      const began = performance.now();
+      const socket = await connect(other.pod, server.pod.addresses.v4, 8080);
+      socket.write('x');
+      await readExactly(socket, 1);
+      socket.destroy();
+      longest = Math.max(longest, performance.now() - began);
+    }
+    assert.ok(over, 'the connection was not cut');
+    context.diagnostic(`longest connection beside it: ${longest.toFixed(1)} ms`);
+    rmSync(directory, { recursive: true });
+    echo.close();
   });
 });
