@@ -223,15 +223,24 @@ void Flow::fail(CloseReason reason, int code, const std::string &text)
 	close(reason, code, text, true);
 }
 
+/*
+ * A served stream that is cut must not look like one that ended: proxies take CANCEL for an end in
+ * order, and their application would see FIN.
+ */
+uint32_t Flow::resetCode(CloseReason reason) const
+{
+	if (reason != CloseReason::Aborted)
+		return NGHTTP2_CONNECT_ERROR;
+	return streamSide == 0 ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
+}
+
 void Flow::close(CloseReason reason, int code, const std::string &text, bool reset)
 {
 	if (state == State::Closed)
 		return;
 	state = State::Closed;
-	if (streamSession != nullptr) {
-		streamSession->resetStream(
-		    this, reason == CloseReason::Aborted ? NGHTTP2_CANCEL : NGHTTP2_CONNECT_ERROR);
-	}
+	if (streamSession != nullptr)
+		streamSession->resetStream(this, resetCode(reason));
 	for (Socket &socket : sockets)
 		closeSocket(engine, socket, reset);
 	report(reason, code, text);
