@@ -35,15 +35,17 @@ const demands = data.onDemand
   ? new Demands(data.clusterDomain, (id, names) => post({ kind: 'demand', id, names }))
   : undefined;
 
-ownConf = (await readResolvConf(data.resolvConf)) ?? ownConf;
-setInterval(() => {
-  void readResolvConf(data.resolvConf).then((conf) => {
-    if (conf !== undefined) ownConf = conf;
-  });
-}, readConfMilliseconds);
-setInterval(report, reportMilliseconds);
-port.on('message', (message: ToThread) => receive(message));
-post({ kind: 'ready' });
+// No top-level await: the single executable carries this module as CommonJS.
+void readOwnConf().then(() => {
+  setInterval(() => void readOwnConf(), readConfMilliseconds);
+  setInterval(report, reportMilliseconds);
+  port.on('message', (message: ToThread) => receive(message));
+  post({ kind: 'ready' });
+});
+
+async function readOwnConf(): Promise<void> {
+  ownConf = (await readResolvConf(data.resolvConf)) ?? ownConf;
+}
 
 function post(message: FromThread): void {
   port.postMessage(message);
