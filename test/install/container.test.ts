@@ -133,10 +133,17 @@ test('with the mounts of the profile the same image carries traffic of a node on
     readFileSync(join(root, 'istio-integration/values/ztunnel.yaml'), 'utf8'),
   ) as ChartValues;
   const hierarchy = cgroupRoot();
+  const beside = await emptyNode('kernel');
+  const anchor = beside.node.spawn('sleep', ['600']);
   const place = await nodeWithContainer('kernel', values, {
     hostPaths: { '/sys/fs/cgroup': hierarchy, '/sys/fs/bpf': await mesh.lab.bpffs() },
     // The pods of the lab, and nothing else on this machine.
-    environment: { KMESH_CGROUP: join('/host/sys/fs/cgroup', relative(hierarchy, mesh.lab.cgroup)) },
+    environment: {
+      KMESH_CGROUP: join('/host/sys/fs/cgroup', relative(hierarchy, mesh.lab.cgroup)),
+      // A cluster's node is where process 1 is; the lab's is a namespace.
+      KMESH_NODE_NAMESPACE: `/host/proc/${anchor.pid}/ns/net`,
+    },
+    beside,
   });
   const [client, server] = [await captured(place), await captured(place)];
   await server.serve({ port: 8080 });

@@ -46,6 +46,7 @@ for (const family of families) {
       total += bytes;
       await eventually('acknowledged', () => socket.writableLength === 0);
       await sleep(60);
+      if (world.reports === undefined) continue;
       await world.reports.take();
       const metric = await world.metrics();
       for (const reporter of ['source', 'destination']) {
@@ -72,14 +73,16 @@ for (const family of families) {
     for (let round = 0; round < rounds; round++) await exchange(socket, 100 + round);
     const total = (rounds * (100 + 100 + rounds - 1)) / 2;
     await sleep(60);
-    await world.reports.take();
     const bytes = async () => {
       const metric = await world.metrics();
       return ['source', 'destination'].flatMap((reporter) =>
         ['received', 'sent'].map((way) => metric(`istio_tcp_${way}_bytes_total`, `reporter="${reporter}"`)),
       );
     };
-    assert.deepEqual(await bytes(), [total, total, total, total]);
+    if (world.reports !== undefined) {
+      await world.reports.take();
+      assert.deepEqual(await bytes(), [total, total, total, total]);
+    }
     socket.end();
     await once(socket, 'close');
     await eventually('two lines', () => world.lines.length === 2);
@@ -114,7 +117,20 @@ test('BPF-08: connections are counted from the flow table while they are open, e
   await sleep(100);
   assert.equal(world.kernel.open, 0, 'no opening is reported by itself');
   assert.equal(world.ring.counters.losses, 0);
-  await world.reports.take();
+  const { reports } = world;
+  if (reports === undefined) {
+    // Without the iterator a lost closing stays lost, and is counted as lost: nothing is counted twice.
+    world.pauseReading();
+    const closing = sockets.map((socket) => once(socket, 'close'));
+    for (const socket of sockets) socket.end();
+    await Promise.all(closing);
+    world.resumeReading();
+    await eventually('each closing is read or counted as lost', () => {
+      return world.lines.length + world.ring.counters.losses === connections * 2;
+    });
+    return;
+  }
+  await reports.take();
   assert.equal(world.kernel.open, connections * 2);
   const expectOpened = async () => {
     const metric = await world.metrics();
@@ -134,9 +150,9 @@ test('BPF-08: connections are counted from the flow table while they are open, e
   await sleep(100);
   world.resumeReading();
   await sleep(100);
-  await world.reports.take();
+  await reports.take();
   assert.ok(world.kernel.open > connections, 'one report may be ahead of the ring');
-  await world.reports.take();
+  await reports.take();
   assert.equal(world.kernel.open, 0);
   const metric = await expectOpened();
   for (const reporter of ['source', 'destination']) {

@@ -241,11 +241,14 @@ for (const way of ways) {
       const grown = await growthOf(source);
       return counters.map((name) => grown(`istio_tcp_${name}_total`, labels));
     };
+    // Where the kernel refuses the walk over flows, bytes are counted when a connection closes.
+    const withBytes = !source.node.proxy.log.includes('counted when they close');
     await source.node.proxy.until(
-      'its bytes are counted',
+      'it is counted',
       async () => {
         const [opened, closed, , received, sent] = await counts();
-        return opened === 1 && closed === 0 && received === 16 && sent === 1;
+        if (opened !== 1 || closed !== 0) return false;
+        return withBytes ? received === 16 && sent === 1 : received === 0 && sent === 0;
       },
       5_000,
     );

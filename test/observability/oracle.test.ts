@@ -12,7 +12,7 @@ test(`${connections} connections of known sizes and endings: every metric and ev
   const [v4, v6] = world.service.vips;
   const host = { v4: v4?.ip ?? '', v6: v6?.ip ?? '' };
   // Reports of live flows meanwhile must neither add nor take away.
-  const reporting = setInterval(() => void world.reports.take(), 100);
+  const reporting = setInterval(() => void world.reports?.take(), 100);
   await converseAll({ client: world.client, host, refusesConnect: true }, connections, 128);
   clearInterval(reporting);
   const expected = expectedOf(Array.from({ length: connections }, (_, index) => planOf(index)));
