@@ -468,7 +468,7 @@ describe('how streams end that the proxy requested', () => {
     assert.equal(seen.end, 'RST');
   });
 
-  row('END-34', 'a pod that leaves: RST, and RST_STREAM CANCEL', async () => {
+  row('END-34', 'a pod that leaves: RST, and RST_STREAM INTERNAL_ERROR', async () => {
     const got = Promise.withResolvers<FrameStream>();
     onStream = (stream) => {
       stream.respond();
@@ -481,7 +481,7 @@ describe('how streams end that the proxy requested', () => {
     await stream.until(() => stream.received.length === 8);
     mesh.proxy(0).tunnel.removePod(pod.uid);
     assert.equal((await readToEnd(socket, 'fast')).end, 'RST');
-    await stream.until(() => stream.connection.closed || stream.events.includes('reset 8'));
+    await stream.until(() => stream.connection.closed || stream.events.includes('reset 2'));
   });
 });
 
@@ -638,6 +638,29 @@ describe('how streams end that the proxy serves', () => {
     const seen = await reading.promise;
     assert.deepEqual([seen.bytes.length, seen.end], [large.length, 'FIN']);
     assertLog(await recordOf('destination'), '-');
+    connection.end();
+  });
+
+  row('END-52', 'a policy that denies a running connection: RST, and RST_STREAM INTERNAL_ERROR', async () => {
+    const reading = Promise.withResolvers<Seen>();
+    onAccept = (socket) => void readToEnd(socket, 'fast').then(reading.resolve);
+    const { stream, connection } = await open();
+    await stream.until(() => stream.events.includes('headers'));
+    mesh.apply({
+      kind: 'policy',
+      policy: {
+        name: 'deny',
+        namespace: 'default',
+        scope: 'Namespace',
+        action: 'Deny',
+        rules: [[]],
+        dryRun: false,
+      },
+    });
+    assert.equal((await reading.promise).end, 'RST');
+    await stream.until(() => stream.events.includes('reset 2'));
+    assertLog(await recordOf('destination'), 'DENY', /policy change/);
+    mesh.apply({ kind: 'removePolicy', key: 'default/deny' });
     connection.end();
   });
 

@@ -227,11 +227,13 @@ void Flow::close(CloseReason reason, int code, const std::string &text, bool res
 {
 	if (state == State::Closed)
 		return;
+	/* Cut in the middle: the peer must not take it for an end in order, as it may CANCEL. */
+	uint32_t streamCode = NGHTTP2_CONNECT_ERROR;
+	if (reason == CloseReason::Aborted)
+		streamCode = state == State::Open ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
 	state = State::Closed;
-	if (streamSession != nullptr) {
-		streamSession->resetStream(
-		    this, reason == CloseReason::Aborted ? NGHTTP2_CANCEL : NGHTTP2_CONNECT_ERROR);
-	}
+	if (streamSession != nullptr)
+		streamSession->resetStream(this, streamCode);
 	for (Socket &socket : sockets)
 		closeSocket(engine, socket, reset);
 	report(reason, code, text);
