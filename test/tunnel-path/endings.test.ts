@@ -14,7 +14,7 @@ import {
 } from '@kmesh/lab';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import type { Recorded } from '@kmesh/lab/testing/tunnel/recorder.ts';
-import { connect } from '@kmesh/lab/testing/tunnel/traffic.ts';
+import { connect, listen } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import { openListener, openNetworkNamespace } from '@kmesh/linux';
 
 // Every row of docs/endings.md, by its id.
@@ -713,6 +713,26 @@ describe('how plaintext connections end', () => {
     const seen = await ended.promise;
     assert.deepEqual([seen.bytes.length, seen.end], [50_000, 'RST']);
   });
+});
+
+test('the byte counts of a young connection do not wait for the regular report', async (context) => {
+  await using patient = await startTestMesh({ nodes: 1, settings: { progressMilliseconds: 60_000 } });
+  const from = await patient.pod();
+  const to = await patient.pod();
+  const echo = patient.own(await listen(to.pod, 8080, (socket) => socket.pipe(socket)));
+  const socket = await connect(from.pod, to.pod.addresses.v4, 8080);
+  const began = performance.now();
+  socket.write(large.subarray(0, 5_000));
+  await patient.records.wait(
+    () =>
+      patient.records.connections.length === 2 &&
+      patient.records.connections.every(
+        ({ fromClient, fromServer }) => fromClient === 5_000 && fromServer === 5_000,
+      ),
+  );
+  context.diagnostic(`right after ${(performance.now() - began).toFixed(0)} ms`);
+  socket.destroy();
+  echo.close();
 });
 
 test('every row of docs/endings.md has a test, and every test a row', () => {
