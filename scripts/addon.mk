@@ -12,7 +12,7 @@ CXX ?= g++
 
 # SANITIZE=1 (scripts/test-sanitize.sh, with a BUILD of its own) checks memory and undefined behaviour at run time.
 ifdef SANITIZE
-HARDEN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined
+HARDEN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined -Wno-maybe-uninitialized
 else
 HARDEN := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection
 endif

@@ -1,20 +1,38 @@
 #!/usr/bin/env bash
-# `npm run test:sanitize`: builds the tunnel engine with AddressSanitizer and UndefinedBehaviorSanitizer, then runs its tests,
-# the endings of connections and the fuzz of its protocols with it. KMESH_FUZZ_SECONDS: seconds each way, 150 by default.
+# Builds both addons with AddressSanitizer and UndefinedBehaviorSanitizer into build/sanitize, and runs the tests of the
+# tunnel engine and its fuzz with them: `npm run test:sanitize`, or with the test files to run. Fails on any report.
+# KMESH_FUZZ_SECONDS: how long each fuzz runs, 150 by default. Tests that measure memory are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/node_modules/.bin:$PATH"
 
-sanitized=build/sanitize
-mkdir -p "$sanitized"
-make --no-print-directory --silent -j2 -f packages/tunnel/native/Makefile SANITIZE=1 BUILD="$sanitized"
-ln -sfn "$PWD/build/kmesh-linux.node" "$sanitized/kmesh-linux.node"
+output="$PWD/build/sanitize"
+mkdir -p "$output"
+rm -f "$output"/report.*
+bash scripts/build-addon.sh SANITIZE=1 BUILD=build/sanitize
 
-# Node.js itself is not instrumented: the run-time library comes first, and what Node.js never frees is no leak of ours.
-library=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)
-export KMESH_ADDON_DIRECTORY="$PWD/$sanitized"
-export KMESH_FUZZ_SECONDS=${KMESH_FUZZ_SECONDS:-150}
-export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-for file in packages/tunnel/test/engine.test.ts test/tunnel-path/endings.test.ts test/tunnel-path/tunnel-fuzz.test.ts; do
-  LD_PRELOAD=$library node --test --test-timeout=900000 --test-reporter=spec "$file"
-done
+if [[ $# -gt 0 ]]; then
+  files=("$@")
+else
+  tests=test/tunnel-path
+  files=("$tests"/{endings,random-endings,hbone-pool,passthrough,outbound,inbound,tunnel,tunnel-certificates,tunnel-fuzz}.test.ts
+    packages/tunnel/test/engine.test.ts)
+fi
+
+export KMESH_ADDON_DIRECTORY="$output"
+export KMESH_FUZZ_SECONDS="${KMESH_FUZZ_SECONDS:-150}"
+export KMESH_TEST_BYTES="${KMESH_TEST_BYTES:-67108864}"
+# Node.js itself is not built with them, and does not free what it has at its end.
+export ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:log_path=$output/report"
+export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$output/report"
+compiler="${CXX:-g++}"
+libraries="$("$compiler" -print-file-name=libasan.so):$("$compiler" -print-file-name=libubsan.so)"
+
+status=0
+LD_PRELOAD="$libraries" node --test --test-concurrency=1 --test-reporter=spec --test-timeout=1800000 "${files[@]}" || status=$?
+if compgen -G "$output/report.*" >/dev/null; then
+  cat "$output"/report.*
+  echo "test-sanitize: the sanitizers report the above" >&2
+  exit 1
+fi
+exit "$status"

@@ -14,7 +14,7 @@ import {
 } from '@kmesh/lab';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import type { Recorded } from '@kmesh/lab/testing/tunnel/recorder.ts';
-import { connect } from '@kmesh/lab/testing/tunnel/traffic.ts';
+import { connect, listen } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import { openListener, openNetworkNamespace } from '@kmesh/linux';
 
 // Every row of docs/endings.md, by its id.
@@ -468,7 +468,7 @@ describe('how streams end that the proxy requested', () => {
     assert.equal(seen.end, 'RST');
   });
 
-  row('END-34', 'a pod that leaves: RST, and RST_STREAM CANCEL', async () => {
+  row('END-34', 'a pod that leaves: RST, and RST_STREAM INTERNAL_ERROR', async () => {
     const got = Promise.withResolvers<FrameStream>();
     onStream = (stream) => {
       stream.respond();
@@ -481,7 +481,7 @@ describe('how streams end that the proxy requested', () => {
     await stream.until(() => stream.received.length === 8);
     mesh.proxy(0).tunnel.removePod(pod.uid);
     assert.equal((await readToEnd(socket, 'fast')).end, 'RST');
-    await stream.until(() => stream.connection.closed || stream.events.includes('reset 8'));
+    await stream.until(() => stream.connection.closed || stream.events.includes('reset 2'));
   });
 });
 
@@ -641,6 +641,29 @@ describe('how streams end that the proxy serves', () => {
     connection.end();
   });
 
+  row('END-52', 'a policy that denies a running connection: RST, and RST_STREAM INTERNAL_ERROR', async () => {
+    const reading = Promise.withResolvers<Seen>();
+    onAccept = (socket) => void readToEnd(socket, 'fast').then(reading.resolve);
+    const { stream, connection } = await open();
+    await stream.until(() => stream.events.includes('headers'));
+    mesh.apply({
+      kind: 'policy',
+      policy: {
+        name: 'deny',
+        namespace: 'default',
+        scope: 'Namespace',
+        action: 'Deny',
+        rules: [[]],
+        dryRun: false,
+      },
+    });
+    assert.equal((await reading.promise).end, 'RST');
+    await stream.until(() => stream.events.includes('reset 2'));
+    assertLog(await recordOf('destination'), 'DENY', /policy change/);
+    mesh.apply({ kind: 'removePolicy', key: 'default/deny' });
+    connection.end();
+  });
+
   row('END-51', 'a refused application is 503, and the log names its port', async () => {
     const { pod, workload } = await mesh.pod({ captured: false });
     const socket = await connect(pod, server.addresses.v4, 15008);
@@ -690,6 +713,26 @@ describe('how plaintext connections end', () => {
     const seen = await ended.promise;
     assert.deepEqual([seen.bytes.length, seen.end], [50_000, 'RST']);
   });
+});
+
+test('the byte counts of a young connection do not wait for the regular report', async (context) => {
+  await using patient = await startTestMesh({ nodes: 1, settings: { progressMilliseconds: 60_000 } });
+  const from = await patient.pod();
+  const to = await patient.pod();
+  const echo = patient.own(await listen(to.pod, 8080, (socket) => socket.pipe(socket)));
+  const socket = await connect(from.pod, to.pod.addresses.v4, 8080);
+  const began = performance.now();
+  socket.write(large.subarray(0, 5_000));
+  await patient.records.wait(
+    () =>
+      patient.records.connections.length === 2 &&
+      patient.records.connections.every(
+        ({ fromClient, fromServer }) => fromClient === 5_000 && fromServer === 5_000,
+      ),
+  );
+  context.diagnostic(`right after ${(performance.now() - began).toFixed(0)} ms`);
+  socket.destroy();
+  echo.close();
 });
 
 test('every row of docs/endings.md has a test, and every test a row', () => {

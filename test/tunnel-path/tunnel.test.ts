@@ -278,6 +278,21 @@ describe('waypoints and gateways', () => {
     });
   }
 
+  for (const [layer, lost] of [
+    ['the gateway', { gateway: 3, final: 0 }],
+    ['the final server', { gateway: 0, final: 3 }],
+    ['either', { gateway: 1, final: 2 }],
+  ] as const) {
+    test(`HBN-15: ${layer} loses its connection before it answers: another one is tried`, async () => {
+      const { service, losses } = await gatewayed(mesh, `lossy-${layer.replaceAll(' ', '-')}`, 'ip');
+      Object.assign(losses, lost);
+      mesh.clear();
+      assert.equal(await hello(client.pod, service.vips[0]?.ip ?? '', 8080), 'hello worldhello world');
+      const { end } = await mesh.records.closed('source');
+      assert.deepEqual([end.flag, end.bytesFromClient, end.bytesFromServer], ['-', 11, 22]);
+    });
+  }
+
   test('HBN-17: a final server whose identity is not in the service’s names is refused', async () => {
     const { service } = await gatewayed(mesh, 'foreign', 'ip', [
       'spiffe://cluster.local/ns/default/sa/somebody-else',

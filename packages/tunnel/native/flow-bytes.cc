@@ -13,7 +13,7 @@
 namespace kmesh::tunnel
 {
 
-static constexpr size_t kTurn = 256 << 10;
+static constexpr size_t kTurn = 512 << 10;
 
 void Flow::socketEvents(Socket &socket, uint32_t events)
 {

@@ -223,24 +223,17 @@ void Flow::fail(CloseReason reason, int code, const std::string &text)
 	close(reason, code, text, true);
 }
 
-/*
- * A served stream that is cut must not look like one that ended: proxies take CANCEL for an end in
- * order, and their application would see FIN.
- */
-uint32_t Flow::resetCode(CloseReason reason) const
-{
-	if (reason != CloseReason::Aborted)
-		return NGHTTP2_CONNECT_ERROR;
-	return streamSide == 0 ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
-}
-
 void Flow::close(CloseReason reason, int code, const std::string &text, bool reset)
 {
 	if (state == State::Closed)
 		return;
+	/* Cut in the middle: the peer must not take it for an end in order, as it may CANCEL. */
+	uint32_t streamCode = NGHTTP2_CONNECT_ERROR;
+	if (reason == CloseReason::Aborted)
+		streamCode = state == State::Open ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
 	state = State::Closed;
 	if (streamSession != nullptr)
-		streamSession->resetStream(this, resetCode(reason));
+		streamSession->resetStream(this, streamCode);
 	for (Socket &socket : sockets)
 		closeSocket(engine, socket, reset);
 	report(reason, code, text);

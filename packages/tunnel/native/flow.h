@@ -116,7 +116,6 @@ class Flow final : public StreamUser
 	void finishIfDone();
 	void close(CloseReason reason, int code, const std::string &text, bool reset);
 	void report(CloseReason reason, int code, const std::string &text);
-	uint32_t resetCode(CloseReason reason) const;
 	void decided();
 
 	bool undecided_ = true;

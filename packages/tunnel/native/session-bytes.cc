@@ -15,10 +15,10 @@ namespace kmesh::tunnel
 
 static constexpr size_t kOutHigh = 256 << 10;
 static constexpr size_t kGather = 16 << 10;
-static constexpr size_t kTurn = 256 << 10;
+static constexpr size_t kTurn = 512 << 10;
 /* A turn of reading ends after so long; a read that took longer halves the next one. */
-static constexpr uint64_t kReadTurnUs = 400;
-static constexpr uint64_t kSlowReadUs = 200;
+static constexpr uint64_t kReadTurnUs = 1000;
+static constexpr uint64_t kSlowReadUs = 500;
 static constexpr size_t kSmallestRead = 2 << 10;
 /* Key updates that a peer may ask for in a while. AES-GCM needs one after 24 million records (RFC
  * 8446, 5.5); each costs as much as a hundred of those. */
@@ -230,6 +230,7 @@ void Session::flush()
 
 void Session::input(const uint8_t *bytes, size_t length)
 {
+	lastInputAt_ = engine.nowMs();
 	in_ = bytes;
 	inLength_ = length;
 	if (state == State::Handshaking) {

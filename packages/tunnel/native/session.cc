@@ -122,8 +122,14 @@ void Session::timer(TimerKind kind, int32_t stream)
 		engine.schedule(engine.config.pingIntervalMs, id, TimerKind::Ping);
 		break;
 	case TimerKind::Pong:
-		if (pingSentAt_ != 0 &&
-		    engine.nowMs() - pingSentAt_ >= engine.config.pingTimeoutMs) {
+		if (pingSentAt_ == 0 || state == State::Dead)
+			break;
+		/* The answer may wait behind other bytes; those prove as much. */
+		if (uint64_t silent = engine.nowMs() - std::max(pingSentAt_, lastInputAt_);
+		    silent < engine.config.pingTimeoutMs) {
+			engine.schedule(engine.config.pingTimeoutMs - static_cast<uint32_t>(silent),
+					id, TimerKind::Pong);
+		} else {
 			nghttp2_submit_goaway(http, 0,
 					      nghttp2_session_get_last_proc_stream_id(http),
 					      NGHTTP2_NO_ERROR, nullptr, 0);

@@ -133,7 +133,7 @@ class Session final : public StreamUser, public Pollable
 	uint32_t openStreams_ = 0;
 	bool draining_ = false, goawaySent_ = false, settingsSeen_ = false;
 	bool drainWhenReady_ = false;
-	uint64_t pingSentAt_ = 0;
+	uint64_t pingSentAt_ = 0, lastInputAt_ = 0;
 	/* Bytes to read at a time: fewer where they are costly, so that a turn stays short. */
 	size_t readSize_ = kFirstRead;
 	bool readDue_ = false;

@@ -7,10 +7,13 @@ import { type HboneServer, type PeerRequest, serveHbone } from './hbone-server.t
 
 interface WaypointOptions {
   readonly identity: PeerIdentity;
-  /** Where a request goes: `ip`, `port`, and whether by HBONE (with the waypoint's own identity) or plain TCP. */
+  /**
+   * Where a request goes: `ip`, `port`, and whether by HBONE (with the waypoint's own identity) or plain TCP; a number is
+   * the status to answer with, and `lost` ends the connection unanswered.
+   */
   readonly route: (
     request: PeerRequest,
-  ) => { readonly ip: string; readonly port: number; readonly hbone?: boolean } | number;
+  ) => { readonly ip: string; readonly port: number; readonly hbone?: boolean } | number | 'lost';
   readonly port?: number;
 }
 
@@ -24,6 +27,10 @@ export function serveWaypoint(host: Host, options: WaypointOptions): Promise<Hbo
     ...(options.port === undefined ? {} : { port: options.port }),
     onRequest: (request) => {
       const route = options.route(request);
+      if (route === 'lost') {
+        request.session.destroy();
+        return;
+      }
       if (typeof route === 'number') {
         request.stream.respond({ ':status': route }, { endStream: true });
         return;

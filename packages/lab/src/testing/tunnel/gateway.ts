@@ -29,6 +29,8 @@ export async function gatewayed(
     workload: { protocol: 'HBONE', network: 'far' },
   });
   const port = by === 'ip' ? 15008 : 15443;
+  /** So many requests end the connection that they come on, unanswered. */
+  const losses = { gateway: 0, final: 0 };
   const final = await mesh.pod({
     node: 1,
     captured: false,
@@ -37,7 +39,11 @@ export async function gatewayed(
   const inner = mesh.own(
     await serveHbone(final.pod, {
       identity: mesh.authority.issue(final.workload),
-      onRequest: ({ stream }) => {
+      onRequest: ({ stream, session }) => {
+        if (losses.final-- > 0) {
+          session.destroy();
+          return;
+        }
         stream.respond({ ':status': 200, baggage: 'k8s.deployment.name=final,service.name=final' });
         stream.on('data', (chunk: Buffer) => stream.write(Buffer.concat([chunk, chunk])));
         stream.on('end', () => stream.end());
@@ -48,7 +54,7 @@ export async function gatewayed(
     await serveWaypoint(gateway.pod, {
       identity: mesh.authority.issue(gateway.workload),
       port,
-      route: () => ({ ip: final.pod.addresses.v4, port: 15008 }),
+      route: () => (losses.gateway-- > 0 ? 'lost' : { ip: final.pod.addresses.v4, port: 15008 }),
     }),
   );
   const service = serviceOf({
@@ -74,5 +80,5 @@ export async function gatewayed(
       networkGateway: { destination, hboneMtlsPort: 15008 },
     },
   );
-  return { service, gateway, final, inner, port };
+  return { service, gateway, final, inner, port, losses };
 }
