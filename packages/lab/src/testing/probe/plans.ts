@@ -150,6 +150,10 @@ async function converse({ client, host, refusesConnect }: Target, index: number)
     socket.resetAndDestroy();
   } else if (plan.ending !== 'server resets') {
     socket.end();
+  } else {
+    // Over HBONE a reset behind an answer arrives as its end (docs/endings.md, END-06).
+    if (socket.readableEnded) socket.end();
+    socket.once('end', () => socket.end());
   }
   await closed;
 }
