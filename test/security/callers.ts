@@ -9,6 +9,8 @@ export interface Caller {
   readonly identity: Identity | undefined;
   /** Addresses that policies see. */
   readonly seen: AddressPair;
+  /** Identity that the kernel path attests to packets that are not captured. */
+  readonly attestedAs?: Caller['identity'];
   /** In the mesh, and what it dials is captured: not so with the proxy's own mark. */
   readonly captured: boolean;
   readonly sameNode: boolean;
@@ -128,9 +130,13 @@ async function marking(mesh: LabMesh, outside: Host): Promise<Caller[]> {
       const place: Place = { node, namespace: 'shop', serviceAccount: 'sa-friend' };
       const { pod } = await mesh.pod(podOptions(name, place, { variant: 'nftables' }), node);
       const base = enrolled(name, pod, place);
-      // With the proxy's mark it gets past its own capture, and is a stranger then.
-      if (mark === marks.proxy) callers.push({ ...plaintext(name, pod, node === 0), mark });
-      else callers.push({ ...base, kernelMayServe: base.kernelMayServe && mark === marks.kernelPath, mark });
+      // With the proxy's mark it gets past its own capture. The wire knows its pod by the interface all the same; to
+      // everything else it is a stranger.
+      if (mark === marks.proxy) {
+        const attested = node === 0 ? { attestedAs: base.identity } : {};
+        callers.push({ ...plaintext(name, pod, node === 0), mark, ...attested });
+      } else
+        callers.push({ ...base, kernelMayServe: base.kernelMayServe && mark === marks.kernelPath, mark });
     }
   }
   const place: Place = { node: 0, namespace: 'shop', serviceAccount: 'sa-friend' };

@@ -32,14 +32,15 @@ const addressesOfAllKinds6 = [
 export function expectedOf(view: MeshView, attempt: Attempt, kernelPath: boolean): Expected {
   const { caller, server, family, port } = attempt;
   const destinationIp = server.addresses[family === 'v4' ? 0 : 1] ?? '';
-  const allowed = (sourceIp: string, target: string): boolean =>
-    authorize(
-      view,
-      { identity: caller.identity, sourceIp, destinationIp: target, destinationPort: port },
-      server,
-    ).allowed;
-  const served = allowed(caller.seen[family], destinationIp);
+  const allowed = (identity: Caller['identity'], sourceIp: string, target: string): boolean =>
+    authorize(view, { identity, sourceIp, destinationIp: target, destinationPort: port }, server).allowed;
   const all = [...addressesOfAllKinds, ...addressesOfAllKinds6];
-  const certain = served && all.every((source) => all.every((target) => allowed(source, target)));
+  const isCertain = (identity: Caller['identity']): boolean =>
+    all.every((source) => all.every((target) => allowed(identity, source, target)));
+  if (kernelPath && caller.attestedAs !== undefined && isCertain(caller.attestedAs)) {
+    return { served: true, path: 'kernel' };
+  }
+  const served = allowed(caller.identity, caller.seen[family], destinationIp);
+  const certain = served && isCertain(caller.identity);
   return { served, path: kernelPath && certain && caller.kernelMayServe ? 'kernel' : 'tunnel' };
 }

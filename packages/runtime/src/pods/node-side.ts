@@ -24,12 +24,22 @@ export interface PodInterface {
  * Whether a namespace is the one is seen at each pod: it holds the other end of the pod's interface.
  */
 export class NodeSide implements Disposable {
-  readonly #candidates: readonly NetworkNamespace[];
+  readonly #candidates: NetworkNamespace[];
+  /** Why no path to the node's namespace could be opened; `undefined` if one could. */
+  readonly outOfReach: string | undefined;
 
   /** @param place path of the namespace; looked for in the usual places when absent */
   constructor(place?: string) {
-    const places = place === undefined ? USUAL_PLACES : [place];
-    this.#candidates = [currentNetworkNamespace(), ...places.flatMap(openIfThere)];
+    this.#candidates = [currentNetworkNamespace()];
+    const errors: string[] = [];
+    for (const path of place === undefined ? USUAL_PLACES : [place]) {
+      try {
+        this.#candidates.push(openNetworkNamespace(path));
+      } catch (error) {
+        errors.push(error instanceof Error ? error.message : String(error));
+      }
+    }
+    this.outOfReach = this.#candidates.length > 1 ? undefined : errors.join('; ');
   }
 
   /**
@@ -59,13 +69,5 @@ export class NodeSide implements Disposable {
 
   [Symbol.dispose](): void {
     for (const namespace of this.#candidates) namespace.close();
-  }
-}
-
-function openIfThere(path: string): NetworkNamespace[] {
-  try {
-    return [openNetworkNamespace(path)];
-  } catch {
-    return [];
   }
 }
