@@ -28,11 +28,18 @@ struct Holder {
 
 struct Arguments {
 	napi_env env;
-	size_t count = 16;
-	napi_value values[16];
+	static constexpr size_t kArguments = 16, kProperties = 16;
+	size_t count = kArguments, end = kArguments;
+	napi_value values[kArguments + kProperties];
 	Arguments(napi_env given, napi_callback_info info) : env(given)
 	{
 		napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
+	}
+	/* Where the property of an argument is from now on. */
+	size_t property(size_t object, const char *name)
+	{
+		napi_get_named_property(env, values[object], name, &values[end]);
+		return end++;
 	}
 	double number(size_t at)
 	{

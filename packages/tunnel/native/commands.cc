@@ -75,29 +75,30 @@ napi_value engineRemoveListener(napi_env env, napi_callback_info info)
 	});
 }
 
-/* Where a connection goes: (…, namespace, address, port, source or "", source required, timeout in
- * ms). */
+/* Where a connection goes: an object whose properties are those of FlowConnect in TypeScript. */
 static ConnectSpec connectSpec(Arguments &in, size_t at)
 {
 	ConnectSpec spec;
-	spec.namespaceId = in.id(at);
-	parseAddress(in.text(at + 1), static_cast<uint16_t>(in.number(at + 2)), &spec.target);
-	std::string source = in.text(at + 3);
+	spec.namespaceId = in.id(in.property(at, "namespace"));
+	uint16_t port = static_cast<uint16_t>(in.number(in.property(at, "port")));
+	parseAddress(in.text(in.property(at, "ip")), port, &spec.target);
+	std::string source = in.text(in.property(at, "source"));
 	if (!source.empty())
 		parseAddress(source, 0, &spec.source);
-	spec.sourceRequired = in.flag(at + 4);
-	spec.timeoutMs = static_cast<uint32_t>(in.number(at + 5));
+	spec.sourceRequired = in.flag(in.property(at, "sourceRequired"));
+	spec.timeoutMs = static_cast<uint32_t>(in.number(in.property(at, "timeoutMilliseconds")));
 	return spec;
 }
 
-/* (engine, flow, namespace, address, port, source, required, timeout, prefix, response fields,
- * failure status) */
+/* (engine, flow, connect) */
 napi_value flowConnect(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
-	return post(in.holder(), [id = in.id(1), spec = connectSpec(in, 2), prefix = in.bytes(8),
-				  fields = in.text(9), status = static_cast<int>(in.number(10))](
-				     Engine &engine) mutable {
+	int status = static_cast<int>(in.number(in.property(2, "failureStatus")));
+	return post(in.holder(), [id = in.id(1), spec = connectSpec(in, 2),
+				  prefix = in.bytes(in.property(2, "prefix")),
+				  fields = in.text(in.property(2, "responseFields")),
+				  status](Engine &engine) mutable {
 		spec.keepalive = status == 0;
 		if (Flow *flow = engine.flow(id))
 			flow->connect(spec, prefix, std::move(fields), status);
@@ -151,13 +152,13 @@ napi_value sessionAccept(napi_env env, napi_callback_info info)
 	});
 }
 
-/* (engine, session, namespace, address, port, source, required, timeout, context, identities) */
+/* (engine, session, connect, context, identities) */
 napi_value sessionConnect(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
 	return post(in.holder(), [id = in.id(1), spec = connectSpec(in, 2),
-				  context = shareContext(in.external<SSL_CTX>(8)),
-				  identities = in.texts(9)](Engine &engine) mutable {
+				  context = shareContext(in.external<SSL_CTX>(3)),
+				  identities = in.texts(4)](Engine &engine) mutable {
 		auto session = std::make_unique<Session>(engine, id, false);
 		Session *made = session.get();
 		engine.sessions.emplace(id, std::move(session));

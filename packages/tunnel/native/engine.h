@@ -111,7 +111,7 @@ class Engine
 	void prepareSocket(int fd);
 	void bury(Flow *flow);
 	void bury(Session *session);
-	void later(Flow *flow, CloseReason reason, int code);
+	void later(Flow *flow, FlowEnd reason, int code);
 	void pumpLater(Flow *flow);
 	Flow *flow(uint64_t id);
 	Session *session(uint64_t id);
@@ -178,7 +178,7 @@ class Engine
 	std::vector<std::unique_ptr<Session>> buriedSessions_;
 	struct Late {
 		uint64_t flow;
-		CloseReason reason;
+		FlowEnd reason;
 		int code;
 	};
 	std::vector<Late> late_;

@@ -18,25 +18,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "kinds.h"
+
 namespace kmesh::tunnel
 {
-
-/* Numbers shared with packages/tunnel/src/engine/events.ts. */
-enum class EventType : int {
-	Accepted = 1,
-	AcceptFailed = 2,
-	SessionReady = 3,
-	SessionLimit = 4,
-	SessionDraining = 5,
-	SessionClosed = 6,
-	Request = 7,
-	FlowOpened = 8,
-	FlowClosed = 9,
-	Bytes = 10,
-	SourceNotKept = 11,
-	TextDefined = 12,
-	ListenerClosed = 13,
-};
 
 /* What is neither number nor text; its index is a number of its event. */
 struct EventExtra {

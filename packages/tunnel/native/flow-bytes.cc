@@ -176,7 +176,7 @@ void Flow::streamResponse(int status, const std::string &baggage, bool end)
 	if (state != State::Requesting)
 		return;
 	if (status != 200) {
-		fail(CloseReason::HttpStatus, status);
+		fail(FlowEnd::HttpStatus, status);
 		return;
 	}
 	if (reportOpen_) {

@@ -52,7 +52,7 @@ static bool endsInOrder(uint32_t code, bool spoke)
 void Flow::resetLater(int code)
 {
 	if (!resetting_)
-		engine.later(this, CloseReason::Reset, code);
+		engine.later(this, FlowEnd::Reset, code);
 	resetting_ = true;
 }
 
@@ -109,11 +109,10 @@ void Flow::streamClosed(uint32_t code, bool sessionLost)
 			streamSide = -1;
 			streamDone_ = false;
 			directions[0].sourceEnded = directions[0].sinkEnded = false;
-			engine.emit(EventType::FlowClosed, id,
-				    {static_cast<int>(CloseReason::Retry)});
+			engine.emit(EventType::FlowClosed, id, {static_cast<int>(FlowEnd::Retry)});
 			return;
 		}
-		fail(CloseReason::Unanswered, static_cast<int>(code));
+		fail(FlowEnd::Unanswered, static_cast<int>(code));
 		return;
 	case State::Pending:
 	case State::Connecting: {
@@ -123,8 +122,7 @@ void Flow::streamClosed(uint32_t code, bool sessionLost)
 			up.sourceEnded = directions[1].sinkEnded = true;
 			return;
 		}
-		fail(sessionLost ? CloseReason::SessionLost : CloseReason::Reset,
-		     static_cast<int>(code));
+		fail(sessionLost ? FlowEnd::SessionLost : FlowEnd::Reset, static_cast<int>(code));
 		return;
 	}
 	case State::Open:
@@ -144,15 +142,15 @@ void Flow::endWithStream(uint32_t code, bool sessionLost)
 	bool reset = !from.sourceEnded && !inOrder;
 	from.sourceEnded = true;
 	to.sinkEnded = true;
-	CloseReason reason = inOrder	   ? CloseReason::Complete
-			     : sessionLost ? CloseReason::SessionLost
-					   : CloseReason::Reset;
+	FlowEnd reason = inOrder       ? FlowEnd::Complete
+			 : sessionLost ? FlowEnd::SessionLost
+				       : FlowEnd::Reset;
 	drain(1 - streamSide, reason, inOrder ? 0 : static_cast<int>(code), reset);
 }
 
 /* The other end is gone: hands what is left to the socket of `side`, then ends it, by FIN or once
  * everything has arrived by RST. */
-void Flow::drain(int side, CloseReason reason, int code, bool reset)
+void Flow::drain(int side, FlowEnd reason, int code, bool reset)
 {
 	state = State::Draining;
 	drain_ = std::make_unique<Drain>(Drain{side, reason, code, reset});

@@ -83,7 +83,7 @@ void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::stri
 	if (fd < 0) {
 		bool setup =
 		    error == EMFILE || error == ENFILE || error == ENONET || error == EPERM;
-		fail(setup ? CloseReason::SetupFailed : CloseReason::ConnectFailed, error);
+		fail(setup ? FlowEnd::SetupFailed : FlowEnd::ConnectFailed, error);
 		return;
 	}
 	state = State::Connecting;
@@ -101,7 +101,7 @@ void Flow::askConnected(const ConnectSpec &spec)
 	auto *target = reinterpret_cast<const sockaddr *>(&spec.target.storage);
 	if (::connect(sockets[1].fd, target, spec.target.length) != 0) {
 		if (errno != EALREADY && errno != EINPROGRESS && errno != EINTR)
-			fail(CloseReason::ConnectFailed, errno);
+			fail(FlowEnd::ConnectFailed, errno);
 		return;
 	}
 	sockets[1].writable = true;
@@ -111,7 +111,7 @@ void Flow::askConnected(const ConnectSpec &spec)
 void Flow::connectTimedOut()
 {
 	if (state == State::Connecting)
-		fail(CloseReason::ConnectTimeout, ETIMEDOUT);
+		fail(FlowEnd::ConnectTimeout, ETIMEDOUT);
 }
 
 void Flow::finishConnect(bool failed)
@@ -121,8 +121,7 @@ void Flow::finishConnect(bool failed)
 	if (failed)
 		getsockopt(sockets[1].fd, SOL_SOCKET, SO_ERROR, &error, &length);
 	if (error != 0) {
-		fail(error == ETIMEDOUT ? CloseReason::ConnectTimeout : CloseReason::ConnectFailed,
-		     error);
+		fail(error == ETIMEDOUT ? FlowEnd::ConnectTimeout : FlowEnd::ConnectFailed, error);
 		return;
 	}
 	if (streamSide == 0)
@@ -142,7 +141,7 @@ void Flow::open()
 	}
 	if (streamSide == 0 && streamSession == nullptr) {
 		/* The client has left meanwhile; what it sent is delivered. */
-		drain(1, CloseReason::Complete, 0, false);
+		drain(1, FlowEnd::Complete, 0, false);
 		return;
 	}
 	pump();
@@ -158,7 +157,7 @@ void Flow::request(Session *session, std::string_view fields, bool reportOpen)
 	    session->submitRequest(this, fields) < 0) {
 		streamSide = -1;
 		/* Still pending: nothing was read or sent, so another connection can be tried. */
-		engine.emit(EventType::FlowClosed, id, {static_cast<int>(CloseReason::Retry)});
+		engine.emit(EventType::FlowClosed, id, {static_cast<int>(FlowEnd::Retry)});
 		return;
 	}
 	state = State::Requesting;
@@ -187,7 +186,7 @@ void Flow::respond(int status, std::string_view fields, bool end)
 
 void Flow::abort()
 {
-	fail(CloseReason::Aborted, 0);
+	fail(FlowEnd::Aborted, 0);
 }
 
 /* Refuses an undecided connection: a request gets `status`, an accepted socket a reset. */
@@ -196,10 +195,10 @@ void Flow::reject(int status)
 	if (state != State::Pending)
 		return;
 	failStatus_ = status;
-	fail(CloseReason::Aborted, status);
+	fail(FlowEnd::Aborted, status);
 }
 
-void Flow::fail(CloseReason reason, int code, const std::string &text)
+void Flow::fail(FlowEnd reason, int code, const std::string &text)
 {
 	if (state == State::Closed)
 		return;
@@ -208,7 +207,7 @@ void Flow::fail(CloseReason reason, int code, const std::string &text)
 		close(reason, code, text, !reported_);
 		return;
 	}
-	if (state == State::Open && reason == CloseReason::Reset && streamSide < 0) {
+	if (state == State::Open && reason == FlowEnd::Reset && streamSide < 0) {
 		int survivor = sockets[0].error != 0 ? 1 : 0;
 		if (sockets[survivor].error == 0) {
 			drain(survivor, reason, code, true);
@@ -223,13 +222,13 @@ void Flow::fail(CloseReason reason, int code, const std::string &text)
 	close(reason, code, text, true);
 }
 
-void Flow::close(CloseReason reason, int code, const std::string &text, bool reset)
+void Flow::close(FlowEnd reason, int code, const std::string &text, bool reset)
 {
 	if (state == State::Closed)
 		return;
 	/* Cut in the middle: the peer must not take it for an end in order, as it may CANCEL. */
 	uint32_t streamCode = NGHTTP2_CONNECT_ERROR;
-	if (reason == CloseReason::Aborted)
+	if (reason == FlowEnd::Aborted)
 		streamCode = state == State::Open ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
 	state = State::Closed;
 	if (streamSession != nullptr)
@@ -244,7 +243,7 @@ void Flow::close(CloseReason reason, int code, const std::string &text, bool res
 }
 
 /* The last event of the flow, with what it moved. */
-void Flow::report(CloseReason reason, int code, const std::string &text)
+void Flow::report(FlowEnd reason, int code, const std::string &text)
 {
 	if (reported_)
 		return;
@@ -264,7 +263,7 @@ void Flow::finishIfDone()
 		return;
 	bool streamFinished = streamSide < 0 || streamDone_ || streamSession == nullptr;
 	if (directions[0].sinkEnded && directions[1].sinkEnded && streamFinished) {
-		close(CloseReason::Complete, 0, {}, false);
+		close(FlowEnd::Complete, 0, {}, false);
 	}
 }
 

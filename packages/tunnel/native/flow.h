@@ -9,26 +9,12 @@
 #include <string_view>
 
 #include "bytes.h"
+#include "kinds.h"
 #include "socket.h"
 #include "stream.h"
 
 namespace kmesh::tunnel
 {
-
-/* Numbers shared with packages/tunnel/src/engine/events.ts. */
-enum class CloseReason : int {
-	Complete = 0,
-	ConnectFailed = 1,
-	ConnectTimeout = 2,
-	HttpStatus = 3,
-	Retry = 4,
-	Reset = 5,
-	Aborted = 6,
-	SessionLost = 7,
-	SetupFailed = 8,
-	/* The peer reset the request before it answered. */
-	Unanswered = 9,
-};
 
 /* One proxied connection: a near end (accepted socket or served stream) and a far end (socket or
  * requested stream). */
@@ -73,7 +59,7 @@ class Flow final : public StreamUser
 	void respond(int status, std::string_view fields, bool end);
 	void abort();
 	void reject(int status);
-	void fail(CloseReason reason, int code, const std::string &text = {});
+	void fail(FlowEnd reason, int code, const std::string &text = {});
 	void connectTimedOut();
 	void pump();
 	/* A timer of its own: a reset that waits for the bytes before it, or the drain. */
@@ -110,12 +96,12 @@ class Flow final : public StreamUser
 	void breakSocket(int side, int error);
 	void passed(int direction, size_t length);
 	void endWithStream(uint32_t code, bool sessionLost);
-	void drain(int side, CloseReason reason, int code, bool reset);
+	void drain(int side, FlowEnd reason, int code, bool reset);
 	void drainStep();
 	bool discardInput(Socket &socket);
 	void finishIfDone();
-	void close(CloseReason reason, int code, const std::string &text, bool reset);
-	void report(CloseReason reason, int code, const std::string &text);
+	void close(FlowEnd reason, int code, const std::string &text, bool reset);
+	void report(FlowEnd reason, int code, const std::string &text);
 	void decided();
 
 	bool undecided_ = true;
@@ -131,7 +117,7 @@ class Flow final : public StreamUser
 	/* The plan of a drain. */
 	struct Drain {
 		int side;
-		CloseReason reason;
+		FlowEnd reason;
 		int code;
 		bool reset;
 		/* When to look again: nothing reports that bytes were acknowledged. */

@@ -1,10 +1,10 @@
 /* Connections that the connect hook sent to the outbound port (bpf/handoff.h): where they wanted to
  * go. */
-#include <linux/bpf.h>
+#include <bpf/bpf.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../../../bpf/kmesh_config.h"
 #include "../../../bpf/kmesh_types.h"
 #include "engine.h"
 
@@ -14,9 +14,6 @@
 
 namespace kmesh::tunnel
 {
-
-/* KMESH_PORT_OUTBOUND of bpf/kmesh_config.h. */
-static constexpr uint16_t kOutboundPort = 15001;
 
 /* IPv4 as IPv4-mapped IPv6; the port in network order. */
 static uint16_t readAddress(const sockaddr_storage &from, uint8_t *address)
@@ -51,15 +48,10 @@ bool takeHandoff(int table, uint64_t netnsCookie, const sockaddr_storage &peer,
 	key.netns_cookie = netnsCookie;
 	key.client_port_be = readAddress(peer, key.client.bytes);
 	/* What the hook sends here goes from the pod's address to the same address. */
-	if (port != kOutboundPort || memcmp(own, key.client.bytes, sizeof own) != 0)
+	if (port != KMESH_PORT_OUTBOUND || memcmp(own, key.client.bytes, sizeof own) != 0)
 		return false;
 	kmesh_handoff value{};
-	bpf_attr attributes;
-	memset(&attributes, 0, sizeof attributes);
-	attributes.map_fd = static_cast<uint32_t>(table);
-	attributes.key = reinterpret_cast<uint64_t>(&key);
-	attributes.value = reinterpret_cast<uint64_t>(&value);
-	if (syscall(SYS_bpf, BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attributes, sizeof attributes) != 0)
+	if (bpf_map_lookup_and_delete_elem(table, &key, &value) != 0)
 		return false;
 	memset(original, 0, sizeof *original);
 	auto *to = reinterpret_cast<sockaddr_in6 *>(original);

@@ -242,7 +242,7 @@ void Engine::bury(Session *session)
 	sessions.erase(found);
 }
 
-void Engine::later(Flow *flow, CloseReason reason, int code)
+void Engine::later(Flow *flow, FlowEnd reason, int code)
 {
 	late_.push_back({flow->id, reason, code});
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bytes.h"
+#include "kinds.h"
 #include <nghttp2/nghttp2.h>
 #include "socket.h"
 #include "stream.h"
@@ -20,21 +21,6 @@ namespace kmesh::tunnel
 
 class Flow;
 enum class TimerKind : int;
-
-/* Numbers shared with packages/tunnel/src/engine/events.ts. */
-enum class SessionEnd : int {
-	Closed = 0,
-	ConnectFailed = 1,
-	ConnectTimeout = 2,
-	TlsFailed = 3,
-	Http2Failed = 4,
-	PingTimeout = 5,
-	Aborted = 6,
-	SetupFailed = 7,
-	CarrierFailed = 8,
-	/* Lost, or refused by a gateway that is closing, before it answered. */
-	CarrierLost = 9,
-};
 
 /* One mTLS HTTP/2 connection, served or requested, over a socket or over a stream of another
  * session. */

@@ -1,12 +1,7 @@
 import { errnoName } from '@kmesh/linux';
 import type { ResponseFlag } from '@kmesh/probe';
-import {
-  type FlowEnd,
-  flowEndReason,
-  revokedVerdict,
-  type SessionEnd,
-  sessionEndReason,
-} from './engine/events.ts';
+import { type FlowEnd, revokedVerdict, type SessionEnd } from './engine/events.ts';
+import { flowEndReason, sessionEndReason } from './engine/gen/kinds.ts';
 
 /** How a connection failed, for metrics and access log (contract 18). */
 export interface Failure {

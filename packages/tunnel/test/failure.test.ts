@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { flowEndReason, revokedVerdict, sessionEndReason } from '../src/engine/events.ts';
+import { revokedVerdict } from '../src/engine/events.ts';
+import { flowEndReason, sessionEndReason } from '../src/engine/gen/kinds.ts';
 import { flowFailure, sessionFailure } from '../src/failure.ts';
 
 const where = '10.0.0.1:15008';

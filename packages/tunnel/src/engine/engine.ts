@@ -3,9 +3,7 @@ import type { NetworkNamespace } from '@kmesh/linux';
 import {
   type Accepted,
   EventReader,
-  eventType,
   type FlowEnd,
-  flowEndReason,
   type Request,
   readAccepted,
   readFlowEnd,
@@ -15,7 +13,10 @@ import {
   type SessionEnd,
   type SessionReady,
 } from './events.ts';
+import { eventType, flowEndReason } from './gen/kinds.ts';
 import {
+  type EngineConnect,
+  type FlowConnect,
   type NativeTunnel,
   type NativeTunnelConfig,
   type NativeTunnelExtra,
@@ -52,18 +53,6 @@ export interface SessionHandler {
   request?(request: Request): void;
   limit?(streams: number): void;
   draining?(): void;
-}
-
-/** Where and how the engine connects. */
-interface EngineConnect {
-  /** Id of a namespace that was added; 0 is the process's own. */
-  readonly namespace: number;
-  readonly ip: string;
-  readonly port: number;
-  /** Source address to keep; empty for a local one. */
-  readonly source?: string;
-  readonly sourceRequired?: boolean;
-  readonly timeoutMilliseconds: number;
 }
 
 /** Undecided flows wait for seconds at most, so few of them can end meanwhile. */
@@ -159,29 +148,9 @@ export class Engine {
     this.#sessions.set(id, handler);
   }
 
-  /** Connects an undecided flow by TCP; a request is answered 200 with `responseFields`, or `failureStatus`. */
-  connectFlow(
-    flow: number,
-    connect: EngineConnect,
-    prefix?: Uint8Array,
-    responseFields?: readonly string[],
-    failureStatus = 0,
-  ): void {
-    if (this.#closed) return;
-    const { namespace, ip, port, source = '', sourceRequired = false, timeoutMilliseconds } = connect;
-    this.#native.tunnelFlowConnect(
-      this.#handle,
-      flow,
-      namespace,
-      ip,
-      port,
-      source,
-      sourceRequired,
-      timeoutMilliseconds,
-      prefix,
-      responseFields?.join('\0'),
-      failureStatus,
-    );
+  /** Connects an undecided flow by TCP. */
+  connectFlow(flow: number, connect: FlowConnect): void {
+    if (!this.#closed) this.#native.tunnelFlowConnect(this.#handle, flow, connect);
   }
 
   /** Sends an undecided flow as a request on a session; `fields` are names and values in turn, parted by NUL. */
@@ -213,19 +182,7 @@ export class Engine {
     const id = this.#nextId();
     if (this.#closed) return id;
     this.#sessions.set(id, handler);
-    const { namespace, ip, port, timeoutMilliseconds } = connect;
-    this.#native.tunnelSessionConnect(
-      this.#handle,
-      id,
-      namespace,
-      ip,
-      port,
-      '',
-      false,
-      timeoutMilliseconds,
-      context,
-      identities,
-    );
+    this.#native.tunnelSessionConnect(this.#handle, id, connect, context, identities);
     return id;
   }
 

@@ -1,51 +1,5 @@
+import { eventType, flowEndReason, sessionEndReason } from './gen/kinds.ts';
 import type { NativeTunnelExtra } from './native.ts';
-
-/** Numbers of the engine's events; `EventType` in the addon. */
-export const eventType = {
-  accepted: 1,
-  acceptFailed: 2,
-  sessionReady: 3,
-  sessionLimit: 4,
-  sessionDraining: 5,
-  sessionClosed: 6,
-  request: 7,
-  flowOpened: 8,
-  flowClosed: 9,
-  bytes: 10,
-  sourceNotKept: 11,
-  textDefined: 12,
-  listenerClosed: 13,
-} as const;
-
-/** Why a flow ended; `CloseReason` in the addon. */
-export const flowEndReason = {
-  complete: 0,
-  connectFailed: 1,
-  connectTimeout: 2,
-  httpStatus: 3,
-  retry: 4,
-  reset: 5,
-  aborted: 6,
-  sessionLost: 7,
-  setupFailed: 8,
-  /** The peer reset the request before it answered. */
-  unanswered: 9,
-} as const;
-
-/** Why a session ended; `SessionEnd` in the addon. */
-export const sessionEndReason = {
-  closed: 0,
-  connectFailed: 1,
-  connectTimeout: 2,
-  tlsFailed: 3,
-  http2Failed: 4,
-  pingTimeout: 5,
-  aborted: 6,
-  setupFailed: 7,
-  carrierFailed: 8,
-  /** The session around it was lost before the request for it was answered. */
-  carrierLost: 9,
-} as const;
 
 /** OpenSSL's verdict "certificate revoked", as {@link SessionEnd.code} of a failed handshake. */
 export const revokedVerdict = 23;

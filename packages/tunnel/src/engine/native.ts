@@ -38,6 +38,28 @@ type NativeTunnelHandler = (
 
 export type NativeTunnelExtra = readonly Uint8Array[] | Float64Array;
 
+/** Where and how the engine connects. */
+export interface EngineConnect {
+  /** Id of a namespace that was added; 0 is the process's own. */
+  readonly namespace: number;
+  readonly ip: string;
+  readonly port: number;
+  readonly timeoutMilliseconds: number;
+}
+
+/** How the engine connects a flow. */
+export interface FlowConnect extends EngineConnect {
+  /** Source address to keep; empty or absent for a local one. */
+  readonly source?: string;
+  readonly sourceRequired?: boolean;
+  /** Sent before the client's bytes. */
+  readonly prefix?: Uint8Array | undefined;
+  /** Fields of the 200 that a request gets, names and values in turn, parted by NUL. */
+  readonly responseFields?: string | undefined;
+  /** Status that a request gets when the connection fails. Absent: the flow is no request. */
+  readonly failureStatus?: number;
+}
+
 /** The byte engine of the tunnel path. Commands never fail: what goes wrong comes back as an event. */
 export interface NativeTunnel {
   /** Versions of the headers that the engine was compiled with. */
@@ -51,20 +73,7 @@ export interface NativeTunnel {
   tunnelRemoveNamespace(engine: TunnelHandle, id: number): void;
   tunnelAddListener(engine: TunnelHandle, id: number, fd: number, hbone: boolean): void;
   tunnelRemoveListener(engine: TunnelHandle, id: number): void;
-  tunnelFlowConnect(
-    engine: TunnelHandle,
-    flow: number,
-    namespace: number,
-    address: string,
-    port: number,
-    source: string,
-    sourceRequired: boolean,
-    timeoutMs: number,
-    prefix: Uint8Array | undefined,
-    /** Names and values in turn, parted by NUL. */
-    responseFields: string | undefined,
-    failureStatus: number,
-  ): void;
+  tunnelFlowConnect(engine: TunnelHandle, flow: number, connect: FlowConnect): void;
   tunnelFlowRequest(
     engine: TunnelHandle,
     flow: number,
@@ -81,15 +90,11 @@ export interface NativeTunnel {
     context: TunnelHandle,
     trustDomain: string,
   ): void;
+  /** Keeps no source address. */
   tunnelSessionConnect(
     engine: TunnelHandle,
     session: number,
-    namespace: number,
-    address: string,
-    port: number,
-    source: string,
-    sourceRequired: boolean,
-    timeoutMs: number,
+    connect: EngineConnect,
     context: TunnelHandle,
     identities: readonly string[],
   ): void;

@@ -147,20 +147,17 @@ function connect(
   const keep = pod.preserveSource && resolved.preserveSource && peer.ip !== resolved.connect.ip;
   // A PROXY tunnel on loopback is reached from loopback, whatever address the pod's routes would choose.
   const source = keep ? peer.ip : resolved.preserveSource ? '' : loopbackSource(resolved.connect.ip);
-  pod.engine.connectFlow(
-    request.flow,
-    {
-      namespace: pod.namespace,
-      ip: resolved.connect.ip,
-      port: resolved.connect.port,
-      source,
-      sourceRequired: keep && pod.settings.originalSource === true,
-      timeoutMilliseconds: pod.settings.connectTimeoutMilliseconds,
-    },
+  pod.engine.connectFlow(request.flow, {
+    namespace: pod.namespace,
+    ip: resolved.connect.ip,
+    port: resolved.connect.port,
+    source,
+    sourceRequired: keep && pod.settings.originalSource === true,
+    timeoutMilliseconds: pod.settings.connectTimeoutMilliseconds,
     prefix,
-    pod.settings.responseBaggage ? ['baggage', cachedBaggage(workload)] : undefined,
-    INBOUND_STATUS.unavailable,
-  );
+    responseFields: pod.settings.responseBaggage ? `baggage\0${cachedBaggage(workload)}` : undefined,
+    failureStatus: INBOUND_STATUS.unavailable,
+  });
 }
 
 function loopbackSource(destination: string): string {

@@ -10,7 +10,8 @@ import {
   withResolvedAddress,
 } from '@kmesh/orchestration';
 import type { ConnectionStart } from '@kmesh/probe';
-import { type Accepted, type SessionEnd, sessionEndReason } from '../engine/events.ts';
+import type { Accepted, SessionEnd } from '../engine/events.ts';
+import { sessionEndReason } from '../engine/gen/kinds.ts';
 import { type Failure, sessionFailure } from '../failure.ts';
 import { Carried, denyEarly, socketOpened } from '../pod/carried.ts';
 import type { NestedSession, PodContext } from '../pod/pod-context.ts';

@@ -14,6 +14,8 @@ interface Way {
   readonly endStream: boolean;
   readonly after: (stream: FrameStream) => void;
   readonly end: 'FIN' | 'RST';
+  /** Ends TCP, too: what a socket that is closed has not read makes its kernel throw away what it has not sent. */
+  readonly closes?: true;
 }
 
 const ways: readonly Way[] = [
@@ -45,15 +47,28 @@ const ways: readonly Way[] = [
     },
     end: 'FIN',
   },
-  { name: 'close_notify', endStream: false, after: (stream) => stream.connection.end(), end: 'RST' },
-  { name: 'FIN', endStream: false, after: (stream) => stream.connection.cut(), end: 'RST' },
+  {
+    name: 'close_notify',
+    endStream: false,
+    after: (stream) => stream.connection.end(),
+    end: 'RST',
+    closes: true,
+  },
+  { name: 'FIN', endStream: false, after: (stream) => stream.connection.cut(), end: 'RST', closes: true },
   {
     name: 'END_STREAM, close_notify',
     endStream: true,
     after: (stream) => stream.connection.end(),
     end: 'FIN',
+    closes: true,
   },
-  { name: 'END_STREAM, FIN', endStream: true, after: (stream) => stream.connection.cut(), end: 'FIN' },
+  {
+    name: 'END_STREAM, FIN',
+    endStream: true,
+    after: (stream) => stream.connection.cut(),
+    end: 'FIN',
+    closes: true,
+  },
 ];
 
 const LANES = 8;
@@ -102,7 +117,8 @@ async function exchange(
   const socket = await connect(client, waypoint.addresses.v4, 8080);
   socket.write(name);
   // A reset makes Node.js forget what it has read and not handed out, and so does a write that meets one.
-  if (plan.way.end === 'FIN' && Math.random() < 0.3) socket.write(bytes.subarray(0, randomSize()));
+  if (plan.way.end === 'FIN' && plan.way.closes === undefined && Math.random() < 0.3)
+    socket.write(bytes.subarray(0, randomSize()));
   if (Math.random() < 0.5) socket.end();
   const seen = await read(socket, plan.way.end === 'FIN' ? pick(['fast', 'late', 'slow']) : 'fast');
   socket.destroy();
