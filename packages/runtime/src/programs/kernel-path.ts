@@ -129,9 +129,12 @@ export async function startKernelPath(
     const nodeSide = stack.use(new NodeSide(config.nodeNamespace));
     if (nodeSide.outOfReach !== undefined) {
       // Only if this process runs in the node's namespace itself can the wire be attached now.
-      logger.warn("the node's network namespace is out of reach: same-node connections may take the tunnel path", {
-        error: nodeSide.outOfReach,
-      });
+      logger.warn(
+        "the node's network namespace is out of reach: same-node connections may take the tunnel path",
+        {
+          error: nodeSide.outOfReach,
+        },
+      );
     }
     const taken = Promise.withResolvers<void>();
     const ownProgram = object.program('kmesh_sockops').info().id;
