@@ -42,5 +42,7 @@ export function expectedOf(view: MeshView, attempt: Attempt, kernelPath: boolean
   }
   const served = allowed(caller.identity, caller.seen[family], destinationIp);
   const certain = served && isCertain(caller.identity);
-  return { served, path: kernelPath && certain && caller.kernelMayServe ? 'kernel' : 'tunnel' };
+  // A pod's own address is never taken for a stranger's: what is not attested goes to the tunnel path.
+  const mayServe = caller.kernelMayServe && caller.attestedAs === undefined;
+  return { served, path: kernelPath && certain && mayServe ? 'kernel' : 'tunnel' };
 }
