@@ -156,12 +156,32 @@ export interface WhyStep {
   readonly text: string;
 }
 
+/** One thing that may become of a connection. */
+export interface WhyOutcome {
+  /** Of all draws, 0 to 1. */
+  readonly share: number;
+  /** As in the access log; `outside`: never measured, as a pod's calls to itself, `none`: it is refused. */
+  readonly path: 'kernel' | 'tunnel' | 'outside' | 'none';
+  /** As in `kmesh_connections_path_total`; of a refusal by the tunnel path its category. */
+  readonly reason: string;
+  /** `refused`: no route; `denied`: by a policy of the destination. */
+  readonly verdict: 'allowed' | 'denied' | 'refused';
+  /** `namespace/name` of what is connected to; empty when it is not of the mesh. */
+  readonly workload: string;
+  /** Address and port that are connected to; empty when it is refused. */
+  readonly address: string;
+  /** A sentence on why this path. */
+  readonly because: string;
+}
+
 /** Response of `/kmesh/why`. */
 export interface Why {
   readonly source: string;
   readonly destination: string;
-  /** `refused`: no route; `denied`: by a policy of the destination. */
-  readonly verdict: 'allowed' | 'denied' | 'refused';
-  readonly path: 'kernel' | 'tunnel' | 'outside' | 'none';
+  /** That of every outcome, or `varies`. */
+  readonly verdict: WhyOutcome['verdict'] | 'varies';
+  readonly path: WhyOutcome['path'] | 'varies';
+  /** The most likely first. */
+  readonly outcomes: readonly WhyOutcome[];
   readonly steps: readonly WhyStep[];
 }

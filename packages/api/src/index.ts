@@ -9,6 +9,7 @@ export type {
   TablesView,
   TableUsage,
   Why,
+  WhyOutcome,
   WhyStep,
   WhyStepKind,
 } from './admin-views.ts';

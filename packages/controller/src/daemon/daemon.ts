@@ -201,7 +201,6 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
       live: telemetry.live,
       kernelPath: kernel.path,
       kernelPathOff: kernel.off,
-      enrolment,
       xds: () => xds,
     }),
   });
