@@ -19,6 +19,16 @@ export interface Overview {
   /** Capabilities of the kernel path, with the reason for each that is off. */
   readonly capabilities: readonly OverviewCapability[];
   readonly controlPlane: OverviewControlPlane;
+  /** Pods of this node that reached a share, since the start. */
+  readonly limits: readonly OverviewLimit[];
+}
+
+export interface OverviewLimit {
+  readonly namespace: string;
+  readonly name: string;
+  readonly limit: 'descriptors' | 'log lines' | 'series';
+  /** Connections refused, lines left out, or connections counted as `other`. */
+  readonly times: number;
 }
 
 interface OverviewPod {

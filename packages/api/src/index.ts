@@ -3,6 +3,7 @@ export type {
   HookCost,
   Overview,
   OverviewConnection,
+  OverviewLimit,
   OverviewService,
   RefusalReason,
   TableEntry,

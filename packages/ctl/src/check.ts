@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { Overview } from '@kmesh/api';
+import type { Overview, OverviewLimit } from '@kmesh/api';
 import { attachedPrograms, findBpffsMount, findCgroupMount, probeCapabilities } from '@kmesh/linux';
 import { kernelPathObstacles } from '@kmesh/runtime';
 import type { AdminClient } from './admin-client.ts';
@@ -57,15 +57,27 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
 async function daemonRows(client: AdminClient): Promise<CheckRow[]> {
   const row = { area: 'daemon', name: 'kmesh' } as const;
   try {
-    const { pending, controlPlane, version } = (await client.json('/kmesh/overview')) as Overview;
+    const { pending, controlPlane, version, limits } = (await client.json('/kmesh/overview')) as Overview;
     if (pending.length > 0) {
       const why = controlPlane.connected ? '' : `; control plane: ${controlPlane.detail}`;
       return [{ ...row, state: 'problem', detail: `runs, but waits for: ${pending.join(', ')}${why}` }];
     }
-    return [{ ...row, state: 'ok', detail: `${version}, ready` }];
+    return [{ ...row, state: 'ok', detail: `${version}, ready` }, ...limits.map(limitRow)];
   } catch (error) {
     return [{ ...row, state: 'warning', detail: error instanceof Error ? error.message : String(error) }];
   }
+}
+
+const limitText: Readonly<Record<OverviewLimit['limit'], readonly [effect: string, setting: string]>> = {
+  descriptors: ['connections refused for its share of the file descriptors', 'KMESH_POD_DESCRIPTORS'],
+  'log lines': ['access log lines left out', 'KMESH_POD_LOG_LINES'],
+  series: ['times its connections counted as other in the metrics', 'KMESH_POD_SERIES'],
+};
+
+function limitRow({ limit, namespace, name, times }: OverviewLimit): CheckRow {
+  const [effect, setting] = limitText[limit];
+  const detail = `${times} ${effect} since the start; ${setting} sets how much a pod may have`;
+  return { area: 'daemon', name: `pod ${namespace}/${name}`, state: 'warning', detail };
 }
 
 function capabilityRows(): CheckRow[] {

@@ -7,6 +7,7 @@ import { viewConnections } from '../admin/live-view.ts';
 import type { Readiness } from '../lifecycle/readiness.ts';
 import type { XdsClient } from '../xds/client.ts';
 import type { DataPlane, ServedPod } from './data-plane.ts';
+import type { PodLimits } from './pod-limits.ts';
 
 /** Where the overview takes its parts from. */
 interface OverviewSources {
@@ -17,6 +18,7 @@ interface OverviewSources {
   readonly state: MeshState;
   readonly dataPlane: DataPlane;
   readonly live: LiveConnections;
+  readonly limits: PodLimits;
   readonly kernelPath: KernelPath | undefined;
   /** Why the kernel path is off. */
   readonly kernelPathOff: string;
@@ -72,6 +74,7 @@ export function overviewOf(sources: OverviewSources): Overview {
       })),
     ],
     controlPlane: controlPlaneOf(sources),
+    limits: sources.limits.list(),
   };
 }
 

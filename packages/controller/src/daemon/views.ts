@@ -13,6 +13,7 @@ import type { VersionInfo } from '../version.ts';
 import type { XdsClient } from '../xds/client.ts';
 import type { DataPlane } from './data-plane.ts';
 import { overviewOf } from './overview.ts';
+import type { PodLimits } from './pod-limits.ts';
 
 /** Parts of the daemon that the views look at. */
 interface ViewSources {
@@ -23,6 +24,7 @@ interface ViewSources {
   readonly state: MeshState;
   readonly dataPlane: DataPlane;
   readonly live: LiveConnections;
+  readonly limits: PodLimits;
   readonly kernelPath: KernelPath | undefined;
   /** Why the kernel path is off. */
   readonly kernelPathOff: string;
