@@ -450,7 +450,7 @@ describe('an empty process', () => {
     assert.match((await post('/debug/pprof/heap/profiling?activate=false')).body, /is inactive/);
   });
 
-  test('every thread of the daemon has only the capabilities of docs/security.md, and no_new_privs', () => {
+  test('every thread of the daemon has only the capabilities of docs/security.md, no_new_privs and a seccomp filter', () => {
     const page = readFileSync(new URL('../../docs/security.md', import.meta.url), 'utf8');
     const kept = [...page.matchAll(/^\| `CAP_\w+` \((\d+)\)/gm)].map(([, bit]) => Number(bit));
     assert.equal(kept.length, 8);
@@ -464,6 +464,7 @@ describe('an empty process', () => {
         assert.equal(mask & ~allowed, 0n, `${set} of thread ${thread}`);
       }
       assert.match(status, /^NoNewPrivs:\s*1$/m);
+      assert.match(status, /^Seccomp:\s*2$/m, `seccomp of thread ${thread}`);
     }
   });
 

@@ -1,5 +1,5 @@
 import { KmeshError, type Logger } from '@kmesh/api';
-import { dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
+import { denySystemCalls, dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
 import { emptyChange, MeshState } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import {
@@ -281,6 +281,12 @@ function keepNeededPrivileges(logger: Logger): void {
     ]);
   } catch (error) {
     logger.warn('privileges that are not needed could not be given up', { error: String(error) });
+    return;
+  }
+  try {
+    denySystemCalls();
+  } catch (error) {
+    logger.warn('system calls that are not needed stay allowed', { error: String(error) });
   }
 }
 
