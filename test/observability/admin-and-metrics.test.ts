@@ -447,6 +447,8 @@ describe('an empty process', () => {
     assert.equal((await daemon.http('/debug/pprof/heap')).status, 500);
     assert.match((await post('/debug/pprof/heap/profiling?activate=true')).body, /is active/);
     assert.equal((await daemon.http('/debug/pprof/heap')).status, 200);
+    assert.equal((await daemon.http('/debug/pprof/heap?gc=1')).status, 200);
+    assert.equal((await daemon.http('/debug/pprof/heap?gc=yes')).status, 400);
     assert.match((await post('/debug/pprof/heap/profiling?activate=false')).body, /is inactive/);
   });
 
