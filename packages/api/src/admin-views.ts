@@ -19,6 +19,8 @@ export interface Overview {
   /** Capabilities of the kernel path, with the reason for each that is off. */
   readonly capabilities: readonly OverviewCapability[];
   readonly controlPlane: OverviewControlPlane;
+  /** Where this daemon meets the machine: the cgroup that it serves (empty: all) and the CNI agent's socket. */
+  readonly places: { readonly cgroup: string; readonly agentSocket: string };
   /** Pods of this node that reached a share, since the start. */
   readonly limits: readonly OverviewLimit[];
 }

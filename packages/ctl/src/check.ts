@@ -24,24 +24,25 @@ interface CheckReport {
 
 /** Options of {@link checkMachine}. */
 interface CheckOptions {
-  /** Cgroup whose sockets Kmesh serves; default: the mount of cgroup v2. */
+  /** Cgroup whose sockets Kmesh serves; default: what the daemon says, else the mount of cgroup v2. */
   readonly cgroup: string | undefined;
-  /** Socket of the CNI agent. */
-  readonly agentSocket: string;
+  /** Socket of the CNI agent; default: what the daemon says, else istio-cni's own. */
+  readonly agentSocket: string | undefined;
 }
 
 /** Checks this machine with the privileges of this process, and the daemon if it runs. */
 export async function checkMachine(client: AdminClient, options: CheckOptions): Promise<CheckReport> {
   const mount = findCgroupMount();
   const programs: HookProgram[] = [];
+  const daemon = await askDaemon(client);
   const rows = [
-    ...(await daemonRows(client)),
+    ...daemon.rows,
     ...capabilityRows(),
     ...mountRows(mount),
-    agentRow(options.agentSocket),
+    agentRow(options.agentSocket ?? daemon.places?.agentSocket ?? AGENT_SOCKET),
   ];
   if (mount !== undefined) {
-    const cgroup = options.cgroup ?? mount;
+    const cgroup = options.cgroup ?? (daemon.places?.cgroup || mount);
     try {
       if (!existsSync(cgroup)) throw new Error(`there is no cgroup ${cgroup}`);
       programs.push(...hookPrograms(cgroup, mount));
@@ -54,17 +55,26 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
   return { rows, programs };
 }
 
-async function daemonRows(client: AdminClient): Promise<CheckRow[]> {
+/** Where istio-cni listens unless it is told otherwise. */
+const AGENT_SOCKET = '/var/run/ztunnel/ztunnel.sock';
+
+/** How the daemon is, and what it says of the machine; nothing of the latter when it does not answer. */
+async function askDaemon(
+  client: AdminClient,
+): Promise<{ readonly rows: CheckRow[]; readonly places: Overview['places'] | undefined }> {
   const row = { area: 'daemon', name: 'kmesh' } as const;
   try {
-    const { pending, controlPlane, version, limits } = (await client.json('/kmesh/overview')) as Overview;
+    const overview = (await client.json('/kmesh/overview')) as Overview;
+    const { pending, controlPlane, version, limits, places } = overview;
     if (pending.length > 0) {
       const why = controlPlane.connected ? '' : `; control plane: ${controlPlane.detail}`;
-      return [{ ...row, state: 'problem', detail: `runs, but waits for: ${pending.join(', ')}${why}` }];
+      const detail = `runs, but waits for: ${pending.join(', ')}${why}`;
+      return { rows: [{ ...row, state: 'problem', detail }], places };
     }
-    return [{ ...row, state: 'ok', detail: `${version}, ready` }, ...limits.map(limitRow)];
+    return { rows: [{ ...row, state: 'ok', detail: `${version}, ready` }, ...limits.map(limitRow)], places };
   } catch (error) {
-    return [{ ...row, state: 'warning', detail: error instanceof Error ? error.message : String(error) }];
+    const detail = error instanceof Error ? error.message : String(error);
+    return { rows: [{ ...row, state: 'warning', detail }], places: undefined };
   }
 }
 

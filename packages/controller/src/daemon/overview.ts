@@ -24,6 +24,7 @@ interface OverviewSources {
   readonly kernelPathOff: string;
   readonly xds: XdsClient | undefined;
   readonly xdsAddress: string;
+  readonly places: Overview['places'];
 }
 
 const longestList = 500;
@@ -74,6 +75,7 @@ export function overviewOf(sources: OverviewSources): Overview {
       })),
     ],
     controlPlane: controlPlaneOf(sources),
+    places: sources.places,
     limits: sources.limits.list(),
   };
 }

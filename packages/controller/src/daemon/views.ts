@@ -45,6 +45,7 @@ export function adminViews(sources: ViewSources): AdminSources['views'] {
         node: config.nodeName,
         xds: sources.xds(),
         xdsAddress: config.xdsAddress ?? '',
+        places: { cgroup: config.kernelPath.cgroup ?? '', agentSocket: config.zdsSocket },
       }),
     '/kmesh/connections': (query) => connections(live, config.nodeName, query),
     '/kmesh/tables': (query) => describeTables(kernelPath, sources.kernelPathOff, query.get('address')),
