@@ -50,6 +50,7 @@ test(`${MINUTES} minutes of load and faults leave no trace`, {
         })(),
       );
       scene.now.restarting = false;
+      scene.now.istiodAway = false;
       ran.set(fault.name, (ran.get(fault.name) ?? 0) + 1);
       await scene.mesh.settled();
       await delay(SETTLE_MILLISECONDS);

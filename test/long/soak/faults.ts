@@ -15,7 +15,8 @@ export const faults: readonly Fault[] = [
   { name: 'none', run: () => delay(AWAY_MILLISECONDS) },
   {
     name: 'istiod away',
-    async run({ mesh }) {
+    async run({ mesh, now }) {
+      now.istiodAway = true;
       await mesh.istiod.faults.refuse(true);
       await delay(AWAY_MILLISECONDS);
       await mesh.istiod.faults.refuse(false);
@@ -43,7 +44,8 @@ export const faults: readonly Fault[] = [
   },
   {
     name: 'istiod ends streams',
-    async run({ mesh }) {
+    async run({ mesh, now }) {
+      now.istiodAway = true;
       mesh.istiod.faults.dropConnections();
       await delay(BEFORE_MILLISECONDS);
       await mesh.istiod.waitFor('both proxies are back', () => backAt(mesh), 30_000);

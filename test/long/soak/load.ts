@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type DialReport, endpointText, type LabMesh, type Pod } from '@kmesh/lab';
+import { type DialReport, endpointText, type LabMesh, type Pod, workloadOf } from '@kmesh/lab';
 import type { serveRandomEndings } from '@kmesh/lab/testing/tunnel/random-endings.ts';
 
 /** What was done in one lane, and what failed without a reason. */
@@ -61,14 +61,23 @@ export function endings(
   };
 }
 
+/** As of a StatefulSet: series of pods that never come again are kept for a quarter of an hour, and would look like a leak. */
+const NAMES = 24;
+
 let pods = 0;
 
 /** A pod comes, is called, calls, and goes. */
 export function churn(mesh: LabMesh, client: Pod, server: string): Lane['round'] {
   return async () => {
     const node = pods++ % mesh.nodes.length;
-    const { pod, workload } = await mesh.pod({ name: `churn-${pods}` }, node);
+    const place = mesh.node(node);
+    const name = `churn-${pods % NAMES}`;
+    const pod = await place.node.pod({ name, serviceAccount: `sa-${name}` });
+    const workload = workloadOf(pod, { protocol: 'HBONE' });
     try {
+      await mesh.apply(workload);
+      // Without a proxy it is in the snapshot of the next.
+      if ((await place.agent.addPod(pod)) === 'pending') await place.agent.whenReady();
       await pod.serve({ port: 8080, mode: 'http' });
       const to = endpointText(pod.addresses[pods % 4 < 2 ? 'v4' : 'v6'], 8080);
       const reports = [
@@ -80,7 +89,6 @@ export function churn(mesh: LabMesh, client: Pod, server: string): Lane['round']
         failures: reports.flatMap(failuresOf),
       };
     } finally {
-      const place = mesh.node(node);
       await place.agent.removePod(pod);
       mesh.istiod.update([{ kind: 'removeWorkload', uid: workload.uid }]);
       place.node.removePod(pod);

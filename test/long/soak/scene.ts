@@ -20,7 +20,7 @@ export interface SoakScene extends AsyncDisposable {
   readonly pins: string;
   readonly lanes: readonly Lane[];
   /** What explains failures at the moment. */
-  readonly now: { restarting: boolean; denied: 'yes' | 'no' | 'changing' };
+  readonly now: { restarting: boolean; istiodAway: boolean; denied: 'yes' | 'no' | 'changing' };
   deny(on: boolean): Promise<void>;
 }
 
@@ -54,7 +54,7 @@ export async function startSoak(): Promise<SoakScene> {
     endpointText(pod.addresses.v4, port),
     endpointText(pod.addresses.v6, port),
   ];
-  const now: SoakScene['now'] = { restarting: false, denied: 'no' };
+  const now: SoakScene['now'] = { restarting: false, istiodAway: false, denied: 'no' };
   const lanes: Lane[] = [
     lane('same node', { round: dials(client, both(near.pod, 8080)) }),
     lane('service', {
@@ -67,7 +67,8 @@ export async function startSoak(): Promise<SoakScene> {
     lane('waypoint', { round: endings(waypoint, client) }),
     lane('churn', {
       round: churn(mesh, client, endpointText(near.pod.addresses.v4, 8080)),
-      isExplained: () => now.restarting,
+      // A pod that the mesh does not know yet is not served.
+      isExplained: () => now.restarting || now.istiodAway,
     }),
     lane('policy', {
       round: async () => {
