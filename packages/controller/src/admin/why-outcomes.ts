@@ -24,7 +24,7 @@ export interface WhyKernel {
 }
 
 /** One thing that may become of a connection, and how it was decided. */
-export interface Outcome extends WhyOutcome {
+interface Outcome extends WhyOutcome {
   readonly decision: OutboundDecision;
   readonly trace: readonly string[];
   readonly policy: PolicyAnswer;

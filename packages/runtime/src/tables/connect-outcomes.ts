@@ -18,7 +18,7 @@ export interface ConnectOutcome {
 }
 
 /** A connect of an enrolled pod. */
-export interface ConnectQuestion {
+interface ConnectQuestion {
   readonly ip: string;
   readonly port: number;
   /** Whether capture serves the pod's connections to port 53. */
@@ -26,7 +26,7 @@ export interface ConnectQuestion {
 }
 
 /** The tables that the connect hook reads, each asked as the hook does. */
-export interface ConnectTables {
+interface ConnectTables {
   /** The entry by which an address and port are decided; a range stands for an address that has none of its own. */
   frontend(ip: string, port: number): Pick<FrontendEntry, 'action' | 'target'> | undefined;
   range(servicePort: number, family: 4 | 6): SlotRange;
