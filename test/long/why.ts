@@ -12,7 +12,10 @@ for (const kernelPath of [true, false]) {
   test(`why says of each of ${DIALS} real connections of random meshes what becomes of it, with the kernel path ${kernelPath ? 'on' : 'off'}`, async (context) => {
     const seen = await compareWithDials(kernelPath, DIALS);
     context.diagnostic(JSON.stringify(seen));
-    assert.ok(seen.tunnel > 100 && seen.refused > 100 && seen.denied > 10 && seen.varied > 50);
+    assert.ok(
+      seen.tunnel > 50 && seen.refused > 100 && seen.denied > 10 && seen.varied > 50,
+      JSON.stringify(seen),
+    );
     assert.equal(seen.kernel > 100, kernelPath);
   });
 }
