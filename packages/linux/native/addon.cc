@@ -91,6 +91,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 
 	register_descriptors(env, exports);
 	register_privileges(env, exports);
+	register_system_calls(env, exports);
 	register_object(env, exports);
 	register_maps(env, exports);
 	register_programs(env, exports);

@@ -22,6 +22,7 @@ struct Environment {
 // Every file registers its functions with one of these.
 void register_descriptors(Napi::Env env, Napi::Object exports);
 void register_privileges(Napi::Env env, Napi::Object exports);
+void register_system_calls(Napi::Env env, Napi::Object exports);
 void register_object(Napi::Env env, Napi::Object exports);
 void register_maps(Napi::Env env, Napi::Object exports);
 void register_programs(Napi::Env env, Napi::Object exports);

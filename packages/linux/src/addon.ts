@@ -208,6 +208,7 @@ interface NativeAddon {
   ringClose(ring: NativeHandle): void;
 
   restrictProcess(keepLow: number, keepHigh: number): number;
+  denySystemCalls(): number;
   kernelBarrier(): Promise<number>;
   kernelBarrierByMap(): number;
   probeProgramType(type: number): number;

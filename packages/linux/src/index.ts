@@ -43,7 +43,7 @@ export {
   networkNamespaceFromDescriptor,
   openNetworkNamespace,
 } from './network-namespace.ts';
-export { dropPrivileges } from './privileges.ts';
+export { denySystemCalls, dropPrivileges } from './privileges.ts';
 export { programFile, startThread } from './program-files.ts';
 export {
   connectSeqpacket,

@@ -1,5 +1,5 @@
 import { KmeshError, type Logger } from '@kmesh/api';
-import { dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
+import { denySystemCalls, dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
 import { emptyChange, MeshState } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import {
@@ -149,7 +149,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     certificates: certificates.manager,
     revocations,
     observer: telemetry.observer,
-    counters: tunnelCounters(telemetry.recorder, telemetry.metrics),
+    counters: tunnelCounters(telemetry.recorder, telemetry.metrics, telemetry.limits),
     logger: logger.child('proxy'),
     enrolment,
     handoffs: kernel.path?.object.map('handoffs') ?? pinned,
@@ -199,9 +199,9 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
       state,
       dataPlane,
       live: telemetry.live,
+      limits: telemetry.limits,
       kernelPath: kernel.path,
       kernelPathOff: kernel.off,
-      enrolment,
       xds: () => xds,
     }),
   });
@@ -281,6 +281,12 @@ function keepNeededPrivileges(logger: Logger): void {
     ]);
   } catch (error) {
     logger.warn('privileges that are not needed could not be given up', { error: String(error) });
+    return;
+  }
+  try {
+    denySystemCalls();
+  } catch (error) {
+    logger.warn('system calls that are not needed stay allowed', { error: String(error) });
   }
 }
 

@@ -9,6 +9,8 @@ import {
   createLogWriter,
   LiveConnections,
   LogFilter,
+  LogShares,
+  type LogWriter,
   MetricRecorder,
   type Presence,
   retireDeparted,
@@ -18,6 +20,7 @@ import {
   startScrapeServer,
 } from '@kmesh/probe';
 import type { Config } from '../config/config.ts';
+import { PodLimits } from './pod-limits.ts';
 
 /** Log, metrics and access log of the daemon. */
 export interface Telemetry {
@@ -30,6 +33,8 @@ export interface Telemetry {
   readonly observer: ConnectionObserver;
   /** What the observer was told of and is still open. */
   readonly live: LiveConnections;
+  /** Where it is noted that a pod reached a share. */
+  readonly limits: PodLimits;
   close(): Promise<void>;
 }
 
@@ -38,7 +43,7 @@ export interface DaemonLog {
   readonly filter: LogFilter;
   readonly logger: ScopedLogger;
   readonly droppedLines: BigInt64Array;
-  readonly accessLog: AccessLog;
+  readonly writer: LogWriter;
   close(): Promise<void>;
 }
 
@@ -53,7 +58,7 @@ export function startLog(config: Pick<Config, 'logFilter' | 'logFormat'>): Daemo
     filter,
     logger: createLogger({ scope: 'kmesh', filter, writer, format }),
     droppedLines: channel.dropped,
-    accessLog: new AccessLog({ filter, writer, format }),
+    writer,
     close: async () => {
       writer.flushSync(1_000);
       await thread.close();
@@ -92,7 +97,16 @@ export async function startTelemetry(
   });
   const recorder = new MetricRecorder(scrape.recorderChannel());
   const stopRetiring = retireDeparted(recorder, presence);
-  const live = new LiveConnections(createConnectionObserver({ recorder, accessLog: log.accessLog }));
+  const limits = new PodLimits(log.logger.child('limits'), metrics);
+  const shares = new LogShares({
+    linesPerSecond: config.podLogLines,
+    onSuppressed: (pod) => limits.lineSuppressed(pod),
+    onEpisode: (pod, suppressed) => limits.logEpisode(pod, suppressed),
+  });
+  const { filter, writer } = log;
+  const accessLog = new AccessLog({ filter, writer, format: config.logFormat, shares });
+  const share = { perPod: config.podSeries, onOverflow: limits.seriesOverflowed.bind(limits) };
+  const live = new LiveConnections(createConnectionObserver({ recorder, accessLog, share }));
   return {
     filter: log.filter,
     logger: log.logger,
@@ -101,7 +115,9 @@ export async function startTelemetry(
     recorder,
     observer: live,
     live,
+    limits,
     close: () => {
+      shares.close();
       stopRetiring();
       return scrape.close();
     },

@@ -12,6 +12,8 @@ export interface ProxyProcess {
   connectHook(): Promise<{ readonly nanoseconds: number; readonly runs: number }>;
   /** Bytes of all connections that the clients' side reported. */
   bytes(): Promise<{ readonly sent: number; readonly received: number }>;
+  /** Identities for which the proxy holds a certificate. */
+  certificates(): Promise<number>;
   /** Why the local mesh file is not applied, as the proxy says it; undefined while it is. */
   problem(): string | undefined;
   /** Drains it and waits for its end. */
@@ -69,6 +71,12 @@ export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string
         sent: sumOf(text, 'istio_tcp_received_bytes_total'),
         received: sumOf(text, 'istio_tcp_sent_bytes_total'),
       };
+    },
+    certificates: async () => {
+      const { certificates } = (await getJson('/config_dump')) as {
+        certificates: readonly { state: string }[];
+      };
+      return certificates.filter(({ state }) => state === 'Available').length;
     },
     problem: output.problem,
     stop: async () => {

@@ -30,6 +30,8 @@ export interface KernelMaps {
   readonly podAddresses?: EntryTable;
   /** Absent where every connection to a pod of this node asks. */
   readonly verdicts?: EntryTable;
+  /** Ports that the node's network does not let through; the programs write it. */
+  readonly unreachable?: { get(key: Uint8Array): Uint8Array | undefined };
 }
 
 /** The tables of a loaded BPF object. */
@@ -44,6 +46,7 @@ export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
     lease: object.map('lease').mmap(),
     verdicts: entryByEntry(object.map('verdicts')),
     podAddresses: entryByEntry(object.map('pod_addresses')),
+    unreachable: object.map('unreachable'),
   };
 }
 
