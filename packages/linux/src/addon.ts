@@ -146,7 +146,7 @@ interface NativeAddon {
     valueSize: number,
   ): NativeBatchResult;
   mapMmap(fd: number, length: number, offset: number): ArrayBuffer | number;
-  mapUnmap(buffer: ArrayBuffer): void;
+  mapUnmap(buffer: ArrayBuffer): number;
   possibleCpus(): number;
 
   linkCreate(program: number, target: number, attachType: number, namespace: number): number;
