@@ -44,7 +44,7 @@ export {
   openNetworkNamespace,
 } from './network-namespace.ts';
 export { dropPrivileges } from './privileges.ts';
-export { programFile, startThread } from './program-files.ts';
+export { programFile, runCarriedProgram, startThread } from './program-files.ts';
 export {
   connectSeqpacket,
   listenSeqpacket,
