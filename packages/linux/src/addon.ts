@@ -194,6 +194,11 @@ interface NativeAddon {
   interfaceList(namespace: number, other: number): NativeInterface[] | number;
   statisticsOpen(): number;
 
+  writerOpen(descriptor: number, name: string): NativeHandle | number;
+  writerPut(writer: NativeHandle, text: string, lines: number): void;
+  writerQueued(writer: NativeHandle): number;
+  writerWait(writer: NativeHandle, milliseconds: number): boolean;
+
   ringOpen(
     map: number,
     recordSize: number,

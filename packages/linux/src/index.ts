@@ -35,6 +35,7 @@ export {
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export { EventRing } from './event-ring.ts';
 export { listInterfaces } from './interfaces.ts';
+export { LineWriter } from './line-writer.ts';
 export { releaseStartMemory } from './memory.ts';
 export {
   createNetworkNamespace,

@@ -54,7 +54,8 @@ export function loadCarriedAddon(name: string): unknown {
  */
 export function startThread(program: URL, options: WorkerOptions): Worker {
   if (!isSea()) return new Worker(program, options);
-  return new Worker(getAsset(threadFile(program.pathname), 'utf8'), { ...options, eval: true });
+  const source = getAsset(threadFile(program.pathname), 'utf8') + releaseStartGarbage;
+  return new Worker(source, { ...options, eval: true });
 }
 
 /**
@@ -70,6 +71,10 @@ export function runCarriedProgram(name: string): unknown {
   run(module, module.exports, createRequire(process.execPath));
   return module.exports;
 }
+
+/** A thread allocates so little at rest that its collector would leave what only its start needed for ever. */
+const releaseStartGarbage =
+  ";setTimeout(()=>globalThis.gc?.({type:'major',execution:'sync',flavor:'last-resort'}),2000).unref();";
 
 /** The name under which the single executable carries the program of a thread. */
 function threadFile(path: string): string {

@@ -16,7 +16,6 @@ export { AccessLog } from './log/access-log.ts';
 export { logTime } from './log/clock.ts';
 export { LogFilter } from './log/log-filter.ts';
 export { type LogThread, startLogThread } from './log/log-thread.ts';
-export { createLogWriter } from './log/log-writer.ts';
 export { createLogger, type ScopedLogger } from './log/logger.ts';
 export {
   type ControlMetrics,

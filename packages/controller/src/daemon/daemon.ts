@@ -76,8 +76,8 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   if (config.proxyEnabled) readiness.block('proxy');
   if (config.dnsProxyEnabled) readiness.block('dns proxy');
   if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
-  // A little later: what waited for readiness goes first.
-  readiness.onceReady(() => setTimeout(releaseStartMemory, 1_000).unref());
+  // A little later: what waited for readiness goes first, and the threads have released theirs.
+  readiness.onceReady(() => setTimeout(releaseStartMemory, 4_000).unref());
 
   const state = new MeshState({ node: config.nodeName });
   const certainty = new IdentityCertainty(config);
