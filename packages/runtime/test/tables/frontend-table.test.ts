@@ -145,8 +145,14 @@ test('the memory is mapped while frontends are written, and given back at rest',
   const calls: string[] = [];
   const { map, unmap } = maps.frontends;
   Object.assign(maps.frontends, {
-    map: () => (calls.push('map'), map()),
-    unmap: () => (calls.push('unmap'), unmap()),
+    map() {
+      calls.push('map');
+      return map();
+    },
+    unmap() {
+      calls.push('unmap');
+      unmap();
+    },
   });
   table.stage({ ip: '10.0.0.1' }, [entry({})]);
   await flush();
