@@ -7,7 +7,7 @@ import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage, rejectionT
 import { type AppliedResponse, applyResponse, type ReceivedResponse } from './responses.ts';
 import { RetainedResources } from './retained.ts';
 import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError, type TerminationReason } from './retry.ts';
-import { type StreamTimes, standardTimes } from './stream.ts';
+import { type StreamTimes, standardTimes } from './stream-times.ts';
 import { type ThreadStream, XdsThread } from './thread.ts';
 
 /** Options of an xDS client. */

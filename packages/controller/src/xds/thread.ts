@@ -4,7 +4,8 @@ import { startThread } from '@kmesh/linux';
 import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
 import { grpcStatus } from './grpc-status.ts';
 import type { ReceivedResponse } from './responses.ts';
-import type { StreamEnd, StreamTimes } from './stream.ts';
+import type { StreamEnd } from './stream.ts';
+import type { StreamTimes } from './stream-times.ts';
 
 /** Asks the thread to open a stream; `port` carries the stream's messages. */
 export interface OpenStream {
