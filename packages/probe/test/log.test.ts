@@ -177,7 +177,7 @@ test('flushSync returns when all lines are out', async (t) => {
   t.after(() => rmSync(folder, { recursive: true }));
   const path = join(folder, 'log');
   const descriptor = openSync(path, 'a');
-  const { writer, dropped } = startLogThread(descriptor);
+  const { writer } = startLogThread(descriptor);
   for (let index = 0; index < 500; index++) writer.write(`${index}\n`);
   writer.flushSync(5000);
   assert.equal(readFileSync(path, 'utf8').trimEnd().split('\n').length, 500);
