@@ -94,7 +94,7 @@ export function directLogWriter(descriptor = 1): LogWriter {
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
 /** Writes all of `text`, waiting where the consumer is slow; a consumer that is gone is ignored. */
-export function writeFully(descriptor: number, text: string): void {
+function writeFully(descriptor: number, text: string): void {
   let bytes = Buffer.from(text);
   while (bytes.length > 0) {
     try {
