@@ -98,6 +98,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 	register_filters(env, exports);
 	register_interfaces(env, exports);
 	register_ring(env, exports);
+	register_writer(env, exports);
 	register_memory(env, exports);
 	register_probes(env, exports);
 	register_namespaces(env, exports);

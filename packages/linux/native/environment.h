@@ -29,6 +29,7 @@ void register_programs(Napi::Env env, Napi::Object exports);
 void register_filters(Napi::Env env, Napi::Object exports);
 void register_interfaces(Napi::Env env, Napi::Object exports);
 void register_ring(Napi::Env env, Napi::Object exports);
+void register_writer(Napi::Env env, Napi::Object exports);
 void register_memory(Napi::Env env, Napi::Object exports);
 void register_probes(Napi::Env env, Napi::Object exports);
 void register_namespaces(Napi::Env env, Napi::Object exports);

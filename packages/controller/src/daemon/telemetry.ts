@@ -6,7 +6,6 @@ import {
   createConnectionObserver,
   createControlMetrics,
   createLogger,
-  createLogWriter,
   LiveConnections,
   LogFilter,
   LogShares,
@@ -44,25 +43,21 @@ export interface DaemonLog {
   readonly logger: ScopedLogger;
   readonly droppedLines: BigInt64Array;
   readonly writer: LogWriter;
-  close(): Promise<void>;
+  /** Waits until what was logged is written, at most a second. */
+  close(): void;
 }
 
 /** Starts the writer thread of the log (ambient contract 2.8). */
 export function startLog(config: Pick<Config, 'logFilter' | 'logFormat'>): DaemonLog {
   const filter = new LogFilter(config.logFilter);
-  const thread = startLogThread();
-  const channel = thread.channel();
-  const writer = createLogWriter(channel);
+  const { writer, dropped } = startLogThread();
   const { logFormat: format } = config;
   return {
     filter,
     logger: createLogger({ scope: 'kmesh', filter, writer, format }),
-    droppedLines: channel.dropped,
+    droppedLines: dropped,
     writer,
-    close: async () => {
-      writer.flushSync(1_000);
-      await thread.close();
-    },
+    close: () => writer.flushSync(1_000),
   };
 }
 

@@ -61,7 +61,7 @@ async function startMesh(
   directory: string,
   local: string | undefined,
 ): Promise<ProxyProcess> {
-  const agent = stack.use(startFakeCniAgent(lab, { redirect: false }));
+  const agent = stack.use(startFakeCniAgent(lab));
   for (const pod of scene.pods) await agent.addPod(pod);
   stack.use(enableProgramStatistics());
   const proxy = await startProxy(

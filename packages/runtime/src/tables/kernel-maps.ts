@@ -15,10 +15,19 @@ export interface MapMemory {
   piece(offset: number, length: number): DataView;
 }
 
+/** The memory of a large array that is used all over, and seldom: mapped while it is used. */
+export interface WholeMemory {
+  readonly byteLength: number;
+  /** Maps the array, unless it is mapped. */
+  map(): ArrayBuffer;
+  /** Detaches the buffer of {@link WholeMemory.map}. */
+  unmap(): void;
+}
+
 /** The kernel tables that the compiler writes. Arrays are the mapped memory of mmap-able maps. */
 export interface KernelMaps {
   /** A power of two of entries. */
-  readonly frontends: ArrayBuffer;
+  readonly frontends: WholeMemory;
   readonly cidrFrontends: EntryTable;
   readonly endpoints: MapMemory;
   readonly pods: ArrayBuffer;
@@ -38,7 +47,7 @@ export interface KernelMaps {
 export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
   const trie = object.map('cidr_frontends');
   return {
-    frontends: object.map('frontends').mmap(),
+    frontends: whole(object.map('frontends')),
     cidrFrontends: entryByEntry(trie),
     endpoints: pieceByPiece(object.map('endpoints')),
     pods: object.map('pods').mmap(),
@@ -48,6 +57,10 @@ export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
     podAddresses: entryByEntry(object.map('pod_addresses')),
     unreachable: object.map('unreachable'),
   };
+}
+
+function whole(map: BpfMap): WholeMemory {
+  return { byteLength: map.mappableBytes, map: () => map.mmap(), unmap: () => map.unmap() };
 }
 
 function pieceByPiece(map: BpfMap): MapMemory {
