@@ -129,7 +129,7 @@ export class NodeProxy {
   async until(
     what: string,
     condition: () => boolean | Promise<boolean>,
-    milliseconds = 5_000,
+    milliseconds = 30_000,
   ): Promise<void> {
     const deadline = performance.now() + milliseconds;
     while (!(await condition())) {
