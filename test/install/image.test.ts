@@ -12,7 +12,6 @@ const build = (script: string): void => {
 };
 const digest = (): string => readFileSync(join(root, 'dist/image.digest'), 'utf8');
 
-// `npm run test:long -- image-digest` builds the executable twice too.
 test('two images of one executable have one digest', () => {
   build('build-binary.ts');
   build('build-image.ts');

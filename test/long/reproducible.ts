@@ -1,4 +1,7 @@
-/** Two builds of the executable and of the image from the same sources. `npm run test:long -- image-digest` */
+/**
+ * Two builds of the same sources, from the bundle to the image, have one digest. Part of `npm run test:binary`.
+ * `npm run test:long -- reproducible`
+ */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -8,7 +11,8 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-function digestOfBuild(): string {
+/** Builds executable and image, and returns the image's digest. */
+function build(): string {
   for (const script of ['build-binary.ts', 'build-image.ts'])
     execFileSync(process.execPath, [join(root, 'scripts', script)], {
       stdio: ['ignore', 'ignore', 'inherit'],
@@ -17,5 +21,5 @@ function digestOfBuild(): string {
 }
 
 test('two builds of the same sources have one digest', () => {
-  assert.equal(digestOfBuild(), digestOfBuild());
+  assert.equal(build(), build());
 });
