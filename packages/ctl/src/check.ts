@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Overview } from '@kmesh/api';
-import { attachedPrograms, findBpffsMount, findCgroupMount, probeCapabilities } from '@kmesh/linux';
+import { attachedPrograms, cgroupObstacle, findBpffsMount, findCgroupMount, probeCapabilities } from '@kmesh/linux';
 import { kernelPathObstacles } from '@kmesh/runtime';
 import type { AdminClient } from './admin-client.ts';
 import { type Column, type OutputFormat, renderObject, renderTable } from './output.ts';
@@ -44,6 +44,8 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
     const cgroup = options.cgroup ?? mount;
     try {
       if (!existsSync(cgroup)) throw new Error(`there is no cgroup ${cgroup}`);
+      const misplaced = cgroupObstacle(cgroup);
+      if (misplaced !== undefined) throw new Error(misplaced);
       programs.push(...hookPrograms(cgroup, mount));
       rows.push(...hookRows(programs));
     } catch (error) {

@@ -21,6 +21,7 @@ export {
   type CapabilityName,
   capability,
   findBpffsMount,
+  cgroupObstacle,
   findCgroupMount,
   probeCapabilities,
 } from './capabilities.ts';
