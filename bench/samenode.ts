@@ -79,10 +79,12 @@ const bounds: readonly [string, string, string, number, 'atLeast' | 'atMost'][] 
   [MANY, BARE_MESH, BARE, 1.05, 'atLeast'],
   [MANY, NODE_MESH, NODE, 1.15, 'atLeast'],
   [MANY, NODE_MESH, KUBE_PROXY, 1.2, 'atLeast'],
-  ...([
-    [BARE_MESH, BARE],
-    [NODE_MESH, NODE],
-  ] as const).flatMap(([mesh, none]): (typeof bounds)[number][] => [
+  ...(
+    [
+      [BARE_MESH, BARE],
+      [NODE_MESH, NODE],
+    ] as const
+  ).flatMap(([mesh, none]): (typeof bounds)[number][] => [
     [ONE, mesh, none, 1, 'atLeast'],
     [P50, mesh, none, 1, 'atMost'],
     [P99, mesh, none, 1, 'atMost'],
@@ -117,7 +119,12 @@ export async function suite(): Promise<Report> {
   );
   const ratios: Ratio[] = bounds.map(([name, mesh, none, bound, kind]) => {
     const others = of(name, none);
-    const { value } = figure('', '', '', of(name, mesh).map((one, at) => one / (others[at] ?? Number.NaN)));
+    const { value } = figure(
+      '',
+      '',
+      '',
+      of(name, mesh).map((one, at) => one / (others[at] ?? Number.NaN)),
+    );
     const rounded = Math.round(value * 100) / 100;
     const ok = kind === 'atLeast' ? rounded >= bound : rounded <= bound;
     return { name: `${name}: ${mesh} / ${none}`, value: rounded, bound, ok };

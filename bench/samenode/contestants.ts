@@ -49,7 +49,10 @@ export async function contestant(stack: AsyncDisposableStack, way: Way): Promise
   const service = serviceOf({ name: 'shop', vips, ports: SERVICE_PORTS });
   await mesh.apply(service);
   const { pod: client } = await mesh.pod({ name: 'client' });
-  const { pod: server } = await mesh.pod({ name: 'server', workload: { services: { [keyOf(service)]: {} } } });
+  const { pod: server } = await mesh.pod({
+    name: 'server',
+    workload: { services: { [keyOf(service)]: {} } },
+  });
   await serve(server, stack);
   const made = { name: way.name, node, client, server, to: vips.v4 };
   await passesBridge(mesh, made);

@@ -1,7 +1,13 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Overview } from '@kmesh/api';
-import { attachedPrograms, cgroupObstacle, findBpffsMount, findCgroupMount, probeCapabilities } from '@kmesh/linux';
+import {
+  attachedPrograms,
+  cgroupObstacle,
+  findBpffsMount,
+  findCgroupMount,
+  probeCapabilities,
+} from '@kmesh/linux';
 import { kernelPathObstacles } from '@kmesh/runtime';
 import type { AdminClient } from './admin-client.ts';
 import { type Column, type OutputFormat, renderObject, renderTable } from './output.ts';

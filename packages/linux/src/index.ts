@@ -20,8 +20,8 @@ export {
   type Capability,
   type CapabilityName,
   capability,
-  findBpffsMount,
   cgroupObstacle,
+  findBpffsMount,
   findCgroupMount,
   probeCapabilities,
 } from './capabilities.ts';
