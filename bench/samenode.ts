@@ -1,157 +1,162 @@
 /**
- * Two pods of one node: no mesh, the kernel path, the tunnel path; and, to tell what of the kernel path's cost is not its
- * own, pods with istio-cni's capture rules and no mesh at work.
- * Real executables, the capture rules in every meshed pod, rounds interleaved. Requests come from wrk and are answered
- * by nginx, bulk is the lab's own; clients and servers have a processor each.
+ * Two pods of one node: no mesh, through kube-proxy's rules, and the mesh with its defaults; on a bare bridge, and on a node
+ * with the rules that clusters have. Of each measurement all contestants have their turn one after the other, and what is
+ * compared are two turns of one round. Requests come from wrk and are answered by nginx, bulk is the lab's own; clients and
+ * servers have a processor each.
  */
-import { readFileSync } from 'node:fs';
-import { createLab, installRedirect, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
+import { readdirSync, readFileSync } from 'node:fs';
 import { environment, type Figure, figure, type Ratio, type Report } from './report.ts';
-import { HTTP_PORT, pinPrograms, requirePrograms, runWrk, startNginx } from './samenode/programs.ts';
+import { type Contestant, contestant, type Way } from './samenode/contestants.ts';
+import { BULK_PORT, HTTP_PORT, pinPrograms, requirePrograms, runWrk } from './samenode/programs.ts';
 
 const ROUNDS = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 5);
-const BULK_PORT = 8081;
 const BULK_BYTES = 1 << 30;
 
-/** Nothing is tracked, so no capture rule applies. */
-const UNTRACKED = `table inet untracked {
-  chain prerouting { type filter hook prerouting priority raw; notrack; }
-  chain output { type filter hook output priority raw; notrack; }
-}
-`;
+const BARE = 'no mesh, bare bridge';
+const BARE_MESH = 'kmesh, bare bridge';
+const NODE = 'no mesh, node';
+const KUBE_PROXY = 'kube-proxy, node';
+const NODE_MESH = 'kmesh, node';
 
-interface Contestant {
-  readonly name: string;
-  readonly client: Pod;
-  readonly server: Pod;
-}
+const ways: readonly Way[] = [
+  { name: BARE, busyNode: false, by: 'address' },
+  { name: BARE_MESH, busyNode: false, by: 'kmesh' },
+  { name: NODE, busyNode: true, by: 'address' },
+  { name: KUBE_PROXY, busyNode: true, by: 'kube-proxy' },
+  { name: NODE_MESH, busyNode: true, by: 'kmesh' },
+];
 
-interface Round {
-  readonly many: number;
-  readonly one: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly fresh: number;
-  readonly bulk: number;
-  readonly cpu: number;
-}
+/** What one turn found, by the name of the figure. */
+type Found = Readonly<Record<string, number>>;
+
+const MANY = 'requests, 64 connections';
+const CPU = 'CPU per 1,000 requests';
+const ONE = 'requests, 1 connection';
+const P50 = 'p50, 1 connection';
+const P99 = 'p99, 1 connection';
+const FRESH = 'new connections';
+const BULK = 'bulk, 1 connection';
+
+const units: Readonly<Record<string, string>> = {
+  [MANY]: 'requests/s',
+  [CPU]: 'ms',
+  [ONE]: 'requests/s',
+  [P50]: 'µs',
+  [P99]: 'µs',
+  [FRESH]: 'connections/s',
+  [BULK]: 'Gbit/s',
+};
+
+/** In what turns they are measured. */
+const measurements: readonly ((one: Contestant) => Promise<Found>)[] = [
+  async ({ client, node, to }) => {
+    const before = busyMilliseconds(node.cgroup);
+    const { perSecond, requests } = await runWrk(client, to, { connections: 64, seconds: 2 });
+    return { [MANY]: perSecond, [CPU]: ((busyMilliseconds(node.cgroup) - before) / requests) * 1_000 };
+  },
+  async ({ client, to }) => {
+    const { perSecond, p50Us, p99Us } = await runWrk(client, to, { connections: 1, seconds: 1 });
+    return { [ONE]: perSecond, [P50]: p50Us, [P99]: p99Us };
+  },
+  async ({ client, to }) => {
+    const { perSecond } = await runWrk(client, to, { connections: 16, seconds: 1, close: true });
+    return { [FRESH]: perSecond };
+  },
+  async ({ name, client, to }) => {
+    const { failed, failures, elapsedNs } = await client.dial({
+      to: `${to}:${BULK_PORT}`,
+      mode: 'halfclose',
+      bytes: BULK_BYTES,
+      timeoutMs: 60_000,
+    });
+    if (failed > 0) throw new Error(`${name}: ${JSON.stringify(failures)}`);
+    return { [BULK]: (BULK_BYTES * 8) / elapsedNs };
+  },
+];
+
+/** Figure, who is compared with whom, bound. */
+const bounds: readonly [string, string, string, number, 'atLeast' | 'atMost'][] = [
+  [MANY, BARE_MESH, BARE, 1.05, 'atLeast'],
+  [MANY, NODE_MESH, NODE, 1.15, 'atLeast'],
+  [MANY, NODE_MESH, KUBE_PROXY, 1.2, 'atLeast'],
+  ...(
+    [
+      [BARE_MESH, BARE],
+      [NODE_MESH, NODE],
+    ] as const
+  ).flatMap(([mesh, none]): (typeof bounds)[number][] => [
+    [ONE, mesh, none, 1, 'atLeast'],
+    [P50, mesh, none, 1, 'atMost'],
+    [P99, mesh, none, 1, 'atMost'],
+    [FRESH, mesh, none, 0.85, 'atLeast'],
+    [BULK, mesh, none, 1, 'atLeast'],
+    [CPU, mesh, none, 1, 'atMost'],
+  ]),
+  [FRESH, NODE_MESH, KUBE_PROXY, 1, 'atLeast'],
+];
 
 /** The suite `samenode`. */
 export async function suite(): Promise<Report> {
   requirePrograms();
   await using stack = new AsyncDisposableStack();
-  const contestants: Contestant[] = [
-    await contestant(stack, 'no mesh'),
-    await contestant(stack, 'no mesh, capture rules', 'rules'),
-    await contestant(stack, 'kernel path', {}),
-    await contestant(stack, 'tunnel path', { KMESH_KERNEL_PATH: 'false' }),
-  ];
-  const rounds = new Map<string, Round[]>(contestants.map(({ name }) => [name, []]));
+  const contestants: Contestant[] = [];
+  for (const way of ways) contestants.push(await contestant(stack, way));
   pinPrograms();
   for (const one of contestants) await warmUp(one);
+  const rounds: Map<string, Found>[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    for (const one of contestants) rounds.get(one.name)?.push(await measure(one));
+    const found = new Map<string, Found>();
+    for (const measurement of measurements) {
+      // Not always the same one right after another.
+      for (const one of round % 2 === 0 ? contestants : contestants.toReversed())
+        found.set(one.name, { ...found.get(one.name), ...(await measurement(one)) });
+    }
+    rounds.push(found);
   }
-  const of = (name: string, pick: (round: Round) => number) => (rounds.get(name) ?? []).map(pick);
-  const units: readonly [string, string, (round: Round) => number][] = [
-    ['keep-alive, 64 connections', 'requests/s', ({ many }) => many],
-    ['keep-alive, 1 connection', 'requests/s', ({ one }) => one],
-    ['p50, 1 connection', 'µs', ({ p50 }) => p50],
-    ['p99, 1 connection', 'µs', ({ p99 }) => p99],
-    ['new connections', 'connections/s', ({ fresh }) => fresh],
-    ['bulk, 1 connection', 'Gbit/s', ({ bulk }) => bulk],
-    ['CPU per 1,000 requests, 64 connections', 'ms', ({ cpu }) => cpu],
-  ];
-  const figures: Figure[] = units.flatMap(([name, unit, pick]) =>
-    contestants.map((one) => figure(name, one.name, unit, of(one.name, pick))),
+  const of = (name: string, of: string) => rounds.map((found) => found.get(of)?.[name] ?? Number.NaN);
+  const figures: Figure[] = Object.entries(units).flatMap(([name, unit]) =>
+    contestants.map((one) => figure(name, one.name, unit, of(name, one.name))),
   );
-  const value = (name: string, contestantName: string) =>
-    figures.find((entry) => entry.name === name && entry.contestant === contestantName)?.value ?? 0;
-  const bounds: readonly [string, number, 'atLeast' | 'atMost'][] = [
-    ['keep-alive, 64 connections', 1, 'atLeast'],
-    ['keep-alive, 1 connection', 1, 'atLeast'],
-    ['p50, 1 connection', 1, 'atMost'],
-    ['p99, 1 connection', 1, 'atMost'],
-    ['new connections', 0.9, 'atLeast'],
-    ['bulk, 1 connection', 1, 'atLeast'],
-    ['CPU per 1,000 requests, 64 connections', 1, 'atMost'],
-  ];
-  const ratios: Ratio[] = bounds.map(([name, bound, kind]) => {
-    const ratio = value(name, 'kernel path') / value(name, 'no mesh');
-    const rounded = Math.round(ratio * 100) / 100;
+  const ratios: Ratio[] = bounds.map(([name, mesh, none, bound, kind]) => {
+    const others = of(name, none);
+    const { value } = figure(
+      '',
+      '',
+      '',
+      of(name, mesh).map((one, at) => one / (others[at] ?? Number.NaN)),
+    );
+    const rounded = Math.round(value * 100) / 100;
     const ok = kind === 'atLeast' ? rounded >= bound : rounded <= bound;
-    return { name: `${name}: kernel path / no mesh`, value: rounded, bound, ok };
+    return { name: `${name}: ${mesh} / ${none}`, value: rounded, bound, ok };
   });
   return { suite: 'samenode', environment: environment(), figures, ratios };
 }
 
-async function contestant(
-  stack: AsyncDisposableStack,
-  name: string,
-  settings?: Record<string, string> | 'rules',
-): Promise<Contestant> {
-  const lab: Lab = stack.use(await createLab());
-  const node = await lab.node();
-  let client: Pod;
-  let server: Pod;
-  if (settings === undefined || typeof settings === 'string') {
-    client = await node.pod({ name: 'client' });
-    server = await node.pod({ name: 'server' });
-    for (const pod of settings === 'rules' ? [client, server] : []) {
-      await installRedirect(pod, { dns: false });
-      await pod.run('nft', ['-f', '-'], { input: UNTRACKED });
-    }
-  } else {
-    const mesh: LabMesh = stack.use(
-      await startMesh(lab, { kernelPath: true, environment: { RUST_LOG: 'warn', ...settings } }),
-    );
-    ({ pod: client } = await mesh.pod({ name: 'client' }));
-    ({ pod: server } = await mesh.pod({ name: 'server' }));
-  }
-  startNginx(server, stack);
-  await server.serve({ port: BULK_PORT, mode: 'halfclose' });
-  return { name, client, server };
-}
-
 /** Until nginx answers, and the caches of both sides are warm. */
-async function warmUp({ client, server }: Contestant): Promise<void> {
+async function warmUp({ client, to }: Contestant): Promise<void> {
   for (let attempt = 0; attempt < 50; attempt++) {
-    const answer = await client.http({ host: server.addresses.v4, port: HTTP_PORT }).catch(() => undefined);
+    const answer = await client.http({ host: to, port: HTTP_PORT }).catch(() => undefined);
     if (answer?.status === 200) break;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  await runWrk(client, server, { connections: 8, seconds: 1, close: true });
-  await runWrk(client, server, { connections: 8, seconds: 1 });
+  await runWrk(client, to, { connections: 8, seconds: 1, close: true });
+  await runWrk(client, to, { connections: 8, seconds: 1 });
 }
 
-async function measure({ name, client, server }: Contestant): Promise<Round> {
-  const busy = busyMilliseconds();
-  const many = await runWrk(client, server, { connections: 64, seconds: 2 });
-  const cpu = busyMilliseconds() - busy;
-  const one = await runWrk(client, server, { connections: 1, seconds: 1 });
-  const fresh = await runWrk(client, server, { connections: 16, seconds: 1, close: true });
-  const bulk = await client.dial({
-    to: `${server.addresses.v4}:${BULK_PORT}`,
-    mode: 'halfclose',
-    bytes: BULK_BYTES,
-    timeoutMs: 60_000,
-  });
-  if (bulk.failed > 0) throw new Error(`${name}: ${JSON.stringify(bulk.failures)}`);
-  return {
-    many: many.perSecond,
-    one: one.perSecond,
-    p50: one.p50Us,
-    p99: one.p99Us,
-    fresh: fresh.perSecond,
-    bulk: (BULK_BYTES * 8) / bulk.elapsedNs,
-    cpu: (cpu / many.requests) * 1_000,
-  };
+/** Time of processors that a node's pods and its proxy have had, and the kernel's threads that take over their packets. */
+function busyMilliseconds(cgroup: string): number {
+  const [, usage] = /^usage_usec (\d+)/m.exec(readFileSync(`${cgroup}/cpu.stat`, 'utf8')) ?? [];
+  const own = Number(usage) / 1_000;
+  return softirqThreads.reduce((sum, pid) => {
+    const [nanoseconds] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ');
+    return sum + Number(nanoseconds) / 1_000_000;
+  }, own);
 }
 
-/** Time that all processors together were not idle, softirqs included. */
-function busyMilliseconds(): number {
-  const [, ...words] = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '').trim().split(/\s+/);
-  const ticks = words.map(Number);
-  const busy = ticks.reduce((sum, value, index) => (index === 3 || index === 4 ? sum : sum + value), 0);
-  return busy * 10;
-}
+const softirqThreads = readdirSync('/proc').filter((pid) => {
+  try {
+    return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('ksoftirqd/');
+  } catch {
+    return false;
+  }
+});

@@ -105,6 +105,7 @@ int kmesh_ingress(struct __sk_buff *skb)
 	case READ_UNCLEAR:
 		return mark(skb, KMESH_MARK_DOUBTED);
 	case READ_TCP:
+	case READ_FRAGMENT:
 		break;
 	}
 	if (is_tunnel_port(packet.source_port_be) || is_tunnel_port(packet.destination_port_be))

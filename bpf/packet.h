@@ -11,8 +11,10 @@
 #define ETH_LENGTH 14
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
-#define IP_FRAGMENT 0x3fff
-#define IP6_LENGTH 40
+#define IP_FRAGMENT 0x3fff /* more of them, or not the first */
+#define IP_FRAGMENT_OFFSET 0x1fff
+#define IP6_FRAGMENT_OFFSET 0xfff8
+#define IPPROTO_FRAGMENT 44
 #define TCP_LENGTH 20
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
@@ -34,9 +36,10 @@ struct packet {
 };
 
 enum reading {
-	READ_OTHER,   /* no TCP */
-	READ_TCP,     /* plain TCP */
-	READ_UNCLEAR, /* TCP, perhaps: a fragment, or headers in between */
+	READ_OTHER,    /* no TCP, or a fragment that is not the first */
+	READ_TCP,      /* plain TCP */
+	READ_FRAGMENT, /* the first fragment of TCP; the others are read as READ_OTHER */
+	READ_UNCLEAR,  /* TCP, perhaps: headers in between, or cut within its header */
 };
 
 struct ipv4_header {
@@ -52,6 +55,12 @@ struct ipv6_header {
 	__u16 length_be;
 	__u8 next_header, hops;
 	__u8 source[16], destination[16];
+};
+
+struct ipv6_fragment_header {
+	__u8 next_header, reserved;
+	__u16 offset_be;
+	__u32 id;
 };
 
 struct tcp_header {
@@ -106,17 +115,47 @@ static __always_inline enum reading read_ipv4(struct __sk_buff *skb, struct pack
 	packet->source.words[3] = ip->source;
 	packet->destination.words[2] = bpf_htonl(0xffff);
 	packet->destination.words[3] = ip->destination;
-	if (ip->version != 0x45 || ip->fragment_be & bpf_htons(IP_FRAGMENT))
+	if (ip->fragment_be & bpf_htons(IP_FRAGMENT_OFFSET))
+		return READ_OTHER;
+	if (ip->version != 0x45)
 		return READ_UNCLEAR;
 	read_tcp(tcp, bpf_ntohs(ip->length_be) - sizeof(*ip), packet);
-	return READ_TCP;
+	if (!(ip->fragment_be & bpf_htons(IP_FRAGMENT)))
+		return READ_TCP;
+	packet->carries_data = true;
+	return READ_FRAGMENT;
 }
 
 /* Headers that may come before TCP, and those that come before nothing of ours. */
 static __always_inline bool may_hide_tcp(__u8 next_header)
 {
-	return next_header == 0 || next_header == 43 || next_header == 44 || next_header == 51 ||
-	       next_header == 60 || next_header == 135;
+	return next_header == 0 || next_header == 43 || next_header == IPPROTO_FRAGMENT ||
+	       next_header == 51 || next_header == 60 || next_header == 135;
+}
+
+/* The first of several, or the only one. */
+static __always_inline enum reading read_ipv6_fragment(struct __sk_buff *skb, struct packet *packet)
+{
+	struct ipv6_fragment_header header;
+	struct ipv6_header *ip;
+	struct tcp_header *tcp;
+
+	if (bpf_skb_load_bytes(skb, ETH_LENGTH + sizeof(*ip), &header, sizeof(header)) ||
+	    header.offset_be & bpf_htons(IP6_FRAGMENT_OFFSET))
+		return READ_OTHER;
+	if (header.next_header != IPPROTO_TCP)
+		return may_hide_tcp(header.next_header) ? READ_UNCLEAR : READ_OTHER;
+	if (!is_linear(skb, ETH_LENGTH + sizeof(*ip) + sizeof(header) + sizeof(*tcp)))
+		return READ_UNCLEAR;
+	ip = (void *)(long)skb->data + ETH_LENGTH;
+	tcp = (void *)(ip + 1) + sizeof(header);
+	if ((void *)(tcp + 1) > (void *)(long)skb->data_end)
+		return READ_UNCLEAR;
+	__builtin_memcpy(&packet->source, ip->source, 16);
+	__builtin_memcpy(&packet->destination, ip->destination, 16);
+	read_tcp(tcp, bpf_ntohs(ip->length_be), packet);
+	packet->carries_data = true;
+	return READ_FRAGMENT;
 }
 
 static __always_inline enum reading read_ipv6(struct __sk_buff *skb, struct packet *packet)
@@ -127,6 +166,8 @@ static __always_inline enum reading read_ipv6(struct __sk_buff *skb, struct pack
 
 	if (bpf_skb_load_bytes(skb, ETH_LENGTH + 6, &next_header, 1))
 		return READ_OTHER;
+	if (next_header == IPPROTO_FRAGMENT)
+		return read_ipv6_fragment(skb, packet);
 	if (next_header != IPPROTO_TCP && !may_hide_tcp(next_header))
 		return READ_OTHER;
 	if (!is_linear(skb, ETH_LENGTH + sizeof(*ip) + sizeof(*tcp)))
@@ -143,7 +184,8 @@ static __always_inline enum reading read_ipv6(struct __sk_buff *skb, struct pack
 	return READ_TCP;
 }
 
-/* Of what is no plain TCP nothing but the addresses is read. `packet` must be zero. */
+/* `packet` must be zero. Fragments are put together before any rule of the pod looks at them: what
+ * comes of it has the first one's header and mark, so that one is judged for all. */
 static __always_inline enum reading read_packet(struct __sk_buff *skb, struct packet *packet)
 {
 	if (skb->protocol == bpf_htons(ETH_P_IP))

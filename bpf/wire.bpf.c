@@ -121,6 +121,7 @@ int kmesh_wire(struct __sk_buff *skb)
 	struct kmesh_lease *lease;
 	bool expired, passes;
 
+	/* Fragments travel the node's way: delivering the first would vouch for the others. */
 	if (read_packet(skb, &packet) != READ_TCP || is_tunnel_port(packet.source_port_be) ||
 	    is_tunnel_port(packet.destination_port_be))
 		return NEXT;

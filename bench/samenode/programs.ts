@@ -13,6 +13,9 @@ const SERVER_CPU = availableParallelism() > 1 ? '1' : '0';
 export const HTTP_PORT = 9080;
 export const SHORT_PORT = 9081;
 
+/** The port of the lab's own server, for bulk. */
+export const BULK_PORT = 8081;
+
 /** What wrk says of one run. */
 export interface HttpRun {
   readonly requests: number;
@@ -74,14 +77,14 @@ function pin(pid: string, cpu: string): void {
 /** Drives wrk with one thread. @throws Error when a request failed. */
 export async function runWrk(
   client: Pod,
-  server: Pod,
+  to: string,
   options: { readonly connections: number; readonly seconds: number; readonly close?: boolean },
 ): Promise<HttpRun> {
   const { connections, seconds, close = false } = options;
   const { stdout } = await client.run('wrk', [
     ...['-t1', `-c${connections}`, `-d${seconds}s`, '--latency'],
     ...(close ? ['-H', 'Connection: close'] : []),
-    `http://${server.addresses.v4}:${close ? SHORT_PORT : HTTP_PORT}/`,
+    `http://${to}:${close ? SHORT_PORT : HTTP_PORT}/`,
   ]);
   if (/Socket errors|Non-2xx/.test(stdout)) throw new Error(`wrk in ${client.namespace}: ${stdout}`);
   const word = (pattern: RegExp) => pattern.exec(stdout)?.[1] ?? '';

@@ -278,13 +278,6 @@ add rule inet kinds seen ${rule} counter
           bytes,
           extraHeaders,
         } as const;
-        if (kind.includes('fragments') && process.env['KMESH_TEST_KERNEL_PATH'] === 'on') {
-          // A known limit: the kernel path cannot judge a stranger's fragments, and resets rather than lets them past.
-          assert.equal((await plain.dial(dial)).failed, 1, 'reset');
-          await seen();
-          await node.run('ip', ['link', 'set', 'pods', 'mtu', '1500']);
-          return;
-        }
         assert.deepEqual((await plain.dial(dial)).byEndpoint, { [name]: 1 }, 'served');
         const allow = policy('Allow', {
           sourceIps: [`${plain.addresses[family]}/${family === 'v4' ? 32 : 128}`],

@@ -136,14 +136,16 @@ test('with the mounts of the profile the kernel path is on in the same image, an
   ) as ChartValues;
   const hierarchy = cgroupRoot();
   const beside = await emptyNode('kernel');
-  const anchor = beside.node.spawn('sleep', ['600']);
   const place = await nodeWithContainer('kernel', values, {
-    hostPaths: { '/sys/fs/cgroup': hierarchy, '/sys/fs/bpf': await mesh.lab.bpffs() },
+    // A cluster's node is where process 1 is; the lab's is a namespace.
+    hostPaths: {
+      '/sys/fs/cgroup': hierarchy,
+      '/sys/fs/bpf': await mesh.lab.bpffs(),
+      '/proc/1/ns/net': beside.node.namespacePath,
+    },
     // The pods of the lab, and nothing else on this machine.
     environment: {
       KMESH_CGROUP: join('/host/sys/fs/cgroup', relative(hierarchy, mesh.lab.cgroup)),
-      // A cluster's node is where process 1 is; the lab's is a namespace.
-      KMESH_NODE_NAMESPACE: `/host/proc/${anchor.pid}/ns/net`,
     },
     beside,
   });
@@ -151,8 +153,11 @@ test('with the mounts of the profile the kernel path is on in the same image, an
   await server.serve({ port: 8080 });
   assert.match(place.daemon.log(), /kernel path is on/);
   assert.doesNotMatch(place.daemon.log(), /could not be given up|stay allowed/);
-  const report = await client.dial({ to: `${server.addresses.v4}:8080` });
-  assert.equal(report.failed, 0, JSON.stringify(report));
+  await place.daemon.until('the wire carries a connection', async () => {
+    const report = await client.dial({ to: `${server.addresses.v4}:8080` });
+    assert.equal(report.failed, 0, JSON.stringify(report));
+    return parseAccessLog(place.daemon.log()).some(({ fields }) => fields['path'] === 'kernel');
+  });
   const check = runtime.exec('kernel', 'kmeshctl', 'check');
   assert.match(check, /^ok +hook +programs of Kmesh +kmesh_connect4, kmesh_connect6/m);
   assert.doesNotMatch(check, /no answer/);

@@ -25,7 +25,7 @@ const modules = [
 ];
 
 /** Emulated and slow, on a machine that may have other things to do. */
-const LIMIT_MS = 9 * 60_000;
+const LIMIT_MS = 15 * 60_000;
 
 /**
  * Boots a kernel in an emulated machine that sees this one's files read-only, runs a command there in the repository, and
@@ -70,8 +70,10 @@ export async function runUnder(kernel: UnpackedKernel, command: string): Promise
 
 function options(kernel: UnpackedKernel, files: string, shared: string): string[] {
   return [
+    // One processor: V8 writes code that its other threads run, which an emulator of several does not always notice. Nor are
+    // emulated protection keys what V8 expects of them. Both end Node.js in one start of three.
     // Emulated also where KVM would be there: what is measured is comparable from machine to machine.
-    ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '4096'],
+    ...['-accel', 'tcg', '-cpu', 'max,-pku', '-smp', '1', '-m', '4096'],
     ...['-nodefaults', '-no-reboot', '-display', 'none', '-serial', 'stdio'],
     ...['-kernel', kernel.image, '-initrd', files, '-append', 'console=ttyS0 quiet panic=-1'],
     ...['-virtfs', 'local,path=/,mount_tag=root,readonly=on,security_model=none,multidevs=remap'],

@@ -1,7 +1,13 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Overview, OverviewLimit } from '@kmesh/api';
-import { attachedPrograms, findBpffsMount, findCgroupMount, probeCapabilities } from '@kmesh/linux';
+import {
+  attachedPrograms,
+  cgroupObstacle,
+  findBpffsMount,
+  findCgroupMount,
+  probeCapabilities,
+} from '@kmesh/linux';
 import { kernelPathObstacles } from '@kmesh/runtime';
 import type { AdminClient } from './admin-client.ts';
 import { type Column, type OutputFormat, renderObject, renderTable } from './output.ts';
@@ -45,6 +51,8 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
     const cgroup = options.cgroup ?? (daemon.places?.cgroup || mount);
     try {
       if (!existsSync(cgroup)) throw new Error(`there is no cgroup ${cgroup}`);
+      const misplaced = cgroupObstacle(cgroup);
+      if (misplaced !== undefined) throw new Error(misplaced);
       programs.push(...hookPrograms(cgroup, mount));
       rows.push(...hookRows(programs));
     } catch (error) {

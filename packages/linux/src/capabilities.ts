@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { addon } from './addon.ts';
 import { errnoName } from './errors.ts';
 
@@ -268,6 +268,38 @@ export function listMounts(text = readFileSync('/proc/self/mountinfo', 'utf8')):
 export function findCgroupMount(mounts = listMounts(), whole = isWholeHierarchy): string | undefined {
   const cgroups = mounts.filter((mount) => mount.type === 'cgroup2' && whole(mount.mountPoint));
   return (cgroups.find((mount) => mount.root === '/') ?? cgroups[0])?.mountPoint;
+}
+
+/**
+ * Why programs at this directory would see this container's processes only, and not the host's pods; `undefined` when they
+ * would see others too. A container with a cgroup namespace of its own sees its own part as if it were the whole.
+ *
+ * @param own this process's cgroup, as `/proc/self/cgroup` says
+ */
+export function cgroupObstacle(
+  directory: string,
+  mounts = listMounts(),
+  own = ownCgroup(),
+  whole = isWholeHierarchy,
+): string | undefined {
+  const mount = mounts
+    .filter(({ mountPoint }) => directory === mountPoint || directory.startsWith(join(mountPoint, '/')))
+    .sort((one, other) => one.mountPoint.length - other.mountPoint.length)
+    .at(-1);
+  if (mount?.type !== 'cgroup2') return `${directory} is not in a cgroup v2 mount`;
+  if (whole(mount.mountPoint)) return undefined;
+  const place = join(mount.root, relative(mount.mountPoint, directory));
+  // A way up leads out of this process's cgroup namespace: the mount was made by the host.
+  if (mount.root.startsWith('/..')) return undefined;
+  const isOwn = place === own || place.startsWith(join(own, '/'));
+  return mount.root === '/' || isOwn
+    ? `${directory} is this container's own part of the cgroups, not the host's: it holds no other pod's processes`
+    : undefined;
+}
+
+/** Path in the cgroup v2 hierarchy, from the root of the cgroup namespace. */
+function ownCgroup(text = readFileSync('/proc/self/cgroup', 'utf8')): string {
+  return /^0::(.*)$/m.exec(text)?.[1] ?? '/';
 }
 
 /** Every cgroup but the root of the hierarchy has a type. */

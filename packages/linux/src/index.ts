@@ -20,6 +20,7 @@ export {
   type Capability,
   type CapabilityName,
   capability,
+  cgroupObstacle,
   findBpffsMount,
   findCgroupMount,
   probeCapabilities,

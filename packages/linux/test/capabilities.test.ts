@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { findBpffsMount, findCgroupMount, listMounts } from '../src/capabilities.ts';
+import { cgroupObstacle, findBpffsMount, findCgroupMount, listMounts } from '../src/capabilities.ts';
 import { summarizeVerifierLog } from '../src/errors.ts';
 
 const hybrid = `25 30 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
@@ -36,4 +36,27 @@ libbpf: failed to load object 'o'
   const expected = `R0 invalid mem access 'map_value_or_null'; at "return *number; @ p.bpf.c:20"`;
   assert.equal(summarizeVerifierLog(log), expected);
   assert.equal(summarizeVerifierLog(''), '');
+});
+
+test('a cgroup that holds nothing but this container is told from one that holds other pods', () => {
+  const at = (root: string, point: string) =>
+    listMounts(`30 24 0:26 ${root} ${point} rw,nosuid - cgroup2 cgroup2 rw`);
+  const part = () => false;
+  const obstacle = (directory: string, root: string, own: string) =>
+    cgroupObstacle(directory, at(root, '/host/cgroup'), own, part);
+  // Of the whole hierarchy any part will do, and so does what the host mounted into a cgroup namespace.
+  assert.equal(
+    cgroupObstacle('/host/cgroup/pods', at('/', '/host/cgroup'), '/', () => true),
+    undefined,
+  );
+  assert.equal(obstacle('/host/cgroup', '/../../..', '/'), undefined);
+  assert.equal(obstacle('/host/cgroup', '/kubepods', '/kubepods/pod1/proxy'), undefined);
+  for (const [directory, root, own] of [
+    ['/host/cgroup', '/', '/'],
+    ['/host/cgroup/part', '/', '/init'],
+    ['/host/cgroup', '/kubepods/pod1/proxy', '/kubepods/pod1/proxy'],
+    ['/host/cgroup/part', '/kubepods/pod1/proxy', '/kubepods/pod1/proxy'],
+  ] as const)
+    assert.match(obstacle(directory, root, own) ?? '', /own part of the cgroups/, `${directory} of ${root}`);
+  assert.match(cgroupObstacle('/elsewhere', at('/', '/host/cgroup'), '/', part) ?? '', /not in a cgroup v2/);
 });

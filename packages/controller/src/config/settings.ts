@@ -218,7 +218,7 @@ export const settingsGroups: readonly SettingsGroup[] = [
       },
       {
         names: ['KMESH_NODE_NAMESPACE'],
-        byDefault: 'of process 1 below `/host/proc` or `/proc`',
+        byDefault: '`/host/netns`, or that of process 1 below `/host/proc` or `/proc`',
         meaning:
           "path of the node's network namespace; the daemon's own is looked at too. Without it same-node connections take the tunnel",
       },

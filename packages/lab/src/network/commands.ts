@@ -36,6 +36,9 @@ export function labProgram(name: 'enter' | 'namespace' | 'serve' | 'dial' | 'raw
   );
 }
 
+/** A short program in an emulated machine, beside others. What hangs is ended all the same. */
+const COMMAND_MS = 60_000;
+
 /**
  * Waits for a child process and collects what it prints.
  *
@@ -46,7 +49,7 @@ export function collect(
   what: string,
   options: CommandOptions = {},
 ): Promise<CommandResult> {
-  const timeout = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 10_000);
+  const timeout = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? COMMAND_MS);
   let stdout = '';
   let stderr = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {

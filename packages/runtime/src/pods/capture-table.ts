@@ -13,6 +13,10 @@ export const OWN_TABLE_REMOVAL = `delete chain inet kmesh ${OWNER_CHAIN}\ndelete
 const PASSED = 'meta mark & 0x0000ffff == 0x00004b4d';
 const DOUBTED = 'meta mark & 0x0000ffff == 0x00004b4e';
 const REFUSED = 'meta mark & 0x0000ffff == 0x00004b4f';
+const NEITHER = 'meta mark & 0x0000fffe != 0x00004b4e';
+
+/** Index of the loopback interface in every network namespace: compared as a number, which costs far less than a name. */
+const LOOPBACK = 1;
 
 /** One bit of the connection's mark: let past capture into the pod by `claim`. The others stay as they are. */
 const CLAIMED = '0x40000000';
@@ -27,23 +31,27 @@ const CLAIMED = '0x40000000';
  *   reset where it was let past capture into this pod: else the proxy decides.
  * - `handoff`: between an application and its proxy nothing is tracked. The proxy's answers to what capture redirected come
  *   from 127.0.0.1 or ::1.
+ *
+ * All but the nat chains see each packet, so their first rule lets go what the others are not about.
  */
 export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
   chain ${OWNER_CHAIN} {
   }
   chain handoff {
     type filter hook output priority raw; policy accept;
-    oifname "lo" tcp dport 15001 ip daddr != 127.0.0.0/8 notrack
-    oifname "lo" tcp dport 15001 ip6 daddr != ::1 notrack
-    oifname "lo" tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
-    oifname "lo" tcp sport 15001 ip6 saddr != ::1 notrack
+    meta oif != ${LOOPBACK} accept
+    tcp dport 15001 ip daddr != 127.0.0.0/8 notrack
+    tcp dport 15001 ip6 daddr != ::1 notrack
+    tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
+    tcp sport 15001 ip6 saddr != ::1 notrack
   }
   chain handoff-arrival {
     type filter hook prerouting priority raw; policy accept;
-    iifname "lo" tcp dport 15001 ip daddr != 127.0.0.0/8 notrack
-    iifname "lo" tcp dport 15001 ip6 daddr != ::1 notrack
-    iifname "lo" tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
-    iifname "lo" tcp sport 15001 ip6 saddr != ::1 notrack
+    meta iif != ${LOOPBACK} accept
+    tcp dport 15001 ip daddr != 127.0.0.0/8 notrack
+    tcp dport 15001 ip6 daddr != ::1 notrack
+    tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
+    tcp sport 15001 ip6 saddr != ::1 notrack
   }
   chain claim {
     type nat hook prerouting priority -110; policy accept;
@@ -58,6 +66,7 @@ export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
   }
   chain guard {
     type filter hook prerouting priority -90; policy accept;
+    ${NEITHER} accept
     ${REFUSED} meta l4proto tcp reject with tcp reset
     ${DOUBTED} meta l4proto tcp ct mark & ${CLAIMED} == ${CLAIMED} ct direction original reject with tcp reset
   }

@@ -51,6 +51,7 @@ export class KernelEnrolment {
   readonly #denied = new Set<number>();
   readonly #unsubscribe: () => void;
   #closed = false;
+  #toldNoWire = false;
 
   /** @param handoff absent: what must be tunnelled is left to capture */
   constructor(
@@ -158,6 +159,16 @@ export class KernelEnrolment {
     await Promise.all(this.#removals);
   }
 
+  /** Of the first such pod: the others have it for the same reason, most likely. */
+  #tellNoWire({ info, namespace }: EnrolledPod): void {
+    if (this.#toldNoWire) return;
+    this.#toldNoWire = true;
+    this.#logger.warn('no wire at a pod: its connections with pods of this node take the tunnel path', {
+      pod: `${info.namespace}/${info.name}`,
+      error: this.#parts.node.whyNone(namespace),
+    });
+  }
+
   #rememberFor(milliseconds: number, { cookie, knownAs }: EnrolledPod): void {
     if (knownAs === undefined) return;
     this.#departed.set(cookie, knownAs);
@@ -175,6 +186,7 @@ export class KernelEnrolment {
     const isServed = () => !this.#closed && this.#pods.get(uid) === entry;
     if (installed === undefined || !isServed()) return;
     entry.wire = installed.wire;
+    if (installed.wire.size === 0) this.#tellNoWire(entry);
     entry.bare = !captured;
     this.#enrol(entry);
     if (captured || !(await capture.appears()) || !isServed()) return;

@@ -5,8 +5,11 @@ import {
   openNetworkNamespace,
 } from '@kmesh/linux';
 
-/** Where a container sees it that has the host's /proc mounted, as istio-cni's agent has, or the host's processes. */
-const USUAL_PLACES = ['/host/proc/1/ns/net', '/proc/1/ns/net'];
+/**
+ * Where it is mounted by itself, as by the profile; and where a container sees it that has the host's /proc or processes and
+ * SYS_PTRACE, without which that cannot be opened.
+ */
+const USUAL_PLACES = ['/host/netns', '/host/proc/1/ns/net', '/proc/1/ns/net'];
 
 /** One interface of a pod, and the end of its pair that is the node's. */
 export interface PodInterface {
@@ -28,6 +31,9 @@ export class NodeSide implements Disposable {
   /** Why no path to the node's namespace could be opened; `undefined` if one could. */
   readonly outOfReach: string | undefined;
 
+  /** Where the node's namespace was looked for, in words. */
+  readonly #tried: string;
+
   /** @param place path of the namespace; looked for in the usual places when absent */
   constructor(place?: string) {
     this.#candidates = [currentNetworkNamespace()];
@@ -39,6 +45,7 @@ export class NodeSide implements Disposable {
         errors.push(error instanceof Error ? error.message : String(error));
       }
     }
+    this.#tried = ['its own', ...this.#candidates.slice(1).map(({ label }) => label), ...errors].join(', ');
     this.outOfReach = this.#candidates.length > 1 ? undefined : errors.join('; ');
   }
 
@@ -65,6 +72,19 @@ export class NodeSide implements Disposable {
       if (interfaces.length > 0) return { node, interfaces };
     }
     return undefined;
+  }
+
+  /** Why {@link NodeSide.interfacesOf} finds none, for the log. */
+  whyNone(pod: NetworkNamespace): string {
+    const [first] = this.#candidates;
+    const interfaces = first === undefined ? [] : listInterfaces(pod, first);
+    const veths = interfaces.filter(({ kind }) => kind === 'veth').map(({ name }) => name);
+    if (veths.length > 0)
+      return `the other end of ${veths.join(', ')} is in none of the namespaces that this process can open: ${this.#tried}`;
+    const others = interfaces
+      .filter(({ name }) => name !== 'lo')
+      .map(({ name, kind }) => `${name} (${kind})`);
+    return `it has no veth interface: ${others.join(', ') || 'none at all'}`;
   }
 
   [Symbol.dispose](): void {

@@ -25,7 +25,7 @@ export interface KernelPathConfig {
    */
   readonly sameNode: 'attested' | 'mtls';
   /**
-   * `KMESH_NODE_NAMESPACE`: path of the node's network namespace; unset: that of process 1 below `/host/proc` or `/proc`.
+   * `KMESH_NODE_NAMESPACE`: path of the node's network namespace; unset: `/host/netns`, or that of process 1 below `/host/proc` or `/proc`.
    * Without it connections between pods of the node take the tunnel path.
    */
   readonly nodeNamespace: string | undefined;

@@ -4,6 +4,7 @@ import {
   attachedProgramIds,
   type BpfObject,
   type CapabilityName,
+  cgroupObstacle,
   findCgroupMount,
   kernelBarrier,
   probeCapabilities,
@@ -103,6 +104,8 @@ export async function startKernelPath(
   if (obstacles.length > 0 || cgroup === undefined) {
     throw new KmeshError('KMESH_KERNEL_PATH_UNAVAILABLE', `the kernel lacks ${obstacles.join('; ')}`);
   }
+  const misplaced = cgroupObstacle(cgroup);
+  if (misplaced !== undefined) throw new KmeshError('KMESH_KERNEL_PATH_UNAVAILABLE', misplaced);
   const stack = new DisposableStack();
   try {
     const pins = config.pins === undefined ? undefined : new Pins(config.pins, logger);

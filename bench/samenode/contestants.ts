@@ -1,0 +1,140 @@
+/** Two pods of one node, with and without a mesh, on a bare bridge and on a node with the rules that clusters have. */
+import {
+  createLab,
+  keyOf,
+  type LabMesh,
+  type MeshNode,
+  type Node,
+  type Pod,
+  serviceOf,
+  startMesh,
+} from '@kmesh/lab';
+import { BULK_PORT, HTTP_PORT, SHORT_PORT, startNginx } from './programs.ts';
+
+/** Ports of the service, by what is behind them. */
+const SERVICE_PORTS = { [HTTP_PORT]: HTTP_PORT, [SHORT_PORT]: SHORT_PORT, [BULK_PORT]: BULK_PORT };
+
+/** One way from a client to a server of the same node. */
+export interface Contestant {
+  readonly name: string;
+  readonly node: Node;
+  readonly client: Pod;
+  readonly server: Pod;
+  /** Where the client dials: the server itself or its service. */
+  readonly to: string;
+}
+
+/** What is between the two. */
+export interface Way {
+  readonly name: string;
+  /** The node has bridge-nf, connection tracking and some rules. */
+  readonly busyNode: boolean;
+  readonly by: 'address' | 'kube-proxy' | 'kmesh';
+}
+
+/** Sets one up; it ends with the stack. */
+export async function contestant(stack: AsyncDisposableStack, way: Way): Promise<Contestant> {
+  const lab = stack.use(await createLab());
+  const node = await lab.node();
+  const vips = lab.serviceAddress();
+  if (way.busyNode) await becomeBusy(node);
+  if (way.by !== 'kmesh') {
+    const client = await node.pod({ name: 'client' });
+    const server = await node.pod({ name: 'server' });
+    await serve(server, stack);
+    if (way.by === 'kube-proxy') await translate(node, vips.v4, server.addresses.v4);
+    return { name: way.name, node, client, server, to: way.by === 'address' ? server.addresses.v4 : vips.v4 };
+  }
+  const mesh = stack.use(await startMesh(lab, { kernelPath: true, environment: { RUST_LOG: 'warn' } }));
+  const service = serviceOf({ name: 'shop', vips, ports: SERVICE_PORTS });
+  await mesh.apply(service);
+  const { pod: client } = await mesh.pod({ name: 'client' });
+  const { pod: server } = await mesh.pod({
+    name: 'server',
+    workload: { services: { [keyOf(service)]: {} } },
+  });
+  await serve(server, stack);
+  const made = { name: way.name, node, client, server, to: vips.v4 };
+  await passesBridge(mesh, made);
+  return made;
+}
+
+async function serve(server: Pod, stack: AsyncDisposableStack): Promise<void> {
+  startNginx(server, stack);
+  await server.serve({ port: BULK_PORT, mode: 'halfclose' });
+}
+
+/** What a node of a cluster has before any mesh: bridged packets go through iptables, tracked, past some twenty rules. */
+async function becomeBusy(node: Node): Promise<void> {
+  const rules = Array.from({ length: 20 }, (_, at) => `-A KUBE-FIREWALL -s 192.0.2.${at + 1}/32 -j ACCEPT`);
+  await node.run('sysctl', ['-qw', 'net.bridge.bridge-nf-call-iptables=1']);
+  const table = `*filter
+:KUBE-FIREWALL -
+-A FORWARD -j KUBE-FIREWALL
+${rules.join('\n')}
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+*nat
+-A PREROUTING -s 192.0.2.1/32 -j ACCEPT
+COMMIT
+`;
+  await node.run('iptables-restore', ['--noflush'], { input: table });
+}
+
+/** A service of one endpoint as kube-proxy's iptables rules have it. */
+async function translate(node: Node, vip: string, server: string): Promise<void> {
+  const ports = Object.keys(SERVICE_PORTS);
+  const table = `*nat
+:KUBE-SERVICES -
+:KUBE-POSTROUTING -
+:KUBE-MARK-MASQ -
+${ports.map((port) => `:KUBE-SVC-${port} -\n:KUBE-SEP-${port} -`).join('\n')}
+-A PREROUTING -j KUBE-SERVICES
+-A POSTROUTING -j KUBE-POSTROUTING
+-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MASQUERADE
+${ports
+  .map(
+    (port) => `-A KUBE-SERVICES -d ${vip}/32 -p tcp -m tcp --dport ${port} -j KUBE-SVC-${port}
+-A KUBE-SVC-${port} -j KUBE-SEP-${port}
+-A KUBE-SEP-${port} -s ${server}/32 -j KUBE-MARK-MASQ
+-A KUBE-SEP-${port} -p tcp -m tcp -j DNAT --to-destination ${server}:${port}`,
+  )
+  .join('\n')}
+COMMIT
+`;
+  await node.run('iptables-restore', ['--noflush'], { input: table });
+}
+
+/** Everything but first packets, both ways, as the node's bridge sees it. */
+const LATER_PACKETS = `table bridge seen {
+  chain forward {
+    type filter hook forward priority 0;
+    tcp flags & (syn | ack) == syn accept
+    meta l4proto tcp counter name later
+  }
+  counter later {
+  }
+}
+`;
+
+/**
+ * Waits until connections take the kernel path and the wire delivers them, both directions: then the bridge sees nothing of
+ * them but first packets.
+ */
+async function passesBridge(mesh: LabMesh, { node, client, to }: Contestant): Promise<void> {
+  const { proxy }: MeshNode = mesh.node();
+  const dial = { to: `${to}:${BULK_PORT}`, mode: 'halfclose', bytes: 1 << 16, connections: 10 } as const;
+  await proxy.until(
+    'the wire delivers both directions',
+    async () => {
+      await node.run('nft', ['-f', '-'], { input: LATER_PACKETS });
+      const { failed } = await client.dial(dial);
+      const { stdout } = await node.run('nft', ['list', 'counter', 'bridge', 'seen', 'later']);
+      await node.run('nft', ['delete', 'table', 'bridge', 'seen']);
+      return failed === 0 && /packets 0 /.test(stdout);
+    },
+    30_000,
+  );
+}
