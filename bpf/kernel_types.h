@@ -63,6 +63,7 @@ struct tcp_sock {
 	__u32 srtt_us;
 	__u32 total_retrans;
 	struct minmax rtt_min;
+	void *fastopen_req;
 };
 
 #pragma clang attribute pop

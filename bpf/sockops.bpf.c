@@ -164,20 +164,23 @@ static __always_inline bool take_handoff(struct bpf_sock_ops *ctx, __u64 netns_c
 
 /*
  * The first packet may be sent long after connect, by another system call: what was allowed then is
- * looked up again, and a socket that may not go past capture any more does not.
+ * looked up again, and a socket that may not go past capture any more does not. Neither does one
+ * that has data for its first packet: the other pod would leave that to capture, as a stranger's.
  */
-static __always_inline void reconsider(struct bpf_sock_ops *ctx, const struct bpf_sock *sk,
+static __always_inline void reconsider(struct bpf_sock_ops *ctx, struct bpf_sock *sk,
 				       const struct kmesh_pod *pod,
 				       const struct kmesh_peer_key *key)
 {
 	struct kmesh_owner *server;
+	struct tcp_sock *tcp;
 	__u32 mark;
 
 	if (!has_passed(sk))
 		return;
 	server = find_owner(&key->remote);
-	if (!server ||
-	    (pod->identity && is_allowed(server->workload, pod->identity, key->remote_port_be)))
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (!server || (pod->identity && !(tcp && tcp->fastopen_req) &&
+			is_allowed(server->workload, pod->identity, key->remote_port_be)))
 		return;
 	mark = sk->mark & ~KMESH_MARK_MASK;
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
