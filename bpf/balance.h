@@ -54,7 +54,7 @@ static __always_inline struct kmesh_endpoint *balance(struct bpf_sock_addr *ctx,
 	struct kmesh_dial *dial;
 	__u64 range;
 
-	if (!sk || is_loopback(&dialled) || is_proxy(sk))
+	if (!sk || sk->src_port || is_loopback(&dialled) || is_proxy(sk))
 		return NULL;
 	if (pod->flags && port_be == bpf_htons(PORT_DNS))
 		return NULL;

@@ -10,6 +10,7 @@
 #include "address.h"
 #include "counters.h"
 #include "balance.h"
+#include "bound_port.h"
 #include "capture.h"
 #include "frontends.h"
 #include "handoff_connect.h"
@@ -27,8 +28,9 @@
  */
 const volatile __u32 kmesh_has_set_retval = 1;
 
-/* TUNNEL is for the programs' own use: they answer LEAVE or REFUSE. */
-enum { LEAVE = 1, REFUSE = 0, TUNNEL = 2 };
+/* TUNNEL, and CAPTURE for what cannot be handed over, are for the programs' own use: they answer
+ * LEAVE or REFUSE. */
+enum { LEAVE = 1, REFUSE = 0, TUNNEL = 2, CAPTURE = 3 };
 
 static __always_inline int leave(__u32 reason)
 {
@@ -168,9 +170,7 @@ static __always_inline int after_handoff(struct bpf_sock_addr *ctx, enum handoff
 		remember_handoff(ctx, connect, false);
 	if (result != HANDOFF_FAILED || is_captured(connect->pod))
 		return LEAVE;
-	if (kmesh_has_set_retval)
-		bpf_set_retval(-ECONNREFUSED);
-	return REFUSE;
+	return refuse(ctx, connect->dialled, ctx->user_port, KMESH_REASON_REFUSED_BARE);
 }
 
 /* What an application asked for. */
@@ -188,12 +188,16 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 {
 	switch (action) {
 	case KMESH_FRONTEND_WORKLOAD:
+		if (is_port_taken(ctx, dial->netns_cookie, dial->address, dial->port_be, false))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_PORT);
 		return go_direct(ctx, dial->pod, KMESH_REASON_KERNEL_WORKLOAD);
 	case KMESH_FRONTEND_VERDICT:
 		if (!may_stay(ctx, dial->pod, workload, dial->port_be))
 			return go_tunnel(ctx, KMESH_REASON_TUNNEL_VERDICT);
 		if (is_unreachable(workload, dial->port_be))
 			return go_tunnel(ctx, KMESH_REASON_TUNNEL_UNREACHABLE);
+		if (is_port_taken(ctx, dial->netns_cookie, dial->address, dial->port_be, false))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_PORT);
 		if ((dial->pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
 			return go_tunnel(ctx, KMESH_REASON_TUNNEL_MARK);
 		if (!remember(ctx, dial->address, dial->port_be, dial->netns_cookie, 0, workload,
@@ -265,6 +269,11 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 			return go_tunnel(ctx, KMESH_REASON_TUNNEL_UNREACHABLE);
 	}
 
+	if (is_port_taken(ctx, netns_cookie, &endpoint->address, endpoint->port_be,
+			  is_captured(pod)))
+		/* The service's own address is free, and capture tells such connections apart. */
+		return go_tunnel(ctx, KMESH_REASON_TUNNEL_PORT) && is_captured(pod) ? CAPTURE
+										    : TUNNEL;
 	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
 		return go_tunnel(ctx, KMESH_REASON_TUNNEL_MARK);
 	if (!remember(ctx, address, port_be, netns_cookie, decision.service, endpoint->workload,
@@ -314,10 +323,12 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	} else if (!kept) {
 		forget(ctx);
 	}
-	if (verdict == TUNNEL) {
+	if (verdict == TUNNEL || verdict == CAPTURE) {
 		struct tunnelled tunnelled = {pod, &dialled, netns_cookie, pick};
 
-		return after_handoff(ctx, hand_off4(ctx, &tunnelled), &tunnelled);
+		return after_handoff(
+		    ctx, verdict == CAPTURE ? HANDOFF_FAILED : hand_off4(ctx, &tunnelled),
+		    &tunnelled);
 	}
 	return verdict;
 }
@@ -380,10 +391,12 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	} else if (!kept) {
 		forget(ctx);
 	}
-	if (verdict == TUNNEL) {
+	if (verdict == TUNNEL || verdict == CAPTURE) {
 		struct tunnelled tunnelled = {pod, &dialled, netns_cookie, pick};
 
-		return after_handoff(ctx, hand_off6(ctx, &tunnelled), &tunnelled);
+		return after_handoff(
+		    ctx, verdict == CAPTURE ? HANDOFF_FAILED : hand_off6(ctx, &tunnelled),
+		    &tunnelled);
 	}
 	return verdict;
 }

@@ -2,6 +2,7 @@
 /* The connect hook's part of the hand-off; handoff.h says what it is. */
 #pragma once
 
+#include "bound_port.h"
 #include "handoff.h"
 
 struct sockaddr_in {
@@ -72,6 +73,14 @@ static __always_inline bool is_left_alone(const struct kmesh_handoff_pod *pod,
 	       is_link_local(dialled);
 }
 
+/* Whether a socket that is bound to a port has a connection to the proxy from there already. */
+static __always_inline bool is_proxy_taken(struct bpf_sock_addr *ctx,
+					   const union kmesh_address *own)
+{
+	return ctx->sk && ctx->sk->src_port &&
+	       has_connection(ctx, own, own, bpf_htons(KMESH_PORT_OUTBOUND));
+}
+
 static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx, const struct tunnelled *connect)
 {
 	struct kmesh_handoff_pod *pod = bpf_map_lookup_elem(&handoff_pods, &connect->netns_cookie);
@@ -85,7 +94,7 @@ static __noinline enum handoff hand_off4(struct bpf_sock_addr *ctx, const struct
 	if (is_left_alone(pod, dialled))
 		return HANDOFF_OFF;
 	own.sin_addr = pod->address4.words[3];
-	if (!own.sin_addr || !sk)
+	if (!own.sin_addr || !sk || is_proxy_taken(ctx, &pod->address4))
 		return HANDOFF_FAILED;
 	bound = sk->src_ip4;
 	if (bound ? bound != own.sin_addr : bpf_bind(ctx, (void *)&own, sizeof(own)) != 0)
@@ -110,7 +119,7 @@ static __noinline enum handoff hand_off6(struct bpf_sock_addr *ctx, const struct
 	if (is_left_alone(pod, dialled))
 		return HANDOFF_OFF;
 	address = is_mapped(dialled) ? pod->address4 : pod->address6;
-	if (is_none(&address) || !sk)
+	if (is_none(&address) || !sk || is_proxy_taken(ctx, &address))
 		return HANDOFF_FAILED;
 	bound.words[0] = sk->src_ip6[0];
 	bound.words[1] = sk->src_ip6[1];

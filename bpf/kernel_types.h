@@ -50,6 +50,11 @@ struct minmax {
 	struct minmax_sample s[3];
 };
 
+/* What an application has of a connection with MPTCP. */
+struct mptcp_sock {
+	struct inet_connection_sock sk;
+};
+
 struct tcp_sock {
 	__u32 snd_nxt;
 	__u32 snd_una;
@@ -58,6 +63,7 @@ struct tcp_sock {
 	__u32 srtt_us;
 	__u32 total_retrans;
 	struct minmax rtt_min;
+	void *fastopen_req;
 };
 
 #pragma clang attribute pop

@@ -210,8 +210,10 @@ enum kmesh_reason {
 	KMESH_REASON_TUNNEL_DNS,	  /* port 53 of a captured pod: the DNS proxy's */
 	KMESH_REASON_TUNNEL_MARK,	  /* the socket has a mark already, or cannot get ours */
 	KMESH_REASON_TUNNEL_UNREACHABLE,  /* the node's network does not let the port through */
-	KMESH_REASON_REFUSED_FRONTEND,	  /* nothing usable behind the address and port */
-	KMESH_REASON_REFUSED_EMPTY,	  /* a service port without endpoints */
+	KMESH_REASON_TUNNEL_PORT,      /* the socket's own port is in use towards that endpoint */
+	KMESH_REASON_REFUSED_FRONTEND, /* nothing usable behind the address and port */
+	KMESH_REASON_REFUSED_EMPTY,    /* a service port without endpoints */
+	KMESH_REASON_REFUSED_BARE,     /* for the tunnel path, and nothing brings it there */
 	KMESH_REASON_COUNT,
 };
 
@@ -396,6 +398,7 @@ enum kmesh_close_reason {
 	KMESH_CLOSE_UNREACHABLE = 4,
 	KMESH_CLOSE_ABORTED = 5, /* the application gave up before the handshake ended */
 	KMESH_CLOSE_OTHER = 6,
+	KMESH_CLOSE_DENIED = 7, /* policy, or certainty, of both ends ended it */
 };
 
 /* events (ring buffer): one record per failed, closed and refused connection, and per opened one

@@ -13,6 +13,7 @@
 
 #define EPIPE 32
 #define ENETUNREACH 101
+#define ECONNABORTED 103
 #define ECONNRESET 104
 #define ETIMEDOUT 110
 #define ECONNREFUSED 111
@@ -51,7 +52,7 @@ static __always_inline bool is_wanted(__u8 kind)
 }
 
 static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_flow *flow,
-				   struct tcp_sock *tcp, __u8 kind, __u32 old_state)
+				   struct tcp_sock *tcp, __u8 kind, __u32 old_state, bool denied)
 {
 	struct kmesh_event *event;
 	__u64 *lost;
@@ -96,9 +97,9 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 	event->kind = kind;
 	event->direction = flow->direction;
 	event->path = flow->path;
-	event->close_reason = kind == KMESH_EVENT_OPENED
-				  ? KMESH_CLOSE_NORMAL
-				  : close_reason(tcp, kind == KMESH_EVENT_CLOSED);
+	event->close_reason = kind == KMESH_EVENT_OPENED ? KMESH_CLOSE_NORMAL
+			      : denied			 ? KMESH_CLOSE_DENIED
+				       : close_reason(tcp, kind == KMESH_EVENT_CLOSED);
 	event->counted_by = flow->counted_by;
 	event->peer_identity = flow->peer_identity;
 	event->attested = flow->attested;

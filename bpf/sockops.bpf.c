@@ -54,6 +54,26 @@ static __always_inline void attest(struct kmesh_flow *flow, const struct kmesh_p
 		flow->peer_identity = connection->client_identity;
 }
 
+/*
+ * Whether a connection that was cut may not be any more: then that is why. Asked at the instant of
+ * its end, so that the record says it however soon the next packet followed the change.
+ */
+static __always_inline bool is_denied(const struct kmesh_flow *flow,
+				      const struct kmesh_peer_key *socket, const struct sock *sk)
+{
+	bool inbound = flow->direction == KMESH_DIRECTION_INBOUND;
+	struct kmesh_owner *client, *server;
+
+	if (!flow->attested || (sk->sk_err != ECONNRESET && sk->sk_err != EPIPE &&
+				sk->sk_err != ECONNREFUSED && sk->sk_err != ECONNABORTED))
+		return false;
+	client = find_owner(inbound ? &socket->remote : &socket->local);
+	server = find_owner(inbound ? &socket->local : &socket->remote);
+	return client && server &&
+	       ask(client, server, inbound ? socket->local_port_be : socket->remote_port_be) ==
+		   PASSAGE_REFUSED;
+}
+
 /* Takes over what the connect hook wrote for this socket. */
 static __always_inline void take_dial(const struct bpf_sock *sk, struct kmesh_flow *flow)
 {
@@ -69,6 +89,30 @@ static __always_inline void take_dial(const struct bpf_sock *sk, struct kmesh_fl
 	flow->path = dial->path;
 	flow->rewritten = dial->rewritten;
 	dial->socket = 0;
+}
+
+/*
+ * An application that uses MPTCP has a socket of its own above the one that connects. It is asked
+ * for its peer, so it knows what was dialled, too.
+ */
+static __always_inline void tell_owner(struct bpf_sock *sk, const struct kmesh_flow *flow)
+{
+	struct mptcp_sock *owner;
+	struct kmesh_flow *told;
+
+	if (!bpf_core_type_exists(struct mptcp_sock) ||
+	    !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_skc_to_mptcp_sock))
+		return;
+	owner = bpf_skc_to_mptcp_sock(sk);
+	if (!owner)
+		return;
+	told =
+	    bpf_sk_storage_get(&flows, owner, 0, flow->rewritten ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (!told)
+		return;
+	told->dialled = flow->dialled;
+	told->dialled_port_be = flow->dialled_port_be;
+	told->rewritten = flow->rewritten;
 }
 
 static __always_inline bool is_self(const struct kmesh_peer_key *key)
@@ -120,20 +164,23 @@ static __always_inline bool take_handoff(struct bpf_sock_ops *ctx, __u64 netns_c
 
 /*
  * The first packet may be sent long after connect, by another system call: what was allowed then is
- * looked up again, and a socket that may not go past capture any more does not.
+ * looked up again, and a socket that may not go past capture any more does not. Neither does one
+ * that has data for its first packet: the other pod would leave that to capture, as a stranger's.
  */
-static __always_inline void reconsider(struct bpf_sock_ops *ctx, const struct bpf_sock *sk,
+static __always_inline void reconsider(struct bpf_sock_ops *ctx, struct bpf_sock *sk,
 				       const struct kmesh_pod *pod,
 				       const struct kmesh_peer_key *key)
 {
 	struct kmesh_owner *server;
+	struct tcp_sock *tcp;
 	__u32 mark;
 
 	if (!has_passed(sk))
 		return;
 	server = find_owner(&key->remote);
-	if (!server ||
-	    (pod->identity && is_allowed(server->workload, pod->identity, key->remote_port_be)))
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (!server || (pod->identity && !(tcp && tcp->fastopen_req) &&
+			is_allowed(server->workload, pod->identity, key->remote_port_be)))
 		return;
 	mark = sk->mark & ~KMESH_MARK_MASK;
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
@@ -164,6 +211,7 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 		read_remote(ctx, &flow->dialled);
 		flow->dialled_port_be = read_remote_port(ctx);
 	}
+	tell_owner(sk, flow);
 	flow->netns_cookie = netns_cookie;
 	flow->started_ns = bpf_ktime_get_ns();
 	flow->direction = KMESH_DIRECTION_OUTBOUND;
@@ -227,7 +275,7 @@ static __always_inline void established(struct bpf_sock_ops *ctx, struct kmesh_f
 	flow->stage = KMESH_FLOW_ESTABLISHED;
 	if (flow->path == KMESH_PATH_KERNEL)
 		attest(flow, &key);
-	report(ctx, flow, tcp, KMESH_EVENT_OPENED, 0);
+	report(ctx, flow, tcp, KMESH_EVENT_OPENED, 0, false);
 	if (tcp && flow->attested)
 		send_unpaced(ctx, tcp);
 }
@@ -235,6 +283,8 @@ static __always_inline void established(struct bpf_sock_ops *ctx, struct kmesh_f
 static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 {
 	struct kmesh_flow *flow = find_flow(ctx);
+	struct kmesh_peer_key key = {};
+	struct tcp_sock *tcp;
 	struct bpf_sock *sk;
 	__u8 stage;
 
@@ -247,16 +297,16 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 	stage = flow->stage;
 	*(volatile __u8 *)&flow->stage = KMESH_FLOW_REPORTED;
 	__sync_lock_test_and_set(&flow->ended, 1);
+	read_key(ctx, &key);
 	sk = ctx->sk;
-	report(ctx, flow, sk ? bpf_skc_to_tcp_sock(sk) : NULL,
-	       stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED,
-	       old_state);
-	if (stage == KMESH_FLOW_CONNECTING && is_handed(flow)) {
-		struct kmesh_peer_key key = {};
-
-		read_key(ctx, &key);
+	tcp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	if (stage == KMESH_FLOW_CONNECTING && flow->path == KMESH_PATH_KERNEL)
+		attest(flow, &key);
+	report(ctx, flow, tcp,
+	       stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED, old_state,
+	       tcp && is_denied(flow, &key, (struct sock *)tcp));
+	if (stage == KMESH_FLOW_CONNECTING && is_handed(flow))
 		withdraw_handoff(&key, flow);
-	}
 }
 
 SEC("sockops")

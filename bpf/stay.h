@@ -3,6 +3,7 @@
 #pragma once
 
 #include "address.h"
+#include "bound_port.h"
 #include "kmesh_maps.h"
 #include "unreachable.h"
 #include "verdicts.h"
@@ -21,19 +22,8 @@ static __noinline bool has_own_source(struct bpf_sock_addr *ctx)
 
 	if (!sk)
 		return false;
-	if (sk->family == AF_INET) {
-		source.words[3] = sk->src_ip4;
-		if (!source.words[3])
-			return true;
-		source.words[2] = bpf_htonl(0xffff);
-	} else {
-		source.words[0] = sk->src_ip6[0];
-		source.words[1] = sk->src_ip6[1];
-		source.words[2] = sk->src_ip6[2];
-		source.words[3] = sk->src_ip6[3];
-		if (!(source.halves[0] | source.halves[1]))
-			return true;
-	}
+	if (!read_source(sk, &source))
+		return true;
 	owner = bpf_map_lookup_elem(&pod_addresses, &source);
 	return owner && owner->netns_cookie == bpf_get_netns_cookie(ctx);
 }

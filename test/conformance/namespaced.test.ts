@@ -63,9 +63,11 @@ for (const variant of ['iptables', 'nftables'] as const) {
           const address = server.addresses[family];
           await echo(client, address);
           const inKernel = mesh.kernelPath && id === 'NSP-01';
-          const identities = inKernel
-            ? { 'src.identity': undefined, 'dst.identity': undefined, path: 'kernel' }
-            : { 'src.identity': spiffe(client), 'dst.identity': spiffe(server), path: 'tunnel' };
+          const identities = {
+            'src.identity': spiffe(client),
+            'dst.identity': spiffe(server),
+            path: inKernel ? 'kernel' : 'tunnel',
+          };
           const peers = {
             'src.workload': client.name,
             'dst.workload': server.name,

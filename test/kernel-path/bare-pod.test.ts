@@ -54,12 +54,19 @@ describe('a pod without capture rules: what the mesh serves goes by the hand-off
 
   test("a socket that is bound to an address that is not its pod's is refused", async () => {
     const seen = await acceptedBy(far, 8102);
+    const watch = await mesh.proxyOf(client).watch();
     const report = await client.dial({ to: `${far.addresses.v4}:8102`, sources: [FOREIGN] });
     assert.deepEqual(
       report.failures.map(({ step, reason }) => [step, reason]),
       [['connect', 'ECONNREFUSED']],
     );
     assert.deepEqual(await seen(), []);
+    // It is refused by the hook, which nobody else reports.
+    const { fields, level } = await watch.line('outbound', { 'dst.addr': `${far.addresses.v4}:8102` });
+    assert.equal(level, 'warn');
+    assert.match(fields['error'] ?? '', /this pod has no capture rules/);
+    const counted = { path: 'refused', reason: 'bare' };
+    assert.equal(await watch.growth('kmesh_connections_path_total', counted), 1);
   });
 
   test('a family of which the mesh knows no address of the pod is refused', async () => {

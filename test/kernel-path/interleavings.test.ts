@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+const bpf = fileURLToPath(new URL('../../bpf/', import.meta.url));
 const model = fileURLToPath(new URL('./model/', import.meta.url));
 
 /** What one story came to, see interleavings.c. */
@@ -15,19 +16,95 @@ interface Outcome {
   readonly leaks: number;
 }
 
+/** Each check of judge.h that stands between a packet and a pod: without it something must leak. */
+const checks = [
+  {
+    what: 'whether the verdicts are those of the last judgement',
+    without: ['if (judged.generation == seen->stamp.generation)', 'if (judged.generation || true)'],
+  },
+  {
+    what: 'whether the client is certain',
+    without: ['if (!client->identity || !server->identity ||', 'if (!server->identity ||'],
+  },
+  {
+    what: 'whose memory was read',
+    without: ['return to->stamp.tuple == tuple;', 'return tuple == tuple;'],
+  },
+  {
+    what: 'whether both ends are still where they were',
+    without: ['if (client->interface != seen->client_interface ||', 'if (client != client ||'],
+    and: ['server->interface != seen->server_interface)', 'server != server)'],
+  },
+  {
+    what: 'what policy says',
+    without: ['if (is_allowed(server->workload, client->identity, port_be))', 'if (port_be)'],
+  },
+  {
+    what: 'from whose interface a packet comes',
+    without: [
+      'if (segment->interface != (by_client ? seen.client_interface : seen.server_interface))',
+      'if (by_client && segment->interface == 0)',
+    ],
+  },
+  {
+    what: 'whether the wire brought it',
+    without: [
+      'return passage == PASSAGE_ALLOWED && seen.delivered ? PASSAGE_REFUSED : passage;',
+      'return passage;',
+    ],
+  },
+  {
+    what: 'the lease of a live connection',
+    without: ['delivery->passage = expired ? PASSAGE_REFUSED : judge(', 'delivery->passage = judge('],
+  },
+  {
+    what: 'a first packet where it arrives',
+    without: [
+      'seen.sequence != sequence || seen.client_is_high == lower)\n\t\treturn PASSAGE_UNKNOWN;\n\treturn judge(lease, connection, &seen, &key);',
+      'seen.sequence != sequence || seen.client_is_high == lower)\n\t\treturn PASSAGE_UNKNOWN;\n\treturn PASSAGE_ALLOWED;',
+    ],
+  },
+] as const;
+
 describe('the judgement of packets, compiled for user space', () => {
   let directory = '';
   let program = '';
 
   before(() => {
     directory = mkdtempSync(`${tmpdir()}/kmesh-model-`);
-    program = `${directory}/interleavings`;
-    execFileSync('cc', ['-O2', '-Wall', '-Wextra', `-I${model}`, '-o', program, `${model}interleavings.c`]);
+    program = compile(model, `${directory}/interleavings`);
   });
   after(() => rmSync(directory, { recursive: true, force: true }));
 
-  function run(parameters: readonly string[], environment: Readonly<Record<string, string>> = {}): Outcome[] {
-    const text = execFileSync(program, [...parameters], {
+  function compile(folder: string, output: string): string {
+    execFileSync('cc', ['-O1', '-Wall', '-Wextra', `-I${folder}`, '-o', output, `${folder}interleavings.c`], {
+      stdio: ['ignore', 'inherit', 'pipe'],
+    });
+    return output;
+  }
+
+  /** The model of a `judge.h` that lacks something. */
+  function compileWithout(...[name, changes]: [string, readonly (readonly [string, string])[]]): string {
+    const tree = `${directory}/${name}/`;
+    const folder = `${tree}test/kernel/model/`;
+    mkdirSync(folder, { recursive: true });
+    cpSync(bpf, `${tree}bpf`, { recursive: true });
+    cpSync(model, folder, { recursive: true });
+    let text = readFileSync(`${bpf}judge.h`, 'utf8');
+    for (const [from, to] of changes) {
+      assert.equal(text.split(from).length, 2, `judge.h has once: ${from}`);
+      text = text.replace(from, to);
+    }
+    writeFileSync(`${tree}bpf/judge.h`, text);
+    return compile(folder, `${tree}interleavings`);
+  }
+
+  function run(
+    parameters: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+    executable = program,
+  ): Outcome[] {
+    const text = execFileSync(executable, [...parameters], {
       encoding: 'utf8',
       env: { ...process.env, ...environment },
     });
@@ -57,4 +134,12 @@ describe('the judgement of packets, compiled for user space', () => {
     const [outcome] = run(['random', '2000', '1'], { CARELESS: '1' });
     assert.ok((outcome?.leaks ?? 0) > 0);
   });
+
+  for (const [at, check] of checks.entries()) {
+    test(`a judgement that does not look at this is found out: ${check.what}`, () => {
+      const changes = [check.without, ...('and' in check ? [check.and] : [])];
+      const [outcome] = run(['random', '30000', '1'], {}, compileWithout(`${at}`, changes));
+      assert.ok((outcome?.leaks ?? 0) > 0);
+    });
+  }
 });

@@ -130,8 +130,8 @@ async function expectExactly(watched: readonly Watched[], way: Way, done: Expect
     assert.equal(lines.filter(({ level }) => level === 'error').length, failed);
     assert.equal(lines.filter(({ fields }) => fields['error'] !== undefined).length, failed);
   }
-  // Identities are logged where TLS has proved them, and nowhere else (ambient contract 16).
-  const proven = way.path === 'tunnel' ? [identity('client'), identity(way.name)] : [undefined, undefined];
+  // Identities are logged where TLS has proved them or the kernel attests them, and nowhere else (ambient contract 16).
+  const proven = way.captured ? [identity('client'), identity(way.name)] : [undefined, undefined];
   for (const { fields } of [...outbound, ...accepted]) {
     assert.deepEqual(
       [fields['path'], fields['src.workload'], fields['dst.service']],
@@ -165,7 +165,7 @@ async function expectExactly(watched: readonly Watched[], way: Way, done: Expect
     );
     if (source !== destination) assert.deepEqual(values(counted, 'destination'), [0, 0, 0, 0, 0]);
   }
-  // The server's identity is its workload's when the connection opened; the client's is what TLS proved (15.2, 17).
+  // The server's identity is its workload's when the connection opened; the client's is what was proved (15.2, 17).
   const principals = {
     source_principal: proven[0] ?? 'unknown',
     destination_principal: identity(way.name),

@@ -79,12 +79,17 @@ export interface ConnectionStart {
   readonly derivedSource?: DerivedWorkload | undefined;
   /** Baggage of the inner response (double HBONE): replaces the destination's resource. */
   readonly derivedDestination?: DerivedWorkload | undefined;
-  /** The client's identity as mutual TLS proves it: own when this side opens HBONE, the peer's when it accepts it. */
+  /**
+   * The client's identity as mutual TLS proves it: own when this side opens HBONE, the peer's when it accepts it. On the kernel
+   * path: as the kernel attests it.
+   */
   readonly sourceIdentity?: Identity | undefined;
   /** The inner TLS identity (double HBONE); else the destination's resource names it. */
   readonly destinationIdentity?: Identity | undefined;
   readonly destinationService?: AddressedService | undefined;
   readonly securityPolicy: SecurityPolicy;
+  /** The kernel vouches for both identities, without TLS. */
+  readonly attested?: boolean | undefined;
   /** Milliseconds since the epoch; default: now. */
   readonly startedAt?: number | undefined;
   /** An earlier daemon has counted its opening and so many bytes: only what follows is counted. */

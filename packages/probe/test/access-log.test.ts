@@ -75,7 +75,7 @@ test('OBS-16: the same call as JSON has the same keys, numbers as numbers', () =
   });
 });
 
-test('inbound, sent bytes are the server’s; identities are only there with mutual TLS; unknown is left out', () => {
+test('inbound, sent bytes are the server’s; identities are only there where they are proved; unknown is left out', () => {
   const { lines, log } = memoryLog();
   const inbound = start({
     reporter: 'destination',
@@ -89,6 +89,14 @@ test('inbound, sent bytes are the server’s; identities are only there with mut
     'src.addr=10.0.0.1:41000 dst.addr=10.0.0.2:8080 dst.workload="server-7c9-y2" dst.namespace="default" ' +
       'dst.cluster="Kubernetes" direction="inbound" bytes_sent=22 bytes_recv=11 duration="13ms" path=kernel\n',
   );
+});
+
+test('OBS-16: identities that the kernel attests are there, without mutual TLS', () => {
+  const { lines, log } = memoryLog();
+  log.closed(start({ path: 'kernel', sourceIdentity: client, attested: true }), { flag: '-' }, counts);
+  const [line = ''] = lines;
+  assert.match(line, new RegExp(`src\\.identity="${clientUri}"`));
+  assert.match(line, new RegExp(`dst\\.identity="${serverUri}"`));
 });
 
 test('a source known from baggage is named by its canonical service', () => {

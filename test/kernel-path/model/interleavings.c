@@ -124,7 +124,11 @@ static void give_way(void)
 void *model_lookup(const void *map, const void *key)
 {
 	give_way();
-	struct element *found = element_of(table_of(map), key);
+	struct table *table = table_of(map);
+	struct element *found = element_of(table, key);
+	/* What was found may be another's before it is read. */
+	if (found && table->reused && is_random)
+		give_way();
 	return found ? found->value : NULL;
 }
 
@@ -207,6 +211,7 @@ static void run_all(void)
 
 enum { CLIENT = 1, SERVER = 2, OTHER = 3 };
 #define PORT htons(8080)
+#define OTHER_PORT htons(9090)
 #define CLIENT_PORT htons(40000)
 #define IDENTITY 7
 
@@ -251,11 +256,16 @@ static struct kmesh_verdict_key verdict_key(void)
 	return key;
 }
 
+/* Everybody where no policy applies: then all that is asked is whether the two are certain. */
+static bool is_open;
+
 static void allow(void)
 {
 	struct kmesh_verdict_key key = verdict_key();
 	__u32 value = KMESH_VERDICT_ALLOW;
 
+	if (is_open)
+		key = (struct kmesh_verdict_key){.workload = SERVER};
 	put(table_of(&verdicts), &key, &value);
 }
 
@@ -346,15 +356,36 @@ static void live(void)
 		judged(at % 2 == 0 ? answers : goes_on);
 }
 
+static struct kmesh_connection connection_of(const struct segment *segment, __u32 generation,
+					     struct kmesh_connection_key *key)
+{
+	struct kmesh_connection there = {.sequence = 1234,
+					 .client_interface = CLIENT,
+					 .server_interface = SERVER,
+					 .client_identity = IDENTITY + CLIENT,
+					 .delivered = true};
+
+	there.client_is_high = !make_key(segment, key);
+	there.stamp.tuple = hash_tuple(key);
+	there.stamp.generation = generation;
+	return there;
+}
+
 static void spoofer(void)
 {
 	if (judged(is_spoofed))
 		leaks++;
-	/* The memory of the table is used by others meanwhile. */
-	struct kmesh_connection_key key = {.low_port_be = 1};
-	struct kmesh_connection connection = {.stamp.generation = the_lease.generation};
-	connection.stamp.tuple = hash_tuple(&key);
-	model_update(&connections, &key, &connection, 0);
+	/* The table is full: the connection makes room for another one of the same pods, to a port
+	 * that no policy denies, which gets its memory. */
+	struct segment segment = by_client();
+	struct kmesh_connection_key key;
+	struct kmesh_connection other;
+	make_key(&segment, &key);
+	if (is_random && random() % 2)
+		model_delete(&connections, &key);
+	segment.destination_port_be = OTHER_PORT;
+	other = connection_of(&segment, the_lease.generation, &key);
+	model_update(&connections, &key, &other, 0);
 }
 
 static void make_known(void)
@@ -449,6 +480,7 @@ static void begin(void (*change)(void), bool is_live, void (*third)(void))
 	memset(actors, 0, sizeof(actors));
 	the_lease.generation = 1;
 	is_expired = is_forbidden = false;
+	is_open = change == certificate_is_revoked;
 	client = address_of(CLIENT);
 	server = address_of(SERVER);
 	set_owner(CLIENT, owner_of(CLIENT));
@@ -457,14 +489,8 @@ static void begin(void (*change)(void), bool is_live, void (*third)(void))
 	if (is_live) {
 		struct segment segment = by_client();
 		struct kmesh_connection_key key;
-		struct kmesh_connection there = {.sequence = 1234,
-						 .client_interface = CLIENT,
-						 .server_interface = SERVER,
-						 .client_identity = IDENTITY + CLIENT,
-						 .delivered = true};
-		there.client_is_high = !make_key(&segment, &key);
-		there.stamp.tuple = hash_tuple(&key);
-		there.stamp.generation = 1;
+		struct kmesh_connection there = connection_of(&segment, 1, &key);
+
 		put(table_of(&connections), &key, &there);
 	}
 	actors[0].body = is_live ? live : connection;

@@ -60,8 +60,10 @@ const why: Readonly<Record<ConnectReason, string>> = {
   tunnelDns: 'port 53 is the DNS proxy’s',
   tunnelMark: 'the socket has a mark already',
   tunnelUnreachable: "the node's network does not let the port through, so it is tunnelled for a while",
+  tunnelPort: "the socket's own port is in use towards that endpoint",
   refusedFrontend: 'refused in the kernel, as connection refused: the service does not declare the port',
   refusedEmpty: 'refused in the kernel, as connection refused: no endpoint can answer',
+  refusedBare: 'refused in the kernel: the tunnel path has to serve it, and nothing brings it there',
 };
 
 /**

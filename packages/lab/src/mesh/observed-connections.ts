@@ -25,6 +25,7 @@ export class ObservedConnections implements Disposable {
         podWorkload: (cookie) => workloadOf(workloadOfPod.get(BigInt(cookie))),
         workload: (id) => workloadOf(tables.workloadUid(id)),
         service: (id) => state.service(tables.serviceKey(id) ?? ''),
+        identity: (id) => tables.identity(id),
         workloadByAddress: (ip) => state.workloadByAddress('', ip),
         inboundService: (destination, port) =>
           inboundService(destination, servicesOfWorkload(state, destination), port, undefined),

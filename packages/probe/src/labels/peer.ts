@@ -24,7 +24,7 @@ export function spiffeUri(identity: Identity): string {
 
 /**
  * The client's labels (ambient contract 17): baggage first, then the resource overwrites all of it; the principal comes only
- * from TLS, never from the resource.
+ * from TLS or the kernel's attestation, never from the resource.
  */
 export function sourcePeer(start: ConnectionStart): PeerLabels {
   const principal = start.sourceIdentity && spiffeUri(start.sourceIdentity);

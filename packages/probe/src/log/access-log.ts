@@ -86,14 +86,14 @@ function peerFields(start: ConnectionStart): LogField[] {
   const fields: LogField[] = [];
   const source = sourcePeer(start);
   const destination = destinationPeer(start);
-  const secured = start.securityPolicy === 'mutual_tls';
+  const proven = start.securityPolicy === 'mutual_tls' || start.attested === true;
   function add(name: string, value: string | undefined, bare = false): void {
     if (value !== undefined && value !== '') fields.push({ name, value, bare });
   }
   function addPeer(side: 'src' | 'dst', podName: string | undefined, peer: PeerLabels): void {
     add(`${side}.workload`, podName || peer.canonicalService);
     add(`${side}.namespace`, peer.namespace);
-    if (secured) add(`${side}.identity`, peer.principal);
+    if (proven) add(`${side}.identity`, peer.principal);
     add(`${side}.cluster`, peer.cluster);
   }
   add('src.addr', start.sourceAddress, true);

@@ -19,11 +19,21 @@ const clean: KernelEnding = { flag: '-' };
  * every connection that was never established. A reset is a normal end, as on the tunnel path (ambient contract 6.10).
  */
 export function kernelEnding(reason: number, established: boolean, start: ConnectionStart): KernelEnding {
-  const { normal, reset } = kmeshCloseReason;
+  const { normal, reset, denied } = kmeshCloseReason;
+  if (reason === denied) return denial(established, start);
   if (established && (reason === normal || reason === reset)) return clean;
   return {
     flag: 'CONNECT',
     error: established ? whileOpen(reason) : `${whileConnecting(reason)} (${start.destinationAddress})`,
+  };
+}
+
+/** Of an open connection the server's side says it, as on the tunnel path: it is told once. */
+function denial(established: boolean, start: ConnectionStart): KernelEnding {
+  if (established) return start.reporter === 'destination' ? closedByPolicy : clean;
+  return {
+    flag: 'DENY',
+    error: `the policies of the destination do not allow it any more (${start.destinationAddress})`,
   };
 }
 

@@ -1,5 +1,5 @@
 import type { CountedBytes, EarlyDeny } from '@kmesh/probe';
-import { kmeshPath } from '../tables/gen/layouts.ts';
+import { kmeshPath, kmeshReason } from '../tables/gen/layouts.ts';
 import { endpointText } from './address-text.ts';
 import type { KernelEventReader } from './kernel-event.ts';
 import type { KernelEventResolver } from './kernel-event-resolver.ts';
@@ -61,13 +61,15 @@ export class ConnectionNaming {
     const client = this.#resolver.podWorkload(event.netnsCookie, event.timeNanoseconds);
     const family = ip.includes(':');
     const own = client?.addresses.find((address) => address.includes(':') === family);
+    const bare = event.closeReason === kmeshReason.refusedBare;
     return {
       reporter: 'source',
       sourceAddress: endpointText(own ?? (family ? '::' : '0.0.0.0'), 0),
       destinationAddress: endpointText(ip, dialled.port),
-      error:
-        (client && this.#resolver.refusal?.(client, ip, dialled.port)) ??
-        'Nothing in the mesh serves this address and port.',
+      error: bare
+        ? 'The tunnel path has to serve this connection, and nothing brings it there: this pod has no capture rules, and it cannot be handed to its proxy.'
+        : ((client && this.#resolver.refusal?.(client, ip, dialled.port)) ??
+          'Nothing in the mesh serves this address and port.'),
       pod: client,
     };
   }
@@ -92,6 +94,7 @@ export class ConnectionNaming {
         : (resolver.service(event.service, time) ??
             resolver.dialledService?.(source, rawAddressText(event.dialled))),
       earlier,
+      event.attested ? source : undefined,
       event.service === 0 || event.dialled.port === 0 ? undefined : event.dialled,
     );
     this.#clients.add(start);
@@ -118,8 +121,10 @@ export class ConnectionNaming {
       server,
       source,
       destination,
-      destination && resolver.inboundService(destination, server.port),
+      // What the client dialled; where that is not known it is told from the port (ambient contract 7.7).
+      client?.destinationService ?? (destination && resolver.inboundService(destination, server.port)),
       earlier,
+      event.attested ? (resolver.identity?.(event.peerIdentity) ?? source) : undefined,
     );
   }
 

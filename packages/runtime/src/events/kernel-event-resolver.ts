@@ -1,4 +1,4 @@
-import type { Workload } from '@kmesh/api';
+import type { Identity, Workload } from '@kmesh/api';
 import type { AddressedService } from '@kmesh/probe';
 
 /**
@@ -15,6 +15,8 @@ export interface KernelEventResolver {
   /** What a client dialled, when the id is of an earlier daemon's tables. Default: unknown. */
   dialledService?(client: Workload | undefined, ip: string): AddressedService | undefined;
   workloadByAddress(ip: string, time: number): Workload | undefined;
+  /** The identity that the kernel attests by an id. Default: unknown, as of an earlier daemon's tables. */
+  identity?(id: number): Identity | undefined;
   /** The service that inbound telemetry names (ambient contract 7.7). */
   inboundService(destination: Workload, port: number): AddressedService | undefined;
   /**

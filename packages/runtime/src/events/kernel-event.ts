@@ -67,6 +67,14 @@ export class KernelEventReader {
   get workload(): number {
     return this.#word(layout.workload);
   }
+  /** The wire opened the connection: both ends are who they seem to be. */
+  get attested(): boolean {
+    return this.#word(layout.attested) !== 0;
+  }
+  /** Id of an attested client's identity, of the server's side; else 0. */
+  get peerIdentity(): number {
+    return this.#word(layout.peerIdentity);
+  }
   get smoothedRoundTripMicroseconds(): number {
     return this.#word(layout.srttUs);
   }

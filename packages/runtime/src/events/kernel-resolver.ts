@@ -1,3 +1,4 @@
+import type { Identity } from '@kmesh/api';
 import {
   bestServiceByVip,
   inboundService,
@@ -14,6 +15,7 @@ interface KernelResolverOptions {
   readonly tables: {
     workloadUid(id: number): string | undefined;
     serviceKey(id: number): string | undefined;
+    identity(id: number): Identity | undefined;
   };
   /** The workload of an enrolled pod. */
   readonly podWorkload: KernelEventResolver['podWorkload'];
@@ -30,6 +32,7 @@ export function createKernelResolver(options: KernelResolverOptions): KernelEven
     podWorkload,
     workload: (id, time) => view.workloadAt(tables.workloadUid(id) ?? '', time),
     service: (id, time) => view.serviceAt(tables.serviceKey(id) ?? '', time),
+    identity: (id) => tables.identity(id),
     dialledService: (client, ip) => bestServiceByVip(view, network, ip, client?.namespace),
     workloadByAddress: (ip, time) => view.workloadByAddressAt(network, ip, time),
     inboundService: (destination, port) =>

@@ -1,4 +1,4 @@
-import type { Workload } from '@kmesh/api';
+import type { Identity, Workload } from '@kmesh/api';
 import { formatIp } from '@kmesh/orchestration';
 import type { AddressedService, ConnectionStart, CountedBytes, Reporter } from '@kmesh/probe';
 import { endpointText } from './address-text.ts';
@@ -26,6 +26,8 @@ export class KernelConnectionStart implements ConnectionStart {
   /** What the application dialled, where the kernel chose another endpoint for it. */
   readonly dialled: RawEndpoint | undefined;
   readonly earlier: CountedBytes | undefined;
+  /** The client's identity where the kernel attests both ends. */
+  readonly sourceIdentity: Identity | undefined;
   /** Of both ends, see {@link flowHash}. */
   readonly hash: number;
 
@@ -38,6 +40,7 @@ export class KernelConnectionStart implements ConnectionStart {
     destination: Workload | undefined,
     destinationService: AddressedService | undefined,
     earlier: CountedBytes | undefined,
+    sourceIdentity: Identity | undefined,
     dialled?: RawEndpoint,
   ) {
     this.reporter = reporter;
@@ -48,8 +51,13 @@ export class KernelConnectionStart implements ConnectionStart {
     this.destination = destination;
     this.destinationService = destinationService;
     this.earlier = earlier;
+    this.sourceIdentity = sourceIdentity;
     this.dialled = dialled;
     this.hash = flowHash(client, server);
+  }
+
+  get attested(): boolean {
+    return this.sourceIdentity !== undefined;
   }
 
   get sourceAddress(): string {

@@ -27,7 +27,7 @@ interface KernelTablesOptions {
   readonly maps: KernelMaps;
   /** Resolves when no program that was running at the call still runs: `kernelBarrier` of the runtime. */
   readonly barrier: () => Promise<void>;
-  /** First id of a workload and of a service; 1 by default. Sockets outlive a daemon, and so do the ids that they keep. */
+  /** First id of a workload, of a service and of an identity; 1 by default. Sockets outlive a daemon, and so do the ids that they keep. */
   readonly firstId?: number;
   /**
    * Called when policies of enrolled pods changed, once no new connection is allowed by the old ones: the cookies of
@@ -125,7 +125,8 @@ export class KernelTables {
     this.#podAddresses =
       maps.podAddresses === undefined ? undefined : new PodAddressTable(maps.podAddresses, withdrawn);
     this.#verdictTable = maps.verdicts === undefined ? undefined : new VerdictTable(maps.verdicts, withdrawn);
-    this.#verdicts = this.#verdictTable === undefined ? undefined : new Verdicts(view, this.#verdictTable);
+    this.#verdicts =
+      this.#verdictTable === undefined ? undefined : new Verdicts(view, this.#verdictTable, options.firstId);
     this.#unreachable = maps.unreachable;
     this.#onRevoked = options.onRevoked;
     const workloadId = (uid: string) => this.#workloadIds.idOf(uid);
@@ -239,6 +240,11 @@ export class KernelTables {
   /** `namespace/hostname` behind a service id. */
   serviceKey(id: number): string | undefined {
     return this.#serviceIds.nameOf(id);
+  }
+
+  /** Identity behind the id of an attested client. */
+  identity(id: number): Identity | undefined {
+    return this.#verdicts?.identity(id);
   }
 
   /** Client namespace behind a namespace id of a frontend. */

@@ -21,17 +21,28 @@ export class Verdicts {
   readonly #view: MeshView;
   readonly #table: VerdictTable;
   readonly #members = new Map<bigint, Member>();
-  readonly #identities = new Identifiers();
+  readonly #identities: Identifiers;
+  /** By id, for as long as the daemon runs: events name identities whose pods have left. */
+  readonly #byId = new Map<number, Identity>();
   readonly #known = new Map<number, { readonly identity: Identity; pods: number }>();
 
-  constructor(view: MeshView, table: VerdictTable) {
+  /** @param firstId of an identity; see `KernelTables` */
+  constructor(view: MeshView, table: VerdictTable, firstId?: number) {
+    this.#identities = new Identifiers(firstId);
     this.#view = view;
     this.#table = table;
   }
 
   /** Id of the identity of a workload, for its pod's entry. */
   identityId(workload: Workload): number {
-    return this.#identities.idOf(formatPrincipal(workload));
+    const id = this.#identities.idOf(formatPrincipal(workload));
+    if (!this.#byId.has(id)) this.#byId.set(id, workload);
+    return id;
+  }
+
+  /** The identity behind an id, also when its last pod has left. */
+  identity(id: number): Identity | undefined {
+    return this.#byId.get(id);
   }
 
   /** A pod is enrolled: it may connect, and be connected to. */

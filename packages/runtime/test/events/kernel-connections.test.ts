@@ -108,6 +108,41 @@ test('both sides of a connection on this node are reported, with the identities 
   assert.equal(connections.reconciled, 0);
 });
 
+test('identities are named where the kernel attests them: the client’s by the id that the wire kept', () => {
+  const impostor = { trustDomain: 'td', namespace: 'ns', serviceAccount: 'by-id' };
+  for (const [attested, expected] of [
+    [true, [client, impostor]],
+    [false, [undefined, undefined]],
+  ] as const) {
+    const { seen, batch } = watch({ identity: (id) => (id === 9 ? impostor : undefined) });
+    batch(
+      { kind: 'opened', ...outbound, attested },
+      { kind: 'opened', ...inbound, attested, peerIdentity: attested ? 9 : 0 },
+    );
+    assert.deepEqual(
+      seen.map(({ start }) => start.sourceIdentity),
+      expected,
+    );
+    assert.deepEqual(
+      seen.map(({ start }) => [start.attested, start.securityPolicy]),
+      [
+        [attested, 'unknown'],
+        [attested, 'unknown'],
+      ],
+    );
+  }
+});
+
+test('the server’s side names the service that the client dialled, not the first one with that port', () => {
+  const other = { name: 'other', namespace: 'default', hostname: 'other.default.svc.cluster.local' };
+  const { seen, batch } = watch({ service: (id) => (id === 4 ? other : undefined) });
+  batch({ kind: 'opened', ...outbound, service: 4 }, { kind: 'opened', ...inbound });
+  assert.deepEqual(
+    seen.map(({ start }) => start.destinationService?.name),
+    ['other', 'other'],
+  );
+});
+
 test('what the tunnel carries or what stays outside the mesh is not reported here', () => {
   const { seen, batch } = watch();
   for (const path of ['tunnel', 'outside', 'refused'] as const) {
@@ -134,6 +169,20 @@ test('the server side finds its client also when the client side has closed in t
     seen.map(({ start }) => start.reporter),
     ['source', 'destination'],
   );
+});
+
+test('what policies ended is told once: by the server’s side when it was open, else by its client', () => {
+  for (const [kind, events, expected] of [
+    ['closed', [outbound, inbound], ['-', 'DENY']],
+    ['failed', [outbound], ['DENY']],
+  ] as const) {
+    const { seen, batch } = watch();
+    batch(...events.map((event) => ({ kind, ...event, attested: true, reason: 'denied' as const })));
+    assert.deepEqual(
+      seen.map(({ end }) => end?.flag),
+      expected,
+    );
+  }
 });
 
 test('a failed connect is opened and closed with a reason to act on', () => {

@@ -31,6 +31,8 @@ export interface EventFields {
   countedReceived?: number;
   dialled?: readonly number[];
   dialledPort?: number;
+  attested?: boolean;
+  peerIdentity?: number;
 }
 
 /** Records of `struct kmesh_event`, as the ring hands them over. */
@@ -57,6 +59,8 @@ export function encodeEvents(events: readonly EventFields[]): Uint8Array {
     view.setUint16(at + layout.remotePortBe, event.remotePort ?? 8080);
     view.setUint32(at + layout.service, event.service ?? 0, true);
     view.setUint32(at + layout.workload, event.workload ?? 0, true);
+    view.setUint32(at + layout.attested, event.attested ? 1 : 0, true);
+    view.setUint32(at + layout.peerIdentity, event.peerIdentity ?? 0, true);
     view.setUint32(at + layout.srttUs, event.roundTrip ?? 0, true);
     view.setUint32(at + layout.minRttUs, 0xffff_ffff, true);
     view.setUint32(at + layout.retransmissions, event.retransmissions ?? 0, true);

@@ -284,9 +284,11 @@ export const kmeshReason = {
   tunnelDns: 13,
   tunnelMark: 14,
   tunnelUnreachable: 15,
-  refusedFrontend: 16,
-  refusedEmpty: 17,
-  count: 18,
+  tunnelPort: 16,
+  refusedFrontend: 17,
+  refusedEmpty: 18,
+  refusedBare: 19,
+  count: 20,
 } as const;
 
 export const kmeshFlowStage = {
@@ -318,6 +320,7 @@ export const kmeshCloseReason = {
   unreachable: 4,
   aborted: 5,
   other: 6,
+  denied: 7,
 } as const;
 
 export const kmeshVerdict = {
@@ -339,5 +342,5 @@ export const kmeshWireCount = {
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
   handshakes: 'v3-095ed7ca',
-  flows: 'v4-b18c4457',
+  flows: 'v4-de6a73d9',
 } as const;

@@ -1,0 +1,281 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { after, before, describe, test } from 'node:test';
+import { createLab, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
+import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
+import { echo } from '@kmesh/lab/testing/traffic/echo.ts';
+import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
+import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
+
+const ALLOWED = 8080;
+const DENIED = 9090;
+/** Open until a test denies it. */
+const CHANGING = 9091;
+/** The application echoes what it gets. */
+const ECHO = 9092;
+
+/** None, the kernel path's, and the proxy's. */
+const marks = ['', 'mark=0x4b4d', 'mark=0x539'];
+
+const native = new URL('native/', import.meta.url);
+const evade = () => buildNative('evade', native);
+const principals = (...names: string[]) => ({
+  principals: names.map(
+    (name) => ({ kind: 'Exact', value: `cluster.local/ns/default/sa/sa-${name}` }) as const,
+  ),
+});
+
+/** Steps without those that are nothing. */
+const steps = (...all: string[]) => all.filter((step) => step !== '');
+
+/** Ways to get a socket that one connect was allowed for to another port, with marks set between any two calls. */
+function sequences(allowed: string, wanted: string): string[][] {
+  const found: string[][] = [];
+  for (const first of marks) {
+    found.push(steps(first, `connect=${wanted}`));
+    found.push(steps(first, `fastopen=${wanted}`));
+    for (const second of marks) {
+      found.push(steps('defer', first, `connect=${wanted}`, second, 'send'));
+      found.push(steps(first, `connect=${allowed}`, 'dissolve', second, `connect=${wanted}`, 'send'));
+      for (const third of marks) {
+        const again = ['dissolve', second, `connect=${wanted}`, third, 'send'];
+        found.push(steps('defer', `connect=${allowed}`, first, ...again));
+        found.push(steps('defer', first, `connect=${allowed}`, ...again));
+      }
+    }
+  }
+  return found;
+}
+
+for (const kernelPath of [true, false]) {
+  describe(`what gets past a denial, with the kernel path ${kernelPath ? 'on' : 'off'}`, () => {
+    let lab: Lab;
+    let mesh: LabMesh;
+    let attacker: Pod;
+    let neighbour: Pod;
+    let victim: Pod;
+    let server: Pod;
+
+    before(async () => {
+      lab = await createLab();
+      await lab.node();
+      mesh = await startMesh(lab, { kernelPath });
+      ({ pod: attacker } = await mesh.pod({ name: 'attacker' }));
+      ({ pod: victim } = await mesh.pod({ name: 'victim', captured: { variant: 'nftables' } }));
+      ({ pod: neighbour } = await mesh.pod({ name: 'neighbour', captured: false }));
+      ({ pod: server } = await mesh.pod({ name: 'server', captured: { variant: 'nftables' } }));
+      for (const port of [ALLOWED, DENIED, CHANGING]) await server.serve({ port, name: `port-${port}` });
+      await server.serve({ port: ECHO, mode: 'double', name: 'echo' });
+      await untilEnrolled(mesh, attacker, victim, server);
+      const denial = policy(
+        'Deny',
+        { ...principals('attacker'), destinationPorts: [DENIED] },
+        { name: 'denied' },
+      );
+      await mesh.apply(strict, denial);
+      await untilTablesFollow(mesh);
+    });
+    after(async () => {
+      await mesh?.close();
+      await lab?.close();
+    });
+
+    /** What each list of steps brought, in their order. */
+    async function play(from: Pod, lists: readonly (readonly string[])[]): Promise<string[]> {
+      const parameters = lists.flatMap((list) => [...list, '--']).slice(0, -1);
+      const { stdout } = await from.run(evade(), parameters);
+      const answers: string[] = [];
+      for (const line of stdout.trim().split('\n')) {
+        const colon = line.indexOf(':');
+        answers[Number(line.slice(0, colon))] = line.slice(colon + 1).trim();
+      }
+      return answers;
+    }
+
+    /** Connections that an application of the server has accepted. */
+    async function accepted(port: number): Promise<number> {
+      return (await server.counts()).find((count) => count.port === port)?.connections ?? 0;
+    }
+
+    const patient = (list: readonly string[]) => ['patience=3000', ...list];
+    const at = (port: number) => `${server.addresses.v4}:${port}`;
+
+    test('a socket that one connect was allowed for reaches no other port: deferred and dissolved connects, marks between any two calls', async (context) => {
+      const lists = sequences(at(ALLOWED), at(DENIED));
+      context.diagnostic(`${lists.length} sequences`);
+      const answers = await play(attacker, lists);
+      assert.equal(answers.length, lists.length);
+      assert.deepEqual(
+        lists.filter((_, index) => answers[index]?.includes(`port-${DENIED}`)),
+        [],
+      );
+      assert.equal(await accepted(DENIED), 0);
+      // The same calls lead to a port that is allowed: they are no nonsense.
+      const plain = sequences(at(ALLOWED), at(ALLOWED)).filter(
+        (list) => !list.some((step) => /mark/.test(step)),
+      );
+      const served = await play(attacker, plain.map(patient));
+      assert.deepEqual(
+        plain.filter((_, index) => !served[index]?.includes(`port-${ALLOWED}`)),
+        [],
+      );
+    });
+
+    test('a socket that was accepted and dissolved dials like a new one', async () => {
+      const lists = marks.map((mark, index) =>
+        steps(`accept=${7000 + index}`, 'dissolve', mark, `connect=${at(DENIED)}`, 'send'),
+      );
+      const playing = play(attacker, lists.map(patient));
+      for (const index of marks.keys()) {
+        await mesh.node().proxy.until('somebody listens', async () => {
+          try {
+            const socket = await victim.connect({ host: attacker.addresses.v4, port: 7000 + index });
+            return (
+              (await ending(
+                socket.on('error', () => undefined),
+                3_000,
+              )) !== 'open'
+            );
+          } catch (error) {
+            // It may be reset as soon as it is accepted.
+            return (error as NodeJS.ErrnoException).code === 'ECONNRESET';
+          }
+        });
+      }
+      assert.deepEqual(
+        (await playing).filter((answer) => answer.includes('port-')),
+        [],
+      );
+      assert.equal(await accepted(DENIED), 0);
+    });
+
+    test('the address of another pod is no identity: not to an enrolled pod, nor to one on the node’s bridge', async () => {
+      const only = policy('Allow', { ...principals('victim') }, { name: 'only-victim' });
+      await mesh.apply(only);
+      await untilTablesFollow(mesh);
+      const before = await accepted(ALLOWED);
+      for (const from of [attacker, neighbour]) {
+        const lists = marks.flatMap((mark) => [
+          steps(mark, `bind=${victim.addresses.v4}`, `connect=${at(ALLOWED)}`, 'send'),
+          steps(`bind=${victim.addresses.v4}`, 'defer', `connect=${at(ALLOWED)}`, mark, 'send'),
+        ]);
+        assert.deepEqual(
+          (await play(from, lists)).filter((answer) => answer !== ''),
+          [],
+          from.name,
+        );
+      }
+      assert.equal(await accepted(ALLOWED), before);
+      const [answer] = await play(victim, [patient([`connect=${at(ALLOWED)}`])]);
+      assert.match(answer ?? '', new RegExp(`port-${ALLOWED}`), 'the victim itself is served');
+      await mesh.apply(without(only));
+      await untilTablesFollow(mesh);
+    });
+
+    for (const [what, hold, list] of [
+      ['between connect and its first packet', false, ['defer', 'connect', 'wait', 'send']],
+      ['while the first packet is lost', true, ['wait', 'connect', 'send']],
+    ] as const) {
+      test(`a policy that changes ${what} is the one that counts`, async () => {
+        assert.match(
+          (await play(attacker, [patient([`connect=${at(CHANGING)}`])]))[0] ?? '',
+          /port-/,
+          'allowed before',
+        );
+        const before = await accepted(CHANGING);
+        if (hold) await server.run('nft', ['-f', '-'], { input: LOSE_FIRST });
+        const child = attacker.spawn(
+          evade(),
+          patient(list).map((step) => (step === 'connect' ? `connect=${at(CHANGING)}` : step)),
+        );
+        let text = '';
+        child.stdout?.on('data', (data) => {
+          text += data;
+        });
+        assert.ok(child.stderr);
+        await once(child.stderr, 'data');
+        const ended = once(child, 'close');
+        const denial = policy(
+          'Deny',
+          { ...principals('attacker'), destinationPorts: [CHANGING] },
+          { name: 'late' },
+        );
+        if (hold) {
+          child.stdin?.end('\n');
+          // On the tunnel path it is the proxy's packet that is lost.
+          await mesh.node().proxy.until('the packet is lost', async () => {
+            const { stdout } = await server.run('nft', ['list', 'counter', 'inet', 'lose', 'lost']);
+            return !/packets 0/.test(stdout);
+          });
+          await mesh.apply(denial);
+          await server.run('nft', ['delete', 'table', 'inet', 'lose']);
+        } else {
+          await mesh.apply(denial);
+          child.stdin?.end('\n');
+        }
+        await ended;
+        assert.doesNotMatch(text, /port-/);
+        assert.equal(await accepted(CHANGING), before);
+        await mesh.apply(without(denial));
+        await untilTablesFollow(mesh);
+      });
+    }
+
+    test('a pod that draws two others’ traffic to itself by ARP sees first packets at most, or what is encrypted', async () => {
+      const program = buildNative('bridge', native);
+      const places = [neighbour, victim, server].map(({ addresses }) => addresses.v4);
+      await echo(victim, server.addresses.v4, ECHO);
+      const child = neighbour.spawn(program, [...places, 'hello world']);
+      let text = '';
+      child.stdout?.on('data', (data) => {
+        text += data;
+      });
+      const ended = once(child, 'close');
+      const [{ address }] = JSON.parse((await neighbour.run('ip', ['-json', 'link', 'show', 'eth0'])).stdout);
+      await mesh
+        .node()
+        .proxy.until('the victim believes it', async () =>
+          (await victim.run('ip', ['neigh', 'show', server.addresses.v4])).stdout.includes(address),
+        );
+      for (let round = 0; round < 20; round++) await echo(victim, server.addresses.v4, ECHO);
+      child.stdin?.end();
+      await ended;
+      for (const pod of [victim, server]) await pod.run('ip', ['neigh', 'flush', 'all']);
+      const [first = 0, others = 0, texts = 0] = text.trim().split(' ').map(Number);
+      assert.ok(first + others > 0, `it saw something: ${text}`);
+      assert.equal(texts, 0);
+      if (kernelPath) assert.deepEqual([first > 0, others], [true, 0]);
+    });
+
+    test('an identity of another trust domain, and a pod whose traffic an application tunnel takes, are the tunnel path’s', async () => {
+      const { pod: foreign } = await mesh.pod({
+        name: 'foreign',
+        workload: { trustDomain: 'elsewhere.example' },
+      });
+      const { pod: tunnelled } = await mesh.pod({
+        name: 'tunnelled',
+        workload: { applicationTunnel: { protocol: 'PROXY', port: 9000 } },
+      });
+      await tunnelled.serve({ port: 9000, name: 'tunnel' });
+      await untilEnrolled(mesh, foreign, tunnelled);
+      const before = await accepted(ALLOWED);
+      assert.deepEqual(await play(foreign, [[`connect=${at(ALLOWED)}`, 'send']]), ['']);
+      assert.equal(await accepted(ALLOWED), before);
+      const watch = await mesh.node().proxy.watch();
+      await play(victim, [patient([`connect=${tunnelled.addresses.v4}:${ALLOWED}`, 'send'])]);
+      assert.equal((await watch.line('inbound')).fields['path'], 'tunnel');
+    });
+  });
+}
+
+/** Before any other rule, first packets to the port are lost, whoever sends them. */
+const LOSE_FIRST = `table inet lose {
+  counter lost {
+  }
+  chain prerouting {
+    type filter hook prerouting priority -400
+    tcp dport { ${CHANGING}, 15008 } tcp flags & (syn | ack) == syn counter name lost drop
+  }
+}
+`;

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * evade STEP... [-- STEP...]...: each list of steps is a process of its own that treats one socket
+ * as no ordinary program does. All run at once, and a line is printed for each: its number and what
+ * came back, if anything.
+ *
+ *   patience=MS      how long a connect may take, and an answer; before anything else. Else 500
+ *   defer            the SYN is sent with the first data (TCP_FASTOPEN_CONNECT)
+ *   mark=NUMBER      SO_MARK
+ *   bind=IP          the source, whoever has it
+ *   connect=IP:PORT  fastopen=IP:PORT (MSG_FASTOPEN)
+ *   dissolve         connect to AF_UNSPEC
+ *   accept=PORT      goes on with a socket that a listener accepted
+ *   wait             prints "ready" and reads a line from the standard input
+ *   send             read: what comes within the time
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef TCP_FASTOPEN_NO_COOKIE
+#define TCP_FASTOPEN_NO_COOKIE 34
+#endif
+
+static int fd, patience = 500;
+
+static void set_patience(int milliseconds)
+{
+	struct timeval limit = {milliseconds / 1000, milliseconds % 1000 * 1000};
+
+	patience = milliseconds;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
+static struct sockaddr_in address_of(const char *text)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	char ip[64];
+	const char *colon = strchr(text, ':');
+
+	snprintf(ip, sizeof(ip), "%.*s", colon ? (int)(colon - text) : (int)strlen(text), text);
+	inet_pton(AF_INET, ip, &address.sin_addr);
+	if (colon)
+		address.sin_port = htons(atoi(colon + 1));
+	return address;
+}
+
+static int step(char *name, char *value)
+{
+	struct sockaddr any = {.sa_family = AF_UNSPEC};
+	struct sockaddr_in address;
+	int one = 1, number, listener;
+	char line[64];
+
+	if (value)
+		address = address_of(value);
+	if (!strcmp(name, "patience"))
+		return set_patience(atoi(value)), 0;
+	if (!strcmp(name, "defer"))
+		return setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, &one, sizeof(one)) ||
+		       setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof(one));
+	if (!strcmp(name, "mark")) {
+		number = strtol(value, NULL, 0);
+		return setsockopt(fd, SOL_SOCKET, SO_MARK, &number, sizeof(number));
+	}
+	if (!strcmp(name, "bind")) {
+		setsockopt(fd, SOL_IP, IP_TRANSPARENT, &one, sizeof(one));
+		return bind(fd, (struct sockaddr *)&address, sizeof(address));
+	}
+	if (!strcmp(name, "connect"))
+		return connect(fd, (struct sockaddr *)&address, sizeof(address));
+	if (!strcmp(name, "fastopen")) {
+		setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, &one, sizeof(one));
+		return sendto(fd, "hello", 5, MSG_FASTOPEN | MSG_NOSIGNAL,
+			      (struct sockaddr *)&address, sizeof(address)) < 0;
+	}
+	if (!strcmp(name, "dissolve"))
+		return connect(fd, &any, sizeof(any));
+	if (!strcmp(name, "accept")) {
+		listener = fd;
+		address.sin_addr.s_addr = 0;
+		address.sin_port = htons(atoi(value));
+		setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		if (bind(listener, (struct sockaddr *)&address, sizeof(address)) ||
+		    listen(listener, 8))
+			return -1;
+		fd = accept(listener, NULL, NULL);
+		close(listener);
+		return fd < 0;
+	}
+	if (!strcmp(name, "wait")) {
+		fprintf(stderr, "ready\n");
+		return !fgets(line, sizeof(line), stdin);
+	}
+	if (!strcmp(name, "send"))
+		return send(fd, "hello", 5, MSG_NOSIGNAL) < 0;
+	exit(2);
+}
+
+/* What came back of all that. A step that fails does not end it: the next one may still work. */
+static void play(int number, char **steps, int count)
+{
+	struct pollfd readable;
+	char text[512] = "";
+	ssize_t length;
+
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	set_patience(patience);
+	for (int at = 0; at < count; at++) {
+		char *value = strchr(steps[at], '=');
+
+		if (value)
+			*value++ = 0;
+		step(steps[at], value);
+	}
+	readable = (struct pollfd){.fd = fd, .events = POLLIN};
+	if (poll(&readable, 1, patience) == 1 && (length = recv(fd, text, sizeof(text) - 1, 0)) > 0)
+		text[length] = 0;
+	for (char *at = text; *at; at++)
+		if (*at < ' ')
+			*at = ' ';
+	dprintf(1, "%d:%s\n", number, text);
+}
+
+int main(int count, char **arguments)
+{
+	int number = 0, from = 1;
+
+	for (int at = 1; at <= count; at++) {
+		if (at < count && strcmp(arguments[at], "--"))
+			continue;
+		if (fork() == 0) {
+			play(number, arguments + from, at - from);
+			_exit(0);
+		}
+		number++;
+		from = at + 1;
+	}
+	while (wait(NULL) > 0)
+		;
+	return 0;
+}
