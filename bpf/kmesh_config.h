@@ -43,8 +43,9 @@
 
 #define KMESH_MAX_VERDICTS 262144
 
-/* Records of one walk over the flows: 1.4 MiB. */
-#define KMESH_LIVE_FLOWS 8192
+/* Open connections of which a daemon notes what it has counted; the others are counted when they
+ * close. */
+#define KMESH_MAX_COUNTED 262144
 
 /* A pod that dials in a loop what nobody serves must neither fill the ring nor the log: so many of
  * its refusals are reported in a span of 2^30 ns, about a second, on each CPU; and none when the

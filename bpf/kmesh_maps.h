@@ -84,6 +84,15 @@ struct {
 	__type(value, struct kmesh_flow);
 } flows __weak SEC(".maps");
 
+/* What daemons have counted of open connections, by socket cookie. No program uses it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KMESH_MAX_COUNTED);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct kmesh_counted);
+} counted __weak SEC(".maps");
+
 /* Opened, failed and closed connections, for the probe. Lossy: nothing decides by it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

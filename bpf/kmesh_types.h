@@ -176,8 +176,8 @@ struct kmesh_settings {
 					     have them as constants */
 };
 
-/* What goes into the ring. A connection that is short is told of once, when it ends; one that is
- * not is found by the walks over `flows`. */
+/* What goes into the ring. A short connection is reported once, when it ends; the daemon finds
+ * a long one in the list of sockets. */
 enum kmesh_events {
 	KMESH_EVENTS_ENDS = 0, /* what failed, closed or was refused */
 	KMESH_EVENTS_NONE = 1,
@@ -219,8 +219,8 @@ enum kmesh_reason {
 
 /*
  * flows (socket storage): what was decided for one socket and how far it got. It dies with the
- * socket, so it cannot leak, and a BPF iterator over the map visits every live flow with its
- * socket, which is how long connections are reported while they last.
+ * socket, so it cannot leak. A list of sockets over netlink carries it, which is how the daemon
+ * reports long connections while they last.
  */
 struct kmesh_flow {
 	union kmesh_address dialled;
@@ -239,12 +239,19 @@ struct kmesh_flow {
 	__u8 reserved;
 	__u32 peer_identity; /* id of an attested client, of an inbound flow; else 0 */
 	__u32 reserved2;
-	/* What is in somebody's metrics already: the opening and so many bytes. A daemon that takes
-	 * over goes on from there. */
-	__u64 counted_sent;
-	__u64 counted_received;
-	__u32 counted_by; /* generation of the daemon that counted; 0: nobody did */
-	__u32 ended;	  /* set for the order that an atomic operation gives */
+	__u32 ended; /* set for the order that an atomic operation gives */
+	__u32 reserved3;
+};
+
+/*
+ * counted (hash by socket cookie): what the metrics of a daemon contain of an open connection, seen
+ * from its socket. Only daemons use it: the next one continues from there.
+ */
+struct kmesh_counted {
+	__u64 sent;
+	__u64 received;
+	__u32 generation; /* of the daemon that counted */
+	__u32 reserved;
 };
 
 /* pod_addresses: an address of an enrolled pod of this node. */
@@ -383,10 +390,9 @@ enum kmesh_event_kind {
 	KMESH_EVENT_OPENED = 1,
 	KMESH_EVENT_FAILED = 2, /* never established */
 	KMESH_EVENT_CLOSED = 3,
-	KMESH_EVENT_LIVE = 4,	 /* open now: only in `live_flows` */
-	KMESH_EVENT_REFUSED = 5, /* by the connect hook: there was never a handshake */
+	KMESH_EVENT_REFUSED = 4, /* by the connect hook: there was never a handshake */
 	KMESH_EVENT_UNREACHABLE =
-	    6, /* a workload's port that the node's network does not let through */
+	    5, /* a workload's port that the node's network does not let through */
 };
 
 /* Why a connection failed or ended, as far as the kernel tells. */
@@ -406,13 +412,11 @@ enum kmesh_close_reason {
 struct kmesh_event {
 	__u64 time_ns; /* bpf_ktime_get_ns, the clock of CLOCK_MONOTONIC */
 	__u64 netns_cookie;
-	__u64 socket_cookie;  /* of a connection that ends 0 when nobody has asked for it before: no
-				 other record has named the socket */
+	__u64 socket_cookie;  /* 0 on the record of an end if the socket never had one: no earlier
+				 record refers to it */
 	__u64 duration_ns;    /* since the handshake began */
 	__u64 bytes_sent;     /* acknowledged by the peer, without SYN and FIN */
 	__u64 bytes_received; /* without SYN and FIN */
-	__u64 counted_sent;   /* of these: what a daemon had counted, see kmesh_flow */
-	__u64 counted_received;
 	union kmesh_address local;
 	union kmesh_address
 	    remote; /* the chosen endpoint, or the client of an inbound connection */
@@ -425,11 +429,11 @@ struct kmesh_event {
 	__u16 local_port_be;
 	__u16 remote_port_be;
 	__u16 dialled_port_be;
-	__u8 kind;	     /* enum kmesh_event_kind */
-	__u8 direction;	     /* enum kmesh_direction */
-	__u8 path;	     /* enum kmesh_path */
-	__u8 close_reason;   /* enum kmesh_close_reason; of a refusal: enum kmesh_reason */
-	__u16 counted_by;    /* generation of the daemon that counted; 0: nobody did */
+	__u8 kind;	   /* enum kmesh_event_kind */
+	__u8 direction;	   /* enum kmesh_direction */
+	__u8 path;	   /* enum kmesh_path */
+	__u8 close_reason; /* enum kmesh_close_reason; of a refusal: enum kmesh_reason */
+	__u16 reserved;
 	__u32 peer_identity; /* see kmesh_flow */
 	__u32 attested;
 };
@@ -438,17 +442,6 @@ struct kmesh_event {
 struct kmesh_refusal_budget {
 	__u64 span;
 	__u64 reported;
-};
-
-/* live_report (mmap-able array of one): flows whose cookie has the bits `share` under `share_mask`
- * are wanted. */
-struct kmesh_live_report {
-	__u32 share_mask;
-	__u32 share;
-	__u32 count;	  /* records in `live_flows` */
-	__u32 overflow;	  /* flows that found no room there */
-	__u32 generation; /* of the daemon that reports; never 0 */
-	__u32 reserved;
 };
 
 /* handoff_pods: the own addresses of a pod whose proxy listens on 15001, by the cookie of its

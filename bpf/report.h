@@ -69,8 +69,8 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 	}
 	event->time_ns = bpf_ktime_get_ns();
 	event->netns_cookie = flow->netns_cookie;
-	/* The kernel gives a socket its cookie when it is first asked for it, which is not for
-	 * nothing. */
+	/* Cookies are allocated on first use, which is not free: read as it is unless this is the
+	 * record of an opening. */
 	event->socket_cookie = kind == KMESH_EVENT_OPENED
 				   ? bpf_get_socket_cookie(ctx)
 				   : ((struct sock *)tcp)->__sk_common.skc_cookie.counter;
@@ -81,8 +81,6 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 		event->bytes_sent = 0;
 		event->bytes_received = 0;
 	}
-	event->counted_sent = flow->counted_sent;
-	event->counted_received = flow->counted_received;
 	read_local(ctx, &event->local);
 	read_remote(ctx, &event->remote);
 	event->dialled = flow->dialled;
@@ -100,7 +98,7 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 	event->close_reason = kind == KMESH_EVENT_OPENED ? KMESH_CLOSE_NORMAL
 			      : denied			 ? KMESH_CLOSE_DENIED
 				       : close_reason(tcp, kind == KMESH_EVENT_CLOSED);
-	event->counted_by = flow->counted_by;
+	event->reserved = 0;
 	event->peer_identity = flow->peer_identity;
 	event->attested = flow->attested;
 	/* Wakes the reader only when it had caught up: it lets records gather before it takes them,

@@ -291,9 +291,9 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 	if (!flow || flow->stage == KMESH_FLOW_DIALLED)
 		return;
 	/* Reported for good; a further connect on this socket starts anew. The stage is changed
-	 * before the record looks for a cookie, and a walk gives the cookie before it looks at the
-	 * stage: either the walk sees that this is the end, or the record names what the walk saw.
-	 */
+	 * before the record reads the cookie, and a list of sockets allocates the cookie before it
+	 * copies the stage: either the list shows the end, or the record has the cookie that the
+	 * list shows. */
 	stage = flow->stage;
 	*(volatile __u8 *)&flow->stage = KMESH_FLOW_REPORTED;
 	__sync_lock_test_and_set(&flow->ended, 1);

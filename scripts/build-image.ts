@@ -27,7 +27,7 @@ import { writeOciLayout } from './image/oci-layout.ts';
 import { billOfMaterials } from './image/sbom.ts';
 
 /** What the kernel path runs in a pod's network namespace; the tunnel path runs no program. */
-const programs = ['dash', 'nsenter', 'nft', 'ss', 'iptables-legacy-save', 'ip6tables-legacy-save'];
+const programs = ['dash', 'nsenter', 'nft', 'iptables-legacy-save', 'ip6tables-legacy-save'];
 /** Names under which they are run, where the file has another. */
 const names: Readonly<Record<string, string>> = {
   'usr/bin/sh': 'dash',

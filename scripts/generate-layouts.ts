@@ -28,7 +28,7 @@ const structs = [
   'kmesh_connection',
   'kmesh_lease',
   'kmesh_verdict_key',
-  'kmesh_live_report',
+  'kmesh_counted',
   'kmesh_handoff_pod',
   'kmesh_handoff_key',
   'kmesh_handoff',
@@ -61,7 +61,7 @@ const pinned = {
   },
   flows: {
     version: 'KMESH_LAYOUT_VERSION',
-    structs: ['kmesh_flow'],
+    structs: ['kmesh_flow', 'kmesh_counted'],
     enums: ['kmesh_path', 'kmesh_reason', 'kmesh_flow_stage', 'kmesh_direction'],
   },
 } as const;

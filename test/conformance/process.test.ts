@@ -23,6 +23,7 @@ import {
 } from '@kmesh/lab/testing/daemon/daemon-process.ts';
 import { istiodEnvironment, relay } from '@kmesh/lab/testing/daemon/relay.ts';
 import { type SmallMesh, startSmallMesh } from '@kmesh/lab/testing/daemon/small-mesh.ts';
+import { listTcpSockets, openNetworkNamespace, tcpState } from '@kmesh/linux';
 
 let lab: Lab;
 let host: Host;
@@ -198,11 +199,10 @@ async function holdDrain(daemon: DaemonProcess): Promise<void> {
   socket.on('error', () => undefined);
   socket.write('POST /logging HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12');
   await daemon.until('the request arrived', async () => {
-    const { stdout } = await host.run('ss', ['-Htn', 'state', 'established', '( sport = :15000 )']);
-    return stdout
-      .trim()
-      .split('\n')
-      .some((line) => line.startsWith('0 '));
+    using namespace = openNetworkNamespace(host.namespacePath);
+    const sockets = await listTcpSockets(namespace, { states: [tcpState.established] });
+    while (sockets.next()) if (sockets.localPort === 15000 && sockets.receiveQueue === 0) return true;
+    return false;
   });
 }
 

@@ -7,6 +7,7 @@ import { buildOther, otherFlows, otherHandshakes } from '@kmesh/lab/testing/daem
 import { pinnedNode, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { exchange } from '@kmesh/lab/testing/traffic/echo.ts';
 import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
+import { listTcpSockets, openNetworkNamespace, tcpState } from '@kmesh/linux';
 
 const CONNECTIONS = 8;
 
@@ -55,8 +56,8 @@ for (const { what, edit, how } of versions) {
 }
 
 async function halfOpen(client: Pod): Promise<number> {
-  const { stdout } = await client.run('ss', ['-Htn', 'state', 'syn-sent']);
-  return stdout.split('\n').filter((line) => line !== '').length;
+  using namespace = openNetworkNamespace(client.namespacePath);
+  return (await listTcpSockets(namespace, { states: [tcpState.synSent] })).count;
 }
 
 async function outcomeOf(client: Pod, server: Pod): Promise<'served' | 'cut' | 'silent'> {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import { BpfLoadError, type BpfObject, capability, openBpfObject } from '@kmesh/linux';
-import { kernelPathObstacles, liveFlowsObstacles, loadKernelObject } from '@kmesh/runtime';
+import { kernelPathObstacles, loadKernelObject } from '@kmesh/runtime';
 import { objectFunctionNames } from '../../scripts/btf/btf.ts';
 import { deepestChain } from './call-chains.ts';
 import type { FeatureRow, ProgramRow } from './report.ts';
@@ -20,18 +20,13 @@ export async function examinePrograms(): Promise<ProgramRow[]> {
 export function examineFeatures(): FeatureRow[] {
   const obstacles = kernelPathObstacles();
   return [
-    { name: 'kernel path', on: obstacles.length === 0, detail: obstacles.join(' ') },
-    feature('reports of live connections', liveFlowsObstacles(), 'bytes are counted at the close'),
+    { name: 'kernel path', on: obstacles.length === 0, detail: obstacles.join('; ') },
+    substitute('socket-list', 'reports of live connections', 'bytes are counted at the close'),
     substitute('tcx', 'pinned programs at interfaces', 'clsact filters'),
     substitute('set-retval', 'refusal as ECONNREFUSED', 'EPERM'),
     substitute('batch', 'batch updates', 'one call per entry'),
     substitute('program-statistics', 'cost of the hooks', 'none'),
   ];
-}
-
-function feature(name: string, obstacles: readonly string[], instead: string): FeatureRow {
-  const on = obstacles.length === 0;
-  return { name, on, detail: on ? '' : `instead: ${instead}; ${obstacles.join('; ')}` };
 }
 
 function substitute(wanted: Parameters<typeof capability>[0], name: string, instead: string): FeatureRow {

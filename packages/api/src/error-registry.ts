@@ -205,7 +205,7 @@ export const errorRegistry = {
     outcome: 'caller',
   },
   KMESH_BPF_RUN_FAILED: {
-    sentence: 'The kernel could not run a BPF program or iterator on request.',
+    sentence: 'The kernel could not run a BPF program on request.',
     outcome: 'caller',
   },
   KMESH_BPF_INFO_FAILED: {
@@ -258,6 +258,14 @@ export const errorRegistry = {
   KMESH_NAMESPACE_CREATE_FAILED: { sentence: 'A network namespace cannot be created.', outcome: 'caller' },
   KMESH_NAMESPACE_COOKIE_FAILED: {
     sentence: 'The kernel gave no cookie of a network namespace.',
+    outcome: 'caller',
+  },
+  KMESH_SOCKET_LIST_FAILED: {
+    sentence: 'The TCP sockets of a network namespace cannot be listed.',
+    outcome: 'caller',
+  },
+  KMESH_SOCKET_DESTROY_FAILED: {
+    sentence: 'TCP sockets of a network namespace cannot be closed.',
     outcome: 'caller',
   },
   KMESH_INTERFACE_LIST_FAILED: {

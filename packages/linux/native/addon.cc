@@ -103,6 +103,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 	register_probes(env, exports);
 	register_namespaces(env, exports);
 	register_sockets(env, exports);
+	register_tcp_sockets(env, exports);
 	register_datagrams(env, exports);
 	register_seqpacket(env, exports);
 	return exports;

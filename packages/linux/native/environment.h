@@ -34,6 +34,7 @@ void register_memory(Napi::Env env, Napi::Object exports);
 void register_probes(Napi::Env env, Napi::Object exports);
 void register_namespaces(Napi::Env env, Napi::Object exports);
 void register_sockets(Napi::Env env, Napi::Object exports);
+void register_tcp_sockets(Napi::Env env, Napi::Object exports);
 void register_datagrams(Napi::Env env, Napi::Object exports);
 void register_seqpacket(Napi::Env env, Napi::Object exports);
 

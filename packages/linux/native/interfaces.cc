@@ -1,19 +1,16 @@
 // The interfaces of a network namespace, and where the other ends of its veth pairs are.
 #include "environment.h"
 #include "namespace_scope.h"
+#include "netlink.h"
 
 #include <arpa/inet.h>
 #include <cerrno>
 #include <cstring>
-#include <functional>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/net_namespace.h>
-#include <linux/rtnetlink.h>
 #include <map>
 #include <string>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <vector>
 
 namespace
@@ -39,61 +36,6 @@ struct Request {
 	uint8_t attributes[64];
 };
 
-// A socket of rtnetlink in the namespace in which it was made.
-class Netlink
-{
-      public:
-	Netlink() : fd_(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE))
-	{
-	}
-	~Netlink()
-	{
-		if (fd_ >= 0)
-			close(fd_);
-	}
-	Netlink(const Netlink &) = delete;
-	Netlink &operator=(const Netlink &) = delete;
-
-	// 0, or the errno with which it failed.
-	int ask(Request &request, const std::function<void(const nlmsghdr *)> &take) const
-	{
-		if (fd_ < 0 || send(fd_, &request, request.header.nlmsg_len, 0) < 0)
-			return errno;
-		std::vector<uint8_t> buffer(1 << 16);
-		for (;;) {
-			const ssize_t received = recv(fd_, buffer.data(), buffer.size(), 0);
-			if (received < 0) {
-				if (errno == EINTR)
-					continue;
-				return errno;
-			}
-			auto left = static_cast<unsigned int>(received);
-			auto *message = reinterpret_cast<const nlmsghdr *>(buffer.data());
-			for (; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
-				if (message->nlmsg_type == NLMSG_DONE)
-					return 0;
-				if (message->nlmsg_type == NLMSG_ERROR)
-					return -static_cast<const nlmsgerr *>(NLMSG_DATA(message))
-						    ->error;
-				take(message);
-				if ((message->nlmsg_flags & NLM_F_MULTI) == 0)
-					return 0;
-			}
-		}
-	}
-
-      private:
-	int fd_;
-};
-
-template <typename Take> void each_attribute(const rtattr *first, unsigned int length, Take take)
-{
-	for (auto *attribute = first; RTA_OK(attribute, length);
-	     attribute = RTA_NEXT(attribute, length))
-		take(attribute->rta_type & NLA_TYPE_MASK, RTA_DATA(attribute),
-		     static_cast<size_t>(RTA_PAYLOAD(attribute)), attribute);
-}
-
 uint32_t number_in(const void *data)
 {
 	uint32_t value;
@@ -108,8 +50,7 @@ void take_link(const nlmsghdr *message, std::map<uint32_t, Interface> &interface
 	Interface &found = interfaces[static_cast<uint32_t>(link->ifi_index)];
 
 	each_attribute(
-	    IFLA_RTA(link), IFLA_PAYLOAD(message),
-	    [&](int type, const void *data, size_t size, const rtattr *attribute) {
+	    IFLA_RTA(link), IFLA_PAYLOAD(message), [&](int type, const void *data, size_t size) {
 		    if (type == IFLA_IFNAME)
 			    found.name = static_cast<const char *>(data);
 		    else if (type == IFLA_ADDRESS)
@@ -120,13 +61,10 @@ void take_link(const nlmsghdr *message, std::map<uint32_t, Interface> &interface
 		    else if (type == IFLA_LINK_NETNSID)
 			    found.peer_namespace = static_cast<int>(number_in(data));
 		    else if (type == IFLA_LINKINFO)
-			    each_attribute(
-				static_cast<const rtattr *>(data),
-				static_cast<unsigned int>(RTA_PAYLOAD(attribute)),
-				[&](int inner, const void *text, size_t, const rtattr *) {
-					if (inner == IFLA_INFO_KIND)
-						found.kind = static_cast<const char *>(text);
-				});
+			    each_attribute(data, size, [&](int inner, const void *text, size_t) {
+				    if (inner == IFLA_INFO_KIND)
+					    found.kind = static_cast<const char *>(text);
+			    });
 	    });
 }
 
@@ -137,7 +75,7 @@ void take_address(const nlmsghdr *message, std::map<uint32_t, Interface> &interf
 	char text[INET6_ADDRSTRLEN];
 
 	each_attribute(IFA_RTA(address), IFA_PAYLOAD(message),
-		       [&](int type, const void *data, size_t, const rtattr *) {
+		       [&](int type, const void *data, size_t) {
 			       if (type == IFA_LOCAL)
 				       local = data;
 			       else if (type == IFA_ADDRESS)
@@ -151,7 +89,7 @@ void take_address(const nlmsghdr *message, std::map<uint32_t, Interface> &interf
 
 // The number under which the namespace of the socket knows another one; no_namespace when it knows
 // none.
-int namespace_number(const Netlink &netlink, int fd)
+int namespace_number(Netlink &netlink, int fd)
 {
 	Request request = {};
 	int number = no_namespace;
@@ -165,15 +103,14 @@ int namespace_number(const Netlink &netlink, int fd)
 	attribute->rta_len = RTA_LENGTH(sizeof(fd));
 	memcpy(RTA_DATA(attribute), &fd, sizeof(fd));
 	request.header.nlmsg_len = NLMSG_SPACE(sizeof(rtgenmsg)) + RTA_SPACE(sizeof(fd));
-	netlink.ask(request, [&](const nlmsghdr *message) {
+	netlink.ask(request.header, [&](const nlmsghdr *message) {
 		auto *data = static_cast<const uint8_t *>(NLMSG_DATA(message));
-		each_attribute(
-		    reinterpret_cast<const rtattr *>(data + NLMSG_ALIGN(sizeof(rtgenmsg))),
-		    message->nlmsg_len - NLMSG_SPACE(sizeof(rtgenmsg)),
-		    [&](int type, const void *value, size_t, const rtattr *) {
-			    if (type == NETNSA_NSID)
-				    number = static_cast<int>(number_in(value));
-		    });
+		each_attribute(data + NLMSG_ALIGN(sizeof(rtgenmsg)),
+			       message->nlmsg_len - NLMSG_SPACE(sizeof(rtgenmsg)),
+			       [&](int type, const void *value, size_t) {
+				       if (type == NETNSA_NSID)
+					       number = static_cast<int>(number_in(value));
+			       });
 	});
 	return number;
 }
@@ -188,16 +125,16 @@ Napi::Value interface_list(const Napi::CallbackInfo &info)
 		NamespaceScope inside(int_at(info, 0));
 		if (inside.error() != 0)
 			return number(info, -inside.error());
-		const Netlink netlink;
+		Netlink netlink(NETLINK_ROUTE);
 		Request links = {}, addresses = {};
 		links.header = {NLMSG_LENGTH(sizeof(ifinfomsg)), RTM_GETLINK,
 				NLM_F_REQUEST | NLM_F_DUMP, 1, 0};
 		addresses.header = {NLMSG_LENGTH(sizeof(ifaddrmsg)), RTM_GETADDR,
 				    NLM_F_REQUEST | NLM_F_DUMP, 2, 0};
 		failed = netlink.ask(
-		    links, [&](const nlmsghdr *message) { take_link(message, interfaces); });
+		    links.header, [&](const nlmsghdr *message) { take_link(message, interfaces); });
 		if (failed == 0)
-			failed = netlink.ask(addresses, [&](const nlmsghdr *message) {
+			failed = netlink.ask(addresses.header, [&](const nlmsghdr *message) {
 				take_address(message, interfaces);
 			});
 		// After the links: to list one gives the namespace of its other end a number.

@@ -24,21 +24,6 @@ static Napi::Value link_create(const Napi::CallbackInfo &info)
 					       attach_type_at(info, 2), &options));
 }
 
-static Napi::Value iterator_link(const Napi::CallbackInfo &info)
-{
-	union bpf_iter_link_info target = {};
-
-	target.map.map_fd = uint_at(info, 1);
-	LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &target,
-		    .iter_info_len = sizeof(target));
-	return result_of(info, bpf_link_create(int_at(info, 0), 0, BPF_TRACE_ITER, &options));
-}
-
-static Napi::Value iterator_open(const Napi::CallbackInfo &info)
-{
-	return result_of(info, bpf_iter_create(int_at(info, 0)));
-}
-
 static Napi::Value link_update(const Napi::CallbackInfo &info)
 {
 	LIBBPF_OPTS(bpf_link_update_opts, options);
@@ -217,8 +202,6 @@ static Napi::Value statistics_open(const Napi::CallbackInfo &info)
 void register_programs(Napi::Env env, Napi::Object exports)
 {
 	define<link_create>(env, exports, "linkCreate");
-	define<iterator_link>(env, exports, "iteratorLink");
-	define<iterator_open>(env, exports, "iteratorOpen");
 	define<link_update>(env, exports, "linkUpdate");
 	define<link_detach>(env, exports, "linkDetach");
 	define<link_info>(env, exports, "linkInfo");

@@ -88,6 +88,23 @@ export interface NativeSocketAddress {
   family: 4 | 6;
 }
 
+/** Offsets in a record of `tcpSockets`, in bytes. */
+export interface NativeTcpSocketLayout {
+  size: number;
+  cookie: number;
+  bytesAcked: number;
+  bytesReceived: number;
+  local: number;
+  remote: number;
+  localPort: number;
+  remotePort: number;
+  state: number;
+  smoothedRtt: number;
+  minimalRtt: number;
+  retransmissions: number;
+  receiveQueue: number;
+}
+
 /**
  * Exports of the addon. A returned number is a result if ≥ 0, else a negated errno. The addon only asserts its arguments;
  * callers in this package validate them.
@@ -150,8 +167,6 @@ interface NativeAddon {
   possibleCpus(): number;
 
   linkCreate(program: number, target: number, attachType: number, namespace: number): number;
-  iteratorLink(program: number, map: number): number;
-  iteratorOpen(link: number): number;
   linkUpdate(link: number, program: number): number;
   linkDetach(link: number): number;
   linkInfo(link: number): NativeLinkInfo | number;
@@ -248,6 +263,17 @@ interface NativeAddon {
   socketFailedStep(): number;
   socketName(fd: number, peer: boolean): NativeSocketAddress | number;
   socketGetInteger(fd: number, level: number, option: number): bigint | number;
+  /** `states` is a mask; of a socket's storage the value follows its record, padded to 8 bytes. */
+  tcpSockets(
+    namespace: number,
+    states: number,
+    map: number,
+    storageSize: number,
+  ): Promise<{ bytes: Uint8Array; count: number } | number>;
+  tcpSocketsDestroy(namespace: number, records: Uint8Array, recordSize: number): Promise<number>;
+  /** Lists nothing: 0, or the errno with which listing fails. */
+  probeTcpSockets(): number;
+  tcpSocketLayout(): NativeTcpSocketLayout;
   datagramPayloadOffset(): number;
   datagramsReceive(fd: number, memory: Uint8Array, slotBytes: number, slots: number): number;
   datagramsSend(fd: number, memory: Uint8Array, slotBytes: number, slots: number): number;

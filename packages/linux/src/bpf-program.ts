@@ -1,14 +1,10 @@
-import { closeSync, read } from 'node:fs';
-import { promisify } from 'node:util';
+import { closeSync } from 'node:fs';
 import { addon } from './addon.ts';
 import { KernelLink, type Link, openDirectory, type ProgramInfo } from './bpf-link.ts';
 import { BpfMap } from './bpf-map.ts';
 import { OwnedDescriptor } from './descriptors.ts';
 import { checkResult, integerIn, pathOf, systemCallError } from './errors.ts';
 import { attachTrafficControl, type TrafficControlTarget } from './traffic-control.ts';
-
-const readDescriptor = promisify(read);
-const chunkBytes = 32_768;
 
 /** A program's translated instructions (8 bytes each) and its functions in order. */
 export interface ProgramCode {
@@ -152,68 +148,4 @@ export function openPinnedProgram(path: string, attachType = 0): BpfProgram {
     throw systemCallError(-info, 'KMESH_BPF_PIN_FAILED', message, 'bpf');
   }
   return new BpfProgram({ name: info.name, section: '', type: info.type, attachType, fd });
-}
-
-/** An iterator program bound to a map: each run visits every element. */
-export class BpfIterator implements Disposable {
-  readonly #link: OwnedDescriptor;
-
-  /**
-   * Binds a program of section `iter/bpf_map_elem` or `iter/bpf_sk_storage_map` to a map.
-   *
-   * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
-   */
-  constructor(program: BpfProgram, map: BpfMap) {
-    const message = `cannot bind iterator ${program.name} to map ${map.name}`;
-    const link = addon().iteratorLink(program.fd, map.fd);
-    this.#link = new OwnedDescriptor(
-      checkResult(link, 'KMESH_BPF_ATTACH_FAILED', message, 'bpf'),
-      `iterator ${program.name}`,
-    );
-  }
-
-  /**
-   * Visits every element on a thread of libuv's pool and returns the bytes that the program wrote to its sequence file. Empty
-   * if the program reports by maps; the walk is then one read. The iterator may be closed meanwhile.
-   *
-   * @throws SystemCallError `KMESH_BPF_RUN_FAILED`
-   */
-  async run(): Promise<Uint8Array> {
-    const fd = checkResult(
-      addon().iteratorOpen(this.#link.fd),
-      'KMESH_BPF_RUN_FAILED',
-      'cannot start an iterator',
-      'bpf',
-    );
-    const walk = new OwnedDescriptor(fd, 'the walk of an iterator');
-    try {
-      const chunks: Uint8Array[] = [];
-      for (;;) {
-        const chunk = new Uint8Array(chunkBytes);
-        const bytesRead = await readPart(walk.fd, chunk);
-        if (bytesRead === 0) return Buffer.concat(chunks);
-        if (bytesRead > 0) chunks.push(chunk.subarray(0, bytesRead));
-      }
-    } finally {
-      walk.close();
-    }
-  }
-
-  close(): void {
-    this.#link.close();
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
-  }
-}
-
-/** Returns the bytes read; −1 for EAGAIN, which the kernel returns after a million elements without output. */
-async function readPart(fd: number, chunk: Uint8Array): Promise<number> {
-  try {
-    return (await readDescriptor(fd, chunk, 0, chunk.byteLength, null)).bytesRead;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EAGAIN') return -1;
-    throw error;
-  }
 }

@@ -18,7 +18,7 @@ export type CapabilityName =
   | 'socket-storage-connect'
   | 'socket-storage-sockops'
   | 'sockops'
-  | 'flow-iterator'
+  | 'socket-list'
   | 'ring-buffer'
   | 'mmap-array'
   | 'batch'
@@ -83,12 +83,7 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['socket-storage-connect', 'socket storage in connect', '5.3', () => helper('sockAddr', 'skStorageGet')],
   ['socket-storage-sockops', 'socket storage in sockops', '5.3', () => helper('sockOps', 'skStorageGet')],
   ['sockops', 'sockops programs', '4.13', () => fromProbe(addon().probeProgramType(programTypes.sockOps))],
-  [
-    'flow-iterator',
-    'iterators over socket storage',
-    '5.12',
-    () => inKernelBtf('bpf_iter__bpf_sk_storage_map', 'bpf_get_socket_ptr_cookie'),
-  ],
+  ['socket-list', 'TCP sockets with their storage over netlink (CONFIG_INET_DIAG)', '5.8', socketList],
   ['ring-buffer', 'ring buffer maps', '5.8', () => fromProbe(addon().probeMapType(27))],
   ['mmap-array', 'mmap-able arrays', '5.5', mmapArray],
   ['batch', 'batch operations on hash maps', '5.6', () => fromProbe(addon().probeBatch())],
@@ -109,6 +104,7 @@ const withoutBpf: ReadonlySet<CapabilityName> = new Set([
   'bpffs-mount',
   'btf',
   'network-namespaces',
+  'socket-list',
 ]);
 
 let cached: readonly Capability[] | undefined;
@@ -203,14 +199,10 @@ function helper(program: 'sockAddr' | 'sockOps', name: keyof typeof helpers): Fi
 }
 
 /** Looks for names in the kernel's BTF, which a program that refers to them needs. */
-function inKernelBtf(...names: readonly string[]): Finding {
-  try {
-    const btf = readFileSync('/sys/kernel/btf/vmlinux');
-    const available = names.every((name) => btf.includes(`${name}\0`));
-    return { available, reason: available ? '' : "the kernel's BTF does not name it" };
-  } catch (error) {
-    return { available: false, reason: `/sys/kernel/btf/vmlinux cannot be read: ${String(error)}` };
-  }
+function socketList(): Finding {
+  const result = addon().probeTcpSockets();
+  // Without the module no handler is registered (ENOENT).
+  return result === 0 ? { available: true, reason: '' } : fromProbe(result === -2 ? 0 : result);
 }
 
 function mmapArray(): Finding {

@@ -10,7 +10,6 @@ export {
 export { BpfMap, createMap, kernelBarrier, openPinnedMap } from './bpf-map.ts';
 export { BpfObject, enableProgramStatistics, openBpfObject } from './bpf-object.ts';
 export {
-  BpfIterator,
   BpfProgram,
   mapsOfProgram,
   openPinnedProgram,
@@ -56,6 +55,7 @@ export {
 } from './seqpacket.ts';
 export { connectSocket, migrateOnClose, openListener, openUdpSocket } from './socket.ts';
 export { socketPeerAddress } from './socket-options.ts';
+export { destroyTcpSockets, listTcpSockets, type TcpSockets, tcpState } from './tcp-sockets.ts';
 export {
   type InterfaceSide,
   linksAtInterface,

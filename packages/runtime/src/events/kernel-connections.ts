@@ -9,15 +9,16 @@ import type { KernelConnectionStart } from './kernel-start.ts';
 interface KernelConnectionsOptions {
   readonly observer: ConnectionObserver;
   readonly resolver: KernelEventResolver;
-  /**
-   * Tells this daemon from earlier ones whose programs it took over, 1 to 65,535. Of the connections that they had counted
-   * only what came since is counted. Default: there was none.
-   */
-  readonly generation?: number;
   /** Whether a connection was reset by this daemon because a policy denies it now; by the cookie of its socket. */
   readonly wasDenied?: (socketCookie: number) => boolean;
   /** Called when first packets to a workload's port went unanswered, by the workload's id: connects take the tunnel path. */
   readonly onUnreachable?: (workload: number, port: number) => void;
+}
+
+/** Bytes of a connection, seen from its socket. */
+interface CountedSocket {
+  readonly sent: number;
+  readonly received: number;
 }
 
 interface OpenConnection {
@@ -40,8 +41,8 @@ interface LiveReport {
   readonly seen: Set<number>;
   /** What has ended meanwhile: the report may still have it. */
   readonly ended: Set<number>;
-  /** Accepted connections to be opened once every client is. */
-  readonly accepted: Uint8Array[];
+  /** Accepted connections to be opened once every client is, with what an earlier daemon had counted of each by then. */
+  readonly accepted: { readonly record: Uint8Array; readonly earlier: CountedBytes | undefined }[];
 }
 
 /**
@@ -53,7 +54,6 @@ interface LiveReport {
  */
 export class KernelConnections {
   readonly #observer: ConnectionObserver;
-  readonly #generation: number | undefined;
   readonly #naming: ConnectionNaming;
   readonly #wasDenied: (socketCookie: number) => boolean;
   readonly #onUnreachable: KernelConnectionsOptions['onUnreachable'];
@@ -63,13 +63,13 @@ export class KernelConnections {
   #settledBefore = new Set<number>();
   #reconciled = 0;
   #report: LiveReport | undefined;
+  #countedEarlier: (cookie: number) => CountedSocket | undefined = () => undefined;
   /** Accepted connections that have ended, and whose client's end has not come yet. */
   #waiting: Uint8Array[] = [];
 
-  constructor({ observer, resolver, generation, wasDenied, onUnreachable }: KernelConnectionsOptions) {
+  constructor({ observer, resolver, wasDenied, onUnreachable }: KernelConnectionsOptions) {
     this.#onUnreachable = onUnreachable;
     this.#observer = observer;
-    this.#generation = generation;
     this.#wasDenied = wasDenied ?? (() => false);
     this.#naming = new ConnectionNaming(resolver);
   }
@@ -82,6 +82,11 @@ export class KernelConnections {
   /** Connections open now. */
   get open(): number {
     return this.#open.size;
+  }
+
+  /** Counts of connections that an earlier daemon counted only what came since; by the cookie of their socket. */
+  continueFrom(countedEarlier: (cookie: number) => CountedSocket | undefined): void {
+    this.#countedEarlier = countedEarlier;
   }
 
   /** Takes one batch of the event ring. */
@@ -119,7 +124,7 @@ export class KernelConnections {
     this.#report = { takenAt, seen: new Set(), ended: new Set(), accepted: [] };
   }
 
-  /** Takes a part of the report that was begun: records of kind `live`. The same flow may come again. */
+  /** Takes a part of the report that was begun: records of open connections. The same flow may come again. */
   liveFlows(bytes: Uint8Array, count: number): void {
     const report = this.#report;
     if (report === undefined) return;
@@ -130,19 +135,22 @@ export class KernelConnections {
       const known = this.#open.get(cookie);
       if (known !== undefined) advance(known, event);
       else if (report.ended.has(cookie)) continue;
-      else if (event.outbound) this.#begun(event);
-      else report.accepted.push(recordAt(bytes, index));
+      else if (event.outbound) this.#begun(event, this.#earlier(event));
+      else report.accepted.push({ record: recordAt(bytes, index), earlier: this.#earlier(event) });
     }
   }
 
-  /** Ends the report: what is open and was not in it for the second time has ended. */
-  endLiveReport(): void {
+  /**
+   * Ends the report: what is open and was not in it for the second time has ended. Returns the cookies of the sockets that
+   * it had.
+   */
+  endLiveReport(): ReadonlySet<number> {
     const report = this.#report;
-    if (report === undefined) return;
+    if (report === undefined) return new Set();
     this.#report = undefined;
-    for (const record of report.accepted) {
+    for (const { record, earlier } of report.accepted) {
       const event = new KernelEventReader(record, 1);
-      if (event.next() && !report.ended.has(event.socketCookie)) this.#begun(event);
+      if (event.next() && !report.ended.has(event.socketCookie)) this.#begun(event, earlier);
     }
     const settled = new Set<number>();
     for (const [cookie, connection] of this.#open) {
@@ -156,6 +164,7 @@ export class KernelConnections {
     this.#settledBefore = this.#settled;
     this.#settled = settled;
     this.#takeWaiting();
+    return report.seen;
   }
 
   /**
@@ -186,16 +195,16 @@ export class KernelConnections {
     }
   }
 
-  #begun(event: KernelEventReader): void {
-    const connection = this.#opened(event);
+  #begun(event: KernelEventReader, earlier: CountedBytes | undefined): void {
+    const connection = this.#opened(event, earlier);
     if (connection !== undefined) advance(connection, event);
   }
 
-  #opened(event: KernelEventReader): OpenConnection | undefined {
+  #opened(event: KernelEventReader, earlier?: CountedBytes): OpenConnection | undefined {
     const cookie = event.socketCookie;
     const already = this.#open.get(cookie);
     if (already !== undefined) return already;
-    const start = this.#naming.start(event, this.#earlier(event));
+    const start = this.#naming.start(event, earlier);
     if (start === undefined) return undefined;
     const observed = this.#observer.opened(start);
     const connection: OpenConnection = { observed, start, openedAt: event.timeNanoseconds, missed: 0 };
@@ -232,13 +241,15 @@ export class KernelConnections {
     this.#forget(cookie, start);
   }
 
-  /** What another daemon counted of this connection before. */
+  /** What an earlier daemon counted of this connection: none without a cookie, since no list of sockets had it. */
   #earlier(event: KernelEventReader): CountedBytes | undefined {
-    const { countedBy } = event;
-    if (countedBy === 0 || countedBy === this.#generation) return undefined;
+    const cookie = event.socketCookie;
+    const counted = cookie === 0 ? undefined : this.#countedEarlier(cookie);
+    if (counted === undefined) return undefined;
+    const { sent, received } = counted;
     return event.outbound
-      ? { fromClient: event.countedSent, fromServer: event.countedReceived }
-      : { fromClient: event.countedReceived, fromServer: event.countedSent };
+      ? { fromClient: sent, fromServer: received }
+      : { fromClient: received, fromServer: sent };
   }
 
   #forget(cookie: number, start: KernelConnectionStart): void {

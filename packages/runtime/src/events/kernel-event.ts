@@ -86,17 +86,6 @@ export class KernelEventReader {
   get retransmissions(): number {
     return this.#word(layout.retransmissions);
   }
-  /** Generation of the daemon that has counted the opening and the bytes below; 0: nobody has. */
-  get countedBy(): number {
-    const at = this.#offset + layout.countedBy;
-    return (this.#bytes[at] as number) | ((this.#bytes[at + 1] as number) << 8);
-  }
-  get countedSent(): number {
-    return this.#wide(layout.countedSent);
-  }
-  get countedReceived(): number {
-    return this.#wide(layout.countedReceived);
-  }
   /** What the application asked for. */
   get dialled(): RawEndpoint {
     return this.#endpoint(layout.dialled, layout.dialledPortBe);

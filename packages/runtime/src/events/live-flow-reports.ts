@@ -1,40 +1,42 @@
-import type { BpfObject } from '@kmesh/linux';
-import { LiveFlowTable } from '../tables/flows-object.ts';
+import type { BpfObject, NetworkNamespace } from '@kmesh/linux';
+import { CountedFlows } from './counted-flows.ts';
 import type { KernelConnections } from './kernel-connections.ts';
+import { liveFlowsOf } from './live-flows.ts';
 
 interface LiveFlowReportsOptions {
   /** The loaded kernel programs; `liveFlowsObstacles` must be empty. */
-  readonly object: Pick<BpfObject, 'map' | 'program'>;
-  readonly connections: Pick<KernelConnections, 'beginLiveReport' | 'liveFlows' | 'endLiveReport' | 'close'>;
-  /** A report failed; the next one is tried all the same. */
+  readonly object: Pick<BpfObject, 'map'>;
+  readonly connections: Pick<
+    KernelConnections,
+    'beginLiveReport' | 'liveFlows' | 'endLiveReport' | 'continueFrom' | 'close'
+  >;
+  /** Returns the namespaces of the enrolled pods. */
+  readonly namespaces: () => readonly NetworkNamespace[];
+  /** Called when a report fails; the next one is tried all the same. */
   readonly onError: (error: unknown) => void;
   readonly intervalMilliseconds?: number;
-  /** As for `KernelConnections`. Default: there is only one daemon. */
+  /** Identifies this daemon among those that count on this node, 1 to 65,535. Default: there is only one. */
   readonly generation?: number;
   /**
-   * Whether this daemon's programs are at the hooks. Before they are, and once another daemon's have taken their place, what
-   * is open is that one's to count. Default: they always are.
+   * Returns whether this daemon's programs are at the hooks. Before they are, and once another daemon's have taken their
+   * place, that one counts what is open. Default: they always are.
    */
   readonly isObserving?: () => boolean;
 }
 
 /** Bytes of a long connection show within 5 s; a report of many takes part of that. */
 const mostIntervalMilliseconds = 3000;
-/** What has opened shows within a second where a report is cheap: so many times what it took passes before the next one. */
+/** The delay is `restPerWork` × the duration of the last report, clamped to these two. */
 const leastIntervalMilliseconds = 1000;
 const restPerWork = 30;
-const mostShares = 1024;
 
 /**
- * Tells `KernelConnections` at least every 5 s of the connections that are open in the kernel. Many flows are read in
- * shares, so that no share holds the event loop for long. Does not keep the process alive.
- *
- * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
+ * Reports the connections that are open in the kernel to `KernelConnections` at least every 5 s. The sockets of each pod are
+ * listed on a thread of libuv's pool and taken in slices. Does not keep the process alive.
  */
 export class LiveFlowReports implements Disposable {
   readonly #options: LiveFlowReportsOptions;
-  readonly #table: LiveFlowTable;
-  #shares = 1;
+  readonly #counted: CountedFlows;
   #observed = false;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
@@ -42,7 +44,9 @@ export class LiveFlowReports implements Disposable {
 
   constructor(options: LiveFlowReportsOptions) {
     this.#options = options;
-    this.#table = new LiveFlowTable(options.object, options.generation ?? 1);
+    const counted = new CountedFlows(options.object.map('counted'), options.generation ?? 1);
+    this.#counted = counted;
+    options.connections.continueFrom((cookie) => counted.earlier(cookie));
     this.#schedule(options.intervalMilliseconds ?? leastIntervalMilliseconds);
   }
 
@@ -54,7 +58,7 @@ export class LiveFlowReports implements Disposable {
     return this.#running;
   }
 
-  /** The last report, once the one under way is done: what is counted by it, another daemon goes on from. */
+  /** Takes the last report, once the one under way is done: the next daemon continues from what it counts. */
   async takeLast(): Promise<void> {
     clearTimeout(this.#timer);
     await this.#running?.catch(() => undefined);
@@ -64,7 +68,6 @@ export class LiveFlowReports implements Disposable {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#table.close();
   }
 
   [Symbol.dispose](): void {
@@ -85,24 +88,31 @@ export class LiveFlowReports implements Disposable {
     this.#timer.unref();
   }
 
-  async #take(): Promise<void> {
+  /** Whether this daemon counts what is open; leaves it to the next one when it did so before. */
+  #mayCount(): boolean {
+    if (this.#closed) return false;
     const { connections, isObserving } = this.#options;
-    if (isObserving?.() === false) {
-      if (this.#observed) connections.close(true);
-      return;
+    if (isObserving?.() !== false) {
+      this.#observed = true;
+      return true;
     }
-    this.#observed = true;
+    if (this.#observed) connections.close(true);
+    return false;
+  }
+
+  async #take(): Promise<void> {
+    const { connections, object, namespaces } = this.#options;
+    if (!this.#mayCount()) return;
     connections.beginLiveReport(Number(process.hrtime.bigint()));
-    for (let share = 0; share < this.#shares; share++) {
-      const { bytes, count, overflow } = await this.#table.read(share, this.#shares);
-      if (this.#closed) return;
-      connections.liveFlows(bytes, count);
-      if (overflow === 0) continue;
-      if (this.#shares === mostShares) throw new RangeError('more flows are open than can be reported');
-      // The same flow may be told again, so the report goes on where it is in smaller shares.
-      this.#shares *= 2;
-      share = -1;
+    for (const namespace of namespaces()) {
+      // A pod that leaves during the report has no connections any more.
+      if (namespace.closed) continue;
+      for await (const { bytes, count } of liveFlowsOf(namespace, object.map('flows'))) {
+        if (!this.#mayCount()) return;
+        connections.liveFlows(bytes, count);
+        this.#counted.note(bytes, count);
+      }
     }
-    connections.endLiveReport();
+    this.#counted.keep(connections.endLiveReport());
   }
 }

@@ -4,12 +4,12 @@ import type { MeshState } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
 import type { KernelEnrolment } from '../pods/kernel-enrolment.ts';
 import type { KernelPath } from '../programs/kernel-path.ts';
-import { liveFlowsObstacles } from '../tables/flows-object.ts';
 import { kmeshEventLayout } from '../tables/gen/layouts.ts';
 import { readPerCpuCounters } from '../tables/per-cpu-counters.ts';
 import { KernelConnections } from './kernel-connections.ts';
 import { createKernelResolver } from './kernel-resolver.ts';
 import { LiveFlowReports } from './live-flow-reports.ts';
+import { liveFlowsObstacles } from './live-flows.ts';
 
 /** The kernel's connection events while they are read. */
 export interface KernelEvents {
@@ -27,7 +27,7 @@ interface KernelEventsOptions {
   readonly path: KernelPath;
   readonly state: MeshState;
   readonly network: string;
-  readonly enrolment: Pick<KernelEnrolment, 'workloadUidOf' | 'serves' | 'wasDenied'>;
+  readonly enrolment: Pick<KernelEnrolment, 'workloadUidOf' | 'serves' | 'wasDenied' | 'namespaces'>;
   readonly observer: ConnectionObserver;
   /** Whether openings are logged: the kernel reports them then, and is spared that otherwise. Asked once a second. */
   readonly logsOpenings: () => boolean;
@@ -47,10 +47,8 @@ const mostDrainMilliseconds = 250;
 export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
   const { path, state, network, enrolment, observer, logger } = options;
   const { tables, object } = path;
-  const generation = generationOfThisRun();
   const connections = new KernelConnections({
     observer,
-    generation,
     wasDenied: (socketCookie) => enrolment.wasDenied(socketCookie),
     onUnreachable: (workload, port) =>
       logger.warn(
@@ -71,7 +69,7 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
     losses: object.map('events_lost'),
     onBatch: ({ bytes, count }) => connections.batch(bytes, count),
   });
-  const reports = startReports(options, connections, generation);
+  const reports = startReports(options, connections);
   const stopFollowing = followLog(options, reports === undefined);
   return {
     open: () => connections.open,
@@ -91,7 +89,7 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
   };
 }
 
-/** Has openings reported where nothing else tells of them. */
+/** Enables the events of openings while openings are logged, and always where live flows cannot be read. */
 function followLog({ path, logsOpenings }: KernelEventsOptions, always: boolean): () => void {
   const follow = () => path.tables.setEvents(always || logsOpenings() ? 'all' : 'ends');
   follow();
@@ -101,11 +99,10 @@ function followLog({ path, logsOpenings }: KernelEventsOptions, always: boolean)
 }
 
 function startReports(
-  { path, logger }: KernelEventsOptions,
+  { path, enrolment, logger }: KernelEventsOptions,
   connections: KernelConnections,
-  generation: number,
 ): LiveFlowReports | undefined {
-  const obstacles = liveFlowsObstacles(path.object);
+  const obstacles = liveFlowsObstacles();
   if (obstacles.length > 0) {
     logger.warn('kernel path connections are counted when they close, not before; a lost event stays lost', {
       error: obstacles.join('; '),
@@ -115,7 +112,8 @@ function startReports(
   return new LiveFlowReports({
     object: path.object,
     connections,
-    generation,
+    namespaces: () => enrolment.namespaces(),
+    generation: generationOfThisRun(),
     isObserving: path.isObserving,
     onError: (error) => logger.error('live kernel connections could not be read', { error: String(error) }),
   });

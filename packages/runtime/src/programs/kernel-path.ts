@@ -3,18 +3,16 @@ import { type Identity, KmeshError, type Logger } from '@kmesh/api';
 import {
   attachedProgramIds,
   type BpfObject,
-  type CapabilityName,
   cgroupObstacle,
   findCgroupMount,
   kernelBarrier,
-  probeCapabilities,
 } from '@kmesh/linux';
 import type { MeshState, NodeContext } from '@kmesh/orchestration';
 import type { BypassParts } from '../pods/capture-bypass.ts';
 import { NodeSide } from '../pods/node-side.ts';
 import { takePick } from '../tables/endpoint-picks.ts';
 import { kernelMapsOf } from '../tables/kernel-maps.ts';
-import { attachKernelObject, loadKernelObject } from '../tables/kernel-object.ts';
+import { attachKernelObject, kernelPathObstacles, loadKernelObject } from '../tables/kernel-object.ts';
 import { KernelTables } from '../tables/kernel-tables.ts';
 import { endOtherLeases } from './earlier-programs.ts';
 import type { KernelPathConfig } from './kernel-path-config.ts';
@@ -60,31 +58,7 @@ export interface KernelPath {
 /** How long an earlier daemon's programs may decide after the mesh is known: the pods are told meanwhile. */
 const TAKEOVER_MILLISECONDS = 3_000;
 
-/** Without one of these there is no kernel path. Of the rest each one lost costs only what it is for. */
-const required: readonly CapabilityName[] = [
-  'bpf',
-  'cgroup-mount',
-  'cgroup-connect',
-  'cgroup-getpeername',
-  'cgroup-link',
-  'netns-cookie-connect',
-  'netns-cookie-sockops',
-  'socket-storage-connect',
-  'socket-storage-sockops',
-  'sockops',
-  'ring-buffer',
-  'mmap-array',
-  'network-namespaces',
-];
-
 const objectPath = process.env['KMESH_BPF_OBJECT'] ?? 'bpf/kmesh.bpf.o';
-
-/** Why there can be no kernel path on this machine, a phrase for each missing capability; empty when it can be. */
-function kernelPathObstacles(): readonly string[] {
-  return probeCapabilities()
-    .filter((row) => !row.available && required.includes(row.name))
-    .map((row) => `${row.description}: ${row.reason}`);
-}
 
 /**
  * Loads and attaches the kernel programs and keeps their tables equal to the mesh (design §4). To be started while
@@ -112,7 +86,6 @@ export async function startKernelPath(
     const object = await loadKernelObject({
       path: objectPath,
       prepare: (opened) => pins?.adoptMaps(opened),
-      onLeftOut: (program, reason) => logger.warn('a program is left out', { program, error: reason }),
     });
     stack.defer(() => object.close());
     pins?.pinMaps(object);

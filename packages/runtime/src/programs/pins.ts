@@ -22,7 +22,7 @@ import { endOtherLeases } from './earlier-programs.ts';
 const sharedMaps: readonly (readonly [layout: string, maps: readonly string[]])[] = [
   // While programs of two daemons are at the hooks, what one of them announces the other has to find.
   [`handshakes-${pinnedLayouts.handshakes}`, ['dials', 'connections']],
-  [`flows-${pinnedLayouts.flows}`, ['flows', 'counters']],
+  [`flows-${pinnedLayouts.flows}`, ['flows', 'counted', 'counters']],
   // For all layouts: the programs of an older daemon hand connections over until those of the next are in their place, and
   // entries are of the moment. A table of another shape is told by its sizes.
   ['.', ['handoffs']],

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { KmeshError } from '@kmesh/api';
 import {
-  BpfLoadError,
   type BpfObject,
   type Capability,
   type CapabilityName,
@@ -11,7 +10,6 @@ import {
   probeCapabilities,
   programFile,
 } from '@kmesh/linux';
-import { prepareLiveFlows } from './flows-object.ts';
 import { kmeshConstant, kmeshSettingsLayout } from './gen/layouts.ts';
 
 /** The programs of kmesh.bpf.o by their C names, in the order in which they are attached. */
@@ -41,15 +39,16 @@ const required: ReadonlySet<CapabilityName> = new Set([
   'sockops',
   'ring-buffer',
   'mmap-array',
+  'network-namespaces',
 ]);
 
-/** One sentence for each feature that the kernel path needs and this machine lacks; empty when it can run. */
+/** Returns a phrase for each feature that the kernel path needs and this machine lacks; empty when it can run. */
 export function kernelPathObstacles(capabilities: readonly Capability[] = probeCapabilities()): string[] {
   return capabilities
     .filter(({ name, available }) => required.has(name) && !available)
     .map(
       ({ description, requiredKernel, reason }) =>
-        `The kernel path is off: ${description} is missing (Linux ${requiredKernel} has it): ${reason}.`,
+        `${description} (Linux ${requiredKernel} has it): ${reason}`,
     );
 }
 
@@ -70,51 +69,24 @@ interface KernelObjectOptions {
   readonly capacities?: KernelCapacities;
   /** Edits the object before it is loaded, such as letting it share maps. */
   readonly prepare?: (object: BpfObject) => void;
-  /** Told of a program that the verifier refused and that is left out; what it is for is off, and nothing else. */
-  readonly onLeftOut?: (program: string, reason: string) => void;
   /** Asks the verifier what it spent on each program. */
   readonly verifierStatistics?: boolean;
 }
 
-/** Programs without which the others do their work. */
-const optionalPrograms: ReadonlySet<string> = new Set(['kmesh_live']);
-
 /**
- * Loads the BPF programs; nothing is attached yet. A program that this kernel's verifier refuses is left out when the
- * others can do without it.
+ * Loads the BPF programs; nothing is attached yet.
  *
  * @throws BpfLoadError `KMESH_BPF_LOAD_FAILED` with the verifier's summary, `KMESH_BPF_OPEN_FAILED`
  * @throws KmeshError `KMESH_BPF_OBJECT_MISSING` when the file cannot be read.
  */
 export async function loadKernelObject(options: KernelObjectOptions): Promise<BpfObject> {
-  const bytes = await readObject(options.path);
-  const leftOut = new Set<string>();
-  for (;;) {
-    try {
-      return await loadWithout(bytes, options, leftOut);
-    } catch (error) {
-      const program = error instanceof BpfLoadError ? error.program : undefined;
-      if (program === undefined || !optionalPrograms.has(program) || leftOut.has(program)) throw error;
-      leftOut.add(program);
-      options.onLeftOut?.(program, (error as BpfLoadError).message);
-    }
-  }
-}
-
-async function loadWithout(
-  bytes: Uint8Array,
-  options: KernelObjectOptions,
-  leftOut: ReadonlySet<string>,
-): Promise<BpfObject> {
-  const object = openBpfObject(bytes, 'kmesh');
+  const object = openBpfObject(await readObject(options.path), 'kmesh');
   try {
     const { frontends, ...capacities } = options.capacities ?? {};
     for (const [map, entries] of Object.entries(capacities)) object.setMaxEntries(map, entries);
     const hashKeys = prepareFrontends(object, frontends);
     object.setConstant('kmesh_has_set_retval', capability('set-retval').available);
     options.prepare?.(object);
-    prepareLiveFlows(object);
-    for (const program of leftOut) object.setAutoload(program, false);
     await object.load({ verifierStatistics: options.verifierStatistics ?? false });
     new Uint8Array(object.map('settings').mmap(), kmeshSettingsLayout.hashKeys).set(hashKeys);
     return object;

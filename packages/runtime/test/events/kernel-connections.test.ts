@@ -27,7 +27,7 @@ const resolver: KernelEventResolver = {
   inboundService: (workload, port) => (workload === server && port === 8080 ? echoService : undefined),
 };
 
-function watch(change: Partial<KernelEventResolver> = {}, generation = 1) {
+function watch(change: Partial<KernelEventResolver> = {}) {
   const seen: Seen[] = [];
   const observer: ConnectionObserver = {
     opened(start) {
@@ -50,7 +50,7 @@ function watch(change: Partial<KernelEventResolver> = {}, generation = 1) {
     earlyDeny: () => undefined,
     socketsOpen: () => undefined,
   };
-  const connections = new KernelConnections({ observer, resolver: { ...resolver, ...change }, generation });
+  const connections = new KernelConnections({ observer, resolver: { ...resolver, ...change } });
   return {
     seen,
     connections,
@@ -305,10 +305,10 @@ test('a server side whose client never comes is reported by its address, with th
 test('live flows move the counts of open connections and find those that have opened', () => {
   const { seen, batch, live, connections } = watch();
   batch({ kind: 'opened', ...outbound });
-  const unknown = { kind: 'live', ...outbound, cookie: 99, localPort: 41001, sent: 7 } as const;
-  live(10, { kind: 'live', ...outbound, sent: 100 }, unknown);
+  const unknown = { kind: 'opened', ...outbound, cookie: 99, localPort: 41001, sent: 7 } as const;
+  live(10, { kind: 'opened', ...outbound, sent: 100 }, unknown);
   assert.equal(seen.length, 2);
-  live(20, unknown, { kind: 'live', ...outbound, sent: 120 });
+  live(20, unknown, { kind: 'opened', ...outbound, sent: 120 });
   assert.deepEqual(
     seen.map(({ fromClient, end }) => [fromClient, end]),
     [
@@ -322,8 +322,8 @@ test('live flows move the counts of open connections and find those that have op
 test('live flows find both sides of a connection, whichever comes first', () => {
   const { seen, live, connections } = watch();
   const flows: EventFields[] = [
-    { kind: 'live', ...inbound, received: 9 },
-    { kind: 'live', ...outbound, sent: 9 },
+    { kind: 'opened', ...inbound, received: 9 },
+    { kind: 'opened', ...outbound, sent: 9 },
   ];
   live(10, ...flows);
   assert.deepEqual(
@@ -341,7 +341,7 @@ test('a connection that closes while a report is taken is not opened again by it
   batch({ kind: 'opened', ...outbound });
   connections.beginLiveReport(10);
   batch({ kind: 'closed', ...outbound, sent: 5 });
-  connections.liveFlows(encodeEvents([{ kind: 'live', ...outbound, sent: 5 }]), 1);
+  connections.liveFlows(encodeEvents([{ kind: 'opened', ...outbound, sent: 5 }]), 1);
   connections.endLiveReport();
   connections.beginLiveReport(20);
   connections.endLiveReport();
@@ -371,7 +371,7 @@ test('of an accepted connection that the tunnel carried to the pod, or that the 
 test('a lost closing is found when two reports of live flows lack the connection; a late event then counts nothing', () => {
   const { seen, batch, live, connections } = watch();
   batch({ kind: 'opened', ...outbound, timeNanoseconds: 5 });
-  live(10, { kind: 'live', ...outbound, sent: 50 });
+  live(10, { kind: 'opened', ...outbound, sent: 50 });
   live(20);
   assert.equal(seen[0]?.end, undefined);
   live(30);
@@ -404,7 +404,7 @@ test('whether a connection is told of by two events, by its end or by a report o
     sum += bytes;
     const which = index % 10;
     if (which !== 0) batch({ kind: 'opened', ...flow });
-    if (which === 1) live(time, { kind: 'live', ...flow, sent: bytes });
+    if (which === 1) live(time, { kind: 'opened', ...flow, sent: bytes });
     else batch({ kind: 'closed', ...flow, sent: bytes });
     if (which === 1) lost++;
   }
@@ -421,18 +421,22 @@ test('whether a connection is told of by two events, by its end or by a report o
 });
 
 test('of a connection that an earlier daemon has counted only what follows is counted, whoever tells of it first', () => {
-  const counted = { countedBy: 1, countedSent: 100, countedReceived: 7 } as const;
-  const byReports = watch({}, 2);
-  byReports.live(10, { kind: 'live', ...outbound, ...counted, sent: 110 });
-  // The kernel may have kept newer numbers meanwhile: they are this daemon's own.
-  const own = { countedBy: 2, countedSent: 120, countedReceived: 7 } as const;
-  byReports.live(20, { kind: 'live', ...outbound, ...own, sent: 150, received: 7 });
-  byReports.batch({ kind: 'closed', ...outbound, ...own, sent: 160, received: 9 });
-  const byEvent = watch({}, 2);
-  byEvent.batch({ kind: 'closed', ...outbound, ...counted, sent: 160, received: 9 });
-  const between = watch({}, 2);
-  between.live(10, { kind: 'live', ...outbound, ...counted, sent: 110 });
-  between.batch({ kind: 'closed', ...outbound, ...own, sent: 160, received: 9 });
+  const earlier = () => {
+    const watched = watch();
+    watched.connections.continueFrom((cookie) =>
+      cookie === outbound.cookie ? { sent: 100, received: 7 } : undefined,
+    );
+    return watched;
+  };
+  const byReports = earlier();
+  byReports.live(10, { kind: 'opened', ...outbound, sent: 110 });
+  byReports.live(20, { kind: 'opened', ...outbound, sent: 150, received: 7 });
+  byReports.batch({ kind: 'closed', ...outbound, sent: 160, received: 9 });
+  const byEvent = earlier();
+  byEvent.batch({ kind: 'closed', ...outbound, sent: 160, received: 9 });
+  const between = earlier();
+  between.live(10, { kind: 'opened', ...outbound, sent: 110 });
+  between.batch({ kind: 'closed', ...outbound, sent: 160, received: 9 });
   for (const { seen, connections } of [byReports, byEvent, between]) {
     assert.deepEqual(
       seen.map(({ start, fromClient, fromServer, end }) => [
@@ -447,24 +451,13 @@ test('of a connection that an earlier daemon has counted only what follows is co
   }
 });
 
-test('a connection that nobody has counted yet is counted by the next daemon from its beginning', () => {
-  const { seen, live, connections } = watch({}, 2);
-  live(10, { kind: 'live', ...outbound, sent: 110 });
-  live(20, { kind: 'live', ...outbound, countedBy: 2, countedSent: 110, sent: 120 });
-  assert.deepEqual(
-    seen.map(({ start, fromClient }) => [start.earlier, fromClient]),
-    [[undefined, 120]],
-  );
-  assert.equal(connections.reconciled, 0);
-});
-
 test('what goes on when a daemon ends is left to the next one', () => {
   const { seen, batch, connections } = watch();
   batch({ kind: 'opened', ...outbound });
   connections.beginLiveReport(10);
   const flows: EventFields[] = [
-    { kind: 'live', ...outbound, sent: 5 },
-    { kind: 'live', ...outbound, cookie: 99, localPort: 41001, sent: 7 },
+    { kind: 'opened', ...outbound, sent: 5 },
+    { kind: 'opened', ...outbound, cookie: 99, localPort: 41001, sent: 7 },
   ];
   connections.liveFlows(encodeEvents(flows), flows.length);
   connections.endLiveReport();

@@ -26,9 +26,6 @@ export interface EventFields {
   durationNanoseconds?: number;
   roundTrip?: number;
   retransmissions?: number;
-  countedBy?: number;
-  countedSent?: number;
-  countedReceived?: number;
   dialled?: readonly number[];
   dialledPort?: number;
   attested?: boolean;
@@ -48,9 +45,6 @@ export function encodeEvents(events: readonly EventFields[]): Uint8Array {
     wide(layout.durationNs, event.durationNanoseconds ?? 0);
     wide(layout.bytesSent, event.sent ?? 0);
     wide(layout.bytesReceived, event.received ?? 0);
-    wide(layout.countedSent, event.countedSent ?? 0);
-    wide(layout.countedReceived, event.countedReceived ?? 0);
-    view.setUint16(at + layout.countedBy, event.countedBy ?? 0, true);
     bytes.set(address(event.dialled ?? [10, 96, 0, 1]), at + layout.dialled);
     view.setUint16(at + layout.dialledPortBe, event.dialledPort ?? 80);
     bytes.set(address(event.local ?? [10, 0, 0, 1]), at + layout.local);

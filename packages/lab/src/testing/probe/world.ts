@@ -1,4 +1,4 @@
-import { EventRing } from '@kmesh/linux';
+import { EventRing, openNetworkNamespace } from '@kmesh/linux';
 import {
   AccessLog,
   createConnectionObserver,
@@ -6,13 +6,7 @@ import {
   MetricRecorder,
   startScrapeServer,
 } from '@kmesh/probe';
-import {
-  createKernelResolver,
-  KernelConnections,
-  kmeshEventLayout,
-  LiveFlowReports,
-  liveFlowsObstacles,
-} from '@kmesh/runtime';
+import { createKernelResolver, KernelConnections, kmeshEventLayout, LiveFlowReports } from '@kmesh/runtime';
 import { type KernelMeshOptions, startKernelMesh } from '../../mesh/kernel-mesh.ts';
 import { keyOf, serviceOf, workloadOf } from '../../mesh/records.ts';
 import { createLab } from '../../network/lab.ts';
@@ -62,20 +56,19 @@ export async function startProbeWorld(options: KernelMeshOptions = {}) {
     });
   let ring = readRing();
   stack.defer(() => ring.close());
-  // Some kernels refuse the iterator to everyone: connections are then counted when they close.
-  const reports =
-    liveFlowsObstacles(mesh.object).length > 0
-      ? undefined
-      : new LiveFlowReports({
-          object: mesh.object,
-          connections: kernel,
-          // Tests ask for them.
-          intervalMilliseconds: 2 ** 30,
-          onError: (error) => {
-            throw error;
-          },
-        });
-  stack.defer(() => reports?.close());
+  const namespaces = [client, server].map((pod) => stack.use(openNetworkNamespace(pod.namespacePath)));
+  const reports = stack.use(
+    new LiveFlowReports({
+      object: mesh.object,
+      connections: kernel,
+      namespaces: () => namespaces,
+      // Tests ask for them.
+      intervalMilliseconds: 2 ** 30,
+      onError: (error) => {
+        throw error;
+      },
+    }),
+  );
   const resources = stack.move();
   return {
     ...{ lab, node, mesh, client, server, service, lines, kernel, reports },

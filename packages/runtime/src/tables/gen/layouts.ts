@@ -82,7 +82,7 @@ export const kmeshDialLayout = {
 } as const;
 
 export const kmeshFlowLayout = {
-  size: 80,
+  size: 64,
   dialled: 0,
   netnsCookie: 16,
   startedNs: 24,
@@ -97,40 +97,36 @@ export const kmeshFlowLayout = {
   reserved: 47,
   peerIdentity: 48,
   reserved2: 52,
-  countedSent: 56,
-  countedReceived: 64,
-  countedBy: 72,
-  ended: 76,
+  ended: 56,
+  reserved3: 60,
 } as const;
 
 export const kmeshEventLayout = {
-  size: 152,
+  size: 136,
   timeNs: 0,
   netnsCookie: 8,
   socketCookie: 16,
   durationNs: 24,
   bytesSent: 32,
   bytesReceived: 40,
-  countedSent: 48,
-  countedReceived: 56,
-  local: 64,
-  remote: 80,
-  dialled: 96,
-  service: 112,
-  workload: 116,
-  srttUs: 120,
-  minRttUs: 124,
-  retransmissions: 128,
-  localPortBe: 132,
-  remotePortBe: 134,
-  dialledPortBe: 136,
-  kind: 138,
-  direction: 139,
-  path: 140,
-  closeReason: 141,
-  countedBy: 142,
-  peerIdentity: 144,
-  attested: 148,
+  local: 48,
+  remote: 64,
+  dialled: 80,
+  service: 96,
+  workload: 100,
+  srttUs: 104,
+  minRttUs: 108,
+  retransmissions: 112,
+  localPortBe: 116,
+  remotePortBe: 118,
+  dialledPortBe: 120,
+  kind: 122,
+  direction: 123,
+  path: 124,
+  closeReason: 125,
+  reserved: 126,
+  peerIdentity: 128,
+  attested: 132,
 } as const;
 
 export const kmeshOwnerLayout = {
@@ -182,12 +178,10 @@ export const kmeshVerdictKeyLayout = {
   reserved: 10,
 } as const;
 
-export const kmeshLiveReportLayout = {
+export const kmeshCountedLayout = {
   size: 24,
-  shareMask: 0,
-  share: 4,
-  count: 8,
-  overflow: 12,
+  sent: 0,
+  received: 8,
   generation: 16,
   reserved: 20,
 } as const;
@@ -307,9 +301,8 @@ export const kmeshEventKind = {
   opened: 1,
   failed: 2,
   closed: 3,
-  live: 4,
-  refused: 5,
-  unreachable: 6,
+  refused: 4,
+  unreachable: 5,
 } as const;
 
 export const kmeshCloseReason = {
@@ -342,5 +335,5 @@ export const kmeshWireCount = {
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
   handshakes: 'v3-095ed7ca',
-  flows: 'v4-de6a73d9',
+  flows: 'v4-3ba28a45',
 } as const;

@@ -1,0 +1,161 @@
+import { addon, type NativeTcpSocketLayout } from './addon.ts';
+import type { BpfMap } from './bpf-map.ts';
+import { systemCallError } from './errors.ts';
+import type { NetworkNamespace } from './network-namespace.ts';
+
+/** States of a TCP socket, numbered as the kernel does. */
+export const tcpState = {
+  established: 1,
+  synSent: 2,
+  synReceived: 3,
+  finWait1: 4,
+  finWait2: 5,
+  timeWait: 6,
+  closed: 7,
+  closeWait: 8,
+  lastAck: 9,
+  listening: 10,
+  closing: 11,
+} as const;
+
+/** All states but TIME_WAIT, of which a busy pod has thousands. */
+const liveStates: readonly number[] = Object.values(tcpState).filter((state) => state !== tcpState.timeWait);
+
+interface TcpSocketOptions {
+  /** States of {@link tcpState} to list. Default: all but TIME_WAIT. */
+  readonly states?: readonly number[];
+  /** Lists only sockets that have storage in this map, each with its value. Requires Linux 5.8 and CAP_BPF. */
+  readonly storage?: BpfMap;
+}
+
+/**
+ * Lists the TCP sockets of a namespace, IPv4 and IPv6, with their byte counters, on a thread of libuv's pool (NETLINK_SOCK_DIAG).
+ * A socket that is listed gets a cookie.
+ *
+ * @throws SystemCallError `KMESH_SOCKET_LIST_FAILED`
+ */
+export async function listTcpSockets(
+  namespace: NetworkNamespace,
+  { states = liveStates, storage }: TcpSocketOptions = {},
+): Promise<TcpSockets> {
+  const mask = states.reduce((bits, state) => bits | (1 << state), 0);
+  const list = await addon().tcpSockets(namespace.fd, mask, storage?.fd ?? -1, storage?.valueSize ?? 0);
+  if (typeof list !== 'number') return new TcpSockets(list.bytes, list.count, storage?.valueSize ?? 0);
+  const message = `cannot list the TCP sockets of network namespace ${namespace.label}`;
+  throw systemCallError(-list, 'KMESH_SOCKET_LIST_FAILED', message, 'netlink(SOCK_DIAG_BY_FAMILY)');
+}
+
+/**
+ * Closes sockets of a list, as `tcp_abort` does: the peer gets a reset, the owner ECONNABORTED. Those that have ended
+ * meanwhile are left out. Returns how many were closed. Requires CONFIG_INET_DIAG_DESTROY.
+ *
+ * @throws SystemCallError `KMESH_SOCKET_DESTROY_FAILED`
+ */
+export async function destroyTcpSockets(
+  namespace: NetworkNamespace,
+  sockets: readonly Uint8Array[],
+): Promise<number> {
+  if (sockets.length === 0) return 0;
+  const { size } = recordLayout();
+  const records = new Uint8Array(sockets.length * size);
+  sockets.forEach((socket, index) => {
+    records.set(socket.subarray(0, size), index * size);
+  });
+  const result = await addon().tcpSocketsDestroy(namespace.fd, records, size);
+  if (result >= 0) return result;
+  const message = `cannot close TCP sockets of network namespace ${namespace.label}`;
+  throw systemCallError(-result, 'KMESH_SOCKET_DESTROY_FAILED', message, 'netlink(SOCK_DESTROY)');
+}
+
+/** Sockets as {@link listTcpSockets} returned them: one reader moves over them, so that a socket costs no object. */
+export class TcpSockets {
+  readonly count: number;
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #layout = recordLayout();
+  readonly #stride: number;
+  readonly #storageSize: number;
+  #at: number;
+
+  constructor(bytes: Uint8Array, count: number, storageSize: number) {
+    this.count = count;
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#storageSize = storageSize;
+    this.#stride = this.#layout.size + Math.ceil(storageSize / 8) * 8;
+    this.#at = -this.#stride;
+  }
+
+  /** Moves to the next socket. */
+  next(): boolean {
+    this.#at += this.#stride;
+    return this.#at < this.count * this.#stride;
+  }
+
+  get cookie(): number {
+    return this.#wide(this.#layout.cookie);
+  }
+  /** One of {@link tcpState}. */
+  get state(): number {
+    return this.#bytes[this.#at + this.#layout.state] as number;
+  }
+  /** Bytes that the peer acknowledged, as `tcp_info` counts them: with the sequence numbers of SYN and FIN. */
+  get bytesAcknowledged(): number {
+    return this.#wide(this.#layout.bytesAcked);
+  }
+  /** Bytes that arrived in order, with the sequence number of FIN. */
+  get bytesReceived(): number {
+    return this.#wide(this.#layout.bytesReceived);
+  }
+  /** Bytes that the owner has not read yet; of a listener, connections that wait to be accepted. */
+  get receiveQueue(): number {
+    return this.#view.getUint32(this.#at + this.#layout.receiveQueue, true);
+  }
+  get smoothedRoundTripMicroseconds(): number {
+    return this.#view.getUint32(this.#at + this.#layout.smoothedRtt, true);
+  }
+  get minimalRoundTripMicroseconds(): number {
+    return this.#view.getUint32(this.#at + this.#layout.minimalRtt, true);
+  }
+  get retransmissions(): number {
+    return this.#view.getUint32(this.#at + this.#layout.retransmissions, true);
+  }
+  /** Sixteen bytes; IPv4 addresses are mapped. */
+  get localAddress(): Uint8Array {
+    return this.#part(this.#layout.local, 16);
+  }
+  get remoteAddress(): Uint8Array {
+    return this.#part(this.#layout.remote, 16);
+  }
+  get localPort(): number {
+    return this.#view.getUint16(this.#at + this.#layout.localPort);
+  }
+  get remotePort(): number {
+    return this.#view.getUint16(this.#at + this.#layout.remotePort);
+  }
+  /** The value in the map that was asked for. */
+  get storage(): Uint8Array {
+    return this.#part(this.#layout.size, this.#storageSize);
+  }
+  /** What {@link destroyTcpSockets} takes. */
+  get record(): Uint8Array {
+    return this.#part(0, this.#layout.size);
+  }
+
+  #part(offset: number, length: number): Uint8Array {
+    return this.#bytes.subarray(this.#at + offset, this.#at + offset + length);
+  }
+
+  /** 64 bits as a number; the values here stay below 2^53. */
+  #wide(offset: number): number {
+    const at = this.#at + offset;
+    return this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * 4_294_967_296;
+  }
+}
+
+let layout: NativeTcpSocketLayout | undefined;
+
+function recordLayout(): NativeTcpSocketLayout {
+  layout ??= addon().tcpSocketLayout();
+  return layout;
+}
