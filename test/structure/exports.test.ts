@@ -120,7 +120,7 @@ function isUsed(file: string, name: string, users: ReadonlyMap<string, ReadonlyS
 /** What only tests and scripts import. A name that the product imports, or that is gone, must leave this list. */
 const forTestsOnly = new Set(
   `CertificateClientOptions LocalMeshWatch LogThread PoolTarget ProgramCode ScrapeServerOptions
-  SeqpacketOptions THRESHOLD_ALWAYS WhySources XdsClientOptions createMap decodeResource directLogWriter engineSettings
+  SeqpacketOptions WhySources XdsClientOptions createMap decodeResource directLogWriter engineSettings
   formatAuthority getSocketOption listMounts localityRank matchesString monotonicNanoseconds
   networkNamespaceOfProcess openPinnedProgram overflowLines parseLogFilter parseMetrics queueLines
   readsAsCaptured retireAfterMilliseconds socketCookie socketLocalAddress socketPeerAddress spiffeUri
