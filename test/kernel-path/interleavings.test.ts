@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-const model = fileURLToPath(new URL('../kernel/model/', import.meta.url));
+const model = fileURLToPath(new URL('./model/', import.meta.url));
 
 /** What one story came to, see interleavings.c. */
 interface Outcome {

@@ -68,6 +68,7 @@ export class ConnectionNaming {
       error:
         (client && this.#resolver.refusal?.(client, ip, dialled.port)) ??
         'Nothing in the mesh serves this address and port.',
+      pod: client,
     };
   }
 
