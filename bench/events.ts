@@ -14,7 +14,6 @@ import { EventRing } from '@kmesh/linux';
 import {
   AccessLog,
   createConnectionObserver,
-  createLogWriter,
   LiveConnections,
   LogFilter,
   type LogThread,
@@ -36,7 +35,7 @@ export async function suite(): Promise<Report> {
   const figures: Figure[] = [];
   const ratios: Ratio[] = [];
   const nowhere = openSync('/dev/null', 'w');
-  const logThread = startLogThread({ descriptor: nowhere });
+  const logThread = startLogThread(nowhere);
   const contestants = [
     { name: 'metrics', log: undefined, openings: false },
     { name: 'metrics and access log', log: logThread, openings: false },
@@ -63,7 +62,6 @@ export async function suite(): Promise<Report> {
       ratios.push(atMost('one connection from its events to metrics, ns', cost.value, mostNanoseconds));
     ratios.push(atLeast(`events per second without a loss, ${name}`, highest, required * 0.99));
   }
-  await logThread.close();
   closeSync(nowhere);
   const recording = figure('cost of recording one connection', 'metrics', 'ns', await recordingCosts());
   figures.push(recording);
@@ -116,9 +114,7 @@ async function measure(
 ): Promise<Measured> {
   const server = await startScrapeServer({ host: '127.0.0.1', port: 0 });
   const recorder = new MetricRecorder(server.recorderChannel());
-  const accessLog =
-    log &&
-    new AccessLog({ filter: new LogFilter(), writer: createLogWriter(log.channel()), format: 'plain' });
+  const accessLog = log && new AccessLog({ filter: new LogFilter(), writer: log.writer, format: 'plain' });
   // As the daemon puts them together.
   const observer = new LiveConnections(
     createConnectionObserver(accessLog ? { recorder, accessLog } : { recorder }),

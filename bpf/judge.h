@@ -4,8 +4,8 @@
  * packet by what the tables say at that instant.
  *
  * No function here knows of packets' bytes or of hooks, and none keeps anything but `connections`:
- * test/kernel/native/interleavings.c compiles this file for user space and tries every order of its
- * table accesses among those of the daemon.
+ * test/kernel-path/model/interleavings.c compiles this file for user space and tries every order of
+ * its table accesses among those of the daemon.
  *
  * The daemon's side of the rules, kept by VerdictTable and PodAddressTable:
  *  - what is not allowed any more is taken out of `verdicts` or `pod_addresses` first, then

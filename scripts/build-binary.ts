@@ -51,6 +51,8 @@ const shared: BuildOptions = {
   keepNames: true,
   legalComments: 'none',
   logLevel: 'warning',
+  // Of services that Kmesh does not offer.
+  external: ['@grpc/proto-loader'],
   // The lab is no part of what a node needs.
   alias: { '@kmesh/lab': './packages/kmesh/src/no-lab.ts' },
   banner: { js: "const kmeshModule=require('node:url').pathToFileURL(process.execPath).href;" },
@@ -67,7 +69,8 @@ mkdirSync(dist, { recursive: true });
 
 const threads = globSync('packages/*/src/**/*-worker.ts', { cwd: root }).sort();
 await bundle('packages/kmesh/src/executable.ts', 'main.js');
-const assets: Record<string, string> = {};
+const assets: Record<string, string> = { 'kmeshctl.js': join(work, 'kmeshctl.js') };
+await bundle('packages/ctl/src/index.ts', 'kmeshctl.js');
 for (const source of threads) {
   const name = `threads/${basename(source, '.ts')}.js`;
   await bundle(source, name);
@@ -142,6 +145,11 @@ async function bundle(source: string, name: string): Promise<void> {
     outfile: join(work, name),
     metafile: true,
   });
+  // One other character, and V8 holds each of the text in two bytes.
+  const text = readFileSync(join(work, name), 'latin1');
+  const other = /[^\0-\x7f]+/.exec(text);
+  if (other !== null)
+    throw new Error(`build-binary: ${name} is not of ASCII characters alone: ${JSON.stringify(other[0])}`);
   writeFileSync(join(work, `${basename(name, '.js')}.meta.json`), JSON.stringify(metafile));
 }
 

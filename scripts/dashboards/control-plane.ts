@@ -110,6 +110,23 @@ export const controlPlane: Dashboard = {
           'Log lines per second that nobody took in time.',
           query(rateBy('pod, instance', 'kmesh_log_lines_dropped_total', node), '{{pod}} {{instance}}'),
         ),
+        lines(
+          'Pods at their share',
+          'ops',
+          'Per second and pod: connections refused for want of descriptors, log lines left out, labels counted as other. Another pod is not concerned.',
+          query(
+            `sum by (exported_namespace, exported_pod) (rate(kmesh_pod_share_refusals_total{${node}}[$__rate_interval]))`,
+            '{{exported_namespace}}/{{exported_pod}} refused',
+          ),
+          query(
+            `sum by (exported_namespace, exported_pod) (rate(kmesh_pod_log_lines_suppressed_total{${node}}[$__rate_interval]))`,
+            '{{exported_namespace}}/{{exported_pod}} log lines',
+          ),
+          query(
+            `sum by (exported_namespace, exported_pod) (rate(kmesh_pod_series_overflow_total{${node}}[$__rate_interval]))`,
+            '{{exported_namespace}}/{{exported_pod}} series',
+          ),
+        ),
       ],
     },
   ],

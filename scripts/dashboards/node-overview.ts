@@ -62,8 +62,11 @@ export const nodeOverview: Dashboard = {
         lines(
           'Failed connections',
           'cps',
-          'Connections that failed, by response flag: DENY is policy, CONNECT the network or the server, NETWORK_POLICY a blocked port 15008, IDENTITY_ERROR a missing certificate.',
-          query(rateBy('response_flags', 'istio_tcp_connections_failed_total', node), '{{response_flags}}'),
+          'Connections that failed, by side and response flag: DENY is policy, CONNECT the network or the server, NETWORK_POLICY a blocked port 15008, IDENTITY_ERROR a missing certificate.',
+          query(
+            rateBy('reporter, response_flags', 'istio_tcp_connections_failed_total', node),
+            '{{reporter}} {{response_flags}}',
+          ),
         ),
         lines(
           'Path',

@@ -34,7 +34,8 @@ before(async () => {
   lab = await createLab();
   await lab.node();
   await lab.node();
-  mesh = await startMesh(lab);
+  // For NEG-14, whose crowd is more than half of what is free.
+  mesh = await startMesh(lab, { environment: { KMESH_POD_DESCRIPTORS: '20000' } });
   ({ pod: client } = await mesh.pod({ name: 'client' }));
   ({ pod: plain } = await mesh.pod({ name: 'plain', captured: false }));
   ({ pod: server } = await mesh.pod({ name: 'server' }, 1));
@@ -317,7 +318,7 @@ add rule inet kinds seen ${rule} counter
   }
 });
 
-test('NEG-14: of 10,000 connections to a pod with policies, 7,000 of them open at once, none is left unjudged', async () => {
+test('NEG-14: of 18,000 connections to a pod with policies, 15,000 of them open at once, none is left unjudged', async (context) => {
   const { pod } = await mesh.pod({ name: 'crowded' }, 1);
   await pod.serve({ port: 8080, mode: 'silent' });
   const plainPod = async (name: string): Promise<Pod> => (await mesh.pod({ name, captured: false })).pod;
@@ -328,17 +329,19 @@ test('NEG-14: of 10,000 connections to a pod with policies, 7,000 of them open a
   const sourceIps = [`${unwanted.addresses.v4}/32`, `${unwanted.addresses.v6}/128`];
   const early = policy('Deny', { sourceIps }, { name: 'early' });
   const late = policy('Deny', { destinationPorts: [8080] }, { name: 'late' });
+  // Also when this test fails: the next one needs the pods served.
+  context.after(() => mesh.apply(without(early), without(late)));
   await mesh.apply(early);
   const watch = await mesh.proxyOf(pod).watch();
   const to = families.map((family) => endpointText(pod.addresses[family], 8080));
   const dial = (from: Pod, connections: number, concurrency = connections) =>
     from.dial({ to, mode: 'http', connections, concurrency, timeoutMs: 60_000 });
-  // Over HBONE a connection takes one descriptor of the server's proxy, in plaintext two; a pod has a share of some 8,700 here.
-  const held = [...captured.map((from) => dial(from, 1_500)), dial(open, 1_000)];
+  // Over HBONE a connection takes one descriptor of the server's proxy and of the clients', in plaintext two of the server's.
+  const held = [...captured.map((from) => dial(from, 3_500)), dial(open, 1_000)];
   const denied = await dial(unwanted, 3_000, 500);
   assert.deepEqual([denied.failed, denied.byEndpoint], [3_000, {}]);
   const connections = async (): Promise<number> => (await pod.counts())[0]?.connections ?? 0;
-  await mesh.proxyOf(pod).until('7,000 are open', async () => (await connections()) >= 7_000, 30_000);
+  await mesh.proxyOf(pod).until('15,000 are open', async () => (await connections()) >= 15_000, 30_000);
   await mesh.apply(late);
   for (const { failed, failures } of await Promise.all(held)) {
     assert.ok(failed > 0);
@@ -348,10 +351,9 @@ test('NEG-14: of 10,000 connections to a pod with policies, 7,000 of them open a
       'cut, none timed out',
     );
   }
-  const counts = await watch.traffic('destination', 10_000, { response_flags: 'DENY' });
-  assert.deepEqual([counts.closed, counts.failed, counts.sent], [10_000, 10_000, 0]);
-  assert.equal(await connections(), 7_000, 'nothing of the unwanted was delivered');
-  await mesh.apply(without(early), without(late));
+  const counts = await watch.traffic('destination', 18_000, { response_flags: 'DENY' });
+  assert.deepEqual([counts.closed, counts.failed, counts.sent], [18_000, 18_000, 0]);
+  assert.equal(await connections(), 15_000, 'nothing of the unwanted was delivered');
 });
 
 test('NEG-32: with a control plane that says nothing, enrolment is answered at once and pods outside the mesh notice nothing', async () => {

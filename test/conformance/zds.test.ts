@@ -35,7 +35,7 @@ afterEach(async () => {
 
 const started = new Set<string>();
 
-function newClient(path: string, retryMilliseconds = 300): ZdsClient {
+function newClient(path: string, retryMilliseconds = 300, firstAskMilliseconds = 60_000): ZdsClient {
   ready = [];
   fatal = [];
   counts = { active: 0, pending: 0, started: 0, stopped: 0 };
@@ -44,6 +44,7 @@ function newClient(path: string, retryMilliseconds = 300): ZdsClient {
     path,
     logger,
     retryMilliseconds,
+    firstAskMilliseconds,
     maximumBackoffMilliseconds: 200,
     pods: {
       servesIn: (uid, namespace) => tunnel.servesIn(uid, namespace),
@@ -390,6 +391,31 @@ describe('ZDS', () => {
       for (const uid of started) mesh.proxy(0).tunnel.removePod(uid);
       started.clear();
     }
+  });
+
+  test('a pod whose descriptor is no namespace is asked for again, with growing waits, and what is ready stays so', async () => {
+    const [sick, well] = [await pod(), await pod()];
+    await agent.addPod(sick);
+    await agent.addPod(well);
+    agent.sendDescriptorOf(sick, '/etc/hostname');
+    client = newClient(agent.path, 300, 100);
+    const known = agent.connections.length;
+    client.start();
+    await until(() => client.ready);
+    const asked: number[] = [];
+    await until(() => {
+      if (agent.connections.length > known + asked.length) asked.push(performance.now());
+      return asked.length === 4;
+    }, 20_000);
+    const waits = asked.slice(1).map((time, index) => time - (asked[index] ?? 0));
+    assert.ok((waits[2] ?? 0) > 250, `waits of ${waits.map(Math.round).join(', ')} ms`);
+    await until(() => agent.ready.length === 1);
+    assert.deepEqual([client.active, client.pending], [1, 1]);
+    assert.ok(await served(well));
+    agent.sendDescriptorOf(sick, undefined);
+    await until(() => client.active === 2 && client.pending === 0, 20_000);
+    assert.ok(await served(sick));
+    assert.deepEqual(ready, [true], 'ready from the first snapshot on');
   });
 
   test('a connection that fails half-way through its snapshot every time is dialled with growing waits', async () => {

@@ -5,7 +5,7 @@ import { Dialer, type DialResult } from '@kmesh/lab/testing/kernel/dialer.ts';
 import { createPodNamespace, startKernelPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import { workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
 import { MeshState } from '@kmesh/orchestration';
-import { kernelPrograms } from '@kmesh/runtime';
+import { type ConnectOutcome, type ConnectReason, kernelPrograms, readConnectCounters } from '@kmesh/runtime';
 import { type ExpectedOutcome, expectedOutcome } from './expected-outcome.ts';
 import {
   clientNamespaces,
@@ -35,7 +35,7 @@ const clients: readonly Workload[] = clientNamespaces.map((namespace, index) =>
 const dialledIps = [...vipPool, ...vipPool, ...vipPool, ...vipPool, ...outsidePool, ...workloadPool];
 const dialledPorts = [...ports, 81];
 
-test('in 1,000 random meshes a real connect gets what orchestration decides', async () => {
+test('in 1,000 random meshes a real connect gets what orchestration decides, and what the tables are read to say', async () => {
   const view = new MeshState();
   // All but the getpeername programs, which would hide from the dialers where their sockets went.
   const programs = kernelPrograms.filter((name) => !name.startsWith('kmesh_peer'));
@@ -50,6 +50,8 @@ test('in 1,000 random meshes a real connect gets what orchestration decides', as
     return { client, dialer: dialers.adopt(new Dialer(namespace), (dialer) => dialer.close()) };
   });
 
+  const counters = path.object.map('counters');
+  const said = new Map<ConnectReason, { least: number; most: number }>();
   const seen = { direct: 0, refused: 0, kept: 0, cautious: 0, sets: 0 };
   for (let seed = 1; seed <= MESHES; seed++) {
     const random = new Random(seed);
@@ -62,13 +64,22 @@ test('in 1,000 random meshes a real connect gets what orchestration decides', as
           count: DIALS,
         }));
         const expected = targets.map(({ ip, port }) => expectedOutcome(view, client, ip, port));
+        const answers = targets.map((target) => path.tables.connectOutcomes(client.uid, target) ?? []);
+        for (const outcomes of answers) countSaid(said, outcomes);
         for (const [index, results] of (await dialer.dial(targets)).entries()) {
           const target = targets[index];
           const outcome = expected[index];
           if (target === undefined || outcome === undefined) continue;
           const dialled = `${target.ip}|${target.port}`;
-          for (const result of results)
-            check(`mesh ${seed}, ${client.uid} → ${dialled}`, dialled, result, outcome, seen);
+          const where = `mesh ${seed}, ${client.uid} → ${dialled}`;
+          for (const result of results) {
+            check(where, dialled, result, outcome, seen);
+            const possible = answers[index] ?? [];
+            assert.ok(
+              possible.some((one) => isOutcome(one, dialled, result)),
+              `${where}: got ${JSON.stringify(result)}, the tables are read as ${JSON.stringify(possible)}`,
+            );
+          }
         }
         const small = expected.findIndex(isSmallSet);
         const [balanced, outcome] = [targets[small], expected[small]];
@@ -83,6 +94,14 @@ test('in 1,000 random meshes a real connect gets what orchestration decides', as
       }),
     );
   }
+  const counted = readConnectCounters(counters);
+  for (const [reason, { least, most }] of said) {
+    // Balanced ones are counted when the connection opens, and dialled once more for their shares.
+    if (reason === 'kernelBalanced') continue;
+    const connects = Number(counted[reason]);
+    assert.ok(least <= connects && connects <= most, `${reason}: ${connects}, said ${least} to ${most}`);
+  }
+  assert.ok(said.size >= 8, [...said.keys()].join());
   for (const table of path.tables.usage()) assert.deepEqual(table.refused, {}, table.table);
   // The test means nothing when everything went one way.
   const dials = seen.direct + seen.refused + seen.kept;
@@ -91,6 +110,28 @@ test('in 1,000 random meshes a real connect gets what orchestration decides', as
   // Nor when the tables left to the tunnel path what they could decide.
   assert.ok(seen.cautious < dials / 20, JSON.stringify(seen));
 });
+
+/** Connects that must be counted under each reason, and those that may be. */
+function countSaid(
+  said: Map<ConnectReason, { least: number; most: number }>,
+  outcomes: readonly ConnectOutcome[],
+): void {
+  const reasons = new Set(outcomes.map(({ reason }) => reason));
+  for (const reason of reasons) {
+    const sum = said.get(reason) ?? { least: 0, most: 0 };
+    said.set(reason, sum);
+    sum.most += DIALS;
+    if (reasons.size === 1) sum.least += DIALS;
+  }
+}
+
+function isOutcome({ reason, address }: ConnectOutcome, dialled: string, result: DialResult): boolean {
+  if (reason.startsWith('refused')) return result.errno === ECONNREFUSED;
+  if (result.errno !== undefined) return false;
+  return (
+    `${result.ip}|${result.port}` === (address === undefined ? dialled : `${address.ip}|${address.port}`)
+  );
+}
 
 /** Every draw is plain TCP to one of a few endpoints, and each has a fair share. */
 function isSmallSet(outcome: ExpectedOutcome | undefined): boolean {

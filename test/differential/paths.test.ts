@@ -1,79 +1,21 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Service, Workload } from '@kmesh/api';
-import {
-  type AddressPair,
-  createLab,
-  endpointText,
-  keyOf,
-  type LabMesh,
-  type MeshNode,
-  type MeshPod,
-  type ProxyWatch,
-  serviceOf,
-  startMesh,
-} from '@kmesh/lab';
-import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
-import { answerForNobody } from '@kmesh/lab/testing/traffic/unanswered.ts';
-import { MeshState, type MeshView, resolveOutbound } from '@kmesh/orchestration';
+import type { Workload } from '@kmesh/api';
+import { createLab, endpointText, type MeshNode, type ProxyWatch } from '@kmesh/lab';
+import { type MeshView, resolveOutbound } from '@kmesh/orchestration';
 import { Random } from './random-mesh.ts';
+import { ports, randomise, startWorld, type World } from './real-mesh.ts';
 
 const MESHES = 10;
 const DIALS = 6;
 /** Draws tried per target; more than the sum of any service's weights. */
 const DRAWS = 128;
 
-const names = ['one', 'two', 'three'] as const;
-const ports = [80, 443] as const;
-const targetPorts = [8001, 8002] as const;
-/** Servers of every kind: in the mesh and outside it, near and far. */
-const places = [
-  { name: 'near', node: 0, captured: true },
-  { name: 'near-too', node: 0, captured: true },
-  { name: 'near-plain', node: 0, captured: false },
-  { name: 'far', node: 1, captured: true },
-  { name: 'far-plain', node: 1, captured: false },
-] as const;
-
-interface World {
-  readonly mesh: LabMesh;
-  readonly view: MeshState;
-  readonly clients: readonly MeshPod[];
-  readonly servers: readonly MeshPod[];
-  readonly vips: readonly AddressPair[];
-}
-
 for (const kernelPath of [true, false]) {
   test(`real connections of ${MESHES} random meshes reach what orchestration chooses, by its path, with the kernel path ${kernelPath ? 'on' : 'off'}`, async (context) => {
     await using lab = await createLab();
-    await lab.node();
-    await lab.node();
-    await using mesh = await startMesh(lab, { kernelPath });
-    // Addresses that nobody has are refused at once, not when an ICMP message happens to come.
-    for (const { node } of mesh.nodes) await answerForNobody(node, 'reset');
-    const servers: MeshPod[] = [];
-    for (const { name, node, captured } of places) {
-      const server = await mesh.pod({ name, captured, workload: { capacity: 1 } }, node);
-      for (const port of targetPorts) await server.pod.serve({ port, name: `${name}:${port}` });
-      servers.push(server);
-    }
-    const clients: MeshPod[] = [];
-    for (const namespace of ['default', 'other']) {
-      clients.push(
-        await mesh.pod({ name: `client-${namespace}`, namespace, captured: { variant: 'nftables' } }),
-      );
-    }
-    const captured = servers.filter(({ workload }) => workload.protocol === 'HBONE');
-    await untilEnrolled(mesh, ...[...clients, ...captured].map(({ pod }) => pod));
-    const world = {
-      mesh,
-      clients,
-      servers,
-      vips: names.map(() => lab.serviceAddress()),
-      view: new MeshState(),
-    };
-    world.view.apply(clients.map(({ workload }) => ({ kind: 'workload', workload }) as const));
-
+    const world = await startWorld(lab, { kernelPath });
+    await using mesh = world.mesh;
     const seen = { kernel: 0, tunnel: 0, refused: 0, cautious: 0 };
     const watch = await mesh.node(0).proxy.watch();
     for (let seed = 1; seed <= MESHES; seed++) await compare(world, seed, seen);
@@ -92,16 +34,9 @@ async function compare(
   seed: number,
   seen: Record<'kernel' | 'tunnel' | 'refused' | 'cautious', number>,
 ) {
-  const { mesh, view, clients, servers } = world;
+  const { mesh, view, clients } = world;
   const random = new Random(seed);
-  const services = names.map((name, at) => randomService(random, name, world.vips[at] as AddressPair));
-  const workloads = servers.map(({ workload }) => randomEndpoint(random, workload, services));
-  view.apply([
-    ...services.map((service) => ({ kind: 'service', service }) as const),
-    ...workloads.map((workload) => ({ kind: 'workload', workload }) as const),
-  ]);
-  await mesh.apply(...services, ...workloads);
-  await untilTablesFollow(mesh);
+  const { services, workloads } = await randomise(world, random);
   const watch = await mesh.node(0).proxy.watch();
   let answered = 0;
   const dials = clients.flatMap((client) =>
@@ -181,38 +116,4 @@ function endpointsOf(view: MeshView, source: Workload, ip: string, port: number)
       endpoints.add(`${decision.workload.name}:${decision.authority.split(':').at(-1)}`);
   }
   return endpoints;
-}
-
-function randomService(random: Random, name: string, vips: AddressPair): Service {
-  const mapped = ports.filter(() => random.chance(0.9)).map((port) => [port, random.pick(targetPorts)]);
-  return serviceOf({
-    name,
-    vips,
-    ports: Object.fromEntries(mapped),
-    visibility: random.chance(0.25) ? 'Namespace' : 'Public',
-    loadBalancer: random.chance(0.5)
-      ? {
-          mode: random.pick(['Standard', 'Strict', 'Failover'] as const),
-          healthPolicy: random.pick(['OnlyHealthy', 'AllowAll'] as const),
-          routingPreferences: (['Network', 'Cluster', 'Node'] as const).filter(() => random.chance(0.4)),
-        }
-      : undefined,
-  });
-}
-
-function randomEndpoint(random: Random, workload: Workload, services: readonly Service[]): Workload {
-  const own = services
-    .filter(() => random.chance(0.5))
-    .map((service) => {
-      const mapped = ports
-        .filter(() => random.chance(0.2))
-        .map((port) => [port, random.pick(targetPorts)] as const);
-      return [keyOf(service), new Map(mapped)] as const;
-    });
-  return {
-    ...workload,
-    services: new Map(own),
-    status: random.chance(0.15) ? 'Unhealthy' : 'Healthy',
-    capacity: random.below(4),
-  };
 }

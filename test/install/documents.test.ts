@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { ztunnelDaemonSet } from '@kmesh/lab/testing/install/ztunnel-chart.ts';
+
+interface DaemonSet {
+  readonly metadata: { readonly name: string };
+  readonly spec: {
+    readonly template: { readonly spec: { readonly containers: readonly { readonly name: string }[] } };
+  };
+}
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const { scripts, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
@@ -10,8 +19,59 @@ const { scripts, version } = JSON.parse(readFileSync(join(root, 'package.json'),
   version: string;
 };
 
+const { metadata, spec } = ztunnelDaemonSet({ image: '' }) as DaemonSet;
+const [container] = spec.template.spec.containers;
+
+/** How each form of command is tried. What needs a cluster is held against what it names; a form that is not here fails. */
+const forms: readonly (readonly [RegExp, (words: readonly string[]) => void])[] = [
+  [/^npm run ([a-z:]+)$/, ([script = '']) => assert.ok(script in scripts, script)],
+  [
+    /^npm run bench -- ([a-z]+)$/,
+    ([suite = '']) => assert.ok(existsSync(join(root, 'bench', `${suite}.ts`))),
+  ],
+  [
+    /^kubectl -n istio-system set image daemonset\/(\S+) (\S+)=docker\.io\/(?:kmesh\/kmesh|istio\/ztunnel):[0-9.]+$/,
+    (words) => assert.deepEqual(words, [metadata.name, container?.name]),
+  ],
+  [
+    /^kubectl -n istio-system rollout status daemonset\/(\S+)$/,
+    (words) => assert.deepEqual(words, [metadata.name]),
+  ],
+  [
+    /^kubectl -n istio-system exec ds\/ztunnel -- kmeshctl ([a-z]+)$/,
+    ([command = '']) => run('packages/ctl/src/main.ts', command, '--help'),
+  ],
+  [/^istioctl install -f (\S+)$/, ([file = '']) => assert.ok(existsSync(join(root, file)), file)],
+  [
+    /^helm install ztunnel istio\/ztunnel -n istio-system -f (\S+)$/,
+    ([file = '']) => assert.ok(existsSync(join(root, file)), file),
+  ],
+  // What istioctl reads is held by the tests of the config dump.
+  [/^istioctl ztunnel-config workloads$/, () => {}],
+  [
+    /^KMESH_PINS=\/sys\/fs\/bpf\/kmesh kmesh (uninstall)$/,
+    ([word = '']) => assert.match(run('packages/kmesh/src/main.ts', 'help'), new RegExp(word)),
+  ],
+];
+
+function run(program: string, ...words: readonly string[]): string {
+  return execFileSync(process.execPath, [join(root, program), ...words], { encoding: 'utf8' });
+}
+
 for (const page of ['docs/install.md', 'docs/operate.md']) {
   const text = readFileSync(join(root, page), 'utf8');
+
+  test(`${page}: every command is one that there is, with names that there are`, () => {
+    const commands = [...text.matchAll(/^```sh\n(.*?)^```$/gms)].flatMap(([, block = '']) =>
+      block.trim().split('\n'),
+    );
+    assert.ok(commands.length > 3);
+    for (const command of commands) {
+      const form = forms.find(([pattern]) => pattern.test(command));
+      assert.ok(form, `no form of command is ${command}`);
+      form[1](form[0].exec(command)?.slice(1) ?? []);
+    }
+  });
 
   test(`${page}: every npm command is a script, every file is there, every image is of this version`, () => {
     for (const [, script = ''] of text.matchAll(/npm run ([a-z:]+)/g)) assert.ok(script in scripts, script);

@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const bpf = fileURLToPath(new URL('../../bpf/', import.meta.url));
-const model = fileURLToPath(new URL('../kernel/model/', import.meta.url));
+const model = fileURLToPath(new URL('./model/', import.meta.url));
 
 /** What one story came to, see interleavings.c. */
 interface Outcome {
@@ -86,7 +86,7 @@ describe('the judgement of packets, compiled for user space', () => {
   /** The model of a `judge.h` that lacks something. */
   function compileWithout(...[name, changes]: [string, readonly (readonly [string, string])[]]): string {
     const tree = `${directory}/${name}/`;
-    const folder = `${tree}test/kernel/model/`;
+    const folder = `${tree}test/kernel-path/model/`;
     mkdirSync(folder, { recursive: true });
     cpSync(bpf, `${tree}bpf`, { recursive: true });
     cpSync(model, folder, { recursive: true });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Why } from '@kmesh/api';
 import { createLab, type Lab, type LabMesh, type MeshPod, type Pod, startMesh } from '@kmesh/lab';
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
@@ -50,6 +51,14 @@ describe('the wire', () => {
 
   const node = () => mesh.node().node;
 
+  /** What `kmeshctl why` says. */
+  async function answerOf(destination: string): Promise<string> {
+    const query = new URLSearchParams({ source: `default/${client.name}`, destination });
+    const { body } = await mesh.node().proxy.http(15000, `/kmesh/why?${query}`);
+    const { path, outcomes } = JSON.parse(body) as Why;
+    return `${path}: ${outcomes.map(({ because }) => because).join('; ')}`;
+  }
+
   async function packets(counter: 'syns' | 'others'): Promise<number> {
     const { stdout } = await node().run('nft', ['list', 'counter', 'bridge', 'seen', counter]);
     return Number(/packets (\d+)/.exec(stdout)?.[1]);
@@ -82,6 +91,9 @@ describe('the wire', () => {
       assert.equal(report.failed, 0);
       await mesh.node().proxy.until('the port is named', () => /does not let/.test(watch.text));
       assert.equal(watch.text.match(/does not let/g)?.length, 1);
+      assert.match(await answerOf(there), /^tunnel: .*does not let the port through/);
+      const other = `${server.pod.addresses.v4}:8081`;
+      assert.match(await answerOf(other), /^kernel: .*is kept/);
     });
   });
 

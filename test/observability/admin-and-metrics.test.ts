@@ -447,10 +447,12 @@ describe('an empty process', () => {
     assert.equal((await daemon.http('/debug/pprof/heap')).status, 500);
     assert.match((await post('/debug/pprof/heap/profiling?activate=true')).body, /is active/);
     assert.equal((await daemon.http('/debug/pprof/heap')).status, 200);
+    assert.equal((await daemon.http('/debug/pprof/heap?gc=1')).status, 200);
+    assert.equal((await daemon.http('/debug/pprof/heap?gc=yes')).status, 400);
     assert.match((await post('/debug/pprof/heap/profiling?activate=false')).body, /is inactive/);
   });
 
-  test('every thread of the daemon has only the capabilities of docs/security.md, and no_new_privs', () => {
+  test('every thread of the daemon has only the capabilities of docs/security.md, no_new_privs and a seccomp filter', () => {
     const page = readFileSync(new URL('../../docs/security.md', import.meta.url), 'utf8');
     const kept = [...page.matchAll(/^\| `CAP_\w+` \((\d+)\)/gm)].map(([, bit]) => Number(bit));
     assert.equal(kept.length, 8);
@@ -464,6 +466,7 @@ describe('an empty process', () => {
         assert.equal(mask & ~allowed, 0n, `${set} of thread ${thread}`);
       }
       assert.match(status, /^NoNewPrivs:\s*1$/m);
+      assert.match(status, /^Seccomp:\s*2$/m, `seccomp of thread ${thread}`);
     }
   });
 

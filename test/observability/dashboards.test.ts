@@ -112,8 +112,11 @@ for (const dashboard of dashboards) {
       for (const { expr, legendFormat } of panel.targets ?? []) {
         assert.ok(/ or on\(\) vector\(0\)$|^histogram_quantile/.test(expr), `${panel.title}: ${expr}`);
         if (legendFormat.includes('{{instance}}')) assert.match(legendFormat, /^\{\{pod\}\} /, panel.title);
-        if (/_by|reporter/.test(expr) && expr.includes('kmesh_tcp'))
-          assert.match(expr, /reporter="/, 'one side counts');
+        // Both proxies report a connection between two pods of the mesh.
+        const isShare = / \/ |^histogram_quantile/.test(expr);
+        if (!isShare && !/\bby \([^)]*\breporter\b/.test(expr))
+          for (const [selector] of expr.matchAll(/\b(istio|kmesh)_tcp_\w+\{[^}]*\}/g))
+            assert.match(selector, /reporter="/, `${panel.title}: one side counts`);
       }
       for (const { url } of panel.fieldConfig?.defaults.links ?? []) {
         const [, uid, variable] = /^\/d\/([\w-]+)\?var-(\w+)=\$\{__field\.labels\.\w+\}/.exec(url) ?? [];

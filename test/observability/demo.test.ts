@@ -45,7 +45,8 @@ test('the demo serves every endpoint without a failure, ends by itself and print
   assert.equal(result.failed, 0);
   assert.ok(result.connections > 100);
   assert.ok(result.hookNs > 0);
-  assert.ok(result.path.kernel > 0 && result.path.outside > 0);
+  assert.ok(result.path.kernel > 0 && result.path.tunnel > 0 && result.path.outside > 0);
+  assert.ok(result.path.kernel > result.path.tunnel, 'what is on the node stays in the kernel');
   assert.deepEqual(Object.keys(result.byEndpoint.web).sort(), ['web-1', 'web-2', 'web-3']);
   for (const [service, endpoints] of Object.entries(result.byEndpoint)) {
     for (const [name, count] of Object.entries(endpoints as Record<string, number>)) {
@@ -144,4 +145,28 @@ test('a mistake in the local mesh file is printed where the person looks', async
   while (!errors.includes('workload is an unknown key') && child.exitCode === null) await delay(50);
   await ended;
   assert.match(errors, /kmesh demo: .*mesh\.yaml:1:1: workload is an unknown key/);
+});
+
+test('kmeshctl check beside the demo has no untrue and no doubled line, and the view shows policies, certificates and tunnelled traffic', async () => {
+  const checked = `${process.execPath} packages/ctl/src/main.ts check`;
+  const { ended } = start(
+    `$KMESH demo --for 9s & until curl -sf localhost:15021/healthz/ready; do sleep 0.1; done; ${checked}; echo checked $?; wait`,
+  );
+  const { stdout, stderr } = await ended;
+  assert.match(stdout, /checked 0/, stdout + stderr);
+  const rows = stdout
+    .slice(0, stdout.indexOf('checked'))
+    .split('\n')
+    .filter((line) => /^(problem|warning|ok) /.test(line));
+  assert.equal(new Set(rows.map((row) => row.split(/\s{2,}/)[2])).size, rows.length, rows.join('\n'));
+  assert.ok(
+    rows.some((row) => /^ok +daemon +kmesh/.test(row)),
+    rows.join('\n'),
+  );
+  assert.deepEqual(
+    rows.filter((row) => /^(problem|warning)/.test(row) && !/ capability /.test(row)),
+    [],
+  );
+  assert.match(stdout, /tunnel [1-9]\d* \(/);
+  assert.match(stdout, /1 policy, 3 certificates/);
 });

@@ -120,11 +120,11 @@ function isUsed(file: string, name: string, users: ReadonlyMap<string, ReadonlyS
 /** What only tests and scripts import. A name that the product imports, or that is gone, must leave this list. */
 const forTestsOnly = new Set(
   `CertificateClientOptions LocalMeshWatch LogThread PoolTarget ProgramCode ScrapeServerOptions
-  SeqpacketOptions THRESHOLD_ALWAYS WhySources XdsClientOptions createMap decodeResource directLogWriter
+  SeqpacketOptions THRESHOLD_ALWAYS WhySources XdsClientOptions createMap decodeResource directLogWriter engineSettings
   formatAuthority getSocketOption listMounts localityRank matchesString monotonicNanoseconds
   networkNamespaceOfProcess openPinnedProgram overflowLines parseLogFilter parseMetrics queueLines
   readsAsCaptured retireAfterMilliseconds socketCookie socketLocalAddress socketPeerAddress spiffeUri
-  targetPortOf unpin`.split(/\s+/),
+  settingsGroups targetPortOf unpin`.split(/\s+/),
 );
 
 /** Types that no file imports, but that the declarations of what others import must be able to name. */

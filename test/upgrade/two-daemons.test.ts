@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { keyOf, kmeshExecutable, parseAccessLog, serviceOf, workloadOf } from '@kmesh/lab';
-import { type DaemonMesh, startDaemonMesh } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
-import type { DaemonProcess } from '@kmesh/lab/testing/daemon/daemon-process.ts';
+import { keyOf, kmeshExecutable, workloadOf } from '@kmesh/lab';
+import { startDaemonMesh } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
 import { buildOther, otherFlows } from '@kmesh/lab/testing/daemon/other-build.ts';
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 import { attachedProgramIds } from '@kmesh/linux';
+import { shop, takesKernelPath, VIP } from './shop.ts';
 
 const CGROUP_CONNECT4 = 10;
-const VIP = '10.96.0.1';
 
 for (const same of [true, false]) {
   test(`NEG-26, NEG-27, BPF-10: two daemons with the same pins at a time, ${same ? 'of one layout' : 'of different layouts'}: the younger serves, the older ends, no connection fails`, async () => {
@@ -78,42 +77,4 @@ for (const same of [true, false]) {
     assert.deepEqual(Object.keys(report.byEndpoint).sort(), [one.name, two.name].sort());
     long.destroy();
   });
-}
-
-/** A node with a client and a service of two servers, whose CNI agent names them to whoever connects. */
-async function shop(mesh: DaemonMesh) {
-  const place = await mesh.node();
-  const service = serviceOf({
-    name: 'shop',
-    vips: { v4: VIP, v6: 'fd00:96::1' },
-    ports: { 80: 8080 },
-  });
-  mesh.istiod.update([{ kind: 'service', service }]);
-  const client = await mesh.pod(place.node);
-  const servers = [];
-  for (let at = 0; at < 2; at++) {
-    const server = await mesh.pod(place.node, { services: { [keyOf(service)]: {} } });
-    await server.serve({ port: 8080, mode: 'http' });
-    await server.serve({ port: 8081, mode: 'double' });
-    servers.push(server);
-  }
-  for (const pod of [client, ...servers]) await place.agent.addPod(pod);
-  return { place, client, service, servers: servers as [(typeof servers)[0], (typeof servers)[0]] };
-}
-
-/** Resolves when what is dialled is told by this daemon as of the kernel path. */
-async function takesKernelPath(
-  daemon: DaemonProcess,
-  dial: () => Promise<{ readonly failures: readonly unknown[] }>,
-): Promise<void> {
-  await daemon.until(
-    'connections take the kernel path',
-    async () => {
-      const before = daemon.log().length;
-      assert.deepEqual((await dial()).failures, []);
-      await sleep(100);
-      return parseAccessLog(daemon.log().slice(before)).some(({ fields }) => fields['path'] === 'kernel');
-    },
-    20_000,
-  );
 }

@@ -19,6 +19,18 @@ export interface Overview {
   /** Capabilities of the kernel path, with the reason for each that is off. */
   readonly capabilities: readonly OverviewCapability[];
   readonly controlPlane: OverviewControlPlane;
+  /** Where this daemon meets the machine: the cgroup that it serves (empty: all) and the CNI agent's socket. */
+  readonly places: { readonly cgroup: string; readonly agentSocket: string };
+  /** Pods of this node that reached a share, since the start. */
+  readonly limits: readonly OverviewLimit[];
+}
+
+export interface OverviewLimit {
+  readonly namespace: string;
+  readonly name: string;
+  readonly limit: 'descriptors' | 'log lines' | 'series';
+  /** Connections refused, lines left out, or connections counted as `other`. */
+  readonly times: number;
 }
 
 interface OverviewPod {
@@ -156,12 +168,32 @@ export interface WhyStep {
   readonly text: string;
 }
 
+/** One thing that may become of a connection. */
+export interface WhyOutcome {
+  /** Of all draws, 0 to 1. */
+  readonly share: number;
+  /** As in the access log; `outside`: never measured, as a pod's calls to itself, `none`: it is refused. */
+  readonly path: 'kernel' | 'tunnel' | 'outside' | 'none';
+  /** As in `kmesh_connections_path_total`; of a refusal by the tunnel path its category. */
+  readonly reason: string;
+  /** `refused`: no route; `denied`: by a policy of the destination. */
+  readonly verdict: 'allowed' | 'denied' | 'refused';
+  /** `namespace/name` of what is connected to; empty when it is not of the mesh. */
+  readonly workload: string;
+  /** Address and port that are connected to; empty when it is refused. */
+  readonly address: string;
+  /** A sentence on why this path. */
+  readonly because: string;
+}
+
 /** Response of `/kmesh/why`. */
 export interface Why {
   readonly source: string;
   readonly destination: string;
-  /** `refused`: no route; `denied`: by a policy of the destination. */
-  readonly verdict: 'allowed' | 'denied' | 'refused';
-  readonly path: 'kernel' | 'tunnel' | 'outside' | 'none';
+  /** That of every outcome, or `varies`. */
+  readonly verdict: WhyOutcome['verdict'] | 'varies';
+  readonly path: WhyOutcome['path'] | 'varies';
+  /** The most likely first. */
+  readonly outcomes: readonly WhyOutcome[];
   readonly steps: readonly WhyStep[];
 }

@@ -225,6 +225,10 @@ export const errorRegistry = {
     sentence: 'A thread could not give up its capabilities; the daemon goes on with them.',
     outcome: 'caller',
   },
+  KMESH_SECCOMP_FAILED: {
+    sentence: 'System calls could not be filtered; the daemon goes on without.',
+    outcome: 'caller',
+  },
   KMESH_BARRIER_FAILED: {
     sentence: 'The kernel cannot report when running programs have ended.',
     outcome: 'caller',

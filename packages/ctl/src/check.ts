@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { Overview } from '@kmesh/api';
+import type { Overview, OverviewLimit } from '@kmesh/api';
 import { attachedPrograms, findBpffsMount, findCgroupMount, probeCapabilities } from '@kmesh/linux';
 import { kernelPathObstacles } from '@kmesh/runtime';
 import type { AdminClient } from './admin-client.ts';
@@ -24,24 +24,25 @@ interface CheckReport {
 
 /** Options of {@link checkMachine}. */
 interface CheckOptions {
-  /** Cgroup whose sockets Kmesh serves; default: the mount of cgroup v2. */
+  /** Cgroup whose sockets Kmesh serves; default: what the daemon says, else the mount of cgroup v2. */
   readonly cgroup: string | undefined;
-  /** Socket of the CNI agent. */
-  readonly agentSocket: string;
+  /** Socket of the CNI agent; default: what the daemon says, else istio-cni's own. */
+  readonly agentSocket: string | undefined;
 }
 
 /** Checks this machine with the privileges of this process, and the daemon if it runs. */
 export async function checkMachine(client: AdminClient, options: CheckOptions): Promise<CheckReport> {
   const mount = findCgroupMount();
   const programs: HookProgram[] = [];
+  const daemon = await askDaemon(client);
   const rows = [
-    ...(await daemonRows(client)),
+    ...daemon.rows,
     ...capabilityRows(),
     ...mountRows(mount),
-    agentRow(options.agentSocket),
+    agentRow(options.agentSocket ?? daemon.places?.agentSocket ?? AGENT_SOCKET),
   ];
   if (mount !== undefined) {
-    const cgroup = options.cgroup ?? mount;
+    const cgroup = options.cgroup ?? (daemon.places?.cgroup || mount);
     try {
       if (!existsSync(cgroup)) throw new Error(`there is no cgroup ${cgroup}`);
       programs.push(...hookPrograms(cgroup, mount));
@@ -54,18 +55,39 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
   return { rows, programs };
 }
 
-async function daemonRows(client: AdminClient): Promise<CheckRow[]> {
+/** Where istio-cni listens unless it is told otherwise. */
+const AGENT_SOCKET = '/var/run/ztunnel/ztunnel.sock';
+
+/** How the daemon is, and what it says of the machine; nothing of the latter when it does not answer. */
+async function askDaemon(
+  client: AdminClient,
+): Promise<{ readonly rows: CheckRow[]; readonly places: Overview['places'] | undefined }> {
   const row = { area: 'daemon', name: 'kmesh' } as const;
   try {
-    const { pending, controlPlane, version } = (await client.json('/kmesh/overview')) as Overview;
+    const overview = (await client.json('/kmesh/overview')) as Overview;
+    const { pending, controlPlane, version, limits, places } = overview;
     if (pending.length > 0) {
       const why = controlPlane.connected ? '' : `; control plane: ${controlPlane.detail}`;
-      return [{ ...row, state: 'problem', detail: `runs, but waits for: ${pending.join(', ')}${why}` }];
+      const detail = `runs, but waits for: ${pending.join(', ')}${why}`;
+      return { rows: [{ ...row, state: 'problem', detail }], places };
     }
-    return [{ ...row, state: 'ok', detail: `${version}, ready` }];
+    return { rows: [{ ...row, state: 'ok', detail: `${version}, ready` }, ...limits.map(limitRow)], places };
   } catch (error) {
-    return [{ ...row, state: 'warning', detail: error instanceof Error ? error.message : String(error) }];
+    const detail = error instanceof Error ? error.message : String(error);
+    return { rows: [{ ...row, state: 'warning', detail }], places: undefined };
   }
+}
+
+const limitText: Readonly<Record<OverviewLimit['limit'], readonly [effect: string, setting: string]>> = {
+  descriptors: ['connections refused for its share of the file descriptors', 'KMESH_POD_DESCRIPTORS'],
+  'log lines': ['access log lines left out', 'KMESH_POD_LOG_LINES'],
+  series: ['times its connections counted as other in the metrics', 'KMESH_POD_SERIES'],
+};
+
+function limitRow({ limit, namespace, name, times }: OverviewLimit): CheckRow {
+  const [effect, setting] = limitText[limit];
+  const detail = `${times} ${effect} since the start; ${setting} sets how much a pod may have`;
+  return { area: 'daemon', name: `pod ${namespace}/${name}`, state: 'warning', detail };
 }
 
 function capabilityRows(): CheckRow[] {

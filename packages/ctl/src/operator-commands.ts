@@ -111,20 +111,24 @@ function checkCommand(root: Argv, context: CommandContext): void {
         .option('cgroup', {
           type: 'string',
           default: process.env['KMESH_CGROUP'],
-          describe: 'cgroup that Kmesh serves (environment: KMESH_CGROUP); default: all of cgroup v2',
+          describe:
+            'cgroup that Kmesh serves (environment: KMESH_CGROUP); default: what the daemon says, else all of cgroup v2',
         })
         .option('agent-socket', {
           type: 'string',
-          default: process.env['INPOD_UDS'] ?? '/var/run/ztunnel/ztunnel.sock',
-          describe: 'socket of the CNI agent (environment: INPOD_UDS)',
+          default: process.env['INPOD_UDS'],
+          describe: 'socket of the CNI agent (environment: INPOD_UDS); default: what the daemon says',
         }),
-    handler<{ cgroup: string | undefined; agentSocket: string }>(context, async (client, options) => {
-      // Loaded here alone: the other commands start faster without the native addon.
-      const { check, checkMachine, hasProblem } = await import('./check.ts');
-      const report = await checkMachine(client, options);
-      if (hasProblem(report)) context.exit(BAD_NEWS);
-      return check(report, options.output);
-    }),
+    handler<{ cgroup: string | undefined; agentSocket: string | undefined }>(
+      context,
+      async (client, options) => {
+        // Loaded here alone: the other commands start faster without the native addon.
+        const { check, checkMachine, hasProblem } = await import('./check.ts');
+        const report = await checkMachine(client, options);
+        if (hasProblem(report)) context.exit(BAD_NEWS);
+        return check(report, options.output);
+      },
+    ),
   );
 }
 

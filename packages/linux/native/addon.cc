@@ -91,12 +91,14 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 
 	register_descriptors(env, exports);
 	register_privileges(env, exports);
+	register_system_calls(env, exports);
 	register_object(env, exports);
 	register_maps(env, exports);
 	register_programs(env, exports);
 	register_filters(env, exports);
 	register_interfaces(env, exports);
 	register_ring(env, exports);
+	register_writer(env, exports);
 	register_memory(env, exports);
 	register_probes(env, exports);
 	register_namespaces(env, exports);

@@ -22,12 +22,14 @@ struct Environment {
 // Every file registers its functions with one of these.
 void register_descriptors(Napi::Env env, Napi::Object exports);
 void register_privileges(Napi::Env env, Napi::Object exports);
+void register_system_calls(Napi::Env env, Napi::Object exports);
 void register_object(Napi::Env env, Napi::Object exports);
 void register_maps(Napi::Env env, Napi::Object exports);
 void register_programs(Napi::Env env, Napi::Object exports);
 void register_filters(Napi::Env env, Napi::Object exports);
 void register_interfaces(Napi::Env env, Napi::Object exports);
 void register_ring(Napi::Env env, Napi::Object exports);
+void register_writer(Napi::Env env, Napi::Object exports);
 void register_memory(Napi::Env env, Napi::Object exports);
 void register_probes(Napi::Env env, Napi::Object exports);
 void register_namespaces(Napi::Env env, Napi::Object exports);

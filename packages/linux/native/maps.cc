@@ -223,12 +223,18 @@ static Napi::Value map_mmap(const Napi::CallbackInfo &info)
 	    new size_t(length));
 }
 
-// Detaching runs the finalizer above, at the latest when the buffer is collected; the memory is
-// unreachable until then.
+// The finalizer above runs when the buffer is collected, which may be late: the pages go now, and
+// it only gives back the addresses.
 static Napi::Value map_unmap(const Napi::CallbackInfo &info)
 {
-	info[0].As<Napi::ArrayBuffer>().Detach();
-	return info.Env().Undefined();
+	auto buffer = info[0].As<Napi::ArrayBuffer>();
+	void *memory = buffer.Data();
+	size_t length = buffer.ByteLength();
+
+	buffer.Detach();
+	void *reserved = mmap(memory, length, PROT_NONE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	return number(info, reserved == MAP_FAILED ? -errno : 0);
 }
 
 // An update of a map-in-map returns after an RCU grace period, because programs may hold the

@@ -146,7 +146,7 @@ interface NativeAddon {
     valueSize: number,
   ): NativeBatchResult;
   mapMmap(fd: number, length: number, offset: number): ArrayBuffer | number;
-  mapUnmap(buffer: ArrayBuffer): void;
+  mapUnmap(buffer: ArrayBuffer): number;
   possibleCpus(): number;
 
   linkCreate(program: number, target: number, attachType: number, namespace: number): number;
@@ -194,6 +194,11 @@ interface NativeAddon {
   interfaceList(namespace: number, other: number): NativeInterface[] | number;
   statisticsOpen(): number;
 
+  writerOpen(descriptor: number, name: string): NativeHandle | number;
+  writerPut(writer: NativeHandle, text: string, lines: number): void;
+  writerQueued(writer: NativeHandle): number;
+  writerWait(writer: NativeHandle, milliseconds: number): boolean;
+
   ringOpen(
     map: number,
     recordSize: number,
@@ -208,6 +213,7 @@ interface NativeAddon {
   ringClose(ring: NativeHandle): void;
 
   restrictProcess(keepLow: number, keepHigh: number): number;
+  denySystemCalls(): number;
   kernelBarrier(): Promise<number>;
   kernelBarrierByMap(): number;
   probeProgramType(type: number): number;

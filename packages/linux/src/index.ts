@@ -35,6 +35,7 @@ export {
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export { EventRing } from './event-ring.ts';
 export { listInterfaces } from './interfaces.ts';
+export { LineWriter } from './line-writer.ts';
 export { releaseStartMemory } from './memory.ts';
 export {
   createNetworkNamespace,
@@ -43,8 +44,8 @@ export {
   networkNamespaceFromDescriptor,
   openNetworkNamespace,
 } from './network-namespace.ts';
-export { dropPrivileges } from './privileges.ts';
-export { programFile, startThread } from './program-files.ts';
+export { denySystemCalls, dropPrivileges } from './privileges.ts';
+export { programFile, runCarriedProgram, startThread } from './program-files.ts';
 export {
   connectSeqpacket,
   listenSeqpacket,

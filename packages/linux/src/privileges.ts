@@ -31,3 +31,14 @@ export function dropPrivileges(keep: readonly LinuxCapability[]): void {
   const result = addon().restrictProcess(low >>> 0, high >>> 0);
   checkResult(result, 'KMESH_PRIVILEGES_FAILED', 'cannot give up privileges in every thread', 'capset');
 }
+
+/**
+ * Makes system calls that a node proxy never makes fail with EPERM, in every thread and for every program that is started
+ * from here: tracing, mounts, modules, another kernel, clocks, keys. There is no way back. After {@link dropPrivileges}, for
+ * it needs `no_new_privs`.
+ *
+ * @throws SystemCallError `KMESH_SECCOMP_FAILED` when the kernel has no seccomp filters, or a thread has one of its own
+ */
+export function denySystemCalls(): void {
+  checkResult(addon().denySystemCalls(), 'KMESH_SECCOMP_FAILED', 'cannot filter system calls', 'seccomp');
+}

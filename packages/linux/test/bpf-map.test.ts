@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { addon } from '../src/addon.ts';
 import { type BpfMap, createMap, kernelBarrier, mapTypes } from '../src/bpf-map.ts';
@@ -125,6 +126,29 @@ test('an mmap-able array is shared memory until it is closed', () => {
   using plain = createMap(options);
   assert.throws(() => plain.mmap(), { code: 'KMESH_INVALID_ARGUMENT' });
 });
+
+test('memory that is unmapped leaves the process at once, and comes back with what was written', () => {
+  using map = createMap({
+    ...{ type: mapTypes.array, name: 'kmesh_t', keySize: 4, valueSize: 8, maxEntries: 131_072 },
+    flags: mmapable,
+  });
+  const before = mappedKilobytes();
+  const memory = map.mmap();
+  new BigUint64Array(memory)[999] = 77n;
+  assert.equal(mappedKilobytes() - before, 1_024);
+  map.unmap();
+  assert.equal(memory.byteLength, 0);
+  assert.equal(mappedKilobytes(), before);
+  map.unmap();
+  assert.equal(new BigUint64Array(map.mmap())[999], 77n);
+});
+
+/** Resident memory of all maps of this process. */
+function mappedKilobytes(): number {
+  const mappings = readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-)/m);
+  const ofMaps = mappings.filter((text) => text.includes('anon_inode:bpf-map'));
+  return ofMaps.reduce((sum, text) => sum + Number(/^Rss: +(\d+) kB/m.exec(text)?.[1]), 0);
+}
 
 test('wrong sizes and closed maps are refused before the kernel is asked', () => {
   const map = createMap({ type: mapTypes.hash, name: 'kmesh_t', keySize: 4, valueSize: 4, maxEntries: 1 });

@@ -1,7 +1,28 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+
+/** Numbers by name, as the kernel's headers have them on this machine. */
+const systemCalls: Record<string, number> = Object.fromEntries(
+  [
+    ...spawnSync('cc', ['-E', '-dM', '-include', 'sys/syscall.h', '-x', 'c', '/dev/null'], {
+      encoding: 'utf8',
+    }).stdout.matchAll(/#define __NR_(\w+) (\d+)/g),
+  ].map(([, name, number]) => [name ?? '', Number(number)]),
+);
+
+/** Calls each with arguments that no kernel takes; what is denied says EPERM all the same, before it looks at them. */
+const callAll = `
+import ctypes, json, sys
+libc = ctypes.CDLL(None, use_errno=True)
+bad = ctypes.c_long(-1)
+for name, number in json.loads(sys.argv[1]):
+    ctypes.set_errno(0)
+    if libc.syscall(ctypes.c_long(number), bad, bad, bad, bad, bad, bad) != -1 or ctypes.get_errno() != 1:
+        print(name, ctypes.get_errno(), file=sys.stderr)
+`;
 
 const linux = fileURLToPath(new URL('../src/index.ts', import.meta.url));
 
@@ -69,4 +90,44 @@ test('what the process did not have it does not get', () => {
     assert.deepEqual(bitsOf(status.effective), []);
     assert.equal(status.noNewPrivileges, '1');
   }
+});
+
+test('denied system calls fail in every thread and in programs that are started, and what is needed goes on', () => {
+  const page = readFileSync(new URL('../../../docs/security.md', import.meta.url), 'utf8');
+  const documented = [
+    ...(/A seccomp filter(?<calls>.*)another architecture/s.exec(page)?.groups?.['calls'] ?? '').matchAll(
+      /`(\w+)`/g,
+    ),
+  ].map(([, name]) => name);
+  assert.ok(documented.length > 30);
+  const script = `
+    import { denySystemCalls, dropPrivileges } from ${JSON.stringify(linux)};
+    import { Worker } from 'node:worker_threads';
+    import { readFileSync, readdirSync } from 'node:fs';
+    import { spawnSync } from 'node:child_process';
+    const worker = new Worker('require("node:worker_threads").parentPort.once("message", () => {})', { eval: true, execArgv: [] });
+    await new Promise((resolve) => worker.once('online', resolve));
+    dropPrivileges(['sysAdmin', 'netAdmin', 'sysPtrace', 'dacOverride']);
+    denySystemCalls();
+    const seccomp = readdirSync('/proc/self/task').map((id) => /^Seccomp:\\s*(\\d)/m.exec(readFileSync('/proc/self/task/' + id + '/status', 'utf8'))?.[1]);
+    const run = (...command) => { const { status, stderr } = spawnSync(command[0], command.slice(1), { encoding: 'utf8' }); return { status, stderr }; };
+    const calls = run('/usr/bin/python3', '-c', ${JSON.stringify(callAll)}, process.argv[1]);
+    console.log(JSON.stringify({ seccomp, calls,
+      mount: run('mount', '-t', 'tmpfs', 'none', '/mnt'),
+      network: run('unshare', '--net', 'ip', 'link', 'set', 'lo', 'up') }));
+    process.exit(0);
+  `;
+  const numbers = JSON.stringify(documented.map((name) => [name, systemCalls[name ?? '']]));
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--input-type=module', '-e', script, numbers],
+    { encoding: 'utf8' },
+  );
+  assert.equal(status, 0, stderr);
+  const { seccomp, calls, mount, network } = JSON.parse(stdout);
+  assert.deepEqual([...new Set(seccomp)], ['2']);
+  assert.deepEqual(calls, { status: 0, stderr: '' });
+  assert.notEqual(mount.status, 0);
+  assert.match(mount.stderr, /permission denied|not permitted/i);
+  assert.deepEqual(network, { status: 0, stderr: '' });
 });

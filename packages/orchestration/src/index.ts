@@ -43,6 +43,7 @@ export {
   formatIp,
   formatSocketAddress,
   ipFamily,
+  isLoopback,
   maskIp,
   type ParsedIp,
   parseCidr,

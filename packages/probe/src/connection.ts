@@ -138,6 +138,8 @@ export interface EarlyDeny {
   readonly destinationAddress: string;
   readonly reporter: Reporter;
   readonly error: string;
+  /** The pod of this node whose connection it is. */
+  readonly pod?: { readonly namespace: string; readonly name: string } | undefined;
 }
 
 /**

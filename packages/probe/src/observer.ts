@@ -9,7 +9,12 @@ import type {
   TransportMeasure,
 } from './connection.ts';
 import type { AccessLog } from './log/access-log.ts';
-import { ConnectionRowCache, type ConnectionRows, cell } from './metrics/connection-rows.ts';
+import {
+  ConnectionRowCache,
+  type ConnectionRows,
+  cell,
+  type SeriesShare,
+} from './metrics/connection-rows.ts';
 import { add, observe } from './metrics/count.ts';
 import type { MetricRecorder, MetricRow } from './metrics/recorder.ts';
 import { roundTripBounds } from './metrics/tables.ts';
@@ -18,6 +23,8 @@ interface ConnectionObserverOptions {
   readonly recorder: MetricRecorder;
   /** Without it connections are counted but not logged. */
   readonly accessLog?: AccessLog;
+  /** How many series each pod may make; absent: as many as there is room for. */
+  readonly share?: SeriesShare;
 }
 
 /** The observer of one thread: counts into its recorder and writes the access log. */
@@ -26,7 +33,7 @@ export function createConnectionObserver(options: ConnectionObserverOptions): Co
   const context: Context = {
     recorder,
     accessLog,
-    cache: new ConnectionRowCache(recorder),
+    cache: new ConnectionRowCache(recorder, options.share),
     paths: { kernel: new Map(), tunnel: new Map() },
   };
   const sockets = {

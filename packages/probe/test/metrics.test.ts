@@ -6,8 +6,9 @@ import type { Workload } from '@kmesh/api';
 import { createControlMetrics } from '../src/metrics/control-metrics.ts';
 import { createDnsMetrics } from '../src/metrics/dns-metrics.ts';
 import { WorkloadPresence } from '../src/metrics/presence.ts';
-import { retireAfterMilliseconds } from '../src/metrics/recorder.ts';
+import { MetricRecorder, retireAfterMilliseconds } from '../src/metrics/recorder.ts';
 import { createRevocationMetrics } from '../src/metrics/revocation-metrics.ts';
+import { createConnectionObserver } from '../src/observer.ts';
 import { client, server, start, workload } from './support/mesh.ts';
 import { samples, startProbe, sumOf } from './support/scrape.ts';
 
@@ -180,6 +181,44 @@ test('beyond the cap on series nothing is made, what is refused is counted, and 
   assert.ok(text.split('\n').filter((line) => /^(istio|kmesh)_tcp/.test(line)).length <= 30);
   assert.equal(sumOf(text, opened, { source_workload: 'client-0' }), 2);
   assert.ok(sumOf(text, 'kmesh_metrics_series_dropped_total') > 0);
+});
+
+test('a pod with more peers than its share counts the further ones as other, in one set, and another pod has its own', async (t) => {
+  const { server } = await startProbe(t);
+  const recorder = new MetricRecorder(server.recorderChannel());
+  const overflows: string[] = [];
+  const observer = createConnectionObserver({
+    recorder,
+    share: { perPod: 100, onOverflow: ({ namespace, name }) => overflows.push(`${namespace}/${name}`) },
+  });
+  const greedy = workload({ name: 'greedy', workloadName: 'greedy' });
+  const modest = workload({ name: 'modest', workloadName: 'modest' });
+  const peers = Array.from({ length: 500 }, (_, index) =>
+    workload({ name: `peer-${index}`, workloadName: `peer-${index}` }),
+  );
+  for (const destination of peers) {
+    observer.opened(start({ source: greedy, destination })).close({ flag: '-', bytesFromClient: 1 });
+    const failed = { flag: 'CONNECT', error: 'refused' } as const;
+    observer.opened(start({ source: greedy, destination })).close(failed);
+    observer
+      .opened(start({ reporter: 'destination', source: destination, destination: greedy }))
+      .close(failed);
+  }
+  for (const destination of peers.slice(0, 3))
+    observer.opened(start({ source: modest, destination })).close({ flag: '-' });
+  const text = await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text();
+  const lines = (...labels: string[]) =>
+    text
+      .split('\n')
+      .filter((line) => /^(istio|kmesh)_tcp/.test(line) && labels.every((label) => line.includes(label)));
+  const own = lines('"greedy"').filter((line) => !line.includes('"other"'));
+  assert.ok(own.length > 50 && own.length <= 100, `${own.length} series`);
+  assert.ok(lines('"greedy"', '"other"').length <= 60, `${lines('"greedy"', '"other"').length} of other`);
+  assert.equal(sumOf(text, opened, { source_workload: 'greedy', reporter: 'source' }), 1_000, 'none is lost');
+  assert.equal(sumOf(text, 'istio_tcp_connections_failed_total', { source_workload: 'greedy' }), 500);
+  for (const peer of ['peer-0', 'peer-1', 'peer-2'])
+    assert.equal(sumOf(text, opened, { source_workload: 'modest', destination_workload: peer }), 1);
+  assert.ok(overflows.length > 0 && overflows.every((pod) => pod.endsWith('/greedy')));
 });
 
 test('two recorders that count the same label set are one series, also after one of them has ended', async (t) => {

@@ -9,6 +9,7 @@ export { type KernelPath, startKernelPath } from './programs/kernel-path.ts';
 export type { KernelPathConfig } from './programs/kernel-path-config.ts';
 export { pinnedHandoffs, withdrawEarlier } from './programs/pins.ts';
 export { uninstall } from './programs/uninstall.ts';
+export type { ConnectOutcome } from './tables/connect-outcomes.ts';
 export { liveFlowsObstacles } from './tables/flows-object.ts';
 export type { FrontendEntry } from './tables/frontend-entry.ts';
 export {

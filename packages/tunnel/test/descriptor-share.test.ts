@@ -47,6 +47,13 @@ test('a limit per pod holds whatever is free, and a pod gets a few even when not
   assert.equal(fill(all.pod(() => undefined)), 16);
 });
 
+test('a limit that is set is what a pod may hold, beyond half of what is free and never beyond the reserve', () => {
+  const shares = new DescriptorShares({ descriptors: 8_000, perPod: 5_000 });
+  const [first, second] = [shares.pod(() => undefined), shares.pod(() => undefined)];
+  assert.equal(fill(first), 5_000);
+  assert.equal(fill(second), 2_000);
+});
+
 test('few descriptors are not shared: connections wait for them instead', () => {
   const few = new DescriptorShares({ descriptors: 1_024, perPod: undefined });
   assert.equal(

@@ -29,7 +29,7 @@ export class Profiles {
       case '/debug/pprof/profile':
         return this.#processor(query);
       case '/debug/pprof/heap':
-        return this.#memory();
+        return this.#memory(query.get('gc'));
       case '/debug/pprof/heap/profiling':
         return this.#memoryProfiling(query.get('activate'), post);
       case undefined:
@@ -70,13 +70,17 @@ export class Profiles {
     }
   }
 
-  async #memory(): Promise<Buffer> {
+  async #memory(collect: string | null): Promise<Buffer> {
+    if (collect !== null && collect !== '1' && collect !== '0') {
+      throw badQuery(`gc "${collect}" is not allowed: 1 (collect garbage first) or 0 is`);
+    }
     if (this.#heap === undefined) {
       throw new KmeshError(
         'KMESH_PROFILE',
         'heap profiling is not active; POST /debug/pprof/heap/profiling?activate=true begins it',
       );
     }
+    if (collect === '1') await this.#heap.post('HeapProfiler.collectGarbage');
     const { profile } = await this.#heap.post('HeapProfiler.getSamplingProfile');
     return await encodePprof({
       types: [{ type: 'inuse_space', unit: 'bytes' }],

@@ -1,4 +1,4 @@
-import { Client, type ClientOptions, type Metadata, type ServiceError } from '@grpc/grpc-js';
+import type { Client, ClientOptions, Metadata, ServiceError } from '@grpc/grpc-js';
 import { caProto, type Identity, KmeshError, type Logger } from '@kmesh/api';
 import { formatIdentityUri } from '@kmesh/orchestration';
 import {
@@ -110,6 +110,8 @@ export class CertificateClient {
     try {
       const credentials = await channelCredentials(controlPlane, settings);
       const options = { ...channelOptions, ...tlsChannelOptions(controlPlane) };
+      // Loaded by the first certificate: it is a third of the daemon's code, and the start does not need it.
+      const { Client } = await import('@grpc/grpc-js');
       const fresh = new Client(grpcTarget(controlPlane.address), credentials, options);
       this.#channel = fresh;
       old?.close();

@@ -52,8 +52,12 @@ export interface Config {
   readonly workerThreads: number;
   readonly poolMaxStreamsPerConnection: number;
   readonly poolUnusedReleaseMilliseconds: number;
-  /** `KMESH_POD_DESCRIPTORS`: most that one pod's connections may hold; unset: as many as are free. */
+  /** `KMESH_POD_DESCRIPTORS`: most that one pod's connections may hold; unset: as many as stay free for the others. */
   readonly podDescriptors: number | undefined;
+  /** `KMESH_POD_LOG_LINES`: access log lines of one pod a second. */
+  readonly podLogLines: number;
+  /** `KMESH_POD_SERIES`: metric series of one pod's connections. */
+  readonly podSeries: number;
   readonly drainMilliseconds: number;
   /** `undefined`: best effort; true: fail when impossible; false: never spoof. */
   readonly originalSource: boolean | undefined;
@@ -198,6 +202,8 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
       environment['KMESH_POD_DESCRIPTORS'] === undefined
         ? undefined
         : integerSetting(environment, 'KMESH_POD_DESCRIPTORS', 0, 16, 0x7fff_ffff),
+    podLogLines: integerSetting(environment, 'KMESH_POD_LOG_LINES', 2_000, 1, 1_000_000),
+    podSeries: integerSetting(environment, 'KMESH_POD_SERIES', 40_000, 100, 10_000_000),
     drainMilliseconds: drainDeadline(environment),
     originalSource: optionalBoolean(environment, 'ENABLE_ORIG_SRC'),
     ipv6Enabled: booleanSetting(environment, 'IPV6_ENABLED', true) && !loopbackIpv6Disabled(),

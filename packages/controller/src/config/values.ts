@@ -91,7 +91,7 @@ const longestDuration = 100 * 31_536_000_000;
  */
 export function parseDuration(name: string, text: string): number {
   const allowed = 'a duration such as 5m, 180s, 1h30m, 2 hours, 1w, 250ms or a number of seconds is allowed';
-  const parts = [...text.trim().matchAll(/\s*\+?\s*(\d+)\s*([a-zµ]*)/giy)];
+  const parts = [...text.trim().matchAll(/\s*\+?\s*(\d+)\s*([a-z\u00b5]*)/giy)];
   if (parts.length === 0 || parts.map(([part]) => part).join('') !== text.trim())
     throw configError(name, text, allowed);
   let sum = 0;

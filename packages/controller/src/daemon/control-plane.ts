@@ -6,6 +6,7 @@ import { CertificateManager } from '../certificates/certificate-manager.ts';
 import { CertificatePrefetch } from '../certificates/certificate-prefetch.ts';
 import type { Config } from '../config/config.ts';
 import { createXdsClient, type XdsClient } from '../xds/client.ts';
+import type { XdsThread } from '../xds/thread.ts';
 
 /** How the mesh's own state reports that a type has arrived. */
 interface SyncListener {
@@ -20,7 +21,7 @@ export function startXds(
   config: Config,
   state: MeshState,
   logger: Logger,
-  listener: SyncListener,
+  { thread, ...listener }: SyncListener & { readonly thread: XdsThread },
 ): XdsClient | undefined {
   if (config.xdsAddress === undefined) return undefined;
   const awaited = new Set(
@@ -49,6 +50,7 @@ export function startXds(
       },
       onDemand: config.xdsOnDemand,
       logger,
+      thread,
     },
     {
       apply: (updates) => {

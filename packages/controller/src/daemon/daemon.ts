@@ -1,5 +1,5 @@
 import { KmeshError, type Logger } from '@kmesh/api';
-import { dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
+import { denySystemCalls, dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
 import { emptyChange, MeshState } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import {
@@ -24,6 +24,7 @@ import { listenHttp } from '../http/listen.ts';
 import { Readiness, readinessHandler } from '../lifecycle/readiness.ts';
 import { versionInfo, versionLine } from '../version.ts';
 import type { XdsClient } from '../xds/client.ts';
+import { XdsThread } from '../xds/thread.ts';
 import { ZdsClient } from '../zds/client.ts';
 import type { ZdsCounts } from '../zds/pod-register.ts';
 import { startCertificates, startXds, xdsCountersFollower } from './control-plane.ts';
@@ -76,9 +77,13 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   if (config.proxyEnabled) readiness.block('proxy');
   if (config.dnsProxyEnabled) readiness.block('dns proxy');
   if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
-  // A little later: what waited for readiness goes first.
-  readiness.onceReady(() => setTimeout(releaseStartMemory, 1_000).unref());
+  // A little later: what waited for readiness goes first, and the threads have released theirs.
+  readiness.onceReady(() => setTimeout(releaseStartMemory, 4_000).unref());
 
+  const xdsThread = new XdsThread();
+  stack.defer(() => xdsThread.close());
+  // Beside the verifier, which the kernel path waits for.
+  if (config.xdsAddress !== undefined) xdsThread.start();
   const state = new MeshState({ node: config.nodeName });
   const certainty = new IdentityCertainty(config);
   const kernel = await kernelPathOf(config, state, log, certainty);
@@ -149,7 +154,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     certificates: certificates.manager,
     revocations,
     observer: telemetry.observer,
-    counters: tunnelCounters(telemetry.recorder, telemetry.metrics),
+    counters: tunnelCounters(telemetry.recorder, telemetry.metrics, telemetry.limits),
     logger: logger.child('proxy'),
     enrolment,
     handoffs: kernel.path?.object.map('handoffs') ?? pinned,
@@ -199,9 +204,9 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
       state,
       dataPlane,
       live: telemetry.live,
+      limits: telemetry.limits,
       kernelPath: kernel.path,
       kernelPathOff: kernel.off,
-      enrolment,
       xds: () => xds,
     }),
   });
@@ -257,6 +262,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   xds = startXds(config, state, logger.child('xds'), {
     synced: () => void startDataPlane(),
     obeyed: async () => await kernel.path?.obeyed(),
+    thread: xdsThread,
   });
   if (xds === undefined) {
     void startDataPlane();
@@ -281,6 +287,12 @@ function keepNeededPrivileges(logger: Logger): void {
     ]);
   } catch (error) {
     logger.warn('privileges that are not needed could not be given up', { error: String(error) });
+    return;
+  }
+  try {
+    denySystemCalls();
+  } catch (error) {
+    logger.warn('system calls that are not needed stay allowed', { error: String(error) });
   }
 }
 

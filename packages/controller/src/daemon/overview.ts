@@ -7,6 +7,7 @@ import { viewConnections } from '../admin/live-view.ts';
 import type { Readiness } from '../lifecycle/readiness.ts';
 import type { XdsClient } from '../xds/client.ts';
 import type { DataPlane, ServedPod } from './data-plane.ts';
+import type { PodLimits } from './pod-limits.ts';
 
 /** Where the overview takes its parts from. */
 interface OverviewSources {
@@ -17,11 +18,13 @@ interface OverviewSources {
   readonly state: MeshState;
   readonly dataPlane: DataPlane;
   readonly live: LiveConnections;
+  readonly limits: PodLimits;
   readonly kernelPath: KernelPath | undefined;
   /** Why the kernel path is off. */
   readonly kernelPathOff: string;
   readonly xds: XdsClient | undefined;
   readonly xdsAddress: string;
+  readonly places: Overview['places'];
 }
 
 const longestList = 500;
@@ -72,6 +75,8 @@ export function overviewOf(sources: OverviewSources): Overview {
       })),
     ],
     controlPlane: controlPlaneOf(sources),
+    places: sources.places,
+    limits: sources.limits.list(),
   };
 }
 

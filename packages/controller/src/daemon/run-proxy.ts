@@ -36,7 +36,7 @@ export async function runProxy(environment: Environment, args: readonly string[]
       process.off('SIGINT', onInterrupt);
     }
   } finally {
-    await log.close();
+    log.close();
     clearInterval(alive);
   }
 }

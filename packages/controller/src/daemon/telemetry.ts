@@ -6,9 +6,10 @@ import {
   createConnectionObserver,
   createControlMetrics,
   createLogger,
-  createLogWriter,
   LiveConnections,
   LogFilter,
+  LogShares,
+  type LogWriter,
   MetricRecorder,
   type Presence,
   retireDeparted,
@@ -18,6 +19,7 @@ import {
   startScrapeServer,
 } from '@kmesh/probe';
 import type { Config } from '../config/config.ts';
+import { PodLimits } from './pod-limits.ts';
 
 /** Log, metrics and access log of the daemon. */
 export interface Telemetry {
@@ -30,6 +32,8 @@ export interface Telemetry {
   readonly observer: ConnectionObserver;
   /** What the observer was told of and is still open. */
   readonly live: LiveConnections;
+  /** Where it is noted that a pod reached a share. */
+  readonly limits: PodLimits;
   close(): Promise<void>;
 }
 
@@ -38,26 +42,22 @@ export interface DaemonLog {
   readonly filter: LogFilter;
   readonly logger: ScopedLogger;
   readonly droppedLines: BigInt64Array;
-  readonly accessLog: AccessLog;
-  close(): Promise<void>;
+  readonly writer: LogWriter;
+  /** Waits until what was logged is written, at most a second. */
+  close(): void;
 }
 
 /** Starts the writer thread of the log (ambient contract 2.8). */
 export function startLog(config: Pick<Config, 'logFilter' | 'logFormat'>): DaemonLog {
   const filter = new LogFilter(config.logFilter);
-  const thread = startLogThread();
-  const channel = thread.channel();
-  const writer = createLogWriter(channel);
+  const { writer, dropped } = startLogThread();
   const { logFormat: format } = config;
   return {
     filter,
     logger: createLogger({ scope: 'kmesh', filter, writer, format }),
-    droppedLines: channel.dropped,
-    accessLog: new AccessLog({ filter, writer, format }),
-    close: async () => {
-      writer.flushSync(1_000);
-      await thread.close();
-    },
+    droppedLines: dropped,
+    writer,
+    close: () => writer.flushSync(1_000),
   };
 }
 
@@ -92,7 +92,16 @@ export async function startTelemetry(
   });
   const recorder = new MetricRecorder(scrape.recorderChannel());
   const stopRetiring = retireDeparted(recorder, presence);
-  const live = new LiveConnections(createConnectionObserver({ recorder, accessLog: log.accessLog }));
+  const limits = new PodLimits(log.logger.child('limits'), metrics);
+  const shares = new LogShares({
+    linesPerSecond: config.podLogLines,
+    onSuppressed: (pod) => limits.lineSuppressed(pod),
+    onEpisode: (pod, suppressed) => limits.logEpisode(pod, suppressed),
+  });
+  const { filter, writer } = log;
+  const accessLog = new AccessLog({ filter, writer, format: config.logFormat, shares });
+  const share = { perPod: config.podSeries, onOverflow: limits.seriesOverflowed.bind(limits) };
+  const live = new LiveConnections(createConnectionObserver({ recorder, accessLog, share }));
   return {
     filter: log.filter,
     logger: log.logger,
@@ -101,7 +110,9 @@ export async function startTelemetry(
     recorder,
     observer: live,
     live,
+    limits,
     close: () => {
+      shares.close();
       stopRetiring();
       return scrape.close();
     },

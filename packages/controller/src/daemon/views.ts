@@ -1,7 +1,7 @@
 import type { ConnectionsView } from '@kmesh/api';
 import type { MeshState } from '@kmesh/orchestration';
 import type { LiveConnections } from '@kmesh/probe';
-import type { KernelEnrolment, KernelPath } from '@kmesh/runtime';
+import type { KernelPath } from '@kmesh/runtime';
 import { viewConnections } from '../admin/live-view.ts';
 import { badQuery } from '../admin/query.ts';
 import type { AdminSources } from '../admin/routes.ts';
@@ -13,6 +13,7 @@ import type { VersionInfo } from '../version.ts';
 import type { XdsClient } from '../xds/client.ts';
 import type { DataPlane } from './data-plane.ts';
 import { overviewOf } from './overview.ts';
+import type { PodLimits } from './pod-limits.ts';
 
 /** Parts of the daemon that the views look at. */
 interface ViewSources {
@@ -23,10 +24,10 @@ interface ViewSources {
   readonly state: MeshState;
   readonly dataPlane: DataPlane;
   readonly live: LiveConnections;
+  readonly limits: PodLimits;
   readonly kernelPath: KernelPath | undefined;
   /** Why the kernel path is off. */
   readonly kernelPathOff: string;
-  readonly enrolment: KernelEnrolment | undefined;
   readonly xds: () => XdsClient | undefined;
 }
 
@@ -35,7 +36,7 @@ const mostConnections = 10_000;
 
 /** Kmesh's own views of the admin API, for the page and for kmeshctl. */
 export function adminViews(sources: ViewSources): AdminSources['views'] {
-  const { config, state, kernelPath, enrolment, live } = sources;
+  const { config, state, kernelPath, live } = sources;
   return {
     '/kmesh/overview': () =>
       overviewOf({
@@ -44,6 +45,7 @@ export function adminViews(sources: ViewSources): AdminSources['views'] {
         node: config.nodeName,
         xds: sources.xds(),
         xdsAddress: config.xdsAddress ?? '',
+        places: { cgroup: config.kernelPath.cgroup ?? '', agentSocket: config.zdsSocket },
       }),
     '/kmesh/connections': (query) => connections(live, config.nodeName, query),
     '/kmesh/tables': (query) => describeTables(kernelPath, sources.kernelPathOff, query.get('address')),
@@ -58,13 +60,7 @@ export function adminViews(sources: ViewSources): AdminSources['views'] {
             preferredNamespace: config.preferredServiceNamespace,
             ipv6: config.ipv6Enabled,
           },
-          kernel:
-            kernelPath === undefined || enrolment === undefined
-              ? undefined
-              : {
-                  frontendFor: (ip, port, namespace) => kernelPath.tables.frontendFor(ip, port, namespace),
-                  serves: (uid) => enrolment.serves(uid),
-                },
+          kernel: kernelPath?.tables,
           kernelPathOff: sources.kernelPathOff,
         },
         parameter(query, 'source'),

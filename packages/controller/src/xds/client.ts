@@ -7,7 +7,7 @@ import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage, rejectionT
 import { type AppliedResponse, applyResponse, type ReceivedResponse } from './responses.ts';
 import { RetainedResources } from './retained.ts';
 import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError, type TerminationReason } from './retry.ts';
-import { type StreamTimes, standardTimes } from './stream.ts';
+import { type StreamTimes, standardTimes } from './stream-times.ts';
 import { type ThreadStream, XdsThread } from './thread.ts';
 
 /** Options of an xDS client. */
@@ -20,6 +20,8 @@ export interface XdsClientOptions {
   /** For tests. */
   readonly times?: Partial<StreamTimes>;
   readonly random?: () => number;
+  /** Closed with the client; default: one of its own. */
+  readonly thread?: XdsThread;
 }
 
 /** Receiver of the mesh. Calls never overlap. */
@@ -92,7 +94,7 @@ class DeltaClient {
   readonly #options: XdsClientOptions;
   readonly #sink: XdsSink;
   readonly #retained = new Map(subscribedTypes.map((type) => [type as string, new RetainedResources()]));
-  readonly #thread = new XdsThread();
+  readonly #thread: XdsThread;
   readonly #waiters = new Waiters();
   readonly #interner = new Interner();
   readonly #synced = new Set<string>();
@@ -108,6 +110,7 @@ class DeltaClient {
   constructor(options: XdsClientOptions, sink: XdsSink) {
     this.#options = options;
     this.#sink = sink;
+    this.#thread = options.thread ?? new XdsThread();
     this.#backoff = new Backoff(options.random);
   }
 

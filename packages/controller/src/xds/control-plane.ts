@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import * as tls from 'node:tls';
-import { ChannelCredentials, type ChannelOptions, Metadata } from '@grpc/grpc-js';
+import type { ChannelCredentials, ChannelOptions, Metadata } from '@grpc/grpc-js';
 import { KmeshError } from '@kmesh/api';
 
 /** Address, trust anchors and credentials of the control plane (docs/contract.md 3.1). */
@@ -71,6 +71,7 @@ export async function channelCredentials(
   settings: ControlPlaneSettings,
 ): Promise<ChannelCredentials> {
   const { host, secure } = hostAndPort(plane.address);
+  const { ChannelCredentials } = await import('@grpc/grpc-js');
   if (!secure) return ChannelCredentials.createInsecure();
   const secureContext = tls.createSecureContext({
     ca: await readRoots(plane.rootCa, settings.rootCa),
@@ -103,6 +104,7 @@ export async function requestMetadata(
   plane: ControlPlane,
   settings: ControlPlaneSettings,
 ): Promise<Metadata> {
+  const { Metadata } = await import('@grpc/grpc-js');
   const metadata = new Metadata();
   const token = await readToken(plane.token, settings.token);
   if (token !== undefined) setHeader(metadata, settings.token, ['authorization', `Bearer ${token}`]);

@@ -1,7 +1,7 @@
-import { status } from '@grpc/grpc-js';
 import { xds } from '@kmesh/api';
 import { Slicer } from '@kmesh/orchestration';
 import type { JsonValue } from '../config/metadata.ts';
+import { grpcStatus } from './grpc-status.ts';
 import type { AppliedResponse, Rejection } from './responses.ts';
 import type { RetainedResources } from './retained.ts';
 
@@ -127,7 +127,7 @@ export function answerTo(response: AppliedResponse): Buffer {
   const answer: xds.DeltaDiscoveryRequest = { typeUrl, responseNonce: nonce };
   if (response.rejections.length > 0) {
     answer.errorDetail = {
-      code: status.INVALID_ARGUMENT,
+      code: grpcStatus.INVALID_ARGUMENT,
       message: rejectionText(response.rejections, maximumTextLength),
     };
   }

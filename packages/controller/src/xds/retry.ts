@@ -1,6 +1,6 @@
-import { status } from '@grpc/grpc-js';
 import { type BackoffSettings, doubledWait, spreadWait } from '@kmesh/api';
 import type { ControlPlaneSettings } from './control-plane.ts';
+import { grpcStatus, statusName } from './grpc-status.ts';
 import type { StreamEnd } from './stream.ts';
 
 /** End of a stream, as in the metric `istio_xds_connection_terminations_total` (docs/contract.md 3.4). */
@@ -70,7 +70,7 @@ const wrongName = /does not match certificate|altname|hostname\/ip/i;
 
 /** Diagnoses an ended stream (docs/contract.md 3.4, conformance XDS-11, XDS-12). */
 export function diagnoseEnd(end: StreamEnd, settings: ControlPlaneSettings): Diagnosis {
-  const cause = end.code === status.OK ? 'the control plane ended the stream' : causeText(end);
+  const cause = end.code === grpcStatus.OK ? 'the control plane ended the stream' : causeText(end);
   if (end.failure !== undefined) {
     const { setting } = end.failure;
     return {
@@ -84,16 +84,16 @@ export function diagnoseEnd(end: StreamEnd, settings: ControlPlaneSettings): Dia
     return { reason: 'ConnectionError', rule: 'double', setting: likelySetting(cause, settings), cause };
   }
   switch (end.code) {
-    case status.OK:
+    case grpcStatus.OK:
       return { reason: 'Complete', rule: 'atOnce', setting: undefined, cause };
-    case status.UNKNOWN:
-    case status.CANCELLED:
-    case status.DEADLINE_EXCEEDED:
+    case grpcStatus.UNKNOWN:
+    case grpcStatus.CANCELLED:
+    case grpcStatus.DEADLINE_EXCEEDED:
       return { reason: 'Reconnect', rule: 'current', setting: undefined, cause };
-    case status.UNAUTHENTICATED:
-    case status.PERMISSION_DENIED:
+    case grpcStatus.UNAUTHENTICATED:
+    case grpcStatus.PERMISSION_DENIED:
       return { reason: 'Error', rule: 'double', setting: settings.token, cause };
-    case status.RESOURCE_EXHAUSTED:
+    case grpcStatus.RESOURCE_EXHAUSTED:
       return { reason: 'Error', rule: 'double', setting: undefined, cause };
     default:
       return end.transportClosed
@@ -115,7 +115,7 @@ function causeText(end: StreamEnd): string {
     .replace(/\. Resolution note: *$/, '')
     .replace(/^(Error: )+/, '')
     .replace(/ \(\d{4}-\d\d-\d\dT[^)]*\)/, '');
-  return end.connected ? `${status[end.code] ?? end.code}: ${details}` : details;
+  return end.connected ? `${statusName(end.code)}: ${details}` : details;
 }
 
 function likelySetting(cause: string, settings: ControlPlaneSettings): string {

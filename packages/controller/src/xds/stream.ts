@@ -9,6 +9,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { xds } from '@kmesh/api';
+import type { StreamTimes } from './stream-times.ts';
 
 /** The end of a stream. */
 export interface StreamEnd {
@@ -22,19 +23,6 @@ export interface StreamEnd {
   /** Set if the client failed before it connected; `setting` is the unusable one, if known. */
   readonly failure?: { readonly setting: string | undefined };
 }
-
-/** Timeouts in milliseconds; tests shorten them. */
-export interface StreamTimes {
-  readonly connectTimeout: number;
-  readonly keepaliveTime: number;
-  readonly keepaliveTimeout: number;
-}
-
-export const standardTimes: StreamTimes = {
-  connectTimeout: 5_000,
-  keepaliveTime: 30_000,
-  keepaliveTimeout: 10_000,
-};
 
 /** One delta stream on a dedicated connection. A message is read only after a call of `next`. */
 export interface DeltaStream {

@@ -1,10 +1,11 @@
 import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
-import { status } from '@grpc/grpc-js';
 import { KmeshError, type xds } from '@kmesh/api';
 import { startThread } from '@kmesh/linux';
 import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
+import { grpcStatus } from './grpc-status.ts';
 import type { ReceivedResponse } from './responses.ts';
-import type { StreamEnd, StreamTimes } from './stream.ts';
+import type { StreamEnd } from './stream.ts';
+import type { StreamTimes } from './stream-times.ts';
 
 /** Asks the thread to open a stream; `port` carries the stream's messages. */
 export interface OpenStream {
@@ -72,6 +73,11 @@ export class XdsThread {
     return this.#streamOn(port1);
   }
 
+  /** Starts the thread before the first stream, which then does not wait for it. */
+  start(): void {
+    this.#worker ??= this.#start();
+  }
+
   /** Ends the thread and its streams. */
   async close(): Promise<void> {
     await this.#worker?.terminate();
@@ -109,7 +115,7 @@ export class XdsThread {
     };
     const fail = (reason: string): void => {
       piece?.reject(new Error(reason));
-      finish({ connected, transportClosed: false, code: status.INTERNAL, details: reason });
+      finish({ connected, transportClosed: false, code: grpcStatus.INTERNAL, details: reason });
     };
     const fetchPiece = (): Promise<Uint8Array | undefined> => {
       piece = Promise.withResolvers();

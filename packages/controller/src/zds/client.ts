@@ -22,6 +22,8 @@ interface ZdsClientOptions {
   readonly onCounts?: (counts: ZdsCounts) => void;
   /** Between tries of a proxy that failed to start; 5 s. */
   readonly retryMilliseconds?: number;
+  /** First wait before the agent is asked for a namespace that it sent wrongly, 30 s; doubles up to 15 minutes. */
+  readonly firstAskMilliseconds?: number;
   /** First wait before dialling again, 10 ms; doubles up to the maximum, 15 s. */
   readonly firstBackoffMilliseconds?: number;
   readonly maximumBackoffMilliseconds?: number;
@@ -38,6 +40,8 @@ interface Problem {
 /** Longest error text in an answer, in bytes: the packet stays below 1024. */
 const MAXIMUM_ERROR_BYTES = 900;
 
+const MAXIMUM_ASK_MILLISECONDS = 900_000;
+
 /** The client of the CNI agent: contract 10.2 and 10.3, message by message. Dials after {@link ZdsClient.start}. */
 export class ZdsClient {
   readonly #options: ZdsClientOptions;
@@ -46,6 +50,11 @@ export class ZdsClient {
   #snapshot: Set<string> | undefined;
   #socket: SeqpacketSocket | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #askTimer: NodeJS.Timeout | undefined;
+  /** Snapshots in a row that left a pod without a usable namespace. */
+  #asked = 0;
+  /** The connection was given up to be sent the pods anew: what is ready stays so until it fails. */
+  #asking = false;
   /** Attempts in a row that failed. */
   #failures = 0;
   #complained = false;
@@ -91,6 +100,7 @@ export class ZdsClient {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#askTimer);
     this.#register.close();
     const socket = this.#socket;
     this.#socket = undefined;
@@ -135,6 +145,8 @@ export class ZdsClient {
 
   #dialLater(): void {
     if (this.#closed) return;
+    this.#asking = false;
+    this.#setReady(false);
     const settings = {
       firstMilliseconds: this.#options.firstBackoffMilliseconds ?? 10,
       maximumMilliseconds: this.#options.maximumBackoffMilliseconds ?? 15_000,
@@ -147,6 +159,9 @@ export class ZdsClient {
   #lost(socket: SeqpacketSocket): void {
     if (this.#socket !== socket) return;
     this.#socket = undefined;
+    this.#asking = false;
+    clearTimeout(this.#askTimer);
+    this.#askTimer = undefined;
     this.#setReady(false);
     this.#options.logger.warn('ZDS connection lost; pods keep being served, dialling again');
     this.#dialLater();
@@ -160,6 +175,7 @@ export class ZdsClient {
     const problem = this.#handle(message);
     this.#answer(socket, problem);
     this.#updateReady();
+    this.#askLater();
   }
 
   /** Exactly one answer per message; nothing else is ever sent. */
@@ -247,12 +263,46 @@ export class ZdsClient {
     if (this.#snapshot === undefined) return protocolError('second snapshot on one connection');
     this.#register.keepOnly(this.#snapshot);
     this.#snapshot = undefined;
+    this.#asking = false;
     // Only a whole snapshot shows that the connection works: one that fails half-way is dialled with growing waits.
     this.#failures = 0;
     return undefined;
   }
 
+  /** An agent sends a pod's namespace once, and again with the snapshot of a new connection: the only way to retry one. */
+  #askLater(): void {
+    if (this.#snapshot !== undefined || this.#closed) return;
+    if (this.#register.unusable === 0) {
+      clearTimeout(this.#askTimer);
+      this.#askTimer = undefined;
+      this.#asked = 0;
+      return;
+    }
+    if (this.#askTimer !== undefined) return;
+    const settings = {
+      firstMilliseconds: this.#options.firstAskMilliseconds ?? 30_000,
+      maximumMilliseconds: MAXIMUM_ASK_MILLISECONDS,
+      jitter: 0.2,
+    };
+    const wait = backoffMilliseconds(settings, ++this.#asked, Math.random());
+    this.#askTimer = setTimeout(() => this.#askAnew(), wait).unref();
+  }
+
+  #askAnew(): void {
+    this.#askTimer = undefined;
+    const socket = this.#socket;
+    if (socket === undefined || this.#snapshot !== undefined || this.#register.unusable === 0) return;
+    this.#options.logger.info('asking the CNI agent anew for pods whose namespace it sent wrongly', {
+      pods: this.#register.unusable,
+    });
+    this.#asking = true;
+    this.#socket = undefined;
+    socket.close();
+    this.#dial();
+  }
+
   #updateReady(): void {
+    if (this.#asking) return;
     this.#setReady(
       this.#socket !== undefined && this.#snapshot === undefined && this.#register.starting === 0,
     );

@@ -28,7 +28,7 @@ interface PodRegisterOptions {
 
 interface Pending {
   readonly info: PodInfo;
-  /** `undefined`: the agent sent a descriptor of something else, so only its next add can help. */
+  /** `undefined`: the agent sent a descriptor of something else, so only another from the agent can help. */
   readonly namespace: NetworkNamespace | undefined;
 }
 
@@ -62,6 +62,11 @@ export class PodRegister {
     let count = 0;
     for (const { namespace } of this.#pending.values()) if (namespace !== undefined) count += 1;
     return count;
+  }
+
+  /** Pods for which the agent sent no namespace. */
+  get unusable(): number {
+    return this.pending - this.starting;
   }
 
   /** Pods that failed to start and wait for their next try. */

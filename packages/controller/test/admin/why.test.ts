@@ -4,7 +4,7 @@ import type { Why } from '@kmesh/api';
 import { isKmeshError, type MeshUpdate, type Service, type Workload } from '@kmesh/api';
 import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { MeshState } from '@kmesh/orchestration';
-import type { FrontendEntry } from '@kmesh/runtime';
+import type { ConnectOutcome } from '@kmesh/runtime';
 import { explainConnection, type WhySources } from '../../src/admin/why.ts';
 
 function workload(name: string, ip: string, change: Partial<Workload> = {}): MeshUpdate {
@@ -66,23 +66,24 @@ state.apply([
   },
 ]);
 
-const entry = (action: FrontendEntry['action']): FrontendEntry => ({
-  namespaceId: 0,
-  port: 80,
-  action,
-  target: 4,
-  service: 1,
-  scoped: false,
-});
+type Reason = ConnectOutcome['reason'];
 
-function ask(source: string, destination: string, action?: FrontendEntry['action'] | 'off' | 'unknown'): Why {
+/** Ids of the workloads that the tables may draw. */
+const workloadIds = ['', 'web-1', 'web-2'];
+
+/** @param table what the kernel tables say of the connect, or that there are none */
+function ask(
+  source: string,
+  destination: string,
+  table: Reason | readonly ConnectOutcome[] | 'off' = 'tunnelFrontend',
+): Why {
+  const outcomes = typeof table === 'string' ? [{ reason: table as Reason, share: 1, workload: 0 }] : table;
   const kernel: WhySources['kernel'] =
-    action === 'off'
+    table === 'off'
       ? undefined
       : {
-          frontendFor: () =>
-            action === undefined ? entry('tunnel') : action === 'unknown' ? undefined : entry(action),
-          serves: (uid) => uid !== 'away',
+          connectOutcomes: (uid) => (uid === 'away' ? undefined : outcomes),
+          workloadUid: (id) => workloadIds[id],
         };
   return explainConnection(
     {
@@ -95,6 +96,10 @@ function ask(source: string, destination: string, action?: FrontendEntry['action
     destination,
   );
 }
+
+const balanced = (workload: number, share: number, ip: string): ConnectOutcome => ({
+  ...{ reason: 'kernelBalanced', share, workload, address: { ip, port: 8080 } },
+});
 
 function text(why: Why, step?: string): string {
   return why.steps
@@ -146,12 +151,48 @@ describe('what a destination may be called', () => {
 });
 
 test('endpoints are listed with their share of the draws; one of weight 0 gets none', () => {
-  const why = ask('shop/client', 'shop/web:80', 'balance');
+  const why = ask('shop/client', 'shop/web:80', [
+    balanced(1, 0.25, '10.0.0.2'),
+    balanced(2, 0.75, '10.0.0.3'),
+  ]);
   assert.match(
     text(why, 'endpoint'),
     /3 endpoints; 3 can take port 80, 2 may be drawn: shop\/web-1:8080 25 %, shop\/web-2:8080 75 %/,
   );
   assert.deepEqual([why.verdict, why.path], ['allowed', 'kernel']);
+  assert.deepEqual(
+    why.outcomes.map(({ workload, address, share, reason }) => ({ workload, address, share, reason })),
+    [
+      { workload: 'shop/web-2', address: '10.0.0.3:8080', share: 0.75, reason: 'balanced' },
+      { workload: 'shop/web-1', address: '10.0.0.2:8080', share: 0.25, reason: 'balanced' },
+    ],
+  );
+});
+
+test('what is drawn for the tunnel keeps its share, and the path varies', () => {
+  const why = ask('shop/client', 'shop/web:80', [
+    balanced(1, 0.25, '10.0.0.2'),
+    { reason: 'tunnelEndpoint', share: 0.75, workload: 2 },
+  ]);
+  assert.deepEqual([why.verdict, why.path], ['allowed', 'varies']);
+  assert.deepEqual(
+    why.outcomes.map(({ path, reason, workload, share }) => [path, reason, workload, share]),
+    [
+      ['tunnel', 'passthrough', 'shop/web-2', 0.75],
+      ['kernel', 'balanced', 'shop/web-1', 0.25],
+    ],
+  );
+});
+
+test('without a kernel path the tunnel draws, in the shares of the weights', () => {
+  const { outcomes } = ask('shop/client', 'shop/web:80', 'off');
+  assert.deepEqual(
+    outcomes.map(({ path, workload, share }) => [path, workload, share]),
+    [
+      ['tunnel', 'shop/web-2', 0.75],
+      ['tunnel', 'shop/web-1', 0.25],
+    ],
+  );
 });
 
 test('a policy at the destination decides, and is named', () => {
@@ -176,38 +217,39 @@ test('a waypoint on the way is named', () => {
 });
 
 test('no endpoint means refused, before any policy', () => {
-  const why = ask('shop/client', 'shop/empty:80', 'balance');
+  const why = ask('shop/client', 'shop/empty:80', 'refusedEmpty');
   assert.deepEqual([why.verdict, why.path], ['refused', 'none']);
   assert.match(text(why, 'route'), /has no usable endpoint/);
   assert.match(text(why, 'policy'), /not asked/);
 });
 
-for (const { what, action, path, says } of [
-  { what: 'the kernel path is off', action: 'off', path: 'tunnel', says: /KMESH_KERNEL_PATH=false/ },
+for (const { what, table, path, says } of [
+  { what: 'the kernel path is off', table: 'off', path: 'tunnel', says: /KMESH_KERNEL_PATH=false/ },
   {
     what: 'the tables leave the address to the tunnel',
-    action: 'tunnel',
+    table: 'tunnelFrontend',
     path: 'tunnel',
     says: /leave this/,
   },
-  { what: 'the tables keep the address', action: 'workload', path: 'kernel', says: /is kept/ },
+  { what: 'the tables keep the address', table: 'kernelWorkload', path: 'kernel', says: /is kept/ },
   {
     what: 'the tables leave the address alone',
-    action: 'outside',
-    path: 'outside',
-    says: /left? alone|leave/,
+    table: 'outsidePassthrough',
+    path: 'kernel',
+    says: /leave the dialled address alone/,
   },
-  { what: 'only the range of a service holds it', action: 'unknown', path: 'tunnel', says: /CIDR table/ },
+  { what: 'the pod calls itself', table: 'outsideLoopback', path: 'outside', says: /calls itself/ },
+  { what: 'nothing can answer', table: 'refusedEmpty', path: 'none', says: /no endpoint can answer/ },
 ] as const) {
   test(`the path is ${path} when ${what}`, () => {
-    const why = ask('shop/client', 'shop/web:80', action);
+    const why = ask('shop/client', 'shop/web:80', table);
     assert.equal(why.path, path);
     assert.match(text(why, 'path'), says);
   });
 }
 
 test('a source on another node is explained as what that node decides', () => {
-  const why = ask('shop/away', 'shop/web:80', 'balance');
+  const why = ask('shop/away', 'shop/web:80');
   assert.match(text(why, 'source'), /on node node2, whose own proxy decides/);
   assert.equal(why.path, 'tunnel');
 });

@@ -3,7 +3,7 @@ import { appendFileSync, renameSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Overview } from '@kmesh/api';
 import { KmeshError } from '@kmesh/api';
-import { commandOf, kmeshExecutable } from '../mesh/kmesh-program.ts';
+import { commandOf, inheritedEnvironment, kmeshExecutable } from '../mesh/kmesh-program.ts';
 
 /** The node proxy as a process of its own, as on a real node. */
 export interface ProxyProcess {
@@ -12,6 +12,8 @@ export interface ProxyProcess {
   connectHook(): Promise<{ readonly nanoseconds: number; readonly runs: number }>;
   /** Bytes of all connections that the clients' side reported. */
   bytes(): Promise<{ readonly sent: number; readonly received: number }>;
+  /** Identities for which the proxy holds a certificate. */
+  certificates(): Promise<number>;
   /** Why the local mesh file is not applied, as the proxy says it; undefined while it is. */
   problem(): string | undefined;
   /** Drains it and waits for its end. */
@@ -30,7 +32,7 @@ const stopMilliseconds = 10_000;
 export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string): Promise<ProxyProcess> {
   const [program, args] = commandOf(kmeshExecutable, 'proxy', 'ztunnel');
   const child = spawn(program, args, {
-    env: { PATH: process.env['PATH'], ...environment },
+    env: { ...inheritedEnvironment(), ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
     // Ctrl-C goes to the demo alone, which stops the proxy in its turn.
     detached: true,
@@ -69,6 +71,12 @@ export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string
         sent: sumOf(text, 'istio_tcp_received_bytes_total'),
         received: sumOf(text, 'istio_tcp_sent_bytes_total'),
       };
+    },
+    certificates: async () => {
+      const { certificates } = (await getJson('/config_dump')) as {
+        certificates: readonly { state: string }[];
+      };
+      return certificates.filter(({ state }) => state === 'Available').length;
     },
     problem: output.problem,
     stop: async () => {

@@ -8,7 +8,7 @@ import { startFakeIstiod } from '../istiod/fake-istiod.ts';
 import { createLab, type Lab } from '../network/lab.ts';
 import { checkMachine } from './preflight.ts';
 import { type ProxyProcess, startProxy } from './proxy-process.ts';
-import { buildScene, type Scene, writeMeshFile } from './scene.ts';
+import { buildScene, type Scene, serveFarProxy, writeMeshFile } from './scene.ts';
 import { allReached, emptyTally, resultOf, startTraffic } from './traffic.ts';
 import { pathTotals, renderView, type ViewState } from './view.ts';
 
@@ -40,11 +40,11 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const stack = new AsyncDisposableStack();
   stack.defer(() => stop.release());
   try {
-    progress('building a node, six pods and a host outside the mesh');
+    progress('building nodes, pods and a host outside the mesh');
     const lab = stack.use(await createLab());
     const directory = mkdtempSync(join(tmpdir(), 'kmesh-demo-'));
     stack.defer(() => rmSync(directory, { recursive: true, force: true }));
-    const scene = await buildScene(lab);
+    const scene = await buildScene(lab, { certificates: options.local === undefined });
     progress('starting control plane, CNI agent and node proxy');
     const proxy = await startMesh(stack, lab, scene, directory, options.local);
     stop.arm();
@@ -61,7 +61,7 @@ async function startMesh(
   directory: string,
   local: string | undefined,
 ): Promise<ProxyProcess> {
-  const agent = stack.use(startFakeCniAgent(lab, { redirect: false }));
+  const agent = stack.use(startFakeCniAgent(lab));
   for (const pod of scene.pods) await agent.addPod(pod);
   stack.use(enableProgramStatistics());
   const proxy = await startProxy(
@@ -70,6 +70,9 @@ async function startMesh(
       NODE_NAME: scene.node.name,
       INPOD_UDS: agent.path,
       KMESH_CGROUP: lab.cgroup,
+      // The pods have no capture rules: what is to be tunnelled is handed over in connect.
+      KMESH_PINS: join(await lab.bpffs(), 'kmesh'),
+      KMESH_NODE_NAMESPACE: scene.node.namespacePath,
     },
     join(directory, 'proxy.log'),
   );
@@ -90,6 +93,14 @@ async function meshSettings(
   }
   const istiod = await startFakeIstiod({ mesh: scene.mesh });
   stack.defer(() => istiod.close());
+  if (scene.far !== undefined) {
+    const { podNamespace, serviceAccount } = scene.far;
+    const uri = `spiffe://cluster.local/ns/${podNamespace}/sa/${serviceAccount}`;
+    const { chainPem, privateKeyPem } = istiod.authority.issue({ uris: [uri] });
+    const rootsPem = [istiod.authority.rootPem];
+    const proxy = await serveFarProxy(scene.far, { certificateChainPem: chainPem, privateKeyPem, rootsPem });
+    stack.defer(() => proxy.close());
+  }
   const roots = join(directory, 'root-cert.pem');
   const token = join(directory, 'istio-token');
   writeFileSync(roots, istiod.rootPem);
@@ -116,7 +127,12 @@ async function watch(
   const startedAt = Date.now();
   const traffic = startTraffic(scene.client, scene.targets, tally);
   const look = async (): Promise<ViewState> => {
-    const [overview, hook, bytes] = await Promise.all([proxy.overview(), proxy.connectHook(), proxy.bytes()]);
+    const [overview, hook, bytes, certificates] = await Promise.all([
+      proxy.overview(),
+      proxy.connectHook(),
+      proxy.bytes(),
+      proxy.certificates(),
+    ]);
     const now = Date.now() - startedAt;
     const state = {
       elapsedMilliseconds: now,
@@ -124,10 +140,11 @@ async function watch(
       overview,
       hook,
       bytes,
+      certificates,
       before,
       problem: proxy.problem(),
     };
-    before = { elapsedMilliseconds: now, connections: tally.connections, bytes };
+    before = { elapsedMilliseconds: now, connections: tally.connections, bytes, paths: pathTotals(overview) };
     return state;
   };
   let before: ViewState['before'];

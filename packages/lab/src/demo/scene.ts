@@ -4,6 +4,8 @@ import { stringify } from 'yaml';
 import { keyOf, serviceOf, workloadOf } from '../mesh/records.ts';
 import { endpointText } from '../network/addresses.ts';
 import type { Lab } from '../network/lab.ts';
+import type { PeerIdentity } from '../peers/hbone-client.ts';
+import { serveWaypoint } from '../peers/waypoint.ts';
 import type { Node } from '../pods/node.ts';
 import type { Pod } from '../pods/pod.ts';
 
@@ -26,6 +28,8 @@ export interface Scene {
   readonly targets: readonly DemoTarget[];
   /** What the control plane says of it. */
   readonly mesh: readonly MeshUpdate[];
+  /** A pod of another node, reached by HBONE; its proxy is `serveFarProxy`. Absent without certificates. */
+  readonly far: Pod | undefined;
 }
 
 const httpPort = 8080;
@@ -34,9 +38,10 @@ const weights = [1, 1, 2];
 
 /**
  * Builds one node with a client pod, a service `web` (HTTP and raw TCP) of three endpoints with weights 1:1:2, a service
- * `greeter` with an IPv6 address only, and a destination outside the mesh; every server is running when it returns.
+ * `greeter` with an IPv6 address only, and a destination outside the mesh; every server is running when it returns. With
+ * certificates, `greeter` is in the mesh and a policy lets the client alone in, and there is a service `ledger` on another node.
  */
-export async function buildScene(lab: Lab): Promise<Scene> {
+export async function buildScene(lab: Lab, options: { readonly certificates: boolean }): Promise<Scene> {
   const node = await lab.node({ name: 'node1' });
   const client = await node.pod({ name: 'client', namespace: 'demo' });
   const web = await Promise.all(
@@ -49,6 +54,7 @@ export async function buildScene(lab: Lab): Promise<Scene> {
       node.pod({ name: `greeter-${index}`, namespace: 'demo', serviceAccount: 'greeter' }),
     ),
   );
+  const far = options.certificates ? await farPod(lab) : undefined;
   const outside = await lab.outsideHost('outside');
   await Promise.all([
     ...web.flatMap((pod) => [
@@ -86,16 +92,22 @@ export async function buildScene(lab: Lab): Promise<Scene> {
     ...greeters.map(
       (pod): MeshUpdate => ({
         kind: 'workload',
-        workload: workloadOf(pod, { services: { [keyOf(greeterService)]: {} } }),
+        workload: workloadOf(pod, {
+          services: { [keyOf(greeterService)]: {} },
+          ...(options.certificates ? { protocol: 'HBONE' } : {}),
+        }),
       }),
     ),
   ];
+  const ledger = far === undefined ? undefined : ledgerOf(lab, far);
+  if (ledger !== undefined) mesh.push(...ledger.mesh, greeterPolicy(client));
   const webNames = web.map((pod) => pod.name);
   return {
     node,
     client,
     pods: [client, ...web, ...greeters],
     mesh,
+    far,
     targets: [
       { name: 'web', to: endpointText(webAddress.v4, 80), mode: 'http', endpoints: webNames },
       { name: 'web (raw TCP)', to: endpointText(webAddress.v4, 9000), mode: 'banner', endpoints: webNames },
@@ -105,6 +117,7 @@ export async function buildScene(lab: Lab): Promise<Scene> {
         mode: 'banner',
         endpoints: greeters.map((pod) => pod.name),
       },
+      ...(ledger === undefined ? [] : [ledger.target]),
       {
         name: 'outside',
         to: endpointText(outside.addresses.v4, httpPort),
@@ -113,6 +126,50 @@ export async function buildScene(lab: Lab): Promise<Scene> {
       },
     ],
   };
+}
+
+async function farPod(lab: Lab): Promise<Pod> {
+  const node = await lab.node({ name: 'node2' });
+  const pod = await node.pod({ name: 'ledger-1', namespace: 'demo', serviceAccount: 'ledger' });
+  await pod.serve({ port: httpPort, mode: 'http' });
+  return pod;
+}
+
+function ledgerOf(lab: Lab, pod: Pod): { readonly mesh: readonly MeshUpdate[]; readonly target: DemoTarget } {
+  const vips = lab.serviceAddress();
+  const service = serviceOf({ name: 'ledger', namespace: 'demo', vips, ports: { 80: httpPort } });
+  const workload = workloadOf(pod, { protocol: 'HBONE', services: { [keyOf(service)]: {} } });
+  return {
+    mesh: [
+      { kind: 'service', service },
+      { kind: 'workload', workload },
+    ],
+    target: { name: 'ledger', to: endpointText(vips.v4, 80), mode: 'http', endpoints: [pod.name] },
+  };
+}
+
+/** Only the client may call the greeters. */
+function greeterPolicy(client: Pod): MeshUpdate {
+  const value = `cluster.local/ns/${client.podNamespace}/sa/${client.serviceAccount}`;
+  return {
+    kind: 'policy',
+    policy: {
+      name: 'greeter-clients',
+      namespace: 'demo',
+      scope: 'Namespace',
+      action: 'Allow',
+      rules: [[[{ principals: [{ kind: 'Exact', value }] }]]],
+      dryRun: false,
+    },
+  };
+}
+
+/** Stands in for the proxy of the other node: takes HBONE for its pod and passes the bytes on. */
+export async function serveFarProxy(pod: Pod, identity: PeerIdentity): Promise<{ close(): void }> {
+  return await serveWaypoint(pod, {
+    identity,
+    route: () => ({ ip: pod.addresses.v4, port: httpPort }),
+  });
 }
 
 /** Writes the demo's mesh as a local mesh file (ambient contract 4), unless the file is there already. */

@@ -7,6 +7,8 @@ export interface ViewState {
   readonly tally: Tally;
   readonly overview: Overview | undefined;
   readonly bytes: { readonly sent: number; readonly received: number };
+  /** Identities with a certificate. */
+  readonly certificates: number;
   readonly hook: { readonly nanoseconds: number; readonly runs: number };
   /** The moment before, for rates. */
   readonly before:
@@ -14,6 +16,7 @@ export interface ViewState {
         readonly elapsedMilliseconds: number;
         readonly connections: number;
         readonly bytes: { readonly sent: number; readonly received: number };
+        readonly paths: ReturnType<typeof pathTotals>;
       }
     | undefined;
   /** What keeps the local mesh file from being applied. */
@@ -48,7 +51,9 @@ export function renderView(state: ViewState, width: number, colour: boolean): st
     ),
   );
   const paths = pathTotals(overview);
-  lines.push(paint(0, `path      kernel ${paths.kernel}, tunnel ${paths.tunnel}, outside ${paths.outside}`));
+  const pathText = (name: keyof typeof paths): string =>
+    `${name} ${paths[name]} (${Math.round(rate(paths[name], before?.paths[name]))}/s)`;
+  lines.push(paint(0, `path      ${pathText('kernel')}, ${pathText('tunnel')}, ${pathText('outside')}`));
   const mean =
     hook.runs === 0
       ? 'not run yet'
@@ -58,7 +63,7 @@ export function renderView(state: ViewState, width: number, colour: boolean): st
     lines.push(
       paint(
         0,
-        `mesh      ${overview.workloadCount} workloads, ${overview.serviceCount} services, ${overview.policyCount} policies`,
+        `mesh      ${overview.workloadCount} workloads, ${overview.serviceCount} services, ${counted(overview.policyCount, 'policy', 'policies')}, ${counted(state.certificates, 'certificate', 'certificates')}`,
       ),
     );
   }
@@ -77,12 +82,16 @@ export function renderView(state: ViewState, width: number, colour: boolean): st
   return [...lines, ...footer].join('\n');
 }
 
+function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 function targetLine(name: string, answers: ReadonlyMap<string, number>): string {
   const total = [...answers.values()].reduce((sum, count) => sum + count, 0);
   const shares = [...answers].map(
     ([endpoint, count]) => `${endpoint} ${(total === 0 ? 0 : (count / total) * 100).toFixed(1)} %`,
   );
-  return `${name.padEnd(9)} ${String(total).padStart(8)}   ${shares.join('   ')}`;
+  return `${name.padEnd(13)} ${String(total).padStart(8)}  ${shares.join('  ')}`;
 }
 
 /** Connections by path, from the counters of the connect hook. */

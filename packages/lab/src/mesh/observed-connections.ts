@@ -38,8 +38,8 @@ export class ObservedConnections implements Disposable {
     });
   }
 
-  /** Resolves when `count` connections have ended. @throws KMESH_LAB_TIMEOUT after `timeoutMs`, 3,000 by default */
-  async ended(count: number, timeoutMs = 3000): Promise<readonly Observed[]> {
+  /** Resolves when `count` connections have ended. @throws KMESH_LAB_TIMEOUT after `timeoutMs`, 30,000 by default */
+  async ended(count: number, timeoutMs = 30_000): Promise<readonly Observed[]> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const ended = this.all.filter(({ end }) => end !== undefined);

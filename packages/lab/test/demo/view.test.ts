@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
+import type { Overview } from '@kmesh/api';
 import { takenPorts } from '../../src/demo/taken-ports.ts';
 import { renderView, type ViewState, viewRows } from '../../src/demo/view.ts';
 
@@ -25,8 +26,14 @@ function state(change: Partial<ViewState> = {}): ViewState {
     },
     overview: undefined,
     bytes: { sent: 4_096, received: 1_024 },
+    certificates: 3,
     hook: { nanoseconds: 1_000, runs: 10 },
-    before: { elapsedMilliseconds: 1_000, connections: 100, bytes: { sent: 2_048, received: 1_024 } },
+    before: {
+      elapsedMilliseconds: 1_000,
+      connections: 100,
+      bytes: { sent: 2_048, received: 1_024 },
+      paths: { kernel: 100, tunnel: 20, outside: 3 },
+    },
     problem: undefined,
     ...change,
   };
@@ -36,6 +43,11 @@ test('the view shows shares, and rates since the moment before', () => {
   const text = renderView(state(), 110, false);
   assert.match(text, /300 connections {2}200\/s {2}0 failed/);
   assert.match(text, /web +100 +web-1 25\.0 % +web-2 75\.0 %/);
+  const policies = { paths: [{ path: 'tunnel', reason: 'endpoint', connections: 50 }], policyCount: 1 };
+  const overview = { ...policies, workloadCount: 7, serviceCount: 3 } as unknown as Overview;
+  const full = renderView(state({ overview }), 80, false);
+  assert.match(full, /tunnel 50 \(30\/s\)/);
+  assert.match(full, /7 workloads, 3 services, 1 policy, 3 certificates/);
   assert.match(text, /sent 4\.0 KiB \(2\.0 KiB\/s\), received 1\.0 KiB \(0 B\/s\)/);
 });
 

@@ -2,12 +2,15 @@ import type { ConnectionEnd, ConnectionStart, EarlyDeny } from '../connection.ts
 import { destinationPeer, type PeerLabels, sourcePeer } from '../labels/peer.ts';
 import { formatLine, type LogField, type LogFormat } from './line-format.ts';
 import type { LogFilter } from './log-filter.ts';
+import type { LogOwner, LogShares } from './log-shares.ts';
 import type { LogWriter } from './log-writer.ts';
 
 interface AccessLogOptions {
   readonly filter: LogFilter;
   readonly writer: LogWriter;
   readonly format: LogFormat;
+  /** How many lines each pod may write; absent: as many as it likes. */
+  readonly shares?: LogShares;
 }
 
 interface FinalCounts {
@@ -30,14 +33,14 @@ export class AccessLog {
   }
 
   opened(start: ConnectionStart): void {
-    if (!this.#options.filter.enabled(scope, 'debug')) return;
+    if (!this.#options.filter.enabled(scope, 'debug') || !this.#admits(podOf(start))) return;
     this.#write('debug', 'connection opened', [...peerFields(start), pathField(start)]);
   }
 
   /** An end with an `error` is logged as a failure, whatever its flag: a drain has flag `-`. */
   closed(start: ConnectionStart, end: ConnectionEnd, counts: FinalCounts): void {
     const level = end.error === undefined ? 'info' : 'error';
-    if (!this.#options.filter.enabled(scope, level)) return;
+    if (!this.#options.filter.enabled(scope, level) || !this.#admits(podOf(start))) return;
     const outbound = start.reporter === 'source';
     const fields = peerFields(start);
     fields.push(
@@ -51,7 +54,7 @@ export class AccessLog {
   }
 
   earlyDeny(deny: EarlyDeny): void {
-    if (!this.#options.filter.enabled(scope, 'warn')) return;
+    if (!this.#options.filter.enabled(scope, 'warn') || !this.#admits(deny.pod)) return;
     this.#write('warn', 'connection failed', [
       { name: 'src.addr', value: deny.sourceAddress, bare: true },
       { name: 'dst.addr', value: deny.destinationAddress, bare: true },
@@ -60,9 +63,18 @@ export class AccessLog {
     ]);
   }
 
+  #admits(owner: LogOwner | undefined): boolean {
+    return this.#options.shares?.admits(owner) ?? true;
+  }
+
   #write(level: string, message: string, fields: readonly LogField[]): void {
     this.#options.writer.write(formatLine(this.#options.format, level, scope, message, fields));
   }
+}
+
+/** The pod of this node. */
+function podOf({ reporter, source, destination }: ConnectionStart): LogOwner | undefined {
+  return reporter === 'source' ? source : destination;
 }
 
 function pathField(start: ConnectionStart): LogField {

@@ -1,5 +1,4 @@
 import { writeSync } from 'node:fs';
-import type { MessagePort } from 'node:worker_threads';
 
 /** Lines that wait for the writer thread before producers are slowed (ambient contract 2.8). */
 export const queueLines = 10_000;
@@ -22,40 +21,30 @@ export interface LogWriter {
   flushSync(milliseconds?: number): void;
 }
 
-export interface LogChannel {
-  readonly port: MessagePort;
-  /** [lines queued], changed with Atomics. */
-  readonly queued: Int32Array;
-  /** [lines dropped in total], changed with Atomics. */
-  readonly dropped: BigInt64Array;
-}
-
-/** One message to the writer thread: at most {@link linesPerWrite} lines. */
-export interface LogBatch {
-  readonly text: string;
-  readonly lines: number;
+/** Writes in the background; `LineWriter` does. */
+interface BackgroundWriter {
+  /** Lines that are not written yet. */
+  readonly queued: number;
+  write(text: string, lines: number): void;
+  waitSync(milliseconds: number): boolean;
 }
 
 /**
- * The writer of one thread. Lines go to the writer thread in batches, once per turn of the event loop; when its queue is
- * full they wait here, producers are told to slow down, and only beyond {@link overflowLines} are lines dropped and counted.
+ * The log's writer. Lines go to the writer thread in batches, once per turn of the event loop; when its queue is full they wait
+ * here, producers are told to slow down, and only beyond {@link overflowLines} are lines dropped and counted.
  */
-export function createLogWriter(channel: LogChannel): LogWriter {
-  const { port, queued, dropped } = channel;
+export function createLogWriter(thread: BackgroundWriter, dropped: BigInt64Array): LogWriter {
   let pending: string[] = [];
   let scheduled = false;
   let waiting: (() => void)[] = [];
-  port.unref();
 
   function send(): void {
     scheduled = false;
     let sent = 0;
-    while (sent < pending.length && Atomics.load(queued, 0) < queueLines) {
+    while (sent < pending.length && thread.queued < queueLines) {
       const batch = pending.slice(sent, sent + linesPerWrite);
       sent += batch.length;
-      Atomics.add(queued, 0, batch.length);
-      const message: LogBatch = { text: batch.join(''), lines: batch.length };
-      port.postMessage(message);
+      thread.write(batch.join(''), batch.length);
     }
     pending = sent === pending.length ? [] : pending.slice(sent);
     if (pending.length > 0) {
@@ -80,17 +69,14 @@ export function createLogWriter(channel: LogChannel): LogWriter {
       setImmediate(send);
     },
     room() {
-      const full =
-        pending.length >= queueLines || (pending.length > 0 && Atomics.load(queued, 0) >= queueLines);
+      const full = pending.length >= queueLines || (pending.length > 0 && thread.queued >= queueLines);
       return full ? new Promise((resume) => waiting.push(resume)) : undefined;
     },
     flushSync(milliseconds = 1000) {
       const deadline = Date.now() + milliseconds;
       do {
         send();
-        const left = Atomics.load(queued, 0);
-        if (left === 0 && pending.length === 0) return;
-        Atomics.wait(queued, 0, left, 10);
+        if (thread.waitSync(10) && pending.length === 0) return;
       } while (Date.now() < deadline);
     },
   };
@@ -108,7 +94,7 @@ export function directLogWriter(descriptor = 1): LogWriter {
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
 /** Writes all of `text`, waiting where the consumer is slow; a consumer that is gone is ignored. */
-export function writeFully(descriptor: number, text: string): void {
+function writeFully(descriptor: number, text: string): void {
   let bytes = Buffer.from(text);
   while (bytes.length > 0) {
     try {

@@ -50,17 +50,27 @@ interface RecentRows {
 const recentRows = 8;
 const nobody = {};
 
+/** The share of one pod of this node. */
+export interface SeriesShare {
+  /** Series that the connections of one pod may make. */
+  readonly perPod: number;
+  /** Called for each combination of labels that counts under `other` instead; the pod is `namespace/name`. */
+  readonly onOverflow: (pod: { readonly namespace: string; readonly name: string }) => void;
+}
+
 /** Finds the rows of a connection without building its labels, when its like was seen before. */
 export class ConnectionRowCache {
   readonly #recorder: MetricRecorder;
+  readonly #share: SeriesShare | undefined;
   /** By source and destination. What is not found here may still be known by its content. */
   #recent = new WeakMap<object, WeakMap<object, RecentRows[]>>();
   #ids = new ObjectIds();
   #rows = new Map<number, ConnectionRows>();
   #generation = 0;
 
-  constructor(recorder: MetricRecorder) {
+  constructor(recorder: MetricRecorder, share?: SeriesShare) {
     this.#recorder = recorder;
+    this.#share = share;
   }
 
   /** Rows with flag `-`: opened, closed and both byte counts. */
@@ -112,7 +122,9 @@ export class ConnectionRowCache {
   /** @param found the rows of this connection when it opened */
   roundTrip(start: ConnectionStart, found: ConnectionRows): MetricRow {
     const rows = found.generation === this.#recorder.generation ? found : this.open(start);
-    rows.roundTrip ??= this.#recorder.row('roundTrip', roundTripLabels(start), 1, workloadSubjects(start));
+    rows.roundTrip ??=
+      this.#inShare(start, 'roundTrip', roundTripLabels(start), 1, workloadSubjects(start)) ??
+      this.#recorder.row('roundTrip', roundTripLabels(toOther(start)), 1, workloadSubjects(toOther(start)));
     return rows.roundTrip;
   }
 
@@ -136,18 +148,51 @@ export class ConnectionRowCache {
   }
 
   #make(start: ConnectionStart, flag: ResponseFlag, mask: number): ConnectionRows {
-    const workloads = workloadSubjects(start);
-    const pods = start.destination ? [...workloads, podSubject(start.destination)] : workloads;
-    const retransmissions = (mask & bit.opened) === 0 ? 0 : bit.retransmissions;
-    const row = this.#recorder;
-    return {
-      traffic: row.row('traffic', trafficLabels(start, flag), mask, workloads),
-      workload: row.row('workload', workloadLabels(start, flag), mask | retransmissions, pods),
-      service: row.row('service', serviceLabels(start, flag), mask, workloads),
-      roundTrip: undefined,
-      generation: this.#generation,
+    const make = (of: ConnectionStart, row: RowMaker): ConnectionRows | undefined => {
+      const workloads = workloadSubjects(of);
+      const pods = of.destination ? [...workloads, podSubject(of.destination)] : workloads;
+      const retransmissions = (mask & bit.opened) === 0 ? 0 : bit.retransmissions;
+      const traffic = row('traffic', trafficLabels(of, flag), mask, workloads);
+      if (traffic === undefined) return undefined;
+      const workload = row('workload', workloadLabels(of, flag), mask | retransmissions, pods);
+      const service = row('service', serviceLabels(of, flag), mask, workloads);
+      if (workload === undefined || service === undefined) return undefined;
+      return { traffic, workload, service, roundTrip: undefined, generation: this.#generation };
     };
+    const rows = make(start, (...row) => this.#inShare(start, ...row));
+    if (rows !== undefined) return rows;
+    const pod = podOf(start);
+    if (pod !== undefined) this.#share?.onOverflow(pod);
+    const other = make(toOther(start), (...row) => this.#recorder.row(...row));
+    if (other === undefined) throw new RangeError('a row that is in no share was refused');
+    return other;
   }
+
+  /** A row in the share of the connection's pod; `undefined` when that is used up. */
+  #inShare(start: ConnectionStart, ...row: RowArguments): MetricRow | undefined {
+    const pod = this.#share === undefined ? undefined : podOf(start);
+    if (this.#share === undefined || pod === undefined) return this.#recorder.row(...row);
+    const owner = { pod: `${pod.namespace}/${pod.name}`, most: this.#share.perPod };
+    return this.#recorder.rowOf(owner, ...row);
+  }
+}
+
+type RowArguments = Parameters<MetricRecorder['row']>;
+type RowMaker = (...row: RowArguments) => MetricRow | undefined;
+
+/** The pod of this node. */
+function podOf({ reporter, source, destination }: ConnectionStart) {
+  return reporter === 'source' ? source : destination;
+}
+
+const other: DerivedWorkload = { namespace: 'other', workloadName: 'other', serviceName: 'other' };
+
+/** The same connection with a peer and a service that stand for all that a pod's share has no room for. */
+function toOther(start: ConnectionStart): ConnectionStart {
+  const common = { ...start, destinationService: undefined, destinationIdentity: undefined };
+  return start.reporter === 'source'
+    ? { ...common, destination: undefined, derivedDestination: other }
+    : { ...common, source: undefined, sourceIdentity: undefined, derivedSource: other };
 }
 
 /** Whether both connections count in the same rows, as far as their objects show. */

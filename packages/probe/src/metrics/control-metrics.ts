@@ -55,6 +55,10 @@ export interface ControlMetrics {
   acceptFailed(): void;
   /** A connection of a pod was refused for its share of the descriptors. */
   shareExceeded(namespace: string, pod: string): void;
+  /** A line of a pod was left out of the access log. */
+  lineSuppressed(namespace: string, pod: string): void;
+  /** Labels of a pod's connections were too many, and count under `other`. */
+  seriesOverflowed(namespace: string, pod: string): void;
   /** The exposition without an end marker: give it to `startScrapeServer` as `collect`. */
   collect(): Promise<string>;
 }
@@ -124,6 +128,18 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     labelNames: ['namespace', 'pod'],
     registers,
   });
+  const suppressed = new Counter({
+    name: 'kmesh_pod_log_lines_suppressed_total',
+    help: 'Access log lines left out because their pod writes more than its share (unstable)',
+    labelNames: ['namespace', 'pod'],
+    registers,
+  });
+  const overflowed = new Counter({
+    name: 'kmesh_pod_series_overflow_total',
+    help: 'Times that a pod had its share of the series, and a connection counted under "other" (unstable)',
+    labelNames: ['namespace', 'pod'],
+    registers,
+  });
   addKernelMetrics(registry, sources);
   if (sources.loopDelay) addLoopDelay(registry, sources.loopDelay);
 
@@ -142,6 +158,8 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     proxyStopped: () => stopped.inc(),
     acceptFailed: () => acceptFailures.inc(),
     shareExceeded: (namespace, pod) => shareExceeded.inc({ namespace, pod }),
+    lineSuppressed: (namespace, pod) => suppressed.inc({ namespace, pod }),
+    seriesOverflowed: (namespace, pod) => overflowed.inc({ namespace, pod }),
     collect: () => registryText(registry),
   };
 }

@@ -41,6 +41,8 @@ interface OwnedRow extends MetricRow {
   readonly lines: number;
   /** Workloads that this row is about, as {@link WorkloadPresence} names them. */
   readonly subjects: readonly string[];
+  /** The pod in whose share it counts. */
+  readonly owner: string | undefined;
   idleSince: number;
 }
 
@@ -80,6 +82,8 @@ export class MetricRecorder {
   readonly #channel: RecorderChannel;
   readonly #rows = new Map<string, OwnedRow>();
   /** Released rows whose cells wait for the scrape thread to have read them. */
+  /** Series of each pod that has a share. */
+  readonly #owned = new Map<string, number>();
   readonly #quarantine = new Map<number, OwnedRow>();
   /** Free cells by row width. */
   readonly #free = new Map<number, { segment: number; offset: number }[]>();
@@ -99,6 +103,20 @@ export class MetricRecorder {
   }
 
   /**
+   * The row of a label set in the share of a pod: `undefined` when it is new and the pod would have more than `most` series.
+   * See {@link MetricRecorder.row}.
+   */
+  rowOf(
+    owner: { readonly pod: string; readonly most: number },
+    ...[table, values, mask, subjects]: Parameters<MetricRecorder['row']>
+  ): MetricRow | undefined {
+    const held = this.#owned.get(owner.pod) ?? 0;
+    const more = seriesOf(metricTables[table], mask);
+    if (held + more > owner.most && !this.#rows.has(keyOf(table, values))) return undefined;
+    return this.#row(owner.pod, table, values, mask, subjects);
+  }
+
+  /**
    * The row of a label set, made when new. A row beyond the cap on series is a sink: counting there is
    * harmless and invisible.
    *
@@ -110,7 +128,17 @@ export class MetricRecorder {
     mask: FamilyMask,
     subjects: readonly string[] = [],
   ): MetricRow {
-    const key = `${table}\n${values.join('\n')}`;
+    return this.#row(undefined, table, values, mask, subjects);
+  }
+
+  #row(
+    owner: string | undefined,
+    table: TableName,
+    values: readonly string[],
+    mask: FamilyMask,
+    subjects: readonly string[] = [],
+  ): MetricRow {
+    const key = keyOf(table, values);
     const found = this.#rows.get(key);
     if (found) return found;
     const spec: MetricTable = metricTables[table];
@@ -132,9 +160,11 @@ export class MetricRecorder {
       key,
       lines,
       subjects,
+      owner,
       idleSince: Number.POSITIVE_INFINITY,
     };
     this.#rows.set(key, row);
+    if (owner !== undefined) this.#owned.set(owner, (this.#owned.get(owner) ?? 0) + lines);
     this.#post({
       kind: 'row',
       row: id,
@@ -179,8 +209,15 @@ export class MetricRecorder {
     this.#rows.delete(row.key);
     this.#quarantine.set(row.id, row);
     this.#released++;
+    if (row.owner !== undefined) this.#disown(row.owner, row.lines);
     returnSeries(this.#channel.budget, row.lines);
     this.#post({ kind: 'release', row: row.id });
+  }
+
+  #disown(owner: string, lines: number): void {
+    const left = (this.#owned.get(owner) ?? 0) - lines;
+    if (left > 0) this.#owned.set(owner, left);
+    else this.#owned.delete(owner);
   }
 
   /** Cells are used again only after the scrape thread said that it has taken their final value. */
@@ -217,4 +254,8 @@ export class MetricRecorder {
   #post(message: RecorderMessage): void {
     this.#channel.port.postMessage(message);
   }
+}
+
+function keyOf(table: TableName, values: readonly string[]): string {
+  return `${table}\n${values.join('\n')}`;
 }

@@ -18,7 +18,7 @@ export interface ScrapeServerOptions {
   readonly maximumSeries?: number;
   /** The exposition of the control thread's own registry, without an end marker; asked at each scrape. */
   readonly collect?: () => Promise<string>;
-  /** Counter of dropped log lines, see `LogChannel.dropped`. */
+  /** Counter of dropped log lines, see `LogThread.dropped`. */
   readonly droppedLines?: BigInt64Array;
   /** The worker's program; default: the file beside this one. */
   readonly worker?: URL;

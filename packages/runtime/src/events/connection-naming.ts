@@ -70,6 +70,7 @@ export class ConnectionNaming {
         ? 'The tunnel path has to serve this connection, and nothing brings it there: this pod has no capture rules, and it cannot be handed to its proxy.'
         : ((client && this.#resolver.refusal?.(client, ip, dialled.port)) ??
           'Nothing in the mesh serves this address and port.'),
+      pod: client,
     };
   }
 

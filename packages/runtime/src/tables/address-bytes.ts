@@ -1,4 +1,4 @@
-import { parseIp } from '@kmesh/orchestration';
+import { formatIp, parseIp } from '@kmesh/orchestration';
 
 /** Writes an address as `union kmesh_address`: network order, IPv4 as IPv4-mapped. False when the text is no address. */
 export function writeAddress(view: DataView, offset: number, ip: string): boolean {
@@ -16,4 +16,16 @@ export function writeAddress(view: DataView, offset: number, ip: string): boolea
     view.setUint32(offset + 12, parsed.d);
   }
   return true;
+}
+
+/** Reads what {@link writeAddress} wrote, as canonical text. */
+export function readAddress(view: DataView, offset: number): string {
+  const [a, b, c, d] = [0, 4, 8, 12].map((word) => view.getUint32(offset + word)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const mapped = a === 0 && b === 0 && c === 0xffff;
+  return formatIp(mapped ? { family: 4, a: d, b: 0, c: 0, d: 0 } : { family: 6, a, b, c, d });
 }

@@ -1,6 +1,6 @@
 import type { Service, TableUsage } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
-import { parseCidr } from '@kmesh/orchestration';
+import { ipFamily, maskIp, parseCidr, parseIp } from '@kmesh/orchestration';
 import { writeAddress } from './address-bytes.ts';
 import { type FrontendIds, outcomeOf } from './address-entries.ts';
 import { type AddressMeaning, GENERIC_NAMESPACE, meaningOfCidr } from './address-meaning.ts';
@@ -18,6 +18,11 @@ const NAMESPACE_BITS = 32;
 interface CidrEntry {
   readonly key: Uint8Array;
   readonly value: Uint8Array;
+  readonly cidr: string;
+  readonly namespaceId: number;
+  readonly decision: Pick<FrontendEntry, 'action' | 'target' | 'service'>;
+  /** The ports of the service are in `frontends`, under its id. */
+  readonly hasPorts: boolean;
 }
 
 /** The `cidr_frontends` table, compiled as a whole: meshes have few CIDR VIPs. */
@@ -82,6 +87,24 @@ export class CidrTable {
     return () => this.#write(desired);
   }
 
+  /** The longest prefix that holds an address, of the client's namespace first: `find_by_cidr` of bpf/connect.bpf.c. */
+  find(ip: string, namespaceId: number | undefined): Pick<CidrEntry, 'decision' | 'hasPorts'> | undefined {
+    const address = parseIp(ip);
+    if (address === undefined) return undefined;
+    let found: { readonly entry: CidrEntry; readonly rank: number } | undefined;
+    for (const entry of this.#entries.values()) {
+      if (entry.namespaceId !== 0 && entry.namespaceId !== namespaceId) continue;
+      const parsed = parseCidr(entry.cidr);
+      if (parsed === undefined || parsed.network.family !== ipFamily(ip)) continue;
+      const { a, b, c, d } = maskIp(address, parsed.length);
+      const { network } = parsed;
+      if (a !== network.a || b !== network.b || c !== network.c || d !== network.d) continue;
+      const rank = (entry.namespaceId === 0 ? 0 : 256) + parsed.length;
+      if (found === undefined || rank > found.rank) found = { entry, rank };
+    }
+    return found?.entry;
+  }
+
   usage(): TableUsage {
     return {
       table: 'cidr_frontends',
@@ -114,7 +137,11 @@ export class CidrTable {
     writeAddress(key, keyLayout.address, ip);
     const value = new DataView(new ArrayBuffer(kmeshDecisionLayout.size));
     encodeDecision(value, 0, { ...outcomeOf(meaning, 0, ids), scoped: false }, isBalanced(meaning));
-    desired.set(name, { key: new Uint8Array(key.buffer), value: new Uint8Array(value.buffer) });
+    desired.set(name, {
+      key: new Uint8Array(key.buffer),
+      value: new Uint8Array(value.buffer),
+      ...{ cidr, namespaceId, decision: outcomeOf(meaning, 0, ids), hasPorts: isBalanced(meaning) },
+    });
   }
 
   #write(desired: Map<string, CidrEntry>): boolean {

@@ -1,5 +1,6 @@
 import type { TableUsage } from '@kmesh/api';
-import { writeAddress } from './address-bytes.ts';
+import { readAddress, writeAddress } from './address-bytes.ts';
+import { THRESHOLD_ALWAYS } from './alias-table.ts';
 import { kmeshEndpointFlag, kmeshEndpointLayout as layout } from './gen/layouts.ts';
 import type { MapMemory } from './kernel-maps.ts';
 import { RangeAllocator, type SlotRange } from './range-allocator.ts';
@@ -11,6 +12,18 @@ export const TUNNEL_RANGE: SlotRange = { base: 0, size: 1 };
 
 /** Slots are mapped in pieces of this size, from low ones on: 8,192 at a time. */
 const PIECE_BYTES = 256 * 1024;
+
+/** One slot as the programs read it. */
+export interface PlacedEndpoint {
+  readonly workload: number;
+  /** `undefined`: the tunnel path serves it. */
+  readonly ip: string | undefined;
+  readonly port: number;
+  readonly verdict: boolean;
+  /** The slot of the same run that takes the draws which this one does not keep, and the share that it keeps. */
+  readonly alias: number;
+  readonly kept: number;
+}
 
 /** The `endpoints` array: runs of slots, written completely before anything points at them. */
 export class EndpointArray {
@@ -58,6 +71,24 @@ export class EndpointArray {
       }
       return true;
     });
+  }
+
+  /** What a slot says now. */
+  read(index: number): PlacedEndpoint {
+    const at = index * layout.size;
+    const view = this.#pieceAt(at);
+    const offset = at % PIECE_BYTES;
+    const flags = view.getUint16(offset + layout.flags, true);
+    const threshold = view.getUint32(offset + layout.threshold, true);
+    const tunnelled = (flags & kmeshEndpointFlag.tunnel) !== 0;
+    return {
+      workload: view.getUint32(offset + layout.workload, true),
+      ip: tunnelled ? undefined : readAddress(view, offset + layout.address),
+      port: view.getUint16(offset + layout.portBe),
+      verdict: (flags & kmeshEndpointFlag.verdict) !== 0,
+      alias: view.getUint32(offset + layout.alias, true),
+      kept: threshold === THRESHOLD_ALWAYS ? 1 : threshold / 2 ** 32,
+    };
   }
 
   /** Gives a run back; only after a barrier. */

@@ -15,10 +15,19 @@ export interface MapMemory {
   piece(offset: number, length: number): DataView;
 }
 
+/** The memory of a large array that is used all over, and seldom: mapped while it is used. */
+export interface WholeMemory {
+  readonly byteLength: number;
+  /** Maps the array, unless it is mapped. */
+  map(): ArrayBuffer;
+  /** Detaches the buffer of {@link WholeMemory.map}. */
+  unmap(): void;
+}
+
 /** The kernel tables that the compiler writes. Arrays are the mapped memory of mmap-able maps. */
 export interface KernelMaps {
   /** A power of two of entries. */
-  readonly frontends: ArrayBuffer;
+  readonly frontends: WholeMemory;
   readonly cidrFrontends: EntryTable;
   readonly endpoints: MapMemory;
   readonly pods: ArrayBuffer;
@@ -30,13 +39,15 @@ export interface KernelMaps {
   readonly podAddresses?: EntryTable;
   /** Absent where every connection to a pod of this node asks. */
   readonly verdicts?: EntryTable;
+  /** Ports that the node's network does not let through; the programs write it. */
+  readonly unreachable?: { get(key: Uint8Array): Uint8Array | undefined };
 }
 
 /** The tables of a loaded BPF object. */
 export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
   const trie = object.map('cidr_frontends');
   return {
-    frontends: object.map('frontends').mmap(),
+    frontends: whole(object.map('frontends')),
     cidrFrontends: entryByEntry(trie),
     endpoints: pieceByPiece(object.map('endpoints')),
     pods: object.map('pods').mmap(),
@@ -44,7 +55,12 @@ export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
     lease: object.map('lease').mmap(),
     verdicts: entryByEntry(object.map('verdicts')),
     podAddresses: entryByEntry(object.map('pod_addresses')),
+    unreachable: object.map('unreachable'),
   };
+}
+
+function whole(map: BpfMap): WholeMemory {
+  return { byteLength: map.mappableBytes, map: () => map.mmap(), unmap: () => map.unmap() };
 }
 
 function pieceByPiece(map: BpfMap): MapMemory {

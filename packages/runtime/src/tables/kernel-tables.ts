@@ -3,6 +3,7 @@ import type { LocalitySource, MeshChange, MeshView, NodeContext } from '@kmesh/o
 import { addChange, type ChangeDraft, emptyChange, Slicer } from '@kmesh/orchestration';
 import { compileAddress, type FrontendIds } from './address-entries.ts';
 import { CidrTable } from './cidr-table.ts';
+import { type ConnectOutcome, connectOutcomes, frontendFor } from './connect-outcomes.ts';
 import { EndpointArray } from './endpoint-array.ts';
 import type { FrontendEntry } from './frontend-entry.ts';
 import { FrontendSlots } from './frontend-slots.ts';
@@ -15,6 +16,7 @@ import { PodAddressTable, type WireEnd } from './pod-address-table.ts';
 import { PodTable } from './pod-table.ts';
 import { ServiceCompiler } from './service-compiler.ts';
 import { ServicePorts } from './service-ports.ts';
+import { isUnreachable } from './unreachable.ts';
 import { VerdictTable } from './verdict-table.ts';
 import { Verdicts } from './verdicts.ts';
 
@@ -84,6 +86,7 @@ export class KernelTables {
   readonly #lease: Lease | undefined;
   readonly #podAddresses: PodAddressTable | undefined;
   readonly #verdictTable: VerdictTable | undefined;
+  readonly #unreachable: KernelMaps['unreachable'];
   readonly #verdicts: Verdicts | undefined;
   readonly #onRevoked: ((cookies: readonly bigint[]) => void) | undefined;
   #revoked: bigint[] = [];
@@ -124,6 +127,7 @@ export class KernelTables {
     this.#verdictTable = maps.verdicts === undefined ? undefined : new VerdictTable(maps.verdicts, withdrawn);
     this.#verdicts =
       this.#verdictTable === undefined ? undefined : new Verdicts(view, this.#verdictTable, options.firstId);
+    this.#unreachable = maps.unreachable;
     this.#onRevoked = options.onRevoked;
     const workloadId = (uid: string) => this.#workloadIds.idOf(uid);
     this.#compiler = new ServiceCompiler(this.#servicePorts, this.#endpoints, this.#serviceIds, workloadId);
@@ -254,19 +258,32 @@ export class KernelTables {
   }
 
   /**
-   * The entry by which the connect hook decides about an address and port dialled from a namespace, `undefined` when
-   * only the CIDR table can know the address. The same order as in connect.bpf.c.
+   * What may become of a connect of a workload's pod by the tables as they are, each with its share of the draws;
+   * `undefined` when the pod is not enrolled here.
+   *
+   * @param destination as it is dialled, canonical
    */
-  frontendFor(ip: string, port: number, clientNamespace: string): FrontendEntry | undefined {
-    const entries = this.#frontends.entriesOf({ ip });
-    const id = this.#namespaceIds.find(clientNamespace);
-    const at = (wantedPort: number): FrontendEntry | undefined => {
-      const ofPort = entries.filter((entry) => entry.port === wantedPort);
-      const general = ofPort.find(({ namespaceId }) => namespaceId === 0);
-      if (!general?.scoped) return general;
-      return ofPort.find(({ namespaceId }) => namespaceId === id) ?? general;
-    };
-    return at(port) ?? at(0);
+  connectOutcomes(
+    workloadUid: string,
+    destination: { readonly ip: string; readonly port: number },
+  ): readonly ConnectOutcome[] | undefined {
+    for (const [cookie, { workload, captured, place }] of this.#enrolled) {
+      if (workload.uid !== workloadUid || !this.#pods.has(cookie)) continue;
+      const identity = this.#pods.identityOf(cookie);
+      const namespaceId = this.#namespaceIds.find(workload.namespace);
+      const tables = {
+        frontend: (ip: string, port: number) =>
+          frontendFor(this.#frontends, this.#cidrs, { ip, port, namespaceId }),
+        range: (servicePort: number, family: 4 | 6) => this.#servicePorts.rangeOf(servicePort, family),
+        endpoints: this.#endpoints,
+        mayStay: (id: number, port: number) =>
+          identity !== 0 && this.#verdictTable?.allows(id, identity, port) === true,
+        isUnreachable: (id: number, port: number) => isUnreachable(this.#unreachable, id, port),
+        incomplete: this.#frontends.incomplete || this.#cidrs.incomplete,
+      };
+      return connectOutcomes(tables, { ...destination, captured: captured && place.bare !== true });
+    }
+    return undefined;
   }
 
   /** What the kernel's programs report: `ends` of connections (the default), openings too, or nothing. */

@@ -61,6 +61,15 @@ export class PodTable {
     return this.#places.has(cookie);
   }
 
+  /** The identity by which a pod's connects are judged; 0: none that is certain. */
+  identityOf(cookie: bigint): number {
+    const place = this.#places.get(cookie);
+    if (place === undefined) return 0;
+    const { bucket, way } = split(place);
+    const offset = bucket * bucketLayout.size + bucketLayout.pods + way * podLayout.size;
+    return this.#view.getUint32(offset + podLayout.identity, true);
+  }
+
   /** The pod is no longer enrolled, from this instant on. */
   delete(cookie: bigint): boolean {
     const place = this.#places.get(cookie);

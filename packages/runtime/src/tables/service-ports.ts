@@ -35,6 +35,13 @@ export class ServicePorts {
     for (const slot of port.slots) this.#flip(slot, family, word);
   }
 
+  /** Where the endpoints of a port are; empty: nothing can answer. */
+  rangeOf(id: number, family: 4 | 6): SlotRange {
+    const { range4, range6 } = this.ranges(id);
+    const word = family === 4 ? range4 : range6;
+    return { base: Number(word & 0xffff_ffffn), size: Number(word >> 32n) };
+  }
+
   /** The ranges of a port as the words that frontends hold. */
   ranges(id: number): { readonly range4: bigint; readonly range6: bigint } {
     return this.#ports.get(id) ?? { range4: 0n, range6: 0n };

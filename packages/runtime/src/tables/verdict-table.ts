@@ -77,6 +77,14 @@ export class VerdictTable {
     return true;
   }
 
+  /** Whether the programs let an identity dial a workload's port: `is_allowed` of bpf/verdicts.h. */
+  allows(workload: number, identity: number, port: number): boolean {
+    const entries = this.#entries.get(workload);
+    const at = (of: number, atPort: number) => entries?.get(keyText({ identity: of, port: atPort }));
+    if (at(ANY_IDENTITY, 0)?.allow === true) return true;
+    return (at(identity, port) ?? at(identity, 0))?.allow === true;
+  }
+
   usage(): TableUsage {
     return {
       table: 'verdicts',
@@ -112,7 +120,7 @@ function breadth({ identity, port }: Verdict): number {
   return port === 0 ? 1 : 0;
 }
 
-function keyText({ identity, port }: Verdict): string {
+function keyText({ identity, port }: Pick<Verdict, 'identity' | 'port'>): string {
   return `${identity}:${port}`;
 }
 

@@ -496,12 +496,14 @@ test('a connect that the hook refused is an early deny of its pod, with the reas
       sourceAddress: `${client.addresses[0]}:0`,
       destinationAddress: '10.96.0.1:80',
       error: 'true 10.96.0.1 80',
+      pod: client,
     },
     {
       reporter: 'source',
       sourceAddress: '[::]:0',
       destinationAddress: '[fd00::9]:81',
       error: 'Nothing in the mesh serves this address and port.',
+      pod: undefined,
     },
   ]);
   assert.equal(connections.open, 0);

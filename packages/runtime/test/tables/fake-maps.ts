@@ -7,7 +7,7 @@ import {
   kmeshPodBucketLayout,
   kmeshSettingsLayout,
 } from '../../src/tables/gen/layouts.ts';
-import type { EntryTable, KernelMaps, MapMemory } from '../../src/tables/kernel-maps.ts';
+import type { EntryTable, KernelMaps, MapMemory, WholeMemory } from '../../src/tables/kernel-maps.ts';
 
 /** A hash table that remembers the order of its writes. */
 export class FakeTable implements EntryTable {
@@ -54,6 +54,7 @@ export interface FakeCapacities {
 export type FakeMaps = KernelMaps & {
   readonly cidrFrontends: FakeTable;
   readonly endpoints: MapMemory & { readonly bytes: ArrayBuffer };
+  readonly frontends: WholeMemory & { readonly bytes: ArrayBuffer };
 };
 
 /** Kernel tables in plain memory. */
@@ -61,7 +62,7 @@ export function fakeMaps(capacities: FakeCapacities = {}): FakeMaps {
   const settings = new ArrayBuffer(kmeshSettingsLayout.size);
   crypto.getRandomValues(new Uint8Array(settings, kmeshSettingsLayout.hashKeys, kmeshConstant.hashKeys * 8));
   return {
-    frontends: new ArrayBuffer((capacities.frontends ?? 1024) * 2 * kmeshFrontendLayout.size),
+    frontends: wholeMemory((capacities.frontends ?? 1024) * 2 * kmeshFrontendLayout.size),
     cidrFrontends: new FakeTable(
       capacities.cidrFrontends ?? 64,
       kmeshCidrKeyLayout.size,
@@ -76,6 +77,11 @@ export function fakeMaps(capacities: FakeCapacities = {}): FakeMaps {
 function fakeMemory(byteLength: number): FakeMaps['endpoints'] {
   const bytes = new ArrayBuffer(byteLength);
   return { bytes, byteLength, piece: (offset, length) => new DataView(bytes, offset, length) };
+}
+
+function wholeMemory(byteLength: number): FakeMaps['frontends'] {
+  const bytes = new ArrayBuffer(byteLength);
+  return { bytes, byteLength, map: () => bytes, unmap: () => {} };
 }
 
 function hex(bytes: Uint8Array): string {

@@ -138,3 +138,35 @@ test('a slot is given again only when the barrier after its deletion is over', a
   await table.flush(slicer, barrier);
   assert.equal(read('10.0.0.2', 0)?.action, 'refuse');
 });
+
+test('the memory is mapped while frontends are written, and given back at rest', async ({ mock }) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const { maps, table, flush, read } = fixture();
+  const calls: string[] = [];
+  const { map, unmap } = maps.frontends;
+  Object.assign(maps.frontends, {
+    map() {
+      calls.push('map');
+      return map();
+    },
+    unmap() {
+      calls.push('unmap');
+      unmap();
+    },
+  });
+  table.stage({ ip: '10.0.0.1' }, [entry({})]);
+  await flush();
+  assert.deepEqual(calls, ['map']);
+  mock.timers.tick(1_999);
+  table.stage({ ip: '10.0.0.2' }, [entry({})]);
+  await flush();
+  mock.timers.tick(1_999);
+  assert.deepEqual(calls, ['map'], 'used lately');
+  mock.timers.tick(2_001);
+  assert.deepEqual(calls, ['map', 'unmap']);
+  table.stage({ ip: '10.0.0.1' }, []);
+  await flush();
+  assert.deepEqual(calls, ['map', 'unmap', 'map']);
+  assert.equal(read('10.0.0.1', 0), undefined);
+  assert.equal(read('10.0.0.2', 0)?.action, 'refuse');
+});

@@ -32,7 +32,7 @@ export function readFrontend(
   const key = new DataView(new ArrayBuffer(kmeshFrontendKeyLayout.size));
   encodeFrontendKey(key, 0, subject, namespaceId, port);
   const keys = new BigUint64Array(maps.settings, kmeshSettingsLayout.hashKeys, kmeshConstant.hashKeys);
-  const view = new DataView(maps.frontends);
+  const view = new DataView(maps.frontends.map());
   const mask = maps.frontends.byteLength / layout.size - 1;
   const home = frontendHash(keys)(new Uint32Array(key.buffer)) & mask;
   const held = view.getUint32(home * layout.size + layout.held, true);
@@ -62,7 +62,7 @@ export function readFrontend(
 
 /** Entries that hold a key. */
 export function liveFrontends(maps: FrontendMaps): number {
-  const view = new DataView(maps.frontends);
+  const view = new DataView(maps.frontends.map());
   let live = 0;
   for (let at = 0; at < maps.frontends.byteLength; at += layout.size) {
     if (view.getBigUint64(at + layout.place) !== 0n) live++;

@@ -142,6 +142,7 @@ export function denyEarly(
     destinationAddress: where.destination,
     reporter: where.reporter,
     error,
+    pod: pod.info,
   });
   pod.engine.handleFlow(flow, {
     closed: () => socketClosed(pod, where.reporter, where.isStream ?? false),

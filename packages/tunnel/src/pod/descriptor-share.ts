@@ -2,7 +2,7 @@
 export interface ShareLimits {
   /** Descriptors of the process. */
   readonly descriptors: number;
-  /** Most that one pod may hold, whatever is free; `undefined`: only its share. */
+  /** Most that one pod may hold, for as long as any are free; `undefined`: as many as stay free for the others. */
   readonly perPod: number | undefined;
 }
 
@@ -15,7 +15,8 @@ const WORTH_SHARING = 4_096;
 
 /**
  * Shares the descriptors of the process among its pods: a pod may hold as many as are free. One that takes all it can gets
- * half, two get a third each, and always as many stay free for the others.
+ * half, two get a third each, and always as many stay free for the others. Where an operator sets what a pod may hold, that
+ * is what it may hold: pods that together take all leave nothing but the reserve.
  */
 export class DescriptorShares {
   readonly #limits: ShareLimits;
@@ -30,12 +31,12 @@ export class DescriptorShares {
     return new PodShare(this, onRefused);
   }
 
-  /** Descriptors that a pod may hold now. */
-  get limit(): number {
-    const { descriptors, perPod = Number.POSITIVE_INFINITY } = this.#limits;
-    if (descriptors < WORTH_SHARING) return perPod;
+  /** Descriptors that a pod may hold now. @param held what it holds already */
+  limit(held: number): number {
+    const { descriptors, perPod } = this.#limits;
+    if (descriptors < WORTH_SHARING) return perPod ?? Number.POSITIVE_INFINITY;
     const free = Math.floor(descriptors * (1 - RESERVED_SHARE)) - this.#used;
-    return Math.min(perPod, Math.max(ALWAYS, free));
+    return Math.max(ALWAYS, perPod === undefined ? free : Math.min(perPod, held + free));
   }
 
   /** Called by the shares of the pods. */
@@ -62,7 +63,7 @@ export class PodShare {
 
   /** Whether the pod may open another connection. */
   admits(): boolean {
-    const limit = this.#shares.limit;
+    const limit = this.#shares.limit(this.#held);
     if (this.#held < limit) {
       // A pod at its limit goes up and down around it: that is one episode.
       if (this.#held < limit * 0.9) this.#refusing = false;

@@ -86,6 +86,7 @@ export class ServedSession implements SessionHandler {
       destinationAddress: formatSocketAddress(this.accepted.local.ip, this.accepted.local.port),
       reporter: 'destination',
       error,
+      pod: this.#pod.info,
     });
   }
 }

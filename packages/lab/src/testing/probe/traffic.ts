@@ -109,6 +109,9 @@ function makeBeat(recorder: MetricRecorder, control: ControlMetrics): () => void
     revocations.rejected('destination');
     control.xdsMessage(addresses, 2000);
     control.xdsTerminated('Reconnect');
+    control.shareExceeded('shop', 'client-1');
+    control.lineSuppressed('shop', 'client-1');
+    control.seriesOverflowed('shop', 'client-1');
     control.proxies(2, 0);
     control.proxyStarted();
     control.proxyStopped();

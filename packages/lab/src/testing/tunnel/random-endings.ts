@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { type FrameStream, http2Code } from '../../peers/frames.ts';
+import type { PeerIdentity } from '../../peers/hbone-client.ts';
 import { serveRudeWaypoint } from '../../peers/rude-peer.ts';
 import type { Pod } from '../../pods/pod.ts';
 import { startTestMesh } from './mesh.ts';
@@ -75,24 +76,43 @@ const LANES = 8;
 const LARGEST = 600_000;
 const bytes = randomBytes(LARGEST);
 
+/** A waypoint that ends the exchanges of its clients in every way. */
+interface RandomEndings {
+  /** One exchange of a random size and pace; asserts every byte and the end. Returns the name of the way. */
+  exchange(client: Pod): Promise<string>;
+  close(): void;
+}
+
+/** Serves {@link RandomEndings} on a pod that takes HBONE itself. */
+export async function serveRandomEndings(pod: Pod, identity: PeerIdentity): Promise<RandomEndings> {
+  const plans = new Map<string, { way: Way; size: number }>();
+  const waypoint = await serveRudeWaypoint(pod, {
+    identity,
+    onStream: (stream) => void answer(stream, plans),
+  });
+  return {
+    async exchange(client) {
+      const plan = { way: pick(ways), size: randomSize() };
+      await exchange(client, pod, plan, plans);
+      return plan.way.name;
+    },
+    close: () => waypoint.close(),
+  };
+}
+
 /** Runs random exchanges through a waypoint that ends streams in every way; asserts every byte and every end. */
 export async function runRandomEndings(count: number): Promise<Map<string, number>> {
   const mesh = await startTestMesh({ nodes: 2 });
   const done = new Map<string, number>();
   try {
     const { pod, workload } = await mesh.pod({ node: 1, captured: false, workload: { protocol: 'HBONE' } });
-    const plans = new Map<string, { way: Way; size: number }>();
-    const waypoint = await serveRudeWaypoint(pod, {
-      identity: mesh.authority.issue(workload),
-      onStream: (stream) => void answer(stream, plans),
-    });
+    const waypoint = await serveRandomEndings(pod, mesh.authority.issue(workload));
     mesh.own(waypoint);
     let left = count;
     const lane = async (client: Pod): Promise<void> => {
       while (left-- > 0) {
-        const plan = { way: pick(ways), size: randomSize() };
-        await exchange(client, pod, plan, plans);
-        done.set(plan.way.name, (done.get(plan.way.name) ?? 0) + 1);
+        const way = await waypoint.exchange(client);
+        done.set(way, (done.get(way) ?? 0) + 1);
       }
     };
     const clients = await Promise.all(Array.from({ length: LANES }, () => mesh.pod()));

@@ -1,0 +1,210 @@
+import type { WhyOutcome, Workload } from '@kmesh/api';
+import {
+  candidatesOf,
+  eligibleCandidates,
+  formatSocketAddress,
+  ipFamily,
+  type MeshState,
+  type OutboundDecision,
+  resolveOutbound,
+  serviceWaypoints,
+} from '@kmesh/orchestration';
+import { type ConnectOutcome, type ConnectReason, pathOfReason } from '@kmesh/runtime';
+import { type PolicyAnswer, policyAnswer } from './why-policy.ts';
+import type { WhySubject } from './why-target.ts';
+
+/** The kernel tables while the kernel path is on. */
+export interface WhyKernel {
+  /** What may become of a pod's connect; `undefined` when the pod is not enrolled in the tables. */
+  connectOutcomes(
+    workloadUid: string,
+    destination: { readonly ip: string; readonly port: number },
+  ): readonly ConnectOutcome[] | undefined;
+  workloadUid(id: number): string | undefined;
+}
+
+/** One thing that may become of a connection, and how it was decided. */
+interface Outcome extends WhyOutcome {
+  readonly decision: OutboundDecision;
+  readonly trace: readonly string[];
+  readonly policy: PolicyAnswer;
+}
+
+/** A decision that the tunnel path may take, and how often it does. */
+interface DrawnDecision {
+  readonly decision: OutboundDecision;
+  readonly trace: readonly string[];
+  readonly share: number;
+}
+
+/** Draws that are tried where the endpoints cannot be gone through one by one. */
+const DRAWS = 64;
+/** Endpoints that are gone through one by one; each is a routing decision of its own. */
+const MOST_ENDPOINTS = 128;
+
+const why: Readonly<Record<ConnectReason, string>> = {
+  kernelBalanced: 'balanced in the connect call',
+  kernelWorkload: "the address is a workload's own and is kept",
+  outsideUnknown: 'the kernel tables do not know the address and leave the connection alone',
+  outsidePassthrough: 'the kernel tables say to leave the dialled address alone',
+  outsideLoopback: 'the pod calls itself',
+  outsideProxy: "the proxy's own socket",
+  tunnelFrontend: 'the kernel tables leave this address to it (HBONE, a waypoint or another network)',
+  tunnelEndpoint: 'the drawn endpoint needs it; endpoints that take plain TCP are reached in the kernel',
+  tunnelFamily: 'the drawn endpoint has no address of the dialled family',
+  tunnelSlot: 'the tables have an empty slot',
+  tunnelIncomplete: 'the kernel tables are full, and do not know the address',
+  tunnelFlow: 'there is no room to remember the connection',
+  tunnelVerdict:
+    'the kernel is not certain that policies allow it: by their rules, or for want of an identity',
+  tunnelDns: 'port 53 is the DNS proxy’s',
+  tunnelMark: 'the socket has a mark already',
+  tunnelUnreachable: "the node's network does not let the port through, so it is tunnelled for a while",
+  tunnelPort: 'the socket is bound to a port from which the endpoint has a connection already',
+  refusedFrontend: 'refused in the kernel, as connection refused: the service does not declare the port',
+  refusedEmpty: 'refused in the kernel, as connection refused: no endpoint can answer',
+  refusedBare:
+    'refused in the kernel, as connection refused: the tunnel has to serve it, and the pod has no capture rules',
+};
+
+/**
+ * Everything that may become of a connection, the most likely first: the kernel tables are read as the connect hook reads
+ * them, and what they leave to the tunnel is decided by the function that its connections are decided by.
+ */
+export function outcomesOf(
+  state: MeshState,
+  subject: WhySubject,
+  kernel: WhyKernel | undefined,
+  kernelPathOff: string,
+): readonly Outcome[] {
+  const { source, target } = subject;
+  const inKernel = kernel?.connectOutcomes(source.uid, target);
+  if (kernel === undefined || inKernel === undefined) {
+    const because =
+      kernel === undefined
+        ? `the kernel path is off (${kernelPathOff})`
+        : `${source.namespace}/${source.name} is not in this node's kernel tables`;
+    return merge(
+      decisions(state, subject, undefined).map((drawn) => tunnelled(state, subject, drawn, because)),
+    );
+  }
+  return merge(
+    inKernel.flatMap((outcome): Outcome[] => {
+      const { reason, share, workload } = outcome;
+      const pick = workload === 0 ? undefined : kernel.workloadUid(workload);
+      const drawn = decisions(state, subject, pick);
+      if (pathOfReason(reason) === 'tunnel' && reason !== 'tunnelDns')
+        return drawn.map((one) =>
+          tunnelled(state, subject, { ...one, share: one.share * share }, why[reason]),
+        );
+      const [first] = drawn;
+      return first === undefined ? [] : [decidedInKernel(state, subject, { ...first, share }, outcome)];
+    }),
+  );
+}
+
+function decidedInKernel(
+  state: MeshState,
+  { source, clientIp, target }: WhySubject,
+  { decision, trace, share }: DrawnDecision,
+  { reason, address = target }: ConnectOutcome,
+): Outcome {
+  const path = pathOfReason(reason);
+  // What it leaves alone it measures all the same, as a connection of the kernel path.
+  const leftAlone = reason === 'outsideUnknown' || reason === 'outsidePassthrough';
+  const word = leftAlone ? 'passthrough' : reason.slice(path.length).toLowerCase();
+  const policy = policyAnswer(state, { source, clientIp, target }, decision);
+  if (path === 'refused') {
+    const refused = { path: 'none', verdict: 'refused', workload: '', address: '' } as const;
+    return { ...refused, share, reason: word, because: why[reason], decision, trace, policy };
+  }
+  const mesh = path === 'kernel' && decision.kind !== 'refused' ? decision.workload : undefined;
+  return {
+    share,
+    path: path === 'kernel' || leftAlone ? 'kernel' : 'outside',
+    reason: word,
+    verdict: 'allowed',
+    workload: nameOf(mesh),
+    address: formatSocketAddress(address.ip, address.port),
+    because: why[reason],
+    ...{ decision, trace, policy },
+  };
+}
+
+function tunnelled(
+  state: MeshState,
+  { source, clientIp, target }: WhySubject,
+  { decision, trace, share }: DrawnDecision,
+  because: string,
+): Outcome {
+  const policy = policyAnswer(state, { source, clientIp, target }, decision);
+  const common = { share, because, decision, trace, policy };
+  if (decision.kind === 'refused') {
+    const refused = { path: 'none', verdict: 'refused', workload: '', address: '' } as const;
+    return { ...common, ...refused, reason: decision.category };
+  }
+  const final = decision.kind === 'resolveHostname' ? decision.pending : decision;
+  const reasons = { tcp: 'passthrough', hbone: 'hbone', doubleHbone: 'double_hbone' } as const;
+  return {
+    ...common,
+    path: 'tunnel',
+    reason: reasons[final.kind],
+    verdict: policy.allowed ? 'allowed' : 'denied',
+    workload: nameOf(decision.workload),
+    address:
+      decision.kind === 'resolveHostname'
+        ? `${decision.hostname}:${decision.nextHopPort}`
+        : formatSocketAddress(decision.nextHop.ip, decision.nextHop.port),
+  };
+}
+
+function nameOf(workload: Workload | undefined): string {
+  return workload === undefined ? '' : `${workload.namespace}/${workload.name}`;
+}
+
+/** What the tunnel path decides: for the endpoint that was drawn before, else for each draw that it may make. */
+function decisions(state: MeshState, subject: WhySubject, pick: string | undefined): DrawnDecision[] {
+  const { source, clientIp, target } = subject;
+  const decide = (share: number, chosen: string | undefined, random: () => number): DrawnDecision => {
+    const trace: string[] = [];
+    const request = { source, clientIp, destination: target, pick: chosen };
+    return { decision: resolveOutbound(state, request, { trace, random }), trace, share };
+  };
+  const first = decide(1, pick, () => 0.5);
+  const { service } = first.decision;
+  if (pick !== undefined) return [first];
+  if (service !== undefined && serviceWaypoints(service).length === 0) {
+    const { ip, port } = target;
+    const query = { port, preferredFamily: ipFamily(ip), source, requestedIp: ip } as const;
+    const candidates = candidatesOf(state, service, query);
+    const eligible = eligibleCandidates(candidates, service.loadBalancer, source).filter(
+      ({ weight }) => weight > 0,
+    );
+    const total = eligible.reduce((sum, { weight }) => sum + weight, 0);
+    if (eligible.length === 0) return [first];
+    if (eligible.length <= MOST_ENDPOINTS)
+      return eligible.map(({ workload, weight }) => decide(weight / total, workload.uid, () => 0.5));
+  }
+  return Array.from({ length: DRAWS }, (_, index) => decide(1 / DRAWS, undefined, spread(index)));
+}
+
+/** Draws that together are even, for one decision after the other and within each. */
+function spread(index: number): () => number {
+  let next = (index + 0.5) / DRAWS;
+  return () => {
+    const draw = next;
+    next = (next + 0.618_033_988_749_895) % 1;
+    return draw;
+  };
+}
+
+function merge(outcomes: readonly Outcome[]): readonly Outcome[] {
+  const merged = new Map<string, Outcome>();
+  for (const outcome of outcomes) {
+    const { path, reason, verdict, workload, address, because } = outcome;
+    const key = JSON.stringify([path, reason, verdict, workload, address, because]);
+    const known = merged.get(key);
+    merged.set(key, known === undefined ? outcome : { ...known, share: known.share + outcome.share });
+  }
+  return [...merged.values()].sort((left, right) => right.share - left.share);
+}

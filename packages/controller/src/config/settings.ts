@@ -1,0 +1,260 @@
+/** Settings that belong together: one row of docs/settings.md, which is generated from here. */
+interface SettingsRow {
+  /** Environment variables; a final `*` stands for any ending. */
+  readonly names: readonly string[];
+  /** In words, of the names in order. */
+  readonly byDefault: string;
+  readonly meaning: string;
+}
+
+interface SettingsGroup {
+  readonly title: string;
+  readonly rows: readonly SettingsRow[];
+}
+
+/** Every environment variable that {@link readConfig} looks at; a test holds the two against each other. */
+export const settingsGroups: readonly SettingsGroup[] = [
+  {
+    title: 'Control plane and certificates',
+    rows: [
+      {
+        names: ['XDS_ADDRESS', 'XDS_ROOT_CA', 'ALT_XDS_HOSTNAME', 'XDS_HEADER_*'],
+        byDefault: "istiod's address, `./var/run/secrets/istio/root-cert.pem`",
+        meaning: 'control plane; an empty address turns xDS off',
+      },
+      { names: ['XDS_ON_DEMAND'], byDefault: 'false', meaning: 'addresses only when they are asked for' },
+      {
+        names: ['CA_ADDRESS', 'CA_ROOT_CA', 'ALT_CA_HOSTNAME', 'CA_HEADER_*', 'SECRET_TTL'],
+        byDefault: "istiod's address, as above, 24h",
+        meaning: 'certificates',
+      },
+      {
+        names: ['AUTH_TOKEN'],
+        byDefault: '`./var/run/secrets/tokens/istio-token`',
+        meaning: 'path or token, read again for every request',
+      },
+      {
+        names: ['LOCAL_XDS_PATH', 'LOCAL_XDS'],
+        byDefault: '',
+        meaning: 'local mesh file, followed while it changes, or the mesh itself',
+      },
+      {
+        names: ['FAKE_CA'],
+        byDefault: 'false',
+        meaning: 'no effect, with a warning: certificates come from `CA_ADDRESS`',
+      },
+      {
+        names: ['CRL_PATH', 'TLS12_ENABLED', 'COMPLIANCE_POLICY'],
+        byDefault: '',
+        meaning:
+          'revocation lists, TLS 1.2 too, `pqc` for X25519MLKEM768 only; other policies (`fips-140-2`) have no effect, with a warning',
+      },
+    ],
+  },
+  {
+    title: 'Who and where this proxy is',
+    rows: [
+      {
+        names: [
+          'NODE_NAME',
+          'NETWORK',
+          'CLUSTER_ID',
+          'CLUSTER_DOMAIN',
+          'TRUST_DOMAIN',
+          'INSTANCE_IP',
+          'POD_NAME',
+          'POD_NAMESPACE',
+          'SERVICE_ACCOUNT',
+        ],
+        byDefault: '',
+        meaning: 'who and where this proxy is',
+      },
+      { names: ['ISTIO_META_*', 'ISTIO_METAJSON_*'], byDefault: '', meaning: 'node metadata' },
+      {
+        names: ['PROXY_CONFIG'],
+        byDefault: '',
+        meaning: 'ProxyConfig as YAML or JSON; overrides the mesh file',
+      },
+      {
+        names: ['KUBERNETES_SERVICE_HOST'],
+        byDefault: 'set in a cluster',
+        meaning: "chooses istiod's default address",
+      },
+      {
+        names: ['PROXY_MODE', 'PROXY_WORKLOAD_INFO'],
+        byDefault: 'shared',
+        meaning: '`shared` or `dedicated`',
+      },
+    ],
+  },
+  {
+    title: 'DNS',
+    rows: [
+      {
+        names: ['ISTIO_META_DNS_CAPTURE'],
+        byDefault: 'true',
+        meaning: 'the DNS proxy of the pods; anything but `true` turns it off',
+      },
+      {
+        names: ['ISTIO_META_DNS_PROXY_ADDR'],
+        byDefault: '`localhost:15053`',
+        meaning: 'where it listens in every pod: `localhost:port`, or one address and port',
+      },
+      {
+        names: ['PREFERED_SERVICE_NAMESPACE'],
+        byDefault: '',
+        meaning:
+          "which of several services of one host name DNS answers, after the client's namespace and the canonical one",
+      },
+      {
+        names: ['KMESH_RESOLV_CONF'],
+        byDefault: '`/etc/resolv.conf`',
+        meaning:
+          'resolvers for names that the mesh does not have, of pods whose own resolv.conf is out of sight',
+      },
+    ],
+  },
+  {
+    title: 'Pods and traffic',
+    rows: [
+      {
+        names: ['UNSTABLE_ENABLE_SOCKS5'],
+        byDefault: 'false',
+        meaning: 'there is no SOCKS5 listener; its port 15080 is refused as a destination',
+      },
+      {
+        names: ['INPOD_UDS', 'INPOD_PORT_REUSE', 'PACKET_MARK'],
+        byDefault: '`/var/run/ztunnel/ztunnel.sock`, true, 1337',
+        meaning: "the CNI agent's socket, sockets in pods",
+      },
+      {
+        names: ['TERMINATION_GRACE_PERIOD_SECONDS', 'CONNECTION_TERMINATION_DEADLINE'],
+        byDefault: '5 s',
+        meaning:
+          'how long a drain may take: the deadline, else the grace period less 5 s (less 1 s where it is 10 s or shorter)',
+      },
+      {
+        names: ['ENABLE_PROXY'],
+        byDefault: 'true',
+        meaning: 'false: no traffic is proxied; connections of captured pods are refused',
+      },
+      { names: ['IPV6_ENABLED'], byDefault: 'true', meaning: 'IPv6 listeners' },
+      {
+        names: [
+          'POOL_MAX_STREAMS_PER_CONNECTION',
+          'POOL_UNUSED_RELEASE_TIMEOUT',
+          'HTTP2_STREAM_WINDOW_SIZE',
+          'HTTP2_CONNECTION_WINDOW_SIZE',
+          'HTTP2_FRAME_SIZE',
+          'KEEPALIVE_ENABLED',
+          'KEEPALIVE_TIME',
+          'KEEPALIVE_INTERVAL',
+          'KEEPALIVE_RETRIES',
+          'USER_TIMEOUT_ENABLED',
+        ],
+        byDefault: '100, 5m, …',
+        meaning: 'HBONE pool, HTTP/2 and TCP',
+      },
+      {
+        names: ['ENABLE_ORIG_SRC', 'LOCALHOST_APP_TUNNEL', 'ENABLE_RESPONSE_BAGGAGE'],
+        byDefault: 'best effort, true, true',
+        meaning: 'how pods are reached',
+      },
+      {
+        names: [
+          'ZTUNNEL_WORKER_THREADS',
+          'ZTUNNEL_CPU_LIMIT',
+          'ZTUNNEL_RESOURCE_CPU_LIMIT',
+          'ZTUNNEL_RESOURCE_CPU_REQUEST',
+        ],
+        byDefault: 'a quarter of the CPUs, at least 2',
+        meaning: 'data threads',
+      },
+      {
+        names: ['KMESH_POD_DESCRIPTORS'],
+        byDefault: 'as many as stay free for others',
+        meaning:
+          'file descriptors that the connections of one pod may hold, for as long as there are any; beyond that they are refused, counted in `kmesh_pod_share_refusals_total` and logged once',
+      },
+      {
+        names: ['KMESH_POD_LOG_LINES'],
+        byDefault: '2000',
+        meaning:
+          'access log lines that one pod may make a second, and ten times as many at once; what is left out is counted in `kmesh_pod_log_lines_suppressed_total` and said once',
+      },
+      {
+        names: ['KMESH_POD_SERIES'],
+        byDefault: '40000',
+        meaning:
+          'metric series that the connections of one pod may make; further peers and services count as `other`, counted in `kmesh_pod_series_overflow_total` and said once',
+      },
+    ],
+  },
+  {
+    title: 'Kernel path',
+    rows: [
+      { names: ['KMESH_KERNEL_PATH'], byDefault: 'true', meaning: 'false: everything takes the tunnel path' },
+      {
+        names: ['KMESH_CGROUP'],
+        byDefault: 'root of the cgroup v2 mount',
+        meaning: 'the cgroup whose processes the kernel path serves',
+      },
+      {
+        names: ['KMESH_PINS'],
+        byDefault: '',
+        meaning:
+          'directory on a bpffs, such as `/sys/fs/bpf/kmesh`, that keeps the kernel path alive while the daemon is away',
+      },
+      {
+        names: ['KMESH_LEASE'],
+        byDefault: '60s',
+        meaning: "how long the kernel's programs go on deciding while no daemon runs; a second or more",
+      },
+      {
+        names: ['KMESH_SAME_NODE'],
+        byDefault: 'attested',
+        meaning:
+          '`mtls`: connections between pods of one node take the tunnel and are encrypted; `attested`: the kernel vouches for who sends, see [bpf/README.md](../bpf/README.md#who-may-talk-to-whom)',
+      },
+      {
+        names: ['KMESH_NODE_NAMESPACE'],
+        byDefault: 'of process 1 below `/host/proc` or `/proc`',
+        meaning:
+          "path of the node's network namespace; the daemon's own is looked at too. Without it same-node connections take the tunnel",
+      },
+      {
+        names: ['KMESH_HANDOFF'],
+        byDefault: 'true with `KMESH_PINS`',
+        meaning:
+          "send what must be tunnelled from `connect` straight to the pod's proxy, past NAT and conntrack",
+      },
+    ],
+  },
+  {
+    title: 'Log',
+    rows: [
+      {
+        names: ['RUST_LOG', 'LOG_FORMAT', 'AUTHZ_POLICY_INFO_LOGGING'],
+        byDefault: 'info, plain',
+        meaning: 'log filter (`info,access=debug`), `json` for JSON lines',
+      },
+    ],
+  },
+];
+
+/** Variables of Node.js and of the C library, which the daemon does not read itself. */
+export const engineSettings: readonly Pick<SettingsRow, 'names' | 'meaning'>[] = [
+  {
+    names: ['NODE_OPTIONS=--max-semi-space-size=4'],
+    meaning: 'a small young generation: shorter collections, less resident memory after a large push',
+  },
+  {
+    names: ['MALLOC_ARENA_MAX=2', 'MALLOC_MMAP_THRESHOLD_=131072', 'MALLOC_TRIM_THRESHOLD_=131072'],
+    meaning: 'the C library gives memory that a large push leaves back to the kernel',
+  },
+  {
+    names: ['NODE_COMPILE_CACHE'],
+    meaning:
+      "a directory, writable by the daemon's user alone, where Node.js keeps compiled modules: threads then do not load the compiler that takes types away",
+  },
+];

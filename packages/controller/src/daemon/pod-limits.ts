@@ -1,0 +1,67 @@
+import type { Logger, OverviewLimit } from '@kmesh/api';
+import type { ControlMetrics, LogOwner } from '@kmesh/probe';
+
+/** Pods whose limits are listed; the metrics know all. */
+const MOST_LISTED = 1_000;
+
+type Limit = OverviewLimit['limit'];
+
+/** Counts, logs and lists that pods reached a share: of descriptors, of the access log, of the metric series. */
+export class PodLimits {
+  readonly #logger: Logger;
+  readonly #metrics: ControlMetrics;
+  readonly #reached = new Map<string, OverviewLimit>();
+
+  constructor(logger: Logger, metrics: ControlMetrics) {
+    this.#logger = logger;
+    this.#metrics = metrics;
+  }
+
+  /** A connection was refused; the pod's proxy says so once in the log. */
+  connectionRefused({ namespace, name }: LogOwner): void {
+    this.#metrics.shareExceeded(namespace, name);
+    this.#note('descriptors', namespace, name);
+  }
+
+  lineSuppressed({ namespace, name }: LogOwner): void {
+    this.#metrics.lineSuppressed(namespace, name);
+    this.#note('log lines', namespace, name);
+  }
+
+  /** @param suppressed lines that were left out in an episode that has ended; `undefined`: one begins */
+  logEpisode({ namespace, name }: LogOwner, suppressed: number | undefined): void {
+    const pod = `${namespace}/${name}`;
+    if (suppressed === undefined) {
+      this.#logger.warn('a pod writes more than its share of the access log; further lines are left out', {
+        pod,
+      });
+    } else {
+      this.#logger.warn('access log lines of a pod are written again', { pod, left_out: suppressed });
+    }
+  }
+
+  seriesOverflowed({ namespace, name }: LogOwner): void {
+    this.#metrics.seriesOverflowed(namespace, name);
+    if (!this.#note('series', namespace, name)) return;
+    this.#logger.warn(
+      'a pod has its share of the metric series; its connections with further peers count as other',
+      { pod: `${namespace}/${name}` },
+    );
+  }
+
+  list(): readonly OverviewLimit[] {
+    return [...this.#reached.values()];
+  }
+
+  /** True the first time. */
+  #note(limit: Limit, namespace: string, name: string): boolean {
+    const key = `${limit} ${namespace}/${name}`;
+    const known = this.#reached.get(key);
+    if (known === undefined && this.#reached.size >= MOST_LISTED) {
+      const [oldest] = this.#reached.keys();
+      if (oldest !== undefined) this.#reached.delete(oldest);
+    }
+    this.#reached.set(key, { limit, namespace, name, times: (known?.times ?? 0) + 1 });
+    return known === undefined;
+  }
+}

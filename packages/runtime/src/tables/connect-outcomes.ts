@@ -1,0 +1,137 @@
+import { ipFamily, isLoopback } from '@kmesh/orchestration';
+import type { CidrTable } from './cidr-table.ts';
+import type { EndpointArray, PlacedEndpoint } from './endpoint-array.ts';
+import type { FrontendEntry } from './frontend-entry.ts';
+import type { FrontendTable } from './frontend-table.ts';
+import type { ConnectReason } from './kernel-event.ts';
+import type { SlotRange } from './range-allocator.ts';
+
+/** One thing that may become of a connect, as the connect hook counts it. */
+export interface ConnectOutcome {
+  readonly reason: ConnectReason;
+  /** Of all draws; the shares of one question add up to 1. */
+  readonly share: number;
+  /** Id of the workload that was drawn, which no later layer draws again; 0: none was. */
+  readonly workload: number;
+  /** What the socket dials instead of what was asked for. */
+  readonly address?: { readonly ip: string; readonly port: number };
+}
+
+/** A connect of an enrolled pod. */
+interface ConnectQuestion {
+  readonly ip: string;
+  readonly port: number;
+  /** Whether capture serves the pod's connections to port 53. */
+  readonly captured: boolean;
+}
+
+/** The tables that the connect hook reads, each asked as the hook does. */
+interface ConnectTables {
+  /** The entry by which an address and port are decided; a range stands for an address that has none of its own. */
+  frontend(ip: string, port: number): Pick<FrontendEntry, 'action' | 'target'> | undefined;
+  range(servicePort: number, family: 4 | 6): SlotRange;
+  readonly endpoints: Pick<EndpointArray, 'read'>;
+  /** Whether the pod may dial a workload of this node past its own capture. */
+  mayStay(workload: number, port: number): boolean;
+  /** Whether first packets to a port went unanswered of late. */
+  isUnreachable(workload: number, port: number): boolean;
+  /** Whether an address that the tables do not know may be the mesh's all the same. */
+  readonly incomplete: boolean;
+}
+
+/**
+ * What may become of a connect, by the tables as they are and in the order of `decide` in bpf/connect.bpf.c, which
+ * test/differential holds it to. What depends on the socket is taken as usual: no mark and no bound address.
+ */
+export function connectOutcomes(tables: ConnectTables, question: ConnectQuestion): readonly ConnectOutcome[] {
+  const { ip, port, captured } = question;
+  const certain = (reason: ConnectReason, workload = 0): readonly ConnectOutcome[] => [
+    { reason, share: 1, workload },
+  ];
+  if (isLoopback(ip) || ip === '0.0.0.0' || ip === '::') return certain('outsideLoopback');
+  if (captured && port === 53) return certain('tunnelDns');
+  const entry = tables.frontend(ip, port);
+  switch (entry?.action) {
+    case undefined:
+      return certain(tables.incomplete ? 'tunnelIncomplete' : 'outsideUnknown');
+    case 'workload':
+      return certain('kernelWorkload');
+    case 'verdict':
+      return certain(refusalOf(tables, entry.target, port) ?? 'kernelWorkload');
+    case 'refuse':
+      return certain('refusedFrontend');
+    case 'outside':
+      return certain('outsidePassthrough');
+    case 'tunnel':
+      return certain('tunnelFrontend');
+    case 'balance': {
+      const range = tables.range(entry.target, ipFamily(ip));
+      if (range.size === 0) return certain('refusedEmpty');
+      return sharesOf(tables.endpoints, range).map(({ endpoint, share }) =>
+        drawn(tables, endpoint, ipFamily(ip), share),
+      );
+    }
+  }
+}
+
+/**
+ * The entry by which the connect hook decides about an address and port dialled from a namespace: `find_elsewhere` of
+ * bpf/connect.bpf.c. `namespaceId` is undefined for a namespace that the tables do not know.
+ */
+export function frontendFor(
+  frontends: Pick<FrontendTable, 'entriesOf'>,
+  cidrs: Pick<CidrTable, 'find'>,
+  dial: { readonly ip: string; readonly port: number; readonly namespaceId: number | undefined },
+): Pick<FrontendEntry, 'action' | 'target'> | undefined {
+  const { ip, port, namespaceId } = dial;
+  const entries = frontends.entriesOf({ ip });
+  const at = (wantedPort: number): FrontendEntry | undefined => {
+    const ofPort = entries.filter((entry) => entry.port === wantedPort);
+    const general = ofPort.find((entry) => entry.namespaceId === 0);
+    if (!general?.scoped) return general;
+    return ofPort.find((entry) => entry.namespaceId === namespaceId) ?? general;
+  };
+  const found = at(port) ?? at(0);
+  if (found !== undefined) return found;
+  const cidr = cidrs.find(ip, namespaceId);
+  if (cidr === undefined) return undefined;
+  const ports = cidr.hasPorts ? frontends.entriesOf({ serviceId: cidr.decision.service }) : [];
+  return ports.find((entry) => entry.port === port) ?? cidr.decision;
+}
+
+/** Why a workload of this node is not reached in the kernel; `undefined` when it is. */
+function refusalOf(tables: ConnectTables, workload: number, port: number): ConnectReason | undefined {
+  if (!tables.mayStay(workload, port)) return 'tunnelVerdict';
+  return tables.isUnreachable(workload, port) ? 'tunnelUnreachable' : undefined;
+}
+
+function drawn(
+  tables: ConnectTables,
+  endpoint: PlacedEndpoint,
+  family: 4 | 6,
+  share: number,
+): ConnectOutcome {
+  const { workload, ip, port, verdict } = endpoint;
+  if (port === 0) return { reason: 'tunnelSlot', share, workload: 0 };
+  if (ip === undefined) return { reason: 'tunnelEndpoint', share, workload };
+  if (ipFamily(ip) !== family) return { reason: 'tunnelFamily', share, workload };
+  const refusal = verdict ? refusalOf(tables, workload, port) : undefined;
+  if (refusal !== undefined) return { reason: refusal, share, workload };
+  return { reason: 'kernelBalanced', share, workload, address: { ip, port } };
+}
+
+/** The slots of a range that are ever drawn, with the share of each: what its own place keeps, and what others give it. */
+function sharesOf(
+  endpoints: Pick<EndpointArray, 'read'>,
+  { base, size }: SlotRange,
+): { readonly endpoint: PlacedEndpoint; readonly share: number }[] {
+  const slots = Array.from({ length: size }, (_, index) => endpoints.read(base + index));
+  const shares = slots.map(() => 0);
+  for (const [index, { alias, kept }] of slots.entries()) {
+    shares[index] = (shares[index] ?? 0) + kept / size;
+    if (kept < 1) shares[alias] = (shares[alias] ?? 0) + (1 - kept) / size;
+  }
+  return slots
+    .map((endpoint, index) => ({ endpoint, share: shares[index] ?? 0 }))
+    .filter(({ share }) => share > 0);
+}

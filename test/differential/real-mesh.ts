@@ -1,0 +1,114 @@
+import type { MeshUpdate, Service, Workload } from '@kmesh/api';
+import {
+  type AddressPair,
+  keyOf,
+  type Lab,
+  type LabMesh,
+  type MeshPod,
+  serviceOf,
+  startMesh,
+} from '@kmesh/lab';
+import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
+import { answerForNobody } from '@kmesh/lab/testing/traffic/unanswered.ts';
+import { MeshState } from '@kmesh/orchestration';
+import type { Random } from './random-mesh.ts';
+
+const names = ['one', 'two', 'three'] as const;
+export const ports = [80, 443] as const;
+const targetPorts = [8001, 8002] as const;
+/** Servers of every kind: in the mesh and outside it, near and far. */
+const places = [
+  { name: 'near', node: 0, captured: true },
+  { name: 'near-too', node: 0, captured: true },
+  { name: 'near-plain', node: 0, captured: false },
+  { name: 'far', node: 1, captured: true },
+  { name: 'far-plain', node: 1, captured: false },
+] as const;
+
+/** Real pods on two nodes, over which random services are laid. */
+export interface World {
+  readonly mesh: LabMesh;
+  /** What the proxies were told. */
+  readonly view: MeshState;
+  readonly clients: readonly MeshPod[];
+  readonly servers: readonly MeshPod[];
+  readonly vips: readonly AddressPair[];
+}
+
+/** Starts the pods; the mesh is the caller's to close. */
+export async function startWorld(lab: Lab, options: { readonly kernelPath: boolean }): Promise<World> {
+  await lab.node();
+  await lab.node();
+  const mesh = await startMesh(lab, options);
+  // Addresses that nobody has are refused at once, not when an ICMP message happens to come.
+  for (const { node } of mesh.nodes) await answerForNobody(node, 'reset');
+  const servers: MeshPod[] = [];
+  for (const { name, node, captured } of places) {
+    const server = await mesh.pod({ name, captured, workload: { capacity: 1 } }, node);
+    for (const port of targetPorts) await server.pod.serve({ port, name: `${name}:${port}` });
+    servers.push(server);
+  }
+  const clients: MeshPod[] = [];
+  for (const namespace of ['default', 'other']) {
+    clients.push(
+      await mesh.pod({ name: `client-${namespace}`, namespace, captured: { variant: 'nftables' } }),
+    );
+  }
+  const captured = servers.filter(({ workload }) => workload.protocol === 'HBONE');
+  await untilEnrolled(mesh, ...[...clients, ...captured].map(({ pod }) => pod));
+  const view = new MeshState();
+  view.apply(clients.map(({ workload }) => ({ kind: 'workload', workload }) as const));
+  return { mesh, view, clients, servers, vips: names.map(() => lab.serviceAddress()) };
+}
+
+/** Makes it another mesh, and waits until the proxies decide by it. */
+export async function randomise(
+  { mesh, view, servers, vips }: World,
+  random: Random,
+  more: readonly MeshUpdate[] = [],
+): Promise<{ readonly services: readonly Service[]; readonly workloads: readonly Workload[] }> {
+  const services = names.map((name, at) => randomService(random, name, vips[at] as AddressPair));
+  const workloads = servers.map(({ workload }) => randomEndpoint(random, workload, services));
+  view.apply([
+    ...services.map((service) => ({ kind: 'service', service }) as const),
+    ...workloads.map((workload) => ({ kind: 'workload', workload }) as const),
+    ...more,
+  ]);
+  await mesh.apply(...services, ...workloads, ...more);
+  await untilTablesFollow(mesh);
+  return { services, workloads };
+}
+
+function randomService(random: Random, name: string, vips: AddressPair): Service {
+  const mapped = ports.filter(() => random.chance(0.9)).map((port) => [port, random.pick(targetPorts)]);
+  return serviceOf({
+    name,
+    vips,
+    ports: Object.fromEntries(mapped),
+    visibility: random.chance(0.25) ? 'Namespace' : 'Public',
+    loadBalancer: random.chance(0.5)
+      ? {
+          mode: random.pick(['Standard', 'Strict', 'Failover'] as const),
+          healthPolicy: random.pick(['OnlyHealthy', 'AllowAll'] as const),
+          routingPreferences: (['Network', 'Cluster', 'Node'] as const).filter(() => random.chance(0.4)),
+        }
+      : undefined,
+  });
+}
+
+function randomEndpoint(random: Random, workload: Workload, services: readonly Service[]): Workload {
+  const own = services
+    .filter(() => random.chance(0.5))
+    .map((service) => {
+      const mapped = ports
+        .filter(() => random.chance(0.2))
+        .map((port) => [port, random.pick(targetPorts)] as const);
+      return [keyOf(service), new Map(mapped)] as const;
+    });
+  return {
+    ...workload,
+    services: new Map(own),
+    status: random.chance(0.15) ? 'Unhealthy' : 'Healthy',
+    capacity: random.below(4),
+  };
+}
