@@ -86,7 +86,7 @@ describe('the judgement of packets, compiled for user space', () => {
   /** The model of a `judge.h` that lacks something. */
   function compileWithout(...[name, changes]: [string, readonly (readonly [string, string])[]]): string {
     const tree = `${directory}/${name}/`;
-    const folder = `${tree}test/kernel/model/`;
+    const folder = `${tree}test/kernel-path/model/`;
     mkdirSync(folder, { recursive: true });
     cpSync(bpf, `${tree}bpf`, { recursive: true });
     cpSync(model, folder, { recursive: true });

@@ -11,6 +11,7 @@ import {
 import { kernelPathObstacles } from '@kmesh/runtime';
 import type { AdminClient } from './admin-client.ts';
 import { type Column, type OutputFormat, renderObject, renderTable } from './output.ts';
+import { threatModel } from './threat-model.ts';
 
 /** Result of one check. */
 interface CheckRow {
@@ -257,7 +258,7 @@ const programColumns: readonly Column<HookProgram & { readonly place: number }>[
   { heading: 'cgroup', cell: (program) => program.cgroup },
 ];
 
-/** Renders `kmeshctl check`: problems first; all rows with `-o wide`. */
+/** Renders `kmeshctl check`: problems first; all rows with `-o wide`; then what the kernel path rests on. */
 export function check(report: CheckReport, format: OutputFormat): string {
   if (format === 'json' || format === 'yaml') return renderObject(format, report);
   const order = ['problem', 'warning', 'ok'];
@@ -269,7 +270,8 @@ export function check(report: CheckReport, format: OutputFormat): string {
   return (
     renderTable(rowColumns, shown) +
     (fine > 0 ? `${fine} capabilities are available; -o wide lists them.\n` : '') +
-    (report.programs.length === 0 ? '' : `\n${renderTable(programColumns, withPlaces(report.programs))}`)
+    (report.programs.length === 0 ? '' : `\n${renderTable(programColumns, withPlaces(report.programs))}`) +
+    `\nBetween two pods of this node, on the kernel path:\n${threatModel.map((sentence) => `* ${sentence}\n`).join('')}`
   );
 }
 

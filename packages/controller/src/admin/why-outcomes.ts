@@ -60,10 +60,11 @@ const why: Readonly<Record<ConnectReason, string>> = {
   tunnelDns: 'port 53 is the DNS proxy’s',
   tunnelMark: 'the socket has a mark already',
   tunnelUnreachable: "the node's network does not let the port through, so it is tunnelled for a while",
-  tunnelPort: "the socket's own port is in use towards that endpoint",
+  tunnelPort: 'the socket is bound to a port from which the endpoint has a connection already',
   refusedFrontend: 'refused in the kernel, as connection refused: the service does not declare the port',
   refusedEmpty: 'refused in the kernel, as connection refused: no endpoint can answer',
-  refusedBare: 'refused in the kernel: the tunnel path has to serve it, and nothing brings it there',
+  refusedBare:
+    'refused in the kernel, as connection refused: the tunnel has to serve it, and the pod has no capture rules',
 };
 
 /**

@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createLab, startMesh } from '@kmesh/lab';
+import { echo } from '@kmesh/lab/testing/traffic/echo.ts';
+import { untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
+
+test('with KMESH_SAME_NODE=mtls a connection between two pods of a node is mutual TLS, and no packet takes the kernel path', async () => {
+  await using lab = await createLab();
+  await lab.node();
+  await using mesh = await startMesh(lab, { kernelPath: true, environment: { KMESH_SAME_NODE: 'mtls' } });
+  const { pod: client } = await mesh.pod({ name: 'client' });
+  const { pod: server } = await mesh.pod({ name: 'server', captured: { variant: 'nftables' } });
+  await server.serve({ port: 8080, mode: 'double' });
+  await untilEnrolled(mesh, client, server);
+  const watch = await mesh.node().proxy.watch();
+  await echo(client, server.addresses.v4);
+  for (const direction of ['outbound', 'inbound'] as const) {
+    const { fields } = await watch.line(direction);
+    assert.deepEqual([fields['path'], fields['dst.hbone_addr']], ['tunnel', `${server.addresses.v4}:8080`]);
+  }
+  const secured = { connection_security_policy: 'mutual_tls' };
+  assert.equal(await watch.growth('istio_tcp_connections_opened_total', secured), 2);
+});
