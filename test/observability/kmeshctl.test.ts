@@ -126,7 +126,7 @@ describe('why', () => {
         /2 may be drawn: shop\/web-1:8080 50 %, shop\/web-2:8080 50 %/,
         /waypoint +none/,
         /policy +none: shop\/web-\d takes plain TCP/,
-        /path +kernel: balanced in the connect call/,
+        /path +50 %: kernel to shop\/web-\d at \S+:8080: balanced in the connect call/,
       ],
     },
     {
@@ -136,7 +136,7 @@ describe('why', () => {
       says: [
         /denied, path tunnel/,
         /policy +at shop\/bank: not allowed: ALLOW policies apply .* \(considered: shop\/only-web\)/,
-        /path +tunnel: the kernel tables leave this address to it/,
+        /path +tunnel to shop\/bank at 10\.2\.0\.9:15008: the kernel tables leave this address to it/,
       ],
     },
     {
@@ -155,7 +155,7 @@ describe('why', () => {
       name: 'an address outside is left alone',
       args: ['shop/client', '203.0.113.9:443'],
       code: 0,
-      says: [/allowed, path outside/, /not known to the mesh/],
+      says: [/allowed, path kernel/, /not known to the mesh/],
     },
     {
       name: 'a source that nobody has is an error that says what is allowed',
