@@ -264,7 +264,8 @@ for (const kernelPath of [true, false]) {
       assert.equal(await accepted(ALLOWED), before);
       const watch = await mesh.node().proxy.watch();
       await play(victim, [patient([`connect=${tunnelled.addresses.v4}:${ALLOWED}`, 'send'])]);
-      assert.equal((await watch.line('inbound')).fields['path'], 'tunnel');
+      const line = await watch.line('inbound', { 'dst.workload': tunnelled.name });
+      assert.equal(line.fields['path'], 'tunnel');
     });
   });
 }
