@@ -18,10 +18,17 @@ interface AcceptedConnection {
 /** The proxy's own, which it judges itself (bpf/packet.h). */
 const TUNNEL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008]);
 
+/** A connection of the kernel path that is refused now, as one look at the pod's sockets shows it. */
+interface DeniedConnection {
+  readonly cookie: number;
+  readonly record: Uint8Array;
+}
+
 /**
  * Resets the live kernel-path connections that a pod accepted and that `isAllowed` refuses now; returns how many there were.
  * No packet of them passes any more: this ends those that are idle. A connection whose other end is in the pod as well is
- * the proxy's, which judges it itself.
+ * the proxy's, which judges it itself. The kernel lists one socket after the other while connections come and go, so that
+ * one end may be listed without the other: only what two lists show to be alone is reset.
  *
  * @param onDenied called with the socket cookie of each before it is reset
  * @throws KMESH_SOCKET_LIST_FAILED, KMESH_SOCKET_DESTROY_FAILED
@@ -31,9 +38,25 @@ export async function closeDenied(
   isAllowed: (connection: AcceptedConnection) => boolean,
   onDenied: (socketCookie: number) => void,
 ): Promise<number> {
+  const first = await listDenied(namespace, isAllowed);
+  if (first.length === 0) return 0;
+  const alone = new Set(first.map(({ cookie }) => cookie));
+  const denied = (await listDenied(namespace, isAllowed)).filter(({ cookie }) => alone.has(cookie));
+  for (const { cookie } of denied) onDenied(cookie);
+  await destroyTcpSockets(
+    namespace,
+    denied.map(({ record }) => record),
+  );
+  return denied.length;
+}
+
+async function listDenied(
+  namespace: NetworkNamespace,
+  isAllowed: (connection: AcceptedConnection) => boolean,
+): Promise<DeniedConnection[]> {
   const sockets = await listTcpSockets(namespace);
   const listening = new Set<number>();
-  const connected: (AcceptedConnection & { readonly cookie: number; readonly record: Uint8Array })[] = [];
+  const connected: (AcceptedConnection & DeniedConnection)[] = [];
   while (sockets.next()) {
     if (sockets.state === tcpState.listening) listening.add(sockets.localPort);
     else connected.push({ ...endsOf(sockets), cookie: sockets.cookie, record: sockets.record });
@@ -41,19 +64,13 @@ export async function closeDenied(
   const ends = new Set(
     connected.map((one) => endsText(one.localIp, one.localPort, one.remoteIp, one.remotePort)),
   );
-  const denied = connected.filter(
+  return connected.filter(
     (one) =>
       listening.has(one.localPort) &&
       !TUNNEL_PORTS.has(one.localPort) &&
       !ends.has(endsText(one.remoteIp, one.remotePort, one.localIp, one.localPort)) &&
       !isAllowed(one),
   );
-  for (const { cookie } of denied) onDenied(cookie);
-  await destroyTcpSockets(
-    namespace,
-    denied.map(({ record }) => record),
-  );
-  return denied.length;
 }
 
 function endsOf(sockets: TcpSockets): AcceptedConnection {
