@@ -270,10 +270,11 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 	}
 
 	if (is_port_taken(ctx, netns_cookie, &endpoint->address, endpoint->port_be,
-			  is_captured(pod)))
+			  is_captured(pod))) {
+		go_tunnel(ctx, KMESH_REASON_TUNNEL_PORT);
 		/* The service's own address is free, and capture tells such connections apart. */
-		return go_tunnel(ctx, KMESH_REASON_TUNNEL_PORT) && is_captured(pod) ? CAPTURE
-										    : TUNNEL;
+		return is_captured(pod) ? CAPTURE : TUNNEL;
+	}
 	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
 		return go_tunnel(ctx, KMESH_REASON_TUNNEL_MARK);
 	if (!remember(ctx, address, port_be, netns_cookie, decision.service, endpoint->workload,

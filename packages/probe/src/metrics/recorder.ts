@@ -81,9 +81,9 @@ export interface RecorderChannel {
 export class MetricRecorder {
   readonly #channel: RecorderChannel;
   readonly #rows = new Map<string, OwnedRow>();
-  /** Released rows whose cells wait for the scrape thread to have read them. */
   /** Series of each pod that has a share. */
   readonly #owned = new Map<string, number>();
+  /** Released rows whose cells wait for the scrape thread to have read them. */
   readonly #quarantine = new Map<number, OwnedRow>();
   /** Free cells by row width. */
   readonly #free = new Map<number, { segment: number; offset: number }[]>();

@@ -2,7 +2,7 @@ import type { BpfMap } from '@kmesh/linux';
 import { kmeshCountedLayout as counted, kmeshEventLayout as event } from '../tables/gen/layouts.ts';
 
 /** Bytes of a connection, seen from its socket. */
-interface CountedSocket {
+export interface CountedSocket {
   readonly sent: number;
   readonly received: number;
 }
@@ -74,10 +74,12 @@ export class CountedFlows {
       }
       this.#own = true;
     }
-    for (const cookie of gone) {
+    const keys = new Uint8Array(gone.length * 8);
+    for (const [index, cookie] of gone.entries()) {
       this.#noted.delete(cookie);
-      this.#map.delete(keyOf(cookie));
+      keys.set(keyOf(cookie), index * 8);
     }
+    if (gone.length > 0) this.#map.deleteBatch(keys, gone.length);
   }
 }
 

@@ -2,6 +2,7 @@ import type { ConnectionObserver, CountedBytes, ObservedConnection, TransportMea
 import { kmeshEventKind, kmeshEventLayout } from '../tables/gen/layouts.ts';
 import { closedByPolicy, kernelEnding } from './close-reason.ts';
 import { ConnectionNaming } from './connection-naming.ts';
+import type { CountedSocket } from './counted-flows.ts';
 import { KernelEventReader } from './kernel-event.ts';
 import type { KernelEventResolver } from './kernel-event-resolver.ts';
 import type { KernelConnectionStart } from './kernel-start.ts';
@@ -13,12 +14,6 @@ interface KernelConnectionsOptions {
   readonly wasDenied?: (socketCookie: number) => boolean;
   /** Called when first packets to a workload's port went unanswered, by the workload's id: connects take the tunnel path. */
   readonly onUnreachable?: (workload: number, port: number) => void;
-}
-
-/** Bytes of a connection, seen from its socket. */
-interface CountedSocket {
-  readonly sent: number;
-  readonly received: number;
 }
 
 interface OpenConnection {

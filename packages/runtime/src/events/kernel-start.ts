@@ -1,7 +1,6 @@
 import type { Identity, Workload } from '@kmesh/api';
-import { formatIp } from '@kmesh/orchestration';
 import type { AddressedService, ConnectionStart, CountedBytes, Reporter } from '@kmesh/probe';
-import { endpointText } from './address-text.ts';
+import { addressOfWords, endpointText } from './address-text.ts';
 
 /** An address as its four 32-bit words (in the machine's order, signed) and a port. */
 export interface RawEndpoint {
@@ -80,9 +79,7 @@ function rawEndpointText(endpoint: RawEndpoint): string {
 
 /** The address without its port. */
 export function rawAddressText({ word0, word1, word2, word3 }: RawEndpoint): string {
-  const [a, b, c, d] = [fromNetwork(word0), fromNetwork(word1), fromNetwork(word2), fromNetwork(word3)];
-  if (a === 0 && b === 0 && c === 0xffff) return formatIp({ family: 4, a: d, b: 0, c: 0, d: 0 });
-  return formatIp({ family: 6, a, b, c, d });
+  return addressOfWords(fromNetwork(word0), fromNetwork(word1), fromNetwork(word2), fromNetwork(word3));
 }
 
 /** Network order to the order of a little-endian machine. */
