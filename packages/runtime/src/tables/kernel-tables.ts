@@ -200,12 +200,15 @@ export class KernelTables {
    */
   reconsider(): boolean {
     let changed = false;
+    let lost = false;
     for (const [cookie, { workload, captured, place, certain }] of this.#enrolled) {
       if (this.#isCertain(workload) === certain) continue;
       this.enrol(cookie, workload, captured, place);
       changed = true;
-      if (certain) this.#revoked.push(cookie);
+      lost ||= certain;
     }
+    // Any pod may have accepted connections of one whose identity is certain no more.
+    if (lost) this.#revoked.push(...this.#enrolled.keys());
     return changed;
   }
 
