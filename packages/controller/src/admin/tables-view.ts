@@ -1,4 +1,4 @@
-import type { HookCost, TableEntry, TablesView } from '@kmesh/api';
+import type { HookCost, TableEntry, TablesPod, TablesView } from '@kmesh/api';
 import { canonicalIp } from '@kmesh/orchestration';
 import type { FrontendEntry, KernelTables } from '@kmesh/runtime';
 import { badQuery } from './query.ts';
@@ -9,17 +9,19 @@ interface TableSources {
   hookCosts(): readonly HookCost[];
 }
 
-/** What is in the kernel: how full each table is, what was refused, and the entries of one address. */
+/** What is in the kernel: how full each table is, what was refused, the pods, and the entries of one address. */
 export function describeTables(
   sources: TableSources | undefined,
   off: string,
+  pods: readonly TablesPod[],
   address: string | null,
 ): TablesView {
   const ip = address === null ? undefined : canonicalIp(address);
   if (address !== null && ip === undefined) throw badQuery(`"${address}" is not an IP address`);
-  if (sources === undefined) return { off, usage: [], hooks: [] };
+  if (sources === undefined) return { off, usage: [], hooks: [], behind: false, pods };
   const { tables } = sources;
-  const view = { off: '', usage: tables.usage(), hooks: sources.hookCosts() };
+  const { behind } = tables;
+  const view = { off: '', usage: tables.usage(), hooks: sources.hookCosts(), behind, pods };
   if (ip === undefined) return view;
   return {
     ...view,

@@ -1,4 +1,4 @@
-import type { Logger, PodInfo, Workload } from '@kmesh/api';
+import type { Logger, PodInfo, TablesPod, Workload } from '@kmesh/api';
 import type { DnsProxy } from '@kmesh/dns';
 import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshState } from '@kmesh/orchestration';
@@ -93,6 +93,11 @@ export class DataPlane implements ZdsPods {
   /** Pods that are served now. */
   list(): readonly ServedPod[] {
     return [...this.#pods.values()];
+  }
+
+  /** The served pods as the kernel tables have them; none without a kernel path. */
+  kernelPods(): readonly TablesPod[] {
+    return this.#enrolment?.pods() ?? [];
   }
 
   /** Live connections of a pod on the tunnel path (ambient contract 13.7). */

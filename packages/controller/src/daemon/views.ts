@@ -48,7 +48,8 @@ export function adminViews(sources: ViewSources): AdminSources['views'] {
         places: { cgroup: config.kernelPath.cgroup ?? '', agentSocket: config.zdsSocket },
       }),
     '/kmesh/connections': (query) => connections(live, config.nodeName, query),
-    '/kmesh/tables': (query) => describeTables(kernelPath, sources.kernelPathOff, query.get('address')),
+    '/kmesh/tables': (query) =>
+      describeTables(kernelPath, sources.kernelPathOff, sources.dataPlane.kernelPods(), query.get('address')),
     '/kmesh/why': (query) =>
       explainConnection(
         {
