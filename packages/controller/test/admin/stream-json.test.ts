@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { PassThrough, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { Slicer } from '@kmesh/orchestration';
 import { jsonPieces, LazyList, LazyObject } from '../../src/admin/json-pieces.ts';
 import { sortedInSlices } from '../../src/admin/sorted-in-slices.ts';
@@ -43,7 +43,8 @@ test('a slow reader gets every byte, and no more is made than it takes', async (
   const made = { items: 0 };
   const stream = new PassThrough({ highWaterMark: 64 * 1024 });
   const written = streamJson({ items: new LazyList(counting(5_000, made)) }, stream);
-  await delay(100);
+  await eventually('the stream is full', () => stream.writableNeedDrain);
+  for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
   assert.ok(
     made.items > 0 && made.items < 500,
     `${made.items} items were made for a reader that does not read`,
@@ -58,7 +59,7 @@ test('nothing more is made once the reader has gone', { timeout: 10_000 }, async
   const made = { items: 0 };
   const stream = new Writable({ highWaterMark: 1, write: () => {} });
   const written = streamJson(new LazyList(counting(5_000, made)), stream);
-  await delay(20);
+  await eventually('something is made', () => made.items > 0);
   stream.destroy();
   await written;
   assert.ok(made.items < 500, `${made.items} items were made for nobody`);

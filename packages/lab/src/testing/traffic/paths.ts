@@ -7,14 +7,15 @@ import type { Pod } from '../../pods/pod.ts';
 
 /**
  * Waits until the kernel tables have these pods, their capture rules and their certificates, where the kernel path is on: it
- * takes a pod a moment after its agent was answered. Pods whose identity the kernel never attests: `attested: false`.
+ * takes a pod a moment after its agent was answered. Pods whose identity the kernel never attests: `attested: false`; pods
+ * that have no capture rules: `captured: false`.
  *
  * @throws KMESH_LAB_TIMEOUT
  */
 export async function untilEnrolled(
   mesh: LabMesh,
   pods: readonly Pod[],
-  { attested = true }: { readonly attested?: boolean } = {},
+  { attested = true, captured = true }: { readonly attested?: boolean; readonly captured?: boolean } = {},
 ): Promise<void> {
   if (!mesh.kernelPath) return;
   const isIn = (pod: Pod, view: TablesView): boolean =>
@@ -22,7 +23,7 @@ export async function untilEnrolled(
       ({ namespace, name, state, bare }) =>
         namespace === pod.podNamespace &&
         name === pod.name &&
-        !bare &&
+        (!bare || !captured) &&
         (state === 'kernel' || (state === 'unattested' && !attested)),
     );
   for (const pod of pods) {
