@@ -227,6 +227,16 @@ export class KernelTables {
     return this.#verdicts?.allows(cookie, client, port) ?? false;
   }
 
+  /** Whether a change is not in effect yet that {@link KernelTables.apply} was called for. */
+  get behind(): boolean {
+    return this.#running;
+  }
+
+  /** Whether an enrolled pod is attested to other pods of the node; `undefined` when it is not enrolled. */
+  isAttested(cookie: bigint): boolean | undefined {
+    return this.#pods.has(cookie) ? this.#pods.identityOf(cookie) !== 0 : undefined;
+  }
+
   /** How full every table is, and what was refused. */
   usage(): TableUsage[] {
     const tables = [this.#pods, this.#frontends, this.#cidrs, this.#endpoints];
