@@ -7,7 +7,7 @@ import { NameTable } from '../names/table.ts';
 import type { Query } from '../wire/query.ts';
 import { Demands } from './demands.ts';
 import type { QueryObserver, Transport } from './pod-server.ts';
-import type { DnsThreadData, FromThread, QueryLine, ToThread } from './protocol.ts';
+import type { ClientWorkload, DnsThreadData, FromThread, QueryLine, ToThread } from './protocol.ts';
 import { types } from './record-types.ts';
 import { closePodSockets, ServedPod } from './served-pod.ts';
 
@@ -108,9 +108,14 @@ function addPod({ uid, namespace, sockets }: ToThread & { kind: 'pod' }): void {
 }
 
 function observerOf(uid: string, namespace: string, client: () => ServedPod['client']): QueryObserver {
+  let known: ReturnType<typeof client>;
+  let source: ({ readonly namespace: string } & ClientWorkload) | undefined;
   const question = (query: Query, protocol: Transport) => {
     const workload = client();
-    const source = workload === undefined ? undefined : { namespace, ...workload };
+    if (workload !== known) {
+      known = workload;
+      source = workload && { namespace, ...workload };
+    }
     return { queryType: types.record(query.type), protocol, source };
   };
   return {
