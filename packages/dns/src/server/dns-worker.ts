@@ -1,4 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import { requestShortTurns } from '@kmesh/linux';
 import { createDnsMetrics, type DnsMetrics, MetricRecorder, retireDeparted } from '@kmesh/probe';
 import { Budget } from '../forward/budget.ts';
 import type { ForwardOutcome } from '../forward/forwarder.ts';
@@ -31,6 +32,8 @@ let lines: QueryLine[] = [];
 let linesLeft = 0;
 let draining = false;
 const metrics = startMetrics();
+// A query takes a few microseconds: behind the turns of busy threads it would wait a thousand times as long.
+requestShortTurns();
 const demands = data.onDemand
   ? new Demands(data.clusterDomain, (id, names) => post({ kind: 'demand', id, names }))
   : undefined;
