@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, globSync, realpathSync } from 'node:fs';
 
 /** A file of a Debian package that goes into the image, at the same path. */
@@ -33,7 +33,7 @@ export function debianFiles({ programs, folders, executables }: FilesWanted): De
     for (const library of librariesOf(path)) paths.add(library);
   }
   for (const executable of executables) for (const library of librariesOf(executable)) paths.add(library);
-  return [...paths].sort().map((path) => ({ path, package: ownerOf(path) }));
+  return ownersOf([...paths].sort());
 }
 
 /** Versions of the packages, sorted by name. */
@@ -71,19 +71,28 @@ function librariesOf(executable: string): string[] {
   return libraries;
 }
 
-/** /lib and /usr/lib are one directory since Debian 12, of which packages name either. */
-function ownerOf(path: string): string {
-  const real = realpathSync(path);
-  const candidates = [path, real].flatMap((name) => [name, name.replace(/^\/usr/, ''), `/usr${name}`]);
-  for (const candidate of candidates) {
-    try {
-      const owner = run('dpkg-query', ['-S', candidate]).split(':')[0];
-      if (owner !== undefined && owner !== '') return owner;
-    } catch {
-      // Not by this name.
-    }
+/** The package of each path. /lib and /usr/lib are one directory since Debian 12, of which packages name either. */
+function ownersOf(paths: readonly string[]): DebianFile[] {
+  const namesOf = (path: string): string[] =>
+    [path, realpathSync(path)].flatMap((name) => [name, name.replace(/^\/usr/, ''), `/usr${name}`]);
+  // It ends with 1 where one of the names is of no package, as most are.
+  const { stdout } = spawnSync('dpkg-query', ['-S', ...new Set(paths.flatMap(namesOf))], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const owners = new Map<string, string>();
+  for (const line of stdout.split('\n')) {
+    const [, owner, name] = /^([^:, ]+)[^ ]*: (.+)$/.exec(line) ?? [];
+    if (owner !== undefined && name !== undefined) owners.set(name, owner);
   }
-  throw new Error(`build-image: ${path} is of no Debian package, so its licence is not known`);
+  return paths.map((path) => {
+    const owner = namesOf(path)
+      .map((name) => owners.get(name))
+      .find((found) => found !== undefined);
+    if (owner === undefined)
+      throw new Error(`build-image: ${path} is of no Debian package, so its licence is not known`);
+    return { path, package: owner };
+  });
 }
 
 function run(program: string, args: readonly string[]): string {

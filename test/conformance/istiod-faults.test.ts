@@ -227,7 +227,7 @@ test('XDS-21: after an outage only what changed meanwhile is transferred, remova
   await istiod.faults.refuse(true);
   const gone = generatedWorkload(3, 10, 100).uid;
   istiod.update([{ kind: 'removeWorkload', uid: gone }, added(900)]);
-  await sleep(100);
+  await istiod.waitFor('a failed try', () => client.status().nextTryAt !== undefined, settleMilliseconds);
   assert.ok(state.workload(gone) !== undefined, 'the last state is kept while istiod is away');
   await istiod.faults.refuse(false);
   await istiod.waitFor('the removal', () => state.workload(gone) === undefined, settleMilliseconds);

@@ -266,7 +266,7 @@ add rule inet kinds seen ${rule} counter
         const name = `packets-${kind.replaceAll(/[^a-z0-9]/gi, '').toLowerCase()}-${variant}`;
         const { pod } = await mesh.pod({ name, captured: { variant } }, 1);
         await pod.serve({ port: 8080, mode: 'halfclose' });
-        await untilEnrolled(mesh, pod);
+        await untilEnrolled(mesh, [pod]);
         // The way into the pod's node takes less than a sender that asks for fragments believes.
         const { node } = mesh.node(1);
         await plain.run('sysctl', ['-qw', 'net.ipv4.ip_no_pmtu_disc=1']);

@@ -25,7 +25,7 @@ before(async () => {
     await pod.run('sysctl', ['-qw', `net.ipv4.ip_local_port_range=${ports}`]);
     clients.set(variant, pod);
   }
-  await untilEnrolled(mesh, ...clients.values());
+  await untilEnrolled(mesh, [...clients.values()]);
 });
 after(async () => {
   await mesh?.close();

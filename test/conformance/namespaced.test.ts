@@ -48,7 +48,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       far = await mesh.pod({ name: `far-${variant}`, captured }, 1);
       ({ pod: plain } = await mesh.pod({ name: `plain-${variant}`, captured: false }, 1));
       for (const pod of [near.pod, far.pod, plain]) await pod.serve({ port: 8080, mode: 'double' });
-      await untilEnrolled(mesh, client, near.pod, far.pod);
+      await untilEnrolled(mesh, [client, near.pod, far.pod]);
     });
 
     for (const family of ['v4', 'v6'] as const) {

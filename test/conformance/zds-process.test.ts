@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { installRedirect, openHbone, type Pod } from '@kmesh/lab';
 import {
   type AgentNode,
@@ -12,6 +11,7 @@ import {
   startDaemonMesh,
 } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
 import type { DaemonProcess } from '@kmesh/lab/testing/daemon/daemon-process.ts';
+import { tcpSocketsOf } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 import {
   connect,
   doubleEcho,
@@ -21,7 +21,7 @@ import {
   readExactly,
   until,
 } from '@kmesh/lab/testing/tunnel/traffic.ts';
-import { openListener, openNetworkNamespace } from '@kmesh/linux';
+import { openListener, openNetworkNamespace, tcpState } from '@kmesh/linux';
 
 let mesh: DaemonMesh;
 let place: AgentNode;
@@ -61,6 +61,14 @@ async function established(): Promise<Socket> {
 async function exchange(socket: Socket): Promise<void> {
   socket.write('hello world');
   assert.equal((await readExactly(socket, 22)).toString(), 'hello worldhello world');
+}
+
+/** Until the daemon accepts nothing in the server pod. */
+async function noListeners(daemon: DaemonProcess): Promise<void> {
+  await daemon.until('its listeners are closed', async () => {
+    const sockets = await tcpSocketsOf(server, daemon.pid);
+    return sockets.every(({ state }) => state !== tcpState.listening);
+  });
 }
 
 async function stopped(daemon: DaemonProcess): Promise<void> {
@@ -122,14 +130,15 @@ test('ZDS-02, ZDS-07: gauges, readiness and counters follow pods that start, fai
 
 test('ZDS-18: without a socket at the start it says so once, is not ready, and tries until there is one', async () => {
   place.agent.stopListening();
-  const daemon = await mesh.daemon(place);
+  const daemon = await mesh.daemon(place, { environment: { RUST_LOG: 'info,zds=debug' } });
   const complaints = (): string[] =>
     daemon
       .log()
       .split('\n')
-      .filter((line) => line.includes(place.agent.path));
-  await daemon.until('it complains', () => complaints().length > 0);
-  await sleep(1_500);
+      .filter((line) => line.includes(place.agent.path) && !line.includes('\tdebug\t'));
+  await daemon.until('it has tried six times', () =>
+    /still cannot be reached.*failures=6/.test(daemon.log()),
+  );
   assert.equal(complaints().length, 1, 'not once per try');
   assert.match(complaints()[0] ?? '', /\terror\tzds\t.*istio-cni.*(ENOENT|No such file)/);
   assert.equal((await readiness(daemon)).status, 500);
@@ -158,8 +167,8 @@ test('ZDS-14: with the agent gone the process is not ready, serves on, and recov
 test('ZDS-23: while the control plane is unreachable no hello is sent; hello, snapshot and ready follow the first sync', async () => {
   const before = place.agent.connections.length;
   const daemon = await mesh.daemon(place, { controlPlane: false });
-  await daemon.until('it has tried', () => daemon.log().includes('xDS connection failed'));
-  await sleep(500);
+  const tries = (): number => daemon.log().split('xDS connection failed').length - 1;
+  await daemon.until('it has tried three times', () => tries() >= 3);
   assert.equal(place.agent.connections.length, before, 'not even a connection');
   assert.equal((await readiness(daemon)).status, 500);
   await mesh.connect(daemon.host);
@@ -169,12 +178,6 @@ test('ZDS-23: while the control plane is unreachable no hello is sent; hello, sn
 });
 
 describe('ZDS-19: sockets in a pod namespace', () => {
-  /** What `ss` says of the daemon's sockets in a pod, a line each. */
-  const socketsOf = async (daemon: DaemonProcess, pod: Pod): Promise<string[]> => {
-    const { stdout } = await pod.run('ss', ['-Htuanep']);
-    return stdout.split('\n').filter((line) => line.includes(`pid=${daemon.pid},`));
-  };
-
   test('ZDS-19: each carries mark 1337, listeners included, and listeners share their ports', async () => {
     const daemon = await running();
     const stranger = await mesh.lab.outsideHost();
@@ -185,17 +188,19 @@ describe('ZDS-19: sockets in a pod namespace', () => {
       await connect(stranger, server.addresses.v4, 8080),
     ];
     for (const socket of held) await exchange(socket);
-    const [atClient, atServer] = [await socketsOf(daemon, client), await socketsOf(daemon, server)];
-    for (const line of [...atClient, ...atServer]) assert.match(line, /fwmark:0x539\b/, line);
+    const [atClient, atServer] = [
+      await tcpSocketsOf(client, daemon.pid),
+      await tcpSocketsOf(server, daemon.pid),
+    ];
+    for (const socket of [...atClient, ...atServer]) assert.equal(socket.mark, 1337, JSON.stringify(socket));
     for (const sockets of [atClient, atServer]) {
-      const listening = sockets.filter((line) => line.startsWith('tcp LISTEN') || / LISTEN /.test(line));
-      for (const port of [15001, 15006, 15008]) {
-        assert.equal(listening.filter((line) => line.includes(`:${port} `)).length, 1, `one on ${port}`);
-      }
+      const listening = sockets.filter(({ state }) => state === tcpState.listening);
+      assert.deepEqual(listening.map(({ localPort }) => localPort).sort(), [15001, 15006, 15008]);
     }
     // Two accepted and an HBONE and a plain one onward; HBONE and plain ones accepted and two to the application.
-    const carrying = (lines: string[]): number => lines.filter((line) => line.includes(' ESTAB ')).length;
-    assert.deepEqual([carrying(atClient), carrying(atServer)], [4, 4]);
+    for (const sockets of [atClient, atServer]) {
+      assert.equal(sockets.filter(({ state }) => state === tcpState.established).length, 4);
+    }
     using namespace = openNetworkNamespace(server.namespacePath);
     closeSync(openListener({ namespace, address: '::', port: 15008, reusePort: true }));
     assert.throws(() => openListener({ namespace, address: '::', port: 15008 }), /EADDRINUSE/);
@@ -220,8 +225,7 @@ describe('shutdown with an open proxied connection', () => {
     const open = await established();
     daemon.kill('SIGTERM');
     await daemon.until('it drains', () => daemon.log().includes('draining'));
-    await sleep(2_500);
-    await exchange(open);
+    for (let times = 0; times < 100; times++) await exchange(open);
     const begun = performance.now();
     open.destroy();
     assert.deepEqual(await daemon.ended, { code: 0, signal: null });
@@ -229,17 +233,17 @@ describe('shutdown with an open proxied connection', () => {
   });
 
   test('PRC-09: at the deadline the connection is cut and the process ends', async () => {
-    const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '2s' });
+    const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '1s' });
     const open = await established();
     const cut = ending(open, 10_000);
     const begun = performance.now();
     daemon.kill('SIGTERM');
-    await sleep(1_000);
+    await daemon.until('it drains', () => daemon.log().includes('draining'));
     await exchange(open);
     assert.notEqual(await cut, 'open');
     assert.deepEqual(await daemon.ended, { code: 0, signal: null });
     const took = performance.now() - begun;
-    assert.ok(took > 1_900 && took < 4_000, `ended after ${took} ms`);
+    assert.ok(took > 900 && took < 3_000, `ended after ${took} ms`);
     assert.match(daemon.log(), /connection complete.*direction="?outbound"?.*error=/);
   });
 
@@ -263,8 +267,7 @@ test('ZDS-20: of two processes for one pod the first gets SIGTERM: new connectio
   const old = await established();
   const second = await running();
   first.kill('SIGTERM');
-  await first.until('it drains', () => first.log().includes('draining'));
-  await sleep(300);
+  await noListeners(first);
   const opened = async (): Promise<number> =>
     (await metric(second, 'istio_tcp_connections_opened_total')) ?? 0;
   const before = await opened();
@@ -290,10 +293,12 @@ test('ZDS-20: a peer whose handshake is under way at SIGTERM is served, told to 
     rootsPem: [authority.rootPem],
   };
   const socket = await connect(stranger, server.addresses.v4, 15008);
-  await sleep(200);
+  await daemon.until('it has accepted', async () => {
+    const sockets = await tcpSocketsOf(server, daemon.pid);
+    return sockets.some(({ state, localPort }) => state === tcpState.established && localPort === 15008);
+  });
   daemon.kill('SIGTERM');
-  await daemon.until('it drains', () => daemon.log().includes('draining'));
-  await sleep(300);
+  await noListeners(daemon);
   using peer = await openHbone(socket, { identity });
   const { status, stream } = await peer.request(`${server.addresses.v4}:8080`);
   assert.equal(status, 200);

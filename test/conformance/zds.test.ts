@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { zdsProto } from '@kmesh/api';
+import { eventually } from '@kmesh/api/testing';
 import { ZdsClient, type ZdsCounts } from '@kmesh/controller';
 import { type FakeCniAgent, type Pod, startFakeCniAgent } from '@kmesh/lab';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
@@ -15,6 +15,8 @@ let client: ZdsClient;
 let ready: boolean[];
 let counts: ZdsCounts;
 let fatal: Error[];
+/** Starts of pods that were tried. */
+let tries = 0;
 
 before(async () => {
   mesh = await startTestMesh({ nodes: 1 });
@@ -49,6 +51,7 @@ function newClient(path: string, retryMilliseconds = 300, firstAskMilliseconds =
     pods: {
       servesIn: (uid, namespace) => tunnel.servesIn(uid, namespace),
       addPod: (uid, info, namespace) => {
+        tries += 1;
         tunnel.addPod(uid, info, namespace);
         started.add(uid);
       },
@@ -75,9 +78,11 @@ async function served(which: Pod): Promise<boolean> {
   return socket !== undefined;
 }
 
-async function descriptors(): Promise<number> {
-  await sleep(20);
-  return readdirSync('/proc/self/fd').length;
+const descriptors = (): number => readdirSync('/proc/self/fd').length;
+
+/** Closes reach the data threads a moment later. */
+async function untilDescriptors(most: number): Promise<void> {
+  await eventually(`at most ${most} descriptors, ${descriptors()} now`, () => descriptors() <= most);
 }
 
 describe('ZDS', () => {
@@ -114,7 +119,7 @@ describe('ZDS', () => {
     assert.equal(await agent.sendAdd(one, other), '');
     assert.ok(await served(other));
     await until(() => counts.stopped === 1);
-    while (await served(one)) await sleep(20);
+    await eventually('it is served no more', async () => !(await served(one)));
   });
 
   test('ZDS-05: add, del, add leaves exactly one proxy', async () => {
@@ -189,9 +194,8 @@ describe('ZDS', () => {
     await until(() => agent.connections.length === 2);
     const second = agent.connections[1];
     assert.ok(second);
-    await sleep(50);
-    assert.equal(client.active, 3, 'nothing stops before the snapshot');
     assert.equal(await second.request({ keep: { uid: kept.uid } }), '');
+    assert.equal(client.active, 3, 'nothing stops before the snapshot');
     assert.equal(await second.request({ keep: { uid: deleted.uid } }), '');
     assert.equal(await second.request({ del: { uid: deleted.uid } }), '');
     assert.equal(client.active, 3);
@@ -213,7 +217,7 @@ describe('ZDS', () => {
     const { logger } = mesh.proxy(0);
     agent.faults.closeAfterAccept = true;
     client.start();
-    await sleep(300);
+    await until(() => logger.lines.filter((line) => line.includes('connection lost')).length >= 3);
     assert.equal(client.ready, false);
     agent.stopListening();
     await until(() => logger.lines.some((line) => line.includes(agent.path) && line.includes('istio-cni')));
@@ -243,7 +247,7 @@ describe('ZDS', () => {
     client.start();
     await agent.whenReady();
     const one = await pod();
-    const before = await descriptors();
+    const before = descriptors();
     for (const count of [0, 2] as const) {
       agent.faults.descriptorsPerAdd = count;
       const connection = agent.ready.at(-1);
@@ -259,7 +263,7 @@ describe('ZDS', () => {
     closeSync(fd);
     await connection?.closed;
     await until(() => client.ready);
-    assert.ok((await descriptors()) <= before + 1);
+    await untilDescriptors(before + 1);
   });
 
   test('ZDS-16: a packet of 1025 bytes and one that is no message are read failures', async () => {
@@ -274,14 +278,23 @@ describe('ZDS', () => {
   });
 
   test('ZDS-17: when idle nothing is sent', async () => {
+    // The retry of a pending pod is the only timer of the client.
+    client = newClient(agent.path, 20);
     client.start();
     const connection = await agent.whenReady();
-    await agent.addPod(await pod());
-    // Nothing of ours has a period; the pod's retry, the only timer of the client, runs every 0.3 s here. Six seconds also
-    // cover the agent's look for unsolicited data every 5 s, which closes the connection.
-    await sleep(6_000);
+    const [well, occupied] = [await pod(), await pod()];
+    await agent.addPod(well);
+    using namespace = openNetworkNamespace(occupied.namespacePath);
+    const taken = openListener({ namespace, address: '::', port: 15006 });
+    assert.match(await agent.addPod(occupied), /15006/);
+    const first = tries;
+    await until(() => tries >= first + 10);
+    assert.deepEqual([client.active, client.pending], [1, 1]);
+    // Packets keep their order: anything that was sent before this answer would have been taken for it or for unsolicited.
+    assert.equal(await agent.sendAdd(well), '');
     assert.equal(connection.reason, undefined);
     assert.equal(agent.connections.length, 1);
+    closeSync(taken);
   });
 
   test('ZDS-18: waits between tries double from 10 ms to 15 s and stay there', async (context) => {
@@ -315,10 +328,9 @@ describe('ZDS', () => {
     agent.faults.silent = true;
     client.start();
     await until(() => agent.connections.length === 1);
-    await sleep(50);
     const [connection] = agent.connections;
     assert.ok(connection);
-    const before = await descriptors();
+    const before = descriptors();
     const uids = Array.from({ length: 500 }, (_, index) => `many-${index}`);
     const begun = performance.now();
     await Promise.all(
@@ -340,25 +352,24 @@ describe('ZDS', () => {
     context.diagnostic(`500 pods in ${Math.round(took)} ms, slowest answer ${slowest.toFixed(1)} ms`);
     for (const uid of uids) await connection.request({ del: { uid } });
     assert.deepEqual([client.active, client.ready], [0, true]);
-    let left = await descriptors();
-    for (let waited = 0; waited < 100 && left > before + 2; waited += 1) left = await descriptors();
-    assert.ok(left <= before + 2, `${left} descriptors, ${before} before`);
+    await untilDescriptors(before + 2);
   });
 
   test('ZDS-22: a namespace that is gone while its descriptor is held stops cleanly', async () => {
     client.start();
     await agent.whenReady();
     const one = await pod();
-    const before = await descriptors();
+    const before = descriptors();
     await agent.addPod(one);
     mesh.proxy(0).node.removePod(one);
-    await sleep(100);
+    // An exchange with the agent comes after whatever the client would have done by itself.
+    const other = await pod();
+    assert.equal(await agent.addPod(other), '');
+    assert.deepEqual(await agent.sendDelete(other), ['']);
     assert.deepEqual([client.active, client.ready], [1, true], 'nothing happens before the del');
     assert.deepEqual(await agent.sendDelete(one), ['']);
     assert.deepEqual([client.active, client.ready], [0, true]);
-    let left = await descriptors();
-    for (let waited = 0; waited < 100 && left > before; waited += 1) left = await descriptors();
-    assert.ok(left <= before, `${left} descriptors, ${before} before`);
+    await untilDescriptors(before);
   });
 
   test('a pod whose descriptor is no namespace is named and reported; all others of the snapshot are served', async () => {
@@ -460,8 +471,12 @@ describe('ZDS', () => {
   });
 
   test('ZDS-23: no hello before the client is started, which the daemon does after the first sync', async () => {
-    await sleep(200);
-    assert.equal(agent.connections.length, 0);
+    const other = newClient(agent.path);
+    other.start();
+    await agent.whenReady();
+    assert.equal(agent.connections.length, 1, 'that of the client that was started');
+    other.close();
+    await until(() => agent.ready.length === 0);
     client.start();
     await agent.whenReady();
     await until(() => client.ready);

@@ -55,7 +55,7 @@ export async function startWorld(lab: Lab, options: { readonly kernelPath: boole
     );
   }
   const captured = servers.filter(({ workload }) => workload.protocol === 'HBONE');
-  await untilEnrolled(mesh, ...[...clients, ...captured].map(({ pod }) => pod));
+  await untilEnrolled(mesh, [...[...clients, ...captured].map(({ pod }) => pod)]);
   const view = new MeshState();
   view.apply(clients.map(({ workload }) => ({ kind: 'workload', workload }) as const));
   return { mesh, view, clients, servers, vips: names.map(() => lab.serviceAddress()) };

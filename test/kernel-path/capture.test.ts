@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import {
   createLab,
   type Host,
@@ -14,6 +16,7 @@ import {
   startMesh,
 } from '@kmesh/lab';
 import { attempt, echo, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
 import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import { connectSocket, openNetworkNamespace } from '@kmesh/linux';
@@ -39,28 +42,26 @@ for (const variant of ['iptables', 'nftables'] as const) {
       ({ pod: stranger } = await mesh.pod({ name: 'stranger' }));
       await server.pod.serve({ port: 8080, mode: 'double' });
       await server.pod.serve({ port: 9090, mode: 'double' });
-      await enrolled(server.pod, friend, stranger);
+      await stranger.serve({ port: 7001, mode: 'double' });
+      await untilEnrolled(mesh, [server.pod, friend, stranger]);
     });
     after(async () => {
       await mesh?.close();
       await lab?.close();
     });
 
-    /** The kernel path takes a pod a few milliseconds after its agent was answered. */
-    async function enrolled(...pods: readonly Pod[]): Promise<void> {
-      for (const pod of pods) {
-        await until(`the rules of ${pod.name}`, async () => (await kmeshTable(pod)) !== '');
-      }
-      await pause(50);
-    }
-
     /** The paths that the log names for the connections that `act` makes, outbound and inbound. */
     async function pathsOf(act: () => Promise<unknown>): Promise<{ outbound: string[]; inbound: string[] }> {
       const watch = await mesh.node().proxy.watch();
       await act();
-      for (let tries = 0; tries < 15 && watch.lines.length === 0; tries++) await pause(100);
-      await pause(200);
-      const lines = watch.lines.filter(({ message }) => message === 'connection complete');
+      // Lines of this connection come after those of all that was before it.
+      const last = { 'dst.workload': 'stranger' };
+      await echo(friend, stranger.addresses.v4, 7001);
+      await Promise.all([watch.line('outbound', last), watch.line('inbound', last)]);
+      const lines = watch.lines.filter(
+        ({ message, fields }) =>
+          message === 'connection complete' && fields['dst.workload'] !== last['dst.workload'],
+      );
       const paths = (direction: string) =>
         lines
           .filter(({ fields }) => fields['direction'] === direction)
@@ -99,7 +100,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       });
       const bound = { ...onlyFriend, policy: { ...onlyFriend.policy, scope: 'WorkloadSelector' as const } };
       await mesh.apply(bound, withPolicies(server, ['default/test']));
-      await pause(100);
+      await untilTablesFollow(mesh);
       const { v4 } = server.pod.addresses;
       const allowed = await pathsOf(() => echo(friend, v4));
       assert.deepEqual(allowed, { outbound: ['kernel'], inbound: ['kernel'] });
@@ -116,7 +117,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
 
     test('NEG-02: under STRICT the same node goes on in the kernel, and nothing gets in by an address or a mark', async () => {
       await mesh.apply(strict);
-      await pause(100);
+      await untilTablesFollow(mesh);
       const { v4 } = server.pod.addresses;
       assert.deepEqual(await pathsOf(() => echo(friend, v4)), { outbound: ['kernel'], inbound: ['kernel'] });
       assert.deepEqual((await attempt(outside, v4, 8080)).bytes, '');
@@ -134,7 +135,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-friend' }],
       });
       await mesh.apply(onlyFriend);
-      await pause(100);
+      await untilTablesFollow(mesh);
       await stranger.addAddress(friend.addresses.v4, 'lo');
       assert.equal(
         await rawAttempt(stranger, server.pod.addresses.v4, { bindAddress: friend.addresses.v4 }),
@@ -199,10 +200,9 @@ for (const variant of ['iptables', 'nftables'] as const) {
       await installRedirect(server.pod, { variant, dns: false });
       await exchange(socket);
       socket.destroy();
-      await pause(500);
-      assert.deepEqual(await pathsOf(() => echo(friend, server.pod.addresses.v4)), {
-        outbound: ['kernel'],
-        inbound: ['kernel'],
+      await eventually('connections take the kernel path', async () => {
+        const { outbound, inbound } = await pathsOf(() => echo(friend, server.pod.addresses.v4));
+        return outbound.join() === 'kernel' && inbound.join() === 'kernel';
       });
     });
 
@@ -219,11 +219,11 @@ for (const variant of ['iptables', 'nftables'] as const) {
     test('a pod that leaves the mesh keeps nothing of ours, and its connections go on', async () => {
       const leaver = await mesh.pod({ name: 'leaver' });
       await leaver.pod.serve({ port: 8080, mode: 'double' });
-      await enrolled(leaver.pod);
+      await untilEnrolled(mesh, [leaver.pod]);
       const socket = await open(friend, leaver.pod.addresses.v4, 8080);
       await exchange(socket);
       await mesh.node().agent.removePod(leaver.pod);
-      await until('the rules to go', async () => (await kmeshTable(leaver.pod)) === '');
+      await eventually('the rules go', async () => (await kmeshTable(leaver.pod)) === '');
       const filters = await leaver.pod.run('tc', ['filter', 'show', 'dev', 'eth0', 'ingress']);
       assert.equal(filters.stdout.trim(), '');
       await exchange(socket);
@@ -258,22 +258,10 @@ async function rawAttempt(
   return bytes;
 }
 
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
 async function kmeshTable(pod: Pod): Promise<string> {
   return (await pod.run('nft', ['list', 'table', 'inet', 'kmesh'], { check: false })).stdout;
 }
 
 function withPolicies({ workload }: MeshPod, authorizationPolicies: readonly string[]) {
   return { ...workload, authorizationPolicies };
-}
-
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
-    if (await holds()) return;
-    await pause(20);
-  }
-  throw new Error(`waited in vain for ${what}`);
 }

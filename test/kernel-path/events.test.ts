@@ -3,8 +3,8 @@ import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { eventually } from '@kmesh/api/testing';
 import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
 import {
   decodeKernelEvent,
@@ -66,7 +66,7 @@ async function record(
     },
   });
   await action(pod);
-  for (let waited = 0; events.length < wanted && waited < 500; waited++) await sleep(10);
+  await eventually(`${wanted} events`, () => events.length >= wanted);
   assert.equal(ring.counters.losses, 0);
   for (const event of events) {
     assert.equal(event.workloadId === 0 || path.tables.workloadUid(event.workloadId) !== undefined, true);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import type { Pod } from '@kmesh/lab';
 import { buildOther, otherFlows, otherHandshakes } from '@kmesh/lab/testing/daemon/other-build.ts';
 import { pinnedNode, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
@@ -36,7 +36,7 @@ for (const { what, edit, how } of versions) {
     const { proxy } = mesh.node();
     await server.run('nft', ['-f', '-'], { input: HOLD });
     const outcomes = Array.from({ length: CONNECTIONS }, () => outcomeOf(client, server));
-    while ((await halfOpen(client)) < CONNECTIONS) await pause(20);
+    await eventually('all are half open', async () => (await halfOpen(client)) >= CONNECTIONS);
 
     proxy.kill('SIGKILL');
     await proxy.ended;

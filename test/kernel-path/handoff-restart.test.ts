@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startDaemonMesh } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
-import { attempt, echo } from '@kmesh/lab/testing/traffic/echo.ts';
+import { attempt, echo, untilServed } from '@kmesh/lab/testing/traffic/echo.ts';
 import { handoffScene } from '@kmesh/lab/testing/traffic/handoff-scene.ts';
 import { ending, readAll } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import { openPinnedMap } from '@kmesh/linux';
@@ -99,7 +98,6 @@ test('two instances that serve a pod at a time take what either one hands over: 
   let current = await mesh.daemon(place, { environment });
   const other = await mesh.daemon(far, { environment: { KMESH_KERNEL_PATH: 'false' } });
   await Promise.all([current.ready(), other.ready()]);
-  await sleep(200);
   const dialing = client.startDialing({
     to: [`${server.addresses.v4}:8080`, `[${server.addresses.v6}]:8080`],
     connections: 0,
@@ -107,10 +105,10 @@ test('two instances that serve a pod at a time take what either one hands over: 
     mode: 'http',
   });
   for (let round = 0; round < 2; round++) {
-    await sleep(400);
+    await untilServed([server], 50);
     const next = await mesh.daemon(place, { environment });
     await next.ready();
-    await sleep(400);
+    await untilServed([server], 50);
     current.kill('SIGTERM');
     assert.deepEqual(await current.ended, { code: 0, signal: null });
     current = next;

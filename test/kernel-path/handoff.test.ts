@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { endpointText, type LabMesh, type Pod } from '@kmesh/lab';
 import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
 import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
@@ -10,6 +10,7 @@ import {
   handoffScene,
   trackedConnections,
 } from '@kmesh/lab/testing/traffic/handoff-scene.ts';
+import { tcpSocketsOf } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 
 const captures = [
   ['captured by iptables', { variant: 'iptables' }],
@@ -87,9 +88,14 @@ for (const [name, capture] of captures) {
         const watch = await mesh.proxyOf(client).watch();
         const address = client.addresses[family];
         await echo(client, form === 'mapped' ? `::ffff:${address}` : address, 7001);
-        await sleep(200);
+        // The line of a connection that is handed over comes after any of those before.
+        await echo(client, far.addresses[family]);
+        await watch.line('outbound');
         const outbound = watch.lines.filter(({ fields }) => fields['direction'] === 'outbound');
-        assert.deepEqual(outbound, []);
+        assert.deepEqual(
+          outbound.map(({ fields }) => fields['dst.workload']),
+          ['far'],
+        );
         await serving.close();
       });
     }
@@ -136,8 +142,11 @@ for (const [name, capture] of captures) {
       mesh.proxyOf(client).kill('SIGSTOP');
       try {
         const socket = await open(client, far.addresses.v4, 8091);
-        socket.end('fire and forget');
-        await sleep(200);
+        const text = 'fire and forget';
+        socket.end(text);
+        await eventually('it waits at the proxy', async () =>
+          (await tcpSocketsOf(client)).some(({ receiveQueue }) => receiveQueue >= text.length),
+        );
       } finally {
         mesh.proxyOf(client).kill('SIGCONT');
       }

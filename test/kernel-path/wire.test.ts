@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Why } from '@kmesh/api';
+import { eventually } from '@kmesh/api/testing';
 import { createLab, type Lab, type LabMesh, type MeshPod, type Pod, startMesh } from '@kmesh/lab';
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
@@ -117,9 +117,15 @@ describe('the wire', () => {
     const { proxy } = mesh.node();
     proxy.kill('SIGKILL');
     await proxy.ended;
-    await pause(4_000);
-    socket.write('after');
-    assert.notEqual(await ending(socket, 5_000), 'open');
+    await exchange(socket);
+    const ended = ending(socket, 10_000);
+    await eventually('an exchange fails', () =>
+      exchange(socket).then(
+        () => false,
+        () => true,
+      ),
+    );
+    assert.notEqual(await ended, 'open');
     socket.destroy();
     proxy.start();
     await proxy.ready();

@@ -16,7 +16,7 @@ test('what a peer invents in baggage is bounded: its namespace is the certificat
   const { pod: server } = await mesh.pod({ name: 'server' });
   await server.serve({ port: 8080 });
   const stranger = await lab.outsideHost();
-  await untilEnrolled(mesh, server);
+  await untilEnrolled(mesh, [server]);
   const { proxy } = mesh.node();
   const watch = await proxy.watch();
   const identity = mesh.identity('spiffe://cluster.local/ns/evil/sa/evil');

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { eventually } from '@kmesh/api/testing';
 import { cgroupRoot } from '@kmesh/lab';
 
 const executable = fileURLToPath(new URL('../../packages/kmesh/src/main.ts', import.meta.url));
@@ -29,6 +29,10 @@ function start(line: string): { child: ChildProcess; ended: Promise<Ended> } {
   );
   return { child, ended };
 }
+
+/** A shell command that waits until the demo's proxy has counted connections, those of one path if it is named. */
+const carries = (path = ''): string =>
+  `until curl -sf localhost:15020/metrics | grep -q '^kmesh_connections_path_total{path="${path}'; do sleep 0.1; done`;
 
 /** Names of the labs that a process has made and not removed. */
 function leftOvers(pid: number | undefined): string[] {
@@ -58,11 +62,10 @@ test('the demo serves every endpoint without a failure, ends by itself and print
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   test(`${signal} ends the demo, shows what was seen, and leaves nothing behind`, async () => {
-    const { child, ended } = start('exec $KMESH demo');
+    const { child, ended } = start(`(${carries()}; echo carries >&2) & exec $KMESH demo`);
     let log = '';
     child.stderr?.on('data', (text: string) => (log += text));
-    while (!log.includes('starting control plane')) await delay(50);
-    await delay(3_000);
+    await eventually('it carries connections', () => log.includes('\ncarries\n'), 30_000);
     assert.notDeepEqual(leftOvers(child.pid), [], 'the lab is there while the demo runs');
     child.kill(signal);
     const { code, stdout, stderr } = await ended;
@@ -123,7 +126,8 @@ test('a taken port is named, and nothing is left behind', async () => {
 
 test('a second demo does not start, and names the ports that are taken and the process that has them', async () => {
   const { ended } = start(
-    '$KMESH demo --for 8s --json 2>/dev/null & until curl -sf localhost:15021/healthz/ready; do sleep 0.1; done; $KMESH demo --for 1s || echo second $?; wait',
+    `$KMESH demo --json 2>/dev/null & first=$!; ${carries()}; ` +
+      '$KMESH demo --for 1s || echo second $?; kill $first; wait',
   );
   const { stdout, stderr } = await ended;
   assert.match(stdout, /second 1/);
@@ -135,22 +139,19 @@ test('a second demo does not start, and names the ports that are taken and the p
 });
 
 test('a mistake in the local mesh file is printed where the person looks', async () => {
-  const { child, ended } = start(
-    'f=$(mktemp -d)/mesh.yaml; ($KMESH demo --for 12s --json --local $f; echo done) & until curl -sf localhost:15021/healthz/ready; do sleep 0.1; done; echo "workload: []" > $f; wait',
+  const { ended } = start(
+    `d=$(mktemp -d); $KMESH demo --json --local $d/mesh.yaml 2> $d/errors & demo=$!; ${carries()}; ` +
+      'echo "workload: []" > $d/mesh.yaml; until grep -q "unknown key" $d/errors; do sleep 0.1; done; ' +
+      'kill $demo; wait; cat $d/errors >&2',
   );
-  let errors = '';
-  child.stderr?.on('data', (text: string) => {
-    errors += text;
-  });
-  while (!errors.includes('workload is an unknown key') && child.exitCode === null) await delay(50);
-  await ended;
-  assert.match(errors, /kmesh demo: .*mesh\.yaml:1:1: workload is an unknown key/);
+  const { stderr } = await ended;
+  assert.match(stderr, /kmesh demo: .*mesh\.yaml:1:1: workload is an unknown key/);
 });
 
 test('kmeshctl check beside the demo has no untrue and no doubled line, and the view shows policies, certificates and tunnelled traffic', async () => {
   const checked = `${process.execPath} packages/ctl/src/main.ts check`;
   const { ended } = start(
-    `$KMESH demo --for 9s & until curl -sf localhost:15021/healthz/ready; do sleep 0.1; done; ${checked}; echo checked $?; wait`,
+    `$KMESH demo & demo=$!; ${carries('tunnel')}; ${checked} && code=0 || code=$?; echo checked $code; kill $demo; wait`,
   );
   const { stdout, stderr } = await ended;
   assert.match(stdout, /checked 0/, stdout + stderr);

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { workloadOf } from '@kmesh/lab';
 import { type AccessLogLine, startProbeWorld } from '@kmesh/lab/testing/probe/world.ts';
+import { tcpSocketsOf } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 
 type World = Awaited<ReturnType<typeof startProbeWorld>>;
 
@@ -15,8 +16,8 @@ function vip(world: World, family: (typeof families)[number]): string {
 
 /** The log lines once there are so many. */
 async function logOf(world: World, count: number): Promise<AccessLogLine[]> {
-  for (let waited = 0; world.lines.length < count && waited < 1000; waited++) await sleep(10);
-  await sleep(50);
+  await eventually(`${count} lines`, () => world.lines.length >= count);
+  await world.settled();
   const lines = world.log();
   assert.equal(lines.length, count, world.lines.join(''));
   return lines;
@@ -68,7 +69,9 @@ test('a killed process that left data unread resets the connection, which is a n
   });
   const child = await holder(world, vip(world, 'v4'), 100);
   await answered.promise;
-  await sleep(250);
+  await eventually('the answer is there, unread', async () =>
+    (await tcpSocketsOf(world.client)).some(({ receiveQueue }) => receiveQueue === 500),
+  );
   child.kill('SIGKILL');
   const lines = await logOf(world, 2);
   assert.deepEqual(

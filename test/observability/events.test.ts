@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { startEventEmitter } from '@kmesh/lab/testing/probe/emitter.ts';
 import { emitterResolver } from '@kmesh/lab/testing/probe/resolver.ts';
 import { EventRing } from '@kmesh/linux';
@@ -33,12 +34,10 @@ async function start(t: TestContext, openings: boolean) {
     connections,
     /** Resolves when every event was either handed over or lost. */
     async settled(events: number) {
-      for (let attempt = 0; attempt < 500; attempt++) {
+      await eventually('every event was read or lost', () => {
         const { records, losses, pending } = ring.counters;
-        if (records + losses === events && pending === 0) break;
-        await sleep(10);
-      }
-      await sleep(20);
+        return records + losses >= events && pending === 0;
+      });
       const { records, losses } = ring.counters;
       return { records, losses };
     },

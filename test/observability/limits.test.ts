@@ -26,7 +26,7 @@ for (const kernelPath of [true, false]) {
       ...workload,
       services: new Map(keys.map((key) => [key, new Map([[80, 8080]])])),
     });
-    await untilEnrolled(mesh, loud.pod, quiet.pod);
+    await untilEnrolled(mesh, [loud.pod, quiet.pod]);
     await untilTablesFollow(mesh);
     const { proxy } = mesh.node();
     const watch = await proxy.watch();

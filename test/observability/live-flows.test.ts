@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '@kmesh/api/testing';
 import { startProbeWorld } from '@kmesh/lab/testing/probe/world.ts';
-import { raiseDescriptorLimit } from '@kmesh/linux';
+import { tcpSocketsOf, untilAcknowledged } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
+import { raiseDescriptorLimit, tcpState } from '@kmesh/linux';
 
 type World = Awaited<ReturnType<typeof startProbeWorld>>;
 
@@ -44,8 +44,7 @@ for (const family of families) {
     for (const bytes of [1, 100_000, 7]) {
       await exchange(socket, bytes);
       total += bytes;
-      await eventually('acknowledged', () => socket.writableLength === 0);
-      await sleep(60);
+      await untilAcknowledged([world.client, world.server], 8080, total);
       await world.reports.take();
       const metric = await world.metrics();
       for (const reporter of ['source', 'destination']) {
@@ -71,7 +70,7 @@ for (const family of families) {
     const rounds = 200;
     for (let round = 0; round < rounds; round++) await exchange(socket, 100 + round);
     const total = (rounds * (100 + 100 + rounds - 1)) / 2;
-    await sleep(60);
+    await untilAcknowledged([world.client, world.server], 8080, total);
     const bytes = async () => {
       const metric = await world.metrics();
       return ['source', 'destination'].flatMap((reporter) =>
@@ -111,7 +110,7 @@ test('BPF-08: connections are counted from the list of sockets while they are op
   };
   await Promise.all(Array.from({ length: 64 }, open));
   world.resumeReading();
-  await sleep(100);
+  await world.settled();
   assert.equal(world.kernel.open, 0, 'no opening is reported by itself');
   assert.equal(world.ring.counters.losses, 0);
   const { reports } = world;
@@ -132,9 +131,13 @@ test('BPF-08: connections are counted from the list of sockets while they are op
   const closed = sockets.map((socket) => once(socket, 'close'));
   for (const socket of sockets) socket.end();
   await Promise.all(closed);
-  await sleep(100);
+  for (const pod of [world.client, world.server]) {
+    await eventually('both ends are closed', async () =>
+      (await tcpSocketsOf(pod)).every(({ state }) => state === tcpState.listening),
+    );
+  }
   world.resumeReading();
-  await sleep(100);
+  await world.settled();
   await reports.take();
   assert.ok(world.kernel.open > connections, 'one report may be ahead of the ring');
   await reports.take();

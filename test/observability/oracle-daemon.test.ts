@@ -88,11 +88,11 @@ async function growthOf({ node, before }: Watched) {
     sumOf(now, name, labels) - sumOf(before, name, labels);
 }
 
-/** Waits until every line has been written, and some time for lines that must not come. */
+/** Waits until every line has been written. A scrape comes after all that the daemon did until then. */
 async function linesOf({ node, watch }: Watched, expected: number, name: string): Promise<AccessLine[]> {
   const found = () => watch.lines.filter(({ fields }) => fields['dst.workload'] === name);
   await node.proxy.until(`${expected} lines`, () => found().length >= expected, 10_000);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await node.proxy.metrics();
   return found();
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { converseAll, expectedOf, planOf, servePlan } from '@kmesh/lab/testing/probe/plans.ts';
 import { type AccessLogLine, startProbeWorld } from '@kmesh/lab/testing/probe/world.ts';
 
@@ -18,7 +18,8 @@ test(`${connections} connections of known sizes and endings: every metric and ev
   const expected = expectedOf(Array.from({ length: connections }, (_, index) => planOf(index)));
   const { all, established, requests, replies, count } = expected;
   const expectedLines = established + all;
-  for (let waited = 0; world.lines.length < expectedLines && waited < 300; waited++) await sleep(10);
+  await eventually(`${expectedLines} lines`, () => world.lines.length >= expectedLines);
+  await world.settled();
   assert.equal(world.ring.counters.losses, 0);
   assert.equal(world.kernel.open, 0);
   assert.equal(world.kernel.reconciled, 0);

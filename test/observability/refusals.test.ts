@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { serviceOf } from '@kmesh/lab';
 import { startProbeWorld } from '@kmesh/lab/testing/probe/world.ts';
 import { readConnectCounters, readPerCpuCounters } from '@kmesh/runtime';
@@ -25,8 +25,8 @@ interface Refusal {
 
 /** The lines of refusals, once there are so many. */
 async function refusals(world: World, count: number): Promise<Refusal[]> {
-  for (let waited = 0; world.lines.length < count && waited < 500; waited++) await sleep(10);
-  await sleep(50);
+  await eventually(`${count} lines`, () => world.lines.length >= count);
+  await world.settled();
   return world.lines.map((line) => JSON.parse(line) as Refusal);
 }
 
@@ -47,9 +47,9 @@ test('every connect that the hook refuses is one line with its reason, and no tr
     const port = index % 4 < 2 ? 80 : 4321;
     await assert.rejects(world.client.connect({ host, port }), { code: 'ECONNREFUSED' });
   }
+  assert.equal(refusedSoFar(world), attempts);
   const lines = await refusals(world, attempts);
   assert.equal(lines.length, attempts);
-  assert.equal(refusedSoFar(world), attempts);
   const { v4, v6 } = world.client.addresses;
   const expected = [
     [`${v4}:0`, `${hosts[0]}:80`, 'Service default/empty.default.svc.cluster.local has no usable endpoint.'],
@@ -89,10 +89,12 @@ test('a pod that dials in a loop what nobody serves neither floods the log nor t
     await closed;
   }
   await flood;
-  await sleep(200);
+  const all = refusedSoFar(world);
+  await eventually('each has a line or is counted', () => {
+    return world.lines.length + unlogged(world) >= all + 2 * served;
+  });
   const lines = world.lines.map((line) => JSON.parse(line) as Refusal);
   const failed = lines.filter(({ message }) => message === 'connection failed').length;
-  const all = refusedSoFar(world);
   assert.equal(all, 20_000);
   assert.equal(failed + unlogged(world), all, 'each one is a line or counted as none');
   assert.ok(failed < all, `${failed} lines`);

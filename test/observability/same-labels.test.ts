@@ -120,7 +120,7 @@ async function observeAll(kernelPath: boolean): Promise<Record<Act, Told> & Pick
   const server = await mesh.pod({ name: 'server', workload: { services } });
   const { pod: client } = await mesh.pod({ name: 'client', captured: { variant: 'nftables' } });
   await server.pod.serve({ port: 8080, mode: 'double' });
-  await untilEnrolled(mesh, server.pod, client);
+  await untilEnrolled(mesh, [server.pod, client]);
   const scene = { mesh, client, server, host };
   const results: Partial<Record<Act, Told>> = {};
   for (const name of Object.keys(acts) as Act[]) results[name] = await observe(scene, name);

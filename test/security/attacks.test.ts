@@ -67,7 +67,7 @@ for (const kernelPath of [true, false]) {
       ({ pod: server } = await mesh.pod({ name: 'server', captured: { variant: 'nftables' } }));
       for (const port of [ALLOWED, DENIED, CHANGING]) await server.serve({ port, name: `port-${port}` });
       await server.serve({ port: ECHO, mode: 'double', name: 'echo' });
-      await untilEnrolled(mesh, attacker, victim, server);
+      await untilEnrolled(mesh, [attacker, victim, server]);
       const denial = policy(
         'Deny',
         { ...principals('attacker'), destinationPorts: [DENIED] },
@@ -258,7 +258,7 @@ for (const kernelPath of [true, false]) {
         workload: { applicationTunnel: { protocol: 'PROXY', port: 9000 } },
       });
       await tunnelled.serve({ port: 9000, name: 'tunnel' });
-      await untilEnrolled(mesh, foreign, tunnelled);
+      await untilEnrolled(mesh, [foreign, tunnelled], { attested: false });
       const before = await accepted(ALLOWED);
       assert.deepEqual(await play(foreign, [[`connect=${at(ALLOWED)}`, 'send']]), ['']);
       assert.equal(await accepted(ALLOWED), before);

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import {
   type AccessLine,
   createLab,
@@ -11,6 +10,7 @@ import {
   parseEndpoint,
   startMesh,
 } from '@kmesh/lab';
+import { untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { MeshState } from '@kmesh/orchestration';
 import { type Caller, makeCallers } from './callers.ts';
 import { type Attempt, type Expected, expectedOf } from './expected.ts';
@@ -18,9 +18,6 @@ import { policyUpdates, type Scenario } from './scenarios.ts';
 
 const ports = [8080, 9090] as const;
 const families = ['v4', 'v6'] as const;
-
-/** Verdicts are computed anew some milliseconds after a change; until then connections ask the tunnel path. */
-const VERDICTS_MILLISECONDS = 60;
 
 /** What one scenario showed. */
 export interface Outcome {
@@ -160,7 +157,8 @@ class RunningMatrix implements Matrix {
     this.#view.apply(updates);
     await this.#mesh.apply(...updates);
     this.#scenario = scenario;
-    if (this.#kernelPath) await delay(VERDICTS_MILLISECONDS);
+    // Until then connections ask the tunnel path.
+    await untilTablesFollow(this.#mesh);
   }
 
   #attempts(caller: Caller): Attempt[] {

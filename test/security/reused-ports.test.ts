@@ -52,7 +52,7 @@ for (const handoff of ['true', 'false'] as const) {
         }
         servers.push(pod);
       }
-      await untilEnrolled(mesh, attacker, ...servers);
+      await untilEnrolled(mesh, [attacker, ...servers]);
     });
     after(async () => {
       await mesh?.close();

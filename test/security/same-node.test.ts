@@ -11,7 +11,7 @@ test('with KMESH_SAME_NODE=mtls a connection between two pods of a node is mutua
   const { pod: client } = await mesh.pod({ name: 'client' });
   const { pod: server } = await mesh.pod({ name: 'server', captured: { variant: 'nftables' } });
   await server.serve({ port: 8080, mode: 'double' });
-  await untilEnrolled(mesh, client, server);
+  await untilEnrolled(mesh, [client, server], { attested: false });
   const watch = await mesh.node().proxy.watch();
   await echo(client, server.addresses.v4);
   for (const direction of ['outbound', 'inbound'] as const) {

@@ -18,7 +18,7 @@ before(async () => {
   ({ pod: server } = await mesh.pod({ name: 'server' }));
   ({ pod: victim } = await mesh.pod({ name: 'victim', captured: { variant: 'nftables' } }));
   await server.serve({ port: 8080, mode: 'double' });
-  await untilEnrolled(mesh, server, victim);
+  await untilEnrolled(mesh, [server, victim]);
 });
 after(async () => {
   await mesh?.close();
@@ -60,7 +60,7 @@ for (const { what, captured, dial } of [
 ]) {
   test(`NEG-02: the live connection of ${what} that took the address of a pod is not judged as that pod's`, async () => {
     const { pod: thief } = await mesh.pod({ name: `thief-${captured}`, captured });
-    if (captured) await untilEnrolled(mesh, thief);
+    if (captured) await untilEnrolled(mesh, [thief]);
     await steal(thief);
     const watch = await mesh.node().proxy.watch();
     const socket = await dial(thief);

@@ -11,7 +11,8 @@ import {
   serveOracle,
   startOracle,
 } from '@kmesh/lab/testing/kernel/integrity-oracle.ts';
-import { lose, loseNothing, someSegments } from '@kmesh/lab/testing/kernel/lossy.ts';
+import { lose, loseNothing, someSegments, untilLost } from '@kmesh/lab/testing/kernel/lossy.ts';
+import { untilCarrying } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import {
   connect,
@@ -101,7 +102,7 @@ for (const [way, ends] of Object.entries(ways)) {
           output += text;
         });
         const ended = new Promise((resolve) => child.once('close', resolve));
-        await delay(300);
+        await untilCarrying(to, port, 8);
         if (victim === 'client') child.kill('SIGKILL');
         else process.kill(oracle.pid, 'SIGKILL');
         await ended;
@@ -211,13 +212,14 @@ describe('a plaintext connection', () => {
     // The first arrives and its acknowledgement does not, the second does not arrive: they are sent again as one segment.
     await lose(outside, 'tcp sport 8080');
     socket.write('first ');
-    await delay(20);
+    // Its acknowledgement, which comes with the answer.
+    await untilLost(outside, 1);
     await lose(inside, 'tcp dport 8080');
     socket.write('second');
-    await delay(20);
+    await untilLost(inside, 1);
     await loseNothing(inside);
-    // The answer would acknowledge the first.
-    await delay(500);
+    // The answer to what was sent again would acknowledge the first.
+    await untilLost(outside, 2);
     await loseNothing(outside);
     assert.equal(String(await readExactly(socket, 24)), 'first first secondsecond');
     await exchange(socket, 3);

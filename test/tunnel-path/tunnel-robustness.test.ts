@@ -5,7 +5,6 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startTestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import { startProcessMesh } from '@kmesh/lab/testing/tunnel/processes.ts';
 import { connect, listen, readExactly, until } from '@kmesh/lab/testing/tunnel/traffic.ts';
@@ -39,10 +38,11 @@ describe('robustness of the tunnel', () => {
     for (const pod of [mesh.client, mesh.server]) {
       await pod.run('sysctl', ['-qw', 'net.ipv4.ip_local_port_range=10000 65000']);
     }
+    const closed = () => until(() => mesh.proxies.every(({ descriptors }) => descriptors < 200), 20_000);
     const call = () => connect(mesh.client, mesh.server.addresses.v4, 8080);
     // What a first load leaves behind (code, heaps, buffers) is not per connection.
     for (const socket of await openMany(500, call)) socket.destroy();
-    await sleep(500);
+    await closed();
     const before = mesh.proxies.map(({ memory }) => memory);
     const sockets = await openMany(10_000, call);
     const during = mesh.proxies.map(({ memory }) => memory);
@@ -50,7 +50,7 @@ describe('robustness of the tunnel', () => {
     context.diagnostic(`per connection: ${each.map((bytes) => (bytes / KIB).toFixed(1)).join(' and ')} KiB`);
     for (const bytes of each) assert.ok(bytes <= 40 * KIB, `${bytes / KIB} KiB`);
     for (const socket of sockets) socket.destroy();
-    await until(() => mesh.proxies.every(({ descriptors }) => descriptors < 200), 20_000);
+    await closed();
     // A second load of the same size fits in what the first one used.
     const again = await openMany(10_000, call);
     const second = mesh.proxies.map(({ memory }) => memory);
@@ -74,8 +74,10 @@ describe('robustness of the tunnel', () => {
         concurrency: 8,
         timeoutMs: 20_000,
       });
+    const idle = mesh.proxies.map(({ descriptors }) => descriptors);
     await load(4_000);
-    await sleep(300);
+    // What stays is the connection between the proxies.
+    await until(() => mesh.proxies.every(({ descriptors }, side) => descriptors <= (idle[side] ?? 0) + 4));
     const [before, cpu] = [
       mesh.proxies.map(({ memory }) => memory),
       mesh.proxies.map((proxy) => proxy.processorTime),
@@ -83,7 +85,7 @@ describe('robustness of the tunnel', () => {
     const handles = mesh.proxies.map(({ descriptors }) => descriptors);
     const report = await load(8_000);
     assert.equal(report.failed, 0);
-    await sleep(500);
+    await until(() => mesh.proxies.every(({ descriptors }, side) => descriptors <= (handles[side] ?? 0) + 2));
     const used = mesh.proxies.map((proxy, side) => proxy.processorTime - (cpu[side] ?? 0));
     const share = used.map((milliseconds) => ((milliseconds / 8_000) * 1_200) / 1000);
     context.diagnostic(
@@ -91,7 +93,6 @@ describe('robustness of the tunnel', () => {
     );
     for (const one of share) assert.ok(one < 1);
     for (const [side, proxy] of mesh.proxies.entries()) {
-      assert.ok(proxy.descriptors <= (handles[side] ?? 0) + 2, 'descriptors');
       assert.ok(proxy.memory - (before[side] ?? 0) < 24 << 20, 'memory');
     }
   });
@@ -126,14 +127,30 @@ describe('robustness of the tunnel', () => {
       socket.pause();
       stalled.push(socket);
     });
+    const echo = await listen(mesh.server, 8081, (socket) => socket.pipe(socket));
     const warm = await connect(mesh.client, mesh.server.addresses.v4, 8080);
-    await sleep(300);
+    const beside = await connect(mesh.client, mesh.server.addresses.v4, 8081);
+    /** A thousand exchanges beside it, by the same proxies and over the same session. */
+    const others = async (): Promise<void> => {
+      for (let exchange = 0; exchange < 1_000; exchange++) {
+        beside.write('x');
+        await readExactly(beside, 1);
+      }
+    };
+    await others();
+    await until(() => stalled.length === 1);
     const before = mesh.proxies.map(({ memory }) => memory);
     const socket = await connect(mesh.client, mesh.server.addresses.v4, 8080);
     for (let sent = 0; sent < 24; sent++) socket.write(Buffer.alloc(1_000_000));
-    await sleep(1_000);
+    // Held back when the sender's queue is the same after all that went on beside it.
+    let queued: number;
+    do {
+      queued = socket.writableLength;
+      await others();
+    } while (socket.writableLength !== queued);
+    assert.ok(queued > 0, 'somebody takes all of it');
     const early = mesh.proxies.map(({ memory }) => memory);
-    await sleep(1_500);
+    await others();
     const late = mesh.proxies.map(({ memory }) => memory);
     const grown = late.map((memory, side) => memory - (before[side] ?? 0));
     context.diagnostic(`held back: ${grown.map((bytes) => `${Math.round(bytes / KIB)} KiB`).join(' and ')}`);
@@ -141,8 +158,9 @@ describe('robustness of the tunnel', () => {
     assert.ok((grown[0] ?? 0) < 4 << 20);
     assert.ok((grown[1] ?? 0) < 10 << 20);
     for (const side of [0, 1]) assert.ok((late[side] ?? 0) - (early[side] ?? 0) < 1 << 20, 'still growing');
-    for (const one of [socket, warm, ...stalled]) one.destroy();
+    for (const one of [socket, warm, beside, ...stalled]) one.destroy();
     silent.close();
+    echo.close();
   });
 
   test('a peer that changes its TLS keys without end is cut, and others do not wait for it', {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Workload } from '@kmesh/api';
+import { eventually } from '@kmesh/api/testing';
 import { type Pod, serveWaypoint, serviceOf } from '@kmesh/lab';
 import { gatewayed, withService } from '@kmesh/lab/testing/tunnel/gateway.ts';
 import { startTestMesh, type TestMesh, type TestMeshOptions } from '@kmesh/lab/testing/tunnel/mesh.ts';
@@ -14,6 +14,7 @@ import {
   hello,
   listen,
   readExactly,
+  until,
 } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 interface Member {
@@ -359,7 +360,12 @@ describe('drain and hand-over', () => {
     open.write('hello world');
     await readExactly(open, 22);
     const drained = mesh.proxy(0).tunnel.drain(20_000);
-    await sleep(300);
+    await eventually('it accepts nothing new', () =>
+      hello(client.pod, server.pod.addresses.v4, 8080).then(
+        () => false,
+        () => true,
+      ),
+    );
     open.write('still going');
     await readExactly(open, 22);
     await assert.rejects(hello(client.pod, server.pod.addresses.v4, 8080));
@@ -420,21 +426,26 @@ describe('drain and hand-over', () => {
       }
     };
     const workers = Array.from({ length: 8 }, worker);
-    await sleep(500);
+    const more = async (): Promise<void> => {
+      const before = tried;
+      await until(() => tried > before + 100);
+    };
+    await more();
     const next = mesh.startProxy(old.node);
     mesh.apply(client.workload, server.workload);
     for (const { pod } of [client, server]) mesh.serve(next, pod);
-    await sleep(500);
+    await until(() => next.records.connections.length > 20);
     const drained = old.tunnel.drain(10_000);
-    await sleep(1_500);
+    await more();
+    await more();
     held.write('still there');
     await readExactly(held, 22);
     held.destroy();
     await drained;
-    await sleep(500);
+    await more();
     running = false;
     await Promise.all(workers);
-    assert.ok(tried > 200, `${tried} tried`);
+    assert.ok(tried > 400, `${tried} tried`);
     assert.ok(failed <= tried / 1000, `${failed} of ${tried} failed`);
     assert.ok(next.records.connections.length > 100);
   });

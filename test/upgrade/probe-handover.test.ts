@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createLab, keyOf, type Lab, type LabMesh, type Pod, serviceOf, startMesh, sumOf } from '@kmesh/lab';
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 
@@ -108,7 +107,14 @@ for (const how of ['SIGTERM', 'SIGKILL'] as const) {
     await exchangeAll(sockets, 1);
     for (const socket of sockets) socket.resume().end();
     await proxy.until('they are logged', () => watch.lines.length >= 2 * sockets.length);
-    await sleep(200);
+    // One closing is one line: these came after all of them.
+    for (const { opened, closed, bytes } of await Promise.all(reporters.map(counts))) {
+      const following = rest + sockets.length;
+      assert.deepEqual(
+        [opened, closed, bytes],
+        [0, sockets.length, [following * requestBytes, following * replyBytes]],
+      );
+    }
     const all = 7;
     const line = (direction: string, [sent, received]: readonly number[]) => [
       direction,
@@ -134,12 +140,5 @@ for (const how of ['SIGTERM', 'SIGKILL'] as const) {
         ...hosts.map(() => line('outbound', [requestBytes, replyBytes])),
       ],
     );
-    for (const { opened, closed, bytes } of await Promise.all(reporters.map(counts))) {
-      const following = rest + sockets.length;
-      assert.deepEqual(
-        [opened, closed, bytes],
-        [0, sockets.length, [following * requestBytes, following * replyBytes]],
-      );
-    }
   });
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { keyOf, parseAccessLog, serviceOf } from '@kmesh/lab';
 import type { DaemonMesh } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
 import type { DaemonProcess } from '@kmesh/lab/testing/daemon/daemon-process.ts';
@@ -38,8 +38,10 @@ export async function takesKernelPath(
     async () => {
       const before = daemon.log().length;
       assert.deepEqual((await dial()).failures, []);
-      await sleep(100);
-      return parseAccessLog(daemon.log().slice(before)).some(({ fields }) => fields['path'] === 'kernel');
+      const lines = () => parseAccessLog(daemon.log().slice(before));
+      // Another daemon may have seen it.
+      await eventually('a line', () => lines().length > 0, 1_000).catch(() => undefined);
+      return lines().some(({ fields }) => fields['path'] === 'kernel');
     },
     20_000,
   );

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { keyOf, kmeshExecutable, workloadOf } from '@kmesh/lab';
 import { startDaemonMesh } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
 import { buildOther, otherFlows } from '@kmesh/lab/testing/daemon/other-build.ts';
-import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { exchange, open, untilServed } from '@kmesh/lab/testing/traffic/echo.ts';
 import { attachedProgramIds } from '@kmesh/linux';
 import { shop, takesKernelPath, VIP } from './shop.ts';
 
@@ -39,14 +38,21 @@ for (const same of [true, false]) {
     });
 
     const second = await start(other?.main ?? kmeshExecutable);
-    await sleep(500);
     assert.equal(attachedProgramIds(mesh.lab.cgroup, CGROUP_CONNECT4).length, 1);
     // Both are told; the programs read the younger one's tables.
     const [one, two] = servers;
     mesh.istiod.update([{ kind: 'workload', workload: workloadOf(two, { protocol: 'HBONE' }) }]);
-    await sleep(500);
+    const { istiod } = mesh;
+    const told = () => istiod.connections.every(({ outstanding }) => outstanding === 0);
+    await istiod.waitFor('answers of both', told);
+    for (const daemon of [first, second]) {
+      await daemon.until(
+        'its tables follow',
+        async () => (await daemon.json('/kmesh/tables'))['behind'] === false,
+      );
+    }
     await dialing.epoch(1);
-    await sleep(500);
+    await untilServed(servers, 50);
     await dialing.epoch(2);
     const services = { [keyOf(service)]: {} };
     mesh.istiod.update([{ kind: 'workload', workload: workloadOf(two, { protocol: 'HBONE', services }) }]);

@@ -10,7 +10,7 @@ import {
   otherHandshakes,
 } from '@kmesh/lab/testing/daemon/other-build.ts';
 import { type PinnedNode, pinnedNode, SHOP, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
-import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { exchange, open, untilServed } from '@kmesh/lab/testing/traffic/echo.ts';
 import { attachedProgramIds } from '@kmesh/linux';
 
 const CGROUP_CONNECT4 = 10;
@@ -59,7 +59,7 @@ describe('another version takes over', () => {
 
     proxy.kill('SIGKILL');
     await proxy.ended;
-    await pause(500);
+    await untilServed(servers, 50);
     proxy.executable = flows.main;
     proxy.start();
     await proxy.ready();
@@ -71,7 +71,7 @@ describe('another version takes over', () => {
     await takesKernelPath(mesh, node.client);
 
     await proxy.stop();
-    await pause(500);
+    await untilServed(servers, 50);
     proxy.executable = older;
     proxy.start();
     await proxy.ready();
@@ -117,7 +117,7 @@ describe('another version takes over', () => {
       await exchange(long);
       proxy.kill('SIGKILL');
       await proxy.ended;
-      await pause(300);
+      await untilServed(servers, 50);
       proxy.executable = version;
       proxy.start();
       await proxy.ready();

@@ -134,8 +134,25 @@ export interface TablesView {
   readonly off: string;
   readonly usage: readonly TableUsage[];
   readonly hooks: readonly HookCost[];
+  /** Whether the mesh has a change that the tables do not have yet. */
+  readonly behind: boolean;
+  /** The pods of this node. */
+  readonly pods: readonly TablesPod[];
   /** Entries of the requested address. */
   readonly address?: { readonly ip: string; readonly entries: readonly TableEntry[] };
+}
+
+/** A pod of this node, as the kernel tables have it. */
+export interface TablesPod {
+  readonly namespace: string;
+  readonly name: string;
+  /**
+   * `kernel`: enrolled, and attested to other pods of the node. `unattested`: enrolled, but connections between it and other
+   * pods take the tunnel path, for want of a valid certificate or of the wire at its interface. `tunnel`: not enrolled.
+   */
+  readonly state: 'kernel' | 'unattested' | 'tunnel';
+  /** No capture rules were found in it: what cannot be handed over to its proxy is refused. */
+  readonly bare: boolean;
 }
 
 /** One entry of the frontend table, with ids resolved to names. */

@@ -7,6 +7,7 @@ export type {
   OverviewService,
   RefusalReason,
   TableEntry,
+  TablesPod,
   TablesView,
   TableUsage,
   Why,

@@ -66,6 +66,7 @@ export function connections(view: ConnectionsView, format: OutputFormat): string
 
 type Usage = TablesView['usage'][number];
 type Hook = TablesView['hooks'][number];
+type Pod = TablesView['pods'][number];
 type Entry = NonNullable<TablesView['address']>['entries'][number];
 
 const usageColumns: readonly Column<Usage>[] = [
@@ -91,6 +92,12 @@ const hookColumns: readonly Column<Hook>[] = [
   },
 ];
 
+const podColumns: readonly Column<Pod>[] = [
+  { heading: 'pod', cell: ({ namespace, name }) => `${namespace}/${name}` },
+  { heading: 'state', cell: ({ state }) => state },
+  { heading: 'capture rules', cell: ({ bare }) => (bare ? 'not found' : 'found') },
+];
+
 const entryColumns: readonly Column<Entry>[] = [
   { heading: 'port', cell: (entry) => (entry.port === 0 ? 'any other' : entry.port) },
   { heading: 'seen by', cell: (entry) => entry.namespace || 'every namespace' },
@@ -114,6 +121,8 @@ export function tables(view: TablesView, format: OutputFormat): string {
   }
   return (
     `${renderTable(usageColumns, view.usage)}\n` +
+    (view.behind ? 'Changes of the mesh are being written into the tables.\n\n' : '') +
+    (view.pods.length > 0 ? `${renderTable(podColumns, view.pods)}\n` : '') +
     (view.hooks.length > 0
       ? renderTable(hookColumns, view.hooks)
       : 'Run times are not measured; enable them on the node with sysctl kernel.bpf_stats_enabled=1.\n')

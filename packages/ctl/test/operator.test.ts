@@ -41,6 +41,8 @@ const answers: Record<string, unknown> = {
     off: '',
     usage: [{ table: 'frontends', used: 5, capacity: 10, refused: { 'table-full': 2 } }],
     hooks: [{ program: 'kmesh_connect4', runs: 10, nanoseconds: 1234 }],
+    behind: true,
+    pods: [{ namespace: 'shop', name: 'web', state: 'unattested', bare: true }],
   },
 };
 const entries = [{ namespace: '', port: 0, action: 'refuse', service: 'shop/web.shop.svc', workload: '' }];
@@ -56,7 +58,16 @@ const server = createServer((request, response) => {
   } else if (pathname === '/metrics') {
     response.end('# HELP a_total x\na_total{b="c\\"d",e="f"} 12\nup 1\n');
   } else if (searchParams.has('address')) {
-    response.end(JSON.stringify({ off: '', usage: [], hooks: [], address: { ip: '10.96.0.1', entries } }));
+    response.end(
+      JSON.stringify({
+        off: '',
+        usage: [],
+        hooks: [],
+        behind: false,
+        pods: [],
+        address: { ip: '10.96.0.1', entries },
+      }),
+    );
   } else {
     response.writeHead(answers[pathname] === undefined ? 404 : 200).end(JSON.stringify(answers[pathname]));
   }
@@ -109,10 +120,12 @@ test('why shows each step once under its name; a denial is exit code 3', async (
   ]);
 });
 
-test('tables show how full they are, what was refused and what a run of each hook costs', async () => {
+test('tables show how full they are, what was refused, the pods, and what a run of each hook costs', async () => {
   const { text } = await kmeshctl('tables');
   assert.match(text, /frontends +5 +10 +50\.0 % +2 table-full\n/);
   assert.match(text, /kmesh_connect4 +10 +123\n/);
+  assert.match(text, /being written/);
+  assert.match(text, /shop\/web +unattested +not found\n/);
   const { text: ofAddress } = await kmeshctl('tables', '10.96.0.1');
   assert.match(ofAddress, /any other +every namespace +refuse +shop\/web\.shop\.svc\n/);
 });

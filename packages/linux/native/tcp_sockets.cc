@@ -35,6 +35,8 @@ struct SocketRecord {
 	uint32_t receive_queue;
 	uint32_t send_queue;
 	uint32_t interface;
+	uint32_t mark; // 0 without CAP_NET_ADMIN
+	uint32_t inode;
 };
 static_assert(sizeof(SocketRecord) % 8 == 0);
 
@@ -123,10 +125,13 @@ void take_socket(const nlmsghdr *message, size_t storage_size, List &list)
 	record.receive_queue = socket->idiag_rqueue;
 	record.send_queue = socket->idiag_wqueue;
 	record.interface = socket->id.idiag_if;
+	record.inode = socket->idiag_inode;
 	each_attribute(socket + 1, NLMSG_PAYLOAD(message, sizeof(*socket)),
 		       [&](int type, const void *data, size_t size) {
 			       if (type == INET_DIAG_INFO)
 				       take_tcp_info(data, size, record);
+			       else if (type == INET_DIAG_MARK && size == sizeof(record.mark))
+				       memcpy(&record.mark, data, size);
 			       else if (type == INET_DIAG_SK_BPF_STORAGES)
 				       find_storage(data, size, storage, stored);
 		       });
@@ -353,6 +358,8 @@ Napi::Value tcp_socket_layout(const Napi::CallbackInfo &info)
 	layout.Set("minimalRtt", offsetof(SocketRecord, minimal_rtt));
 	layout.Set("retransmissions", offsetof(SocketRecord, retransmissions));
 	layout.Set("receiveQueue", offsetof(SocketRecord, receive_queue));
+	layout.Set("mark", offsetof(SocketRecord, mark));
+	layout.Set("inode", offsetof(SocketRecord, inode));
 	return layout;
 }
 

@@ -103,6 +103,8 @@ export interface NativeTcpSocketLayout {
   minimalRtt: number;
   retransmissions: number;
   receiveQueue: number;
+  mark: number;
+  inode: number;
 }
 
 /**

@@ -111,6 +111,14 @@ export class TcpSockets {
   get receiveQueue(): number {
     return this.#view.getUint32(this.#at + this.#layout.receiveQueue, true);
   }
+  /** SO_MARK; 0 without CAP_NET_ADMIN. */
+  get mark(): number {
+    return this.#view.getUint32(this.#at + this.#layout.mark, true);
+  }
+  /** As in the links of `/proc/PID/fd`: `socket:[INODE]`. */
+  get inode(): number {
+    return this.#view.getUint32(this.#at + this.#layout.inode, true);
+  }
   get smoothedRoundTripMicroseconds(): number {
     return this.#view.getUint32(this.#at + this.#layout.smoothedRtt, true);
   }

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readlinkSync } from 'node:fs';
 import { createServer, type Server, Socket } from 'node:net';
 import { test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
 import { createNetworkNamespace, type NetworkNamespace } from '../src/network-namespace.ts';
 import { connectSocket, openListener } from '../src/socket.ts';
 import { destroyTcpSockets, listTcpSockets, tcpState } from '../src/tcp-sockets.ts';
+
+const MARK = 1337;
 
 const families = [
   { name: 'IPv4', address: '127.0.0.1', bytes: [...new Array(10).fill(0), 0xff, 0xff, 127, 0, 0, 1] },
@@ -18,13 +21,16 @@ async function connected(namespace: NetworkNamespace, address: string) {
   server.listen({ fd: openListener({ namespace, address, port: 8080 }) });
   await once(server, 'listening');
   const accepting = once(server, 'connection') as Promise<[Socket]>;
-  const fd = await connectSocket({ namespace, address, port: 8080 });
+  const fd = await connectSocket({ namespace, address, port: 8080, mark: MARK });
+  const link = readlinkSync(`/proc/self/fd/${fd}`);
   const client = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
   const [accepted] = await accepting;
   for (const socket of [client, accepted]) socket.on('error', () => undefined);
   return {
     client,
     accepted,
+    /** What the client's descriptor is a link to. */
+    link,
     [Symbol.dispose]() {
       client.destroy();
       accepted.destroy();
@@ -36,7 +42,15 @@ async function connected(namespace: NetworkNamespace, address: string) {
 /** Port of the remote end, state and bytes of each socket that is no listener. */
 async function rows(namespace: NetworkNamespace) {
   const sockets = await listTcpSockets(namespace);
-  const found: { toServer: boolean; state: number; sent: number; received: number; cookie: number }[] = [];
+  const found: {
+    toServer: boolean;
+    state: number;
+    sent: number;
+    received: number;
+    cookie: number;
+    mark: number;
+    inode: number;
+  }[] = [];
   while (sockets.next()) {
     if (sockets.state === tcpState.listening) continue;
     found.push({
@@ -45,6 +59,8 @@ async function rows(namespace: NetworkNamespace) {
       sent: sockets.bytesAcknowledged,
       received: sockets.bytesReceived,
       cookie: sockets.cookie,
+      mark: sockets.mark,
+      inode: sockets.inode,
     });
   }
   return found.sort((left, right) => Number(right.toServer) - Number(left.toServer));
@@ -70,6 +86,8 @@ for (const { name, address, bytes } of families) {
     assert.ok(
       client !== undefined && server !== undefined && client.cookie > 0 && client.cookie !== server.cookie,
     );
+    assert.deepEqual([client.mark, server.mark], [MARK, 0]);
+    assert.equal(`socket:[${client.inode}]`, ends.link);
     const listeners = await listTcpSockets(namespace, { states: [tcpState.listening] });
     assert.ok(listeners.next());
     assert.deepEqual([...listeners.localAddress], bytes);

@@ -13,11 +13,11 @@ export {
 } from './connection.ts';
 export { type LiveConnection, LiveConnections } from './live-connections.ts';
 export { AccessLog } from './log/access-log.ts';
-export { logTime } from './log/clock.ts';
+export { logTime } from './log/line-format.ts';
 export { LogFilter } from './log/log-filter.ts';
 export { type LogOwner, LogShares } from './log/log-shares.ts';
-export { type LogThread, startLogThread } from './log/log-thread.ts';
 export type { LogWriter } from './log/log-writer.ts';
+export { type LogThread, startLogThread } from './log/log-writer.ts';
 export { createLogger, type ScopedLogger } from './log/logger.ts';
 export {
   type ControlMetrics,

@@ -15,8 +15,7 @@ import {
   cell,
   type SeriesShare,
 } from './metrics/connection-rows.ts';
-import { add, observe } from './metrics/count.ts';
-import type { MetricRecorder, MetricRow } from './metrics/recorder.ts';
+import { add, type MetricRecorder, type MetricRow, observe } from './metrics/recorder.ts';
 import { roundTripBounds } from './metrics/tables.ts';
 
 interface ConnectionObserverOptions {

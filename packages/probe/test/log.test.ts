@@ -7,8 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { LogFormat } from '../src/log/line-format.ts';
 import { LogFilter, parseLogFilter } from '../src/log/log-filter.ts';
-import { startLogThread } from '../src/log/log-thread.ts';
-import { directLogWriter, overflowLines, queueLines } from '../src/log/log-writer.ts';
+import { directLogWriter, overflowLines, queueLines, startLogThread } from '../src/log/log-writer.ts';
 import { createLogger } from '../src/log/logger.ts';
 
 const accepted: [string, string][] = [

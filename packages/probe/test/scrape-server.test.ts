@@ -5,7 +5,7 @@ import { get, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { test } from 'node:test';
 import { brotliDecompressSync, gunzipSync, inflateSync, zstdDecompressSync } from 'node:zlib';
-import { contentEncoding, contentType } from '../src/scrape/negotiate.ts';
+import { contentEncoding, contentType } from '../src/scrape/body.ts';
 import { startScrapeServer } from '../src/scrape/scrape-server.ts';
 import { start, workload } from './support/mesh.ts';
 import { startProbe } from './support/scrape.ts';

@@ -1,12 +1,12 @@
 export { KernelConnections } from './events/kernel-connections.ts';
-export type { KernelEventResolver } from './events/kernel-event-resolver.ts';
+export type { KernelEventResolver } from './events/kernel-resolver.ts';
 export { createKernelResolver } from './events/kernel-resolver.ts';
 export { LiveFlowReports } from './events/live-flow-reports.ts';
-export { refusedFollower } from './events/path-metrics.ts';
 export { type KernelEvents, readKernelEvents } from './events/read-kernel-events.ts';
 export { KernelEnrolment } from './pods/kernel-enrolment.ts';
+export type { KernelPathConfig } from './programs/kernel-path.ts';
 export { type KernelPath, startKernelPath } from './programs/kernel-path.ts';
-export type { KernelPathConfig } from './programs/kernel-path-config.ts';
+export { refusedFollower } from './programs/path-counts.ts';
 export { pinnedHandoffs, withdrawEarlier } from './programs/pins.ts';
 export { uninstall } from './programs/uninstall.ts';
 export type { ConnectOutcome } from './tables/connect-outcomes.ts';

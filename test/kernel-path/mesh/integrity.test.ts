@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import {
   dialOracle,
   oracleStyles,
@@ -13,6 +14,7 @@ import {
   oraclePaths,
   startOracleMesh,
 } from '@kmesh/lab/testing/kernel/oracle-mesh.ts';
+import { untilCarrying } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 
 const MIB = 2 ** 20;
 const CONNECTIONS = 6;
@@ -70,7 +72,7 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
           output += text;
         });
         const ended = new Promise((resolve) => child.once('close', resolve));
-        await delay(300);
+        await untilCarrying(mesh.server, port, 8);
         connections += 8;
         if (victim === 'client') {
           child.kill('SIGKILL');
@@ -88,7 +90,7 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
 
     test('all of them took the path that is meant for them', async () => {
       const logged = () => Object.values(mesh.paths()).reduce((sum, count) => sum + count, 0);
-      for (let tries = 0; tries < 50 && logged() < connections; tries++) await delay(100);
+      await eventually(`${connections} lines`, () => logged() >= connections);
       assert.equal(logged(), connections);
       // Dials of the same instant may collide in the connect hook: one of them takes the tunnel path then.
       const least = path === 'kernel' ? 0.9 * connections : connections;

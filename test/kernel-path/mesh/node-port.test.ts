@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import {
   type AddressPair,
   createLab,
@@ -17,6 +16,7 @@ import {
   startMesh,
 } from '@kmesh/lab';
 import { attempt, echo } from '@kmesh/lab/testing/traffic/echo.ts';
+import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
 
 /** Ports of the nodes that lead to the pod: with the source as it is, and with the node's instead. */
@@ -69,7 +69,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         server = await mesh.pod({ name: 'server', workload: { services: { [keyOf(service)]: {} } } });
         await server.pod.serve({ port: 8080, mode: 'double' });
         for (const { node } of mesh.nodes) await installNodePorts(node, server.pod);
-        await delay(500);
+        await untilEnrolled(mesh, [member, server.pod]);
       });
       after(async () => {
         await mesh?.close();
@@ -118,7 +118,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
           [onlyOutside, ['outside']],
         ] as const) {
           await mesh.apply(rule);
-          await delay(100);
+          await untilTablesFollow(mesh);
           const before = (await server.pod.counts())[0]?.connections ?? 0;
           let expected = 0;
           for (const { who, from, node, port } of callers()) {
@@ -140,11 +140,11 @@ for (const variant of ['iptables', 'nftables'] as const) {
         const watch = await proxy.watch();
         for (const family of families) await echo(node, server.pod.addresses[family]);
         await mesh.apply(strict);
-        await delay(100);
+        await untilTablesFollow(mesh);
         for (const family of families) await echo(node, server.pod.addresses[family]);
         await echo(member, server.pod.addresses.v4);
+        // Its line comes after those of all that was before it.
         await watch.access('inbound');
-        await delay(300);
         assert.equal(watch.lines.filter(({ fields }) => fields['direction'] === 'inbound').length, 1);
         await mesh.apply(without(strict));
         await installProbeSource(node, []);
@@ -153,7 +153,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       test('NSP-14: a pod that calls itself, by its address, over lo or by its service, is served, under STRICT too', async () => {
         for (const rules of [[], [strict]]) {
           await mesh.apply(...rules);
-          await delay(100);
+          await untilTablesFollow(mesh);
           for (const ip of [...Object.values(server.pod.addresses), '127.0.0.1', '::1'])
             await echo(server.pod, ip);
           for (const ip of Object.values(vips)) await echo(server.pod, ip, 80);

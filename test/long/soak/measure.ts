@@ -1,5 +1,4 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import type { TablesView } from '@kmesh/api';
 import type { NodeProxy } from '@kmesh/lab';
 import { openPinnedMap } from '@kmesh/linux';
 
@@ -24,7 +23,7 @@ export async function holdingOf(proxy: NodeProxy, pins: string, at: number): Pro
   await proxy.http(15000, '/debug/pprof/heap/profiling?activate=false', { method: 'POST' });
   const status = readFileSync(`/proc/${proxy.pid}/status`, 'utf8');
   const field = (name: string): number => Number(new RegExp(`^${name}:\\s*(\\d+)`, 'm').exec(status)?.[1]);
-  const { usage } = JSON.parse((await proxy.http(15000, '/kmesh/tables')).body) as TablesView;
+  const { usage } = await proxy.tables();
   return {
     at,
     memory: field('RssAnon') / 1024,

@@ -48,7 +48,7 @@ export async function startSoak(): Promise<SoakScene> {
   await mesh.apply(service, ...[near, plain].map(({ workload }) => inService(workload, keyOf(service))));
   const ender = await mesh.pod({ name: 'ender', captured: false, workload: { protocol: 'HBONE' } }, 1);
   const waypoint = await serveRandomEndings(ender.pod, mesh.identity(ender.pod));
-  await untilEnrolled(mesh, client, subject, near.pod, far.pod);
+  await untilEnrolled(mesh, [client, subject, near.pod, far.pod]);
   await untilTablesFollow(mesh);
   const both = (pod: Pod, port: number) => [
     endpointText(pod.addresses.v4, port),

@@ -8,7 +8,7 @@ import type {
   StringMatcher,
   Workload,
 } from '@kmesh/api';
-import { LazyObject } from './json-pieces.ts';
+import { LazyObject } from './stream-json.ts';
 
 /** A workload as the config dump writes it (ambient contract 13.3). Absent keys are left out, as tools expect. */
 export function dumpWorkload(workload: Workload): Record<string, unknown> {

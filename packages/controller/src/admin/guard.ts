@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { isIPv6, type Socket } from 'node:net';
+import { KmeshError } from '@kmesh/api';
 
 /** Header that a page has to send with a request that changes something; only the admin page itself can. */
 const pageRequestHeader = 'x-kmesh-page';
@@ -99,3 +100,8 @@ function socketText(ip: string, port: number): string {
 
 /** `::1`: no other IPv6 address is loopback. */
 const loopback6: readonly number[] = [...Array.from({ length: 15 }, () => 0), 1];
+
+/** A request to the admin API that cannot be answered as it is; becomes status 400 with this text. */
+export function badQuery(message: string): KmeshError {
+  return new KmeshError('KMESH_QUESTION', message);
+}

@@ -2,8 +2,8 @@ import type { HeapProfiler, Profiler, Runtime } from 'node:inspector';
 import { Session } from 'node:inspector/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KmeshError } from '@kmesh/api';
+import { badQuery } from './guard.ts';
 import { encodePprof, type ProfileFrame, type ProfileSample } from './pprof.ts';
-import { badQuery } from './query.ts';
 
 const heapIntervalBytes = 128 * 1024;
 const profilePaths = ['/debug/pprof/profile', '/debug/pprof/heap', '/debug/pprof/heap/profiling'] as const;

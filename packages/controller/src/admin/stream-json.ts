@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 import { Slicer } from '@kmesh/orchestration';
-import { jsonPieces } from './json-pieces.ts';
 
 const chunkCharacters = 64 * 1024;
 
@@ -38,4 +37,80 @@ async function write(to: Writable, chunk: string): Promise<void> {
   } finally {
     gone.abort();
   }
+}
+
+/** An array whose items are made while it is written. */
+export class LazyList {
+  readonly items: Iterable<unknown>;
+
+  constructor(items: Iterable<unknown>) {
+    this.items = items;
+  }
+
+  /** For where it stands in something plain: then it is made whole. */
+  toJSON(): unknown[] {
+    return [...this.items];
+  }
+}
+
+/** An object whose entries are made while it is written. */
+export class LazyObject {
+  readonly entries: Iterable<readonly [key: string, value: unknown]>;
+
+  constructor(entries: Iterable<readonly [key: string, value: unknown]>) {
+    this.entries = entries;
+  }
+
+  /** As in {@link LazyList}. */
+  toJSON(): Record<string, unknown> {
+    return Object.fromEntries(this.entries);
+  }
+}
+
+/**
+ * The text of `JSON.stringify(value, null, 2)` in pieces, so that a large answer is never held whole. Lazy lists and lazy
+ * objects may stand in lazy ones and directly in plain objects; what is plain is written in one piece.
+ */
+function* jsonPieces(value: unknown, indent = ''): Generator<string> {
+  if (value instanceof LazyList) {
+    yield* between('[', ']', value.items, indent, (item, inner) => jsonPieces(item, inner));
+  } else if (value instanceof LazyObject) {
+    yield* between('{', '}', value.entries, indent, function* ([key, item], inner) {
+      yield `${JSON.stringify(key)}: `;
+      yield* jsonPieces(item, inner);
+    });
+  } else if (isPlainWithLazy(value)) {
+    yield* jsonPieces(new LazyObject(Object.entries(value)), indent);
+  } else {
+    const text = JSON.stringify(value, null, 2) ?? 'null';
+    yield indent === '' ? text : text.replaceAll('\n', `\n${indent}`);
+  }
+}
+
+function* between<Item>(
+  open: string,
+  close: string,
+  items: Iterable<Item>,
+  indent: string,
+  write: (item: Item, indent: string) => Iterable<string>,
+): Generator<string> {
+  const inner = `${indent}  `;
+  let lead = `${open}\n${inner}`;
+  let empty = true;
+  for (const item of items) {
+    yield lead;
+    yield* write(item, inner);
+    lead = `,\n${inner}`;
+    empty = false;
+  }
+  yield empty ? open + close : `\n${indent}${close}`;
+}
+
+function isPlainWithLazy(value: unknown): value is Record<string, unknown> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).some((part) => part instanceof LazyList || part instanceof LazyObject)
+  );
 }

@@ -1,7 +1,7 @@
 import type { Service, Workload } from '@kmesh/api';
 import { defaultSearchDomains, nameRecordOf, resolveName } from '@kmesh/dns';
 import { canonicalIp, ipFamily, type MeshState, type SocketTarget } from '@kmesh/orchestration';
-import { badQuery } from './query.ts';
+import { badQuery } from './guard.ts';
 
 /** What a question to `/kmesh/why` is about. */
 export interface WhySubject {

@@ -14,9 +14,15 @@ import {
 } from './certificate-entry.ts';
 import type { IssuedChain } from './certificate-response.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { chooseCertificate, defaultBackoff, isServable, isValid, refreshAt } from './refresh.ts';
 import { type CertificatePriority, RequestQueue } from './request-queue.ts';
-import { WorkloadCertificate } from './workload-certificate.ts';
+import {
+  chooseCertificate,
+  defaultBackoff,
+  isServable,
+  isValid,
+  refreshAt,
+  WorkloadCertificate,
+} from './workload-certificate.ts';
 
 /** What one call to the authority yields. */
 export interface IssuedCertificate extends IssuedChain {

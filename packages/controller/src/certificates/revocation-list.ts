@@ -1,5 +1,4 @@
-import { type KeyObject, verify } from 'node:crypto';
-import { type DerElement, readDer, readOne, readTime } from './der-reader.ts';
+import { type KeyObject, verify, type X509Certificate } from 'node:crypto';
 
 /** A parsed revocation list (RFC 5280 section 5). */
 export interface RevocationList {
@@ -26,12 +25,12 @@ const ed25519 = '2b6570';
 const authorityKeyIdentifier = '551d23';
 
 /** The form in which serials are compared: upper-case hexadecimal without leading zeros. */
-export function normaliseSerial(hexadecimal: string): string {
+function normaliseSerial(hexadecimal: string): string {
   return hexadecimal.toUpperCase().replace(/^0+(?=.)/, '');
 }
 
 /** The `keyid` of an authority key identifier's DER value. */
-export function readKeyIdentifier(value: Buffer): string | undefined {
+function readKeyIdentifier(value: Buffer): string | undefined {
   const identifier = readDer(readOne(value, 0x30).content).find((element) => element.tag === 0x80);
   return identifier?.content.toString('hex');
 }
@@ -105,4 +104,131 @@ export function parseRevocationLists(content: Buffer): RevocationList[] {
   return blocks.map((block) =>
     parseRevocationList(Buffer.from(block.replaceAll(/-----[^-]+-----/g, ''), 'base64')),
   );
+}
+
+/** The certificate of a chain that an authority has revoked. */
+export interface Revocation {
+  /** Upper-case hexadecimal. */
+  readonly serial: string;
+  /** The issuer's name, readable. */
+  readonly issuer: string;
+  /** 0 is the leaf. */
+  readonly depth: number;
+}
+
+interface CertificateNames {
+  readonly issuer: string;
+  readonly authorityKeyIdentifier: string | undefined;
+}
+
+function namesOf(certificate: X509Certificate): CertificateNames {
+  const body = readDer(readOne(certificate.raw, 0x30).content)[0];
+  const fields = readDer(body?.content ?? Buffer.alloc(0));
+  // [0] version, serial, algorithm, issuer; the version is absent in version 1.
+  const issuer = fields[fields[0]?.tag === 0xa0 ? 3 : 2];
+  const extensions = fields.find((field) => field.tag === 0xa3);
+  let identifier: string | undefined;
+  for (const extension of extensions === undefined
+    ? []
+    : readDer(readOne(extensions.content, 0x30).content)) {
+    const [name, ...rest] = readDer(extension.content);
+    const value = rest.at(-1);
+    if (name?.content.toString('hex') === '551d23' && value !== undefined)
+      identifier = readKeyIdentifier(value.content);
+  }
+  return { issuer: issuer?.raw.toString('hex') ?? '', authorityKeyIdentifier: identifier };
+}
+
+/**
+ * Whether `list` speaks for the authority that issued `certificate`. Authorities may share a name, so the key decides:
+ * the signature when the issuer's certificate is at hand, else the key identifiers. When neither can tell, the name
+ * does: better to refuse one connection too many.
+ */
+function speaksForIssuer(
+  list: RevocationList,
+  certificate: CertificateNames,
+  issuer: X509Certificate | undefined,
+): boolean {
+  if (list.issuer !== certificate.issuer) return false;
+  const signed = issuer === undefined ? undefined : list.signedBy(issuer.publicKey);
+  if (signed !== undefined) return signed;
+  const { authorityKeyIdentifier } = certificate;
+  if (authorityKeyIdentifier === undefined || list.authorityKeyIdentifier === undefined) return true;
+  return authorityKeyIdentifier === list.authorityKeyIdentifier;
+}
+
+/**
+ * Looks for a revoked certificate in a chain, at full depth. A certificate that no list speaks about counts as not
+ * revoked, and an expired list still counts. Ambient contract 5.
+ *
+ * @param chain leaf first.
+ * @param roots further certificates in which issuers may be found, such as the trust bundle.
+ */
+export function findRevocation(
+  lists: readonly RevocationList[],
+  chain: readonly X509Certificate[],
+  roots: readonly X509Certificate[],
+): Revocation | undefined {
+  if (lists.length === 0) return undefined;
+  for (const [depth, certificate] of chain.entries()) {
+    const serial = normaliseSerial(certificate.serialNumber);
+    const candidates = lists.filter((list) => list.revoked.has(serial));
+    if (candidates.length === 0) continue;
+    const names = namesOf(certificate);
+    const issuer = [...chain.slice(depth + 1), ...roots].find(
+      (other) => certificate.checkIssued(other) && certificate.verify(other.publicKey),
+    );
+    if (candidates.some((list) => speaksForIssuer(list, names, issuer))) {
+      return { serial, issuer: certificate.issuer, depth };
+    }
+  }
+  return undefined;
+}
+
+/** One element of DER: tag, content, and the whole with tag and length. */
+interface DerElement {
+  readonly tag: number;
+  readonly content: Buffer;
+  readonly raw: Buffer;
+}
+
+/**
+ * The elements that follow one another in `bytes`, views of it.
+ *
+ * @throws RangeError when they do not fill it exactly, or a length is indefinite.
+ */
+function readDer(bytes: Buffer): DerElement[] {
+  const elements: DerElement[] = [];
+  for (let offset = 0; offset < bytes.length; ) {
+    const tag = bytes.readUInt8(offset);
+    const short = bytes.readUInt8(offset + 1);
+    const digits = short < 0x80 ? 0 : short & 0x7f;
+    if (short === 0x80 || digits > 4) throw new RangeError('a DER length is indefinite or too large');
+    const length = digits === 0 ? short : bytes.readUIntBE(offset + 2, digits);
+    const start = offset + 2 + digits;
+    const end = start + length;
+    if (end > bytes.length) throw new RangeError('a DER element is longer than what contains it');
+    elements.push({ tag, content: bytes.subarray(start, end), raw: bytes.subarray(offset, end) });
+    offset = end;
+  }
+  return elements;
+}
+
+/** The single element of `bytes`, which must have this tag. */
+function readOne(bytes: Buffer, tag: number): DerElement {
+  const [element, ...rest] = readDer(bytes);
+  if (element === undefined || rest.length > 0 || element.tag !== tag) {
+    throw new RangeError(`expected one DER element with tag ${tag}`);
+  }
+  return element;
+}
+
+/** Milliseconds since 1970 of a UTCTime (0x17) or GeneralizedTime (0x18). */
+function readTime(element: DerElement): number {
+  const text = element.content.toString('latin1');
+  const digits = /^(\d{2}|\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})Z$/.exec(text);
+  if (digits === null) throw new RangeError('a DER time is malformed');
+  const [, written = '', month = '', day = '', hours = '', minutes = '', seconds = ''] = digits;
+  const century = written.length === 4 ? '' : Number(written) < 50 ? '20' : '19';
+  return Date.parse(`${century}${written}-${month}-${day}T${hours}:${minutes}:${seconds}Z`);
 }

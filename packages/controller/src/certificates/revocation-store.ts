@@ -3,8 +3,12 @@ import { readFileSync } from 'node:fs';
 import type { Logger } from '@kmesh/api';
 import { type Clock, systemClock } from './clock.ts';
 import { type DirectoryWatchOptions, watchDirectoryOf } from './directory-watch.ts';
-import { findRevocation, type Revocation } from './revocation-check.ts';
-import { parseRevocationLists, type RevocationList } from './revocation-list.ts';
+import {
+  findRevocation,
+  parseRevocationLists,
+  type Revocation,
+  type RevocationList,
+} from './revocation-list.ts';
 
 /**
  * `off`: no path is set. `missing`: the file is not there (yet). `active`: lists are checked, possibly none.

@@ -2,11 +2,16 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { KmeshError } from '@kmesh/api';
 import type { KernelPathConfig } from '@kmesh/runtime';
-import { caAddress, dnsProxyAddress, xdsAddress } from './addresses.ts';
-import { drainDeadline } from './drain.ts';
-import { type JsonValue, proxyMetadata } from './metadata.ts';
+import {
+  caAddress,
+  dnsProxyAddress,
+  drainDeadline,
+  type JsonValue,
+  proxyMetadata,
+  workerThreads,
+  xdsAddress,
+} from './computed.ts';
 import { readProxyConfig } from './proxy-config.ts';
-import { workerThreads } from './threads.ts';
 import {
   booleanSetting,
   configError,

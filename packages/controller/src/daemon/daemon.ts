@@ -13,11 +13,10 @@ import {
   startKernelPath,
   withdrawEarlier,
 } from '@kmesh/runtime';
-import { buildConfigDump } from '../admin/config-dump.ts';
+import { buildConfigDump, dumpCertificates } from '../admin/config-dump.ts';
 import { adminPage } from '../admin/page.ts';
 import { adminHandler } from '../admin/routes.ts';
 import { dumpWorkloadState } from '../admin/workload-state.ts';
-import { dumpCertificates } from '../certificates/certificate-dump.ts';
 import { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
 import { listenHttp } from '../http/listen.ts';
@@ -32,10 +31,14 @@ import { DataPlane } from './data-plane.ts';
 import { startDns } from './dns.ts';
 import { IdentityCertainty } from './identity-certainty.ts';
 import { followLocalMesh } from './local-mesh.ts';
-import { measureLoopDelay } from './loop-delay.ts';
 import { podsOf } from './overview.ts';
-import { type DaemonLog, startTelemetry, type Telemetry } from './telemetry.ts';
-import { tunnelCounters } from './tunnel-counters.ts';
+import {
+  type DaemonLog,
+  measureLoopDelay,
+  startTelemetry,
+  type Telemetry,
+  tunnelCounters,
+} from './telemetry.ts';
 import { adminViews, forgetRemovedServices } from './views.ts';
 
 /** A running node proxy. */

@@ -1,4 +1,4 @@
-import type { Logger, PodInfo, Workload } from '@kmesh/api';
+import type { Logger, PodInfo, TablesPod, Workload } from '@kmesh/api';
 import type { DnsProxy } from '@kmesh/dns';
 import type { NetworkNamespace } from '@kmesh/linux';
 import type { MeshState } from '@kmesh/orchestration';
@@ -10,12 +10,12 @@ import {
   type Tunnel,
   type TunnelCounters,
   type TunnelOptions,
+  type TunnelSettings,
 } from '@kmesh/tunnel';
 import type { CertificateManager } from '../certificates/certificate-manager.ts';
 import type { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
 import type { ZdsPods } from '../zds/pod-register.ts';
-import { tunnelSettings } from './tunnel-settings.ts';
 
 /** What the data plane is made of. */
 interface DataPlaneOptions {
@@ -95,6 +95,11 @@ export class DataPlane implements ZdsPods {
     return [...this.#pods.values()];
   }
 
+  /** The served pods as the kernel tables have them; none without a kernel path. */
+  kernelPods(): readonly TablesPod[] {
+    return this.#enrolment?.pods() ?? [];
+  }
+
   /** Live connections of a pod on the tunnel path (ambient contract 13.7). */
   connections(uid: string): ReturnType<Tunnel['connections']> {
     return this.#tunnel.connections(uid);
@@ -157,4 +162,29 @@ export class DataPlane implements ZdsPods {
       state.localWorkload(info.namespace, info.serviceAccount, info.name);
     this.#tunnel.addSelf(info, workload);
   }
+}
+
+/** The tunnel's part of the configuration. */
+function tunnelSettings(config: Config, descriptors: number): TunnelSettings {
+  return {
+    threads: config.workerThreads,
+    mark: config.packetMark,
+    portReuse: config.inpodPortReuse,
+    ipv6: config.ipv6Enabled,
+    originalSource: config.originalSource,
+    localhostApplicationTunnel: config.localhostAppTunnel,
+    responseBaggage: config.responseBaggageEnabled,
+    illegalPorts: new Set(config.illegalPorts),
+    http2: config.http2,
+    pool: {
+      maximumStreams: config.poolMaxStreamsPerConnection,
+      releaseMilliseconds: config.poolUnusedReleaseMilliseconds,
+    },
+    keepalive: config.keepalive,
+    tls12: config.tls12Enabled,
+    postQuantumOnly: config.postQuantumOnly,
+    policyInfoLogging: config.policyInfoLogging,
+    share: { descriptors, perPod: config.podDescriptors },
+    socks5: config.socks5Enabled,
+  };
 }

@@ -2,8 +2,7 @@ import type { KmeshError, Logger } from '@kmesh/api';
 import type { MeshState } from '@kmesh/orchestration';
 import { dumpPolicy, dumpPorts, dumpService, dumpWorkload } from '../admin/dump-model.ts';
 import type { Config } from '../config/config.ts';
-import { localMeshUpdates } from '../local/difference.ts';
-import { type LocalMesh, parseLocalMesh } from '../local/local-mesh.ts';
+import { type LocalMesh, localMeshUpdates, parseLocalMesh } from '../local/local-mesh.ts';
 import { watchLocalMesh } from '../local/watch-local-mesh.ts';
 
 /** The local mesh file while it is followed. */

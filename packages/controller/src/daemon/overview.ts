@@ -3,7 +3,7 @@ import { probeCapabilities } from '@kmesh/linux';
 import { type MeshState, serviceKey } from '@kmesh/orchestration';
 import type { LiveConnections } from '@kmesh/probe';
 import type { KernelPath } from '@kmesh/runtime';
-import { viewConnections } from '../admin/live-view.ts';
+import { viewConnections } from '../admin/views.ts';
 import type { Readiness } from '../lifecycle/readiness.ts';
 import type { XdsClient } from '../xds/client.ts';
 import type { DataPlane, ServedPod } from './data-plane.ts';

@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import {
   AccessLog,
   type ConnectionObserver,
@@ -5,11 +6,14 @@ import {
   type ControlSources,
   createConnectionObserver,
   createControlMetrics,
+  createDnsMetrics,
   createLogger,
+  createRevocationMetrics,
   LiveConnections,
   LogFilter,
   LogShares,
   type LogWriter,
+  type LoopDelay,
   MetricRecorder,
   type Presence,
   retireDeparted,
@@ -18,6 +22,7 @@ import {
   startLogThread,
   startScrapeServer,
 } from '@kmesh/probe';
+import type { TunnelCounters } from '@kmesh/tunnel';
 import type { Config } from '../config/config.ts';
 import { PodLimits } from './pod-limits.ts';
 
@@ -115,6 +120,54 @@ export async function startTelemetry(
       shares.close();
       stopRetiring();
       return scrape.close();
+    },
+  };
+}
+
+/** Where the tunnel counts what is no connection: revocations, names resolved on demand (ambient contract 15.3), waits. */
+export function tunnelCounters(
+  recorder: MetricRecorder,
+  metrics: ControlMetrics,
+  limits: PodLimits,
+): TunnelCounters {
+  const revocations = createRevocationMetrics(recorder);
+  const dns = createDnsMetrics(recorder);
+  return {
+    revocationRejected: (reporter) => revocations.rejected(reporter),
+    revocationUntracked: (reporter) => revocations.untracked(reporter),
+    onDemandDns: (source, hostname) => dns.onDemand(source, hostname),
+    acceptFailed: () => metrics.acceptFailed(),
+    shareExceeded: (pod) => limits.connectionRefused(pod),
+  };
+}
+
+/** Follows the event loop of this thread: one sample for each of its turns, so that a sleeping thread is not woken. */
+interface LoopDelayMeter {
+  /** What was measured since the last call. */
+  read(): LoopDelay;
+  close(): void;
+}
+
+const nanosecondsPerSecond = 1e9;
+
+/** Begins to measure. */
+export function measureLoopDelay(): LoopDelayMeter {
+  const histogram = monitorEventLoopDelay({ samplePerIteration: true });
+  histogram.enable();
+  return {
+    read: () => {
+      // The turn in which nothing was measured yet has no percentiles.
+      const measured = histogram.count > 0;
+      const delay = {
+        median: measured ? histogram.percentile(50) / nanosecondsPerSecond : 0,
+        p99: measured ? histogram.percentile(99) / nanosecondsPerSecond : 0,
+        longest: measured ? histogram.max / nanosecondsPerSecond : 0,
+      };
+      histogram.reset();
+      return delay;
+    },
+    close: () => {
+      histogram.disable();
     },
   };
 }

@@ -2,10 +2,9 @@ import type { ConnectionsView } from '@kmesh/api';
 import type { MeshState } from '@kmesh/orchestration';
 import type { LiveConnections } from '@kmesh/probe';
 import type { KernelPath } from '@kmesh/runtime';
-import { viewConnections } from '../admin/live-view.ts';
-import { badQuery } from '../admin/query.ts';
+import { badQuery } from '../admin/guard.ts';
 import type { AdminSources } from '../admin/routes.ts';
-import { describeTables } from '../admin/tables-view.ts';
+import { describeTables, viewConnections } from '../admin/views.ts';
 import { explainConnection } from '../admin/why.ts';
 import type { Config } from '../config/config.ts';
 import type { Readiness } from '../lifecycle/readiness.ts';
@@ -48,7 +47,8 @@ export function adminViews(sources: ViewSources): AdminSources['views'] {
         places: { cgroup: config.kernelPath.cgroup ?? '', agentSocket: config.zdsSocket },
       }),
     '/kmesh/connections': (query) => connections(live, config.nodeName, query),
-    '/kmesh/tables': (query) => describeTables(kernelPath, sources.kernelPathOff, query.get('address')),
+    '/kmesh/tables': (query) =>
+      describeTables(kernelPath, sources.kernelPathOff, sources.dataPlane.kernelPods(), query.get('address')),
     '/kmesh/why': (query) =>
       explainConnection(
         {

@@ -2,8 +2,7 @@ import { type FSWatcher, watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isKmeshError, KmeshError, type MeshUpdate } from '@kmesh/api';
-import { localMeshUpdates } from './difference.ts';
-import { type LocalMesh, parseLocalMesh } from './local-mesh.ts';
+import { type LocalMesh, localMeshUpdates, parseLocalMesh } from './local-mesh.ts';
 
 /** How {@link watchLocalMesh} watches. */
 interface LocalMeshWatchOptions {

@@ -1,6 +1,6 @@
 import { xds } from '@kmesh/api';
 import { Slicer } from '@kmesh/orchestration';
-import type { JsonValue } from '../config/metadata.ts';
+import type { JsonValue } from '../config/computed.ts';
 import { grpcStatus } from './grpc-status.ts';
 import type { AppliedResponse, Rejection } from './responses.ts';
 import type { RetainedResources } from './retained.ts';

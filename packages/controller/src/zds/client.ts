@@ -134,10 +134,14 @@ export class ZdsClient {
   }
 
   #complain(error: string): void {
-    if (this.#complained) return;
+    const { logger, path } = this.#options;
+    if (this.#complained) {
+      logger.debug("the CNI agent's socket still cannot be reached", { failures: this.#failures + 1, error });
+      return;
+    }
     this.#complained = true;
-    this.#options.logger.error(
-      `the CNI agent's socket ${this.#options.path} cannot be reached, so pods are not served yet; ` +
+    logger.error(
+      `the CNI agent's socket ${path} cannot be reached, so pods are not served yet; ` +
         'is istio-cni running on this node?',
       { error },
     );

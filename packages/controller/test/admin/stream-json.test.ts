@@ -2,11 +2,16 @@ import assert from 'node:assert/strict';
 import { PassThrough, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { Slicer } from '@kmesh/orchestration';
-import { jsonPieces, LazyList, LazyObject } from '../../src/admin/json-pieces.ts';
 import { sortedInSlices } from '../../src/admin/sorted-in-slices.ts';
-import { streamJson } from '../../src/admin/stream-json.ts';
+import { LazyList, LazyObject, streamJson } from '../../src/admin/stream-json.ts';
+
+async function written(value: unknown): Promise<string> {
+  const stream = new PassThrough();
+  const [whole] = await Promise.all([text(stream), streamJson(value, stream)]);
+  return whole.trimEnd();
+}
 
 function* counting(count: number, made: { items: number }): Generator<unknown> {
   for (let index = 0; index < count; index++) {
@@ -22,7 +27,7 @@ const plain = {
   text: 'ü"',
 };
 
-test('lazy parts are written exactly as JSON.stringify writes the plain ones', () => {
+test('lazy parts are written exactly as JSON.stringify writes the plain ones', async () => {
   const lazy = {
     list: new LazyList(plain.list),
     none: new LazyList([]),
@@ -34,16 +39,17 @@ test('lazy parts are written exactly as JSON.stringify writes the plain ones', (
     plain: { array: [new LazyObject([['e', new LazyList([3])]])] },
   };
   const deepPlain = { a: [{ ports: 1, b: { c: { d: [1, [2]] } } }], plain: { array: [{ e: [3] }] } };
-  assert.equal([...jsonPieces(lazy)].join(''), JSON.stringify(plain, null, 2));
-  assert.equal([...jsonPieces(deep)].join(''), JSON.stringify(deepPlain, null, 2));
-  assert.equal([...jsonPieces(new LazyObject([]))].join(''), '{}');
+  assert.equal(await written(lazy), JSON.stringify(plain, null, 2));
+  assert.equal(await written(deep), JSON.stringify(deepPlain, null, 2));
+  assert.equal(await written(new LazyObject([])), '{}');
 });
 
 test('a slow reader gets every byte, and no more is made than it takes', async () => {
   const made = { items: 0 };
   const stream = new PassThrough({ highWaterMark: 64 * 1024 });
   const written = streamJson({ items: new LazyList(counting(5_000, made)) }, stream);
-  await delay(100);
+  await eventually('the stream is full', () => stream.writableNeedDrain);
+  for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
   assert.ok(
     made.items > 0 && made.items < 500,
     `${made.items} items were made for a reader that does not read`,
@@ -58,7 +64,7 @@ test('nothing more is made once the reader has gone', { timeout: 10_000 }, async
   const made = { items: 0 };
   const stream = new Writable({ highWaterMark: 1, write: () => {} });
   const written = streamJson(new LazyList(counting(5_000, made)), stream);
-  await delay(20);
+  await eventually('something is made', () => made.items > 0);
   stream.destroy();
   await written;
   assert.ok(made.items < 500, `${made.items} items were made for nobody`);

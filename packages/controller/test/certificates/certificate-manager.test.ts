@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import { isKmeshError } from '@kmesh/api';
-import { dumpCertificates } from '../../src/certificates/certificate-dump.ts';
+import { dumpCertificates } from '../../src/admin/config-dump.ts';
 import { CertificateManager } from '../../src/certificates/certificate-manager.ts';
-import { chooseCertificate, defaultBackoff, refreshAt } from '../../src/certificates/refresh.ts';
+import { chooseCertificate, defaultBackoff, refreshAt } from '../../src/certificates/workload-certificate.ts';
 import {
   identity,
   issued,

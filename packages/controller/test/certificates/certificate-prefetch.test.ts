@@ -4,8 +4,7 @@ import type { Identity, Workload } from '@kmesh/api';
 import { MeshState } from '@kmesh/orchestration';
 import { CertificatePrefetch } from '../../src/certificates/certificate-prefetch.ts';
 import { WorkloadCertificate } from '../../src/certificates/workload-certificate.ts';
-import { localMeshUpdates } from '../../src/local/difference.ts';
-import { parseLocalMesh } from '../../src/local/local-mesh.ts';
+import { localMeshUpdates, parseLocalMesh } from '../../src/local/local-mesh.ts';
 import { material, memoryLogger, settle } from './fixtures.ts';
 
 type Pod = Pick<Workload, 'node' | 'protocol' | 'nativeTunnel' | 'serviceAccount'>;

@@ -5,8 +5,7 @@ import { MeshState } from '@kmesh/orchestration';
 import { dumpWorkload } from '../../src/admin/dump-model.ts';
 import { readConfig } from '../../src/config/config.ts';
 import { followLocalMesh } from '../../src/daemon/local-mesh.ts';
-import { localMeshUpdates } from '../../src/local/difference.ts';
-import { parseLocalMesh } from '../../src/local/local-mesh.ts';
+import { localMeshUpdates, parseLocalMesh } from '../../src/local/local-mesh.ts';
 import { memoryLogger } from '../certificates/fixtures.ts';
 
 const FULL = `

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { xds } from '@kmesh/api';
-import { proxyMetadata } from '../../src/config/metadata.ts';
+import { proxyMetadata } from '../../src/config/computed.ts';
 import { nodeMessage } from '../../src/xds/requests.ts';
 
 const bare = { instanceIp: '', podName: 'p', podNamespace: 'ns', nodeName: 'n', metadata: {} };

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
-import { KmeshError } from '@kmesh/api';
+import { KmeshError, type TablesView } from '@kmesh/api';
 import type { Host } from '../pods/host.ts';
 import { type HttpAnswer, keepAlive, requestHttp } from '../traffic/http.ts';
 import { connectFrom } from '../traffic/sockets.ts';
@@ -108,6 +108,11 @@ export class NodeProxy {
 
   async configDump(): Promise<Record<string, unknown>> {
     return JSON.parse((await this.http(15000, '/config_dump')).body) as Record<string, unknown>;
+  }
+
+  /** What is in the kernel; of a proxy without a kernel path nothing. */
+  async tables(): Promise<TablesView> {
+    return JSON.parse((await this.http(15000, '/kmesh/tables')).body) as TablesView;
   }
 
   /** What it logs and counts from now on. */

@@ -1,4 +1,5 @@
 import { writeSync } from 'node:fs';
+import { LineWriter } from '@kmesh/linux';
 
 /** Lines that wait for the writer thread before producers are slowed (ambient contract 2.8). */
 export const queueLines = 10_000;
@@ -33,7 +34,7 @@ interface BackgroundWriter {
  * The log's writer. Lines go to the writer thread in batches, once per turn of the event loop; when its queue is full they wait
  * here, producers are told to slow down, and only beyond {@link overflowLines} are lines dropped and counted.
  */
-export function createLogWriter(thread: BackgroundWriter, dropped: BigInt64Array): LogWriter {
+function createLogWriter(thread: BackgroundWriter, dropped: BigInt64Array): LogWriter {
   let pending: string[] = [];
   let scheduled = false;
   let waiting: (() => void)[] = [];
@@ -104,4 +105,21 @@ function writeFully(descriptor: number, text: string): void {
       Atomics.wait(pause, 0, 0, 1);
     }
   }
+}
+
+export interface LogThread {
+  readonly writer: LogWriter;
+  /** [lines dropped in total], changed with Atomics. */
+  readonly dropped: BigInt64Array;
+}
+
+/**
+ * Starts the thread that alone writes the log, so that a slow consumer holds up that thread and no other (ambient contract 2.8).
+ * It is native: a thread of JavaScript would cost 6 MB.
+ *
+ * @param descriptor what lines are written to; default: standard output
+ */
+export function startLogThread(descriptor = 1): LogThread {
+  const dropped = new BigInt64Array(new SharedArrayBuffer(8));
+  return { writer: createLogWriter(new LineWriter(descriptor, 'kmesh-log'), dropped), dropped };
 }

@@ -1,7 +1,6 @@
 import type { LogFields, Logger, LogLevel } from '@kmesh/api';
 import { type Logger as PinoLogger, pino } from 'pino';
-import { logTime } from './clock.ts';
-import { formatLine, type LogField, type LogFormat } from './line-format.ts';
+import { formatLine, type LogField, type LogFormat, logTime } from './line-format.ts';
 import type { LogFilter } from './log-filter.ts';
 import type { LogWriter } from './log-writer.ts';
 

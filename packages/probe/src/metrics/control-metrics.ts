@@ -1,6 +1,5 @@
 import type { HookCost } from '@kmesh/api';
 import { Counter, Gauge, type Registry } from 'prom-client';
-import { addCumulativeCounter, follower } from './cumulative.ts';
 import { createOpenMetricsRegistry, registryText } from './registry-text.ts';
 
 /** Why an xDS stream ended (ambient contract 15.3). */
@@ -303,4 +302,32 @@ function cumulativeFamily(
       }
     },
   });
+}
+
+/** A prom-client counter whose value somebody else keeps: read at each scrape. */
+export function addCumulativeCounter(
+  registry: Registry,
+  name: string,
+  help: string,
+  read: () => number,
+): void {
+  const counter: Counter = new Counter({
+    name,
+    help,
+    registers: [registry],
+    collect: () => advance(read()),
+  });
+  const advance = follower((by) => counter.inc(by));
+}
+
+/**
+ * Turns readings of a cumulative value into increases. A reading below the last one means that its keeper began anew
+ * (a program loaded again): what was counted before stays counted.
+ */
+function follower(increase: (by: number) => void): (value: number) => void {
+  let seen = 0;
+  return (value) => {
+    increase(value >= seen ? value - seen : value);
+    seen = value;
+  };
 }

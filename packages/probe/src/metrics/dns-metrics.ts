@@ -1,9 +1,8 @@
 import type { Workload } from '@kmesh/api';
 import { trafficLabels } from '../labels/connection-labels.ts';
 import { trafficLabelNames } from '../labels/label-sets.ts';
-import { add, observe } from './count.ts';
 import { workloadSubject } from './presence.ts';
-import type { MetricRecorder, MetricRow } from './recorder.ts';
+import { add, type MetricRecorder, type MetricRow, observe } from './recorder.ts';
 import { allFamilies, dnsDurationBounds, familyOffset, metricTables, type TableName } from './tables.ts';
 
 interface DnsQuestion {

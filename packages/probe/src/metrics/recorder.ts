@@ -1,5 +1,5 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import { labelText } from '../labels/label-text.ts';
+import { labelText } from './exposition-text.ts';
 import {
   type RecorderMessage,
   type ReleasedMessage,
@@ -258,4 +258,23 @@ export class MetricRecorder {
 
 function keyOf(table: TableName, values: readonly string[]): string {
   return `${table}\n${values.join('\n')}`;
+}
+
+/** Adds to one cell of a row. */
+export function add(row: MetricRow, cell: number, count: number): void {
+  const position = row.offset + cell;
+  row.cells[position] = (row.cells[position] as number) + count;
+  row.touched = true;
+}
+
+/**
+ * Counts one observation of a histogram in the bucket that holds it and in the sum; the exposition adds the buckets up.
+ *
+ * @param first cell of the histogram's first bucket
+ */
+export function observe(row: MetricRow, bounds: readonly number[], value: number, first = 0): void {
+  let bucket = 0;
+  while (bucket < bounds.length && value > (bounds[bucket] as number)) bucket++;
+  add(row, first + bucket, 1);
+  add(row, first + bounds.length + 1, value);
 }

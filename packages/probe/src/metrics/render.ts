@@ -1,6 +1,6 @@
+import { mostValueBytes, writeValue } from './exposition-text.ts';
 import { cellOf, type MetricStore, type StoredRow, type StoredTable } from './store.ts';
 import { familyOffset, type MetricFamily } from './tables.ts';
-import { mostValueBytes, writeValue } from './value-text.ts';
 
 const chunkBytes = 256 * 1024;
 /** Labels of any sensible length; others are written in parts. */

@@ -1,6 +1,5 @@
 import type { Reporter } from '../connection.ts';
-import { add } from './count.ts';
-import type { MetricRecorder } from './recorder.ts';
+import { add, type MetricRecorder } from './recorder.ts';
 
 /** The revocation families of ambient contract 15.3. */
 interface RevocationMetrics {

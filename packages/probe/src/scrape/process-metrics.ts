@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { collectDefaultMetrics, Gauge, type Registry } from 'prom-client';
-import { addCumulativeCounter } from '../metrics/cumulative.ts';
+import { addCumulativeCounter } from '../metrics/control-metrics.ts';
 import type { SeriesBudget } from '../metrics/messages.ts';
 import { createOpenMetricsRegistry } from '../metrics/registry-text.ts';
 

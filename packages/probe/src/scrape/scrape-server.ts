@@ -1,9 +1,13 @@
 import { MessageChannel } from 'node:worker_threads';
 import { KmeshError } from '@kmesh/api';
 import { startThread } from '@kmesh/linux';
-import { createSeriesBudget } from '../metrics/messages.ts';
+import {
+  createSeriesBudget,
+  type ScrapeWorkerData,
+  type ToMain,
+  type ToWorker,
+} from '../metrics/messages.ts';
 import type { RecorderChannel } from '../metrics/recorder.ts';
-import type { ScrapeWorkerData, ToMain, ToWorker } from './protocol.ts';
 
 /** Lines of connection metrics that a process keeps; what comes beyond is counted as dropped. */
 const defaultMaximumSeries = 400_000;

@@ -2,13 +2,12 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { setPriority } from 'node:os';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import type { ScrapeWorkerData, ToMain, ToWorker } from '../metrics/messages.ts';
 import { registryText } from '../metrics/registry-text.ts';
 import { MetricStore } from '../metrics/store.ts';
-import { writeExposition } from './body.ts';
+import { contentEncoding, contentType, writeExposition } from './body.ts';
 import { limitConnections, oneAtATime, Turnstile } from './limits.ts';
-import { contentEncoding, contentType } from './negotiate.ts';
 import { createProcessRegistry } from './process-metrics.ts';
-import type { ScrapeWorkerData, ToMain, ToWorker } from './protocol.ts';
 
 /** The program of the scrape thread: an HTTP server whose work is not felt by any other thread. */
 

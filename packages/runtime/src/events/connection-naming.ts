@@ -2,7 +2,7 @@ import type { CountedBytes, EarlyDeny } from '@kmesh/probe';
 import { kmeshPath, kmeshReason } from '../tables/gen/layouts.ts';
 import { endpointText } from './address-text.ts';
 import type { KernelEventReader } from './kernel-event.ts';
-import type { KernelEventResolver } from './kernel-event-resolver.ts';
+import type { KernelEventResolver } from './kernel-resolver.ts';
 import { KernelConnectionStart, type RawEndpoint, rawAddressText } from './kernel-start.ts';
 import { LocalClients } from './local-clients.ts';
 

@@ -4,7 +4,7 @@ import { closedByPolicy, kernelEnding } from './close-reason.ts';
 import { ConnectionNaming } from './connection-naming.ts';
 import type { CountedSocket } from './counted-flows.ts';
 import { KernelEventReader } from './kernel-event.ts';
-import type { KernelEventResolver } from './kernel-event-resolver.ts';
+import type { KernelEventResolver } from './kernel-resolver.ts';
 import type { KernelConnectionStart } from './kernel-start.ts';
 
 interface KernelConnectionsOptions {

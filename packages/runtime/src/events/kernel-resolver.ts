@@ -1,4 +1,4 @@
-import type { Identity } from '@kmesh/api';
+import type { Identity, Workload } from '@kmesh/api';
 import {
   bestServiceByVip,
   inboundService,
@@ -7,7 +7,36 @@ import {
   resolveOutbound,
   servicesOfWorkload,
 } from '@kmesh/orchestration';
-import type { KernelEventResolver } from './kernel-event-resolver.ts';
+import type { AddressedService } from '@kmesh/probe';
+
+/**
+ * What the ids and addresses of kernel events mean. Asked once per connection, when it is first heard of. `time`, in
+ * nanoseconds of CLOCK_MONOTONIC, is when it opened: an address may have changed hands since.
+ */
+export interface KernelEventResolver {
+  /** The workload of an enrolled pod. */
+  podWorkload(netnsCookie: number, time: number): Workload | undefined;
+  /** By the id that the kernel tables use. */
+  workload(id: number, time: number): Workload | undefined;
+  /** By the id that the kernel tables use. */
+  service(id: number, time: number): AddressedService | undefined;
+  /** What a client dialled, when the id is of an earlier daemon's tables. Default: unknown. */
+  dialledService?(client: Workload | undefined, ip: string): AddressedService | undefined;
+  workloadByAddress(ip: string, time: number): Workload | undefined;
+  /** The identity that the kernel attests by an id. Default: unknown, as of an earlier daemon's tables. */
+  identity?(id: number): Identity | undefined;
+  /** The service that inbound telemetry names (ambient contract 7.7). */
+  inboundService(destination: Workload, port: number): AddressedService | undefined;
+  /**
+   * Whether an accepted connection without a client on this node's kernel path is to be reported; it came straight to the
+   * pod, past the tunnel. Default: no.
+   */
+  arrivedDirectly?(netnsCookie: number, clientAddress: string, clientPort: number): boolean;
+  /** Whether the connections of this workload are reported here, as a client's, too. Default: no. */
+  isServedHere?(workload: Workload): boolean;
+  /** Why the kernel tables refuse what a pod dialled, in words that a person can act on. */
+  refusal?(client: Workload, ip: string, port: number): string | undefined;
+}
 
 interface KernelResolverOptions {
   readonly view: MeshView & MeshHistory;

@@ -1,4 +1,4 @@
-import type { Logger, PodInfo } from '@kmesh/api';
+import type { Logger, PodInfo, TablesPod } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
 import { type MeshChange, type MeshState, RECORDS_KEPT } from '@kmesh/orchestration';
 import type { HandoffPodTable } from '../tables/handoff-pod-table.ts';
@@ -118,6 +118,19 @@ export class KernelEnrolment {
   serves(workloadUid: string): boolean {
     this.#served ??= new Set([...this.#pods.values()].map((entry) => entry.workloadUid));
     return this.#served.has(workloadUid);
+  }
+
+  /** Every pod that was added, and how the tables have it. */
+  pods(): TablesPod[] {
+    return [...this.#pods.values()].map(({ info, cookie, bare }) => {
+      const attested = this.#tables.isAttested(cookie);
+      return {
+        namespace: info.namespace,
+        name: info.name,
+        state: attested === undefined ? 'tunnel' : attested ? 'kernel' : 'unattested',
+        bare,
+      };
+    });
   }
 
   /** Namespace cookies of the pods that are served, once capture lets their connections through. */

@@ -1,4 +1,5 @@
 import type { BpfObject } from '@kmesh/linux';
+import { countConnectionPath, type MetricRecorder } from '@kmesh/probe';
 import { type ConnectReason, pathOfReason, readConnectCounters } from '../tables/kernel-event.ts';
 
 /** Connections decided by the connect hook, by what it decided and why. */
@@ -16,4 +17,20 @@ export function readPathCounts(object: Pick<BpfObject, 'map'>): PathCount[] {
     const path = pathOfReason(name);
     return { path, reason: name.slice(path.length).toLowerCase(), connections: Number(connections) };
   });
+}
+
+/**
+ * Carries the connections that ended in the connect hook, which no path reports, over to `kmesh_connections_path_total`;
+ * call before each scrape. What else the hook decides is counted there by the path that then carries the connection.
+ */
+export function refusedFollower(recorder: MetricRecorder, read: () => readonly PathCount[]): () => void {
+  const seen = new Map<string, number>();
+  return () => {
+    for (const { path, reason, connections } of read()) {
+      if (path !== 'refused') continue;
+      const more = connections - (seen.get(reason) ?? 0);
+      if (more > 0) countConnectionPath(recorder, 'refused', reason, more);
+      seen.set(reason, connections);
+    }
+  };
 }

@@ -200,12 +200,15 @@ export class KernelTables {
    */
   reconsider(): boolean {
     let changed = false;
+    let lost = false;
     for (const [cookie, { workload, captured, place, certain }] of this.#enrolled) {
       if (this.#isCertain(workload) === certain) continue;
       this.enrol(cookie, workload, captured, place);
       changed = true;
-      if (certain) this.#revoked.push(cookie);
+      lost ||= certain;
     }
+    // Any pod may have accepted connections of one whose identity is certain no more.
+    if (lost) this.#revoked.push(...this.#enrolled.keys());
     return changed;
   }
 
@@ -222,6 +225,16 @@ export class KernelTables {
   /** Whether the kernel path allows a pod's connection now; `client` is the other pod's cookie, if it is one. */
   allows(cookie: bigint, client: bigint | undefined, port: number): boolean {
     return this.#verdicts?.allows(cookie, client, port) ?? false;
+  }
+
+  /** Whether a change is not in effect yet that {@link KernelTables.apply} was called for. */
+  get behind(): boolean {
+    return this.#running;
+  }
+
+  /** Whether an enrolled pod is attested to other pods of the node; `undefined` when it is not enrolled. */
+  isAttested(cookie: bigint): boolean | undefined {
+    return this.#pods.has(cookie) ? this.#pods.identityOf(cookie) !== 0 : undefined;
   }
 
   /** How full every table is, and what was refused. */

@@ -103,15 +103,19 @@ export class Verdicts {
     for (const member of this.#members.values()) if (member.policies === undefined) this.#compute(member);
   }
 
-  /** Whether the policies of this instant allow a connection: by the cookies of both pods, the client's undefined when it is no pod. */
+  /**
+   * Whether the kernel path may have a connection at this instant: by the cookies of both pods, the client's undefined when
+   * it is no pod. Of two pods both identities have to be certain, as for each packet.
+   */
   allows(cookie: bigint, client: bigint | undefined, port: number): boolean {
     const member = this.#members.get(cookie);
     if (member === undefined) return false;
     const { workload } = member;
     // Not what the table says: between a change and its verdicts there is none, and live connections are still right.
     const policies = enforcedPolicies(this.#view, this.#view.workload(workload.uid) ?? workload);
-    const identity = client === undefined ? undefined : this.#members.get(client)?.workload;
-    return certainlyAllowed(policies, { identity, destinationPort: port });
+    const peer = client === undefined ? undefined : this.#members.get(client);
+    if (peer !== undefined && !(peer.certain && member.certain)) return false;
+    return certainlyAllowed(policies, { identity: peer?.workload, destinationPort: port });
   }
 
   #compute(member: Member): void {

@@ -9,7 +9,7 @@ import {
 } from '@kmesh/probe';
 import { client, echoService, server } from '../../../probe/test/support/mesh.ts';
 import { KernelConnections } from '../../src/events/kernel-connections.ts';
-import type { KernelEventResolver } from '../../src/events/kernel-event-resolver.ts';
+import type { KernelEventResolver } from '../../src/events/kernel-resolver.ts';
 import { type EventFields, encodeEvents } from './kernel-events.ts';
 
 interface Seen {

@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { setTimeout as pause } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { type LabMesh, startMesh } from '../../mesh/lab-mesh.ts';
 import { keyOf, serviceOf } from '../../mesh/records.ts';
 import { createLab, type Lab } from '../../network/lab.ts';
@@ -60,7 +60,10 @@ export async function takesKernelPath(mesh: LabMesh, client: Pod, to = SHOP): Pr
     const watch = await mesh.node().proxy.watch();
     const report = await client.dial({ to, mode: 'http', connections });
     const kernel = () => watch.lines.filter(({ fields }) => fields['path'] === 'kernel').length;
-    for (let wait = 0; wait < 20 && kernel() < connections; wait++) await pause(50);
+    const outbound = () => watch.lines.filter(({ fields }) => fields['direction'] === 'outbound').length;
+    // What no path saw has no line.
+    const logged = () => kernel() >= connections || outbound() >= connections;
+    await eventually('every connection has its line', logged, 1_000).catch(() => undefined);
     if (report.failed === 0 && kernel() >= connections) return;
   }
   throw new Error(`connections do not take the kernel path:\n${mesh.node().proxy.log.slice(-2000)}`);

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { type LabMesh, startMesh } from '../../mesh/lab-mesh.ts';
 import { createLab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
+import { untilEnrolled } from '../traffic/paths.ts';
 
 /** The ways that bytes take through the mesh, each with its settings. */
 export const oraclePaths = {
@@ -38,7 +39,7 @@ export async function startOracleMesh(name: OraclePath): Promise<OracleMesh> {
   }
   const { pod: client } = await mesh.pod({ name: 'client' });
   const { pod: server } = await mesh.pod({ name: 'server', captured: { variant: 'nftables' } }, node);
-  if (kernelPath && node === 0) await untilEnrolled(client, server);
+  await untilEnrolled(mesh, [client, server]);
   const proxies = [mesh.proxyOf(client), mesh.proxyOf(server)];
   const watch = await mesh.proxyOf(server).watch();
   return {
@@ -63,16 +64,4 @@ export async function startOracleMesh(name: OraclePath): Promise<OracleMesh> {
 
 function residentMemory(pid: number): number {
   return 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
-}
-
-/** The kernel path takes a pod a moment after its agent was answered. */
-async function untilEnrolled(...pods: readonly Pod[]): Promise<void> {
-  for (const pod of pods) {
-    for (let tries = 0; tries < 200; tries++) {
-      const { code } = await pod.run('nft', ['list', 'table', 'inet', 'kmesh'], { check: false });
-      if (code === 0) break;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-  await new Promise((resolve) => setTimeout(resolve, 200));
 }

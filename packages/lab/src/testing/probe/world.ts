@@ -1,3 +1,4 @@
+import { eventually } from '@kmesh/api/testing';
 import { EventRing, openNetworkNamespace } from '@kmesh/linux';
 import {
   AccessLog,
@@ -81,6 +82,20 @@ export async function startProbeWorld(options: KernelMeshOptions = {}) {
       ring = readRing();
     },
     log: () => lines.map((line) => JSON.parse(line) as AccessLogLine),
+    /** Resolves once all that the kernel reported before the call is logged: a refused connect comes after, and its line goes. */
+    async settled() {
+      const port = 9;
+      const host = service.vips[0]?.ip ?? '';
+      // A refusal takes no room that connections need.
+      await eventually('the ring is empty', () => ring.counters.pending === 0);
+      await client.connect({ host, port }).then(
+        () => Promise.reject(new Error(`port ${port} of the service is open`)),
+        () => undefined,
+      );
+      const last = () => lines.findIndex((line) => line.includes(`"dst.addr":"${host}:${port}"`));
+      await eventually('the refusal is logged', () => last() >= 0);
+      lines.splice(last(), 1);
+    },
     /** Scrapes; the result sums a metric over the lines that contain a text. */
     async metrics() {
       const text = await (await fetch(`http://127.0.0.1:${scrape.port}/metrics`)).text();

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
+import { eventually } from '@kmesh/api/testing';
 import type { Host } from '../../pods/host.ts';
 import type { Pod } from '../../pods/pod.ts';
 import { ending, readAll, readExactly } from '../tunnel/traffic.ts';
@@ -31,6 +32,16 @@ export async function echo(from: Host, host: string, port = 8080): Promise<void>
   } finally {
     socket.destroy();
   }
+}
+
+/** Waits until the servers of these hosts, made by `serve`, have together taken so many more connections. */
+export async function untilServed(hosts: readonly Host[], more: number): Promise<void> {
+  const served = async (): Promise<number> => {
+    const counts = (await Promise.all(hosts.map((host) => host.counts()))).flat();
+    return counts.reduce((sum, { connections }) => sum + connections, 0);
+  };
+  const before = await served();
+  await eventually(`${more} more connections are served`, async () => (await served()) >= before + more);
 }
 
 /** How a request ended for a client that may not have been served. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type LabMesh, startMesh } from '../../mesh/lab-mesh.ts';
 import { createLab, type Lab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
+import { untilEnrolled } from './paths.ts';
 
 /** Rules of the client's pod; without any nothing but the connect hook brings its connections to the proxy. */
 type Capture = { readonly variant: 'iptables' | 'nftables' } | false;
@@ -60,11 +60,7 @@ async function enrolPod(mesh: LabMesh, name: string, node: number, capture: Capt
     .node(node)
     .agent.addPod(pod, capture === false ? false : { dns: false, ...capture });
   assert.equal(problem, '');
-  for (let tries = 0; tries < 100; tries++) {
-    if ((await pod.run('nft', ['list', 'table', 'inet', 'kmesh'], { check: false })).stdout !== '') break;
-    await sleep(20);
-  }
-  await sleep(50);
+  await untilEnrolled(mesh, [pod], { captured: capture !== false });
   return pod;
 }
 

@@ -1,27 +1,44 @@
 import assert from 'node:assert/strict';
-import { setTimeout as delay } from 'node:timers/promises';
+import type { TablesView } from '@kmesh/api';
 import type { LabMesh } from '../../mesh/lab-mesh.ts';
 import { parseAccessLog, type Sample, sumOf } from '../../mesh/proxy-output.ts';
 import type { Lab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
 
-/** The kernel path takes a pod a moment after its agent was answered; there is nothing to wait for where it is off. */
-export async function untilEnrolled(mesh: LabMesh, ...pods: readonly Pod[]): Promise<void> {
+/**
+ * Waits until the kernel tables have these pods, their capture rules and their certificates, where the kernel path is on: it
+ * takes a pod a moment after its agent was answered. Pods whose identity the kernel never attests: `attested: false`; pods
+ * that have no capture rules: `captured: false`.
+ *
+ * @throws KMESH_LAB_TIMEOUT
+ */
+export async function untilEnrolled(
+  mesh: LabMesh,
+  pods: readonly Pod[],
+  { attested = true, captured = true }: { readonly attested?: boolean; readonly captured?: boolean } = {},
+): Promise<void> {
   if (!mesh.kernelPath) return;
+  const isIn = (pod: Pod, view: TablesView): boolean =>
+    view.pods.some(
+      ({ namespace, name, state, bare }) =>
+        namespace === pod.podNamespace &&
+        name === pod.name &&
+        (!bare || !captured) &&
+        (state === 'kernel' || (state === 'unattested' && !attested)),
+    );
   for (const pod of pods) {
-    for (let tries = 0; ; tries++) {
-      const { code } = await pod.run('nft', ['list', 'table', 'inet', 'kmesh'], { check: false });
-      if (code === 0) break;
-      assert.ok(tries < 250, `${pod.name} has no rules of the kernel path`);
-      await delay(20);
-    }
+    const proxy = mesh.proxyOf(pod);
+    await proxy.until(`${pod.name} is enrolled`, async () => isIn(pod, await proxy.tables()));
   }
-  await delay(100);
+  await untilTablesFollow(mesh);
 }
 
-/** The kernel's tables follow some milliseconds after the control plane was answered; there are none where it is off. */
+/** Waits until the kernel tables of every node have all that its proxy has taken of the mesh, where the kernel path is on. */
 export async function untilTablesFollow(mesh: LabMesh): Promise<void> {
-  if (mesh.kernelPath) await delay(150);
+  if (!mesh.kernelPath) return;
+  for (const { proxy } of mesh.nodes) {
+    await proxy.until('the kernel tables follow the mesh', async () => !(await proxy.tables()).behind);
+  }
 }
 
 /**

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { createLab, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
+import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
+import { attempt, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
+
+/** The server answers there as takesKernelPath asks, and doubles at 8080. */
+const HTTP = 8081;
+
+// The kernel vouches for a pod only while the daemon has a certificate of it (design: attested identities). What it served
+// until then ends, and the tunnel path, which would need the same certificate, refuses what comes after.
+describe('connections between pods of a node and the certificates of their identities', () => {
+  let directory: string;
+  let lab: Lab;
+  let mesh: LabMesh;
+  const revoked: bigint[] = [];
+  let pods = 0;
+
+  before(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'kmesh-crl-'));
+    lab = await createLab();
+    await lab.node();
+    mesh = await startMesh(lab, { kernelPath: true, environment: { CRL_PATH: join(directory, 'crl.pem') } });
+    revoke();
+  });
+  after(async () => {
+    await mesh?.close();
+    await lab?.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  const authority = () => mesh.istiod.certificates;
+
+  async function pod(): Promise<Pod> {
+    const { pod: made } = await mesh.pod({ name: `pod-${++pods}` });
+    await made.serve({ port: 8080, mode: 'double' });
+    await made.serve({ port: HTTP, mode: 'http' });
+    return made;
+  }
+
+  /** Two pods whose connections take the kernel path, with one that is open. */
+  async function pair(): Promise<{ client: Pod; server: Pod; live: Socket }> {
+    const [client, server] = [await pod(), await pod()];
+    await takesKernelPath(mesh, client, `${server.addresses.v4}:${HTTP}`);
+    const live = await open(client, server.addresses.v4, 8080);
+    await exchange(live);
+    return { client, server, live };
+  }
+
+  /** Writes the list anew, as a projected volume does: whole, by a rename. */
+  function revoke(...serials: bigint[]): void {
+    revoked.push(...serials);
+    const list = mesh.istiod.authority.revocationList(revoked, { number: revoked.length + 1 });
+    writeFileSync(join(directory, 'next.pem'), list.pem);
+    renameSync(join(directory, 'next.pem'), join(directory, 'crl.pem'));
+  }
+
+  async function serialOf(of: Pod): Promise<bigint> {
+    const { certificates } = (await mesh.node().proxy.configDump()) as unknown as {
+      readonly certificates: readonly {
+        readonly identity: string;
+        readonly certChain: readonly { readonly serialNumber: string }[];
+      }[];
+    };
+    const leaf = certificates.find(({ identity }) => identity === spiffe(of))?.certChain[0];
+    assert.ok(leaf, `${of.name} has a certificate`);
+    return BigInt(leaf.serialNumber);
+  }
+
+  /** Nothing of a connection comes to the server's applications. */
+  async function isRefused(client: Pod, server: Pod): Promise<void> {
+    const before = await server.counts();
+    const attempts = Object.values(server.addresses).map((ip) => attempt(client, ip, 8080, 'hello', 1_500));
+    for (const { bytes } of await Promise.all(attempts)) assert.equal(bytes, '');
+    assert.deepEqual(await server.counts(), before);
+  }
+
+  for (const side of ['client', 'server'] as const) {
+    test(`a ${side} whose certificate is revoked: its live connection ends, and no other is served`, async () => {
+      const { client, server, live } = await pair();
+      const others = await pair();
+      revoke(await serialOf(side === 'client' ? client : server));
+      assert.equal(await ending(live, 15_000), 'reset');
+      await isRefused(client, server);
+      await exchange(others.live);
+      others.live.destroy();
+    });
+  }
+
+  test('a pod whose certificate runs out and is not renewed: the same', async () => {
+    const server = await pod();
+    authority().lifetimeSeconds = 5;
+    const client = await pod();
+    authority().lifetimeSeconds = undefined;
+    await mesh.node().proxy.until('it has its certificate', async () => (await serialOf(client)) > 0n);
+    authority().status = { code: 14, details: 'not now' };
+    try {
+      const live = await open(client, server.addresses.v4, 8080);
+      await exchange(live);
+      assert.notEqual(await ending(live, 15_000), 'open');
+      await isRefused(client, server);
+    } finally {
+      authority().status = undefined;
+    }
+  });
+
+  test('a pod that gets no certificate is not served, and takes the kernel path once it has one', async () => {
+    const server = await pod();
+    authority().status = { code: 7, details: 'not this one' };
+    const client = await pod();
+    try {
+      await isRefused(client, server);
+    } finally {
+      authority().status = undefined;
+    }
+    await takesKernelPath(mesh, client, `${server.addresses.v4}:${HTTP}`);
+  });
+});
