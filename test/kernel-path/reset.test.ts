@@ -19,7 +19,7 @@ test('NEG-10: an idle connection that a policy denies ends at both ends: its res
   const { pod: client } = await mesh.pod({ name: 'client' });
   const { pod: server } = await mesh.pod({ name: 'server', captured: { variant: 'nftables' } });
   await server.serve({ port: 8080, mode: 'double' });
-  await untilEnrolled(mesh, client, server);
+  await untilEnrolled(mesh, [client, server]);
   const ends: string[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     const socket = await open(client, server.addresses.v4, 8080);
