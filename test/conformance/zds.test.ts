@@ -164,6 +164,22 @@ describe('ZDS', () => {
     assert.ok(await served(one));
   });
 
+  test('a pod whose namespace another pod is served in is an error that names both, and is served once that one is gone', async () => {
+    client.start();
+    await agent.whenReady();
+    const [one, two] = [await pod(), await pod()];
+    await agent.addPod(one);
+    const answer = await agent.sendAdd(two, one);
+    assert.ok(answer.includes(two.uid) && answer.includes(one.uid), answer);
+    assert.deepEqual([counts.active, counts.pending, agent.connections.length], [1, 1, 1]);
+    assert.ok(await served(one));
+    await agent.sendDelete(one);
+    await until(() => counts.active === 1 && counts.pending === 0);
+    assert.ok(await served(one));
+    await agent.sendDelete(two);
+    assert.deepEqual([counts.active, counts.pending], [0, 0]);
+  });
+
   test('ZDS-09, ZDS-10, ZDS-12: a snapshot stops what it does not name and leaves what it keeps', async () => {
     client.start();
     const first = await agent.whenReady();
@@ -369,7 +385,7 @@ describe('ZDS', () => {
       client = newClient(agent.path);
       const known = agent.connections.length;
       client.start();
-      await until(() => client.ready);
+      await until(() => client.ready && agent.ready.length === 1);
       assert.deepEqual(
         [client.active, client.pending, counts.pending],
         [2, 1, 1],

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { keyOf } from '@kmesh/lab';
-import { type DnsScene, dnsScene, named, type Resolver } from './scene.ts';
+import { type DnsScene, dnsScene, named, type Resolver, until } from './scene.ts';
 
 let scene: DnsScene;
 const headless = named('ns1/headless.ns1.svc.cluster.local', []);
+const headlessV6 = named('ns1/headless-v6.ns1.svc.cluster.local', [], { ipFamilies: 'IPv6' });
 const set = named('ns1/set.ns1.svc.cluster.local', []);
 
 before(async () => {
@@ -39,12 +40,19 @@ before(async () => {
       [...Array(256).keys()].map((last) => `10.30.0.${last}`),
     ),
     headless,
+    headlessV6,
     set,
   );
   const member = (key: string) => ({ services: { [key]: { 80: 8080 } } });
   for (const name of ['one', 'two']) {
     await mesh.pod({ name, namespace: 'ns1', captured: false, workload: member(keyOf(headless)) });
   }
+  await mesh.pod({
+    name: 'six',
+    namespace: 'ns1',
+    captured: false,
+    workload: member(keyOf(headlessV6)),
+  });
   await mesh.pod({
     name: 'set-0',
     namespace: 'ns1',
@@ -158,6 +166,14 @@ test('DNS-18: a headless service is answered with an address of every endpoint, 
   assert.equal((await scene.dig('headless.ns1. AAAA')).answers.length, 2);
 });
 
+test('DNS-19: a headless service of IPv6 is answered for AAAA, and empty for A', async () => {
+  assert.equal((await scene.dig('headless-v6.ns1. AAAA')).answers.length, 1);
+  const other = await scene.dig('headless-v6.ns1. A');
+  assert.equal(other.status, 'NOERROR', other.text);
+  assert.ok(other.flags.includes('aa'));
+  assert.deepEqual(other.answers, []);
+});
+
 test('DNS-20: a pod of a StatefulSet has a name of its own, and other pods are left to the resolver', async () => {
   assert.equal((await scene.dig('set-0.set.ns1.svc.cluster.local. A')).answers.length, 1);
   assert.equal((await scene.dig('set-7.set.ns1.svc.cluster.local. A')).status, 'NXDOMAIN');
@@ -179,6 +195,16 @@ test('DNS-28: an opcode that is no query is not implemented', async () => {
   assert.equal((await scene.dig('+opcode=status www.google.com. A')).status, 'NOTIMP');
 });
 
+test('DNS-28: a response that comes as a query is a format error', async () => {
+  const code = `
+    const socket = require('node:dgram').createSocket('udp4');
+    socket.on('message', (message) => { console.log(message.readUInt16BE(2) & 0xf); socket.close(); });
+    const response = '00008180000100000000000003777777' + '06676f6f676c6503636f6d0000010001';
+    socket.send(Buffer.from(response, 'hex'), 53, process.argv[1]);`;
+  const { stdout } = await scene.client.run(process.execPath, ['-e', code, scene.resolver], { check: false });
+  assert.equal(stdout.trim(), '1');
+});
+
 for (const how of ['glibc', 'musl', 'go', 'node'] satisfies Resolver[]) {
   test(`programs with the resolver of ${how} find short names, both families, names of the world, and what does not exist`, async () => {
     assert.deepEqual(await scene.lookUp(how, how === 'node' ? 'productpage.ns1' : 'productpage'), [
@@ -191,6 +217,37 @@ for (const how of ['glibc', 'musl', 'go', 'node'] satisfies Resolver[]) {
     const many = await scene.lookUp(how, 'many.example');
     if (how === 'musl') assert.ok(many.length > 20, 'musl does not ask over TCP: it has what fits');
     else assert.equal(many.length, 256);
+  });
+}
+
+const expansions: readonly [question: string, answered: boolean][] = [
+  ['example', false],
+  ['example.ns2', true],
+  ['example.ns2.svc', true],
+  ['example.ns2.not-svc', false],
+  ['set-0.set.ns1.svc', true],
+  ['set-0.set.ns1.not-svc', false],
+  ['example.ns2.svc.cluster.local', true],
+];
+
+for (const [question, answered] of expansions) {
+  test(`DNS-30: ${question} is ${answered ? 'completed to a name of the mesh' : 'left as it is'}`, async () => {
+    const { status, flags, text } = await scene.dig(`${question}. A`);
+    assert.equal(status, answered ? 'NOERROR' : 'NXDOMAIN', text);
+    assert.equal(flags.includes('aa'), answered, text);
+  });
+}
+
+for (const how of ['glibc', 'musl', 'go', 'node'] satisfies Resolver[]) {
+  test(`the resolver of ${how} gets for every name of these rows what dig gets`, async () => {
+    for (const [id, question, , , answers] of cases) {
+      const [name = '', type = ''] = question.split(' ');
+      if (type !== 'A' && type !== 'AAAA') continue;
+      const found = await scene.lookUp(how, name, type === 'A' ? 4 : 6);
+      const expected = answers.flatMap((line) => new RegExp(` ${type} (.*)`).exec(line)?.[1] ?? []);
+      if (expected.length > 0) assert.deepEqual(found, expected.sort(), `${id}: ${name}`);
+      else assert.match(found.join(), /error/, `${id}: ${name}`);
+    }
   });
 }
 
@@ -223,7 +280,3 @@ test('DNS-32: one socket that asks two resolvers sees each answer come from the 
   });
   assert.equal(stdout.trim(), `0 ${scene.resolver}:53,1 ${second}:53`);
 });
-
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  while (!(await holds()));
-}

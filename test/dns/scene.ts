@@ -1,6 +1,8 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Service } from '@kmesh/api';
 import { createLab, type LabMesh, type Pod, serviceOf, startMesh } from '@kmesh/lab';
 
@@ -14,6 +16,10 @@ export interface DnsScene extends AsyncDisposable {
   readonly resolver: string;
   /** Starts a second resolver, at an address of its own. */
   secondResolver(): Promise<string>;
+  /** Starts something that takes queries and never answers, at an address of its own. */
+  silentResolver(): Promise<string>;
+  /** What the proxy's own resolv.conf says from now on; it is read every five seconds. */
+  useResolvers(...addresses: readonly string[]): void;
   /** `dig` in a pod: response code, flags and answers `name type data`. */
   dig(question: string, options?: { readonly at?: string; readonly from?: Pod }): Promise<DigAnswer>;
   /** A resolver's answer, line by line: of glibc, musl, Go or Node. */
@@ -79,6 +85,16 @@ export async function dnsScene(environment: Readonly<Record<string, string>> = {
       );
       return pod.addresses.v4;
     },
+    async silentResolver() {
+      const { pod } = await mesh.pod({ name: 'silent', captured: false });
+      const code = `require('node:dgram').createSocket('udp4').bind(53, () => console.log('bound'))`;
+      const child = pod.spawn(process.execPath, ['-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
+      await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
+      return pod.addresses.v4;
+    },
+    useResolvers(...addresses) {
+      writeFileSync(conf, addresses.map((address) => `nameserver ${address}\n`).join(''));
+    },
     async dig(question, { at = resolver, from = client } = {}) {
       const words = question.split(' ');
       const { stdout } = await from.run(
@@ -138,6 +154,11 @@ remote-control:
     if (child.exitCode !== null) break;
   }
   throw new Error(`unbound does not answer: ${log}`);
+}
+
+/** Polls until something holds; the test's own limit ends it. */
+export async function until(holds: () => Promise<boolean>): Promise<void> {
+  while (!(await holds())) await delay(20);
 }
 
 function commandOf(how: Resolver, name: string, family: 4 | 6): string[] {

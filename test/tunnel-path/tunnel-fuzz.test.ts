@@ -267,6 +267,32 @@ describe('hostile HTTP/2 clients', () => {
       'any',
     ],
     [
+      'a flood of WINDOW_UPDATE',
+      () => {
+        const update = frame(8, 0, 0, Buffer.from('00000001', 'hex'));
+        return Buffer.concat([PREFACE, settings, ...Array.from({ length: 30_000 }, () => update)]);
+      },
+      11,
+    ],
+    [
+      'a flood of answers to no PING',
+      () => {
+        const pong = frame(6, 1, 0, Buffer.alloc(8));
+        return Buffer.concat([PREFACE, settings, ...Array.from({ length: 30_000 }, () => pong)]);
+      },
+      11,
+    ],
+    [
+      'a flood of empty DATA',
+      () => {
+        const parts = [PREFACE, settings, frame(1, 4, 1, connectBlock())];
+        const [empty, padded] = [frame(0, 0, 1, Buffer.alloc(0)), frame(0, 8, 1, Buffer.from([3, 0, 0, 0]))];
+        for (let index = 0; index < 15_000; index++) parts.push(empty, padded);
+        return Buffer.concat(parts);
+      },
+      11,
+    ],
+    [
       'a header list beyond its limit',
       () => {
         const large = block(

@@ -237,6 +237,10 @@ export const errorRegistry = {
     sentence: 'A command in the network namespace of a pod failed; the message has its output.',
     outcome: 'fallback',
   },
+  KMESH_POD_NAMESPACE_TAKEN: {
+    sentence: 'The CNI agent names two pods for one network namespace.',
+    outcome: 'retry',
+  },
 
   // Linux
   KMESH_SOCKET_FAILED: {

@@ -100,6 +100,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports)
 	register_ring(env, exports);
 	register_writer(env, exports);
 	register_memory(env, exports);
+	register_scheduling(env, exports);
 	register_probes(env, exports);
 	register_namespaces(env, exports);
 	register_sockets(env, exports);

@@ -31,6 +31,7 @@ void register_interfaces(Napi::Env env, Napi::Object exports);
 void register_ring(Napi::Env env, Napi::Object exports);
 void register_writer(Napi::Env env, Napi::Object exports);
 void register_memory(Napi::Env env, Napi::Object exports);
+void register_scheduling(Napi::Env env, Napi::Object exports);
 void register_probes(Napi::Env env, Napi::Object exports);
 void register_namespaces(Napi::Env env, Napi::Object exports);
 void register_sockets(Napi::Env env, Napi::Object exports);

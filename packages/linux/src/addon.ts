@@ -231,6 +231,9 @@ interface NativeAddon {
 
   restrictProcess(keepLow: number, keepHigh: number): number;
   denySystemCalls(): number;
+
+  /** Of the calling thread, in nanoseconds: 0, or a negated errno. */
+  requestSlice(nanoseconds: number): number;
   kernelBarrier(): Promise<number>;
   kernelBarrierByMap(): number;
   probeProgramType(type: number): number;

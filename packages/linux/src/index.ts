@@ -46,6 +46,7 @@ export {
 } from './network-namespace.ts';
 export { denySystemCalls, dropPrivileges } from './privileges.ts';
 export { programFile, runCarriedProgram, startThread } from './program-files.ts';
+export { requestShortTurns } from './scheduling.ts';
 export {
   connectSeqpacket,
   listenSeqpacket,

@@ -102,15 +102,24 @@ static int onFrame(nghttp2_session *http, const nghttp2_frame *frame, void *data
 		if (end) {
 			if (StreamUser *user = userOf(http, frame->hd.stream_id))
 				user->streamEnd();
+		} else if (frame->hd.length <= frame->data.padlen && !session.gotEmptyFrame()) {
+			return NGHTTP2_ERR_CALLBACK_FAILURE;
 		}
+		break;
+	case NGHTTP2_WINDOW_UPDATE:
+		if (!session.gotEmptyFrame())
+			return NGHTTP2_ERR_CALLBACK_FAILURE;
 		break;
 	case NGHTTP2_SETTINGS:
 		if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
 			session.gotSettings();
 		break;
 	case NGHTTP2_PING:
-		if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
-			session.gotPong();
+		if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
+			break;
+		if (!session.awaitsPong() && !session.gotEmptyFrame())
+			return NGHTTP2_ERR_CALLBACK_FAILURE;
+		session.gotPong();
 		break;
 	case NGHTTP2_GOAWAY:
 		session.gotGoaway();
@@ -121,9 +130,19 @@ static int onFrame(nghttp2_session *http, const nghttp2_frame *frame, void *data
 	return 0;
 }
 
-static int onData(nghttp2_session *http, uint8_t, int32_t stream, const uint8_t *bytes,
-		  size_t length, void *)
+/* What a peer may send for each: a window update of the stream and of the connection, also where
+ * it makes room in small steps. */
+static int onSent(nghttp2_session *, const nghttp2_frame *frame, void *data)
 {
+	if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS)
+		of(data).earnEmptyFrames(10);
+	return 0;
+}
+
+static int onData(nghttp2_session *http, uint8_t, int32_t stream, const uint8_t *bytes,
+		  size_t length, void *data)
+{
+	of(data).earnEmptyFrames(1);
 	if (StreamUser *user = userOf(http, stream)) {
 		user->streamUnconsumed += length;
 		user->streamData(bytes, length);
@@ -205,6 +224,7 @@ nghttp2_session_callbacks *createHttpCallbacks()
 	nghttp2_session_callbacks_set_on_begin_headers_callback(made, onBeginHeaders);
 	nghttp2_session_callbacks_set_on_header_callback(made, onHeader);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(made, onFrame);
+	nghttp2_session_callbacks_set_on_frame_send_callback(made, onSent);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, onData);
 	nghttp2_session_callbacks_set_on_stream_close_callback(made, onStreamClose);
 	nghttp2_session_callbacks_set_error_callback2(made, onError);
@@ -220,7 +240,7 @@ nghttp2_option *createHttpOptions()
 	nghttp2_option_set_no_closed_streams(made, 1);
 	nghttp2_option_set_peer_max_concurrent_streams(made, 100);
 	/* Floods: settings entries per frame, unsent acknowledgements, CONTINUATION frames, resets
-	 * by the peer. */
+	 * by the peer; see also Session::gotEmptyFrame. */
 	nghttp2_option_set_max_settings(made, 32);
 	nghttp2_option_set_max_outbound_ack(made, 1000);
 	nghttp2_option_set_max_continuations(made, 8);

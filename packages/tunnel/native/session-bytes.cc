@@ -267,7 +267,9 @@ void Session::input(const uint8_t *bytes, size_t length)
 			if (used < 0) {
 				flush();
 				kill(SessionEnd::Http2Failed, static_cast<int>(used),
-				     nghttp2_strerror(static_cast<int>(used)));
+				     used == NGHTTP2_ERR_CALLBACK_FAILURE
+					 ? protocolError
+					 : nghttp2_strerror(static_cast<int>(used)));
 				return;
 			}
 		}

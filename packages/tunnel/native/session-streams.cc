@@ -1,12 +1,17 @@
 /* The streams of one HTTP/2 connection: settings, requests either way, their ends. */
 #include <string.h>
 
+#include <algorithm>
+
 #include "engine.h"
 #include "http2.h"
 #include "tls.h"
 
 namespace kmesh::tunnel
 {
+
+/* Window updates, answers to no PING and empty DATA that a peer may send beyond what it is sent. */
+static constexpr uint32_t kEmptyFrames = 10000;
 
 void Session::startHttp()
 {
@@ -96,6 +101,20 @@ void Session::gotGoaway()
 void Session::gotPong()
 {
 	pingSentAt_ = 0;
+}
+
+bool Session::gotEmptyFrame()
+{
+	if (++emptyFrames_ <= kEmptyFrames)
+		return true;
+	protocolError = "the peer sends frames that carry nothing without end";
+	nghttp2_session_terminate_session(http, NGHTTP2_ENHANCE_YOUR_CALM);
+	return false;
+}
+
+void Session::earnEmptyFrames(uint32_t count)
+{
+	emptyFrames_ -= std::min(emptyFrames_, count);
 }
 
 static ssize_t pullData(nghttp2_session *, int32_t, uint8_t *into, size_t length, uint32_t *flags,

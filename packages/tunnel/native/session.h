@@ -71,6 +71,14 @@ class Session final : public StreamUser, public Pollable
 	void gotSettings();
 	void gotGoaway();
 	void gotPong();
+	bool awaitsPong() const
+	{
+		return pingSentAt_ != 0;
+	}
+	/* A frame that carries nothing came; false when there have been too many of them. */
+	bool gotEmptyFrame();
+	/* A frame was sent or came for which the peer may send some that carry nothing. */
+	void earnEmptyFrames(uint32_t count);
 	void streamGone();
 	size_t takeInput(uint8_t *into, size_t length);
 	void putOutput(const uint8_t *bytes, size_t length);
@@ -125,6 +133,7 @@ class Session final : public StreamUser, public Pollable
 	bool readDue_ = false;
 	/* The error that sending met; what the peer sent before it is still read. */
 	int sendError_ = 0;
+	uint32_t emptyFrames_ = 0;
 	uint32_t keyUpdates_ = 0;
 	uint64_t keyUpdatesSince_ = 0;
 };

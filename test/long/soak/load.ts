@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { KmeshError } from '@kmesh/api';
 import { type DialReport, endpointText, type LabMesh, type Pod, workloadOf } from '@kmesh/lab';
 import type { serveRandomEndings } from '@kmesh/lab/testing/tunnel/random-endings.ts';
 
@@ -76,8 +77,8 @@ export function churn(mesh: LabMesh, client: Pod, server: string): Lane['round']
     const workload = workloadOf(pod, { protocol: 'HBONE' });
     try {
       await mesh.apply(workload);
-      // Without a proxy it is in the snapshot of the next.
-      if ((await place.agent.addPod(pod)) === 'pending') await place.agent.whenReady();
+      // Without a proxy, or with one that goes in the middle, it is in the snapshot of the next.
+      if ((await answerOf(place.agent.addPod(pod))) === 'pending') await place.agent.whenReady();
       await pod.serve({ port: 8080, mode: 'http' });
       const to = endpointText(pod.addresses[pods % 4 < 2 ? 'v4' : 'v6'], 8080);
       const reports = [
@@ -89,11 +90,19 @@ export function churn(mesh: LabMesh, client: Pod, server: string): Lane['round']
         failures: reports.flatMap(failuresOf),
       };
     } finally {
-      await place.agent.removePod(pod);
+      await answerOf(place.agent.removePod(pod));
       mesh.istiod.update([{ kind: 'removeWorkload', uid: workload.uid }]);
       place.node.removePod(pod);
     }
   };
+}
+
+/** Of the proxy to the CNI agent; `pending` when their connection ended before it came. */
+async function answerOf<Answer>(request: Promise<Answer>): Promise<Answer | 'pending'> {
+  return await request.catch((error: unknown) => {
+    if (error instanceof KmeshError && error.code === 'KMESH_LAB_ZDS') return 'pending';
+    throw error;
+  });
 }
 
 /** Runs every lane until `until` resolves, and then until each has ended its round. */

@@ -65,7 +65,7 @@ export function sizeSetting(environment: Environment, name: string, limits: Size
 /** Milliseconds of each unit, with the spellings that ztunnel's parser takes. */
 const durationUnits: readonly (readonly [milliseconds: number, spellings: string])[] = [
   [1e-6, 'ns nsec nanosecond nanoseconds'],
-  [1e-3, 'us µs usec µsec microsecond microseconds'],
+  [1e-3, 'us \u00b5s \u03bcs usec \u00b5sec microsecond microseconds'],
   [1, 'ms msec millisecond milliseconds'],
   [1_000, 's sec secs second seconds'],
   [60_000, 'm min mins minute minutes'],
@@ -86,19 +86,21 @@ const unitMilliseconds: ReadonlyMap<string, number> = new Map(
 const longestDuration = 100 * 31_536_000_000;
 
 /**
- * A duration such as `5m`, `1h30m`, `2 hours`, `1w` or `250ms`, in milliseconds, at least 1 unless it is 0. A number
- * without a unit is in seconds.
+ * A duration such as `5m`, `1h30m`, `2 hours`, `1w`, `1m*10` or `250ms`, in milliseconds, at least 1 unless it is
+ * 0. A number without a unit is in seconds; `+` or nothing adds, `*` multiplies what is before it.
  */
 export function parseDuration(name: string, text: string): number {
   const allowed = 'a duration such as 5m, 180s, 1h30m, 2 hours, 1w, 250ms or a number of seconds is allowed';
-  const parts = [...text.trim().matchAll(/\s*\+?\s*(\d+)\s*([a-z\u00b5]*)/giy)];
-  if (parts.length === 0 || parts.map(([part]) => part).join('') !== text.trim())
+  const whole = text.trim();
+  const parts = [...whole.matchAll(/\s*([+*]?)\s*(\d+)\s*([a-z\u00b5\u03bc]*)/giy)];
+  if (parts.length === 0 || parts.map(([part]) => part).join('') !== whole || whole.startsWith('*'))
     throw configError(name, text, allowed);
   let sum = 0;
-  for (const [, amount, unit = ''] of parts) {
+  for (const [, operator, amount, unit = ''] of parts) {
     const milliseconds = unit === '' ? 1_000 : unitMilliseconds.get(unit.toLowerCase());
     if (milliseconds === undefined) throw configError(name, text, allowed);
-    sum += Number(amount) * milliseconds;
+    const part = Number(amount) * milliseconds;
+    sum = operator === '*' ? (sum * part) / 1_000 : sum + part;
   }
   if (sum > longestDuration) throw configError(name, text, 'at most 100 years are allowed');
   return Math.ceil(Math.round(sum * 1e6) / 1e6);

@@ -1,4 +1,4 @@
-import type { Logger, PodInfo } from '@kmesh/api';
+import { KmeshError, type Logger, type PodInfo } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
 
 /** What the client drives; `Tunnel` fits. */
@@ -131,6 +131,12 @@ export class PodRegister {
 
   #start(uid: string, info: PodInfo, namespace: NetworkNamespace): string | undefined {
     this.stop(uid);
+    // Their listeners would share a port, and each would take connections of the other under its own identity.
+    const other = this.#servedIn(namespace);
+    if (other !== undefined) {
+      const message = `its network namespace is that of the pod with uid ${other}, which is served in it`;
+      return this.#postpone(uid, info, namespace, new KmeshError('KMESH_POD_NAMESPACE_TAKEN', message));
+    }
     // To try again with: the proxy owns the one that it is given, also when it cannot start.
     let spare: NetworkNamespace;
     try {
@@ -147,6 +153,11 @@ export class PodRegister {
     this.#running.add(uid);
     this.#started += 1;
     this.#count();
+    return undefined;
+  }
+
+  #servedIn(namespace: NetworkNamespace): string | undefined {
+    for (const uid of this.#running) if (this.#options.pods.servesIn(uid, namespace)) return uid;
     return undefined;
   }
 

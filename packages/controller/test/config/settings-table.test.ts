@@ -30,6 +30,9 @@ const durations = {
   '5m': 300_000,
   '90min': 90 * 60_000,
   '2 hours': 2 * hour,
+  '1m*10': 600_000,
+  '1h + 2m * 3': 3_720_000 * 3,
+  '1500\u03bcs': 2,
   '1h30m': 1.5 * hour,
   '1h 30m': 1.5 * hour,
   '1m+30s': 90_000,
@@ -43,7 +46,7 @@ const durations = {
   '0': 0,
   '0s': 0,
 } as const;
-const notDurations = ['', 'soon', '5 parsecs', '-5s', '5m!', '1.5h', 's', '999999y'];
+const notDurations = ['', 'soon', '5 parsecs', '-5s', '5m!', '1.5h', '*2', '2**3', '1m*', 's', '999999y'];
 
 function text(of: Setting['of'], ...byDefault: unknown[]): Setting {
   return { of, byDefault: byDefault.length === 0 ? '' : byDefault[0], taken: { 'some-text': 'some-text' } };

@@ -49,6 +49,9 @@ export function askOverUdp(options: AttemptOptions, events: AttemptEvents): () =
   const close = (): void => {
     if (!open) return;
     open = false;
+    release();
+  };
+  const release = (): void => {
     watcher.close();
     closeDescriptor(fd);
   };
@@ -63,8 +66,10 @@ export function askOverUdp(options: AttemptOptions, events: AttemptEvents): () =
       }
       const verdict = judgeUpstream(received.subarray(0, length), asked);
       if (verdict === 'accepted' || verdict === 'case') {
-        close();
+        // The client has its answer before this socket is closed.
+        open = false;
         events.answered(new Uint8Array(received.subarray(0, length)), verdict);
+        release();
         return;
       }
       events.rejected(verdict);

@@ -146,16 +146,15 @@ class Job {
   }
 
   start(): void {
+    this.#askNext();
+    if (this.#over) return;
     this.#timers.push(setTimeout(() => this.#giveUp('timeout'), deadlineMilliseconds));
     this.#retryLater(0);
-    this.#askNext();
   }
 
   finish(answer: Uint8Array | undefined, reason: ForwardOutcome['reason'], server = this.#lastServer): void {
     if (this.#over) return;
     this.#over = true;
-    for (const timer of this.#timers) clearTimeout(timer);
-    for (const cancel of this.#cancels) cancel();
     this.#events.ended();
     const seconds = (performance.now() - this.#began) / 1_000;
     this.requests.forEach(({ query, limit, done }, index) => {
@@ -166,6 +165,9 @@ class Job {
       } as const;
       done(answer === undefined ? undefined : clientAnswer(new Uint8Array(answer), query, limit), outcome);
     });
+    // What is not needed any more can wait for those that do.
+    for (const timer of this.#timers) clearTimeout(timer);
+    for (const cancel of this.#cancels) cancel();
   }
 
   #retryLater(step: number): void {

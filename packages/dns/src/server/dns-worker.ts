@@ -1,4 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import { requestShortTurns } from '@kmesh/linux';
 import { createDnsMetrics, type DnsMetrics, MetricRecorder, retireDeparted } from '@kmesh/probe';
 import { Budget } from '../forward/budget.ts';
 import type { ForwardOutcome } from '../forward/forwarder.ts';
@@ -7,7 +8,7 @@ import { NameTable } from '../names/table.ts';
 import type { Query } from '../wire/query.ts';
 import { Demands } from './demands.ts';
 import type { QueryObserver, Transport } from './pod-server.ts';
-import type { DnsThreadData, FromThread, QueryLine, ToThread } from './protocol.ts';
+import type { ClientWorkload, DnsThreadData, FromThread, QueryLine, ToThread } from './protocol.ts';
 import { types } from './record-types.ts';
 import { closePodSockets, ServedPod } from './served-pod.ts';
 
@@ -31,6 +32,8 @@ let lines: QueryLine[] = [];
 let linesLeft = 0;
 let draining = false;
 const metrics = startMetrics();
+// A query takes a few microseconds: behind the turns of busy threads it would wait a thousand times as long.
+requestShortTurns();
 const demands = data.onDemand
   ? new Demands(data.clusterDomain, (id, names) => post({ kind: 'demand', id, names }))
   : undefined;
@@ -108,9 +111,14 @@ function addPod({ uid, namespace, sockets }: ToThread & { kind: 'pod' }): void {
 }
 
 function observerOf(uid: string, namespace: string, client: () => ServedPod['client']): QueryObserver {
+  let known: ReturnType<typeof client>;
+  let source: ({ readonly namespace: string } & ClientWorkload) | undefined;
   const question = (query: Query, protocol: Transport) => {
     const workload = client();
-    const source = workload === undefined ? undefined : { namespace, ...workload };
+    if (workload !== known) {
+      known = workload;
+      source = workload && { namespace, ...workload };
+    }
     return { queryType: types.record(query.type), protocol, source };
   };
   return {

@@ -45,7 +45,7 @@ export interface PodServerOptions {
 const workloadMilliseconds = 5_000;
 /** Queries that wait for it; what comes beyond is refused at once. */
 const mostWaiting = 256;
-/** Decisions that are kept until the table changes. */
+/** Decisions of each type that are kept until the table changes. */
 const mostRemembered = 4_096;
 
 /** A decision that is ready to be written. */
@@ -58,7 +58,10 @@ interface Remembered {
 /** Answers the queries of one pod: from the mesh, or through its forwarder. */
 export class PodServer {
   readonly #options: PodServerOptions;
-  readonly #remembered = new Map<string, Remembered | 'forward'>();
+  readonly #remembered = {
+    A: new Map<string, Remembered | 'forward'>(),
+    AAAA: new Map<string, Remembered | 'forward'>(),
+  } as const;
   readonly #waiting = new Set<() => void>();
   #context: NameContext | undefined;
   #search: readonly string[] | undefined;
@@ -71,7 +74,7 @@ export class PodServer {
   /** Sets the workload of the pod; queries that waited for it are answered. */
   setClient(client: ClientWorkload | undefined): void {
     const { namespace, settings } = this.#options;
-    this.#remembered.clear();
+    this.#forget();
     if (client === undefined) {
       this.#context = undefined;
       return;
@@ -84,7 +87,7 @@ export class PodServer {
   /** Sets the search domains of the pod; until then it has those of Kubernetes. */
   setSearch(search: readonly string[]): void {
     this.#search = search;
-    this.#remembered.clear();
+    this.#forget();
     if (this.#context !== undefined) this.#context = { ...this.#context, search };
   }
 
@@ -142,24 +145,28 @@ export class PodServer {
 
   #decide(query: Query): Remembered | 'forward' {
     const generation = this.#options.generation();
-    if (generation !== this.#generation || this.#remembered.size >= mostRemembered) {
-      this.#remembered.clear();
+    if (generation !== this.#generation) {
+      this.#forget();
       this.#generation = generation;
     }
-    const { name, type } = query;
-    const isAddress = type === recordType.a || type === recordType.aaaa;
+    const { name } = query;
     const context = this.#context;
-    if (name === undefined || !isAddress || query.class !== 1 || context === undefined) return 'forward';
-    const key = type === recordType.a ? name : `${name}/6`;
-    let decision = this.#remembered.get(key);
+    const type = query.type === recordType.a ? 'A' : query.type === recordType.aaaa ? 'AAAA' : undefined;
+    if (name === undefined || type === undefined || query.class !== 1 || context === undefined)
+      return 'forward';
+    const remembered = this.#remembered[type];
+    let decision = remembered.get(name);
     if (decision === undefined) {
-      decision = remember(
-        resolveName(this.#options.table, context, name, type === recordType.a ? 'A' : 'AAAA'),
-        type === recordType.a ? 'A' : 'AAAA',
-      );
-      this.#remembered.set(key, decision);
+      if (remembered.size >= mostRemembered) remembered.clear();
+      decision = remember(resolveName(this.#options.table, context, name, type), type);
+      remembered.set(name, decision);
     }
     return decision;
+  }
+
+  #forget(): void {
+    this.#remembered.A.clear();
+    this.#remembered.AAAA.clear();
   }
 
   /** @param message a copy that nobody else uses */

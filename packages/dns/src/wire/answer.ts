@@ -111,7 +111,9 @@ function writeHeader(into: Uint8Array, at: number, query: Query, code: number, m
   putWord(into, at, query.id);
   putWord(into, at + 2, flag.response | flag.recursionAvailable | kept | more | code);
   putWord(into, at + 4, 1);
-  into.fill(0, at + 6, at + HEADER_BYTES);
+  putWord(into, at + 6, 0);
+  putWord(into, at + 8, 0);
+  putWord(into, at + 10, 0);
   into.set(query.question, at + HEADER_BYTES);
   return at + HEADER_BYTES + query.question.length;
 }
@@ -158,7 +160,10 @@ function keptNameBytes(question: Uint8Array, labels: number): number {
   return offset;
 }
 
+const onlyOne = new Uint32Array(1);
+
 function shuffled(count: number): Uint32Array {
+  if (count === 1) return onlyOne;
   const order = new Uint32Array(count);
   for (let index = 0; index < count; index++) {
     const other = Math.floor(Math.random() * (index + 1));

@@ -130,26 +130,29 @@ function questionNameEnd(message: Uint8Array): number {
   return -1;
 }
 
+/** What a byte of a host name is in lower case; 0 for one that the mesh's names do not have. */
+const hostBytes = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const text = String.fromCharCode(byte);
+  return /[\w-]/.test(text) ? text.toLowerCase().charCodeAt(0) : 0;
+});
+/** One for all: the text is taken out at once. */
+const hostScratch = Buffer.alloc(maximumNameBytes);
+
 /** Host names as the mesh writes them: letters, digits, hyphen, underscore. Anything else is no name of the mesh. */
 function hostText(message: Uint8Array, start: number, end: number): string | undefined {
-  let text = '';
-  for (let offset = start; offset < end - 1; ) {
-    const length = message[offset] as number;
-    if (offset !== start) text += '.';
-    for (let index = offset + 1; index <= offset + length; index++) {
-      const byte = message[index] as number;
-      const lower = byte >= 0x41 && byte <= 0x5a ? byte + 32 : byte;
-      const isHost =
-        (lower >= 0x61 && lower <= 0x7a) ||
-        (lower >= 0x30 && lower <= 0x39) ||
-        lower === 0x2d ||
-        lower === 0x5f;
-      if (!isHost) return undefined;
-      text += String.fromCharCode(lower);
+  let dot = start;
+  for (let offset = start; offset < end - 1; offset++) {
+    if (offset === dot) {
+      dot += (message[offset] as number) + 1;
+      hostScratch[offset - start] = 0x2e;
+      continue;
     }
-    offset += length + 1;
+    const byte = hostBytes[message[offset] as number] as number;
+    if (byte === 0) return undefined;
+    hostScratch[offset - start] = byte;
   }
-  return text;
+  // The length of the first label stands where no dot belongs.
+  return end - 1 <= start ? '' : hostScratch.toString('latin1', 1, end - 1 - start);
 }
 
 function findEdns(message: Uint8Array, start: number): Edns | undefined | 'malformed' {

@@ -179,13 +179,25 @@ export class FakeCniAgent implements AsyncDisposable {
 
   /** An error in an answer is recorded and does not stop the snapshot; no answer does. */
   async #sendSnapshot(connection: AgentConnection): Promise<void> {
-    for (const { pod, keepOnly } of this.#pods.values()) {
-      await this.#pause();
-      if (keepOnly) await connection.request({ keep: { uid: pod.uid } });
-      else await this.#add(connection, pod, pod);
-    }
+    const sent = new Set<string>();
+    await this.#sendNew(connection, sent);
     await this.#pause();
     await connection.request({ snapshotSent: {} });
+    // Pods that came and went in the meantime.
+    await this.#sendNew(connection, sent);
+    for (const uid of sent) {
+      if (!this.#pods.has(uid)) await connection.request({ del: { uid } });
+    }
+  }
+
+  async #sendNew(connection: AgentConnection, sent: Set<string>): Promise<void> {
+    for (const [uid, { pod, keepOnly }] of this.#pods) {
+      if (sent.has(uid)) continue;
+      sent.add(uid);
+      await this.#pause();
+      if (keepOnly) await connection.request({ keep: { uid } });
+      else await this.#add(connection, pod, pod);
+    }
   }
 
   async #add(connection: AgentConnection, pod: Pod, namespaceOf: Pod): Promise<string> {

@@ -10,7 +10,7 @@ interface DnsQuestion {
   readonly queryType: string;
   /** `udp` or `tcp`. */
   readonly protocol: string;
-  /** The pod that asks. */
+  /** The pod that asks. The same object for all its queries: what is counted for it is found by that. */
   readonly source: DnsClient | undefined;
 }
 
@@ -42,10 +42,14 @@ export function createDnsMetrics(recorder: MetricRecorder): DnsMetrics {
       source ? [workloadSubject(source)] : [],
     );
   }
+  const rowOf = (table: TableName) => (question: DnsQuestion) =>
+    row(table, dnsLabels(question), question.source);
+  const requests = new RememberedRows(recorder, rowOf('dns'));
+  const upstream = new RememberedRows(recorder, rowOf('dnsUpstream'));
   return {
-    request: (question) => add(row('dns', dnsLabels(question), question.source), 0, 1),
+    request: (question) => add(requests.row(question), 0, 1),
     upstream(question, seconds, failed) {
-      const counted = row('dnsUpstream', dnsLabels(question), question.source);
+      const counted = upstream.row(question);
       add(counted, upstreamCell.requests, 1);
       if (failed) add(counted, upstreamCell.failures, 1);
       observe(counted, dnsDurationBounds, seconds, upstreamCell.duration);
@@ -53,6 +57,45 @@ export function createDnsMetrics(recorder: MetricRecorder): DnsMetrics {
     onDemand: (source, hostname) =>
       add(row('onDemandDns', [...sourceLabels(source), hostname], source), 0, 1),
   };
+}
+
+type ProtocolRows = Map<string, Map<string, MetricRow>>;
+
+/** Rows by client, protocol and type: to put their labels together costs more than to answer a query. */
+class RememberedRows {
+  readonly #recorder: MetricRecorder;
+  readonly #find: (question: DnsQuestion) => MetricRow;
+  #clients = new WeakMap<DnsClient, ProtocolRows>();
+  #generation = 0;
+
+  constructor(recorder: MetricRecorder, find: (question: DnsQuestion) => MetricRow) {
+    this.#recorder = recorder;
+    this.#find = find;
+  }
+
+  row(question: DnsQuestion): MetricRow {
+    const { queryType, protocol, source } = question;
+    if (source === undefined) return this.#find(question);
+    if (this.#generation !== this.#recorder.generation) {
+      this.#clients = new WeakMap();
+      this.#generation = this.#recorder.generation;
+    }
+    const protocols = entryOf<DnsClient, ProtocolRows>(this.#clients, source, () => new Map());
+    const rows = entryOf<string, Map<string, MetricRow>>(protocols, protocol, () => new Map());
+    return entryOf(rows, queryType, () => this.#find(question));
+  }
+}
+
+function entryOf<Key, Value>(
+  entries: { get(key: Key): Value | undefined; set(key: Key, value: Value): unknown },
+  key: Key,
+  make: () => Value,
+): Value {
+  const found = entries.get(key);
+  if (found !== undefined) return found;
+  const made = make();
+  entries.set(key, made);
+  return made;
 }
 
 function dnsLabels({ queryType, protocol, source }: DnsQuestion): string[] {

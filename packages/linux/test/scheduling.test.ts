@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { requestShortTurns } from '@kmesh/linux';
+
+/** The turns of each thread of this process, in nanoseconds; as Linux 6.12 and later show them. */
+function turns(): Map<string, number> {
+  const threads = readdirSync('/proc/self/task').map((thread): [string, number] => {
+    const text = readFileSync(`/proc/self/task/${thread}/sched`, 'utf8');
+    return [thread, Number(/^se\.slice\s*:\s*(\d+)/m.exec(text)?.[1])];
+  });
+  return new Map(threads);
+}
+
+test('a thread that asks for short turns has them, and no other thread of the process', () => {
+  const own = String(process.pid);
+  const before = turns();
+  assert.ok((before.get(own) ?? 0) > 100_000, `${before.get(own)}`);
+  assert.equal(requestShortTurns(), true);
+  const after = turns();
+  assert.equal(after.get(own), 100_000);
+  for (const [thread, slice] of before) if (thread !== own) assert.equal(after.get(thread), slice);
+});
