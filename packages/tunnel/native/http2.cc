@@ -130,12 +130,12 @@ static int onFrame(nghttp2_session *http, const nghttp2_frame *frame, void *data
 	return 0;
 }
 
-/* What a peer may send for each: a window update of the stream and of the connection, also where
- * it makes room in small steps. */
+/* What a peer may send for each: window updates of the stream and of the connection, also where it
+ * reads, and makes room, a few hundred bytes at a time. */
 static int onSent(nghttp2_session *, const nghttp2_frame *frame, void *data)
 {
 	if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS)
-		of(data).earnEmptyFrames(10);
+		of(data).earnEmptyFrames(10 + static_cast<uint32_t>(frame->hd.length / 128));
 	return 0;
 }
 
