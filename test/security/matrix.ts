@@ -7,6 +7,7 @@ import {
   type LabMesh,
   type MeshPod,
   type ProxyWatch,
+  parseAccessLog,
   parseEndpoint,
   startMesh,
 } from '@kmesh/lab';
@@ -66,8 +67,9 @@ class RunningMatrix implements Matrix {
   readonly #kernelPath: boolean;
   readonly #view = new MeshState();
   #scenario: Scenario | undefined;
-  /** Both ends of connections that the proxy accepted. */
+  /** Both ends of connections that the proxy accepted, as far as its log was read. */
   readonly #captured = new Set<string>();
+  #logRead = 0;
 
   constructor(
     lab: Lab,
@@ -88,6 +90,7 @@ class RunningMatrix implements Matrix {
     const attempts = this.callers.flatMap((caller) => this.#attempts(caller));
     const expected = attempts.map((attempt) => expectedOf(this.#view, attempt, this.#kernelPath));
     const delivered = await this.#delivered();
+    this.#readLog();
     const watch = await this.#mesh.node(0).proxy.watch();
     const refused = new Map<string, DialFailure>();
     await Promise.all(
@@ -112,7 +115,6 @@ class RunningMatrix implements Matrix {
         (this.#captured.has(endsOf(line)) || met-- > 0);
       return problemsOf(attempt, excused ? { ...wanted, path: 'tunnel' } : wanted, served, line);
     });
-    for (const line of lines) if (line.fields['path'] === 'tunnel') this.#captured.add(endsOf(line));
     const servedCount = expected.filter(({ served }) => served).length;
     for (const [who, { step, reason }] of refused) {
       if (reason === 'TIMEOUT') problems.push(`${who}: neither served nor refused: ${step}`);
@@ -159,6 +161,14 @@ class RunningMatrix implements Matrix {
     this.#scenario = scenario;
     // Until then connections ask the tunnel path.
     await untilTablesFollow(this.#mesh);
+  }
+
+  #readLog(): void {
+    const { log } = this.#mesh.node(0).proxy;
+    const end = log.lastIndexOf('\n') + 1;
+    for (const line of parseAccessLog(log.slice(this.#logRead, end)))
+      if (line.fields['path'] === 'tunnel') this.#captured.add(endsOf(line));
+    this.#logRead = end;
   }
 
   #attempts(caller: Caller): Attempt[] {
@@ -245,6 +255,8 @@ function problemsOf(
     problems.push(`${who} was ${served ? 'served' : 'refused'} (${line.fields['error'] ?? 'no error'})`);
   }
   const path = line.fields['path'];
-  if (path !== expected.path) problems.push(`${who} went by the path ${path}, not ${expected.path}`);
+  if (path !== expected.path) {
+    problems.push(`${who} went by the path ${path}, not ${expected.path}, from ${line.fields['src.addr']}`);
+  }
   return problems;
 }
