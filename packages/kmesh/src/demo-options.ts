@@ -6,7 +6,7 @@ import type { DemoOptions } from '@kmesh/lab';
 /**
  * Reads the arguments of `kmesh demo`.
  *
- * @throws KMESH_USAGE for an unknown option, KMESH_CONFIG_INVALID for a bad duration.
+ * @throws KMESH_USAGE for an unknown option or a bad duration
  */
 export function demoOptions(args: readonly string[]): DemoOptions {
   try {
@@ -21,7 +21,6 @@ export function demoOptions(args: readonly string[]): DemoOptions {
       local: values.local,
     };
   } catch (error) {
-    if (error instanceof KmeshError) throw error;
     throw new KmeshError(
       'KMESH_USAGE',
       `${error instanceof Error ? error.message : String(error)}; kmesh help lists the options`,

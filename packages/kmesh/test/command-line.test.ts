@@ -46,6 +46,7 @@ for (const [script, ...args] of [
   [kmesh, 'version', '--nonsense'],
   [kmesh, 'demo', '--nonsense'],
   [kmesh, 'demo', '--for'],
+  [kmesh, 'demo', '--for', 'soon'],
   [kmeshctl, 'nonsense'],
   [kmeshctl, 'workloads', '--nonsense'],
   [kmeshctl, 'workloads', '-o', 'nonsense'],
