@@ -14,6 +14,7 @@ export type {
 } from './admin-views.ts';
 export { type BackoffSettings, backoffMilliseconds, doubledWait, spreadWait } from './backoff.ts';
 export * as caProto from './codecs/certificate.ts';
+export * as routeProto from './codecs/route.ts';
 export * as securityProto from './codecs/security.ts';
 export * as workloadProto from './codecs/workload.ts';
 export * as xds from './codecs/xds.ts';

@@ -48,6 +48,8 @@ export function startXds(
         metadata: config.metadata,
       },
       onDemand: config.xdsOnDemand,
+      routes: true,
+      clusterDomain: config.clusterDomain,
       logger,
     },
     {

@@ -79,7 +79,10 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   // A little later: what waited for readiness goes first.
   readiness.onceReady(() => setTimeout(releaseStartMemory, 1_000).unref());
 
-  const state = new MeshState({ node: config.nodeName });
+  const state = new MeshState({
+    node: config.nodeName,
+    routesHttpByConnection: config.routesHttpByConnection,
+  });
   const certainty = new IdentityCertainty(config);
   const kernel = await kernelPathOf(config, state, log, certainty);
   if (kernel.path !== undefined) stack.defer(() => kernel.path?.close());
