@@ -6,8 +6,7 @@ import { createLab, keyOf, type LabMesh, type MeshPod, serviceOf, startMesh } fr
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 
-/** Enough for a deviation of a few percent to show; `test/long/route-shares.test.ts` has ten times as many. */
-const DIALS = Number(process.env['KMESH_ROUTE_DIALS'] ?? 1_000);
+const DIALS = 1_000;
 
 const versions = ['v1', 'v2', 'v3'] as const;
 const splits: readonly (readonly number[])[] = [

@@ -48,7 +48,6 @@ export type {
   Route,
   RouteBackend,
   RouteMatch,
-  RouteProtocol,
   RouteRule,
   RouteSection,
   Service,

@@ -185,9 +185,6 @@ export interface RouteBackend {
   readonly weight: number;
 }
 
-/** Sections of a route: one serves ports that are declared HTTP, the other all others. */
-export type RouteProtocol = 'tcp' | 'http';
-
 /** What a connection has to be; an absent field holds for every one. */
 export interface RouteMatch {
   /** Service port. */
@@ -221,8 +218,9 @@ export interface Route {
   readonly isGatewayApi: boolean;
   /** Seconds since the epoch; of two routes for one service the older one counts. */
   readonly createdAt: number;
-  /** `undefined`: the route says nothing of such ports. */
+  /** For ports that are not declared HTTP; `undefined`: the route says nothing of them. */
   readonly tcp: RouteSection | undefined;
+  /** For ports that are declared HTTP. */
   readonly http: RouteSection | undefined;
 }
 

@@ -156,7 +156,9 @@ function throughRoute(
   if (backend === undefined) return refused('has no backend with a weight');
   const { target } = backend;
   if (target === undefined) {
-    return refused(`sends a share to backend ${backend.hostname || '(none)'}, which is refused: ${backend.problem}`);
+    return refused(
+      `sends a share to backend ${backend.hostname || '(none)'}, which is refused: ${backend.problem}`,
+    );
   }
   const name = serviceKey(target.service);
   context.trace?.push(`route ${key} chose backend ${name}:${target.port}`);

@@ -46,8 +46,10 @@ export function routeOf(view: RoutingView, call: RoutedCall): RouteDecision | un
   const route = bestRoute(routes, service, clientNamespace);
   if (route === undefined) return undefined;
   const reject = (reason: string): RouteDecision => ({ kind: 'notApplied', route, reason });
-  if (serviceWaypoints(service).length > 0) return reject('the service has a waypoint, which applies its routes');
-  if (service.loadBalancer?.mode === 'Passthrough') return reject('the service is not balanced (PASSTHROUGH)');
+  if (serviceWaypoints(service).length > 0)
+    return reject('the service has a waypoint, which applies its routes');
+  if (service.loadBalancer?.mode === 'Passthrough')
+    return reject('the service is not balanced (PASSTHROUGH)');
   const isHttp = service.httpPorts?.has(port) ?? false;
   const section = isHttp ? route.http : route.tcp;
   if (section === undefined) {

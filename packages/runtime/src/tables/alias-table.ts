@@ -34,7 +34,11 @@ export function buildAliasTable(weights: readonly number[]): AliasSlot[] {
     const more = large.pop();
     if (less === undefined || more === undefined) break;
     const share = rest[less] ?? 0;
-    slots[less] = { item: less, alias: more, threshold: Math.min(Math.floor((share / sum) * 2 ** 32), THRESHOLD_ALWAYS) };
+    slots[less] = {
+      item: less,
+      alias: more,
+      threshold: Math.min(Math.floor((share / sum) * 2 ** 32), THRESHOLD_ALWAYS),
+    };
     const left = (rest[more] ?? 0) - (sum - share);
     rest[more] = left;
     (left < sum ? small : large).push(more);

@@ -28,9 +28,7 @@ export function convertRoute(payload: Buffer, resourceName: string, clusterDomai
   }
   if (!body) throw rejected('body is missing');
   if (body.typeUrl !== typeUrl) throw rejected(`body has the type ${body.typeUrl}, not ${typeUrl}`);
-  const message = routeProto.VirtualService.decodeKeepingUnknown(
-    Buffer.from(body.value ?? new Uint8Array()),
-  );
+  const message = routeProto.VirtualService.decodeKeepingUnknown(Buffer.from(body.value ?? new Uint8Array()));
   const isGatewayApi = metadata?.annotations?.[semanticsAnnotation] === 'gateway';
   const names: Names = { namespace, clusterDomain, isGatewayApi };
   const gateways = message.gateways ?? [];
