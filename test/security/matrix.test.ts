@@ -77,7 +77,8 @@ for (const kernelPath of [true, false]) {
     test('every caller gets the verdict of orchestration, by the path that is meant for it', async (context) => {
       const problems: string[] = [];
       const total = { kernel: 0, tunnel: 0, denied: 0 };
-      for (const scenario of scenarios) {
+      // The tunnel path alone gets every second scenario here; test:long has them all, and their pairs.
+      for (const scenario of scenarios.filter((_, at) => kernelPath || at % 2 === 0)) {
         const outcome = await matrix.run(scenario);
         problems.push(...outcome.problems);
         for (const path of ['kernel', 'tunnel', 'denied'] as const) total[path] += outcome.byPath[path];

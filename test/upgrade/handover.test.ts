@@ -8,7 +8,7 @@ import type { DaemonProcess } from '@kmesh/lab/testing/daemon/daemon-process.ts'
 import { connect, readExactly } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 /** How often the node's proxy is replaced while the load goes on. */
-const HANDOVERS = 4;
+const HANDOVERS = 2;
 /** Connections that are open when the old instance is told to stop, and end by themselves in its drain time. */
 const LONG_CONNECTIONS = 24;
 const DRAIN_SECONDS = 6;
@@ -160,7 +160,7 @@ test(`${HANDOVERS} hand-overs under load: at least 99.9 % of new connections suc
   const share = (100 * (tried - failed)) / tried;
   context.diagnostic(`${tried} new connections, ${failed} failed: ${share.toFixed(3)} % succeeded`);
   context.diagnostic(`${HANDOVERS * LONG_CONNECTIONS} long connections, ${cut.length} cut`);
-  assert.ok(tried > 5_000, `${tried} connections`);
+  assert.ok(tried > 2_500, `${tried} connections`);
   assert.ok(failed <= tried / 1_000, `${failed} of ${tried} failed`);
   assert.deepEqual(cut, []);
 });

@@ -3,7 +3,7 @@ import { appendFileSync, renameSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Overview } from '@kmesh/api';
 import { KmeshError } from '@kmesh/api';
-import { commandOf, kmeshExecutable } from '../mesh/kmesh-program.ts';
+import { commandOf, inheritedEnvironment, kmeshExecutable } from '../mesh/kmesh-program.ts';
 
 /** The node proxy as a process of its own, as on a real node. */
 export interface ProxyProcess {
@@ -30,7 +30,7 @@ const stopMilliseconds = 10_000;
 export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string): Promise<ProxyProcess> {
   const [program, args] = commandOf(kmeshExecutable, 'proxy', 'ztunnel');
   const child = spawn(program, args, {
-    env: { PATH: process.env['PATH'], ...environment },
+    env: { ...inheritedEnvironment(), ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
     // Ctrl-C goes to the demo alone, which stops the proxy in its turn.
     detached: true,

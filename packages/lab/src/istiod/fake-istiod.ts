@@ -174,7 +174,7 @@ class RunningFakeIstiod implements FakeIstiod {
     return this.rootPem;
   }
 
-  async waitFor(what: string, condition: () => boolean, milliseconds = 5000): Promise<void> {
+  async waitFor(what: string, condition: () => boolean, milliseconds = 20_000): Promise<void> {
     const deadline = performance.now() + milliseconds;
     while (!condition()) {
       if (performance.now() > deadline) {
@@ -187,7 +187,7 @@ class RunningFakeIstiod implements FakeIstiod {
     }
   }
 
-  async waitForSettled(milliseconds = 5000): Promise<void> {
+  async waitForSettled(milliseconds = 20_000): Promise<void> {
     const settled = (open: OpenStream): boolean =>
       open.stream.outstanding === 0 &&
       [xds.addressTypeUrl, xds.authorizationTypeUrl].every((type) => open.stream.typeUrls.includes(type));

@@ -4,7 +4,7 @@ import { KmeshError } from '@kmesh/api';
 import type { Host } from '../pods/host.ts';
 import { type HttpAnswer, keepAlive, requestHttp } from '../traffic/http.ts';
 import { connectFrom } from '../traffic/sockets.ts';
-import { commandOf, kmeshExecutable } from './kmesh-program.ts';
+import { commandOf, inheritedEnvironment, kmeshExecutable } from './kmesh-program.ts';
 import {
   type AccessLine,
   parseAccessLog,
@@ -61,7 +61,7 @@ export class NodeProxy {
       ['-c', script, 'sh', ...commandOf(this.executable, 'proxy', 'ztunnel').flat()],
       {
         cwd: '/',
-        env: { PATH: process.env['PATH'], ...this.#environment, ...environment },
+        env: { ...inheritedEnvironment(), ...this.#environment, ...environment },
         stdio: ['ignore', 'pipe', 'pipe'],
       },
     );
@@ -129,7 +129,7 @@ export class NodeProxy {
   async until(
     what: string,
     condition: () => boolean | Promise<boolean>,
-    milliseconds = 5_000,
+    milliseconds = 20_000,
   ): Promise<void> {
     const deadline = performance.now() + milliseconds;
     while (!(await condition())) {

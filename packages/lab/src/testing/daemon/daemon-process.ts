@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { commandOf, kmeshExecutable } from '../../mesh/kmesh-program.ts';
+import { commandOf, inheritedEnvironment, kmeshExecutable } from '../../mesh/kmesh-program.ts';
 import type { Host } from '../../pods/host.ts';
 import type { HttpAnswer } from '../../traffic/http.ts';
 
@@ -51,7 +51,7 @@ export interface DaemonProcess extends AsyncDisposable {
   ready(): Promise<void>;
 }
 
-const answerMilliseconds = 5_000;
+const answerMilliseconds = 20_000;
 
 /** Starts the daemon. It is killed and its directory removed when it is disposed of. */
 export function startDaemonProcess(settings: DaemonSettings): DaemonProcess {
@@ -70,7 +70,7 @@ export function startDaemonProcess(settings: DaemonSettings): DaemonProcess {
   const child = settings.host.spawn(program, rest, {
     cwd: directory,
     env: {
-      PATH: process.env['PATH'],
+      ...inheritedEnvironment(),
       KMESH_KERNEL_PATH: 'false',
       ISTIO_META_DNS_CAPTURE: 'false',
       ...settings.environment,

@@ -51,7 +51,7 @@ export class Recorder implements ConnectionObserver {
   }
 
   /** Waits until `find` finds something. */
-  async wait<Found>(find: () => Found | undefined | false, milliseconds = 5_000): Promise<Found> {
+  async wait<Found>(find: () => Found | undefined | false, milliseconds = 20_000): Promise<Found> {
     const until = performance.now() + milliseconds;
     for (;;) {
       const found = find();

@@ -77,7 +77,7 @@ export function readAll(socket: Socket): Promise<Buffer> {
 }
 
 /** Exactly `length` bytes; rejects when the connection ends before. */
-export function readExactly(socket: Socket, length: number, milliseconds = 5_000): Promise<Buffer> {
+export function readExactly(socket: Socket, length: number, milliseconds = 20_000): Promise<Buffer> {
   let have = Buffer.alloc(0);
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
