@@ -16,7 +16,7 @@ export interface ResolvedBackend {
 }
 
 /** What the routes say of one connection. */
-export type RouteDecision =
+type RouteDecision =
   | {
       readonly kind: 'applied';
       readonly route: Route;
