@@ -16,6 +16,7 @@ export type {
 } from './admin-views.ts';
 export { type BackoffSettings, backoffMilliseconds, doubledWait, spreadWait } from './backoff.ts';
 export * as caProto from './codecs/certificate.ts';
+export * as routeProto from './codecs/route.ts';
 export * as securityProto from './codecs/security.ts';
 export * as workloadProto from './codecs/workload.ts';
 export * as xds from './codecs/xds.ts';
@@ -46,6 +47,11 @@ export type {
   PolicyMatch,
   PolicyScope,
   PortMap,
+  Route,
+  RouteBackend,
+  RouteMatch,
+  RouteRule,
+  RouteSection,
   Service,
   ServiceAccountMatcher,
   StringMatcher,

@@ -1,4 +1,4 @@
-import { KmeshError } from '@kmesh/api';
+import { KmeshError, type Route, type RouteSection } from '@kmesh/api';
 import type { AdminClient } from './admin-client.ts';
 import { type Column, type OutputFormat, renderList } from './output.ts';
 
@@ -8,6 +8,8 @@ interface ConfigDump {
   readonly services: readonly DumpedService[];
   readonly policies: readonly DumpedPolicy[];
   readonly certificates: readonly DumpedCertificate[];
+  /** Absent in dumps of versions without routes. */
+  readonly routes?: readonly Route[];
 }
 
 interface DumpedWorkload {
@@ -130,6 +132,26 @@ const policyColumns: readonly Column<DumpedPolicy>[] = [
   { heading: 'dry run', cell: (policy) => (policy.dryRun ? 'yes' : 'no') },
 ];
 
+const routeColumns: readonly Column<Route>[] = [
+  { heading: 'namespace', cell: (route) => route.namespace },
+  { heading: 'name', cell: (route) => route.name },
+  { heading: 'hosts', cell: (route) => route.hosts.join(',') },
+  { heading: 'tcp', cell: (route) => sectionText(route.tcp) },
+  { heading: 'http', cell: (route) => sectionText(route.http) },
+  { heading: 'export to', cell: (route) => route.exportTo.join(','), wide: true },
+];
+
+/** The backends of each rule with their weights, or why the section is not applied. */
+function sectionText(section: RouteSection | undefined): string | undefined {
+  if (section === undefined) return undefined;
+  if (section.unsupported !== undefined) return `not applied: ${section.unsupported}`;
+  return section.rules
+    .map(({ backends }) =>
+      backends.map(({ hostname, weight }) => `${hostname || '(none)'}=${weight}`).join(','),
+    )
+    .join('; ');
+}
+
 const certificateColumns: readonly Column<DumpedCertificate>[] = [
   { heading: 'identity', cell: (certificate) => certificate.identity },
   { heading: 'state', cell: (certificate) => certificate.state },
@@ -153,6 +175,11 @@ export function services(dump: ConfigDump, format: OutputFormat, filter: MeshFil
 /** Renders `kmeshctl policies`. */
 export function policies(dump: ConfigDump, format: OutputFormat, filter: MeshFilter): string {
   return renderList(format, policyColumns, inNamespace(dump.policies, filter));
+}
+
+/** Renders `kmeshctl routes`. */
+export function routes(dump: ConfigDump, format: OutputFormat, filter: MeshFilter): string {
+  return renderList(format, routeColumns, inNamespace(dump.routes ?? [], filter));
 }
 
 /** Renders `kmeshctl certificates`. */

@@ -1,4 +1,4 @@
-import { type MeshState, serviceKey } from '@kmesh/orchestration';
+import { type MeshState, routeKey, serviceKey } from '@kmesh/orchestration';
 import type { Config } from '../config/config.ts';
 import { configDump } from '../config/dump.ts';
 import type { VersionInfo } from '../version.ts';
@@ -38,6 +38,7 @@ export async function buildConfigDump(sources: ConfigDumpSources): Promise<Recor
     (policy) => `${policy.namespace}/${policy.name}`,
     slicer,
   );
+  const routes = await sortedInSlices(state.routes(), routeKey, slicer);
   const workloadState = sources.workloadState();
   return {
     workloads: new LazyList(mapped(workloads, dumpWorkload)),
@@ -45,6 +46,7 @@ export async function buildConfigDump(sources: ConfigDumpSources): Promise<Recor
       mapped(services, (service) => dumpService(service, state.endpoints(serviceKey(service)).values())),
     ),
     policies: new LazyList(mapped(policies, dumpPolicy)),
+    routes: new LazyList(mapped(routes, (route) => route)),
     stagedServices: new LazyObject(
       mapped(
         state.stagedEndpoints(),

@@ -84,7 +84,10 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   stack.defer(() => xdsThread.close());
   // Beside the verifier, which the kernel path waits for.
   if (config.xdsAddress !== undefined) xdsThread.start();
-  const state = new MeshState({ node: config.nodeName });
+  const state = new MeshState({
+    node: config.nodeName,
+    routesHttpByConnection: config.routesHttpByConnection,
+  });
   const certainty = new IdentityCertainty(config);
   const kernel = await kernelPathOf(config, state, log, certainty);
   if (kernel.path !== undefined) stack.defer(() => kernel.path?.close());

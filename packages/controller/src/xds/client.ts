@@ -16,6 +16,10 @@ export interface XdsClientOptions {
   readonly node: NodeIdentity;
   /** Whether addresses are subscribed to on demand; policies are always complete. */
   readonly onDemand: boolean;
+  /** Whether routes are subscribed to, once addresses and policies have arrived; default: no. */
+  readonly routes?: boolean;
+  /** Completes host names of routes that have no dot. */
+  readonly clusterDomain?: string;
   readonly logger: Logger;
   /** For tests. */
   readonly times?: Partial<StreamTimes>;
@@ -46,6 +50,8 @@ interface XdsStatus {
   readonly lastError: { readonly setting: string | undefined; readonly cause: string } | undefined;
   /** Milliseconds since the epoch. */
   readonly nextTryAt: number | undefined;
+  /** Whether the control plane sends routes: not asked or not answered yet, sent, or refused. */
+  readonly routes: 'waiting' | 'sent' | 'refused';
 }
 
 /** A delta xDS client that reconnects until it is closed. */
@@ -93,7 +99,9 @@ class DeltaClient {
   readonly counters = createCounters();
   readonly #options: XdsClientOptions;
   readonly #sink: XdsSink;
-  readonly #retained = new Map(subscribedTypes.map((type) => [type as string, new RetainedResources()]));
+  readonly #retained = new Map(
+    [...subscribedTypes, xds.virtualServiceTypeUrl].map((type) => [type as string, new RetainedResources()]),
+  );
   readonly #thread: XdsThread;
   readonly #waiters = new Waiters();
   readonly #interner = new Interner();
@@ -103,9 +111,12 @@ class DeltaClient {
   readonly #stopped = new AbortController();
   #stream: ThreadStream | undefined;
   #subscribed = false;
+  /** gRPC status of the last stream's end. */
+  #endCode: number | undefined;
   #unconfirmed = new Map<string, Set<string>>();
   #lastError: XdsStatus['lastError'];
   #nextTryAt: number | undefined;
+  readonly #routes = new RouteSubscription();
 
   constructor(options: XdsClientOptions, sink: XdsSink) {
     this.#options = options;
@@ -121,6 +132,7 @@ class DeltaClient {
       synced: [...this.#synced],
       lastError: connected ? undefined : this.#lastError,
       nextTryAt: this.#nextTryAt,
+      routes: this.#routes.state,
     };
   }
 
@@ -143,10 +155,18 @@ class DeltaClient {
   async run(): Promise<void> {
     while (!this.#stopped.signal.aborted) {
       const begun = performance.now();
+      this.#routes.streamBegins();
       const diagnosis = await this.#attempt();
       this.#stream = undefined;
       this.#subscribed = false;
       if (this.#stopped.signal.aborted) return;
+      if (this.#routes.streamEnded(this.#endCode, Date.now())) {
+        const { cause } = diagnosis;
+        this.#options.logger.warn(
+          'the control plane refuses to send routes: connections are not split by weights; asked again in an hour',
+          { type: xds.virtualServiceTypeUrl, cause },
+        );
+      }
       this.counters.terminations[diagnosis.reason]++;
       const wait = this.#backoff.next(diagnosis.rule, performance.now() - begun);
       this.#report(diagnosis, wait);
@@ -159,6 +179,7 @@ class DeltaClient {
   /** Runs one stream until it ends. */
   async #attempt(): Promise<Diagnosis> {
     const { controlPlane, times } = this.#options;
+    this.#endCode = undefined;
     const requests = await this.#firstRequests();
     using stream = this.#thread.open({ controlPlane, settings, times: { ...standardTimes, ...times } });
     this.#stream = stream;
@@ -167,7 +188,9 @@ class DeltaClient {
       for (const request of requests) stream.send(request);
       this.#subscribed = true;
       await this.#receive(stream);
-      return diagnoseEnd(await stream.ended, settings);
+      const end = await stream.ended;
+      this.#endCode = end.code;
+      return diagnoseEnd(end, settings);
     } catch (error) {
       stream.close();
       await stream.ended;
@@ -179,7 +202,8 @@ class DeltaClient {
     const node = nodeMessage(this.#options.node);
     const requests: Buffer[] = [];
     this.#unconfirmed = new Map();
-    for (const [typeUrl, retained] of this.#retained) {
+    for (const typeUrl of subscribedTypes) {
+      const retained = this.#retainedOf(typeUrl);
       const isAddress = typeUrl === xds.addressTypeUrl;
       const pending = isAddress ? this.#waiters.names() : [];
       const onDemand = isAddress && this.#options.onDemand;
@@ -197,13 +221,31 @@ class DeltaClient {
       const response = await this.#apply(received);
       stream.send(answerTo(response));
       this.#answered(response);
+      if (this.#options.routes && this.#routes.isDue(response.header.typeUrl, Date.now())) {
+        stream.send(await this.#routeRequest());
+      }
     }
+  }
+
+  async #routeRequest(): Promise<Buffer> {
+    const typeUrl = xds.virtualServiceTypeUrl;
+    const node = nodeMessage(this.#options.node);
+    const retained = this.#retainedOf(typeUrl);
+    const request = await buildFirstRequest({ typeUrl, node, onDemand: false, retained, pending: [] });
+    // The control plane keeps no versions of routes, so what is gone is known by its absence.
+    this.#unconfirmed.set(typeUrl, new Set([...retained.versions()].map(([name]) => name)));
+    return request.bytes;
+  }
+
+  #retainedOf(typeUrl: string): RetainedResources {
+    return this.#retained.get(typeUrl) ?? new RetainedResources();
   }
 
   async #apply(received: ReceivedResponse): Promise<AppliedResponse> {
     const response = await applyResponse(received, {
       interner: this.#interner,
-      retained: (typeUrl) => this.#retained.get(typeUrl) ?? new RetainedResources(),
+      retained: (typeUrl) => this.#retainedOf(typeUrl),
+      clusterDomain: this.#options.clusterDomain,
       unconfirmed: (typeUrl) => this.#unconfirmed.get(typeUrl),
       apply: (updates) => this.#sink.apply(updates),
       settled: (typeUrl, names) => {
@@ -269,6 +311,55 @@ class DeltaClient {
       'policy has fields unknown to this version: they never match in ALLOW and always match in DENY',
       { policy },
     );
+  }
+}
+
+/** How long the control plane is not asked again for routes that it refused. */
+const refusalMilliseconds = 3_600_000;
+/** gRPC statuses by which a control plane says that it will not: invalid argument, permission denied, unimplemented. */
+const refusals: ReadonlySet<number> = new Set([3, 7, 12]);
+
+/**
+ * The subscription to routes, which a control plane may refuse by ending the stream. It is made after everything else has
+ * arrived, so that a refusal costs one reconnect; other ends without an answer count when two follow each other.
+ */
+class RouteSubscription {
+  state: XdsStatus['routes'] = 'waiting';
+  readonly #arrived = new Set<string>();
+  #asked = false;
+  #answered = false;
+  #unanswered = 0;
+  #refusedUntil = 0;
+
+  streamBegins(): void {
+    this.#arrived.clear();
+    this.#asked = false;
+    this.#answered = false;
+  }
+
+  /** Notes a response. Returns whether routes are to be asked for now. */
+  isDue(typeUrl: string, now: number): boolean {
+    if (typeUrl === xds.virtualServiceTypeUrl) {
+      this.#answered = true;
+      this.#unanswered = 0;
+      this.state = 'sent';
+      return false;
+    }
+    this.#arrived.add(typeUrl);
+    if (this.#asked || this.#arrived.size < subscribedTypes.length || now < this.#refusedUntil) return false;
+    this.#asked = true;
+    return true;
+  }
+
+  /** Notes the end of a stream. Returns whether it was the first refusal. */
+  streamEnded(code: number | undefined, now: number): boolean {
+    if (!this.#asked || this.#answered) return false;
+    this.#unanswered++;
+    if (this.#unanswered < 2 && (code === undefined || !refusals.has(code))) return false;
+    this.#refusedUntil = now + refusalMilliseconds;
+    const isFirst = this.state !== 'refused';
+    this.state = 'refused';
+    return isFirst;
   }
 }
 

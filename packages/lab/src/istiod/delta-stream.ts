@@ -37,7 +37,11 @@ interface TypeState {
   readonly onDemand: boolean;
 }
 
-const servedTypes: readonly string[] = [xds.addressTypeUrl, xds.authorizationTypeUrl];
+const servedTypes: readonly string[] = [
+  xds.addressTypeUrl,
+  xds.authorizationTypeUrl,
+  xds.virtualServiceTypeUrl,
+];
 
 /** One delta ADS stream: subscriptions, nonces, and what the client got wrong. Ambient contract 3.3. */
 export class DeltaStream {

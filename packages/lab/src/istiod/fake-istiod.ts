@@ -280,6 +280,11 @@ class RunningFakeIstiod implements FakeIstiod {
     for (const typeUrl of [xds.addressTypeUrl, xds.authorizationTypeUrl]) {
       for (const { stream } of this.#streams) stream.push(typeUrl, change);
     }
+    // Routes are sent again in full whenever anything changes, as istiod does.
+    const typeUrl = xds.virtualServiceTypeUrl;
+    const names = new Set([...(change.get(typeUrl) ?? []), ...this.#store.resources(typeUrl).keys()]);
+    if (names.size === 0) return;
+    for (const { stream } of this.#streams) stream.push(typeUrl, new Map([[typeUrl, names]]));
   }
 
   #certificate(call: CertificateRpc, reply: sendUnaryData<caProto.IstioCertificateResponse>): void {

@@ -35,6 +35,14 @@ export const ILLEGAL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008])
 /** Port of the mTLS tunnel into a pod (docs/contract.md 2.4). */
 export const HBONE_PORT = 15008;
 
+/** The route that a connection was split by. */
+export interface RouteUse {
+  /** `namespace/name` of the route. */
+  readonly route: string;
+  /** `namespace/hostname` of the service that serves in place of the one that was addressed. */
+  readonly backend: string;
+}
+
 interface Routed {
   /** Address of the TCP connection. */
   readonly nextHop: SocketTarget;
@@ -42,6 +50,8 @@ interface Routed {
   readonly workload: Workload | undefined;
   /** The service that was addressed: telemetry, and `host=` of `forwarded`. */
   readonly service: Service | undefined;
+  /** Set where a route chose the backend. */
+  readonly route?: RouteUse;
 }
 
 /** Plain TCP: to an endpoint, or to the original destination. */

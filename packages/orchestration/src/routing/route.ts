@@ -1,0 +1,167 @@
+import type { Route, RouteBackend, RouteRule, Service } from '@kmesh/api';
+import { routeKey } from '../state/mesh-state.ts';
+import type { MeshView } from '../state/mesh-view.ts';
+import { bestServiceByHostname } from './lookup.ts';
+import { serviceWaypoints } from './waypoint.ts';
+
+/** A backend as the mesh knows it now. */
+export interface ResolvedBackend {
+  readonly hostname: string;
+  /** Relative weight, above 0. */
+  readonly weight: number;
+  /** Where its share goes; `undefined`: its share is refused. */
+  readonly target: { readonly service: Service; readonly port: number } | undefined;
+  /** Why its share is refused. */
+  readonly problem: string | undefined;
+}
+
+/** What the routes say of one connection. */
+type RouteDecision =
+  | {
+      readonly kind: 'applied';
+      readonly route: Route;
+      /** Those with a weight above 0; none: every connection is refused. */
+      readonly backends: readonly ResolvedBackend[];
+    }
+  /** There is a route, and the connection is served as without it. */
+  | { readonly kind: 'notApplied'; readonly route: Route; readonly reason: string };
+
+/** A connection to a service, as far as routes look at it. */
+interface RoutedCall {
+  readonly service: Service;
+  readonly port: number;
+  readonly clientNamespace: string;
+}
+
+type RoutingView = Pick<MeshView, 'routesOf' | 'routesHttpByConnection' | 'servicesByHostname'>;
+
+/**
+ * Returns what the routes say of a connection, or `undefined` when none concerns it (docs/routes.md). A route with anything
+ * that a split of connections cannot express is not applied at all, and one for a service with a waypoint is the waypoint's.
+ */
+export function routeOf(view: RoutingView, call: RoutedCall): RouteDecision | undefined {
+  const { service, port, clientNamespace } = call;
+  const routes = view.routesOf(service.hostname);
+  if (routes.length === 0) return undefined;
+  const route = bestRoute(routes, service, clientNamespace);
+  if (route === undefined) return undefined;
+  const reject = (reason: string): RouteDecision => ({ kind: 'notApplied', route, reason });
+  if (serviceWaypoints(service).length > 0)
+    return reject('the service has a waypoint, which applies its routes');
+  if (service.loadBalancer?.mode === 'Passthrough')
+    return reject('the service is not balanced (PASSTHROUGH)');
+  const isHttp = service.httpPorts?.has(port) ?? false;
+  const section = isHttp ? route.http : route.tcp;
+  if (section === undefined) {
+    const other = isHttp ? route.tcp : route.http;
+    if (other === undefined) return undefined;
+    return reject(
+      isHttp
+        ? `port ${port} is declared HTTP, and the route has rules for TCP only`
+        : `port ${port} is not declared HTTP, and the route has rules for HTTP only`,
+    );
+  }
+  if (section.unsupported !== undefined) return reject(`${section.unsupported}: needs a waypoint`);
+  if (isHttp && !view.routesHttpByConnection) {
+    return reject(
+      'HTTP routes are for requests: needs a waypoint, or KMESH_HTTP_ROUTES=by-connection to split connections',
+    );
+  }
+  const rule = section.rules.find((candidate) => concerns(candidate, port, clientNamespace));
+  if (rule === undefined) return undefined;
+  const backends = rule.backends
+    .filter(({ weight }) => weight > 0)
+    .map((backend) => resolveBackend(view, call, backend));
+  return { kind: 'applied', route, backends };
+}
+
+/** The route that counts for a client: of its own namespace, else of the service's, else of another; the oldest of each. */
+function bestRoute(routes: readonly Route[], service: Service, clientNamespace: string): Route | undefined {
+  let best: Route | undefined;
+  let bestRank = 3;
+  for (const route of routes) {
+    if (!isVisible(route, service, clientNamespace)) continue;
+    const rank = route.namespace === clientNamespace ? 0 : route.namespace === service.namespace ? 1 : 2;
+    if (rank >= bestRank) continue;
+    best = route;
+    bestRank = rank;
+  }
+  return best;
+}
+
+function isVisible(route: Route, service: Service, clientNamespace: string): boolean {
+  const own = route.namespace === clientNamespace;
+  if (route.isGatewayApi && route.namespace !== service.namespace && !own) return false;
+  const { exportTo } = route;
+  if (exportTo.length === 0 || exportTo.includes('*')) return true;
+  return (own && exportTo.includes('.')) || exportTo.includes(clientNamespace);
+}
+
+function concerns({ matches }: RouteRule, port: number, clientNamespace: string): boolean {
+  if (matches.length === 0) return true;
+  return matches.some(
+    (match) =>
+      (match.port ?? port) === port && (match.sourceNamespace ?? clientNamespace) === clientNamespace,
+  );
+}
+
+function resolveBackend(view: RoutingView, call: RoutedCall, backend: RouteBackend): ResolvedBackend {
+  const { hostname, weight } = backend;
+  const refused = (problem: string): ResolvedBackend => ({ hostname, weight, target: undefined, problem });
+  if (hostname === '') return refused('the control plane does not permit it');
+  const service =
+    hostname === call.service.hostname
+      ? call.service
+      : bestServiceByHostname(view, hostname, call.clientNamespace);
+  if (service === undefined) return refused('it is not known');
+  const port = portOf(service, backend.port, call.port);
+  if (port === undefined) return refused(`it has no port ${backend.port ?? call.port}`);
+  return { hostname, weight, target: { service, port }, problem: undefined };
+}
+
+function portOf(service: Service, wanted: number | undefined, dialled: number): number | undefined {
+  const port = wanted ?? dialled;
+  if (service.ports.has(port)) return port;
+  const [only] = service.ports.keys();
+  return wanted === undefined && service.ports.size === 1 ? only : undefined;
+}
+
+/**
+ * Returns a text that is equal for two client namespaces exactly when the routes say the same to both, for every port of the
+ * service. Empty without a route.
+ */
+export function routeSignature(view: RoutingView, service: Service, clientNamespace: string): string {
+  if (view.routesOf(service.hostname).length === 0) return '';
+  let signature = '';
+  for (const port of service.ports.keys()) {
+    const decision = routeOf(view, { service, port, clientNamespace });
+    if (decision?.kind !== 'applied') continue;
+    signature += `${port} ${routeKey(decision.route)}`;
+    for (const { hostname, weight, target } of decision.backends) {
+      signature += ` ${weight}*${target?.service.namespace ?? ''}/${hostname}:${target?.port ?? ''}`;
+    }
+    signature += '\n';
+  }
+  return signature;
+}
+
+/** Namespaces of clients to whom the routes of a service may say something else than to all others. */
+export function routeNamespaces(view: RoutingView, service: Service): ReadonlySet<string> {
+  const namespaces = new Set<string>();
+  for (const route of view.routesOf(service.hostname)) {
+    namespaces.add(route.namespace);
+    for (const name of route.exportTo) if (name !== '*' && name !== '.') namespaces.add(name);
+    for (const section of [route.tcp, route.http]) {
+      if (section === undefined || section.unsupported !== undefined) continue;
+      for (const { matches, backends } of section.rules) {
+        for (const { sourceNamespace } of matches) {
+          if (sourceNamespace !== undefined) namespaces.add(sourceNamespace);
+        }
+        for (const { hostname } of backends) {
+          for (const backend of view.servicesByHostname(hostname)) namespaces.add(backend.namespace);
+        }
+      }
+    }
+  }
+  return namespaces;
+}
