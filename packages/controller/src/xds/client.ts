@@ -7,6 +7,7 @@ import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage, rejectionT
 import { type AppliedResponse, applyResponse, type ReceivedResponse } from './responses.ts';
 import { RetainedResources } from './retained.ts';
 import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError, type TerminationReason } from './retry.ts';
+import { RouteSubscription, type RoutesState } from './route-subscription.ts';
 import { type StreamTimes, standardTimes } from './stream-times.ts';
 import { type ThreadStream, XdsThread } from './thread.ts';
 
@@ -50,8 +51,7 @@ interface XdsStatus {
   readonly lastError: { readonly setting: string | undefined; readonly cause: string } | undefined;
   /** Milliseconds since the epoch. */
   readonly nextTryAt: number | undefined;
-  /** Whether the control plane sends routes: not asked or not answered yet, sent, or refused. */
-  readonly routes: 'waiting' | 'sent' | 'refused';
+  readonly routes: RoutesState;
 }
 
 /** A delta xDS client that reconnects until it is closed. */
@@ -116,13 +116,18 @@ class DeltaClient {
   #unconfirmed = new Map<string, Set<string>>();
   #lastError: XdsStatus['lastError'];
   #nextTryAt: number | undefined;
-  readonly #routes = new RouteSubscription();
+  readonly #routes: RouteSubscription;
 
   constructor(options: XdsClientOptions, sink: XdsSink) {
     this.#options = options;
     this.#sink = sink;
     this.#thread = options.thread ?? new XdsThread();
     this.#backoff = new Backoff(options.random);
+    this.#routes = new RouteSubscription({
+      ask: () => void this.#askForRoutes(),
+      after: subscribedTypes,
+      refusedMilliseconds: options.times?.routesRefused ?? standardTimes.routesRefused,
+    });
   }
 
   status(): XdsStatus {
@@ -138,6 +143,7 @@ class DeltaClient {
 
   stop(): void {
     this.#stopped.abort();
+    this.#routes.close();
     this.#stream?.close();
   }
 
@@ -160,16 +166,13 @@ class DeltaClient {
       this.#stream = undefined;
       this.#subscribed = false;
       if (this.#stopped.signal.aborted) return;
-      if (this.#routes.streamEnded(this.#endCode, Date.now())) {
-        const { cause } = diagnosis;
-        this.#options.logger.warn(
-          'the control plane refuses to send routes: connections are not split by weights; asked again in an hour',
-          { type: xds.virtualServiceTypeUrl, cause },
-        );
-      }
+      const refusal = this.#routes.streamEnded(this.#endCode);
+      if (refusal !== 'no') await this.#giveUpRoutes(diagnosis.cause, refusal === 'first');
       this.counters.terminations[diagnosis.reason]++;
-      const wait = this.#backoff.next(diagnosis.rule, performance.now() - begun);
-      this.#report(diagnosis, wait);
+      // A refusal of routes says nothing about the rest, which is fetched again at once.
+      const rule = refusal === 'no' ? diagnosis.rule : 'atOnce';
+      const wait = this.#backoff.next(rule, performance.now() - begun);
+      if (refusal === 'no') this.#report(diagnosis, wait);
       this.#nextTryAt = Date.now() + wait;
       await delay(wait, undefined, { signal: this.#stopped.signal }).catch(() => {});
       this.#nextTryAt = undefined;
@@ -221,20 +224,33 @@ class DeltaClient {
       const response = await this.#apply(received);
       stream.send(answerTo(response));
       this.#answered(response);
-      if (this.#options.routes && this.#routes.isDue(response.header.typeUrl, Date.now())) {
-        stream.send(await this.#routeRequest());
-      }
+      if (this.#options.routes) this.#routes.responded(response.header.typeUrl);
     }
   }
 
-  async #routeRequest(): Promise<Buffer> {
+  async #askForRoutes(): Promise<void> {
+    const stream = this.#stream;
     const typeUrl = xds.virtualServiceTypeUrl;
     const node = nodeMessage(this.#options.node);
     const retained = this.#retainedOf(typeUrl);
     const request = await buildFirstRequest({ typeUrl, node, onDemand: false, retained, pending: [] });
+    if (stream === undefined || stream !== this.#stream) return;
     // The control plane keeps no versions of routes, so what is gone is known by its absence.
-    this.#unconfirmed.set(typeUrl, new Set([...retained.versions()].map(([name]) => name)));
-    return request.bytes;
+    this.#unconfirmed.set(typeUrl, new Set(retained.names()));
+    stream.send(request.bytes);
+  }
+
+  /** Routes that were sent before are withdrawn too: weights that nobody can change any more are worse than none. */
+  async #giveUpRoutes(cause: string, isFirst: boolean): Promise<void> {
+    const retained = this.#retainedOf(xds.virtualServiceTypeUrl);
+    const held = [...retained.names()];
+    for (const name of held) retained.remove(name);
+    if (held.length > 0) await this.#sink.apply(held.map((key) => ({ kind: 'removeRoute', key })));
+    if (!isFirst) return;
+    this.#options.logger.warn(
+      'the control plane refuses to send routes: connections are not split by weights; it is asked again later',
+      { type: xds.virtualServiceTypeUrl, cause, withdrawn: held.length },
+    );
   }
 
   #retainedOf(typeUrl: string): RetainedResources {
@@ -311,55 +327,6 @@ class DeltaClient {
       'policy has fields unknown to this version: they never match in ALLOW and always match in DENY',
       { policy },
     );
-  }
-}
-
-/** How long the control plane is not asked again for routes that it refused. */
-const refusalMilliseconds = 3_600_000;
-/** gRPC statuses by which a control plane says that it will not: invalid argument, permission denied, unimplemented. */
-const refusals: ReadonlySet<number> = new Set([3, 7, 12]);
-
-/**
- * The subscription to routes, which a control plane may refuse by ending the stream. It is made after everything else has
- * arrived, so that a refusal costs one reconnect; other ends without an answer count when two follow each other.
- */
-class RouteSubscription {
-  state: XdsStatus['routes'] = 'waiting';
-  readonly #arrived = new Set<string>();
-  #asked = false;
-  #answered = false;
-  #unanswered = 0;
-  #refusedUntil = 0;
-
-  streamBegins(): void {
-    this.#arrived.clear();
-    this.#asked = false;
-    this.#answered = false;
-  }
-
-  /** Notes a response. Returns whether routes are to be asked for now. */
-  isDue(typeUrl: string, now: number): boolean {
-    if (typeUrl === xds.virtualServiceTypeUrl) {
-      this.#answered = true;
-      this.#unanswered = 0;
-      this.state = 'sent';
-      return false;
-    }
-    this.#arrived.add(typeUrl);
-    if (this.#asked || this.#arrived.size < subscribedTypes.length || now < this.#refusedUntil) return false;
-    this.#asked = true;
-    return true;
-  }
-
-  /** Notes the end of a stream. Returns whether it was the first refusal. */
-  streamEnded(code: number | undefined, now: number): boolean {
-    if (!this.#asked || this.#answered) return false;
-    this.#unanswered++;
-    if (this.#unanswered < 2 && (code === undefined || !refusals.has(code))) return false;
-    this.#refusedUntil = now + refusalMilliseconds;
-    const isFirst = this.state !== 'refused';
-    this.state = 'refused';
-    return isFirst;
   }
 }
 

@@ -62,6 +62,11 @@ export class RetainedResources {
     }
   }
 
+  /** Names of everything held, also of what was rejected since. */
+  *names(): Generator<string> {
+    for (const versions of Object.values(this.#versions)) for (const [name] of versions) yield name;
+  }
+
   get size(): number {
     const { workload, service, policy, route } = this.#versions;
     return workload.size + service.size + policy.size + route.size;
