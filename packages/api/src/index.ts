@@ -51,7 +51,6 @@ export type {
   RouteBackend,
   RouteMatch,
   RouteRule,
-  RouteSection,
   Service,
   ServiceAccountMatcher,
   StringMatcher,

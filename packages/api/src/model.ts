@@ -201,16 +201,11 @@ export interface RouteRule {
   readonly backends: readonly RouteBackend[];
 }
 
-/** One section of a route: its rules, of which the first that concerns a connection serves it, or why it is not applied. */
-export type RouteSection =
-  | { readonly rules: readonly RouteRule[]; readonly unsupported?: undefined }
-  | { readonly unsupported: string };
-
 /** How new connections to services are split among backends (docs/routes.md). */
 export interface Route {
   readonly namespace: string;
   readonly name: string;
-  /** Host names of the services whose connections it concerns. */
+  /** Host names of the services whose connections it concerns; `*.` before a name stands for any beginning. */
   readonly hosts: readonly string[];
   /** Namespaces whose clients it concerns: names, `*` for all, `.` for its own; empty: all. */
   readonly exportTo: readonly string[];
@@ -218,10 +213,12 @@ export interface Route {
   readonly isGatewayApi: boolean;
   /** Seconds since the epoch; of two routes for one service the older one counts. */
   readonly createdAt: number;
-  /** For ports that are not declared HTTP; `undefined`: the route says nothing of them. */
-  readonly tcp: RouteSection | undefined;
-  /** For ports that are declared HTTP. */
-  readonly http: RouteSection | undefined;
+  /** For ports that are not declared HTTP: the first rule that concerns a connection serves it; `undefined`: it says nothing of them. */
+  readonly tcp: readonly RouteRule[] | undefined;
+  /** For ports that are declared HTTP, likewise. */
+  readonly http: readonly RouteRule[] | undefined;
+  /** What a split of connections cannot express, and why the route is therefore not applied, as a whole. */
+  readonly unsupported: string | undefined;
 }
 
 /** One change of the mesh, as every source (xDS, local file, lab) passes it to the mesh state. */

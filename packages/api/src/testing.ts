@@ -67,10 +67,9 @@ export function routeRecord(
     exportTo: [],
     isGatewayApi: true,
     createdAt: 0,
-    tcp: {
-      rules: [{ matches: [], backends: backends.map((one) => ({ port: undefined, weight: 1, ...one })) }],
-    },
+    tcp: [{ matches: [], backends: backends.map((one) => ({ port: undefined, weight: 1, ...one })) }],
     http: undefined,
+    unsupported: undefined,
     ...fields,
   };
 }

@@ -1,4 +1,4 @@
-import { KmeshError, type Route, type RouteSection } from '@kmesh/api';
+import { KmeshError, type Route, type RouteRule } from '@kmesh/api';
 import type { AdminClient } from './admin-client.ts';
 import { type Column, type OutputFormat, renderList } from './output.ts';
 
@@ -136,19 +136,20 @@ const routeColumns: readonly Column<Route>[] = [
   { heading: 'namespace', cell: (route) => route.namespace },
   { heading: 'name', cell: (route) => route.name },
   { heading: 'hosts', cell: (route) => route.hosts.join(',') },
-  { heading: 'tcp', cell: (route) => sectionText(route.tcp) },
-  { heading: 'http', cell: (route) => sectionText(route.http) },
+  { heading: 'tcp', cell: (route) => rulesText(route.tcp) },
+  { heading: 'http', cell: (route) => rulesText(route.http) },
+  { heading: 'not applied', cell: (route) => route.unsupported },
   { heading: 'export to', cell: (route) => route.exportTo.join(','), wide: true },
 ];
 
-/** The backends of each rule with their weights, or why the section is not applied. */
-function sectionText(section: RouteSection | undefined): string | undefined {
-  if (section === undefined) return undefined;
-  if (section.unsupported !== undefined) return `not applied: ${section.unsupported}`;
-  return section.rules
-    .map(({ backends }) =>
-      backends.map(({ hostname, weight }) => `${hostname || '(none)'}=${weight}`).join(','),
-    )
+/** The backends of each rule with their weights. */
+function rulesText(rules: readonly RouteRule[] | undefined): string | undefined {
+  if (rules === undefined || rules.length === 0) return undefined;
+  return rules
+    .map(({ backends }) => {
+      const shares = backends.map(({ hostname, weight }) => `${hostname || '(none)'}=${weight}`);
+      return shares.join(',') || 'refused';
+    })
     .join('; ');
 }
 

@@ -492,11 +492,11 @@ export const istio = $root.istio = (() => {
                         writer.uint32(154).bytes(message.mirrorPercentage);
                     if (message.delegate != null && $Object.hasOwnProperty.call(message, "delegate"))
                         writer.uint32(162).bytes(message.delegate);
+                    if (message.directResponse != null && $Object.hasOwnProperty.call(message, "directResponse"))
+                        writer.uint32(170).bytes(message.directResponse);
                     if (message.mirrors != null && message.mirrors.length)
                         for (let i = 0; i < message.mirrors.length; ++i)
                             writer.uint32(178).bytes(message.mirrors[i]);
-                    if (message.directResponse != null && $Object.hasOwnProperty.call(message, "directResponse"))
-                        writer.uint32(186).bytes(message.directResponse);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -640,7 +640,7 @@ export const istio = $root.istio = (() => {
                                 message.mirrors.push(reader.bytes());
                                 continue;
                             }
-                        case 23: {
+                        case 21: {
                                 if (wireType !== 2)
                                     break;
                                 message.directResponse = reader.bytes();

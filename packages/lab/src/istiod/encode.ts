@@ -6,7 +6,7 @@ import {
   type PortMap,
   type Route,
   type RouteBackend,
-  type RouteSection,
+  type RouteRule,
   routeProto,
   type Service,
   type StringMatcher,
@@ -184,14 +184,24 @@ function encodeDestination({ hostname, port, weight }: RouteBackend): routeProto
   };
 }
 
-function encodeRules(section: RouteSection | undefined): routeProto.TCPRoute[] {
-  if (section === undefined) return [];
-  if (section.unsupported !== undefined) return [{ match: [{ sourceSubnet: '10.0.0.0/8' }] }];
-  return section.rules.map(({ matches, backends }) => ({
+function encodeRules(rules: readonly RouteRule[] | undefined): routeProto.TCPRoute[] {
+  return (rules ?? []).map(({ matches, backends }) => ({
     match: [...matches],
     route: backends.map(encodeDestination),
   }));
 }
+
+/** What istiod writes of an HTTP rule without a backend of a weight: a fixed answer to requests. */
+function encodeHttpRules(route: Route): routeProto.HTTPRoute[] {
+  return encodeRules(route.http).map((rule) =>
+    route.isGatewayApi && rule.route?.length === 0 ? { ...rule, directResponse: fixedAnswer } : rule,
+  );
+}
+
+/** `HTTPDirectResponse` with status 500. */
+const fixedAnswer = Buffer.from([0x08, 0xf4, 0x03]);
+/** What makes a route unsupported: a rewrite of requests. */
+const rewriting: routeProto.HTTPRoute = { rewrite: Buffer.of() };
 
 /** The payload of a `VirtualService` resource (docs/routes.md). */
 export function routePayload(route: Route): Buffer {
@@ -207,7 +217,7 @@ export function routePayload(route: Route): Buffer {
         hosts: [...route.hosts],
         exportTo: [...route.exportTo],
         tcp: encodeRules(route.tcp),
-        http: encodeRules(route.http),
+        http: route.unsupported === undefined ? encodeHttpRules(route) : [rewriting],
       }),
     },
   });

@@ -40,53 +40,73 @@ type RoutingView = Pick<MeshView, 'routesOf' | 'routesHttpByConnection' | 'servi
  * that a split of connections cannot express is not applied at all, and one for a service with a waypoint is the waypoint's.
  */
 export function routeOf(view: RoutingView, call: RoutedCall): RouteDecision | undefined {
-  const { service, port, clientNamespace } = call;
+  const { service, port } = call;
   const routes = view.routesOf(service.hostname);
   if (routes.length === 0) return undefined;
-  const route = bestRoute(routes, service, clientNamespace);
-  if (route === undefined) return undefined;
+  const isHttp = service.httpPorts?.has(port) ?? false;
+  let otherwise: RouteDecision | undefined;
+  for (const route of inOrder(routes, call)) {
+    const rules = isHttp ? route.http : route.tcp;
+    if (rules === undefined) {
+      if ((isHttp ? route.tcp : route.http) !== undefined) otherwise ??= forOtherPorts(route, port, isHttp);
+      continue;
+    }
+    const decision = decide(view, call, { route, rules, isHttp });
+    if (decision !== undefined) return decision;
+  }
+  return otherwise;
+}
+
+interface CandidateRoute {
+  readonly route: Route;
+  readonly rules: readonly RouteRule[];
+  readonly isHttp: boolean;
+}
+
+/** What a route with rules for the dialled port's protocol says; `undefined` where no rule concerns the connection. */
+function decide(
+  view: RoutingView,
+  call: RoutedCall,
+  { route, rules, isHttp }: CandidateRoute,
+): RouteDecision | undefined {
+  const { service, port, clientNamespace } = call;
   const reject = (reason: string): RouteDecision => ({ kind: 'notApplied', route, reason });
   if (serviceWaypoints(service).length > 0)
     return reject('the service has a waypoint, which applies its routes');
   if (service.loadBalancer?.mode === 'Passthrough')
     return reject('the service is not balanced (PASSTHROUGH)');
-  const isHttp = service.httpPorts?.has(port) ?? false;
-  const section = isHttp ? route.http : route.tcp;
-  if (section === undefined) {
-    const other = isHttp ? route.tcp : route.http;
-    if (other === undefined) return undefined;
-    return reject(
-      isHttp
-        ? `port ${port} is declared HTTP, and the route has rules for TCP only`
-        : `port ${port} is not declared HTTP, and the route has rules for HTTP only`,
-    );
-  }
-  if (section.unsupported !== undefined) return reject(`${section.unsupported}: needs a waypoint`);
+  if (route.unsupported !== undefined) return reject(`${route.unsupported}: needs a waypoint`);
+  const rule = rules.find((candidate) => concerns(candidate, port, clientNamespace));
+  if (rule === undefined) return undefined;
   if (isHttp && !view.routesHttpByConnection) {
     return reject(
       'HTTP routes are for requests: needs a waypoint, or KMESH_HTTP_ROUTES=by-connection to split connections',
     );
   }
-  const rule = section.rules.find((candidate) => concerns(candidate, port, clientNamespace));
-  if (rule === undefined) return undefined;
   const backends = rule.backends
     .filter(({ weight }) => weight > 0)
     .map((backend) => resolveBackend(view, call, backend));
   return { kind: 'applied', route, backends };
 }
 
-/** The route that counts for a client: of its own namespace, else of the service's, else of another; the oldest of each. */
-function bestRoute(routes: readonly Route[], service: Service, clientNamespace: string): Route | undefined {
-  let best: Route | undefined;
-  let bestRank = 3;
-  for (const route of routes) {
-    if (!isVisible(route, service, clientNamespace)) continue;
-    const rank = route.namespace === clientNamespace ? 0 : route.namespace === service.namespace ? 1 : 2;
-    if (rank >= bestRank) continue;
-    best = route;
-    bestRank = rank;
+function forOtherPorts(route: Route, port: number, isHttp: boolean): RouteDecision {
+  const reason = isHttp
+    ? `port ${port} is declared HTTP, and the route has rules for TCP only`
+    : `port ${port} is not declared HTTP, and the route has rules for HTTP only`;
+  return { kind: 'notApplied', route, reason };
+}
+
+/** The routes that a client sees: of its own namespace, then of the service's, then of others; the oldest of each first. */
+function* inOrder(
+  routes: readonly Route[],
+  { service, clientNamespace }: RoutedCall,
+): Generator<Route, void, void> {
+  for (let rank = 0; rank < 3; rank++) {
+    for (const route of routes) {
+      const own = route.namespace === clientNamespace ? 0 : route.namespace === service.namespace ? 1 : 2;
+      if (own === rank && isVisible(route, service, clientNamespace)) yield route;
+    }
   }
-  return best;
 }
 
 function isVisible(route: Route, service: Service, clientNamespace: string): boolean {
@@ -151,15 +171,12 @@ export function routeNamespaces(view: RoutingView, service: Service): ReadonlySe
   for (const route of view.routesOf(service.hostname)) {
     namespaces.add(route.namespace);
     for (const name of route.exportTo) if (name !== '*' && name !== '.') namespaces.add(name);
-    for (const section of [route.tcp, route.http]) {
-      if (section === undefined || section.unsupported !== undefined) continue;
-      for (const { matches, backends } of section.rules) {
-        for (const { sourceNamespace } of matches) {
-          if (sourceNamespace !== undefined) namespaces.add(sourceNamespace);
-        }
-        for (const { hostname } of backends) {
-          for (const backend of view.servicesByHostname(hostname)) namespaces.add(backend.namespace);
-        }
+    for (const { matches, backends } of [...(route.tcp ?? []), ...(route.http ?? [])]) {
+      for (const { sourceNamespace } of matches) {
+        if (sourceNamespace !== undefined) namespaces.add(sourceNamespace);
+      }
+      for (const { hostname } of backends) {
+        for (const backend of view.servicesByHostname(hostname)) namespaces.add(backend.namespace);
       }
     }
   }

@@ -6,6 +6,8 @@ const none: readonly never[] = [];
 export class RouteIndex {
   readonly #routes = new Map<string, Route>();
   readonly #byHost = new Map<string, readonly Route[]>();
+  /** Hosts that begin with `*`: of services that no route names. Such routes are never applied, so nothing changes with them. */
+  #wildcards: readonly string[] = [];
   /** Host name of a backend → routes that lead there. */
   readonly #byBackend = new Map<string, Set<Route>>();
 
@@ -19,7 +21,10 @@ export class RouteIndex {
 
   /** Routes for a host name: the oldest first, then by key. */
   of(hostname: string): readonly Route[] {
-    return this.#byHost.get(hostname) ?? none;
+    const routes = this.#byHost.get(hostname);
+    if (routes !== undefined || this.#wildcards.length === 0) return routes ?? none;
+    const wildcard = this.#wildcards.find((host) => hostname.endsWith(host.slice(1)));
+    return (wildcard === undefined ? undefined : this.#byHost.get(wildcard)) ?? none;
   }
 
   /** Host names whose routes lead to `hostname`. */
@@ -39,12 +44,19 @@ export class RouteIndex {
       this.#byBackend.set(host, routes.add(next as Route));
     }
     for (const host of hosts) {
-      const routes = this.of(host).filter((route) => route !== previous);
+      const routes = (this.#byHost.get(host) ?? none).filter((route) => route !== previous);
       if (next?.hosts.includes(host)) routes.push(next);
       if (routes.length === 0) this.#byHost.delete(host);
       else this.#byHost.set(host, routes.sort(byAge));
+      if (host.startsWith('*')) this.#indexWildcards();
     }
     return hosts;
+  }
+
+  /** The longest first: it says the most of a name. */
+  #indexWildcards(): void {
+    const hosts = [...this.#byHost.keys()].filter((host) => host.startsWith('*'));
+    this.#wildcards = hosts.sort((left, right) => right.length - left.length);
   }
 
   #forgetBackend(host: string, route: Route): void {
@@ -62,9 +74,8 @@ function byAge(left: Route, right: Route): number {
 
 function backendsOf(route: Route): ReadonlySet<string> {
   const hosts = new Set<string>();
-  for (const section of [route.tcp, route.http]) {
-    if (section === undefined || section.unsupported !== undefined) continue;
-    for (const rule of section.rules) for (const { hostname } of rule.backends) hosts.add(hostname);
+  for (const { backends } of [...(route.tcp ?? none), ...(route.http ?? none)]) {
+    for (const { hostname } of backends) hosts.add(hostname);
   }
   return hosts;
 }
