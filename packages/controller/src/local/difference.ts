@@ -23,6 +23,9 @@ export function localMeshUpdates(previous: LocalMesh | undefined, next: LocalMes
   for (const [key, policy] of next.policies) {
     if (!isDeepStrictEqual(previous?.policies.get(key), policy)) updates.push({ kind: 'policy', policy });
   }
+  for (const [key, route] of next.routes) {
+    if (!isDeepStrictEqual(previous?.routes.get(key), route)) updates.push({ kind: 'route', route });
+  }
   for (const uid of previous?.workloads.keys() ?? []) {
     if (!next.workloads.has(uid)) updates.push({ kind: 'removeWorkload', uid });
   }
@@ -31,6 +34,9 @@ export function localMeshUpdates(previous: LocalMesh | undefined, next: LocalMes
   }
   for (const key of previous?.policies.keys() ?? []) {
     if (!next.policies.has(key)) updates.push({ kind: 'removePolicy', key });
+  }
+  for (const key of previous?.routes.keys() ?? []) {
+    if (!next.routes.has(key)) updates.push({ kind: 'removeRoute', key });
   }
   return updates;
 }

@@ -1,6 +1,7 @@
-import type { Policy, PortMap, Service, Workload } from '@kmesh/api';
-import { policyKey, serviceKey } from '@kmesh/orchestration';
+import type { Policy, PortMap, Route, Service, Workload } from '@kmesh/api';
+import { policyKey, routeKey, serviceKey } from '@kmesh/orchestration';
 import { readPolicy } from './policy.ts';
+import { readRoute } from './route.ts';
 import { type LocalService, readService } from './service.ts';
 import { readWorkload } from './workload.ts';
 import { type Field, YamlReader } from './yaml-reader.ts';
@@ -13,6 +14,8 @@ export interface LocalMesh {
   readonly services: ReadonlyMap<string, Service>;
   /** By `namespace/name`. */
   readonly policies: ReadonlyMap<string, Policy>;
+  /** By `namespace/name`. */
+  readonly routes: ReadonlyMap<string, Route>;
 }
 
 /**
@@ -28,7 +31,7 @@ export function parseLocalMesh(text: string, source: string): LocalMesh {
   const reader = new YamlReader(text, source);
   const fields = reader.isAbsent(reader.root)
     ? {}
-    : reader.object(reader.root, [], ['workloads', 'policies', 'services']);
+    : reader.object(reader.root, [], ['workloads', 'policies', 'services', 'routes']);
 
   const workloads = new Map<string, Workload>();
   for (const field of reader.list(fields.workloads)) {
@@ -47,9 +50,14 @@ export function parseLocalMesh(text: string, source: string): LocalMesh {
     const policy = readPolicy(reader, field);
     add(reader, field, policies, policyKey(policy), policy);
   }
+  const routes = new Map<string, Route>();
+  for (const field of reader.list(fields.routes)) {
+    const route = readRoute(reader, field);
+    add(reader, field, routes, routeKey(route), route);
+  }
   reader.finish();
   for (const local of listed) addListedEndpoints(workloads, local);
-  return { workloads, services, policies };
+  return { workloads, services, policies, routes };
 }
 
 function add<Value>(
