@@ -4,6 +4,7 @@ export type {
   Overview,
   OverviewConnection,
   OverviewLimit,
+  OverviewRoute,
   OverviewService,
   RefusalReason,
   TableEntry,

@@ -9,8 +9,11 @@ interface ConfigDump {
   readonly policies: readonly DumpedPolicy[];
   readonly certificates: readonly DumpedCertificate[];
   /** Absent in dumps of versions without routes. */
-  readonly routes?: readonly Route[];
+  readonly routes?: readonly DumpedRoute[];
 }
+
+/** A route, and why it is not applied or not everywhere. */
+type DumpedRoute = Route & { readonly problems?: readonly string[] };
 
 interface DumpedWorkload {
   readonly uid?: string;
@@ -132,13 +135,13 @@ const policyColumns: readonly Column<DumpedPolicy>[] = [
   { heading: 'dry run', cell: (policy) => (policy.dryRun ? 'yes' : 'no') },
 ];
 
-const routeColumns: readonly Column<Route>[] = [
+const routeColumns: readonly Column<DumpedRoute>[] = [
   { heading: 'namespace', cell: (route) => route.namespace },
   { heading: 'name', cell: (route) => route.name },
   { heading: 'hosts', cell: (route) => route.hosts.join(',') },
   { heading: 'tcp', cell: (route) => rulesText(route.tcp) },
   { heading: 'http', cell: (route) => rulesText(route.http) },
-  { heading: 'not applied', cell: (route) => route.unsupported },
+  { heading: 'not applied', cell: (route) => route.problems?.join('; ') ?? route.unsupported },
   { heading: 'export to', cell: (route) => route.exportTo.join(','), wide: true },
 ];
 

@@ -35,8 +35,16 @@ export {
 } from './routing/inbound.ts';
 export { bestServiceByCidr, bestServiceByVip } from './routing/lookup.ts';
 export { resolveOutbound, withResolvedAddress } from './routing/outbound.ts';
-export { type ResolvedBackend, routeNamespaces, routeOf, routeSignature } from './routing/route.ts';
+export {
+  GENERIC_NAMESPACE,
+  type ResolvedBackend,
+  routeNamespaces,
+  routeOf,
+  routeSignature,
+  routeUseOf,
+} from './routing/route.ts';
 export { backendEndpoints, formatRoutePick, isRoutePick } from './routing/route-draw.ts';
+export { reportRoute, reportRoutes } from './routing/route-report.ts';
 export { serviceWaypoints } from './routing/waypoint.ts';
 export { addChange, type ChangeDraft, emptyChange, type MeshChange } from './state/change.ts';
 export {

@@ -6,8 +6,10 @@ import type {
   ConnectionStart,
   ObservedConnection,
   Reporter,
+  RoutedConnection,
   TransportMeasure,
 } from './connection.ts';
+import { routeLabels } from './labels/connection-labels.ts';
 import type { AccessLog } from './log/access-log.ts';
 import {
   ConnectionRowCache,
@@ -17,7 +19,7 @@ import {
 } from './metrics/connection-rows.ts';
 import { add, observe } from './metrics/count.ts';
 import type { MetricRecorder, MetricRow } from './metrics/recorder.ts';
-import { roundTripBounds } from './metrics/tables.ts';
+import { allFamilies, metricTables, roundTripBounds } from './metrics/tables.ts';
 
 interface ConnectionObserverOptions {
   readonly recorder: MetricRecorder;
@@ -35,6 +37,7 @@ export function createConnectionObserver(options: ConnectionObserverOptions): Co
     accessLog,
     cache: new ConnectionRowCache(recorder, options.share),
     paths: { kernel: new Map(), tunnel: new Map() },
+    routes: new Map(),
   };
   const sockets = {
     source: recorder.row('sockets', ['source'], 1),
@@ -66,7 +69,10 @@ export function createConnectionObserver(options: ConnectionObserverOptions): Co
       countEnd(context, start, rows, end);
       accessLog?.closed(start, end, { bytesFromClient, bytesFromServer, durationMilliseconds });
     },
-    earlyDeny: (deny) => accessLog?.earlyDeny(deny),
+    earlyDeny: (deny) => {
+      if (deny.routed !== undefined) countRoute(context, deny.routed, routeCell.refused);
+      accessLog?.earlyDeny(deny);
+    },
     socketsOpen(reporter: Reporter, change: 1 | -1) {
       const row = sockets[reporter];
       add(row, 0, change);
@@ -79,6 +85,7 @@ interface Context {
   readonly accessLog: AccessLog | undefined;
   readonly cache: ConnectionRowCache;
   readonly paths: Readonly<Record<ConnectionPath, Map<string, MetricRow>>>;
+  readonly routes: Map<string, MetricRow>;
 }
 
 /** A lifetime: from the opened count to the closed one. */
@@ -165,6 +172,7 @@ export function countConnectionPath(
 /** What is told of an opening besides the metrics of its two ends. */
 function announce(context: Context, start: ConnectionStart): void {
   countPath(context, start);
+  if (start.routed !== undefined) countRoute(context, start.routed, routeCell.served);
   context.accessLog?.opened(start);
 }
 
@@ -191,6 +199,20 @@ function countPath({ recorder, paths }: Context, { path, pathReason, reporter }:
     paths[path].set(reason, row);
   }
   add(row, 0, 1);
+}
+
+/** Cells of the route table. */
+const routeCell = { served: 0, refused: 1 } as const;
+
+function countRoute({ recorder, routes }: Context, routed: RoutedConnection, index: number): void {
+  const labels = routeLabels(routed);
+  const key = labels.join('\n');
+  let row = routes.get(key);
+  if (row === undefined) {
+    row = recorder.row('routes', labels, allFamilies(metricTables.routes));
+    routes.set(key, row);
+  }
+  add(row, index, 1);
 }
 
 function addToAll(rows: ConnectionRows, index: number, count: number): void {

@@ -1,4 +1,4 @@
-import { type MeshState, routeKey, serviceKey } from '@kmesh/orchestration';
+import { type MeshState, reportRoute, routeKey, serviceKey } from '@kmesh/orchestration';
 import type { Config } from '../config/config.ts';
 import { configDump } from '../config/dump.ts';
 import type { VersionInfo } from '../version.ts';
@@ -46,7 +46,9 @@ export async function buildConfigDump(sources: ConfigDumpSources): Promise<Recor
       mapped(services, (service) => dumpService(service, state.endpoints(serviceKey(service)).values())),
     ),
     policies: new LazyList(mapped(policies, dumpPolicy)),
-    routes: new LazyList(mapped(routes, (route) => route)),
+    routes: new LazyList(
+      mapped(routes, (route) => ({ ...route, problems: reportRoute(state, route).problems })),
+    ),
     stagedServices: new LazyObject(
       mapped(
         state.stagedEndpoints(),

@@ -1,6 +1,6 @@
 import { KmeshError, type Logger } from '@kmesh/api';
 import { denySystemCalls, dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
-import { emptyChange, MeshState } from '@kmesh/orchestration';
+import { emptyChange, MeshState, reportRoutes } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import {
   HandoffPodTable,
@@ -103,6 +103,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     sources: {
       ...(kernel.path === undefined ? {} : kernelSources(kernel.path, () => events)),
       loopDelay: loopDelay.read,
+      routes: () => reportRoutes(state),
     },
     presence: new WorkloadPresence(state),
     beforeScrape: () => {

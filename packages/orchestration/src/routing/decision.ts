@@ -39,7 +39,10 @@ export const HBONE_PORT = 15008;
 export interface RouteUse {
   /** `namespace/name` of the route. */
   readonly route: string;
-  /** `namespace/hostname` of the service that serves in place of the one that was addressed. */
+  /** The service that was addressed, and its port. */
+  readonly service: Service;
+  readonly port: number;
+  /** Host name of the service that serves in its place; empty where the control plane permits none. */
   readonly backend: string;
 }
 
@@ -89,6 +92,8 @@ export interface DoubleHboneDecision extends Routed {
 export interface RefusedDecision extends RoutingFailure {
   readonly kind: 'refused';
   readonly service: Service | undefined;
+  /** Set where the share of a route's backend is refused. */
+  readonly route?: RouteUse;
 }
 
 /**

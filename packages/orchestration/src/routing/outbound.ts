@@ -149,11 +149,13 @@ function throughRoute(
   }
   context.trace?.push(`route ${key} is applied: ${describeBackends(decision.backends)}`);
   const { backend, workloadUid } = drawBackend(context, decision.backends, ip);
+  const use = backend === undefined ? undefined : { route: key, service, port, backend: backend.hostname };
   const refused = (text: string): OutboundDecision => {
     const message = `Route ${key} of service ${serviceKey(service)} ${text}.`;
-    return refuse(context.trace, { category: 'NoHealthyUpstream', message, service });
+    const route = use === undefined ? {} : { route: use };
+    return refuse(context.trace, { category: 'NoHealthyUpstream', message, service, ...route });
   };
-  if (backend === undefined) return refused('has no backend with a weight');
+  if (backend === undefined || use === undefined) return refused('has no backend with a weight');
   const { target } = backend;
   if (target === undefined) {
     return refused(
@@ -164,7 +166,7 @@ function throughRoute(
   context.trace?.push(`route ${key} chose backend ${name}:${target.port}`);
   const routed = toBackend({ ...context, pick: workloadUid }, request, target);
   if (routed === undefined) return refused(`sends a share to backend ${name}, which has no usable endpoint`);
-  return asDialled(routed, service, { route: key, backend: name });
+  return asDialled(routed, service, use);
 }
 
 /** Serves the connection as if the backend had been dialled; `undefined` without an endpoint. */
@@ -201,7 +203,7 @@ function vipFor(service: Service, network: string, ip: string): string | undefin
 function asDialled(decision: OutboundDecision, service: Service, route: RouteUse): OutboundDecision {
   switch (decision.kind) {
     case 'refused':
-      return { ...decision, service };
+      return { ...decision, service, route };
     case 'resolveHostname':
       return { ...decision, service, pending: { ...decision.pending, service, route } };
     default:

@@ -1,8 +1,12 @@
-import type { Route, RouteBackend, RouteRule, Service } from '@kmesh/api';
-import { routeKey } from '../state/mesh-state.ts';
+import type { Route, RouteBackend, RouteRule, Service, Workload } from '@kmesh/api';
+import { routeKey, serviceKey } from '../state/mesh-state.ts';
 import type { MeshView } from '../state/mesh-view.ts';
+import type { RouteUse } from './decision.ts';
 import { bestServiceByHostname } from './lookup.ts';
 import { serviceWaypoints } from './waypoint.ts';
+
+/** A namespace that no service can be in: its view is that of every namespace without services or routes of its own. */
+export const GENERIC_NAMESPACE = '\0';
 
 /** A backend as the mesh knows it now. */
 export interface ResolvedBackend {
@@ -33,7 +37,8 @@ interface RoutedCall {
   readonly clientNamespace: string;
 }
 
-type RoutingView = Pick<MeshView, 'routesOf' | 'routesHttpByConnection' | 'servicesByHostname'>;
+/** What decisions about routes look at. */
+export type RoutingView = Pick<MeshView, 'routesOf' | 'routesHttpByConnection' | 'servicesByHostname'>;
 
 /**
  * Returns what the routes say of a connection, or `undefined` when none concerns it (docs/routes.md). A route with anything
@@ -163,6 +168,18 @@ export function routeSignature(view: RoutingView, service: Service, clientNamesp
     signature += '\n';
   }
   return signature;
+}
+
+/** Returns which backend of a route a workload served a connection for, as far as its services tell. */
+export function routeUseOf(view: RoutingView, call: RoutedCall, server: Workload): RouteUse | undefined {
+  const decision = routeOf(view, call);
+  if (decision?.kind !== 'applied') return undefined;
+  const backend = decision.backends.find(
+    ({ target }) => target !== undefined && server.services.has(serviceKey(target.service)),
+  );
+  if (backend === undefined) return undefined;
+  const { service, port } = call;
+  return { route: routeKey(decision.route), service, port, backend: backend.hostname };
 }
 
 /** Namespaces of clients to whom the routes of a service may say something else than to all others. */

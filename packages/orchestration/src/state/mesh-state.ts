@@ -302,7 +302,7 @@ export class MeshState implements MeshView, MeshHistory {
 }
 
 /** Key of a service: `namespace/hostname`. */
-export function serviceKey(service: Service): string {
+export function serviceKey(service: Pick<Service, 'namespace' | 'hostname'>): string {
   return `${service.namespace}/${service.hostname}`;
 }
 

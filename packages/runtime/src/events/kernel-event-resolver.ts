@@ -1,5 +1,17 @@
 import type { Identity, Workload } from '@kmesh/api';
-import type { AddressedService } from '@kmesh/probe';
+import type { AddressedService, RoutedConnection } from '@kmesh/probe';
+
+/** What a client dialled: a service, and its port. */
+interface DialledPort {
+  readonly service: AddressedService;
+  readonly port: number;
+}
+
+/** Why the kernel tables refuse a connection, in words that a person can act on, and the route of the refused share, if any. */
+interface KernelRefusal {
+  readonly error: string;
+  readonly routed?: RoutedConnection | undefined;
+}
 
 /**
  * What the ids and addresses of kernel events mean. Asked once per connection, when it is first heard of. `time`, in
@@ -26,6 +38,8 @@ export interface KernelEventResolver {
   arrivedDirectly?(netnsCookie: number, clientAddress: string, clientPort: number): boolean;
   /** Whether the connections of this workload are reported here, as a client's, too. Default: no. */
   isServedHere?(workload: Workload): boolean;
-  /** Why the kernel tables refuse what a pod dialled, in words that a person can act on. */
-  refusal?(client: Workload, ip: string, port: number): string | undefined;
+  /** By which route a server got a connection to a service that a client dialled. Default: by none. */
+  routed?(client: Workload, dialled: DialledPort, server: Workload): RoutedConnection | undefined;
+  /** Why the kernel tables refuse what a pod dialled. */
+  refusal?(client: Workload, ip: string, port: number): KernelRefusal | undefined;
 }

@@ -5,6 +5,8 @@ import {
   type MeshHistory,
   type MeshView,
   resolveOutbound,
+  routeUseOf,
+  serviceKey,
   servicesOfWorkload,
 } from '@kmesh/orchestration';
 import type { KernelEventResolver } from './kernel-event-resolver.ts';
@@ -37,10 +39,15 @@ export function createKernelResolver(options: KernelResolverOptions): KernelEven
     workloadByAddress: (ip, time) => view.workloadByAddressAt(network, ip, time),
     inboundService: (destination, port) =>
       inboundService(destination, servicesOfWorkload(view, destination), port, undefined),
+    routed({ namespace: clientNamespace }, { service: { namespace, hostname }, port }, server) {
+      if (view.routesOf(hostname).length === 0) return undefined;
+      const service = view.service(serviceKey({ namespace, hostname }));
+      return service && routeUseOf(view, { service, port, clientNamespace }, server);
+    },
     refusal(source, ip, port) {
       const clientIp = source.addresses[0] ?? ip;
       const decision = resolveOutbound(view, { source, clientIp, destination: { ip, port } });
-      return decision.kind === 'refused' ? decision.message : undefined;
+      return decision.kind === 'refused' ? { error: decision.message, routed: decision.route } : undefined;
     },
     ...(arrivedDirectly && { arrivedDirectly }),
     ...(isServedHere && { isServedHere }),

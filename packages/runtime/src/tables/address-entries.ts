@@ -1,8 +1,9 @@
 import type { Service } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
+import { GENERIC_NAMESPACE } from '@kmesh/orchestration';
 import { type AddressMeaning, meaningOfAddress } from './address-meaning.ts';
 import type { FrontendEntry } from './frontend-entry.ts';
-import { GENERIC_NAMESPACE, scopedNamespaces } from './route-scope.ts';
+import { scopedNamespaces } from './route-scope.ts';
 
 /** Ids that frontends refer to. */
 export interface FrontendIds {

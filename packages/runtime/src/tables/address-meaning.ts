@@ -1,7 +1,12 @@
 import type { Service, Workload } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
-import { bestServiceByCidr, bestServiceByVip, serviceWaypoints } from '@kmesh/orchestration';
-import { GENERIC_NAMESPACE, scopedNamespaces } from './route-scope.ts';
+import {
+  bestServiceByCidr,
+  bestServiceByVip,
+  GENERIC_NAMESPACE,
+  serviceWaypoints,
+} from '@kmesh/orchestration';
+import { scopedNamespaces } from './route-scope.ts';
 import { isOnNode } from './service-slots.ts';
 
 /** What an address means to the connections of one client namespace, as far as the kernel path can say. */

@@ -1,6 +1,6 @@
 import type { Service, TableUsage } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
-import { ipFamily, maskIp, parseCidr, parseIp } from '@kmesh/orchestration';
+import { GENERIC_NAMESPACE, ipFamily, maskIp, parseCidr, parseIp } from '@kmesh/orchestration';
 import { writeAddress } from './address-bytes.ts';
 import { type FrontendIds, outcomeOf } from './address-entries.ts';
 import { type AddressMeaning, meaningOfCidr } from './address-meaning.ts';
@@ -8,7 +8,6 @@ import { encodeDecision, type FrontendEntry } from './frontend-entry.ts';
 import type { FrontendTable } from './frontend-table.ts';
 import { kmeshCidrKeyLayout as keyLayout, kmeshDecisionLayout } from './gen/layouts.ts';
 import type { EntryTable } from './kernel-maps.ts';
-import { GENERIC_NAMESPACE } from './route-scope.ts';
 import { RefusalCounter } from './usage.ts';
 
 /** client_namespace of the keys under which CIDR services keep their ports. */

@@ -1,8 +1,5 @@
 import type { Service } from '@kmesh/api';
-import { type MeshView, routeNamespaces, routeSignature } from '@kmesh/orchestration';
-
-/** A namespace that no service can be in: its view is that of every namespace without services or routes of its own. */
-export const GENERIC_NAMESPACE = '\0';
+import { GENERIC_NAMESPACE, type MeshView, routeNamespaces, routeSignature } from '@kmesh/orchestration';
 
 const none: readonly never[] = [];
 

@@ -1,10 +1,10 @@
 import type { Service } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
-import { ipFamily, isRoutePick, serviceKey } from '@kmesh/orchestration';
+import { GENERIC_NAMESPACE, ipFamily, isRoutePick, serviceKey } from '@kmesh/orchestration';
 import { type EndpointArray, TUNNEL_RANGE } from './endpoint-array.ts';
 import type { Identifiers } from './identifiers.ts';
 import type { SlotRange } from './range-allocator.ts';
-import { GENERIC_NAMESPACE, scopedNamespaces } from './route-scope.ts';
+import { scopedNamespaces } from './route-scope.ts';
 import type { ServicePorts } from './service-ports.ts';
 import { compilePort, type EndpointSlot, type PortSlots } from './service-slots.ts';
 
