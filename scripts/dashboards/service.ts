@@ -8,8 +8,7 @@ const routed = 'destination_service_namespace=~"$namespace",destination_service_
 const split = 'route, destination_service_namespace, destination_service_name, destination_port';
 const backend = `${split}, backend_service`;
 const backendLegend = '{{destination_service_name}}:{{destination_port}} {{backend_service}}';
-const routeRate = (what: string) =>
-  `sum by (${backend}) (rate(kmesh_route_${what}_total{${routed}}[$__rate_interval]))`;
+const routeRate = `rate(kmesh_route_connections_total{${routed}}[$__rate_interval])`;
 
 export const serviceDashboard: Dashboard = {
   uid: 'kmesh-service',
@@ -77,8 +76,7 @@ export const serviceDashboard: Dashboard = {
           'The part of new connections that a route wants each backend to have, beside the part that it got. Without a waypoint a route splits connections, not requests.',
           query(`max by (${backend}) (kmesh_route_share{${routed}})`, `${backendLegend} wanted`),
           query(
-            `(${routeRate('connections')} or ${routeRate('refusals')}) / on (${split}) group_left () ` +
-              `(sum by (${split}) (rate({__name__=~"kmesh_route_(connections|refusals)_total",${routed}}[$__rate_interval])) > 0)`,
+            `sum by (${backend}) (${routeRate}) / on (${split}) group_left () (sum by (${split}) (${routeRate}) > 0)`,
             `${backendLegend} got`,
           ),
         ),

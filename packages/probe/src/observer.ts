@@ -70,7 +70,7 @@ export function createConnectionObserver(options: ConnectionObserverOptions): Co
       accessLog?.closed(start, end, { bytesFromClient, bytesFromServer, durationMilliseconds });
     },
     earlyDeny: (deny) => {
-      if (deny.routed !== undefined) countRoute(context, deny.routed, routeCell.refused);
+      if (deny.routed !== undefined) add(countRoute(context, deny.routed), routeCell.refused, 1);
       accessLog?.earlyDeny(deny);
     },
     socketsOpen(reporter: Reporter, change: 1 | -1) {
@@ -172,7 +172,7 @@ export function countConnectionPath(
 /** What is told of an opening besides the metrics of its two ends. */
 function announce(context: Context, start: ConnectionStart): void {
   countPath(context, start);
-  if (start.routed !== undefined) countRoute(context, start.routed, routeCell.served);
+  if (start.routed !== undefined) countRoute(context, start.routed);
   context.accessLog?.opened(start);
 }
 
@@ -202,9 +202,9 @@ function countPath({ recorder, paths }: Context, { path, pathReason, reporter }:
 }
 
 /** Cells of the route table. */
-const routeCell = { served: 0, refused: 1 } as const;
+const routeCell = { given: 0, refused: 1 } as const;
 
-function countRoute({ recorder, routes }: Context, routed: RoutedConnection, index: number): void {
+function countRoute({ recorder, routes }: Context, routed: RoutedConnection): MetricRow {
   const labels = routeLabels(routed);
   const key = labels.join('\n');
   let row = routes.get(key);
@@ -212,7 +212,8 @@ function countRoute({ recorder, routes }: Context, routed: RoutedConnection, ind
     row = recorder.row('routes', labels, allFamilies(metricTables.routes));
     routes.set(key, row);
   }
-  add(row, index, 1);
+  add(row, routeCell.given, 1);
+  return row;
 }
 
 function addToAll(rows: ConnectionRows, index: number, count: number): void {

@@ -174,7 +174,7 @@ test('what a route gave to each backend is counted once, beside what the route w
     backend_service: backend,
   });
   assert.equal(sumOf(text, 'kmesh_route_connections_total', of('v1')), 1);
-  assert.equal(sumOf(text, 'kmesh_route_connections_total'), 1);
+  assert.equal(sumOf(text, 'kmesh_route_connections_total'), 2);
   assert.equal(sumOf(text, 'kmesh_route_refusals_total', of('-')), 1);
   assert.equal(sumOf(text, 'kmesh_route_share', of('v1')), 0.9);
   assert.equal(sumOf(text, 'kmesh_route_share', of('-')), 0.1);

@@ -101,13 +101,10 @@ export const metricTables = {
   routes: {
     labels: routeLabelNames,
     families: [
-      counter(
-        'kmesh_route_connections',
-        'Connections that a route gave to a backend, and that it served (unstable)',
-      ),
+      counter('kmesh_route_connections', 'Connections that a route gave to a backend (unstable)'),
       counter(
         'kmesh_route_refusals',
-        'Connections that a route gave to a backend that cannot serve (unstable)',
+        'Connections that a route gave to a backend and that were refused: it cannot serve (unstable)',
       ),
     ],
   },
