@@ -26,6 +26,8 @@ interface DeltaStreamHost {
   send(message: Buffer): void;
   /** Ends the stream with a gRPC status. */
   refuse(code: number, details: string): void;
+  /** Whether a type is not served to anybody. */
+  refuses(typeUrl: string): boolean;
   violation(text: string): void;
   record(request: RecordedRequest): void;
 }
@@ -158,6 +160,10 @@ export class DeltaStream {
     if (errorDetail !== null && errorDetail !== undefined)
       this.#violation(`first request for ${typeUrl} rejects something`);
     this.#node ??= node;
+    if (this.#host.refuses(typeUrl)) {
+      this.#host.refuse(7, `no permission to watch ${typeUrl}`);
+      return;
+    }
 
     const held = new Map(Object.entries(request.initialResourceVersions ?? {}));
     const wildcard = subscribe.length === 0 || (subscribe.includes('*') && !unsubscribe.includes('*'));

@@ -66,6 +66,7 @@ class RunningFakeIstiod implements FakeIstiod {
   #streamCount = 0;
   #certificateCalls = 0;
   #rejectTokens = false;
+  readonly #refusedTypes = new Set<string>();
   readonly #callers = new Map<string, CallerIdentity>();
   #stalled = false;
 
@@ -88,6 +89,10 @@ class RunningFakeIstiod implements FakeIstiod {
       },
       rejectTokens: (on) => {
         this.#rejectTokens = on;
+      },
+      refuseType: (typeUrl, on) => {
+        if (on) this.#refusedTypes.add(typeUrl);
+        else this.#refusedTypes.delete(typeUrl);
       },
     });
     this.#store.apply(options.mesh ?? []);
@@ -260,6 +265,7 @@ class RunningFakeIstiod implements FakeIstiod {
       caller,
       send: (message) => call.write(message),
       refuse,
+      refuses: (typeUrl) => this.#refusedTypes.has(typeUrl),
       violation: (text) => this.violations.push(text),
       record: (request) => this.requests.push(request),
     });
