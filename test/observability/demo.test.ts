@@ -79,7 +79,7 @@ test('a local mesh file is written when it is not there, and the demo runs on it
   const { code, stdout, stderr } = await ended;
   assert.equal(code, 0, stderr);
   assert.match(stdout, /"failed":0/);
-  assert.match(stdout, /\n6\n$/);
+  assert.match(stdout, /\n8\n$/);
 });
 
 for (const [what, line, sentence] of [
