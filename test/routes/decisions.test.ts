@@ -75,7 +75,7 @@ for (const kernelPath of [true, false]) {
       const text = await kmeshctl('why', 'default/client', 'default/shop:80');
       assert.match(
         text,
-        /route default\/split is applied: default\/shop-v1\S*:80 50 %, gone\S* 50 %, refused: it is not known/,
+        /route default\/split is applied by connection: default\/shop-v1\S*:80 50 %, gone\S* 50 %, refused: it is not known/,
       );
     });
 

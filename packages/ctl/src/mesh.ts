@@ -140,7 +140,7 @@ const routeColumns: readonly Column<DumpedRoute>[] = [
   { heading: 'name', cell: (route) => route.name },
   { heading: 'hosts', cell: (route) => route.hosts.join(',') },
   { heading: 'tcp', cell: (route) => rulesText(route.tcp) },
-  { heading: 'http', cell: (route) => rulesText(route.http) },
+  { heading: 'http, by connection', cell: (route) => rulesText(route.http) },
   { heading: 'not applied', cell: (route) => route.problems?.join('; ') ?? route.unsupported },
   { heading: 'export to', cell: (route) => route.exportTo.join(','), wide: true },
 ];

@@ -147,7 +147,7 @@ function throughRoute(
     context.trace?.push(`route ${key} is not applied: ${decision.reason}`);
     return undefined;
   }
-  context.trace?.push(`route ${key} is applied: ${describeBackends(decision.backends)}`);
+  context.trace?.push(`route ${key} is applied by connection: ${describeBackends(decision.backends)}`);
   const { backend, workloadUid } = drawBackend(context, decision.backends, ip);
   const use = backend === undefined ? undefined : { route: key, service, port, backend: backend.hostname };
   const refused = (text: string): OutboundDecision => {
