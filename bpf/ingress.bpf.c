@@ -41,11 +41,13 @@ static __always_inline enum passage admit_stranger(const struct packet *packet)
 	return changing || is_changing(server->workload) ? PASSAGE_UNDECIDED : PASSAGE_REFUSED;
 }
 
+/* One that is not let past capture is doubted: tracking may hold an earlier connection with its
+ * addresses and ports, whose translation would let it in. */
 static __always_inline int admit_syn(struct __sk_buff *skb, const struct kmesh_lease *lease,
 				     const struct segment *segment, const struct packet *packet)
 {
 	if (has_expired(lease) || packet->carries_data)
-		return NEXT;
+		return mark(skb, KMESH_MARK_DOUBTED);
 	switch (admit_opening(lease, segment, packet->sequence)) {
 	case PASSAGE_ALLOWED:
 		return mark(skb, KMESH_MARK);
@@ -56,8 +58,9 @@ static __always_inline int admit_syn(struct __sk_buff *skb, const struct kmesh_l
 	case PASSAGE_UNKNOWN:
 		break;
 	}
-	/* What policies would forbid in a moment capture leaves to the proxy. */
-	return admit_stranger(packet) == PASSAGE_ALLOWED ? mark(skb, KMESH_MARK) : NEXT;
+	/* What policies would forbid in a moment is left to the proxy. */
+	return mark(skb,
+		    admit_stranger(packet) == PASSAGE_ALLOWED ? KMESH_MARK : KMESH_MARK_DOUBTED);
 }
 
 /* A later packet that the wire did not bring: of a connection that was let past capture it is reset

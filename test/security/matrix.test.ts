@@ -80,11 +80,7 @@ for (const kernelPath of [true, false]) {
       // The tunnel path alone gets every second scenario here; test:long has them all, and their pairs.
       for (const scenario of scenarios.filter((_, at) => kernelPath || at % 2 === 0)) {
         const outcome = await matrix.run(scenario);
-        // One that the kernel was not certain of, as of a first packet that came twice: it has to be certain the next time.
-        const unsure = outcome.problems.filter((problem) => problem.endsWith('path tunnel, not kernel'));
-        const again = unsure.length === outcome.problems.length && [1, 2].includes(unsure.length);
-        if (again) context.diagnostic(`tried again: ${unsure.join('; ')}`);
-        problems.push(...(again ? (await matrix.run(scenario)).problems : outcome.problems));
+        problems.push(...outcome.problems);
         for (const path of ['kernel', 'tunnel', 'denied'] as const) total[path] += outcome.byPath[path];
       }
       context.diagnostic(`connections: ${JSON.stringify(total)}`);

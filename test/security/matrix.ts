@@ -28,8 +28,6 @@ export interface Outcome {
   readonly problems: readonly string[];
   readonly connections: number;
   readonly byPath: Readonly<Record<'kernel' | 'tunnel' | 'denied', number>>;
-  /** Connections that the tunnel path served since two connects met in one line of the hook's memory. */
-  readonly met: number;
 }
 
 /** Servers of one node and everybody who may call them, with real daemons on two nodes. */
@@ -71,6 +69,8 @@ class RunningMatrix implements Matrix {
   readonly #kernelPath: boolean;
   readonly #view = new MeshState();
   #scenario: Scenario | undefined;
+  /** Both ends of connections that the proxy accepted. */
+  readonly #captured = new Set<string>();
 
   constructor(
     lab: Lab,
@@ -100,23 +100,22 @@ class RunningMatrix implements Matrix {
         }
       }),
     );
-    const logged = (await this.#logged(scenario, watch, attempts, refused)).map(
-      (line) => [keyOfLine(line), line] as const,
-    );
-    const lines = new Map(logged);
+    const lines = await this.#logged(scenario, watch, attempts, refused);
+    const byKey = new Map(lines.map((line) => [keyOfLine(line), line] as const));
     // Where two connects meet in one line of the hook's memory, one of them takes the tunnel path; they are counted.
-    const met = await watch.growth('kmesh_connect_decisions_total', { path: 'tunnel', reason: 'flow' });
-    let excused = 0;
+    let met = await watch.growth('kmesh_connect_decisions_total', { path: 'tunnel', reason: 'flow' });
     const problems = attempts.flatMap((attempt, at) => {
       const wanted = expected[at] as Expected;
       const served = !refused.has(`${attempt.caller.name}|${targetOf(attempt)}`);
-      const line = lines.get(keyOf(attempt));
-      if (wanted.path === 'kernel' && line?.fields['path'] === 'tunnel' && excused < met) {
-        excused++;
-        return problemsOf(attempt, { ...wanted, path: 'tunnel' }, served, line);
-      }
-      return problemsOf(attempt, wanted, served, line);
+      const line = byKey.get(keyOf(attempt));
+      // A port that a refused connection had a moment ago is tracked with that one's translation still.
+      const excused =
+        wanted.path === 'kernel' &&
+        line?.fields['path'] === 'tunnel' &&
+        (this.#captured.has(endsOf(line)) || met-- > 0);
+      return problemsOf(attempt, excused ? { ...wanted, path: 'tunnel' } : wanted, served, line);
     });
+    for (const line of lines) if (line.fields['path'] === 'tunnel') this.#captured.add(endsOf(line));
     const servedCount = expected.filter(({ served }) => served).length;
     for (const [who, { step, reason }] of refused) {
       if (reason === 'TIMEOUT') problems.push(`${who}: neither served nor refused: ${step}`);
@@ -133,7 +132,6 @@ class RunningMatrix implements Matrix {
         tunnel: expected.filter(({ path, served }) => path === 'tunnel' && served).length,
         denied: expected.length - servedCount,
       },
-      met,
     };
   }
 
@@ -225,6 +223,10 @@ function targetOf({ server, family, port }: Attempt): string {
 
 function keyOf(attempt: Attempt): string {
   return `${attempt.caller.seen[attempt.family]} → ${targetOf(attempt)}`;
+}
+
+function endsOf({ fields }: AccessLine): string {
+  return `${fields['src.addr']} → ${fields['dst.hbone_addr'] ?? fields['dst.addr']}`;
 }
 
 function keyOfLine({ fields }: AccessLine): string {

@@ -7,9 +7,11 @@
  *   patience=MS      how long a connect may take, and an answer; before anything else. Else 500
  *   defer            the SYN is sent with the first data (TCP_FASTOPEN_CONNECT)
  *   mark=NUMBER      SO_MARK
- *   bind=IP          the source, whoever has it
+ *   bind=IP[:PORT]   the source, whoever has it
  *   connect=IP:PORT  fastopen=IP:PORT (MSG_FASTOPEN)
  *   dissolve         connect to AF_UNSPEC
+ *   end              reads until the other side ends or resets the connection
+ *   again            goes on with a new socket
  *   accept=PORT      goes on with a socket that a listener accepted
  *   wait             prints "ready" and reads a line from the standard input
  *   send             read: what comes within the time
@@ -53,6 +55,29 @@ static struct sockaddr_in address_of(const char *text)
 	return address;
 }
 
+static int open_socket(void)
+{
+	int one = 1;
+
+	if (fd)
+		close(fd);
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	set_patience(patience);
+	return fd < 0;
+}
+
+static int read_to_end(void)
+{
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	char text[512];
+
+	while (poll(&readable, 1, patience) == 1)
+		if (recv(fd, text, sizeof(text), 0) <= 0)
+			return 0;
+	return -1;
+}
+
 static int step(char *name, char *value)
 {
 	struct sockaddr any = {.sa_family = AF_UNSPEC};
@@ -82,6 +107,10 @@ static int step(char *name, char *value)
 		return sendto(fd, "hello", 5, MSG_FASTOPEN | MSG_NOSIGNAL,
 			      (struct sockaddr *)&address, sizeof(address)) < 0;
 	}
+	if (!strcmp(name, "end"))
+		return read_to_end();
+	if (!strcmp(name, "again"))
+		return open_socket();
 	if (!strcmp(name, "dissolve"))
 		return connect(fd, &any, sizeof(any));
 	if (!strcmp(name, "accept")) {
@@ -112,8 +141,7 @@ static void play(int number, char **steps, int count)
 	char text[512] = "";
 	ssize_t length;
 
-	fd = socket(AF_INET, SOCK_STREAM, 0);
-	set_patience(patience);
+	open_socket();
 	for (int at = 0; at < count; at++) {
 		char *value = strchr(steps[at], '=');
 

@@ -11,14 +11,17 @@ export const OWN_TABLE_REMOVAL = `delete chain inet kmesh ${OWNER_CHAIN}\ndelete
 
 /** Marks of bpf/kmesh_config.h; only their sixteen bits are looked at. */
 const PASSED = 'meta mark & 0x0000ffff == 0x00004b4d';
+const NOT_PASSED = 'meta mark & 0x0000ffff != 0x00004b4d';
 const DOUBTED = 'meta mark & 0x0000ffff == 0x00004b4e';
 const REFUSED = 'meta mark & 0x0000ffff == 0x00004b4f';
 const NEITHER = 'meta mark & 0x0000fffe != 0x00004b4e';
 
+const FIRST_PACKET = 'tcp flags & (syn | ack) == syn';
+
 /** Index of the loopback interface in every network namespace: compared as a number, which costs far less than a name. */
 const LOOPBACK = 1;
 
-/** One bit of the connection's mark: let past capture into the pod by `claim`. The others stay as they are. */
+/** One bit of the connection's mark: let past capture by `claim` or `claim-output`. The others stay as they are. */
 const CLAIMED = '0x40000000';
 
 /**
@@ -29,6 +32,8 @@ const CLAIMED = '0x40000000';
  *   connection stays tracked, for rules that look at that.
  * - `guard`, after all translation: resets what the programs at the interfaces say may not go on. What they doubt is only
  *   reset where it was let past capture into this pod: else the proxy decides.
+ * - `guard` and `guard-output`: a reset by its server leaves a connection in tracking for ten seconds, with its claim. A first
+ *   packet with its addresses and ports that may not pass capture waits until that is gone: then capture gets it.
  * - `handoff`: between an application and its proxy nothing is tracked. The proxy's answers to what capture redirected come
  *   from 127.0.0.1 or ::1.
  *
@@ -61,6 +66,7 @@ export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
   }
   chain claim-output {
     type nat hook output priority -110; policy accept;
+    ${PASSED} meta l4proto tcp ct mark set ct mark or ${CLAIMED}
     ${PASSED} meta nfproto ipv4 meta l4proto tcp dnat ip to ip daddr
     ${PASSED} meta nfproto ipv6 meta l4proto tcp dnat ip6 to ip6 daddr
   }
@@ -68,7 +74,12 @@ export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
     type filter hook prerouting priority -90; policy accept;
     ${NEITHER} accept
     ${REFUSED} meta l4proto tcp reject with tcp reset
+    ${FIRST_PACKET} ct mark & ${CLAIMED} == ${CLAIMED} drop
     ${DOUBTED} meta l4proto tcp ct mark & ${CLAIMED} == ${CLAIMED} ct direction original reject with tcp reset
+  }
+  chain guard-output {
+    type filter hook output priority -90; policy accept;
+    ${FIRST_PACKET} ct mark & ${CLAIMED} == ${CLAIMED} ${NOT_PASSED} drop
   }
 }
 `;

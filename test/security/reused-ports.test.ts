@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createLab, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
+import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
+import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
+import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
+
+const evade = () => buildNative('evade', new URL('native/', import.meta.url));
+
+/** Open until a policy denies it. */
+const LIVE = 8080;
+/** Its application resets what it has accepted. */
+const RESETTING = 8081;
+
+const denial = policy(
+  'Deny',
+  { principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-attacker' }] },
+  { name: 'late' },
+);
+
+/*
+ * A connection that ends by a reset of its server stays in the pods' connection tracking for ten seconds, with the
+ * translation that it had. What dials from the same port to the same address meets it there.
+ */
+for (const handoff of ['true', 'false'] as const) {
+  describe(`a port that is used again after a reset, with KMESH_HANDOFF=${handoff}`, () => {
+    let lab: Lab;
+    let mesh: LabMesh;
+    let attacker: Pod;
+    let neighbour: Pod;
+    const servers: Pod[] = [];
+    const accepted = new Map<string, number>();
+    let sourcePort = 20_000;
+
+    before(async () => {
+      lab = await createLab();
+      await lab.node();
+      mesh = await startMesh(lab, { kernelPath: true, environment: { KMESH_HANDOFF: handoff } });
+      ({ pod: attacker } = await mesh.pod({ name: 'attacker' }));
+      ({ pod: neighbour } = await mesh.pod({ name: 'neighbour', captured: false }));
+      for (const variant of ['iptables', 'nftables'] as const) {
+        const { pod } = await mesh.pod({ name: variant, captured: { variant } });
+        for (const port of [LIVE, RESETTING]) {
+          await pod.listen({ port }, (socket) => {
+            accepted.set(pod.name, (accepted.get(pod.name) ?? 0) + 1);
+            socket.on('error', () => undefined);
+            socket.write(`port-${port}`);
+            if (port === RESETTING) socket.once('data', () => socket.resetAndDestroy());
+          });
+        }
+        servers.push(pod);
+      }
+      await untilEnrolled(mesh, attacker, ...servers);
+    });
+    after(async () => {
+      await mesh?.close();
+      await lab?.close();
+    });
+
+    for (const [who, change] of [
+      ['attacker', denial],
+      ['neighbour', strict],
+    ] as const) {
+      for (const port of [LIVE, RESETTING]) {
+        const what = `${port === LIVE ? 'a policy' : 'the application'} resets it, and a policy forbids the next one`;
+        test(`${who}: ${what}`, () => dialTwice(who === 'attacker' ? attacker : neighbour, port, change));
+      }
+    }
+    test('a policy resets it and forbids the next one, which the other pod does not take for the same', () =>
+      dialTwice(attacker, LIVE, denial, true));
+
+    /** From one port to each server before and after a change. `forgotten`: the servers' pods track the first no more. */
+    async function dialTwice(
+      from: Pod,
+      port: number,
+      change: typeof denial,
+      forgotten = false,
+    ): Promise<void> {
+      const texts = new Map<string, string>();
+      const before = new Map(accepted);
+      const dialling = servers.map(async (server) => {
+        const closed = `net.netfilter.nf_conntrack_tcp_timeout_close=${forgotten ? 1 : 10}`;
+        await server.run('sysctl', ['-q', '-w', closed]);
+        const source = `bind=${from.addresses.v4}:${++sourcePort}`;
+        const to = [source, `connect=${server.addresses.v4}:${port}`, 'send'];
+        const first = ['patience=2000', ...to, ...(port === RESETTING ? ['end'] : []), 'wait', 'end'];
+        const child = from.spawn(evade(), [...first, 'again', 'patience=700', 'wait', ...to]);
+        child.stdout?.on('data', (data) => texts.set(server.name, `${texts.get(server.name) ?? ''}${data}`));
+        const { stderr, stdin } = child;
+        assert.ok(stderr && stdin);
+        await once(stderr, 'data');
+        return { stderr, stdin, ended: once(child, 'close') };
+      });
+      const children = await Promise.all(dialling);
+      for (const { name } of servers) assert.equal(accepted.get(name), (before.get(name) ?? 0) + 1, name);
+      await mesh.apply(change);
+      await untilTablesFollow(mesh);
+      await Promise.all(
+        children.map(async ({ stderr, stdin }) => {
+          const again = once(stderr, 'data');
+          stdin.write('\n');
+          await again;
+        }),
+      );
+      // The kernel's own time-out, counted from the last packet.
+      if (forgotten) await delay(1_200);
+      for (const { stdin } of children) stdin.end('\n');
+      await Promise.all(children.map(({ ended }) => ended));
+      for (const { name } of servers) {
+        assert.doesNotMatch(texts.get(name) ?? '', /port-/, name);
+        assert.equal(accepted.get(name), (before.get(name) ?? 0) + 1, name);
+      }
+      await mesh.apply(without(change));
+      await untilTablesFollow(mesh);
+    }
+  });
+}
