@@ -47,7 +47,8 @@ export type RoutingView = Pick<MeshView, 'routesOf' | 'routesHttpByConnection' |
 export function routeOf(view: RoutingView, call: RoutedCall): RouteDecision | undefined {
   const { service, port } = call;
   const routes = view.routesOf(service.hostname);
-  if (routes.length === 0) return undefined;
+  // A port that the service does not declare leads nowhere, with or without a route.
+  if (routes.length === 0 || !service.ports.has(port)) return undefined;
   const isHttp = service.httpPorts?.has(port) ?? false;
   let otherwise: RouteDecision | undefined;
   for (const route of inOrder(routes, call)) {

@@ -220,7 +220,7 @@ export class MeshState implements MeshView, MeshHistory {
 
   #replaceRoute(key: string, next: Route | undefined, change: ChangeDraft): void {
     for (const hostname of this.#routes.replace(key, next)) {
-      for (const service of this.#services.byHostname(hostname)) change.services.add(serviceKey(service));
+      this.#noteDialled(hostname, change);
     }
   }
 
@@ -229,9 +229,15 @@ export class MeshState implements MeshView, MeshHistory {
     if (this.#routes.size === 0 || change.services.size === 0) return;
     for (const key of [...change.services]) {
       const hostname = key.slice(key.indexOf('/') + 1);
-      for (const dialled of this.#routes.leadingTo(hostname)) {
-        for (const service of this.#services.byHostname(dialled)) change.services.add(serviceKey(service));
-      }
+      for (const dialled of this.#routes.leadingTo(hostname)) this.#noteDialled(dialled, change);
+    }
+  }
+
+  /** What routes say of a service has changed, perhaps to some namespaces only. */
+  #noteDialled(hostname: string, change: ChangeDraft): void {
+    for (const service of this.#services.byHostname(hostname)) {
+      change.services.add(serviceKey(service));
+      if (service.cidrVips.length > 0) change.cidrs = true;
     }
   }
 

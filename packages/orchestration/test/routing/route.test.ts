@@ -86,6 +86,10 @@ describe('which route applies', () => {
       { routes: [{ tcp: [{ ...canary, matches: [{ sourceNamespace: 'other' }] }] }] },
       'none',
     ],
+    'a port that the service does not declare has no route': [
+      { routes: [{ tcp: [canary] }], port: 81 },
+      'none',
+    ],
     'of two routes the older one counts': [
       {
         routes: [

@@ -103,17 +103,16 @@ function portsOf(meaning: AddressMeaning): Iterable<number> {
 
 const noNamespaces: ReadonlySet<string> = new Set();
 
-/** Namespaces whose view of the address may differ from the others': those with a service there. */
+/** Namespaces whose view of the address may differ from the others': those with a service there, or a route for one. */
 function namespacesAt(view: MeshView, node: LocalitySource, ip: string): ReadonlySet<string> {
   const byVip = view.servicesByVip(node.network, ip);
   const byCidr = view.servicesByCidr(node.network, ip);
   if (byVip.length + byCidr.length === 0) return noNamespaces;
   const namespaces = new Set<string>();
-  for (const service of byVip) {
+  for (const service of [...byVip, ...byCidr.map((entry) => entry.service)]) {
     namespaces.add(service.namespace);
     for (const namespace of scopedNamespaces(view, service)) namespaces.add(namespace);
   }
-  for (const { service } of byCidr) namespaces.add(service.namespace);
   return namespaces;
 }
 
