@@ -168,5 +168,5 @@ test('kmeshctl check beside the demo has no untrue and no doubled line, and the 
     [],
   );
   assert.match(stdout, /tunnel [1-9]\d* \(/);
-  assert.match(stdout, /1 policy, 3 certificates/);
+  assert.match(stdout, /1 policy, 4 certificates/);
 });
