@@ -68,15 +68,16 @@ static __always_inline int admit_syn(struct __sk_buff *skb, const struct kmesh_l
 static __always_inline int admit_later(struct __sk_buff *skb, const struct kmesh_lease *lease,
 				       const struct segment *segment, const struct packet *packet)
 {
-	bool expired = has_expired(lease);
+	/* It carries nothing, and nobody sends it again. */
+	bool expired = has_expired(lease), resets = packet->flags & TCP_RST;
 
-	switch (admit_segment(lease, expired, segment)) {
+	switch (admit_segment(lease, expired, segment, resets)) {
 	case PASSAGE_REFUSED:
 		return mark(skb, KMESH_MARK_REFUSED);
 	case PASSAGE_ALLOWED:
 		return NEXT;
 	case PASSAGE_UNDECIDED:
-		return DROP;
+		return resets ? NEXT : DROP;
 	case PASSAGE_UNKNOWN:
 		break;
 	}
@@ -86,7 +87,7 @@ static __always_inline int admit_later(struct __sk_buff *skb, const struct kmesh
 	case PASSAGE_ALLOWED:
 		return NEXT;
 	case PASSAGE_UNDECIDED:
-		return DROP;
+		return resets ? NEXT : DROP;
 	default:
 		return mark(skb, KMESH_MARK_DOUBTED);
 	}

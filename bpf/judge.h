@@ -253,7 +253,7 @@ static __always_inline void deliver(const struct kmesh_lease *lease, bool expire
 
 /* A later packet arrives that the wire did not bring. */
 static __always_inline enum passage admit_segment(const struct kmesh_lease *lease, bool expired,
-						  const struct segment *segment)
+						  const struct segment *segment, bool resets)
 {
 	struct kmesh_connection *connection, seen;
 	struct kmesh_connection_key key;
@@ -263,6 +263,8 @@ static __always_inline enum passage admit_segment(const struct kmesh_lease *leas
 	connection = bpf_map_lookup_elem(&connections, &key);
 	if (!connection || !read_connection(connection, hash_tuple(&key), &seen))
 		return PASSAGE_UNKNOWN;
+	if (resets && !seen.delivered)
+		return PASSAGE_ALLOWED;
 	if (expired)
 		return PASSAGE_REFUSED;
 	passage = judge(lease, connection, &seen, &key);

@@ -119,7 +119,7 @@ int kmesh_wire(struct __sk_buff *skb)
 	struct segment segment;
 	struct delivery delivery = {};
 	struct kmesh_lease *lease;
-	bool expired, passes;
+	bool expired, passes, resets;
 
 	/* Fragments travel the node's way: delivering the first would vouch for the others. */
 	if (read_packet(skb, &packet) != READ_TCP || is_tunnel_port(packet.source_port_be) ||
@@ -139,9 +139,11 @@ int kmesh_wire(struct __sk_buff *skb)
 	deliver(lease, expired, &segment, &delivery);
 	if (delivery.passage == PASSAGE_UNKNOWN)
 		return NEXT;
-	if (delivery.passage == PASSAGE_UNDECIDED)
+	/* Nobody sends a reset again. */
+	resets = packet.flags & TCP_RST;
+	if (delivery.passage == PASSAGE_UNDECIDED && !resets)
 		return DROP;
-	passes = delivery.passage == PASSAGE_ALLOWED || packet.flags & TCP_RST;
+	passes = delivery.passage == PASSAGE_ALLOWED || resets;
 	return passes && !delivery.delivered ? NEXT : send_across(skb, &delivery, passes);
 }
 

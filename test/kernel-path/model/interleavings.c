@@ -336,7 +336,7 @@ static bool is_spoofed(void)
 	segment.interface = OTHER;
 	deliver(&the_lease, is_expired, &segment, &delivery);
 	return delivery.passage == PASSAGE_ALLOWED ||
-	       admit_segment(&the_lease, is_expired, &segment) == PASSAGE_ALLOWED;
+	       admit_segment(&the_lease, is_expired, &segment, false) == PASSAGE_ALLOWED;
 }
 
 static unsigned segments = 1;

@@ -34,8 +34,8 @@ const CLAIMED = '0x40000000';
  *   reset where it was let past capture into this pod: else the proxy decides.
  * - `guard` and `guard-output`: a reset by its server leaves a connection in tracking for ten seconds, with its claim. A first
  *   packet with its addresses and ports that may not pass capture waits until that is gone: then capture gets it.
- * - `handoff`: between an application and its proxy nothing is tracked. The proxy's answers to what capture redirected come
- *   from 127.0.0.1 or ::1.
+ * - `handoff`: between an application and its proxy nothing is tracked; on loopback a packet stays untracked where it arrives.
+ *   The proxy's answers to what capture redirected come from 127.0.0.1 or ::1.
  *
  * All but the nat chains see each packet, so their first rule lets go what the others are not about.
  */
@@ -45,14 +45,6 @@ export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
   chain handoff {
     type filter hook output priority raw; policy accept;
     meta oif != ${LOOPBACK} accept
-    tcp dport 15001 ip daddr != 127.0.0.0/8 notrack
-    tcp dport 15001 ip6 daddr != ::1 notrack
-    tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
-    tcp sport 15001 ip6 saddr != ::1 notrack
-  }
-  chain handoff-arrival {
-    type filter hook prerouting priority raw; policy accept;
-    meta iif != ${LOOPBACK} accept
     tcp dport 15001 ip daddr != 127.0.0.0/8 notrack
     tcp dport 15001 ip6 daddr != ::1 notrack
     tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
