@@ -11,91 +11,52 @@
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { loadEmptyProgram } from '@kmesh/lab/testing/kernel/empty-program.ts';
-import { createPodNamespace, kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
-import { workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
-import {
-  type BpfObject,
-  type BpfProgram,
-  EventRing,
-  enableProgramStatistics,
-  kernelBarrier,
-  type NetworkNamespace,
-} from '@kmesh/linux';
+import { kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
+import type { BpfProgram } from '@kmesh/linux';
 import { MeshState } from '@kmesh/orchestration';
-import { attachKernelObject, KernelTables, kernelMapsOf, loadKernelObject } from '@kmesh/runtime';
+import { loadKernelObject } from '@kmesh/runtime';
 import { ENDPOINTS_PER_SERVICE, meshUpdates } from './hook/bench-mesh.ts';
-import { Driver, ScratchCgroup } from './hook/driver.ts';
+import { HookLoads, tablesOver } from './hook/loads.ts';
+import { measureRouted } from './hook/routed.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 
 const sizes = [100, 1000, 10_000, 20_000] as const;
-const LOADS = 5;
 const ROUNDS = 3;
-const CONNECTS = 10_000;
-/** Connects before each measurement: the round before, of another contestant, has used the caches. */
-const WARM_UP = 6000;
 /** Services that the client uses at every size. */
 const DIALLED = 100;
-
-const client = workload({ uid: 'Kubernetes//Pod/default/client', addresses: ['10.255.0.1'] });
 
 export async function suite(): Promise<Report> {
   const figures: Figure[] = [];
   const ratios: Ratio[] = [];
   await measureHook(figures, ratios);
+  await measureRouted(figures, ratios);
   await measureProgramming(figures, ratios);
   return { suite: 'hook', environment: environment(), figures, ratios };
 }
 
 async function measureHook(figures: Figure[], ratios: Ratio[]): Promise<void> {
   const view = new MeshState();
-  await using loads = new AsyncDisposableStack();
   using empty = await loadEmptyProgram();
-  using statistics = enableProgramStatistics();
-  using pod = createPodNamespace();
-  using cgroup = new ScratchCgroup();
-  await using driver = new Driver(pod, cgroup);
-  void statistics;
-  const objects: BpfObject[] = [];
-  for (let load = 0; load < LOADS; load++) {
-    const object = loads.use(await loadKernelObject({ path: kernelObjectPath }));
-    loads.use(new EventRing(object.map('events'), { recordSize: 128, onBatch: () => {} }));
-    objects.push(object);
-  }
-  const instances = objects.map((object) => ({ object, tables: tablesOver(view, object) }));
-
+  await using loads = await HookLoads.open(view);
   const emptyProgram = empty.program('empty_connect4');
-  const measureEmpty = async (services: number, step: number) => {
-    using _link = emptyProgram.attachCgroup(cgroup.path);
-    await driver.dial(services, step, WARM_UP);
-    return await meanOf(emptyProgram, () => driver.dial(services, step, CONNECTS));
-  };
-  const measureKmesh = async (object: BpfObject, services: number, step: number) => {
-    const links = attachKernelObject(object, cgroup.path);
-    try {
-      await driver.dial(services, step, WARM_UP);
-      return await meanOf(object.program('kmesh_connect4'), () => driver.dial(services, step, CONNECTS));
-    } finally {
-      for (const link of links.values()) link.close();
-    }
-  };
 
   let programmed = 0;
   const hits: number[] = [];
   for (const size of sizes) {
-    const change = view.apply(meshUpdates(programmed, size));
-    for (const { tables } of instances) await tables.apply(change);
+    await loads.apply(view.apply(meshUpdates(programmed, size)));
     programmed = size;
-    const step = size / DIALLED;
+    const some = { services: DIALLED, step: size / DIALLED };
+    const any = { services: size, step: 1 };
     const rounds = { empty: [] as number[], gate: [] as number[], hit: [] as number[], any: [] as number[] };
-    await measureEmpty(size, 1);
+    await loads.measureProgram(emptyProgram, any);
     for (let round = 0; round < ROUNDS; round++) {
-      for (const { object, tables } of instances) {
-        tables.remove(pod.cookie);
-        rounds.empty.push(await measureEmpty(DIALLED, step));
-        rounds.gate.push(await measureKmesh(object, DIALLED, step));
-        enrol(tables, pod);
-        rounds.hit.push(await measureKmesh(object, DIALLED, step));
-        rounds.any.push(await measureKmesh(object, size, 1));
+      for (const { object, tables } of loads.instances) {
+        loads.remove(tables);
+        rounds.empty.push(await loads.measureProgram(emptyProgram, some));
+        rounds.gate.push(await loads.measure(object, some));
+        loads.enrol(tables);
+        rounds.hit.push(await loads.measure(object, some));
+        rounds.any.push(await loads.measure(object, any));
       }
     }
     const name = `connect at ${size} services`;
@@ -108,7 +69,7 @@ async function measureHook(figures: Figure[], ratios: Ratio[]): Promise<void> {
     hits.push(hit.value);
   }
   ratios.push(atMost('hit, largest / smallest table', Math.max(...hits) / (hits[0] ?? 1), 1.25));
-  const sockops = objects.map((object) => meanSince(object.program('kmesh_sockops')));
+  const sockops = loads.instances.map(({ object }) => meanSince(object.program('kmesh_sockops')));
   figures.push(figure('sockops', 'per call', 'ns', sockops));
 }
 
@@ -133,27 +94,6 @@ async function measureProgramming(figures: Figure[], ratios: Ratio[]): Promise<v
   const block = figure('longest block of the event loop', 'kmesh', 'ms', delays);
   figures.push(time, block);
   ratios.push(atMost(`seconds to programme ${endpoints} endpoints`, time.value, 2));
-}
-
-function tablesOver(view: MeshState, object: Parameters<typeof kernelMapsOf>[0]): KernelTables {
-  return new KernelTables({
-    view,
-    node: { node: '', network: '', clusterId: '' },
-    maps: kernelMapsOf(object),
-    barrier: kernelBarrier,
-  });
-}
-
-function enrol(tables: KernelTables, pod: NetworkNamespace): void {
-  if (!tables.enrol(pod.cookie, client, false)) throw new Error('the pod could not be enrolled');
-}
-
-/** Mean nanoseconds of the program's runs during `action`. */
-async function meanOf(program: BpfProgram, action: () => Promise<void>): Promise<number> {
-  const before = program.info();
-  await action();
-  const after = program.info();
-  return Number(after.runTimeNs - before.runTimeNs) / Number(after.runCount - before.runCount);
 }
 
 function meanSince(program: BpfProgram): number {

@@ -25,6 +25,7 @@ const modules = [
   { name: 'authorization', source: 'authorization.proto' },
   { name: 'certificate', source: 'certificate.proto' },
   { name: 'zds', source: 'zds.proto' },
+  { name: 'virtual-service', source: 'virtual_service.proto' },
 ];
 
 const sharedOptions = [

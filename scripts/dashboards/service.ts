@@ -3,6 +3,13 @@ import { type Dashboard, lines, number, openBy, query, rateBy } from './panel.ts
 const service =
   'reporter="$reporter",destination_service_namespace=~"$namespace",destination_service_name=~"$service"';
 
+const routed = 'destination_service_namespace=~"$namespace",destination_service_name=~"$service"';
+/** One split of connections: a route, and the service port whose connections it splits. */
+const split = 'route, destination_service_namespace, destination_service_name, destination_port';
+const backend = `${split}, backend_service`;
+const backendLegend = '{{destination_service_name}}:{{destination_port}} {{backend_service}}';
+const routeRate = `rate(kmesh_route_connections_total{${routed}}[$__rate_interval])`;
+
 export const serviceDashboard: Dashboard = {
   uid: 'kmesh-service',
   title: 'Kmesh / Service',
@@ -57,6 +64,36 @@ export const serviceDashboard: Dashboard = {
               `scalar(clamp_min(sum (rate(kmesh_tcp_connections_closed_total{${service}}[$__rate_interval])), 1e-9))`,
             '{{response_flags}}',
           ),
+        ),
+      ],
+    },
+    {
+      title: 'Routes',
+      panels: [
+        lines(
+          'Share by backend, wanted and got',
+          'percentunit',
+          'The part of new connections that a route wants each backend to have, beside the part that it got. Without a waypoint a route splits connections, not requests.',
+          query(`max by (${backend}) (kmesh_route_share{${routed}})`, `${backendLegend} wanted`),
+          query(
+            `sum by (${backend}) (${routeRate}) / on (${split}) group_left () (sum by (${split}) (${routeRate}) > 0)`,
+            `${backendLegend} got`,
+          ),
+        ),
+        lines(
+          'Refused for a backend',
+          'cps',
+          'Connections per second that a route gave to a backend that is not known, not permitted or without endpoints.',
+          query(
+            `sum by (${backend}) (rate(kmesh_route_refusals_total{${routed}}[$__rate_interval]))`,
+            backendLegend,
+          ),
+        ),
+        lines(
+          'Routes not applied',
+          'short',
+          'Reasons why routes are not applied, or not everywhere; most need a waypoint.',
+          query('sum by (route, reason) (kmesh_route_problems)', '{{route}}: {{reason}}'),
         ),
       ],
     },

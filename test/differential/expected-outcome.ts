@@ -1,5 +1,12 @@
 import type { Workload } from '@kmesh/api';
-import { type MeshView, resolveOutbound } from '@kmesh/orchestration';
+import {
+  bestServiceByCidr,
+  bestServiceByVip,
+  type MeshView,
+  type ResolvedBackend,
+  resolveOutbound,
+  routeOf,
+} from '@kmesh/orchestration';
 
 /** What orchestration allows for one dialled address and port. */
 export interface ExpectedOutcome {
@@ -13,6 +20,48 @@ export interface ExpectedOutcome {
   readonly mayTunnel: boolean;
 }
 
+/** One way in which a connection may be drawn, and how often. */
+interface Draw {
+  readonly random: () => number;
+  readonly share: number;
+}
+
+/** Every way in which a connection may be drawn: each backend of a route that is applied, and each endpoint behind it. */
+export function drawsOf(view: MeshView, source: Workload, ip: string, port: number): readonly Draw[] {
+  const backends = routeAt(view, source, ip, port);
+  const draws = (first: readonly number[], share: number): Draw[] =>
+    Array.from({ length: DRAWS }, (_, draw) => {
+      const values = [...first, (draw + 0.5) / DRAWS];
+      // What is drawn after the last value is drawn by it again.
+      return { random: () => (values.length > 1 ? values.shift() : values[0]) ?? 0, share: share / DRAWS };
+    });
+  const sum = backends?.reduce((total, { weight }) => total + weight, 0) ?? 0;
+  if (backends === undefined || sum === 0) return draws([], 1);
+  let below = 0;
+  return backends.flatMap(({ weight }) => {
+    const middle = (below + weight / 2) / sum;
+    below += weight;
+    return draws([middle], weight / sum);
+  });
+}
+
+/** The backends of the route that is applied to a dial, if one is. */
+function routeAt(
+  view: MeshView,
+  source: Workload,
+  ip: string,
+  port: number,
+): readonly ResolvedBackend[] | undefined {
+  const { network, namespace: clientNamespace } = source;
+  const service =
+    bestServiceByVip(view, network, ip, clientNamespace) ??
+    (view.workloadByAddress(network, ip) === undefined
+      ? bestServiceByCidr(view, network, ip, clientNamespace)
+      : undefined);
+  const decision = service && routeOf(view, { service, port, clientNamespace });
+  return decision?.kind === 'applied' ? decision.backends : undefined;
+}
+
 /** Draws tried per target; more than the sum of any service's weights, so that no endpoint is missed. */
 const DRAWS = 128;
 
@@ -21,17 +70,19 @@ export function expectedOutcome(view: MeshView, source: Workload, ip: string, po
   const direct = new Map<string, number>();
   let tunnel = false;
   let refused = false;
-  for (let draw = 0; draw < DRAWS; draw++) {
+  let served = false;
+  for (const { random, share } of drawsOf(view, source, ip, port)) {
     const decision = resolveOutbound(
       view,
       { source, clientIp: source.addresses[0] ?? '', destination: { ip, port } },
-      { random: () => (draw + 0.5) / DRAWS },
+      { random },
     );
+    served ||= decision.kind !== 'refused';
     if (decision.kind === 'tcp') {
       const key = `${decision.nextHop.ip}|${decision.nextHop.port}`;
       // An endpoint of the other family cannot be dialled by this socket.
       if (decision.nextHop.ip.includes(':') !== ip.includes(':')) tunnel = true;
-      else direct.set(key, (direct.get(key) ?? 0) + 1 / DRAWS);
+      else direct.set(key, (direct.get(key) ?? 0) + share);
     } else if (decision.kind === 'refused' && decision.category === 'NoHealthyUpstream') {
       refused = true;
     } else {
@@ -39,7 +90,20 @@ export function expectedOutcome(view: MeshView, source: Workload, ip: string, po
       tunnel = true;
     }
   }
-  return { direct, tunnel, refused, mayTunnel: isAmbiguous(view, source, ip) };
+  // The share of one backend among others is the tunnel path's to refuse.
+  if (refused && served) tunnel = true;
+  const backends = routeAt(view, source, ip, port) ?? [];
+  return { direct, tunnel, refused, mayTunnel: isAmbiguous(view, source, ip) || isShared(view, backends) };
+}
+
+/** Whether a workload is behind two backends: which of them serves is the tunnel path's to say. */
+function isShared(view: MeshView, backends: readonly ResolvedBackend[]): boolean {
+  const uids = backends.flatMap(({ target }) =>
+    target === undefined
+      ? []
+      : [...view.endpoints(`${target.service.namespace}/${target.service.hostname}`).keys()],
+  );
+  return new Set(uids).size < uids.length;
 }
 
 /** The cases for which design §1 sends a connection to the tunnel path although plain TCP would do. */
@@ -48,6 +112,8 @@ function isAmbiguous(view: MeshView, source: Workload, ip: string): boolean {
   const exact = view.servicesByVip(source.network, ip);
   const covering = view.servicesByCidr(source.network, ip).map(({ service }) => service);
   if (owner !== undefined) return owner.waypoint !== undefined || exact.length + covering.length > 0;
+  // One table for a range does not say what routes say to one namespace and not to another.
+  if (exact.length === 0 && covering.some(({ hostname }) => view.routesOf(hostname).length > 0)) return true;
   for (const service of [...exact, ...covering]) {
     for (const uid of view.endpoints(`${service.namespace}/${service.hostname}`).keys()) {
       for (const address of view.workload(uid)?.addresses ?? []) {

@@ -36,7 +36,7 @@ const dialledIps = [...vipPool, ...vipPool, ...vipPool, ...vipPool, ...outsidePo
 const dialledPorts = [...ports, 81];
 
 test('in 1,000 random meshes a real connect gets what orchestration decides, and what the tables are read to say', async () => {
-  const view = new MeshState();
+  const view = new MeshState({ routesHttpByConnection: true });
   // All but the getpeername programs, which would hide from the dialers where their sockets went.
   const programs = kernelPrograms.filter((name) => !name.startsWith('kmesh_peer'));
   await using path = await startKernelPath({ view, programs });

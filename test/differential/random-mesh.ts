@@ -4,6 +4,8 @@ import type {
   LocalityScope,
   MeshUpdate,
   NetworkCidr,
+  Route,
+  RouteRule,
   Service,
   Workload,
 } from '@kmesh/api';
@@ -99,7 +101,50 @@ export function randomUpdates(random: Random): MeshUpdate[] {
     if (random.chance(0.5)) updates.push({ kind: 'workload', workload: randomWorkload(random, uid) });
     else if (random.chance(0.2)) updates.push({ kind: 'removeWorkload', uid });
   }
+  for (const namespace of clientNamespaces) {
+    for (const name of ['one', 'two']) {
+      if (random.chance(0.3)) updates.push({ kind: 'route', route: randomRoute(random, namespace, name) });
+      else if (random.chance(0.4)) updates.push({ kind: 'removeRoute', key: `${namespace}/${name}` });
+    }
+  }
   return updates;
+}
+
+function randomRoute(random: Random, namespace: string, name: string): Route {
+  const isUnsupported = random.chance(0.1);
+  const rules = () => {
+    if (random.chance(0.2)) return undefined;
+    return isUnsupported ? [] : Array.from({ length: 1 + random.below(2) }, () => randomRule(random));
+  };
+  return {
+    namespace,
+    name,
+    hosts: [random.pick(hostnames)],
+    exportTo: random.pick([[], [], ['*'], ['.'], [random.pick(clientNamespaces)]]),
+    isGatewayApi: random.chance(0.6),
+    createdAt: random.below(3),
+    tcp: rules(),
+    http: rules(),
+    unsupported: isUnsupported ? 'a part' : undefined,
+  };
+}
+
+function randomRule(random: Random): RouteRule {
+  return {
+    matches: random.chance(0.7)
+      ? []
+      : [
+          {
+            ...(random.chance(0.5) ? { port: random.pick(ports) } : {}),
+            ...(random.chance(0.5) ? { sourceNamespace: random.pick(clientNamespaces) } : {}),
+          },
+        ],
+    backends: Array.from({ length: random.below(4) }, () => ({
+      hostname: random.pick([...hostnames, 'gone.test', '']),
+      port: random.pick([undefined, undefined, ...ports]),
+      weight: random.below(4),
+    })),
+  };
 }
 
 function randomService(random: Random, namespace: string, hostname: string): Service {
@@ -119,6 +164,7 @@ function randomService(random: Random, namespace: string, hostname: string): Ser
     visibility: random.chance(0.3) ? 'Namespace' : 'Public',
     ipFamilies: random.pick([undefined, undefined, 'Dual', 'IPv4', 'IPv6']),
     waypoint: random.chance(0.04) ? randomGateway(random) : undefined,
+    httpPorts: new Set(declared.filter(() => random.chance(0.2))),
     loadBalancer: random.chance(0.5)
       ? {
           mode: random.pick(modes),

@@ -1,4 +1,5 @@
 import type { MeshUpdate, Service, Workload } from '@kmesh/api';
+import { routeRecord } from '@kmesh/api/testing';
 import {
   type AddressPair,
   keyOf,
@@ -69,12 +70,14 @@ export async function randomise(
 ): Promise<{ readonly services: readonly Service[]; readonly workloads: readonly Workload[] }> {
   const services = names.map((name, at) => randomService(random, name, vips[at] as AddressPair));
   const workloads = servers.map(({ workload }) => randomEndpoint(random, workload, services));
+  const routes = randomRoutes(random, services);
   view.apply([
+    ...routes,
     ...services.map((service) => ({ kind: 'service', service }) as const),
     ...workloads.map((workload) => ({ kind: 'workload', workload }) as const),
     ...more,
   ]);
-  await mesh.apply(...services, ...workloads, ...more);
+  await mesh.apply(...routes, ...services, ...workloads, ...more);
   await untilTablesFollow(mesh);
   return { services, workloads };
 }
@@ -93,6 +96,22 @@ function randomService(random: Random, name: string, vips: AddressPair): Service
           routingPreferences: (['Network', 'Cluster', 'Node'] as const).filter(() => random.chance(0.4)),
         }
       : undefined,
+  });
+}
+
+/** A route of each namespace of clients, or none, in place of the one before. */
+function randomRoutes(random: Random, services: readonly Service[]): MeshUpdate[] {
+  const hostnames = services.map(({ hostname }) => hostname);
+  return ['default', 'other'].map((namespace): MeshUpdate => {
+    if (random.chance(0.5)) return { kind: 'removeRoute', key: `${namespace}/split` };
+    const backends = Array.from({ length: 1 + random.below(3) }, () => ({
+      hostname: random.pick(['gone.default.svc.cluster.local', ...hostnames]),
+      port: random.chance(0.2) ? random.pick(ports) : undefined,
+      weight: random.below(3),
+    }));
+    const hosts = [random.pick(hostnames as [string, ...string[]])];
+    const route = routeRecord({ hosts, namespace, isGatewayApi: random.chance(0.5) }, backends);
+    return { kind: 'route', route };
   });
 }
 

@@ -82,7 +82,7 @@ test('a local mesh file is written when it is not there, and the demo runs on it
   const { code, stdout, stderr } = await ended;
   assert.equal(code, 0, stderr);
   assert.match(stdout, /"failed":0/);
-  assert.match(stdout, /\n6\n$/);
+  assert.match(stdout, /\n8\n$/);
 });
 
 for (const [what, line, sentence] of [
@@ -169,5 +169,5 @@ test('kmeshctl check beside the demo has no untrue and no doubled line, and the 
     [],
   );
   assert.match(stdout, /tunnel [1-9]\d* \(/);
-  assert.match(stdout, /1 policy, 3 certificates/);
+  assert.match(stdout, /1 policy, 4 certificates/);
 });

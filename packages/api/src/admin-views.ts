@@ -6,6 +6,8 @@ export interface Overview {
   /** Unfinished start-up tasks; empty means ready. */
   readonly pending: readonly string[];
   readonly pods: readonly OverviewPod[];
+  /** At most a few hundred. */
+  readonly routes: readonly OverviewRoute[];
   /** At most a few hundred; services with traffic of this node's pods first. */
   readonly services: readonly OverviewService[];
   /** Total number of services in the mesh. */
@@ -91,6 +93,8 @@ interface OverviewControlPlane {
   readonly setting: string;
   /** RFC 3339; empty while connected or connecting. */
   readonly nextTryAt: string;
+  /** It refuses to send routes: connections are not split by weights. */
+  readonly routesRefused: boolean;
 }
 
 /** Response of `/kmesh/connections`. */
@@ -213,4 +217,22 @@ export interface Why {
   /** The most likely first. */
   readonly outcomes: readonly WhyOutcome[];
   readonly steps: readonly WhyStep[];
+}
+
+/** A route of the overview. */
+export interface OverviewRoute {
+  /** `namespace/name` */
+  readonly route: string;
+  /** The share of each backend, by service port. */
+  readonly shares: readonly {
+    /** `namespace/name:port` */
+    readonly service: string;
+    readonly backend: string;
+    /** 0 to 1. */
+    readonly share: number;
+    /** Why the share is refused; empty: it is served. */
+    readonly problem: string;
+  }[];
+  /** Why it is not applied, or not everywhere. */
+  readonly problems: readonly string[];
 }

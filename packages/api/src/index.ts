@@ -4,6 +4,7 @@ export type {
   Overview,
   OverviewConnection,
   OverviewLimit,
+  OverviewRoute,
   OverviewService,
   RefusalReason,
   TableEntry,
@@ -17,6 +18,7 @@ export type {
 } from './admin-views.ts';
 export { type BackoffSettings, backoffMilliseconds, doubledWait, spreadWait } from './backoff.ts';
 export * as caProto from './codecs/certificate.ts';
+export * as routeProto from './codecs/route.ts';
 export * as securityProto from './codecs/security.ts';
 export * as workloadProto from './codecs/workload.ts';
 export * as xds from './codecs/xds.ts';
@@ -47,6 +49,10 @@ export type {
   PolicyMatch,
   PolicyScope,
   PortMap,
+  Route,
+  RouteBackend,
+  RouteMatch,
+  RouteRule,
   Service,
   ServiceAccountMatcher,
   StringMatcher,

@@ -114,6 +114,8 @@ export interface Service {
   readonly ipFamilies: IpFamilies | undefined;
   readonly canonical: boolean;
   readonly visibility: Visibility;
+  /** Service ports that are declared HTTP, HTTP/2 or gRPC; absent: none. */
+  readonly httpPorts?: ReadonlySet<number>;
 }
 
 /** One workload as an endpoint of one service; the mesh state derives it from `Workload.services`. */
@@ -173,14 +175,62 @@ export interface Identity {
   readonly serviceAccount: string;
 }
 
+/** One destination of a route rule. */
+export interface RouteBackend {
+  /** Host name of a service as the mesh knows it; empty: the control plane permits none, and its share is refused. */
+  readonly hostname: string;
+  /** Port of that service; `undefined`: the dialled one, else its only one. */
+  readonly port: number | undefined;
+  /** Relative weight; 0 receives no connection. */
+  readonly weight: number;
+}
+
+/** What a connection has to be; an absent field holds for every one. */
+export interface RouteMatch {
+  /** Service port. */
+  readonly port?: number;
+  /** Namespace of the client. */
+  readonly sourceNamespace?: string;
+}
+
+/** Connections that a rule concerns, and where they go. */
+export interface RouteRule {
+  /** Any of them is enough; empty: every connection. */
+  readonly matches: readonly RouteMatch[];
+  /** None, or all of weight 0: every connection is refused. */
+  readonly backends: readonly RouteBackend[];
+}
+
+/** How new connections to services are split among backends (docs/routes.md). */
+export interface Route {
+  readonly namespace: string;
+  readonly name: string;
+  /** Host names of the services whose connections it concerns; `*.` before a name stands for any beginning. */
+  readonly hosts: readonly string[];
+  /** Namespaces whose clients it concerns: names, `*` for all, `.` for its own; empty: all. */
+  readonly exportTo: readonly string[];
+  /** Written as a route of the Gateway API: outside of the service's namespace it concerns clients of its own namespace only. */
+  readonly isGatewayApi: boolean;
+  /** Seconds since the epoch; of two routes for one service the older one counts. */
+  readonly createdAt: number;
+  /** For ports that are not declared HTTP: the first rule that concerns a connection serves it; `undefined`: it says nothing of them. */
+  readonly tcp: readonly RouteRule[] | undefined;
+  /** For ports that are declared HTTP, likewise. */
+  readonly http: readonly RouteRule[] | undefined;
+  /** What a split of connections cannot express, and why the route is therefore not applied, as a whole. */
+  readonly unsupported: string | undefined;
+}
+
 /** One change of the mesh, as every source (xDS, local file, lab) passes it to the mesh state. */
 export type MeshUpdate =
   | { readonly kind: 'workload'; readonly workload: Workload }
   | { readonly kind: 'service'; readonly service: Service }
   | { readonly kind: 'policy'; readonly policy: Policy }
+  | { readonly kind: 'route'; readonly route: Route }
   | { readonly kind: 'removeWorkload'; readonly uid: string }
   | { readonly kind: 'removeService'; readonly key: string }
-  | { readonly kind: 'removePolicy'; readonly key: string };
+  | { readonly kind: 'removePolicy'; readonly key: string }
+  | { readonly kind: 'removeRoute'; readonly key: string };
 
 /** A pod in a ZDS message of the CNI agent. */
 export interface PodInfo {

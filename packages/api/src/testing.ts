@@ -1,6 +1,6 @@
 /** Shared by the tests of all packages and by the lab, as `@kmesh/api/testing`; nothing that ships imports it. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Service, Workload } from './model.ts';
+import type { Route, RouteBackend, Service, Workload } from './model.ts';
 
 /** Builds a complete workload: a healthy plain TCP pod of weight 1 on the empty network. Tests name only what matters. */
 export function workloadRecord(fields: Partial<Workload> = {}): Workload {
@@ -52,6 +52,24 @@ export function serviceRecord(fields: Partial<Service> = {}): Service {
     ipFamilies: undefined,
     canonical: false,
     visibility: 'Public',
+    ...fields,
+  };
+}
+
+/** Builds a TCP route of the Gateway API that splits the connections to `hosts`; its only rule concerns every port. */
+export function routeRecord(
+  fields: Partial<Route> & Pick<Route, 'hosts'>,
+  backends: readonly (Partial<RouteBackend> & Pick<RouteBackend, 'hostname'>)[] = [],
+): Route {
+  return {
+    namespace: 'default',
+    name: 'split',
+    exportTo: [],
+    isGatewayApi: true,
+    createdAt: 0,
+    tcp: [{ matches: [], backends: backends.map((one) => ({ port: undefined, weight: 1, ...one })) }],
+    http: undefined,
+    unsupported: undefined,
     ...fields,
   };
 }

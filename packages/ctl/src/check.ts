@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { Overview, OverviewLimit } from '@kmesh/api';
+import type { Overview, OverviewLimit, OverviewRoute } from '@kmesh/api';
 import {
   attachedPrograms,
   cgroupObstacle,
@@ -74,13 +74,21 @@ async function askDaemon(
   const row = { area: 'daemon', name: 'kmesh' } as const;
   try {
     const overview = (await client.json('/kmesh/overview')) as Overview;
-    const { pending, controlPlane, version, limits, places } = overview;
+    const { pending, controlPlane, version, limits, places, routes } = overview;
     if (pending.length > 0) {
       const why = controlPlane.connected ? '' : `; control plane: ${controlPlane.detail}`;
       const detail = `runs, but waits for: ${pending.join(', ')}${why}`;
       return { rows: [{ ...row, state: 'problem', detail }], places };
     }
-    return { rows: [{ ...row, state: 'ok', detail: `${version}, ready` }, ...limits.map(limitRow)], places };
+    return {
+      rows: [
+        { ...row, state: 'ok', detail: `${version}, ready` },
+        ...limits.map(limitRow),
+        ...refusedRows(controlPlane),
+        ...routes.flatMap(routeRows),
+      ],
+      places,
+    };
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error);
     return { rows: [{ ...row, state: 'warning', detail }], places: undefined };
@@ -97,6 +105,17 @@ function limitRow({ limit, namespace, name, times }: OverviewLimit): CheckRow {
   const [effect, setting] = limitText[limit];
   const detail = `${times} ${effect} since the start; ${setting} sets how much a pod may have`;
   return { area: 'daemon', name: `pod ${namespace}/${name}`, state: 'warning', detail };
+}
+
+function refusedRows({ address, routesRefused }: Overview['controlPlane']): CheckRow[] {
+  if (!routesRefused) return [];
+  const detail = `${address} refuses to send them: connections are not split by weights`;
+  return [{ area: 'daemon', name: 'routes', state: 'warning', detail }];
+}
+
+/** A route that is not applied is no fault of the machine, and nobody sees it in traffic. */
+function routeRows({ route, problems }: OverviewRoute): CheckRow[] {
+  return problems.map((detail) => ({ area: 'daemon', name: `route ${route}`, state: 'warning', detail }));
 }
 
 function capabilityRows(): CheckRow[] {

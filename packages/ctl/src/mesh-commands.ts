@@ -1,6 +1,6 @@
 import type { Argv } from 'yargs';
 import { type CommandContext, handler, namespaced } from './handler.ts';
-import { certificates, policies, readConfigDump, services, workloads } from './mesh.ts';
+import { certificates, policies, readConfigDump, routes, services, workloads } from './mesh.ts';
 
 interface Namespaced {
   readonly namespace: string | undefined;
@@ -31,6 +31,14 @@ export function meshCommands(root: Argv, context: CommandContext): Argv {
       namespaced,
       handler<Namespaced>(context, async (client, { output, namespace }) =>
         policies(await readConfigDump(client), output, { namespace }),
+      ),
+    )
+    .command(
+      ['routes', 'route'],
+      'routes that split connections by weight, or why they are not applied',
+      namespaced,
+      handler<Namespaced>(context, async (client, { output, namespace }) =>
+        routes(await readConfigDump(client), output, { namespace }),
       ),
     )
     .command(

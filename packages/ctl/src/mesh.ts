@@ -1,4 +1,4 @@
-import { KmeshError } from '@kmesh/api';
+import { KmeshError, type Route, type RouteRule } from '@kmesh/api';
 import type { AdminClient } from './admin-client.ts';
 import { type Column, type OutputFormat, renderList } from './output.ts';
 
@@ -8,7 +8,12 @@ interface ConfigDump {
   readonly services: readonly DumpedService[];
   readonly policies: readonly DumpedPolicy[];
   readonly certificates: readonly DumpedCertificate[];
+  /** Absent in dumps of versions without routes. */
+  readonly routes?: readonly DumpedRoute[];
 }
+
+/** A route, and why it is not applied or not everywhere. */
+type DumpedRoute = Route & { readonly problems?: readonly string[] };
 
 interface DumpedWorkload {
   readonly uid?: string;
@@ -130,6 +135,27 @@ const policyColumns: readonly Column<DumpedPolicy>[] = [
   { heading: 'dry run', cell: (policy) => (policy.dryRun ? 'yes' : 'no') },
 ];
 
+const routeColumns: readonly Column<DumpedRoute>[] = [
+  { heading: 'namespace', cell: (route) => route.namespace },
+  { heading: 'name', cell: (route) => route.name },
+  { heading: 'hosts', cell: (route) => route.hosts.join(',') },
+  { heading: 'tcp', cell: (route) => rulesText(route.tcp) },
+  { heading: 'http, by connection', cell: (route) => rulesText(route.http) },
+  { heading: 'not applied', cell: (route) => route.problems?.join('; ') ?? route.unsupported },
+  { heading: 'export to', cell: (route) => route.exportTo.join(','), wide: true },
+];
+
+/** The backends of each rule with their weights. */
+function rulesText(rules: readonly RouteRule[] | undefined): string | undefined {
+  if (rules === undefined || rules.length === 0) return undefined;
+  return rules
+    .map(({ backends }) => {
+      const shares = backends.map(({ hostname, weight }) => `${hostname || '(none)'}=${weight}`);
+      return shares.join(',') || 'refused';
+    })
+    .join('; ');
+}
+
 const certificateColumns: readonly Column<DumpedCertificate>[] = [
   { heading: 'identity', cell: (certificate) => certificate.identity },
   { heading: 'state', cell: (certificate) => certificate.state },
@@ -153,6 +179,11 @@ export function services(dump: ConfigDump, format: OutputFormat, filter: MeshFil
 /** Renders `kmeshctl policies`. */
 export function policies(dump: ConfigDump, format: OutputFormat, filter: MeshFilter): string {
   return renderList(format, policyColumns, inNamespace(dump.policies, filter));
+}
+
+/** Renders `kmeshctl routes`. */
+export function routes(dump: ConfigDump, format: OutputFormat, filter: MeshFilter): string {
+  return renderList(format, routeColumns, inNamespace(dump.routes ?? [], filter));
 }
 
 /** Renders `kmeshctl certificates`. */

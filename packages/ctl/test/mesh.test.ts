@@ -46,6 +46,28 @@ const dump = {
   policies: [
     { name: 'strict', namespace: 'shop', scope: 'Namespace', action: 'Deny', rules: [[], []], dryRun: false },
   ],
+  routes: [
+    {
+      name: 'split',
+      namespace: 'shop',
+      hosts: ['web.shop'],
+      exportTo: [],
+      isGatewayApi: true,
+      createdAt: 0,
+      tcp: [
+        {
+          matches: [],
+          backends: [
+            { hostname: 'v1', weight: 90 },
+            { hostname: '', weight: 10 },
+          ],
+        },
+        { matches: [], backends: [] },
+      ],
+      problems: [],
+    },
+    { name: 'old', namespace: 'data', hosts: ['db'], http: [], problems: ['http.rewrite: needs a waypoint'] },
+  ],
   certificates: [
     {
       identity: 'spiffe://td/ns/a/sa/b',
@@ -96,6 +118,13 @@ test('services show their ports and how many endpoints are healthy', async () =>
 test('policies and certificates are tables too, serials in hexadecimal', async () => {
   assert.match(await kmeshctl('policies'), /shop\s+strict\s+Deny\s+Namespace\s+2\s+no/);
   assert.match(await kmeshctl('certificates'), /spiffe:\/\/td\/ns\/a\/sa\/b\s+Available\s+\S+\s+\S+\s+ff\n/);
+});
+
+test('routes show their weights, and why they are not applied', async () => {
+  const lines = (await kmeshctl('routes')).split('\n');
+  assert.match(lines[0] ?? '', /^NAMESPACE\s+NAME\s+HOSTS\s+TCP\s+HTTP, BY CONNECTION\s+NOT APPLIED$/);
+  assert.match(lines[1] ?? '', /^data\s+old\s+db\s+-\s+-\s+http\.rewrite: needs a waypoint$/);
+  assert.match(lines[2] ?? '', /^shop\s+split\s+web\.shop\s+v1=90,\(none\)=10; refused\s+-\s+-$/);
 });
 
 test('json and yaml give the objects themselves', async () => {

@@ -35,6 +35,16 @@ export {
 } from './routing/inbound.ts';
 export { bestServiceByCidr, bestServiceByVip } from './routing/lookup.ts';
 export { resolveOutbound, withResolvedAddress } from './routing/outbound.ts';
+export {
+  GENERIC_NAMESPACE,
+  type ResolvedBackend,
+  routeNamespaces,
+  routeOf,
+  routeSignature,
+  routeUseOf,
+} from './routing/route.ts';
+export { backendEndpoints, formatRoutePick, isRoutePick } from './routing/route-draw.ts';
+export { reportRoute, reportRoutes } from './routing/route-report.ts';
 export { serviceWaypoints } from './routing/waypoint.ts';
 export { addChange, type ChangeDraft, emptyChange, type MeshChange } from './state/change.ts';
 export {
@@ -49,7 +59,7 @@ export {
   parseCidr,
   parseIp,
 } from './state/ip.ts';
-export { MeshState, policyKey, serviceKey, waitForWorkload } from './state/mesh-state.ts';
+export { MeshState, policyKey, routeKey, serviceKey, waitForWorkload } from './state/mesh-state.ts';
 export type { MeshHistory, MeshView, NodeContext } from './state/mesh-view.ts';
 export { RECORDS_KEPT } from './state/recent-records.ts';
 export { Slicer } from './state/slicer.ts';

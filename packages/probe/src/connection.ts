@@ -45,6 +45,17 @@ export interface AddressedService {
   readonly hostname: string;
 }
 
+/** The route that a connection was split by. */
+export interface RoutedConnection {
+  /** `namespace/name` of the route. */
+  readonly route: string;
+  /** The service dialled, and its port. */
+  readonly service: AddressedService;
+  readonly port: number;
+  /** Host name of the service that served; empty where none was permitted. */
+  readonly backend: string;
+}
+
 /** Payload bytes of a connection, cumulative. */
 export interface CountedBytes {
   readonly fromClient: number;
@@ -87,6 +98,8 @@ export interface ConnectionStart {
   /** The inner TLS identity (double HBONE); else the destination's resource names it. */
   readonly destinationIdentity?: Identity | undefined;
   readonly destinationService?: AddressedService | undefined;
+  /** Where a route chose who serves. Outbound only. */
+  readonly routed?: RoutedConnection | undefined;
   readonly securityPolicy: SecurityPolicy;
   /** The kernel vouches for both identities, without TLS. */
   readonly attested?: boolean | undefined;
@@ -138,6 +151,8 @@ export interface EarlyDeny {
   readonly destinationAddress: string;
   readonly reporter: Reporter;
   readonly error: string;
+  /** Where the share of a route's backend is refused. */
+  readonly routed?: RoutedConnection | undefined;
   /** The pod of this node whose connection it is. */
   readonly pod?: { readonly namespace: string; readonly name: string } | undefined;
 }

@@ -8,6 +8,7 @@ export {
   type ObservedConnection,
   type Reporter,
   type ResponseFlag,
+  type RoutedConnection,
   silentObserver,
   type TransportMeasure,
 } from './connection.ts';

@@ -6,8 +6,10 @@ import type {
   ConnectionStart,
   ObservedConnection,
   Reporter,
+  RoutedConnection,
   TransportMeasure,
 } from './connection.ts';
+import { routeLabels } from './labels/connection-labels.ts';
 import type { AccessLog } from './log/access-log.ts';
 import {
   ConnectionRowCache,
@@ -16,7 +18,7 @@ import {
   type SeriesShare,
 } from './metrics/connection-rows.ts';
 import { add, type MetricRecorder, type MetricRow, observe } from './metrics/recorder.ts';
-import { roundTripBounds } from './metrics/tables.ts';
+import { allFamilies, metricTables, roundTripBounds } from './metrics/tables.ts';
 
 interface ConnectionObserverOptions {
   readonly recorder: MetricRecorder;
@@ -34,6 +36,7 @@ export function createConnectionObserver(options: ConnectionObserverOptions): Co
     accessLog,
     cache: new ConnectionRowCache(recorder, options.share),
     paths: { kernel: new Map(), tunnel: new Map() },
+    routes: new Map(),
   };
   const sockets = {
     source: recorder.row('sockets', ['source'], 1),
@@ -65,7 +68,10 @@ export function createConnectionObserver(options: ConnectionObserverOptions): Co
       countEnd(context, start, rows, end);
       accessLog?.closed(start, end, { bytesFromClient, bytesFromServer, durationMilliseconds });
     },
-    earlyDeny: (deny) => accessLog?.earlyDeny(deny),
+    earlyDeny: (deny) => {
+      if (deny.routed !== undefined) add(countRoute(context, deny.routed), routeCell.refused, 1);
+      accessLog?.earlyDeny(deny);
+    },
     socketsOpen(reporter: Reporter, change: 1 | -1) {
       const row = sockets[reporter];
       add(row, 0, change);
@@ -78,6 +84,7 @@ interface Context {
   readonly accessLog: AccessLog | undefined;
   readonly cache: ConnectionRowCache;
   readonly paths: Readonly<Record<ConnectionPath, Map<string, MetricRow>>>;
+  readonly routes: Map<string, MetricRow>;
 }
 
 /** A lifetime: from the opened count to the closed one. */
@@ -164,6 +171,7 @@ export function countConnectionPath(
 /** What is told of an opening besides the metrics of its two ends. */
 function announce(context: Context, start: ConnectionStart): void {
   countPath(context, start);
+  if (start.routed !== undefined) countRoute(context, start.routed);
   context.accessLog?.opened(start);
 }
 
@@ -190,6 +198,21 @@ function countPath({ recorder, paths }: Context, { path, pathReason, reporter }:
     paths[path].set(reason, row);
   }
   add(row, 0, 1);
+}
+
+/** Cells of the route table. */
+const routeCell = { given: 0, refused: 1 } as const;
+
+function countRoute({ recorder, routes }: Context, routed: RoutedConnection): MetricRow {
+  const labels = routeLabels(routed);
+  const key = labels.join('\n');
+  let row = routes.get(key);
+  if (row === undefined) {
+    row = recorder.row('routes', labels, allFamilies(metricTables.routes));
+    routes.set(key, row);
+  }
+  add(row, routeCell.given, 1);
+  return row;
 }
 
 function addToAll(rows: ConnectionRows, index: number, count: number): void {

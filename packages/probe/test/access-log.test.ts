@@ -26,6 +26,12 @@ const hbone = start({
 });
 const clientUri = 'spiffe://cluster.local/ns/default/sa/client';
 const serverUri = 'spiffe://cluster.local/ns/default/sa/server';
+const routed = {
+  route: 'default/split',
+  service: { name: 'echo', namespace: 'default', hostname: 'echo.default.svc.cluster.local' },
+  port: 80,
+  backend: 'echo-v2.default',
+};
 const counts = { bytesFromClient: 11, bytesFromServer: 22, durationMilliseconds: 13.9 };
 
 test('OBS-16: a successful call is one line in the order and quoting of the contract', () => {
@@ -73,6 +79,12 @@ test('OBS-16: the same call as JSON has the same keys, numbers as numbers', () =
     duration: '13ms',
     path: 'tunnel',
   });
+});
+
+test('where a route chose who serves, the line ends with the route and the backend', () => {
+  const { lines, log } = memoryLog();
+  log.closed({ ...hbone, routed }, { flag: '-' }, counts);
+  assert.match(lines[0] ?? '', / path=tunnel route="default\/split" backend="echo-v2\.default"\n$/);
 });
 
 test('inbound, sent bytes are the server’s; identities are only there where they are proved; unknown is left out', () => {

@@ -9,7 +9,7 @@ import { WorkloadPresence } from '../src/metrics/presence.ts';
 import { MetricRecorder, retireAfterMilliseconds } from '../src/metrics/recorder.ts';
 import { createRevocationMetrics } from '../src/metrics/revocation-metrics.ts';
 import { createConnectionObserver } from '../src/observer.ts';
-import { client, server, start, workload } from './support/mesh.ts';
+import { client, echoService, server, start, workload } from './support/mesh.ts';
 import { samples, startProbe, sumOf } from './support/scrape.ts';
 
 const opened = 'istio_tcp_connections_opened_total';
@@ -141,6 +141,45 @@ test('round-trip times and retransmissions are counted once', async (t) => {
   assert.equal(sumOf(text, 'kmesh_tcp_round_trip_seconds_bucket', { le: '0.0001' }), 1);
   assert.equal(sumOf(text, 'kmesh_tcp_round_trip_seconds_bucket', { le: '+Inf' }), 1);
   assert.equal(sumOf(text, 'kmesh_connections_path_total', { path: 'kernel', reason: 'kernel' }), 1);
+});
+
+test('what a route gave to each backend is counted once, beside what the route wants', async (t) => {
+  const shares = [
+    { service: echoService, port: 80, backend: 'v1', share: 0.9 },
+    { service: echoService, port: 80, backend: '', share: 0.1 },
+  ];
+  const control = createControlMetrics('1.27.0', {
+    routes: () => [
+      { route: 'default/split', shares, problems: [] },
+      { route: 'default/other', shares: [], problems: ['http.rewrite: needs a waypoint'] },
+    ],
+  });
+  const probe = await startProbe(t, { collect: control.collect });
+  const routed = { route: 'default/split', service: echoService, port: 80, backend: 'v1' };
+  probe.observer.opened(start({ routed })).close({ flag: '-' });
+  probe.observer.opened(start()).close({ flag: '-' });
+  const where = {
+    sourceAddress: '10.0.0.1:0',
+    destinationAddress: '10.96.0.1:80',
+    reporter: 'source',
+  } as const;
+  probe.observer.earlyDeny({ ...where, error: 'refused', routed: { ...routed, backend: '' } });
+  const text = await probe.scrape();
+  const of = (backend: string) => ({
+    route: 'default/split',
+    destination_service: echoService.hostname,
+    destination_service_namespace: echoService.namespace,
+    destination_service_name: echoService.name,
+    destination_port: '80',
+    backend_service: backend,
+  });
+  assert.equal(sumOf(text, 'kmesh_route_connections_total', of('v1')), 1);
+  assert.equal(sumOf(text, 'kmesh_route_connections_total'), 2);
+  assert.equal(sumOf(text, 'kmesh_route_refusals_total', of('-')), 1);
+  assert.equal(sumOf(text, 'kmesh_route_share', of('v1')), 0.9);
+  assert.equal(sumOf(text, 'kmesh_route_share', of('-')), 0.1);
+  const reason = 'http.rewrite: needs a waypoint';
+  assert.equal(sumOf(text, 'kmesh_route_problems', { route: 'default/other', reason }), 1);
 });
 
 test('series of departed workloads are retired 15 minutes after their last event, and only those', async (t) => {

@@ -28,3 +28,4 @@ export const Scope = istio.workload.LoadBalancing.Scope;
 export const Mode = istio.workload.LoadBalancing.Mode;
 export const HealthPolicy = istio.workload.LoadBalancing.HealthPolicy;
 export const ApplicationTunnelProtocol = istio.workload.ApplicationTunnel.Protocol;
+export const AppProtocol = istio.workload.AppProtocol;

@@ -1,5 +1,5 @@
 import type { X509Certificate } from 'node:crypto';
-import { formatIdentityUri, type MeshState, serviceKey } from '@kmesh/orchestration';
+import { formatIdentityUri, type MeshState, reportRoute, routeKey, serviceKey } from '@kmesh/orchestration';
 import type { CertificateEntry } from '../certificates/certificate-manager.ts';
 import type { Config } from '../config/config.ts';
 import { configDump } from '../config/dump.ts';
@@ -39,6 +39,7 @@ export async function buildConfigDump(sources: ConfigDumpSources): Promise<Recor
     (policy) => `${policy.namespace}/${policy.name}`,
     slicer,
   );
+  const routes = await sortedInSlices(state.routes(), routeKey, slicer);
   const workloadState = sources.workloadState();
   return {
     workloads: new LazyList(mapped(workloads, dumpWorkload)),
@@ -46,6 +47,9 @@ export async function buildConfigDump(sources: ConfigDumpSources): Promise<Recor
       mapped(services, (service) => dumpService(service, state.endpoints(serviceKey(service)).values())),
     ),
     policies: new LazyList(mapped(policies, dumpPolicy)),
+    routes: new LazyList(
+      mapped(routes, (route) => ({ ...route, problems: reportRoute(state, route).problems })),
+    ),
     stagedServices: new LazyObject(
       mapped(
         state.stagedEndpoints(),

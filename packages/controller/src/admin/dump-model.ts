@@ -94,6 +94,7 @@ export function dumpService(service: Service, endpoints: Iterable<DumpedEndpoint
     ...(service.ipFamilies === undefined ? {} : { ipFamilies: service.ipFamilies }),
     canonical: service.canonical,
     visibility: service.visibility,
+    ...(service.httpPorts === undefined ? {} : { httpPorts: [...service.httpPorts] }),
   };
 }
 

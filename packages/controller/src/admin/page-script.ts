@@ -28,6 +28,7 @@ function problemsOf(o) {
   const found = [];
   const c = o.controlPlane;
   if (c.address && !c.connected) found.push('The control plane ' + c.address + ' is not reached: ' + c.detail.replace(/[.]*$/, '.') + (c.setting ? ' Look at ' + c.setting + '.' : '') + (c.nextTryAt ? ' Next try at ' + new Date(c.nextTryAt).toLocaleTimeString() + '.' : '') + (o.workloadCount ? ' Traffic goes on with what was known.' : ''));
+  if (c.routesRefused) found.push('The control plane refuses to send routes: connections are not split by weights.');
   if (o.pending.length) found.push('Not ready yet, pending: ' + o.pending.join(', ') + '.');
   for (const k of o.capabilities) if (!k.available && k.name === 'kernel path') found.push('The kernel path is off, every connection takes the tunnel: ' + k.reason);
   for (const p of o.pods) if (p.state !== 'Up') found.push('Pod ' + p.namespace + '/' + p.name + ' is not served yet.');
@@ -54,6 +55,8 @@ function render(o) {
   $('h-connections').textContent = 'Live connections (' + o.connectionCount + ')';
   const services = o.services.filter((s) => has(s.namespace + '/' + s.name, ...s.addresses));
   table('services', [['Service', (s) => s.namespace + '/' + s.name], ['Addresses', (s) => s.addresses.join(', ')], ['Healthy endpoints', (s) => ({ text: s.healthyEndpoints + ' of ' + s.endpoints, tone: s.endpoints && !s.healthyEndpoints ? 'bad' : '' }), 'number'], ['Opened', (s) => s.opened, 'number'], ['Failed', (s) => ({ text: String(s.failed), tone: s.failed ? 'bad' : '' }), 'number']], services.slice(0, 100), filter ? 'No service matches the filter.' : 'The mesh has no service yet.', services.length > 100 || o.serviceCount > o.services.length ? 'Those with traffic from here first; ' + many(o.serviceCount, 'service') + ' in the mesh.' : '');
+  const shares = o.routes.flatMap((r) => [...r.shares.map((s) => ({ route: r.route, ...s })), ...r.problems.map((problem) => ({ route: r.route, service: '', backend: '', share: 0, problem }))]).filter((s) => has(s.route, s.service, s.backend));
+  table('split', [['Route', (s) => s.route], ['Service', (s) => s.service], ['Backend', (s) => s.backend], ['Share', (s) => s.backend ? Math.round(s.share * 1000) / 10 + ' %' : '', 'number'], ['', (s) => ({ text: s.backend && s.problem ? 'refused: ' + s.problem : s.problem ? 'not applied: ' + s.problem : 'by connection', tone: s.problem ? 'bad' : '' }), 'wrap']], shares.slice(0, 200), filter ? 'No route matches the filter.' : 'No route.', '');
   table('pods', [['Pod', (p) => p.namespace + '/' + p.name], ['State', (p) => ({ text: p.state, tone: p.state === 'Up' ? 'good' : 'bad' })], ['Addresses', (p) => p.addresses.join(', ') || 'not known to the mesh yet'], ['Connections', (p) => p.connections, 'number']], o.pods, 'No pod of this node is in the mesh.');
   table('paths', [['Path', (p) => ({ text: p.path, tone: p.path === 'tunnel' ? 'tunnel' : p.path === 'refused' ? 'bad' : '' })], ['Reason', (p) => p.reason], ['Connections', (p) => p.connections, 'number']], o.paths, 'No connection was decided in the kernel yet.');
   const off = o.capabilities.filter((k) => !k.available);

@@ -41,6 +41,7 @@ export function adminPage(): string {
     <label>Filter <input id="filter" type="search" placeholder="part of a name" autocomplete="off"></label></div>
     <div class="scroll" id="connections"></div></section>
   <section aria-labelledby="h-services"><h2 id="h-services">Services</h2><div class="scroll" id="services"></div></section>
+  <section aria-labelledby="h-split"><h2 id="h-split">Routes</h2><div class="scroll" id="split"></div></section>
   <section aria-labelledby="h-pods"><h2 id="h-pods">Pods on this node</h2><div class="scroll" id="pods"></div></section>
   <section aria-labelledby="h-paths"><h2 id="h-paths">Decisions in the kernel</h2><div class="scroll" id="paths"></div></section>
   <section aria-labelledby="h-capabilities"><h2 id="h-capabilities">Capabilities</h2><div class="scroll" id="capabilities"></div></section>

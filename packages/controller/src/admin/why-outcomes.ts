@@ -1,12 +1,16 @@
 import type { WhyOutcome, Workload } from '@kmesh/api';
 import {
+  backendEndpoints,
   candidatesOf,
   eligibleCandidates,
+  formatRoutePick,
   formatSocketAddress,
   ipFamily,
   type MeshState,
   type OutboundDecision,
+  type ResolvedBackend,
   resolveOutbound,
+  routeOf,
   serviceWaypoints,
 } from '@kmesh/orchestration';
 import { type ConnectOutcome, type ConnectReason, pathOfReason } from '@kmesh/runtime';
@@ -173,6 +177,24 @@ function decisions(state: MeshState, subject: WhySubject, pick: string | undefin
   const first = decide(1, pick, () => 0.5);
   const { service } = first.decision;
   if (pick !== undefined) return [first];
+  const backends = backendsOf(state, subject, first.decision);
+  if (backends !== undefined) {
+    const sum = backends.reduce((total, { weight }) => total + weight, 0);
+    return backends.flatMap((backend) => {
+      const share = backend.weight / sum;
+      const eligible = backendEndpoints(state, backend, source, ipFamily(target.ip)).filter(
+        ({ weight }) => weight > 0,
+      );
+      const total = eligible.reduce((all, { weight }) => all + weight, 0);
+      if (eligible.length > 0 && eligible.length <= MOST_ENDPOINTS) {
+        return eligible.map(({ workload, weight }) =>
+          decide((share * weight) / total, formatRoutePick(backend, workload.uid), () => 0.5),
+        );
+      }
+      const chosen = formatRoutePick(backend, '');
+      return Array.from({ length: DRAWS }, (_, index) => decide(share / DRAWS, chosen, spread(index)));
+    });
+  }
   if (service !== undefined && serviceWaypoints(service).length === 0) {
     const { ip, port } = target;
     const query = { port, preferredFamily: ipFamily(ip), source, requestedIp: ip } as const;
@@ -186,6 +208,19 @@ function decisions(state: MeshState, subject: WhySubject, pick: string | undefin
       return eligible.map(({ workload, weight }) => decide(weight / total, workload.uid, () => 0.5));
   }
   return Array.from({ length: DRAWS }, (_, index) => decide(1 / DRAWS, undefined, spread(index)));
+}
+
+/** The backends of the route by which a decision was made, if one was. */
+function backendsOf(
+  state: MeshState,
+  { source, target }: WhySubject,
+  decision: OutboundDecision,
+): readonly ResolvedBackend[] | undefined {
+  const { route: use } = decision.kind === 'resolveHostname' ? decision.pending : decision;
+  if (use === undefined) return undefined;
+  const call = { service: use.service, port: target.port, clientNamespace: source.namespace };
+  const route = routeOf(state, call);
+  return route?.kind === 'applied' ? route.backends : undefined;
 }
 
 /** Draws that together are even, for one decision after the other and within each. */

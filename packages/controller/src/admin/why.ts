@@ -127,6 +127,7 @@ function describeService(state: MeshState, subject: WhySubject, service: Service
 /** The trace of the routing speaks in sentences; their words tell what they are about. */
 function kindOf(sentence: string, otherwise: WhyStepKind): WhyStepKind {
   if (/^service \S+ port /.test(sentence)) return 'endpoint';
+  if (/^route /.test(sentence)) return 'route';
   if (/waypoint/i.test(sentence)) return 'waypoint';
   if (/gateway/.test(sentence)) return 'gateway';
   return otherwise;

@@ -45,6 +45,8 @@ export interface Config {
   /** Path of a token file, a literal token, or `undefined` for the default file when it exists. */
   readonly authToken: string | undefined;
   readonly localMesh: { readonly path: string } | { readonly inline: string } | undefined;
+  /** `KMESH_HTTP_ROUTES=by-connection`: HTTP routes that only have weights split connections instead of requests. */
+  readonly routesHttpByConnection: boolean;
   readonly network: string;
   /** Empty: every workload counts as local. */
   readonly nodeName: string;
@@ -179,6 +181,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
     caHeaders: headersOf(environment, 'CA_HEADER_'),
     authToken: textSetting(environment, 'AUTH_TOKEN'),
     localMesh: readLocalMesh(environment),
+    routesHttpByConnection: readHttpRoutes(environment),
     network: environment['NETWORK'] ?? '',
     nodeName: environment['NODE_NAME'] ?? '',
     clusterId:
@@ -283,6 +286,16 @@ function readSameNode(environment: Environment): 'attested' | 'mtls' {
   const value = textSetting(environment, 'KMESH_SAME_NODE') ?? 'attested';
   if (value === 'attested' || value === 'mtls') return value;
   throw configError('KMESH_SAME_NODE', value, 'attested or mtls');
+}
+
+function readHttpRoutes(environment: Environment): boolean {
+  const value = textSetting(environment, 'KMESH_HTTP_ROUTES') ?? 'off';
+  if (value === 'off' || value === 'by-connection') return value !== 'off';
+  throw configError(
+    'KMESH_HTTP_ROUTES',
+    value,
+    'off, or by-connection: HTTP routes that only have weights split connections, so that a client stays where its connection is',
+  );
 }
 
 function refuseRemoved(environment: Environment): void {

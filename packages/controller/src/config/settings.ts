@@ -171,6 +171,12 @@ export const settingsGroups: readonly SettingsGroup[] = [
         meaning: 'data threads',
       },
       {
+        names: ['KMESH_HTTP_ROUTES'],
+        byDefault: 'off',
+        meaning:
+          '`by-connection`: HTTP routes that only have weights split connections, not requests; see [routes.md](routes.md)',
+      },
+      {
         names: ['KMESH_POD_DESCRIPTORS'],
         byDefault: 'as many as stay free for others',
         meaning:

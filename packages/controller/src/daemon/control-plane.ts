@@ -49,6 +49,8 @@ export function startXds(
         metadata: config.metadata,
       },
       onDemand: config.xdsOnDemand,
+      routes: true,
+      clusterDomain: config.clusterDomain,
       logger,
       thread,
     },

@@ -1,6 +1,6 @@
 import { KmeshError, type Logger } from '@kmesh/api';
 import { denySystemCalls, dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
-import { emptyChange, MeshState } from '@kmesh/orchestration';
+import { emptyChange, MeshState, reportRoutes } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import {
   HandoffPodTable,
@@ -87,7 +87,10 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   stack.defer(() => xdsThread.close());
   // Beside the verifier, which the kernel path waits for.
   if (config.xdsAddress !== undefined) xdsThread.start();
-  const state = new MeshState({ node: config.nodeName });
+  const state = new MeshState({
+    node: config.nodeName,
+    routesHttpByConnection: config.routesHttpByConnection,
+  });
   const certainty = new IdentityCertainty(config);
   const kernel = await kernelPathOf(config, state, log, certainty);
   if (kernel.path !== undefined) stack.defer(() => kernel.path?.close());
@@ -103,6 +106,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     sources: {
       ...(kernel.path === undefined ? {} : kernelSources(kernel.path, () => events)),
       loopDelay: loopDelay.read,
+      routes: () => reportRoutes(state),
     },
     presence: new WorkloadPresence(state),
     beforeScrape: () => {

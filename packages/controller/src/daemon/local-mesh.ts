@@ -17,9 +17,10 @@ interface StaticConfig {
   readonly workloads: readonly unknown[];
   readonly policies: readonly unknown[];
   readonly services: readonly unknown[];
+  readonly routes: readonly unknown[];
 }
 
-const empty: StaticConfig = { workloads: [], policies: [], services: [] };
+const empty: StaticConfig = { workloads: [], policies: [], services: [], routes: [] };
 
 /**
  * Applies the local mesh file or the inline mesh (ambient contract 4) and follows the file.
@@ -59,5 +60,6 @@ function dumpOf(mesh: LocalMesh): StaticConfig {
     })),
     policies: [...mesh.policies.values()].map(dumpPolicy),
     services: [...mesh.services.values()].map((service) => dumpService(service, [])),
+    routes: [...mesh.routes.values()],
   };
 }

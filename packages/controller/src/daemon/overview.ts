@@ -1,6 +1,6 @@
-import type { Overview, OverviewService } from '@kmesh/api';
+import type { Overview, OverviewRoute, OverviewService } from '@kmesh/api';
 import { probeCapabilities } from '@kmesh/linux';
-import { type MeshState, serviceKey } from '@kmesh/orchestration';
+import { type MeshState, reportRoutes, serviceKey } from '@kmesh/orchestration';
 import type { LiveConnections } from '@kmesh/probe';
 import type { KernelPath } from '@kmesh/runtime';
 import { viewConnections } from '../admin/views.ts';
@@ -59,6 +59,7 @@ export function overviewOf(sources: OverviewSources): Overview {
       };
     }),
     ...servicesOf(sources),
+    routes: routesOf(state),
     connections,
     connectionCount: total,
     paths: (sources.kernelPath?.pathCounts() ?? []).filter((count) => count.connections > 0),
@@ -78,6 +79,21 @@ export function overviewOf(sources: OverviewSources): Overview {
     places: sources.places,
     limits: sources.limits.list(),
   };
+}
+
+function routesOf(state: MeshState): OverviewRoute[] {
+  return reportRoutes(state)
+    .slice(0, longestList)
+    .map(({ route, shares, problems }) => ({
+      route,
+      problems,
+      shares: shares.map(({ service, port, backend, share, problem }) => ({
+        service: `${service.namespace}/${service.name}:${port}`,
+        backend: backend || '(none)',
+        share,
+        problem: problem ?? '',
+      })),
+    }));
 }
 
 function servicesOf({
@@ -112,7 +128,7 @@ function servicesOf({
 function controlPlaneOf({ xds, xdsAddress }: OverviewSources): Overview['controlPlane'] {
   if (xds === undefined) {
     const detail = 'xDS is off: XDS_ADDRESS is empty';
-    return { address: '', connected: false, detail, setting: '', nextTryAt: '' };
+    return { address: '', connected: false, detail, setting: '', nextTryAt: '', routesRefused: false };
   }
   const status = xds.status();
   return {
@@ -121,5 +137,6 @@ function controlPlaneOf({ xds, xdsAddress }: OverviewSources): Overview['control
     detail: status.connected ? xdsAddress : (status.lastError?.cause ?? 'connecting'),
     setting: status.lastError?.setting ?? '',
     nextTryAt: status.nextTryAt === undefined ? '' : new Date(status.nextTryAt).toISOString(),
+    routesRefused: status.routes === 'refused',
   };
 }

@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { MeshUpdate, Policy, PortMap, Service, Workload } from '@kmesh/api';
-import { policyKey, serviceKey } from '@kmesh/orchestration';
+import type { MeshUpdate, Policy, PortMap, Route, Service, Workload } from '@kmesh/api';
+import { policyKey, routeKey, serviceKey } from '@kmesh/orchestration';
 import { readPolicy } from './policy.ts';
+import { readRoute } from './route.ts';
 import { type LocalService, readService } from './service.ts';
 import { readWorkload } from './workload.ts';
 import { type Field, YamlReader } from './yaml-reader.ts';
@@ -14,6 +15,8 @@ export interface LocalMesh {
   readonly services: ReadonlyMap<string, Service>;
   /** By `namespace/name`. */
   readonly policies: ReadonlyMap<string, Policy>;
+  /** By `namespace/name`. */
+  readonly routes: ReadonlyMap<string, Route>;
 }
 
 /**
@@ -29,7 +32,7 @@ export function parseLocalMesh(text: string, source: string): LocalMesh {
   const reader = new YamlReader(text, source);
   const fields = reader.isAbsent(reader.root)
     ? {}
-    : reader.object(reader.root, [], ['workloads', 'policies', 'services']);
+    : reader.object(reader.root, [], ['workloads', 'policies', 'services', 'routes']);
 
   const workloads = new Map<string, Workload>();
   for (const field of reader.list(fields.workloads)) {
@@ -48,9 +51,14 @@ export function parseLocalMesh(text: string, source: string): LocalMesh {
     const policy = readPolicy(reader, field);
     add(reader, field, policies, policyKey(policy), policy);
   }
+  const routes = new Map<string, Route>();
+  for (const field of reader.list(fields.routes)) {
+    const route = readRoute(reader, field);
+    add(reader, field, routes, routeKey(route), route);
+  }
   reader.finish();
   for (const local of listed) addListedEndpoints(workloads, local);
-  return { workloads, services, policies };
+  return { workloads, services, policies, routes };
 }
 
 function add<Value>(
@@ -105,6 +113,9 @@ export function localMeshUpdates(previous: LocalMesh | undefined, next: LocalMes
   for (const [key, policy] of next.policies) {
     if (!isDeepStrictEqual(previous?.policies.get(key), policy)) updates.push({ kind: 'policy', policy });
   }
+  for (const [key, route] of next.routes) {
+    if (!isDeepStrictEqual(previous?.routes.get(key), route)) updates.push({ kind: 'route', route });
+  }
   for (const uid of previous?.workloads.keys() ?? []) {
     if (!next.workloads.has(uid)) updates.push({ kind: 'removeWorkload', uid });
   }
@@ -113,6 +124,9 @@ export function localMeshUpdates(previous: LocalMesh | undefined, next: LocalMes
   }
   for (const key of previous?.policies.keys() ?? []) {
     if (!next.policies.has(key)) updates.push({ kind: 'removePolicy', key });
+  }
+  for (const key of previous?.routes.keys() ?? []) {
+    if (!next.routes.has(key)) updates.push({ kind: 'removeRoute', key });
   }
   return updates;
 }

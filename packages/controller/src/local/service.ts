@@ -24,6 +24,7 @@ const OPTIONAL = [
   'ipFamilies',
   'canonical',
   'visibility',
+  'httpPorts',
 ] as const;
 
 const SCOPES: readonly LocalityScope[] = ['Region', 'Zone', 'Subzone', 'Node', 'Cluster', 'Network'];
@@ -58,6 +59,9 @@ export function readService(reader: YamlReader, field: Field): LocalService {
       : reader.choice<IpFamilies>(fields.ipFamilies, ['Dual', 'IPv4', 'IPv6'], 'Dual'),
     canonical: reader.flag(fields.canonical),
     visibility: reader.choice(fields.visibility, ['Public', 'Namespace'], 'Public'),
+    ...(reader.isAbsent(fields.httpPorts)
+      ? {}
+      : { httpPorts: new Set(reader.list(fields.httpPorts).map((item) => reader.number(item, 65535))) }),
   };
   const endpoints = reader.map(fields.endpoints).map(([, item]) => readEndpoint(reader, item));
   return { service, endpoints };

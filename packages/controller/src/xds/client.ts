@@ -7,6 +7,7 @@ import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage, rejectionT
 import { type AppliedResponse, applyResponse, type ReceivedResponse } from './responses.ts';
 import { RetainedResources } from './retained.ts';
 import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError, type TerminationReason } from './retry.ts';
+import { RouteSubscription, type RoutesState } from './route-subscription.ts';
 import { type StreamTimes, standardTimes } from './stream-times.ts';
 import { type ThreadStream, XdsThread } from './thread.ts';
 
@@ -16,6 +17,10 @@ export interface XdsClientOptions {
   readonly node: NodeIdentity;
   /** Whether addresses are subscribed to on demand; policies are always complete. */
   readonly onDemand: boolean;
+  /** Whether routes are subscribed to, once addresses and policies have arrived; default: no. */
+  readonly routes?: boolean;
+  /** Completes host names of routes that have no dot. */
+  readonly clusterDomain?: string;
   readonly logger: Logger;
   /** For tests. */
   readonly times?: Partial<StreamTimes>;
@@ -46,6 +51,7 @@ interface XdsStatus {
   readonly lastError: { readonly setting: string | undefined; readonly cause: string } | undefined;
   /** Milliseconds since the epoch. */
   readonly nextTryAt: number | undefined;
+  readonly routes: RoutesState;
 }
 
 /** A delta xDS client that reconnects until it is closed. */
@@ -93,7 +99,9 @@ class DeltaClient {
   readonly counters = createCounters();
   readonly #options: XdsClientOptions;
   readonly #sink: XdsSink;
-  readonly #retained = new Map(subscribedTypes.map((type) => [type as string, new RetainedResources()]));
+  readonly #retained = new Map(
+    [...subscribedTypes, xds.virtualServiceTypeUrl].map((type) => [type as string, new RetainedResources()]),
+  );
   readonly #thread: XdsThread;
   readonly #waiters = new Waiters();
   readonly #interner = new Interner();
@@ -103,15 +111,23 @@ class DeltaClient {
   readonly #stopped = new AbortController();
   #stream: ThreadStream | undefined;
   #subscribed = false;
+  /** gRPC status of the last stream's end. */
+  #endCode: number | undefined;
   #unconfirmed = new Map<string, Set<string>>();
   #lastError: XdsStatus['lastError'];
   #nextTryAt: number | undefined;
+  readonly #routes: RouteSubscription;
 
   constructor(options: XdsClientOptions, sink: XdsSink) {
     this.#options = options;
     this.#sink = sink;
     this.#thread = options.thread ?? new XdsThread();
     this.#backoff = new Backoff(options.random);
+    this.#routes = new RouteSubscription({
+      ask: () => void this.#askForRoutes(),
+      after: subscribedTypes,
+      refusedMilliseconds: options.times?.routesRefused ?? standardTimes.routesRefused,
+    });
   }
 
   status(): XdsStatus {
@@ -121,11 +137,13 @@ class DeltaClient {
       synced: [...this.#synced],
       lastError: connected ? undefined : this.#lastError,
       nextTryAt: this.#nextTryAt,
+      routes: this.#routes.state,
     };
   }
 
   stop(): void {
     this.#stopped.abort();
+    this.#routes.close();
     this.#stream?.close();
   }
 
@@ -143,13 +161,18 @@ class DeltaClient {
   async run(): Promise<void> {
     while (!this.#stopped.signal.aborted) {
       const begun = performance.now();
+      this.#routes.streamBegins();
       const diagnosis = await this.#attempt();
       this.#stream = undefined;
       this.#subscribed = false;
       if (this.#stopped.signal.aborted) return;
+      const refusal = this.#routes.streamEnded(this.#endCode);
+      if (refusal !== 'no') await this.#giveUpRoutes(diagnosis.cause, refusal === 'first');
       this.counters.terminations[diagnosis.reason]++;
-      const wait = this.#backoff.next(diagnosis.rule, performance.now() - begun);
-      this.#report(diagnosis, wait);
+      // A refusal of routes says nothing about the rest, which is fetched again at once.
+      const rule = refusal === 'no' ? diagnosis.rule : 'atOnce';
+      const wait = this.#backoff.next(rule, performance.now() - begun);
+      if (refusal === 'no') this.#report(diagnosis, wait);
       this.#nextTryAt = Date.now() + wait;
       await delay(wait, undefined, { signal: this.#stopped.signal }).catch(() => {});
       this.#nextTryAt = undefined;
@@ -159,6 +182,7 @@ class DeltaClient {
   /** Runs one stream until it ends. */
   async #attempt(): Promise<Diagnosis> {
     const { controlPlane, times } = this.#options;
+    this.#endCode = undefined;
     const requests = await this.#firstRequests();
     using stream = this.#thread.open({ controlPlane, settings, times: { ...standardTimes, ...times } });
     this.#stream = stream;
@@ -167,7 +191,9 @@ class DeltaClient {
       for (const request of requests) stream.send(request);
       this.#subscribed = true;
       await this.#receive(stream);
-      return diagnoseEnd(await stream.ended, settings);
+      const end = await stream.ended;
+      this.#endCode = end.code;
+      return diagnoseEnd(end, settings);
     } catch (error) {
       stream.close();
       await stream.ended;
@@ -179,7 +205,8 @@ class DeltaClient {
     const node = nodeMessage(this.#options.node);
     const requests: Buffer[] = [];
     this.#unconfirmed = new Map();
-    for (const [typeUrl, retained] of this.#retained) {
+    for (const typeUrl of subscribedTypes) {
+      const retained = this.#retainedOf(typeUrl);
       const isAddress = typeUrl === xds.addressTypeUrl;
       const pending = isAddress ? this.#waiters.names() : [];
       const onDemand = isAddress && this.#options.onDemand;
@@ -197,13 +224,44 @@ class DeltaClient {
       const response = await this.#apply(received);
       stream.send(answerTo(response));
       this.#answered(response);
+      if (this.#options.routes) this.#routes.responded(response.header.typeUrl);
     }
+  }
+
+  async #askForRoutes(): Promise<void> {
+    const stream = this.#stream;
+    const typeUrl = xds.virtualServiceTypeUrl;
+    const node = nodeMessage(this.#options.node);
+    const retained = this.#retainedOf(typeUrl);
+    const request = await buildFirstRequest({ typeUrl, node, onDemand: false, retained, pending: [] });
+    if (stream === undefined || stream !== this.#stream) return;
+    // The control plane keeps no versions of routes, so what is gone is known by its absence.
+    this.#unconfirmed.set(typeUrl, new Set(retained.names()));
+    stream.send(request.bytes);
+  }
+
+  /** Routes that were sent before are withdrawn too: weights that nobody can change any more are worse than none. */
+  async #giveUpRoutes(cause: string, isFirst: boolean): Promise<void> {
+    const retained = this.#retainedOf(xds.virtualServiceTypeUrl);
+    const held = [...retained.names()];
+    for (const name of held) retained.remove(name);
+    if (held.length > 0) await this.#sink.apply(held.map((key) => ({ kind: 'removeRoute', key })));
+    if (!isFirst) return;
+    this.#options.logger.warn(
+      'the control plane refuses to send routes: connections are not split by weights; it is asked again later',
+      { type: xds.virtualServiceTypeUrl, cause, withdrawn: held.length },
+    );
+  }
+
+  #retainedOf(typeUrl: string): RetainedResources {
+    return this.#retained.get(typeUrl) ?? new RetainedResources();
   }
 
   async #apply(received: ReceivedResponse): Promise<AppliedResponse> {
     const response = await applyResponse(received, {
       interner: this.#interner,
-      retained: (typeUrl) => this.#retained.get(typeUrl) ?? new RetainedResources(),
+      retained: (typeUrl) => this.#retainedOf(typeUrl),
+      clusterDomain: this.#options.clusterDomain,
       unconfirmed: (typeUrl) => this.#unconfirmed.get(typeUrl),
       apply: (updates) => this.#sink.apply(updates),
       settled: (typeUrl, names) => {

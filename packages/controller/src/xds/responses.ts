@@ -3,6 +3,7 @@ import { isKmeshError, type MeshUpdate, securityProto, workloadProto, xds } from
 import { Slicer } from '@kmesh/orchestration';
 import { type Interner, rejected } from './convert/common.ts';
 import { convertPolicy, hasUnknownPart } from './convert/policy.ts';
+import { convertRoute } from './convert/route.ts';
 import { convertService } from './convert/service.ts';
 import { convertWorkload } from './convert/workload.ts';
 import { type HeldKind, type RetainedResources, removalOf } from './retained.ts';
@@ -14,6 +15,8 @@ type ResourceUpdate = Extract<MeshUpdate, { kind: HeldKind }>;
 interface ResponseTarget {
   readonly retained: (typeUrl: string) => RetainedResources;
   readonly interner: Interner;
+  /** Completes host names of routes that have no dot; `cluster.local` by default. */
+  readonly clusterDomain?: string | undefined;
   /** Applies one slice of changes. */
   readonly apply: (updates: readonly MeshUpdate[]) => void | Promise<void>;
   /** Called with the name and aliases of each resource or removal after it is applied. */
@@ -75,8 +78,12 @@ export async function applyResponse(
 
   const replace = (resource: xds.RawResource): void => {
     counts.payloadBytes += resource.payload?.length ?? 0;
+    if (isRepeatedRoute(header.typeUrl, resource, retained)) {
+      counts.accepted++;
+      return;
+    }
     try {
-      const update = decodeResource(header.typeUrl, resource, target.interner);
+      const update = decodeResource(header.typeUrl, resource, target.interner, target.clusterDomain);
       const replaced = retained.accept(resource.name, update.kind, resource.version);
       if (replaced !== undefined) batch.add(removalOf(replaced, resource.name), noNames);
       noteUnknownParts(update, target);
@@ -161,6 +168,12 @@ class Batch {
   }
 }
 
+/** Routes come again in full whenever anything of the mesh changes: what is held is not decoded again. */
+function isRepeatedRoute(typeUrl: string, resource: xds.RawResource, retained: RetainedResources): boolean {
+  if (typeUrl !== xds.virtualServiceTypeUrl || resource.payload === undefined) return false;
+  return resource.damage === undefined && retained.isRepeated(resource.name, resource.payload);
+}
+
 function namesOf(resource: xds.RawResource): readonly string[] {
   return resource.aliases.length === 0 ? [resource.name] : [resource.name, ...resource.aliases];
 }
@@ -189,7 +202,11 @@ function removalFor(name: string, retained: RetainedResources): MeshUpdate | und
 
 /** Returns whether this version knows a resource type. */
 function isKnownType(typeUrl: string): boolean {
-  return typeUrl === xds.addressTypeUrl || typeUrl === xds.authorizationTypeUrl;
+  return (
+    typeUrl === xds.addressTypeUrl ||
+    typeUrl === xds.authorizationTypeUrl ||
+    typeUrl === xds.virtualServiceTypeUrl
+  );
 }
 
 /**
@@ -201,9 +218,13 @@ export function decodeResource(
   typeUrl: string,
   resource: xds.RawResource,
   interner: Interner,
+  clusterDomain = 'cluster.local',
 ): ResourceUpdate {
   if (resource.damage !== undefined) throw rejected(resource.damage);
   if (resource.payload === undefined) throw rejected('resource has no payload');
+  if (typeUrl === xds.virtualServiceTypeUrl) {
+    return { kind: 'route', route: convertRoute(resource.payload, resource.name, clusterDomain) };
+  }
   return typeUrl === xds.addressTypeUrl
     ? decodeAddress(resource.payload, interner, resource.name)
     : {

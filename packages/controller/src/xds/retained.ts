@@ -1,7 +1,8 @@
+import { hash } from 'node:crypto';
 import { LargeMap, type MeshUpdate } from '@kmesh/api';
 
 /** Kind of a held resource; decides what the removal of its name means (docs/contract.md 3.5). */
-export type HeldKind = 'workload' | 'service' | 'policy';
+export type HeldKind = 'workload' | 'service' | 'policy' | 'route';
 
 /**
  * The resources of one type that the mesh state holds from this client, with kind and version for the next reconnect.
@@ -13,18 +14,33 @@ export class RetainedResources {
     workload: new LargeMap(),
     service: new LargeMap(),
     policy: new LargeMap(),
+    route: new LargeMap(),
   };
+  readonly #fingerprints = new Map<string, string>();
 
   /** Records an applied resource. Returns the other kind under which the name was held and must be removed, if any. */
   accept(name: string, kind: HeldKind, version: string): HeldKind | undefined {
     const other = kind === 'workload' ? 'service' : 'workload';
-    const replaced = kind !== 'policy' && this.#versions[other].delete(name) ? other : undefined;
+    const isAddress = kind === 'workload' || kind === 'service';
+    const replaced = isAddress && this.#versions[other].delete(name) ? other : undefined;
     this.#versions[kind].set(name, version);
     return replaced;
   }
 
+  /**
+   * Returns whether a name is held with this payload, and remembers the payload otherwise. For types that the control plane
+   * sends again in full without a version.
+   */
+  isRepeated(name: string, payload: Uint8Array): boolean {
+    const fingerprint = hash('sha1', payload, 'base64');
+    if (this.#fingerprints.get(name) === fingerprint && this.#versions.route.has(name)) return true;
+    this.#fingerprints.set(name, fingerprint);
+    return false;
+  }
+
   /** Clears the version of a name whose newest version was rejected. */
   reject(name: string): void {
+    this.#fingerprints.delete(name);
     for (const versions of Object.values(this.#versions)) {
       if (versions.has(name)) versions.set(name, undefined);
     }
@@ -32,6 +48,7 @@ export class RetainedResources {
 
   /** Deletes a name. Returns its kind, or `undefined` if it was not held. */
   remove(name: string): HeldKind | undefined {
+    this.#fingerprints.delete(name);
     for (const [kind, versions] of Object.entries(this.#versions)) {
       if (versions.delete(name)) return kind as HeldKind;
     }
@@ -45,9 +62,14 @@ export class RetainedResources {
     }
   }
 
+  /** Names of everything held, also of what was rejected since. */
+  *names(): Generator<string> {
+    for (const versions of Object.values(this.#versions)) for (const [name] of versions) yield name;
+  }
+
   get size(): number {
-    const { workload, service, policy } = this.#versions;
-    return workload.size + service.size + policy.size;
+    const { workload, service, policy, route } = this.#versions;
+    return workload.size + service.size + policy.size + route.size;
   }
 }
 
@@ -60,5 +82,7 @@ export function removalOf(kind: HeldKind, name: string): MeshUpdate {
       return { kind: 'removeService', key: name };
     case 'policy':
       return { kind: 'removePolicy', key: name };
+    case 'route':
+      return { kind: 'removeRoute', key: name };
   }
 }

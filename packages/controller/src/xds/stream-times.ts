@@ -3,10 +3,13 @@ export interface StreamTimes {
   readonly connectTimeout: number;
   readonly keepaliveTime: number;
   readonly keepaliveTimeout: number;
+  /** How long a control plane that refused routes is not asked for them again. */
+  readonly routesRefused: number;
 }
 
 export const standardTimes: StreamTimes = {
   connectTimeout: 5_000,
   keepaliveTime: 30_000,
   keepaliveTimeout: 10_000,
+  routesRefused: 3_600_000,
 };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Why } from '@kmesh/api';
 import { isKmeshError, type MeshUpdate, type Service, type Workload } from '@kmesh/api';
-import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
+import { routeRecord, serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { MeshState } from '@kmesh/orchestration';
 import type { ConnectOutcome } from '@kmesh/runtime';
 import { explainConnection, type WhySources } from '../../src/admin/why.ts';
@@ -38,6 +38,12 @@ function service(name: string, ip: string | undefined, change: Partial<Service> 
 const of = (name: string, ports: readonly (readonly [number, number])[] = []) =>
   new Map([[`shop/${name}.shop.svc.cluster.local`, new Map(ports)]]);
 
+const named = (name: string) => `${name}.shop.svc.cluster.local`;
+const canary = routeRecord({ hosts: [named('canary')], namespace: 'shop', name: 'canary' }, [
+  { hostname: named('web'), weight: 4 },
+  { hostname: named('empty'), weight: 1 },
+]);
+
 const state = new MeshState({ node: 'node1' });
 state.apply([
   service('web', '10.96.0.1'),
@@ -46,6 +52,8 @@ state.apply([
   }),
   service('empty', '10.96.0.3'),
   service('headless', undefined),
+  service('canary', '10.96.0.4'),
+  { kind: 'route', route: canary },
   workload('client', '10.0.0.1'),
   workload('away', '10.9.0.1', { node: 'node2' }),
   workload('web-1', '10.0.0.2', { services: of('web') }),
@@ -107,6 +115,27 @@ function text(why: Why, step?: string): string {
     .map((one) => one.text)
     .join('\n');
 }
+
+test('a route is shown with its shares, and each backend as an outcome, a refused one too', () => {
+  const why = ask('shop/client', 'shop/canary:80');
+  assert.equal(
+    text(why, 'route'),
+    'route shop/canary is applied by connection: shop/web.shop.svc.cluster.local:80 80 %, ' +
+      'shop/empty.shop.svc.cluster.local:80 20 %\n' +
+      'route shop/canary chose backend shop/web.shop.svc.cluster.local:80\n' +
+      'tcp to 10.0.0.3:8080',
+  );
+  const shares = why.outcomes.map(({ share, verdict, workload: server }) => [
+    Math.round(share * 100),
+    verdict,
+    server,
+  ]);
+  assert.deepEqual(shares, [
+    [60, 'allowed', 'shop/web-2'],
+    [20, 'allowed', 'shop/web-1'],
+    [20, 'refused', ''],
+  ]);
+});
 
 describe('what a destination may be called', () => {
   for (const { destination, dialled } of [

@@ -52,6 +52,19 @@ services:
   ipFamilies: IPv6
   canonical: true
   visibility: Namespace
+  httpPorts: [80]
+routes:
+- name: split
+  namespace: ns
+  hosts: [a.example.com]
+  exportTo: ["."]
+  isGatewayApi: true
+  createdAt: 7
+  tcp:
+  - matches: [{ port: 80, sourceNamespace: n }]
+    backends: [{ hostname: v1.example.com, port: 81, weight: 90 }, { hostname: v2.example.com }]
+  http:
+  - backends: []
 policies:
 - name: p
   namespace: ns
@@ -151,6 +164,26 @@ describe('the local mesh file', () => {
       ipFamilies: 'IPv6',
       canonical: true,
       visibility: 'Namespace',
+      httpPorts: new Set([80]),
+    });
+    assert.deepEqual(mesh.routes.get('ns/split'), {
+      name: 'split',
+      namespace: 'ns',
+      hosts: ['a.example.com'],
+      exportTo: ['.'],
+      isGatewayApi: true,
+      createdAt: 7,
+      tcp: [
+        {
+          matches: [{ port: 80, sourceNamespace: 'n' }],
+          backends: [
+            { hostname: 'v1.example.com', port: 81, weight: 90 },
+            { hostname: 'v2.example.com', port: undefined, weight: 1 },
+          ],
+        },
+      ],
+      http: [{ matches: [], backends: [] }],
+      unsupported: undefined,
     });
     assert.deepEqual(mesh.policies.get('ns/p')?.rules, [
       [

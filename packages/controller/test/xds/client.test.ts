@@ -36,6 +36,10 @@ function summaryOf(update: MeshUpdate): string {
       return `-service ${update.key}`;
     case 'removePolicy':
       return `-policy ${update.key}`;
+    case 'route':
+      return `+route ${update.route.namespace}/${update.route.name}`;
+    case 'removeRoute':
+      return `-route ${update.key}`;
   }
 }
 

@@ -5,7 +5,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { enableProgramStatistics } from '@kmesh/linux';
 import { startFakeCniAgent } from '../cni/fake-cni-agent.ts';
 import { startFakeIstiod } from '../istiod/fake-istiod.ts';
+import type { FakeIstiod } from '../istiod/istiod-interface.ts';
 import { createLab, type Lab } from '../network/lab.ts';
+import { startCanary } from './canary.ts';
 import { checkMachine } from './preflight.ts';
 import { type ProxyProcess, startProxy } from './proxy-process.ts';
 import { buildScene, type Scene, serveFarProxy, writeMeshFile } from './scene.ts';
@@ -46,9 +48,9 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     stack.defer(() => rmSync(directory, { recursive: true, force: true }));
     const scene = await buildScene(lab, { certificates: options.local === undefined });
     progress('starting control plane, CNI agent and node proxy');
-    const proxy = await startMesh(stack, lab, scene, directory, options.local);
+    const { proxy, istiod } = await startMesh(stack, lab, scene, directory, options.local);
     stop.arm();
-    return await watch(options, scene, proxy, stop.signal);
+    return await watch(options, scene, { proxy, istiod, stopped: stop.signal });
   } finally {
     await stack.disposeAsync();
   }
@@ -60,13 +62,14 @@ async function startMesh(
   scene: Scene,
   directory: string,
   local: string | undefined,
-): Promise<ProxyProcess> {
+): Promise<{ readonly proxy: ProxyProcess; readonly istiod: FakeIstiod | undefined }> {
   const agent = stack.use(startFakeCniAgent(lab));
   for (const pod of scene.pods) await agent.addPod(pod);
   stack.use(enableProgramStatistics());
+  const { settings, istiod } = await meshSource(stack, scene, directory, local);
   const proxy = await startProxy(
     {
-      ...(await meshSettings(stack, scene, directory, local)),
+      ...settings,
       NODE_NAME: scene.node.name,
       INPOD_UDS: agent.path,
       KMESH_CGROUP: lab.cgroup,
@@ -77,19 +80,19 @@ async function startMesh(
     join(directory, 'proxy.log'),
   );
   stack.defer(() => proxy.stop());
-  return proxy;
+  return { proxy, istiod };
 }
 
-/** Settings that tell the proxy where its mesh comes from: the lab's istiod, or a local mesh file. */
-async function meshSettings(
+/** Where the mesh comes from, with the settings that tell the proxy: the lab's istiod, or a local mesh file. */
+async function meshSource(
   stack: AsyncDisposableStack,
   scene: Scene,
   directory: string,
   local: string | undefined,
-): Promise<NodeJS.ProcessEnv> {
+): Promise<{ readonly settings: NodeJS.ProcessEnv; readonly istiod: FakeIstiod | undefined }> {
   if (local !== undefined) {
     writeMeshFile(local, scene.mesh);
-    return { XDS_ADDRESS: '', LOCAL_XDS_PATH: local };
+    return { settings: { XDS_ADDRESS: '', LOCAL_XDS_PATH: local }, istiod: undefined };
   }
   const istiod = await startFakeIstiod({ mesh: scene.mesh });
   stack.defer(() => istiod.close());
@@ -105,7 +108,7 @@ async function meshSettings(
   const token = join(directory, 'istio-token');
   writeFileSync(roots, istiod.rootPem);
   writeFileSync(token, istiod.token, { mode: 0o600 });
-  return {
+  const settings = {
     XDS_ADDRESS: istiod.xdsAddress,
     CA_ADDRESS: istiod.caAddress,
     XDS_ROOT_CA: roots,
@@ -115,17 +118,27 @@ async function meshSettings(
     POD_NAMESPACE: 'istio-system',
     SERVICE_ACCOUNT: 'ztunnel',
   };
+  return { settings, istiod };
+}
+
+/** What {@link watch} looks at. */
+interface RunningDemo {
+  readonly proxy: ProxyProcess;
+  readonly istiod: FakeIstiod | undefined;
+  readonly stopped: AbortSignal;
 }
 
 async function watch(
   options: DemoOptions,
   scene: Scene,
-  proxy: ProxyProcess,
-  stopped: AbortSignal,
+  { proxy, istiod, stopped }: RunningDemo,
 ): Promise<number> {
   const tally = emptyTally(scene.targets);
   const startedAt = Date.now();
   const traffic = startTraffic(scene.client, scene.targets, tally);
+  const { forMilliseconds } = options;
+  const canary =
+    istiod && startCanary(scene.canary, (changes) => istiod.update(changes), { forMilliseconds, tally });
   const look = async (): Promise<ViewState> => {
     const [overview, hook, bytes, certificates] = await Promise.all([
       proxy.overview(),
@@ -141,6 +154,7 @@ async function watch(
       hook,
       bytes,
       certificates,
+      canary: canary?.state(tally),
       before,
       problem: proxy.problem(),
     };
@@ -158,6 +172,7 @@ async function watch(
     }
     await delay(refreshMilliseconds, undefined, { signal: stopped }).catch(() => undefined);
   }
+  canary?.stop();
   await traffic.stop();
   const last = await look();
   const hookNs = last.hook.runs === 0 ? 0 : Math.round(last.hook.nanoseconds / last.hook.runs);

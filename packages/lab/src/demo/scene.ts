@@ -1,5 +1,5 @@
 import { existsSync, writeFileSync } from 'node:fs';
-import type { MeshUpdate, PortMap } from '@kmesh/api';
+import type { MeshUpdate, PortMap, Route, Service } from '@kmesh/api';
 import { stringify } from 'yaml';
 import { keyOf, serviceOf, workloadOf } from '../mesh/records.ts';
 import { endpointText } from '../network/addresses.ts';
@@ -8,6 +8,7 @@ import type { PeerIdentity } from '../peers/hbone-client.ts';
 import { serveWaypoint } from '../peers/waypoint.ts';
 import type { Node } from '../pods/node.ts';
 import type { Pod } from '../pods/pod.ts';
+import type { CanaryScene } from './canary.ts';
 
 /** One destination of the demo's traffic and what is expected behind it. */
 export interface DemoTarget {
@@ -18,6 +19,8 @@ export interface DemoTarget {
   readonly mode: 'http' | 'banner';
   /** Names of everyone who should answer. */
   readonly endpoints: readonly string[];
+  /** One of them who may get no connection: the new version of a canary. */
+  readonly optional?: string;
 }
 
 /** The lab mesh of the demo. */
@@ -30,6 +33,7 @@ export interface Scene {
   readonly mesh: readonly MeshUpdate[];
   /** A pod of another node, reached by HBONE; its proxy is `serveFarProxy`. Absent without certificates. */
   readonly far: Pod | undefined;
+  readonly canary: CanaryScene;
 }
 
 const httpPort = 8080;
@@ -37,8 +41,8 @@ const bannerPort = 9000;
 const weights = [1, 1, 2];
 
 /**
- * Builds one node with a client pod, a service `web` (HTTP and raw TCP) of three endpoints with weights 1:1:2, a service
- * `greeter` with an IPv6 address only, and a destination outside the mesh; every server is running when it returns. With
+ * Builds one node with a client pod, a service `web` (HTTP and raw TCP) of three endpoints with weights 1:1:2, a service `shop`
+ * of two versions, a service `greeter` with an IPv6 address only, and a destination outside the mesh; every server is running when it returns. With
  * certificates, `greeter` is in the mesh and a policy lets the client alone in, and there is a service `ledger` on another node.
  */
 export async function buildScene(lab: Lab, options: { readonly certificates: boolean }): Promise<Scene> {
@@ -54,6 +58,9 @@ export async function buildScene(lab: Lab, options: { readonly certificates: boo
       node.pod({ name: `greeter-${index}`, namespace: 'demo', serviceAccount: 'greeter' }),
     ),
   );
+  const shop = await Promise.all(
+    ['shop-v1', 'shop-v2'].map((name) => node.pod({ name, namespace: 'demo', serviceAccount: 'shop' })),
+  );
   const far = options.certificates ? await farPod(lab) : undefined;
   const outside = await lab.outsideHost('outside');
   await Promise.all([
@@ -62,6 +69,7 @@ export async function buildScene(lab: Lab, options: { readonly certificates: boo
       pod.serve({ port: bannerPort, mode: 'banner' }),
     ]),
     ...greeters.map((pod) => pod.serve({ port: bannerPort, mode: 'banner' })),
+    ...shop.map((pod) => pod.serve({ port: httpPort, mode: 'http' })),
     outside.serve({ port: httpPort, mode: 'http' }),
   ]);
 
@@ -99,15 +107,18 @@ export async function buildScene(lab: Lab, options: { readonly certificates: boo
       }),
     ),
   ];
+  const versions = shopOf(lab, shop);
+  mesh.push(...versions.mesh);
   const ledger = far === undefined ? undefined : ledgerOf(lab, far);
   if (ledger !== undefined) mesh.push(...ledger.mesh, greeterPolicy(client));
   const webNames = web.map((pod) => pod.name);
   return {
     node,
     client,
-    pods: [client, ...web, ...greeters],
+    pods: [client, ...web, ...greeters, ...shop],
     mesh,
     far,
+    canary: versions.canary,
     targets: [
       { name: 'web', to: endpointText(webAddress.v4, 80), mode: 'http', endpoints: webNames },
       { name: 'web (raw TCP)', to: endpointText(webAddress.v4, 9000), mode: 'banner', endpoints: webNames },
@@ -117,6 +128,7 @@ export async function buildScene(lab: Lab, options: { readonly certificates: boo
         mode: 'banner',
         endpoints: greeters.map((pod) => pod.name),
       },
+      versions.target,
       ...(ledger === undefined ? [] : [ledger.target]),
       {
         name: 'outside',
@@ -125,6 +137,58 @@ export async function buildScene(lab: Lab, options: { readonly certificates: boo
         endpoints: ['outside'],
       },
     ],
+  };
+}
+
+/** The service `shop`, whose two versions are services of their own: a route says who of them serves how much of it. */
+function shopOf(
+  lab: Lab,
+  pods: readonly Pod[],
+): {
+  readonly mesh: readonly MeshUpdate[];
+  readonly target: DemoTarget;
+  readonly canary: CanaryScene;
+} {
+  const named = (name: string): Service =>
+    serviceOf({ name, namespace: 'demo', vips: lab.serviceAddress(), ports: { 80: httpPort } });
+  const service = named('shop');
+  const [old, next] = [named('shop-v1'), named('shop-v2')];
+  const versions = [old, next];
+  const route = (percent: number): Route => ({
+    namespace: 'demo',
+    name: 'canary',
+    hosts: [service.hostname],
+    exportTo: [],
+    isGatewayApi: true,
+    createdAt: 0,
+    tcp: [
+      {
+        matches: [],
+        backends: [
+          { hostname: old.hostname, port: 80, weight: 100 - percent },
+          { hostname: next.hostname, port: 80, weight: percent },
+        ],
+      },
+    ],
+    http: undefined,
+    unsupported: undefined,
+  });
+  const to = service.vips.find(({ ip }) => !ip.includes(':'))?.ip ?? '';
+  const names = pods.map(({ name }) => name);
+  const endpoint = names[1] ?? '';
+  return {
+    mesh: [
+      ...[service, ...versions].map((one): MeshUpdate => ({ kind: 'service', service: one })),
+      ...pods.map((pod, index): MeshUpdate => {
+        // Without a route the old version serves.
+        const of = index === 0 ? [service, old] : [next];
+        const services = Object.fromEntries(of.map((one) => [keyOf(one), {}]));
+        return { kind: 'workload', workload: workloadOf(pod, { services }) };
+      }),
+      { kind: 'route', route: route(10) },
+    ],
+    target: { name: 'shop', to: endpointText(to, 80), mode: 'http', endpoints: names, optional: endpoint },
+    canary: { target: 'shop', endpoint, route },
   };
 }
 
@@ -181,6 +245,7 @@ export function writeMeshFile(path: string, mesh: readonly MeshUpdate[]): void {
 function meshFileText(mesh: readonly MeshUpdate[]): string {
   const workloads = mesh.flatMap((update) => (update.kind === 'workload' ? [update.workload] : []));
   const services = mesh.flatMap((update) => (update.kind === 'service' ? [update.service] : []));
+  const routes = mesh.flatMap((update) => (update.kind === 'route' ? [update.route] : []));
   return stringify({
     workloads: workloads.map((workload) => ({
       uid: workload.uid,
@@ -204,6 +269,7 @@ function meshFileText(mesh: readonly MeshUpdate[]): string {
       vips: service.vips.map((vip) => `${vip.network}/${vip.ip}`),
       ports: portsOf(service.ports),
     })),
+    routes: routes.map(({ unsupported: _none, http: _http, ...route }) => route),
   });
 }
 

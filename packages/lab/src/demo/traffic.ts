@@ -89,8 +89,10 @@ export function allReached(tally: Tally, targets: readonly DemoTarget[]): boolea
   return (
     tally.connections > 0 &&
     tally.failed === 0 &&
-    targets.every(({ name, endpoints }) =>
-      endpoints.every((endpoint) => (tally.byEndpoint.get(name)?.get(endpoint) ?? 0) > 0),
+    targets.every(({ name, endpoints, optional }) =>
+      endpoints.every(
+        (endpoint) => endpoint === optional || (tally.byEndpoint.get(name)?.get(endpoint) ?? 0) > 0,
+      ),
     )
   );
 }

@@ -1,4 +1,5 @@
 import type { Overview } from '@kmesh/api';
+import type { CanaryState } from './canary.ts';
 import type { Tally } from './traffic.ts';
 
 /** What the live view shows at one moment. */
@@ -7,6 +8,8 @@ export interface ViewState {
   readonly tally: Tally;
   readonly overview: Overview | undefined;
   readonly bytes: { readonly sent: number; readonly received: number };
+  /** Where the canary stands; `undefined` when nobody moves it. */
+  readonly canary: CanaryState | undefined;
   /** Identities with a certificate. */
   readonly certificates: number;
   readonly hook: { readonly nanoseconds: number; readonly runs: number };
@@ -24,7 +27,7 @@ export interface ViewState {
 }
 
 /** Lines of the view, whatever there is to say: a small terminal shows all of it. */
-export const viewRows = 15;
+export const viewRows = 17;
 
 /** The live view as at most {@link viewRows} lines of text of at most `width` columns; colours only when asked for. */
 export function renderView(state: ViewState, width: number, colour: boolean): string {
@@ -42,6 +45,7 @@ export function renderView(state: ViewState, width: number, colour: boolean): st
     `  ${connectionRate}/s  ${tally.failed} failed`;
   const lines = [paint(tally.failed === 0 ? 32 : 31, head)];
   for (const [name, answers] of tally.byEndpoint) lines.push(paint(0, targetLine(name, answers)));
+  if (state.canary !== undefined) lines.push(paint(0, canaryLine(state.canary)));
   const sent = humanBytes(rate(bytes.sent, before?.bytes.sent));
   const received = humanBytes(rate(bytes.received, before?.bytes.received));
   lines.push(
@@ -84,6 +88,11 @@ export function renderView(state: ViewState, width: number, colour: boolean): st
 
 function counted(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`;
+}
+
+function canaryLine({ name, wanted, connections, answered }: CanaryState): string {
+  const got = connections === 0 ? 'nothing yet' : `${((answered / connections) * 100).toFixed(1)} %`;
+  return `canary    ${name}: the route gives ${wanted} % to the new version, it got ${got} of ${connections} since`;
 }
 
 function targetLine(name: string, answers: ReadonlyMap<string, number>): string {

@@ -26,6 +26,8 @@ interface DeltaStreamHost {
   send(message: Buffer): void;
   /** Ends the stream with a gRPC status. */
   refuse(code: number, details: string): void;
+  /** Whether a type is not served to anybody. */
+  refuses(typeUrl: string): boolean;
   violation(text: string): void;
   record(request: RecordedRequest): void;
 }
@@ -37,7 +39,11 @@ interface TypeState {
   readonly onDemand: boolean;
 }
 
-const servedTypes: readonly string[] = [xds.addressTypeUrl, xds.authorizationTypeUrl];
+const servedTypes: readonly string[] = [
+  xds.addressTypeUrl,
+  xds.authorizationTypeUrl,
+  xds.virtualServiceTypeUrl,
+];
 
 /** One delta ADS stream: subscriptions, nonces, and what the client got wrong. Ambient contract 3.3. */
 export class DeltaStream {
@@ -154,6 +160,10 @@ export class DeltaStream {
     if (errorDetail !== null && errorDetail !== undefined)
       this.#violation(`first request for ${typeUrl} rejects something`);
     this.#node ??= node;
+    if (this.#host.refuses(typeUrl)) {
+      this.#host.refuse(7, `no permission to watch ${typeUrl}`);
+      return;
+    }
 
     const held = new Map(Object.entries(request.initialResourceVersions ?? {}));
     const wildcard = subscribe.length === 0 || (subscribe.includes('*') && !unsubscribe.includes('*'));

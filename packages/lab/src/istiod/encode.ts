@@ -4,6 +4,10 @@ import {
   type Policy,
   type PolicyMatch,
   type PortMap,
+  type Route,
+  type RouteBackend,
+  type RouteRule,
+  routeProto,
   type Service,
   type StringMatcher,
   securityProto,
@@ -16,8 +20,12 @@ const statusNumbers = { Healthy: 0, Unhealthy: 1 } as const;
 const workloadTypeNumbers: Readonly<Record<string, number>> = { deployment: 0, cronjob: 1, pod: 2, job: 3 };
 
 /** Port pairs, in the order of the map. */
-function encodePorts(ports: PortMap): workloadProto.Port[] {
-  return [...ports].map(([servicePort, targetPort]) => ({ servicePort, targetPort }));
+function encodePorts(ports: PortMap, http?: ReadonlySet<number>): workloadProto.Port[] {
+  return [...ports].map(([servicePort, targetPort]) => ({
+    servicePort,
+    targetPort,
+    ...(http?.has(servicePort) ? { appProtocol: workloadProto.AppProtocol.HTTP11 } : {}),
+  }));
 }
 
 function encodeGateway(gateway: GatewayAddress): workloadProto.GatewayAddress {
@@ -97,7 +105,7 @@ function encodeService(service: Service): workloadProto.Service {
       ...service.vips.map(({ network, ip }) => ({ network, address: ipBytes(ip) })),
       ...service.cidrVips.map(({ network, cidr }) => encodeNetworkCidr(network, cidr)),
     ],
-    ports: encodePorts(service.ports),
+    ports: encodePorts(service.ports, service.httpPorts),
     subjectAltNames: [...service.subjectAltNames],
     ipFamilies: service.ipFamilies === undefined ? 0 : familyNumbers[service.ipFamilies],
     canonical: service.canonical,
@@ -166,5 +174,51 @@ export function policyPayload(policy: Policy): Buffer {
       clauses: rule.map((clause) => ({ matches: clause.map(encodeMatch) })),
     })),
     dryRun: policy.dryRun,
+  });
+}
+
+function encodeDestination({ hostname, port, weight }: RouteBackend): routeProto.RouteDestination {
+  return {
+    destination: { host: hostname, ...(port === undefined ? {} : { port: { number: port } }) },
+    weight,
+  };
+}
+
+function encodeRules(rules: readonly RouteRule[] | undefined): routeProto.TCPRoute[] {
+  return (rules ?? []).map(({ matches, backends }) => ({
+    match: [...matches],
+    route: backends.map(encodeDestination),
+  }));
+}
+
+/** What istiod writes of an HTTP rule without a backend of a weight: a fixed answer to requests. */
+function encodeHttpRules(route: Route): routeProto.HTTPRoute[] {
+  return encodeRules(route.http).map((rule) =>
+    route.isGatewayApi && rule.route?.length === 0 ? { ...rule, directResponse: fixedAnswer } : rule,
+  );
+}
+
+/** `HTTPDirectResponse` with status 500. */
+const fixedAnswer = Buffer.from([0x08, 0xf4, 0x03]);
+/** What makes a route unsupported: a rewrite of requests. */
+const rewriting: routeProto.HTTPRoute = { rewrite: Buffer.of() };
+
+/** The payload of a `VirtualService` resource (docs/routes.md). */
+export function routePayload(route: Route): Buffer {
+  return routeProto.Resource.encode({
+    metadata: {
+      name: `${route.namespace}/${route.name}`,
+      createTime: { seconds: route.createdAt },
+      annotations: route.isGatewayApi ? { 'internal.istio.io/route-semantics': 'gateway' } : {},
+    },
+    body: {
+      typeUrl: 'type.googleapis.com/istio.networking.v1alpha3.VirtualService',
+      value: routeProto.VirtualService.encode({
+        hosts: [...route.hosts],
+        exportTo: [...route.exportTo],
+        tcp: encodeRules(route.tcp),
+        http: route.unsupported === undefined ? encodeHttpRules(route) : [rewriting],
+      }),
+    },
   });
 }

@@ -66,6 +66,7 @@ class RunningFakeIstiod implements FakeIstiod {
   #streamCount = 0;
   #certificateCalls = 0;
   #rejectTokens = false;
+  readonly #refusedTypes = new Set<string>();
   readonly #callers = new Map<string, CallerIdentity>();
   #stalled = false;
 
@@ -88,6 +89,10 @@ class RunningFakeIstiod implements FakeIstiod {
       },
       rejectTokens: (on) => {
         this.#rejectTokens = on;
+      },
+      refuseType: (typeUrl, on) => {
+        if (on) this.#refusedTypes.add(typeUrl);
+        else this.#refusedTypes.delete(typeUrl);
       },
     });
     this.#store.apply(options.mesh ?? []);
@@ -260,6 +265,7 @@ class RunningFakeIstiod implements FakeIstiod {
       caller,
       send: (message) => call.write(message),
       refuse,
+      refuses: (typeUrl) => this.#refusedTypes.has(typeUrl),
       violation: (text) => this.violations.push(text),
       record: (request) => this.requests.push(request),
     });
@@ -280,6 +286,11 @@ class RunningFakeIstiod implements FakeIstiod {
     for (const typeUrl of [xds.addressTypeUrl, xds.authorizationTypeUrl]) {
       for (const { stream } of this.#streams) stream.push(typeUrl, change);
     }
+    // Routes are sent again in full whenever anything changes, as istiod does.
+    const typeUrl = xds.virtualServiceTypeUrl;
+    const names = new Set([...(change.get(typeUrl) ?? []), ...this.#store.resources(typeUrl).keys()]);
+    if (names.size === 0) return;
+    for (const { stream } of this.#streams) stream.push(typeUrl, new Map([[typeUrl, names]]));
   }
 
   #certificate(call: CertificateRpc, reply: sendUnaryData<caProto.IstioCertificateResponse>): void {

@@ -15,6 +15,8 @@ export interface IstiodFaults {
   stall(on: boolean): void;
   /** Every call is answered Unauthenticated; open streams are ended with it. */
   rejectTokens(on: boolean): void;
+  /** A stream that asks for this type is ended with PermissionDenied; open streams are ended, so that it is asked for again. */
+  refuseType(typeUrl: string, on: boolean): void;
   /** Ends every open stream: cleanly, or with a gRPC status. */
   endStreams(status?: { readonly code: number; readonly details: string }): void;
   /** GOAWAY, as istiod sends it at the end of a connection's age; open streams are cut after the grace time. */
@@ -91,6 +93,8 @@ interface FaultTarget {
   stall(on: boolean): void;
   /** Remembers the fault for calls to come. */
   rejectTokens(on: boolean): void;
+  /** Remembers the fault for requests to come. */
+  refuseType(typeUrl: string, on: boolean): void;
 }
 
 /** The fault switches of one fake istiod. */
@@ -121,6 +125,10 @@ export function createFaults(target: FaultTarget): IstiodFaults {
     rejectTokens: (on) => {
       target.rejectTokens(on);
       if (on) endStreams({ code: 16, details: 'token has expired' });
+    },
+    refuseType: (typeUrl, on) => {
+      target.refuseType(typeUrl, on);
+      endStreams();
     },
     endStreams,
     goaway: (graceMilliseconds = 10) => {

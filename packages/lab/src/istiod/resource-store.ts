@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type MeshUpdate, type Service, type Workload, xds } from '@kmesh/api';
-import { policyPayload, servicePayload, workloadPayload } from './encode.ts';
+import { policyPayload, routePayload, servicePayload, workloadPayload } from './encode.ts';
 
 /** One xDS resource as it goes on the wire. */
 export interface StoredResource {
@@ -53,6 +53,7 @@ export class ResourceStore {
   readonly #byType = new Map<string, Map<string, StoredResource>>([
     [xds.addressTypeUrl, new Map()],
     [xds.authorizationTypeUrl, new Map()],
+    [xds.virtualServiceTypeUrl, new Map()],
   ]);
   /** Type URL and alias → names. */
   readonly #byAlias = new Map<string, Set<string>>();
@@ -109,6 +110,19 @@ export class ResourceStore {
           break;
         case 'removePolicy':
           remove(xds.authorizationTypeUrl, update.key);
+          break;
+        case 'route':
+          put(xds.virtualServiceTypeUrl, {
+            name: `${update.route.namespace}/${update.route.name}`,
+            version: '',
+            payload: routePayload(update.route),
+            aliases: [],
+            node: undefined,
+            services: [],
+          });
+          break;
+        case 'removeRoute':
+          remove(xds.virtualServiceTypeUrl, update.key);
           break;
       }
     }

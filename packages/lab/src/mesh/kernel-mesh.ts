@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import type { MeshUpdate, Service, Workload } from '@kmesh/api';
+import type { MeshUpdate, Route, Service, Workload } from '@kmesh/api';
 import { type BpfObject, kernelBarrier, type Link, openNetworkNamespace } from '@kmesh/linux';
 import { MeshState } from '@kmesh/orchestration';
 import {
@@ -67,7 +67,7 @@ export class KernelMesh implements AsyncDisposable {
   }
 
   /** Changes the mesh; resolves when every connect that begins from then on decides by it. */
-  async apply(...changes: readonly (MeshUpdate | Service | Workload)[]): Promise<void> {
+  async apply(...changes: readonly (MeshUpdate | Service | Workload | Route)[]): Promise<void> {
     await this.tables.apply(this.state.apply(changes.map(asUpdate)));
   }
 
@@ -115,7 +115,8 @@ export class KernelMesh implements AsyncDisposable {
   }
 }
 
-function asUpdate(change: MeshUpdate | Service | Workload): MeshUpdate {
+function asUpdate(change: MeshUpdate | Service | Workload | Route): MeshUpdate {
   if ('kind' in change) return change;
+  if ('exportTo' in change) return { kind: 'route', route: change };
   return 'uid' in change ? { kind: 'workload', workload: change } : { kind: 'service', service: change };
 }

@@ -1,4 +1,4 @@
-import { KmeshError, type MeshUpdate, type Service, type Workload } from '@kmesh/api';
+import { KmeshError, type MeshUpdate, type Route, type Service, type Workload } from '@kmesh/api';
 import { type FakeCniAgent, startFakeCniAgent } from '../cni/fake-cni-agent.ts';
 import { installRedirect } from '../cni/redirect.ts';
 import type { RedirectOptions } from '../cni/rule-options.ts';
@@ -117,7 +117,7 @@ export class LabMesh implements AsyncDisposable {
   }
 
   /** Tells every proxy, and waits until each has taken it. */
-  async apply(...changes: readonly (MeshUpdate | Service | Workload)[]): Promise<void> {
+  async apply(...changes: readonly (MeshUpdate | Service | Workload | Route)[]): Promise<void> {
     this.istiod.update(changes.map(asUpdate));
     await this.settled();
   }
@@ -226,7 +226,8 @@ export interface MeshPod {
   readonly workload: Workload;
 }
 
-function asUpdate(change: MeshUpdate | Service | Workload): MeshUpdate {
+function asUpdate(change: MeshUpdate | Service | Workload | Route): MeshUpdate {
   if ('kind' in change) return change;
+  if ('exportTo' in change) return { kind: 'route', route: change };
   return 'uid' in change ? { kind: 'workload', workload: change } : { kind: 'service', service: change };
 }

@@ -26,6 +26,7 @@ function state(change: Partial<ViewState> = {}): ViewState {
     },
     overview: undefined,
     bytes: { sent: 4_096, received: 1_024 },
+    canary: undefined,
     certificates: 3,
     hook: { nanoseconds: 1_000, runs: 10 },
     before: {
@@ -49,6 +50,16 @@ test('the view shows shares, and rates since the moment before', () => {
   assert.match(full, /tunnel 50 \(30\/s\)/);
   assert.match(full, /7 workloads, 3 services, 1 policy, 3 certificates/);
   assert.match(text, /sent 4\.0 KiB \(2\.0 KiB\/s\), received 1\.0 KiB \(0 B\/s\)/);
+});
+
+test('the view shows what the canary should get and what it got', () => {
+  const canary = { name: 'shop', wanted: 50, connections: 200, answered: 97 };
+  assert.match(
+    renderView(state({ canary }), 110, false),
+    /shop: the route gives 50 % to the new version, it got 48\.5 % of 200/,
+  );
+  const none = { ...canary, connections: 0, answered: 0 };
+  assert.match(renderView(state({ canary: none }), 110, false), /it got nothing yet/);
 });
 
 test('the view fits its rows and columns whatever there is to say, with the problem of the mesh file in it', () => {

@@ -35,6 +35,17 @@ export const ILLEGAL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008])
 /** Port of the mTLS tunnel into a pod (docs/contract.md 2.4). */
 export const HBONE_PORT = 15008;
 
+/** The route that a connection was split by. */
+export interface RouteUse {
+  /** `namespace/name` of the route. */
+  readonly route: string;
+  /** The service that was addressed, and its port. */
+  readonly service: Service;
+  readonly port: number;
+  /** Host name of the service that serves in its place; empty where the control plane permits none. */
+  readonly backend: string;
+}
+
 interface Routed {
   /** Address of the TCP connection. */
   readonly nextHop: SocketTarget;
@@ -42,6 +53,8 @@ interface Routed {
   readonly workload: Workload | undefined;
   /** The service that was addressed: telemetry, and `host=` of `forwarded`. */
   readonly service: Service | undefined;
+  /** Set where a route chose the backend. */
+  readonly route?: RouteUse;
 }
 
 /** Plain TCP: to an endpoint, or to the original destination. */
@@ -79,6 +92,8 @@ export interface DoubleHboneDecision extends Routed {
 export interface RefusedDecision extends RoutingFailure {
   readonly kind: 'refused';
   readonly service: Service | undefined;
+  /** Set where the share of a route's backend is refused. */
+  readonly route?: RouteUse;
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Service, Workload } from '@kmesh/api';
 import { formatSocketAddress, ipFamily, isLoopback } from '../state/ip.ts';
+import { routeKey, serviceKey } from '../state/mesh-state.ts';
 import type { MeshView } from '../state/mesh-view.ts';
 import {
   type DoubleHboneDecision,
@@ -10,19 +11,23 @@ import {
   type RefusedDecision,
   type ResolveHostnameDecision,
   type RouteTrace,
+  type RouteUse,
   type SocketTarget,
   type TcpDecision,
 } from './decision.ts';
 import { bestServiceByVip, findByAddress, formatDestination } from './lookup.ts';
+import { type ResolvedBackend, routeOf } from './route.ts';
+import { describeBackends, drawBackend } from './route-draw.ts';
 import {
   acceptedIdentities,
   type SelectionContext,
   selectByAddress,
+  selectFromService,
   selectGateway,
   serviceIdentities,
   type Upstream,
 } from './upstream.ts';
-import { chooseServiceWaypoint, isCallFromWaypoint } from './waypoint.ts';
+import { chooseServiceWaypoint, isCallFromWaypoint, serviceWaypoints } from './waypoint.ts';
 
 /** One captured outbound connection. */
 interface OutboundRequest {
@@ -32,7 +37,10 @@ interface OutboundRequest {
   readonly clientIp: string;
   /** Original destination, IPv4-mapped addresses unwrapped. */
   readonly destination: SocketTarget;
-  /** Uid of the endpoint that was chosen for this connection before, if any: chosen again as long as it may be. */
+  /**
+   * The endpoint that was chosen for this connection before, if any: chosen again as long as it may be. The uid of a workload,
+   * or what `formatRoutePick` says.
+   */
   readonly pick?: string | undefined;
   /** Ports that loopback calls must not reach; {@link ILLEGAL_PORTS} by default. */
   readonly illegalPorts?: ReadonlySet<number>;
@@ -77,6 +85,8 @@ export function resolveOutbound(
   if (service !== undefined) {
     const waypoint = throughServiceWaypoint(context, request, service);
     if (waypoint !== undefined) return waypoint;
+    const split = throughRoute(context, request, service);
+    if (split !== undefined) return split;
   }
 
   const upstream = selectByAddress(context, {
@@ -120,6 +130,85 @@ function throughServiceWaypoint(
     return throughNetworkGateway(context, request, { upstream: waypoint, service });
   }
   return toWaypoint(context, request, { upstream: waypoint, service });
+}
+
+/** docs/routes.md: `undefined` when no route is applied to the connection. */
+function throughRoute(
+  context: SelectionContext,
+  request: OutboundRequest,
+  service: Service,
+): OutboundDecision | undefined {
+  const { port, ip } = request.destination;
+  const clientNamespace = context.source.namespace;
+  const decision = routeOf(context.view, { service, port, clientNamespace });
+  if (decision === undefined) return undefined;
+  const key = routeKey(decision.route);
+  if (decision.kind === 'notApplied') {
+    context.trace?.push(`route ${key} is not applied: ${decision.reason}`);
+    return undefined;
+  }
+  context.trace?.push(`route ${key} is applied by connection: ${describeBackends(decision.backends)}`);
+  const { backend, workloadUid } = drawBackend(context, decision.backends, ip);
+  const use = backend === undefined ? undefined : { route: key, service, port, backend: backend.hostname };
+  const refused = (text: string): OutboundDecision => {
+    const message = `Route ${key} of service ${serviceKey(service)} ${text}.`;
+    const route = use === undefined ? {} : { route: use };
+    return refuse(context.trace, { category: 'NoHealthyUpstream', message, service, ...route });
+  };
+  if (backend === undefined || use === undefined) return refused('has no backend with a weight');
+  const { target } = backend;
+  if (target === undefined) {
+    return refused(
+      `sends a share to backend ${backend.hostname || '(none)'}, which is refused: ${backend.problem}`,
+    );
+  }
+  const name = serviceKey(target.service);
+  context.trace?.push(`route ${key} chose backend ${name}:${target.port}`);
+  const routed = toBackend({ ...context, pick: workloadUid }, request, target);
+  if (routed === undefined) return refused(`sends a share to backend ${name}, which has no usable endpoint`);
+  return asDialled(routed, service, use);
+}
+
+/** Serves the connection as if the backend had been dialled; `undefined` without an endpoint. */
+function toBackend(
+  context: SelectionContext,
+  request: OutboundRequest,
+  { service, port }: NonNullable<ResolvedBackend['target']>,
+): OutboundDecision | undefined {
+  const { ip } = request.destination;
+  if (serviceWaypoints(service).length > 0) {
+    const vip = vipFor(service, context.source.network, ip);
+    if (vip === undefined) {
+      const message = `Service ${serviceKey(service)} has no address by which its waypoint could know it.`;
+      return refuse(context.trace, { category: 'NoValidDestination', message, service });
+    }
+    return throughServiceWaypoint(context, { ...request, destination: { ip: vip, port } }, service);
+  }
+  const upstream = selectFromService(context, service, { target: { ip, port }, purpose: 'call' });
+  if (upstream === undefined) return undefined;
+  const here = { ...request, destination: { ip, port } };
+  const selection = { upstream, service };
+  return upstream.workload.network === context.source.network
+    ? direct(context, here, selection)
+    : throughNetworkGateway(context, here, selection);
+}
+
+/** An address of a service on a network, of the family of `ip` where it has one. */
+function vipFor(service: Service, network: string, ip: string): string | undefined {
+  const vips = service.vips.filter((vip) => vip.network === network);
+  return (vips.find((vip) => ipFamily(vip.ip) === ipFamily(ip)) ?? vips[0])?.ip;
+}
+
+/** The decision under the name of the service that was addressed. */
+function asDialled(decision: OutboundDecision, service: Service, route: RouteUse): OutboundDecision {
+  switch (decision.kind) {
+    case 'refused':
+      return { ...decision, service, route };
+    case 'resolveHostname':
+      return { ...decision, service, pending: { ...decision.pending, service, route } };
+    default:
+      return { ...decision, service, route };
+  }
 }
 
 /** Step 8: `undefined` when the workload has no waypoint or the caller is that waypoint. */

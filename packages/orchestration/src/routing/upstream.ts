@@ -51,7 +51,7 @@ export function selectByAddress(
  * Selects an endpoint of a service by load-balancing mode and weight (docs/contract.md 7.3, 7.4). The IP of `target`
  * sets the address family and wins where it is an endpoint's own.
  */
-function selectFromService(
+export function selectFromService(
   context: SelectionContext,
   service: Service,
   { target, purpose }: Omit<AddressSelection, 'network'>,

@@ -4,6 +4,7 @@ import {
   LargeMap,
   type MeshUpdate,
   type Policy,
+  type Route,
   type Service,
   type Workload,
 } from '@kmesh/api';
@@ -18,6 +19,7 @@ import {
 import type { MeshHistory, MeshView } from './mesh-view.ts';
 import { PolicyIndex } from './policy-index.ts';
 import { RecentRecords } from './recent-records.ts';
+import { RouteIndex } from './route-index.ts';
 import { ServiceEndpoints } from './service-endpoints.ts';
 import { ServiceIndex } from './service-index.ts';
 import { WorkloadAddresses } from './workload-addresses.ts';
@@ -29,6 +31,8 @@ interface MeshStateOptions {
    * `NODE_NAME`).
    */
   readonly node?: string;
+  /** Applies HTTP routes to connections; see `MeshView`. */
+  readonly routesHttpByConnection?: boolean;
 }
 
 /**
@@ -40,6 +44,7 @@ interface MeshStateOptions {
  * maps are live; do not keep them across a yield.
  */
 export class MeshState implements MeshView, MeshHistory {
+  readonly routesHttpByConnection: boolean;
   readonly #node: string;
   readonly #workloads = new LargeMap<Workload>();
   readonly #addresses = new WorkloadAddresses();
@@ -48,11 +53,13 @@ export class MeshState implements MeshView, MeshHistory {
   readonly #services = new ServiceIndex();
   readonly #endpoints = new ServiceEndpoints();
   readonly #policies = new PolicyIndex();
+  readonly #routes = new RouteIndex();
   readonly #recent = new RecentRecords();
   readonly #listeners = new Set<(change: MeshChange) => void>();
 
   constructor(options: MeshStateOptions = {}) {
     this.#node = options.node ?? '';
+    this.routesHttpByConnection = options.routesHttpByConnection ?? false;
   }
 
   /**
@@ -62,6 +69,7 @@ export class MeshState implements MeshView, MeshHistory {
   apply(updates: Iterable<MeshUpdate>): MeshChange {
     const change = emptyChange();
     for (const update of updates) this.#applyOne(update, change);
+    this.#noteRouted(change);
     this.#endpoints.touch(change.services);
     if (!isEmptyChange(change)) for (const listener of [...this.#listeners]) listener(change);
     return change;
@@ -147,6 +155,14 @@ export class MeshState implements MeshView, MeshHistory {
     return this.#policies.ofNamespace(namespace);
   }
 
+  routesOf(hostname: string): readonly Route[] {
+    return this.#routes.of(hostname);
+  }
+
+  routes(): Iterable<Route> {
+    return this.#routes.values();
+  }
+
   workloads(): Iterable<Workload> {
     return this.#workloads.values();
   }
@@ -193,6 +209,35 @@ export class MeshState implements MeshView, MeshHistory {
         this.#policies.remove(update.key);
         change.policies.add(update.key);
         break;
+      case 'route':
+        this.#replaceRoute(routeKey(update.route), update.route, change);
+        break;
+      case 'removeRoute':
+        this.#replaceRoute(update.key, undefined, change);
+        break;
+    }
+  }
+
+  #replaceRoute(key: string, next: Route | undefined, change: ChangeDraft): void {
+    for (const hostname of this.#routes.replace(key, next)) {
+      this.#noteDialled(hostname, change);
+    }
+  }
+
+  /** A service whose route leads to a changed one has changed too. */
+  #noteRouted(change: ChangeDraft): void {
+    if (this.#routes.size === 0 || change.services.size === 0) return;
+    for (const key of [...change.services]) {
+      const hostname = key.slice(key.indexOf('/') + 1);
+      for (const dialled of this.#routes.leadingTo(hostname)) this.#noteDialled(dialled, change);
+    }
+  }
+
+  /** What routes say of a service has changed, perhaps to some namespaces only. */
+  #noteDialled(hostname: string, change: ChangeDraft): void {
+    for (const service of this.#services.byHostname(hostname)) {
+      change.services.add(serviceKey(service));
+      if (service.cidrVips.length > 0) change.cidrs = true;
     }
   }
 
@@ -263,13 +308,18 @@ export class MeshState implements MeshView, MeshHistory {
 }
 
 /** Key of a service: `namespace/hostname`. */
-export function serviceKey(service: Service): string {
+export function serviceKey(service: Pick<Service, 'namespace' | 'hostname'>): string {
   return `${service.namespace}/${service.hostname}`;
 }
 
 /** Key of a policy: `namespace/name`. */
 export function policyKey(policy: Policy): string {
   return `${policy.namespace}/${policy.name}`;
+}
+
+/** Key of a route: `namespace/name`. */
+export function routeKey(route: Pick<Route, 'namespace' | 'name'>): string {
+  return `${route.namespace}/${route.name}`;
 }
 
 function localKey(workload: Workload): string {

@@ -1,4 +1,4 @@
-import type { Endpoint, Policy, Service, Workload } from '@kmesh/api';
+import type { Endpoint, Policy, Route, Service, Workload } from '@kmesh/api';
 
 /**
  * The lookups that decisions need. `MeshState` implements it; tests may use their own implementation.
@@ -32,6 +32,10 @@ export interface MeshView {
   workloadByHostname(namespace: string, hostname: string): Workload | undefined;
   /** Policies of scope Namespace in `namespace`; the empty text selects the global ones. */
   policiesOfNamespace(namespace: string): readonly Policy[];
+  /** Routes for a host name, the oldest first. */
+  routesOf(hostname: string): readonly Route[];
+  /** Whether HTTP routes are applied to connections instead of requests: `KMESH_HTTP_ROUTES`. */
+  readonly routesHttpByConnection: boolean;
 }
 
 /**

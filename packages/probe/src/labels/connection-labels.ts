@@ -1,4 +1,4 @@
-import type { ConnectionStart, ResponseFlag } from '../connection.ts';
+import type { ConnectionStart, ResponseFlag, RoutedConnection } from '../connection.ts';
 import { destinationPeer, type PeerLabels, sourcePeer } from './peer.ts';
 
 type Values = readonly string[];
@@ -66,6 +66,11 @@ export function roundTripLabels(start: ConnectionStart): Values {
     destination.workload ?? '-',
     destination.namespace ?? '-',
   ];
+}
+
+/** Values of the route tables, in order. */
+export function routeLabels({ route, service, port, backend }: RoutedConnection): Values {
+  return [route, service.hostname, service.namespace, service.name, String(port), backend || '-'];
 }
 
 function peerValues(peer: PeerLabels, missing: string): string[] {

@@ -69,3 +69,13 @@ export const roundTripLabelNames = [
   'destination_workload',
   'destination_workload_namespace',
 ] as const;
+
+/** Labels of what routes did: the service dialled, and the backend that was to serve. */
+export const routeLabelNames = [
+  'route',
+  'destination_service',
+  'destination_service_namespace',
+  'destination_service_name',
+  'destination_port',
+  'backend_service',
+] as const;

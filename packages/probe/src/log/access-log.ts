@@ -22,7 +22,7 @@ interface FinalCounts {
 const scope = 'access';
 
 /**
- * The access log of ambient contract 16: its messages, levels, fields and order, and `path` after them.
+ * The access log of ambient contract 16: its messages, levels, fields and order, and `path`, `route` and `backend` after them.
  * `bytes_sent` is what the logging side sent: the client's bytes outbound, the server's inbound.
  */
 export class AccessLog {
@@ -34,7 +34,7 @@ export class AccessLog {
 
   opened(start: ConnectionStart): void {
     if (!this.#options.filter.enabled(scope, 'debug') || !this.#admits(podOf(start))) return;
-    this.#write('debug', 'connection opened', [...peerFields(start), pathField(start)]);
+    this.#write('debug', 'connection opened', [...peerFields(start), ...ownFields(start)]);
   }
 
   /** An end with an `error` is logged as a failure, whatever its flag: a drain has flag `-`. */
@@ -49,7 +49,7 @@ export class AccessLog {
       { name: 'duration', value: `${Math.floor(counts.durationMilliseconds)}ms` },
     );
     if (end.error !== undefined) fields.push({ name: 'error', value: end.error });
-    fields.push(pathField(start));
+    fields.push(...ownFields(start));
     this.#write(level, 'connection complete', fields);
   }
 
@@ -77,8 +77,13 @@ function podOf({ reporter, source, destination }: ConnectionStart): LogOwner | u
   return reporter === 'source' ? source : destination;
 }
 
-function pathField(start: ConnectionStart): LogField {
-  return { name: 'path', value: start.path, bare: true };
+/** What a ztunnel's log does not have: the path, and the route with the backend that it chose. */
+function ownFields({ path, routed }: ConnectionStart): LogField[] {
+  const fields: LogField[] = [{ name: 'path', value: path, bare: true }];
+  if (routed !== undefined) {
+    fields.push({ name: 'route', value: routed.route }, { name: 'backend', value: routed.backend });
+  }
+  return fields;
 }
 
 /** Rows 1–13 of the table; what is not known is left out. */

@@ -1,5 +1,8 @@
 import type { HookCost } from '@kmesh/api';
 import { Counter, Gauge, type Registry } from 'prom-client';
+import type { AddressedService } from '../connection.ts';
+import { routeLabels } from '../labels/connection-labels.ts';
+import { routeLabelNames } from '../labels/label-sets.ts';
 import { createOpenMetricsRegistry, registryText } from './registry-text.ts';
 
 /** Why an xDS stream ended (ambient contract 15.3). */
@@ -21,6 +24,20 @@ interface ConnectDecision {
   readonly connections: number;
 }
 
+/** What is made of one route. */
+interface RouteReport {
+  readonly route: string;
+  readonly shares: readonly {
+    readonly service: AddressedService;
+    readonly port: number;
+    readonly backend: string;
+    /** 0 to 1. */
+    readonly share: number;
+  }[];
+  /** Why it is not applied, or not everywhere. */
+  readonly problems: readonly string[];
+}
+
 /** How late the control thread's event loop was since the reading before, in seconds. */
 export interface LoopDelay {
   readonly median: number;
@@ -40,6 +57,7 @@ export interface ControlSources {
   /** Connects that the hook refused without a log line: too many at once. */
   readonly refusalsUnreported?: () => number;
   readonly loopDelay?: () => LoopDelay;
+  readonly routes?: () => readonly RouteReport[];
 }
 
 export interface ControlMetrics {
@@ -140,6 +158,7 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     registers,
   });
   addKernelMetrics(registry, sources);
+  if (sources.routes) addRouteMetrics(registry, sources.routes);
   if (sources.loopDelay) addLoopDelay(registry, sources.loopDelay);
 
   return {
@@ -161,6 +180,37 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     seriesOverflowed: (namespace, pod) => overflowed.inc({ namespace, pod }),
     collect: () => registryText(registry),
   };
+}
+
+function addRouteMetrics(registry: Registry, read: () => readonly RouteReport[]): void {
+  const registers = [registry];
+  new Gauge({
+    name: 'kmesh_route_share',
+    help: 'Share of the connections to a service port that a route wants a backend to have, 0 to 1 (unstable)',
+    labelNames: [...routeLabelNames],
+    registers,
+    collect() {
+      this.reset();
+      problems.reset();
+      for (const { route, shares, problems: reasons } of read()) {
+        for (const { share, ...one } of shares) {
+          const values = routeLabels({ route, ...one });
+          this.inc(
+            Object.fromEntries(routeLabelNames.map((name, index) => [name, values[index] ?? ''])),
+            share,
+          );
+        }
+        for (const reason of reasons) problems.inc({ route, reason });
+      }
+    },
+  });
+  // Read after the shares, which fill it.
+  const problems = new Gauge({
+    name: 'kmesh_route_problems',
+    help: 'Why a route is not applied, or not everywhere: how often (unstable)',
+    labelNames: ['route', 'reason'],
+    registers,
+  });
 }
 
 function addLoopDelay(registry: Registry, read: () => LoopDelay): void {

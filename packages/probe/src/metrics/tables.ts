@@ -1,5 +1,6 @@
 import {
   roundTripLabelNames,
+  routeLabelNames,
   serviceLabelNames,
   trafficLabelNames,
   workloadLabelNames,
@@ -96,6 +97,16 @@ export const metricTables = {
   paths: {
     labels: ['path', 'reason'],
     families: [counter('kmesh_connections_path', 'Connections by the path that carried them (unstable)')],
+  },
+  routes: {
+    labels: routeLabelNames,
+    families: [
+      counter('kmesh_route_connections', 'Connections that a route gave to a backend (unstable)'),
+      counter(
+        'kmesh_route_refusals',
+        'Connections that a route gave to a backend and that were refused: it cannot serve (unstable)',
+      ),
+    ],
   },
   dns: {
     labels: dnsLabels,

@@ -62,14 +62,16 @@ export class ConnectionNaming {
     const family = ip.includes(':');
     const own = client?.addresses.find((address) => address.includes(':') === family);
     const bare = event.closeReason === kmeshReason.refusedBare;
+    const refusal =
+      bare || client === undefined ? undefined : this.#resolver.refusal?.(client, ip, dialled.port);
     return {
       reporter: 'source',
       sourceAddress: endpointText(own ?? (family ? '::' : '0.0.0.0'), 0),
       destinationAddress: endpointText(ip, dialled.port),
       error: bare
         ? 'The tunnel path has to serve this connection, and nothing brings it there: this pod has no capture rules, and it cannot be handed to its proxy.'
-        : ((client && this.#resolver.refusal?.(client, ip, dialled.port)) ??
-          'Nothing in the mesh serves this address and port.'),
+        : (refusal?.error ?? 'Nothing in the mesh serves this address and port.'),
+      routed: refusal?.routed,
       pod: client,
     };
   }
@@ -82,6 +84,12 @@ export class ConnectionNaming {
     const source = resolver.podWorkload(event.netnsCookie, time);
     const destination =
       resolver.workload(event.workload, time) ?? resolver.workloadByAddress(rawAddressText(server), time);
+    const service =
+      event.service === 0
+        ? undefined
+        : (resolver.service(event.service, time) ??
+          resolver.dialledService?.(source, rawAddressText(event.dialled)));
+    const { port } = event.dialled;
     const start = new KernelConnectionStart(
       'source',
       event.service !== 0 ? 'balanced' : destination === undefined ? 'passthrough' : 'workload',
@@ -89,13 +97,11 @@ export class ConnectionNaming {
       server,
       source,
       destination,
-      event.service === 0
-        ? undefined
-        : (resolver.service(event.service, time) ??
-            resolver.dialledService?.(source, rawAddressText(event.dialled))),
+      service,
       earlier,
       event.attested ? source : undefined,
-      event.service === 0 || event.dialled.port === 0 ? undefined : event.dialled,
+      event.service === 0 || port === 0 ? undefined : event.dialled,
+      source && destination && service && resolver.routed?.(source, { service, port }, destination),
     );
     this.#clients.add(start);
     return start;

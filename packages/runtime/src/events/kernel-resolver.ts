@@ -5,9 +5,23 @@ import {
   type MeshHistory,
   type MeshView,
   resolveOutbound,
+  routeUseOf,
+  serviceKey,
   servicesOfWorkload,
 } from '@kmesh/orchestration';
-import type { AddressedService } from '@kmesh/probe';
+import type { AddressedService, RoutedConnection } from '@kmesh/probe';
+
+/** What a client dialled: a service, and its port. */
+interface DialledPort {
+  readonly service: AddressedService;
+  readonly port: number;
+}
+
+/** Why the kernel tables refuse a connection, in words that a person can act on, and the route of the refused share, if any. */
+interface KernelRefusal {
+  readonly error: string;
+  readonly routed?: RoutedConnection | undefined;
+}
 
 /**
  * What the ids and addresses of kernel events mean. Asked once per connection, when it is first heard of. `time`, in
@@ -34,8 +48,10 @@ export interface KernelEventResolver {
   arrivedDirectly?(netnsCookie: number, clientAddress: string, clientPort: number): boolean;
   /** Whether the connections of this workload are reported here, as a client's, too. Default: no. */
   isServedHere?(workload: Workload): boolean;
-  /** Why the kernel tables refuse what a pod dialled, in words that a person can act on. */
-  refusal?(client: Workload, ip: string, port: number): string | undefined;
+  /** By which route a server got a connection to a service that a client dialled. Default: by none. */
+  routed?(client: Workload, dialled: DialledPort, server: Workload): RoutedConnection | undefined;
+  /** Why the kernel tables refuse what a pod dialled. */
+  refusal?(client: Workload, ip: string, port: number): KernelRefusal | undefined;
 }
 
 interface KernelResolverOptions {
@@ -66,10 +82,15 @@ export function createKernelResolver(options: KernelResolverOptions): KernelEven
     workloadByAddress: (ip, time) => view.workloadByAddressAt(network, ip, time),
     inboundService: (destination, port) =>
       inboundService(destination, servicesOfWorkload(view, destination), port, undefined),
+    routed({ namespace: clientNamespace }, { service: { namespace, hostname }, port }, server) {
+      if (view.routesOf(hostname).length === 0) return undefined;
+      const service = view.service(serviceKey({ namespace, hostname }));
+      return service && routeUseOf(view, { service, port, clientNamespace }, server);
+    },
     refusal(source, ip, port) {
       const clientIp = source.addresses[0] ?? ip;
       const decision = resolveOutbound(view, { source, clientIp, destination: { ip, port } });
-      return decision.kind === 'refused' ? decision.message : undefined;
+      return decision.kind === 'refused' ? { error: decision.message, routed: decision.route } : undefined;
     },
     ...(arrivedDirectly && { arrivedDirectly }),
     ...(isServedHere && { isServedHere }),

@@ -1,5 +1,11 @@
 import type { Identity, Workload } from '@kmesh/api';
-import type { AddressedService, ConnectionStart, CountedBytes, Reporter } from '@kmesh/probe';
+import type {
+  AddressedService,
+  ConnectionStart,
+  CountedBytes,
+  Reporter,
+  RoutedConnection,
+} from '@kmesh/probe';
 import { addressOfWords, endpointText } from './address-text.ts';
 
 /** An address as its four 32-bit words (in the machine's order, signed) and a port. */
@@ -24,6 +30,7 @@ export class KernelConnectionStart implements ConnectionStart {
   readonly securityPolicy = 'unknown';
   /** What the application dialled, where the kernel chose another endpoint for it. */
   readonly dialled: RawEndpoint | undefined;
+  readonly routed: RoutedConnection | undefined;
   readonly earlier: CountedBytes | undefined;
   /** The client's identity where the kernel attests both ends. */
   readonly sourceIdentity: Identity | undefined;
@@ -41,6 +48,7 @@ export class KernelConnectionStart implements ConnectionStart {
     earlier: CountedBytes | undefined,
     sourceIdentity: Identity | undefined,
     dialled?: RawEndpoint,
+    routed?: RoutedConnection,
   ) {
     this.reporter = reporter;
     this.pathReason = pathReason;
@@ -52,6 +60,7 @@ export class KernelConnectionStart implements ConnectionStart {
     this.earlier = earlier;
     this.sourceIdentity = sourceIdentity;
     this.dialled = dialled;
+    this.routed = routed;
     this.hash = flowHash(client, server);
   }
 

@@ -1,12 +1,14 @@
 import type { Service } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
-import { type AddressMeaning, GENERIC_NAMESPACE, meaningOfAddress } from './address-meaning.ts';
+import { GENERIC_NAMESPACE } from '@kmesh/orchestration';
+import { type AddressMeaning, meaningOfAddress } from './address-meaning.ts';
 import type { FrontendEntry } from './frontend-entry.ts';
+import { scopedNamespaces } from './route-scope.ts';
 
 /** Ids that frontends refer to. */
 export interface FrontendIds {
-  /** Id of a service port; undefined when the port has none. */
-  portId(service: Service, port: number): number | undefined;
+  /** Id of a service port as the clients of a namespace dial it; undefined when the port has none. */
+  portId(service: Service, port: number, clientNamespace: string): number | undefined;
   serviceId(service: Service): number;
   workloadId(uid: string): number;
   namespaceId(namespace: string): number;
@@ -86,7 +88,7 @@ export function outcomeOf(meaning: AddressMeaning, port: number, ids: FrontendId
     case 'service': {
       const service = ids.serviceId(meaning.service);
       if (!meaning.service.ports.has(port)) return { action: 'refuse', target: 0, service };
-      const target = ids.portId(meaning.service, port);
+      const target = ids.portId(meaning.service, port, meaning.scope);
       return target === undefined
         ? { action: 'tunnel', target: 0, service }
         : { action: 'balance', target, service };
@@ -101,14 +103,16 @@ function portsOf(meaning: AddressMeaning): Iterable<number> {
 
 const noNamespaces: ReadonlySet<string> = new Set();
 
-/** Namespaces whose view of the address may differ from the others': those with a service there. */
+/** Namespaces whose view of the address may differ from the others': those with a service there, or a route for one. */
 function namespacesAt(view: MeshView, node: LocalitySource, ip: string): ReadonlySet<string> {
   const byVip = view.servicesByVip(node.network, ip);
   const byCidr = view.servicesByCidr(node.network, ip);
   if (byVip.length + byCidr.length === 0) return noNamespaces;
   const namespaces = new Set<string>();
-  for (const service of byVip) namespaces.add(service.namespace);
-  for (const { service } of byCidr) namespaces.add(service.namespace);
+  for (const service of [...byVip, ...byCidr.map((entry) => entry.service)]) {
+    namespaces.add(service.namespace);
+    for (const namespace of scopedNamespaces(view, service)) namespaces.add(namespace);
+  }
   return namespaces;
 }
 
@@ -117,5 +121,6 @@ function sameMeaning(left: AddressMeaning, right: AddressMeaning | undefined): b
   if (left.kind === 'workload' || left.kind === 'verdict')
     return right.kind === left.kind && left.workload === right.workload;
   if (left.kind === 'tunnel') return true;
+  if (left.kind === 'service' && right.kind === 'service' && left.scope !== right.scope) return false;
   return (right.kind === 'service' || right.kind === 'outside') && left.service === right.service;
 }

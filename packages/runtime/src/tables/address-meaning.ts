@@ -1,6 +1,12 @@
 import type { Service, Workload } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
-import { bestServiceByCidr, bestServiceByVip, serviceWaypoints } from '@kmesh/orchestration';
+import {
+  bestServiceByCidr,
+  bestServiceByVip,
+  GENERIC_NAMESPACE,
+  serviceWaypoints,
+} from '@kmesh/orchestration';
+import { scopedNamespaces } from './route-scope.ts';
 import { isOnNode } from './service-slots.ts';
 
 /** What an address means to the connections of one client namespace, as far as the kernel path can say. */
@@ -13,13 +19,13 @@ export type AddressMeaning =
   | { readonly kind: 'workload'; readonly workload: Workload }
   /** An HBONE workload of this node: the dialled address is kept where the verdict is allow. */
   | { readonly kind: 'verdict'; readonly workload: Workload }
-  /** A service: declared ports are balanced, others refused. */
-  | { readonly kind: 'service'; readonly service: Service };
+  /**
+   * A service: declared ports are balanced, others refused. `scope` is the client namespace where routes say something else to
+   * it than to all others, else {@link GENERIC_NAMESPACE}.
+   */
+  | { readonly kind: 'service'; readonly service: Service; readonly scope: string };
 
 const tunnel: AddressMeaning = { kind: 'tunnel' };
-
-/** A namespace that no service can be in: its view is that of every namespace without services of its own. */
-export const GENERIC_NAMESPACE = '\0';
 
 /**
  * What `ip` means to a client namespace (contract 7.1, 7.2), or undefined when the mesh does not know it. The same
@@ -35,7 +41,7 @@ export function meaningOfAddress(
   const service = bestServiceByVip(view, node.network, ip, clientNamespace);
   if (service !== undefined) {
     // With a workload there too, a waypoint is looked for at the workload and the endpoint at the service.
-    return workload === undefined ? meaningOfService(view, service, [ip]) : tunnel;
+    return workload === undefined ? meaningOfService(view, service, [ip], clientNamespace) : tunnel;
   }
   if (workload === undefined) return undefined;
   if (workload.waypoint !== undefined) return tunnel;
@@ -66,10 +72,17 @@ export function meaningOfCidr(
       if (view.servicesByCidr(node.network, ip).some((entry) => entry.service === service)) return tunnel;
     }
   }
-  return meaningOfService(view, service, []);
+  // What routes say to one namespace and not to another, one table for the range does not.
+  if (view.routesOf(service.hostname).length > 0) return tunnel;
+  return meaningOfService(view, service, [], GENERIC_NAMESPACE);
 }
 
-function meaningOfService(view: MeshView, service: Service, dialled: readonly string[]): AddressMeaning {
+function meaningOfService(
+  view: MeshView,
+  service: Service,
+  dialled: readonly string[],
+  clientNamespace: string,
+): AddressMeaning {
   if (serviceWaypoints(service).length > 0) return tunnel;
   if (service.loadBalancer?.mode === 'Passthrough') return { kind: 'outside', service };
   // An endpoint that owns the VIP itself is reached there and nowhere else (contract 7.5).
@@ -78,5 +91,9 @@ function meaningOfService(view: MeshView, service: Service, dialled: readonly st
       if (view.workload(uid)?.addresses.includes(ip)) return tunnel;
     }
   }
-  return { kind: 'service', service };
+  const scope =
+    clientNamespace === GENERIC_NAMESPACE || !scopedNamespaces(view, service).includes(clientNamespace)
+      ? GENERIC_NAMESPACE
+      : clientNamespace;
+  return { kind: 'service', service, scope };
 }

@@ -9,8 +9,8 @@ interface AliasSlot {
 }
 
 /**
- * Vose's alias table for items of whole, positive weights: one slot per item, so that a uniform slot and one comparison
- * draw each item in proportion to its weight. Exact to one draw in 2^32.
+ * Vose's alias table for items of positive weights: one slot per item, so that a uniform slot and one comparison
+ * draw each item in proportion to its weight. Exact to one draw in 2^32 for whole weights, to a few for shares.
  */
 export function buildAliasTable(weights: readonly number[]): AliasSlot[] {
   const count = weights.length;
@@ -19,7 +19,7 @@ export function buildAliasTable(weights: readonly number[]): AliasSlot[] {
   if (weights.every((weight) => weight * count === sum)) {
     return weights.map((_weight, item) => ({ item, alias: item, threshold: THRESHOLD_ALWAYS }));
   }
-  // In units of sum / count per slot everything stays a whole number.
+  // In units of sum / count per slot whole weights stay whole numbers.
   const rest = weights.map((weight) => weight * count);
   const slots: AliasSlot[] = weights.map((_weight, item) => ({
     item,
@@ -34,7 +34,11 @@ export function buildAliasTable(weights: readonly number[]): AliasSlot[] {
     const more = large.pop();
     if (less === undefined || more === undefined) break;
     const share = rest[less] ?? 0;
-    slots[less] = { item: less, alias: more, threshold: Math.floor((share / sum) * 2 ** 32) };
+    slots[less] = {
+      item: less,
+      alias: more,
+      threshold: Math.min(Math.floor((share / sum) * 2 ** 32), THRESHOLD_ALWAYS),
+    };
     const left = (rest[more] ?? 0) - (sum - share);
     rest[more] = left;
     (left < sum ? small : large).push(more);

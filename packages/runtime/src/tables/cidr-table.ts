@@ -1,9 +1,9 @@
 import type { Service, TableUsage } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
-import { ipFamily, maskIp, parseCidr, parseIp } from '@kmesh/orchestration';
+import { GENERIC_NAMESPACE, ipFamily, maskIp, parseCidr, parseIp } from '@kmesh/orchestration';
 import { writeAddress } from './address-bytes.ts';
 import { type FrontendIds, outcomeOf } from './address-entries.ts';
-import { type AddressMeaning, GENERIC_NAMESPACE, meaningOfCidr } from './address-meaning.ts';
+import { type AddressMeaning, meaningOfCidr } from './address-meaning.ts';
 import { encodeDecision, type FrontendEntry } from './frontend-entry.ts';
 import type { FrontendTable } from './frontend-table.ts';
 import { kmeshCidrKeyLayout as keyLayout, kmeshDecisionLayout } from './gen/layouts.ts';
@@ -174,7 +174,7 @@ function isBalanced(meaning: AddressMeaning): boolean {
 }
 
 function portEntries(service: Service, ids: FrontendIds): FrontendEntry[] {
-  const meaning: AddressMeaning = { kind: 'service', service };
+  const meaning: AddressMeaning = { kind: 'service', service, scope: GENERIC_NAMESPACE };
   return [...service.ports.keys()].map((port) => ({
     ...outcomeOf(meaning, port, ids),
     namespaceId: NAMESPACE_SERVICE,

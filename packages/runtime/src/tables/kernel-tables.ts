@@ -132,7 +132,8 @@ export class KernelTables {
     const workloadId = (uid: string) => this.#workloadIds.idOf(uid);
     this.#compiler = new ServiceCompiler(this.#servicePorts, this.#endpoints, this.#serviceIds, workloadId);
     this.#ids = {
-      portId: (service, port) => this.#compiler.portId(view, this.#node, service, port),
+      portId: (service, port, clientNamespace) =>
+        this.#compiler.portId(view, this.#node, service, { port, clientNamespace }),
       serviceId: (service) => this.#compiler.serviceId(service),
       workloadId,
       namespaceId: (namespace) => this.#namespaceIds.idOf(namespace),
@@ -403,7 +404,7 @@ export class KernelTables {
       if (slicer.due) await slicer.pause();
     }
     const { garbage } = this.#compiler;
-    this.#compiler.garbage = { ranges: [], servicePorts: [] };
+    this.#compiler.garbage = { ranges: [], servicePorts: [], picks: [] };
     const revoked = this.#revoked.splice(0);
     if (revoked.length > 0 || dirty || cidrsChanged || garbage.ranges.length > 0) await this.#barrier();
     this.#verdicts?.recompute();
@@ -412,6 +413,7 @@ export class KernelTables {
       this.#endpoints.free(range);
       if (slicer.due) await slicer.pause();
     }
+    for (const pick of garbage.picks) if (!this.#compiler.usesPick(pick)) this.#workloadIds.release(pick);
     for (const id of garbage.servicePorts) this.#servicePorts.remove(id);
     this.#frontends.freeRetired();
     if (again.length > 0) this.#requeue(again);

@@ -1,15 +1,19 @@
 import type { Service } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
-import { ipFamily, serviceKey } from '@kmesh/orchestration';
+import { GENERIC_NAMESPACE, ipFamily, isRoutePick, serviceKey } from '@kmesh/orchestration';
 import { type EndpointArray, TUNNEL_RANGE } from './endpoint-array.ts';
 import type { Identifiers } from './identifiers.ts';
 import type { SlotRange } from './range-allocator.ts';
+import { scopedNamespaces } from './route-scope.ts';
 import type { ServicePorts } from './service-ports.ts';
-import { compilePort } from './service-slots.ts';
+import { compilePort, type EndpointSlot, type PortSlots } from './service-slots.ts';
 
 /** A service port in the kernel tables. */
 interface CompiledPort {
   readonly id: number;
+  /** Picks of routes that its slots name. */
+  picks4: readonly string[];
+  picks6: readonly string[];
   range4: SlotRange | undefined;
   range6: SlotRange | undefined;
 }
@@ -17,12 +21,15 @@ interface CompiledPort {
 interface CompiledService {
   readonly id: number;
   readonly ports: Map<number, CompiledPort>;
+  /** The ports as seen by namespaces for which routes say something else, by namespace. */
+  readonly scoped: Map<string, Map<number, CompiledPort>>;
 }
 
 /** What must not be reused until the next barrier. */
 interface Garbage {
   readonly ranges: SlotRange[];
   readonly servicePorts: number[];
+  readonly picks: string[];
 }
 
 /** Keeps the ranges of every service port up to date. What it replaces goes into `garbage`. */
@@ -32,7 +39,9 @@ export class ServiceCompiler {
   readonly #serviceIds: Identifiers;
   readonly #workloadId: (uid: string) => number;
   readonly #compiled = new Map<string, CompiledService>();
-  garbage: Garbage = { ranges: [], servicePorts: [] };
+  /** Slots runs that name a pick of a route. */
+  readonly #picks = new Map<string, number>();
+  garbage: Garbage = { ranges: [], servicePorts: [], picks: [] };
 
   constructor(
     servicePorts: ServicePorts,
@@ -55,11 +64,20 @@ export class ServiceCompiler {
     return this.#compiled.keys();
   }
 
-  /** The id of a service port, or undefined when it is not declared. Compiles a service that was not yet. */
-  portId(view: MeshView, node: LocalitySource, service: Service, port: number): number | undefined {
+  /**
+   * The id of a service port as the clients of a namespace dial it, or undefined when it is not declared. Compiles a service
+   * that was not yet.
+   */
+  portId(
+    view: MeshView,
+    node: LocalitySource,
+    service: Service,
+    { port, clientNamespace }: { readonly port: number; readonly clientNamespace: string },
+  ): number | undefined {
     const key = serviceKey(service);
     if (!this.#compiled.has(key)) this.compile(view, node, key);
-    return this.#compiled.get(key)?.ports.get(port)?.id;
+    const compiled = this.#compiled.get(key);
+    return (compiled?.scoped.get(clientNamespace) ?? compiled?.ports)?.get(port)?.id;
   }
 
   /**
@@ -73,17 +91,18 @@ export class ServiceCompiler {
     if (families.size === 0) return;
     let compiled = this.#compiled.get(key);
     if (compiled === undefined) {
-      compiled = { id: this.#serviceIds.idOf(key), ports: new Map() };
+      compiled = { id: this.#serviceIds.idOf(key), ports: new Map(), scoped: new Map() };
       this.#compiled.set(key, compiled);
     }
-    for (const port of service.ports.keys()) {
-      let target = compiled.ports.get(port);
-      if (target === undefined) {
-        target = { id: this.#servicePorts.add(), range4: undefined, range6: undefined };
-        compiled.ports.set(port, target);
+    const inputs = { view, node, service, families };
+    this.#compilePorts(inputs, compiled.ports, GENERIC_NAMESPACE);
+    for (const namespace of scopedNamespaces(view, service)) {
+      let ports = compiled.scoped.get(namespace);
+      if (ports === undefined) {
+        ports = new Map();
+        compiled.scoped.set(namespace, ports);
       }
-      target.range4 = this.#update(view, node, service, port, target, 4, families.has(4));
-      target.range6 = this.#update(view, node, service, port, target, 6, families.has(6));
+      this.#compilePorts(inputs, ports, namespace);
     }
   }
 
@@ -94,49 +113,107 @@ export class ServiceCompiler {
     const service = view.service(key);
     const live =
       service !== undefined && familiesOf(service, node.network).size > 0 ? service.ports : undefined;
-    for (const [port, { id, range4, range6 }] of compiled.ports) {
-      if (live?.has(port)) continue;
-      compiled.ports.delete(port);
-      this.garbage.servicePorts.push(id);
-      for (const range of [range4, range6]) if (range !== undefined) this.garbage.ranges.push(range);
+    this.#drop(compiled.ports, live);
+    if (compiled.scoped.size > 0) {
+      const namespaces = service === undefined ? [] : scopedNamespaces(view, service);
+      for (const [namespace, ports] of compiled.scoped) {
+        const kept = namespaces.includes(namespace) ? live : undefined;
+        this.#drop(ports, kept);
+        if (kept === undefined) compiled.scoped.delete(namespace);
+      }
     }
     if (live !== undefined) return;
     this.#compiled.delete(key);
     this.#serviceIds.release(key);
   }
 
-  #update(
-    view: MeshView,
-    node: LocalitySource,
-    service: Service,
-    port: number,
-    target: CompiledPort,
-    family: 4 | 6,
-    wanted: boolean,
-  ): SlotRange | undefined {
-    const previous = family === 4 ? target.range4 : target.range6;
-    const next = wanted ? this.#place(view, node, service, port, family, previous) : undefined;
-    if (next === previous) return previous;
-    this.#servicePorts.flip(target.id, family, next);
-    if (previous !== undefined) this.garbage.ranges.push(previous);
-    return next;
+  #compilePorts(inputs: CompileInputs, ports: Map<number, CompiledPort>, clientNamespace: string): void {
+    const { service, families } = inputs;
+    for (const port of service.ports.keys()) {
+      let target = ports.get(port);
+      if (target === undefined) {
+        const id = this.#servicePorts.add();
+        target = { id, range4: undefined, range6: undefined, picks4: none, picks6: none };
+        ports.set(port, target);
+      }
+      for (const family of [4, 6] as const) {
+        const slots = families.has(family)
+          ? compilePort(inputs.view, inputs.node, { service, port, family, clientNamespace })
+          : noSlots;
+        this.#update(target, family, slots);
+      }
+    }
   }
 
-  #place(
-    view: MeshView,
-    node: LocalitySource,
-    service: Service,
-    port: number,
-    family: 4 | 6,
-    previous: SlotRange | undefined,
-  ): SlotRange | undefined {
-    const compiled = compilePort(view, node, service, port, family);
-    if (compiled.kind === 'none') return undefined;
-    if (compiled.kind === 'tunnel') return TUNNEL_RANGE;
-    const { slots } = compiled;
-    if (previous !== undefined && this.#endpoints.holds(previous, slots, this.#workloadId)) return previous;
-    return this.#endpoints.place(slots, this.#workloadId);
+  #drop(ports: Map<number, CompiledPort>, live: ReadonlyMap<number, number> | undefined): void {
+    for (const [port, { id, range4, range6, picks4, picks6 }] of ports) {
+      if (live?.has(port)) continue;
+      ports.delete(port);
+      this.garbage.servicePorts.push(id);
+      for (const range of [range4, range6]) if (range !== undefined) this.garbage.ranges.push(range);
+      this.#releasePicks([...picks4, ...picks6]);
+    }
   }
+
+  #update(target: CompiledPort, family: 4 | 6, slots: PortSlots): void {
+    const previous = family === 4 ? target.range4 : target.range6;
+    const next = this.#place(slots, previous);
+    if (next === previous) return;
+    this.#servicePorts.flip(target.id, family, next);
+    if (previous !== undefined) this.garbage.ranges.push(previous);
+    const picks = slots.kind === 'slots' ? picksOf(slots.slots) : none;
+    for (const pick of picks) this.#picks.set(pick, (this.#picks.get(pick) ?? 0) + 1);
+    if (family === 4) {
+      this.#releasePicks(target.picks4);
+      target.range4 = next;
+      target.picks4 = picks;
+    } else {
+      this.#releasePicks(target.picks6);
+      target.range6 = next;
+      target.picks6 = picks;
+    }
+  }
+
+  #place(slots: PortSlots, previous: SlotRange | undefined): SlotRange | undefined {
+    if (slots.kind === 'none') return undefined;
+    if (slots.kind === 'tunnel') return TUNNEL_RANGE;
+    if (previous !== undefined && this.#endpoints.holds(previous, slots.slots, this.#workloadId))
+      return previous;
+    return this.#endpoints.place(slots.slots, this.#workloadId);
+  }
+
+  #releasePicks(picks: readonly string[]): void {
+    for (const pick of picks) {
+      const count = (this.#picks.get(pick) ?? 1) - 1;
+      if (count > 0) this.#picks.set(pick, count);
+      else {
+        this.#picks.delete(pick);
+        this.garbage.picks.push(pick);
+      }
+    }
+  }
+
+  /** Whether a slot names a pick of a route. */
+  usesPick(pick: string): boolean {
+    return this.#picks.has(pick);
+  }
+}
+
+/** What the ports of one service are compiled from. */
+interface CompileInputs {
+  readonly view: MeshView;
+  readonly node: LocalitySource;
+  readonly service: Service;
+  readonly families: ReadonlySet<4 | 6>;
+}
+
+const none: readonly never[] = [];
+const noSlots: PortSlots = { kind: 'none' };
+
+function picksOf(slots: readonly EndpointSlot[]): readonly string[] {
+  const picks = new Set<string>();
+  for (const { workloadUid } of slots) if (isRoutePick(workloadUid)) picks.add(workloadUid);
+  return picks.size === 0 ? none : [...picks];
 }
 
 /** Families of the addresses under which a service can be dialled on this network. */

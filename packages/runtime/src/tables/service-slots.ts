@@ -1,12 +1,23 @@
 import type { Service, Workload } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
-import { type Candidate, candidatesOf, eligibleCandidates, ipFamily } from '@kmesh/orchestration';
+import {
+  backendEndpoints,
+  type Candidate,
+  candidatesOf,
+  eligibleCandidates,
+  formatRoutePick,
+  ipFamily,
+  type ResolvedBackend,
+  routeOf,
+  serviceWaypoints,
+} from '@kmesh/orchestration';
 import { buildAliasTable } from './alias-table.ts';
 
 /** One endpoint slot before it is encoded. Without `ip` the tunnel path serves the workload. */
 export interface EndpointSlot {
   readonly ip: string | undefined;
   readonly port: number;
+  /** What the tunnel path takes as chosen: the workload's uid, or what `formatRoutePick` says. */
   readonly workloadUid: string;
   readonly alias: number;
   readonly threshold: number;
@@ -15,38 +26,112 @@ export interface EndpointSlot {
 }
 
 /** The endpoints of one service port for one family of the dialled address. */
-type PortSlots =
+export type PortSlots =
   /** Nothing can answer: refuse. */
   | { readonly kind: 'none' }
   /** Every endpoint needs the tunnel path. */
   | { readonly kind: 'tunnel' }
   | { readonly kind: 'slots'; readonly slots: readonly EndpointSlot[] };
 
+/** A service port as the clients of a namespace dial it. */
+interface DialledPort {
+  readonly service: Service;
+  readonly port: number;
+  readonly family: 4 | 6;
+  readonly clientNamespace: string;
+}
+
+/** What a slot is made of. */
+interface SlotItem {
+  /** `undefined`: the tunnel path serves or refuses what `pick` names. */
+  readonly candidate: Candidate | undefined;
+  readonly direct: boolean;
+  readonly weight: number;
+  readonly pick: string;
+}
+
 /**
- * The alias table of a service port: the same candidates, load-balancing mode and weights as `resolveOutbound`
- * (contract 7.3, 7.4). What is drawn here is not drawn again: of endpoints that plain TCP of the dialled family does not
+ * The alias table of a service port: the same candidates, load-balancing mode, weights and routes as `resolveOutbound`
+ * (contract 7.3, 7.4; docs/routes.md). What is drawn here is not drawn again: of endpoints that plain TCP of the dialled family does not
  * reach the tunnel path is given the choice.
  */
 export function compilePort(
   view: MeshView,
   node: LocalitySource,
-  service: Service,
-  port: number,
-  family: 4 | 6,
+  { service, port, family, clientNamespace }: DialledPort,
 ): PortSlots {
-  const candidates = candidatesOf(view, service, { port, preferredFamily: family, source: node });
-  const eligible = eligibleCandidates(candidates, service.loadBalancer, node);
-  const items = eligible
-    .filter(({ weight }) => weight > 0)
-    .map((candidate) => ({ candidate, direct: isDirect(candidate, node, family) }));
+  const route = routeOf(view, { service, port, clientNamespace });
+  const items =
+    route?.kind === 'applied'
+      ? routedItems(view, node, route.backends, family)
+      : balancedItems(view, node, service, port, family);
   if (items.length === 0) return { kind: 'none' };
   // Then there is nothing to choose here: the tunnel path draws.
   if (!items.some(({ direct }) => direct)) return { kind: 'tunnel' };
-  const table = buildAliasTable(items.map(({ candidate }) => candidate.weight));
+  const table = buildAliasTable(items.map(({ weight }) => weight));
   return {
     kind: 'slots',
     slots: table.map(({ item, alias, threshold }) => slotOf(items[item], alias, threshold)),
   };
+}
+
+function balancedItems(
+  view: MeshView,
+  node: LocalitySource,
+  service: Service,
+  port: number,
+  family: 4 | 6,
+): SlotItem[] {
+  const candidates = candidatesOf(view, service, { port, preferredFamily: family, source: node });
+  return eligibleCandidates(candidates, service.loadBalancer, node)
+    .filter(({ weight }) => weight > 0)
+    .map((candidate) => ({
+      candidate,
+      direct: isDirect(candidate, node, family),
+      weight: candidate.weight,
+      pick: candidate.workload.uid,
+    }));
+}
+
+/** The endpoints of all backends, each backend's with its share; a share without endpoints is the tunnel path's to refuse. */
+function routedItems(
+  view: MeshView,
+  node: LocalitySource,
+  backends: readonly ResolvedBackend[],
+  family: 4 | 6,
+): SlotItem[] {
+  const items: SlotItem[] = [];
+  const total = backends.reduce((sum, { weight }) => sum + weight, 0);
+  const endpoints = backends.map((backend) =>
+    backendEndpoints(view, backend, node, family).filter(({ weight }) => weight > 0),
+  );
+  const serves = new Map<string, number>();
+  for (const { workload } of endpoints.flat()) serves.set(workload.uid, (serves.get(workload.uid) ?? 0) + 1);
+  let served = false;
+  for (const [index, backend] of backends.entries()) {
+    const candidates = endpoints[index] ?? [];
+    const share = backend.weight / total;
+    if (candidates.length === 0) {
+      served ||= backend.target !== undefined && serviceWaypoints(backend.target.service).length > 0;
+      const pick = formatRoutePick(backend, '');
+      items.push({ candidate: undefined, direct: false, weight: share, pick });
+      continue;
+    }
+    served = true;
+    const sum = candidates.reduce((capacity, { weight }) => capacity + weight, 0);
+    for (const candidate of candidates) {
+      const { uid } = candidate.workload;
+      // Who is behind two backends at once is told apart by the tunnel path only.
+      const known = serves.get(uid) === 1;
+      items.push({
+        candidate,
+        direct: known && isDirect(candidate, node, family),
+        weight: (share * candidate.weight) / sum,
+        pick: known ? uid : formatRoutePick(backend, uid),
+      });
+    }
+  }
+  return served ? items : [];
 }
 
 function isDirect({ workload, address }: Candidate, node: LocalitySource, family: 4 | 6): boolean {
@@ -65,17 +150,13 @@ export function isOnNode(workload: Workload, node: LocalitySource): boolean {
   );
 }
 
-function slotOf(
-  item: { readonly candidate: Candidate; readonly direct: boolean } | undefined,
-  alias: number,
-  threshold: number,
-): EndpointSlot {
+function slotOf(item: SlotItem | undefined, alias: number, threshold: number): EndpointSlot {
   const candidate = item?.candidate;
   const ip = candidate?.address.kind === 'ip' ? candidate.address.ip : undefined;
   return {
     ip: item?.direct === true ? ip : undefined,
     port: candidate?.targetPort ?? 0,
-    workloadUid: candidate?.workload.uid ?? '',
+    workloadUid: item?.pick ?? '',
     alias,
     threshold,
     ...(item?.direct === true && candidate?.workload.protocol === 'HBONE' ? { verdict: true } : {}),

@@ -472,10 +472,28 @@ test('what goes on when a daemon ends is left to the next one', () => {
   assert.equal(connections.open, 0);
 });
 
+const split = { route: 'shop/split', service: echoService, port: 80, backend: 'echo-v2.shop' };
+
+test('a connection that the kernel balanced has the route by which its server got it', () => {
+  const asked: unknown[] = [];
+  const { batch, seen } = watch({
+    routed: (...question) => {
+      asked.push(question);
+      return split;
+    },
+  });
+  batch({ kind: 'closed', cookie: 1, netns: 1, workload: 7, service: 3 });
+  assert.deepEqual(asked, [[client, { service: echoService, port: 80 }, server]]);
+  assert.deepEqual(seen[0]?.start.routed, split);
+});
+
 test('a connect that the hook refused is an early deny of its pod, with the reason that the mesh gives', () => {
   const denies: EarlyDeny[] = [];
   const observer = { ...silentObserver, earlyDeny: (deny: EarlyDeny) => void denies.push(deny) };
-  const refusal = (pod: unknown, ip: string, port: number) => `${pod === client} ${ip} ${port}`;
+  const refusal = (pod: unknown, ip: string, port: number) => ({
+    error: `${pod === client} ${ip} ${port}`,
+    routed: split,
+  });
   const connections = new KernelConnections({ observer, resolver: { ...resolver, refusal } });
   const six = [0xfd, 0, ...new Array(13).fill(0), 9];
   const refused: EventFields[] = [
@@ -489,6 +507,7 @@ test('a connect that the hook refused is an early deny of its pod, with the reas
       sourceAddress: `${client.addresses[0]}:0`,
       destinationAddress: '10.96.0.1:80',
       error: 'true 10.96.0.1 80',
+      routed: split,
       pod: client,
     },
     {
@@ -496,6 +515,7 @@ test('a connect that the hook refused is an early deny of its pod, with the reas
       sourceAddress: '[::]:0',
       destinationAddress: '[fd00::9]:81',
       error: 'Nothing in the mesh serves this address and port.',
+      routed: undefined,
       pod: undefined,
     },
   ]);

@@ -9,7 +9,7 @@ import {
   type TcpDecision,
   withResolvedAddress,
 } from '@kmesh/orchestration';
-import type { ConnectionStart } from '@kmesh/probe';
+import type { ConnectionStart, RoutedConnection } from '@kmesh/probe';
 import type { Accepted, SessionEnd } from '../engine/events.ts';
 import { sessionEndReason } from '../engine/gen/kinds.ts';
 import { type Failure, sessionFailure } from '../failure.ts';
@@ -35,11 +35,12 @@ export function serveOutbound(pod: PodContext, accepted: Accepted): void {
   );
 }
 
-function refuse(pod: PodContext, accepted: Accepted, error: string): void {
+function refuse(pod: PodContext, accepted: Accepted, error: string, routed?: RoutedConnection): void {
   const where = {
     source: formatSocketAddress(accepted.peer.ip, accepted.peer.port),
     destination: formatSocketAddress(accepted.original.ip, accepted.original.port),
     reporter: 'source',
+    routed,
   } as const;
   denyEarly(pod, accepted.id, where, error);
 }
@@ -53,7 +54,7 @@ function route(pod: PodContext, accepted: Accepted, source: Workload): void {
     pick: pod.pickOf?.(accepted.peer),
   });
   if (decision.kind === 'refused') {
-    refuse(pod, accepted, decision.message);
+    refuse(pod, accepted, decision.message, decision.route);
     return;
   }
   if (decision.kind !== 'resolveHostname') {
@@ -93,6 +94,7 @@ function send(
     source,
     destination: decision.workload,
     destinationService: decision.service,
+    routed: decision.route,
     sourceIdentity: tunnelled ? source : undefined,
     securityPolicy: tunnelled ? 'mutual_tls' : 'unknown',
   };

@@ -1,4 +1,4 @@
-import type { ConnectionStart, ObservedConnection, Reporter } from '@kmesh/probe';
+import type { ConnectionStart, ObservedConnection, Reporter, RoutedConnection } from '@kmesh/probe';
 import type { FlowHandler } from '../engine/engine.ts';
 import type { FlowEnd } from '../engine/events.ts';
 import { type Failure, type FailurePlace, flowFailure } from '../failure.ts';
@@ -133,7 +133,13 @@ export function socketClosed(pod: PodContext, reporter: Reporter, isStream = fal
 export function denyEarly(
   pod: PodContext,
   flow: number,
-  where: { source: string; destination: string; reporter: Reporter; isStream?: boolean },
+  where: {
+    source: string;
+    destination: string;
+    reporter: Reporter;
+    isStream?: boolean;
+    routed?: RoutedConnection | undefined;
+  },
   error: string,
   status = 0,
 ): void {
@@ -142,6 +148,7 @@ export function denyEarly(
     destinationAddress: where.destination,
     reporter: where.reporter,
     error,
+    routed: where.routed,
     pod: pod.info,
   });
   pod.engine.handleFlow(flow, {

@@ -1,14 +1,14 @@
-import type {
-  HealthPolicy,
-  IpFamilies,
-  LoadBalancer,
-  LoadBalancerMode,
-  LocalityScope,
-  NetworkAddress,
-  NetworkCidr,
-  Service,
-  Visibility,
-  WeightedWaypoint,
+import {
+  type HealthPolicy,
+  type IpFamilies,
+  type LoadBalancer,
+  type LoadBalancerMode,
+  type LocalityScope,
+  type NetworkAddress,
+  type NetworkCidr,
+  type Service,
+  type Visibility,
+  type WeightedWaypoint,
   workloadProto,
 } from '@kmesh/api';
 import {
@@ -57,7 +57,21 @@ export function convertService(message: workloadProto.Service, interner: Interne
     ipFamilies: families === 'Automatic' ? undefined : families,
     canonical: message.canonical ?? false,
     visibility: visibilities[message.visibility ?? 0] ?? 'Public',
+    ...httpPortsOf(message.ports ?? none),
   };
+}
+
+/** `app_protocol` of ports that routes for HTTP serve: HTTP, HTTP/2, gRPC. */
+const httpProtocols: ReadonlySet<number> = new Set([
+  workloadProto.AppProtocol.HTTP11,
+  workloadProto.AppProtocol.HTTP2,
+  workloadProto.AppProtocol.GRPC,
+]);
+
+function httpPortsOf(ports: readonly workloadProto.Port[]): Pick<Service, 'httpPorts'> {
+  const http = ports.filter(({ appProtocol }) => httpProtocols.has(appProtocol ?? 0));
+  if (http.length === 0) return {};
+  return { httpPorts: new Set(http.map(({ servicePort }) => (servicePort ?? 0) & 0xffff)) };
 }
 
 function convertVips(

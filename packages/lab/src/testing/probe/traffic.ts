@@ -21,6 +21,8 @@ const client = workload('client', '10.0.0.1');
 const server = workload('server', '10.0.0.2');
 const service = { name: 'echo', namespace: 'default', hostname: 'echo.default.svc.cluster.local' };
 
+const canary = { service, port: 80 };
+
 /** A scrape server with something of every family, going up a few times per second. */
 export async function startMetricsSource(): Promise<MetricsSource> {
   let beats = 0;
@@ -36,6 +38,13 @@ export async function startMetricsSource(): Promise<MetricsSource> {
     decisions: () => [
       { path: 'kernel', reason: 'balanced', connections: beats * 3 },
       { path: 'tunnel', reason: 'endpoint', connections: beats },
+    ],
+    routes: () => [
+      {
+        route: 'default/canary',
+        shares: ['echo-v1', 'echo-v2'].map((backend) => ({ ...canary, backend, share: 0.5 })),
+        problems: ['default/echo:81: http.rewrite: needs a waypoint'],
+      },
     ],
     eventsLost: () => beats,
     connectionsReconciled: () => beats,
@@ -101,6 +110,11 @@ function makeBeat(recorder: MetricRecorder, control: ControlMetrics): () => void
     }
     observer.opened(tunnel).close({ flag: 'CONNECT', error: 'refused' });
     observer.opened(kernel).progress(10, 10);
+    const routed = { ...canary, route: 'default/canary', backend: 'echo-v1' };
+    observer.opened({ ...kernel, routed }).close({ flag: '-' });
+    const { sourceAddress, destinationAddress } = kernel;
+    const deny = { sourceAddress, destinationAddress, reporter: 'source', error: 'no endpoint' } as const;
+    observer.earlyDeny({ ...deny, routed: { ...routed, backend: 'echo-v2' } });
     observer.socketsOpen('source', 1);
     observer.socketsOpen('destination', 1);
     dns.request(question);

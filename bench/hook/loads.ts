@@ -1,0 +1,114 @@
+import { createPodNamespace, kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
+import { workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
+import {
+  type BpfObject,
+  type BpfProgram,
+  EventRing,
+  enableProgramStatistics,
+  kernelBarrier,
+  type NetworkNamespace,
+} from '@kmesh/linux';
+import type { MeshChange, MeshState } from '@kmesh/orchestration';
+import { attachKernelObject, KernelTables, kernelMapsOf, loadKernelObject } from '@kmesh/runtime';
+import { Driver, ScratchCgroup } from './driver.ts';
+
+/** Where the kernel puts a program and its tables changes a run by up to 30 ns, for as long as they are loaded. */
+const LOADS = 5;
+const CONNECTS = 10_000;
+/** Connects before each measurement: the round before, of another contestant, has used the caches. */
+const WARM_UP = 6000;
+
+const client = workload({ uid: 'Kubernetes//Pod/default/client', addresses: ['10.255.0.1'] });
+
+/** Which of the mesh's services are dialled: `services` of them, `step` apart. */
+export interface Dialled {
+  readonly services: number;
+  readonly step: number;
+}
+
+/** Several loads of the connect hook over one mesh, and a client in a pod and a cgroup of its own. */
+export class HookLoads implements AsyncDisposable {
+  readonly instances: readonly { readonly object: BpfObject; readonly tables: KernelTables }[];
+  readonly #pod: NetworkNamespace;
+  readonly #cgroup: ScratchCgroup;
+  readonly #driver: Driver;
+  readonly #stack: AsyncDisposableStack;
+
+  private constructor(
+    instances: HookLoads['instances'],
+    parts: { readonly pod: NetworkNamespace; readonly cgroup: ScratchCgroup; readonly driver: Driver },
+    stack: AsyncDisposableStack,
+  ) {
+    this.instances = instances;
+    this.#pod = parts.pod;
+    this.#cgroup = parts.cgroup;
+    this.#driver = parts.driver;
+    this.#stack = stack;
+  }
+
+  static async open(view: MeshState): Promise<HookLoads> {
+    await using stack = new AsyncDisposableStack();
+    stack.use(enableProgramStatistics());
+    const pod = stack.use(createPodNamespace());
+    const cgroup = stack.use(new ScratchCgroup());
+    const driver = stack.use(new Driver(pod, cgroup));
+    const instances: { object: BpfObject; tables: KernelTables }[] = [];
+    for (let load = 0; load < LOADS; load++) {
+      const object = stack.use(await loadKernelObject({ path: kernelObjectPath }));
+      stack.use(new EventRing(object.map('events'), { recordSize: 128, onBatch: () => {} }));
+      instances.push({ object, tables: tablesOver(view, object) });
+    }
+    return new HookLoads(instances, { pod, cgroup, driver }, stack.move());
+  }
+
+  /** Programmes every load. */
+  async apply(change: MeshChange): Promise<void> {
+    for (const { tables } of this.instances) await tables.apply(change);
+  }
+
+  enrol(tables: KernelTables): void {
+    if (!tables.enrol(this.#pod.cookie, client, false)) throw new Error('the pod could not be enrolled');
+  }
+
+  remove(tables: KernelTables): void {
+    tables.remove(this.#pod.cookie);
+  }
+
+  /** Mean nanoseconds of another program at the same place. */
+  async measureProgram(program: BpfProgram, dialled: Dialled): Promise<number> {
+    using _link = program.attachCgroup(this.#cgroup.path);
+    return await this.#meanOf(program, dialled);
+  }
+
+  /** Mean nanoseconds of the connect hook of one load. */
+  async measure(object: BpfObject, dialled: Dialled): Promise<number> {
+    const links = attachKernelObject(object, this.#cgroup.path);
+    try {
+      return await this.#meanOf(object.program('kmesh_connect4'), dialled);
+    } finally {
+      for (const link of links.values()) link.close();
+    }
+  }
+
+  async #meanOf(program: BpfProgram, { services, step }: Dialled): Promise<number> {
+    await this.#driver.dial(services, step, WARM_UP);
+    const before = program.info();
+    await this.#driver.dial(services, step, CONNECTS);
+    const after = program.info();
+    return Number(after.runTimeNs - before.runTimeNs) / Number(after.runCount - before.runCount);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack.disposeAsync();
+  }
+}
+
+/** Kernel tables that follow a mesh. */
+export function tablesOver(view: MeshState, object: Parameters<typeof kernelMapsOf>[0]): KernelTables {
+  return new KernelTables({
+    view,
+    node: { node: '', network: '', clusterId: '' },
+    maps: kernelMapsOf(object),
+    barrier: kernelBarrier,
+  });
+}

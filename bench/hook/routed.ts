@@ -1,0 +1,60 @@
+import type { MeshUpdate } from '@kmesh/api';
+import { routeRecord } from '@kmesh/api/testing';
+import { MeshState } from '@kmesh/orchestration';
+import { atMost, type Figure, figure, type Ratio } from '../report.ts';
+import { meshUpdates } from './bench-mesh.ts';
+import { HookLoads } from './loads.ts';
+
+/** Services of the mesh, every fourth of which has a route. */
+export const ROUTED_SERVICES = 2_000;
+const EVERY = 4;
+export const ROUTES = ROUTED_SERVICES / EVERY;
+const ROUNDS = 9;
+/** Services dialled, all of which have a route while there are routes. */
+const DIALLED = 100;
+
+/** A route for every fourth service of the bench mesh: some of its connections go to the service after it. */
+export function routeUpdates(weight: number): MeshUpdate[] {
+  return Array.from({ length: ROUTES }, (_, index) => routeUpdate(index, weight));
+}
+
+/** One of {@link routeUpdates}. */
+export function routeUpdate(index: number, weight: number): MeshUpdate {
+  const hostname = (offset: number) => `service-${index * EVERY + offset}.bench`;
+  const backends = [
+    { hostname: hostname(0), weight: 90 },
+    { hostname: hostname(1), weight },
+  ];
+  return { kind: 'route', route: routeRecord({ hosts: [hostname(0)], name: `route-${index}` }, backends) };
+}
+
+/** The hook on the same services with and without routes, in turns: the choice of a backend is in the slots and costs nothing. */
+export async function measureRouted(figures: Figure[], ratios: Ratio[]): Promise<void> {
+  const view = new MeshState();
+  await using loads = await HookLoads.open(view);
+  await loads.apply(view.apply(meshUpdates(0, ROUTED_SERVICES)));
+  for (const { tables } of loads.instances) loads.enrol(tables);
+  const without: number[] = [];
+  const routed: number[] = [];
+  const dialled = { services: DIALLED, step: ROUTED_SERVICES / DIALLED };
+  const measure = async (into: number[]) => {
+    for (const { object } of loads.instances) into.push(await loads.measure(object, dialled));
+  };
+  const removals = Array.from(
+    { length: ROUTES },
+    (_, index): MeshUpdate => ({ kind: 'removeRoute', key: `default/route-${index}` }),
+  );
+  for (let round = 0; round < ROUNDS; round++) {
+    await measure(without);
+    await loads.apply(view.apply(routeUpdates(10)));
+    await measure(routed);
+    await loads.apply(view.apply(removals));
+  }
+  const name = `connect at ${ROUTED_SERVICES} services, ${ROUTES} of them with a route`;
+  figures.push(figure(name, 'without routes', 'ns', without), figure(name, 'with routes', 'ns', routed));
+  // Of the same load in the same round: what else the machine does changes slowly.
+  const pairs = routed.map((value, index) => value / (without[index] ?? Number.NaN));
+  const ratio = figure(name, 'with / without, by load and round', '', pairs);
+  figures.push(ratio);
+  ratios.push(atMost('hit with a route / without', ratio.value, 1.02));
+}

@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import { routeProto, xds } from '@kmesh/api';
+import { type RunningClient, startClient, until } from './support/client.ts';
+import { ScriptedControlPlane, type ServedStream } from './support/control-plane.ts';
+
+const typeUrl = xds.virtualServiceTypeUrl;
+
+/** A `VirtualService` in its envelope that sends `weight` of its connections to v2. */
+function route(name: string, weight: number) {
+  const value = routeProto.VirtualService.encode({
+    hosts: ['shop'],
+    tcp: [
+      {
+        route: [
+          { destination: { host: 'v1' }, weight: 100 },
+          { destination: { host: 'v2' }, weight },
+        ],
+      },
+    ],
+  });
+  const body = { typeUrl: 'type.googleapis.com/istio.networking.v1alpha3.VirtualService', value };
+  return {
+    name: `default/${name}`,
+    version: '',
+    resource: { typeUrl, value: routeProto.Resource.encode({ body }) },
+  };
+}
+
+/** A client that asks for routes; refused, it asks again after `routesRefused` milliseconds. */
+function start(plane: ScriptedControlPlane, routesRefused = 3_600_000): RunningClient {
+  return startClient({ address: plane.address, options: { routes: true, times: { routesRefused } } });
+}
+
+/** Answers addresses and policies, of which there are none; returns when both answers have come back. */
+async function serveMesh(stream: ServedStream): Promise<void> {
+  const [addresses, policies] = await stream.subscriptions();
+  for (const [index, request] of [addresses, policies].entries()) {
+    await stream.exchange({ typeUrl: request.typeUrl ?? '', nonce: `${index}` });
+  }
+}
+
+/** The next stream, and the request for routes on it. */
+async function asked(plane: ScriptedControlPlane) {
+  const stream = await plane.stream();
+  await serveMesh(stream);
+  return { stream, request: await stream.request() };
+}
+
+function applied({ updates }: RunningClient): string[] {
+  return updates.map((update) =>
+    update.kind === 'route'
+      ? `+${update.route.name}`
+      : update.kind === 'removeRoute'
+        ? `-${update.key}`
+        : update.kind,
+  );
+}
+
+function warnings({ lines }: RunningClient): string[] {
+  return lines.filter(({ level }) => level === 'warn' || level === 'error').map(({ message }) => message);
+}
+
+describe('the subscription to routes', () => {
+  test('is made once everything else has arrived, with the identity of the other types', async () => {
+    using plane = await ScriptedControlPlane.start();
+    await using running = start(plane);
+    const { stream, request } = await asked(plane);
+    assert.equal(request.typeUrl, typeUrl);
+    assert.equal(request.node?.id, stream.requests[0]?.node?.id);
+    assert.deepEqual(request.resourceNamesSubscribe, []);
+    const answer = await stream.exchange({ typeUrl, nonce: 'r', resources: [route('split', 1)] });
+    assert.equal(answer.errorDetail, null);
+    assert.deepEqual(applied(running), ['+split']);
+    assert.equal(running.client.status().routes, 'sent');
+  });
+
+  test('names a route that cannot be used, applies the others, and keeps the earlier version of the bad one', async () => {
+    using plane = await ScriptedControlPlane.start();
+    await using running = start(plane);
+    const { stream } = await asked(plane);
+    await stream.exchange({ typeUrl, nonce: 'a', resources: [route('one', 1), route('two', 1)] });
+    const answer = await stream.exchange({
+      typeUrl,
+      nonce: 'b',
+      resources: [route('one', -1), route('two', 2)],
+    });
+    assert.match(answer.errorDetail?.message ?? '', /^default\/one: .*weight -1 is negative/);
+    assert.deepEqual(applied(running), ['+one', '+two', '+two']);
+  });
+
+  test('does not decode again what is sent again unchanged', async () => {
+    using plane = await ScriptedControlPlane.start();
+    await using running = start(plane);
+    const { stream } = await asked(plane);
+    for (const weight of [1, 1, 1, 2]) {
+      await stream.exchange({
+        typeUrl,
+        nonce: `${stream.requests.length}`,
+        resources: [route('split', weight)],
+      });
+    }
+    assert.deepEqual(applied(running), ['+split', '+split']);
+  });
+
+  test('after a reconnect removes what is gone, also where its newest version had been rejected', async () => {
+    using plane = await ScriptedControlPlane.start();
+    await using running = start(plane);
+    const first = await asked(plane);
+    await first.stream.exchange({
+      typeUrl,
+      nonce: 'a',
+      resources: ['one', 'two', 'three'].map((name) => route(name, 1)),
+    });
+    await first.stream.exchange({ typeUrl, nonce: 'b', resources: [route('two', -1)] });
+    first.stream.end();
+    const { stream } = await asked(plane);
+    running.updates.length = 0;
+    await stream.exchange({ typeUrl, nonce: 'c', resources: [route('three', 1)] });
+    assert.deepEqual(applied(running), ['-default/one', '-default/two']);
+  });
+});
+
+describe('a control plane that refuses routes', () => {
+  for (const code of [status.PERMISSION_DENIED, status.INVALID_ARGUMENT, status.UNIMPLEMENTED]) {
+    test(`with ${status[code]} is asked once, said once, and serves the rest at once`, async () => {
+      using plane = await ScriptedControlPlane.start();
+      await using running = start(plane);
+      const first = await asked(plane);
+      first.stream.fail(code, 'no such thing');
+      const second = await plane.stream();
+      await serveMesh(second);
+      assert.equal(running.client.status().routes, 'refused');
+      assert.equal(warnings(running).length, 1);
+      assert.match(warnings(running)[0] ?? '', /refuses to send routes/);
+      assert.equal(running.client.status().lastError, undefined);
+      // A third stream is no occasion either; what is answered last shows that nothing was asked between.
+      second.end();
+      const third = await plane.stream();
+      await serveMesh(third);
+      await third.exchange({ typeUrl: xds.addressTypeUrl, nonce: 'fence' });
+      assert.equal(
+        third.requests.some((request) => request.typeUrl === typeUrl),
+        false,
+      );
+    });
+  }
+
+  test('has the routes withdrawn that it sent before', async () => {
+    using plane = await ScriptedControlPlane.start();
+    await using running = start(plane);
+    const first = await asked(plane);
+    await first.stream.exchange({ typeUrl, nonce: 'a', resources: [route('one', 1), route('two', 1)] });
+    first.stream.end();
+    const second = await asked(plane);
+    running.updates.length = 0;
+    second.stream.fail(status.PERMISSION_DENIED, 'not any more');
+    await serveMesh(await plane.stream());
+    assert.deepEqual(applied(running), ['-default/one', '-default/two']);
+    const line = running.lines.find(({ message }) => message.includes('refuses to send routes'));
+    assert.equal(line?.fields['withdrawn'], 2);
+  });
+
+  test('is asked again when the time is over, without anything else being sent', async () => {
+    using plane = await ScriptedControlPlane.start();
+    await using running = start(plane, 300);
+    const first = await asked(plane);
+    first.stream.fail(status.PERMISSION_DENIED, 'not yet');
+    const { stream } = await asked(plane);
+    await stream.exchange({ typeUrl, nonce: 'a', resources: [route('split', 1)] });
+    assert.equal(running.client.status().routes, 'sent');
+    assert.deepEqual(applied(running), ['+split']);
+  });
+});
+
+test('a control plane that restarts again and again before it answers has refused nothing', async () => {
+  using plane = await ScriptedControlPlane.start();
+  await using running = start(plane);
+  const first = await asked(plane);
+  await first.stream.exchange({ typeUrl, nonce: 'a', resources: [route('split', 1)] });
+  first.stream.end();
+  for (const code of [status.UNAVAILABLE, status.INTERNAL, status.UNAVAILABLE]) {
+    const { stream } = await asked(plane);
+    stream.fail(code, 'going away');
+    await until(() => running.client.status().routes === 'sent');
+  }
+  const { stream } = await asked(plane);
+  await stream.exchange({ typeUrl, nonce: 'b', resources: [route('split', 2)] });
+  assert.deepEqual(applied(running), ['+split', '+split'], 'what was held stayed');
+  assert.equal(
+    warnings(running).some((message) => message.includes('refuses')),
+    false,
+  );
+});

@@ -1,0 +1,81 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { MeshUpdate, Route } from '@kmesh/api';
+import type { Tally } from './traffic.ts';
+
+/** A service whose new version gets a growing share of the connections by the weight of a route. */
+export interface CanaryScene {
+  /** Name of the demo's target. */
+  readonly target: string;
+  /** Who answers for the new version. */
+  readonly endpoint: string;
+  /** The route that gives the new version `percent` of the connections. */
+  route(percent: number): Route;
+}
+
+/** Where a canary stands. */
+export interface CanaryState {
+  readonly name: string;
+  /** Share of the connections that the new version is to have, in percent. */
+  readonly wanted: number;
+  /** Connections since the weight was changed, and those of them that the new version answered. */
+  readonly connections: number;
+  readonly answered: number;
+}
+
+/** A canary under way. */
+export interface Canary {
+  state(tally: Tally): CanaryState;
+  stop(): void;
+}
+
+const steps = [0, 10, 50, 100] as const;
+/** So long the share stays in a demo that nobody ends. */
+const standardStepMilliseconds = 8_000;
+/** Rounds that were begun under the weight before are not counted under the new one. */
+const settleMilliseconds = 1_000;
+
+/** Moves the weight 0 → 10 → 50 → 100 % and begins anew, until it is stopped; a demo of limited time sees every step. */
+export function startCanary(
+  scene: CanaryScene,
+  update: (changes: readonly MeshUpdate[]) => void,
+  options: { readonly forMilliseconds: number | undefined; readonly tally: Tally },
+): Canary {
+  const { tally, forMilliseconds = Number.POSITIVE_INFINITY } = options;
+  const step = Math.min(standardStepMilliseconds, forMilliseconds / steps.length);
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  let wanted: number = steps[0];
+  let before = countsOf(scene, tally);
+  const run = async () => {
+    for (let index = 0; !signal.aborted; index = (index + 1) % steps.length) {
+      wanted = steps[index] ?? 0;
+      update([{ kind: 'route', route: scene.route(wanted) }]);
+      const settle = Math.min(settleMilliseconds, step / 2);
+      await delay(settle, undefined, { signal });
+      before = countsOf(scene, tally);
+      await delay(step - settle, undefined, { signal });
+    }
+  };
+  run().catch(() => undefined);
+  return {
+    state: (now) => {
+      const { connections, answered } = countsOf(scene, now);
+      return {
+        name: scene.target,
+        wanted,
+        connections: connections - before.connections,
+        answered: answered - before.answered,
+      };
+    },
+    stop: () => stopping.abort(),
+  };
+}
+
+function countsOf(
+  { target, endpoint }: CanaryScene,
+  tally: Tally,
+): { connections: number; answered: number } {
+  const answers = tally.byEndpoint.get(target) ?? new Map<string, number>();
+  const connections = [...answers.values()].reduce((sum, count) => sum + count, 0);
+  return { connections, answered: answers.get(endpoint) ?? 0 };
+}
