@@ -218,14 +218,46 @@ class DeltaClient {
   }
 
   async #receive(stream: ThreadStream): Promise<void> {
+    let next: Promise<ReceivedResponse | undefined> | undefined;
     for (;;) {
-      const received = await stream.next();
+      const received = await (next ?? stream.next());
+      next = undefined;
       if (received === undefined) return;
-      const response = await this.#apply(received);
-      stream.send(answerTo(response));
-      this.#answered(response);
-      if (this.#options.routes) this.#routes.responded(response.header.typeUrl);
+      const responses = [await this.#apply(received)];
+      if (this.#isComplete(responses)) {
+        // The first mesh is obeyed with its routes: a restart does not serve a while without them.
+        const patience = delay(this.#options.times?.firstRoutes ?? standardTimes.firstRoutes, undefined, {
+          signal: this.#stopped.signal,
+          ref: false,
+        });
+        const over = patience.then(
+          () => 'over' as const,
+          () => 'over' as const,
+        );
+        while (this.#routes.isAsking) {
+          next ??= stream.next();
+          const early = await Promise.race([next, over]);
+          if (early === 'over') break;
+          if (early === undefined) return;
+          next = undefined;
+          responses.push(await this.#apply(early));
+        }
+      }
+      for (const response of responses) await this.#answer(stream, response);
     }
+  }
+
+  /** Whether these responses, not answered yet, complete the first mesh of this client. */
+  #isComplete(responses: readonly AppliedResponse[]): boolean {
+    const there = new Set([...this.#synced, ...responses.map(({ header }) => header.typeUrl)]);
+    return subscribedTypes.every((type) => there.has(type)) && this.#synced.size < subscribedTypes.length;
+  }
+
+  async #answer(stream: ThreadStream, response: AppliedResponse): Promise<void> {
+    const { header, known, rejections } = response;
+    if (known) await this.#sink.applied?.(header.typeUrl, rejections.length === 0);
+    stream.send(answerTo(response));
+    this.#answered(response);
   }
 
   async #askForRoutes(): Promise<void> {
@@ -272,7 +304,7 @@ class DeltaClient {
     const { typeUrl } = response.header;
     this.#unconfirmed.delete(typeUrl);
     countResponse(this.counters, typeUrl, response.payloadBytes);
-    if (response.known) await this.#sink.applied?.(typeUrl, response.rejections.length === 0);
+    if (this.#options.routes) this.#routes.responded(typeUrl);
     return response;
   }
 

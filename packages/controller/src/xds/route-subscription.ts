@@ -39,13 +39,18 @@ export class RouteSubscription {
     return this.#state;
   }
 
+  /** Whether routes were asked for on this stream and have not been answered. */
+  get isAsking(): boolean {
+    return this.#asked && !this.#answered;
+  }
+
   streamBegins(): void {
     this.#arrived.clear();
     this.#asked = false;
     this.#answered = false;
   }
 
-  /** Notes a response that was answered. */
+  /** Notes a response that was applied. */
   responded(typeUrl: string): void {
     if (typeUrl === xds.virtualServiceTypeUrl) {
       this.#answered = true;

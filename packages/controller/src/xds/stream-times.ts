@@ -5,6 +5,8 @@ export interface StreamTimes {
   readonly keepaliveTimeout: number;
   /** How long a control plane that refused routes is not asked for them again. */
   readonly routesRefused: number;
+  /** How long the first mesh waits for its routes. */
+  readonly firstRoutes: number;
 }
 
 export const standardTimes: StreamTimes = {
@@ -12,4 +14,5 @@ export const standardTimes: StreamTimes = {
   keepaliveTime: 30_000,
   keepaliveTimeout: 10_000,
   routesRefused: 3_600_000,
+  firstRoutes: 1_000,
 };

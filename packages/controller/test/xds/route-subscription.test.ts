@@ -29,23 +29,50 @@ function route(name: string, weight: number) {
 }
 
 /** A client that asks for routes; refused, it asks again after `routesRefused` milliseconds. */
-function start(plane: ScriptedControlPlane, routesRefused = 3_600_000): RunningClient {
-  return startClient({ address: plane.address, options: { routes: true, times: { routesRefused } } });
+function start(plane: ScriptedControlPlane, routesRefused = 3_600_000, firstRoutes = 0): RunningClient {
+  return startClient({
+    address: plane.address,
+    options: { routes: true, times: { routesRefused, firstRoutes } },
+  });
 }
 
-/** Answers addresses and policies, of which there are none; returns when both answers have come back. */
-async function serveMesh(stream: ServedStream): Promise<void> {
-  const [addresses, policies] = await stream.subscriptions();
-  for (const [index, request] of [addresses, policies].entries()) {
-    await stream.exchange({ typeUrl: request.typeUrl ?? '', nonce: `${index}` });
+type Request = Awaited<ReturnType<ServedStream['request']>>;
+
+/** Sends addresses and policies, of which there are none. */
+async function sendMesh(stream: ServedStream): Promise<void> {
+  for (const { typeUrl } of await stream.subscriptions()) {
+    stream.send({ typeUrl: typeUrl ?? '', nonce: typeUrl ?? '' });
   }
 }
 
-/** The next stream, and the request for routes on it. */
+/** Requests until each of `wanted` was met. */
+async function requestsUntil(
+  stream: ServedStream,
+  ...wanted: ((request: Request) => boolean)[]
+): Promise<Request[]> {
+  const requests: Request[] = [];
+  while (!wanted.every((condition) => requests.some(condition))) requests.push(await stream.request());
+  return requests;
+}
+
+const answers = [xds.addressTypeUrl, xds.authorizationTypeUrl].map(
+  (type) => (request: Request) => request.responseNonce === type,
+);
+const asksForRoutes = (request: Request) => request.typeUrl === typeUrl;
+
+/** Sends a mesh without anything; returns when it was answered. */
+async function serveMesh(stream: ServedStream): Promise<void> {
+  await sendMesh(stream);
+  await requestsUntil(stream, ...answers);
+}
+
+/** The next stream, with a mesh without anything, and the request for routes on it. */
 async function asked(plane: ScriptedControlPlane) {
   const stream = await plane.stream();
-  await serveMesh(stream);
-  return { stream, request: await stream.request() };
+  await sendMesh(stream);
+  const request = (await requestsUntil(stream, ...answers, asksForRoutes)).find(asksForRoutes);
+  assert.ok(request);
+  return { stream, request };
 }
 
 function applied({ updates }: RunningClient): string[] {
@@ -74,6 +101,23 @@ describe('the subscription to routes', () => {
     assert.equal(answer.errorDetail, null);
     assert.deepEqual(applied(running), ['+split']);
     assert.equal(running.client.status().routes, 'sent');
+  });
+
+  test('is answered before the first mesh is reported as complete, and the mesh does not wait for ever', async () => {
+    using plane = await ScriptedControlPlane.start();
+    for (const patience of [60_000, 100]) {
+      await using running = start(plane, undefined, patience);
+      const stream = await plane.stream();
+      await sendMesh(stream);
+      await requestsUntil(stream, asksForRoutes);
+      assert.deepEqual(running.synced, [xds.addressTypeUrl]);
+      if (patience > 1_000) {
+        stream.send({ typeUrl, nonce: 'r', resources: [route('split', 1)] });
+        await requestsUntil(stream, (request) => request.responseNonce === 'r');
+        assert.deepEqual(applied(running), ['+split']);
+      }
+      await until(() => running.synced.includes(xds.authorizationTypeUrl));
+    }
   });
 
   test('names a route that cannot be used, applies the others, and keeps the earlier version of the bad one', async () => {
