@@ -6,7 +6,6 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, createServer, type TLSSocket } from 'node:tls';
 import { type Identity, isKmeshError, type LogFields, type Logger } from '@kmesh/api';
 import { eventually } from '@kmesh/api/testing';
@@ -409,9 +408,10 @@ test('CRT-18: a list is found when its directory is mounted later, or again', as
   const authority = createAuthority();
   const leaf = authority.issue({ uris: [webUri] });
   const directory = join(directoryOf(context), 'mounted-later');
+  const logger = memoryLogger();
   const store = new RevocationStore({
     path: join(directory, 'list.pem'),
-    logger: memoryLogger(),
+    logger,
     watch: { debounceMilliseconds: 10, retryMilliseconds: 30 },
   });
   context.after(() => store.close());
@@ -423,7 +423,7 @@ test('CRT-18: a list is found when its directory is mounted later, or again', as
   mountWith([leaf.serial]);
   await eventually('the list', () => store.isRevoked(chain));
   rmSync(directory, { recursive: true });
-  await sleep(50);
+  await eventually('the loss is seen', () => logger.lines.some((line) => line.includes('stay in force')));
   assert.ok(store.isRevoked(chain), 'what was loaded stays in force');
   mountWith([1n]);
   await eventually('the list of the new mount', () => !store.isRevoked(chain));

@@ -46,12 +46,13 @@ before(async () => {
     scrapeMilliseconds: 250,
   });
   // A rate needs two scrapes, a rule over a rate one evaluation more.
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const counted = await prometheus.query('count_over_time(istio_build[1m])');
-    if ((counted[0]?.value ?? 0) >= 6) return;
+  let scrapes = 0;
+  for (let attempt = 0; attempt < 600; attempt++) {
+    scrapes = (await prometheus.query('count_over_time(istio_build[2m])'))[0]?.value ?? 0;
+    if (scrapes >= 6) return;
     await sleep(100);
   }
-  assert.fail(`Prometheus does not scrape: ${(await prometheus.targetErrors()).join('; ')}`);
+  assert.fail(`Prometheus scraped ${scrapes} times: ${(await prometheus.targetErrors()).join('; ')}`);
 });
 
 after(async () => {
