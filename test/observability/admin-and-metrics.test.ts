@@ -385,7 +385,7 @@ describe('an empty process', () => {
     for (const key of ['workloads', 'services', 'policies', 'certificates'])
       assert.deepEqual(dump[key], [], key);
     assert.deepEqual(dump['stagedServices'], {});
-    assert.deepEqual(dump['staticConfig'], { workloads: [], policies: [], services: [] });
+    assert.deepEqual(dump['staticConfig'], { workloads: [], policies: [], services: [], routes: [] });
     assert.ok(!('workloadState' in dump), 'dedicated mode has none');
   });
 
