@@ -23,7 +23,7 @@ export interface CanaryState {
 }
 
 /** A canary under way. */
-export interface Canary {
+interface Canary {
   state(tally: Tally): CanaryState;
   stop(): void;
 }
