@@ -28,6 +28,14 @@ const openStates = [
 /** In these the peer's FIN has arrived, and is one of the bytes received. */
 const finReceived: ReadonlySet<number> = new Set([tcpState.closeWait, tcpState.lastAck, tcpState.closing]);
 
+/** In these the own FIN was sent, and may be one of the bytes acknowledged: the state is read a moment before the bytes are. */
+const finSent: ReadonlySet<number> = new Set([
+  tcpState.finWait1,
+  tcpState.finWait2,
+  tcpState.lastAck,
+  tcpState.closing,
+]);
+
 /** Returns why live flows cannot be read on this kernel; empty when they can. */
 export function liveFlowsObstacles(): string[] {
   const { available, description, requiredKernel, reason } = capability('socket-list');
@@ -77,7 +85,7 @@ function writeRecord(sockets: TcpSockets, now: number, bytes: Uint8Array, at: nu
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, event.size);
   const stored = new DataView(storage.buffer, storage.byteOffset, storage.byteLength);
   const { state } = sockets;
-  const synAndFin = (inbound ? 0 : 1) + (state === tcpState.finWait2 ? 1 : 0);
+  const synAndFin = (inbound ? 0 : 1) + (finSent.has(state) ? 1 : 0);
   setWide(view, event.timeNs, now);
   setWide(view, event.durationNs, now - wideAt(stored, flow.startedNs));
   setWide(view, event.socketCookie, sockets.cookie);
