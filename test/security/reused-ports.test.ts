@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
+import { eventually } from '@kmesh/api/testing';
 import { createLab, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
 import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
 import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
@@ -19,6 +19,13 @@ const denial = policy(
   { principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-attacker' }] },
   { name: 'late' },
 );
+
+/** The pod's connection tracking has nothing from a port any more. */
+async function untilForgotten(pod: Pod, sourcePort: number): Promise<void> {
+  const isThere = async () =>
+    (await pod.run('cat', ['/proc/net/nf_conntrack'])).stdout.includes(`sport=${sourcePort} `);
+  await eventually(`${pod.name} forgets port ${sourcePort}`, async () => !(await isThere()));
+}
 
 /*
  * A connection that ends by a reset of its server stays in the pods' connection tracking for ten seconds, with the
@@ -80,10 +87,11 @@ for (const handoff of ['true', 'false'] as const) {
     ): Promise<void> {
       const texts = new Map<string, string>();
       const before = new Map(accepted);
-      const dialling = servers.map(async (server) => {
+      const ports = servers.map(() => ++sourcePort);
+      const dialling = servers.map(async (server, at) => {
         const closed = `net.netfilter.nf_conntrack_tcp_timeout_close=${forgotten ? 1 : 10}`;
         await server.run('sysctl', ['-q', '-w', closed]);
-        const source = `bind=${from.addresses.v4}:${++sourcePort}`;
+        const source = `bind=${from.addresses.v4}:${ports[at]}`;
         const to = [source, `connect=${server.addresses.v4}:${port}`, 'send'];
         const first = ['patience=2000', ...to, ...(port === RESETTING ? ['end'] : []), 'wait', 'end'];
         const child = from.spawn(evade(), [...first, 'again', 'patience=700', 'wait', ...to]);
@@ -104,8 +112,7 @@ for (const handoff of ['true', 'false'] as const) {
           await again;
         }),
       );
-      // The kernel's own time-out, counted from the last packet.
-      if (forgotten) await delay(1_200);
+      if (forgotten) await Promise.all(servers.map((server, at) => untilForgotten(server, ports[at] ?? 0)));
       for (const { stdin } of children) stdin.end('\n');
       await Promise.all(children.map(({ ended }) => ended));
       for (const { name } of servers) {
