@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { routeRecord } from '@kmesh/api/testing';
 import { serviceOf } from '@kmesh/lab';
 import { type Browser, type Page, startBrowser } from '@kmesh/lab/testing/daemon/browser.ts';
 import { type SmallMesh, startSmallMesh } from '@kmesh/lab/testing/daemon/small-mesh.ts';
@@ -16,12 +17,15 @@ let page: Page;
 let socket: Socket;
 
 before(async () => {
+  const service = serviceOf({ name: '<b>bold</b>', vips: ['10.96.9.9'], ports: { 80: 80 } });
+  const route = routeRecord({ hosts: [service.hostname] }, [
+    { hostname: 'web.shop.svc.cluster.local', weight: 3 },
+    { hostname: 'nowhere.example', weight: 1 },
+  ]);
   mesh = await startSmallMesh({
     mesh: () => [
-      {
-        kind: 'service',
-        service: serviceOf({ name: '<b>bold</b>', vips: ['10.96.9.9'], ports: { 80: 80 } }),
-      },
+      { kind: 'service', service },
+      { kind: 'route', route },
     ],
   });
   socket = await mesh.client.connect({ host: mesh.serviceIp, port: 80 });
@@ -59,6 +63,12 @@ test('the page shows pods, services, live connections and how the control plane 
 test('a name from the mesh is text and never markup', async () => {
   assert.match(await textOf('#services'), /default\/<b>bold<\/b>/);
   assert.equal(await page.evaluate(`document.querySelector('#services b')`), null);
+});
+
+test('routes are shown with the shares that are wanted, and with what is refused', async () => {
+  const routes = await textOf('#split');
+  assert.match(routes, /default\/split\s.*web\.shop\.svc\.cluster\.local\s+75 %\s+by connection/);
+  assert.match(routes, /default\/split\s.*nowhere\.example\s+25 %\s+refused: it is not known/);
 });
 
 test('by keyboard alone one gets to the question, asks it and reads the steps', async () => {
