@@ -65,11 +65,31 @@ export function doubleEcho(socket: Socket): void {
   socket.on('end', () => socket.end());
 }
 
+/** Bytes that arrive between two reads: a socket that has flowed once goes on, with or without a listener. */
+const unread = new WeakMap<Socket, Buffer[]>();
+
+function keepUnread(socket: Socket): void {
+  if (unread.has(socket)) return;
+  unread.set(socket, []);
+  socket.on('data', (chunk: Buffer) => unread.get(socket)?.push(chunk));
+}
+
+/** Calls `onData` with what is unread and with what follows, until the returned function is called. */
+function read(socket: Socket, onData: (chunk: Buffer) => void): () => void {
+  keepUnread(socket);
+  const take = (): void => {
+    for (const chunk of unread.get(socket)?.splice(0) ?? []) onData(chunk);
+  };
+  socket.on('data', take);
+  queueMicrotask(take);
+  return () => socket.off('data', take);
+}
+
 /** Everything until the peer ends; rejects on a reset. */
 export function readAll(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   return new Promise((resolve, reject) => {
-    socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+    read(socket, (chunk) => chunks.push(chunk));
     socket.once('end', () => resolve(Buffer.concat(chunks)));
     socket.once('error', reject);
     socket.once('close', () => reject(new Error('closed')));
@@ -86,18 +106,17 @@ export function readExactly(socket: Socket, length: number, milliseconds = 20_00
     );
     const finish = (error?: Error): void => {
       clearTimeout(timer);
-      socket.off('data', onData);
+      stop();
       socket.off('end', onEnd);
       socket.off('close', onEnd);
       if (error === undefined) resolve(have);
       else reject(error);
     };
-    const onData = (chunk: Buffer): void => {
+    const stop = read(socket, (chunk) => {
       have = Buffer.concat([have, chunk]);
       if (have.length >= length) finish();
-    };
+    });
     const onEnd = (): void => finish(new Error(`ended after ${have.length} of ${length} bytes`));
-    socket.on('data', onData);
     socket.once('end', onEnd);
     socket.once('close', onEnd);
   });
