@@ -21,26 +21,96 @@ static __always_inline __u64 read_decision(const union kmesh_decision *decision)
 	return *(const volatile __u64 *)&decision->word;
 }
 
-/* One draw, of which there is one in a connect, serves both the slot and the comparison: the upper
- * half of draw x count is the slot, the lower half is what is left of the draw, uniform enough for
- * 2^32 over the endpoints of one service. */
-static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range, __u32 draw)
+/*
+ * A random number for a connect: SplitMix64, whose state is in the line of `dials` that the connect
+ * needs anyway. The helper has its state elsewhere, and costs as much as the rest of the choice.
+ */
+static __always_inline __u32 draw_for(const struct bpf_sock *sk)
 {
-	__u32 base = range, count = range >> 32, slot;
-	struct kmesh_endpoint *endpoint;
+	struct kmesh_dial *dial;
+	__u64 state;
+	__u32 index;
+
+	if (!sk)
+		return 0;
+	index = dial_index(sk);
+	dial = bpf_map_lookup_elem(&dials, &index);
+	if (!dial)
+		return 0;
+	state = *(volatile __u64 *)&dial->draws + 0x9e3779b97f4a7c15;
+	*(volatile __u64 *)&dial->draws = state;
+	/* Each line begins elsewhere, and so does each load. */
+	state += kmesh_hash_keys[0] + ((__u64)index << 48);
+	state = (state ^ state >> 30) * 0xbf58476d1ce4e5b9;
+	state = (state ^ state >> 27) * 0x94d049bb133111eb;
+	return state >> 32;
+}
+
+/* 1 where `draw` is above `threshold`, else 0; by arithmetic, which the compiler must not see
+ * through: weights make this one jump that no processor can foresee. */
+static __always_inline __u64 is_above(__u32 draw, __u32 threshold)
+{
+	__u64 difference = (__u64)threshold - draw;
+
+	asm volatile("" : "+r"(difference));
+	return difference >> 63;
+}
+
+/*
+ * One draw, of which there is one in a connect, serves both the slot and which of its two endpoints
+ * it is: the upper half of draw x count is the slot, the lower half is what is left of the draw,
+ * uniform enough for 2^32 over the endpoints of one service.
+ *
+ * The address follows the endpoint in memory; see read_choice.
+ */
+static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range, __u32 draw, bool mapped)
+{
+	__u32 base = range, count = range >> 32, slot, index;
+	union kmesh_slots *slots;
 	__u64 product;
 
 	product = (__u64)draw * count;
-	slot = base + (__u32)(product >> 32);
-	endpoint = bpf_map_lookup_elem(&endpoints, &slot);
-	if (!endpoint || (__u32)product < endpoint->threshold ||
-	    endpoint->threshold == KMESH_THRESHOLD_ALWAYS)
-		return endpoint;
-	slot = base + endpoint->alias;
-	return bpf_map_lookup_elem(&endpoints, &slot);
+	slot = product >> 32;
+	if (mapped) {
+		struct kmesh_slot4 *slot4;
+
+		slot += base;
+		index = slot / 2;
+		slots = bpf_map_lookup_elem(&endpoints, &index);
+		if (!slots)
+			return NULL;
+		slot4 = &slots->v4[slot & 1];
+		return &slot4->choices[is_above(product, slot4->threshold)].endpoint;
+	}
+	index = base / 2 + slot;
+	slots = bpf_map_lookup_elem(&endpoints, &index);
+	if (!slots)
+		return NULL;
+	return &slots->v6.choices[is_above(product, slots->v6.threshold)].endpoint;
 }
 
-/* The endpoint to dial instead, remembered for sockops; or NULL. */
+/* What is dialled in the place of a service. */
+struct choice {
+	union kmesh_address address;
+	__u16 port_be;
+};
+
+/* Of an endpoint from choose_endpoint. */
+static __always_inline struct choice read_choice(const struct kmesh_endpoint *endpoint, bool mapped)
+{
+	struct choice choice = {.port_be = endpoint->port_be};
+
+	if (mapped) {
+		const struct kmesh_choice4 *chosen = (const struct kmesh_choice4 *)endpoint;
+
+		choice.address.halves[1] = (__u64)chosen->address << 32 | bpf_htonl(0xffff);
+	} else {
+		choice.address = ((const struct kmesh_choice6 *)endpoint)->address;
+	}
+	return choice;
+}
+
+/* The endpoint to dial instead, remembered for sockops; or NULL. See read_choice. */
 static __always_inline struct kmesh_endpoint *balance(struct bpf_sock_addr *ctx,
 						      const struct kmesh_pod *pod,
 						      const union kmesh_address dialled, __u32 draw)
@@ -70,9 +140,8 @@ static __always_inline struct kmesh_endpoint *balance(struct bpf_sock_addr *ctx,
 	if ((__u32)decision.word != KMESH_FRONTEND_BALANCE || !(range >> 32))
 		return NULL;
 
-	endpoint = choose_endpoint(range, draw);
-	if (!endpoint || !endpoint->port_be || is_mapped(&endpoint->address) != mapped ||
-	    endpoint->flags & ~KMESH_ENDPOINT_VERDICT)
+	endpoint = choose_endpoint(range, draw, mapped);
+	if (!endpoint || !endpoint->port_be || endpoint->flags & ~KMESH_ENDPOINT_VERDICT)
 		return NULL;
 	if (endpoint->flags && (!may_stay(ctx, pod, endpoint->workload, endpoint->port_be) ||
 				is_unreachable(endpoint->workload, endpoint->port_be)))

@@ -220,14 +220,14 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 /* What the tables say of the dialled address. `chosen` is set when the peer has to be rewritten. */
 static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_address *address,
 				  __u16 port_be, const struct kmesh_pod *pod, __u64 netns_cookie,
-				  struct kmesh_endpoint **chosen, bool *kept, __u32 *pick,
-				  __u32 draw)
+				  struct choice *chosen, bool *kept, __u32 *pick, __u32 draw)
 {
 	struct dial dial = {address, pod, netns_cookie, draw, port_be};
 	bool mapped = is_mapped(address);
 	union kmesh_decision decision;
 	struct kmesh_endpoint *endpoint;
 	struct kmesh_frontend *frontend;
+	struct choice choice;
 	__u64 range;
 
 	if (is_loopback(address))
@@ -252,15 +252,13 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 	if (!(range >> 32))
 		return refuse(ctx, address, port_be, KMESH_REASON_REFUSED_EMPTY);
 
-	endpoint = choose_endpoint(range, dial.draw);
+	endpoint = choose_endpoint(range, dial.draw, mapped);
 	if (!endpoint || !endpoint->port_be)
 		return go_tunnel(ctx, KMESH_REASON_TUNNEL_SLOT);
 	/* Whichever path serves it: it is not chosen again. */
 	*pick = endpoint->workload;
 	if (endpoint->flags & KMESH_ENDPOINT_TUNNEL)
 		return go_tunnel(ctx, KMESH_REASON_TUNNEL_ENDPOINT);
-	if (is_mapped(&endpoint->address) != mapped)
-		return go_tunnel(ctx, KMESH_REASON_TUNNEL_FAMILY);
 
 	if (endpoint->flags & KMESH_ENDPOINT_VERDICT) {
 		if (!may_stay(ctx, pod, endpoint->workload, endpoint->port_be))
@@ -269,8 +267,8 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 			return go_tunnel(ctx, KMESH_REASON_TUNNEL_UNREACHABLE);
 	}
 
-	if (is_port_taken(ctx, netns_cookie, &endpoint->address, endpoint->port_be,
-			  is_captured(pod))) {
+	choice = read_choice(endpoint, mapped);
+	if (is_port_taken(ctx, netns_cookie, &choice.address, choice.port_be, is_captured(pod))) {
 		go_tunnel(ctx, KMESH_REASON_TUNNEL_PORT);
 		/* The service's own address is free, and capture tells such connections apart. */
 		return is_captured(pod) ? CAPTURE : TUNNEL;
@@ -280,7 +278,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 	if (!remember(ctx, address, port_be, netns_cookie, decision.service, endpoint->workload,
 		      true))
 		return go_tunnel(ctx, KMESH_REASON_TUNNEL_FLOW);
-	*chosen = endpoint;
+	*chosen = choice;
 	/* Counted by sockops when it takes the dial over: this is the path that every balanced
 	 * connection waits for. */
 	return LEAVE;
@@ -306,7 +304,7 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 			    __u64 netns_cookie, __u32 draw)
 {
 	union kmesh_address dialled = {};
-	struct kmesh_endpoint *chosen = NULL;
+	struct choice chosen = {};
 	bool kept = false;
 	__u32 pick = 0;
 	int verdict;
@@ -318,9 +316,9 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	dialled.words[3] = ctx->user_ip4;
 	verdict =
 	    decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept, &pick, draw);
-	if (chosen) {
-		ctx->user_ip4 = chosen->address.words[3];
-		ctx->user_port = chosen->port_be;
+	if (chosen.port_be) {
+		ctx->user_ip4 = chosen.address.words[3];
+		ctx->user_port = chosen.port_be;
 	} else if (!kept) {
 		forget(ctx);
 	}
@@ -336,16 +334,17 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 
 /* The common case first: see balance.h. It calls nothing of the general path, whose stack then has
  * all the room that there is. */
-static __noinline bool balance4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, __u32 draw)
+static __always_inline bool balance4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
+				     __u32 draw)
 {
 	union kmesh_address dialled = {
 	    .halves = {0, (__u64)ctx->user_ip4 << 32 | bpf_htonl(0xffff)}};
-	struct kmesh_endpoint *chosen = balance(ctx, pod, dialled, draw);
+	struct kmesh_endpoint *endpoint = balance(ctx, pod, dialled, draw);
 
-	if (!chosen)
+	if (!endpoint)
 		return false;
-	ctx->user_ip4 = chosen->address.words[3];
-	ctx->user_port = chosen->port_be;
+	ctx->user_ip4 = ((struct kmesh_choice4 *)endpoint)->address;
+	ctx->user_port = endpoint->port_be;
 	return true;
 }
 
@@ -359,7 +358,7 @@ int kmesh_connect4(struct bpf_sock_addr *ctx)
 	pod = gate(ctx, &netns_cookie);
 	if (!pod)
 		return LEAVE;
-	draw = bpf_get_prandom_u32();
+	draw = draw_for(ctx->sk);
 	if (balance4(ctx, pod, draw))
 		return LEAVE;
 	return dial4(ctx, pod, netns_cookie, draw);
@@ -369,7 +368,7 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 			    __u64 netns_cookie, __u32 draw)
 {
 	union kmesh_address dialled = {};
-	struct kmesh_endpoint *chosen = NULL;
+	struct choice chosen = {};
 	bool kept = false;
 	__u32 pick = 0;
 	int verdict;
@@ -383,12 +382,12 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	dialled.words[3] = ctx->user_ip6[3];
 	verdict =
 	    decide(ctx, &dialled, ctx->user_port, pod, netns_cookie, &chosen, &kept, &pick, draw);
-	if (chosen) {
-		ctx->user_ip6[0] = chosen->address.words[0];
-		ctx->user_ip6[1] = chosen->address.words[1];
-		ctx->user_ip6[2] = chosen->address.words[2];
-		ctx->user_ip6[3] = chosen->address.words[3];
-		ctx->user_port = chosen->port_be;
+	if (chosen.port_be) {
+		ctx->user_ip6[0] = chosen.address.words[0];
+		ctx->user_ip6[1] = chosen.address.words[1];
+		ctx->user_ip6[2] = chosen.address.words[2];
+		ctx->user_ip6[3] = chosen.address.words[3];
+		ctx->user_port = chosen.port_be;
 	} else if (!kept) {
 		forget(ctx);
 	}
@@ -402,20 +401,23 @@ static __noinline int dial6(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	return verdict;
 }
 
-static __noinline bool balance6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod, __u32 draw)
+static __always_inline bool balance6(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
+				     __u32 draw)
 {
 	union kmesh_address dialled = {
 	    .halves = {(__u64)ctx->user_ip6[1] << 32 | ctx->user_ip6[0],
 		       (__u64)ctx->user_ip6[3] << 32 | ctx->user_ip6[2]}};
-	struct kmesh_endpoint *chosen = balance(ctx, pod, dialled, draw);
+	struct kmesh_endpoint *endpoint = balance(ctx, pod, dialled, draw);
+	struct choice chosen;
 
-	if (!chosen)
+	if (!endpoint)
 		return false;
-	ctx->user_ip6[0] = chosen->address.words[0];
-	ctx->user_ip6[1] = chosen->address.words[1];
-	ctx->user_ip6[2] = chosen->address.words[2];
-	ctx->user_ip6[3] = chosen->address.words[3];
-	ctx->user_port = chosen->port_be;
+	chosen = read_choice(endpoint, is_mapped(&dialled));
+	ctx->user_ip6[0] = chosen.address.words[0];
+	ctx->user_ip6[1] = chosen.address.words[1];
+	ctx->user_ip6[2] = chosen.address.words[2];
+	ctx->user_ip6[3] = chosen.address.words[3];
+	ctx->user_port = chosen.port_be;
 	return true;
 }
 
@@ -429,7 +431,7 @@ int kmesh_connect6(struct bpf_sock_addr *ctx)
 	pod = gate(ctx, &netns_cookie);
 	if (!pod)
 		return LEAVE;
-	draw = bpf_get_prandom_u32();
+	draw = draw_for(ctx->sk);
 	if (balance6(ctx, pod, draw))
 		return LEAVE;
 	return dial6(ctx, pod, netns_cookie, draw);

@@ -43,7 +43,7 @@ static __always_inline enum passage admit_stranger(const struct packet *packet)
 
 /* One that is not let past capture is doubted: tracking may hold an earlier connection with its
  * addresses and ports, whose translation would let it in. */
-static __always_inline int admit_syn(struct __sk_buff *skb, const struct kmesh_lease *lease,
+static __always_inline int admit_syn(struct __sk_buff *skb, struct kmesh_lease *lease,
 				     const struct segment *segment, const struct packet *packet)
 {
 	if (has_expired(lease) || packet->carries_data)
@@ -65,7 +65,7 @@ static __always_inline int admit_syn(struct __sk_buff *skb, const struct kmesh_l
 
 /* A later packet that the wire did not bring: of a connection that was let past capture it is reset
  * unless it may go on by another way. */
-static __always_inline int admit_later(struct __sk_buff *skb, const struct kmesh_lease *lease,
+static __always_inline int admit_later(struct __sk_buff *skb, struct kmesh_lease *lease,
 				       const struct segment *segment, const struct packet *packet)
 {
 	/* It carries nothing, and nobody sends it again. */

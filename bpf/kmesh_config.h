@@ -11,6 +11,7 @@
 /* A power of two, twice the frontends that there may be: 262,144 in 32 MiB. */
 #define KMESH_FRONTEND_ENTRIES 524288
 #define KMESH_MAX_CIDR_FRONTENDS 16384
+/* Slots for IPv4 endpoints; one for an IPv6 endpoint takes the place of two. */
 #define KMESH_MAX_ENDPOINTS 524288
 
 /* Connects that are between the hook and their SYN at one instant, at most one per thread that

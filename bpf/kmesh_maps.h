@@ -43,10 +43,10 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, KMESH_MAX_ENDPOINTS);
+	__uint(max_entries, KMESH_MAX_ENDPOINTS / 2);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct kmesh_endpoint);
+	__type(value, union kmesh_slots);
 } endpoints __weak SEC(".maps");
 
 /* Switches of the running programs. */

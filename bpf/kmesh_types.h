@@ -31,10 +31,6 @@ enum kmesh_constant {
  * from 1 upwards and never get here. */
 #define KMESH_NAMESPACE_SERVICE 0xffffffffu
 
-/* "Always": the draw is never above, so that an endpoint that owns its slot is not off by one draw
- * in 2^32. */
-#define KMESH_THRESHOLD_ALWAYS 0xffffffffu
-
 union kmesh_address {
 	__u8 bytes[16];
 	__u32 words[4];
@@ -146,17 +142,42 @@ struct kmesh_cidr_key {
 	union kmesh_address address;
 };
 
-/*
- * endpoints (mmap-able array): slots of an alias table (Vose), so a weighted choice costs one
- * random number and one or two slots however many endpoints there are.
- */
+/* Who is dialled. */
 struct kmesh_endpoint {
-	union kmesh_address address;
 	__u32 workload;
-	__u16 port_be;	 /* target port; 0 marks a slot that was never written */
-	__u16 flags;	 /* enum kmesh_endpoint_flag */
-	__u32 alias;	 /* slot, relative to base, taken when the draw is not below threshold */
-	__u32 threshold; /* of 2^32; KMESH_THRESHOLD_ALWAYS means that alias is never taken */
+	__u16 port_be; /* target port; 0 marks a slot that was never written */
+	__u16 flags;   /* enum kmesh_endpoint_flag */
+};
+
+struct kmesh_choice4 {
+	struct kmesh_endpoint endpoint;
+	__u32 address;
+};
+
+struct kmesh_choice6 {
+	struct kmesh_endpoint endpoint;
+	union kmesh_address address;
+};
+
+/* A slot of an alias table (Vose): both endpoints that it may stand for, so that a weighted choice
+ * costs one random number and one cache line however many endpoints there are. */
+struct kmesh_slot4 {
+	struct kmesh_choice4 choices[2];
+	__u32 threshold; /* the second is taken where the rest of the draw is above */
+	__u32 reserved;
+};
+
+struct kmesh_slot6 {
+	struct kmesh_choice6 choices[2];
+	__u32 threshold;
+	__u32 reserved[3];
+};
+
+/* endpoints (mmap-able array): a range of a frontend's `range4` counts IPv4 slots, one of its
+ * `range6` has as many IPv6 ones from the same place, two places for each. */
+union kmesh_slots {
+	struct kmesh_slot4 v4[2];
+	struct kmesh_slot6 v6;
 };
 
 enum kmesh_endpoint_flag {
@@ -202,7 +223,6 @@ enum kmesh_reason {
 	KMESH_REASON_OUTSIDE_PROXY,	  /* the proxy's own socket inside the pod */
 	KMESH_REASON_TUNNEL_FRONTEND,	  /* the tables cannot decide for this address */
 	KMESH_REASON_TUNNEL_ENDPOINT,	  /* the drawn endpoint is not for the kernel path */
-	KMESH_REASON_TUNNEL_FAMILY,	  /* the drawn endpoint is of the other address family */
 	KMESH_REASON_TUNNEL_SLOT,	  /* an empty slot: never expected, never bypassed */
 	KMESH_REASON_TUNNEL_INCOMPLETE,	  /* unknown address while the tables are incomplete */
 	KMESH_REASON_TUNNEL_FLOW,	  /* no memory to remember the dialled address */
@@ -236,7 +256,8 @@ struct kmesh_flow {
 	__u8 stage;	/* enum kmesh_flow_stage */
 	__u8 direction; /* enum kmesh_direction */
 	__u8 attested;	/* the wire opened it: the other end is who it seems to be */
-	__u8 reserved;
+	__u8 state;	/* of TCP, noted after the bytes of a FIN were counted: a list of sockets
+			   reads the storage after the bytes, and its own state before them */
 	__u32 peer_identity; /* id of an attested client, of an inbound flow; else 0 */
 	__u32 reserved2;
 	__u32 ended; /* set for the order that an atomic operation gives */
@@ -310,6 +331,7 @@ struct kmesh_lease {
 	__u32 generation; /* of verdicts, identities and addresses: grows after something was taken
 			     out */
 	__u32 node;	  /* hash of the node's name: whose programs these are */
+	__u64 checked;	  /* by the programs: until_ns ^ jiffies of when it had not run out */
 };
 
 /* unreachable: where first packets to a port went unanswered. Times are in units of 2^30 ns. */
@@ -346,8 +368,9 @@ struct kmesh_dial {
 	__u16 dialled_port_be;
 	__u8 path;	/* enum kmesh_path */
 	__u8 rewritten; /* an endpoint took the place of the dialled address */
-	__u32 reserved; /* with the next, to the end of the line */
-	__u64 reserved2[2];
+	__u32 reserved; /* with the next but one, to the end of the line */
+	__u64 draws;	/* the state from which draw_for draws */
+	__u64 reserved2;
 };
 
 /* Identities that no pod has. */

@@ -16,9 +16,21 @@ static __always_inline struct kmesh_lease *find_lease(void)
 	return bpf_map_lookup_elem(&lease, &zero);
 }
 
-static __always_inline bool has_expired(const struct kmesh_lease *lease)
+/* The clock is asked once in a jiffy, which is as often as it changes; jiffies are read without a
+ * call. */
+static __always_inline bool has_expired(struct kmesh_lease *lease)
 {
-	return bpf_ktime_get_coarse_ns() >= *(const volatile __u64 *)&lease->until_ns;
+	__u64 until = *(const volatile __u64 *)&lease->until_ns;
+	__u64 checked = until ^ bpf_jiffies64();
+
+	if (!until)
+		return true;
+	if (*(volatile __u64 *)&lease->checked == checked)
+		return false;
+	if (bpf_ktime_get_coarse_ns() >= until)
+		return true;
+	*(volatile __u64 *)&lease->checked = checked;
+	return false;
 }
 
 static __always_inline bool is_leased(void)

@@ -309,6 +309,12 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 		withdraw_handoff(&key, flow);
 }
 
+static __always_inline void note_state(struct kmesh_flow *flow, __u32 state)
+{
+	if (flow)
+		*(volatile __u8 *)&flow->state = state;
+}
+
 SEC("sockops")
 int kmesh_sockops(struct bpf_sock_ops *ctx)
 {
@@ -325,6 +331,8 @@ int kmesh_sockops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] == BPF_TCP_CLOSE)
 			closed(ctx, ctx->args[0]);
+		else
+			note_state(find_flow(ctx), ctx->args[1]);
 		break;
 	}
 	return 1;

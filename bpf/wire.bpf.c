@@ -85,7 +85,7 @@ static __always_inline int send_across(struct __sk_buff *skb, const struct deliv
 	return bpf_redirect_peer(delivery->interface, 0);
 }
 
-static __always_inline int open_at_wire(struct __sk_buff *skb, const struct kmesh_lease *lease,
+static __always_inline int open_at_wire(struct __sk_buff *skb, struct kmesh_lease *lease,
 					bool expired, const struct segment *segment,
 					const struct packet *packet)
 {

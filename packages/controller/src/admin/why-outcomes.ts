@@ -55,7 +55,6 @@ const why: Readonly<Record<ConnectReason, string>> = {
   outsideProxy: "the proxy's own socket",
   tunnelFrontend: 'the kernel tables leave this address to it (HBONE, a waypoint or another network)',
   tunnelEndpoint: 'the drawn endpoint needs it; endpoints that take plain TCP are reached in the kernel',
-  tunnelFamily: 'the drawn endpoint has no address of the dialled family',
   tunnelSlot: 'the tables have an empty slot',
   tunnelIncomplete: 'the kernel tables are full, and do not know the address',
   tunnelFlow: 'there is no room to remember the connection',

@@ -25,10 +25,10 @@ const openStates = [
   tcpState.closing,
 ];
 
-/** In these the peer's FIN has arrived, and is one of the bytes received. */
+/** In these the peer's FIN has arrived, and may be one of the bytes received. */
 const finReceived: ReadonlySet<number> = new Set([tcpState.closeWait, tcpState.lastAck, tcpState.closing]);
 
-/** In these the own FIN was sent, and may be one of the bytes acknowledged: the state is read a moment before the bytes are. */
+/** In these the own FIN was sent, and may be one of the bytes acknowledged. */
 const finSent: ReadonlySet<number> = new Set([
   tcpState.finWait1,
   tcpState.finWait2,
@@ -84,7 +84,8 @@ function writeRecord(sockets: TcpSockets, now: number, bytes: Uint8Array, at: nu
   if (path !== kmeshPath.kernel && !(path === kmeshPath.outside && inbound)) return false;
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, event.size);
   const stored = new DataView(storage.buffer, storage.byteOffset, storage.byteLength);
-  const { state } = sockets;
+  // The list has its own state from a moment before the bytes were read, and the storage from a moment after.
+  const state = storage[flow.state] ?? 0;
   const synAndFin = (inbound ? 0 : 1) + (finSent.has(state) ? 1 : 0);
   setWide(view, event.timeNs, now);
   setWide(view, event.durationNs, now - wideAt(stored, flow.startedNs));

@@ -19,7 +19,7 @@ export function endOtherLeases(cgroup: string, node: string, own?: number): numb
     if (id === own || programById(id)?.name !== SOCK_OPS_PROGRAM) continue;
     for (const map of mapsOfProgram(id)) {
       using owned = map;
-      if (owned.info.name !== 'lease' || owned.info.valueSize !== kmeshLeaseLayout.size) continue;
+      if (owned.info.name !== 'lease' || owned.info.valueSize < kmeshLeaseLayout.checked) continue;
       const memory = owned.mmap();
       if (new DataView(memory).getUint32(kmeshLeaseLayout.node, true) !== hashOfNode(node)) continue;
       const until = new BigUint64Array(memory, kmeshLeaseLayout.untilNs, 1);

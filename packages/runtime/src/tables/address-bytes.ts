@@ -18,6 +18,19 @@ export function writeAddress(view: DataView, offset: number, ip: string): boolea
   return true;
 }
 
+/** Writes an IPv4 address as a word in network order. False when the text is none. */
+export function writeAddress4(view: DataView, offset: number, ip: string): boolean {
+  const parsed = parseIp(ip);
+  if (parsed?.family !== 4) return false;
+  view.setUint32(offset, parsed.a);
+  return true;
+}
+
+/** Reads what {@link writeAddress4} wrote. */
+export function readAddress4(view: DataView, offset: number): string {
+  return formatIp({ family: 4, a: view.getUint32(offset), b: 0, c: 0, d: 0 });
+}
+
 /** Reads what {@link writeAddress} wrote, as canonical text. */
 export function readAddress(view: DataView, offset: number): string {
   const [a, b, c, d] = [0, 4, 8, 12].map((word) => view.getUint32(offset + word)) as [

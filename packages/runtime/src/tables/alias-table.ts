@@ -1,7 +1,7 @@
 /** The threshold of a slot that never gives its draw away. */
 export const THRESHOLD_ALWAYS = 0xffff_ffff;
 
-/** One slot: an item, and the slot that takes the draws which are not below `threshold` of 2^32. */
+/** One slot: an item, and the item that takes the draws of 2^32 which are above `threshold`. */
 interface AliasSlot {
   readonly item: number;
   readonly alias: number;
@@ -37,7 +37,7 @@ export function buildAliasTable(weights: readonly number[]): AliasSlot[] {
     slots[less] = {
       item: less,
       alias: more,
-      threshold: Math.min(Math.floor((share / sum) * 2 ** 32), THRESHOLD_ALWAYS),
+      threshold: Math.max(Math.floor((share / sum) * 2 ** 32) - 1, 0),
     };
     const left = (rest[more] ?? 0) - (sum - share);
     rest[more] = left;

@@ -1,10 +1,9 @@
 import { ipFamily, isLoopback } from '@kmesh/orchestration';
 import type { CidrTable } from './cidr-table.ts';
-import type { EndpointArray, PlacedEndpoint } from './endpoint-array.ts';
+import type { EndpointArray, EndpointRange, PlacedEndpoint } from './endpoint-array.ts';
 import type { FrontendEntry } from './frontend-entry.ts';
 import type { FrontendTable } from './frontend-table.ts';
 import type { ConnectReason } from './kernel-event.ts';
-import type { SlotRange } from './range-allocator.ts';
 
 /** One thing that may become of a connect, as the connect hook counts it. */
 export interface ConnectOutcome {
@@ -29,7 +28,7 @@ interface ConnectQuestion {
 interface ConnectTables {
   /** The entry by which an address and port are decided; a range stands for an address that has none of its own. */
   frontend(ip: string, port: number): Pick<FrontendEntry, 'action' | 'target'> | undefined;
-  range(servicePort: number, family: 4 | 6): SlotRange;
+  range(servicePort: number, family: 4 | 6): EndpointRange;
   readonly endpoints: Pick<EndpointArray, 'read'>;
   /** Whether the pod may dial a workload of this node past its own capture. */
   mayStay(workload: number, port: number): boolean;
@@ -67,9 +66,7 @@ export function connectOutcomes(tables: ConnectTables, question: ConnectQuestion
     case 'balance': {
       const range = tables.range(entry.target, ipFamily(ip));
       if (range.size === 0) return certain('refusedEmpty');
-      return sharesOf(tables.endpoints, range).map(({ endpoint, share }) =>
-        drawn(tables, endpoint, ipFamily(ip), share),
-      );
+      return drawnFrom(tables.endpoints, range).map((endpoint) => outcomeOf(tables, endpoint));
     }
   }
 }
@@ -105,33 +102,25 @@ function refusalOf(tables: ConnectTables, workload: number, port: number): Conne
   return tables.isUnreachable(workload, port) ? 'tunnelUnreachable' : undefined;
 }
 
-function drawn(
-  tables: ConnectTables,
-  endpoint: PlacedEndpoint,
-  family: 4 | 6,
-  share: number,
-): ConnectOutcome {
-  const { workload, ip, port, verdict } = endpoint;
+function outcomeOf(tables: ConnectTables, endpoint: PlacedEndpoint): ConnectOutcome {
+  const { workload, ip, port, verdict, share } = endpoint;
   if (port === 0) return { reason: 'tunnelSlot', share, workload: 0 };
   if (ip === undefined) return { reason: 'tunnelEndpoint', share, workload };
-  if (ipFamily(ip) !== family) return { reason: 'tunnelFamily', share, workload };
   const refusal = verdict ? refusalOf(tables, workload, port) : undefined;
   if (refusal !== undefined) return { reason: refusal, share, workload };
   return { reason: 'kernelBalanced', share, workload, address: { ip, port } };
 }
 
-/** The slots of a range that are ever drawn, with the share of each: what its own place keeps, and what others give it. */
-function sharesOf(
-  endpoints: Pick<EndpointArray, 'read'>,
-  { base, size }: SlotRange,
-): { readonly endpoint: PlacedEndpoint; readonly share: number }[] {
-  const slots = Array.from({ length: size }, (_, index) => endpoints.read(base + index));
-  const shares = slots.map(() => 0);
-  for (const [index, { alias, kept }] of slots.entries()) {
-    shares[index] = (shares[index] ?? 0) + kept / size;
-    if (kept < 1) shares[alias] = (shares[alias] ?? 0) + (1 - kept) / size;
+/** The endpoints that may be drawn from a range, each once, with its share. */
+function drawnFrom(endpoints: Pick<EndpointArray, 'read'>, range: EndpointRange): PlacedEndpoint[] {
+  const drawn = new Map<string, PlacedEndpoint>();
+  for (let index = 0; index < range.size; index++) {
+    for (const endpoint of endpoints.read(range, index)) {
+      const { workload, ip, port } = endpoint;
+      const key = `${workload} ${ip ?? ''} ${port}`;
+      const share = (drawn.get(key)?.share ?? 0) + endpoint.share / range.size;
+      drawn.set(key, { ...endpoint, share });
+    }
   }
-  return slots
-    .map((endpoint, index) => ({ endpoint, share: shares[index] ?? 0 }))
-    .filter(({ share }) => share > 0);
+  return [...drawn.values()];
 }

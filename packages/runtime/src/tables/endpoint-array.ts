@@ -1,32 +1,47 @@
 import type { TableUsage } from '@kmesh/api';
-import { readAddress, writeAddress } from './address-bytes.ts';
+import { readAddress, readAddress4, writeAddress, writeAddress4 } from './address-bytes.ts';
 import { THRESHOLD_ALWAYS } from './alias-table.ts';
-import { kmeshEndpointFlag, kmeshEndpointLayout as layout } from './gen/layouts.ts';
+import {
+  kmeshChoice4Layout,
+  kmeshChoice6Layout,
+  kmeshEndpointFlag,
+  kmeshEndpointLayout,
+  kmeshSlot4Layout,
+  kmeshSlot6Layout,
+} from './gen/layouts.ts';
 import type { MapMemory } from './kernel-maps.ts';
 import { RangeAllocator, type SlotRange } from './range-allocator.ts';
-import type { EndpointSlot } from './service-slots.ts';
+import type { EndpointChoice, EndpointSlot } from './service-slots.ts';
 import { RefusalCounter } from './usage.ts';
 
-/** Slot 0 is for everybody whose endpoints did not fit or all need the tunnel: one slot that says "tunnel". */
-export const TUNNEL_RANGE: SlotRange = { base: 0, size: 1 };
+/** A run of slots of one address family. `base` counts the places of IPv4 slots; an IPv6 slot takes two. */
+export interface EndpointRange extends SlotRange {
+  readonly family: 4 | 6;
+}
 
-/** Slots are mapped in pieces of this size, from low ones on: 8,192 at a time. */
+/** Places are mapped in pieces of this size, from low ones on: 8,192 at a time. */
 const PIECE_BYTES = 256 * 1024;
 
-/** One slot as the programs read it. */
+const layouts = {
+  4: { ...kmeshSlot4Layout, choice: kmeshChoice4Layout, places: 1, write: writeAddress4, read: readAddress4 },
+  6: { ...kmeshSlot6Layout, choice: kmeshChoice6Layout, places: 2, write: writeAddress, read: readAddress },
+} as const;
+
+/** What a slot may stand for, as the programs read it. */
 export interface PlacedEndpoint {
   readonly workload: number;
   /** `undefined`: the tunnel path serves it. */
   readonly ip: string | undefined;
   readonly port: number;
   readonly verdict: boolean;
-  /** The slot of the same run that takes the draws which this one does not keep, and the share that it keeps. */
-  readonly alias: number;
-  readonly kept: number;
+  /** Of the draws of this slot. */
+  readonly share: number;
 }
 
 /** The `endpoints` array: runs of slots, written completely before anything points at them. */
 export class EndpointArray {
+  /** For everybody whose endpoints did not fit or all need the tunnel: one slot that says "tunnel". */
+  readonly tunnel: { readonly 4: EndpointRange; readonly 6: EndpointRange };
   readonly #memory: MapMemory;
   readonly #pieces: DataView[] = [];
   readonly #ranges: RangeAllocator;
@@ -34,66 +49,72 @@ export class EndpointArray {
 
   constructor(memory: MapMemory) {
     this.#memory = memory;
-    this.#ranges = new RangeAllocator(Math.floor(memory.byteLength / layout.size));
-    this.#ranges.allocate(1);
-    this.#write(0, { ip: undefined, port: 0, workloadUid: '', alias: 0, threshold: 0xffff_ffff }, 0);
+    this.#ranges = new RangeAllocator(Math.floor(memory.byteLength / kmeshSlot4Layout.size));
+    this.tunnel = { 4: this.#placeTunnel(4), 6: this.#placeTunnel(6) };
   }
 
   /**
-   * Writes the slots into a free run. Without one, counts the refusal and answers {@link TUNNEL_RANGE}.
+   * Writes the slots into a free run. Without one, counts the refusal and answers {@link EndpointArray.tunnel}.
    *
    * @param workloadId gives the id under which a workload is known in events
    */
-  place(slots: readonly EndpointSlot[], workloadId: (uid: string) => number): SlotRange {
-    const range = this.#ranges.allocate(slots.length);
-    if (range === undefined) {
-      const full = this.#ranges.used + slots.length > this.#ranges.capacity;
+  place(family: 4 | 6, slots: readonly EndpointSlot[], workloadId: (uid: string) => number): EndpointRange {
+    const { places } = layouts[family];
+    const run = this.#ranges.allocate(slots.length * places);
+    if (run === undefined) {
+      const full = this.#ranges.used + slots.length * places > this.#ranges.capacity;
       this.#refused.count(full ? 'table-full' : 'range-too-long');
-      return TUNNEL_RANGE;
+      return this.tunnel[family];
     }
+    const range = { family, base: run.base, size: slots.length };
     for (const [index, slot] of slots.entries()) {
-      this.#write(range.base + index, slot, slot.workloadUid === '' ? 0 : workloadId(slot.workloadUid));
+      const { view, offset } = this.#slotAt(range, index);
+      encodeSlot(view, offset, family, slot, workloadId);
     }
     return range;
   }
 
   /** Whether the run holds exactly these slots already. */
-  holds(range: SlotRange, slots: readonly EndpointSlot[], workloadId: (uid: string) => number): boolean {
-    if (range === TUNNEL_RANGE || range.size !== slots.length) return false;
-    const wanted = new DataView(new ArrayBuffer(layout.size));
+  holds(range: EndpointRange, slots: readonly EndpointSlot[], workloadId: (uid: string) => number): boolean {
+    const { family } = range;
+    if (range === this.tunnel[family] || range.size !== slots.length) return false;
+    const { size } = layouts[family];
+    const wanted = new DataView(new ArrayBuffer(size));
     return slots.every((slot, index) => {
-      encodeSlot(wanted, 0, slot, slot.workloadUid === '' ? 0 : workloadId(slot.workloadUid));
-      const slotBytes = (range.base + index) * layout.size;
-      const view = this.#pieceAt(slotBytes);
-      const offset = slotBytes % PIECE_BYTES;
-      for (let at = 0; at < layout.size; at += 4) {
+      encodeSlot(wanted, 0, family, slot, workloadId);
+      const { view, offset } = this.#slotAt(range, index);
+      for (let at = 0; at < size; at += 4) {
         if (wanted.getUint32(at) !== view.getUint32(offset + at)) return false;
       }
       return true;
     });
   }
 
-  /** What a slot says now. */
-  read(index: number): PlacedEndpoint {
-    const at = index * layout.size;
-    const view = this.#pieceAt(at);
-    const offset = at % PIECE_BYTES;
-    const flags = view.getUint16(offset + layout.flags, true);
-    const threshold = view.getUint32(offset + layout.threshold, true);
-    const tunnelled = (flags & kmeshEndpointFlag.tunnel) !== 0;
-    return {
-      workload: view.getUint32(offset + layout.workload, true),
-      ip: tunnelled ? undefined : readAddress(view, offset + layout.address),
-      port: view.getUint16(offset + layout.portBe),
-      verdict: (flags & kmeshEndpointFlag.verdict) !== 0,
-      alias: view.getUint32(offset + layout.alias, true),
-      kept: threshold === THRESHOLD_ALWAYS ? 1 : threshold / 2 ** 32,
-    };
+  /** What a slot of a range may stand for now: one endpoint, or two. */
+  read(range: EndpointRange, index: number): readonly PlacedEndpoint[] {
+    const layout = layouts[range.family];
+    const { view, offset } = this.#slotAt(range, index);
+    const kept = (view.getUint32(offset + layout.threshold, true) + 1) / 2 ** 32;
+    return [kept, 1 - kept].flatMap((share, number) => {
+      if (share === 0) return [];
+      const choice = offset + layout.choices + number * layout.choice.size;
+      const endpoint = choice + layout.choice.endpoint;
+      const flags = view.getUint16(endpoint + kmeshEndpointLayout.flags, true);
+      const tunnelled = (flags & kmeshEndpointFlag.tunnel) !== 0;
+      return {
+        workload: view.getUint32(endpoint + kmeshEndpointLayout.workload, true),
+        ip: tunnelled ? undefined : layout.read(view, choice + layout.choice.address),
+        port: view.getUint16(endpoint + kmeshEndpointLayout.portBe),
+        verdict: (flags & kmeshEndpointFlag.verdict) !== 0,
+        share,
+      };
+    });
   }
 
   /** Gives a run back; only after a barrier. */
-  free(range: SlotRange): void {
-    if (range !== TUNNEL_RANGE) this.#ranges.free(range);
+  free(range: EndpointRange): void {
+    const { family, base, size } = range;
+    if (range !== this.tunnel[family]) this.#ranges.free({ base, size: size * layouts[family].places });
   }
 
   usage(): TableUsage {
@@ -105,9 +126,18 @@ export class EndpointArray {
     };
   }
 
-  #write(index: number, slot: EndpointSlot, workload: number): void {
-    const at = index * layout.size;
-    encodeSlot(this.#pieceAt(at), at % PIECE_BYTES, slot, workload);
+  #placeTunnel(family: 4 | 6): EndpointRange {
+    const choice = { ip: undefined, port: 0, workloadUid: '' };
+    const { places } = layouts[family];
+    const range = { family, base: this.#ranges.allocate(places)?.base ?? 0, size: 1 };
+    const { view, offset } = this.#slotAt(range, 0);
+    encodeSlot(view, offset, family, { choice, other: choice, threshold: THRESHOLD_ALWAYS }, () => 0);
+    return range;
+  }
+
+  #slotAt({ family, base }: EndpointRange, index: number): { view: DataView; offset: number } {
+    const at = (base + index * layouts[family].places) * kmeshSlot4Layout.size;
+    return { view: this.#pieceAt(at), offset: at % PIECE_BYTES };
   }
 
   #pieceAt(at: number): DataView {
@@ -121,14 +151,38 @@ export class EndpointArray {
   }
 }
 
-function encodeSlot(view: DataView, offset: number, slot: EndpointSlot, workload: number): void {
-  const direct = slot.ip !== undefined && writeAddress(view, offset + layout.address, slot.ip);
-  if (!direct) for (let word = 0; word < 16; word += 4) view.setUint32(offset + layout.address + word, 0);
-  view.setUint32(offset + layout.workload, workload, true);
+function encodeSlot(
+  view: DataView,
+  offset: number,
+  family: 4 | 6,
+  { choice, other, threshold }: EndpointSlot,
+  workloadId: (uid: string) => number,
+): void {
+  const { choices, choice: layout, threshold: thresholdAt } = layouts[family];
+  encodeChoice(view, offset + choices, family, choice, workloadId);
+  encodeChoice(view, offset + choices + layout.size, family, other, workloadId);
+  view.setUint32(offset + thresholdAt, threshold, true);
+}
+
+function encodeChoice(
+  view: DataView,
+  offset: number,
+  family: 4 | 6,
+  { ip, port, workloadUid, verdict }: EndpointChoice,
+  workloadId: (uid: string) => number,
+): void {
+  const { choice: layout, write } = layouts[family];
+  const address = offset + layout.address;
+  const direct = ip !== undefined && write(view, address, ip);
+  if (!direct) for (let at = address; at < offset + layout.size; at += 4) view.setUint32(at, 0);
+  const endpoint = offset + layout.endpoint;
+  view.setUint32(
+    endpoint + kmeshEndpointLayout.workload,
+    workloadUid === '' ? 0 : workloadId(workloadUid),
+    true,
+  );
   // A port of 0 marks a slot that was never written, so a tunnel slot has one too.
-  view.setUint16(offset + layout.portBe, direct ? slot.port : 1);
-  const verdict = slot.verdict === true ? kmeshEndpointFlag.verdict : 0;
-  view.setUint16(offset + layout.flags, direct ? verdict : kmeshEndpointFlag.tunnel, true);
-  view.setUint32(offset + layout.alias, slot.alias, true);
-  view.setUint32(offset + layout.threshold, slot.threshold, true);
+  view.setUint16(endpoint + kmeshEndpointLayout.portBe, direct ? port : 1);
+  const allowed = verdict === true ? kmeshEndpointFlag.verdict : 0;
+  view.setUint16(endpoint + kmeshEndpointLayout.flags, direct ? allowed : kmeshEndpointFlag.tunnel, true);
 }

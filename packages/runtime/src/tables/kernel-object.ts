@@ -57,6 +57,7 @@ export interface KernelCapacities {
   /** Rounded up to a power of two; the table has twice as many places. */
   readonly frontends?: number;
   readonly cidr_frontends?: number;
+  /** Slots for IPv4 endpoints; one for an IPv6 endpoint takes the place of two. */
   readonly endpoints?: number;
   /** Bytes of the event ring: a power of two, at least a page. */
   readonly events?: number;
@@ -82,7 +83,8 @@ interface KernelObjectOptions {
 export async function loadKernelObject(options: KernelObjectOptions): Promise<BpfObject> {
   const object = openBpfObject(await readObject(options.path), 'kmesh');
   try {
-    const { frontends, ...capacities } = options.capacities ?? {};
+    const { frontends, endpoints, ...capacities } = options.capacities ?? {};
+    if (endpoints !== undefined) object.setMaxEntries('endpoints', Math.ceil(endpoints / 2));
     for (const [map, entries] of Object.entries(capacities)) object.setMaxEntries(map, entries);
     const hashKeys = prepareFrontends(object, frontends);
     object.setConstant('kmesh_has_set_retval', capability('set-retval').available);

@@ -1,9 +1,8 @@
 import type { Service } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
 import { GENERIC_NAMESPACE, ipFamily, isRoutePick, serviceKey } from '@kmesh/orchestration';
-import { type EndpointArray, TUNNEL_RANGE } from './endpoint-array.ts';
+import type { EndpointArray, EndpointRange } from './endpoint-array.ts';
 import type { Identifiers } from './identifiers.ts';
-import type { SlotRange } from './range-allocator.ts';
 import { scopedNamespaces } from './route-scope.ts';
 import type { ServicePorts } from './service-ports.ts';
 import { compilePort, type EndpointSlot, type PortSlots } from './service-slots.ts';
@@ -14,8 +13,8 @@ interface CompiledPort {
   /** Picks of routes that its slots name. */
   picks4: readonly string[];
   picks6: readonly string[];
-  range4: SlotRange | undefined;
-  range6: SlotRange | undefined;
+  range4: EndpointRange | undefined;
+  range6: EndpointRange | undefined;
 }
 
 interface CompiledService {
@@ -27,7 +26,7 @@ interface CompiledService {
 
 /** What must not be reused until the next barrier. */
 interface Garbage {
-  readonly ranges: SlotRange[];
+  readonly ranges: EndpointRange[];
   readonly servicePorts: number[];
   readonly picks: string[];
 }
@@ -157,7 +156,7 @@ export class ServiceCompiler {
 
   #update(target: CompiledPort, family: 4 | 6, slots: PortSlots): void {
     const previous = family === 4 ? target.range4 : target.range6;
-    const next = this.#place(slots, previous);
+    const next = this.#place(family, slots, previous);
     if (next === previous) return;
     this.#servicePorts.flip(target.id, family, next);
     if (previous !== undefined) this.garbage.ranges.push(previous);
@@ -174,12 +173,12 @@ export class ServiceCompiler {
     }
   }
 
-  #place(slots: PortSlots, previous: SlotRange | undefined): SlotRange | undefined {
+  #place(family: 4 | 6, slots: PortSlots, previous: EndpointRange | undefined): EndpointRange | undefined {
     if (slots.kind === 'none') return undefined;
-    if (slots.kind === 'tunnel') return TUNNEL_RANGE;
+    if (slots.kind === 'tunnel') return this.#endpoints.tunnel[family];
     if (previous !== undefined && this.#endpoints.holds(previous, slots.slots, this.#workloadId))
       return previous;
-    return this.#endpoints.place(slots.slots, this.#workloadId);
+    return this.#endpoints.place(family, slots.slots, this.#workloadId);
   }
 
   #releasePicks(picks: readonly string[]): void {
@@ -212,7 +211,7 @@ const noSlots: PortSlots = { kind: 'none' };
 
 function picksOf(slots: readonly EndpointSlot[]): readonly string[] {
   const picks = new Set<string>();
-  for (const { workloadUid } of slots) if (isRoutePick(workloadUid)) picks.add(workloadUid);
+  for (const { choice } of slots) if (isRoutePick(choice.workloadUid)) picks.add(choice.workloadUid);
   return picks.size === 0 ? none : [...picks];
 }
 

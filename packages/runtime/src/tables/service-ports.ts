@@ -1,4 +1,4 @@
-import type { SlotRange } from './range-allocator.ts';
+import type { EndpointRange } from './endpoint-array.ts';
 
 interface ServicePort {
   range4: bigint;
@@ -26,7 +26,7 @@ export class ServicePorts {
   }
 
   /** Makes every connect from now on draw from `range`; undefined refuses. Each frontend changes by one store. */
-  flip(id: number, family: 4 | 6, range: SlotRange | undefined): void {
+  flip(id: number, family: 4 | 6, range: EndpointRange | undefined): void {
     const port = this.#ports.get(id);
     if (port === undefined) return;
     const word = range === undefined ? 0n : (BigInt(range.size) << 32n) | BigInt(range.base);
@@ -36,10 +36,10 @@ export class ServicePorts {
   }
 
   /** Where the endpoints of a port are; empty: nothing can answer. */
-  rangeOf(id: number, family: 4 | 6): SlotRange {
+  rangeOf(id: number, family: 4 | 6): EndpointRange {
     const { range4, range6 } = this.ranges(id);
     const word = family === 4 ? range4 : range6;
-    return { base: Number(word & 0xffff_ffffn), size: Number(word >> 32n) };
+    return { family, base: Number(word & 0xffff_ffffn), size: Number(word >> 32n) };
   }
 
   /** The ranges of a port as the words that frontends hold. */

@@ -13,16 +13,21 @@ import {
 } from '@kmesh/orchestration';
 import { buildAliasTable } from './alias-table.ts';
 
-/** One endpoint slot before it is encoded. Without `ip` the tunnel path serves the workload. */
-export interface EndpointSlot {
+/** An endpoint of a slot before it is encoded. Without `ip` the tunnel path serves the workload. */
+export interface EndpointChoice {
   readonly ip: string | undefined;
   readonly port: number;
   /** What the tunnel path takes as chosen: the workload's uid, or what `formatRoutePick` says. */
   readonly workloadUid: string;
-  readonly alias: number;
-  readonly threshold: number;
   /** An HBONE workload of this node: only where the verdict is allow. */
   readonly verdict?: boolean;
+}
+
+/** One slot before it is encoded: `other` takes the draws of 2^32 that are above `threshold`. */
+export interface EndpointSlot {
+  readonly choice: EndpointChoice;
+  readonly other: EndpointChoice;
+  readonly threshold: number;
 }
 
 /** The endpoints of one service port for one family of the dialled address. */
@@ -68,11 +73,13 @@ export function compilePort(
   if (items.length === 0) return { kind: 'none' };
   // Then there is nothing to choose here: the tunnel path draws.
   if (!items.some(({ direct }) => direct)) return { kind: 'tunnel' };
-  const table = buildAliasTable(items.map(({ weight }) => weight));
-  return {
-    kind: 'slots',
-    slots: table.map(({ item, alias, threshold }) => slotOf(items[item], alias, threshold)),
-  };
+  const choices = items.map(choiceOf);
+  const slots: EndpointSlot[] = [];
+  for (const { item, alias, threshold } of buildAliasTable(items.map(({ weight }) => weight))) {
+    const [choice, other] = [choices[item], choices[alias]];
+    if (choice !== undefined && other !== undefined) slots.push({ choice, other, threshold });
+  }
+  return { kind: 'slots', slots };
 }
 
 function balancedItems(
@@ -150,15 +157,12 @@ export function isOnNode(workload: Workload, node: LocalitySource): boolean {
   );
 }
 
-function slotOf(item: SlotItem | undefined, alias: number, threshold: number): EndpointSlot {
-  const candidate = item?.candidate;
+function choiceOf({ candidate, direct, pick }: SlotItem): EndpointChoice {
   const ip = candidate?.address.kind === 'ip' ? candidate.address.ip : undefined;
   return {
-    ip: item?.direct === true ? ip : undefined,
+    ip: direct ? ip : undefined,
     port: candidate?.targetPort ?? 0,
-    workloadUid: item?.pick ?? '',
-    alias,
-    threshold,
-    ...(item?.direct === true && candidate?.workload.protocol === 'HBONE' ? { verdict: true } : {}),
+    workloadUid: pick,
+    ...(direct && candidate?.workload.protocol === 'HBONE' ? { verdict: true } : {}),
   };
 }

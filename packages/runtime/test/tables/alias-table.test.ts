@@ -7,10 +7,9 @@ function shares(weights: readonly number[]): number[] {
   const result = weights.map(() => 0);
   const table = buildAliasTable(weights);
   for (const { item, alias, threshold } of table) {
-    const kept = threshold === THRESHOLD_ALWAYS ? 1 : threshold / 2 ** 32;
+    const kept = (threshold + 1) / 2 ** 32;
     result[item] = (result[item] ?? 0) + kept / table.length;
-    const other = table[alias]?.item ?? -1;
-    result[other] = (result[other] ?? 0) + (1 - kept) / table.length;
+    result[alias] = (result[alias] ?? 0) + (1 - kept) / table.length;
   }
   return result;
 }
@@ -33,7 +32,7 @@ for (const weights of [
   });
 }
 
-test('equal weights never need a second slot', () => {
+test('equal weights never need a second choice', () => {
   for (const slot of buildAliasTable([5, 5, 5, 5, 5, 5, 5])) assert.equal(slot.threshold, THRESHOLD_ALWAYS);
 });
 

@@ -2,10 +2,10 @@ import {
   kmeshCidrKeyLayout,
   kmeshConstant,
   kmeshDecisionLayout,
-  kmeshEndpointLayout,
   kmeshFrontendLayout,
   kmeshPodBucketLayout,
   kmeshSettingsLayout,
+  kmeshSlot4Layout,
 } from '../../src/tables/gen/layouts.ts';
 import type { EntryTable, KernelMaps, MapMemory, WholeMemory } from '../../src/tables/kernel-maps.ts';
 
@@ -68,7 +68,7 @@ export function fakeMaps(capacities: FakeCapacities = {}): FakeMaps {
       kmeshCidrKeyLayout.size,
       kmeshDecisionLayout.size,
     ),
-    endpoints: fakeMemory((capacities.endpoints ?? 1024) * kmeshEndpointLayout.size),
+    endpoints: fakeMemory((capacities.endpoints ?? 1024) * kmeshSlot4Layout.size),
     pods: new ArrayBuffer((capacities.podBuckets ?? 16) * kmeshPodBucketLayout.size),
     settings,
   };

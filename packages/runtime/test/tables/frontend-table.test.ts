@@ -90,8 +90,8 @@ test('a view is complete before the entry that leads to it, and gone only after 
 test('a key that balances over another port has two complete entries until a barrier, never a mixture', async () => {
   const { table, servicePorts, read, flush } = fixture();
   const [one, two] = [servicePorts.add(), servicePorts.add()];
-  servicePorts.flip(one, 4, { base: 100, size: 1 });
-  servicePorts.flip(two, 4, { base: 200, size: 2 });
+  servicePorts.flip(one, 4, { family: 4, base: 100, size: 1 });
+  servicePorts.flip(two, 4, { family: 4, base: 200, size: 2 });
   const ip = '10.0.0.1';
   table.stage({ ip }, [entry({ port: 80, action: 'balance', target: one, service: 1 })]);
   await flush();
@@ -103,9 +103,9 @@ test('a key that balances over another port has two complete entries until a bar
   });
   assert.equal(barriers, 1);
   assert.notEqual(read(ip, 80)?.slot, first);
-  servicePorts.flip(one, 4, { base: 300, size: 1 });
+  servicePorts.flip(one, 4, { family: 4, base: 300, size: 1 });
   assert.equal(read(ip, 80)?.range4.base, 200, 'flips of the port that it left do not reach it');
-  servicePorts.flip(two, 4, { base: 400, size: 1 });
+  servicePorts.flip(two, 4, { family: 4, base: 400, size: 1 });
   assert.equal(read(ip, 80)?.range4.base, 400);
 });
 

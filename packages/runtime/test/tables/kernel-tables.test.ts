@@ -3,7 +3,14 @@ import { test } from 'node:test';
 import type { MeshUpdate, Service, Workload } from '@kmesh/api';
 import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { MeshState } from '@kmesh/orchestration';
-import { kmeshEndpointLayout, kmeshSettingsLayout } from '../../src/tables/gen/layouts.ts';
+import {
+  kmeshChoice4Layout,
+  kmeshChoice6Layout,
+  kmeshEndpointLayout,
+  kmeshSettingsLayout,
+  kmeshSlot4Layout,
+  kmeshSlot6Layout,
+} from '../../src/tables/gen/layouts.ts';
 import { KernelTables } from '../../src/tables/kernel-tables.ts';
 import { type FakeCapacities, fakeMaps } from './fake-maps.ts';
 import { liveFrontends, readFrontend } from './read-frontend.ts';
@@ -56,11 +63,14 @@ function fixture(capacities: FakeCapacities = {}) {
       const entry = readFrontend(maps, { ip }, 0, port);
       const { base, count } = (family === 4 ? entry?.range4 : entry?.range6) ?? { base: 0, count: 0 };
       const slots = new DataView(maps.endpoints.bytes);
+      const [slot, choice] =
+        family === 4 ? [kmeshSlot4Layout, kmeshChoice4Layout] : [kmeshSlot6Layout, kmeshChoice6Layout];
       return Array.from({ length: count }, (_, index) => {
-        const at = (base + index) * kmeshEndpointLayout.size;
-        if (slots.getUint16(at + kmeshEndpointLayout.flags, true) !== 0) return 'tunnel';
-        const host = Array.from({ length: 4 }, (_unused, byte) => slots.getUint8(at + 12 + byte)).join('.');
-        return `${host}:${slots.getUint16(at + kmeshEndpointLayout.portBe)}`;
+        const at = base * kmeshSlot4Layout.size + index * slot.size + slot.choices;
+        const endpoint = at + choice.endpoint;
+        if (slots.getUint16(endpoint + kmeshEndpointLayout.flags, true) !== 0) return 'tunnel';
+        const host = Array.from({ length: 4 }, (_unused, byte) => slots.getUint8(at + choice.address + byte));
+        return `${host.join('.')}:${slots.getUint16(endpoint + kmeshEndpointLayout.portBe)}`;
       }).sort();
     },
     incomplete: () => new DataView(maps.settings).getUint32(kmeshSettingsLayout.incomplete, true),

@@ -49,13 +49,42 @@ export const kmeshCidrKeyLayout = {
 } as const;
 
 export const kmeshEndpointLayout = {
+  size: 8,
+  workload: 0,
+  portBe: 4,
+  flags: 6,
+} as const;
+
+export const kmeshChoice4Layout = {
+  size: 12,
+  endpoint: 0,
+  address: 8,
+} as const;
+
+export const kmeshChoice6Layout = {
+  size: 24,
+  endpoint: 0,
+  address: 8,
+} as const;
+
+export const kmeshSlot4Layout = {
   size: 32,
-  address: 0,
-  workload: 16,
-  portBe: 20,
-  flags: 22,
-  alias: 24,
-  threshold: 28,
+  choices: 0,
+  threshold: 24,
+  reserved: 28,
+} as const;
+
+export const kmeshSlot6Layout = {
+  size: 64,
+  choices: 0,
+  threshold: 48,
+  reserved: 52,
+} as const;
+
+export const kmeshSlotsLayout = {
+  size: 64,
+  v4: 0,
+  v6: 0,
 } as const;
 
 export const kmeshSettingsLayout = {
@@ -78,7 +107,8 @@ export const kmeshDialLayout = {
   path: 42,
   rewritten: 43,
   reserved: 44,
-  reserved2: 48,
+  draws: 48,
+  reserved2: 56,
 } as const;
 
 export const kmeshFlowLayout = {
@@ -94,7 +124,7 @@ export const kmeshFlowLayout = {
   stage: 44,
   direction: 45,
   attested: 46,
-  reserved: 47,
+  state: 47,
   peerIdentity: 48,
   reserved2: 52,
   ended: 56,
@@ -164,10 +194,11 @@ export const kmeshConnectionLayout = {
 } as const;
 
 export const kmeshLeaseLayout = {
-  size: 16,
+  size: 24,
   untilNs: 0,
   generation: 8,
   node: 12,
+  checked: 16,
 } as const;
 
 export const kmeshVerdictKeyLayout = {
@@ -270,19 +301,18 @@ export const kmeshReason = {
   outsideProxy: 5,
   tunnelFrontend: 6,
   tunnelEndpoint: 7,
-  tunnelFamily: 8,
-  tunnelSlot: 9,
-  tunnelIncomplete: 10,
-  tunnelFlow: 11,
-  tunnelVerdict: 12,
-  tunnelDns: 13,
-  tunnelMark: 14,
-  tunnelUnreachable: 15,
-  tunnelPort: 16,
-  refusedFrontend: 17,
-  refusedEmpty: 18,
-  refusedBare: 19,
-  count: 20,
+  tunnelSlot: 8,
+  tunnelIncomplete: 9,
+  tunnelFlow: 10,
+  tunnelVerdict: 11,
+  tunnelDns: 12,
+  tunnelMark: 13,
+  tunnelUnreachable: 14,
+  tunnelPort: 15,
+  refusedFrontend: 16,
+  refusedEmpty: 17,
+  refusedBare: 18,
+  count: 19,
 } as const;
 
 export const kmeshFlowStage = {
@@ -334,6 +364,6 @@ export const kmeshWireCount = {
 
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
-  handshakes: 'v3-095ed7ca',
-  flows: 'v4-3ba28a45',
+  handshakes: 'v3-febd339f',
+  flows: 'v4-2dce6964',
 } as const;
