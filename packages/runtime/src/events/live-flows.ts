@@ -25,16 +25,11 @@ const openStates = [
   tcpState.closing,
 ];
 
-/** In these the peer's FIN has arrived, and is one of the bytes received. */
+/** In these the peer's FIN has arrived, and may be one of the bytes received. */
 const finReceived: ReadonlySet<number> = new Set([tcpState.closeWait, tcpState.lastAck, tcpState.closing]);
 
-/** In these the own FIN was sent, and may be one of the bytes acknowledged: the state is read a moment before the bytes are. */
-const finSent: ReadonlySet<number> = new Set([
-  tcpState.finWait1,
-  tcpState.finWait2,
-  tcpState.lastAck,
-  tcpState.closing,
-]);
+/** In these the own FIN was sent, and may be one of the bytes acknowledged. */
+const finSent: ReadonlySet<number> = new Set([tcpState.finWait1, tcpState.lastAck, tcpState.closing]);
 
 /** Returns why live flows cannot be read on this kernel; empty when they can. */
 export function liveFlowsObstacles(): string[] {
@@ -75,6 +70,25 @@ export async function* liveFlowsOf(
   if (count > 0) yield { bytes, count };
 }
 
+/**
+ * Bytes that a socket has carried. Its counters have the sequence numbers of SYN and FIN, and its state was read a moment before
+ * them: a FIN in between is known from the state that the programs kept, which the kernel copies after the counters. One that
+ * came later still, or is not acknowledged yet, makes a byte that the next list shows.
+ *
+ * @param keptState `tcp_state` of the flow: 0 while no FIN was sent or has arrived
+ */
+export function bytesCarried(
+  sockets: Pick<TcpSockets, 'bytesAcknowledged' | 'bytesReceived'>,
+  keptState: number,
+  inbound: boolean,
+): { readonly sent: number; readonly received: number } {
+  const synAndFin = (inbound ? 0 : 1) + (finSent.has(keptState) ? 1 : 0);
+  return {
+    sent: Math.max(0, sockets.bytesAcknowledged - synAndFin),
+    received: Math.max(0, sockets.bytesReceived - (finReceived.has(keptState) ? 1 : 0)),
+  };
+}
+
 /** Writes the record of a socket; false when it is not a connection that the kernel path reports (`is_reported`). */
 function writeRecord(sockets: TcpSockets, now: number, bytes: Uint8Array, at: number): boolean {
   const { storage } = sockets;
@@ -84,13 +98,12 @@ function writeRecord(sockets: TcpSockets, now: number, bytes: Uint8Array, at: nu
   if (path !== kmeshPath.kernel && !(path === kmeshPath.outside && inbound)) return false;
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, event.size);
   const stored = new DataView(storage.buffer, storage.byteOffset, storage.byteLength);
-  const { state } = sockets;
-  const synAndFin = (inbound ? 0 : 1) + (finSent.has(state) ? 1 : 0);
+  const { sent, received } = bytesCarried(sockets, storage[flow.tcpState] as number, inbound);
   setWide(view, event.timeNs, now);
   setWide(view, event.durationNs, now - wideAt(stored, flow.startedNs));
   setWide(view, event.socketCookie, sockets.cookie);
-  setWide(view, event.bytesSent, Math.max(0, sockets.bytesAcknowledged - synAndFin));
-  setWide(view, event.bytesReceived, Math.max(0, sockets.bytesReceived - (finReceived.has(state) ? 1 : 0)));
+  setWide(view, event.bytesSent, sent);
+  setWide(view, event.bytesReceived, received);
   bytes.set(sockets.localAddress, at + event.local);
   bytes.set(sockets.remoteAddress, at + event.remote);
   view.setUint16(event.localPortBe, sockets.localPort);

@@ -94,7 +94,7 @@ export const kmeshFlowLayout = {
   stage: 44,
   direction: 45,
   attested: 46,
-  reserved: 47,
+  tcpState: 47,
   peerIdentity: 48,
   reserved2: 52,
   ended: 56,
@@ -335,5 +335,5 @@ export const kmeshWireCount = {
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
   handshakes: 'v3-095ed7ca',
-  flows: 'v4-3ba28a45',
+  flows: 'v4-b02dbaed',
 } as const;
