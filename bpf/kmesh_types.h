@@ -256,8 +256,8 @@ struct kmesh_flow {
 	__u8 stage;	/* enum kmesh_flow_stage */
 	__u8 direction; /* enum kmesh_direction */
 	__u8 attested;	/* the wire opened it: the other end is who it seems to be */
-	__u8 state;	/* of TCP, noted after the bytes of a FIN were counted: a list of sockets
-			   reads the storage after the bytes, and its own state before them */
+	__u8
+	    tcp_state; /* once a FIN was sent or has arrived; a list copies it after the counters */
 	__u32 peer_identity; /* id of an attested client, of an inbound flow; else 0 */
 	__u32 reserved2;
 	__u32 ended; /* set for the order that an atomic operation gives */

@@ -309,10 +309,32 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 		withdraw_handoff(&key, flow);
 }
 
-static __always_inline void note_state(struct kmesh_flow *flow, __u32 state)
+/*
+ * A list of sockets reads a connection's state before its counters, in which FINs count as bytes.
+ * The kernel changes the state in the same hold of the socket's lock, so what the list copies
+ * afterwards names every FIN that its counters have.
+ */
+static __always_inline void finishing(struct bpf_sock_ops *ctx, __u32 state)
 {
+	struct kmesh_flow *flow = find_flow(ctx);
+
 	if (flow)
-		*(volatile __u8 *)&flow->state = state;
+		flow->tcp_state = state;
+}
+
+static __always_inline void state_changed(struct bpf_sock_ops *ctx, __u32 from, __u32 to)
+{
+	switch (to) {
+	case BPF_TCP_CLOSE:
+		closed(ctx, from);
+		break;
+	case BPF_TCP_FIN_WAIT1:
+	case BPF_TCP_CLOSE_WAIT:
+	case BPF_TCP_LAST_ACK:
+	case BPF_TCP_CLOSING:
+		finishing(ctx, to);
+		break;
+	}
 }
 
 SEC("sockops")
@@ -329,10 +351,7 @@ int kmesh_sockops(struct bpf_sock_ops *ctx)
 		established(ctx, start_inbound(ctx));
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		if (ctx->args[1] == BPF_TCP_CLOSE)
-			closed(ctx, ctx->args[0]);
-		else
-			note_state(find_flow(ctx), ctx->args[1]);
+		state_changed(ctx, ctx->args[0], ctx->args[1]);
 		break;
 	}
 	return 1;

@@ -63,6 +63,46 @@ for (const family of families) {
     assert.deepEqual([world.kernel.reconciled, world.kernel.open], [0, 0]);
   });
 
+  test(`a FIN is no byte of a connection that goes on half closed, whoever sent it (IP${family})`, async () => {
+    for (const first of ['client', 'server'] as const) {
+      await using world = await startProbeWorld();
+      const accepted: Socket[] = [];
+      await world.server.listen({ port: 8080 }, (socket) => accepted.push(socket) && echo(socket));
+      const socket = await world.client.connect({
+        host: hostOf(world, family),
+        port: 80,
+      });
+      await exchange(socket, 77);
+      const [server] = accepted;
+      assert.ok(server);
+      server.removeAllListeners('end');
+      const [half, other] = first === 'client' ? [socket, server] : [server, socket];
+      const ended = once(other, 'end');
+      half.end();
+      await ended;
+      const sides = [
+        [first === 'client' ? world.client : world.server, tcpState.finWait2],
+        [first === 'client' ? world.server : world.client, tcpState.closeWait],
+      ] as const;
+      for (const [host, state] of sides) {
+        await eventually('half closed', async () =>
+          (await tcpSocketsOf(host)).some((listed) => listed.state === state),
+        );
+      }
+      await world.reports.take();
+      const metric = await world.metrics();
+      for (const reporter of ['source', 'destination']) {
+        const counts = ['received', 'sent'].map((way) =>
+          metric(`istio_tcp_${way}_bytes_total`, `reporter="${reporter}"`),
+        );
+        assert.deepEqual(counts, [77, 77], `${reporter}, ${first} first`);
+      }
+      assert.equal(world.kernel.open, 2);
+      other.end();
+      await once(socket, 'close');
+    }
+  });
+
   test(`the bytes of many small messages are counted while a connection lasts and when it has closed (IP${family})`, async () => {
     await using world = await startProbeWorld();
     await world.server.listen({ port: 8080 }, echo);

@@ -131,9 +131,12 @@ test('NEG-29: a pod that is created while the daemon is away is blocked by captu
   await proxy.ready();
 });
 
-test('kmesh uninstall leaves neither programs nor pins nor tables', async () => {
+test('kmesh uninstall leaves neither programs nor pins nor tables, and an open connection goes on', async () => {
   await using scene = await pinnedNode();
   const { lab, mesh, pins, client, server } = scene;
+  await onKernelPath(mesh, client, server);
+  const long = await open(client, server.addresses.v4, 8080);
+  await exchange(long);
   mesh.node().proxy.kill('SIGKILL');
   await mesh.node().proxy.ended;
   execFileSync(process.execPath, [main, 'uninstall'], { env: { ...process.env, KMESH_PINS: pins } });
@@ -142,6 +145,8 @@ test('kmesh uninstall leaves neither programs nor pins nor tables', async () => 
   for (const pod of [client, server]) {
     assert.equal((await pod.run('nft', ['list', 'table', 'inet', 'kmesh'], { check: false })).stdout, '');
   }
+  await exchange(long);
+  long.destroy();
 });
 
 function pause(milliseconds: number): Promise<void> {

@@ -29,7 +29,7 @@ export class ConnectionNaming {
 
   /** Whether the client's side of an accepted connection has been heard of. */
   knowsClient(event: KernelEventReader): boolean {
-    return this.#clients.find(event.remote, event.local) !== undefined;
+    return this.#clients.find(event.remote, event.local, openedAt(event)) !== undefined;
   }
 
   /** Whether the client of an accepted connection is on this node: it will be heard of. */
@@ -40,14 +40,19 @@ export class ConnectionNaming {
     return resolver.isServedHere === undefined || (source !== undefined && resolver.isServedHere(source));
   }
 
-  /** A client's side has ended: its server's side may still come for a while. */
-  depart(start: KernelConnectionStart): void {
-    this.#clients.depart(start);
+  /** A client's side has ended then (nanoseconds of CLOCK_MONOTONIC): its server's side may still come for a while. */
+  depart(start: KernelConnectionStart, endedAt: number): void {
+    this.#clients.depart(start, endedAt);
   }
 
   /** One more batch of events was handled. */
   nextBatch(): void {
     this.#clients.nextBatch();
+  }
+
+  /** One more report of live flows was taken. */
+  nextReport(): void {
+    this.#clients.nextReport();
   }
 
   clear(): void {
@@ -112,9 +117,9 @@ export class ConnectionNaming {
     const resolver = this.#resolver;
     const server = event.local;
     const peer = event.remote;
-    const client = this.#clients.find(peer, server);
-    if (client === undefined && !this.#arrivedDirectly(event, peer)) return undefined;
     const time = openedAt(event);
+    const client = this.#clients.find(peer, server, time);
+    if (client === undefined && !this.#arrivedDirectly(event, peer)) return undefined;
     const destination =
       resolver.podWorkload(event.netnsCookie, time) ?? resolver.workload(event.workload, time);
     const source =

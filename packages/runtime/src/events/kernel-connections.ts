@@ -3,9 +3,10 @@ import { kmeshEventKind, kmeshEventLayout } from '../tables/gen/layouts.ts';
 import { closedByPolicy, kernelEnding } from './close-reason.ts';
 import { ConnectionNaming } from './connection-naming.ts';
 import type { CountedSocket } from './counted-flows.ts';
+import { type HeldServer, HeldServers } from './held-servers.ts';
 import { KernelEventReader } from './kernel-event.ts';
 import type { KernelEventResolver } from './kernel-resolver.ts';
-import type { KernelConnectionStart } from './kernel-start.ts';
+import { flowHash, type KernelConnectionStart } from './kernel-start.ts';
 
 interface KernelConnectionsOptions {
   readonly observer: ConnectionObserver;
@@ -14,6 +15,8 @@ interface KernelConnectionsOptions {
   readonly wasDenied?: (socketCookie: number) => boolean;
   /** Called when first packets to a workload's port went unanswered, by the workload's id: connects take the tunnel path. */
   readonly onUnreachable?: (workload: number, port: number) => void;
+  /** Milliseconds of a clock that never goes back. */
+  readonly now?: () => number;
 }
 
 interface OpenConnection {
@@ -30,14 +33,20 @@ interface OpenConnection {
  */
 const reportsUntilLost = 2;
 
+/** An accepted connection that is open, with what an earlier daemon had counted of it when it was first listed. */
+interface AcceptedFlow {
+  readonly record: Uint8Array;
+  readonly earlier: CountedBytes | undefined;
+}
+
 /** A report of live flows while it is taken in. */
 interface LiveReport {
   readonly takenAt: number;
   readonly seen: Set<number>;
   /** What has ended meanwhile: the report may still have it. */
   readonly ended: Set<number>;
-  /** Accepted connections to be opened once every client is, with what an earlier daemon had counted of each by then. */
-  readonly accepted: { readonly record: Uint8Array; readonly earlier: CountedBytes | undefined }[];
+  /** Accepted connections to be opened once every client is. */
+  readonly accepted: AcceptedFlow[];
 }
 
 /**
@@ -59,10 +68,13 @@ export class KernelConnections {
   #reconciled = 0;
   #report: LiveReport | undefined;
   #countedEarlier: (cookie: number) => CountedSocket | undefined = () => undefined;
-  /** Accepted connections that have ended, and whose client's end has not come yet. */
-  #waiting: Uint8Array[] = [];
+  /** Those of the last report whose client it did not have: listed in between, or told of by its end. By their sockets. */
+  #early = new Map<number, AcceptedFlow>();
+  readonly #held = new HeldServers();
+  readonly #now: () => number;
 
-  constructor({ observer, resolver, wasDenied, onUnreachable }: KernelConnectionsOptions) {
+  constructor({ observer, resolver, wasDenied, onUnreachable, now }: KernelConnectionsOptions) {
+    this.#now = now ?? (() => performance.now());
     this.#onUnreachable = onUnreachable;
     this.#observer = observer;
     this.#wasDenied = wasDenied ?? (() => false);
@@ -96,15 +108,15 @@ export class KernelConnections {
       else if (this.#isAhead(event)) ahead.push(index);
       else this.#ended(event, kind === kmeshEventKind.closed);
     }
-    this.#takeWaiting();
     for (const index of ahead) {
       event.seek(index);
       if (!this.#naming.knowsClient(event) && this.#naming.expectsClient(event)) {
-        this.#waiting.push(recordAt(bytes, index));
+        this.#hold(event, recordAt(bytes, index));
       } else {
         this.#ended(event, event.kind === kmeshEventKind.closed);
       }
     }
+    this.#releaseAll(this.#held.takeOverdue(this.#now()));
     this.#naming.nextBatch();
   }
 
@@ -143,22 +155,20 @@ export class KernelConnections {
     const report = this.#report;
     if (report === undefined) return new Set();
     this.#report = undefined;
-    for (const { record, earlier } of report.accepted) {
-      const event = new KernelEventReader(record, 1);
-      if (event.next() && !report.ended.has(event.socketCookie)) this.#begun(event, earlier);
-    }
+    this.#openAccepted(report);
     const settled = new Set<number>();
     for (const [cookie, connection] of this.#open) {
       if (report.seen.has(cookie) || connection.openedAt > report.takenAt) continue;
       if (++connection.missed < reportsUntilLost) continue;
       this.#reconciled++;
       settled.add(cookie);
-      this.#forget(cookie, connection.start);
+      this.#forget(cookie, connection.start, report.takenAt);
       connection.observed.close({ flag: '-' });
     }
     this.#settledBefore = this.#settled;
     this.#settled = settled;
-    this.#takeWaiting();
+    this.#releaseAll(this.#held.takeOverdue(this.#now()));
+    this.#naming.nextReport();
     return report.seen;
   }
 
@@ -168,7 +178,9 @@ export class KernelConnections {
    * @param continued another daemon goes on observing them: they are neither counted as closed nor logged here
    */
   close(continued = false): void {
-    this.#takeWaiting();
+    for (const flow of this.#early.values()) this.#openLate(flow);
+    this.#early.clear();
+    this.#releaseAll(this.#held.takeOverdue());
     for (const { observed } of this.#open.values()) observed.close({ flag: '-', continued });
     this.#open.clear();
     this.#naming.clear();
@@ -181,13 +193,55 @@ export class KernelConnections {
     return cookie === 0 || !this.#open.has(cookie);
   }
 
-  #takeWaiting(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const record of waiting) {
+  /**
+   * Opens what a report had. The sockets of one pod are listed after those of another: an accepted connection whose client is
+   * not there yet waits for the next report, once.
+   */
+  #openAccepted(report: LiveReport): void {
+    const before = this.#early;
+    this.#early = new Map();
+    for (const { record, earlier } of report.accepted) {
       const event = new KernelEventReader(record, 1);
-      if (event.next()) this.#ended(event, event.kind === kmeshEventKind.closed);
+      if (!event.next()) continue;
+      const cookie = event.socketCookie;
+      if (report.ended.has(cookie)) continue;
+      if (!before.delete(cookie) && !this.#naming.knowsClient(event) && this.#naming.expectsClient(event)) {
+        this.#early.set(cookie, { record, earlier });
+        continue;
+      }
+      this.#begun(event, earlier);
     }
+    // Neither listed again nor told of: their end may be lost, and they are counted all the same.
+    for (const flow of before.values()) this.#openLate(flow);
+  }
+
+  #openLate({ record, earlier }: AcceptedFlow): void {
+    const event = new KernelEventReader(record, 1);
+    if (event.next()) this.#begun(event, earlier);
+  }
+
+  #hold(event: KernelEventReader, record: Uint8Array): void {
+    const cookie = event.socketCookie;
+    const earlier = this.#earlier(event);
+    if (cookie !== 0) this.#report?.ended.add(cookie);
+    this.#early.delete(cookie);
+    const hash = flowHash(event.remote, event.local);
+    const gone = this.#held.hold({ record, earlier, hash, heldAt: this.#now() });
+    if (gone !== undefined) this.#release(gone);
+  }
+
+  #releaseAll(servers: readonly HeldServer[]): void {
+    for (const server of servers) this.#release(server);
+  }
+
+  #release({ record, earlier }: HeldServer): void {
+    const event = new KernelEventReader(record, 1);
+    if (event.next()) this.#ended(event, event.kind === kmeshEventKind.closed, earlier);
+  }
+
+  /** Ends what has waited for this client. */
+  #releaseServers({ reporter, hash }: KernelConnectionStart): void {
+    if (reporter === 'source') this.#releaseAll(this.#held.takeAlike(hash));
   }
 
   #begun(event: KernelEventReader, earlier: CountedBytes | undefined): void {
@@ -204,19 +258,21 @@ export class KernelConnections {
     const observed = this.#observer.opened(start);
     const connection: OpenConnection = { observed, start, openedAt: event.timeNanoseconds, missed: 0 };
     this.#open.set(cookie, connection);
+    this.#releaseServers(start);
     return connection;
   }
 
-  #ended(event: KernelEventReader, established: boolean): void {
+  #ended(event: KernelEventReader, established: boolean, earlier = this.#earlier(event)): void {
     const cookie = event.socketCookie;
     let connection: OpenConnection | undefined;
     // Without a cookie no report has had it.
     if (cookie !== 0) {
       this.#report?.ended.add(cookie);
+      this.#early.delete(cookie);
       if (this.#settled.delete(cookie) || this.#settledBefore.delete(cookie)) return;
       connection = this.#open.get(cookie);
     }
-    const start = connection?.start ?? this.#naming.start(event, this.#earlier(event));
+    const start = connection?.start ?? this.#naming.start(event, earlier);
     if (start === undefined) return;
     const { fromClient, fromServer } = bytesOf(event);
     const { flag, error } = this.#wasDenied(cookie)
@@ -233,12 +289,15 @@ export class KernelConnections {
     if (connection !== undefined) connection.observed.close(end);
     else if (this.#observer.passed !== undefined) this.#observer.passed(start, end);
     else this.#observer.opened(start).close(end);
-    this.#forget(cookie, start);
+    this.#forget(cookie, start, event.timeNanoseconds);
+    if (connection === undefined) this.#releaseServers(start);
   }
 
   /** What an earlier daemon counted of this connection: none without a cookie, since no list of sockets had it. */
   #earlier(event: KernelEventReader): CountedBytes | undefined {
     const cookie = event.socketCookie;
+    const early = this.#early.get(cookie);
+    if (early !== undefined) return early.earlier;
     const counted = cookie === 0 ? undefined : this.#countedEarlier(cookie);
     if (counted === undefined) return undefined;
     const { sent, received } = counted;
@@ -247,9 +306,9 @@ export class KernelConnections {
       : { fromClient: received, fromServer: sent };
   }
 
-  #forget(cookie: number, start: KernelConnectionStart): void {
+  #forget(cookie: number, start: KernelConnectionStart, endedAt: number): void {
     if (cookie !== 0) this.#open.delete(cookie);
-    if (start.reporter === 'source') this.#naming.depart(start);
+    if (start.reporter === 'source') this.#naming.depart(start, endedAt);
   }
 }
 

@@ -36,6 +36,8 @@ export class KernelConnectionStart implements ConnectionStart {
   readonly sourceIdentity: Identity | undefined;
   /** Of both ends, see {@link flowHash}. */
   readonly hash: number;
+  /** When its socket closed, in nanoseconds of CLOCK_MONOTONIC; `undefined` while it is open. */
+  endedAt: number | undefined;
 
   constructor(
     reporter: Reporter,

@@ -14,6 +14,7 @@ import {
   kmeshFlowStage,
   kmeshPath,
 } from '../tables/gen/layouts.ts';
+import { bytesCarried } from './carried-bytes.ts';
 
 /** States of established connections: their flow has not been reported as ended. */
 const openStates = [
@@ -24,17 +25,6 @@ const openStates = [
   tcpState.lastAck,
   tcpState.closing,
 ];
-
-/** In these the peer's FIN has arrived, and may be one of the bytes received. */
-const finReceived: ReadonlySet<number> = new Set([tcpState.closeWait, tcpState.lastAck, tcpState.closing]);
-
-/** In these the own FIN was sent, and may be one of the bytes acknowledged. */
-const finSent: ReadonlySet<number> = new Set([
-  tcpState.finWait1,
-  tcpState.finWait2,
-  tcpState.lastAck,
-  tcpState.closing,
-]);
 
 /** Returns why live flows cannot be read on this kernel; empty when they can. */
 export function liveFlowsObstacles(): string[] {
@@ -84,14 +74,12 @@ function writeRecord(sockets: TcpSockets, now: number, bytes: Uint8Array, at: nu
   if (path !== kmeshPath.kernel && !(path === kmeshPath.outside && inbound)) return false;
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, event.size);
   const stored = new DataView(storage.buffer, storage.byteOffset, storage.byteLength);
-  // The list has its own state from a moment before the bytes were read, and the storage from a moment after.
-  const state = storage[flow.state] ?? 0;
-  const synAndFin = (inbound ? 0 : 1) + (finSent.has(state) ? 1 : 0);
+  const { sent, received } = bytesCarried(sockets, storage[flow.tcpState] as number, inbound);
   setWide(view, event.timeNs, now);
   setWide(view, event.durationNs, now - wideAt(stored, flow.startedNs));
   setWide(view, event.socketCookie, sockets.cookie);
-  setWide(view, event.bytesSent, Math.max(0, sockets.bytesAcknowledged - synAndFin));
-  setWide(view, event.bytesReceived, Math.max(0, sockets.bytesReceived - (finReceived.has(state) ? 1 : 0)));
+  setWide(view, event.bytesSent, sent);
+  setWide(view, event.bytesReceived, received);
   bytes.set(sockets.localAddress, at + event.local);
   bytes.set(sockets.remoteAddress, at + event.remote);
   view.setUint16(event.localPortBe, sockets.localPort);

@@ -1,7 +1,19 @@
 import { flowHash, type KernelConnectionStart, type RawEndpoint, sameEndpoint } from './kernel-start.ts';
 
-/** A server may take a while to close what its client has closed. */
+/** A server may take a while to close what its client has closed: until then a report of live flows has its side. */
 const batchesKept = 8;
+const reportsKept = 2;
+/** Beyond so many only those of the last batches are kept. */
+const mostDeparted = 16_384;
+/** A client's end may be reported a moment before its handshake has ended on the server's side. */
+const handshakeNanoseconds = 100_000_000;
+
+/** Clients that have closed, of one batch. */
+interface Departed {
+  readonly starts: KernelConnectionStart[];
+  readonly batch: number;
+  readonly report: number;
+}
 
 /**
  * The client sides of this node's kernel connections, found by the two ends of a connection: so its server side learns whose
@@ -11,7 +23,10 @@ export class LocalClients {
   /** Almost always one start per hash; the rare others are chained. */
   readonly #byHash = new Map<number, KernelConnectionStart | KernelConnectionStart[]>();
   /** Closed clients by batch, the latest last: the server side's event may come later. */
-  #departed: KernelConnectionStart[][] = [[]];
+  #departed: Departed[] = [];
+  #departedCount = 0;
+  #batch = 0;
+  #report = 0;
 
   add(start: KernelConnectionStart): void {
     const { hash } = start;
@@ -20,32 +35,62 @@ export class LocalClients {
     else this.#byHash.set(hash, Array.isArray(present) ? [...present, start] : [present, start]);
   }
 
-  /** The latest client with exactly these ends. */
-  find(client: RawEndpoint, server: RawEndpoint): KernelConnectionStart | undefined {
+  /**
+   * The latest client with exactly these ends, of a connection that its server opened then: not one that had ended by then and
+   * left its port to another.
+   *
+   * @param openedAt nanoseconds of CLOCK_MONOTONIC
+   */
+  find(client: RawEndpoint, server: RawEndpoint, openedAt: number): KernelConnectionStart | undefined {
     const present = this.#byHash.get(flowHash(client, server));
     if (present === undefined) return undefined;
     const matches = (start: KernelConnectionStart) =>
-      sameEndpoint(start.client, client) && sameEndpoint(start.server, server);
+      sameEndpoint(start.client, client) &&
+      sameEndpoint(start.server, server) &&
+      (start.endedAt === undefined || start.endedAt + handshakeNanoseconds >= openedAt);
     if (Array.isArray(present)) return present.findLast(matches);
     return matches(present) ? present : undefined;
   }
 
-  /** The connection has closed; it is forgotten some batches later. */
-  depart(start: KernelConnectionStart): void {
-    this.#departed.at(-1)?.push(start);
+  /**
+   * The connection has closed; it is forgotten some batches and reports later.
+   *
+   * @param endedAt nanoseconds of CLOCK_MONOTONIC
+   */
+  depart(start: KernelConnectionStart, endedAt: number): void {
+    start.endedAt = endedAt;
+    const last = this.#departed.at(-1);
+    if (last?.batch === this.#batch && last.report === this.#report) last.starts.push(start);
+    else this.#departed.push({ starts: [start], batch: this.#batch, report: this.#report });
+    this.#departedCount++;
   }
 
   /** One more batch was handled. */
   nextBatch(): void {
-    if (this.#departed.length > batchesKept) {
-      for (const start of this.#departed.shift() ?? []) this.#remove(start);
-    }
-    this.#departed.push([]);
+    this.#batch++;
+    this.#forget();
+  }
+
+  /** One more report of live flows was taken. */
+  nextReport(): void {
+    this.#report++;
+    this.#forget();
   }
 
   clear(): void {
     this.#byHash.clear();
-    this.#departed = [[]];
+    this.#departed = [];
+    this.#departedCount = 0;
+  }
+
+  #forget(): void {
+    for (let oldest = this.#departed[0]; oldest !== undefined; oldest = this.#departed[0]) {
+      if (this.#batch - oldest.batch <= batchesKept) return;
+      if (this.#report - oldest.report < reportsKept && this.#departedCount <= mostDeparted) return;
+      this.#departed.shift();
+      this.#departedCount -= oldest.starts.length;
+      for (const start of oldest.starts) this.#remove(start);
+    }
   }
 
   #remove(start: KernelConnectionStart): void {

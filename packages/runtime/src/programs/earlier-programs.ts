@@ -17,15 +17,25 @@ export function endOtherLeases(cgroup: string, node: string, own?: number): numb
   let ended = 0;
   for (const id of attachedProgramIds(cgroup, SOCK_OPS)) {
     if (id === own || programById(id)?.name !== SOCK_OPS_PROGRAM) continue;
-    for (const map of mapsOfProgram(id)) {
-      using owned = map;
-      if (owned.info.name !== 'lease' || owned.info.valueSize < kmeshLeaseLayout.checked) continue;
-      const memory = owned.mmap();
-      if (new DataView(memory).getUint32(kmeshLeaseLayout.node, true) !== hashOfNode(node)) continue;
-      const until = new BigUint64Array(memory, kmeshLeaseLayout.untilNs, 1);
-      Atomics.store(until, 0, 0n);
-      ended++;
-    }
+    ended += endLeaseOf(id, node);
+  }
+  return ended;
+}
+
+/**
+ * Ends the lease of a program of a node, and so of its set: how many leases that were.
+ *
+ * @throws SystemCallError `KMESH_BPF_INFO_FAILED`
+ */
+export function endLeaseOf(program: number, node: string): number {
+  let ended = 0;
+  for (const map of mapsOfProgram(program)) {
+    using owned = map;
+    if (owned.info.name !== 'lease' || owned.info.valueSize < kmeshLeaseLayout.checked) continue;
+    const memory = owned.mmap();
+    if (new DataView(memory).getUint32(kmeshLeaseLayout.node, true) !== hashOfNode(node)) continue;
+    const until = new BigUint64Array(memory, kmeshLeaseLayout.untilNs, 1);
+    if (Atomics.exchange(until, 0, 0n) !== 0n) ended++;
   }
   return ended;
 }

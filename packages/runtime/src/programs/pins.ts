@@ -13,7 +13,7 @@ import {
 } from '@kmesh/linux';
 import { pinnedLayouts } from '../tables/gen/layouts.ts';
 import { type KernelProgram, kernelPrograms } from '../tables/kernel-object.ts';
-import { endOtherLeases } from './earlier-programs.ts';
+import { endLeaseOf, endOtherLeases } from './earlier-programs.ts';
 
 /**
  * What belongs to connections and not to one state of the mesh: shared by the programs of successive daemons, as long
@@ -212,31 +212,61 @@ export function pinnedHandoffs(root: string | undefined): BpfMap | undefined {
 
 /**
  * For a daemon without a kernel path: what an earlier one left decides nothing from the return on, and is removed as far as
- * the setting says where it is.
+ * the setting says where it is. Only its programs at the pods' interfaces stay: without a lease they let nothing in, and reset
+ * the live connections that they had let in, which policy could not end otherwise.
  */
 export function withdrawEarlier(
   config: { readonly cgroup: string | undefined; readonly pins: string | undefined },
   node: string,
   logger: Logger,
 ): void {
-  try {
+  let ended = 0;
+  let removed = false;
+  const trying = (action: () => void) => {
+    try {
+      action();
+    } catch (error) {
+      logger.error('the programs of an earlier daemon may go on until their lease ends', {
+        error: String(error),
+      });
+    }
+  };
+  // The cgroup may be another one than theirs by now, or none.
+  trying(() => {
+    if (config.pins === undefined) return;
+    ended += endPinnedLease(config.pins, node);
+    removed = removePins(config.pins, 'pods');
+  });
+  trying(() => {
     const cgroup = config.cgroup ?? findCgroupMount();
-    const ended = cgroup === undefined ? 0 : endOtherLeases(cgroup, node);
-    const removed = config.pins !== undefined && removePins(config.pins);
-    if (ended > 0 || removed)
-      logger.info('the programs of an earlier daemon decide nothing more', { sets: ended });
-  } catch (error) {
-    logger.error('the programs of an earlier daemon may go on until their lease ends', {
-      error: String(error),
-    });
+    if (cgroup !== undefined) ended += endOtherLeases(cgroup, node);
+  });
+  if (ended > 0 || removed)
+    logger.info('the programs of an earlier daemon decide nothing more', { sets: ended });
+}
+
+/** Ends the lease of the set of programs that is pinned there, if there is one. */
+function endPinnedLease(root: string, node: string): number {
+  const link = open(() => openPinnedLink(join(root, 'links', 'kmesh_sockops')));
+  if (link === undefined) return 0;
+  try {
+    return endLeaseOf(link.info().programId, node);
+  } finally {
+    link.close();
   }
 }
 
-/** Detaches and unpins everything under the directory. @returns whether there was anything */
-export function removePins(root: string): boolean {
+/**
+ * Detaches and unpins everything under the directory.
+ *
+ * @param kept an entry that stays, as the directory then does
+ * @returns whether there was anything
+ */
+export function removePins(root: string, kept?: string): boolean {
   let found = false;
   const visit = (directory: string) => {
     for (const entry of list(directory)) {
+      if (directory === root && entry === kept) continue;
       found = true;
       const path = join(directory, entry);
       if (list(path).length > 0) visit(path);
@@ -244,7 +274,7 @@ export function removePins(root: string): boolean {
     }
   };
   visit(root);
-  rmSync(root, { recursive: true, force: true });
+  if (kept === undefined) rmSync(root, { recursive: true, force: true });
   return found;
 }
 

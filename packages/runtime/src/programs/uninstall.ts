@@ -15,9 +15,9 @@ interface Uninstalled {
 
 /**
  * Takes everything of the kernel path off this node, whatever version left it: programs, maps and pins, filters, and the
- * table in the network namespaces of the pods that the pins name or that have a filter of ours, as far as a process or a name makes them visible. In pods that are still captured,
- * open connections of the kernel path fall to capture
- * and are reset. No daemon may run.
+ * table in the network namespaces of the pods that the pins name or that have a filter of ours, as far as a process or a name
+ * makes them visible. Open connections of the kernel path go on the node's way: the pods track them as let in, and nobody judges
+ * them any more. No daemon may run.
  *
  * @throws KMESH_POD_COMMAND_FAILED when a table cannot be removed
  */

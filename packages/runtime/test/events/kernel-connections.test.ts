@@ -50,9 +50,15 @@ function watch(change: Partial<KernelEventResolver> = {}) {
     earlyDeny: () => undefined,
     socketsOpen: () => undefined,
   };
-  const connections = new KernelConnections({ observer, resolver: { ...resolver, ...change } });
+  const clock = { now: 0 };
+  const connections = new KernelConnections({
+    observer,
+    resolver: { ...resolver, ...change },
+    now: () => clock.now,
+  });
   return {
     seen,
+    clock,
     connections,
     batch: (...events: EventFields[]) => connections.batch(encodeEvents(events), events.length),
     live: (takenAt: number, ...events: EventFields[]) => {
@@ -134,7 +140,6 @@ test('identities are named where the kernel attests them: the client’s by the 
 });
 
 test('the server’s side names the service that the client dialled, not the first one with that port', () => {
-  const other = { name: 'other', namespace: 'default', hostname: 'other.default.svc.cluster.local' };
   const { seen, batch } = watch({ service: (id) => (id === 4 ? other : undefined) });
   batch({ kind: 'opened', ...outbound, service: 4 }, { kind: 'opened', ...inbound });
   assert.deepEqual(
@@ -256,50 +261,174 @@ test('a short connection is told of once, when it ends', () => {
   assert.deepEqual([connections.reconciled, connections.open], [0, 0]);
 });
 
-test('the server side of a short connection waits for the client, in its batch and in the next one', () => {
-  const called = { kind: 'closed', ...inbound, cookie: 0 } as const;
-  const caller = { kind: 'closed', ...outbound, cookie: 0 } as const;
-  const together = watch();
-  together.batch(called, caller);
-  const apart = watch();
-  apart.batch(called);
+const other = { name: 'other', namespace: 'default', hostname: 'other.default.svc.cluster.local' };
+/** The client dialled a service that is not the first one with the server's port. */
+const dialledOther: Partial<KernelEventResolver> = {
+  service: (id) => (id === 4 ? other : id === 3 ? echoService : undefined),
+  arrivedDirectly: () => true,
+  workloadByAddress: () => client,
+  isServedHere: () => true,
+};
+const caller = { kind: 'closed', ...outbound, service: 4 } as const;
+const called = { kind: 'closed', ...inbound } as const;
+const stranger = { kind: 'closed', ...outbound, cookie: 77, localPort: 41999 } as const;
+
+/** Reporter, service and bytes of each connection. */
+const told = ({ seen }: ReturnType<typeof watch>) =>
+  seen.map(({ start, fromClient, end }) => [
+    start.reporter,
+    start.destinationService?.name,
+    fromClient,
+    end?.flag,
+  ]);
+
+test('the server side of a short connection waits for the client, in its batch and beyond later ones and a report', () => {
+  const together = watch(dialledOther);
+  together.batch({ ...called, cookie: 0, received: 4 }, { ...caller, cookie: 0, sent: 4 });
+  const apart = watch(dialledOther);
+  apart.batch({ ...called, cookie: 0, received: 4 });
+  apart.batch();
+  apart.live(10);
+  apart.batch();
   assert.equal(apart.seen.length, 0);
-  apart.batch(caller);
-  for (const { seen } of [together, apart]) {
-    assert.deepEqual(
-      seen.map(({ start }) => [start.reporter, start.source?.name]),
-      [
-        ['source', client.name],
-        ['destination', client.name],
-      ],
-    );
+  apart.batch({ ...caller, cookie: 0, sent: 4 });
+  for (const watched of [together, apart]) {
+    assert.deepEqual(told(watched), [
+      ['source', 'other', 4, '-'],
+      ['destination', 'other', 4, '-'],
+    ]);
   }
 });
 
-test('a server side whose client never comes is reported by its address, with the next batch, report or end', () => {
-  const resolver = {
-    arrivedDirectly: () => true,
-    workloadByAddress: () => client,
-    isServedHere: () => true,
-  };
+test('a server side that has ended is named when a report lists its client', () => {
+  const watched = watch(dialledOther);
+  watched.batch({ ...called, received: 4 });
+  watched.live(10, { ...caller, kind: 'opened', sent: 4 });
+  assert.deepEqual(told(watched), [
+    ['source', 'other', 4, undefined],
+    ['destination', 'other', 4, '-'],
+  ]);
+});
+
+test('a server side that is listed before its client is waits for the next report', () => {
+  const listedAgain = watch(dialledOther);
+  listedAgain.live(10, { ...called, kind: 'opened', received: 4 });
+  assert.equal(listedAgain.seen.length, 0);
+  listedAgain.live(20, { ...called, kind: 'opened', received: 5 }, { ...caller, kind: 'opened', sent: 5 });
+  assert.deepEqual(told(listedAgain), [
+    ['source', 'other', 5, undefined],
+    ['destination', 'other', 5, undefined],
+  ]);
+  const ended = watch(dialledOther);
+  ended.live(10, { ...called, kind: 'opened', received: 4 });
+  ended.batch({ ...called, received: 6 });
+  ended.batch({ ...caller, sent: 6 });
+  ended.live(20);
+  assert.deepEqual(told(ended), [
+    ['source', 'other', 6, '-'],
+    ['destination', 'other', 6, '-'],
+  ]);
+  assert.deepEqual([ended.connections.open, ended.connections.reconciled], [0, 0]);
+});
+
+test('a server side that was listed once, whose client and end never come, is counted all the same', () => {
+  const byReports = watch(dialledOther);
+  byReports.live(10, { ...called, kind: 'opened', received: 4 });
+  byReports.live(20);
+  assert.deepEqual(told(byReports), [['destination', 'echo', 4, undefined]]);
+  byReports.live(30);
+  assert.deepEqual(told(byReports), [['destination', 'echo', 4, '-']]);
+  const byEnd = watch(dialledOther);
+  byEnd.live(10, { ...called, kind: 'opened', received: 4 });
+  byEnd.connections.close(true);
+  assert.deepEqual(told(byEnd), [['destination', 'echo', 4, '-']]);
+});
+
+test('what an earlier daemon counted of a server side is not counted again when its client is late', () => {
+  for (const last of ['report', 'end'] as const) {
+    const watched = watch(dialledOther);
+    const counted = new Map<number, { sent: number; received: number }>([
+      [called.cookie, { sent: 0, received: 100 }],
+    ]);
+    watched.connections.continueFrom((cookie) => counted.get(cookie));
+    watched.live(10, { ...called, kind: 'opened', received: 110 });
+    // The report is this daemon's, and what it noted of the connection replaced what the earlier one did.
+    counted.clear();
+    if (last === 'report') watched.live(20, { ...called, kind: 'opened', received: 120 });
+    else watched.batch({ ...caller, sent: 120 }, { ...called, received: 120 });
+    const server = watched.seen.find(({ start }) => start.reporter === 'destination');
+    assert.deepEqual([server?.start.earlier?.fromClient, server?.fromClient], [100, 120], last);
+  }
+});
+
+test('a server side finds its client for two reports after the client has closed, however many batches there are', () => {
+  const watched = watch(dialledOther);
+  watched.batch({ ...caller, sent: 4, timeNanoseconds: 1000 });
+  for (let index = 0; index < 100; index++) watched.batch();
+  watched.live(10);
+  for (let index = 0; index < 100; index++) watched.batch();
+  watched.live(20, { ...called, kind: 'opened', received: 4 });
+  assert.deepEqual(told(watched)[1], ['destination', 'other', 4, undefined]);
+});
+
+test('a client that had closed before the server’s side opened is another one, from the same port', () => {
+  const second = 1_000_000_000;
+  const watched = watch(dialledOther);
+  watched.batch({ ...caller, sent: 4, timeNanoseconds: second });
+  watched.batch({
+    ...called,
+    cookie: 0,
+    received: 5,
+    timeNanoseconds: 3 * second,
+    durationNanoseconds: second,
+  });
+  assert.equal(watched.seen.length, 1);
+  watched.batch({ ...outbound, kind: 'closed', cookie: 0, sent: 5, timeNanoseconds: 3 * second });
+  assert.deepEqual(told(watched).slice(1), [
+    ['source', 'echo', 5, '-'],
+    ['destination', 'echo', 5, '-'],
+  ]);
+});
+
+test('a server side whose client never comes is reported by its address, after a while or at the end', () => {
   const begin = () => {
-    const watched = watch(resolver);
-    watched.batch({ kind: 'closed', ...inbound, cookie: 0 });
-    assert.equal(watched.seen.length, 0);
+    const watched = watch(dialledOther);
+    watched.batch({ ...called, cookie: 0 });
+    watched.clock.now = 4999;
+    watched.batch(stranger);
+    watched.live(10);
+    assert.deepEqual(
+      watched.seen.map(({ start }) => start.reporter),
+      ['source'],
+    );
     return watched;
   };
   const byBatch = begin();
+  byBatch.clock.now = 5000;
   byBatch.batch();
   const byReport = begin();
-  byReport.live(10);
+  byReport.clock.now = 5000;
+  byReport.live(20);
   const byEnd = begin();
   byEnd.connections.close();
   for (const { seen } of [byBatch, byReport, byEnd]) {
     assert.deepEqual(
-      seen.map(({ start, end }) => [start.reporter, start.source, end?.flag]),
+      seen.slice(1).map(({ start, end }) => [start.reporter, start.source, end?.flag]),
       [['destination', client, '-']],
     );
   }
+});
+
+test('of server sides whose clients do not come a bounded number waits, and each is reported once', () => {
+  const { seen, batch, connections } = watch(dialledOther);
+  const ports = Array.from({ length: 5000 }, (_, index) => 10_000 + index);
+  for (const port of ports) batch({ ...called, cookie: 0, remotePort: port });
+  assert.equal(seen.length, 5000 - 4096);
+  connections.close();
+  assert.deepEqual(
+    seen.map(({ start }) => start.sourceAddress),
+    ports.map((port) => `10.0.0.1:${port}`),
+  );
 });
 
 test('live flows move the counts of open connections and find those that have opened', () => {

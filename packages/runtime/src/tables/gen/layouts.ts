@@ -124,7 +124,7 @@ export const kmeshFlowLayout = {
   stage: 44,
   direction: 45,
   attested: 46,
-  state: 47,
+  tcpState: 47,
   peerIdentity: 48,
   reserved2: 52,
   ended: 56,
@@ -365,5 +365,5 @@ export const kmeshWireCount = {
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
   handshakes: 'v3-febd339f',
-  flows: 'v4-2dce6964',
+  flows: 'v4-a9cd0318',
 } as const;

@@ -1,0 +1,127 @@
+/** What policy denies while no daemon runs, and every way in which the next one starts. */
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { dirname, join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { eventually } from '@kmesh/api/testing';
+import {
+  buildOther,
+  type OtherBuild,
+  otherFlows,
+  otherHandshakes,
+} from '@kmesh/lab/testing/daemon/other-build.ts';
+import { type PinnedNode, pinnedNode, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
+import { attempt, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { policy } from '@kmesh/lab/testing/traffic/policies.ts';
+
+const denial = policy('Deny', {
+  principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-client' }],
+});
+
+interface Start {
+  readonly signal?: NodeJS.Signals;
+  /** Settings of the next daemon. */
+  readonly environment?: (pins: string) => Readonly<Record<string, string>>;
+  /** The next daemon is this build. */
+  readonly build?: 'flows' | 'handshakes';
+  /** The CNI agent is away: nobody says which pods there are. */
+  readonly withoutAgent?: boolean;
+  /** What becomes of a live connection that stays allowed. */
+  readonly allowed: 'goes on' | 'goes on or ends';
+}
+
+const starts: Readonly<Record<string, Start>> = {
+  'with the same pins, after kill -9': { allowed: 'goes on' },
+  'with the same pins, after a drain': { signal: 'SIGTERM', allowed: 'goes on' },
+  'of a version with other flows': { build: 'flows', allowed: 'goes on' },
+  'of a version with other handshakes': { build: 'handshakes', allowed: 'goes on or ends' },
+  'without pins': { environment: () => ({ KMESH_PINS: '' }), allowed: 'goes on or ends' },
+  'with the pins of another instance': {
+    environment: (pins) => ({ KMESH_PINS: join(dirname(pins), 'another') }),
+    allowed: 'goes on or ends',
+  },
+  'without a kernel path': {
+    environment: () => ({ KMESH_KERNEL_PATH: 'false' }),
+    allowed: 'goes on or ends',
+  },
+  'without a kernel path and without pins': {
+    environment: () => ({ KMESH_KERNEL_PATH: 'false', KMESH_PINS: '' }),
+    allowed: 'goes on or ends',
+  },
+  'where the kernel path has lost its place': {
+    environment: () => ({ KMESH_CGROUP: '/sys/kernel' }),
+    allowed: 'goes on or ends',
+  },
+  'before its CNI agent': { withoutAgent: true, allowed: 'goes on or ends' },
+};
+
+/** Until the daemon that was started has acknowledged what it was told. */
+async function acknowledged({ mesh }: PinnedNode, earlier: ReadonlySet<number>): Promise<void> {
+  await mesh.istiod.waitFor('answers of the next daemon', () => {
+    const streams = mesh.istiod.connections.filter(({ id }) => !earlier.has(id));
+    return streams.some(
+      ({ typeUrls, outstanding }) =>
+        typeUrls.some((url) => /Authorization/.test(url)) &&
+        typeUrls.some((url) => /Address/.test(url)) &&
+        outstanding === 0,
+    );
+  });
+}
+
+async function ends(socket: Socket): Promise<boolean> {
+  return exchange(socket).then(
+    () => false,
+    () => true,
+  );
+}
+
+describe('a policy that comes while no daemon runs', () => {
+  const builds: Partial<Record<'flows' | 'handshakes', OtherBuild>> = {};
+
+  before(() => {
+    builds.flows = buildOther(otherFlows);
+    builds.handshakes = buildOther(otherHandshakes);
+  });
+  after(() => {
+    for (const build of Object.values(builds)) build[Symbol.dispose]();
+  });
+
+  for (const [how, start] of Object.entries(starts)) {
+    test(`NEG-26, NEG-10: ends live connections and forbids others once a daemon has acknowledged it that starts ${how}`, async () => {
+      await using scene = await pinnedNode();
+      const { mesh, pins, client, servers } = scene;
+      const [server] = servers;
+      const { v4 } = server.addresses;
+      const { pod: friend } = await mesh.pod({ name: 'friend' });
+      await takesKernelPath(mesh, friend);
+      const { proxy, agent } = mesh.node();
+      const live = await open(client, v4, 8081);
+      const kept = await open(friend, v4, 8081);
+      for (const socket of [live, kept]) await exchange(socket);
+
+      proxy.kill(start.signal ?? 'SIGKILL');
+      await proxy.ended;
+      const earlier = new Set(mesh.istiod.connections.map(({ id }) => id));
+      for (const socket of [live, kept]) await exchange(socket);
+      if (start.withoutAgent) await agent.close();
+      mesh.istiod.update([denial]);
+      proxy.executable = (start.build && builds[start.build]?.main) ?? proxy.executable;
+      proxy.start(start.environment?.(pins));
+      await acknowledged(scene, earlier);
+
+      const dialled = await attempt(client, v4, 8081, 'hello', 2_000);
+      assert.deepEqual([dialled.how === 'open', dialled.bytes], [false, '']);
+      await eventually('the live connection has ended', () => ends(live), 5_000);
+      const keptEnded = await ends(kept);
+      if (start.allowed === 'goes on') assert.equal(keptEnded, false);
+      if (!start.withoutAgent) {
+        await proxy.ready();
+        await eventually('who may is served', async () => {
+          const { bytes } = await attempt(friend, v4, 8081, 'hello', 1_000);
+          return bytes !== '';
+        });
+      }
+      for (const socket of [live, kept]) socket.destroy();
+    });
+  }
+});
