@@ -9,16 +9,25 @@ static __always_inline struct kmesh_pod *find_pod(__u64 netns_cookie)
 {
 	__u32 index = netns_cookie & (KMESH_POD_BUCKETS - 1);
 	struct kmesh_pod_bucket *bucket = bpf_map_lookup_elem(&pods, &index);
+	__u64 place, same = netns_cookie;
 
 	if (!bucket)
 		return NULL;
 	if (bucket->cookies[0] == netns_cookie)
-		return &bucket->pods[0];
-	if (bucket->cookies[1] == netns_cookie)
-		return &bucket->pods[1];
-	if (bucket->cookies[2] == netns_cookie)
-		return &bucket->pods[2];
-	if (bucket->cookies[3] == netns_cookie)
-		return &bucket->pods[3];
-	return NULL;
+		place = 0;
+	else if (bucket->cookies[1] == netns_cookie)
+		place = 1;
+	else if (bucket->cookies[2] == netns_cookie)
+		place = 2;
+	else if (bucket->cookies[3] == netns_cookie)
+		place = 3;
+	else
+		return NULL;
+	/* Adds nothing, but leaves to the verifier one place of four instead of four places, for
+	 * each of which it would walk all that follows. */
+	asm volatile("" : "+r"(same));
+	place += same - netns_cookie;
+	if (place >= KMESH_POD_WAYS)
+		return NULL;
+	return &bucket->pods[place];
 }

@@ -20,25 +20,14 @@ import {
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build } from 'esbuild';
+import { acceptCompiledCode, compileProgram, engineOptions } from './binary/compiled-code.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const work = join(root, 'build/binary');
 const dist = join(root, 'dist');
 
-/**
- * Options of V8 and Node.js, which count only from the start of a process; `NODE_OPTIONS` adds to them. A small young
- * generation keeps single collections short; one helper thread is enough for a control plane; `gc` is called once, when
- * the start is over; V8's built-in functions stay where they are in the file, and not in a copy for each thread.
- */
-const engineOptions: readonly string[] = [
-  '--max-semi-space-size=4',
-  '--expose-gc',
-  '--no-short-builtin-calls',
-];
+/** One helper thread is enough for a control plane. */
 const nodeOptions: readonly string[] = ['--v8-pool-size=1'];
-
-/** With these V8 compiles the same sources to the same bytes. The executable itself must not run with known seeds. */
-const fixedSeeds: readonly string[] = ['--hash-seed=1', '--random-seed=1'];
 
 const version = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version;
 const shared: BuildOptions = {
@@ -67,15 +56,13 @@ rmSync(work, { recursive: true, force: true });
 mkdirSync(join(work, 'threads'), { recursive: true });
 mkdirSync(dist, { recursive: true });
 
-const threads = globSync('packages/*/src/**/*-worker.ts', { cwd: root }).sort();
 await bundle('packages/kmesh/src/executable.ts', 'main.js');
-const assets: Record<string, string> = { 'kmeshctl.js': join(work, 'kmeshctl.js') };
-await bundle('packages/ctl/src/index.ts', 'kmeshctl.js');
-for (const source of threads) {
-  const name = `threads/${basename(source, '.ts')}.js`;
-  await bundle(source, name);
-  assets[name] = join(work, name);
-}
+await bundle('packages/linux/src/carried-thread.ts', 'carried-thread.js');
+const assets: Record<string, string> = { 'carried-thread.js': join(work, 'carried-thread.js') };
+await program('packages/kmesh/src/run-main.ts', 'kmesh.js');
+await program('packages/ctl/src/index.ts', 'kmeshctl.js');
+for (const source of globSync('packages/*/src/**/*-worker.ts', { cwd: root }).sort())
+  await program(source, `threads/${basename(source, '.ts')}.js`);
 for (const addon of globSync('build/*.node', { cwd: root }).sort()) {
   const stripped = join(work, basename(addon));
   execFileSync('strip', ['--strip-unneeded', '-o', stripped, join(root, addon)]);
@@ -96,45 +83,27 @@ writeFileSync(
     output: join(work, 'kmesh'),
     disableExperimentalSEAWarning: true,
     useSnapshot: false,
-    useCodeCache: true,
+    useCodeCache: false,
     execArgv: [...engineOptions, ...nodeOptions],
     execArgvExtension: 'env',
     assets,
   }),
 );
-execFileSync(process.execPath, [...engineOptions, ...fixedSeeds, '--build-sea', config], {
-  stdio: ['ignore', 'ignore', 'inherit'],
-});
+execFileSync(process.execPath, ['--build-sea', config], { stdio: ['ignore', 'ignore', 'inherit'] });
 acceptCompiledCode(join(work, 'kmesh'));
 writeInPieces(join(work, 'kmesh'), join(dist, 'kmesh'));
 rmSync(join(dist, 'kmeshctl'), { force: true });
 symlinkSync('kmesh', join(dist, 'kmeshctl'));
 console.log(`dist/kmesh: ${(statSync(join(dist, 'kmesh')).size / 1e6).toFixed(1)} MB`);
 
-/**
- * V8 takes compiled code only from a process with the same options, by a number in the code's head. Options of the seeds
- * are part of it though the code does not depend on them: the number becomes that of a process without.
- */
-function acceptCompiledCode(file: string): void {
-  const bytes = readFileSync(file);
-  const made = headOfCompiledCode([...engineOptions, ...fixedSeeds]);
-  const wanted = headOfCompiledCode(engineOptions);
-  const at = bytes.lastIndexOf(made.subarray(0, 8));
-  const flags = 12;
-  if (at < 0 || !bytes.subarray(at + flags, at + flags + 4).equals(made.subarray(flags, flags + 4)))
-    throw new Error('build-binary: the executable has no compiled code where V8 puts its head');
-  wanted.copy(bytes, at + flags, flags, flags + 4);
-  writeFileSync(file, bytes);
-}
-
-/** Magic number, version, source and options, of four bytes each. */
-function headOfCompiledCode(options: readonly string[]): Buffer {
-  const program =
-    "process.stdout.write(new (require('node:vm').Script)('0').createCachedData().subarray(0, 16).toString('hex'))";
-  return Buffer.from(
-    execFileSync(process.execPath, [...options, '-e', program], { encoding: 'utf8' }),
-    'hex',
-  );
+/** A bundle that `runCarriedProgram` runs, and what V8 compiled of it. */
+async function program(source: string, name: string): Promise<void> {
+  await bundle(source, name);
+  const file = join(work, name);
+  writeFileSync(file, `(function(exports,require,module){${readFileSync(file, 'latin1')}\n})`, 'latin1');
+  compileProgram(file, `${file}.compiled`);
+  assets[name] = file;
+  assets[`${name}.compiled`] = `${file}.compiled`;
 }
 
 /** Beside the bundle is a list of what went into it, for the bill of materials. */

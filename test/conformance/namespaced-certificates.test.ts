@@ -207,7 +207,7 @@ describe('revocation and settings of TLS', () => {
 
   const rejections = 'istio_crl_policy_rejections_total';
 
-  test('CRT-14: a client whose certificate is listed at start is refused, and nothing is delivered', async () => {
+  test('CRT-14, IST-24: a client whose certificate is listed at start is refused, and nothing is delivered', async () => {
     revoke(await serialOf(client('14')));
     await restart(1);
     const from = await mesh.proxyOf(client('14')).watch();
@@ -224,7 +224,7 @@ describe('revocation and settings of TLS', () => {
     await echo(client('tls'), server('14').addresses.v4);
   });
 
-  test('CRT-15: a server whose certificate is listed is refused by the client, flag CERT_REVOKED', async () => {
+  test('CRT-15, IST-24: a server whose certificate is listed is refused by the client, flag CERT_REVOKED', async () => {
     const from = await mesh.proxyOf(client('15')).watch();
     revoke(await serialOf(server('15')));
     await mesh.proxyOf(client('15')).until('it reads the list', () => /revoked=2/.test(from.text), 8_000);

@@ -125,7 +125,7 @@ describe('mutual TLS STRICT as istiod sends it', () => {
     },
     { what: 'that is missing', identity: () => undefined, error: /certificate/ },
   ]) {
-    test(`INB-19: a client certificate ${what} is refused and logged; nothing is delivered or counted`, async () => {
+    test(`INB-19, IST-13: a client certificate ${what} is refused and logged; nothing is delivered or counted`, async () => {
       const before = await delivered();
       const watch = await mesh.proxyOf(server).watch();
       const peer = identity();

@@ -256,7 +256,7 @@ describe('inbound HBONE', () => {
     for (const { close } of listening) close();
   });
 
-  test('INB-24: a PROXY tunnel gets a version 2 header with addresses and identity, on loopback or at the pod', async () => {
+  test('INB-24, IST-18: a PROXY tunnel gets a version 2 header with addresses and identity, on loopback or at the pod', async () => {
     const identity = uri(client.workload);
     for (const onLoopback of [true, false]) {
       await using tunnelled = await startTestMesh({

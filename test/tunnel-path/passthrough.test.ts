@@ -93,7 +93,7 @@ describe('inbound plaintext', () => {
     mesh.apply({ kind: 'removePolicy', key: 'default/strict' });
   });
 
-  test('PAS-03: ALLOW by source IP lets its client through and no other', async () => {
+  test('PAS-03, KME-12: ALLOW by source IP lets its client through and no other', async () => {
     mesh.apply(policy('Allow', { sourceIps: [`${outside.addresses.v4}/32`, `${outside.addresses.v6}/128`] }));
     for (const family of families) {
       assert.equal(await hello(outside, server.pod.addresses[family], 8080), 'hello worldhello world');
@@ -331,7 +331,7 @@ describe('what policies must and must not do', () => {
     mesh.apply({ kind: 'removePolicy', key: '/strict' });
   });
 
-  test('NEG-03, NEG-05: ALLOW by principal and by service account serve exactly their callers', async () => {
+  test('NEG-03, NEG-05, IST-06: ALLOW by principal and by service account serve exactly their callers', async () => {
     const first = await mesh.pod({ name: 'caller-a' });
     const second = await mesh.pod({ name: 'caller-b' });
     for (const match of [
@@ -346,7 +346,7 @@ describe('what policies must and must not do', () => {
     mesh.apply({ kind: 'removePolicy', key: 'default/test' });
   });
 
-  test('NEG-04: DENY by namespace refuses its callers only', async () => {
+  test('NEG-04, IST-06, KME-14: DENY by namespace refuses its callers only', async () => {
     const inX = await mesh.pod({ namespace: 'x' });
     const inY = await mesh.pod({ namespace: 'y' });
     mesh.apply(policy('Deny', { namespaces: [{ kind: 'Exact', value: 'x' }] }));
@@ -364,7 +364,7 @@ describe('what policies must and must not do', () => {
     mesh.apply({ kind: 'removePolicy', key: 'default/test' });
   });
 
-  test('NEG-07, NSP-15: probes of the kubelet reach a policied pod past the proxy', async () => {
+  test('NEG-07, NSP-15, KME-13: probes of the kubelet reach a policied pod past the proxy', async () => {
     const node = mesh.proxy(0).node;
     await installProbeSource(node, [server.pod]);
     mesh.apply(strict, policy('Allow', { destinationPorts: [1] }));

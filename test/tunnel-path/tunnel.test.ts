@@ -51,7 +51,7 @@ for (const options of variants) {
 
     for (const family of families) {
       for (const [row, from, to, node] of [
-        ['NSP-01', () => client, () => near, 0],
+        ['NSP-01, KME-02', () => client, () => near, 0],
         ['NSP-02', () => client, () => far, 1],
       ] as const) {
         test(`${row}: pod to pod, HBONE, counted alike on both sides (IP${family})`, async () => {
@@ -70,7 +70,7 @@ for (const options of variants) {
         });
       }
 
-      test(`NSP-03: pod to a destination outside the mesh, plain TCP (IP${family})`, async () => {
+      test(`NSP-03, IST-08: pod to a destination outside the mesh, plain TCP (IP${family})`, async () => {
         mesh.clear();
         assert.equal(await hello(client.pod, plain.pod.addresses[family], 8080), 'hello worldhello world');
         const { start, end } = await mesh.records.closed('source');

@@ -1,14 +1,14 @@
 /** The entry point of the single executable: one file with the names `kmesh` and `kmeshctl`. */
 import { basename } from 'node:path';
 import { runCarriedProgram } from '@kmesh/linux';
-import { runMain } from './run-main.ts';
 
 const args = process.argv.slice(2);
 
 // The daemon is to hold no command line of an operator in memory.
 if (basename(process.argv0) === 'kmeshctl') {
-  const program = runCarriedProgram('kmeshctl.js') as typeof import('@kmesh/ctl');
-  void program.runMain(args);
+  const { runMain } = runCarriedProgram('kmeshctl.js') as typeof import('@kmesh/ctl');
+  void runMain(args);
 } else {
+  const { runMain } = runCarriedProgram('kmesh.js') as typeof import('./run-main.ts');
   void runMain(args);
 }

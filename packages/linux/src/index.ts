@@ -24,6 +24,7 @@ export {
   findCgroupMount,
   probeCapabilities,
 } from './capabilities.ts';
+export { runCarriedProgram } from './carried-program.ts';
 export { askByDatagram, DatagramBatch, receiveDatagram, retireUdpSocket } from './datagrams.ts';
 export {
   closeDescriptor,
@@ -45,7 +46,7 @@ export {
   openNetworkNamespace,
 } from './network-namespace.ts';
 export { denySystemCalls, dropPrivileges } from './privileges.ts';
-export { programFile, runCarriedProgram, startThread } from './program-files.ts';
+export { programFile, startThread } from './program-files.ts';
 export { requestShortTurns } from './scheduling.ts';
 export {
   connectSeqpacket,

@@ -1,10 +1,8 @@
 import { closeSync, constants as fsConstants, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { constants as osConstants, tmpdir } from 'node:os';
 import { basename, isAbsolute, join } from 'node:path';
 import { getAsset, getRawAsset, isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
-import { compileFunction } from 'node:vm';
 import { Worker, type WorkerOptions } from 'node:worker_threads';
 import { KmeshError } from '@kmesh/api';
 
@@ -54,27 +52,12 @@ export function loadCarriedAddon(name: string): unknown {
  */
 export function startThread(program: URL, options: WorkerOptions): Worker {
   if (!isSea()) return new Worker(program, options);
-  const source = getAsset(threadFile(program.pathname), 'utf8') + releaseStartGarbage;
-  return new Worker(source, { ...options, eval: true });
+  return new Worker(getAsset('carried-thread.js', 'utf8'), {
+    ...options,
+    eval: true,
+    argv: [threadFile(program.pathname)],
+  });
 }
-
-/**
- * Runs a program that the single executable carries as a bundle and returns what it exports. Only what is run is held in
- * memory.
- *
- * @throws KMESH_PROGRAM_FILE_MISSING
- */
-export function runCarriedProgram(name: string): unknown {
-  const source = new TextDecoder().decode(programFile(name));
-  const module = { exports: {} };
-  const run = compileFunction(source, ['module', 'exports', 'require'], { filename: name });
-  run(module, module.exports, createRequire(process.execPath));
-  return module.exports;
-}
-
-/** A thread allocates so little at rest that its collector would leave what only its start needed for ever. */
-const releaseStartGarbage =
-  ";setTimeout(()=>globalThis.gc?.({type:'major',execution:'sync',flavor:'last-resort'}),2000).unref();";
 
 /** The name under which the single executable carries the program of a thread. */
 function threadFile(path: string): string {

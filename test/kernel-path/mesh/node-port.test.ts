@@ -150,7 +150,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         await installProbeSource(node, []);
       });
 
-      test('NSP-14: a pod that calls itself, by its address, over lo or by its service, is served, under STRICT too', async () => {
+      test('NSP-14, IST-02: a pod that calls itself, by its address, over lo or by its service, is served, under STRICT too', async () => {
         for (const rules of [[], [strict]]) {
           await mesh.apply(...rules);
           await untilTablesFollow(mesh);

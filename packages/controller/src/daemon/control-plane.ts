@@ -16,12 +16,18 @@ interface SyncListener {
   obeyed(): Promise<void>;
 }
 
+/** The thread of the connection, and when what follows the mesh is there. */
+interface XdsTiming {
+  readonly thread: XdsThread;
+  readonly receiveAfter: Promise<void>;
+}
+
 /** Starts the xDS client; `undefined` when xDS is off. */
 export function startXds(
   config: Config,
   state: MeshState,
   logger: Logger,
-  { thread, ...listener }: SyncListener & { readonly thread: XdsThread },
+  { thread, receiveAfter, ...listener }: SyncListener & XdsTiming,
 ): XdsClient | undefined {
   if (config.xdsAddress === undefined) return undefined;
   const awaited = new Set(
@@ -53,6 +59,7 @@ export function startXds(
       clusterDomain: config.clusterDomain,
       logger,
       thread,
+      receiveAfter,
     },
     {
       apply: (updates) => {

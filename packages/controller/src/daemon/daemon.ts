@@ -22,7 +22,6 @@ import type { Config } from '../config/config.ts';
 import { listenHttp } from '../http/listen.ts';
 import { Readiness, readinessHandler } from '../lifecycle/readiness.ts';
 import { versionInfo, versionLine } from '../version.ts';
-import type { XdsClient } from '../xds/client.ts';
 import { XdsThread } from '../xds/thread.ts';
 import { ZdsClient } from '../zds/client.ts';
 import type { ZdsCounts } from '../zds/pod-register.ts';
@@ -35,6 +34,7 @@ import { podsOf } from './overview.ts';
 import {
   type DaemonLog,
   measureLoopDelay,
+  startScrape,
   startTelemetry,
   type Telemetry,
   tunnelCounters,
@@ -83,26 +83,40 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   // A little later: what waited for readiness goes first, and the threads have released theirs.
   readiness.onceReady(() => setTimeout(releaseStartMemory, 4_000).unref());
 
-  const xdsThread = new XdsThread();
-  stack.defer(() => xdsThread.close());
-  // Beside the verifier, which the kernel path waits for.
-  if (config.xdsAddress !== undefined) xdsThread.start();
   const state = new MeshState({
     node: config.nodeName,
     routesHttpByConnection: config.routesHttpByConnection,
   });
   const certainty = new IdentityCertainty(config);
-  const kernel = await kernelPathOf(config, state, log, certainty);
-  if (kernel.path !== undefined) stack.defer(() => kernel.path?.close());
+
+  // What takes long goes at the same time: the verifier, the threads, the connection to the control plane. What that
+  // sends is read when all that follows the mesh is there.
+  const kernelStarts = kernelPathOf(config, state, log, certainty);
+  stack.defer(async () => (await kernelStarts).path?.close());
+  const following = Promise.withResolvers<void>();
+  const xds = startXds(config, state, logger.child('xds'), {
+    synced: () => void startDataPlane(),
+    obeyed: async () => await kernel.path?.obeyed(),
+    thread: new XdsThread(),
+    receiveAfter: following.promise,
+  });
+  stack.defer(() => xds?.close());
+  const scrape = await startScrape(config, log);
+  stack.defer(() => scrape.server.close());
+  const dns = startDns({
+    ...{ config, state, log, scrape },
+    demand: (name) => xds?.demand(name) ?? Promise.resolve(),
+  });
+  stack.defer(() => dns?.close());
+  const kernel = await kernelStarts;
   const localMesh = await followLocalMesh(config, state, logger.child('local'));
   stack.defer(() => localMesh.close());
 
-  let xds: XdsClient | undefined;
   const follow: (() => void)[] = [];
   let events: KernelEvents | undefined;
   const loopDelay = measureLoopDelay();
   stack.defer(loopDelay.close);
-  const telemetry = await startTelemetry(config, log, {
+  const telemetry = startTelemetry(config, log, scrape, {
     sources: {
       ...(kernel.path === undefined ? {} : kernelSources(kernel.path, () => events)),
       loopDelay: loopDelay.read,
@@ -148,12 +162,6 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     stack.defer(certainty.follow(certificates.manager, revocations, kernel.path.tables));
   const pinned = kernel.path === undefined ? pinnedHandoffs(config.kernelPath.pins) : undefined;
   stack.defer(() => pinned?.close());
-  const dns = startDns({
-    ...{ config, state, telemetry },
-    logger: logger.child('dns'),
-    demand: (name) => xds?.demand(name) ?? Promise.resolve(),
-  });
-  stack.defer(() => dns?.close());
   const dataPlane = new DataPlane({
     config,
     descriptors,
@@ -266,15 +274,11 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     dataPlane.pending = () => zds?.pendingPods() ?? [];
     zds.start();
   };
-  xds = startXds(config, state, logger.child('xds'), {
-    synced: () => void startDataPlane(),
-    obeyed: async () => await kernel.path?.obeyed(),
-    thread: xdsThread,
-  });
   if (xds === undefined) {
     void startDataPlane();
   } else {
     follow.push(xdsCountersFollower(xds, telemetry.metrics));
+    following.resolve();
   }
   return { drain, ended, ports: { ...servers.ports, stats: telemetry.scrape.port } };
 }

@@ -1,21 +1,20 @@
-import type { Logger } from '@kmesh/api';
 import { DnsProxy } from '@kmesh/dns';
 import type { MeshState } from '@kmesh/orchestration';
 import type { Config } from '../config/config.ts';
-import type { Telemetry } from './telemetry.ts';
+import type { DaemonLog, Scrape } from './telemetry.ts';
 
 /** What the DNS proxy is started from. */
 interface DnsInputs {
   readonly config: Config;
   readonly state: MeshState;
-  readonly telemetry: Telemetry;
-  readonly logger: Logger;
+  readonly log: DaemonLog;
+  readonly scrape: Scrape;
   /** Asks the control plane for a resource; used with `XDS_ON_DEMAND` only. */
   readonly demand: (name: string) => Promise<void>;
 }
 
 /** Starts the pods' DNS proxy, or returns undefined with `ISTIO_META_DNS_CAPTURE` off. Pods are added by the data plane. */
-export function startDns({ config, state, telemetry, logger, demand }: DnsInputs): DnsProxy | undefined {
+export function startDns({ config, state, log, scrape, demand }: DnsInputs): DnsProxy | undefined {
   if (!config.dnsProxyEnabled) return undefined;
   return new DnsProxy({
     mesh: state,
@@ -29,9 +28,9 @@ export function startDns({ config, state, telemetry, logger, demand }: DnsInputs
       resolvConf: config.resolvConf,
       ownSearch: config.proxyMode === 'dedicated',
     },
-    logger,
-    logsQueries: () => telemetry.filter.enabled('dns', 'debug'),
-    recorder: () => telemetry.scrape.recorderChannel(),
+    logger: log.logger.child('dns'),
+    logsQueries: () => log.filter.enabled('dns', 'debug'),
+    recorder: () => scrape.server.recorderChannel(),
     demand: config.xdsOnDemand ? demand : undefined,
   });
 }

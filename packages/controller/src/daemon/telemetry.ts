@@ -75,25 +75,45 @@ interface TelemetryInputs {
   readonly beforeScrape: () => void;
 }
 
+/** The scrape thread alone: it starts beside the kernel path, of which the metrics are made, too. */
+export interface Scrape {
+  readonly server: ScrapeServer;
+  /** What the control thread counts is asked of `collect` from now on. */
+  collectFrom(collect: () => Promise<string>): void;
+}
+
 /**
- * Starts the scrape thread and the recorder of the control thread.
+ * Starts the scrape thread.
  *
  * @throws KMESH_SCRAPE_LISTEN when the port is taken.
  */
-export async function startTelemetry(
-  config: Config,
-  log: DaemonLog,
-  { sources, presence, beforeScrape }: TelemetryInputs,
-): Promise<Telemetry> {
-  const metrics = createControlMetrics(config.istioVersion, sources);
-  const scrape = await startScrapeServer({
+export async function startScrape(config: Config, log: DaemonLog): Promise<Scrape> {
+  let collect = (): Promise<string> => Promise.resolve('');
+  const server = await startScrapeServer({
     host: config.ipv6Enabled ? '::' : '0.0.0.0',
     port: config.statsPort,
-    collect: () => {
-      beforeScrape();
-      return metrics.collect();
-    },
+    collect: () => collect(),
     droppedLines: log.droppedLines,
+  });
+  return {
+    server,
+    collectFrom: (source) => {
+      collect = source;
+    },
+  };
+}
+
+/** Starts the metrics of the control thread and its recorder. The scrape thread is closed with them. */
+export function startTelemetry(
+  config: Config,
+  log: DaemonLog,
+  { server: scrape, collectFrom }: Scrape,
+  { sources, presence, beforeScrape }: TelemetryInputs,
+): Telemetry {
+  const metrics = createControlMetrics(config.istioVersion, sources);
+  collectFrom(() => {
+    beforeScrape();
+    return metrics.collect();
   });
   const recorder = new MetricRecorder(scrape.recorderChannel());
   const stopRetiring = retireDeparted(recorder, presence);

@@ -27,6 +27,8 @@ export interface XdsClientOptions {
   readonly random?: () => number;
   /** Closed with the client; default: one of its own. */
   readonly thread?: XdsThread;
+  /** Responses are read once this has resolved; the connection is made meanwhile. */
+  readonly receiveAfter?: Promise<void>;
 }
 
 /** Receiver of the mesh. Calls never overlap. */
@@ -190,6 +192,7 @@ class DeltaClient {
       if (this.#stopped.signal.aborted) stream.close();
       for (const request of requests) stream.send(request);
       this.#subscribed = true;
+      await Promise.race([this.#options.receiveAfter, stream.ended]);
       await this.#receive(stream);
       const end = await stream.ended;
       this.#endCode = end.code;

@@ -73,11 +73,6 @@ export class XdsThread {
     return this.#streamOn(port1);
   }
 
-  /** Starts the thread before the first stream, which then does not wait for it. */
-  start(): void {
-    this.#worker ??= this.#start();
-  }
-
   /** Ends the thread and its streams. */
   async close(): Promise<void> {
     await this.#worker?.terminate();

@@ -3,17 +3,17 @@ import type { AddressInfo } from 'node:net';
 import { setPriority } from 'node:os';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { ScrapeWorkerData, ToMain, ToWorker } from '../metrics/messages.ts';
-import { registryText } from '../metrics/registry-text.ts';
 import { MetricStore } from '../metrics/store.ts';
 import { contentEncoding, contentType, writeExposition } from './body.ts';
 import { limitConnections, oneAtATime, Turnstile } from './limits.ts';
-import { createProcessRegistry } from './process-metrics.ts';
 
 /** The program of the scrape thread: an HTTP server whose work is not felt by any other thread. */
 
 const data = workerData as ScrapeWorkerData;
 const store = new MetricStore();
-const processRegistry = createProcessRegistry(data.budget, data.droppedLines);
+/** The families of the process; the library is loaded when all else of the start is done. */
+let processText: Promise<() => Promise<string>> | undefined;
+const loadProcessMilliseconds = 1_000;
 /** A reader that takes longer is cut off. */
 const longestScrapeMilliseconds = 20_000;
 /** After this time a scrape waits until it can bring the rows up to date. */
@@ -29,8 +29,12 @@ const turns = new Turnstile(
   () => performance.now() - refreshedAt > longestStaleMilliseconds,
 );
 
-// On Linux a priority belongs to a thread: proxied bytes and xDS come first.
-setPriority(0, 10);
+async function loadProcessText(): Promise<() => Promise<string>> {
+  const { createProcessRegistry } = await import('./process-metrics.ts');
+  const { registryText } = await import('../metrics/registry-text.ts');
+  const registry = createProcessRegistry(data.budget, data.droppedLines);
+  return () => registryText(registry);
+}
 
 function tell(message: ToMain): void {
   parentPort?.postMessage(message);
@@ -70,7 +74,8 @@ async function scrape(request: IncomingMessage, response: ServerResponse): Promi
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   await askControl();
-  const texts = [controlText, await registryText(processRegistry)];
+  processText ??= loadProcessText();
+  const texts = [controlText, await (await processText)()];
   if (turns.taken === 1) refresh();
   try {
     const encoding = contentEncoding(request.headers['accept-encoding']);
@@ -118,9 +123,15 @@ server.on('error', (error: NodeJS.ErrnoException) =>
   tell({ kind: 'failed', reason: error.message, code: error.code }),
 );
 server.listen({ host: data.host, port: data.port, reusePort: data.reusePort }, () => {
+  // On Linux a priority belongs to a thread: proxied bytes and xDS come first, but the start waits for this.
+  setPriority(0, 10);
   const address = server.address() as AddressInfo;
   tell({ kind: 'listening', port: address.port, address: address.address });
 });
+
+setTimeout(() => {
+  processText ??= loadProcessText();
+}, loadProcessMilliseconds).unref();
 
 // Births and ends of rows are taken in also while nobody scrapes, so that the queue stays short.
 const idle = setInterval(() => {
