@@ -168,7 +168,7 @@ class DeltaClient {
       const refusal = this.#routes.streamEnded(this.#endCode);
       if (refusal !== 'no') await this.#giveUpRoutes(diagnosis.cause, refusal === 'first');
       this.counters.terminations[diagnosis.reason]++;
-      // A refusal of routes says nothing about the rest, which is fetched again at once.
+      // A refusal of routes does not concern the other types, which are fetched again at once.
       const rule = refusal === 'no' ? diagnosis.rule : 'atOnce';
       const wait = this.#backoff.next(rule, performance.now() - begun);
       if (refusal === 'no') this.#report(diagnosis, wait);
@@ -266,12 +266,12 @@ class DeltaClient {
     const retained = this.#retainedOf(typeUrl);
     const request = await buildFirstRequest({ typeUrl, node, onDemand: false, retained, pending: [] });
     if (stream === undefined || stream !== this.#stream) return;
-    // The control plane keeps no versions of routes, so what is gone is known by its absence.
+    // The control plane keeps no versions of routes, so a removed route is known by its absence.
     this.#unconfirmed.set(typeUrl, new Set(retained.names()));
     stream.send(request.bytes);
   }
 
-  /** Routes that were sent before are withdrawn too: weights that nobody can change any more are worse than none. */
+  /** Routes that were sent before are withdrawn too: weights that can no longer be changed are worse than none. */
   async #giveUpRoutes(cause: string, isFirst: boolean): Promise<void> {
     const retained = this.#retainedOf(xds.virtualServiceTypeUrl);
     const held = [...retained.names()];
