@@ -1,13 +1,14 @@
 /**
  * Runs the test files of one kind with Node's test runner: `unit` are the packages' own, `e2e` are those under
- * `test/`, `long` are too long for every run. `paths` are the suites of real daemons that do not choose a path
- * themselves: they run twice, with the kernel path off and on. `binary` is the conformance suite against `dist/kmesh`
- * instead of the sources (`npm run build:binary`). Further arguments are kept as filters on the file path:
- * `npm run test:unit -- tunnel`. The seconds of each file are kept in `build/test-durations.json`, the slowest are printed.
+ * `test/`, `long` are too long for every run; with them go those of `test/` that repeat less in every run. `paths` are
+ * the suites of real daemons that do not choose a path themselves: they run twice, with the kernel path off and on.
+ * `binary` is the conformance suite against `dist/kmesh` instead of the sources (`npm run build:binary`). Further
+ * arguments are kept as filters on the file path: `npm run test:unit -- tunnel`. The seconds of each file are kept in
+ * `build/test-durations.json`, the slowest are printed.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, globSync } from 'node:fs';
+import { existsSync, globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 
@@ -22,6 +23,10 @@ const patterns: Record<string, readonly string[]> = {
   ],
   long: ['test/long/*.ts'],
 };
+/** Suites of real daemons that do not choose a path themselves: a run of all `e2e` files has these once more, on the kernel path. */
+const onBothPaths = ['namespaced', 'namespaced-ports', 'namespaced-waypoints', 'namespaced-security'].map(
+  (name) => `test/conformance/${name}.test.ts`,
+);
 
 const [kind = '', ...filters] = process.argv.slice(2);
 const globs = patterns[kind];
@@ -38,8 +43,11 @@ if (kind === 'binary') {
     process.exit(2);
   }
 }
-const files = globs
-  .flatMap((pattern) => globSync(pattern))
+/** Files of `test/` whose repetitions are fewer in a run of all. */
+const repeating = (): string[] =>
+  globSync(patterns['e2e'] ?? []).filter((file) => readFileSync(file, 'utf8').includes('repetitions({'));
+if (kind === 'long') process.env['KMESH_TEST_LONG'] ??= '1';
+const files = [...globs.flatMap((pattern) => globSync(pattern)), ...(kind === 'long' ? repeating() : [])]
   .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)))
   .sort();
 if (files.length === 0) {
@@ -105,11 +113,17 @@ async function runAll(): Promise<number> {
     return status;
   }
   if (kind !== 'e2e') return await run(files, 1);
-  const statuses = await Promise.all([
-    run(
+  const others = async (): Promise<number> => {
+    const status = await run(
       files.filter((file) => !ofKernelHooks(file)),
       1,
-    ),
+    );
+    if (filters.length > 0) return status;
+    console.log('\n== the same on the kernel path');
+    return Math.max(status, await run(onBothPaths, 1, { kernelPath: 'on' }));
+  };
+  const statuses = await Promise.all([
+    others(),
     run(files.filter(ofKernelHooks), 1, { held: files.some((file) => !ofKernelHooks(file)) }),
   ]);
   return Math.max(...statuses);

@@ -19,4 +19,3 @@ step 'generated code' bash scripts/generate.sh --check
 step 'vendored code' bash scripts/update-libbpf.sh --check
 step 'unit tests' npm run --silent test:unit
 step 'tests across packages' npm run --silent test:e2e
-step 'the same on the kernel path' env KMESH_TEST_KERNEL_PATH=on node scripts/run-tests.ts e2e conformance/namespaced.test.ts conformance/namespaced-ports conformance/namespaced-waypoints conformance/namespaced-security

@@ -107,7 +107,7 @@ export const controlPlane: Dashboard = {
         lines(
           'Log lines dropped',
           'ops',
-          'Log lines per second that nobody took in time.',
+          'Log lines per second dropped because their consumer was too slow.',
           query(rateBy('pod, instance', 'kmesh_log_lines_dropped_total', node), '{{pod}} {{instance}}'),
         ),
         lines(

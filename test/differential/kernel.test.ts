@@ -4,6 +4,7 @@ import type { Workload } from '@kmesh/api';
 import { Dialer, type DialResult } from '@kmesh/lab/testing/kernel/dialer.ts';
 import { createPodNamespace, startKernelPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import { workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
+import { repetitions } from '@kmesh/lab/testing/repetitions.ts';
 import { MeshState } from '@kmesh/orchestration';
 import { type ConnectOutcome, type ConnectReason, kernelPrograms, readConnectCounters } from '@kmesh/runtime';
 import { type ExpectedOutcome, expectedOutcome } from './expected-outcome.ts';
@@ -17,7 +18,7 @@ import {
   workloadPool,
 } from './random-mesh.ts';
 
-const MESHES = 1000;
+const MESHES = repetitions({ ci: 250, full: 1_000 });
 const DIALS = 8;
 const ECONNREFUSED = 111;
 
@@ -35,7 +36,7 @@ const clients: readonly Workload[] = clientNamespaces.map((namespace, index) =>
 const dialledIps = [...vipPool, ...vipPool, ...vipPool, ...vipPool, ...outsidePool, ...workloadPool];
 const dialledPorts = [...ports, 81];
 
-test('in 1,000 random meshes a real connect gets what orchestration decides, and what the tables are read to say', async () => {
+test(`in ${MESHES} random meshes a real connect gets what orchestration decides, and what the tables are read to say`, async () => {
   const view = new MeshState({ routesHttpByConnection: true });
   // All but the getpeername programs, which would hide from the dialers where their sockets went.
   const programs = kernelPrograms.filter((name) => !name.startsWith('kmesh_peer'));

@@ -29,7 +29,7 @@ const versions = [
 
 for (const { what, edit, how } of versions) {
   test(`NEG-26: half-open connections of a daemon that was killed are ${how}, never let in unjudged: ${what}`, async () => {
-    using other = buildOther(edit);
+    const other = buildOther(edit);
     await using node = await pinnedNode();
     const { mesh, client, servers } = node;
     const [server] = servers;

@@ -23,6 +23,7 @@ import {
   planOf,
   servePlan,
 } from '@kmesh/lab/testing/probe/plans.ts';
+import { repetitions } from '@kmesh/lab/testing/repetitions.ts';
 
 let lab: Lab;
 let mesh: LabMesh;
@@ -30,11 +31,21 @@ let client: Pod;
 const pods = new Map<string, Pod>();
 const hosts = new Map<string, { v4: string; v6: string }>();
 
+const ON_KERNEL_PATH = repetitions({ ci: 500, full: 2_000 });
+const ON_TUNNEL_PATH = repetitions({ ci: 2_500, full: 10_000 });
+
 /** One server for each way that a connection of a captured pod can take. */
 const ways = [
-  { name: 'near', node: 0, captured: true, path: 'kernel', reason: 'balanced', connections: 2_000 },
-  { name: 'plain', node: 1, captured: false, path: 'kernel', reason: 'balanced', connections: 2_000 },
-  { name: 'far', node: 1, captured: true, path: 'tunnel', reason: 'hbone', connections: 10_000 },
+  { name: 'near', node: 0, captured: true, path: 'kernel', reason: 'balanced', connections: ON_KERNEL_PATH },
+  {
+    name: 'plain',
+    node: 1,
+    captured: false,
+    path: 'kernel',
+    reason: 'balanced',
+    connections: ON_KERNEL_PATH,
+  },
+  { name: 'far', node: 1, captured: true, path: 'tunnel', reason: 'hbone', connections: ON_TUNNEL_PATH },
 ] as const;
 type Way = (typeof ways)[number];
 

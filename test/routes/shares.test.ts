@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLab, startMesh } from '@kmesh/lab';
+import { repetitions } from '@kmesh/lab/testing/repetitions.ts';
 import { untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { deviations, splitBy, startSplitScene } from '@kmesh/lab/testing/traffic/split-scene.ts';
 
-const DIALS = 1_000;
+const DIALS = repetitions({ ci: 400, full: 1_000 });
 /** Once in two million shares: with 3 the test would fail by itself once in a few runs. `npm run bench -- routes` has 10,000 dials. */
 const DEVIATIONS = 5;
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
 import {
   buildOther,
@@ -81,9 +81,6 @@ describe('a policy that comes while no daemon runs', () => {
   before(() => {
     builds.flows = buildOther(otherFlows);
     builds.handshakes = buildOther(otherHandshakes);
-  });
-  after(() => {
-    for (const build of Object.values(builds)) build[Symbol.dispose]();
   });
 
   for (const [how, start] of Object.entries(starts)) {

@@ -3,8 +3,14 @@ import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Dialing, DialReport, Host, Pod } from '@kmesh/lab';
-import { type AgentNode, type DaemonMesh, startDaemonMesh } from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
+import {
+  type AgentNode,
+  type DaemonMesh,
+  metric,
+  startDaemonMesh,
+} from '@kmesh/lab/testing/daemon/daemon-mesh.ts';
 import type { DaemonProcess } from '@kmesh/lab/testing/daemon/daemon-process.ts';
+import { untilServed } from '@kmesh/lab/testing/traffic/echo.ts';
 import { connect, readExactly } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 /** How often the node's proxy is replaced while the load goes on. */
@@ -12,6 +18,7 @@ const HANDOVERS = 2;
 /** Connections that are open when the old instance is told to stop, and end by themselves in its drain time. */
 const LONG_CONNECTIONS = 24;
 const DRAIN_SECONDS = 6;
+const OPENED = 'istio_tcp_connections_opened_total';
 
 interface Load {
   readonly name: string;
@@ -67,7 +74,10 @@ async function replace(
   );
   const next = await mesh.daemon(place, { environment: environmentOf() });
   await next.ready();
-  await sleep(300);
+  await next.until(
+    'it accepts connections beside the old one',
+    async () => ((await metric(next, OPENED)) ?? 0) > 0,
+  );
   const begun = performance.now();
   old.kill('SIGTERM');
   const ends = longs.map(async (long, index) => {
@@ -134,7 +144,7 @@ test(`${HANDOVERS} hand-overs under load: at least 99.9 % of new connections suc
   ];
   const cut: string[] = [];
   for (let round = 1; round <= HANDOVERS; round += 1) {
-    await sleep(500);
+    await untilServed([server], 100);
     const result = await replace(mesh, place, current, [
       [near, v4],
       [remote, v6],

@@ -14,7 +14,7 @@ const CGROUP_CONNECT4 = 10;
 const main = fileURLToPath(new URL('../../packages/kmesh/src/main.ts', import.meta.url));
 
 test('from a ztunnel to Kmesh, to a newer Kmesh and back, each beside the one before it: no connection fails, and nothing stays', async () => {
-  using newer = buildOther(otherFlows);
+  const newer = buildOther(otherFlows);
   await using mesh = await startDaemonMesh();
   const { place, client, servers } = await shop(mesh);
   const far = await mesh.node();

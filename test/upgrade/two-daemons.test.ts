@@ -11,7 +11,7 @@ const CGROUP_CONNECT4 = 10;
 
 for (const same of [true, false]) {
   test(`NEG-26, NEG-27, BPF-10: two daemons with the same pins at a time, ${same ? 'of one layout' : 'of different layouts'}: the younger serves, the older ends, no connection fails`, async () => {
-    using other = same ? undefined : buildOther(otherFlows);
+    const other = same ? undefined : buildOther(otherFlows);
     await using mesh = await startDaemonMesh();
     const { place, client, servers, service } = await shop(mesh);
     const environment = {

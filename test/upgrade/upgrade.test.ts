@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Dialing } from '@kmesh/lab';
 import {
@@ -40,11 +40,6 @@ describe('another version takes over', () => {
   before(() => {
     flows = buildOther(otherFlows);
     handshakes = buildOther(otherHandshakes);
-  });
-
-  after(() => {
-    flows[Symbol.dispose]();
-    handshakes[Symbol.dispose]();
   });
 
   test('NEG-26, NEG-27, BPF-10: upgrade to another layout after kill -9 and downgrade after a drain, under load: connections go on, new ones are balanced throughout, none fails', async () => {

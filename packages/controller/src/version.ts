@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 export interface VersionInfo {
   readonly version: string;
   readonly gitRevision: string;
-  /** The keys are a ztunnel's; Kmesh is not written in Rust and says what it runs on instead. */
+  /** The keys are a ztunnel's; Kmesh reports its Node.js version instead of Rust's. */
   readonly rustVersion: string;
   readonly buildProfile: string;
   readonly buildStatus: string;
@@ -16,7 +16,7 @@ export interface VersionInfo {
 declare const KMESH_GIT_REVISION: string | undefined;
 declare const KMESH_VERSION: string | undefined;
 
-/** What this build is. The bundle carries its revision; a checkout asks git. */
+/** Version of this build. The bundle contains its revision; a checkout gets it from git. */
 export function versionInfo(istioVersion: string): VersionInfo {
   const bundled = typeof KMESH_GIT_REVISION === 'string';
   return {

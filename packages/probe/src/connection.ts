@@ -129,7 +129,7 @@ export interface ConnectionEnd {
   /** Default: the time since `opened`. */
   readonly durationMilliseconds?: number | undefined;
   readonly transport?: TransportMeasure | undefined;
-  /** It has not ended: another daemon goes on with it and will count and log its end. */
+  /** It has not ended: another daemon takes it over, and counts and logs its end. */
   readonly continued?: boolean | undefined;
 }
 

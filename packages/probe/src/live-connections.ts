@@ -24,7 +24,7 @@ interface ServiceConnections {
   readonly failed: number;
 }
 
-/** Reports come at least every 5 s; one that is older than two of them says nothing about now. */
+/** Reports come at least every 5 s; one older than two intervals is stale. */
 const reportLifetimeMilliseconds = 10_000;
 /** Shorter intervals between two reports are joined: they would make rates of noise. */
 const shortestIntervalMilliseconds = 200;

@@ -155,7 +155,7 @@ class RecordedConnection implements ObservedConnection {
 }
 
 /**
- * Counts connections in `kmesh_connections_path_total` that no observer hears of.
+ * Counts connections in `kmesh_connections_path_total` that are not reported to an observer.
  *
  * @param reason a short word from a bounded set
  */
@@ -168,7 +168,7 @@ export function countConnectionPath(
   add(recorder.row('paths', [path, reason], 1), 0, count);
 }
 
-/** What is told of an opening besides the metrics of its two ends. */
+/** Details of an opened connection besides the metrics of its two ends. */
 function announce(context: Context, start: ConnectionStart): void {
   countPath(context, start);
   if (start.routed !== undefined) countRoute(context, start.routed);

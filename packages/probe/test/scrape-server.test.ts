@@ -121,12 +121,15 @@ test('a metrics port that is taken is an error that names it', async (t) => {
 });
 
 test('the scrape thread alone runs at low priority', async (t) => {
-  await startProbe(t);
   const niceness = (path: string) => {
     const text = readFileSync(path, 'utf8');
     return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[16]);
   };
+  const main = `/proc/self/task/${process.pid}/stat`;
+  const before = niceness(main);
+  await startProbe(t);
   const all = readdirSync('/proc/self/task').map((thread) => niceness(`/proc/self/task/${thread}/stat`));
-  assert.equal(niceness(`/proc/self/task/${process.pid}/stat`), 0);
-  assert.ok(all.includes(10), `${all}`);
+  // Also where the tests themselves run at a lower priority.
+  assert.equal(niceness(main), before);
+  assert.ok(all.includes(Math.max(10, before)), `${all}`);
 });

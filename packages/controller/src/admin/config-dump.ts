@@ -17,7 +17,7 @@ interface ConfigDumpSources {
   readonly certificates: () => readonly unknown[];
   /** Pod uid → state (ambient contract 13.7); `undefined` in dedicated mode. */
   readonly workloadState: () => Readonly<Record<string, unknown>> | undefined;
-  /** The local mesh file, read again: what it says now, in the spelling of ambient contract section 4. */
+  /** The current content of the local mesh file, in the spelling of ambient contract section 4. */
   readonly staticConfig: () => {
     readonly workloads: unknown;
     readonly policies: unknown;

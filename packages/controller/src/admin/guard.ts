@@ -38,7 +38,7 @@ export function refuseChange(headers: IncomingHttpHeaders): string | undefined {
   return `a browser has to send ${pageRequestHeader} with what changes something; istioctl, kmeshctl and curl need no header`;
 }
 
-/** As {@link refuseForeign}, for what only root may do, where the socket tells whose it is. */
+/** As {@link refuseForeign}, for what only root may do, where the socket's owner is known. */
 export function refuseOthers(request: IncomingMessage): string | undefined {
   const uid = uidOfPeer(request.socket);
   if (uid === undefined || uid === 0 || uid === process.getuid?.()) return undefined;

@@ -43,7 +43,7 @@ interface DrawnDecision {
 
 /** Draws that are tried where the endpoints cannot be gone through one by one. */
 const DRAWS = 64;
-/** Endpoints that are gone through one by one; each is a routing decision of its own. */
+/** Limit of endpoints that are examined one by one; each needs a routing decision. */
 const MOST_ENDPOINTS = 128;
 
 const why: Readonly<Record<ConnectReason, string>> = {

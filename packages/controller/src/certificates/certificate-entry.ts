@@ -11,7 +11,7 @@ interface Waiter {
   readonly cancelTimer: () => void;
 }
 
-/** What the manager knows of one identity. */
+/** State of one identity in the manager. */
 export interface Entry {
   readonly identity: Identity;
   readonly key: string;

@@ -29,7 +29,7 @@ export interface IssuedCertificate extends IssuedChain {
   readonly privateKey: KeyObject;
 }
 
-/** Obtains one new certificate. Rejects when it cannot; `signal` says that nobody wants it any more. */
+/** Obtains one new certificate. Rejects on failure; `signal` is aborted when the certificate is no longer needed. */
 export type CertificateSource = (identity: Identity, signal: AbortSignal) => Promise<IssuedCertificate>;
 
 interface CertificateManagerOptions {
@@ -144,7 +144,7 @@ export class CertificateManager {
     this.#emit({ identity, certificate: undefined });
   }
 
-  /** Calls `listener` for each new and each forgotten certificate. Returns the way to stop that. */
+  /** Calls `listener` for each new and each forgotten certificate. Returns an unsubscribe function. */
   onChange(listener: (change: CertificateChange) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -115,7 +115,7 @@ export class CertificatePrefetch {
     this.#running = true;
     try {
       for (let next = this.#take(); next !== undefined && !this.#closed; next = this.#take()) {
-        // The manager logs a failure and goes on trying by itself.
+        // The manager logs the failure and retries by itself.
         await this.#manager.certificate(next, 'Warmup').catch(() => undefined);
       }
     } finally {

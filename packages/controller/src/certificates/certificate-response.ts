@@ -55,7 +55,7 @@ function parseElement(pem: string, position: string): X509Certificate[] {
  * between them. Ambient contract 5.
  *
  * @throws KMESH_CA_RESPONSE_EMPTY, KMESH_CA_ROOT_MISSING (a single element), KMESH_CA_RESPONSE_INVALID,
- * KMESH_CA_SAN_MISMATCH (the leaf is for somebody else), KMESH_CA_KEY_MISMATCH (the leaf is for another key).
+ * KMESH_CA_SAN_MISMATCH (the leaf is for another identity), KMESH_CA_KEY_MISMATCH (the leaf is for another key).
  */
 export function parseCertificateResponse(
   elements: readonly string[],

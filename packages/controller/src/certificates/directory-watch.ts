@@ -12,8 +12,8 @@ export interface DirectoryWatchOptions {
 
 /**
  * Watches the directory of a file, not the file: Kubernetes replaces mounted files by swapping a symbolic link beside
- * them. Calls `onChange` after each burst of changes, and when a directory that was missing has appeared. Returns
- * the way to stop. Ambient contract 5.
+ * them. Calls `onChange` after each burst of changes, and when a missing directory appears. Returns a
+ * function that stops the watch. Ambient contract 5.
  */
 export function watchDirectoryOf(
   path: string,

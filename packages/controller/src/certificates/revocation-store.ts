@@ -82,7 +82,7 @@ export class RevocationStore {
     return this.findRevoked(chain, roots) !== undefined;
   }
 
-  /** Calls `listener` after each load of new lists. Returns the way to stop that. */
+  /** Calls `listener` after each load of new lists. Returns an unsubscribe function. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

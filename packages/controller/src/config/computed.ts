@@ -15,7 +15,7 @@ function controlPlaneUri(setting: string, text: string): string {
   return uri;
 }
 
-/** Where istiod is when nothing says otherwise. */
+/** Default address of istiod. */
 function defaultControlPlane(environment: Environment): string {
   return environment['KUBERNETES_SERVICE_HOST'] === undefined
     ? 'https://localhost:15012'

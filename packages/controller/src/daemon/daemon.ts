@@ -228,7 +228,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   let zds: ZdsClient | undefined;
   // Policies change also while live connections finish.
   stack.defer(() => xds?.close());
-  // All at once, first of all: live connections and requests get the same time. The CNI agent tells the next instance.
+  // All at once, first of all: live connections and requests get the same time. The CNI agent informs the next instance.
   stack.defer(async () => {
     zds?.close();
     await Promise.all([servers.close(), dataPlane.drain(config.drainMilliseconds)]);
@@ -283,7 +283,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   return { drain, ended, ports: { ...servers.ports, stats: telemetry.scrape.port } };
 }
 
-/** Gives up what is not needed after the start, see docs/security.md. What cannot be given up is said, and is no obstacle. */
+/** Drops rights that are not needed after the start (docs/security.md). What cannot be dropped is logged; the start goes on. */
 function keepNeededPrivileges(logger: Logger): void {
   try {
     dropPrivileges([

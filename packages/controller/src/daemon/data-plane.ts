@@ -30,7 +30,7 @@ interface DataPlaneOptions {
   readonly logger: Logger;
   /** Absent without a kernel path. */
   readonly enrolment: KernelEnrolment | undefined;
-  /** Where the connect hook says what it sent to the proxies. */
+  /** Table in which the connect hook records what it handed over to the proxies. */
   readonly handoffs: HandoffTable | undefined;
   /** Absent with DNS capture off. The caller closes it. */
   readonly dns: DnsProxy | undefined;
@@ -87,7 +87,7 @@ export class DataPlane implements ZdsPods {
     }
   }
 
-  /** Pods that could not be started yet; whoever adds the pods says how to know. */
+  /** Returns the pods that could not be started yet; set by the source of pods. */
   pending: () => readonly ServedPod[] = () => [];
 
   /** Pods that are served now. */

@@ -33,7 +33,7 @@ export class IdentityCertainty {
   }
 
   /**
-   * Waits until the certificates of the enrolled pods are there, as far as they come soon: live connections of an earlier
+   * Waits until the certificates of the enrolled pods have arrived, for a limited time: live connections of an earlier
    * daemon would be reset while an identity is not certain.
    */
   async settled(tables: KernelTables): Promise<void> {

@@ -7,7 +7,7 @@ import { watchLocalMesh } from '../local/watch-local-mesh.ts';
 
 /** The local mesh file while it is followed. */
 interface FollowedLocalMesh {
-  /** What the file says now, for the config dump. */
+  /** The file's current content, for the config dump. */
   dump(): StaticConfig;
   close(): Promise<void>;
 }

@@ -17,7 +17,7 @@ export class PodLimits {
     this.#metrics = metrics;
   }
 
-  /** A connection was refused; the pod's proxy says so once in the log. */
+  /** Reports a refused connection; the pod's proxy logs it once. */
   connectionRefused({ namespace, name }: LogOwner): void {
     this.#metrics.shareExceeded(namespace, name);
     this.#note('descriptors', namespace, name);

@@ -4,7 +4,7 @@ import { startDaemon } from './daemon.ts';
 import { startLog } from './telemetry.ts';
 
 /**
- * Runs the node proxy until it is told to stop: the command `proxy` (ambient contract 2.1, 2.7).
+ * Runs the node proxy until a signal or a request stops it: the command `proxy` (ambient contract 2.1, 2.7).
  *
  * The first SIGTERM or SIGINT drains; a second SIGINT ends at once.
  *

@@ -35,7 +35,7 @@ export interface Telemetry {
   /** The control thread's own recorder: kernel connections are counted here. */
   readonly recorder: MetricRecorder;
   readonly observer: ConnectionObserver;
-  /** What the observer was told of and is still open. */
+  /** Connections that were reported to the observer and are still open. */
   readonly live: LiveConnections;
   /** Where it is noted that a pod reached a share. */
   readonly limits: PodLimits;

@@ -7,7 +7,7 @@ import { type LocalService, readService } from './service.ts';
 import { readWorkload } from './workload.ts';
 import { type Field, YamlReader } from './yaml-reader.ts';
 
-/** What a local mesh file says. */
+/** Content of a local mesh file. */
 export interface LocalMesh {
   /** By uid. */
   readonly workloads: ReadonlyMap<string, Workload>;

@@ -23,7 +23,7 @@ export interface LocalMeshWatch extends AsyncDisposable {
 /**
  * Reads a local mesh file (contract 4), hands over everything as updates, and from then on every change as
  * differences. Notices writes, renames over the file and swapped symbolic links (ConfigMaps). While the file is
- * invalid or unreadable the last good state stays, and `onError` is told once per cause.
+ * invalid or unreadable the last good state stays, and `onError` is called once per cause.
  *
  * @throws {KmeshError} `KMESH_LOCAL_CONFIG_INVALID` or `KMESH_LOCAL_CONFIG_UNREADABLE` for the first reading
  */
@@ -113,7 +113,7 @@ class LocalMeshWatcher implements LocalMeshWatch {
     if (this.#closed) return;
     const unchanged = text === this.#lastText;
     this.#lastText = text;
-    // An unchanged text after a failed reading only says that the file is back.
+    // An unchanged text after a failed reading only means that the file is readable again.
     if (unchanged) {
       if (this.#lastError?.startsWith('KMESH_LOCAL_CONFIG_UNREADABLE')) this.#lastError = undefined;
       return;

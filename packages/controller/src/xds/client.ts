@@ -3,13 +3,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger, type MeshUpdate, xds } from '@kmesh/api';
 import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
 import { Interner } from './convert/common.ts';
-import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage, rejectionText } from './requests.ts';
+import { countResponse, createCounters, recordAnswer, type XdsCounters } from './counters.ts';
+import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage } from './requests.ts';
+import { RetainedResources, Waiters } from './resources.ts';
 import { type AppliedResponse, applyResponse, type ReceivedResponse } from './responses.ts';
-import { RetainedResources } from './retained.ts';
-import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError, type TerminationReason } from './retry.ts';
+import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError } from './retry.ts';
 import { RouteSubscription, type RoutesState } from './route-subscription.ts';
-import { type StreamTimes, standardTimes } from './stream-times.ts';
-import { type ThreadStream, XdsThread } from './thread.ts';
+import { type StreamTimes, standardTimes, type ThreadStream, XdsThread } from './thread.ts';
 
 /** Options of an xDS client. */
 export interface XdsClientOptions {
@@ -76,7 +76,6 @@ const settings: ControlPlaneSettings = {
 
 /** In order of subscription (docs/contract.md 3.1). */
 const subscribedTypes = [xds.addressTypeUrl, xds.authorizationTypeUrl] as const;
-const loggedTextLength = 2_000;
 
 /**
  * Starts a delta xDS client (docs/contract.md 3). State is kept while the control plane is unreachable: the end of a
@@ -171,7 +170,7 @@ class DeltaClient {
       const refusal = this.#routes.streamEnded(this.#endCode);
       if (refusal !== 'no') await this.#giveUpRoutes(diagnosis.cause, refusal === 'first');
       this.counters.terminations[diagnosis.reason]++;
-      // A refusal of routes says nothing about the rest, which is fetched again at once.
+      // A refusal of routes does not concern the other types, which are fetched again at once.
       const rule = refusal === 'no' ? diagnosis.rule : 'atOnce';
       const wait = this.#backoff.next(rule, performance.now() - begun);
       if (refusal === 'no') this.#report(diagnosis, wait);
@@ -270,12 +269,12 @@ class DeltaClient {
     const retained = this.#retainedOf(typeUrl);
     const request = await buildFirstRequest({ typeUrl, node, onDemand: false, retained, pending: [] });
     if (stream === undefined || stream !== this.#stream) return;
-    // The control plane keeps no versions of routes, so what is gone is known by its absence.
+    // The control plane keeps no versions of routes, so a removed route is known by its absence.
     this.#unconfirmed.set(typeUrl, new Set(retained.names()));
     stream.send(request.bytes);
   }
 
-  /** Routes that were sent before are withdrawn too: weights that nobody can change any more are worse than none. */
+  /** Routes that were sent before are withdrawn too: weights that can no longer be changed are worse than none. */
   async #giveUpRoutes(cause: string, isFirst: boolean): Promise<void> {
     const retained = this.#retainedOf(xds.virtualServiceTypeUrl);
     const held = [...retained.names()];
@@ -312,31 +311,12 @@ class DeltaClient {
   }
 
   #answered(response: AppliedResponse): void {
-    const { header, known, rejections, accepted, unknownRemovals } = response;
-    const type = header.typeUrl;
-    const logger = this.#options.logger;
     this.#lastError = undefined;
-    if (!known) logger.warn('ignored an xDS response of an unknown type', { type });
-    if (unknownRemovals > 0) {
-      logger.debug('xDS response removed unknown names', { type, count: unknownRemovals });
-    }
-    if (rejections.length > 0) {
-      this.counters.rejected++;
-      this.counters.rejectedResources += rejections.length;
-      const problems = rejectionText(rejections, loggedTextLength);
-      logger.error('rejected some resources of an xDS response', {
-        type,
-        accepted,
-        rejected: rejections.length,
-        problems,
-      });
-      return;
-    }
-    this.counters.acknowledged++;
-    logger.debug('xDS response applied', { type, resources: accepted, removed: response.removed });
-    if (known && !this.#synced.has(type)) {
-      this.#synced.add(type);
-      this.#sink.synced?.(type);
+    if (!recordAnswer(response, this.counters, this.#options.logger)) return;
+    const { typeUrl } = response.header;
+    if (response.known && !this.#synced.has(typeUrl)) {
+      this.#synced.add(typeUrl);
+      this.#sink.synced?.(typeUrl);
     }
   }
 
@@ -363,73 +343,4 @@ class DeltaClient {
       { policy },
     );
   }
-}
-
-/** Callers that wait for resources by name: on-demand lookups (docs/contract.md 3.3). */
-class Waiters {
-  readonly #waiting = new Map<string, (() => void)[]>();
-
-  /** Adds a caller; `first` is true for the first caller of a name. */
-  add(name: string): { readonly first: boolean; readonly done: Promise<void> } {
-    const { promise: done, resolve } = Promise.withResolvers<void>();
-    const others = this.#waiting.get(name);
-    if (others === undefined) this.#waiting.set(name, [resolve]);
-    else others.push(resolve);
-    return { first: others === undefined, done };
-  }
-
-  /** Releases the callers that wait for one of `names`. */
-  release(names: readonly string[]): void {
-    if (this.#waiting.size === 0) return;
-    for (const name of names) {
-      const waiting = this.#waiting.get(name);
-      this.#waiting.delete(name);
-      for (const resolve of waiting ?? []) resolve();
-    }
-  }
-
-  /** Names with waiting callers. */
-  names(): IterableIterator<string> {
-    return this.#waiting.keys();
-  }
-
-  get size(): number {
-    return this.#waiting.size;
-  }
-}
-
-/** Counters of one xDS client, for the metrics of docs/contract.md 15. Monotonic. */
-interface XdsCounters {
-  /** Ended streams and failed connections, by reason. */
-  readonly terminations: Record<TerminationReason, number>;
-  /** Responses by type URL. */
-  readonly messages: Map<string, number>;
-  /** Bytes of resource payloads by type URL. */
-  readonly messageBytes: Map<string, number>;
-  acknowledged: number;
-  rejected: number;
-  rejectedResources: number;
-}
-
-/** Bounds the counters if a control plane sends arbitrary type URLs. */
-const maximumTypes = 16;
-
-/** Creates counters at zero. */
-function createCounters(): XdsCounters {
-  return {
-    terminations: { ConnectionError: 0, Reconnect: 0, Error: 0, Complete: 0 },
-    messages: new Map(),
-    messageBytes: new Map(),
-    acknowledged: 0,
-    rejected: 0,
-    rejectedResources: 0,
-  };
-}
-
-/** Counts one response. */
-function countResponse(counters: XdsCounters, typeUrl: string, payloadBytes: number): void {
-  const { messages, messageBytes } = counters;
-  const url = messages.has(typeUrl) || messages.size < maximumTypes ? typeUrl : 'other';
-  messages.set(url, (messages.get(url) ?? 0) + 1);
-  messageBytes.set(url, (messageBytes.get(url) ?? 0) + payloadBytes);
 }

@@ -1,4 +1,4 @@
-/** Status codes of gRPC. Taken from the library they would load all of it into the thread that asks for one. */
+/** Status codes of gRPC. Importing them from the library would load all of it into each thread that uses one. */
 export const grpcStatus = {
   OK: 0,
   CANCELLED: 1,

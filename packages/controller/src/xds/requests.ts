@@ -2,8 +2,8 @@ import { xds } from '@kmesh/api';
 import { Slicer } from '@kmesh/orchestration';
 import type { JsonValue } from '../config/computed.ts';
 import { grpcStatus } from './grpc-status.ts';
+import type { RetainedResources } from './resources.ts';
 import type { AppliedResponse, Rejection } from './responses.ts';
-import type { RetainedResources } from './retained.ts';
 
 /** Identity of this proxy in xDS requests. */
 export interface NodeIdentity {

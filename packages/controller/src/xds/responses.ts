@@ -6,7 +6,7 @@ import { convertPolicy, hasUnknownPart } from './convert/policy.ts';
 import { convertRoute } from './convert/route.ts';
 import { convertService } from './convert/service.ts';
 import { convertWorkload } from './convert/workload.ts';
-import { type HeldKind, type RetainedResources, removalOf } from './retained.ts';
+import { type HeldKind, type RetainedResources, removalOf } from './resources.ts';
 
 /** A resource that changes the mesh, never a removal. */
 type ResourceUpdate = Extract<MeshUpdate, { kind: HeldKind }>;

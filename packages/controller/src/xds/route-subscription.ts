@@ -12,13 +12,13 @@ interface RouteSubscriptionOptions {
   readonly refusedMilliseconds: number;
 }
 
-/** gRPC statuses by which a control plane says that it will not: invalid argument, permission denied, unimplemented. */
+/** gRPC statuses by which a control plane refuses: invalid argument, permission denied, unimplemented. */
 const refusals: ReadonlySet<number> = new Set([3, 7, 12]);
 /** Waits before the next request after streams that ended without an answer and without a refusal. */
 const unansweredWait: BackoffSettings = { firstMilliseconds: 500, maximumMilliseconds: 60_000, jitter: 0 };
 
 /**
- * The subscription to routes, which a control plane may refuse by ending the stream with a status that says so. It is made
+ * The subscription to routes, which a control plane may refuse by ending the stream with such a status. It is made
  * after everything else has arrived, so that a refusal costs one reconnect. Any other end is no refusal: a control plane that
  * restarts is asked again a little later.
  */

@@ -52,7 +52,7 @@ function relay(
   let pieces: Uint8Array<ArrayBuffer>[] = [];
   const receive = async (): Promise<void> => {
     const message = await stream.next();
-    // The `ended` message says so.
+    // The `ended` message reports it.
     if (message === undefined) return;
     try {
       const { header, pieces: all } = xds.splitResponse(message, pieceBytes);

@@ -9,7 +9,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { xds } from '@kmesh/api';
-import type { StreamTimes } from './stream-times.ts';
+import type { StreamTimes } from './thread.ts';
 
 /** The end of a stream. */
 export interface StreamEnd {

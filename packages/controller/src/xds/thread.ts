@@ -5,7 +5,26 @@ import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
 import { grpcStatus } from './grpc-status.ts';
 import type { ReceivedResponse } from './responses.ts';
 import type { StreamEnd } from './stream.ts';
-import type { StreamTimes } from './stream-times.ts';
+
+/** Timeouts in milliseconds; tests shorten them. */
+export interface StreamTimes {
+  readonly connectTimeout: number;
+  readonly keepaliveTime: number;
+  readonly keepaliveTimeout: number;
+  /** How long a control plane that refused routes is not asked for them again. */
+  readonly routesRefused: number;
+  /** How long the first mesh waits for its routes. */
+  readonly firstRoutes: number;
+}
+
+/** Those of a node proxy. */
+export const standardTimes: StreamTimes = {
+  connectTimeout: 5_000,
+  keepaliveTime: 30_000,
+  keepaliveTimeout: 10_000,
+  routesRefused: 3_600_000,
+  firstRoutes: 1_000,
+};
 
 /** Asks the thread to open a stream; `port` carries the stream's messages. */
 export interface OpenStream {

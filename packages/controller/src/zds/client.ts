@@ -243,7 +243,7 @@ export class ZdsClient {
     try {
       namespace = networkNamespaceFromDescriptor(fd);
     } catch (error) {
-      // The fault of this pod alone, such as a namespace file whose mount is gone: the connection carries all others.
+      // The fault of this pod alone, such as a namespace file that was unmounted: the connection serves all other pods.
       return { kind: 'start', text: this.#register.addUnusable(uid, info, error as Error) };
     }
     const failure = this.#register.add(uid, info, namespace);

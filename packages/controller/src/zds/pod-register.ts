@@ -88,7 +88,7 @@ export class PodRegister {
   }
 
   /**
-   * Records a pod whose descriptor is no network namespace. One that runs already goes on in the namespace it has.
+   * Records a pod whose descriptor is no network namespace. A running pod stays in its present namespace.
    * Returns what went wrong.
    */
   addUnusable(uid: string, info: PodInfo, error: Error): string {

@@ -8,7 +8,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { describe, test } from 'node:test';
 import { xds } from '@kmesh/api';
 import { buildFirstRequest } from '../../src/xds/requests.ts';
-import { RetainedResources } from '../../src/xds/retained.ts';
+import { RetainedResources } from '../../src/xds/resources.ts';
 import { startClient, until } from './support/client.ts';
 import { ScriptedControlPlane } from './support/control-plane.ts';
 import { pod, workloadResource } from './support/resources.ts';

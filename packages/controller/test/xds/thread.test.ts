@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { standardTimes } from '../../src/xds/stream-times.ts';
-import { XdsThread } from '../../src/xds/thread.ts';
+import { standardTimes, XdsThread } from '../../src/xds/thread.ts';
 import { ScriptedControlPlane } from './support/control-plane.ts';
 
 const settings = {

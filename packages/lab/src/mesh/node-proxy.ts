@@ -154,10 +154,14 @@ export class ProxyWatch {
   readonly #proxy: NodeProxy;
   readonly #position: number;
   readonly #before: readonly Sample[];
+  readonly #lines: AccessLine[] = [];
+  /** Up to here lines were read. */
+  #read: number;
 
   constructor(proxy: NodeProxy, position: number, before: readonly Sample[]) {
     this.#proxy = proxy;
     this.#position = position;
+    this.#read = position;
     this.#before = before;
   }
 
@@ -166,8 +170,15 @@ export class ProxyWatch {
     return this.#proxy.log.slice(this.#position);
   }
 
+  /** Access lines that were written in full; each is read once, however often this is asked. */
   get lines(): AccessLine[] {
-    return parseAccessLog(this.text);
+    const { log } = this.#proxy;
+    const end = log.lastIndexOf('\n') + 1;
+    if (end > this.#read) {
+      for (const line of parseAccessLog(log.slice(this.#read, end))) this.#lines.push(line);
+      this.#read = end;
+    }
+    return [...this.#lines];
   }
 
   /**

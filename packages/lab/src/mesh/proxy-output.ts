@@ -32,9 +32,10 @@ const traffic = {
   failed: 'istio_tcp_connections_failed_total',
 } as const;
 
-/** Access log lines among the lines of a log in the plain format. */
+/** Access log lines among the lines of a log in the plain format; a last one that is not whole yet is left out. */
 export function parseAccessLog(log: string): AccessLine[] {
-  return log.split('\n').flatMap((line) => {
+  const whole = log.slice(0, log.lastIndexOf('\n') + 1);
+  return whole.split('\n').flatMap((line) => {
     const [, level = '', scope, message = '', rest = ''] = line.split('\t');
     if (scope !== 'access') return [];
     const fields: Record<string, string> = {};

@@ -4,7 +4,7 @@ import { LineWriter } from '@kmesh/linux';
 /** Lines that wait for the writer thread before producers are slowed (ambient contract 2.8). */
 export const queueLines = 10_000;
 
-/** Lines that a thread keeps beyond a full queue before it drops: reached only when nobody reads the log at all. */
+/** Lines that a thread keeps beyond a full queue before it drops: reached only when the log is not read at all. */
 export const overflowLines = 20_000;
 
 /** Lines in one write. */
@@ -14,11 +14,11 @@ const linesPerWrite = 64;
 export interface LogWriter {
   write(line: string): void;
   /**
-   * The slowing of producers: `undefined` when there is room, else a promise that resolves when there is again. Whoever
-   * makes log lines at will (a listener about to accept) waits for it; proxied bytes never do.
+   * Backpressure on producers: `undefined` when there is room, else a promise that resolves when there is again. A
+   * producer that can be held back (a listener about to accept) waits for it; proxied bytes never do.
    */
   room(): Promise<void> | undefined;
-  /** Everything written so far is out. Waits at most `milliseconds`. */
+  /** Flushes everything written so far. Waits at most `milliseconds`. */
   flushSync(milliseconds?: number): void;
 }
 
@@ -83,7 +83,7 @@ function createLogWriter(thread: BackgroundWriter, dropped: BigInt64Array): LogW
   };
 }
 
-/** A writer without a thread, for short-lived commands and for what is said before the writer thread runs. */
+/** A writer without a thread, for short-lived commands and for lines logged before the writer thread runs. */
 export function directLogWriter(descriptor = 1): LogWriter {
   return {
     write: (line) => writeFully(descriptor, line),
@@ -94,7 +94,7 @@ export function directLogWriter(descriptor = 1): LogWriter {
 
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
-/** Writes all of `text`, waiting where the consumer is slow; a consumer that is gone is ignored. */
+/** Writes all of `text`, waiting where the consumer is slow; a consumer that has closed is ignored. */
 function writeFully(descriptor: number, text: string): void {
   let bytes = Buffer.from(text);
   while (bytes.length > 0) {

@@ -208,7 +208,7 @@ function isAlike(known: ConnectionStart, start: ConnectionStart): boolean {
   );
 }
 
-/** A peer known only from baggage is in another cluster: nothing says when it departs, so idleness decides. */
+/** A peer known only from baggage is in another cluster: its removal is never reported, so rows expire when idle. */
 function workloadSubjects(start: ConnectionStart): string[] {
   const subjects: string[] = [];
   if (start.source) subjects.push(workloadSubject(start.source));

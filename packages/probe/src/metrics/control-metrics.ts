@@ -325,7 +325,7 @@ function perProgram(
   cumulativeFamily(registry, name, help, ['program'], read);
 }
 
-/** A family of counters whose values somebody else keeps: read at each scrape. */
+/** A family of counters whose values are kept elsewhere; they are read at each scrape. */
 function cumulativeFamily(
   registry: Registry,
   name: string,
@@ -354,7 +354,7 @@ function cumulativeFamily(
   });
 }
 
-/** A prom-client counter whose value somebody else keeps: read at each scrape. */
+/** A prom-client counter whose value is kept elsewhere; it is read at each scrape. */
 export function addCumulativeCounter(
   registry: Registry,
   name: string,

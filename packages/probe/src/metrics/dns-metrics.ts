@@ -10,11 +10,11 @@ interface DnsQuestion {
   readonly queryType: string;
   /** `udp` or `tcp`. */
   readonly protocol: string;
-  /** The pod that asks. The same object for all its queries: what is counted for it is found by that. */
+  /** The pod that sends the query. The same object for all its queries: it is the key of the pod's counters. */
   readonly source: DnsClient | undefined;
 }
 
-/** What the metrics say of a pod that asks. */
+/** Labels of a pod that sends queries. */
 type DnsClient = Pick<Workload, 'namespace' | 'workloadName' | 'canonicalName' | 'canonicalRevision'>;
 
 /** The DNS families of ambient contract 15.3, for the thread that answers DNS. */

@@ -2,7 +2,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { FamilyMask, TableName } from './tables.ts';
 
 /**
- * What a recorder tells the scrape thread. Values never travel: they are read where they are counted, in shared
+ * Messages from a recorder to the scrape thread. Values never travel: they are read where they are counted, in shared
  * memory. Only the birth and the end of a row are messages.
  */
 export type RecorderMessage =

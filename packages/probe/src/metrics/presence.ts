@@ -14,7 +14,7 @@ export function podSubject(workload: Workload): string {
 
 const podPrefix = 'pod/';
 
-/** What the presence asks of the mesh. */
+/** Lookups in the mesh state that presence needs. */
 interface PresentWorkloads extends Pick<MeshView, 'workload'> {
   workloads(): Iterable<Workload>;
 }

@@ -220,7 +220,7 @@ export class MetricRecorder {
     else this.#owned.delete(owner);
   }
 
-  /** Cells are used again only after the scrape thread said that it has taken their final value. */
+  /** Cells are reused only after the scrape thread has reported that it took their final value. */
   #reclaim(): void {
     for (;;) {
       const received = receiveMessageOnPort(this.#channel.port);

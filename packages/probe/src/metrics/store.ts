@@ -17,7 +17,7 @@ export interface StoredRow {
   /** The common case: one recorder counts this label set. */
   first: Contribution | undefined;
   more: Contribution[] | undefined;
-  /** What recorders that are gone had counted, while others still count. */
+  /** Final counts of recorders that have ended, while others still count. */
   base: Float64Array | undefined;
   index: number;
 }
@@ -149,7 +149,7 @@ export class MetricStore {
     row.more = left.length > 1 ? (left.slice(1) as Contribution[]) : undefined;
   }
 
-  /** A thread ended: what it had counted stays. Gauges of a thread that is gone are gone with it. */
+  /** Handles the end of a thread: its counters stay, its gauges are removed. */
   #orphan(recorder: Recorder): void {
     this.#recorders.delete(recorder);
     for (const entry of recorder.rows.values()) {

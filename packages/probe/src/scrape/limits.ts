@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 /** How many connections a server keeps open; beyond that new ones are closed at once. */
 interface ConnectionLimits {
   readonly total: number;
-  /** From one address: a client that takes all of its own takes none of the others'. */
+  /** From one address: a client at its limit leaves the other clients theirs. */
   readonly perClient: number;
 }
 
@@ -66,7 +66,7 @@ export class Turnstile {
   readonly #limits: TurnLimits;
   readonly #clients = new Map<string, number>();
   readonly #queue: (() => void)[] = [];
-  /** Whether a newcomer has to wait until nobody has a turn. */
+  /** Whether a new request has to wait until no other is being served. */
   readonly #mustEmpty: () => boolean;
   #taken = 0;
 

@@ -50,7 +50,7 @@ export function createProcessRegistry(budget: SeriesBudget, droppedLines: BigInt
   addCumulativeCounter(
     registry,
     'kmesh_log_lines_dropped_total',
-    'Log lines that nobody took in time (unstable)',
+    'Log lines dropped because their consumer was too slow (unstable)',
     () => Number(Atomics.load(droppedLines, 0)),
   );
   return registry;

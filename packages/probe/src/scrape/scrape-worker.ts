@@ -18,7 +18,7 @@ const loadProcessMilliseconds = 1_000;
 const longestScrapeMilliseconds = 20_000;
 /** After this time a scrape waits until it can bring the rows up to date. */
 const longestStaleMilliseconds = 10_000;
-/** What the control thread said last: used when it is too busy to answer in time. */
+/** Last report of the control thread: used when it is too busy to answer in time. */
 let controlText = '';
 let nextQuestion = 0;
 const questions = new Map<number, () => void>();
@@ -133,7 +133,7 @@ setTimeout(() => {
   processText ??= loadProcessText();
 }, loadProcessMilliseconds).unref();
 
-// Births and ends of rows are taken in also while nobody scrapes, so that the queue stays short.
+// Added and removed rows are processed also between scrapes, so that the queue stays short.
 const idle = setInterval(() => {
   if (turns.taken === 0) refresh();
 }, 5000);

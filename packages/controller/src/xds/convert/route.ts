@@ -200,7 +200,7 @@ function fullName(host: string, { namespace, clusterDomain }: Names): string {
   return host.includes('.') || host === '*' ? host : `${host}.${namespace}.svc.${clusterDomain}`;
 }
 
-/** @throws Unsupported when a field is there. */
+/** @throws Unsupported when one of the fields is set. */
 function refuseFields(message: string, fields: Readonly<Record<string, unknown>>): void {
   for (const [name, value] of Object.entries(fields)) {
     if (isPresent(value)) throw new Unsupported(`${message}.${name}`);

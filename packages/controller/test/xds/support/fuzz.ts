@@ -1,7 +1,7 @@
 import { type MeshUpdate, securityProto, workloadProto, xds } from '@kmesh/api';
 import { Interner } from '../../../src/xds/convert/common.ts';
+import { RetainedResources } from '../../../src/xds/resources.ts';
 import { type AppliedResponse, applyResponse, decodeResource } from '../../../src/xds/responses.ts';
-import { RetainedResources } from '../../../src/xds/retained.ts';
 
 /** Numbers from 0 to below 1 that are the same for the same seed. */
 export function randomFrom(seed: number): () => number {

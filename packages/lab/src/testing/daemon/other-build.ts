@@ -1,11 +1,16 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   cpSync,
+  existsSync,
+  globSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -14,21 +19,66 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../../../../', import.meta.url));
 
+const builds = join(root, 'build', 'test');
+const kept = 'other-of-';
+const HOUR = 3_600_000;
+
 /** Another version of Kmesh on this disk. */
-export interface OtherBuild extends Disposable {
+export interface OtherBuild {
   /** Its executable. */
   readonly main: string;
 }
 
 /**
  * Builds this repository once more with other structures: `edit` changes the text of bpf/kmesh_types.h. The programs are
- * compiled and TypeScript's view of them generated anew, as for a release; everything else is shared.
+ * compiled and TypeScript's view of them generated anew, as for a release; everything else is shared. A build is kept, and
+ * used again by whoever needs the same one while the sources are the same.
  */
 export function buildOther(edit: (types: string) => string): OtherBuild {
-  mkdirSync(join(root, 'build', 'test'), { recursive: true });
-  const tree = mkdtempSync(join(root, 'build', 'test', 'other-'));
-  const remove = () => rmSync(tree, { recursive: true, force: true });
-  process.once('exit', remove);
+  const before = readFileSync(join(root, 'bpf/kmesh_types.h'), 'utf8');
+  const types = edit(before);
+  if (types === before) throw new Error('the other build is the same');
+  const home = join(builds, `${kept}${hashOfSources(types)}`);
+  if (!existsSync(home)) {
+    mkdirSync(builds, { recursive: true });
+    removeOldBuilds();
+    const tree = mkdtempSync(join(builds, 'other-'));
+    const remove = () => rmSync(tree, { recursive: true, force: true });
+    process.once('exit', remove);
+    build(tree, types);
+    try {
+      renameSync(tree, home);
+    } catch (error) {
+      // Another process was faster with the same one.
+      if (!existsSync(home)) throw error;
+    }
+    remove();
+    process.off('exit', remove);
+  }
+  return { main: join(home, 'packages/kmesh/src/main.ts') };
+}
+
+/** Names all that goes into a build. */
+function hashOfSources(types: string): string {
+  const hash = createHash('sha256').update(types);
+  const patterns = ['bpf/**', 'scripts/**', 'packages/*/src/**', 'packages/*/package.json', 'package.json'];
+  for (const path of globSync(patterns, { cwd: root }).sort()) {
+    if (!statSync(join(root, path)).isFile()) continue;
+    hash.update(`\0${path}\0`).update(readFileSync(join(root, path)));
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** Removes builds of sources that are no longer those of this tree; a run that began before may use a young one. */
+function removeOldBuilds(): void {
+  for (const name of readdirSync(builds)) {
+    const path = join(builds, name);
+    if (name.startsWith(kept) && Date.now() - statSync(path).mtimeMs > HOUR)
+      rmSync(path, { recursive: true });
+  }
+}
+
+function build(tree: string, types: string): void {
   for (const folder of ['bpf', 'scripts', 'package.json'])
     cpSync(join(root, folder), join(tree, folder), { recursive: true });
   mkdirSync(join(tree, 'node_modules', '@kmesh'), { recursive: true });
@@ -45,20 +95,9 @@ export function buildOther(edit: (types: string) => string): OtherBuild {
   for (const addon of ['kmesh-linux.node', 'kmesh-tunnel.node'])
     symlinkSync(join(root, 'build', addon), join(tree, 'build', addon));
 
-  const types = join(tree, 'bpf/kmesh_types.h');
-  const before = readFileSync(types, 'utf8');
-  const after = edit(before);
-  if (after === before) throw new Error('the other build is the same');
-  writeFileSync(types, after);
+  writeFileSync(join(tree, 'bpf/kmesh_types.h'), types);
   execFileSync('bash', ['scripts/build-bpf.sh'], { cwd: tree, stdio: 'inherit' });
   execFileSync(process.execPath, ['scripts/generate-layouts.ts'], { cwd: tree, stdio: 'inherit' });
-  return {
-    main: join(tree, 'packages/kmesh/src/main.ts'),
-    [Symbol.dispose]() {
-      process.off('exit', remove);
-      remove();
-    },
-  };
 }
 
 /** The next version of what is known of connections: their shape is another. */

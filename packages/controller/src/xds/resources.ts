@@ -86,3 +86,36 @@ export function removalOf(kind: HeldKind, name: string): MeshUpdate {
       return { kind: 'removeRoute', key: name };
   }
 }
+
+/** Callers that wait for resources by name: on-demand lookups (docs/contract.md 3.3). */
+export class Waiters {
+  readonly #waiting = new Map<string, (() => void)[]>();
+
+  /** Adds a caller; `first` is true for the first caller of a name. */
+  add(name: string): { readonly first: boolean; readonly done: Promise<void> } {
+    const { promise: done, resolve } = Promise.withResolvers<void>();
+    const others = this.#waiting.get(name);
+    if (others === undefined) this.#waiting.set(name, [resolve]);
+    else others.push(resolve);
+    return { first: others === undefined, done };
+  }
+
+  /** Releases the callers that wait for one of `names`. */
+  release(names: readonly string[]): void {
+    if (this.#waiting.size === 0) return;
+    for (const name of names) {
+      const waiting = this.#waiting.get(name);
+      this.#waiting.delete(name);
+      for (const resolve of waiting ?? []) resolve();
+    }
+  }
+
+  /** Names with waiting callers. */
+  names(): IterableIterator<string> {
+    return this.#waiting.keys();
+  }
+
+  get size(): number {
+    return this.#waiting.size;
+  }
+}

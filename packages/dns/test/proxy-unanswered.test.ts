@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import dnsPacket from 'dns-packet';
+import { pod, service } from './support/mesh.ts';
+import { addressesOf, answerOf, codeOf, PodNetwork, queryOf } from './support/pod-network.ts';
+
+const resolver = '198.51.100.1';
+const second = '198.51.100.2';
+
+// Each of these waits for seconds for something that does not come, in a network of its own: they wait together.
+describe('what does not answer', { concurrency: true }, () => {
+  test('DNS-29: a pod whose workload is unknown gets SERVFAIL after five seconds, or its answer when it comes', async () => {
+    await using network = await PodNetwork.start({
+      unknown: true,
+      mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+    });
+    const began = performance.now();
+    assert.equal(codeOf(await network.query('web')), 'SERVFAIL');
+    assert.ok(performance.now() - began > 4_500);
+    const waiting = network.query('web');
+    network.state.apply([pod('ns1/client', ['10.0.0.1'])]);
+    assert.deepEqual(addressesOf(await waiting), ['10.96.0.1']);
+  });
+
+  test('DNS-27: a silent resolver costs its own clients five seconds and SERVFAIL, and other queries nothing', async () => {
+    await using network = await PodNetwork.start({
+      resolvers: [resolver],
+      mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+    });
+    let asked = 0;
+    network.resolver(resolver, () => asked++);
+    const began = performance.now();
+    const silent = Array.from({ length: 20 }, () => network.query('silent.example'));
+    const local = performance.now();
+    assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
+    assert.ok(performance.now() - local < 1_000);
+    for (const answer of await Promise.all(silent)) assert.equal(codeOf(answer), 'SERVFAIL');
+    const seconds = (performance.now() - began) / 1_000;
+    assert.ok(seconds > 4.5 && seconds < 7, `${seconds} s`);
+    // One question is asked for all of them, three times.
+    assert.equal(asked, 3);
+    await until(() =>
+      network.warnings.some((line) => line.includes('not answer in time') && line.includes(resolver)),
+    );
+  });
+
+  test('the second resolver is asked when the first is silent, unreachable or refuses', async () => {
+    for (const first of ['silent', 'unreachable', 'refuses'] as const) {
+      await using network = await PodNetwork.start({ resolvers: [resolver, second] });
+      if (first === 'silent') network.resolver(resolver, () => undefined);
+      if (first === 'refuses')
+        network.resolver(resolver, (query, reply) => reply(answerOf(query, '', { answers: [], flags: 5 })));
+      network.resolver(second, (query, reply) => reply(answerOf(query, '203.0.113.8')));
+      const began = performance.now();
+      assert.deepEqual(addressesOf(await network.query('www.bing.com')), ['203.0.113.8'], first);
+      assert.ok(performance.now() - began < 3_000, first);
+    }
+  });
+
+  test('an unreachable resolver is SERVFAIL at once, and no resolver too', async () => {
+    for (const resolvers of [[resolver], []]) {
+      await using network = await PodNetwork.start({ resolvers });
+      const began = performance.now();
+      assert.equal(codeOf(await network.query('www.bing.com')), 'SERVFAIL');
+      assert.ok(performance.now() - began < 3_000);
+    }
+  });
+
+  test('a resolver that only lies is given up after 16 messages', async () => {
+    await using network = await PodNetwork.start({ resolvers: [resolver] });
+    network.resolver(resolver, (query, reply) => {
+      for (let lie = 0; lie < 40; lie++) reply(answerOf(query, '6.6.6.6', { id: lie }));
+    });
+    assert.equal(codeOf(await network.query('www.bing.com')), 'SERVFAIL');
+  });
+
+  test('a pod that has 256 queries under way at a dead resolver is refused more, and another pod is answered as ever', async () => {
+    await using network = await PodNetwork.start({ resolvers: [resolver] });
+    network.resolver(resolver, (query, reply) => {
+      if (dnsPacket.decode(query).questions?.[0]?.name.toLowerCase().startsWith('live'))
+        reply(answerOf(query, '203.0.113.7'));
+    });
+    const client = network.client();
+    const codes: string[] = [];
+    client.on('message', (message: Buffer) => codes.push(codeOf(dnsPacket.decode(message))));
+    const began = performance.now();
+    for (let index = 0; codes.length < 20; index++) {
+      client.send(queryOf(`dead-${index}.example`, 'A'), 15_053, '127.0.0.1');
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    client.close();
+    assert.ok(performance.now() - began < 4_000);
+    assert.deepEqual(new Set(codes), new Set(['SERVFAIL']));
+    assert.equal(codeOf(await network.query('live.example')), 'SERVFAIL');
+    await until(() => network.warnings.some((line) => line.includes('more queries under way than it may')));
+    await using other = await PodNetwork.start({ resolvers: [second] });
+    other.resolver(second, (query, reply) => reply(answerOf(query, '203.0.113.7')));
+    assert.deepEqual(addressesOf(await other.query('live.example')), ['203.0.113.7']);
+  });
+
+  test('a query that comes back to the proxy ends there', async () => {
+    await using network = await PodNetwork.start({ resolvers: [resolver] });
+    let forwarded = 0;
+    network.resolver(resolver, (query, reply) => {
+      forwarded++;
+      if (forwarded > 20) return;
+      // A forwarder that asks this very proxy.
+      void network.ask(query).then(reply, () => undefined);
+    });
+    assert.equal(codeOf(await network.query('loop.example')), 'SERVFAIL');
+    assert.ok(forwarded <= 3, `${forwarded} queries`);
+  });
+
+  test('names that the table does not have are asked of the control plane, once, before they are forwarded', async () => {
+    const demanded: string[] = [];
+    const state: { apply?: () => void } = {};
+    await using network = await PodNetwork.start({
+      proxy: {
+        demand: async (name) => {
+          demanded.push(name);
+          if (name === 'ns2/late.ns2.svc.cluster.local') state.apply?.();
+        },
+      },
+    });
+    state.apply = () => {
+      network.state.apply([service('ns2/late.ns2.svc.cluster.local', ['nw1/10.96.0.9'])]);
+    };
+    assert.deepEqual(addressesOf(await network.query('late.ns2')), ['10.96.0.9']);
+    assert.ok(demanded.includes('ns1/late.ns2'), demanded.join());
+    assert.equal(codeOf(await network.query('absent.example')), 'SERVFAIL');
+    const count = demanded.length;
+    assert.equal(codeOf(await network.query('absent.example')), 'SERVFAIL');
+    assert.equal(demanded.length, count);
+  });
+});
+
+/** Waits until something holds; the test's own limit ends it. */
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
+}
