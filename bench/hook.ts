@@ -36,9 +36,11 @@ export async function suite(): Promise<Report> {
 
 async function measureHook(figures: Figure[], ratios: Ratio[]): Promise<void> {
   const view = new MeshState();
-  using empty = await loadEmptyProgram();
   await using loads = await HookLoads.open(view);
-  const emptyProgram = empty.program('empty_connect4');
+  await using stack = new AsyncDisposableStack();
+  const emptyPrograms: BpfProgram[] = [];
+  for (let load = 0; load < loads.instances.length; load++)
+    emptyPrograms.push(stack.use(await loadEmptyProgram()).program('empty_connect4'));
 
   let programmed = 0;
   const hits: number[] = [];
@@ -48,11 +50,12 @@ async function measureHook(figures: Figure[], ratios: Ratio[]): Promise<void> {
     const some = { services: DIALLED, step: size / DIALLED };
     const any = { services: size, step: 1 };
     const rounds = { empty: [] as number[], gate: [] as number[], hit: [] as number[], any: [] as number[] };
-    await loads.measureProgram(emptyProgram, any);
+    for (const program of emptyPrograms) await loads.measureProgram(program, any);
     for (let round = 0; round < ROUNDS; round++) {
-      for (const { object, tables } of loads.instances) {
+      for (const [index, { object, tables }] of loads.instances.entries()) {
         loads.remove(tables);
-        rounds.empty.push(await loads.measureProgram(emptyProgram, some));
+        const program = emptyPrograms[index];
+        if (program !== undefined) rounds.empty.push(await loads.measureProgram(program, some));
         rounds.gate.push(await loads.measure(object, some));
         loads.enrol(tables);
         rounds.hit.push(await loads.measure(object, some));

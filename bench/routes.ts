@@ -9,9 +9,8 @@ import { untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { deviations, splitBy, startSplitScene } from '@kmesh/lab/testing/traffic/split-scene.ts';
 import { MeshState } from '@kmesh/orchestration';
 import { loadKernelObject } from '@kmesh/runtime';
-import { meshUpdates } from './hook/bench-mesh.ts';
 import { tablesOver } from './hook/loads.ts';
-import { ROUTED_SERVICES, ROUTES, routeUpdate, routeUpdates } from './hook/routed.ts';
+import { ROUTED_SERVICES, ROUTES, routedMesh, routeUpdate, routeUpdates } from './hook/routed.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 
 const ROUNDS = 5;
@@ -48,7 +47,7 @@ async function measureCompiling(figures: Figure[], ratios: Ratio[]): Promise<voi
     const view = new MeshState();
     using object = await loadKernelObject({ path: kernelObjectPath });
     const tables = tablesOver(view, object);
-    await tables.apply(view.apply(meshUpdates(0, ROUTED_SERVICES)));
+    await tables.apply(view.apply(routedMesh()));
     const timed = async (updates: readonly MeshUpdate[]) => {
       const start = performance.now();
       await tables.apply(view.apply(updates));

@@ -2,7 +2,7 @@ import type { MeshUpdate } from '@kmesh/api';
 import { routeRecord } from '@kmesh/api/testing';
 import { MeshState } from '@kmesh/orchestration';
 import { atMost, type Figure, figure, type Ratio } from '../report.ts';
-import { meshUpdates } from './bench-mesh.ts';
+import { hostnameOf, meshUpdates, versionUpdates } from './bench-mesh.ts';
 import { HookLoads } from './loads.ts';
 
 /** Services of the mesh, every fourth of which has a route. */
@@ -13,26 +13,33 @@ const ROUNDS = 9;
 /** Services dialled, all of which have a route while there are routes. */
 const DIALLED = 100;
 
-/** A route for every fourth service of the bench mesh: some of its connections go to the service after it. */
+/** The bench mesh, with two versions of every fourth service. */
+export function* routedMesh(): Generator<MeshUpdate> {
+  yield* meshUpdates(0, ROUTED_SERVICES);
+  for (let index = 0; index < ROUTES; index++) yield* versionUpdates(index * EVERY);
+}
+
+/** A route for every fourth service: the same endpoints as without, unequally between its versions. */
 export function routeUpdates(weight: number): MeshUpdate[] {
   return Array.from({ length: ROUTES }, (_, index) => routeUpdate(index, weight));
 }
 
 /** One of {@link routeUpdates}. */
 export function routeUpdate(index: number, weight: number): MeshUpdate {
-  const hostname = (offset: number) => `service-${index * EVERY + offset}.bench`;
+  const service = index * EVERY;
   const backends = [
-    { hostname: hostname(0), weight: 90 },
-    { hostname: hostname(1), weight },
+    { hostname: hostnameOf(service, 0), weight: 90 },
+    { hostname: hostnameOf(service, 1), weight },
   ];
-  return { kind: 'route', route: routeRecord({ hosts: [hostname(0)], name: `route-${index}` }, backends) };
+  const hosts = [hostnameOf(service)];
+  return { kind: 'route', route: routeRecord({ hosts, name: `route-${index}` }, backends) };
 }
 
 /** The hook on the same services with and without routes, in turns: the choice of a backend is in the slots and costs nothing. */
 export async function measureRouted(figures: Figure[], ratios: Ratio[]): Promise<void> {
   const view = new MeshState();
   await using loads = await HookLoads.open(view);
-  await loads.apply(view.apply(meshUpdates(0, ROUTED_SERVICES)));
+  await loads.apply(view.apply(routedMesh()));
   for (const { tables } of loads.instances) loads.enrol(tables);
   const without: number[] = [];
   const routed: number[] = [];

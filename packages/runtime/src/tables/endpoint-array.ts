@@ -160,7 +160,11 @@ function encodeSlot(
 ): void {
   const { choices, choice: layout, threshold: thresholdAt } = layouts[family];
   encodeChoice(view, offset + choices, family, choice, workloadId);
-  encodeChoice(view, offset + choices + layout.size, family, other, workloadId);
+  const second = offset + choices + layout.size;
+  if (other !== choice) encodeChoice(view, second, family, other, workloadId);
+  else
+    for (let at = second; at < second + layout.size; at += 4)
+      view.setUint32(at, view.getUint32(at - layout.size));
   view.setUint32(offset + thresholdAt, threshold, true);
 }
 

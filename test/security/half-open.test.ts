@@ -1,0 +1,109 @@
+/** Handshakes that the server has answered and the client has not: what changes before its last packet comes. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { eventually } from '@kmesh/api/testing';
+import { createLab, type Host, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
+import { attempt, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
+import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
+import { tcpSocketsOf } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
+
+const PORT = 8086;
+
+/** The client's answers do not leave it. */
+const HOLD = `table inet hold {
+  chain output {
+    type filter hook output priority 0;
+    tcp dport ${PORT} tcp flags & (syn | ack) == ack counter drop
+  }
+}
+`;
+const denial = policy('Deny', {
+  principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-client' }],
+});
+const synReceived = 3;
+
+describe('half-open handshakes with a pod, on the kernel path', () => {
+  let lab: Lab;
+  let mesh: LabMesh;
+  let server: Pod;
+  let accepted = 0;
+  const clients: Record<string, Host> = {};
+  const listen = () =>
+    server.listen({ port: PORT }, (socket) => {
+      accepted++;
+      socket.on('error', () => undefined);
+      socket.on('data', (data) => socket.write(data));
+      socket.on('end', () => socket.end());
+    });
+  let listener: Awaited<ReturnType<typeof listen>>;
+
+  before(async () => {
+    lab = await createLab();
+    await lab.node();
+    mesh = await startMesh(lab, { kernelPath: true });
+    const { pod: client } = await mesh.pod({ name: 'client' });
+    ({ pod: server } = await mesh.pod({ name: 'server', captured: { variant: 'nftables' } }));
+    const { pod: neighbour } = await mesh.pod({ name: 'neighbour', captured: false });
+    Object.assign(clients, { client, neighbour, outside: await lab.outsideHost() });
+    listener = await listen();
+    await untilEnrolled(mesh, [client, server]);
+  });
+  after(async () => {
+    await mesh?.close();
+    await lab?.close();
+  });
+
+  const served = async (from: Host) => (await attempt(from, server.addresses.v4, PORT, 'hello', 500)).bytes;
+
+  /** What becomes of a handshake whose last packet comes after `change`. */
+  async function complete(from: Host, change: () => Promise<void>): Promise<{ how: string; more: number }> {
+    await from.run('nft', ['-f', '-'], { input: HOLD });
+    try {
+      const socket = await open(from, server.addresses.v4, PORT);
+      socket.resume();
+      await eventually('the server waits for the last packet', async () =>
+        (await tcpSocketsOf(server)).some(
+          ({ state, localPort }) => state === synReceived && localPort === PORT,
+        ),
+      );
+      const before = accepted;
+      await change();
+      await from.run('nft', ['delete', 'table', 'inet', 'hold']);
+      socket.write('hello');
+      const how = await ending(socket, 10_000);
+      socket.destroy();
+      return { how, more: accepted - before };
+    } finally {
+      await from.run('nft', ['delete', 'table', 'inet', 'hold'], { check: false });
+    }
+  }
+
+  for (const [name, change] of Object.entries({ client: denial, neighbour: strict, outside: strict })) {
+    test(`NEG-10: of ${name} is not completed once a policy denies it`, async () => {
+      const from = clients[name];
+      assert.ok(from);
+      assert.equal(await served(from), 'hello', 'allowed before');
+      const { how, more } = await complete(from, () => mesh.apply(change));
+      assert.notEqual(how, 'open');
+      assert.equal(more, 0);
+      await mesh.apply(without(change));
+      await untilTablesFollow(mesh);
+      await eventually('it is served again', async () => (await served(from)) === 'hello');
+    });
+
+    test(`of ${name} ends when the server no longer listens, and the next one is served when it does again`, async () => {
+      const from = clients[name];
+      assert.ok(from);
+      const { how, more } = await complete(from, async () => {
+        listener.close();
+      });
+      assert.notEqual(how, 'open');
+      assert.equal(more, 0);
+      assert.equal(await served(from), '');
+      listener = await listen();
+      await eventually('it is served again', async () => (await served(from)) === 'hello');
+    });
+  }
+});
