@@ -13,10 +13,11 @@ export interface HeldServer {
 }
 
 /**
- * Of a connection with two ends on this node both are heard of, the client's at the latest when the second report of live
- * flows ends. What comes later is not waited for.
+ * Of a connection with two ends on this node both are heard of, the client's mostly in the same batch, and that of one which
+ * stays open by a report of live flows. What a pod's proxy dialled for it has no client's side in the kernel: its record is late
+ * by this time, which is therefore short.
  */
-const mostHeldMilliseconds = 5000;
+const mostHeldMilliseconds = 2000;
 /** Records that are kept; beyond them the oldest waits no longer. */
 const mostHeld = 4096;
 
