@@ -20,7 +20,7 @@ export interface OracleMesh extends AsyncDisposable {
   readonly server: Pod;
   /** Paths that the server's node has logged for inbound connections, with their numbers. */
   paths(): Record<string, number>;
-  /** Resident memory of the proxies that the bytes pass, in bytes. */
+  /** Memory of the proxies that the bytes pass, without what they share with the kernel or a file, in bytes. */
   proxyMemory(): number;
 }
 
@@ -54,7 +54,7 @@ export async function startOracleMesh(name: OraclePath): Promise<OracleMesh> {
       return counts;
     },
     proxyMemory: () =>
-      [...new Set(proxies.map(({ pid }) => residentMemory(pid)))].reduce((sum, size) => sum + size),
+      [...new Set(proxies.map(({ pid }) => ownMemory(pid)))].reduce((sum, size) => sum + size),
     [Symbol.asyncDispose]: async () => {
       await mesh.close();
       await lab.close();
@@ -62,6 +62,6 @@ export async function startOracleMesh(name: OraclePath): Promise<OracleMesh> {
   };
 }
 
-function residentMemory(pid: number): number {
-  return 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+function ownMemory(pid: number): number {
+  return 1024 * Number(/RssAnon:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
