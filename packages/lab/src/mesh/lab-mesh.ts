@@ -24,6 +24,8 @@ interface MeshOptions {
   readonly certificates?: Partial<CertificateSettings>;
   /** Further settings of every proxy, which may depend on its place. */
   readonly environment?: Settings | ((host: Host) => Settings);
+  /** What the nodes' proxies run at first; {@link NodeProxy.executable}'s default when absent. */
+  readonly executable?: string;
   /** How long the proxies may take to become ready; 20 seconds by default. */
   readonly readyMilliseconds?: number;
 }
@@ -109,6 +111,7 @@ export class LabMesh implements AsyncDisposable {
     const environment = { ...(await this.#environment(node)), NODE_NAME: node.name };
     const identity = { POD_NAME: name, POD_NAMESPACE: 'istio-system', SERVICE_ACCOUNT: 'ztunnel' };
     const proxy = new NodeProxy(node, { ...environment, ...identity, INPOD_UDS: agent.path });
+    proxy.executable = this.#options.executable ?? proxy.executable;
     this.nodes.push({ node, agent, proxy });
     proxy.start();
     const account = { name, podNamespace: 'istio-system', serviceAccount: 'ztunnel' };
