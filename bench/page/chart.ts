@@ -108,6 +108,7 @@ export function spelled(value: number): string {
 
 function svg(height: number, title: string, parts: readonly string[]): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12" fill="${INK}">
+<title>${escaped(title)}</title>
 <rect width="${WIDTH}" height="${height}" fill="#ffffff"/>
 <text x="12" y="22" font-size="14" font-weight="bold">${escaped(title)}</text>
 ${parts.join('\n')}
