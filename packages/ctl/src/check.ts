@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import type { Overview, OverviewLimit, OverviewRoute } from '@kmesh/api';
 import {
   attachedPrograms,
+  cgroupDirectory,
   cgroupObstacle,
   findBpffsMount,
   findCgroupMount,
@@ -49,7 +50,7 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
     agentRow(options.agentSocket ?? daemon.places?.agentSocket ?? AGENT_SOCKET),
   ];
   if (mount !== undefined) {
-    const cgroup = options.cgroup ?? (daemon.places?.cgroup || mount);
+    const cgroup = cgroupDirectory(options.cgroup ?? (daemon.places?.cgroup || mount));
     try {
       if (!existsSync(cgroup)) throw new Error(`there is no cgroup ${cgroup}`);
       const misplaced = cgroupObstacle(cgroup);

@@ -2,6 +2,7 @@ import { type HookCost, type Identity, KmeshError, type Logger } from '@kmesh/ap
 import {
   attachedProgramIds,
   type BpfObject,
+  cgroupDirectory,
   cgroupObstacle,
   findCgroupMount,
   kernelBarrier,
@@ -105,7 +106,7 @@ export async function startKernelPath(
   isCertain?: (identity: Identity) => boolean,
 ): Promise<KernelPath> {
   const obstacles = kernelPathObstacles();
-  const cgroup = config.cgroup ?? findCgroupMount();
+  const cgroup = config.cgroup === undefined ? findCgroupMount() : cgroupDirectory(config.cgroup);
   if (obstacles.length > 0 || cgroup === undefined) {
     throw new KmeshError('KMESH_KERNEL_PATH_UNAVAILABLE', `the kernel lacks ${obstacles.join('; ')}`);
   }

@@ -5,6 +5,7 @@ import {
   attachedProgramIds,
   type BpfMap,
   type BpfObject,
+  cgroupDirectory,
   findCgroupMount,
   type Link,
   openPinnedLink,
@@ -238,7 +239,7 @@ export function withdrawEarlier(
     removed = removePins(config.pins, 'pods');
   });
   trying(() => {
-    const cgroup = config.cgroup ?? findCgroupMount();
+    const cgroup = config.cgroup === undefined ? findCgroupMount() : cgroupDirectory(config.cgroup);
     if (cgroup !== undefined) ended += endOtherLeases(cgroup, node);
   });
   if (ended > 0 || removed)
