@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { V1DaemonSet } from '@kubernetes/client-node';
 import type { Api } from '../api/api.ts';
 import { kubeconfig } from '../bare/cluster.ts';
 import { readState } from '../bare/state.ts';
@@ -9,9 +10,10 @@ import { collectLogs } from '../report/collect.ts';
 import { junit, type Verdict } from '../report/junit.ts';
 import { basicCases } from './basic.ts';
 import type { Case } from './case.ts';
+import { kernelPathCases } from './kernel-path.ts';
 import { lifecycleCases } from './lifecycle.ts';
 import { policyCases } from './policy.ts';
-import { clearScene, type Scene, setScene } from './scene.ts';
+import { clearScene, proxies, type Scene, setScene } from './scene.ts';
 import { toolCases } from './tools.ts';
 import { uninstallCases } from './uninstall.ts';
 
@@ -30,19 +32,23 @@ export const allCases: readonly Case[] = [
   ...toolCases,
   ...policyCases,
   ...lifecycleCases,
+  ...kernelPathCases,
   ...uninstallCases,
 ];
 
-/** Runs the cases whose name contains one of `filters`, or all. Logs are collected where one fails. */
+/**
+ * Runs the cases whose name contains one of `filters`, or all; those of the kernel path where the proxies have one. Logs
+ * are collected where one fails.
+ */
 export async function runCases(
   api: Api,
   filters: readonly string[],
   progress: Progress,
 ): Promise<CaseReport> {
-  const chosen = allCases.filter(
+  const named = allCases.filter(
     ({ name }) => filters.length === 0 || filters.some((filter) => name.includes(filter)),
   );
-  if (chosen.length === 0) throw new Error(`no case has ${filters.join(' or ')} in its name`);
+  if (named.length === 0) throw new Error(`no case has ${filters.join(' or ')} in its name`);
   const scene: Scene = {
     api,
     kubeconfig,
@@ -50,7 +56,9 @@ export async function runCases(
       .map(({ name }) => name)
       .filter((name) => name !== 'control')
       .sort(),
+    kernelPath: await hasKernelPath(api),
   };
+  const chosen = named.filter((one) => one.kernelPath !== true || scene.kernelPath);
   await progress.step('apps of the cases', () => setScene(scene));
   const verdicts: Verdict[] = [];
   for (const { name, run } of chosen) {
@@ -73,4 +81,10 @@ export async function runCases(
   writeFileSync(file, junit('cluster', verdicts));
   const failed = verdicts.filter(({ failure }) => failure !== undefined).length;
   return { passed: verdicts.length - failed, failed, junit: file, cases: verdicts };
+}
+
+/** Whether the DaemonSet of the proxies has the mounts of profiles/kmesh.yaml. */
+async function hasKernelPath(api: Api): Promise<boolean> {
+  const found = await api.read<V1DaemonSet>(proxies);
+  return found?.spec?.template.spec?.volumes?.some(({ name }) => name === 'host-bpf') === true;
 }

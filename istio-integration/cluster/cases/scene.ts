@@ -15,6 +15,8 @@ export interface Scene {
   readonly api: Api;
   readonly kubeconfig: string;
   readonly nodes: readonly string[];
+  /** Whether the proxies have the mounts of the profile. */
+  readonly kernelPath: boolean;
 }
 
 /** What a client's calls gave. */

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { istioctl } from '../mesh/install.ts';
-import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
 import { answered, call, inside, onlyPod, outside, proxyOf, type Scene } from './scene.ts';
 
@@ -50,6 +49,7 @@ export const toolCases: readonly Case[] = [
   },
   {
     name: 'kmeshctl check finds nothing wrong on any node',
+    kernelPath: true,
     async run(scene) {
       for (const node of scene.nodes) {
         const proxy = await proxyOf(scene, node);
@@ -58,37 +58,4 @@ export const toolCases: readonly Case[] = [
       }
     },
   },
-  {
-    name: 'connections between pods of a node are on the kernel path where the mounts of the profile are',
-    async run(scene) {
-      const [client, near] = [await onlyPod(scene, 'client'), await onlyPod(scene, 'near')];
-      const proxy = await proxyOf(scene, client.spec?.nodeName ?? '');
-      const mounted = proxy.spec?.volumes?.some(({ name }) => name === 'host-bpf') === true;
-      await pathOfCalls(scene, mounted ? 'kernel' : 'tunnel');
-      assert.ok(near);
-    },
-  },
 ];
-
-/** Calls the near server until the access log has a call on a path. */
-export async function pathOfCalls(scene: Scene, path: 'kernel' | 'tunnel'): Promise<void> {
-  const client = await onlyPod(scene, 'client');
-  const near = await onlyPod(scene, 'near');
-  const proxy = await proxyOf(scene, client.spec?.nodeName ?? '');
-  let last = '';
-  await waitUntil(
-    `a call to ${near.metadata?.name} on the ${path} path`,
-    30_000,
-    async () => {
-      answered(await call(scene, client, `http://near.${inside}:80`));
-      const lines = (await scene.api.log(proxy))
-        .split('\n')
-        .filter((line) => line.includes(`dst.workload="${near.metadata?.name}"`));
-      last = lines.at(-1) ?? '';
-      return (
-        lines.some((line) => line.includes(`path=${path}`) || line.includes(`path="${path}"`)) || undefined
-      );
-    },
-    { everyMs: 500, state: () => last },
-  );
-}

@@ -13,7 +13,6 @@ interface DaemonSet extends KubernetesObject {
     readonly template?: {
       readonly spec?: {
         readonly containers?: readonly { readonly image?: string }[];
-        readonly volumes?: readonly { readonly name: string }[];
       };
     };
   };
@@ -48,9 +47,8 @@ export const uninstallCases: readonly Case[] = [
     name: 'uninstalled as Istio is, with the pods kept: they talk on, nothing is left in them, and a new mesh takes them in',
     async run(scene) {
       const daemonSet = await scene.api.read<DaemonSet>(proxies);
-      const { containers, volumes } = daemonSet?.spec?.template?.spec ?? {};
+      const { containers } = daemonSet?.spec?.template?.spec ?? {};
       const reference = containers?.[0]?.image ?? '';
-      const mounts = volumes?.some(({ name }) => name === 'host-bpf') === true;
       const member = (mode: string | null): Manifest => ({
         ...namespace(inside, true),
         metadata: { name: inside, labels: { 'istio.io/dataplane-mode': mode } } as never,
@@ -77,7 +75,7 @@ export const uninstallCases: readonly Case[] = [
       );
       await talk();
       for (const node of scene.nodes) assert.deepEqual(await leftInPods(node), [], node);
-      await installMesh(scene.kubeconfig, { reference, mounts });
+      await installMesh(scene.kubeconfig, { reference, mounts: scene.kernelPath });
       await scene.api.merge(member('ambient'));
       await membersAre(scene, 'enabled');
       await enrolled(await onlyPod(scene, 'client'));
