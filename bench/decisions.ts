@@ -5,9 +5,10 @@
 import type { MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
 import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { authorize, MeshState, resolveOutbound } from '@kmesh/orchestration';
-import { environment, type Figure, figure, type Report } from './report.ts';
+import { environment, type Figure, figure, type Report } from './harness/report.ts';
+import { rounds } from './harness/settings.ts';
 
-const ROUNDS = 7;
+const ROUNDS = rounds(7);
 
 /** The suite `decisions`. */
 export function suite(): Promise<Report> {

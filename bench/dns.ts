@@ -13,9 +13,10 @@ import { DnsProxy } from '@kmesh/dns';
 import { serviceOf, workloadOf } from '@kmesh/lab';
 import { createNetworkNamespace } from '@kmesh/linux';
 import { MeshState } from '@kmesh/orchestration';
-import { atLeast, atMost, environment, figure, type Report } from './report.ts';
+import { atLeast, atMost, environment, figure, type Report } from './harness/report.ts';
+import { rounds } from './harness/settings.ts';
 
-const ROUNDS = 5;
+const ROUNDS = rounds(5);
 const SECONDS = 2;
 const NAMES = 100;
 const loadProgram = fileURLToPath(new URL('../build/lab/dns-load', import.meta.url));

@@ -22,13 +22,22 @@ import {
   startScrapeServer,
 } from '@kmesh/probe';
 import { KernelConnections, kmeshEventLayout } from '@kmesh/runtime';
-import { atLeast, atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+import {
+  atLeast,
+  atMost,
+  environment,
+  type Figure,
+  figure,
+  type Ratio,
+  type Report,
+} from './harness/report.ts';
+import { rounds } from './harness/settings.ts';
 
 const required = 100_000;
 const mostNanoseconds = 1000;
 const rates = [required, 200_000, 400_000];
 const seconds = 2;
-const rounds = 3;
+const count = rounds(3);
 
 /** The suite `events`. */
 export async function suite(): Promise<Report> {
@@ -47,7 +56,7 @@ export async function suite(): Promise<Report> {
     for (const rate of rates) {
       const losses: number[] = [];
       const achieved: number[] = [];
-      for (let round = 0; round < rounds; round++) {
+      for (let round = 0; round < count; round++) {
         const result = await measure(rate, log, openings);
         losses.push(result.losses);
         achieved.push(result.eventsPerSecond);
@@ -87,7 +96,7 @@ async function recordingCosts(): Promise<number[]> {
     destinationService,
   } as const;
   const count = 200_000;
-  const costs = Array.from({ length: rounds + 1 }, () => {
+  const costs = Array.from({ length: count + 1 }, () => {
     const began = performance.now();
     for (let index = 0; index < count; index++) {
       const connection = observer.opened({ ...start, source: sources[index % sources.length] });

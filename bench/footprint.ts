@@ -3,21 +3,21 @@
  * 10,000 and with 100,000 workloads. Runs what `KMESH_BINARY` names, `dist/kmesh` by default. `KMESH_BENCH_ROUNDS` and
  * `KMESH_BENCH_WORKLOADS` make a run shorter.
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import type { MemoryKinds } from './footprint/memory-kinds.ts';
 import type { FootprintRound } from './footprint/round.ts';
-import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+import { atMost, environment, type Figure, figure, type Ratio, type Report } from './harness/report.ts';
+import { largestMesh, rounds } from './harness/settings.ts';
 
-const rounds = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 3);
-const largest = Number(process.env['KMESH_BENCH_WORKLOADS'] ?? 100_000);
+const count = rounds(3);
 const meshes = [
   { name: 'idle', workloads: 0, services: 0, bound: 70 },
   { name: '10,000 workloads', workloads: 10_000, services: 500, bound: 110 },
   { name: '100,000 workloads', workloads: 100_000, services: 5_000, bound: 250 },
-].filter(({ workloads }) => workloads <= largest);
+].filter(({ workloads }) => workloads <= largestMesh());
 const readyBound = 500;
 
 const kinds: readonly (keyof MemoryKinds)[] = [
@@ -33,12 +33,17 @@ const kinds: readonly (keyof MemoryKinds)[] = [
 /** The suite `footprint`. */
 export async function suite(): Promise<Report> {
   const binary = process.env['KMESH_BINARY'] ?? fileURLToPath(new URL('../dist/kmesh', import.meta.url));
-  if (!existsSync(binary)) throw new Error(`${binary} is not there: build it with "npm run build:binary"`);
+  if (!existsSync(binary)) {
+    if (process.env['KMESH_BINARY'] !== undefined) throw new Error(`KMESH_BINARY: ${binary} is not there`);
+    console.error('bench: building dist/kmesh');
+    const program = fileURLToPath(new URL('../scripts/build-binary.ts', import.meta.url));
+    execFileSync(process.execPath, [program], { stdio: ['ignore', 2, 2] });
+  }
   const figures: Figure[] = [];
   const ratios: Ratio[] = [];
   for (const { name, workloads, services, bound } of meshes) {
     const runs: FootprintRound[] = [];
-    for (let round = 0; round < rounds; round++) runs.push(await measure(binary, workloads, services));
+    for (let round = 0; round < count; round++) runs.push(await measure(binary, workloads, services));
     for (const kind of kinds) {
       const values = runs.map((run) => run[kind]);
       figures.push(figure(`${kind} memory`, name, 'MB', values));

@@ -1,12 +1,14 @@
 /**
  * New connections through the tunnel from two pods to one server, one request each: one pod's connections are handed over
- * by the connect hook, the other's captured by NAT rules. Interleaved; processor time is the whole machine's.
+ * by the connect hook, the other's captured by NAT rules. Interleaved.
+ * Processor time is the lab's, with the kernel's share.
  */
-import { readFileSync } from 'node:fs';
 import { createLab, type MeshPod, startMesh } from '@kmesh/lab';
-import { atLeast, atMost, environment, figure, type Report } from './report.ts';
+import { processorTime } from './harness/processor-time.ts';
+import { atLeast, atMost, environment, figure, type Report } from './harness/report.ts';
+import { rounds } from './harness/settings.ts';
 
-const ROUNDS = 7;
+const ROUNDS = rounds(7);
 const CONNECTIONS = 4_000;
 const CONCURRENCY = 16;
 
@@ -31,12 +33,12 @@ export async function suite(): Promise<Report> {
   await server.pod.serve({ port: 8080, mode: 'http' });
   const to = `${server.pod.addresses.v4}:8080`;
   const run = async ({ pod }: MeshPod): Promise<Round> => {
-    const before = busySeconds();
+    const before = processorTime(lab.cgroup);
     const dialled = await pod.dial({ to, mode: 'http', connections: CONNECTIONS, concurrency: CONCURRENCY });
     if (dialled.failed > 0) throw new Error(`${pod.name}: ${JSON.stringify(dialled.failures)}`);
     return {
       rate: CONNECTIONS / (dialled.elapsedNs / 1e9),
-      microseconds: ((busySeconds() - before) / CONNECTIONS) * 1e6,
+      microseconds: ((processorTime(lab.cgroup) - before) / CONNECTIONS) * 1e3,
       p99: (dialled.latencyNs?.p99 ?? 0) / 1e3,
     };
   };
@@ -64,12 +66,4 @@ export async function suite(): Promise<Report> {
       atMost('processor time, handed / captured', value(1) / value(4), 1),
     ],
   };
-}
-
-/** Processor time that the machine has spent so far, idle and waiting not counted. */
-function busySeconds(): number {
-  const fields =
-    readFileSync('/proc/stat', 'utf8').split('\n')[0]?.trim().split(/\s+/).slice(1).map(Number) ?? [];
-  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = fields;
-  return (user + nice + system + irq + softirq) / 100;
 }

@@ -15,13 +15,14 @@ import { kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import type { BpfProgram } from '@kmesh/linux';
 import { MeshState } from '@kmesh/orchestration';
 import { loadKernelObject } from '@kmesh/runtime';
+import { atMost, environment, type Figure, figure, type Ratio, type Report } from './harness/report.ts';
+import { rounds } from './harness/settings.ts';
 import { ENDPOINTS_PER_SERVICE, meshUpdates } from './hook/bench-mesh.ts';
 import { HookLoads, tablesOver } from './hook/loads.ts';
 import { measureRouted } from './hook/routed.ts';
-import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 
 const sizes = [100, 1000, 10_000, 20_000] as const;
-const ROUNDS = 3;
+const ROUNDS = rounds(3);
 /** Services that the client uses at every size. */
 const DIALLED = 100;
 
@@ -81,7 +82,7 @@ async function measureProgramming(figures: Figure[], ratios: Ratio[]): Promise<v
   const change = view.apply(meshUpdates(0, 20_000));
   const seconds: number[] = [];
   const delays: number[] = [];
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < ROUNDS; round++) {
     using object = await loadKernelObject({ path: kernelObjectPath });
     const tables = tablesOver(view, object);
     const delay = monitorEventLoopDelay({ resolution: 1 });

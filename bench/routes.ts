@@ -9,11 +9,12 @@ import { untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { deviations, splitBy, startSplitScene } from '@kmesh/lab/testing/traffic/split-scene.ts';
 import { MeshState } from '@kmesh/orchestration';
 import { loadKernelObject } from '@kmesh/runtime';
+import { atMost, environment, type Figure, figure, type Ratio, type Report } from './harness/report.ts';
+import { rounds } from './harness/settings.ts';
 import { tablesOver } from './hook/loads.ts';
 import { ROUTED_SERVICES, ROUTES, routedMesh, routeUpdate, routeUpdates } from './hook/routed.ts';
-import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
 
-const ROUNDS = 5;
+const ROUNDS = rounds(5);
 const CHANGES = 100;
 const DIALS = 10_000;
 

@@ -4,12 +4,14 @@
  * compared are two turns of one round. Requests come from wrk and are answered by nginx, bulk is the lab's own; clients and
  * servers have a processor each.
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+import { processorTime } from './harness/processor-time.ts';
+import { BULK_PORT, pinPrograms, requirePrograms, runWrk, warmUp } from './harness/programs.ts';
+import { environment, type Report } from './harness/report.ts';
+import { rounds } from './harness/settings.ts';
+import { type Bound, type Found, figuresOf, ratioOf, takeTurns } from './harness/turns.ts';
 import { type Contestant, contestant, type Way } from './samenode/contestants.ts';
-import { BULK_PORT, HTTP_PORT, pinPrograms, requirePrograms, runWrk } from './samenode/programs.ts';
 
-const ROUNDS = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 5);
+const ROUNDS = rounds(3);
 const BULK_BYTES = 1 << 30;
 
 const BARE = 'no mesh, bare bridge';
@@ -25,9 +27,6 @@ const ways: readonly Way[] = [
   { name: KUBE_PROXY, busyNode: true, by: 'kube-proxy' },
   { name: NODE_MESH, busyNode: true, by: 'kmesh' },
 ];
-
-/** What one turn found, by the name of the figure. */
-type Found = Readonly<Record<string, number>>;
 
 const MANY = 'requests, 64 connections';
 const CPU = 'CPU per 1,000 requests';
@@ -50,9 +49,9 @@ const units: Readonly<Record<string, string>> = {
 /** In what turns they are measured. */
 const measurements: readonly ((one: Contestant) => Promise<Found>)[] = [
   async ({ client, node, to }) => {
-    const before = busyMilliseconds(node.cgroup);
+    const before = processorTime(node.cgroup);
     const { perSecond, requests } = await runWrk(client, to, { connections: 64, seconds: 2 });
-    return { [MANY]: perSecond, [CPU]: ((busyMilliseconds(node.cgroup) - before) / requests) * 1_000 };
+    return { [MANY]: perSecond, [CPU]: ((processorTime(node.cgroup) - before) / requests) * 1_000 };
   },
   async ({ client, to }) => {
     const { perSecond, p50Us, p99Us } = await runWrk(client, to, { connections: 1, seconds: 1 });
@@ -74,89 +73,37 @@ const measurements: readonly ((one: Contestant) => Promise<Found>)[] = [
   },
 ];
 
-/** Figure, who is compared with whom, bound. */
-const bounds: readonly [string, string, string, number, 'atLeast' | 'atMost'][] = [
-  [MANY, BARE_MESH, BARE, 1.05, 'atLeast'],
-  [MANY, NODE_MESH, NODE, 1.15, 'atLeast'],
-  [MANY, NODE_MESH, KUBE_PROXY, 1.2, 'atLeast'],
-  ...(
-    [
-      [BARE_MESH, BARE],
-      [NODE_MESH, NODE],
-    ] as const
-  ).flatMap(([mesh, none]): (typeof bounds)[number][] => [
-    [ONE, mesh, none, 1, 'atLeast'],
-    [P50, mesh, none, 1, 'atMost'],
-    [P99, mesh, none, 1, 'atMost'],
-    [FRESH, mesh, none, 0.85, 'atLeast'],
-    [BULK, mesh, none, 1, 'atLeast'],
-    [CPU, mesh, none, 1, 'atMost'],
+const bounds: readonly Bound[] = [
+  { figure: MANY, of: BARE_MESH, to: BARE, kind: 'atLeast', bound: 1.05 },
+  { figure: MANY, of: NODE_MESH, to: NODE, kind: 'atLeast', bound: 1.15 },
+  { figure: MANY, of: NODE_MESH, to: KUBE_PROXY, kind: 'atLeast', bound: 1.2 },
+  ...[
+    { of: BARE_MESH, to: BARE },
+    { of: NODE_MESH, to: NODE },
+  ].flatMap((pair): Bound[] => [
+    { figure: ONE, ...pair, kind: 'atLeast', bound: 1 },
+    { figure: P50, ...pair, kind: 'atMost', bound: 1 },
+    { figure: P99, ...pair, kind: 'atMost', bound: 1 },
+    { figure: FRESH, ...pair, kind: 'atLeast', bound: 0.85 },
+    { figure: BULK, ...pair, kind: 'atLeast', bound: 1 },
+    { figure: CPU, ...pair, kind: 'atMost', bound: 1 },
   ]),
-  [FRESH, NODE_MESH, KUBE_PROXY, 1, 'atLeast'],
+  { figure: FRESH, of: NODE_MESH, to: KUBE_PROXY, kind: 'atLeast', bound: 1 },
 ];
 
 /** The suite `samenode`. */
 export async function suite(): Promise<Report> {
-  requirePrograms();
+  requirePrograms('wrk', 'nginx', 'taskset');
   await using stack = new AsyncDisposableStack();
   const contestants: Contestant[] = [];
   for (const way of ways) contestants.push(await contestant(stack, way));
   pinPrograms();
-  for (const one of contestants) await warmUp(one);
-  const rounds: Map<string, Found>[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    const found = new Map<string, Found>();
-    for (const measurement of measurements) {
-      // Not always the same one right after another.
-      for (const one of round % 2 === 0 ? contestants : contestants.toReversed())
-        found.set(one.name, { ...found.get(one.name), ...(await measurement(one)) });
-    }
-    rounds.push(found);
-  }
-  const of = (name: string, of: string) => rounds.map((found) => found.get(of)?.[name] ?? Number.NaN);
-  const figures: Figure[] = Object.entries(units).flatMap(([name, unit]) =>
-    contestants.map((one) => figure(name, one.name, unit, of(name, one.name))),
-  );
-  const ratios: Ratio[] = bounds.map(([name, mesh, none, bound, kind]) => {
-    const others = of(name, none);
-    const { value } = figure(
-      '',
-      '',
-      '',
-      of(name, mesh).map((one, at) => one / (others[at] ?? Number.NaN)),
-    );
-    const rounded = Math.round(value * 100) / 100;
-    const ok = kind === 'atLeast' ? rounded >= bound : rounded <= bound;
-    return { name: `${name}: ${mesh} / ${none}`, value: rounded, bound, ok };
-  });
-  return { suite: 'samenode', environment: environment(), figures, ratios };
+  for (const { client, to } of contestants) await warmUp(client, to);
+  const taken = await takeTurns({ contestants, measurements, rounds: ROUNDS });
+  return {
+    suite: 'samenode',
+    environment: environment({ rounds: taken.length }),
+    figures: figuresOf(taken, units, contestants),
+    ratios: bounds.map((bound) => ratioOf(taken, bound)),
+  };
 }
-
-/** Until nginx answers, and the caches of both sides are warm. */
-async function warmUp({ client, to }: Contestant): Promise<void> {
-  for (let attempt = 0; attempt < 50; attempt++) {
-    const answer = await client.http({ host: to, port: HTTP_PORT }).catch(() => undefined);
-    if (answer?.status === 200) break;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  await runWrk(client, to, { connections: 8, seconds: 1, close: true });
-  await runWrk(client, to, { connections: 8, seconds: 1 });
-}
-
-/** Time of processors that a node's pods and its proxy have had, and the kernel's threads that take over their packets. */
-function busyMilliseconds(cgroup: string): number {
-  const [, usage] = /^usage_usec (\d+)/m.exec(readFileSync(`${cgroup}/cpu.stat`, 'utf8')) ?? [];
-  const own = Number(usage) / 1_000;
-  return softirqThreads.reduce((sum, pid) => {
-    const [nanoseconds] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ');
-    return sum + Number(nanoseconds) / 1_000_000;
-  }, own);
-}
-
-const softirqThreads = readdirSync('/proc').filter((pid) => {
-  try {
-    return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('ksoftirqd/');
-  } catch {
-    return false;
-  }
-});

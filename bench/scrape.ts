@@ -30,14 +30,15 @@ import {
   MetricStore,
   renderStore,
 } from '@kmesh/probe';
-import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+import { atMost, environment, type Figure, figure, type Ratio, type Report } from './harness/report.ts';
+import { quick, rounds } from './harness/settings.ts';
 import { type Comparison, compare, type Latencies, percentile } from './scrape/compare.ts';
 import { startPacedEcho } from './scrape/driver.ts';
 
 const sizes = [1000, 10_000, 100_000].filter(
-  (size) => Number(process.env['KMESH_BENCH_SERIES'] ?? size) === size,
+  (size) => Number(process.env['KMESH_BENCH_SERIES'] ?? (quick ? 10_000 : size)) === size,
 );
-const rounds = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 6);
+const windows = rounds(2);
 const messagesPerSecond = 2000;
 
 /** The suite `scrape`. */
@@ -113,7 +114,7 @@ async function measureTunnel(series: number, figures: Figure[], ratios: Ratio[])
     execFileSync('chrt', ['--all-tasks', '--fifo', '--pid', '1', `${world.otherPid}`]);
     // What this process does with one window must not be felt in the next.
     execFileSync('chrt', ['--all-tasks', '--idle', '--pid', '0', `${process.pid}`]);
-    const comparison = await compare({ client, scraper, rounds });
+    const comparison = await compare({ client, scraper, rounds: windows });
     report(series, comparison, figures, ratios);
     figures.push(
       figure('memory of the proxy', `${series} series`, 'MB', [residentMegabytes(world.scrapedPid)]),

@@ -7,15 +7,16 @@
 import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { atMost, environment, type Figure, figure, type Ratio, type Report } from './report.ts';
+import { atMost, environment, type Figure, figure, type Ratio, type Report } from './harness/report.ts';
+import { largestMesh, rounds } from './harness/settings.ts';
 import type { Round } from './xds/round.ts';
 
-const rounds = Number(process.env['KMESH_BENCH_ROUNDS'] ?? 3);
+const count = rounds(3);
 const meshes = [
   { workloads: 1_000, services: 100 },
   { workloads: 10_000, services: 500 },
   { workloads: 100_000, services: 5_000 },
-].filter(({ workloads }) => workloads <= Number(process.env['KMESH_BENCH_WORKLOADS'] ?? 100_000));
+].filter(({ workloads }) => workloads <= largestMesh());
 
 const measured: readonly { what: string; unit: string; of: keyof Round; bound?: number }[] = [
   { what: 'size of the push', unit: 'MB', of: 'pushMegabytes' },
@@ -38,7 +39,7 @@ export async function suite(): Promise<Report> {
   const ratios: Ratio[] = [];
   for (const mesh of meshes) {
     const runs: Round[] = [];
-    for (let round = 0; round < rounds; round++) runs.push(await measure(mesh.workloads, mesh.services));
+    for (let round = 0; round < count; round++) runs.push(await measure(mesh.workloads, mesh.services));
     const name = `${mesh.workloads} workloads`;
     for (const { what, unit, of, bound } of measured) {
       const percent = unit.startsWith('%') ? 100 : 1;

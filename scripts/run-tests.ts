@@ -1,5 +1,5 @@
 /**
- * Runs the test files of one kind with Node's test runner: `unit` are the packages' own, `e2e` are those under
+ * Runs the test files of one kind with Node's test runner: `unit` are the packages' own and the benchmarks', `e2e` are those under
  * `test/`, `long` are too long for every run; with them go those of `test/` that repeat less in every run. `paths` are
  * the suites of real daemons that do not choose a path themselves: they run twice, with the kernel path off and on.
  * `binary` is the conformance suite against `dist/kmesh` instead of the sources (`npm run build:binary`). Further
@@ -13,7 +13,11 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 
 const patterns: Record<string, readonly string[]> = {
-  unit: ['packages/*/test/**/*.test.ts', 'istio-integration/cluster/test/**/*.test.ts'],
+  unit: [
+    'packages/*/test/**/*.test.ts',
+    'bench/test/*.test.ts',
+    'istio-integration/cluster/test/**/*.test.ts',
+  ],
   e2e: ['test/**/*.test.ts'],
   paths: ['test/conformance/namespaced*.test.ts', 'test/differential/*.test.ts'],
   binary: [

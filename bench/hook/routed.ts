@@ -1,7 +1,7 @@
 import type { MeshUpdate } from '@kmesh/api';
 import { routeRecord } from '@kmesh/api/testing';
 import { MeshState } from '@kmesh/orchestration';
-import { atMost, type Figure, figure, type Ratio } from '../report.ts';
+import { atMost, type Figure, figure, type Ratio } from '../harness/report.ts';
 import { hostnameOf, meshUpdates, versionUpdates } from './bench-mesh.ts';
 import { HookLoads } from './loads.ts';
 

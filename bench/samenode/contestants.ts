@@ -1,15 +1,7 @@
 /** Two pods of one node, with and without a mesh, on a bare bridge and on a node with the rules that clusters have. */
-import {
-  createLab,
-  keyOf,
-  type LabMesh,
-  type MeshNode,
-  type Node,
-  type Pod,
-  serviceOf,
-  startMesh,
-} from '@kmesh/lab';
-import { BULK_PORT, HTTP_PORT, SHORT_PORT, startNginx } from './programs.ts';
+import { createLab, keyOf, type Node, type Pod, serviceOf, startMesh } from '@kmesh/lab';
+import { passesBridge } from '../harness/passes-bridge.ts';
+import { BULK_PORT, HTTP_PORT, SHORT_PORT, startNginx } from '../harness/programs.ts';
 
 /** Ports of the service, by what is behind them. */
 const SERVICE_PORTS = { [HTTP_PORT]: HTTP_PORT, [SHORT_PORT]: SHORT_PORT, [BULK_PORT]: BULK_PORT };
@@ -45,7 +37,7 @@ export async function contestant(stack: AsyncDisposableStack, way: Way): Promise
     if (way.by === 'kube-proxy') await translate(node, vips.v4, server.addresses.v4);
     return { name: way.name, node, client, server, to: way.by === 'address' ? server.addresses.v4 : vips.v4 };
   }
-  const mesh = stack.use(await startMesh(lab, { kernelPath: true, environment: { RUST_LOG: 'warn' } }));
+  const mesh = stack.use(await startMesh(lab, { kernelPath: true, discardsOutput: true }));
   const service = serviceOf({ name: 'shop', vips, ports: SERVICE_PORTS });
   await mesh.apply(service);
   const { pod: client } = await mesh.pod({ name: 'client' });
@@ -54,9 +46,14 @@ export async function contestant(stack: AsyncDisposableStack, way: Way): Promise
     workload: { services: { [keyOf(service)]: {} } },
   });
   await serve(server, stack);
-  const made = { name: way.name, node, client, server, to: vips.v4 };
-  await passesBridge(mesh, made);
-  return made;
+  const probe = {
+    to: `${vips.v4}:${BULK_PORT}`,
+    mode: 'halfclose',
+    bytes: 1 << 16,
+    connections: 10,
+  } as const;
+  await passesBridge(mesh, client, probe);
+  return { name: way.name, node, client, server, to: vips.v4 };
 }
 
 async function serve(server: Pod, stack: AsyncDisposableStack): Promise<void> {
@@ -105,36 +102,4 @@ ${ports
 COMMIT
 `;
   await node.run('iptables-restore', ['--noflush'], { input: table });
-}
-
-/** Everything but first packets, both ways, as the node's bridge sees it. */
-const LATER_PACKETS = `table bridge seen {
-  chain forward {
-    type filter hook forward priority 0;
-    tcp flags & (syn | ack) == syn accept
-    meta l4proto tcp counter name later
-  }
-  counter later {
-  }
-}
-`;
-
-/**
- * Waits until connections take the kernel path and the wire delivers them, both directions: then the bridge sees nothing of
- * them but first packets.
- */
-async function passesBridge(mesh: LabMesh, { node, client, to }: Contestant): Promise<void> {
-  const { proxy }: MeshNode = mesh.node();
-  const dial = { to: `${to}:${BULK_PORT}`, mode: 'halfclose', bytes: 1 << 16, connections: 10 } as const;
-  await proxy.until(
-    'the wire delivers both directions',
-    async () => {
-      await node.run('nft', ['-f', '-'], { input: LATER_PACKETS });
-      const { failed } = await client.dial(dial);
-      const { stdout } = await node.run('nft', ['list', 'counter', 'bridge', 'seen', 'later']);
-      await node.run('nft', ['delete', 'table', 'bridge', 'seen']);
-      return failed === 0 && /packets 0 /.test(stdout);
-    },
-    30_000,
-  );
 }

@@ -26,6 +26,10 @@ interface MeshOptions {
   readonly environment?: Settings | ((host: Host) => Settings);
   /** How long the proxies may take to become ready; 20 seconds by default. */
   readonly readyMilliseconds?: number;
+  /** What the nodes run in the place of {@link kmeshExecutable}: another node proxy with the same interfaces. */
+  readonly executable?: string;
+  /** Whether what the proxies write is thrown away: where a benchmark would count what reading it costs. */
+  readonly discardsOutput?: boolean;
 }
 
 interface MeshPodOptions extends PodOptions {
@@ -108,7 +112,12 @@ export class LabMesh implements AsyncDisposable {
     const name = `ztunnel-${node.name}`;
     const environment = { ...(await this.#environment(node)), NODE_NAME: node.name };
     const identity = { POD_NAME: name, POD_NAMESPACE: 'istio-system', SERVICE_ACCOUNT: 'ztunnel' };
-    const proxy = new NodeProxy(node, { ...environment, ...identity, INPOD_UDS: agent.path });
+    const { executable, discardsOutput } = this.#options;
+    const proxy = new NodeProxy(
+      node,
+      { ...environment, ...identity, INPOD_UDS: agent.path },
+      { ...(executable === undefined ? {} : { executable }), ...(discardsOutput ? { discardsOutput } : {}) },
+    );
     this.nodes.push({ node, agent, proxy });
     proxy.start();
     const account = { name, podNamespace: 'istio-system', serviceAccount: 'ztunnel' };

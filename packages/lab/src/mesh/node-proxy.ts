@@ -25,16 +25,23 @@ interface ProxyEnd {
 export class NodeProxy {
   readonly host: Host;
   /** What {@link NodeProxy.start} runs; may be changed to another build's, for an upgrade. */
-  executable = kmeshExecutable;
+  executable: string;
   readonly #environment: Readonly<Record<string, string>>;
+  readonly #discardsOutput: boolean;
   #child: ChildProcess | undefined;
   #ended: Promise<ProxyEnd> = Promise.resolve({ code: null, signal: null });
   #end: ProxyEnd | undefined;
   #log = '';
 
-  constructor(host: Host, environment: Readonly<Record<string, string>>) {
+  constructor(
+    host: Host,
+    environment: Readonly<Record<string, string>>,
+    options: { readonly executable?: string; readonly discardsOutput?: boolean } = {},
+  ) {
     this.host = host;
+    this.executable = options.executable ?? kmeshExecutable;
     this.#environment = environment;
+    this.#discardsOutput = options.discardsOutput ?? false;
   }
 
   get pid(): number {
@@ -62,7 +69,7 @@ export class NodeProxy {
       {
         cwd: '/',
         env: { ...inheritedEnvironment(), ...this.#environment, ...environment },
-        stdio: ['ignore', 'pipe', 'pipe'],
+        stdio: this.#discardsOutput ? 'ignore' : ['ignore', 'pipe', 'pipe'],
       },
     );
     keepAlive(child, false);

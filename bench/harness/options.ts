@@ -1,0 +1,58 @@
+import { suites } from './suites.ts';
+
+/** What a command line asks for. */
+export interface BenchOptions {
+  /** Whether the stored results are to be drawn, and nothing measured. */
+  readonly task: 'suites' | 'report';
+  /** Suites in order; `guard` is one that no run of all takes. */
+  readonly names: readonly string[];
+  readonly quick: boolean;
+  readonly json: boolean;
+  readonly store: boolean;
+  /** A revision of this repository to compare this tree with. */
+  readonly compare: string | undefined;
+}
+
+const usage = `usage: npm run bench -- [SUITE…] [--quick] [--json] [--store] [--compare REV]
+       npm run bench -- report
+       npm run bench -- guard [--json]
+suites: ${suites.map(({ name }) => name).join(', ')}; without a name all of them, in this order`;
+
+/** Reads the words after `npm run bench --`. @throws Error with what is wrong and the usage */
+export function readOptions(words: readonly string[]): BenchOptions {
+  const names: string[] = [];
+  const flags = new Set<string>();
+  let compare: string | undefined;
+  for (let at = 0; at < words.length; at++) {
+    const word = words[at] ?? '';
+    if (word === '--compare') {
+      compare = words[++at];
+      if (compare === undefined || compare.startsWith('-')) throw wrong('--compare needs a revision');
+    } else if (['--quick', '--json', '--store'].includes(word)) flags.add(word);
+    else if (word.startsWith('-')) throw wrong(`${word} is not an option`);
+    else names.push(word);
+  }
+  const [first = ''] = names;
+  const task = first === 'report' ? first : 'suites';
+  const alone = ['report', 'guard'].find((name) => names.includes(name));
+  if (alone !== undefined && (names.length > 1 || compare !== undefined || flags.has('--store')))
+    throw wrong(`${alone} stands alone`);
+  const unknown = names.find((name) => name !== alone && suites.every((suite) => suite.name !== name));
+  if (unknown !== undefined) throw wrong(`"${unknown}" is not a suite`);
+  if (flags.has('--quick') && flags.has('--store'))
+    throw wrong('figures of a --quick run are not stored: leave out one of the two');
+  if (compare !== undefined && flags.has('--store'))
+    throw wrong('a comparison of two revisions is not stored: leave out one of the two');
+  return {
+    task,
+    names: task === 'report' ? [] : names.length > 0 ? names : suites.map(({ name }) => name),
+    quick: flags.has('--quick'),
+    json: flags.has('--json'),
+    store: flags.has('--store'),
+    compare,
+  };
+}
+
+function wrong(what: string): Error {
+  return new Error(`bench: ${what}\n${usage}`);
+}

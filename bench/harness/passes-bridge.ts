@@ -1,0 +1,36 @@
+import type { LabMesh, Pod } from '@kmesh/lab';
+
+/** Everything but first packets, both ways, as the node's bridge sees it. */
+const LATER_PACKETS = `table bridge seen {
+  chain forward {
+    type filter hook forward priority 0;
+    tcp flags & (syn | ack) == syn accept
+    meta l4proto tcp counter name later
+  }
+  counter later {
+  }
+}
+`;
+
+/**
+ * Waits until connections of the first node take the kernel path and the wire delivers them, both directions: then the node's
+ * bridge sees nothing of them but first packets.
+ */
+export async function passesBridge(
+  mesh: LabMesh,
+  client: Pod,
+  dial: Parameters<Pod['dial']>[0],
+): Promise<void> {
+  const { node, proxy } = mesh.node();
+  await proxy.until(
+    'the wire delivers both directions',
+    async () => {
+      await node.run('nft', ['-f', '-'], { input: LATER_PACKETS });
+      const { failed } = await client.dial(dial);
+      const { stdout } = await node.run('nft', ['list', 'counter', 'bridge', 'seen', 'later']);
+      await node.run('nft', ['delete', 'table', 'bridge', 'seen']);
+      return failed === 0 && /packets 0 /.test(stdout);
+    },
+    30_000,
+  );
+}

@@ -1,0 +1,51 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { gunzipSync } from 'node:zlib';
+
+/**
+ * Milliseconds of processors that the processes of a cgroup and those below it have had so far, with all that the kernel did
+ * for them: system calls, softirqs and BPF programs run in their time. Added to it are the kernel threads that take over
+ * packets, and interrupts where the kernel counts those apart; both are the whole machine's.
+ */
+export function processorTime(cgroup: string): number {
+  const [, usage] = /^usage_usec (\d+)/m.exec(readFileSync(`${cgroup}/cpu.stat`, 'utf8')) ?? [];
+  return softirqThreads.reduce(
+    (sum, pid) => {
+      const [nanoseconds] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ');
+      return sum + Number(nanoseconds) / 1_000_000;
+    },
+    Number(usage) / 1_000 + interruptTime(),
+  );
+}
+
+const softirqThreads = readdirSync('/proc').filter((pid) => {
+  try {
+    return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('ksoftirqd/');
+  } catch {
+    return false;
+  }
+});
+
+/** With CONFIG_IRQ_TIME_ACCOUNTING interrupts and the softirqs after them are in no process's time. */
+const interruptsApart = /^CONFIG_IRQ_TIME_ACCOUNTING=y/m.test(kernelConfiguration());
+
+function interruptTime(): number {
+  if (!interruptsApart) return 0;
+  const fields = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '').split(/\s+/).map(Number);
+  const [irq = 0, softirq = 0] = fields.slice(6, 8);
+  return (irq + softirq) * 10;
+}
+
+function kernelConfiguration(): string {
+  for (const read of [
+    () => gunzipSync(readFileSync('/proc/config.gz')).toString(),
+    () => readFileSync(`/boot/config-${release()}`, 'utf8'),
+  ]) {
+    try {
+      return read();
+    } catch {
+      // Kept elsewhere, or nowhere.
+    }
+  }
+  return '';
+}

@@ -1,0 +1,94 @@
+/** Runs suites one after the other, each in a process of its own, with a line that says what is left. */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { ChildMessage } from './child.ts';
+import { secondsLeft, startProgress } from './progress.ts';
+import { printReport, type Report, storeReport } from './report.ts';
+import { suites } from './suites.ts';
+
+interface RunOptions {
+  readonly names: readonly string[];
+  readonly quick: boolean;
+  readonly store: boolean;
+}
+
+/** What became of a run. */
+export interface Outcome {
+  readonly reports: readonly Report[];
+  /** Suites that ended without a report. */
+  readonly failed: readonly string[];
+  readonly interrupted: boolean;
+}
+
+/**
+ * Runs them in order. A report is printed, and stored where that is asked for, as soon as its suite ends: SIGINT lets the
+ * running one end with its complete rounds, and starts no other.
+ */
+export async function runSuites({ names, quick, store }: RunOptions): Promise<Outcome> {
+  const reports: Report[] = [];
+  const failed: string[] = [];
+  const progress = startProgress();
+  const expected = names.map((name) => {
+    const suite = suites.find((one) => one.name === name);
+    return (quick ? suite?.quickSeconds : suite?.seconds) ?? 60;
+  });
+  let interrupted = false;
+  let child: ReturnType<typeof startSuite> | undefined;
+  const onSignal = (): void => {
+    interrupted = true;
+    if (child?.connected === true) child.send('interrupt');
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+  try {
+    for (const [at, name] of names.entries()) {
+      if (interrupted) break;
+      const began = performance.now();
+      let part = 0;
+      let what = '';
+      let report: Report | undefined;
+      child = startSuite(name, quick);
+      child.on('message', (message: ChildMessage) => {
+        if (message.kind === 'report') report = message.report;
+        else ({ part, what } = message);
+      });
+      const show = (): void => {
+        const elapsed = (performance.now() - began) / 1_000;
+        const left = secondsLeft({ expected, at, part, elapsed });
+        progress.show({ suite: name, at: at + 1, of: names.length, what, left });
+      };
+      show();
+      const timer = setInterval(show, 1_000);
+      const [code] = (await once(child, 'exit')) as [number | null];
+      clearInterval(timer);
+      progress.clear();
+      if (report === undefined) {
+        if (!interrupted) failed.push(name);
+        console.error(
+          `bench: ${name} ended without a result (${interrupted ? 'interrupted' : `code ${code}`})`,
+        );
+        continue;
+      }
+      const took = Math.round((performance.now() - began) / 1_000);
+      const settings = {
+        ...report.environment,
+        took: `${took} s`,
+        ...(interrupted ? { interrupted: 'yes' } : {}),
+      };
+      const whole = { ...report, environment: settings };
+      reports.push(whole);
+      printReport(whole);
+      console.log('');
+      if (store) storeReport(whole);
+    }
+  } finally {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
+  }
+  return { reports, failed, interrupted };
+}
+
+function startSuite(name: string, quick: boolean) {
+  return fork(fileURLToPath(new URL('run-child.ts', import.meta.url)), [name], {
+    env: { ...process.env, ...(quick ? { KMESH_BENCH_QUICK: '1' } : {}) },
+  });
+}

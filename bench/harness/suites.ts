@@ -1,0 +1,24 @@
+/** A benchmark: `bench/<name>.ts`. */
+interface SuiteEntry {
+  readonly name: string;
+  /** Seconds that it takes on two processors, whole and with `--quick`. */
+  readonly seconds: number;
+  readonly quickSeconds: number;
+}
+
+/** All suites, in the order in which a run of all takes them: those that compare traffic first. */
+export const suites: readonly SuiteEntry[] = [
+  { name: 'onenode', seconds: 250, quickSeconds: 90 },
+  { name: 'twonodes', seconds: 250, quickSeconds: 90 },
+  { name: 'samenode', seconds: 120, quickSeconds: 45 },
+  { name: 'handoff', seconds: 30, quickSeconds: 20 },
+  { name: 'hook', seconds: 50, quickSeconds: 40 },
+  { name: 'routes', seconds: 50, quickSeconds: 30 },
+  { name: 'decisions', seconds: 10, quickSeconds: 10 },
+  { name: 'dns', seconds: 45, quickSeconds: 20 },
+  { name: 'events', seconds: 40, quickSeconds: 50 },
+  { name: 'xds', seconds: 75, quickSeconds: 30 },
+  { name: 'scrape', seconds: 145, quickSeconds: 60 },
+  { name: 'restart', seconds: 70, quickSeconds: 25 },
+  { name: 'footprint', seconds: 65, quickSeconds: 60 },
+];

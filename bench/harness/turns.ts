@@ -1,0 +1,121 @@
+/** Contestants in turns, several rounds, and what is said of them: medians, and ratios of two turns of one round. */
+import { interrupted, reportProgress, sayInterruptible } from './child.ts';
+import { type Figure, figure, median, type Ratio, significant } from './report.ts';
+
+/** How far a baseline may be apart within one run, (highest − lowest) / median, before nothing is divided by it. */
+export const MOST_DRIFT = 0.3;
+
+/** What one turn found, by the name of the figure. */
+export type Found = Readonly<Record<string, number>>;
+
+/** All complete rounds: of each, what was found of each contestant. */
+export type Rounds = readonly ReadonlyMap<string, Found>[];
+
+interface Turns<One extends { readonly name: string }> {
+  readonly contestants: readonly One[];
+  /** Each has all contestants in turn before the next begins. */
+  readonly measurements: readonly ((one: One) => Promise<Found>)[];
+  readonly rounds: number;
+}
+
+/**
+ * Takes the rounds. A run that is interrupted ends at once, with the rounds that are complete.
+ *
+ * @throws Error when it was interrupted before the first one was.
+ */
+export async function takeTurns<One extends { readonly name: string }>(turns: Turns<One>): Promise<Rounds> {
+  const { contestants, measurements, rounds } = turns;
+  using _ = sayInterruptible();
+  const done: Map<string, Found>[] = [];
+  const steps = rounds * measurements.length * contestants.length;
+  let step = 0;
+  for (let round = 0; round < rounds; round++) {
+    const found = new Map<string, Found>();
+    for (const measurement of measurements) {
+      // Not always the same one right after another.
+      for (const one of round % 2 === 0 ? contestants : contestants.toReversed()) {
+        reportProgress(step++ / steps, `round ${round + 1} of ${rounds}`);
+        try {
+          found.set(one.name, { ...found.get(one.name), ...(await measurement(one)) });
+        } catch (error) {
+          // What was measured is ended by the same Ctrl-C.
+          if (!interrupted()) throw error;
+        }
+        if (interrupted()) return complete(done);
+      }
+    }
+    done.push(found);
+  }
+  return done;
+}
+
+function complete(done: Rounds): Rounds {
+  if (done.length === 0) throw new Error('interrupted before the first round was complete');
+  return done;
+}
+
+/** Values of one figure of one contestant, in order of the rounds. */
+export function valuesOf(rounds: Rounds, name: string, contestant: string): number[] {
+  return rounds.map((found) => found.get(contestant)?.[name] ?? Number.NaN);
+}
+
+/** Figures of all contestants that have them; `units` has their names in order. */
+export function figuresOf(
+  rounds: Rounds,
+  units: Readonly<Record<string, string>>,
+  contestants: readonly { readonly name: string }[],
+): Figure[] {
+  return Object.entries(units).flatMap(([name, unit]) =>
+    contestants
+      .map((one) => figure(name, one.name, unit, valuesOf(rounds, name, one.name)))
+      .filter(({ value }) => !Number.isNaN(value)),
+  );
+}
+
+/** What is compared with what, in each round. */
+export interface Bound {
+  readonly figure: string;
+  readonly of: string;
+  readonly to: string;
+  readonly kind: 'atLeast' | 'atMost';
+  readonly bound: number;
+  /** Taken from both sides first: what is compared is what each adds to it. */
+  readonly above?: string;
+  /** Whose drift is looked at, where it is not `to`. */
+  readonly baseline?: string;
+}
+
+/** Divides round by round. Where the baseline drifted more than {@link MOST_DRIFT} there is no number. */
+export function ratioOf(rounds: Rounds, bound: Bound): Ratio {
+  const { figure: name, of, to, above, baseline = above ?? to, kind, bound: limit } = bound;
+  const title = `${name}${above === undefined ? '' : `, added to ${above}`}: ${of} / ${to}`;
+  const drift = driftOf(valuesOf(rounds, name, baseline));
+  if (!(drift <= MOST_DRIFT)) {
+    const because = `${baseline} drifted by ${Math.round(drift * 100)} %, more than ${MOST_DRIFT * 100} %`;
+    return { name: title, value: null, bound: limit, kind, ok: false, because };
+  }
+  const base = above === undefined ? undefined : valuesOf(rounds, name, above);
+  const others = valuesOf(rounds, name, to);
+  const quotients = valuesOf(rounds, name, of).map(
+    (value, at) => (value - (base?.[at] ?? 0)) / ((others[at] ?? Number.NaN) - (base?.[at] ?? 0)),
+  );
+  const value = hundredths(median(quotients));
+  const spread = [significant(Math.min(...quotients)), significant(Math.max(...quotients))] as const;
+  return {
+    name: title,
+    value,
+    spread,
+    bound: limit,
+    kind,
+    ok: kind === 'atLeast' ? value >= limit : value <= limit,
+  };
+}
+
+/** How far values are apart, by their median. */
+export function driftOf(values: readonly number[]): number {
+  return (Math.max(...values) - Math.min(...values)) / median(values);
+}
+
+function hundredths(value: number): number {
+  return Math.round(value * 100) / 100;
+}

@@ -1,0 +1,172 @@
+/** What docs/performance.md shows of each suite, in order. A suite without a section has its table of bounds alone. */
+
+/** One figure of all contestants. */
+interface BarsOf {
+  readonly bars: string;
+  readonly better: 'more' | 'less';
+}
+
+/** Figures that grow with the size of something, on logarithmic axes. */
+interface GrowthOf {
+  readonly growth: string;
+  /** What grows, as the axis names it. */
+  readonly x: string;
+  readonly unit: string;
+  /** Where the size stands: its first group, in the figure's name or in the contestant's. */
+  readonly size: { readonly in: 'name' | 'contestant'; readonly pattern: RegExp };
+  /** Names of the lines: contestants where the size is in the name, else figures; all of the unit by default. */
+  readonly series?: readonly string[];
+}
+
+export interface Section {
+  readonly suite: string;
+  readonly title: string;
+  /** What is compared, in a sentence or two. */
+  readonly about: string;
+  readonly charts: readonly (BarsOf | GrowthOf)[];
+}
+
+const traffic: readonly BarsOf[] = [
+  { bars: 'requests, 64 connections', better: 'more' },
+  { bars: 'p50, 64 connections', better: 'less' },
+  { bars: 'CPU per 1,000 requests', better: 'less' },
+  { bars: 'p50, 1 connection', better: 'less' },
+  { bars: 'p50 at 1,000 requests/s', better: 'less' },
+  { bars: 'p99 at 1,000 requests/s', better: 'less' },
+  { bars: 'new connections', better: 'more' },
+  { bars: 'bulk, 1 stream', better: 'more' },
+  { bars: 'bulk, 4 streams', better: 'more' },
+];
+
+export const sections: readonly Section[] = [
+  {
+    suite: 'onenode',
+    title: 'Two pods of one node',
+    about:
+      'A client and a server on one node, on a bare bridge: nothing between them, Kmesh with its defaults (the kernel path), Kmesh without the kernel path, and pairs of sidecars with mutual TLS behind Istio’s capture rules. Envoy has Istio’s access log and list of statistics, but not what Istio’s own build adds; HAProxy does mutual TLS and nothing else, which is the least that two hops through user space cost.',
+    charts: traffic,
+  },
+  {
+    suite: 'twonodes',
+    title: 'Two nodes',
+    about:
+      'The same with the server on another node. Kmesh’s traffic takes the tunnel there, HBONE over mutual TLS, with the kernel path on or off.',
+    charts: traffic,
+  },
+  {
+    suite: 'samenode',
+    title: 'Beside kube-proxy, and on a node with rules',
+    about:
+      'Two pods of one node, directly, through a service of kube-proxy’s iptables rules, and in the mesh; on a bare bridge, and on a node with bridge-nf, connection tracking and some twenty rules.',
+    charts: [
+      { bars: 'requests, 64 connections', better: 'more' },
+      { bars: 'CPU per 1,000 requests', better: 'less' },
+      { bars: 'new connections', better: 'more' },
+      { bars: 'bulk, 1 connection', better: 'more' },
+    ],
+  },
+  {
+    suite: 'handoff',
+    title: 'New connections into the tunnel',
+    about: 'Handed over by the connect hook, and captured by NAT rules.',
+    charts: [
+      { bars: 'new connections', better: 'more' },
+      { bars: 'processor time', better: 'less' },
+    ],
+  },
+  {
+    suite: 'hook',
+    title: 'The connect hook, by services',
+    about: 'What a connect costs in the kernel as the table of services grows, beside an empty program.',
+    charts: [
+      {
+        growth: 'time of a connect',
+        x: 'services',
+        unit: 'ns',
+        size: { in: 'name', pattern: /^connect at (\d+) services$/ },
+      },
+    ],
+  },
+  {
+    suite: 'xds',
+    title: 'The mesh, by workloads',
+    about: 'A first push, one change afterwards, and a hundredth of the workloads changing in every second.',
+    charts: [
+      {
+        growth: 'time of a push and of a change',
+        x: 'workloads',
+        unit: 'ms',
+        size: { in: 'contestant', pattern: /^(\d+) workloads$/ },
+        series: [
+          'last byte to mesh state',
+          'last byte to kernel tables',
+          'one endpoint change to kernel',
+          'longest delay of the event loop',
+        ],
+      },
+      {
+        growth: 'memory of the daemon',
+        x: 'workloads',
+        unit: 'MB',
+        size: { in: 'contestant', pattern: /^(\d+) workloads$/ },
+        series: ['size of the push', 'peak resident memory', 'resident memory afterwards'],
+      },
+    ],
+  },
+  {
+    suite: 'scrape',
+    title: 'A scrape, by series',
+    about: 'What Prometheus costs, and what proxied traffic feels of it.',
+    charts: [
+      {
+        growth: 'time of a scrape',
+        x: 'series',
+        unit: 'ms',
+        size: { in: 'contestant', pattern: /^(\d+) series$/ },
+        series: ['render as text', 'whole scrape with gzip'],
+      },
+    ],
+  },
+  {
+    suite: 'decisions',
+    title: 'Decisions',
+    about: 'Authorisation against policies of ten rules, and outbound resolution, in the control thread.',
+    charts: [],
+  },
+  {
+    suite: 'dns',
+    title: 'The DNS proxy',
+    about: 'Answers from the mesh beside unbound with the same names.',
+    charts: [
+      { bars: 'local answers', better: 'more' },
+      { bars: 'p99 at 5,000/s', better: 'less' },
+    ],
+  },
+  {
+    suite: 'routes',
+    title: 'Routes',
+    about: 'Routes into the kernel tables, and the shares of 10,000 real connections.',
+    charts: [],
+  },
+  {
+    suite: 'events',
+    title: 'Events',
+    about: 'Kernel events to metrics and access log.',
+    charts: [{ bars: 'cost of one connection', better: 'less' }],
+  },
+  {
+    suite: 'restart',
+    title: 'Restarts',
+    about: 'The daemon is killed every second while a pod dials on the kernel path.',
+    charts: [],
+  },
+  {
+    suite: 'footprint',
+    title: 'The footprint',
+    about: 'Memory once the daemon has come to rest, and the time until it is ready.',
+    charts: [
+      { bars: 'resident memory', better: 'less' },
+      { bars: 'start to ready', better: 'less' },
+    ],
+  },
+];
