@@ -58,6 +58,7 @@ export async function runCases(
       .sort(),
     kernelPath: await hasKernelPath(api),
   };
+  if (scene.nodes.length < 2) throw new Error('the cases need two nodes: "npm run cluster -- up --nodes 2"');
   const chosen = named.filter((one) => one.kernelPath !== true || scene.kernelPath);
   await progress.step('apps of the cases', () => setScene(scene));
   const verdicts: Verdict[] = [];

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { checkNeeded, MissingError } from '../needed.ts';
 
 test('names every program that is missing, where it is expected, and what brings it', (context) => {
@@ -35,4 +37,21 @@ test('names every program that is missing, where it is expected, and what brings
     folder,
   );
   assert.equal(MissingError.exitCode, 3);
+});
+
+test('"up" on a machine without the programs says which, and ends with code 3 before it does anything', (context) => {
+  const cache = mkdtempSync(join(tmpdir(), 'kmesh-needed-'));
+  context.after(() => rmSync(cache, { recursive: true }));
+  const main = fileURLToPath(new URL('../main.ts', import.meta.url));
+  const { status, stderr } = spawnSync(process.execPath, [main, 'up'], {
+    encoding: 'utf8',
+    env: { PATH: '/nowhere', KMESH_CLUSTER_CACHE: cache },
+  });
+  assert.equal(status, 3, stderr);
+  for (const program of ['go', 'containerd', 'runc', 'etcd'])
+    assert.match(
+      stderr,
+      new RegExp(`the program ${program} is expected on the search path \\(/nowhere\\); brought by: `),
+    );
+  assert.deepEqual(readdirSync(cache), []);
 });
