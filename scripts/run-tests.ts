@@ -13,7 +13,11 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 
 const patterns: Record<string, readonly string[]> = {
-  unit: ['packages/*/test/**/*.test.ts', 'bench/test/*.test.ts'],
+  unit: [
+    'packages/*/test/**/*.test.ts',
+    'bench/test/*.test.ts',
+    'istio-integration/cluster/test/**/*.test.ts',
+  ],
   e2e: ['test/**/*.test.ts'],
   paths: ['test/conformance/namespaced*.test.ts', 'test/differential/*.test.ts'],
   binary: [
