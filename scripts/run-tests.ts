@@ -11,6 +11,7 @@ import { once } from 'node:events';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { keep, slowest } from './durations.ts';
 
 const patterns: Record<string, readonly string[]> = {
   unit: [
@@ -64,13 +65,18 @@ const limit = { unit: 600_000, e2e: 2_400_000 }[kind];
 // Starting a daemon from its sources is cheap once their compiled code is kept.
 process.env['NODE_COMPILE_CACHE'] ??= resolve('build/compile-cache');
 
-/** Runs files, as many at a time as `concurrency` says. `held` keeps the output back until the end. */
-async function run(
-  paths: readonly string[],
-  concurrency: number,
-  options: { readonly held?: boolean; readonly kernelPath?: string } = {},
-): Promise<number> {
-  if (paths.length === 0) return 0;
+/** Files to be run by one runner, as many at a time as `concurrency` says. */
+interface Run {
+  readonly files: readonly string[];
+  readonly concurrency?: number;
+  /** `KMESH_TEST_KERNEL_PATH`. */
+  readonly kernelPath?: string | undefined;
+  /** Its output comes in one piece, at its end. */
+  readonly held?: boolean;
+}
+
+async function run({ files, concurrency = 1, kernelPath, held = false }: Run): Promise<number> {
+  if (files.length === 0) return 0;
   const child = spawn(
     process.execPath,
     [
@@ -78,59 +84,110 @@ async function run(
       `--test-concurrency=${concurrency}`,
       '--test-reporter=spec',
       '--test-reporter-destination=stdout',
-      '--test-reporter=./scripts/report-durations.ts',
-      '--test-reporter-destination=stdout',
+      // Of one file among others, whoever runs them all knows the time.
+      ...(held
+        ? []
+        : ['--test-reporter=./scripts/report-durations.ts', '--test-reporter-destination=stdout']),
       `--test-timeout=${timeout}`,
-      ...paths,
+      ...files,
     ],
     {
-      stdio: ['inherit', options.held ? 'pipe' : 'inherit', 'inherit'],
-      ...(limit === undefined ? {} : { timeout: limit }),
-      env:
-        options.kernelPath === undefined
-          ? process.env
-          : { ...process.env, KMESH_TEST_KERNEL_PATH: options.kernelPath },
+      stdio: ['inherit', held ? 'pipe' : 'inherit', 'inherit'],
+      ...(held ? { timeout: 2 * timeout } : limit === undefined ? {} : { timeout: limit }),
+      env: kernelPath === undefined ? process.env : { ...process.env, KMESH_TEST_KERNEL_PATH: kernelPath },
     },
   );
   const output: Buffer[] = [];
   child.stdout?.on('data', (bytes: Buffer) => output.push(bytes));
   const [status] = (await once(child, 'close')) as [number | null];
-  process.stdout.write(Buffer.concat(output));
+  if (held) process.stdout.write(`\n== ${nameOf({ files, kernelPath })}\n${Buffer.concat(output)}`);
   return status ?? 1;
 }
 
+function nameOf({ files, kernelPath }: Pick<Run, 'files' | 'kernelPath'>): string {
+  return `${files.join(' ')}${kernelPath === undefined ? '' : `, kernel path ${kernelPath}`}`;
+}
+
 /**
- * Tests across packages run in two lanes, one file at a time in each: those of these folders attach to the machine's
- * kernel hooks, change them and count what they see, so they never run beside one another.
+ * Files of one of these groups never run beside one another: they attach to the machine's kernel hooks, change them and
+ * count what they see, or they build into `dist/`.
  */
-const kernelHooks = ['differential', 'kernel-path', 'security', 'upgrade', 'vm'];
-const ofKernelHooks = (file: string): boolean => kernelHooks.includes(file.split('/')[1] ?? '');
+const groups: readonly (readonly string[])[] = [
+  ['differential', 'kernel-path', 'security', 'upgrade', 'vm'],
+  ['install'],
+];
+function groupOf({ files: [file = ''] }: Run): readonly string[] | undefined {
+  return groups.find((folders) => folders.includes(file.split('/')[1] ?? ''));
+}
+
+/** The slowest of those that are in no group; begun last, one of them would run alone at the end. */
+const slow = [
+  'tunnel-path/passthrough-integrity',
+  'observability/demo',
+  'tunnel-path/tunnel-robustness',
+  'routes/decisions',
+  'conformance/process',
+  'conformance/zds-process',
+  'conformance/namespaced-certificates',
+  'observability/oracle-daemon',
+];
+const isSlow = ({ files: [file = ''] }: Run): boolean => slow.some((name) => file.includes(name));
+
+/** A third file fills the time in which others wait for a process, a timer or a packet. */
+const atATime = availableParallelism() + 1;
+
+/** Runs each of them, several at a time; groups first, since theirs is the longest way. Returns those that failed. */
+async function runBeside(runs: readonly Run[]): Promise<Run[]> {
+  const rank = (one: Run): number => (groupOf(one) !== undefined ? 0 : isSlow(one) ? 1 : 2);
+  const waiting = [...runs].sort((left, right) => rank(left) - rank(right));
+  const busy = new Set<readonly string[]>();
+  const failed: Run[] = [];
+  const seconds = new Map<string, number>();
+  const free = new Set<() => void>();
+  const worker = async (): Promise<void> => {
+    while (waiting.length > 0) {
+      const at = waiting.findIndex((one) => !busy.has(groupOf(one) ?? []));
+      const next = at < 0 ? undefined : waiting.splice(at, 1)[0];
+      if (next === undefined) {
+        // All that is left is of groups that are being run.
+        await new Promise<void>((resolve) => free.add(resolve));
+        continue;
+      }
+      const group = groupOf(next);
+      if (group !== undefined) busy.add(group);
+      const began = performance.now();
+      if ((await run({ ...next, held: true })) !== 0) failed.push(next);
+      seconds.set(nameOf(next), (performance.now() - began) / 1000);
+      if (group !== undefined) busy.delete(group);
+      for (const wake of free) wake();
+      free.clear();
+    }
+  };
+  await Promise.all(Array.from({ length: atATime }, worker));
+  console.log(`\n${slowest(seconds)}`);
+  keep(seconds);
+  return failed;
+}
 
 async function runAll(): Promise<number> {
-  if (kind === 'unit') return await run(files, availableParallelism());
+  if (kind === 'unit') return await run({ files, concurrency: availableParallelism() });
   if (kind === 'paths') {
     let status = 0;
     for (const kernelPath of ['off', 'on']) {
       console.log(`\n== kernel path ${kernelPath}`);
-      status ||= await run(files, 1, { kernelPath });
+      status ||= await run({ files, kernelPath });
     }
     return status;
   }
-  if (kind !== 'e2e') return await run(files, 1);
-  const others = async (): Promise<number> => {
-    const status = await run(
-      files.filter((file) => !ofKernelHooks(file)),
-      1,
-    );
-    if (filters.length > 0) return status;
-    console.log('\n== the same on the kernel path');
-    return Math.max(status, await run(onBothPaths, 1, { kernelPath: 'on' }));
-  };
-  const statuses = await Promise.all([
-    others(),
-    run(files.filter(ofKernelHooks), 1, { held: files.some((file) => !ofKernelHooks(file)) }),
-  ]);
-  return Math.max(...statuses);
+  if (kind !== 'e2e' || filters.length > 0) return await run({ files });
+  const runs: Run[] = [
+    ...files.map((file) => ({ files: [file] })),
+    ...onBothPaths.map((file) => ({ files: [file], kernelPath: 'on' })),
+  ];
+  const failed = await runBeside(runs);
+  console.log(`\n${runs.length - failed.length} of ${runs.length} files passed`);
+  for (const one of failed) console.log(`failed: ${nameOf(one)}`);
+  return failed.length === 0 ? 0 : 1;
 }
 
 process.exitCode = await runAll();

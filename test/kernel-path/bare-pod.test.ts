@@ -98,7 +98,7 @@ test('without the hand-off a pod without capture rules is refused what must be t
   await installRedirect(client, { dns: false, variant: 'nftables' });
   await eventually(
     'the rules are seen',
-    async () => (await attempt(client, far.addresses.v4, 8080, 'hello')).how !== 'refused',
+    async () => (await attempt(client, far.addresses.v4, 8080, 'hello', 5_000, 1)).how !== 'refused',
     20_000,
   );
   const watch = await scene.mesh.proxyOf(client).watch();

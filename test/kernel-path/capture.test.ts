@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
 import { eventually } from '@kmesh/api/testing';
 import {
   createLab,
@@ -178,10 +177,11 @@ for (const variant of ['iptables', 'nftables'] as const) {
           mode: 'http',
           timeoutMs: 1_500,
         });
-        await pause(60);
+        await dialing.turns(8);
         await mesh.apply(noStranger);
         await dialing.epoch(1);
-        await pause(100);
+        // Some that were denied.
+        await dialing.turns(8);
         const report = await dialing.stop();
         assert.deepEqual(
           report.byEpoch.filter(({ epoch }) => epoch === 1),

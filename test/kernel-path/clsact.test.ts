@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { createLab, type Pod, startMesh, workloadOf } from '@kmesh/lab';
+import { createLab, kmeshSources, type Pod, startMesh, workloadOf } from '@kmesh/lab';
 import { pinnedNode, SHOP, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { loadEmptyProgram } from '@kmesh/lab/testing/kernel/empty-program.ts';
 import { attempt, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 import { openNetworkNamespace } from '@kmesh/linux';
 
-const main = fileURLToPath(new URL('../../packages/kmesh/src/main.ts', import.meta.url));
 /** As on Linux before 6.6. */
 const withoutTcx = {
   NODE_OPTIONS: `--import=${import.meta.resolve('@kmesh/lab/testing/kernel/without-tcx.ts')}`,
@@ -26,7 +24,7 @@ async function table(pod: Pod): Promise<string> {
 
 test("without tcx a pod's filter outlives kill -9 and a drain, connections go on, the next daemon replaces it, and uninstall takes it and nobody else's", async () => {
   using foreign = await loadEmptyProgram();
-  await using node = await pinnedNode(withoutTcx);
+  await using node = await pinnedNode(withoutTcx, kmeshSources);
   const { mesh, pins, client, servers } = node;
   const { proxy } = mesh.node();
   using namespace = openNetworkNamespace(servers[0].namespacePath);
@@ -52,7 +50,7 @@ test("without tcx a pod's filter outlives kill -9 and a drain, connections go on
   assert.deepEqual((await dialing.stop()).failures, []);
   long.destroy();
   await proxy.stop('SIGKILL');
-  execFileSync(process.execPath, [main, 'uninstall'], { env: { ...process.env, KMESH_PINS: pins } });
+  execFileSync(process.execPath, [kmeshSources, 'uninstall'], { env: { ...process.env, KMESH_PINS: pins } });
   assert.deepEqual(await filters(servers[0]), ['empty_tc 1']);
   assert.deepEqual(await filters(servers[1]), []);
   for (const pod of [client, ...servers]) assert.doesNotMatch(await table(pod), /kmesh/);
@@ -62,7 +60,11 @@ test("without tcx a pod's filter outlives kill -9 and a drain, connections go on
 test('without tcx and without pins nothing is left after a drain; what kill -9 leaves is found by the next daemon and by uninstall', async () => {
   await using lab = await createLab();
   await lab.node();
-  await using mesh = await startMesh(lab, { kernelPath: true, environment: withoutTcx });
+  await using mesh = await startMesh(lab, {
+    kernelPath: true,
+    environment: withoutTcx,
+    executable: kmeshSources,
+  });
   const { proxy } = mesh.node();
   const { pod: client } = await mesh.pod({ name: 'client' });
   const { pod: server } = await mesh.pod({ name: 'server' });
@@ -87,14 +89,14 @@ test('without tcx and without pins nothing is left after a drain; what kill -9 l
   await takesKernelPath(mesh, client, to);
   await proxy.stop('SIGKILL');
   const env = { ...process.env, KMESH_PINS: `${await lab.bpffs()}/none` };
-  execFileSync(process.execPath, [main, 'uninstall'], { env });
+  execFileSync(process.execPath, [kmeshSources, 'uninstall'], { env });
   assert.deepEqual([...(await filters(server)), ...(await filters(client))], []);
   assert.doesNotMatch(await table(server), /kmesh/);
 });
 
 test("without tcx a place that is somebody else's is left alone, and the pod stays on the tunnel path", async () => {
   using foreign = await loadEmptyProgram();
-  await using node = await pinnedNode(withoutTcx);
+  await using node = await pinnedNode(withoutTcx, kmeshSources);
   const { mesh, client } = node;
   const late = await mesh.node().node.pod({ name: 'late', serviceAccount: 'sa-late' });
   using namespace = openNetworkNamespace(late.namespacePath);

@@ -115,7 +115,8 @@ for (const [what, line, sentence] of [
 
 test('a taken port is named, and nothing is left behind', async () => {
   const { child, ended } = start(
-    `${process.execPath} -e "require('net').createServer().listen(15021, '::')" & holder=$!; sleep 0.3; ` +
+    `${process.execPath} -e "require('net').createServer().listen(15021, '::')" & holder=$!; ` +
+      "until ss -Hltn 'sport = :15021' | grep -q .; do sleep 0.05; done; " +
       'code=0; $KMESH demo --for 1s || code=$?; kill $holder; exit $code',
   );
   const { code, stderr } = await ended;

@@ -278,13 +278,17 @@ test('connects that the hook refuses are early denies of the client’s node, ea
   const refused = (host: string) =>
     assert.rejects(client.connect({ host, port: 80 }), { code: 'ECONNREFUSED' });
   const source = mesh.node().proxy;
+  const before = await source.watch();
+  let attempts = 0;
   // Until the tables have it, the tunnel path would answer.
   await source.until('the tables know it', async () => {
+    attempts++;
     const attempt = await client.connect({ host: addresses.v4, port: 80 }).catch((error) => error.code);
     if (attempt !== 'ECONNREFUSED') attempt.destroy?.();
     return attempt === 'ECONNREFUSED';
   });
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  const logged = () => before.lines.filter(({ fields }) => fields['dst.addr'] === `${addresses.v4}:80`);
+  await source.until('each of these is logged', () => logged().length >= attempts);
   const [watched] = await watchNodes();
   assert.ok(watched);
   for (let index = 0; index < 100; index++) {

@@ -55,7 +55,8 @@ describe('half-open handshakes with a pod, on the kernel path', () => {
     await lab?.close();
   });
 
-  const served = async (from: Host) => (await attempt(from, server.addresses.v4, PORT, 'hello', 500)).bytes;
+  const served = async (from: Host) =>
+    (await attempt(from, server.addresses.v4, PORT, 'hello', 500, 5)).bytes;
 
   /** What becomes of a handshake whose last packet comes after `change`. */
   async function complete(from: Host, change: () => Promise<void>): Promise<{ how: string; more: number }> {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { createLab, endpointText, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
 import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
 
@@ -52,13 +51,15 @@ for (const [what, kernelPath, node] of [
     test('while one denying policy replaces another, the denied are never served and the allowed always', async (context) => {
       await mesh.apply(onlyFriend);
       const dialings = [friend, stranger].map(dialAsOftenAsPossible);
+      const turns = (connections: number) =>
+        Promise.all(dialings.map((dialing) => dialing.turns(connections)));
       const stop = () => Promise.all(dialings.map((dialing) => dialing.stop()));
       try {
         for (let round = 0; round < 16; round++) {
           await mesh.apply(noStranger, without(onlyFriend));
-          await delay(20 * (round % 4));
+          await turns(2 * (round % 4));
           await mesh.apply(onlyFriend, without(noStranger));
-          await delay(20 * (round % 3));
+          await turns(2 * (round % 3));
         }
       } catch (error) {
         // The next test must find neither load nor policies of this one.
@@ -79,10 +80,11 @@ for (const [what, kernelPath, node] of [
         const denial = round % 2 === 0 ? noStranger : onlyFriend;
         const dialing = dialAsOftenAsPossible(stranger);
         await served();
-        await delay(10 * round);
+        await dialing.turns(2 * round);
         await mesh.apply(denial);
         await dialing.epoch(1);
-        await delay(80);
+        // Some that were denied.
+        await dialing.turns(3);
         const report = await dialing.stop();
         assert.ok(
           report.byEpoch.some(({ epoch }) => epoch === 0),

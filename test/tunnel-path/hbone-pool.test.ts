@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
+import type { ServerHttp2Stream } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { type HboneServer, type Pod, serveHbone, serveWaypoint, serviceOf } from '@kmesh/lab';
@@ -152,8 +153,12 @@ describe('HBONE connections and their pool', () => {
     const socket = await connect(client, pod.addresses.v4, 8080);
     socket.write('hello world');
     await readExactly(socket, 11);
-    await new Promise((resolve) => setTimeout(resolve, 800));
+    // One that is idle from now on is released in between.
+    const other = await peer();
+    await echo(client, other.pod.addresses.v4);
+    await until(() => other.server.open === 0, 3_000);
     assert.equal(server.open, 1, 'kept for its stream');
+    other.server.close();
     socket.write('hello again');
     await readExactly(socket, 11);
     socket.destroy();
@@ -167,9 +172,12 @@ describe('HBONE connections and their pool', () => {
     const running = await connect(client, pod.addresses.v4, 8080);
     running.write('hello world');
     await readExactly(running, 11);
-    for (const session of server.sessions) session.goaway(0);
     await until(() => server.connections.length === 1);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    // What is answered after it has been read after it.
+    for (const session of server.sessions) {
+      session.goaway(0);
+      await new Promise((resolve) => session.ping(resolve));
+    }
     await echo(client, pod.addresses.v4);
     assert.equal(server.connections.length, 2);
     running.write('still there');
@@ -199,19 +207,20 @@ describe('HBONE connections and their pool', () => {
 
   test('HBN-08: a stream that is not read blocks no other stream of its connection', async () => {
     const { pod: client } = await mesh.pod();
-    let unread = true;
+    let unread: ServerHttp2Stream | undefined;
     const { pod, server } = await peer({
       onRequest: ({ stream }) => {
         stream.respond({ ':status': 200 });
-        if (unread) {
-          unread = false;
+        if (unread === undefined) {
+          unread = stream;
           stream.pause();
         } else stream.pipe(stream);
       },
     });
     const stalled = await connect(client, pod.addresses.v4, 8080);
     stalled.write(Buffer.alloc(24 << 20));
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    // Much of it waits for a reader.
+    await until(() => (unread?.readableLength ?? 0) >= 65_536);
     await echo(client, pod.addresses.v4);
     assert.equal(server.connections.length, 1);
     stalled.destroy();

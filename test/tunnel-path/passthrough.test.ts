@@ -279,12 +279,13 @@ describe('live policy changes', () => {
   });
 
   test('POL-05: of two equal connections, the one that stays is still closed later', async () => {
+    mesh.clear();
     const { sockets, close } = await established(8103);
     const again = await connect(outside, server.pod.addresses.v4, 8103);
     again.write('hello');
     await readExactly(again, 5);
     sockets[0]?.destroy();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await mesh.records.closed('destination');
     mesh.apply(policy('Deny', { destinationPorts: [8103] }));
     assert.equal(await ending(again), 'reset');
     mesh.apply({ kind: 'removePolicy', key: 'default/test' });

@@ -14,7 +14,7 @@ import {
   otherHandshakes,
 } from '@kmesh/lab/testing/daemon/other-build.ts';
 import { type PinnedNode, pinnedNode, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
-import { attempt, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { attempt, echo, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 import { policy } from '@kmesh/lab/testing/traffic/policies.ts';
 
 const denial = policy('Deny', {
@@ -131,10 +131,12 @@ describe('a policy that comes while no daemon runs', () => {
       if (start.allowed === 'goes on') assert.equal(keptEnded, false);
       if (!start.withoutAgent && !start.withoutRight) {
         await proxy.ready();
-        await eventually('who may is served', async () => {
-          const { bytes } = await attempt(friend, v4, 8081, 'hello', 1_000);
-          return bytes !== '';
-        });
+        await eventually('who may is served', () =>
+          echo(friend, v4, 8081).then(
+            () => true,
+            () => false,
+          ),
+        );
       }
       for (const socket of [live, kept]) socket.destroy();
     });

@@ -12,6 +12,7 @@
  * understands, and answers with one JSON line:
  *
  *   epoch <number>   connections that begin from now on are counted under this number as well
+ *   count            how many connections have begun, and have ended
  *   stop             begins no more; the report follows when the running ones have ended
  *
  * The last line of standard output is the report, one JSON object.
@@ -386,6 +387,9 @@ static void on_input(struct line_reader *reader)
 	while (next_line(reader, line, sizeof(line))) {
 		if (sscanf(line, "epoch %u", &epoch) == 1) {
 			printf("{\"epoch\":%u}\n", epoch);
+		} else if (strcmp(line, "count") == 0) {
+			printf("{\"begun\":%llu,\"ended\":%llu}\n", (unsigned long long)begun,
+			       (unsigned long long)ended);
 		} else if (strcmp(line, "stop") == 0) {
 			stopping = true;
 			printf("{\"stopping\":true}\n");

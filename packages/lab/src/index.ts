@@ -6,7 +6,7 @@ export { generatedService, generatedWorkload, generateMesh } from './istiod/gene
 export type { FakeIstiod, FakeIstiodOptions } from './istiod/istiod-interface.ts';
 export { startIstiodProcess } from './istiod/istiod-process.ts';
 export { startKernelMesh } from './mesh/kernel-mesh.ts';
-export { commandOf, kmeshctlExecutable, kmeshExecutable } from './mesh/kmesh-program.ts';
+export { commandOf, kmeshctlExecutable, kmeshExecutable, kmeshSources } from './mesh/kmesh-program.ts';
 export { LabMesh, type MeshNode, type MeshPod, startMesh } from './mesh/lab-mesh.ts';
 export { NodeProxy, ProxyWatch } from './mesh/node-proxy.ts';
 export { type AccessLine, parseAccessLog, parseMetrics, type Sample, sumOf } from './mesh/proxy-output.ts';

@@ -123,7 +123,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
           let expected = 0;
           for (const { who, from, node, port } of callers()) {
             for (const family of families) {
-              const { bytes } = await attempt(from, node.addresses[family], port, 'hello', 500);
+              const { bytes } = await attempt(from, node.addresses[family], port, 'hello', 500, 1);
               const wanted = (served as readonly string[]).includes(who);
               assert.equal(bytes !== '', wanted, `${rule.policy.name}: ${who}, ${family}`);
               if (wanted) expected++;

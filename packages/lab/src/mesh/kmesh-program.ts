@@ -4,11 +4,11 @@ import { fileURLToPath } from 'node:url';
 /** The single executable to test instead of the sources; unset otherwise. */
 const binary = process.env['KMESH_BINARY'];
 
-/**
- * What the lab and the tests run as `kmesh`: the sources' entry point, or the single executable that `KMESH_BINARY` names.
- */
-export const kmeshExecutable =
-  binary ?? fileURLToPath(new URL('../../../kmesh/src/main.ts', import.meta.url));
+/** The sources' entry point, for tests that change a module of the daemon as it is loaded. */
+export const kmeshSources = fileURLToPath(new URL('../../../kmesh/src/main.ts', import.meta.url));
+
+/** What the lab and the tests run as `kmesh`: the sources, or the single executable that `KMESH_BINARY` names. */
+export const kmeshExecutable = binary ?? kmeshSources;
 
 /** What the lab and the tests run as `kmeshctl`. */
 export const kmeshctlExecutable =

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { setTimeout as delay } from 'node:timers/promises';
 import { KmeshError } from '@kmesh/api';
 import { parseEndpoint } from '../network/addresses.ts';
 import { labProgram } from '../network/commands.ts';
@@ -70,6 +71,8 @@ export interface Dialing {
    * under the one before. So what a change did is told apart from what was under way.
    */
   epoch(epoch: number): Promise<void>;
+  /** Resolves when so many connections more have ended, served or not, that began after this was called. */
+  turns(connections: number): Promise<void>;
   /** Begins no more connections and waits for the running ones. */
   stop(): Promise<DialReport>;
 }
@@ -93,6 +96,11 @@ export function startDialing(
     report,
     epoch: async (epoch) => {
       await conversation.ask(`epoch ${epoch}`);
+    },
+    turns: async (connections) => {
+      const count = async () => (await conversation.ask('count')) as { begun: number; ended: number };
+      const wanted = (await count()).begun + connections;
+      while ((await count()).ended < wanted) await delay(5);
     },
     stop: async () => {
       await conversation.ask('stop');

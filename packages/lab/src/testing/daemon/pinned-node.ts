@@ -22,11 +22,18 @@ export interface PinnedNode extends AsyncDisposable {
  * Starts it and waits until connections take the kernel path. Plaintext without an identity is denied: a connection that
  * the kernel path begins and capture then takes fails, and is seen.
  */
-export async function pinnedNode(environment: Readonly<Record<string, string>> = {}): Promise<PinnedNode> {
+export async function pinnedNode(
+  environment: Readonly<Record<string, string>> = {},
+  executable?: string,
+): Promise<PinnedNode> {
   const lab = await createLab();
   await lab.node();
   const pins = `${await lab.bpffs()}/kmesh`;
-  const mesh = await startMesh(lab, { kernelPath: true, environment: { KMESH_PINS: pins, ...environment } });
+  const mesh = await startMesh(lab, {
+    kernelPath: true,
+    environment: { KMESH_PINS: pins, ...environment },
+    ...(executable === undefined ? {} : { executable }),
+  });
   const service = serviceOf({ name: 'shop', vips: lab.serviceAddress(), ports: { 80: 8080 } });
   await mesh.apply(strict, service);
   const { pod: client } = await mesh.pod({ name: 'client' });

@@ -52,13 +52,17 @@ interface Attempt {
   readonly bytes: string;
 }
 
-/** Connects, sends a request and reads to the end. A reset on the heels of the connect counts as connected. */
+/**
+ * Connects, sends a request and reads to the end, or until `enough` bytes have come. A reset on the heels of the connect
+ * counts as connected.
+ */
 export async function attempt(
   from: Host,
   host: string,
   port: number,
   request = question,
   milliseconds = 5_000,
+  enough = Number.POSITIVE_INFINITY,
 ): Promise<Attempt> {
   let socket: Socket;
   try {
@@ -68,11 +72,14 @@ export async function attempt(
     return { how: code === 'ECONNRESET' ? 'cut' : 'refused', bytes: '' };
   }
   let bytes = '';
-  socket.on('data', (chunk: Buffer) => {
-    bytes += chunk.toString('latin1');
+  const answered = new Promise<'open'>((resolve) => {
+    socket.on('data', (chunk: Buffer) => {
+      bytes += chunk.toString('latin1');
+      if (bytes.length >= enough) resolve('open');
+    });
   });
   socket.write(request);
-  const how = (await ending(socket, milliseconds)) === 'open' ? 'open' : 'cut';
+  const how = (await Promise.race([ending(socket, milliseconds), answered])) === 'open' ? 'open' : 'cut';
   socket.destroy();
   return { how, bytes };
 }
