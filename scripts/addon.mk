@@ -1,5 +1,6 @@
 # Rules that both addons share; included by packages/linux/native/Makefile and packages/tunnel/native/Makefile, which set
-# NAME (of the addon), HERE (the package) and LIBS. Run from the root of the workspace by scripts/build-addon.sh.
+# NAME (of the addon), HERE (the package), LIBS and COSTLY (headers that take longer to read than most of our files to
+# compile). Run from the root of the workspace by scripts/build-addon.sh.
 
 BUILD ?= build
 MODULES ?= node_modules
@@ -34,6 +35,8 @@ OBJECTS := $(SOURCES:$(HERE)/native/%.cc=$(BUILD)/addon-$(NAME)/%.o)
 EXPORTS := scripts/addon-exports.map
 # What is compiled and how: a removed file or a changed flag rebuilds the addon too.
 INPUTS := $(BUILD)/addon-$(NAME)/inputs
+# The costly headers, compiled once; a file still names those that it needs.
+PREFIX := $(BUILD)/addon-$(NAME)/costly.h
 
 $(BUILD)/kmesh-$(NAME).node: $(OBJECTS) $(BUILD)/libbpf/libbpf.a $(INPUTS) $(EXPORTS)
 	$(CXX) -shared $(HARDEN) -o $@.part $(OBJECTS) $(BUILD)/libbpf/libbpf.a $(LIBS) -pthread \
@@ -53,12 +56,16 @@ $(BUILD)/libbpf/include/bpf/libbpf.h: $(PUBLIC_HEADERS)
 	cp $(PUBLIC_HEADERS) $(@D)/
 	touch $@
 
-$(BUILD)/addon-$(NAME)/%.o: $(HERE)/native/%.cc $(INPUTS) $(BUILD)/libbpf/include/bpf/libbpf.h
-	$(CXX) $(COMMON) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/addon-$(NAME)/%.o: $(HERE)/native/%.cc $(INPUTS) $(PREFIX).gch $(BUILD)/libbpf/include/bpf/libbpf.h
+	$(CXX) $(COMMON) $(CXXFLAGS) -Winvalid-pch -include $(PREFIX) -MMD -MP -c -o $@ $<
+
+$(PREFIX).gch: $(INPUTS)
+	printf '#include <%s>\n' $(COSTLY) > $(PREFIX)
+	$(CXX) $(COMMON) $(CXXFLAGS) -x c++-header -o $@ $(PREFIX)
 
 $(INPUTS): force
 	@mkdir -p $(@D)
-	@echo '$(COMMON) $(CXXFLAGS) $(SOURCES)' | cmp -s - $@ || echo '$(COMMON) $(CXXFLAGS) $(SOURCES)' > $@
+	@echo '$(COMMON) $(CXXFLAGS) $(COSTLY) $(SOURCES)' | cmp -s - $@ || echo '$(COMMON) $(CXXFLAGS) $(COSTLY) $(SOURCES)' > $@
 
 .PHONY: force
 force:

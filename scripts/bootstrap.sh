@@ -50,8 +50,15 @@ stamp=node_modules/.kmesh-stamp
 wanted=$(cat package.json package-lock.json packages/*/package.json | sha256sum)
 if [ ! -x node_modules/.bin/node ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
 	echo "kmesh: installing npm packages" >&2
+	# Meanwhile what needs none of them.
+	bash scripts/build-bpf.sh &
+	bpf=$!
+	bash scripts/build-lab.sh &
+	lab=$!
 	npm ci --loglevel=error >&2
 	printf '%s\n' "$wanted" >"$stamp"
+	wait "$bpf"
+	wait "$lab"
 fi
 
 bash scripts/build.sh

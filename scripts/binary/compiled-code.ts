@@ -26,11 +26,15 @@ const compilerOptions: readonly string[] = [
   '--no-flush-bytecode',
 ];
 
+/** A compile cache or options from outside change what V8 has compiled when the program is loaded. */
+const compilerEnvironment: NodeJS.ProcessEnv = { PATH: process.env['PATH'] };
+
 /** Writes what V8 compiles of a program when it is started. */
 export function compileProgram(program: string, output: string): void {
   const child = fileURLToPath(new URL('compile-program.ts', import.meta.url));
   execFileSync(process.execPath, [...compilerOptions, child, program, output], {
     stdio: ['ignore', 'ignore', 'inherit'],
+    env: compilerEnvironment,
   });
 }
 
@@ -69,7 +73,10 @@ export function acceptCompiledCode(file: string): void {
 function headOfCompiledCode(options: readonly string[]): Buffer {
   const program = `process.stdout.write(new (require('node:vm').Script)('0').createCachedData().subarray(0, ${headBytes}).toString('hex'))`;
   return Buffer.from(
-    execFileSync(process.execPath, [...options, '-e', program], { encoding: 'utf8' }),
+    execFileSync(process.execPath, [...options, '-e', program], {
+      encoding: 'utf8',
+      env: compilerEnvironment,
+    }),
     'hex',
   );
 }

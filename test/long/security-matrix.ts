@@ -23,6 +23,7 @@ for (const kernelPath of [true, false]) {
       total.scenarios++;
       for (const path of ['kernel', 'tunnel', 'denied'] as const) total[path] += outcome.byPath[path];
     }
+    problems.push(...(await matrix.settle()));
     context.diagnostic(JSON.stringify(total));
     assert.deepEqual(problems, []);
   });

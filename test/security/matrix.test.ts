@@ -83,6 +83,7 @@ for (const kernelPath of [true, false]) {
         problems.push(...outcome.problems);
         for (const path of ['kernel', 'tunnel', 'denied'] as const) total[path] += outcome.byPath[path];
       }
+      problems.push(...(await matrix.settle()));
       context.diagnostic(`connections: ${JSON.stringify(total)}`);
       assert.deepEqual(problems, []);
       // The matrix means nothing when everything went one way.

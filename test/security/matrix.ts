@@ -32,8 +32,13 @@ export interface Outcome {
 export interface Matrix extends AsyncDisposable {
   readonly callers: readonly Caller[];
   readonly servers: readonly MeshPod[];
-  /** Every caller against every server, port and family under these policies. */
+  /**
+   * Every caller against every server, port and family under these policies. What the log says of callers whose lines come
+   * late is judged by {@link settle}.
+   */
   run(scenario: Scenario): Promise<Outcome>;
+  /** Waits for the late lines of all scenarios that were run; returns their problems. */
+  settle(): Promise<string[]>;
   /** Names of the callers that the first server serves on a port, in both families. */
   servedBy(scenario: Scenario, port: number): Promise<string[]>;
 }
@@ -59,6 +64,24 @@ export async function startMatrix(options: { readonly kernelPath: boolean }): Pr
   }
 }
 
+/** Local ports of the callers whose lines come late, in one scenario: by its port a line is told to be of that scenario. */
+interface PortWindow {
+  readonly first: number;
+  readonly last: number;
+}
+const PORTS_OF_A_WINDOW = 64;
+const FIRST_PORT = 20_000;
+const LAST_PORT = 65_000;
+
+/** A connection whose line may still come. */
+interface LateLine {
+  readonly scenario: Scenario;
+  readonly attempt: Attempt;
+  readonly expected: Expected;
+  readonly served: boolean;
+  readonly window: PortWindow;
+}
+
 class RunningMatrix implements Matrix {
   readonly callers: readonly Caller[];
   readonly servers: readonly MeshPod[];
@@ -70,6 +93,10 @@ class RunningMatrix implements Matrix {
   /** Both ends of connections that the proxy accepted, as far as its log was read. */
   readonly #captured = new Set<string>();
   #logRead = 0;
+  #window: PortWindow = windowAfter();
+  #late: LateLine[] = [];
+  /** Since the first of the late lines was due. */
+  #lateWatch: ProxyWatch | undefined;
 
   constructor(
     lab: Lab,
@@ -92,6 +119,7 @@ class RunningMatrix implements Matrix {
     const delivered = await this.#delivered();
     this.#readLog();
     const watch = await this.#mesh.node(0).proxy.watch();
+    this.#lateWatch ??= watch;
     const refused = new Map<string, DialFailure>();
     await Promise.all(
       this.callers.map(async (caller) => {
@@ -107,6 +135,10 @@ class RunningMatrix implements Matrix {
     const problems = attempts.flatMap((attempt, at) => {
       const wanted = expected[at] as Expected;
       const served = !refused.has(`${attempt.caller.name}|${targetOf(attempt)}`);
+      if (this.#isLate(attempt.caller)) {
+        this.#late.push({ scenario, attempt, expected: wanted, served, window: this.#window });
+        return [];
+      }
       const line = byKey.get(keyOf(attempt));
       // A port that a refused connection had a moment ago is tracked with that one's translation still.
       const excused =
@@ -134,6 +166,36 @@ class RunningMatrix implements Matrix {
     };
   }
 
+  async settle(): Promise<string[]> {
+    const [watch, late] = [this.#lateWatch, this.#late];
+    if (watch === undefined) return [];
+    const lineOf = ({ attempt, window }: LateLine, lines: readonly AccessLine[]): AccessLine | undefined =>
+      lines.find((line) => keyOfLine(line) === keyOf(attempt) && isOfWindow(line, window));
+    const callers = new Set(late.map(({ attempt }) => keyOf(attempt)));
+    const lines = (): AccessLine[] =>
+      watch.lines.filter((line) => line.fields['direction'] === 'inbound' && callers.has(keyOfLine(line)));
+    let left = late;
+    try {
+      await this.#mesh.node(0).proxy.until('the late lines of the access log', () => {
+        const known = lines();
+        left = left.filter((one) => lineOf(one, known) === undefined);
+        return left.length === 0;
+      });
+    } catch (error) {
+      const missing = left.map(({ scenario, attempt }) => `${scenario.name}: ${keyOf(attempt)}`);
+      throw new Error(`no line of the access log for ${missing.join('; ')}`, { cause: error });
+    }
+    const known = lines();
+    this.#late = [];
+    this.#lateWatch = undefined;
+    this.#window = windowAfter();
+    return late.flatMap((one) =>
+      problemsOf(one.attempt, one.expected, one.served, lineOf(one, known)).map(
+        (problem) => `${one.scenario.name}: ${problem}`,
+      ),
+    );
+  }
+
   async servedBy(scenario: Scenario, port: number): Promise<string[]> {
     await this.#enter(scenario);
     const [server] = this.servers as [MeshPod];
@@ -159,8 +221,17 @@ class RunningMatrix implements Matrix {
     this.#view.apply(updates);
     await this.#mesh.apply(...updates);
     this.#scenario = scenario;
+    this.#window = windowAfter(this.#window);
     // Until then connections ask the tunnel path.
     await untilTablesFollow(this.#mesh);
+  }
+
+  /**
+   * Whether the access log tells seconds later of what the kernel path serves of a caller: its sockets are none of the mesh's,
+   * and the daemon waits for the client's side that a pod's connection has.
+   */
+  #isLate(caller: Caller): boolean {
+    return this.#kernelPath && caller.attestedAs !== undefined;
   }
 
   #readLog(): void {
@@ -181,20 +252,27 @@ class RunningMatrix implements Matrix {
     });
   }
 
-  /** One line of the access log for each attempt; where some are missing, the error says which, and what came of them. */
+  /**
+   * One line of the access log for each attempt but the late ones; where some are missing, the error says which, and what
+   * came of them.
+   */
   async #logged(
     scenario: Scenario,
     watch: ProxyWatch,
     attempts: readonly Attempt[],
     refused: ReadonlyMap<string, DialFailure>,
   ): Promise<AccessLine[]> {
+    const awaited = attempts.filter(({ caller }) => !this.#isLate(caller));
+    const keys = new Set(awaited.map(keyOf));
+    const found = (): AccessLine[] =>
+      watch.lines.filter((line) => line.fields['direction'] === 'inbound' && keys.has(keyOfLine(line)));
     try {
-      return await watch.access('inbound', attempts.length);
+      const what = `${awaited.length} inbound lines in the access log`;
+      await this.#mesh.node(0).proxy.until(what, () => found().length >= awaited.length);
+      return found();
     } catch (error) {
-      const seen = new Set(
-        watch.lines.filter(({ fields }) => fields['direction'] === 'inbound').map(keyOfLine),
-      );
-      const missing = attempts
+      const seen = new Set(found().map(keyOfLine));
+      const missing = awaited
         .filter((attempt) => !seen.has(keyOf(attempt)))
         .map((attempt) => {
           const failure = refused.get(`${attempt.caller.name}|${targetOf(attempt)}`);
@@ -208,21 +286,51 @@ class RunningMatrix implements Matrix {
 
   /** Targets that did not answer a caller. */
   async #refusedTargets(caller: Caller): Promise<Map<string, DialFailure>> {
-    const to = this.#attempts(caller).map(targetOf);
-    const report = await caller.host.dial({
-      to,
-      connections: to.length,
-      concurrency: to.length,
-      ...(caller.mark === undefined ? {} : { mark: caller.mark }),
-      ...(caller.sources === undefined ? {} : { sources: caller.sources }),
-    });
-    return new Map(report.failures.map((failure) => [failure.target, failure]));
+    const attempts = this.#attempts(caller);
+    if (!this.#isLate(caller)) return await dialAll(caller, attempts);
+    const refused = new Map<string, DialFailure>();
+    const share = PORTS_OF_A_WINDOW / ports.length;
+    for (const [at, port] of ports.entries()) {
+      const first = this.#window.first + at * share;
+      const range = `net.ipv4.ip_local_port_range=${first} ${first + share - 1}`;
+      await caller.host.run('sysctl', ['-qw', range]);
+      // From the same port to two of a server's, both captured, one gets another source port.
+      const some = attempts.filter((attempt) => attempt.port === port);
+      for (const [target, failure] of await dialAll(caller, some)) refused.set(target, failure);
+    }
+    return refused;
   }
 
   async #delivered(): Promise<number> {
     const counts = await Promise.all(this.servers.map(({ pod }) => pod.counts()));
     return counts.flat().reduce((sum, { connections }) => sum + connections, 0);
   }
+}
+
+/** Targets that did not answer a caller. */
+async function dialAll(caller: Caller, attempts: readonly Attempt[]): Promise<Map<string, DialFailure>> {
+  const to = attempts.map(targetOf);
+  const report = await caller.host.dial({
+    to,
+    connections: to.length,
+    concurrency: to.length,
+    ...(caller.mark === undefined ? {} : { mark: caller.mark }),
+    ...(caller.sources === undefined ? {} : { sources: caller.sources }),
+  });
+  return new Map(report.failures.map((failure) => [failure.target, failure]));
+}
+
+/** @throws Error when all are used and {@link Matrix.settle} has not been called */
+function windowAfter(before?: PortWindow): PortWindow {
+  const first = before === undefined ? FIRST_PORT : before.last + 1;
+  const last = first + PORTS_OF_A_WINDOW - 1;
+  if (last > LAST_PORT) throw new Error('there are no more ports for late lines: settle the matrix first');
+  return { first, last };
+}
+
+function isOfWindow({ fields }: AccessLine, { first, last }: PortWindow): boolean {
+  const { port } = parseEndpoint(fields['src.addr'] ?? '');
+  return port >= first && port <= last;
 }
 
 function targetOf({ server, family, port }: Attempt): string {

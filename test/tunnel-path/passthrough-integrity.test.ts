@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Policy } from '@kmesh/api';
 import type { Host, Pod } from '@kmesh/lab';
 import {
+  dialHeld,
   dialOracle,
   type OracleDial,
   oracleStyles,
@@ -68,8 +69,8 @@ for (const [way, ends] of Object.entries(ways)) {
     test('a reader that does not read holds the sender back, and gets every byte later', async () => {
       const { from, to } = ends();
       const oracle = await serveOracle(to, ++port);
-      const dial = { style: 'hold', connections: 2, rounds: 1, largest: 64 * MIB, seed: 1 };
-      const dialled = await dialOracle(from, to, port, dial);
+      const dial = { connections: 2, largest: 64 * MIB, seed: 1 };
+      const dialled = await dialHeld(from, to, port, dial, oracle);
       const served = await oracle.finish();
       assert.deepEqual([dialled.failures, served.failures, served.connections], [0, 0, 2]);
       assert.ok(dialled.held > 0 && dialled.held < HELD_LIMIT, `${dialled.held} bytes were taken`);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -129,6 +129,33 @@ test('NEG-29: a pod that is created while the daemon is away is blocked by captu
   assert.equal(outward.how, 'refused');
   proxy.start();
   await proxy.ready();
+});
+
+test('kmesh uninstall from where the pods are out of sight removes nothing and says so; pods that are gone do not count', async () => {
+  await using scene = await pinnedNode();
+  const { lab, mesh, pins, client, server } = scene;
+  mesh.node().proxy.kill('SIGKILL');
+  await mesh.node().proxy.ended;
+  const names = readdirSync(`${pins}/pods`).sort();
+  // As in a container: processes of its own, and no names of namespaces.
+  const hidden = spawnSync(
+    'unshare',
+    [
+      ...['--mount', '--pid', '--fork', '--mount-proc', 'sh', '-c'],
+      'mount -t tmpfs none /run/netns && exec "$0" "$@"',
+      ...[process.execPath, main, 'uninstall'],
+    ],
+    { env: { ...process.env, KMESH_PINS: pins }, encoding: 'utf8' },
+  );
+  assert.notEqual(hidden.status, 0);
+  assert.match(hidden.stderr, /nothing was removed: .* names 2 network namespaces of pods .* hostPID: true/);
+  assert.deepEqual(readdirSync(`${pins}/pods`).sort(), names);
+  assert.equal(attachedProgramIds(lab.cgroup, CGROUP_CONNECT4).length, 1);
+
+  mesh.node().node.removePod(client);
+  execFileSync(process.execPath, [main, 'uninstall'], { env: { ...process.env, KMESH_PINS: pins } });
+  assert.ok(!existsSync(pins));
+  assert.equal((await server.run('nft', ['list', 'table', 'inet', 'kmesh'], { check: false })).stdout, '');
 });
 
 test('kmesh uninstall leaves neither programs nor pins nor tables, and an open connection goes on', async () => {

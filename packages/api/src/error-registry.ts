@@ -237,6 +237,10 @@ export const errorRegistry = {
     sentence: 'A command in the network namespace of a pod failed; the message has its output.',
     outcome: 'fallback',
   },
+  KMESH_PODS_OUT_OF_SIGHT: {
+    sentence: 'Pods have programs of Kmesh, and their network namespaces cannot be reached from here.',
+    outcome: 'caller',
+  },
   KMESH_POD_NAMESPACE_TAKEN: {
     sentence: 'The CNI agent names two pods for one network namespace.',
     outcome: 'retry',

@@ -10,7 +10,13 @@ const workspace = fileURLToPath(new URL('../../..', import.meta.url));
 const kmesh = join(workspace, 'packages/kmesh/bin/kmesh.js');
 const kmeshctl = join(workspace, 'packages/ctl/bin/kmeshctl.js');
 // Not a proxy's environment: nothing here may reach or change a daemon of this machine.
-const env = { PATH: process.env['PATH'], KMESH_ADMIN: 'http://127.0.0.1:1' };
+const { PATH, NODE_COMPILE_CACHE } = process.env;
+const env = {
+  PATH,
+  KMESH_ADMIN: 'http://127.0.0.1:1',
+  // Many starts are cheap with it.
+  ...(NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE }),
+};
 
 function run(script: string, args: readonly string[], nodeOptions: readonly string[] = []) {
   return spawnSync(process.execPath, [...nodeOptions, script, ...args], { encoding: 'utf8', env });

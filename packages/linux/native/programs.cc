@@ -47,6 +47,8 @@ static Napi::Value link_info(const Napi::CallbackInfo &info)
 	result.Set("id", kernel.id);
 	result.Set("type", kernel.type);
 	result.Set("programId", kernel.prog_id);
+	if (kernel.type == BPF_LINK_TYPE_TCX)
+		result.Set("interfaceIndex", kernel.tcx.ifindex);
 	return result;
 }
 

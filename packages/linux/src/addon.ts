@@ -73,6 +73,7 @@ interface NativeLinkInfo {
   id: number;
   type: number;
   programId: number;
+  interfaceIndex?: number;
 }
 
 export interface NativeBatchResult {

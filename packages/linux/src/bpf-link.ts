@@ -15,6 +15,8 @@ interface LinkInfo {
   readonly id: number;
   readonly type: number;
   readonly programId: number;
+  /** Of a link at an interface: its index, 0 once it is gone. */
+  readonly interfaceIndex?: number;
 }
 
 /**

@@ -31,7 +31,8 @@ export function programFile(name: string): Uint8Array {
 
 /**
  * Loads a native addon that the single executable carries. It is written into a file without a name in the temporary
- * directory, so that nothing is left behind.
+ * directory, so that nothing is left behind. Its descriptor stays open: the loader takes two files of one path for the same,
+ * and the next addon must not get this one's.
  *
  * @throws KMESH_PROGRAM_FILE_MISSING, KMESH_TEMPORARY_FILE; the loader's own error when it is no addon for this machine.
  */
@@ -41,8 +42,9 @@ export function loadCarriedAddon(name: string): unknown {
     const module = { exports: {} };
     process.dlopen(module, `/proc/self/fd/${fd}`, osConstants.dlopen.RTLD_NOW);
     return module.exports;
-  } finally {
+  } catch (error) {
     closeSync(fd);
+    throw error;
   }
 }
 

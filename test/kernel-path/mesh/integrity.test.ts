@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { eventually } from '@kmesh/api/testing';
 import {
+  dialHeld,
   dialOracle,
   oracleStyles,
   serveOracle,
@@ -15,7 +15,7 @@ import {
   startOracleMesh,
 } from '@kmesh/lab/testing/kernel/oracle-mesh.ts';
 import { repetitions } from '@kmesh/lab/testing/repetitions.ts';
-import { tcpSocketsOf, untilCarrying } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
+import { untilCarrying } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 
 const MIB = 2 ** 20;
 const CONNECTIONS = 6;
@@ -23,24 +23,6 @@ const ROUNDS = repetitions({ ci: 40, full: 100 });
 /** What buffers of sockets and proxies may take of one connection that nobody reads. */
 const HELD_LIMIT = 48 * MIB;
 const HELD_BYTES = 2 * HELD_LIMIT;
-
-/** The most memory of the proxies until the server begins to read, or until the exchange is over. */
-async function memoryWhileHeld(mesh: OracleMesh, port: number, exchange: Promise<unknown>): Promise<number> {
-  let most = 0;
-  const over = exchange.then(() => true);
-  while (!(await Promise.race([over, delay(50, false)]))) {
-    const memory = mesh.proxyMemory();
-    const sockets = (await tcpSocketsOf(mesh.server)).filter(({ localPort }) => localPort === port);
-    const read = sockets.reduce(
-      (sum, { bytesReceived, receiveQueue }) => sum + bytesReceived - receiveQueue,
-      0,
-    );
-    if (read > MIB) break;
-    most = Math.max(most, memory);
-  }
-  assert.ok(most > 0, 'the server did not read for a while');
-  return most;
-}
 
 for (const name of Object.keys(oraclePaths) as OraclePath[]) {
   describe(`bytes over ${name}`, () => {
@@ -69,10 +51,11 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
     test('a reader that does not read holds the sender back, and gets every byte later', async () => {
       const oracle = await serveOracle(mesh.server, ++port);
       const before = mesh.proxyMemory();
-      const dial = { style: 'hold', connections: 2, rounds: 1, largest: HELD_BYTES, seed: 1 };
-      const dialling = dialOracle(mesh.client, mesh.server, port, dial);
-      const grown = (await memoryWhileHeld(mesh, port, dialling)) - before;
-      const dialled = await dialling;
+      let grown = 0;
+      const dial = { connections: 2, largest: HELD_BYTES, seed: 1 };
+      const dialled = await dialHeld(mesh.client, mesh.server, port, dial, oracle, () => {
+        grown = mesh.proxyMemory() - before;
+      });
       const served = await oracle.finish();
       connections += 2;
       assert.deepEqual([dialled.failures, served.failures, served.connections], [0, 0, 2]);

@@ -256,6 +256,21 @@ function endPinnedLease(root: string, node: string): number {
   }
 }
 
+/** Cookies of the network namespaces whose interfaces have pinned programs. Those of pods that are gone are not among them. */
+export function pinnedPods(root: string): Set<bigint> {
+  const directory = join(root, 'pods');
+  const pods = new Set<bigint>();
+  for (const name of list(directory)) {
+    const cookie = /^\d+(?=-)/.exec(name)?.[0];
+    if (cookie === undefined) continue;
+    // A program that is pinned in place of a link does not tell.
+    const link = open(() => openPinnedLink(join(directory, name)));
+    if (open(() => link?.info())?.interfaceIndex !== 0) pods.add(BigInt(cookie));
+    link?.close();
+  }
+  return pods;
+}
+
 /**
  * Detaches and unpins everything under the directory.
  *
@@ -295,7 +310,7 @@ function programOf(link: Link): string | undefined {
   }
 }
 
-function open<T extends Link | BpfMap>(opening: () => T): T | undefined {
+function open<T>(opening: () => T): T | undefined {
   try {
     return opening();
   } catch {

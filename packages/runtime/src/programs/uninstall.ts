@@ -1,9 +1,10 @@
 import { readdirSync, readlinkSync } from 'node:fs';
+import { KmeshError } from '@kmesh/api';
 import { findBpffsMount, type NetworkNamespace, openNetworkNamespace } from '@kmesh/linux';
 import { removeLeftFilter } from '../pods/capture-bypass.ts';
 import { CAPTURE_TABLE_REMOVAL } from '../pods/capture-table.ts';
 import { runInNamespace } from '../pods/run-in-namespace.ts';
-import { removePins } from './pins.ts';
+import { pinnedPods, removePins } from './pins.ts';
 
 /** What {@link uninstall} did. */
 interface Uninstalled {
@@ -15,30 +16,39 @@ interface Uninstalled {
 
 /**
  * Takes everything of the kernel path off this node, whatever version left it: programs, maps and pins, filters, and the
- * table in the network namespaces of the pods that the pins name or that have a filter of ours, as far as a process or a name
- * makes them visible. Open connections of the kernel path go on the node's way: the pods track them as let in, and nobody judges
- * them any more. No daemon may run.
+ * table in the network namespaces of the pods that the pins name or that have a filter of ours. Open connections of the
+ * kernel path go on the node's way: the pods track them as let in, and nobody judges them any more. No daemon may run.
  *
- * @throws KMESH_POD_COMMAND_FAILED when a table cannot be removed
+ * @throws KMESH_PODS_OUT_OF_SIGHT before anything is removed, when no process or name leads to a pod that the pins name;
+ * KMESH_POD_COMMAND_FAILED when a table cannot be removed
  */
 export async function uninstall(
   environment: Readonly<Record<string, string | undefined>>,
 ): Promise<Uninstalled> {
   const mount = findBpffsMount();
   const root = environment['KMESH_PINS'] ?? (mount === undefined ? undefined : `${mount}/kmesh`);
-  const pods = new Set(root === undefined ? [] : list(`${root}/pods`).map((name) => name.split('-')[0]));
-  const found = root !== undefined && removePins(root);
-  let namespaces = 0;
-  for (const namespace of visibleNamespaces()) {
-    try {
+  const pods = root === undefined ? new Set<bigint>() : pinnedPods(root);
+  const visible = [...visibleNamespaces()];
+  try {
+    const cookies = new Set(visible.map(({ cookie }) => cookie));
+    const hidden = [...pods].filter((cookie) => !cookies.has(cookie)).length;
+    if (hidden > 0)
+      throw new KmeshError(
+        'KMESH_PODS_OUT_OF_SIGHT',
+        `nothing was removed: ${root}/pods names ${hidden} network namespaces of pods that no process in /proc and no name ` +
+          'in /run/netns leads to; run it on the node itself, or in a container with hostPID: true',
+      );
+    const found = root !== undefined && removePins(root);
+    let namespaces = 0;
+    for (const namespace of visible) {
       // A daemon without pins may have left a filter.
       const filtered = removeLeftFilter(namespace);
-      if ((filtered || pods.has(`${namespace.cookie}`)) && (await removeTable(namespace))) namespaces++;
-    } finally {
-      namespace.close();
+      if ((filtered || pods.has(namespace.cookie)) && (await removeTable(namespace))) namespaces++;
     }
+    return { pins: found ? root : undefined, namespaces };
+  } finally {
+    for (const namespace of visible) namespace.close();
   }
-  return { pins: found ? root : undefined, namespaces };
 }
 
 async function removeTable(namespace: NetworkNamespace): Promise<boolean> {

@@ -45,6 +45,7 @@ export async function serveOracle(host: Host, port: number, tolerateBreaks = fal
   if ((await lines.next()).value !== 'ready') throw new Error('the oracle did not start');
   return {
     pid,
+    letRead: () => stdin.write('\n'),
     async finish() {
       stdin.end();
       return JSON.parse((await lines.next()).value ?? '') as OracleCount;
@@ -54,6 +55,8 @@ export async function serveOracle(host: Host, port: number, tolerateBreaks = fal
 
 interface OracleServer {
   readonly pid: number;
+  /** Lets it read what came in style `hold`. */
+  letRead(): void;
   /** Ends the server; what it counted. */
   finish(): Promise<OracleCount>;
 }
@@ -67,6 +70,29 @@ export async function dialOracle(host: Host, to: Host, port: number, dial: Oracl
   if (result.stdout === '') throw new Error(`the oracle's client broke: ${result.stderr}`);
   if (result.stderr !== '') console.error(result.stderr);
   return JSON.parse(result.stdout) as OracleCount;
+}
+
+/**
+ * Runs checking clients that send `largest` bytes on each connection to a server which reads nothing before
+ * `whileHeld` is over; that runs when none of the connections takes more.
+ */
+export async function dialHeld(
+  host: Host,
+  to: Host,
+  port: number,
+  dial: Pick<OracleDial, 'connections' | 'largest' | 'seed'>,
+  server: OracleServer,
+  whileHeld: () => void = () => {},
+): Promise<OracleCount> {
+  const args = dialArguments(to, port, { ...dial, style: 'hold', rounds: 1 });
+  const child = host.spawn(buildNative('oracle'), args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  if (child.stdout === null) throw new Error('no pipe to the oracle');
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const first = (await lines.next()).value;
+  if (first !== 'held') throw new Error(`the connections were not held back: ${first}`);
+  whileHeld();
+  server.letRead();
+  return JSON.parse((await lines.next()).value ?? '') as OracleCount;
 }
 
 /** Starts checking clients that are killed some time later; a killed counterpart is no failure to them either. */

@@ -8,8 +8,10 @@
  *
  * A connection is rounds of request and answer of random sizes up to LARGEST, each sent in random
  * pieces; in style "duplex" both sides send all the time. The style tells how both sides read; the
- * client names it in its first 16 bytes. `serve` runs until its standard input ends. Both print one
- * JSON line with what they counted; any wrong, missing or surplus byte is a failure, and so is a
+ * client names it in its first 16 bytes. In style "hold" the server reads nothing before a byte comes
+ * on its standard input, and the client prints the line "held" when none of its connections takes
+ * more. `serve` runs until its standard input ends. Both print one JSON line with what they counted;
+ * any wrong, missing or surplus byte is a failure, and so is a
  * read that plain TCP would have answered otherwise. With ORACLE_TOLERATE_BREAKS connections may
  * break, since somebody kills the other side.
  */
@@ -44,7 +46,7 @@ enum style {
 	STYLE_PEEK,	/* every other read is peeked first */
 	STYLE_ALL,	/* MSG_WAITALL */
 	STYLE_TURNS,	/* answers are read in the opposite order of the questions */
-	STYLE_HOLD,	/* nothing is read for a while: what is taken? */
+	STYLE_HOLD,	/* the server reads nothing until it is told to: what is taken? */
 	STYLE_LOWAT,	/* SO_RCVLOWAT */
 	STYLE_SPLICE,	/* splice into a pipe */
 	STYLE_SLOW,	/* non-blocking, pauses between reads */
@@ -61,7 +63,6 @@ static const char *const style_names[] = {"plain", "poll",     "edge", "vector",
 
 #define PATTERN_PERIOD (251 * 256)
 #define LARGEST_BUFFER (1 << 20)
-#define HOLD_US 2500000
 #define STALL_MS 500
 #define PATIENCE_MS 60000
 
@@ -75,7 +76,7 @@ struct stream {
 	int pipe[2];
 	int epoll;
 	char *buffer;
-	bool client;
+	bool client, stalled;
 };
 
 static atomic_int active;
@@ -86,6 +87,10 @@ static bool tolerate_breaks;
 static uint32_t client_count;
 static atomic_uint turn;
 static atomic_ulong held; /* most bytes that a connection took while nobody read */
+static atomic_uint stalled; /* connections that took no more for a while */
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate_opened = PTHREAD_COND_INITIALIZER;
+static bool gate_open; /* under gate: servers of style "hold" may read */
 
 static uint32_t draw(struct stream *s, uint32_t below)
 {
@@ -270,6 +275,11 @@ static ssize_t send_patiently(struct stream *s, const char *bytes, size_t length
 		most = held;
 		while (most < s->sent && !atomic_compare_exchange_weak(&held, &most, s->sent))
 			;
+		if (!s->stalled && atomic_fetch_add(&stalled, 1) + 1 == client_count) {
+			puts("held");
+			fflush(stdout);
+		}
+		s->stalled = true;
 		if (poll(&poller, 1, PATIENCE_MS) == 0)
 			return -1;
 	}
@@ -417,10 +427,26 @@ static bool read_in_turn(struct stream *s, uint32_t round)
 	return good;
 }
 
+static void wait_for_gate(void)
+{
+	pthread_mutex_lock(&gate);
+	while (!gate_open)
+		pthread_cond_wait(&gate_opened, &gate);
+	pthread_mutex_unlock(&gate);
+}
+
+static void open_gate(void)
+{
+	pthread_mutex_lock(&gate);
+	gate_open = true;
+	pthread_cond_broadcast(&gate_opened);
+	pthread_mutex_unlock(&gate);
+}
+
 static bool run_rounds(struct stream *s)
 {
 	if (s->style == STYLE_HOLD && !s->client)
-		usleep(HOLD_US);
+		wait_for_gate();
 	for (uint32_t round = 0; round < s->rounds; round++) {
 		if (s->client &&
 		    !send_message(s, s->style == STYLE_HOLD ? s->largest : draw_length(s)))
@@ -596,7 +622,8 @@ static int serve(int port)
 	fflush(stdout);
 	pthread_create(&thread, NULL, accept_all, (void *)(intptr_t)listener);
 	while (read(0, &byte, 1) > 0)
-		;
+		open_gate();
+	open_gate();
 	for (int waited = 0; active > 0 && waited < 2000; waited++)
 		usleep(10000);
 	report();
