@@ -16,7 +16,8 @@ export async function suite(): Promise<Report> {
   const pins = `${await lab.bpffs()}/kmesh`;
   await using mesh = await startMesh(lab, {
     kernelPath: true,
-    environment: { KMESH_PINS: pins, RUST_LOG: 'warn' },
+    environment: { KMESH_PINS: pins },
+    discardsOutput: true,
   });
   const { pod: client } = await mesh.pod({ name: 'client' });
   const { pod: server } = await mesh.pod({ name: 'server' });

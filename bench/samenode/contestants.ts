@@ -37,7 +37,7 @@ export async function contestant(stack: AsyncDisposableStack, way: Way): Promise
     if (way.by === 'kube-proxy') await translate(node, vips.v4, server.addresses.v4);
     return { name: way.name, node, client, server, to: way.by === 'address' ? server.addresses.v4 : vips.v4 };
   }
-  const mesh = stack.use(await startMesh(lab, { kernelPath: true, environment: { RUST_LOG: 'warn' } }));
+  const mesh = stack.use(await startMesh(lab, { kernelPath: true, discardsOutput: true }));
   const service = serviceOf({ name: 'shop', vips, ports: SERVICE_PORTS });
   await mesh.apply(service);
   const { pod: client } = await mesh.pod({ name: 'client' });

@@ -1,9 +1,12 @@
 /** What policy denies while no daemon runs, and every way in which the next one starts. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { before, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
+import { commandOf } from '@kmesh/lab';
 import {
   buildOther,
   type OtherBuild,
@@ -24,6 +27,8 @@ interface Start {
   readonly environment?: (pins: string) => Readonly<Record<string, string>>;
   /** The next daemon is this build. */
   readonly build?: 'flows' | 'handshakes';
+  /** It has neither CAP_BPF nor CAP_SYS_ADMIN, and reaches neither pins nor pods. */
+  readonly withoutRight?: boolean;
   /** The CNI agent is away: nobody says which pods there are. */
   readonly withoutAgent?: boolean;
   /** What becomes of a live connection that stays allowed. */
@@ -52,6 +57,7 @@ const starts: Readonly<Record<string, Start>> = {
     environment: () => ({ KMESH_CGROUP: '/sys/kernel' }),
     allowed: 'goes on or ends',
   },
+  'without the right to use BPF': { withoutRight: true, allowed: 'goes on or ends' },
   'before its CNI agent': { withoutAgent: true, allowed: 'goes on or ends' },
 };
 
@@ -68,6 +74,15 @@ async function acknowledged({ mesh }: PinnedNode, earlier: ReadonlySet<number>):
   });
 }
 
+/** A program that runs another one without the capabilities for BPF and for namespaces. */
+function withoutRight(directory: string, executable: string): string {
+  const path = join(directory, 'kmesh');
+  const command = commandOf(executable).flat().join(' ');
+  const shell = `#!/bin/sh\nexec setpriv --bounding-set=-bpf,-sys_admin -- ${command} "$@"\n`;
+  writeFileSync(path, shell, { mode: 0o755 });
+  return path;
+}
+
 async function ends(socket: Socket): Promise<boolean> {
   return exchange(socket).then(
     () => false,
@@ -78,6 +93,8 @@ async function ends(socket: Socket): Promise<boolean> {
 describe('a policy that comes while no daemon runs', () => {
   const builds: Partial<Record<'flows' | 'handshakes', OtherBuild>> = {};
 
+  const directory = mkdtempSync(join(tmpdir(), 'kmesh-away-'));
+  after(() => rmSync(directory, { recursive: true, force: true }));
   before(() => {
     builds.flows = buildOther(otherFlows);
     builds.handshakes = buildOther(otherHandshakes);
@@ -85,7 +102,7 @@ describe('a policy that comes while no daemon runs', () => {
 
   for (const [how, start] of Object.entries(starts)) {
     test(`NEG-26, NEG-10: ends live connections and forbids others once a daemon has acknowledged it that starts ${how}`, async () => {
-      await using scene = await pinnedNode();
+      await using scene = await pinnedNode(start.withoutRight ? { KMESH_LEASE: '4s' } : {});
       const { mesh, pins, client, servers } = scene;
       const [server] = servers;
       const { v4 } = server.addresses;
@@ -102,6 +119,7 @@ describe('a policy that comes while no daemon runs', () => {
       for (const socket of [live, kept]) await exchange(socket);
       if (start.withoutAgent) await agent.close();
       mesh.istiod.update([denial]);
+      if (start.withoutRight) proxy.executable = withoutRight(directory, proxy.executable);
       proxy.executable = (start.build && builds[start.build]?.main) ?? proxy.executable;
       proxy.start(start.environment?.(pins));
       await acknowledged(scene, earlier);
@@ -111,7 +129,7 @@ describe('a policy that comes while no daemon runs', () => {
       await eventually('the live connection has ended', () => ends(live), 5_000);
       const keptEnded = await ends(kept);
       if (start.allowed === 'goes on') assert.equal(keptEnded, false);
-      if (!start.withoutAgent) {
+      if (!start.withoutAgent && !start.withoutRight) {
         await proxy.ready();
         await eventually('who may is served', async () => {
           const { bytes } = await attempt(friend, v4, 8081, 'hello', 1_000);

@@ -11,8 +11,6 @@ export { LabMesh, type MeshNode, type MeshPod, startMesh } from './mesh/lab-mesh
 export { NodeProxy, ProxyWatch } from './mesh/node-proxy.ts';
 export { type AccessLine, parseAccessLog, parseMetrics, type Sample, sumOf } from './mesh/proxy-output.ts';
 export { keyOf, serviceOf, workloadOf } from './mesh/records.ts';
-export type { TunnelProxyStart } from './mesh/tunnel-proxy.ts';
-export { tunnelProxyProgram } from './mesh/tunnel-proxy-program.ts';
 export { type AddressPair, endpointText, parseEndpoint } from './network/addresses.ts';
 export { cgroupRoot } from './network/cgroups.ts';
 export { type CommandResult, runCommand } from './network/commands.ts';

@@ -1,4 +1,4 @@
-import { KmeshError, type Logger } from '@kmesh/api';
+import type { Logger } from '@kmesh/api';
 import { denySystemCalls, dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
 import { emptyChange, MeshState, reportRoutes } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
@@ -10,8 +10,6 @@ import {
   pinnedHandoffs,
   readKernelEvents,
   refusedFollower,
-  startKernelPath,
-  withdrawEarlier,
 } from '@kmesh/runtime';
 import { buildConfigDump, dumpCertificates } from '../admin/config-dump.ts';
 import { adminPage } from '../admin/page.ts';
@@ -31,6 +29,7 @@ import { startDns } from './dns.ts';
 import { IdentityCertainty } from './identity-certainty.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { podsOf } from './overview.ts';
+import { kernelPathOf } from './start-kernel-path.ts';
 import {
   type DaemonLog,
   measureLoopDelay,
@@ -96,7 +95,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   const following = Promise.withResolvers<void>();
   const xds = startXds(config, state, logger.child('xds'), {
     synced: () => void startDataPlane(),
-    obeyed: async () => await kernel.path?.obeyed(),
+    obeyed: async () => await (kernel.path?.obeyed() ?? kernel.earlierEnded),
     thread: new XdsThread(),
     receiveAfter: following.promise,
   });
@@ -304,38 +303,6 @@ function keepNeededPrivileges(logger: Logger): void {
     denySystemCalls();
   } catch (error) {
     logger.warn('system calls that are not needed stay allowed', { error: String(error) });
-  }
-}
-
-async function kernelPathOf(
-  config: Config,
-  state: MeshState,
-  log: DaemonLog,
-  certainty: IdentityCertainty,
-): Promise<{ path: KernelPath | undefined; off: string }> {
-  const logger = log.logger.child('kernel');
-  const disabled = config.proxyEnabled
-    ? config.kernelPath.enabled
-      ? undefined
-      : 'KMESH_KERNEL_PATH=false'
-    : 'ENABLE_PROXY=false';
-  if (disabled !== undefined) {
-    withdrawEarlier(config.kernelPath, config.nodeName, logger);
-    return { path: undefined, off: disabled };
-  }
-  const node = { node: config.nodeName, network: config.network, clusterId: config.clusterId };
-  try {
-    return {
-      path: await startKernelPath(config.kernelPath, node, state, logger, (identity) =>
-        certainty.isCertain(identity),
-      ),
-      off: '',
-    };
-  } catch (error) {
-    const off = error instanceof KmeshError ? error.message : String(error);
-    withdrawEarlier(config.kernelPath, config.nodeName, logger);
-    log.logger.warn('no kernel path: every connection takes the tunnel path', { error: off });
-    return { path: undefined, off };
   }
 }
 

@@ -1,5 +1,6 @@
 import { existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { Logger } from '@kmesh/api';
 import {
   attachedProgramIds,
@@ -10,6 +11,7 @@ import {
   openPinnedLink,
   openPinnedMap,
   programById,
+  SystemCallError,
 } from '@kmesh/linux';
 import { pinnedLayouts } from '../tables/gen/layouts.ts';
 import { type KernelProgram, kernelPrograms } from '../tables/kernel-object.ts';
@@ -117,7 +119,7 @@ export class Pins {
         this.#openLink(path, name)?.detach();
         rmSync(path, { force: true });
       }
-      await new Promise((resolve) => setTimeout(resolve, HANDSHAKES_END_MS));
+      await setTimeout(HANDSHAKES_END_MS);
     }
     const waiting = this.#waiting ?? [];
     this.#waiting = undefined;
@@ -214,41 +216,69 @@ export function pinnedHandoffs(root: string | undefined): BpfMap | undefined {
  * For a daemon without a kernel path: what an earlier one left decides nothing from the return on, and is removed as far as
  * the setting says where it is. Only its programs at the pods' interfaces stay: without a lease they let nothing in, and reset
  * the live connections that they had let in, which policy could not end otherwise.
+ *
+ * @returns when they decide nothing: at once, but where the lease may not be written, when it has ended by itself
  */
 export function withdrawEarlier(
-  config: { readonly cgroup: string | undefined; readonly pins: string | undefined },
+  config: {
+    readonly cgroup: string | undefined;
+    readonly pins: string | undefined;
+    readonly leaseMilliseconds: number;
+  },
   node: string,
   logger: Logger,
-): void {
+): Promise<void> {
+  const { pins, leaseMilliseconds } = config;
   let ended = 0;
   let removed = false;
-  const trying = (action: () => void) => {
+  let ends = Promise.resolve();
+  const trying = (action: () => void, otherwise: () => void = () => {}) => {
     try {
       action();
     } catch (error) {
-      logger.error('the programs of an earlier daemon may go on until their lease ends', {
+      logger.warn('the programs of an earlier daemon may go on until their lease ends', {
+        milliseconds: leaseMilliseconds,
         error: String(error),
       });
+      otherwise();
     }
   };
+  if (pins !== undefined) {
+    trying(
+      () => {
+        ended += endPinnedLease(pins, node);
+      },
+      () => {
+        ends = setTimeout(leaseMilliseconds, undefined, { ref: false });
+      },
+    );
+    trying(() => {
+      removed = removePins(pins, 'pods');
+    });
+  }
   // The cgroup may be another one than theirs by now, or none.
-  trying(() => {
-    if (config.pins === undefined) return;
-    ended += endPinnedLease(config.pins, node);
-    removed = removePins(config.pins, 'pods');
-  });
   trying(() => {
     const cgroup = config.cgroup ?? findCgroupMount();
     if (cgroup !== undefined) ended += endOtherLeases(cgroup, node);
   });
-  if (ended > 0 || removed)
-    logger.info('the programs of an earlier daemon decide nothing more', { sets: ended });
+  if (ended > 0 || removed) logger.info('the pins of an earlier daemon are removed', { leasesEnded: ended });
+  return ends;
 }
 
-/** Ends the lease of the set of programs that is pinned there, if there is one. */
+/**
+ * Ends the lease of the set of programs that is pinned there, if there is one.
+ *
+ * @throws SystemCallError where programs are out of this process's reach
+ */
 function endPinnedLease(root: string, node: string): number {
-  const link = open(() => openPinnedLink(join(root, 'links', 'kmesh_sockops')));
-  if (link === undefined) return 0;
+  let link: Link;
+  try {
+    link = openPinnedLink(join(root, 'links', 'kmesh_sockops'));
+  } catch (error) {
+    if (error instanceof SystemCallError && ['EPERM', 'EACCES'].includes(error.errnoName)) throw error;
+    // There is none, or it is something else.
+    return 0;
+  }
   try {
     return endLeaseOf(link.info().programId, node);
   } finally {
