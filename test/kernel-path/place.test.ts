@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { createLab, startMesh } from '@kmesh/lab';
+import { commandOf, createLab, startMesh } from '@kmesh/lab';
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 
 test('in a cgroup namespace of its own the daemon says so once, and everything takes the tunnel path', async () => {
@@ -24,7 +24,8 @@ test('in a cgroup namespace of its own the daemon says so once, and everything t
     const own = join(directory, 'cgroup');
     mkdirSync(own);
     const launcher = join(directory, 'launcher');
-    const script = `mount -t cgroup2 none ${own} && exec ${process.execPath} ${proxy.executable} "$@"`;
+    const command = commandOf(proxy.executable).flat().join(' ');
+    const script = `mount -t cgroup2 none ${own} && exec ${command} "$@"`;
     writeFileSync(launcher, `#!/bin/sh\nexec unshare -C -m sh -c '${script}' sh "$@"\n`);
     chmodSync(launcher, 0o755);
     proxy.executable = launcher;
