@@ -37,7 +37,7 @@ const required = 100_000;
 const mostNanoseconds = 1000;
 const rates = [required, 200_000, 400_000];
 const seconds = 2;
-const count = rounds(3);
+const ROUNDS = rounds(3);
 
 /** The suite `events`. */
 export async function suite(): Promise<Report> {
@@ -56,7 +56,7 @@ export async function suite(): Promise<Report> {
     for (const rate of rates) {
       const losses: number[] = [];
       const achieved: number[] = [];
-      for (let round = 0; round < count; round++) {
+      for (let round = 0; round < ROUNDS; round++) {
         const result = await measure(rate, log, openings);
         losses.push(result.losses);
         achieved.push(result.eventsPerSecond);
@@ -96,7 +96,7 @@ async function recordingCosts(): Promise<number[]> {
     destinationService,
   } as const;
   const count = 200_000;
-  const costs = Array.from({ length: count + 1 }, () => {
+  const costs = Array.from({ length: ROUNDS + 1 }, () => {
     const began = performance.now();
     for (let index = 0; index < count; index++) {
       const connection = observer.opened({ ...start, source: sources[index % sources.length] });

@@ -5,7 +5,7 @@ interface GuardBound {
   readonly nodes: 1 | 2;
   readonly figure: string;
   readonly kind: 'atLeast' | 'atMost';
-  /** Of Kmesh divided by no mesh. Further off than what runs of one tree differ by, so that only a change crosses it. */
+  /** Of Kmesh divided by no mesh. Further off than runs of one tree are from each other, also beside other work. */
   readonly bound: number;
   readonly reason: string;
 }
@@ -32,15 +32,15 @@ export const guardBounds: readonly GuardBound[] = [
     reason: 'the engine wakes, copies or encrypts more often for a request',
   },
   {
-    ...{ nodes: 2, figure: FRESH, kind: 'atLeast', bound: 0.35 },
+    ...{ nodes: 2, figure: FRESH, kind: 'atLeast', bound: 0.2 },
     reason: 'a decision, or the pool of sessions, has become expensive',
   },
   {
-    ...{ nodes: 2, figure: BULK, kind: 'atLeast', bound: 0.28 },
+    ...{ nodes: 2, figure: BULK, kind: 'atLeast', bound: 0.13 },
     reason: 'records, windows or queues of the tunnel no longer keep a stream flowing',
   },
   {
-    ...{ nodes: 2, figure: ONE_P50, kind: 'atMost', bound: 2.4 },
+    ...{ nodes: 2, figure: ONE_P50, kind: 'atMost', bound: 4.5 },
     reason: 'a message waits in the engine for a wake-up that nobody needs',
   },
 ];

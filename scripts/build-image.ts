@@ -117,7 +117,7 @@ const image = writeOciLayout(join(dist, 'image'), {
   ],
   config: imageConfig(version, kmesh.istioVersion),
   architecture: process.arch === 'x64' ? 'amd64' : process.arch,
-  reference: `docker.io/kmesh/kmesh:${version}`,
+  references: [`docker.io/kmesh/kmesh:${version}`],
   cache: join(root, 'build/image-layers'),
 });
 execFileSync('tar', [...reproducible, '-cf', join(dist, 'kmesh-image.tar'), '-C', join(dist, 'image'), '.']);

@@ -21,7 +21,12 @@ export function conformanceTests(): Map<string, string[]> {
   const tests = new Map<string, string[]>();
   // The name may stand in a table of cases: a text that begins with ids and goes on after a colon, or ends.
   const leading = new RegExp(`['"\`](${id}(?:(?:, | and | to )${id})*)(?=['"\`:])`, 'g');
-  for (const file of globSync(['packages/*/test/**/*.ts', 'test/**/*.ts', 'bench/**/*.test.ts']).sort()) {
+  for (const file of globSync([
+    'packages/*/test/**/*.ts',
+    'test/**/*.ts',
+    'bench/**/*.test.ts',
+    'istio-integration/cluster/cases/*.ts',
+  ]).sort()) {
     if (file.startsWith('test/structure/')) continue;
     for (const [, ids = ''] of readFileSync(file, 'utf8').matchAll(leading)) {
       for (const one of conformanceIds(ids)) {

@@ -14,7 +14,11 @@ import { resolve } from 'node:path';
 import { keep, slowest } from './durations.ts';
 
 const patterns: Record<string, readonly string[]> = {
-  unit: ['packages/*/test/**/*.test.ts', 'bench/test/*.test.ts'],
+  unit: [
+    'packages/*/test/**/*.test.ts',
+    'bench/test/*.test.ts',
+    'istio-integration/cluster/test/**/*.test.ts',
+  ],
   e2e: ['test/**/*.test.ts'],
   paths: ['test/conformance/namespaced*.test.ts', 'test/differential/*.test.ts'],
   binary: [

@@ -1,12 +1,15 @@
 /** `--compare REV`: suites of this tree and of another revision in turns, each run with the benchmarks of its own tree. */
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { environment, type Figure, figure, median, printTable, type Report, significant } from './report.ts';
 import { rounds } from './settings.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
+
+/** Made in a work tree once it is built: a build that was interrupted begins anew. */
+const BUILT = 'build/built-for-bench';
 
 interface Comparison {
   readonly revision: string;
@@ -39,7 +42,7 @@ export async function compareRevisions({ revision, names, quick }: Comparison): 
   const commit = git(['rev-parse', '--verify', '--quiet', `${revision}^{commit}`]);
   if (commit === undefined) throw new Error(`bench: "${revision}" is no revision of this repository`);
   const tree = join(root, 'build/bench/trees', commit.slice(0, 12));
-  if (!existsSync(join(tree, 'build'))) buildTree(tree, commit);
+  if (!existsSync(join(tree, BUILT))) buildTree(tree, commit);
   const trees = [
     { name: 'this', path: root },
     { name: 'other', path: tree },
@@ -47,16 +50,28 @@ export async function compareRevisions({ revision, names, quick }: Comparison): 
   const count = rounds(5);
   const figures: ComparedReport['figures'][number][] = [];
   const ratios: ComparedReport['ratios'][number][] = [];
+  let interrupted = false;
+  const onSignal = (): void => {
+    interrupted = true;
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
   for (const suite of names) {
     const found = { this: [] as Report[], other: [] as Report[] };
-    for (let round = 0; round < count; round++) {
+    for (let round = 0; round < count && !interrupted; round++) {
       for (const { name, path } of round % 2 === 0 ? trees : trees.toReversed()) {
         console.error(
           `bench: ${suite}, round ${round + 1} of ${count}, ${name === 'this' ? 'this tree' : revision}`,
         );
-        found[name].push(await runIn(path, suite, quick));
+        const report = await runIn(path, suite, quick);
+        if (report === undefined && !interrupted)
+          throw new Error(`bench: ${suite} in ${path} ended without a result`);
+        if (report === undefined || interrupted) break;
+        found[name].push(report);
       }
     }
+    // Of an interrupted comparison the rounds that both have.
+    const complete = Math.min(found.this.length, found.other.length);
+    for (const reports of Object.values(found)) reports.length = complete;
     for (const { name, contestant, unit } of found.this[0]?.figures ?? []) {
       const of = (reports: readonly Report[]) =>
         reports.map(
@@ -75,7 +90,11 @@ export async function compareRevisions({ revision, names, quick }: Comparison): 
   }
   const report: ComparedReport = {
     suite: 'compare',
-    environment: environment({ rounds: count, 'compared with': `${revision} (${commit.slice(0, 9)})` }),
+    environment: environment({
+      rounds: count,
+      ...(interrupted ? { interrupted: 'yes' } : {}),
+      'compared with': `${revision} (${commit.slice(0, 9)})`,
+    }),
     figures,
     ratios,
   };
@@ -100,10 +119,11 @@ function print({ figures, ratios, environment: about }: ComparedReport, revision
   printTable(['suite', 'figure', 'contestant', 'this tree', revision, 'this / other', 'spread'], rows);
 }
 
-/** A work tree with everything that a benchmark needs. What is built is copied first, so that little is built again. */
+/** A work tree with everything that a benchmark needs, kept for the next comparison. */
 function buildTree(tree: string, commit: string): void {
   console.error(`bench: building ${commit.slice(0, 9)} in ${tree}`);
   mkdirSync(join(tree, '..'), { recursive: true });
+  git(['worktree', 'remove', '--force', tree]);
   git(['worktree', 'prune']);
   if (git(['worktree', 'add', '--force', '--detach', tree, commit]) === undefined)
     throw new Error(`bench: git cannot make a work tree of ${commit} in ${tree}`);
@@ -111,13 +131,12 @@ function buildTree(tree: string, commit: string): void {
   cpSync(join(root, 'node_modules'), join(tree, 'node_modules'), { recursive: true, verbatimSymlinks: true });
   const env = { ...process.env, PATH: `${join(tree, 'node_modules/.bin')}:${process.env['PATH']}` };
   const { status } = spawnSync('bash', ['scripts/build.sh'], { cwd: tree, env, stdio: ['ignore', 2, 2] });
-  if (status === 0) return;
-  git(['worktree', 'remove', '--force', tree]);
-  throw new Error(`bench: ${commit} cannot be built: see above`);
+  if (status !== 0) throw new Error(`bench: ${commit} cannot be built: see above`);
+  writeFileSync(join(tree, BUILT), '');
 }
 
-/** One round of a suite in a tree. Whether its bounds hold is not asked. */
-async function runIn(tree: string, suite: string, quick: boolean): Promise<Report> {
+/** One round of a suite in a tree; nothing where it failed. Whether its bounds hold is not asked. */
+async function runIn(tree: string, suite: string, quick: boolean): Promise<Report | undefined> {
   const child = spawn(join(tree, 'node_modules/.bin/node'), [join(tree, 'bench/main.ts'), suite, '--json'], {
     cwd: tree,
     env: { ...process.env, KMESH_BENCH_ROUNDS: '1', ...(quick ? { KMESH_BENCH_QUICK: '1' } : {}) },
@@ -131,7 +150,7 @@ async function runIn(tree: string, suite: string, quick: boolean): Promise<Repor
   try {
     return JSON.parse(text.trimEnd().split('\n').at(-1) ?? '') as Report;
   } catch {
-    throw new Error(`bench: ${suite} in ${tree} ended without a result`);
+    return undefined;
   }
 }
 

@@ -2,6 +2,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { createLab } from '@kmesh/lab';
 import type { ChildMessage } from './child.ts';
 import { secondsLeft, startProgress } from './progress.ts';
 import { printReport, type Report, storeReport } from './report.ts';
@@ -35,9 +36,13 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
   });
   let interrupted = false;
   let child: ReturnType<typeof startSuite> | undefined;
+  let asked = 0;
   const onSignal = (): void => {
+    // A second one, unless it is the same Ctrl-C once more, is for a suite that does not listen.
+    if (interrupted && performance.now() - asked > 1_000) child?.kill('SIGKILL');
+    else if (child?.connected === true) child.send('interrupt');
+    if (!interrupted) asked = performance.now();
     interrupted = true;
-    if (child?.connected === true) child.send('interrupt');
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
   try {
@@ -60,6 +65,8 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
       show();
       const timer = setInterval(show, 1_000);
       const [code] = (await once(child, 'exit')) as [number | null];
+      // What ended without cleaning up left a lab behind: the next one removes it.
+      if (code === null) await (await createLab()).close();
       clearInterval(timer);
       progress.clear();
       if (report === undefined) {

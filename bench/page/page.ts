@@ -47,7 +47,7 @@ function shortfalls(missed: readonly { readonly suite: string; readonly ratio: R
 }
 
 function renderSection(section: Section, report: Report, pages: Map<string, string>): string {
-  const { suite, title, about, charts } = section;
+  const { suite, title, about, charts, shortfall } = section;
   const lines = [
     `## ${title}`,
     '',
@@ -78,6 +78,7 @@ function renderSection(section: Section, report: Report, pages: Map<string, stri
     lines.push('', `![${name}](${path.replace('docs/', '')})`);
   }
   if (notes.length > 0) lines.push('', ...notes);
+  if (shortfall !== undefined) lines.push('', shortfall);
   if (charts.length === 0) lines.push('', ...figureTable(report.figures));
   if (report.ratios.length > 0) lines.push('', ...boundTable(report.ratios));
   return lines.join('\n');

@@ -10,8 +10,8 @@ export interface OciImage {
   readonly layers: readonly Uint8Array[];
   readonly config: ImageConfig;
   readonly architecture: string;
-  /** The name that container runtimes list it by. */
-  readonly reference: string;
+  /** The names that container runtimes list it by. */
+  readonly references: readonly string[];
   /** Where compressed layers are kept, for the next build of the same ones. */
   readonly cache: string;
 }
@@ -58,16 +58,14 @@ export function writeOciLayout(directory: string, image: OciImage): WrittenImage
   const index = {
     schemaVersion: 2,
     mediaType: 'application/vnd.oci.image.index.v1+json',
-    manifests: [
-      {
-        ...manifest,
-        platform: { architecture: image.architecture, os: 'linux' },
-        annotations: {
-          'io.containerd.image.name': image.reference,
-          'org.opencontainers.image.ref.name': image.reference.split(':').at(-1),
-        },
+    manifests: image.references.map((reference) => ({
+      ...manifest,
+      platform: { architecture: image.architecture, os: 'linux' },
+      annotations: {
+        'io.containerd.image.name': reference,
+        'org.opencontainers.image.ref.name': reference.split(':').at(-1),
       },
-    ],
+    })),
   };
   writeFileSync(join(directory, 'index.json'), JSON.stringify(index));
   writeFileSync(join(directory, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));

@@ -6,10 +6,15 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ztunnelDaemonSet } from '@kmesh/lab/testing/install/ztunnel-chart.ts';
 
+interface Container {
+  readonly name: string;
+  readonly securityContext: { readonly capabilities: { readonly add: readonly string[] } };
+}
+
 interface DaemonSet {
   readonly metadata: { readonly name: string };
   readonly spec: {
-    readonly template: { readonly spec: { readonly containers: readonly { readonly name: string }[] } };
+    readonly template: { readonly spec: { readonly containers: readonly Container[] } };
   };
 }
 
@@ -32,6 +37,14 @@ const forms: readonly (readonly [RegExp, (words: readonly string[]) => void])[] 
   [
     /^kubectl -n istio-system set image daemonset\/(\S+) (\S+)=docker\.io\/(?:kmesh\/kmesh|istio\/ztunnel):[0-9.]+$/,
     (words) => assert.deepEqual(words, [metadata.name, container?.name]),
+  ],
+  [
+    /^kubectl -n istio-system patch daemonset ztunnel --type json -p '(\[.+\])'$/,
+    ([patch = '']) => {
+      const [{ path, value }] = JSON.parse(patch) as [{ path: string; value: string }];
+      assert.equal(path, '/spec/template/spec/containers/0/securityContext/capabilities/add/-');
+      assert.ok(!container?.securityContext.capabilities.add.includes(value));
+    },
   ],
   [
     /^kubectl -n istio-system rollout status daemonset\/(\S+)$/,

@@ -14,7 +14,11 @@ const { version, kmesh } = JSON.parse(
 ) as { version: string; kmesh: { istioVersion: string } };
 
 interface Profile {
-  readonly spec: { readonly profile: string; readonly values: { readonly ztunnel: ChartValues } };
+  readonly spec: {
+    readonly profile: string;
+    readonly components: object;
+    readonly values: { readonly ztunnel: ChartValues };
+  };
 }
 
 const profile = yaml<Profile>('profiles/kmesh.yaml').spec;
@@ -26,6 +30,17 @@ test('IST-01: the profile changes the node proxy of the ambient profile and noth
   assert.equal(profile.profile, 'ambient');
   assert.deepEqual(Object.keys(profile.values), ['ztunnel']);
   for (const key of Object.keys(profile.values.ztunnel)) assert.ok(chartKeys.includes(key), key);
+});
+
+test('IST-01: beside chart values the profile adds one capability, with which the node is reached below its /proc', () => {
+  const path = 'spec.template.spec.containers.[name:istio-proxy].securityContext.capabilities.add.[-1]';
+  const overlay = { kind: 'DaemonSet', name: 'ztunnel', patches: [{ path, value: 'SYS_PTRACE' }] };
+  assert.deepEqual(profile.components, { ztunnel: { k8s: { overlays: [overlay] } } });
+});
+
+test('no volume is a link of the host: container runtimes resolve those, and what they lead to is no path', () => {
+  for (const { name, hostPath } of values.volumes ?? [])
+    assert.doesNotMatch(hostPath?.path ?? '', /^\/proc\/.+\/(?:ns|fd|root|cwd|exe)\b/, name);
 });
 
 test('IST-01: profile and chart values are the same', () => {

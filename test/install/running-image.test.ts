@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, mkdirSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type AccessLine, cgroupRoot, parseAccessLog, startFakeCniAgent } from '@kmesh/lab';
@@ -147,17 +147,19 @@ test('the container ends within its grace period with 0 when the DaemonSet is ro
 });
 
 test('with the mounts of the profile the kernel path is on in the same image, and pods of the node are served', async () => {
-  const values = parse(
+  const chart = parse(
     readFileSync(join(root, 'istio-integration/values/ztunnel.yaml'), 'utf8'),
   ) as ChartValues;
   const hierarchy = cgroupRoot();
   const beside = await emptyNode('kernel');
+  // A cluster's node is where process 1 is; the lab's is a namespace.
+  const node = join('/host/proc', basename(beside.node.namespacePath));
+  const values = { ...chart, env: { ...chart.env, KMESH_NODE_NAMESPACE: node } };
   const place = await nodeWithContainer('kernel', values, {
-    // A cluster's node is where process 1 is; the lab's is a namespace.
     hostPaths: {
       '/sys/fs/cgroup': hierarchy,
       '/sys/fs/bpf': await mesh.lab.bpffs(),
-      '/proc/1/ns/net': beside.node.namespacePath,
+      '/proc': dirname(beside.node.namespacePath),
     },
     // The pods of the lab, and nothing else on this machine.
     environment: {

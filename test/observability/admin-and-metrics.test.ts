@@ -391,6 +391,8 @@ describe('an empty process', () => {
 
   for (const { query, status, level } of [
     { query: '', status: 200, level: 'info' },
+    // istioctl's way to ask for the level.
+    { query: '?level=', status: 200, level: 'info' },
     { query: '?level=debug', status: 200, level: 'debug' },
     { query: '?level=access=debug,info', status: 200, level: 'info,access=debug' },
     { query: '?level=access:debug', status: 200, level: 'info,access=debug' },

@@ -34,6 +34,27 @@ test('imports only point down the list of packages', () => {
   assert.deepEqual(offences, []);
 });
 
+/** Of the cluster harness; in none of them are its commands, and what all share. */
+const clusterOrder = ['cases', 'report', 'mesh', 'bare', 'api'];
+
+test('imports of the cluster harness only point down its folders, and of packages only to the lab', () => {
+  const offences: string[] = [];
+  for (const file of globSync('istio-integration/cluster/**/*.ts')) {
+    const folder = file.split('/')[2] ?? '';
+    const own = clusterOrder.indexOf(folder);
+    for (const [, specifier = '', target] of readFileSync(file, 'utf8').matchAll(importPattern)) {
+      if (target !== undefined && target !== 'lab') offences.push(`${file} imports ${specifier}`);
+      if (own === -1 || target !== undefined || !specifier.startsWith('../')) continue;
+      const name = specifier.split('/')[1] ?? '';
+      const other = clusterOrder.indexOf(name);
+      const shared =
+        /^(?:paths|progress|wait)\.ts$/.test(name) || specifier.startsWith('../../../scripts/image/');
+      if (other === -1 ? !shared : other < own) offences.push(`${file} imports ${specifier}`);
+    }
+  }
+  assert.deepEqual(offences, []);
+});
+
 test('every package declares the packages that it imports', () => {
   const missing: string[] = [];
   for (const file of globSync('packages/*/{src,test}/**/*.ts')) {

@@ -3,6 +3,8 @@ import { dirname } from 'node:path';
 import type { Overview, OverviewLimit, OverviewRoute } from '@kmesh/api';
 import {
   attachedPrograms,
+  type CapabilityName,
+  cgroupDirectory,
   cgroupObstacle,
   findBpffsMount,
   findCgroupMount,
@@ -39,22 +41,24 @@ interface CheckOptions {
 
 /** Checks this machine with the privileges of this process, and the daemon if it runs. */
 export async function checkMachine(client: AdminClient, options: CheckOptions): Promise<CheckReport> {
-  const mount = findCgroupMount();
   const programs: HookProgram[] = [];
   const daemon = await askDaemon(client);
+  const mount = findCgroupMount();
+  const named = options.cgroup ?? (daemon.places?.cgroup || undefined);
+  const cgroup = named === undefined ? mount : cgroupDirectory(named);
   const rows = [
     ...daemon.rows,
-    ...capabilityRows(),
-    ...mountRows(mount),
+    // Whether a directory that somebody named will do is said below, of the hooks.
+    ...capabilityRows(named === undefined ? [] : ['cgroup-mount']),
+    ...mountRows(cgroup),
     agentRow(options.agentSocket ?? daemon.places?.agentSocket ?? AGENT_SOCKET),
   ];
-  if (mount !== undefined) {
-    const cgroup = options.cgroup ?? (daemon.places?.cgroup || mount);
+  if (cgroup !== undefined) {
     try {
       if (!existsSync(cgroup)) throw new Error(`there is no cgroup ${cgroup}`);
       const misplaced = cgroupObstacle(cgroup);
       if (misplaced !== undefined) throw new Error(misplaced);
-      programs.push(...hookPrograms(cgroup, mount));
+      programs.push(...hookPrograms(cgroup, mount ?? cgroup));
       rows.push(...hookRows(programs));
     } catch (error) {
       const detail = error instanceof Error ? error.message : String(error);
@@ -118,8 +122,9 @@ function routeRows({ route, problems }: OverviewRoute): CheckRow[] {
   return problems.map((detail) => ({ area: 'daemon', name: `route ${route}`, state: 'warning', detail }));
 }
 
-function capabilityRows(): CheckRow[] {
-  return probeCapabilities().map((capability) => {
+function capabilityRows(without: readonly CapabilityName[]): CheckRow[] {
+  const capabilities = probeCapabilities().filter(({ name }) => !without.includes(name));
+  return capabilities.map((capability) => {
     const needed = kernelPathObstacles([capability]).length > 0;
     return {
       area: 'capability',

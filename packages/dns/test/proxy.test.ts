@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import dnsPacket from 'dns-packet';
 import { service } from './support/mesh.ts';
@@ -169,6 +170,22 @@ test('a pod that is removed has no listener, and one that is added again has', a
   network.proxy.addPod('client', clientPod, network.namespace);
   await network.proxy.ready();
   assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
+});
+
+test('a pod whose loopback is down already is removed, and the answering thread goes on', async () => {
+  await using network = await PodNetwork.start({
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+  });
+  const loopback = (state: 'up' | 'down') =>
+    execFileSync('nsenter', [`--net=${network.namespace.path}`, 'ip', 'link', 'set', 'lo', state]);
+  loopback('down');
+  network.proxy.removePod('client');
+  // The thread takes both in their order: it is past the first when it is ready with the second.
+  network.proxy.addPod('client', clientPod, network.namespace);
+  await network.proxy.ready();
+  loopback('up');
+  assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
+  assert.deepEqual(network.warnings, []);
 });
 
 test('DNS-33: a second instance takes over without a lost query', async () => {

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { addon } from './addon.ts';
 import { errnoName } from './errors.ts';
@@ -273,6 +273,7 @@ export function cgroupObstacle(
   mounts = listMounts(),
   own = ownCgroup(),
   whole = isWholeHierarchy,
+  holdsOthers = holdsOtherContainers,
 ): string | undefined {
   const mount = mounts
     .filter(({ mountPoint }) => directory === mountPoint || directory.startsWith(join(mountPoint, '/')))
@@ -284,9 +285,35 @@ export function cgroupObstacle(
   // A way up leads out of this process's cgroup namespace: the mount was made by the host.
   if (mount.root.startsWith('/..')) return undefined;
   const isOwn = place === own || place.startsWith(join(own, '/'));
-  return mount.root === '/' || isOwn
+  if (mount.root !== '/' && !isOwn) return undefined;
+  // The root of a cgroup namespace is the node's where the node is in a cgroup namespace itself: the daemon is below it then, and
+  // others are. Below a container's own root are its own processes alone.
+  const isAbove = !isOwn && own.startsWith(join(place, '/'));
+  return !(isAbove && holdsOthers(directory))
     ? `${directory} is this container's own part of the cgroups, not the host's: it holds no other pod's processes`
     : undefined;
+}
+
+/**
+ * Returns the directory of cgroup v2 that `directory` stands for: itself, or, where it holds mounts of cgroup v1 beside one of v2, as
+ * `/sys/fs/cgroup` does on a node with both, the mount point of v2 below it.
+ */
+export function cgroupDirectory(directory: string, mounts = listMounts()): string {
+  const points = mounts.filter(({ type }) => type === 'cgroup2').map(({ mountPoint }) => mountPoint);
+  if (points.some((point) => directory === point || directory.startsWith(join(point, '/')))) return directory;
+  return points.find((point) => point.startsWith(join(directory, '/'))) ?? directory;
+}
+
+/** Whether a process of another process namespace is in this cgroup or below: the kernel shows its number as 0. */
+function holdsOtherContainers(directory: string): boolean {
+  return ['.', ...globSync('**/', { cwd: directory })].some((below) => {
+    try {
+      return /^0$/m.test(readFileSync(join(directory, below, 'cgroup.procs'), 'utf8'));
+    } catch {
+      // Removed meanwhile, or one of threads, whose processes are named above it.
+      return false;
+    }
+  });
 }
 
 /** Path in the cgroup v2 hierarchy, from the root of the cgroup namespace. */

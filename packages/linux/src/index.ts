@@ -19,6 +19,7 @@ export {
   type Capability,
   type CapabilityName,
   capability,
+  cgroupDirectory,
   cgroupObstacle,
   findBpffsMount,
   findCgroupMount,

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cgroupObstacle, findBpffsMount, findCgroupMount, listMounts } from '../src/capabilities.ts';
+import {
+  cgroupDirectory,
+  cgroupObstacle,
+  findBpffsMount,
+  findCgroupMount,
+  listMounts,
+} from '../src/capabilities.ts';
 import { summarizeVerifierLog } from '../src/errors.ts';
 
 const hybrid = `25 30 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
@@ -42,8 +48,8 @@ test('a cgroup that holds nothing but this container is told from one that holds
   const at = (root: string, point: string) =>
     listMounts(`30 24 0:26 ${root} ${point} rw,nosuid - cgroup2 cgroup2 rw`);
   const part = () => false;
-  const obstacle = (directory: string, root: string, own: string) =>
-    cgroupObstacle(directory, at(root, '/host/cgroup'), own, part);
+  const obstacle = (directory: string, root: string, own: string, holdsOthers = false) =>
+    cgroupObstacle(directory, at(root, '/host/cgroup'), own, part, () => holdsOthers);
   // Of the whole hierarchy any part will do, and so does what the host mounted into a cgroup namespace.
   assert.equal(
     cgroupObstacle('/host/cgroup/pods', at('/', '/host/cgroup'), '/', () => true),
@@ -58,5 +64,31 @@ test('a cgroup that holds nothing but this container is told from one that holds
     ['/host/cgroup/part', '/kubepods/pod1/proxy', '/kubepods/pod1/proxy'],
   ] as const)
     assert.match(obstacle(directory, root, own) ?? '', /own part of the cgroups/, `${directory} of ${root}`);
+  // A node in a cgroup namespace of its own: its root is no container's.
+  assert.equal(obstacle('/host/cgroup', '/', '/kubepods/pod1/proxy', true), undefined);
+  for (const [root, own] of [
+    ['/', '/'],
+    ['/', '/elsewhere'],
+    ['/kubepods/pod1/proxy', '/kubepods/pod1/proxy'],
+  ] as const)
+    assert.match(obstacle('/host/cgroup/part', root, own, true) ?? '', /own part of the cgroups/);
   assert.match(cgroupObstacle('/elsewhere', at('/', '/host/cgroup'), '/', part) ?? '', /not in a cgroup v2/);
+});
+
+test('a directory of cgroup v1 and v2 mounts stands for the one of v2', () => {
+  const mounts = listMounts(
+    [
+      '30 24 0:26 / /host/cgroup rw - tmpfs tmpfs rw',
+      '31 30 0:27 / /host/cgroup/memory rw - cgroup cgroup rw,memory',
+      '32 30 0:28 / /host/cgroup/unified rw - cgroup2 cgroup2 rw',
+    ].join('\n'),
+  );
+  for (const [directory, expected] of [
+    ['/host/cgroup', '/host/cgroup/unified'],
+    ['/host/cgroup/unified', '/host/cgroup/unified'],
+    ['/host/cgroup/unified/kubepods', '/host/cgroup/unified/kubepods'],
+    ['/host/cgroup/memory', '/host/cgroup/memory'],
+    ['/elsewhere', '/elsewhere'],
+  ] as const)
+    assert.equal(cgroupDirectory(directory, mounts), expected);
 });

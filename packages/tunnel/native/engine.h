@@ -132,7 +132,6 @@ class Engine
 	std::vector<std::unique_ptr<Listener>> buriedListeners;
 	uint8_t *cipherScratch;
 	uint8_t *plainScratch[2];
-	ByteQueue spareOut;
 	std::vector<uint8_t> gather;
 	std::vector<int32_t> references;
 	nghttp2_session_callbacks *callbacks = nullptr;

@@ -59,7 +59,7 @@ bool Flow::flushPending(int direction)
 	if (way.pending.empty())
 		return true;
 	while (!way.pending.empty() && sink.writable) {
-		ssize_t sent = send(sink.fd, way.pending.data(), way.pending.size(), MSG_NOSIGNAL);
+		ssize_t sent = way.pending.sendTo(sink.fd);
 		if (sent < 0) {
 			if (errno == EINTR)
 				continue;
@@ -70,7 +70,6 @@ bool Flow::flushPending(int direction)
 			breakSocket(1 - direction, errno);
 			break;
 		}
-		way.pending.consume(static_cast<size_t>(sent));
 		consumed += static_cast<size_t>(sent);
 	}
 	passed(direction, consumed);

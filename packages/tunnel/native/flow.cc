@@ -71,8 +71,7 @@ void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::stri
 	ByteQueue early;
 	early.swap(up.pending);
 	up.pending.append(reinterpret_cast<const uint8_t *>(prefix.data()), prefix.size());
-	if (!early.empty())
-		up.pending.append(early.data(), early.size());
+	up.pending.append(early);
 	up.prefix = prefix.size();
 	int error = 0;
 	bool kept = true;

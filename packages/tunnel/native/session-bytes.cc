@@ -133,8 +133,7 @@ bool Session::writeOut()
 		return out_.size() < kOutHigh;
 	}
 	while (!out_.empty()) {
-		ssize_t sent = send(fd_, out_.data(), out_.size(), MSG_NOSIGNAL);
-		if (sent < 0) {
+		if (out_.sendTo(fd_) < 0) {
 			if (errno == EINTR)
 				continue;
 			if (errno == EAGAIN) {
@@ -144,7 +143,6 @@ bool Session::writeOut()
 			sendFailed(errno);
 			return false;
 		}
-		out_.consume(static_cast<size_t>(sent));
 	}
 	blocked_ = false;
 	return true;
@@ -182,9 +180,6 @@ void Session::flush()
 {
 	if (blocked_ || ssl_ == nullptr)
 		return;
-	bool borrowed = out_.empty() && streamSession == nullptr;
-	if (borrowed)
-		out_.swap(engine.spareOut);
 	size_t produced = 0;
 	std::vector<uint8_t> &gather = engine.gather;
 	gather.clear();
@@ -222,8 +217,6 @@ void Session::flush()
 	}
 	if (state != State::Dead && !blocked_)
 		writeOut();
-	if (borrowed && out_.empty())
-		out_.swap(engine.spareOut);
 	if (state != State::Dead)
 		checkIdle();
 }
@@ -399,9 +392,7 @@ ssize_t Session::streamPull(uint8_t *into, size_t length, uint32_t *)
 		streamDeferred = true;
 		return NGHTTP2_ERR_DEFERRED;
 	}
-	size_t taken = length < out_.size() ? length : out_.size();
-	memcpy(into, out_.data(), taken);
-	out_.consume(taken);
+	size_t taken = out_.take(into, length);
 	if (out_.size() < kOutHigh)
 		markDirty();
 	return static_cast<ssize_t>(taken);

@@ -52,10 +52,16 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
       const oracle = await serveOracle(mesh.server, ++port);
       const before = mesh.proxyMemory();
       let grown = 0;
+      let sampling: NodeJS.Timeout | undefined;
+      const sample = (): void => {
+        grown = Math.max(grown, mesh.proxyMemory() - before);
+      };
       const dial = { connections: 2, largest: HELD_BYTES, seed: 1 };
+      // While the sender is held, and while the bytes flow that were.
       const dialled = await dialHeld(mesh.client, mesh.server, port, dial, oracle, () => {
-        grown = mesh.proxyMemory() - before;
-      });
+        sample();
+        sampling = setInterval(sample, 5);
+      }).finally(() => clearInterval(sampling));
       const served = await oracle.finish();
       connections += 2;
       assert.deepEqual([dialled.failures, served.failures, served.connections], [0, 0, 2]);

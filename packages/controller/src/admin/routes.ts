@@ -85,7 +85,8 @@ function logging(response: ServerResponse, log: LogControl, query: URLSearchPara
   const level = query.get('level');
   try {
     if (query.has('reset')) log.reset();
-    if (level !== null) log.add(level);
+    // istioctl asks for the level with an empty one.
+    if (level !== null && level !== '') log.add(level);
   } catch (error) {
     text(response, 400, `${error instanceof Error ? error.message : String(error)}\n${loggingUsage}`);
     return;

@@ -80,7 +80,10 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   if (config.dnsProxyEnabled) readiness.block('dns proxy');
   if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
   // A little later: what waited for readiness goes first, and the threads have released theirs.
-  readiness.onceReady(() => setTimeout(releaseStartMemory, 4_000).unref());
+  readiness.onceReady(() => {
+    logger.info('ready', { milliseconds: Date.now() - startedAt.getTime() });
+    setTimeout(releaseStartMemory, 4_000).unref();
+  });
 
   const state = new MeshState({
     node: config.nodeName,
@@ -94,7 +97,10 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   stack.defer(async () => (await kernelStarts).path?.close());
   const following = Promise.withResolvers<void>();
   const xds = startXds(config, state, logger.child('xds'), {
-    synced: () => void startDataPlane(),
+    synced: () => {
+      logger.info('the mesh is known', state.counts);
+      void startDataPlane();
+    },
     obeyed: async () => await (kernel.path?.obeyed() ?? kernel.earlierEnded),
     thread: new XdsThread(),
     receiveAfter: following.promise,

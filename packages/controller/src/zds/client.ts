@@ -58,6 +58,8 @@ export class ZdsClient {
   /** Attempts in a row that failed. */
   #failures = 0;
   #complained = false;
+  /** Some connection has told all its pods. */
+  #connected = false;
   #ready = false;
   #closed = false;
 
@@ -266,6 +268,10 @@ export class ZdsClient {
   #reconcile(): Problem | undefined {
     if (this.#snapshot === undefined) return protocolError('second snapshot on one connection');
     this.#register.keepOnly(this.#snapshot);
+    this.#options.logger.info(`the CNI agent is connected${this.#connected ? ' again' : ''}`, {
+      pods: this.#snapshot.size,
+    });
+    this.#connected = true;
     this.#snapshot = undefined;
     this.#asking = false;
     // Only a whole snapshot shows that the connection works: one that fails half-way is dialled with growing waits.

@@ -1,5 +1,6 @@
 import { KmeshError, type Logger, type PodInfo } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
+import { PodLog } from './pod-log.ts';
 
 /** What the client drives; `Tunnel` fits. */
 export interface ZdsPods {
@@ -35,7 +36,8 @@ interface Pending {
 /** Which pods run and which failed to start; tries the latter again until they are forgotten. */
 export class PodRegister {
   readonly #options: PodRegisterOptions;
-  readonly #running = new Set<string>();
+  readonly #running = new Map<string, PodInfo>();
+  readonly #log: PodLog;
   readonly #pending = new Map<string, Pending>();
   #timer: NodeJS.Timeout | undefined;
   #started = 0;
@@ -44,6 +46,7 @@ export class PodRegister {
 
   constructor(options: PodRegisterOptions) {
     this.#options = options;
+    this.#log = new PodLog(options.logger);
   }
 
   get active(): number {
@@ -99,15 +102,18 @@ export class PodRegister {
 
   /** Stops a pod at once. Unknown uids are fine. */
   stop(uid: string): void {
-    if (!this.#running.delete(uid)) return;
+    const info = this.#running.get(uid);
+    if (info === undefined) return;
+    this.#running.delete(uid);
     this.#options.pods.removePod(uid);
+    this.#log.ends(uid, info);
     this.#stopped += 1;
     this.#count();
   }
 
   /** Stops every running pod that is not in `named`. */
   keepOnly(named: ReadonlySet<string>): void {
-    for (const uid of [...this.#running]) if (!named.has(uid)) this.stop(uid);
+    for (const uid of [...this.#running.keys()]) if (!named.has(uid)) this.stop(uid);
   }
 
   forgetPending(uid: string): void {
@@ -126,6 +132,7 @@ export class PodRegister {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    this.#log.close();
     this.dropPending();
   }
 
@@ -150,14 +157,15 @@ export class PodRegister {
       return this.#postpone(uid, info, spare, error as Error);
     }
     spare.close();
-    this.#running.add(uid);
+    this.#running.set(uid, info);
+    this.#log.begins(uid, info);
     this.#started += 1;
     this.#count();
     return undefined;
   }
 
   #servedIn(namespace: NetworkNamespace): string | undefined {
-    for (const uid of this.#running) if (this.#options.pods.servesIn(uid, namespace)) return uid;
+    for (const uid of this.#running.keys()) if (this.#options.pods.servesIn(uid, namespace)) return uid;
     return undefined;
   }
 

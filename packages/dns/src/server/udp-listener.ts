@@ -43,7 +43,11 @@ export class UdpListener {
   drain(): void {
     if (!this.#open || this.#retired) return;
     this.#retired = true;
-    retireUdpSocket(this.#fd);
+    try {
+      retireUdpSocket(this.#fd);
+    } catch {
+      // The pod's loopback is down, as when its network is taken away before the pod is: nothing comes any more.
+    }
     this.#read();
     this.#watcher.watch({ readable: false, writable: false });
   }

@@ -6,8 +6,8 @@ import {
 } from '@kmesh/linux';
 
 /**
- * Where it is mounted by itself, as by the profile; and where a container sees it that has the host's /proc or processes and
- * SYS_PTRACE, without which that cannot be opened.
+ * Where it is mounted by itself, which a kubelet cannot do; and where a container sees it that has the host's /proc, as with the
+ * profile, or its processes, and SYS_PTRACE, without which that cannot be opened.
  */
 const USUAL_PLACES = ['/host/netns', '/host/proc/1/ns/net', '/proc/1/ns/net'];
 

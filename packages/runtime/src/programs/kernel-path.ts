@@ -2,9 +2,11 @@ import { type HookCost, type Identity, KmeshError, type Logger } from '@kmesh/ap
 import {
   attachedProgramIds,
   type BpfObject,
+  cgroupDirectory,
   cgroupObstacle,
   findCgroupMount,
   kernelBarrier,
+  probeCapabilities,
 } from '@kmesh/linux';
 import type { MeshState, NodeContext } from '@kmesh/orchestration';
 import type { BypassParts } from '../pods/capture-bypass.ts';
@@ -104,8 +106,11 @@ export async function startKernelPath(
   logger: Logger,
   isCertain?: (identity: Identity) => boolean,
 ): Promise<KernelPath> {
-  const obstacles = kernelPathObstacles();
-  const cgroup = config.cgroup ?? findCgroupMount();
+  const cgroup = config.cgroup === undefined ? findCgroupMount() : cgroupDirectory(config.cgroup);
+  // A directory that the setting names need not be of the mount that is looked for without it.
+  const obstacles = kernelPathObstacles(
+    probeCapabilities().filter(({ name }) => name !== 'cgroup-mount' || config.cgroup === undefined),
+  );
   if (obstacles.length > 0 || cgroup === undefined) {
     throw new KmeshError('KMESH_KERNEL_PATH_UNAVAILABLE', `the kernel lacks ${obstacles.join('; ')}`);
   }

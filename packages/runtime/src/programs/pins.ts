@@ -6,6 +6,7 @@ import {
   attachedProgramIds,
   type BpfMap,
   type BpfObject,
+  cgroupDirectory,
   findCgroupMount,
   type Link,
   openPinnedLink,
@@ -258,7 +259,7 @@ export function withdrawEarlier(
   }
   // The cgroup may be another one than theirs by now, or none.
   trying(() => {
-    const cgroup = config.cgroup ?? findCgroupMount();
+    const cgroup = config.cgroup === undefined ? findCgroupMount() : cgroupDirectory(config.cgroup);
     if (cgroup !== undefined) ended += endOtherLeases(cgroup, node);
   });
   if (ended > 0 || removed) logger.info('the pins of an earlier daemon are removed', { leasesEnded: ended });

@@ -54,7 +54,7 @@ export async function startOracleMesh(name: OraclePath): Promise<OracleMesh> {
       return counts;
     },
     proxyMemory: () =>
-      [...new Set(proxies.map(({ pid }) => ownMemory(pid)))].reduce((sum, size) => sum + size),
+      [...new Set(proxies.map(({ pid }) => pid))].reduce((sum, pid) => sum + ownMemory(pid), 0),
     [Symbol.asyncDispose]: async () => {
       await mesh.close();
       await lab.close();

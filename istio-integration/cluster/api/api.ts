@@ -1,0 +1,233 @@
+import { Writable } from 'node:stream';
+import {
+  CoreV1Api,
+  Exec,
+  KubeConfig,
+  type KubernetesObject,
+  KubernetesObjectApi,
+  PatchStrategy,
+  type V1Pod,
+  type V1Status,
+} from '@kubernetes/client-node';
+import { waitUntil } from '../wait.ts';
+
+/** A manifest, or an object as the API server has it. */
+export type Manifest = KubernetesObject & {
+  readonly metadata: { readonly name: string };
+  [field: string]: unknown;
+};
+
+/** What a command in a container answered. */
+export interface ExecResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Answers of the API server that say that a thing is not there, or is not yet known. */
+const NOT_FOUND = 404;
+/** An API server that is asked while it starts, or a webhook whose pod has just begun, answers a moment later. */
+const ATTEMPT_MS = 30_000;
+
+/** The cluster through its API server. */
+export class Api {
+  readonly config: KubeConfig;
+  readonly #objects: KubernetesObjectApi;
+  readonly #core: CoreV1Api;
+
+  /** `text` is a kubeconfig, YAML or JSON. */
+  constructor(text: string) {
+    this.config = new KubeConfig();
+    this.config.loadFromString(text);
+    this.#objects = KubernetesObjectApi.makeApiClient(this.config);
+    this.#core = this.config.makeApiClient(CoreV1Api);
+  }
+
+  /** Makes objects, or makes them as the manifests say. Tries again while a webhook cannot be reached. */
+  async apply(...manifests: readonly Manifest[]): Promise<void> {
+    for (const manifest of manifests) {
+      let last = '';
+      await waitUntil(
+        `${manifest.kind ?? ''} ${manifest.metadata.name} to be taken`,
+        ATTEMPT_MS,
+        async () => {
+          try {
+            await this.#objects.patch(
+              manifest,
+              undefined,
+              undefined,
+              'kmesh-cluster',
+              true,
+              PatchStrategy.ServerSideApply,
+            );
+            return true;
+          } catch (error) {
+            if (codeOf(error) < 500 && codeOf(error) !== NOT_FOUND) throw error;
+            last = String(error);
+            return undefined;
+          }
+        },
+        { everyMs: 300, state: () => last },
+      );
+    }
+  }
+
+  /** Removes objects, and waits until they are gone. */
+  async remove(...manifests: readonly Manifest[]): Promise<void> {
+    for (const manifest of manifests)
+      try {
+        await this.#objects.delete(manifest, undefined, undefined, undefined, undefined, 'Foreground');
+      } catch (error) {
+        if (codeOf(error) !== NOT_FOUND) throw error;
+      }
+    for (const manifest of manifests)
+      await waitUntil(
+        `${manifest.kind ?? ''} ${manifest.metadata.name} to be gone`,
+        90_000,
+        async () => ((await this.read(manifest)) === undefined ? true : undefined),
+        { everyMs: 200 },
+      );
+  }
+
+  /** Undefined when there is no such object. */
+  async read<T extends KubernetesObject>(of: Manifest): Promise<T | undefined> {
+    try {
+      const { namespace, name } = of.metadata as { namespace?: string; name: string };
+      return (await this.#objects.read({
+        apiVersion: of.apiVersion ?? 'v1',
+        kind: of.kind ?? '',
+        metadata: namespace === undefined ? { name } : { name, namespace },
+      } as never)) as T;
+    } catch (error) {
+      if (codeOf(error) === NOT_FOUND) return undefined;
+      throw error;
+    }
+  }
+
+  /** Changes some fields of an object; `null` removes one. */
+  async merge(change: Manifest): Promise<void> {
+    await this.#objects.patch(
+      change,
+      undefined,
+      undefined,
+      'kmesh-cluster',
+      undefined,
+      PatchStrategy.MergePatch,
+    );
+  }
+
+  /** Names of all namespaces. */
+  async namespaces(): Promise<string[]> {
+    const { items } = await this.#core.listNamespace();
+    return items.map((namespace) => namespace.metadata?.name ?? '');
+  }
+
+  /** Pods of a namespace with these labels, but those that are being removed. */
+  async pods(namespace: string, labels = ''): Promise<V1Pod[]> {
+    const { items } = await this.#core.listNamespacedPod({
+      namespace,
+      ...(labels === '' ? {} : { labelSelector: labels }),
+    });
+    return items.filter((pod) => pod.metadata?.deletionTimestamp === undefined);
+  }
+
+  /** Events of a namespace, a line each, the oldest first. */
+  async events(namespace: string): Promise<string[]> {
+    const { items } = await this.#core.listNamespacedEvent({ namespace });
+    const time = (event: (typeof items)[number]): number => +(event.lastTimestamp ?? event.eventTime ?? 0);
+    return items
+      .sort((a, b) => time(a) - time(b))
+      .map(
+        (event) =>
+          `${event.lastTimestamp?.toISOString() ?? ''} ${event.involvedObject.kind}/${event.involvedObject.name} ${event.reason}: ${event.message}`,
+      );
+  }
+
+  /** What a container printed; of its instance before this one with `previous`. */
+  async log(pod: V1Pod, { previous = false }: { readonly previous?: boolean } = {}): Promise<string> {
+    return await this.#core.readNamespacedPodLog({
+      namespace: pod.metadata?.namespace ?? '',
+      name: pod.metadata?.name ?? '',
+      previous,
+    });
+  }
+
+  /** What a node's kubelet answers to a path. */
+  async kubelet(node: string, path: string): Promise<string> {
+    return await this.#core.connectGetNodeProxyWithPath({ name: node, path });
+  }
+
+  /** Runs a command in a pod's first container, and waits for its end. */
+  async exec(pod: V1Pod, command: readonly string[]): Promise<ExecResult> {
+    const stdout = collecting();
+    const stderr = collecting();
+    const { promise, resolve, reject } = Promise.withResolvers<V1Status>();
+    const socket = await new Exec(this.config).exec(
+      pod.metadata?.namespace ?? '',
+      pod.metadata?.name ?? '',
+      pod.spec?.containers[0]?.name ?? '',
+      [...command],
+      stdout.stream,
+      stderr.stream,
+      null,
+      false,
+      resolve,
+    );
+    socket.onclose = () =>
+      reject(new Error(`the connection to ${pod.metadata?.name} closed: ${command.join(' ')}`));
+    const status = await promise;
+    const cause = status.details?.causes?.find(({ reason }) => reason === 'ExitCode')?.message;
+    return {
+      code: status.status === 'Success' ? 0 : Number(cause ?? 255),
+      stdout: stdout.text(),
+      stderr:
+        stderr.text() + (cause === undefined && status.status !== 'Success' ? (status.message ?? '') : ''),
+    };
+  }
+
+  /** Waits until a Deployment or DaemonSet has all its pods, of its newest description, ready. */
+  async rolledOut(of: Manifest, limitMs = 120_000): Promise<void> {
+    let state = 'not there';
+    await waitUntil(
+      `${of.kind ?? ''} ${of.metadata.name} to have all pods ready`,
+      limitMs,
+      async () => {
+        const found = await this.read<Rollable>(of);
+        if (found === undefined) return undefined;
+        const { status = {} } = found;
+        state = JSON.stringify(status);
+        if (status.observedGeneration !== found.metadata?.generation) return undefined;
+        const wanted = found.kind === 'DaemonSet' ? status.desiredNumberScheduled : found.spec?.replicas;
+        const updated = status.updatedNumberScheduled ?? status.updatedReplicas ?? 0;
+        const ready = status.numberReady ?? status.readyReplicas ?? 0;
+        const all = status.currentNumberScheduled ?? status.replicas ?? 0;
+        return wanted !== undefined && updated === wanted && ready === wanted && all === wanted
+          ? true
+          : undefined;
+      },
+      { everyMs: 200, state: () => state },
+    );
+  }
+}
+
+interface Rollable extends KubernetesObject {
+  readonly spec?: { readonly replicas?: number };
+  readonly status?: Readonly<Record<string, number | undefined>>;
+}
+
+function collecting(): { stream: Writable; text: () => string } {
+  const parts: Buffer[] = [];
+  const stream = new Writable({
+    write(part: Buffer, _encoding, done) {
+      parts.push(Buffer.from(part));
+      done();
+    },
+  });
+  return { stream, text: () => Buffer.concat(parts).toString('utf8') };
+}
+
+/** The answer's HTTP status; 599 for what did not get as far as an answer. */
+function codeOf(error: unknown): number {
+  const { code } = error as { code?: unknown };
+  return typeof code === 'number' ? code : 599;
+}

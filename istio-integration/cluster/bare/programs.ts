@@ -1,0 +1,140 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { cache, istioVersion, repository } from '../paths.ts';
+import type { Progress } from '../progress.ts';
+import { run } from './machine.ts';
+
+/** A Go module of ours, and the programs that it is built into. */
+interface Module {
+  readonly folder: string;
+  /** Packages to build, and the file that each is written to. */
+  readonly packages: Readonly<Record<string, string>>;
+  /** Names under which the file is called; one that has none is called by its own. */
+  readonly names: Readonly<Record<string, readonly string[]>>;
+  /** Variables that the build sets. */
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+const sources = join(repository, 'istio-integration/cluster/programs');
+/** Where built programs are, each under the name by which it is called. */
+export const programsFolder = join(cache, 'bin');
+
+const kubernetesVersion = (): string =>
+  /k8s\.io\/kubernetes (v\S+)/.exec(readFileSync(join(sources, 'kubernetes/go.mod'), 'utf8'))?.[1] ?? '';
+
+function modules(): Module[] {
+  const kubernetes = kubernetesVersion();
+  const [, major = '', minor = ''] = /^v(\d+)\.(\d+)/.exec(kubernetes) ?? [];
+  const version = 'k8s.io/component-base/version';
+  const istio = 'istio.io/istio/pkg/version';
+  const echo = 'istio.io/istio/pkg/test/echo/cmd';
+  return [
+    { folder: 'pause', packages: { '.': 'pause' }, names: {}, variables: {} },
+    { folder: 'coredns', packages: { '.': 'coredns' }, names: {}, variables: {} },
+    {
+      folder: 'kubernetes',
+      packages: { '.': 'kubernetes' },
+      names: {
+        kubernetes: [
+          ...[
+            'kube-apiserver',
+            'kube-controller-manager',
+            'kube-proxy',
+            'kube-scheduler',
+            'kubectl',
+            'kubelet',
+          ],
+        ],
+      },
+      variables: {
+        [`${version}.gitVersion`]: kubernetes,
+        [`${version}.gitMajor`]: major,
+        [`${version}.gitMinor`]: minor,
+      },
+    },
+    {
+      folder: 'istio',
+      packages: {
+        'istio.io/istio/pilot/cmd/pilot-discovery': 'pilot-discovery',
+        'istio.io/istio/istioctl/cmd/istioctl': 'istioctl',
+        'istio.io/istio/cni/cmd/install-cni': 'install-cni',
+        'istio.io/istio/cni/cmd/istio-cni': 'istio-cni',
+        [`${echo}/client`]: 'echo-client',
+        [`${echo}/server`]: 'echo-server',
+      },
+      names: {},
+      variables: {
+        [`${istio}.buildVersion`]: istioVersion,
+        [`${istio}.buildTag`]: istioVersion,
+        [`${istio}.buildHub`]: 'docker.io/istio',
+        [`${istio}.buildStatus`]: 'Clean',
+      },
+    },
+  ];
+}
+
+/** Builds the programs that are not in the cache as the sources say, and returns their folder. */
+export async function buildPrograms(progress: Progress): Promise<string> {
+  mkdirSync(programsFolder, { recursive: true });
+  for (const module of modules()) {
+    const key = keyOf(module);
+    const keyFile = join(programsFolder, `.${module.folder}.key`);
+    const built = Object.values(module.packages).every((file) => existsSync(join(programsFolder, file)));
+    if (built && existsSync(keyFile) && readFileSync(keyFile, 'utf8') === key) continue;
+    for (const [path, file] of Object.entries(module.packages)) await build(module, path, file, progress);
+    for (const [file, names] of Object.entries(module.names))
+      for (const name of names) {
+        rmSync(join(programsFolder, name), { force: true });
+        symlinkSync(file, join(programsFolder, name));
+      }
+    writeFileSync(keyFile, key);
+  }
+  return programsFolder;
+}
+
+/** Of everything that a module's programs are made of. */
+function keyOf(module: Module): string {
+  const hash = createHash('sha256')
+    .update(JSON.stringify(module))
+    .update(run('go', ['version']));
+  for (const file of ['go.mod', 'go.sum', 'main.go']) {
+    const path = join(sources, module.folder, file);
+    if (existsSync(path)) hash.update(readFileSync(path));
+  }
+  return hash.digest('hex');
+}
+
+async function build(module: Module, path: string, file: string, progress: Progress): Promise<void> {
+  const directory = join(sources, module.folder);
+  const environment = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=readonly -buildvcs=false' };
+  const linked = Object.entries(module.variables).map(([name, value]) => `-X ${name}=${value}`);
+  const child = spawn(
+    'go',
+    [
+      'build',
+      '-v',
+      '-trimpath',
+      '-ldflags',
+      ['-s', '-w', ...linked].join(' '),
+      '-o',
+      join(programsFolder, file),
+      path,
+    ],
+    { cwd: directory, env: environment, stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  const said: string[] = [];
+  let compiled = 0;
+  for await (const line of createInterface({ input: child.stderr })) {
+    said.push(line);
+    // One line per package, as its turn comes, and all else that the compiler says.
+    if (/^[\w.-]+(?:\/[\w.@~-]+)*$/.test(line)) compiled += 1;
+    progress.note(`${file}: ${compiled} packages compiled, now ${line}`);
+  }
+  if (child.exitCode === null) await once(child, 'close');
+  if (child.exitCode !== 0)
+    throw new Error(`go build of ${join(directory, path)} failed:\n${said.slice(-20).join('\n')}`);
+}

@@ -1,0 +1,25 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { clusterFolder } from '../paths.ts';
+import type { Machine } from './machine.ts';
+
+/** What is known of a cluster between two commands. Written before anything that `down` would have to end. */
+export interface ClusterState {
+  readonly nodes: number;
+  /** In the order in which they were started. */
+  readonly machines: readonly Machine[];
+}
+
+const file = join(clusterFolder, 'state.json');
+
+/** Undefined where there is no cluster, not even a part of one. */
+export function readState(): ClusterState | undefined {
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ClusterState) : undefined;
+}
+
+/** Replaces the state in one step. */
+export function writeState(state: ClusterState): void {
+  mkdirSync(clusterFolder, { recursive: true });
+  writeFileSync(`${file}.new`, JSON.stringify(state, undefined, 2));
+  renameSync(`${file}.new`, file);
+}

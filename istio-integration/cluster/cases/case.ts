@@ -1,0 +1,11 @@
+import type { Scene } from './scene.ts';
+
+/** A situation in a cluster, and what must come of it. */
+export interface Case {
+  /** Begins with the ids of docs/conformance.md that it checks, if any. */
+  readonly name: string;
+  /** It is about the kernel path, so not about a proxy without the mounts of the profile. */
+  readonly kernelPath?: true;
+  /** Fails when something else came of it. Leaves the scene as it was. */
+  readonly run: (scene: Scene) => Promise<void>;
+}

@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict';
+import type { V1Pod } from '@kubernetes/client-node';
+import type { Manifest } from '../api/api.ts';
+import { waitUntil } from '../wait.ts';
+import type { Case } from './case.ts';
+import { callUntil, inside, onlyPod, outside, ports, type Scene } from './scene.ts';
+
+const authorization = (name: string, target: string, spec: object): Manifest => ({
+  apiVersion: 'security.istio.io/v1',
+  kind: 'AuthorizationPolicy',
+  metadata: { name, namespace: inside } as Manifest['metadata'],
+  spec: { selector: { matchLabels: { app: target } }, ...spec },
+});
+const principal = (account: string): object => ({
+  source: { principals: [`cluster.local/ns/${inside}/sa/${account}`] },
+});
+
+/** Applies policies, runs what is to be seen under them, and removes them. */
+async function under(
+  scene: Scene,
+  policies: readonly Manifest[],
+  action: () => Promise<void>,
+): Promise<void> {
+  await scene.api.apply(...policies);
+  try {
+    await action();
+  } finally {
+    await scene.api.remove(...policies);
+  }
+}
+
+/** Policies, of connections. */
+export const policyCases: readonly Case[] = [
+  ...(['near', 'far'] as const).flatMap((server): Case[] => [
+    {
+      name: `IST-06: DENY for a service account refuses it, and no other (${server})`,
+      async run(scene) {
+        const client = await onlyPod(scene, 'client');
+        const other = await onlyPod(scene, server === 'near' ? 'far' : 'near');
+        const stranger = await onlyPod(scene, 'stranger', outside);
+        const url = `http://${server}.${inside}:80`;
+        const deny = authorization('deny-client', server, {
+          action: 'DENY',
+          rules: [{ from: [principal('client')] }],
+        });
+        await under(scene, [deny], async () => {
+          await callUntil(scene, client, url, 'refused');
+          await callUntil(scene, other, url, 'answered');
+          await callUntil(scene, stranger, url, 'answered');
+        });
+        await callUntil(scene, client, url, 'answered');
+      },
+    },
+    {
+      name: `IST-06, KME-14: ALLOW for a namespace refuses clients without an identity of it (${server})`,
+      async run(scene) {
+        const client = await onlyPod(scene, 'client');
+        const stranger = await onlyPod(scene, 'stranger', outside);
+        const url = `http://${server}.${inside}:80`;
+        const allow = authorization('allow-inside', server, {
+          action: 'ALLOW',
+          rules: [{ from: [{ source: { namespaces: [inside] } }] }],
+        });
+        await under(scene, [allow], async () => {
+          await callUntil(scene, stranger, url, 'refused');
+          await callUntil(scene, client, url, 'answered');
+        });
+        await callUntil(scene, stranger, url, 'answered');
+      },
+    },
+    {
+      name: `IST-05: STRICT refuses plaintext from outside of the mesh, and takes members (${server})`,
+      async run(scene) {
+        const client = await onlyPod(scene, 'client');
+        const stranger = await onlyPod(scene, 'stranger', outside);
+        const pod = await onlyPod(scene, server);
+        const strict: Manifest = {
+          apiVersion: 'security.istio.io/v1',
+          kind: 'PeerAuthentication',
+          metadata: { name: 'strict', namespace: inside } as Manifest['metadata'],
+          spec: { mtls: { mode: 'STRICT' } },
+        };
+        await under(scene, [strict], async () => {
+          for (const url of [`http://${server}.${inside}:80`, `http://${pod.status?.podIP}:${ports.http}`]) {
+            await callUntil(scene, stranger, url, 'refused');
+            await callUntil(scene, client, url, 'answered');
+          }
+        });
+        await callUntil(scene, stranger, `http://${server}.${inside}:80`, 'answered');
+      },
+    },
+  ]),
+  {
+    name: "KME-13: an ALLOW policy of the application's port leaves the kubelet's probes alone",
+    async run(scene) {
+      const client = await onlyPod(scene, 'client');
+      const url = `http://near.${inside}:80`;
+      const allow = authorization('allow-http', 'near', {
+        action: 'ALLOW',
+        rules: [{ to: [{ operation: { ports: [String(ports.http)] } }] }],
+      });
+      const before = await onlyPod(scene, 'near');
+      await under(scene, [allow], async () => {
+        // What the probe asks for is refused to everyone else: the policy is in force.
+        await callUntil(scene, client, `tcp://near.${inside}:${ports.tcp}`, 'refused');
+        await callUntil(scene, client, url, 'answered');
+        const start = await livenessProbes(scene, before);
+        await waitUntil(
+          'five more probes that succeed',
+          60_000,
+          async () => {
+            const now = await livenessProbes(scene, before);
+            assert.equal(now.failed, start.failed, 'a probe failed under the policy');
+            return now.successful >= start.successful + 5 ? true : undefined;
+          },
+          { everyMs: 500 },
+        );
+        const after = await onlyPod(scene, 'near');
+        assert.equal(
+          after.status?.containerStatuses?.[0]?.restartCount,
+          before.status?.containerStatuses?.[0]?.restartCount,
+        );
+      });
+    },
+  },
+];
+
+/** How many of its liveness probes a pod's kubelet counts. */
+async function livenessProbes(
+  { api }: Scene,
+  pod: V1Pod,
+): Promise<{ readonly successful: number; readonly failed: number }> {
+  const text = await api.kubelet(pod.spec?.nodeName ?? '', 'metrics/probes');
+  const of = (result: string): number => {
+    const lines = text
+      .split('\n')
+      .filter((line) =>
+        [
+          `pod="${pod.metadata?.name}"`,
+          'probe_type="Liveness"',
+          `result="${result}"`,
+          'prober_probe_total{',
+        ].every((part) => line.includes(part)),
+      );
+    return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+  };
+  return { successful: of('successful'), failed: of('failed') };
+}

@@ -1,0 +1,91 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { V1DaemonSet } from '@kubernetes/client-node';
+import type { Api } from '../api/api.ts';
+import { kubeconfig } from '../bare/cluster.ts';
+import { readState } from '../bare/state.ts';
+import { cache } from '../paths.ts';
+import type { Progress } from '../progress.ts';
+import { collectLogs } from '../report/collect.ts';
+import { junit, type Verdict } from '../report/junit.ts';
+import { basicCases } from './basic.ts';
+import type { Case } from './case.ts';
+import { kernelPathCases } from './kernel-path.ts';
+import { lifecycleCases } from './lifecycle.ts';
+import { policyCases } from './policy.ts';
+import { clearScene, proxies, type Scene, setScene } from './scene.ts';
+import { toolCases } from './tools.ts';
+import { uninstallCases } from './uninstall.ts';
+
+/** What came of a run of the cases. */
+export interface CaseReport {
+  readonly passed: number;
+  readonly failed: number;
+  /** Where the verdicts are, as JUnit has them. */
+  readonly junit: string;
+  readonly cases: readonly Verdict[];
+}
+
+/** All cases in the order in which they run: the later, the more they change. */
+export const allCases: readonly Case[] = [
+  ...basicCases,
+  ...toolCases,
+  ...policyCases,
+  ...lifecycleCases,
+  ...kernelPathCases,
+  ...uninstallCases,
+];
+
+/**
+ * Runs the cases whose name contains one of `filters`, or all; those of the kernel path where the proxies have one. Logs
+ * are collected where one fails.
+ */
+export async function runCases(
+  api: Api,
+  filters: readonly string[],
+  progress: Progress,
+): Promise<CaseReport> {
+  const named = allCases.filter(
+    ({ name }) => filters.length === 0 || filters.some((filter) => name.includes(filter)),
+  );
+  if (named.length === 0) throw new Error(`no case has ${filters.join(' or ')} in its name`);
+  const scene: Scene = {
+    api,
+    kubeconfig,
+    nodes: (readState()?.machines ?? [])
+      .map(({ name }) => name)
+      .filter((name) => name !== 'control')
+      .sort(),
+    kernelPath: await hasKernelPath(api),
+  };
+  if (scene.nodes.length < 2) throw new Error('the cases need two nodes: "npm run cluster -- up --nodes 2"');
+  const chosen = named.filter((one) => one.kernelPath !== true || scene.kernelPath);
+  await progress.step('apps of the cases', () => setScene(scene));
+  const verdicts: Verdict[] = [];
+  for (const { name, run } of chosen) {
+    const started = performance.now();
+    let failure: string | undefined;
+    try {
+      await progress.step(name, () => run(scene));
+    } catch (error) {
+      failure = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      progress.note(failure);
+      failure += `\nlogs: ${await collectLogs(api, name.split(':')[0]?.replace(/\W+/g, '-'))}`;
+      console.error(failure);
+    }
+    verdicts.push({ name, seconds: (performance.now() - started) / 1000, failure });
+  }
+  await progress.step('apps of the cases taken out', () => clearScene(scene));
+  const folder = join(cache, 'reports');
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, 'cluster.xml');
+  writeFileSync(file, junit('cluster', verdicts));
+  const failed = verdicts.filter(({ failure }) => failure !== undefined).length;
+  return { passed: verdicts.length - failed, failed, junit: file, cases: verdicts };
+}
+
+/** Whether the DaemonSet of the proxies has the mounts of profiles/kmesh.yaml. */
+async function hasKernelPath(api: Api): Promise<boolean> {
+  const found = await api.read<V1DaemonSet>(proxies);
+  return found?.spec?.template.spec?.volumes?.some(({ name }) => name === 'host-bpf') === true;
+}

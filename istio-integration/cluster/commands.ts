@@ -1,0 +1,144 @@
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { V1Node } from '@kubernetes/client-node';
+import { Api, type Manifest } from './api/api.ts';
+import { clusterIsUp, kubeconfig, startCluster, stopCluster } from './bare/cluster.ts';
+import { buildImages, imagesFolder } from './bare/images.ts';
+import { buildPrograms, programsFolder } from './bare/programs.ts';
+import { readState } from './bare/state.ts';
+import { runCases } from './cases/run.ts';
+import { dnsManifests } from './mesh/dns.ts';
+import { installMesh } from './mesh/install.ts';
+import { checkNeeded, MissingError, neededByMachines } from './needed.ts';
+import type { ClusterOptions } from './options.ts';
+import { repository } from './paths.ts';
+import { type Progress, startProgress } from './progress.ts';
+import { collectLogs } from './report/collect.ts';
+import { waitUntil } from './wait.ts';
+
+/** Does what a command line asks for. Returns the exit code. */
+export async function cluster(options: ClusterOptions): Promise<number> {
+  const progress = startProgress();
+  switch (options.command) {
+    case 'up':
+      await up(options, progress);
+      return answer(
+        options,
+        { cluster: 'up', kubeconfig },
+        `the cluster is up; "npm run cluster -- use" says how`,
+      );
+    case 'test': {
+      const report = await runCases(await running(), options.filters, progress);
+      const text = `${report.passed} passed, ${report.failed} failed; ${report.junit}`;
+      answer(options, report, text);
+      return report.failed === 0 && report.passed > 0 ? 0 : 1;
+    }
+    case 'use':
+      await running();
+      return answer(
+        options,
+        { kubeconfig, path: programsFolder },
+        `export KUBECONFIG='${kubeconfig}' PATH='${programsFolder}':"$PATH"`,
+      );
+    case 'logs': {
+      await running();
+      const folder = await progress.step('logs', () =>
+        collectLogs(new Api(readFileSync(kubeconfig, 'utf8'))),
+      );
+      return answer(options, { folder }, folder);
+    }
+    case 'down': {
+      const was = await progress.step('down', stopCluster);
+      return answer(options, { cluster: 'down', was }, was ? 'the cluster is gone' : 'there was no cluster');
+    }
+  }
+}
+
+/** Makes a cluster, and waits until everything in it is ready. */
+async function up({ nodes, proxy }: ClusterOptions, progress: Progress): Promise<void> {
+  checkNeeded(neededByMachines);
+  const archive = proxy.kind === 'image' && proxy.archive !== undefined ? proxy.archive : ownArchive();
+  await progress.step('programs', () => buildPrograms(progress));
+  const images = await progress.step('images', () => buildImages(progress));
+  mkdirSync(imagesFolder, { recursive: true });
+  copyFileSync(archive, join(imagesFolder, 'proxy.tar'));
+  await progress.step('what was there before', stopCluster);
+  await startCluster({ nodes, images: [...images, 'proxy.tar'] }, progress);
+  const api = new Api(readFileSync(kubeconfig, 'utf8'));
+  await progress.step('nodes ready, and DNS', async () => {
+    await api.apply(...(dnsManifests as unknown as Manifest[]));
+    await nodesReady(api, nodes);
+    await api.rolledOut({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: coredns });
+  });
+  await progress.step('Istio ambient', () =>
+    installMesh(kubeconfig, { reference: referenceOf(archive), mounts: proxy.kind === 'kmesh' }),
+  );
+}
+
+const coredns = { name: 'coredns', namespace: 'kube-system' };
+
+async function nodesReady(api: Api, nodes: number): Promise<void> {
+  const names = Array.from({ length: nodes }, (_, index) => `node${index + 1}`);
+  let state = '';
+  await waitUntil(
+    `${nodes} nodes to be ready`,
+    90_000,
+    async () => {
+      const found = await Promise.all(
+        names.map((name) =>
+          api.read<V1Node>({
+            apiVersion: 'v1',
+            kind: 'Node',
+            metadata: { name },
+          }),
+        ),
+      );
+      const ready = found.map((node) => node?.status?.conditions?.find(({ type }) => type === 'Ready'));
+      state = JSON.stringify(ready);
+      return ready.every((condition) => condition?.status === 'True') ? true : undefined;
+    },
+    { everyMs: 200, state: () => state },
+  );
+}
+
+async function running(): Promise<Api> {
+  if (!clusterIsUp())
+    throw new Error(
+      readState() === undefined
+        ? 'no cluster runs; start one with "npm run cluster -- up"'
+        : 'parts of a cluster run, and not all; end it with "npm run cluster -- down"',
+    );
+  return new Api(readFileSync(kubeconfig, 'utf8'));
+}
+
+function ownArchive(): string {
+  const archive = join(repository, 'dist/kmesh-image.tar');
+  if (!existsSync(archive))
+    throw new MissingError(`Kmesh's image: expected at ${archive}; brought by: npm run build:image`);
+  return archive;
+}
+
+/** The name of the image in an archive of an OCI layout. */
+export function referenceOf(archive: string): string {
+  const read = (path: string): string =>
+    execFileSync('tar', ['-xOf', archive, path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  let index = '';
+  try {
+    index = read('./index.json');
+  } catch {
+    index = read('index.json');
+  }
+  const { manifests } = JSON.parse(index) as { manifests: { annotations?: Record<string, string> }[] };
+  const reference = manifests[0]?.annotations?.['io.containerd.image.name'];
+  if (reference === undefined)
+    throw new Error(
+      `${archive} does not say what its image is called (io.containerd.image.name in index.json)`,
+    );
+  return reference;
+}
+
+function answer({ json }: ClusterOptions, value: unknown, text: string): number {
+  console.log(json ? JSON.stringify(value) : text);
+  return 0;
+}

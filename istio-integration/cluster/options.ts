@@ -1,0 +1,95 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import yargs from 'yargs';
+
+/** What a command line asks for. */
+export interface ClusterOptions {
+  readonly command: 'up' | 'test' | 'use' | 'logs' | 'down';
+  readonly nodes: number;
+  readonly proxy: Proxy;
+  /** One JSON object on standard output instead of text. */
+  readonly json: boolean;
+  /** Run only cases whose name or id contains one of these. */
+  readonly filters: readonly string[];
+}
+
+/** The node proxy under test. */
+export type Proxy =
+  /** Kmesh with the profile's mounts: both paths. */
+  | { readonly kind: 'kmesh' }
+  /** Istio's ambient profile in which the image alone is another: Kmesh's own, or that of an archive. */
+  | { readonly kind: 'image'; readonly archive: string | undefined };
+
+/** A command line that asks for nothing that there is. Its message is for a person. */
+export class UsageError extends Error {}
+
+const mostNodes = 5;
+
+/** Reads a command line, without the program. Throws {@link UsageError}; `--help` prints and returns `undefined`. */
+export async function parseOptions(args: readonly string[]): Promise<ClusterOptions | undefined> {
+  const parser = yargs([...args])
+    .scriptName('npm run cluster --')
+    .usage(
+      '$0 COMMAND: a real Kubernetes cluster with Istio ambient and Kmesh as its node proxy, on this machine',
+    )
+    .option('json', { type: 'boolean', default: false, describe: 'answer with one JSON object' })
+    .command('up', 'make a cluster, with Istio and the proxy; one that runs is ended first', (command) =>
+      shape(command),
+    )
+    .command(
+      'test [filter..]',
+      'run the cases in the cluster that runs, those alone whose name contains a filter',
+      (command) => command.positional('filter', { type: 'string', array: true, default: [] as string[] }),
+    )
+    .command('use', 'print what a shell needs to use the cluster with kubectl and istioctl')
+    .command('logs', 'collect the logs, objects and events of the cluster in a folder')
+    .command('down', 'end the cluster and remove what it left, also after a command was killed')
+    .demandCommand(1, 1, 'which command: up, test, use, logs or down', 'one command at a time')
+    .strict()
+    .version(false)
+    .exitProcess(false)
+    .showHelpOnFail(false)
+    .fail((message: string | undefined, error) => {
+      throw error ?? new UsageError(message);
+    });
+  const values = (await parser.parseAsync()) as unknown as {
+    readonly _: readonly string[];
+    readonly nodes?: number;
+    readonly proxy?: string;
+    readonly json: boolean;
+    readonly filter?: readonly string[];
+    readonly help?: boolean;
+  };
+  if (values.help === true) return undefined;
+  const nodes = values.nodes ?? 2;
+  if (!Number.isInteger(nodes) || nodes < 1 || nodes > mostNodes)
+    throw new UsageError(`--nodes ${values.nodes}: a whole number from 1 to ${mostNodes}`);
+  return {
+    command: values._[0] as ClusterOptions['command'],
+    nodes,
+    proxy: proxyOf(values.proxy ?? 'kmesh'),
+    json: values.json,
+    filters: values.filter ?? [],
+  };
+}
+
+function shape<T>(command: import('yargs').Argv<T>) {
+  return command
+    .option('nodes', { type: 'number', default: 2, describe: `nodes for pods, 1 to ${mostNodes}` })
+    .option('proxy', {
+      type: 'string',
+      default: 'kmesh',
+      describe:
+        'kmesh: with the mounts of profiles/kmesh.yaml; kmesh-stock: the image alone; else the archive (tar, OCI) of an image that takes the place of ztunnel',
+    });
+}
+
+function proxyOf(text: string): Proxy {
+  if (text === 'kmesh') return { kind: 'kmesh' };
+  if (text === 'kmesh-stock') return { kind: 'image', archive: undefined };
+  if (!existsSync(text))
+    throw new UsageError(
+      `--proxy ${text}: kmesh, kmesh-stock, or the path of an image archive, and no file is there`,
+    );
+  return { kind: 'image', archive: resolve(text) };
+}

@@ -1,0 +1,3 @@
+module kmesh.net/cluster/pause
+
+go 1.26.0

@@ -1,0 +1,36 @@
+import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Api } from '../api/api.ts';
+import { readState } from '../bare/state.ts';
+import { cache } from '../paths.ts';
+
+/**
+ * Gathers what a cluster says: logs of its machines' services, of all containers, and events, in a new folder, which stays when
+ * the cluster goes. Returns the folder.
+ */
+export async function collectLogs(api: Api, name = 'logs'): Promise<string> {
+  const folder = join(cache, 'reports', `${new Date().toISOString().replace(/[:.]/g, '-')}-${name}`);
+  mkdirSync(folder, { recursive: true });
+  for (const machine of readState()?.machines ?? [])
+    if (existsSync(machine.logs))
+      cpSync(machine.logs, join(folder, 'machines', machine.name), { recursive: true });
+  for (const namespace of await api.namespaces()) {
+    const place = join(folder, 'namespaces', namespace);
+    mkdirSync(place, { recursive: true });
+    writeFileSync(join(place, 'events.txt'), `${(await api.events(namespace)).join('\n')}\n`);
+    for (const pod of await api.pods(namespace)) {
+      const file = join(place, pod.metadata?.name ?? '');
+      writeFileSync(
+        `${file}.json`,
+        JSON.stringify({ ...pod, metadata: { ...pod.metadata, managedFields: undefined } }, undefined, 2),
+      );
+      for (const previous of [false, true])
+        try {
+          writeFileSync(`${file}${previous ? '.previous' : ''}.log`, await api.log(pod, { previous }));
+        } catch {
+          // A container that has not run yet, or never before, has no log.
+        }
+    }
+  }
+  return folder;
+}

@@ -1,0 +1,39 @@
+/** What came of one case. */
+export interface Verdict {
+  readonly name: string;
+  readonly seconds: number;
+  /** What it said when it failed. */
+  readonly failure: string | undefined;
+}
+
+/** The verdicts as a JUnit file, which every CI reads. */
+export function junit(suite: string, verdicts: readonly Verdict[]): string {
+  const failures = verdicts.filter(({ failure }) => failure !== undefined).length;
+  const seconds = verdicts.reduce((sum, verdict) => sum + verdict.seconds, 0);
+  const cases = verdicts.map(({ name, seconds: time, failure }) => {
+    const head = `  <testcase classname="${suite}" name="${escaped(name)}" time="${time.toFixed(3)}"`;
+    return failure === undefined
+      ? `${head}/>`
+      : `${head}>\n    <failure>${escaped(failure)}</failure>\n  </testcase>`;
+  });
+  return [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    `<testsuite name="${suite}" tests="${verdicts.length}" failures="${failures}" time="${seconds.toFixed(3)}">`,
+    ...cases,
+    '</testsuite>',
+    '',
+  ].join('\n');
+}
+
+/** Text for XML; what XML cannot hold, as terminals' colours, is left out. */
+function escaped(text: string): string {
+  return (
+    text
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: it is these that XML cannot hold.
+      .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, '')
+      .replaceAll('&', '&amp;')
+      .replaceAll('<', '&lt;')
+      .replaceAll('>', '&gt;')
+      .replaceAll('"', '&quot;')
+  );
+}

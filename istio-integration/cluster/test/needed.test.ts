@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { checkNeeded, MissingError } from '../needed.ts';
+
+test('names every program that is missing, where it is expected, and what brings it', (context) => {
+  const folder = mkdtempSync(join(tmpdir(), 'kmesh-needed-'));
+  context.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'there'), '');
+  chmodSync(join(folder, 'there'), 0o755);
+  writeFileSync(join(folder, 'not-executable'), '');
+  const needed = ['there', 'not-executable', 'absent', join(folder, 'there'), join(folder, 'gone')].map(
+    (at) => ({
+      name: `package of ${at}`,
+      at,
+      from: `installing ${at}`,
+    }),
+  );
+  assert.throws(
+    () => checkNeeded(needed, `/nowhere:${folder}`),
+    (error) => {
+      assert.ok(error instanceof MissingError);
+      const lines = error.message.split('\n').slice(1);
+      assert.equal(lines.length, 3, error.message);
+      assert.match(lines[0] ?? '', /program not-executable is expected on the search path \(\/nowhere, /);
+      assert.match(lines[1] ?? '', /package of absent: .*brought by: installing absent/);
+      assert.match(lines[2] ?? '', new RegExp(`expected at ${folder}/gone; brought by: installing`));
+      return true;
+    },
+  );
+  checkNeeded(
+    needed.filter(({ at }) => at.endsWith('there')),
+    folder,
+  );
+  assert.equal(MissingError.exitCode, 3);
+});
+
+test('"up" on a machine without the programs says which, and ends with code 3 before it does anything', (context) => {
+  const cache = mkdtempSync(join(tmpdir(), 'kmesh-needed-'));
+  context.after(() => rmSync(cache, { recursive: true }));
+  const main = fileURLToPath(new URL('../main.ts', import.meta.url));
+  const { status, stderr } = spawnSync(process.execPath, [main, 'up'], {
+    encoding: 'utf8',
+    env: { PATH: '/nowhere', KMESH_CLUSTER_CACHE: cache },
+  });
+  assert.equal(status, 3, stderr);
+  for (const program of ['go', 'containerd', 'runc', 'etcd'])
+    assert.match(
+      stderr,
+      new RegExp(`the program ${program} is expected on the search path \\(/nowhere\\); brought by: `),
+    );
+  assert.deepEqual(readdirSync(cache), []);
+});
