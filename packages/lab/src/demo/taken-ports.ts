@@ -28,15 +28,22 @@ export function takenPorts(ports: readonly number[]): TakenPort[] {
 function holdersOf(wanted: ReadonlySet<string>): Map<string, string> {
   const holders = new Map<string, string>();
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-        const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
-        if (inode === undefined || !wanted.has(inode)) continue;
-        holders.set(inode, `${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()} (process ${pid})`);
-      }
-    } catch {
-      // It has ended meanwhile.
+    for (const fd of unlessGone(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {
+      // A busy process closes some while they are listed: each is on its own.
+      const link = unlessGone(() => readlinkSync(`/proc/${pid}/fd/${fd}`));
+      const inode = /^socket:\[(\d+)\]$/.exec(link ?? '')?.[1];
+      if (inode === undefined || !wanted.has(inode)) continue;
+      const name = unlessGone(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trim());
+      if (name !== undefined) holders.set(inode, `${name} (process ${pid})`);
     }
   }
   return holders;
+}
+
+function unlessGone<Value>(read: () => Value): Value | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }

@@ -51,6 +51,12 @@ export class HeldServers {
     return alike;
   }
 
+  /** Milliseconds until {@link HeldServers.takeOverdue} has the next; `undefined` when nothing waits. */
+  overdueIn(now: number): number | undefined {
+    const [oldest] = this.#order;
+    return oldest && Math.max(0, oldest.heldAt + mostHeldMilliseconds - now);
+  }
+
   /** Takes what has waited for long enough; everything without a time. */
   takeOverdue(now = Number.POSITIVE_INFINITY): readonly HeldServer[] {
     const overdue: HeldServer[] = [];

@@ -71,6 +71,7 @@ export class KernelConnections {
   /** Those of the last report whose client it did not have: listed in between, or told of by its end. By their sockets. */
   #early = new Map<number, AcceptedFlow>();
   readonly #held = new HeldServers();
+  #releasing: NodeJS.Timeout | undefined;
   readonly #now: () => number;
 
   constructor({ observer, resolver, wasDenied, onUnreachable, now }: KernelConnectionsOptions) {
@@ -180,6 +181,7 @@ export class KernelConnections {
   close(continued = false): void {
     for (const flow of this.#early.values()) this.#openLate(flow);
     this.#early.clear();
+    clearTimeout(this.#releasing);
     this.#releaseAll(this.#held.takeOverdue());
     for (const { observed } of this.#open.values()) observed.close({ flag: '-', continued });
     this.#open.clear();
@@ -228,6 +230,18 @@ export class KernelConnections {
     const hash = flowHash(event.remote, event.local);
     const gone = this.#held.hold({ record, earlier, hash, heldAt: this.#now() });
     if (gone !== undefined) this.#release(gone);
+    this.#releaseInTime();
+  }
+
+  /** On a quiet node no batch comes that would hand back what is overdue. */
+  #releaseInTime(): void {
+    const wait = this.#held.overdueIn(this.#now());
+    if (wait === undefined || this.#releasing !== undefined) return;
+    this.#releasing = setTimeout(() => {
+      this.#releasing = undefined;
+      this.#releaseAll(this.#held.takeOverdue(this.#now()));
+      this.#releaseInTime();
+    }, wait).unref();
   }
 
   #releaseAll(servers: readonly HeldServer[]): void {

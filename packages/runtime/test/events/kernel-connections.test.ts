@@ -390,6 +390,25 @@ test('a client that had closed before the server’s side opened is another one,
   ]);
 });
 
+test('a server side whose client never comes is reported on a quiet node, too', ({ mock }) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const watched = watch(dialledOther);
+  const reporters = () => watched.seen.map(({ start }) => start.reporter);
+  watched.batch({ ...called, cookie: 0 });
+  watched.clock.now = 500;
+  watched.batch({ ...called, cookie: 0, remotePort: 41077 });
+  watched.clock.now = 1999;
+  mock.timers.tick(1999);
+  assert.deepEqual(reporters(), []);
+  watched.clock.now = 2000;
+  mock.timers.tick(1);
+  assert.deepEqual(reporters(), ['destination']);
+  watched.clock.now = 2500;
+  mock.timers.tick(500);
+  assert.deepEqual(reporters(), ['destination', 'destination']);
+  watched.connections.close();
+});
+
 test('a server side whose client never comes is reported by its address, after a while or at the end', () => {
   const begin = () => {
     const watched = watch(dialledOther);
