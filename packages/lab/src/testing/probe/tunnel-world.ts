@@ -25,7 +25,7 @@ interface TunnelWorld extends AsyncDisposable {
   latency(seconds: number): Promise<number>;
 }
 
-const paced = fileURLToPath(new URL('../../../../../bench/tunnel/paced.ts', import.meta.url));
+const paced = fileURLToPath(new URL('paced.ts', import.meta.url));
 
 /** Starts the world with at least so many series beside the traffic's own. */
 export async function startTunnelWorld(series: number): Promise<TunnelWorld> {
