@@ -28,7 +28,7 @@ export const guardBounds: readonly GuardBound[] = [
     reason: 'the wire no longer delivers whole segments straight into the other pod',
   },
   {
-    ...{ nodes: 2, figure: MANY, kind: 'atLeast', bound: 0.4 },
+    ...{ nodes: 2, figure: MANY, kind: 'atLeast', bound: 0.28 },
     reason: 'the engine wakes, copies or encrypts more often for a request',
   },
   {
@@ -36,11 +36,11 @@ export const guardBounds: readonly GuardBound[] = [
     reason: 'a decision, or the pool of sessions, has become expensive',
   },
   {
-    ...{ nodes: 2, figure: BULK, kind: 'atLeast', bound: 0.13 },
+    ...{ nodes: 2, figure: BULK, kind: 'atLeast', bound: 0.17 },
     reason: 'records, windows or queues of the tunnel no longer keep a stream flowing',
   },
   {
-    ...{ nodes: 2, figure: ONE_P50, kind: 'atMost', bound: 4.5 },
+    ...{ nodes: 2, figure: ONE_P50, kind: 'atMost', bound: 6 },
     reason: 'a message waits in the engine for a wake-up that nobody needs',
   },
 ];
