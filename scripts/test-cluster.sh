@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # `npm run test:cluster`: a cluster from nothing, all cases in it, and nothing of it left. Arguments are those of "up", as
-# --proxy and --nodes. The image is built where there is none.
+# --proxy and --nodes. The image is that of this tree, as it is now.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/node_modules/.bin:$PATH"
 
-[ -e dist/kmesh-image.tar ] || npm run --silent build:image
+npm run --silent build:image
 status=0
 trap 'node istio-integration/cluster/main.ts down' EXIT
 node istio-integration/cluster/main.ts up "$@"

@@ -63,15 +63,19 @@ const starts: Readonly<Record<string, Start>> = {
 
 /** Until the daemon that was started has acknowledged what it was told. */
 async function acknowledged({ mesh }: PinnedNode, earlier: ReadonlySet<number>): Promise<void> {
-  await mesh.istiod.waitFor('answers of the next daemon', () => {
-    const streams = mesh.istiod.connections.filter(({ id }) => !earlier.has(id));
-    return streams.some(
-      ({ typeUrls, outstanding }) =>
-        typeUrls.some((url) => /Authorization/.test(url)) &&
-        typeUrls.some((url) => /Address/.test(url)) &&
-        outstanding === 0,
-    );
-  });
+  await mesh.istiod.waitFor(
+    'answers of the next daemon',
+    () => {
+      const streams = mesh.istiod.connections.filter(({ id }) => !earlier.has(id));
+      return streams.some(
+        ({ typeUrls, outstanding }) =>
+          typeUrls.some((url) => /Authorization/.test(url)) &&
+          typeUrls.some((url) => /Address/.test(url)) &&
+          outstanding === 0,
+      );
+    },
+    15_000,
+  );
 }
 
 /** A program that runs another one without the capabilities for BPF and for namespaces. */
@@ -102,7 +106,7 @@ describe('a policy that comes while no daemon runs', () => {
 
   for (const [how, start] of Object.entries(starts)) {
     test(`NEG-26, NEG-10: ends live connections and forbids others once a daemon has acknowledged it that starts ${how}`, async () => {
-      await using scene = await pinnedNode(start.withoutRight ? { KMESH_LEASE: '4s' } : {});
+      await using scene = await pinnedNode(start.withoutRight ? { KMESH_LEASE: '10s' } : {});
       const { mesh, pins, client, servers } = scene;
       const [server] = servers;
       const { v4 } = server.addresses;
@@ -122,11 +126,23 @@ describe('a policy that comes while no daemon runs', () => {
       if (start.withoutRight) proxy.executable = withoutRight(directory, proxy.executable);
       proxy.executable = (start.build && builds[start.build]?.main) ?? proxy.executable;
       proxy.start(start.environment?.(pins));
+      if (start.withoutRight) {
+        // The first start has removed some pins: the next must not take what is left for obedient.
+        await eventually('the first start has tried', () =>
+          proxy.log.includes('may go on until their lease ends'),
+        );
+        proxy.kill('SIGKILL');
+        await proxy.ended;
+        for (const { id } of mesh.istiod.connections) earlier.add(id);
+        proxy.start();
+      }
       await acknowledged(scene, earlier);
 
       const dialled = await attempt(client, v4, 8081, 'hello', 2_000);
       assert.deepEqual([dialled.how === 'open', dialled.bytes], [false, '']);
-      await eventually('the live connection has ended', () => ends(live), 5_000);
+      // Without the lease's end to come: then it was acknowledged too early.
+      const patience = start.withoutRight ? 1_000 : 5_000;
+      await eventually('the live connection has ended', () => ends(live), patience);
       const keptEnded = await ends(kept);
       if (start.allowed === 'goes on') assert.equal(keptEnded, false);
       if (!start.withoutAgent && !start.withoutRight) {

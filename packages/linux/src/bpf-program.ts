@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { constants as osConstants } from 'node:os';
 import { addon } from './addon.ts';
 import { KernelLink, type Link, openDirectory, type ProgramInfo } from './bpf-link.ts';
 import { BpfMap } from './bpf-map.ts';
@@ -122,17 +123,26 @@ export class BpfProgram implements Disposable {
   }
 }
 
-/** The maps that a program uses, opened; those that the caller may not open are left out. The caller closes them. */
+/**
+ * The maps that a program uses, opened; none when it is gone. The caller closes them.
+ *
+ * @throws SystemCallError `KMESH_BPF_INFO_FAILED`, `KMESH_BPF_PERMISSION` where the caller may not open them
+ */
 export function mapsOfProgram(id: number): BpfMap[] {
+  const message = `cannot open the maps of program ${id}`;
   const program = addon().programOpen(id);
-  if (program < 0) return [];
+  if (program === -osConstants.errno.ENOENT) return [];
+  checkResult(program, 'KMESH_BPF_INFO_FAILED', message, 'bpf');
+  const opened: BpfMap[] = [];
   try {
     const maps = addon().programMaps(program);
-    if (typeof maps === 'number') return [];
-    return maps
-      .map((map) => addon().mapOpen(map))
-      .filter((fd) => fd >= 0)
-      .map((fd) => new BpfMap(fd));
+    if (typeof maps === 'number') throw systemCallError(-maps, 'KMESH_BPF_INFO_FAILED', message, 'bpf');
+    for (const map of maps)
+      opened.push(new BpfMap(checkResult(addon().mapOpen(map), 'KMESH_BPF_INFO_FAILED', message, 'bpf')));
+    return opened;
+  } catch (error) {
+    for (const map of opened) map.close();
+    throw error;
   } finally {
     addon().closeDescriptor(program);
   }

@@ -272,18 +272,30 @@ export function withdrawEarlier(
  * @throws SystemCallError where programs are out of this process's reach
  */
 function endPinnedLease(root: string, node: string): number {
-  let link: Link;
+  // A start that could not end the lease has removed the first, and left those at the pods, which have the same.
+  const paths = [
+    join(root, 'links', 'kmesh_sockops'),
+    ...list(join(root, 'pods')).map((name) => join(root, 'pods', name)),
+  ];
+  for (const path of paths) {
+    const link = linkWithin(path);
+    if (link === undefined) continue;
+    try {
+      return endLeaseOf(link.info().programId, node);
+    } finally {
+      link.close();
+    }
+  }
+  return 0;
+}
+
+/** The link that is pinned there, if it is one. @throws SystemCallError where it is out of this process's reach */
+function linkWithin(path: string): Link | undefined {
   try {
-    link = openPinnedLink(join(root, 'links', 'kmesh_sockops'));
+    return openPinnedLink(path);
   } catch (error) {
     if (error instanceof SystemCallError && ['EPERM', 'EACCES'].includes(error.errnoName)) throw error;
-    // There is none, or it is something else.
-    return 0;
-  }
-  try {
-    return endLeaseOf(link.info().programId, node);
-  } finally {
-    link.close();
+    return undefined;
   }
 }
 
