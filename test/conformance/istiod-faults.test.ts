@@ -425,7 +425,7 @@ test('XDS-21: certificates outlive an outage of the authority and are renewed af
     lifetimeSeconds: 60,
     impersonate: true,
     logger: memoryLogger(),
-    callMilliseconds: 500,
+    callMilliseconds: 3_000,
   });
   const manager = new CertificateManager({
     source: client.source,

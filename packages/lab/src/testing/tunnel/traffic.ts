@@ -98,25 +98,24 @@ export function readAll(socket: Socket): Promise<Buffer> {
 
 /** Exactly `length` bytes; rejects when the connection ends before. */
 export function readExactly(socket: Socket, length: number, milliseconds = 20_000): Promise<Buffer> {
-  let have = Buffer.alloc(0);
+  const chunks: Buffer[] = [];
+  let have = 0;
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => finish(new Error(`only ${have.length} of ${length} bytes came`)),
-      milliseconds,
-    );
+    const timer = setTimeout(() => finish(new Error(`only ${have} of ${length} bytes came`)), milliseconds);
     const finish = (error?: Error): void => {
       clearTimeout(timer);
       stop();
       socket.off('end', onEnd);
       socket.off('close', onEnd);
-      if (error === undefined) resolve(have);
+      if (error === undefined) resolve(Buffer.concat(chunks));
       else reject(error);
     };
     const stop = read(socket, (chunk) => {
-      have = Buffer.concat([have, chunk]);
-      if (have.length >= length) finish();
+      chunks.push(chunk);
+      have += chunk.length;
+      if (have >= length) finish();
     });
-    const onEnd = (): void => finish(new Error(`ended after ${have.length} of ${length} bytes`));
+    const onEnd = (): void => finish(new Error(`ended after ${have} of ${length} bytes`));
     socket.once('end', onEnd);
     socket.once('close', onEnd);
   });
