@@ -125,6 +125,8 @@ test('IST-01, PRC-18: the image runs as the stock DaemonSet runs it, and carries
   ] as const;
   const [client, server] = [await captured(places[0]), await captured(places[1])];
   await server.serve({ port: 8080 });
+  // A node that has not heard of the server yet would pass its connections on as to one outside the mesh.
+  await mesh.istiod.waitForSettled(undefined, places.length);
   const report = await client.dial({ to: `${server.addresses.v4}:8080`, connections: 3 });
   assert.equal(report.failed, 0, JSON.stringify(report));
   const outbound = await lineOf(places[0], 'outbound');

@@ -192,13 +192,15 @@ class RunningFakeIstiod implements FakeIstiod {
     }
   }
 
-  async waitForSettled(milliseconds = 20_000): Promise<void> {
-    const settled = (open: OpenStream): boolean =>
-      open.stream.outstanding === 0 &&
-      [xds.addressTypeUrl, xds.authorizationTypeUrl].every((type) => open.stream.typeUrls.includes(type));
+  async waitForSettled(milliseconds = 20_000, clients = 1): Promise<void> {
+    const watches = ({ stream }: OpenStream): boolean =>
+      [xds.addressTypeUrl, xds.authorizationTypeUrl].every((type) => stream.typeUrls.includes(type));
     await this.waitFor(
-      'a client that has answered everything',
-      () => [...this.#streams].some(settled),
+      `${clients} or more clients, each of which has answered everything`,
+      () => {
+        const watching = [...this.#streams].filter(watches);
+        return watching.length >= clients && watching.every(({ stream }) => stream.outstanding === 0);
+      },
       milliseconds,
     );
   }

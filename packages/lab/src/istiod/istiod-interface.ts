@@ -75,8 +75,8 @@ export interface FakeIstiod {
   rotateServerRoot(): Promise<string>;
   /** Polls until `condition` holds. Fails after `milliseconds` (default 5 s), saying what was awaited. */
   waitFor(what: string, condition: () => boolean, milliseconds?: number): Promise<void>;
-  /** Until some stream watches both types and has answered every response. */
-  waitForSettled(milliseconds?: number): Promise<void>;
+  /** Until as many streams watch both types (default 1), and each that does has answered every response. */
+  waitForSettled(milliseconds?: number, clients?: number): Promise<void>;
   /** Throws when a client has broken the protocol. */
   assertNoViolations(): void;
   /** Stops everything; throws when a client has broken the protocol. */
