@@ -100,8 +100,20 @@ async function run({ files, concurrency = 1, kernelPath, held = false }: Run): P
   const output: Buffer[] = [];
   child.stdout?.on('data', (bytes: Buffer) => output.push(bytes));
   const [status] = (await once(child, 'close')) as [number | null];
-  if (held) process.stdout.write(`\n== ${nameOf({ files, kernelPath })}\n${Buffer.concat(output)}`);
+  const text = Buffer.concat(output).toString();
+  if (held) process.stdout.write(`\n== ${nameOf({ files, kernelPath })}\n${text}`);
+  if (held && status !== 0) failures.set(nameOf({ files, kernelPath }), failuresOf(text));
   return status ?? 1;
+}
+
+/** What failed in each file, said again at the end: who sees only the end of a long log sees why. */
+const failures = new Map<string, string>();
+const longestFailure = 3_000;
+
+/** The runner's list of failing tests; the end of the output of a file that did not get that far. */
+function failuresOf(output: string): string {
+  const at = output.lastIndexOf('failing tests:');
+  return at < 0 ? output.slice(-longestFailure) : output.slice(at, at + longestFailure);
 }
 
 function nameOf({ files, kernelPath }: Pick<Run, 'files' | 'kernelPath'>): string {
@@ -186,7 +198,7 @@ async function runAll(): Promise<number> {
   ];
   const failed = await runBeside(runs);
   console.log(`\n${runs.length - failed.length} of ${runs.length} files passed`);
-  for (const one of failed) console.log(`failed: ${nameOf(one)}`);
+  for (const one of failed) console.log(`failed: ${nameOf(one)}\n${failures.get(nameOf(one)) ?? ''}`);
   return failed.length === 0 ? 0 : 1;
 }
 
