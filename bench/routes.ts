@@ -1,12 +1,17 @@
 /**
- * Routes by connection: the time to compile them and one change of them, and the shares
- * of 10,000 real connections, on each path and across both.
+ * Routes by connection: the time to compile them and one change of them; the shares of 10,000 real connections, on each
+ * path and across both; and how long a change takes to be in force while 64 clients dial.
  */
 import type { MeshUpdate } from '@kmesh/api';
-import { createLab, startMesh } from '@kmesh/lab';
+import { createLab, type LabMesh, startMesh } from '@kmesh/lab';
 import { kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import { untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
-import { deviations, splitBy, startSplitScene } from '@kmesh/lab/testing/traffic/split-scene.ts';
+import {
+  deviations,
+  type SplitScene,
+  splitBy,
+  startSplitScene,
+} from '@kmesh/lab/testing/traffic/split-scene.ts';
 import { MeshState } from '@kmesh/orchestration';
 import { loadKernelObject } from '@kmesh/runtime';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './harness/report.ts';
@@ -17,6 +22,8 @@ import { ROUTED_SERVICES, ROUTES, routedMesh, routeUpdate, routeUpdates } from '
 const ROUNDS = rounds(5);
 const CHANGES = 100;
 const DIALS = 10_000;
+const CHANGES_UNDER_LOAD = 200;
+const CLIENTS = 64;
 
 const splits: readonly (readonly number[])[] = [
   [90, 10, 0],
@@ -91,4 +98,27 @@ async function measureShares(
     }
   }
   ratios.push(atMost(`${name}: failed connections`, failed, 0));
+  await measureChanges({ name, mesh, scene }, figures, ratios);
+}
+
+/** From sending a change until it is acknowledged, which it is once what decides obeys it. */
+async function measureChanges(
+  { name, mesh, scene }: { readonly name: string; readonly mesh: LabMesh; readonly scene: SplitScene },
+  figures: Figure[],
+  ratios: Ratio[],
+): Promise<void> {
+  const { pod } = scene.client;
+  const dialing = pod.startDialing({ to: scene.to, mode: 'http', connections: 0, concurrency: CLIENTS });
+  const times: number[] = [];
+  for (let change = 0; change < CHANGES_UNDER_LOAD; change++) {
+    const sent = performance.now();
+    await mesh.apply(splitBy(scene, [1 + (change % 9), 1, 1]));
+    times.push(performance.now() - sent);
+  }
+  const { failed } = await dialing.stop();
+  figures.push(figure(`${name}, ${CLIENTS} clients dialling`, 'until a change is in force', 'ms', times));
+  ratios.push(
+    atMost(`${name}: longest time until a change is in force, ms`, Math.max(...times), 1_000),
+    atMost(`${name}: failed connections while routes change`, failed, 0),
+  );
 }
