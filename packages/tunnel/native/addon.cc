@@ -198,6 +198,7 @@ static void defineFunctions(napi_env env, napi_value exports)
 	    {"tunnelFlowRequest", flowRequest},
 	    {"tunnelFlowReject", flowReject},
 	    {"tunnelFlowAbort", flowAbort},
+	    {"tunnelFlowLeave", flowLeave},
 	    {"tunnelSessionAccept", sessionAccept},
 	    {"tunnelSessionConnect", sessionConnect},
 	    {"tunnelSessionNest", sessionNest},

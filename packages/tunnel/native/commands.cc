@@ -135,6 +135,15 @@ napi_value flowAbort(napi_env env, napi_callback_info info)
 	});
 }
 
+napi_value flowLeave(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	return post(in.holder(), [id = in.id(1)](Engine &engine) {
+		if (Flow *flow = engine.flow(id))
+			flow->leave();
+	});
+}
+
 static std::shared_ptr<SSL_CTX> shareContext(SSL_CTX *context)
 {
 	SSL_CTX_up_ref(context);

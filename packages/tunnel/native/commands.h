@@ -14,6 +14,7 @@ napi_value flowConnect(napi_env env, napi_callback_info info);
 napi_value flowRequest(napi_env env, napi_callback_info info);
 napi_value flowReject(napi_env env, napi_callback_info info);
 napi_value flowAbort(napi_env env, napi_callback_info info);
+napi_value flowLeave(napi_env env, napi_callback_info info);
 napi_value sessionAccept(napi_env env, napi_callback_info info);
 napi_value sessionConnect(napi_env env, napi_callback_info info);
 napi_value sessionNest(napi_env env, napi_callback_info info);

@@ -254,6 +254,10 @@ ssize_t Flow::streamPull(uint8_t *into, size_t length, uint32_t *flags)
 		if (errno != EAGAIN) {
 			source.error = errno;
 			resetLater(errno);
+		} else if (leaving_) {
+			way.sourceEnded = way.sinkEnded = true;
+			*flags |= NGHTTP2_DATA_FLAG_EOF;
+			return 0;
 		}
 		return defer();
 	}

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,6 +25,13 @@ static void closeSocket(Engine &engine, Flow::Socket &socket, bool reset)
 	engine.unwatch(socket.fd);
 	::close(socket.fd);
 	socket.fd = -1;
+}
+
+/* Bytes that the peer has sent and nobody has read. */
+static int unread(int fd)
+{
+	int count = 0;
+	return ioctl(fd, FIONREAD, &count) == 0 ? count : 0;
 }
 
 std::atomic<int> Flow::undecided{0};
@@ -188,6 +196,41 @@ void Flow::abort()
 	fail(FlowEnd::Aborted, 0);
 }
 
+/*
+ * The end of a drain. Where every byte that came is passed on, both ends are told by FIN, as other
+ * proxies of the field end them; where one is not, the abort that follows resets: what is cut off
+ * must not look whole.
+ */
+void Flow::leave()
+{
+	if (state != State::Open)
+		return;
+	pump();
+	if (state != State::Open)
+		return;
+	for (int side = 0; side < 2; side++) {
+		if (!directions[side].pending.empty() ||
+		    (side != streamSide &&
+		     (sockets[side].error != 0 || unread(sockets[side].fd) > 0)))
+			return;
+	}
+	leaving_ = true;
+	for (int side = 0; side < 2; side++) {
+		/* The stream asks once more, and is told of the end then. */
+		if (streamSide == 1 - side)
+			sockets[side].readable = true;
+		else
+			directions[side].sourceEnded = true;
+	}
+	pump();
+}
+
+/* Everything that came was passed on, and both ends know that nothing more will. */
+bool Flow::isThrough() const
+{
+	return leaving_ && directions[0].sinkEnded && directions[1].sinkEnded;
+}
+
 /* Refuses an undecided connection: a request gets `status`, an accepted socket a reset. */
 void Flow::reject(int status)
 {
@@ -218,7 +261,7 @@ void Flow::fail(FlowEnd reason, int code, const std::string &text)
 		respond(failStatus_, {}, true);
 		streamSession->leaveStream(this);
 	}
-	close(reason, code, text, true);
+	close(reason, code, text, !isThrough());
 }
 
 void Flow::close(FlowEnd reason, int code, const std::string &text, bool reset)
@@ -229,6 +272,8 @@ void Flow::close(FlowEnd reason, int code, const std::string &text, bool reset)
 	uint32_t streamCode = NGHTTP2_CONNECT_ERROR;
 	if (reason == FlowEnd::Aborted)
 		streamCode = state == State::Open ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
+	if (isThrough())
+		streamCode = NGHTTP2_NO_ERROR;
 	state = State::Closed;
 	if (streamSession != nullptr)
 		streamSession->resetStream(this, streamCode);

@@ -58,6 +58,7 @@ class Flow final : public StreamUser
 	void request(Session *session, std::string_view fields, bool reportOpen);
 	void respond(int status, std::string_view fields, bool end);
 	void abort();
+	void leave();
 	void reject(int status);
 	void fail(FlowEnd reason, int code, const std::string &text = {});
 	void connectTimedOut();
@@ -103,8 +104,11 @@ class Flow final : public StreamUser
 	void close(FlowEnd reason, int code, const std::string &text, bool reset);
 	void report(FlowEnd reason, int code, const std::string &text);
 	void decided();
+	bool isThrough() const;
 
 	bool undecided_ = true;
+	/* The proxy's time is over: what has come is passed on, and then the end. */
+	bool leaving_ = false;
 	bool resetting_ = false;
 	std::string responseFields_;
 	int failStatus_ = 0;

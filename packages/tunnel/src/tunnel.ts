@@ -188,6 +188,9 @@ export class Tunnel implements AsyncDisposable {
       // Peers with a handshake or a request under way find their connections still open.
       if (passed() > QUIET_MILLISECONDS || sum(this.#pods.values(), (pod) => pod.servedCount) === 0) break;
     }
+    for (const pod of this.#pods.values()) pod.leave();
+    // A moment for the last frames, and for the records of what has ended.
+    await new Promise((resolve) => setTimeout(resolve, 50));
     for (const pod of this.#pods.values()) pod.close();
     this.#pods.clear();
     await new Promise((resolve) => setTimeout(resolve, 50));

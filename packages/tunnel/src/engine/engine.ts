@@ -168,6 +168,11 @@ export class Engine {
     if (!this.#closed) this.#native.tunnelFlowAbort(this.#handle, flow);
   }
 
+  /** Ends a flow in order where every byte that came is passed on. What is left of it is for {@link abortFlow}. */
+  leaveFlow(flow: number): void {
+    if (!this.#closed) this.#native.tunnelFlowLeave(this.#handle, flow);
+  }
+
   acceptSession(session: number, context: TunnelHandle, trustDomain: string): void {
     if (!this.#closed) this.#native.tunnelSessionAccept(this.#handle, session, context, trustDomain);
   }

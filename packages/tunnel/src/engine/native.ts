@@ -84,6 +84,7 @@ export interface NativeTunnel {
   ): void;
   tunnelFlowReject(engine: TunnelHandle, flow: number, status: number): void;
   tunnelFlowAbort(engine: TunnelHandle, flow: number): void;
+  tunnelFlowLeave(engine: TunnelHandle, flow: number): void;
   tunnelSessionAccept(
     engine: TunnelHandle,
     session: number,

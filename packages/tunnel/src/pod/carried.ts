@@ -111,6 +111,12 @@ export class Carried implements FlowHandler {
     this.#pod.engine.abortFlow(this.flow);
   }
 
+  /** Ends a live flow in order where it can be, for a reason of ours. The rest is for {@link cut}. */
+  leave(cause: Failure): void {
+    this.#cause ??= cause;
+    this.#pod.engine.leaveFlow(this.flow);
+  }
+
   /** The reason to report should the flow end now. */
   set cause(cause: Failure) {
     this.#cause ??= cause;

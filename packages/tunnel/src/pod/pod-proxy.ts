@@ -12,6 +12,7 @@ import { type Authorization, identityUriOf, parseIdentity, waitForWorkload } fro
 import type { Engine, ListenerHandler } from '../engine/engine.ts';
 import type { Accepted } from '../engine/events.ts';
 import { nativeTunnel } from '../engine/native.ts';
+import type { Failure } from '../failure.ts';
 import { ConnectionTracker, type TrackedConnection } from '../inbound/connection-tracker.ts';
 import { servePlaintext } from '../inbound/passthrough.ts';
 import type { PeerBaggage } from '../inbound/peer-baggage.ts';
@@ -136,14 +137,19 @@ export class PodProxy {
     for (const session of this.#context.served) session.drain();
   }
 
+  /** The end of a drain: connections whose bytes are through end by FIN, as by a ztunnel. {@link close} cuts the rest. */
+  leave(): void {
+    this.drain();
+    for (const connection of [...this.#context.carried]) connection.leave(STOPPED);
+  }
+
   /** Cuts everything at once (contract 2.7, immediate drain). */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.drain();
     const { engine, carried, served, pool, namespace } = this.#context;
-    const cause = { flag: '-', error: 'closed because the pod left the mesh or the proxy stopped' } as const;
-    for (const connection of [...carried]) connection.cut(cause);
+    for (const connection of [...carried]) connection.cut(STOPPED);
     for (const session of [...served]) session.abort();
     pool.close(true);
     engine.removeNamespace(namespace);
@@ -180,6 +186,8 @@ export class PodProxy {
     };
   }
 }
+
+const STOPPED: Failure = { flag: '-', error: 'closed because the pod left the mesh or the proxy stopped' };
 
 type ListenerKind = 'outbound' | 'plaintext' | 'hbone';
 
