@@ -89,7 +89,15 @@ export class AgentConnection {
       const waiting = Promise.withResolvers<SeqpacketMessage>();
       this.#waiting = waiting;
       const started = performance.now();
-      await this.#socket.send(bytes, descriptors);
+      try {
+        await this.#socket.send(bytes, descriptors);
+      } catch (cause) {
+        // The proxy has just gone: the socket knows it before its end is read.
+        waiting.promise.catch(() => undefined);
+        const reason = 'it takes no more packets';
+        this.close(reason);
+        throw new KmeshError('KMESH_LAB_ZDS', `The connection of the proxy ended: ${reason}.`, { cause });
+      }
       const message = await this.#inTime(waiting.promise, ANSWER_TIMEOUT, 'no answer in time');
       exchange.tookMs = performance.now() - started;
       const { ack } = zdsProto.WorkloadResponse.decode(message.bytes);
