@@ -100,6 +100,15 @@ describe('DNS of a real daemon', { concurrency: 3 }, () => {
     assert.deepEqual(await scene.lookUp('musl', 'www.google.com.'), ['1.1.1.1']);
   });
 
+  for (const address of ['0.0.0.0', '[::]'])
+    test(`DNS-26: at the wildcard address ${address} it answers over UDP and TCP from where it was asked`, async () => {
+      await using scene = await dnsScene({ ISTIO_META_DNS_PROXY_ADDR: `${address}:15053` });
+      await scene.mesh.apply(named('ns1/www.google.com', ['1.1.1.1']));
+      for (const transport of ['+notcp', '+tcp'])
+        await until(async () => (await scene.dig(`${transport} www.google.com. A`)).answers.length === 1);
+      assert.deepEqual(await scene.lookUp('glibc', 'www.google.com.'), ['1.1.1.1']);
+    });
+
   test('DNS-27: a silent resolver costs a query its time and SERVFAIL, and no other query of this or another pod', async () => {
     await using scene = await dnsScene();
     const { mesh, client } = scene;

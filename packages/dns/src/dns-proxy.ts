@@ -1,17 +1,10 @@
 import type { Worker } from 'node:worker_threads';
 import { KmeshError, type Logger, type Service, type Workload } from '@kmesh/api';
-import {
-  closeDescriptor,
-  duplicateDescriptor,
-  type NetworkNamespace,
-  openListener,
-  openUdpSocket,
-  SystemCallError,
-  startThread,
-} from '@kmesh/linux';
+import { type NetworkNamespace, startThread } from '@kmesh/linux';
 import { type MeshChange, type MeshView, Slicer, serviceKey } from '@kmesh/orchestration';
 import type { RecorderChannel } from '@kmesh/probe';
 import { nameRecordOf } from './names/record.ts';
+import { openPodSockets, type PodSocketSettings } from './pod-sockets.ts';
 import type {
   ClientWorkload,
   DnsThreadData,
@@ -29,15 +22,9 @@ interface DnsMesh extends MeshView {
 }
 
 /** Settings of the proxy; names follow the controller's configuration. */
-interface DnsSettings {
+interface DnsSettings extends PodSocketSettings {
   readonly clusterDomain: string;
   readonly preferredNamespace: string | undefined;
-  readonly ipv6: boolean;
-  /** SO_MARK of every socket made in a pod: what passes capture. */
-  readonly mark: number | undefined;
-  readonly portReuse: boolean;
-  /** `localhost` is 127.0.0.1 and, with IPv6, ::1. */
-  readonly address: { readonly host: string; readonly port: number };
   /** The proxy's own resolv.conf. */
   readonly resolvConf: string;
   /** Dedicated mode: the search domains of that file are the client's. */
@@ -80,9 +67,6 @@ const logCheckMilliseconds = 250;
 const restartMilliseconds = 1_000;
 const troubleMilliseconds = 10_000;
 /** What a burst may fill while the thread answers another pod; the kernel gives what `net.core.rmem_max` allows. */
-const receiveBufferBytes = 1_048_576;
-const EAFNOSUPPORT = 97;
-const EADDRNOTAVAIL = 99;
 
 /**
  * The pods' DNS proxy as the control thread has it: opens the sockets in the pods, and keeps the answering thread's view of the mesh up to date.
@@ -375,42 +359,4 @@ function podName({ info }: Pod): string {
 function clientOf(workload: Workload): ClientWorkload {
   const { network, canonicalName, canonicalRevision, workloadName, addresses } = workload;
   return { network, canonicalName, canonicalRevision, workloadName, addresses };
-}
-
-function openPodSockets(settings: DnsSettings, namespace: NetworkNamespace | undefined): PodSockets {
-  const { host, port } = settings.address;
-  const isLocalhost = host === 'localhost';
-  const addresses = isLocalhost ? ['127.0.0.1', ...(settings.ipv6 ? ['::1'] : [])] : [host];
-  const opened: { udp: number[]; tcp: number[]; namespace: number | undefined } = {
-    udp: [],
-    tcp: [],
-    namespace: undefined,
-  };
-  try {
-    for (const address of addresses) {
-      const options = {
-        ...{ address, port, reuseAddress: true, reusePort: settings.portReuse },
-        ipv6Only: isLocalhost,
-        ...(namespace === undefined ? {} : { namespace }),
-        ...(settings.mark === undefined ? {} : { mark: settings.mark }),
-      };
-      try {
-        opened.udp.push(openUdpSocket({ ...options, receiveBuffer: receiveBufferBytes }));
-        opened.tcp.push(openListener(options));
-      } catch (error) {
-        // A pod without IPv6 on its loopback.
-        if (address === '::1' && isLocalhost && isMissing(error)) continue;
-        throw error;
-      }
-    }
-    if (namespace !== undefined) opened.namespace = duplicateDescriptor(namespace.fd);
-    return opened;
-  } catch (error) {
-    for (const fd of [...opened.udp, ...opened.tcp]) closeDescriptor(fd);
-    throw error;
-  }
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof SystemCallError && (error.errno === EAFNOSUPPORT || error.errno === EADDRNOTAVAIL);
 }
