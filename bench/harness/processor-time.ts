@@ -18,6 +18,14 @@ export function processorTime(cgroup: string): number {
   );
 }
 
+/** Milliseconds of processors that the threads of a process, none of which ends meanwhile, have had so far. */
+export function processTime(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => {
+    const [nanoseconds] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ');
+    return sum + Number(nanoseconds) / 1_000_000;
+  }, 0);
+}
+
 const softirqThreads = readdirSync('/proc').filter((pid) => {
   try {
     return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('ksoftirqd/');

@@ -18,6 +18,7 @@ export const suites: readonly SuiteEntry[] = [
   { name: 'dns', seconds: 40, quickSeconds: 20 },
   { name: 'events', seconds: 40, quickSeconds: 50 },
   { name: 'xds', seconds: 75, quickSeconds: 30 },
+  { name: 'growth', seconds: 190, quickSeconds: 40 },
   { name: 'scrape', seconds: 145, quickSeconds: 60 },
   { name: 'restart', seconds: 70, quickSeconds: 25 },
   { name: 'footprint', seconds: 65, quickSeconds: 60 },

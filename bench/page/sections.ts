@@ -132,6 +132,48 @@ export const sections: readonly Section[] = [
     ],
   },
   {
+    suite: 'growth',
+    title: 'A node that fills',
+    about: 'A daemon on the kernel path, as pods, open connections and policies become more.',
+    charts: [
+      {
+        growth: 'processor time at rest, by pods',
+        x: 'pods of the node',
+        unit: 'ms/s',
+        size: { in: 'contestant', pattern: /^(\d+) pods of the node$/ },
+        series: ['processor time at rest'],
+      },
+      {
+        growth: 'enrolment of a pod',
+        x: 'pods of the node',
+        unit: 'ms',
+        size: { in: 'contestant', pattern: /^(\d+) pods of the node$/ },
+        series: ['enrolment of a pod'],
+      },
+      {
+        growth: 'processor time at rest, by open connections',
+        x: 'open connections',
+        unit: 'ms/s',
+        size: { in: 'contestant', pattern: /^(\d+) open connections$/ },
+        series: ['processor time at rest'],
+      },
+      {
+        growth: 'a change of policy in force, by open connections',
+        x: 'open connections',
+        unit: 'ms',
+        size: { in: 'contestant', pattern: /^(\d+) open connections$/ },
+        series: ['change of policy in force'],
+      },
+      {
+        growth: 'a change of policy in force, by policies',
+        x: 'policies',
+        unit: 'ms',
+        size: { in: 'contestant', pattern: /^(\d+) policies of the namespace$/ },
+        series: ['change of policy in force'],
+      },
+    ],
+  },
+  {
     suite: 'decisions',
     title: 'Decisions',
     about: 'Authorisation against policies of ten rules, and outbound resolution, in the control thread.',
