@@ -1,10 +1,15 @@
 import type { CountedBytes, EarlyDeny } from '@kmesh/probe';
 import { kmeshPath, kmeshReason } from '../tables/gen/layouts.ts';
-import { endpointText } from './address-text.ts';
-import type { KernelEventReader } from './kernel-event.ts';
+import {
+  endpointText,
+  flowHash,
+  KernelConnectionStart,
+  type KernelEventReader,
+  type RawEndpoint,
+  rawAddressText,
+  sameEndpoint,
+} from './kernel-event.ts';
 import type { KernelEventResolver } from './kernel-resolver.ts';
-import { KernelConnectionStart, type RawEndpoint, rawAddressText } from './kernel-start.ts';
-import { LocalClients } from './local-clients.ts';
 
 /**
  * Who and what a kernel connection is, asked once, and as of when it opened. A server side on this node is known by its client side,
@@ -148,4 +153,185 @@ export class ConnectionNaming {
 /** When the connection's handshake began. */
 function openedAt(event: KernelEventReader): number {
   return event.timeNanoseconds - event.durationNanoseconds;
+}
+
+/** A server may take a while to close what its client has closed: until then a report of live flows has its side. */
+const batchesKept = 8;
+const reportsKept = 2;
+/** Beyond so many only those of the last batches are kept. */
+const mostDeparted = 16_384;
+/** A client's end may be reported a moment before its handshake has ended on the server's side. */
+const handshakeNanoseconds = 100_000_000;
+
+/** Clients that have closed, of one batch. */
+interface Departed {
+  readonly starts: KernelConnectionStart[];
+  readonly batch: number;
+  readonly report: number;
+}
+
+/**
+ * The client sides of this node's kernel connections, found by the two ends of a connection: so its server side learns whose
+ * connection it accepted.
+ */
+export class LocalClients {
+  /** Almost always one start per hash; the rare others are chained. */
+  readonly #byHash = new Map<number, KernelConnectionStart | KernelConnectionStart[]>();
+  /** Closed clients by batch, the latest last: the server side's event may come later. */
+  #departed: Departed[] = [];
+  #departedCount = 0;
+  #batch = 0;
+  #report = 0;
+
+  add(start: KernelConnectionStart): void {
+    const { hash } = start;
+    const present = this.#byHash.get(hash);
+    if (present === undefined) this.#byHash.set(hash, start);
+    else this.#byHash.set(hash, Array.isArray(present) ? [...present, start] : [present, start]);
+  }
+
+  /**
+   * The latest client with exactly these ends, of a connection that its server opened then: not one that had ended by then and
+   * left its port to another.
+   *
+   * @param openedAt nanoseconds of CLOCK_MONOTONIC
+   */
+  find(client: RawEndpoint, server: RawEndpoint, openedAt: number): KernelConnectionStart | undefined {
+    const present = this.#byHash.get(flowHash(client, server));
+    if (present === undefined) return undefined;
+    const matches = (start: KernelConnectionStart) =>
+      sameEndpoint(start.client, client) &&
+      sameEndpoint(start.server, server) &&
+      (start.endedAt === undefined || start.endedAt + handshakeNanoseconds >= openedAt);
+    if (Array.isArray(present)) return present.findLast(matches);
+    return matches(present) ? present : undefined;
+  }
+
+  /**
+   * The connection has closed; it is forgotten some batches and reports later.
+   *
+   * @param endedAt nanoseconds of CLOCK_MONOTONIC
+   */
+  depart(start: KernelConnectionStart, endedAt: number): void {
+    start.endedAt = endedAt;
+    const last = this.#departed.at(-1);
+    if (last?.batch === this.#batch && last.report === this.#report) last.starts.push(start);
+    else this.#departed.push({ starts: [start], batch: this.#batch, report: this.#report });
+    this.#departedCount++;
+  }
+
+  /** One more batch was handled. */
+  nextBatch(): void {
+    this.#batch++;
+    this.#forget();
+  }
+
+  /** One more report of live flows was taken. */
+  nextReport(): void {
+    this.#report++;
+    this.#forget();
+  }
+
+  clear(): void {
+    this.#byHash.clear();
+    this.#departed = [];
+    this.#departedCount = 0;
+  }
+
+  #forget(): void {
+    for (let oldest = this.#departed[0]; oldest !== undefined; oldest = this.#departed[0]) {
+      if (this.#batch - oldest.batch <= batchesKept) return;
+      if (this.#report - oldest.report < reportsKept && this.#departedCount <= mostDeparted) return;
+      this.#departed.shift();
+      this.#departedCount -= oldest.starts.length;
+      for (const start of oldest.starts) this.#remove(start);
+    }
+  }
+
+  #remove(start: KernelConnectionStart): void {
+    const { hash } = start;
+    const present = this.#byHash.get(hash);
+    if (present === start) this.#byHash.delete(hash);
+    else if (Array.isArray(present)) {
+      const left = present.filter((other) => other !== start);
+      if (left.length === 0) this.#byHash.delete(hash);
+      else this.#byHash.set(hash, left);
+    }
+  }
+}
+
+/** The end of an accepted connection that came before anything of its client's side. */
+export interface HeldServer {
+  /** One record. */
+  readonly record: Uint8Array;
+  /** What an earlier daemon had counted of it when its end came. */
+  readonly earlier: CountedBytes | undefined;
+  /** Of both ends, see `flowHash`. */
+  readonly hash: number;
+  /** Milliseconds of the clock. */
+  readonly heldAt: number;
+}
+
+/**
+ * Of a connection with two ends on this node both are heard of, the client's mostly in the same batch, and that of one which
+ * stays open by a report of live flows. What a pod's proxy dialled for it has no client's side in the kernel: its record is late
+ * by this time, which is therefore short.
+ */
+const mostHeldMilliseconds = 2000;
+/** Records that are kept; beyond them the oldest waits no longer. */
+const mostHeld = 4096;
+
+/**
+ * Accepted connections that have ended, until their client's side is heard of: it says which service was dialled and whose
+ * connection it was. None is lost: those whose client does not come are handed back after a while. Constant work per record.
+ */
+export class HeldServers {
+  readonly #byHash = new Map<number, HeldServer[]>();
+  /** Oldest first. */
+  readonly #order = new Set<HeldServer>();
+
+  /** Keeps a record; returns what has to go for it. */
+  hold(server: HeldServer): HeldServer | undefined {
+    const alike = this.#byHash.get(server.hash);
+    if (alike === undefined) this.#byHash.set(server.hash, [server]);
+    else alike.push(server);
+    this.#order.add(server);
+    if (this.#order.size <= mostHeld) return undefined;
+    const [oldest] = this.#order;
+    if (oldest !== undefined) this.#remove(oldest);
+    return oldest;
+  }
+
+  /** Takes what waits for a client with this hash; ends of other connections may be among them. */
+  takeAlike(hash: number): readonly HeldServer[] {
+    const alike = this.#byHash.get(hash);
+    if (alike === undefined) return [];
+    this.#byHash.delete(hash);
+    for (const server of alike) this.#order.delete(server);
+    return alike;
+  }
+
+  /** Milliseconds until {@link HeldServers.takeOverdue} has the next; `undefined` when nothing waits. */
+  overdueIn(now: number): number | undefined {
+    const [oldest] = this.#order;
+    return oldest && Math.max(0, oldest.heldAt + mostHeldMilliseconds - now);
+  }
+
+  /** Takes what has waited for long enough; everything without a time. */
+  takeOverdue(now = Number.POSITIVE_INFINITY): readonly HeldServer[] {
+    const overdue: HeldServer[] = [];
+    for (const server of this.#order) {
+      if (now - server.heldAt < mostHeldMilliseconds) break;
+      overdue.push(server);
+    }
+    for (const server of overdue) this.#remove(server);
+    return overdue;
+  }
+
+  #remove(server: HeldServer): void {
+    this.#order.delete(server);
+    const left = this.#byHash.get(server.hash)?.filter((other) => other !== server) ?? [];
+    if (left.length === 0) this.#byHash.delete(server.hash);
+    else this.#byHash.set(server.hash, left);
+  }
 }

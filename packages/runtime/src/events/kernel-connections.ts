@@ -1,12 +1,10 @@
 import type { ConnectionObserver, CountedBytes, ObservedConnection, TransportMeasure } from '@kmesh/probe';
 import { kmeshEventKind, kmeshEventLayout } from '../tables/gen/layouts.ts';
 import { closedByPolicy, kernelEnding } from './close-reason.ts';
-import { ConnectionNaming } from './connection-naming.ts';
-import type { CountedSocket } from './counted-flows.ts';
-import { type HeldServer, HeldServers } from './held-servers.ts';
-import { KernelEventReader } from './kernel-event.ts';
+import { ConnectionNaming, type HeldServer, HeldServers } from './connection-naming.ts';
+import { flowHash, type KernelConnectionStart, KernelEventReader } from './kernel-event.ts';
 import type { KernelEventResolver } from './kernel-resolver.ts';
-import { flowHash, type KernelConnectionStart } from './kernel-start.ts';
+import type { CountedSocket } from './live-flows.ts';
 
 interface KernelConnectionsOptions {
   readonly observer: ConnectionObserver;

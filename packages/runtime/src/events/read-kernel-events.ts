@@ -4,12 +4,11 @@ import type { MeshState } from '@kmesh/orchestration';
 import type { ConnectionObserver } from '@kmesh/probe';
 import type { KernelEnrolment } from '../pods/kernel-enrolment.ts';
 import type { KernelPath } from '../programs/kernel-path.ts';
+import { readPerCpuCounters } from '../tables/counters.ts';
 import { kmeshEventLayout } from '../tables/gen/layouts.ts';
-import { readPerCpuCounters } from '../tables/per-cpu-counters.ts';
 import { KernelConnections } from './kernel-connections.ts';
 import { createKernelResolver } from './kernel-resolver.ts';
-import { LiveFlowReports } from './live-flow-reports.ts';
-import { liveFlowsObstacles } from './live-flows.ts';
+import { LiveFlowReports, liveFlowsObstacles } from './live-flows.ts';
 
 /** The kernel's connection events while they are read. */
 export interface KernelEvents {

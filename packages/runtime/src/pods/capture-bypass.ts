@@ -11,7 +11,7 @@ import {
   removeFilter,
 } from '@kmesh/linux';
 import type { Pins } from '../programs/pins.ts';
-import type { WireEnd } from '../tables/pod-address-table.ts';
+import type { WireEnd } from '../tables/pods.ts';
 import { CAPTURE_TABLE, OWN_TABLE_REMOVAL } from './capture-table.ts';
 import type { NodeSide, PodInterface } from './node-side.ts';
 import { runInNamespace } from './run-in-namespace.ts';

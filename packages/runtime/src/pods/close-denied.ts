@@ -5,7 +5,7 @@ import {
   type TcpSockets,
   tcpState,
 } from '@kmesh/linux';
-import { addressText } from '../events/address-text.ts';
+import { addressText } from '../events/kernel-event.ts';
 
 /** A connection that a pod accepted on the kernel path. */
 interface AcceptedConnection {

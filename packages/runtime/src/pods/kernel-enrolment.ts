@@ -1,11 +1,11 @@
 import type { Logger, PodInfo, TablesPod } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
 import { type MeshChange, type MeshState, RECORDS_KEPT } from '@kmesh/orchestration';
-import type { HandoffPodTable } from '../tables/handoff-pod-table.ts';
+import type { HandoffPodTable } from '../tables/handoff.ts';
 import type { KernelTables } from '../tables/kernel-tables.ts';
 import { type BypassParts, type CaptureBypass, installCaptureBypass } from './capture-bypass.ts';
+import { PodCapture } from './capture-rules.ts';
 import { closeDenied } from './close-denied.ts';
-import { PodCapture } from './pod-capture.ts';
 
 interface EnrolledPod {
   readonly info: PodInfo;

@@ -11,14 +11,17 @@ import {
 import type { MeshState, NodeContext } from '@kmesh/orchestration';
 import type { BypassParts } from '../pods/capture-bypass.ts';
 import { NodeSide } from '../pods/node-side.ts';
-import { takePick } from '../tables/endpoint-picks.ts';
-import { kernelMapsOf } from '../tables/kernel-maps.ts';
-import { attachKernelObject, kernelPathObstacles, loadKernelObject } from '../tables/kernel-object.ts';
+import { type PathCount, readPathCounts } from '../tables/counters.ts';
+import { takePick } from '../tables/handoff.ts';
+import {
+  attachKernelObject,
+  kernelMapsOf,
+  kernelPathObstacles,
+  loadKernelObject,
+} from '../tables/kernel-object.ts';
 import { KernelTables } from '../tables/kernel-tables.ts';
-import { endOtherLeases } from './earlier-programs.ts';
-import { type PathCount, readPathCounts } from './path-counts.ts';
 import { Pins } from './pins.ts';
-import { removeFiltersOf } from './uninstall.ts';
+import { endOtherLeases, removeFiltersOf } from './uninstall.ts';
 
 /** Kmesh's own settings of the kernel path. */
 export interface KernelPathConfig {

@@ -16,7 +16,7 @@ import {
 } from '@kmesh/linux';
 import { pinnedLayouts } from '../tables/gen/layouts.ts';
 import { type KernelProgram, kernelPrograms } from '../tables/kernel-object.ts';
-import { endLeaseOf, endOtherLeases } from './earlier-programs.ts';
+import { endLeaseOf, endOtherLeases } from './uninstall.ts';
 
 /**
  * What belongs to connections and not to one state of the mesh: shared by the programs of successive daemons, as long

@@ -2,13 +2,12 @@ import type { Service, TableUsage } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
 import { GENERIC_NAMESPACE, ipFamily, maskIp, parseCidr, parseIp } from '@kmesh/orchestration';
 import { writeAddress } from './address-bytes.ts';
-import { type FrontendIds, outcomeOf } from './address-entries.ts';
-import { type AddressMeaning, meaningOfCidr } from './address-meaning.ts';
-import { encodeDecision, type FrontendEntry } from './frontend-entry.ts';
+import { type AddressMeaning, type FrontendIds, meaningOfCidr, outcomeOf } from './address-entries.ts';
+import { RefusalCounter } from './counters.ts';
+import { encodeDecision, type FrontendEntry } from './frontend-slots.ts';
 import type { FrontendTable } from './frontend-table.ts';
 import { kmeshCidrKeyLayout as keyLayout, kmeshDecisionLayout } from './gen/layouts.ts';
-import type { EntryTable } from './kernel-maps.ts';
-import { RefusalCounter } from './usage.ts';
+import type { EntryTable } from './kernel-object.ts';
 
 /** client_namespace of the keys under which CIDR services keep their ports. */
 const NAMESPACE_SERVICE = 0xffff_ffff;

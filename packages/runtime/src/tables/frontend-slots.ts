@@ -1,17 +1,103 @@
+import { writeAddress } from './address-bytes.ts';
 import {
-  encodeDecision,
-  encodeFrontendKey,
-  encodeFrontendPlace,
-  type FrontendEntry,
-  type FrontendSubject,
-} from './frontend-entry.ts';
-import { frontendHash } from './frontend-hash.ts';
-import {
+  kmeshDecisionLayout as decisionLayout,
   kmeshFrontendKeyLayout as keyLayout,
   kmeshConstant,
+  kmeshFrontendAction,
+  kmeshFrontendFlag,
   kmeshFrontendLayout as layout,
 } from './gen/layouts.ts';
-import type { WholeMemory } from './kernel-maps.ts';
+import type { WholeMemory } from './kernel-object.ts';
+
+type FrontendAction = keyof typeof kmeshFrontendAction;
+
+/** One entry of `frontends`: what an address and port mean to a client namespace. */
+export interface FrontendEntry {
+  /** Id of the client namespace; 0 for what every namespace sees. */
+  readonly namespaceId: number;
+  /** 0 for the address itself. */
+  readonly port: number;
+  readonly action: FrontendAction;
+  /** Id of the service port, or of the workload; 0 when the action has no target. */
+  readonly target: number;
+  /** Id of the service; 0 when there is none. */
+  readonly service: number;
+  /** Other namespaces have other views of this address. */
+  readonly scoped: boolean;
+}
+
+/** What a frontend is of: an address, or the ports of a CIDR service. */
+export type FrontendSubject = { readonly ip: string } | { readonly serviceId: number };
+
+/** Writes `struct kmesh_frontend_key`. */
+export function encodeFrontendKey(
+  view: DataView,
+  offset: number,
+  subject: FrontendSubject,
+  namespaceId: number,
+  port: number,
+): void {
+  if ('ip' in subject) {
+    writeAddress(view, offset + keyLayout.address, subject.ip);
+  } else {
+    for (let word = 0; word < 12; word += 4) view.setUint32(offset + keyLayout.address + word, 0);
+    view.setUint32(offset + keyLayout.address + 12, subject.serviceId, true);
+  }
+  encodeFrontendPlace(view, offset + keyLayout.place, namespaceId, port);
+}
+
+/** Writes the word of a key that is not its address; never 0. */
+export function encodeFrontendPlace(view: DataView, offset: number, namespaceId: number, port: number): void {
+  view.setUint16(offset, port);
+  view.setUint16(offset + 2, 1, true);
+  view.setUint32(offset + 4, namespaceId, true);
+}
+
+/** Writes `union kmesh_decision`. */
+export function encodeDecision(
+  view: DataView,
+  offset: number,
+  entry: Pick<FrontendEntry, 'action' | 'service' | 'scoped'>,
+  ports = false,
+): void {
+  const flags = (entry.scoped ? kmeshFrontendFlag.scoped : 0) | (ports ? kmeshFrontendFlag.ports : 0);
+  view.setUint16(offset + decisionLayout.action, kmeshFrontendAction[entry.action], true);
+  view.setUint16(offset + decisionLayout.flags, flags, true);
+  view.setUint32(offset + decisionLayout.service, entry.service, true);
+}
+
+/** Words of `struct kmesh_frontend_key` in the order in which the keys of the hash belong to them; see frontends.h. */
+const wordOrder = [3, 4, 5, 2, 1, 0] as const;
+
+/**
+ * The hash of `frontends` as in bpf/frontends.h: the upper half of `keys[0] + Σ keys[i] × word` modulo 2^64. Products of 64
+ * and 32 bits are put together from exact ones of 16 and 32.
+ *
+ * @param keys random numbers, `KMESH_HASH_KEYS` of them
+ * @returns a function of the six 32-bit words of a key, as a program loads them
+ */
+export function frontendHash(keys: BigUint64Array): (words: Uint32Array) => number {
+  if (keys.length !== kmeshConstant.hashKeys) throw new RangeError(`${keys.length} hash keys`);
+  const part = (shift: bigint, mask: bigint) =>
+    Float64Array.from(keys, (key) => Number((key >> shift) & mask));
+  const low = part(0n, 0xffffn);
+  const middle = part(16n, 0xffffn);
+  const high = Int32Array.from(part(32n, 0xffff_ffffn), (key) => key | 0);
+  return (words) => {
+    let lowSum = low[0] ?? 0;
+    let middleSum = middle[0] ?? 0;
+    let highSum = high[0] ?? 0;
+    for (let index = 0; index < wordOrder.length; index++) {
+      const word = words[wordOrder[index] ?? 0] ?? 0;
+      lowSum += (low[index + 1] ?? 0) * word;
+      middleSum += (middle[index + 1] ?? 0) * word;
+      highSum = (highSum + Math.imul(high[index + 1] ?? 0, word)) | 0;
+    }
+    const carried = Math.floor((Math.floor(lowSum / 0x1_0000) + middleSum) / 0x1_0000);
+    // What is above 32 bits is beyond the 64 of the sum; the shift leaves it out.
+    return (highSum + carried) >>> 0;
+  };
+}
 
 interface Views {
   readonly bytes: DataView;

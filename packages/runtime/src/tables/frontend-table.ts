@@ -1,9 +1,8 @@
 import type { RefusalReason, TableUsage } from '@kmesh/api';
 import type { Slicer } from '@kmesh/orchestration';
-import type { FrontendEntry, FrontendSubject } from './frontend-entry.ts';
-import type { FrontendSlots } from './frontend-slots.ts';
-import type { ServicePorts } from './service-ports.ts';
-import { RefusalCounter } from './usage.ts';
+import { RefusalCounter } from './counters.ts';
+import type { FrontendEntry, FrontendSlots, FrontendSubject } from './frontend-slots.ts';
+import type { ServicePorts } from './service-slots.ts';
 
 /** An entry and where it is. */
 interface PlacedEntry extends FrontendEntry {

@@ -3,22 +3,19 @@ import type { LocalitySource, MeshChange, MeshView, NodeContext } from '@kmesh/o
 import { addChange, type ChangeDraft, emptyChange, Slicer } from '@kmesh/orchestration';
 import { compileAddress, type FrontendIds } from './address-entries.ts';
 import { CidrTable } from './cidr-table.ts';
-import { type ConnectOutcome, connectOutcomes, frontendFor } from './connect-outcomes.ts';
-import { EndpointArray } from './endpoint-array.ts';
-import type { FrontendEntry } from './frontend-entry.ts';
+import { type ConnectOutcome, connectOutcomes, frontendFor, isUnreachable } from './connect-outcomes.ts';
+import { EndpointArray } from './endpoints.ts';
+import type { FrontendEntry } from './frontend-slots.ts';
 import { FrontendSlots } from './frontend-slots.ts';
 import { FrontendTable } from './frontend-table.ts';
 import { kmeshConstant, kmeshEvents, kmeshSettingsLayout } from './gen/layouts.ts';
 import { Identifiers } from './identifiers.ts';
-import type { KernelMaps } from './kernel-maps.ts';
+import type { KernelMaps } from './kernel-object.ts';
 import { DEFAULT_LEASE_MILLISECONDS, Lease } from './lease.ts';
-import { PodAddressTable, type WireEnd } from './pod-address-table.ts';
-import { PodTable } from './pod-table.ts';
+import { PodAddressTable, PodTable, type WireEnd } from './pods.ts';
 import { ServiceCompiler } from './service-compiler.ts';
-import { ServicePorts } from './service-ports.ts';
-import { isUnreachable } from './unreachable.ts';
-import { VerdictTable } from './verdict-table.ts';
-import { Verdicts } from './verdicts.ts';
+import { ServicePorts } from './service-slots.ts';
+import { Verdicts, VerdictTable } from './verdicts.ts';
 
 /** How {@link KernelTables} is set up. */
 interface KernelTablesOptions {

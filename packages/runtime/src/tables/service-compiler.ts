@@ -1,10 +1,10 @@
 import type { Service } from '@kmesh/api';
 import type { LocalitySource, MeshView } from '@kmesh/orchestration';
 import { GENERIC_NAMESPACE, ipFamily, isRoutePick, serviceKey } from '@kmesh/orchestration';
-import type { EndpointArray, EndpointRange } from './endpoint-array.ts';
+import { scopedNamespaces } from './address-entries.ts';
+import type { EndpointArray, EndpointRange } from './endpoints.ts';
 import type { Identifiers } from './identifiers.ts';
-import { scopedNamespaces } from './route-scope.ts';
-import type { ServicePorts } from './service-ports.ts';
+import type { ServicePorts } from './service-slots.ts';
 import { compilePort, type EndpointSlot, type PortSlots } from './service-slots.ts';
 
 /** A service port in the kernel tables. */

@@ -7,7 +7,7 @@ import {
   kmeshSettingsLayout,
   kmeshSlot4Layout,
 } from '../../src/tables/gen/layouts.ts';
-import type { EntryTable, KernelMaps, MapMemory, WholeMemory } from '../../src/tables/kernel-maps.ts';
+import type { EntryTable, KernelMaps, MapMemory, WholeMemory } from '../../src/tables/kernel-object.ts';
 
 /** A hash table that remembers the order of its writes. */
 export class FakeTable implements EntryTable {

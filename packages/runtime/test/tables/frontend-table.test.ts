@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Slicer } from '@kmesh/orchestration';
-import type { FrontendEntry } from '../../src/tables/frontend-entry.ts';
-import { frontendHash } from '../../src/tables/frontend-hash.ts';
-import { FrontendSlots } from '../../src/tables/frontend-slots.ts';
+import type { FrontendEntry } from '../../src/tables/frontend-slots.ts';
+import { FrontendSlots, frontendHash } from '../../src/tables/frontend-slots.ts';
 import { FrontendTable } from '../../src/tables/frontend-table.ts';
 import { kmeshConstant, kmeshSettingsLayout } from '../../src/tables/gen/layouts.ts';
-import { ServicePorts } from '../../src/tables/service-ports.ts';
+import { ServicePorts } from '../../src/tables/service-slots.ts';
 import { fakeMaps } from './fake-maps.ts';
 import { liveFrontends, readFrontend } from './read-frontend.ts';
 

@@ -1,5 +1,4 @@
-import { encodeFrontendKey, type FrontendSubject } from '../../src/tables/frontend-entry.ts';
-import { frontendHash } from '../../src/tables/frontend-hash.ts';
+import { encodeFrontendKey, type FrontendSubject, frontendHash } from '../../src/tables/frontend-slots.ts';
 import {
   kmeshConstant,
   kmeshFrontendAction,
@@ -7,7 +6,7 @@ import {
   kmeshSettingsLayout,
   kmeshFrontendLayout as layout,
 } from '../../src/tables/gen/layouts.ts';
-import type { KernelMaps } from '../../src/tables/kernel-maps.ts';
+import type { KernelMaps } from '../../src/tables/kernel-object.ts';
 
 type FrontendMaps = Pick<KernelMaps, 'frontends' | 'settings'>;
 

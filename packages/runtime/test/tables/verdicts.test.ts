@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Policy, PolicyMatch } from '@kmesh/api';
 import { authorize, certainlyAllowed } from '@kmesh/orchestration';
 import { kmeshVerdictKeyLayout as layout } from '../../src/tables/gen/layouts.ts';
-import { ANY_IDENTITY, NO_IDENTITY, VerdictTable } from '../../src/tables/verdict-table.ts';
+import { ANY_IDENTITY, NO_IDENTITY, VerdictTable } from '../../src/tables/verdicts.ts';
 import { FakeTable } from './fake-maps.ts';
 
 function policy(action: Policy['action'], match: PolicyMatch, fields: Partial<Policy> = {}): Policy {

@@ -1,6 +1,6 @@
 import type { TableUsage } from '@kmesh/api';
 import { readAddress, readAddress4, writeAddress, writeAddress4 } from './address-bytes.ts';
-import { THRESHOLD_ALWAYS } from './alias-table.ts';
+import { RefusalCounter } from './counters.ts';
 import {
   kmeshChoice4Layout,
   kmeshChoice6Layout,
@@ -9,10 +9,129 @@ import {
   kmeshSlot4Layout,
   kmeshSlot6Layout,
 } from './gen/layouts.ts';
-import type { MapMemory } from './kernel-maps.ts';
-import { RangeAllocator, type SlotRange } from './range-allocator.ts';
+import type { MapMemory } from './kernel-object.ts';
 import type { EndpointChoice, EndpointSlot } from './service-slots.ts';
-import { RefusalCounter } from './usage.ts';
+
+/** The threshold of a slot that never gives its draw away. */
+export const THRESHOLD_ALWAYS = 0xffff_ffff;
+
+/** One slot: an item, and the item that takes the draws of 2^32 which are above `threshold`. */
+interface AliasSlot {
+  readonly item: number;
+  readonly alias: number;
+  readonly threshold: number;
+}
+
+/**
+ * Vose's alias table for items of positive weights: one slot per item, so that a uniform slot and one comparison
+ * draw each item in proportion to its weight. Exact to one draw in 2^32 for whole weights, to a few for shares.
+ */
+export function buildAliasTable(weights: readonly number[]): AliasSlot[] {
+  const count = weights.length;
+  let sum = 0;
+  for (const weight of weights) sum += weight;
+  if (weights.every((weight) => weight * count === sum)) {
+    return weights.map((_weight, item) => ({ item, alias: item, threshold: THRESHOLD_ALWAYS }));
+  }
+  // In units of sum / count per slot whole weights stay whole numbers.
+  const rest = weights.map((weight) => weight * count);
+  const slots: AliasSlot[] = weights.map((_weight, item) => ({
+    item,
+    alias: item,
+    threshold: THRESHOLD_ALWAYS,
+  }));
+  const small: number[] = [];
+  const large: number[] = [];
+  for (const [item, share] of rest.entries()) (share < sum ? small : large).push(item);
+  for (;;) {
+    const less = small.pop();
+    const more = large.pop();
+    if (less === undefined || more === undefined) break;
+    const share = rest[less] ?? 0;
+    slots[less] = {
+      item: less,
+      alias: more,
+      threshold: Math.max(Math.floor((share / sum) * 2 ** 32) - 1, 0),
+    };
+    const left = (rest[more] ?? 0) - (sum - share);
+    rest[more] = left;
+    (left < sum ? small : large).push(more);
+  }
+  return slots;
+}
+
+/** A run of slots. `size` is what was asked for; the block behind it may be larger. */
+export interface SlotRange {
+  readonly base: number;
+  readonly size: number;
+}
+
+/**
+ * Runs of slots in a kernel array: buddy blocks of powers of two, so that a run which grows and shrinks for months
+ * leaves no holes that cannot be joined again.
+ */
+export class RangeAllocator {
+  readonly capacity: number;
+  /** Free blocks by order: block of order n holds 2^n slots and starts at a multiple of that. */
+  readonly #free: Set<number>[] = [];
+  #used = 0;
+
+  constructor(capacity: number) {
+    this.capacity = capacity;
+    let base = 0;
+    while (base < capacity) {
+      let order = Math.min(base === 0 ? 31 : Math.log2(base & -base), Math.floor(Math.log2(capacity - base)));
+      order = Math.max(order, 0);
+      this.#blocks(order).add(base);
+      base += 2 ** order;
+    }
+  }
+
+  /** Slots in allocated blocks, the unused rest of each block included. */
+  get used(): number {
+    return this.#used;
+  }
+
+  /** A run of `size` slots (at least 1), or undefined when no block is large enough. */
+  allocate(size: number): SlotRange | undefined {
+    const wanted = orderOf(size);
+    let order = wanted;
+    while (order < this.#free.length && this.#blocks(order).size === 0) order++;
+    const [base] = this.#free[order] ?? [];
+    if (base === undefined) return undefined;
+    this.#blocks(order).delete(base);
+    while (order > wanted) {
+      order--;
+      this.#blocks(order).add(base + 2 ** order);
+    }
+    this.#used += 2 ** wanted;
+    return { base, size };
+  }
+
+  /** Gives a run back; the caller has made sure that no program reads it any more. */
+  free(range: SlotRange): void {
+    let order = orderOf(range.size);
+    let { base } = range;
+    this.#used -= 2 ** order;
+    for (;;) {
+      const length = 2 ** order;
+      const buddy = Math.floor(base / length) % 2 === 0 ? base + length : base - length;
+      if (!this.#blocks(order).delete(buddy)) break;
+      base = Math.min(base, buddy);
+      order++;
+    }
+    this.#blocks(order).add(base);
+  }
+
+  #blocks(order: number): Set<number> {
+    while (this.#free.length <= order) this.#free.push(new Set());
+    return this.#free[order] ?? new Set();
+  }
+}
+
+function orderOf(size: number): number {
+  return size <= 1 ? 0 : 32 - Math.clz32(size - 1);
+}
 
 /** A run of slots of one address family. `base` counts the places of IPv4 slots; an IPv6 slot takes two. */
 export interface EndpointRange extends SlotRange {

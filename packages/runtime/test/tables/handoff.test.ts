@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { kmeshHandoffPodLayout as layout } from '../../src/tables/gen/layouts.ts';
-import { HandoffPodTable } from '../../src/tables/handoff-pod-table.ts';
+import { HandoffPodTable } from '../../src/tables/handoff.ts';
 
 function fakeMap() {
   const entries = new Map<string, string>();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { tcpState } from '@kmesh/linux';
-import { bytesCarried } from '../../src/events/carried-bytes.ts';
+import { bytesCarried } from '../../src/events/live-flows.ts';
 
 const { finWait1, closeWait, lastAck, closing } = tcpState;
 
