@@ -7,8 +7,7 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { type EventEmitter, startEventEmitter } from '@kmesh/lab/testing/probe/emitter.ts';
-import { emitterResolver } from '@kmesh/lab/testing/probe/resolver.ts';
+import { type EventEmitter, emitterResolver, startEventEmitter } from '@kmesh/lab/testing/probe/emitter.ts';
 import { workload } from '@kmesh/lab/testing/probe/traffic.ts';
 import { EventRing } from '@kmesh/linux';
 import {

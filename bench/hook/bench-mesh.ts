@@ -1,5 +1,5 @@
 import type { MeshUpdate } from '@kmesh/api';
-import { service, workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
+import { service, workload } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import { formatIp } from '@kmesh/orchestration';
 
 export const ENDPOINTS_PER_SERVICE = 10;

@@ -1,5 +1,4 @@
-import { createPodNamespace, kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
-import { workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
+import { createPodNamespace, kernelObjectPath, workload } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import {
   type BpfObject,
   type BpfProgram,

@@ -16,8 +16,7 @@ import {
   startMesh,
 } from '@kmesh/lab';
 import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
-import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
-import { closeWithPaths } from '@kmesh/lab/testing/traffic/paths.ts';
+import { assertFields, closeWithPaths } from '@kmesh/lab/testing/traffic/paths.ts';
 
 let lab: Lab;
 let mesh: LabMesh;

@@ -15,9 +15,8 @@ import {
   workloadOf,
 } from '@kmesh/lab';
 import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
-import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
 import { tagPackets } from '@kmesh/lab/testing/traffic/packet-tags.ts';
-import { closeWithPaths, untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
+import { assertFields, closeWithPaths, untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
 import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
 import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createLab, endpointText, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
+import { answerForNobody } from '@kmesh/lab/testing/traffic/broken-network.ts';
 import { untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
-import { answerForNobody } from '@kmesh/lab/testing/traffic/unanswered.ts';
 
 const ROUNDS = 4;
 const CONNECTIONS = 60;

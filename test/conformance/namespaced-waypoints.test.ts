@@ -18,8 +18,7 @@ import {
   startMesh,
 } from '@kmesh/lab';
 import { attempt, echo, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
-import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
-import { closeWithPaths, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
+import { assertFields, closeWithPaths, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { readProxyHeader } from '@kmesh/lab/testing/traffic/proxy-header.ts';
 import { readExactly } from '@kmesh/lab/testing/tunnel/traffic.ts';
 

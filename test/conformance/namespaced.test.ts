@@ -11,8 +11,7 @@ import {
   startMesh,
 } from '@kmesh/lab';
 import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
-import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
-import { closeWithPaths, untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
+import { assertFields, closeWithPaths, untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
 import { strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
 import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 

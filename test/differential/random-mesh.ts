@@ -9,7 +9,7 @@ import type {
   Service,
   Workload,
 } from '@kmesh/api';
-import { service, workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
+import { service, workload } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 
 /** A small deterministic generator (xorshift), so that a failing mesh can be made again from its seed. */
 export class Random {

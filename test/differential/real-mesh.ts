@@ -9,8 +9,8 @@ import {
   serviceOf,
   startMesh,
 } from '@kmesh/lab';
+import { answerForNobody } from '@kmesh/lab/testing/traffic/broken-network.ts';
 import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
-import { answerForNobody } from '@kmesh/lab/testing/traffic/unanswered.ts';
 import { MeshState } from '@kmesh/orchestration';
 import type { Random } from './random-mesh.ts';
 

@@ -3,9 +3,8 @@ import { after, before, describe, test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
 import { endpointText, installRedirect, type LabMesh, type Pod, workloadOf } from '@kmesh/lab';
 import { attempt, echo, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
-import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
 import { type HandoffScene, handoffScene } from '@kmesh/lab/testing/traffic/handoff-scene.ts';
-import { untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
+import { assertFields, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 
 /** Nothing names it; routes of the pod's node would carry it. */
 const FOREIGN = '10.1.200.9';

@@ -2,8 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Dialer } from '@kmesh/lab/testing/kernel/dialer.ts';
-import { createPodNamespace, startKernelPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
-import { service, workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
+import {
+  createPodNamespace,
+  service,
+  startKernelPath,
+  workload,
+} from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import { type BpfProgram, enableProgramStatistics } from '@kmesh/linux';
 import { MeshState } from '@kmesh/orchestration';
 

@@ -14,9 +14,10 @@ import {
 import {
   createPodNamespace,
   type KernelPath,
+  service,
   startKernelPath,
+  workload,
 } from '@kmesh/lab/testing/kernel/kernel-path.ts';
-import { service, workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
 import { connectSocket, EventRing, type NetworkNamespace, openListener } from '@kmesh/linux';
 import { MeshState } from '@kmesh/orchestration';
 

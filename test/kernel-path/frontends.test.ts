@@ -2,8 +2,12 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { Dialer } from '@kmesh/lab/testing/kernel/dialer.ts';
-import { createPodNamespace, startKernelPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
-import { service, workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
+import {
+  createPodNamespace,
+  service,
+  startKernelPath,
+  workload,
+} from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import { MeshState } from '@kmesh/orchestration';
 
 const ECONNREFUSED = 111;

@@ -4,12 +4,12 @@ import { after, before, describe, test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
 import { endpointText, type LabMesh, type Pod } from '@kmesh/lab';
 import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
-import { assertFields } from '@kmesh/lab/testing/traffic/fields.ts';
 import {
   type HandoffScene,
   handoffScene,
   trackedConnections,
 } from '@kmesh/lab/testing/traffic/handoff-scene.ts';
+import { assertFields } from '@kmesh/lab/testing/traffic/paths.ts';
 import { tcpSocketsOf } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 
 const captures = [

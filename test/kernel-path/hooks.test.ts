@@ -10,9 +10,10 @@ import { loadEmptyProgram } from '@kmesh/lab/testing/kernel/empty-program.ts';
 import {
   createPodNamespace,
   type KernelPath,
+  service,
   startKernelPath,
+  workload,
 } from '@kmesh/lab/testing/kernel/kernel-path.ts';
-import { service, workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
 import {
   type Capability,
   closeDescriptor,

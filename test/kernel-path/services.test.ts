@@ -5,8 +5,12 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { test } from 'node:test';
 import type { MeshUpdate } from '@kmesh/api';
 import { buildNative, Dialer, type DialResult } from '@kmesh/lab/testing/kernel/dialer.ts';
-import { createPodNamespace, startKernelPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
-import { service, workload } from '@kmesh/lab/testing/kernel/mesh-records.ts';
+import {
+  createPodNamespace,
+  service,
+  startKernelPath,
+  workload,
+} from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import { repetitions } from '@kmesh/lab/testing/repetitions.ts';
 import { MeshState } from '@kmesh/orchestration';
 

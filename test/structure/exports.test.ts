@@ -119,12 +119,14 @@ function isUsed(file: string, name: string, users: ReadonlyMap<string, ReadonlyS
 
 /** What only tests and scripts import. A name that the product imports, or that is gone, must leave this list. */
 const forTestsOnly = new Set(
-  `CertificateClientOptions LocalMeshWatch LogThread PoolTarget ProgramCode ScrapeServerOptions
-  SeqpacketOptions WhySources XdsClientOptions createMap decodeResource directLogWriter engineSettings
-  formatAuthority getSocketOption listMounts localityRank matchesString monotonicNanoseconds
+  `ANY_IDENTITY CertificateClientOptions LocalMeshWatch LogThread NO_IDENTITY PodLog PoolTarget
+  ProgramCode RangeAllocator ScrapeServerOptions SeqpacketOptions SlotRange THRESHOLD_ALWAYS
+  WhySources XdsClientOptions bytesCarried chooseAddress commandLine createMap decodeResource
+  directLogWriter encodeFrontendKey encodePprof engineSettings formatAuthority frontendHash
+  getSocketOption listMounts localityRank matchesString monotonicNanoseconds
   networkNamespaceOfProcess openPinnedProgram overflowLines parseLogFilter parseMetrics queueLines
-  readsAsCaptured retireAfterMilliseconds socketCookie socketLocalAddress socketPeerAddress spiffeUri
-  settingsGroups targetPortOf unpin`.split(/\s+/),
+  readsAsCaptured retireAfterMilliseconds settingsGroups socketCookie socketLocalAddress
+  socketPeerAddress spiffeUri targetPortOf threatModel unpin`.split(/\s+/),
 );
 
 /** Types that no file imports, but that the declarations of what others import must be able to name. */

@@ -12,7 +12,7 @@ import {
   serveOracle,
   startOracle,
 } from '@kmesh/lab/testing/kernel/integrity-oracle.ts';
-import { lose, loseNothing, someSegments, untilLost } from '@kmesh/lab/testing/kernel/lossy.ts';
+import { lose, loseNothing, someSegments, untilLost } from '@kmesh/lab/testing/traffic/broken-network.ts';
 import { untilCarrying } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import {

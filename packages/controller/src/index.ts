@@ -1,6 +1,6 @@
 export { CertificateClient, type CertificateClientOptions } from './certificates/certificate-client.ts';
 export { CertificateManager } from './certificates/certificate-manager.ts';
-export { spiffeUri } from './certificates/certificate-response.ts';
+export { spiffeUri } from './certificates/certificate-messages.ts';
 export { parseRevocationLists } from './certificates/revocation-list.ts';
 export { RevocationStore } from './certificates/revocation-store.ts';
 export { parseDuration } from './config/values.ts';

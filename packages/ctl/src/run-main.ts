@@ -1,5 +1,10 @@
-import { exitCode } from '@kmesh/api';
-import { commandLine } from './command-line.ts';
+import { exitCode, KmeshError } from '@kmesh/api';
+import yargs, { type Argv } from 'yargs';
+import packageJson from '../package.json' with { type: 'json' };
+import type { CommandContext } from './handler.ts';
+import { meshCommands } from './mesh-commands.ts';
+import { operatorCommands } from './operator-commands.ts';
+import { outputFormats } from './output.ts';
 
 /** Runs kmeshctl's command line and sets the exit code. Never rejects. */
 export async function runMain(args: readonly string[]): Promise<void> {
@@ -20,4 +25,54 @@ export async function runMain(args: readonly string[]): Promise<void> {
     console.error(`kmeshctl: ${error instanceof Error ? error.message : String(error)}`);
     process.exitCode = exitCode(error);
   }
+}
+
+/**
+ * The command line of kmeshctl. Nothing is contacted until a command runs, so help needs no daemon.
+ *
+ * @param exit takes the exit code of a command that ran but has bad news: 3
+ */
+export function commandLine(
+  args: readonly string[],
+  print: (text: string) => void,
+  exit: (code: number) => void = () => undefined,
+): Argv {
+  const context: CommandContext = { print, exit };
+  const root = yargs([...args])
+    .scriptName('kmeshctl')
+    .usage('$0 <command>\n\nShows what the Kmesh node proxy on this machine knows, decides and carries.')
+    .option('admin', {
+      type: 'string',
+      default: process.env['KMESH_ADMIN'] ?? 'http://localhost:15000',
+      describe: 'admin API of the daemon (environment: KMESH_ADMIN)',
+    })
+    .option('output', {
+      alias: 'o',
+      choices: outputFormats,
+      default: 'short' as const,
+      describe: 'format of the output',
+    });
+  const version = `kmeshctl ${packageJson.version}`;
+  return operatorCommands(meshCommands(root, context), context)
+    .command('version', 'print the version of kmeshctl', {}, () => context.print(`${version}\n`))
+    .completion('completion', 'print a completion script for bash or zsh')
+    .demandCommand(1, 'name a command')
+    .strict()
+    .recommendCommands()
+    .version('version', 'print the version of kmeshctl', version)
+    .help()
+    .alias('help', 'h')
+    .epilogue(
+      'Exit codes: 0 done; 1 failed; 2 used wrongly; 3 the answer is bad news (why: not allowed, check: a problem).',
+    )
+    .wrap(Math.min(110, process.stdout.columns ?? 110))
+    .fail((message, error) => {
+      throw (
+        error ??
+        new KmeshError(
+          'KMESH_USAGE',
+          `${message?.replace(/\s*\n\s*/g, ' ')}; kmeshctl --help lists the commands`,
+        )
+      );
+    });
 }

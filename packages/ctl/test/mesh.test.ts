@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { isKmeshError } from '@kmesh/api';
-import { commandLine } from '../src/command-line.ts';
+import { commandLine } from '../src/run-main.ts';
 
 const dump = {
   workloads: [

@@ -3,10 +3,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { isKmeshError } from '@kmesh/api';
-import { commandLine } from '../src/command-line.ts';
 import { repeat } from '../src/handler.ts';
 import { metrics, parseMetrics } from '../src/metrics.ts';
 import { byteRate, byteText, durationText } from '../src/output.ts';
+import { commandLine } from '../src/run-main.ts';
 
 const connection = {
   source: 'shop/client',

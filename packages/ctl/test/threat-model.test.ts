@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { check } from '../src/check.ts';
-import { threatModel } from '../src/threat-model.ts';
+import { check, threatModel } from '../src/check.ts';
 
 const root = new URL('../../../', import.meta.url);
 

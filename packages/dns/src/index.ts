@@ -1,4 +1,3 @@
 export { DnsProxy } from './dns-proxy.ts';
-export { defaultSearchDomains } from './names/candidates.ts';
 export { nameRecordOf } from './names/record.ts';
-export { resolveName } from './names/resolve.ts';
+export { defaultSearchDomains, resolveName } from './names/resolve.ts';

@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { candidateNames, defaultSearchDomains, wildcardsOf } from '../src/names/candidates.ts';
 import { nameRecordOf } from '../src/names/record.ts';
-import { type AddressType, type NameContext, resolveName } from '../src/names/resolve.ts';
-import { NameTable } from '../src/names/table.ts';
+import {
+  type AddressType,
+  candidateNames,
+  defaultSearchDomains,
+  type NameContext,
+  NameTable,
+  resolveName,
+  wildcardsOf,
+} from '../src/names/resolve.ts';
 import { conformanceMesh } from './support/mesh.ts';
 
 const context: NameContext = {

@@ -1,8 +1,8 @@
+import { parseArgs } from 'node:util';
 import { KmeshError } from '@kmesh/api';
-import { runProxy, versionInfo, versionLine } from '@kmesh/controller';
+import { parseDuration, runProxy, versionInfo, versionLine } from '@kmesh/controller';
+import type { DemoOptions } from '@kmesh/lab';
 import { uninstall } from '@kmesh/runtime';
-import { demoOptions } from './demo-options.ts';
-import { usage } from './usage.ts';
 
 /** Runs one command of the executable (ambient contract 2.1) and returns its exit code. */
 export async function runCommand(args: readonly string[]): Promise<number> {
@@ -44,3 +44,47 @@ function noArguments(command: string, rest: readonly string[]): void {
   if (rest.length === 0) return;
   throw new KmeshError('KMESH_USAGE', `${command} takes no arguments, and "${rest.join(' ')}" was given`);
 }
+
+/**
+ * Reads the arguments of `kmesh demo`.
+ *
+ * @throws KMESH_USAGE for an unknown option or a bad duration
+ */
+function demoOptions(args: readonly string[]): DemoOptions {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: { for: { type: 'string' }, json: { type: 'boolean' }, local: { type: 'string' } },
+      strict: true,
+    });
+    return {
+      forMilliseconds: values.for === undefined ? undefined : parseDuration('--for', values.for),
+      json: values.json ?? false,
+      local: values.local,
+    };
+  } catch (error) {
+    throw new KmeshError(
+      'KMESH_USAGE',
+      `${error instanceof Error ? error.message : String(error)}; kmesh help lists the options`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** Text of `kmesh help`. */
+const usage = `usage: kmesh <command>
+
+  proxy [ztunnel]   run the node proxy (also without a command); settings come from the environment
+  demo              run a lab mesh on this machine and show its traffic
+      --for DURATION    stop by itself, for instance after 10s
+      --json            print one JSON object at the end, and no live view
+      --local FILE      take the mesh from a local mesh file and not from the lab's istiod;
+                        it is written first when it is not there, and followed while it is edited
+  uninstall         detach and unpin the kernel path and remove what is in the pods' namespaces
+  version           print build information
+  help              print this; so does --help after any command, which then does nothing
+
+Settings are listed in the README. kmeshctl shows what a running proxy knows, decides and carries.
+`;

@@ -1,5 +1,5 @@
 /** What a thread of the single executable runs: the program that the last argument names. */
-import { runCarriedProgram } from './carried-program.ts';
+import { runCarriedProgram } from './program-files.ts';
 
 runCarriedProgram(process.argv.at(-1) ?? '');
 

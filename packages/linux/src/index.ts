@@ -25,7 +25,6 @@ export {
   findCgroupMount,
   probeCapabilities,
 } from './capabilities.ts';
-export { runCarriedProgram } from './carried-program.ts';
 export { askByDatagram, DatagramBatch, receiveDatagram, retireUdpSocket } from './datagrams.ts';
 export {
   closeDescriptor,
@@ -36,19 +35,17 @@ export {
 } from './descriptors.ts';
 export { BpfLoadError, errnoName, SystemCallError } from './errors.ts';
 export { EventRing } from './event-ring.ts';
-export { listInterfaces } from './interfaces.ts';
 export { LineWriter } from './line-writer.ts';
-export { releaseStartMemory } from './memory.ts';
 export {
   createNetworkNamespace,
   currentNetworkNamespace,
+  listInterfaces,
   NetworkNamespace,
   networkNamespaceFromDescriptor,
   openNetworkNamespace,
 } from './network-namespace.ts';
-export { denySystemCalls, dropPrivileges } from './privileges.ts';
-export { programFile, startThread } from './program-files.ts';
-export { requestShortTurns } from './scheduling.ts';
+export { denySystemCalls, dropPrivileges, releaseStartMemory, requestShortTurns } from './process.ts';
+export { programFile, runCarriedProgram, startThread } from './program-files.ts';
 export {
   connectSeqpacket,
   listenSeqpacket,

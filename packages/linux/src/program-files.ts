@@ -1,8 +1,10 @@
 import { closeSync, constants as fsConstants, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { constants as osConstants, tmpdir } from 'node:os';
 import { basename, isAbsolute, join } from 'node:path';
 import { getAsset, getRawAsset, isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
+import { Script } from 'node:vm';
 import { Worker, type WorkerOptions } from 'node:worker_threads';
 import { KmeshError } from '@kmesh/api';
 
@@ -98,3 +100,32 @@ function openUnnamed(directory: string): number {
 
 /** Of Linux, on x86-64 and arm64 alike but for O_DIRECTORY; Node.js does not name it. */
 const O_TMPFILE = 0o20000000 | fsConstants.O_DIRECTORY;
+
+/**
+ * Runs a program that the single executable carries as a bundle, a function of CommonJS, and returns what it exports. What
+ * its start needs is compiled already. Only what is run is held in memory.
+ *
+ * @throws KMESH_PROGRAM_FILE_MISSING
+ */
+export function runCarriedProgram(name: string): unknown {
+  const script = carriedScript(name);
+  const module = { exports: {} };
+  const run = script.runInThisContext() as (exports: object, require: NodeJS.Require, module: object) => void;
+  run(module.exports, createRequire(process.execPath), module);
+  return module.exports;
+}
+
+function carriedScript(name: string): Script {
+  try {
+    return new Script(getAsset(name, 'utf8'), {
+      filename: name,
+      cachedData: new Uint8Array(getRawAsset(`${name}.compiled`)),
+    });
+  } catch (cause) {
+    throw new KmeshError(
+      'KMESH_PROGRAM_FILE_MISSING',
+      `this executable does not carry ${name}: it was built wrongly; build it with "npm run build:binary"`,
+      { cause },
+    );
+  }
+}

@@ -8,7 +8,6 @@ export {
 export { certainlyAllowed, enforcedPolicies, portsOfPolicies } from './policy/certainly-allowed.ts';
 export { formatIdentityUri, formatPrincipal, identityUriOf, parseIdentity } from './policy/identity.ts';
 export { eligibleCandidates, type LocalitySource } from './routing/balance.ts';
-export { type Candidate, candidatesOf, chooseResolvedAddress } from './routing/candidates.ts';
 export {
   type DoubleHboneDecision,
   type HboneDecision,
@@ -45,8 +44,8 @@ export {
 } from './routing/route.ts';
 export { backendEndpoints, formatRoutePick, isRoutePick } from './routing/route-draw.ts';
 export { reportRoute, reportRoutes } from './routing/route-report.ts';
+export { type Candidate, candidatesOf, chooseResolvedAddress } from './routing/upstream.ts';
 export { serviceWaypoints } from './routing/waypoint.ts';
-export { addChange, type ChangeDraft, emptyChange, type MeshChange } from './state/change.ts';
 export {
   canonicalCidr,
   canonicalIp,
@@ -61,5 +60,6 @@ export {
 } from './state/ip.ts';
 export { MeshState, policyKey, routeKey, serviceKey, waitForWorkload } from './state/mesh-state.ts';
 export type { MeshHistory, MeshView, NodeContext } from './state/mesh-view.ts';
+export { addChange, type ChangeDraft, emptyChange, type MeshChange } from './state/mesh-view.ts';
 export { RECORDS_KEPT } from './state/recent-records.ts';
 export { Slicer } from './state/slicer.ts';

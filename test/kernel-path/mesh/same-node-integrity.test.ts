@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLab, startKernelMesh } from '@kmesh/lab';
 import { dialOracle, oracleStyles, serveOracle } from '@kmesh/lab/testing/kernel/integrity-oracle.ts';
-import { lose, someSegments } from '@kmesh/lab/testing/kernel/lossy.ts';
+import { lose, someSegments } from '@kmesh/lab/testing/traffic/broken-network.ts';
 
 /** Two enrolled pods of one node. */
 async function twoPods() {

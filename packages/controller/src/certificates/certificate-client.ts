@@ -10,8 +10,7 @@ import {
   tlsChannelOptions,
 } from '../xds/control-plane.ts';
 import type { CertificateSource, IssuedCertificate } from './certificate-manager.ts';
-import { createCertificateRequest } from './certificate-request.ts';
-import { parseCertificateResponse } from './certificate-response.ts';
+import { createCertificateRequest, parseCertificateResponse } from './certificate-messages.ts';
 import { type DirectoryWatchOptions, watchDirectoryOf } from './directory-watch.ts';
 
 export interface CertificateClientOptions {

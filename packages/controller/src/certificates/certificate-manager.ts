@@ -1,27 +1,25 @@
 import type { KeyObject } from 'node:crypto';
 import { type BackoffSettings, backoffMilliseconds, type Identity, type Logger } from '@kmesh/api';
 import { formatIdentityUri } from '@kmesh/orchestration';
-import {
-  asError,
-  closedError,
-  type Entry,
-  expiredOnArrival,
-  forgottenError,
-  newEntry,
-  rejectWaiters,
-  resolveWaiters,
-  waitFor,
-} from './certificate-entry.ts';
-import type { IssuedChain } from './certificate-response.ts';
+import type { IssuedChain } from './certificate-messages.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type CertificatePriority, RequestQueue } from './request-queue.ts';
 import {
+  asError,
   chooseCertificate,
+  closedError,
   defaultBackoff,
+  type Entry,
+  expiredOnArrival,
+  forgottenError,
   isServable,
   isValid,
+  newEntry,
   refreshAt,
+  rejectWaiters,
+  resolveWaiters,
   WorkloadCertificate,
+  waitFor,
 } from './workload-certificate.ts';
 
 /** What one call to the authority yields. */

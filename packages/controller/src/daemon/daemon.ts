@@ -11,14 +11,11 @@ import {
   readKernelEvents,
   refusedFollower,
 } from '@kmesh/runtime';
-import { buildConfigDump, dumpCertificates } from '../admin/config-dump.ts';
+import { buildConfigDump, dumpCertificates, dumpWorkloadState } from '../admin/config-dump.ts';
 import { adminPage } from '../admin/page.ts';
 import { adminHandler } from '../admin/routes.ts';
-import { dumpWorkloadState } from '../admin/workload-state.ts';
 import { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
-import { listenHttp } from '../http/listen.ts';
-import { Readiness, readinessHandler } from '../lifecycle/readiness.ts';
 import { versionInfo, versionLine } from '../version.ts';
 import { XdsThread } from '../xds/thread.ts';
 import { ZdsClient } from '../zds/client.ts';
@@ -27,8 +24,10 @@ import { startCertificates, startXds, xdsCountersFollower } from './control-plan
 import { DataPlane } from './data-plane.ts';
 import { startDns } from './dns.ts';
 import { IdentityCertainty } from './identity-certainty.ts';
+import { listenHttp } from './listen-http.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { podsOf } from './overview.ts';
+import { Readiness, readinessHandler } from './readiness.ts';
 import { kernelPathOf } from './start-kernel-path.ts';
 import {
   type DaemonLog,

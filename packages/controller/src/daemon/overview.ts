@@ -4,10 +4,10 @@ import { type MeshState, reportRoutes, serviceKey } from '@kmesh/orchestration';
 import type { LiveConnections } from '@kmesh/probe';
 import type { KernelPath } from '@kmesh/runtime';
 import { viewConnections } from '../admin/views.ts';
-import type { Readiness } from '../lifecycle/readiness.ts';
 import type { XdsClient } from '../xds/client.ts';
 import type { DataPlane, ServedPod } from './data-plane.ts';
 import type { PodLimits } from './pod-limits.ts';
+import type { Readiness } from './readiness.ts';
 
 /** Where the overview takes its parts from. */
 interface OverviewSources {

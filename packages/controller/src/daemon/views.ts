@@ -7,12 +7,12 @@ import type { AdminSources } from '../admin/routes.ts';
 import { describeTables, viewConnections } from '../admin/views.ts';
 import { explainConnection } from '../admin/why.ts';
 import type { Config } from '../config/config.ts';
-import type { Readiness } from '../lifecycle/readiness.ts';
 import type { VersionInfo } from '../version.ts';
 import type { XdsClient } from '../xds/client.ts';
 import type { DataPlane } from './data-plane.ts';
 import { overviewOf } from './overview.ts';
 import type { PodLimits } from './pod-limits.ts';
+import type { Readiness } from './readiness.ts';
 
 /** Parts of the daemon that the views look at. */
 interface ViewSources {

@@ -1,6 +1,6 @@
 import type { Route, RouteBackend, RouteMatch, RouteRule } from '@kmesh/api';
-import { readTexts } from './fields.ts';
 import type { Field, YamlReader } from './yaml-reader.ts';
+import { readTexts } from './yaml-reader.ts';
 
 const MAXIMUM_PORT = 65_535;
 /** As of a `VirtualService`. */

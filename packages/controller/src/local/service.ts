@@ -10,8 +10,8 @@ import type {
   WeightedWaypoint,
 } from '@kmesh/api';
 import { canonicalCidr } from '@kmesh/orchestration';
-import { readGateway, readNetworkAddresses, readPorts, readTexts } from './fields.ts';
 import type { Field, YamlReader } from './yaml-reader.ts';
+import { readGateway, readNetworkAddresses, readPorts, readTexts } from './yaml-reader.ts';
 
 const REQUIRED = ['name', 'namespace', 'hostname', 'vips', 'ports'] as const;
 const OPTIONAL = [

@@ -1,6 +1,6 @@
 import type { ApplicationTunnel, Locality, PortMap, Workload, WorkloadType } from '@kmesh/api';
-import { parseKey, readGateway, readIps, readPorts, readTexts } from './fields.ts';
 import type { Field, YamlReader } from './yaml-reader.ts';
+import { parseKey, readGateway, readIps, readPorts, readTexts } from './yaml-reader.ts';
 
 const REQUIRED = ['workloadIps', 'namespace', 'services'] as const;
 const OPTIONAL = [

@@ -1,6 +1,6 @@
 import { type BackoffSettings, doubledWait, spreadWait } from '@kmesh/api';
 import type { ControlPlaneSettings } from './control-plane.ts';
-import { grpcStatus, statusName } from './grpc-status.ts';
+import { grpcStatus, statusName } from './control-plane.ts';
 import type { StreamEnd } from './stream.ts';
 
 /** End of a stream, as in the metric `istio_xds_connection_terminations_total` (docs/contract.md 3.4). */

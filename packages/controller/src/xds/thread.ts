@@ -2,7 +2,7 @@ import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threa
 import { KmeshError, type xds } from '@kmesh/api';
 import { startThread } from '@kmesh/linux';
 import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
-import { grpcStatus } from './grpc-status.ts';
+import { grpcStatus } from './control-plane.ts';
 import type { ReceivedResponse } from './responses.ts';
 import type { StreamEnd } from './stream.ts';
 

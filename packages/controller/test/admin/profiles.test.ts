@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { isKmeshError } from '@kmesh/api';
-import { encodePprof } from '../../src/admin/pprof.ts';
-import { Profiles } from '../../src/admin/profiles.ts';
+import { encodePprof, Profiles } from '../../src/admin/profiles.ts';
 
 type Field = { readonly number: number; readonly value: bigint | Buffer };
 

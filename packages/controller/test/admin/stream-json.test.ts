@@ -4,8 +4,7 @@ import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
 import { Slicer } from '@kmesh/orchestration';
-import { sortedInSlices } from '../../src/admin/sorted-in-slices.ts';
-import { LazyList, LazyObject, streamJson } from '../../src/admin/stream-json.ts';
+import { LazyList, LazyObject, sortedInSlices, streamJson } from '../../src/admin/stream-json.ts';
 
 async function written(value: unknown): Promise<string> {
   const stream = new PassThrough();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { createCertificateRequest } from '../../src/certificates/certificate-request.ts';
+import { createCertificateRequest } from '../../src/certificates/certificate-messages.ts';
 
 const uri = 'spiffe://td/ns/ns1/sa/sa1';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Logger } from '@kmesh/api';
-import { PodLog } from '../../src/zds/pod-log.ts';
+import { PodLog } from '../../src/zds/pod-register.ts';
 
 function podLog(): { readonly log: PodLog; readonly lines: string[] } {
   const lines: string[] = [];

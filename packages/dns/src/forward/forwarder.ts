@@ -2,7 +2,6 @@ import type { NetworkNamespace } from '@kmesh/linux';
 import { flag, HEADER_BYTES, type Query, responseCode, word } from '../wire/query.ts';
 import { clientAnswer, upstreamQuery } from '../wire/upstream.ts';
 import { type AttemptEvents, type AttemptFailure, askOverTcp, askOverUdp } from './attempt.ts';
-import { Budget } from './budget.ts';
 
 /** A query that the pod's resolvers shall answer. */
 interface ForwardRequest {
@@ -290,4 +289,33 @@ function jobKey({ message, query, limit }: ForwardRequest): string {
     if (byte >= 0x41 && byte <= 0x5a) bytes[index] = byte + 32;
   }
   return `${limit > 4_096 ? 'tcp' : 'udp'}${bytes.toString('latin1')}`;
+}
+
+/** Bounds what is open at a time: over all pods, and for each of them. */
+export class Budget {
+  readonly #parent: Budget | undefined;
+  readonly #most: number;
+  #used = 0;
+
+  constructor(most: number, parent?: Budget) {
+    this.#most = most;
+    this.#parent = parent;
+  }
+
+  get used(): number {
+    return this.#used;
+  }
+
+  /** Takes one; false when there is none left here or above. */
+  take(): boolean {
+    if (this.#used >= this.#most) return false;
+    if (this.#parent !== undefined && !this.#parent.take()) return false;
+    this.#used++;
+    return true;
+  }
+
+  giveBack(): void {
+    this.#used--;
+    this.#parent?.giveBack();
+  }
 }

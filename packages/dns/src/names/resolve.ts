@@ -1,11 +1,10 @@
-import { candidateNames, wildcardsOf } from './candidates.ts';
 import type { NameRecord } from './record.ts';
 
 /** The two types that are answered from the mesh. */
 export type AddressType = 'A' | 'AAAA';
 
 /** Where records are found: the table of the answering thread, or the mesh state itself. */
-export interface NameSource {
+interface NameSource {
   /** Every record of a host name, in order of arrival. */
   recordsOf(hostname: string): readonly NameRecord[];
 }
@@ -110,4 +109,112 @@ function addressesOf(record: NameRecord, context: NameContext, type: AddressType
     const address = endpoint[family];
     return endpoint.network === context.network && address !== undefined ? [address] : [];
   });
+}
+
+/** One name that a question may mean. */
+interface CandidateName {
+  /** Lower case, without the final dot. */
+  readonly name: string;
+  /** The question without a search domain, where one was taken off; the name of a CNAME answer. */
+  readonly stripped: string | undefined;
+}
+
+/**
+ * Lists the names that a question may mean, in the order in which they are tried (contract 12): the name itself, its
+ * Kubernetes expansions, then for every search domain that ends it the name without that domain, expanded too.
+ *
+ * @param name lower case, without the final dot
+ */
+export function candidateNames(
+  name: string,
+  client: { readonly namespace: string; readonly clusterDomain: string; readonly search: readonly string[] },
+): CandidateName[] {
+  const { namespace, clusterDomain, search } = client;
+  const names = [name, ...kubernetesExpansions(name, namespace, clusterDomain)].map(
+    (candidate): CandidateName => ({ name: candidate, stripped: undefined }),
+  );
+  for (const domain of search) {
+    if (!name.endsWith(`.${domain}`)) continue;
+    const stripped = name.slice(0, -domain.length - 1);
+    names.push({ name: stripped, stripped });
+    for (const expanded of kubernetesExpansions(stripped, namespace, clusterDomain))
+      names.push({ name: expanded, stripped });
+  }
+  return names;
+}
+
+/** Lists the longer Kubernetes names that a short one may stand for (contract 12, conformance DNS-30). */
+function kubernetesExpansions(name: string, namespace: string, clusterDomain: string): string[] {
+  const labels = name === '' ? [] : name.split('.');
+  const endsInSvc = labels.at(-1) === 'svc';
+  switch (labels.length) {
+    case 1:
+      return [`${name}.${namespace}.svc.${clusterDomain}`];
+    case 2:
+      return [`${name}.svc.${clusterDomain}`, `${name}.${namespace}.svc.${clusterDomain}`];
+    case 3:
+      return [...(endsInSvc ? [`${name}.${clusterDomain}`] : []), `${name}.svc.${clusterDomain}`];
+    case 4:
+      return endsInSvc ? [`${name}.${clusterDomain}`] : [];
+    default:
+      return [];
+  }
+}
+
+/** Lists the wildcard host names that cover a name, the most specific first: `*.b.c`, `*.c` for `a.b.c`. */
+export function wildcardsOf(name: string): string[] {
+  const wildcards: string[] = [];
+  for (let dot = name.indexOf('.'); dot >= 0; dot = name.indexOf('.', dot + 1)) {
+    wildcards.push(`*${name.slice(dot)}`);
+  }
+  return wildcards;
+}
+
+/** Returns the search domains of a pod whose own are not known (contract 12). */
+export function defaultSearchDomains(namespace: string, clusterDomain: string): string[] {
+  return [`${namespace}.svc.${clusterDomain}`, `svc.${clusterDomain}`, clusterDomain];
+}
+
+const NO_RECORDS: readonly NameRecord[] = [];
+
+/** The records of the answering thread by host name. A record that is sent again keeps its place. */
+export class NameTable implements NameSource {
+  readonly #byKey = new Map<string, NameRecord>();
+  readonly #byHostname = new Map<string, NameRecord[]>();
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  recordsOf(hostname: string): readonly NameRecord[] {
+    return this.#byHostname.get(hostname) ?? NO_RECORDS;
+  }
+
+  put(record: NameRecord): void {
+    const previous = this.#byKey.get(record.key);
+    this.#byKey.set(record.key, record);
+    if (previous !== undefined && previous.hostname !== record.hostname) this.#unlist(previous);
+    const records = this.#byHostname.get(record.hostname);
+    if (records === undefined) {
+      this.#byHostname.set(record.hostname, [record]);
+      return;
+    }
+    const position = previous === undefined ? -1 : records.indexOf(previous);
+    if (position >= 0) records[position] = record;
+    else records.push(record);
+  }
+
+  /** Unknown keys are fine. */
+  remove(key: string): void {
+    const record = this.#byKey.get(key);
+    if (record === undefined) return;
+    this.#byKey.delete(key);
+    this.#unlist(record);
+  }
+
+  #unlist(record: NameRecord): void {
+    const records = this.#byHostname.get(record.hostname)?.filter((other) => other !== record) ?? [];
+    if (records.length === 0) this.#byHostname.delete(record.hostname);
+    else this.#byHostname.set(record.hostname, records);
+  }
 }

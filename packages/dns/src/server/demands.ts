@@ -1,4 +1,4 @@
-import { candidateNames, defaultSearchDomains, wildcardsOf } from '../names/candidates.ts';
+import { candidateNames, defaultSearchDomains, wildcardsOf } from '../names/resolve.ts';
 
 /** A name that was asked for is not asked for again for this long: the control plane pushes it when it appears. */
 const askedMilliseconds = 30_000;

@@ -1,15 +1,15 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { requestShortTurns } from '@kmesh/linux';
 import { createDnsMetrics, type DnsMetrics, MetricRecorder, retireDeparted } from '@kmesh/probe';
-import { Budget } from '../forward/budget.ts';
 import type { ForwardOutcome } from '../forward/forwarder.ts';
+import { Budget } from '../forward/forwarder.ts';
 import { type ResolvConf, readResolvConf } from '../forward/resolv-conf.ts';
-import { NameTable } from '../names/table.ts';
+import { NameTable } from '../names/resolve.ts';
 import type { Query } from '../wire/query.ts';
 import { Demands } from './demands.ts';
 import type { QueryObserver, Transport } from './pod-server.ts';
+import { types } from './pod-server.ts';
 import type { ClientWorkload, DnsThreadData, FromThread, QueryLine, ToThread } from './protocol.ts';
-import { types } from './record-types.ts';
 import { closePodSockets, ServedPod } from './served-pod.ts';
 
 /** Queries under way at the resolvers, of all pods. */

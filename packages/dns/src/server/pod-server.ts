@@ -1,7 +1,14 @@
+import rcodes from 'dns-packet/rcodes.js';
+import recordTypes from 'dns-packet/types.js';
 import type { Forwarder, ForwardOutcome } from '../forward/forwarder.ts';
-import { defaultSearchDomains } from '../names/candidates.ts';
-import { type AddressType, type LocalAnswer, type NameContext, resolveName } from '../names/resolve.ts';
-import type { NameTable } from '../names/table.ts';
+import {
+  type AddressType,
+  defaultSearchDomains,
+  type LocalAnswer,
+  type NameContext,
+  type NameTable,
+  resolveName,
+} from '../names/resolve.ts';
 import {
   maximumTcpBytes,
   maximumUdpBytes,
@@ -14,8 +21,25 @@ import {
 } from '../wire/answer.ts';
 import { parseQuery, type Query, recordType, responseCode } from '../wire/query.ts';
 import type { ClientWorkload } from './protocol.ts';
-import { types } from './record-types.ts';
 import type { Answerer } from './udp-listener.ts';
+
+const known = new Map<number, string>();
+
+/** Names of the numbers on the wire, as people and metrics know them. */
+export const types = {
+  /** `A`, `AAAA`, …; `UNKNOWN` for a number without a name, so that a client cannot make up metric series. */
+  record(type: number): string {
+    let name = known.get(type);
+    if (name === undefined) {
+      const text = recordTypes.toString(type);
+      name = text.startsWith('UNKNOWN') ? 'UNKNOWN' : text;
+      known.set(type, name);
+    }
+    return name;
+  },
+  /** `NOERROR`, `NXDOMAIN`, … */
+  code: (code: number): string => rcodes.toString(code),
+} as const;
 
 export type Transport = 'udp' | 'tcp';
 

@@ -1,8 +1,8 @@
 import { closeDescriptor, type NetworkNamespace, networkNamespaceFromDescriptor } from '@kmesh/linux';
-import type { Budget } from '../forward/budget.ts';
+import type { Budget } from '../forward/forwarder.ts';
 import { Forwarder } from '../forward/forwarder.ts';
 import { type ResolvConf, resolvConfOfPod } from '../forward/resolv-conf.ts';
-import { defaultSearchDomains } from '../names/candidates.ts';
+import { defaultSearchDomains } from '../names/resolve.ts';
 import { PodServer, type PodServerOptions } from './pod-server.ts';
 import type { ClientWorkload, PodSockets } from './protocol.ts';
 import { TcpListener } from './tcp-listener.ts';

@@ -1,6 +1,6 @@
 import type { caProto } from '@kmesh/api';
 import type { Authority } from '../pki/authority.ts';
-import { parseCertificateRequest } from '../pki/certificate-request.ts';
+import { parseCertificateRequest } from '../pki/x509-fields.ts';
 import type { CallerIdentity } from './node-check.ts';
 
 /** What the fake's authority does; every field may be changed while it runs. */

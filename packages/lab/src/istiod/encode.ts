@@ -14,7 +14,7 @@ import {
   type Workload,
   workloadProto,
 } from '@kmesh/api';
-import { ipBytes } from '../pki/extensions.ts';
+import { ipBytes } from '../pki/x509-fields.ts';
 
 const statusNumbers = { Healthy: 0, Unhealthy: 1 } as const;
 const workloadTypeNumbers: Readonly<Record<string, number>> = { deployment: 0, cronjob: 1, pod: 2, job: 3 };

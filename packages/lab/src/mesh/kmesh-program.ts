@@ -26,3 +26,6 @@ export function inheritedEnvironment(): NodeJS.ProcessEnv {
   const { PATH, NODE_COMPILE_CACHE } = process.env;
   return NODE_COMPILE_CACHE === undefined ? { PATH } : { PATH, NODE_COMPILE_CACHE };
 }
+
+/** Program that serves pods with a tunnel; to be forked with `serialization: 'advanced'`, see `TunnelProxyStart`. */
+export const tunnelProxyProgram = fileURLToPath(new URL('./tunnel-proxy.ts', import.meta.url));

@@ -21,7 +21,7 @@ import {
   subjectAlternativeName,
   subjectKeyIdentifier,
   unknownExtension,
-} from './extensions.ts';
+} from './x509-fields.ts';
 
 const ecdsaWithSha256 = sequence(objectIdentifier('1.2.840.10045.4.3.2'));
 const hour = 3_600_000;

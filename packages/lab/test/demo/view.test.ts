@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 import type { Overview } from '@kmesh/api';
-import { takenPorts } from '../../src/demo/taken-ports.ts';
+import { takenPorts } from '../../src/demo/preflight.ts';
 import { renderView, type ViewState, viewRows } from '../../src/demo/view.ts';
 
 function state(change: Partial<ViewState> = {}): ViewState {

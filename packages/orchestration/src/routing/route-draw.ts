@@ -1,9 +1,9 @@
 import { ipFamily } from '../state/ip.ts';
 import { serviceKey } from '../state/mesh-state.ts';
 import { drawWeighted, eligibleCandidates, type LocalitySource } from './balance.ts';
-import { type Candidate, candidatesOf } from './candidates.ts';
 import type { ResolvedBackend } from './route.ts';
 import type { SelectionContext } from './upstream.ts';
+import { type Candidate, candidatesOf } from './upstream.ts';
 import { serviceWaypoints } from './waypoint.ts';
 
 /** No uid begins so: a uid begins with a cluster, a network or a kind. */

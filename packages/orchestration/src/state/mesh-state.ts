@@ -8,6 +8,7 @@ import {
   type Service,
   type Workload,
 } from '@kmesh/api';
+import type { MeshHistory, MeshView } from './mesh-view.ts';
 import {
   type ChangeDraft,
   emptyChange,
@@ -15,13 +16,11 @@ import {
   type MeshChange,
   noteServiceAddresses,
   noteWorkloadAddresses,
-} from './change.ts';
-import type { MeshHistory, MeshView } from './mesh-view.ts';
+} from './mesh-view.ts';
 import { PolicyIndex } from './policy-index.ts';
 import { RecentRecords } from './recent-records.ts';
 import { RouteIndex } from './route-index.ts';
-import { ServiceEndpoints } from './service-endpoints.ts';
-import { ServiceIndex } from './service-index.ts';
+import { ServiceEndpoints, ServiceIndex } from './service-index.ts';
 import { WorkloadAddresses } from './workload-addresses.ts';
 
 /** Options of a {@link MeshState}. */

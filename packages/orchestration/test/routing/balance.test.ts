@@ -8,7 +8,7 @@ import {
   chooseAddress,
   chooseResolvedAddress,
   targetPortOf,
-} from '../../src/routing/candidates.ts';
+} from '../../src/routing/upstream.ts';
 import { gateway, memberOf, mesh, seededRandom, service, workload } from '../fixtures.ts';
 
 const locality = (region: string, zone: string) => ({ locality: { region, zone, subzone: '' } });

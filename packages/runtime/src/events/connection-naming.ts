@@ -174,7 +174,7 @@ interface Departed {
  * The client sides of this node's kernel connections, found by the two ends of a connection: so its server side learns whose
  * connection it accepted.
  */
-export class LocalClients {
+class LocalClients {
   /** Almost always one start per hash; the rare others are chained. */
   readonly #byHash = new Map<number, KernelConnectionStart | KernelConnectionStart[]>();
   /** Closed clients by batch, the latest last: the server side's event may come later. */

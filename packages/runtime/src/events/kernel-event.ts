@@ -255,7 +255,7 @@ export function addressText(bytes: Uint8Array): string {
 }
 
 /** Formats an address of four words, the first one first; IPv4 addresses are mapped. */
-export function addressOfWords(a: number, b: number, c: number, d: number): string {
+function addressOfWords(a: number, b: number, c: number, d: number): string {
   if (a === 0 && b === 0 && c === 0xffff) return formatIp({ family: 4, a: d, b: 0, c: 0, d: 0 });
   return formatIp({ family: 6, a, b, c, d });
 }

@@ -161,7 +161,7 @@ interface LiveFlows {
  * @param flows the socket storage of the programs that decided
  * @throws SystemCallError `KMESH_SOCKET_LIST_FAILED`
  */
-export async function* liveFlowsOf(
+async function* liveFlowsOf(
   namespace: NetworkNamespace,
   flows: BpfMap,
   most = 1024,
@@ -267,7 +267,7 @@ export interface CountedSocket {
  * What the metrics of successive daemons contain of open connections, by socket cookie: each continues where the one before
  * stopped. Kept in a map that is pinned with the flows.
  */
-export class CountedFlows {
+class CountedFlows {
   readonly #map: BpfMap;
   readonly #generation: number;
   /** Sum of the bytes that were noted last, by cookie: what has not moved is not written again. */

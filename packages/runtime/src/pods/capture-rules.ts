@@ -94,7 +94,7 @@ interface Expression {
  *
  * @throws KMESH_POD_COMMAND_FAILED when that cannot be found out.
  */
-export async function hasCaptureRules(namespace: NetworkNamespace): Promise<boolean> {
+async function hasCaptureRules(namespace: NetworkNamespace): Promise<boolean> {
   return readsAsCaptured(await runInNamespace(namespace, ['sh', '-c', LISTING]));
 }
 

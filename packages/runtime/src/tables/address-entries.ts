@@ -45,7 +45,7 @@ const tunnel: AddressMeaning = { kind: 'tunnel' };
  * What `ip` means to a client namespace (contract 7.1, 7.2), or undefined when the mesh does not know it. The same
  * lookups as `resolveOutbound`; where that would draw a waypoint, a gateway or a tunnel, the answer is `tunnel`.
  */
-export function meaningOfAddress(
+function meaningOfAddress(
   view: MeshView,
   node: LocalitySource,
   ip: string,

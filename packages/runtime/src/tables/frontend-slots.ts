@@ -47,7 +47,7 @@ export function encodeFrontendKey(
 }
 
 /** Writes the word of a key that is not its address; never 0. */
-export function encodeFrontendPlace(view: DataView, offset: number, namespaceId: number, port: number): void {
+function encodeFrontendPlace(view: DataView, offset: number, namespaceId: number, port: number): void {
   view.setUint16(offset, port);
   view.setUint16(offset + 2, 1, true);
   view.setUint32(offset + 4, namespaceId, true);

@@ -171,7 +171,7 @@ export const NO_IDENTITY = 0xffff_ffff;
 const CHANGING: Verdict = { identity: 0xffff_fffe, port: 0, allow: false };
 
 /** One entry of `verdicts` about a workload. */
-export interface Verdict {
+interface Verdict {
   readonly identity: number;
   /** 0 for the ports that have no entry of their own. */
   readonly port: number;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { TablesView } from '@kmesh/api';
 import type { LabMesh } from '../../mesh/lab-mesh.ts';
-import { parseAccessLog, type Sample, sumOf } from '../../mesh/proxy-output.ts';
+import { type AccessLine, parseAccessLog, type Sample, sumOf } from '../../mesh/proxy-output.ts';
 import type { Lab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
 
@@ -70,5 +70,18 @@ export async function closeWithPaths(mesh: LabMesh | undefined, lab: Lab | undef
     const attested = fields['src.identity'] !== undefined;
     assert.equal(fields['dst.identity'] !== undefined, attested, `one identity only: ${text}`);
     assert.doesNotMatch(fields['dst.addr'] ?? '', /:15008$/, `HBONE on the kernel path: ${text}`);
+  }
+}
+
+/** Fails unless a line has all of `expected`; `undefined` there means that a field is absent. */
+export function assertFields(
+  line: AccessLine | undefined,
+  expected: Readonly<Record<string, string | RegExp | undefined>>,
+): void {
+  assert.ok(line, 'a line of the access log');
+  const { fields } = line;
+  for (const [name, value] of Object.entries(expected)) {
+    if (value instanceof RegExp) assert.match(fields[name] ?? '', value, name);
+    else assert.equal(fields[name], value, `${name} in ${JSON.stringify(fields)}`);
   }
 }

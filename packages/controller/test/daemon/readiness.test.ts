@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isKmeshError } from '@kmesh/api';
-import { listenHttp } from '../../src/http/listen.ts';
-import { Readiness, readinessHandler } from '../../src/lifecycle/readiness.ts';
+import { listenHttp } from '../../src/daemon/listen-http.ts';
+import { Readiness, readinessHandler } from '../../src/daemon/readiness.ts';
 
 test('PRC-17: readiness names what is pending, and answers other methods and paths as such', async () => {
   const readiness = new Readiness();
