@@ -17,13 +17,14 @@
 #include "kmesh_maps.h"
 #include "order.h"
 
-/* Drawn at load, so that nobody can choose addresses that collide. */
+/* Drawn at load, so that no client can choose addresses that collide. */
 const volatile __u64 kmesh_hash_keys[KMESH_HASH_KEYS] = {0};
 const volatile __u32 kmesh_frontend_mask = KMESH_FRONTEND_ENTRIES - 1;
 
 /* Multilinear hashing (Lemire and Kaser): with random keys two given inputs collide with
- * probability 2^-32, whoever chose them. The same function is in frontend-slots.ts. The key comes as
- * its three 64-bit words, so that what is known of it at compile time costs nothing. */
+ * probability 2^-32, also where an attacker chose them. The same function is in frontend-slots.ts.
+ * The key comes as its three 64-bit words, so that what is known of it at compile time costs
+ * nothing. */
 static __always_inline __u32 hash_frontend(__u64 high, __u64 low, __u64 place)
 {
 	__u64 sum = kmesh_hash_keys[0];

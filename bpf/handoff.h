@@ -5,8 +5,8 @@
  * and the pod needs no capture rules.
  *
  * The destination becomes the pod's own address, not 127.0.0.1: so the source is the pod's, as the
- * application, the access log and the server expect; and it differs from what capture makes of a
- * connection, whose addresses and ports could else be the same. A bind to that address proves that
+ * application, the access log and the server expect; and it differs from a captured connection,
+ * whose addresses and ports could otherwise be equal. A bind to that address proves that
  * it is the pod's: no packet of a connection that was handed over leaves the pod.
  *
  * Three steps: the connect hook writes the decision to the socket, sockops, which knows the source

@@ -23,8 +23,8 @@ static __always_inline int mark(struct __sk_buff *skb, __u32 value)
 	return NEXT;
 }
 
-/* Whether a peer that nobody vouches for may talk to this port now: never one that has the address
- * of a pod of this node. */
+/* Whether a peer without an attested identity may talk to this port now: never one that has the
+ * address of a pod of this node. */
 static __always_inline enum passage admit_stranger(const struct packet *packet)
 {
 	struct kmesh_owner *server;
@@ -68,7 +68,7 @@ static __always_inline int admit_syn(struct __sk_buff *skb, struct kmesh_lease *
 static __always_inline int admit_later(struct __sk_buff *skb, struct kmesh_lease *lease,
 				       const struct segment *segment, const struct packet *packet)
 {
-	/* It carries nothing, and nobody sends it again. */
+	/* It carries no data and is not retransmitted. */
 	bool expired = has_expired(lease), resets = packet->flags & TCP_RST;
 
 	switch (admit_segment(lease, expired, segment, resets)) {

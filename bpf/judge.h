@@ -98,7 +98,7 @@ static __always_inline __u32 hash_tuple(const struct kmesh_connection_key *key)
 }
 
 /* What is known of a connection. Its memory may become another's at any time: then it is that one's
- * or nobody's, never something of both. */
+ * or neither's, never a mix of both. */
 static __always_inline bool read_connection(const struct kmesh_connection *from, __u32 tuple,
 					    struct kmesh_connection *to)
 {

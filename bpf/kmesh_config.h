@@ -48,9 +48,9 @@
  * close. */
 #define KMESH_MAX_COUNTED 262144
 
-/* A pod that dials in a loop what nobody serves must neither fill the ring nor the log: so many of
- * its refusals are reported in a span of 2^30 ns, about a second, on each CPU; and none when the
- * ring is a quarter full. Pods share a budget only when there are more of them than budgets. */
+/* Rate limit for a pod that dials refused addresses in a loop, so that it fills neither the ring
+ * nor the log: refusals reported in a span of 2^30 ns, about a second, on each CPU; none while the
+ * ring is a quarter full. Pods share a budget only when there are more pods than budgets. */
 #define KMESH_REFUSAL_BUDGETS 1024
 #define KMESH_REFUSALS_REPORTED 500
 #define KMESH_REFUSAL_SPAN_BITS 30

@@ -66,8 +66,8 @@ struct {
 	__type(value, __u64);
 } counters __weak SEC(".maps");
 
-/* Decisions on their way from connect to sockops, within one system call. Mmap-able for what that
- * brings: values begin at a page, so that each is a cache line of its own. */
+/* Decisions on their way from connect to sockops, within one system call. Mmap-able because its
+ * values are then page-aligned, so that each has its own cache line. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, KMESH_DIALS);
@@ -143,7 +143,7 @@ struct {
 } verdicts __weak SEC(".maps");
 
 /* Connections between pods of this node that the wire let begin. Least recently used: a pod can
- * keep many from ending, and nobody else's new one is turned away. */
+ * keep many from ending, and no other pod's new one is refused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, KMESH_MAX_CONNECTIONS);

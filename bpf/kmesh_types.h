@@ -193,7 +193,7 @@ struct kmesh_settings {
 			     tunnel */
 	__u32 events;	  /* enum kmesh_events: what is reported */
 	__u32 reserved;
-	__u64 hash_keys[KMESH_HASH_KEYS]; /* of `frontends`, for whoever writes the table; programs
+	__u64 hash_keys[KMESH_HASH_KEYS]; /* of `frontends`, for the writer of the table; programs
 					     have them as constants */
 };
 
@@ -300,8 +300,8 @@ struct kmesh_connection_key {
 	__u32 reserved; /* 0: part of the key */
 };
 
-/* When a connection was judged last, and which one it is: changed in one step, so that nobody takes
- * one for another that got its memory. */
+/* When a connection was judged last, and its identity. Written by one store: a reader never takes
+ * the connection for another one that reuses its memory. */
 union kmesh_stamp {
 	struct {
 		__u32 generation; /* of the verdicts by which it was judged */
@@ -387,7 +387,7 @@ struct kmesh_dial {
  */
 struct kmesh_verdict_key {
 	__u32 workload;
-	__u32 identity; /* KMESH_IDENTITY_NONE: plaintext of a peer that nobody vouches for */
+	__u32 identity; /* KMESH_IDENTITY_NONE: plaintext of a peer without an attested identity */
 	__u16 port_be;
 	__u16 reserved;
 };
@@ -418,7 +418,7 @@ enum kmesh_event_kind {
 	    5, /* a workload's port that the node's network does not let through */
 };
 
-/* Why a connection failed or ended, as far as the kernel tells. */
+/* Why a connection failed or ended, as far as the kernel reports. */
 enum kmesh_close_reason {
 	KMESH_CLOSE_NORMAL = 0,	 /* closed by either side */
 	KMESH_CLOSE_REFUSED = 1, /* a reset answered the SYN */

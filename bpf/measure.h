@@ -10,8 +10,8 @@
 /* 1 << SOCK_DONE of the kernel's enum sock_flags: the peer's FIN has arrived. */
 #define SK_FLAG_DONE (1UL << 1)
 
-/* What the tunnel carries it reports itself. Nobody reports what a pod says to itself, but of an
- * accepted connection only its client's side can tell that. */
+/* The tunnel path reports its own connections. Those of a pod to itself are not reported; on the
+ * accepting side that is known only from the client's side, so they count as reported here. */
 static __always_inline bool is_reported(const struct kmesh_flow *flow)
 {
 	return flow->path == KMESH_PATH_KERNEL ||

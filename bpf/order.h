@@ -8,8 +8,8 @@
 const volatile __u32 kmesh_weakly_ordered __weak = 0;
 
 /* What is loaded after it must not have been loaded before what precedes it. Where the machine
- * gives no such order an atomic operation that returns a value does; everywhere the compiler must
- * be told. */
+ * gives no such order an atomic operation that returns a value does; everywhere the compiler
+ * needs a barrier. */
 static __always_inline void order_loads(void)
 {
 	__u64 fence = 0;

@@ -76,7 +76,7 @@ static __always_inline bool is_tunnel_port(__u16 port_be)
 	       port_be == bpf_htons(PORT_OUTBOUND);
 }
 
-/* Makes sure that so many bytes can be read directly. */
+/* Makes that many bytes readable by direct packet access. */
 static __always_inline bool is_linear(struct __sk_buff *skb, __u32 length)
 {
 	return skb->data + length <= skb->data_end || !bpf_skb_pull_data(skb, length);

@@ -24,7 +24,7 @@ static __always_inline struct kmesh_dial *claim_dial(struct bpf_sock *sk)
 	seen = *(volatile __u64 *)&dial->socket;
 	if (seen && seen != (__u64)sk && now - dial->written_jiffies < KMESH_DIAL_STALE_JIFFIES)
 		return NULL;
-	/* Fresh before it is claimed, so that nobody takes the claim for a stale one; claimed in
+	/* Fresh before it is claimed, lest another CPU takes the claim for a stale one; claimed in
 	 * one step, for another CPU may have seen the slot free in the same instant. */
 	dial->written_jiffies = now;
 	if (seen != (__u64)sk &&

@@ -143,8 +143,8 @@ static __always_inline __s32 arrival_interface(struct tcp_sock *tcp)
 	return ((struct inet_sock *)tcp)->rx_dst_ifindex;
 }
 
-/* A pod may have rules that nobody told us of. Then the other end is a proxy in this pod: packets
- * come by loopback, from an address that is not the pod's own. */
+/* A pod may have redirect rules that the daemon does not know. Then the peer is a proxy in this
+ * pod: packets arrive on loopback, from an address that is not the pod's own. */
 static __always_inline bool is_redirected(struct tcp_sock *tcp, const struct kmesh_peer_key *key)
 {
 	return arrival_interface(tcp) == LOOPBACK_IFINDEX && !is_self(key);

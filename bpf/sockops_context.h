@@ -56,7 +56,7 @@ static __always_inline void read_key(struct bpf_sock_ops *ctx, struct kmesh_peer
 	read_remote(ctx, &key->remote);
 	key->local_port_be = bpf_htons(ctx->local_port);
 	key->remote_port_be = read_remote_port(ctx);
-	/* Whoever compares it must do so in memory: eight bytes at once cannot be read from the
+	/* Compare it in memory: eight bytes at once cannot be read from the
 	 * context. */
 	asm volatile("" ::"r"(key) : "memory");
 }

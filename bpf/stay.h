@@ -11,8 +11,8 @@
 #include <stdbool.h>
 
 /*
- * A socket that is bound to an address must be bound to its pod's own: whoever looks at the
- * connection later, by its addresses, would take the pod for another one.
+ * A socket that is bound to an address must be bound to its pod's own: a later
+ * lookup by the connection's addresses would take the pod for another one.
  */
 static __noinline bool has_own_source(struct bpf_sock_addr *ctx)
 {

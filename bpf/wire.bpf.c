@@ -5,7 +5,7 @@
  *
  * The first packet of a connection to another enrolled pod of this node is judged, and travels the
  * node's usual way, so that a NetworkPolicy of the CNI sees it. Every later one is judged, too, and
- * goes straight into the other pod: nobody on the node's bridge can read, alter or answer it.
+ * goes straight into the other pod: no port of the node's bridge can read, alter or answer it.
  * A packet that is no longer allowed goes there with a mark by which the pod resets the connection;
  * one that resets it passes, for it carries nothing and its sender is gone.
  * Whatever is of no such connection is not touched.
@@ -139,7 +139,7 @@ int kmesh_wire(struct __sk_buff *skb)
 	deliver(lease, expired, &segment, &delivery);
 	if (delivery.passage == PASSAGE_UNKNOWN)
 		return NEXT;
-	/* Nobody sends a reset again. */
+	/* Resets are not retransmitted. */
 	resets = packet.flags & TCP_RST;
 	if (delivery.passage == PASSAGE_UNDECIDED && !resets)
 		return DROP;

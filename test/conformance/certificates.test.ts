@@ -401,7 +401,7 @@ test('CRT-18: a missing list is waited for; an empty one is accepted; garbage is
   );
   const expired = open();
   assert.ok(expired.isRevoked(chain, bundle));
-  assert.ok(logger.lines.some((line) => line.includes('still used')));
+  assert.ok(logger.lines.some((line) => line.includes('stay in use')));
 });
 
 test('CRT-18: a list is found when its directory is mounted later, or again', async (context) => {

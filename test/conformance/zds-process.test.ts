@@ -99,7 +99,7 @@ describe('the CNI agent breaks the protocol', () => {
       assert.ok(performance.now() - begun < 2_000, 'at once');
       assert.notEqual(await cut, 'open');
       assert.doesNotMatch(daemon.log(), /draining/);
-      assert.match(daemon.log(), /\terror\t.*CNI agent broke the protocol/);
+      assert.match(daemon.log(), /\terror\t.*CNI agent violated the ZDS protocol/);
     });
   }
 });

@@ -89,8 +89,8 @@ describe('the wire', () => {
       await client.dial({ to: there, mode: 'http', connections: 1, timeoutMs: 2_500 });
       const report = await client.dial({ to: there, mode: 'http', connections: 10, concurrency: 2 });
       assert.equal(report.failed, 0);
-      await mesh.node().proxy.until('the port is named', () => /does not let/.test(watch.text));
-      assert.equal(watch.text.match(/does not let/g)?.length, 1);
+      await mesh.node().proxy.until('the port is named', () => /drops packets to a port/.test(watch.text));
+      assert.equal(watch.text.match(/drops packets to a port/g)?.length, 1);
       assert.match(await answerOf(there), /^tunnel: .*does not let the port through/);
       const other = `${server.pod.addresses.v4}:8081`;
       assert.match(await answerOf(other), /^kernel: .*is kept/);

@@ -43,10 +43,10 @@ for (const kernelPath of [true, false]) {
       async () => written('loud') + (await count('kmesh_pod_log_lines_suppressed_total')) >= 600,
     );
     assert.ok(written('loud') >= 100 && written('loud') < 300, `${written('loud')} lines`);
-    const said = () => watch.text.split('a pod writes more than its share of the access log').length - 1;
+    const said = () => watch.text.split('a pod exceeds its share of the access log').length - 1;
     assert.equal(said(), 1);
     assert.ok((await count('kmesh_pod_series_overflow_total')) > 0);
-    assert.equal(watch.text.split('a pod has its share of the metric series').length - 1, 1);
+    assert.equal(watch.text.split('a pod has reached its share of the metric series').length - 1, 1);
     const opened = 'istio_tcp_connections_opened_total';
     const source = { reporter: 'source', source_workload: 'loud' };
     assert.equal(await watch.growth(opened, source), 600, 'every connection is counted');

@@ -46,9 +46,9 @@ test('the log tells of the start, each pod, an outage of the control plane and i
     [
       'info version',
       'info the control plane is connected address',
-      'info the mesh is known workloads=1 services=0 policies=0',
+      'info mesh state received workloads=1 services=0 policies=0',
       'info the CNI agent is connected pods=0',
-      'info kernel path is on cgroup pins',
+      'info kernel path enabled cgroup pins',
       'info ready milliseconds',
       'info a pod is served pod="default/client"',
       'info the control plane is connected again address',

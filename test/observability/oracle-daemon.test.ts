@@ -253,7 +253,7 @@ for (const way of ways) {
       return counters.map((name) => grown(`istio_tcp_${name}_total`, labels));
     };
     // Where the kernel refuses the walk over flows, bytes are counted when a connection closes.
-    const withBytes = !source.node.proxy.log.includes('counted when they close');
+    const withBytes = !source.node.proxy.log.includes('counted only when they close');
     await source.node.proxy.until(
       'it is counted',
       async () => {

@@ -129,7 +129,7 @@ describe('a policy that comes while no daemon runs', () => {
       if (start.withoutRight) {
         // The first start has removed some pins: the next must not take what is left for obedient.
         await eventually('the first start has tried', () =>
-          proxy.log.includes('may go on until their lease ends'),
+          proxy.log.includes('may stay active until their lease expires'),
         );
         proxy.kill('SIGKILL');
         await proxy.ended;

@@ -64,7 +64,7 @@ test('BPF-10: pins that are not what their names say are replaced, not trusted: 
   using table = openPinnedMap(`${handshakes}/map-connections`);
   assert.equal(table.info.name, 'connections');
   assert.ok(table.info.maxEntries > 4);
-  assert.match(proxy.log, /a pin is not what this version expects and is replaced/);
+  assert.match(proxy.log, /replacing a pin of an unexpected type/);
   assert.deepEqual(readdirSync(`${pins}/pods`).sort(), pods.sort());
 
   proxy.kill('SIGKILL');

@@ -84,7 +84,7 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
   return { rows, programs };
 }
 
-/** Where istio-cni listens unless it is told otherwise. */
+/** Default socket of istio-cni. */
 const AGENT_SOCKET = '/var/run/ztunnel/ztunnel.sock';
 
 /** How the daemon is, and what it says of the machine; nothing of the latter when it does not answer. */
@@ -133,7 +133,7 @@ function refusedRows({ address, routesRefused }: Overview['controlPlane']): Chec
   return [{ area: 'daemon', name: 'routes', state: 'warning', detail }];
 }
 
-/** A route that is not applied is no fault of the machine, and nobody sees it in traffic. */
+/** A route that is not applied is no fault of the machine, and does not show in traffic. */
 function routeRows({ route, problems }: OverviewRoute): CheckRow[] {
   return problems.map((detail) => ({ area: 'daemon', name: `route ${route}`, state: 'warning', detail }));
 }

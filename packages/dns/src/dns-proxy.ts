@@ -189,7 +189,7 @@ export class DnsProxy implements AsyncDisposable {
   /** A fault in the thread costs the queries of a moment: it is started again with new sockets. */
   #failed(error: Error): void {
     if (this.#closed) return;
-    this.#options.logger.error('the DNS thread failed and is started again', { error: String(error.stack) });
+    this.#options.logger.error('the DNS thread failed and is restarted', { error: String(error.stack) });
     setTimeout(() => {
       if (this.#closed) return;
       ({ thread: this.#thread, ready: this.#ready } = this.#start());
@@ -199,7 +199,10 @@ export class DnsProxy implements AsyncDisposable {
         try {
           this.#postPod(uid, pod, openPodSockets(this.#options.settings, pod.namespace));
         } catch (failure) {
-          this.#options.logger.error('a pod has no DNS', { pod: podName(pod), error: String(failure) });
+          this.#options.logger.error('the DNS proxy cannot serve a pod', {
+            pod: podName(pod),
+            error: String(failure),
+          });
         }
       }
     }, restartMilliseconds);

@@ -7,7 +7,7 @@ import { uninstall } from '@kmesh/runtime';
 /** Runs one command of the executable (ambient contract 2.1) and returns its exit code. */
 export async function runCommand(args: readonly string[]): Promise<number> {
   const [command = 'proxy', ...rest] = args;
-  // Whoever asks for help wants nothing done, wherever the word stands.
+  // Help wins over any command, wherever the word stands.
   if (command === 'help' || args.some((word) => word === '--help' || word === '-h')) {
     process.stdout.write(usage);
     return 0;
@@ -86,5 +86,5 @@ const usage = `usage: kmesh <command>
   version           print build information
   help              print this; so does --help after any command, which then does nothing
 
-Settings are listed in the README. kmeshctl shows what a running proxy knows, decides and carries.
+Settings are listed in docs/settings.md. kmeshctl shows what a running proxy knows, decides and carries.
 `;

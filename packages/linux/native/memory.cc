@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// Every thread would else free into an arena of its own, and the threshold above which memory goes
+// Otherwise every thread would free into its own arena, and the threshold above which memory goes
 // back to the kernel would grow with what is freed.
 static void limit_allocator()
 {
@@ -32,7 +32,7 @@ static int release_object(dl_phdr_info *object, size_t, void *)
 		    (object->dlpi_addr + segment.p_vaddr + segment.p_memsz) & ~(page - 1);
 		if (begin >= end)
 			continue;
-		// Else one instruction brings two megabytes.
+		// Otherwise one fetch maps two megabytes.
 		madvise(reinterpret_cast<void *>(begin), end - begin, MADV_NOHUGEPAGE);
 		madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
 	}

@@ -105,7 +105,7 @@ export interface ConnectionStart {
   readonly attested?: boolean | undefined;
   /** Milliseconds since the epoch; default: now. */
   readonly startedAt?: number | undefined;
-  /** An earlier daemon has counted its opening and so many bytes: only what follows is counted. */
+  /** An earlier daemon has counted its opening and these bytes: only what follows is counted. */
   readonly earlier?: CountedBytes | undefined;
 }
 
@@ -164,7 +164,7 @@ export interface EarlyDeny {
 export interface ConnectionObserver {
   /** Call when the connection record begins: after routing and validation, before authorization (contract 18). */
   opened(start: ConnectionStart): ObservedConnection;
-  /** A connection that is heard of only now that it has ended: the same as `opened` and `close`, at less cost. */
+  /** A connection that is first reported at its end: the same as `opened` and `close`, at less cost. */
   passed?(start: ConnectionStart, end: ConnectionEnd): void;
   earlyDeny(deny: EarlyDeny): void;
   /** Accepted sockets now open: +1 at accept, −1 at close (15001 source; 15006 and 15008 destination). */

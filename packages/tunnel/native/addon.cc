@@ -1,4 +1,4 @@
-/* Starting and ending the engine, and what it tells; all its functions by their names. */
+/* Starting and ending the engine, its events, and the registration of all its functions. */
 #include <fcntl.h>
 #include <nghttp2/nghttp2.h>
 #include <node_api.h>

@@ -1,4 +1,4 @@
-/* What TypeScript tells a running engine: unpacked, and handed to the engine's thread. */
+/* Commands of TypeScript to a running engine: unpacked, and handed to the engine's thread. */
 #include "commands.h"
 
 #include <fcntl.h>

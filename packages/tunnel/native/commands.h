@@ -1,4 +1,4 @@
-/* Functions that tell a running engine what to do. */
+/* Commands to a running engine. */
 #pragma once
 
 #include <node_api.h>

@@ -1,4 +1,4 @@
-/* What sockets of the engine are made of: addresses, what epoll tells, listeners. */
+/* Socket primitives: addresses, epoll interface, listeners. */
 #pragma once
 
 #include <arpa/inet.h>

@@ -12,7 +12,7 @@ namespace kmesh::tunnel
 
 class Session;
 
-/* Whoever is behind an HTTP/2 stream: a flow, or a session nested in the stream. */
+/* The owner of an HTTP/2 stream: a flow, or a session nested in the stream. */
 class StreamUser
 {
       public:

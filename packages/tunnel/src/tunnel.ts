@@ -26,7 +26,7 @@ const HOSTNAME_ENTRIES = 4_096;
 /** The byte counts of a connection are right this soon after it opened. */
 const YOUNG_MILLISECONDS = 250;
 
-/** How long a drain without any connection waits for peers that were told to go elsewhere. */
+/** How long a drain without any connection waits for peers that were sent GOAWAY. */
 const QUIET_MILLISECONDS = 1_500;
 const SELF_UID = 'self';
 
@@ -62,7 +62,7 @@ export class Tunnel implements AsyncDisposable {
       postQuantumOnly: this.#settings.postQuantumOnly,
     });
     const onError = (error: unknown): void =>
-      options.logger.error('an event of the tunnel was not handled', { error: String(error) });
+      options.logger.error('an event of the tunnel could not be handled', { error: String(error) });
     this.#engines = Array.from(
       { length: this.#settings.threads },
       () => new Engine(engineConfig(settings, options.handoffs), onError),

@@ -52,7 +52,7 @@ export function adminPage(): string {
       <li>/kmesh/why?source=…&amp;destination=… each step of a decision</li>
       <li>POST /logging show the log level; ?level=… changes it, ?reset goes back</li>
       <li><a href="/debug/pprof/profile?seconds=10">/debug/pprof/profile</a> processor profile of ten seconds</li>
-      <li><a href="/debug/pprof/heap">/debug/pprof/heap</a> memory profile; POST /debug/pprof/heap/profiling?activate=true begins it</li>
+      <li><a href="/debug/pprof/heap">/debug/pprof/heap</a> memory profile; POST /debug/pprof/heap/profiling?activate=true starts it</li>
       <li>POST /quitquitquit drain and end</li>
     </ul></section>
 </main>

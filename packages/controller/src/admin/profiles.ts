@@ -42,7 +42,7 @@ export class Profiles {
     const seconds = integerParameter(query, 'seconds', 10, 300);
     const frequency = integerParameter(query, 'frequency', 100, 1_000);
     if (this.#running) {
-      throw new KmeshError('KMESH_PROFILE', 'another profile is being taken; ask again when it is done');
+      throw new KmeshError('KMESH_PROFILE', 'another profile is being taken; retry when it is done');
     }
     this.#running = true;
     const session = new Session();
@@ -78,7 +78,7 @@ export class Profiles {
     if (this.#heap === undefined) {
       throw new KmeshError(
         'KMESH_PROFILE',
-        'heap profiling is not active; POST /debug/pprof/heap/profiling?activate=true begins it',
+        'heap profiling is not active; POST /debug/pprof/heap/profiling?activate=true starts it',
       );
     }
     if (collect === '1') await this.#heap.post('HeapProfiler.collectGarbage');

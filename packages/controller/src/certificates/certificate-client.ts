@@ -118,9 +118,12 @@ export class CertificateClient {
     } catch (cause) {
       this.#stale = true;
       if (old === undefined) throw cause;
-      logger.warn('CA_ROOT_CA: the new roots are unusable; the old connection stays until they can be read', {
-        error: cause instanceof Error ? cause.message : String(cause),
-      });
+      logger.warn(
+        'CA_ROOT_CA: the new roots are unusable; the current connection is kept until they can be read',
+        {
+          error: cause instanceof Error ? cause.message : String(cause),
+        },
+      );
       return old;
     }
   }

@@ -136,13 +136,13 @@ export function parseCertificateResponse(
   if (expected.uri !== undefined && found !== expected.uri) {
     throw new KmeshError(
       'KMESH_CA_SAN_MISMATCH',
-      `asked for a certificate of ${expected.uri}, got one of ${found ?? 'nobody'}; it is not used`,
+      `asked for a certificate of ${expected.uri}, got one of ${found ?? 'no SPIFFE identity'}; it is discarded`,
     );
   }
   if (!leaf.checkPrivateKey(expected.privateKey)) {
     throw new KmeshError(
       'KMESH_CA_KEY_MISMATCH',
-      'the certificate authority signed a key that was not asked for',
+      'the certificate authority signed a key that was not in the request',
     );
   }
   return { chain, roots };

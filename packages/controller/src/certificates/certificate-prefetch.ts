@@ -102,9 +102,12 @@ export class CertificatePrefetch {
     const key = formatIdentityUri(identity);
     if (this.#queue.has(key)) return;
     if (this.#queue.size >= this.#queueLimit) {
-      this.#logger.warn('certificate prefetch queue is full; the first connection will wait for it', {
-        identity: key,
-      });
+      this.#logger.warn(
+        'certificate prefetch queue is full; the first connection waits for the certificate',
+        {
+          identity: key,
+        },
+      );
       return;
     }
     this.#queue.set(key, identity);

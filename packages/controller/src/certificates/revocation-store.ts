@@ -135,7 +135,7 @@ export class RevocationStore {
       (list) => list.nextUpdate !== undefined && list.nextUpdate < now,
     ).length;
     if (expired === 0) return;
-    this.#options.logger.warn('CRL_PATH: lists are past their next update; they are still used', {
+    this.#options.logger.warn('CRL_PATH: revocation lists are past their next update; they stay in use', {
       path,
       lists: expired,
     });

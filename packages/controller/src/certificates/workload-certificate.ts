@@ -228,7 +228,7 @@ export function expiredOnArrival(uri: string): KmeshError {
 export function closedError(): KmeshError {
   return new KmeshError(
     'KMESH_CERTIFICATES_CLOSED',
-    'the proxy is stopping; no certificates are issued any more',
+    'the proxy is stopping; no more certificates are requested',
   );
 }
 

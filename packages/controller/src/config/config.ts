@@ -272,7 +272,6 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
   };
 }
 
-/** A setting that does nothing would hide from its user what the daemon does instead. */
 /** Shorter ones would end while the daemon is merely busy. */
 const shortestLeaseMilliseconds = 1_000;
 
@@ -298,6 +297,7 @@ function readHttpRoutes(environment: Environment): boolean {
   );
 }
 
+/** Refuses settings that no longer exist: one without effect would hide from its user what the daemon does instead. */
 function refuseRemoved(environment: Environment): void {
   for (const [name, instead] of Object.entries(removedSettings)) {
     if (environment[name] !== undefined)
@@ -388,8 +388,12 @@ function loopbackIpv6Disabled(): boolean {
     return readFileSync('/proc/sys/net/ipv6/conf/lo/disable_ipv6', 'utf8').trim() === '1';
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return true;
-    throw new KmeshError('KMESH_CONFIG_INVALID', `cannot tell whether IPv6 is enabled: ${String(error)}`, {
-      cause: error,
-    });
+    throw new KmeshError(
+      'KMESH_CONFIG_INVALID',
+      `cannot determine whether IPv6 is enabled: ${String(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
 }

@@ -97,7 +97,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   const following = Promise.withResolvers<void>();
   const xds = startXds(config, state, logger.child('xds'), {
     synced: () => {
-      logger.info('the mesh is known', state.counts);
+      logger.info('mesh state received', state.counts);
       void startDataPlane();
     },
     obeyed: async () => await (kernel.path?.obeyed() ?? kernel.earlierEnded),
@@ -191,7 +191,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     void stack.disposeAsync().then(
       () => end(0),
       (error: unknown) => {
-        logger.error('shutting down failed', { error: String(error) });
+        logger.error('shutdown failed', { error: String(error) });
         end(1);
       },
     );
@@ -270,7 +270,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
         else readiness.block('workload proxy manager');
       },
       onProtocolError: (error) => {
-        logger.error('ending at once: the CNI agent broke the protocol', { error: error.message });
+        logger.error('shutting down: the CNI agent violated the ZDS protocol', { error: error.message });
         end(1);
       },
       onCounts: countsFollower(telemetry.metrics),
@@ -301,13 +301,15 @@ function keepNeededPrivileges(logger: Logger): void {
       ...(['bpf', 'perfmon'] as const),
     ]);
   } catch (error) {
-    logger.warn('privileges that are not needed could not be given up', { error: String(error) });
+    logger.warn('privileges could not be dropped', { error: String(error) });
     return;
   }
   try {
     denySystemCalls();
   } catch (error) {
-    logger.warn('system calls that are not needed stay allowed', { error: String(error) });
+    logger.warn('seccomp filter could not be installed: unneeded system calls stay allowed', {
+      error: String(error),
+    });
   }
 }
 

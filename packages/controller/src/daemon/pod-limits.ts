@@ -32,7 +32,7 @@ export class PodLimits {
   logEpisode({ namespace, name }: LogOwner, suppressed: number | undefined): void {
     const pod = `${namespace}/${name}`;
     if (suppressed === undefined) {
-      this.#logger.warn('a pod writes more than its share of the access log; further lines are left out', {
+      this.#logger.warn('a pod exceeds its share of the access log; further lines are suppressed', {
         pod,
       });
     } else {
@@ -44,7 +44,7 @@ export class PodLimits {
     this.#metrics.seriesOverflowed(namespace, name);
     if (!this.#note('series', namespace, name)) return;
     this.#logger.warn(
-      'a pod has its share of the metric series; its connections with further peers count as other',
+      'a pod has reached its share of the metric series; connections with further peers are counted as other',
       { pod: `${namespace}/${name}` },
     );
   }

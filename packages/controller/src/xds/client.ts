@@ -285,7 +285,7 @@ class DeltaClient {
     if (held.length > 0) await this.#sink.apply(held.map((key) => ({ kind: 'removeRoute', key })));
     if (!isFirst) return;
     this.#options.logger.warn(
-      'the control plane refuses to send routes: connections are not split by weights; it is asked again later',
+      'the control plane refuses to send routes: connections are not split by weights; routes are requested again later',
       { type: xds.virtualServiceTypeUrl, cause, withdrawn: held.length },
     );
   }

@@ -58,7 +58,7 @@ export class ZdsClient {
   /** Attempts in a row that failed. */
   #failures = 0;
   #complained = false;
-  /** Some connection has told all its pods. */
+  /** A snapshot was received on some connection. */
   #connected = false;
   #ready = false;
   #closed = false;
@@ -169,7 +169,7 @@ export class ZdsClient {
     clearTimeout(this.#askTimer);
     this.#askTimer = undefined;
     this.#setReady(false);
-    this.#options.logger.warn('ZDS connection lost; pods keep being served, dialling again');
+    this.#options.logger.warn('ZDS connection lost; pods stay served, reconnecting');
     this.#dialLater();
   }
 
@@ -302,9 +302,12 @@ export class ZdsClient {
     this.#askTimer = undefined;
     const socket = this.#socket;
     if (socket === undefined || this.#snapshot !== undefined || this.#register.unusable === 0) return;
-    this.#options.logger.info('asking the CNI agent anew for pods whose namespace it sent wrongly', {
-      pods: this.#register.unusable,
-    });
+    this.#options.logger.info(
+      'reconnecting to the CNI agent: it sent unusable network namespaces for some pods',
+      {
+        pods: this.#register.unusable,
+      },
+    );
     this.#asking = true;
     this.#socket = undefined;
     socket.close();

@@ -204,7 +204,7 @@ function describe(uid: string, info: PodInfo, error: Error): string {
   return `pod ${info.namespace}/${info.name} (uid ${uid}): ${error.message}`;
 }
 
-/** More than so many pods at a time are told by their number. */
+/** Above this number of pods at a time only their count is logged. */
 const MOST_NAMED = 10;
 const GATHER_MILLISECONDS = 250;
 
@@ -232,7 +232,7 @@ export class PodLog {
     this.#tellLater();
   }
 
-  /** Tells what was not told yet. */
+  /** Logs what is pending. */
   close(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

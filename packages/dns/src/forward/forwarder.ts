@@ -236,7 +236,7 @@ class Job {
     if (!how.overTcp && (how.verdict === 'case' || (truncated && wantsWhole))) {
       if (how.verdict === 'case') this.#options.onRejected(server, 'case');
       else this.#fallback = { bytes, server };
-      // Nobody can forge an answer there without seeing the question.
+      // An answer there cannot be forged without seeing the question.
       if (!this.#overTcp) {
         this.#overTcp = true;
         this.#ask(server, askOverTcp);

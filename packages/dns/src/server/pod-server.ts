@@ -193,7 +193,7 @@ export class PodServer {
     this.#remembered.AAAA.clear();
   }
 
-  /** @param message a copy that nobody else uses */
+  /** @param message a copy that belongs to the caller alone */
   #wait(message: Uint8Array, transport: Transport, reply: (answer: Uint8Array) => void): void {
     const finish = (): void => {
       clearTimeout(timer);

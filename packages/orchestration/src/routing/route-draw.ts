@@ -33,7 +33,7 @@ interface DrawnBackend {
 }
 
 /**
- * Draws a backend by weight, unless it was chosen before: a connection is split once, by whoever sees it first.
+ * Draws a backend by weight, unless it was chosen before: a connection is split once, by the first layer that sees it.
  *
  * @param ip the dialled address
  */

@@ -32,7 +32,7 @@ interface BackgroundWriter {
 
 /**
  * The log's writer. Lines go to the writer thread in batches, once per turn of the event loop; when its queue is full they wait
- * here, producers are told to slow down, and only beyond {@link overflowLines} are lines dropped and counted.
+ * here, producers get backpressure, and only beyond {@link overflowLines} are lines dropped and counted.
  */
 function createLogWriter(thread: BackgroundWriter, dropped: BigInt64Array): LogWriter {
   let pending: string[] = [];

@@ -46,7 +46,7 @@ interface RecentRows {
   readonly rows: ConnectionRows;
 }
 
-/** So many for each pair of workloads: services and ports of one server, and both reporters. */
+/** Rows for each pair of workloads: services and ports of one server, and both reporters. */
 const recentRows = 8;
 const nobody = {};
 

@@ -28,7 +28,7 @@ export function kernelEnding(reason: number, established: boolean, start: Connec
   };
 }
 
-/** Of an open connection the server's side says it, as on the tunnel path: it is told once. */
+/** Of an open connection the server's side reports it, as on the tunnel path, so that it is reported once. */
 function denial(established: boolean, start: ConnectionStart): KernelEnding {
   if (established) return start.reporter === 'destination' ? closedByPolicy : clean;
   return {

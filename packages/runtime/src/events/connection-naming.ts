@@ -24,7 +24,7 @@ export class ConnectionNaming {
   }
 
   /**
-   * Names the connection of an event; `undefined` when somebody else reports it, or nobody does.
+   * Names the connection of an event; `undefined` when it is reported elsewhere or not at all.
    *
    * @param earlier what an earlier daemon counted of it
    */
@@ -32,12 +32,12 @@ export class ConnectionNaming {
     return event.outbound ? this.#outbound(event, earlier) : this.#inbound(event, earlier);
   }
 
-  /** Whether the client's side of an accepted connection has been heard of. */
+  /** Whether the client's side of an accepted connection has been reported. */
   knowsClient(event: KernelEventReader): boolean {
     return this.#clients.find(event.remote, event.local, openedAt(event)) !== undefined;
   }
 
-  /** Whether the client of an accepted connection is on this node: it will be heard of. */
+  /** Whether the client of an accepted connection is on this node, so that its side will be reported. */
   expectsClient(event: KernelEventReader): boolean {
     const resolver = this.#resolver;
     if (event.path === kmeshPath.tunnel) return false;
@@ -137,7 +137,7 @@ export class ConnectionNaming {
       server,
       source,
       destination,
-      // What the client dialled; where that is not known it is told from the port (ambient contract 7.7).
+      // What the client dialled; if unknown it is derived from the port (ambient contract 7.7).
       client?.destinationService ?? (destination && resolver.inboundService(destination, server.port)),
       earlier,
       event.attested ? (resolver.identity?.(event.peerIdentity) ?? source) : undefined,
@@ -158,7 +158,7 @@ function openedAt(event: KernelEventReader): number {
 /** A server may take a while to close what its client has closed: until then a report of live flows has its side. */
 const batchesKept = 8;
 const reportsKept = 2;
-/** Beyond so many only those of the last batches are kept. */
+/** Above this number only those of the last batches are kept. */
 const mostDeparted = 16_384;
 /** A client's end may be reported a moment before its handshake has ended on the server's side. */
 const handshakeNanoseconds = 100_000_000;
@@ -273,7 +273,7 @@ export interface HeldServer {
 }
 
 /**
- * Of a connection with two ends on this node both are heard of, the client's mostly in the same batch, and that of one which
+ * Of a connection with two ends on this node both sides are reported, the client's mostly in the same batch, and that of one which
  * stays open by a report of live flows. What a pod's proxy dialled for it has no client's side in the kernel: its record is late
  * by this time, which is therefore short.
  */
@@ -282,7 +282,7 @@ const mostHeldMilliseconds = 2000;
 const mostHeld = 4096;
 
 /**
- * Accepted connections that have ended, until their client's side is heard of: it says which service was dialled and whose
+ * Accepted connections that have ended, until their client's side is reported: it says which service was dialled and whose
  * connection it was. None is lost: those whose client does not come are handed back after a while. Constant work per record.
  */
 export class HeldServers {

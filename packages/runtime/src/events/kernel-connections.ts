@@ -26,7 +26,7 @@ interface OpenConnection {
 }
 
 /**
- * A connection missing from so many reports in a row has ended and its event was lost. One report alone may be ahead of
+ * A connection missing from this many consecutive reports has ended and its event was lost. One report alone may be ahead of
  * events that wait in the ring.
  */
 const reportsUntilLost = 2;
@@ -48,10 +48,10 @@ interface LiveReport {
 }
 
 /**
- * Turns the kernel's events into observed connections. Identity and service are taken when a connection is first heard of.
+ * Turns the kernel's events into observed connections. Identity and service are those at its first report.
  * Only flows of the kernel path are reported: the tunnel reports its own, and the kernel says which it carries.
  *
- * A short connection is heard of once, when it ends, and that counts both its opening and its end; the reports of live flows
+ * A short connection is reported once, when it ends, and that counts both its opening and its end; the reports of live flows
  * find those that last, and those whose end was lost.
  */
 export class KernelConnections {
@@ -66,7 +66,7 @@ export class KernelConnections {
   #reconciled = 0;
   #report: LiveReport | undefined;
   #countedEarlier: (cookie: number) => CountedSocket | undefined = () => undefined;
-  /** Those of the last report whose client it did not have: listed in between, or told of by its end. By their sockets. */
+  /** Those of the last report whose client it did not have: listed in between, or reported by its close event. By their sockets. */
   #early = new Map<number, AcceptedFlow>();
   readonly #held = new HeldServers();
   #releasing: NodeJS.Timeout | undefined;
@@ -211,7 +211,7 @@ export class KernelConnections {
       }
       this.#begun(event, earlier);
     }
-    // Neither listed again nor told of: their end may be lost, and they are counted all the same.
+    // Neither listed again nor reported as closed: their end may be lost, and they are counted all the same.
     for (const flow of before.values()) this.#openLate(flow);
   }
 

@@ -24,7 +24,7 @@ interface KernelRefusal {
 }
 
 /**
- * What the ids and addresses of kernel events mean. Asked once per connection, when it is first heard of. `time`, in
+ * What the ids and addresses of kernel events mean. Called once per connection, at its first report. `time`, in
  * nanoseconds of CLOCK_MONOTONIC, is when it opened: an address may have changed hands since.
  */
 export interface KernelEventResolver {

@@ -33,7 +33,7 @@ interface KernelEventsOptions {
   readonly logger: Logger;
 }
 
-/** Source addresses of the node's own health probes, which pass capture and are nobody's traffic (ambient contract 11.1). */
+/** Source addresses of the node's own health probes, which pass capture and belong to no workload (ambient contract 11.1). */
 const probeSources: ReadonlySet<string> = new Set([
   '169.254.7.127',
   'fd16:9254:7127:1337:ffff:ffff:ffff:ffff',
@@ -51,7 +51,7 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
     wasDenied: (socketCookie) => enrolment.wasDenied(socketCookie),
     onUnreachable: (workload, port) =>
       logger.warn(
-        'the network of this node does not let a port be reached: connections to it take the tunnel path for a while; look for a NetworkPolicy that admits port 15008 only',
+        'the network of this node drops packets to a port: connections to it take the tunnel path for a while; look for a NetworkPolicy that admits port 15008 only',
         { workload: tables.workloadUid(workload), port },
       ),
     resolver: createKernelResolver({
@@ -103,9 +103,12 @@ function startReports(
 ): LiveFlowReports | undefined {
   const obstacles = liveFlowsObstacles();
   if (obstacles.length > 0) {
-    logger.warn('kernel path connections are counted when they close, not before; a lost event stays lost', {
-      error: obstacles.join('; '),
-    });
+    logger.warn(
+      'live flows cannot be listed: kernel path connections are counted only when they close, and lost events are not recovered',
+      {
+        error: obstacles.join('; '),
+      },
+    );
     return undefined;
   }
   return new LiveFlowReports({
@@ -114,7 +117,8 @@ function startReports(
     namespaces: () => enrolment.namespaces(),
     generation: generationOfThisRun(),
     isObserving: path.isObserving,
-    onError: (error) => logger.error('live kernel connections could not be read', { error: String(error) }),
+    onError: (error) =>
+      logger.error('live kernel path connections could not be listed', { error: String(error) }),
   });
 }
 

@@ -42,7 +42,7 @@ export class PodCapture implements Disposable {
       if (!this.#closed) logger.warn(`a pod has no capture rules: ${meaning}`, { pod });
     } catch (error) {
       if (!this.#closed)
-        logger.warn(`a pod's capture rules cannot be seen: ${meaning}`, { pod, error: String(error) });
+        logger.warn(`a pod's capture rules cannot be read: ${meaning}`, { pod, error: String(error) });
     }
     return false;
   }

@@ -47,7 +47,7 @@ export class KernelEnrolment {
   /** Workloads of pods that left a moment ago. */
   readonly #departed = new Map<bigint, string>();
   readonly #timers = new Set<NodeJS.Timeout>();
-  /** Cookies of sockets that were reset because a policy denies them, until the end of their connection is told. */
+  /** Cookies of sockets that were reset because a policy denies them, until the close of their connection is reported. */
   readonly #denied = new Set<number>();
   readonly #unsubscribe: () => void;
   #closed = false;
@@ -74,7 +74,7 @@ export class KernelEnrolment {
     const capture = new PodCapture(own, `${info.namespace}/${info.name}`, this.#logger);
     const install = () => installCaptureBypass(own, this.#parts);
     const bypass = capture.found.then(install).catch((error: unknown) => {
-      this.#logger.warn('a pod stays on the tunnel path: its capture rules cannot be passed', {
+      this.#logger.warn('a pod stays on the tunnel path: its capture bypass could not be installed', {
         pod: `${info.namespace}/${info.name}`,
         error: String(error),
       });
@@ -181,7 +181,7 @@ export class KernelEnrolment {
   #tellNoWire({ info, namespace }: EnrolledPod): void {
     if (this.#toldNoWire) return;
     this.#toldNoWire = true;
-    this.#logger.warn('no wire at a pod: its connections with pods of this node take the tunnel path', {
+    this.#logger.warn('the wire is not attached for a pod: its same-node connections take the tunnel path', {
       pod: `${info.namespace}/${info.name}`,
       error: this.#parts.node.whyNone(namespace),
     });
@@ -222,7 +222,7 @@ export class KernelEnrolment {
         (socketCookie) => this.#noteDenied(socketCookie),
       );
       if (closed === 0) return;
-      this.#logger.info('connections of the kernel path were closed: policies deny them now', {
+      this.#logger.info('closed kernel path connections that policies now deny', {
         pod: `${entry.info.namespace}/${entry.info.name}`,
         connections: closed,
       });
@@ -274,7 +274,7 @@ export class KernelEnrolment {
     try {
       this.#handoff?.set(cookie, addresses);
     } catch (error) {
-      this.#logger.warn('tunnelled connections of a pod go by capture: they cannot be handed over', {
+      this.#logger.warn('hand-off is unavailable for a pod: its tunnelled connections go through capture', {
         pod: `${info.namespace}/${info.name}`,
         error: String(error),
       });

@@ -91,7 +91,7 @@ export interface KernelPath {
   close(): void;
 }
 
-/** How long an earlier daemon's programs may decide after the mesh is known: the pods are told meanwhile. */
+/** How long an earlier daemon's programs may decide after the mesh state was received: the CNI agent reports the pods meanwhile. */
 const TAKEOVER_MILLISECONDS = 3_000;
 
 const objectPath = process.env['KMESH_BPF_OBJECT'] ?? 'bpf/kmesh.bpf.o';
@@ -158,7 +158,7 @@ export async function startKernelPath(
       const giveUp = setTimeout(() => {
         if (owned.disposed || endOtherLeases(cgroup, node.node, ownProgram) === 0) return taken.resolve();
         logger.warn(
-          'the programs of an earlier daemon decide nothing more: the pods of this node are not known yet',
+          'the programs of an earlier daemon are disabled: the pods of this node are not known yet',
         );
         taken.resolve();
       }, TAKEOVER_MILLISECONDS).unref();
@@ -199,7 +199,7 @@ export async function startKernelPath(
         removeFiltersOf(pins?.removeStale(pods) ?? []);
         endOtherLeases(cgroup, node.node, ownProgram);
         taken.resolve();
-        logger.info('kernel path is on', { cgroup, pins: config.pins ?? 'none' });
+        logger.info('kernel path enabled', { cgroup, pins: config.pins ?? 'none' });
       },
       isObserving: () => {
         if (!published || owned.disposed) return false;
@@ -241,7 +241,7 @@ function followMesh(
     written.then(
       () => logger.debug('the kernel tables follow the mesh'),
       (error: unknown) =>
-        logger.error('the kernel tables could not follow the mesh', { error: String(error) }),
+        logger.error('the kernel tables could not be updated from the mesh', { error: String(error) }),
     );
   });
   // What may not be any more is taken out as the mesh changes; programs that run may have read it before.

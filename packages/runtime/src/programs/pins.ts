@@ -27,7 +27,7 @@ const sharedMaps: readonly (readonly [layout: string, maps: readonly string[]])[
   [`handshakes-${pinnedLayouts.handshakes}`, ['dials', 'connections']],
   [`flows-${pinnedLayouts.flows}`, ['flows', 'counted', 'counters']],
   // For all layouts: the programs of an older daemon hand connections over until those of the next are in their place, and
-  // entries are of the moment. A table of another shape is told by its sizes.
+  // entries are of the moment. A table of another shape is recognised by its sizes.
   ['.', ['handoffs']],
 ];
 /** Handshakes within a node take less than a millisecond, unless a SYN had no room. */
@@ -110,7 +110,7 @@ export class Pins {
   async part(): Promise<void> {
     if (this.#apart) {
       this.#logger.info(
-        'the earlier version hands connections over in another way; the tunnel path takes new ones',
+        'the earlier version has another hand-off layout; new connections take the tunnel path',
         {
           milliseconds: HANDSHAKES_END_MS,
         },
@@ -178,7 +178,7 @@ export class Pins {
     }
     for (const name of readdirSync(this.root)) {
       if (!layoutDirectory.test(name) || sharedMaps.some(([layout]) => layout === name)) continue;
-      this.#logger.info('pins of another version are removed', { pins: name });
+      this.#logger.info('removing the pins of another version', { pins: name });
       rmSync(join(this.root, name), { recursive: true, force: true });
     }
     return gone;
@@ -200,7 +200,7 @@ export class Pins {
   }
 
   #replace(path: string, error: unknown): void {
-    this.#logger.warn('a pin is not what this version expects and is replaced', {
+    this.#logger.warn('replacing a pin of an unexpected type', {
       path,
       error: String(error),
     });
@@ -237,7 +237,7 @@ export function withdrawEarlier(
     try {
       action();
     } catch (error) {
-      logger.warn('the programs of an earlier daemon may go on until their lease ends', {
+      logger.warn('the programs of an earlier daemon may stay active until their lease expires', {
         milliseconds: leaseMilliseconds,
         error: String(error),
       });
@@ -262,7 +262,7 @@ export function withdrawEarlier(
     const cgroup = config.cgroup === undefined ? findCgroupMount() : cgroupDirectory(config.cgroup);
     if (cgroup !== undefined) ended += endOtherLeases(cgroup, node);
   });
-  if (ended > 0 || removed) logger.info('the pins of an earlier daemon are removed', { leasesEnded: ended });
+  if (ended > 0 || removed) logger.info('removed the pins of an earlier daemon', { leasesEnded: ended });
   return ends;
 }
 

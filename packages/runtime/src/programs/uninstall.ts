@@ -26,7 +26,7 @@ interface Uninstalled {
 /**
  * Takes everything of the kernel path off this node, whatever version left it: programs, maps and pins, filters, and the
  * table in the network namespaces of the pods that the pins name or that have a filter of ours. Open connections of the
- * kernel path go on the node's way: the pods track them as let in, and nobody judges them any more. No daemon may run.
+ * kernel path go on the node's way: the pods track them as let in, and they are no longer judged. No daemon may run.
  *
  * @throws KMESH_PODS_OUT_OF_SIGHT before anything is removed, when no process or name leads to a pod that the pins name;
  * KMESH_POD_COMMAND_FAILED when a table cannot be removed

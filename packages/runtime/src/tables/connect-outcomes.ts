@@ -32,7 +32,7 @@ interface ConnectTables {
   readonly endpoints: Pick<EndpointArray, 'read'>;
   /** Whether the pod may dial a workload of this node past its own capture. */
   mayStay(workload: number, port: number): boolean;
-  /** Whether first packets to a port went unanswered of late. */
+  /** Whether first packets to a port went unanswered recently. */
   isUnreachable(workload: number, port: number): boolean;
   /** Whether an address that the tables do not know may be the mesh's all the same. */
   readonly incomplete: boolean;
@@ -130,7 +130,7 @@ const PLACE_SHIFT = 20;
 /** Times in the map are in units of 2^30 nanoseconds. */
 const SECOND_BITS = 30n;
 
-/** Whether first packets to a workload's port went unanswered of late: `is_unreachable` of bpf/unreachable.h. */
+/** Whether first packets to a workload's port went unanswered recently: `is_unreachable` of bpf/unreachable.h. */
 export function isUnreachable(
   map: { get(key: Uint8Array): Uint8Array | undefined } | undefined,
   workload: number,

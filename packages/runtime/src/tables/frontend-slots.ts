@@ -110,7 +110,7 @@ const restMilliseconds = 2_000;
 
 /**
  * The memory of `frontends`: an open-addressed hash table that programs read while it is written. The rules are in
- * bpf/frontends.h; whoever uses this class decides when a slot may be written, and when it is free again.
+ * bpf/frontends.h; the user of this class decides when a slot may be written, and when it is free again.
  */
 export class FrontendSlots {
   /** Frontends that there may be: half of the slots, so that probing stays short. */

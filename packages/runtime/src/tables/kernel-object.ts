@@ -99,7 +99,7 @@ export async function loadKernelObject(options: KernelObjectOptions): Promise<Bp
   }
 }
 
-/** Before load: the size of the table, and the keys of its hash, which nobody can know. */
+/** Before load: the size of the table, and the keys of its hash, which are secret. */
 function prepareFrontends(object: BpfObject, capacity: number | undefined): Uint8Array {
   if (capacity !== undefined) {
     const entries = 2 ** Math.ceil(Math.log2(Math.max(capacity, 1)) + 1);
@@ -170,7 +170,7 @@ export interface KernelMaps {
   readonly pods: ArrayBuffer;
   /** Holds the hash keys of `frontends`. */
   readonly settings: ArrayBuffer;
-  /** How long the programs may decide, and by what. Absent: nobody asks. */
+  /** Lease and generation. Absent in tests that need neither. */
   readonly lease?: ArrayBuffer;
   /** Absent where nothing needs to know which addresses are a pod's own. */
   readonly podAddresses?: EntryTable;

@@ -145,7 +145,7 @@ export class KernelTables {
    * @throws SystemCallError `KMESH_BPF_MAP_FAILED`, `KMESH_BARRIER_FAILED`
    */
   apply(change: MeshChange): Promise<void> {
-    // Before anything is computed: from now on nobody is let in by a policy that is no more.
+    // Before anything is computed: from now on no removed policy lets a client in.
     this.#revoked.push(...(this.#verdicts?.withdrawChanged() ?? []));
     this.#pending ??= emptyChange();
     addChange(this.#pending, change);

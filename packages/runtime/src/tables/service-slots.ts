@@ -129,7 +129,7 @@ function routedItems(
     const sum = candidates.reduce((capacity, { weight }) => capacity + weight, 0);
     for (const candidate of candidates) {
       const { uid } = candidate.workload;
-      // Who is behind two backends at once is told apart by the tunnel path only.
+      // An endpoint behind two backends at once can be attributed by the tunnel path only.
       const known = serves.get(uid) === 1;
       items.push({
         candidate,

@@ -88,7 +88,7 @@ export class Verdicts {
   }
 
   /**
-   * Takes back the verdicts that rest on policies which are others now: their pods' cookies. To be called in the turn in
+   * Withdraws verdicts derived from changed policies; returns the cookies of the affected pods. To be called in the turn in
    * which the view changed; {@link recompute} follows once no program uses the old ones.
    */
   withdrawChanged(): bigint[] {
@@ -163,9 +163,9 @@ function sameList(left: readonly Policy[], right: readonly Policy[]): boolean {
   return left.length === right.length && left.every((policy, index) => policy === right[index]);
 }
 
-/** `KMESH_IDENTITY_ANY`: no policy applies, whoever connects. */
+/** `KMESH_IDENTITY_ANY`: no policy applies, for any client. */
 export const ANY_IDENTITY = 0;
-/** `KMESH_IDENTITY_NONE`: a peer that nobody vouches for. */
+/** `KMESH_IDENTITY_NONE`: a peer without an attested identity. */
 export const NO_IDENTITY = 0xffff_ffff;
 /** `KMESH_IDENTITY_CHANGING`: the verdicts about a workload are being written anew. */
 const CHANGING: Verdict = { identity: 0xffff_fffe, port: 0, allow: false };

@@ -24,14 +24,14 @@ import {
   type TunnelHandle,
 } from './native.ts';
 
-/** Told what happens on one listener. */
+/** Callbacks for one listener. */
 export interface ListenerHandler {
   accepted(accepted: Accepted): void;
   /** The kernel refused to hand over a connection: descriptors or memory ran out. Tried again by the engine. */
   failed(errno: number): void;
 }
 
-/** Told what happens to one proxied connection. */
+/** Callbacks for one proxied connection. */
 export interface FlowHandler {
   /** Exactly once, last. */
   closed(end: FlowEnd): void;
@@ -45,7 +45,7 @@ export interface FlowHandler {
   sourceNotKept?(): void;
 }
 
-/** Told what happens to one HTTP/2 connection. */
+/** Callbacks for one HTTP/2 connection. */
 export interface SessionHandler {
   ready(ready: SessionReady): void;
   /** Exactly once, last. */
@@ -68,7 +68,7 @@ export class Engine {
   readonly #listeners = new Map<number, ListenerHandler>();
   readonly #flows = new Map<number, FlowHandler>();
   readonly #sessions = new Map<number, SessionHandler>();
-  /** Flows that ended before anyone decided about them: whoever still does so is told at once. */
+  /** Flows that ended before anyone decided about them: a later decision is answered at once. */
   readonly #endedEarly = new Map<number, FlowEnd>();
   readonly #reader = new EventReader();
   readonly #onError: (error: unknown) => void;

@@ -27,7 +27,7 @@ export interface NativeTunnelConfig {
 }
 
 /**
- * Told of events, a batch at a time. `numbers` holds records: type, id, five numbers, count of texts, and a reference
+ * Receives events in batches. `numbers` holds records: type, id, five numbers, count of texts, and a reference
  * per text; `texts` and `extras` (certificate chains, byte counts) are what they refer to. The tunnel reads them.
  */
 type NativeTunnelHandler = (

@@ -40,7 +40,7 @@ export class Carried implements FlowHandler {
   session: PooledSession | undefined;
   /** Address of the application's socket, inbound. */
   application: string | undefined;
-  /** Set by whoever routes the flow. */
+  /** Set when the flow is routed. */
   onClosed: ((end: FlowEnd) => void) | undefined;
   onRetry: (() => void) | undefined;
   onOpened: ((baggage: string) => void) | undefined;
@@ -90,7 +90,7 @@ export class Carried implements FlowHandler {
 
   sourceNotKept(): void {
     this.#pod.logger.warn(
-      'the client address cannot be kept towards the application; a local address is used',
+      'the client address cannot be preserved towards the application; a local address is used',
       {
         'src.addr': this.start.sourceAddress,
         'dst.addr': this.start.destinationAddress,

@@ -276,7 +276,7 @@ function podContext(options: PodProxyOptions, namespace: number): PodContext {
     peers: options.peers,
     share: options.shares.pod((held) =>
       options.tunnel.logger.warn(
-        'a pod holds its share of the file descriptors; its further connections are refused until some have ended',
+        'a pod has reached its share of the file descriptors; further connections are refused until some have ended',
         { pod: `${options.info.namespace}/${options.info.name}`, descriptors: held },
       ),
     ),

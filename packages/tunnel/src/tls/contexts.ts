@@ -10,7 +10,7 @@ interface Pair {
 
 /**
  * TLS contexts (contract 6.1), one per certificate and side, made when first needed and again after the revocation
- * lists changed. A certificate that nobody holds takes its contexts with it.
+ * lists changed. Contexts are freed with the last reference to their certificate.
  */
 export class TlsContexts {
   readonly #pairs = new WeakMap<TunnelCertificate, Pair>();
