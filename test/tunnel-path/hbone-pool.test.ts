@@ -270,16 +270,23 @@ describe('HBONE connections and their pool', () => {
 
   test('HBN-10: a half-close becomes END_STREAM, and the reply still arrives', async () => {
     const { pod: client } = await mesh.pod();
+    const halfAnswered = Promise.withResolvers<void>();
     const { pod, server } = await peer({
       onRequest: ({ stream }) => {
         stream.respond({ ':status': 200 });
         stream.resume();
-        stream.on('end', () => setTimeout(() => stream.end('goodbye'), 100));
+        stream.on('end', async () => {
+          stream.write('good');
+          await halfAnswered.promise;
+          stream.end('bye');
+        });
       },
     });
     const socket = await connect(client, pod.addresses.v4, 8080);
     socket.end('question');
-    assert.equal((await readAll(socket)).toString(), 'goodbye');
+    assert.equal((await readExactly(socket, 4)).toString(), 'good');
+    halfAnswered.resolve();
+    assert.equal((await readAll(socket)).toString(), 'bye');
     server.close();
   });
 

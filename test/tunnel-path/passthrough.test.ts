@@ -83,13 +83,12 @@ describe('inbound plaintext', () => {
     await outside.run('ip', ['addr', 'add', `${trusted.pod.addresses.v4}/32`, 'dev', 'lo']);
     const spoofed = connect(outside, server.pod.addresses.v4, 8080, {
       bindAddress: trusted.pod.addresses.v4,
-    });
-    const socket = await Promise.race([
-      spoofed.catch(() => undefined),
-      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 500)),
-    ]);
+    }).catch(() => undefined);
+    // What answers the first has answered before what answers this one.
+    await refused(outside, server.pod.addresses.v4, 8080);
+    const socket = await Promise.race([spoofed, undefined]);
     if (socket !== undefined) assert.notEqual(await ending(socket), 'open');
-    spoofed.then((late) => late.destroy()).catch(() => undefined);
+    void spoofed.then((late) => late?.destroy());
     mesh.apply({ kind: 'removePolicy', key: 'default/strict' });
   });
 
@@ -120,16 +119,20 @@ describe('inbound plaintext', () => {
   for (const captured of [false, true]) {
     test(`PAS-06: a half-close leaves the other direction open until its own end (${captured ? 'HBONE' : 'plaintext'})`, async () => {
       const client = captured ? (await mesh.pod()).pod : outside;
+      const halfAnswered = Promise.withResolvers<void>();
       const first = mesh.own(
         await listen(server.pod, 8083, async (socket: Socket) => {
           const all = await readAll(socket);
-          await new Promise((resolve) => setTimeout(resolve, 100));
-          socket.end(`got ${all.length}`);
+          socket.write('got ');
+          await halfAnswered.promise;
+          socket.end(`${all.length}`);
         }),
       );
       const asking = await connect(client, server.pod.addresses.v4, 8083);
       asking.end('question');
-      assert.equal((await readAll(asking)).toString(), 'got 8');
+      assert.equal((await readExactly(asking, 4)).toString(), 'got ');
+      halfAnswered.resolve();
+      assert.equal((await readAll(asking)).toString(), '8');
       first.close();
       const received = Promise.withResolvers<string>();
       const second = mesh.own(

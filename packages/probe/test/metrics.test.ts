@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import type { Workload } from '@kmesh/api';
+import { eventually } from '@kmesh/api/testing';
 import { createControlMetrics } from '../src/metrics/control-metrics.ts';
 import { createDnsMetrics } from '../src/metrics/dns-metrics.ts';
 import { WorkloadPresence } from '../src/metrics/presence.ts';
@@ -262,18 +263,24 @@ test('a pod with more peers than its share counts the further ones as other, in 
 
 test('two recorders that count the same label set are one series, also after one of them has ended', async (t) => {
   const probe = await startProbe(t);
-  const second = await import('../src/index.ts').then(({ MetricRecorder, createConnectionObserver }) => {
+  const another = () => {
     const recorder = new MetricRecorder(probe.server.recorderChannel());
     return { recorder, observer: createConnectionObserver({ recorder }) };
-  });
+  };
+  const second = another();
   probe.observer.opened(start()).close({ flag: '-', bytesFromClient: 10 });
   second.observer.opened(start()).close({ flag: '-', bytesFromClient: 5 });
   const text = await probe.scrape();
   assert.equal(samples(text, opened).length, 1);
   assert.equal(sumOf(text, 'istio_tcp_received_bytes_total'), 15);
   second.recorder.close();
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.equal(await probe.sum('istio_tcp_received_bytes_total'), 15);
+  const third = another();
+  third.observer.opened(start()).close({ flag: '-', bytesFromClient: 1 });
+  await eventually(
+    'the third counts on',
+    async () => (await probe.sum('istio_tcp_received_bytes_total')) === 16,
+  );
+  third.recorder.close();
 });
 
 test('OBS-21: terminations of the xDS connection are counted by reason', async (t) => {
@@ -370,7 +377,6 @@ test('what a thread recorded stays when the thread has ended, even if nobody scr
     transferList: [channel.port],
   });
   await once(worker, 'exit');
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.equal(await probe.sum(opened), 1);
+  await eventually('it is counted', async () => (await probe.sum(opened)) === 1);
   assert.equal(await probe.sum('istio_tcp_received_bytes_total'), 9);
 });
