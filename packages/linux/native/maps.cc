@@ -61,6 +61,13 @@ static Napi::Value map_update(const Napi::CallbackInfo &info)
 						   bytes_at(info, 2).data, uint_at(info, 3)));
 }
 
+static Napi::Value map_take(const Napi::CallbackInfo &info)
+{
+	return result_of(info,
+			 bpf_map_lookup_and_delete_elem(int_at(info, 0), bytes_at(info, 1).data,
+							bytes_at(info, 2).data));
+}
+
 static Napi::Value map_delete(const Napi::CallbackInfo &info)
 {
 	return result_of(info, bpf_map_delete_elem(int_at(info, 0), bytes_at(info, 1).data));
@@ -307,6 +314,7 @@ void register_maps(Napi::Env env, Napi::Object exports)
 	define<map_lookup>(env, exports, "mapLookup");
 	define<map_update>(env, exports, "mapUpdate");
 	define<map_delete>(env, exports, "mapDelete");
+	define<map_take>(env, exports, "mapTake");
 	define<map_update_batch>(env, exports, "mapUpdateBatch");
 	define<map_delete_batch>(env, exports, "mapDeleteBatch");
 	define<map_read_batch>(env, exports, "mapReadBatch");

@@ -145,6 +145,7 @@ interface NativeAddon {
   mapLookup(fd: number, key: Uint8Array, value: Uint8Array, flags: number): number;
   mapUpdate(fd: number, key: Uint8Array, value: Uint8Array, flags: number): number;
   mapDelete(fd: number, key: Uint8Array): number;
+  mapTake(fd: number, key: Uint8Array, value: Uint8Array): number;
   mapUpdateBatch(
     fd: number,
     keys: Uint8Array,

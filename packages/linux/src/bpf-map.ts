@@ -111,6 +111,21 @@ export class BpfMap implements Disposable {
   }
 
   /**
+   * Removes the entry of `key` and returns its value, written to `into`; undefined if there was none. Hash maps only.
+   * Requires Linux 5.14.
+   *
+   * @throws SystemCallError `KMESH_BPF_MAP_FAILED`
+   */
+  take(key: Uint8Array, into: Uint8Array): Uint8Array | undefined {
+    bytesOf('key', key, this.keySize);
+    bytesOf('into', into, this.valueSize);
+    const result = addon().mapTake(this.fd, key, into);
+    if (result === -ENOENT) return undefined;
+    this.#check(result, 'take an entry of');
+    return into;
+  }
+
+  /**
    * Writes one entry.
    *
    * @throws SystemCallError `KMESH_BPF_MAP_FAILED`; errno `E2BIG` or `ENOSPC` when the map is full, `EEXIST` and `ENOENT` as `mode` says.

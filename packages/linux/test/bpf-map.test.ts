@@ -43,6 +43,12 @@ for (const { name, type, flags } of kinds) {
     assert.deepEqual([...map.entries()], [[key, numbers([71])]]);
     assert.equal(map.delete(key), true);
     assert.equal(map.delete(key), false);
+    map.set(key, value);
+    const into = new Uint8Array(4);
+    assert.equal(map.take(key, into), into);
+    assert.deepEqual(into, new Uint8Array(value));
+    assert.equal(map.take(key, into), undefined);
+    assert.equal(map.get(key), undefined);
   });
 }
 

@@ -47,9 +47,14 @@ function keyOf(cookie: bigint): Uint8Array {
 
 /** The map `picks`; `BpfMap` is one. */
 interface PickMap {
-  get(key: Uint8Array): Uint8Array | undefined;
-  delete(key: Uint8Array): boolean;
+  take(key: Uint8Array, into: Uint8Array): Uint8Array | undefined;
 }
+
+/** Used again for each connection. */
+const key = new DataView(new ArrayBuffer(keyLayout.size));
+const keyBytes = new Uint8Array(key.buffer);
+const value = new DataView(new ArrayBuffer(kmeshPickLayout.size));
+const valueBytes = new Uint8Array(value.buffer);
 
 /**
  * Takes the endpoint that the connect hook chose for a connection which the tunnel path serves: the id of its workload, or
@@ -63,13 +68,8 @@ export function takePick(
   cookie: bigint,
   client: { readonly ip: string; readonly port: number },
 ): number | undefined {
-  const key = new DataView(new ArrayBuffer(keyLayout.size));
   key.setBigUint64(keyLayout.netnsCookie, cookie, true);
   writeAddress(key, keyLayout.client, client.ip);
   key.setUint16(keyLayout.clientPortBe, client.port);
-  const bytes = new Uint8Array(key.buffer);
-  const value = map.get(bytes);
-  if (value === undefined) return undefined;
-  map.delete(bytes);
-  return new DataView(value.buffer, value.byteOffset).getUint32(kmeshPickLayout.workload, true);
+  return map.take(keyBytes, valueBytes) && value.getUint32(kmeshPickLayout.workload, true);
 }
