@@ -1,6 +1,14 @@
 import type { ConnectionEnd, ConnectionStart, EarlyDeny } from '../connection.ts';
 import { destinationPeer, type PeerLabels, sourcePeer } from '../labels/peer.ts';
-import { formatLine, type LogField, type LogFormat } from './line-format.ts';
+import { isNamedAlike, RecentByPeers } from '../labels/recent-peers.ts';
+import {
+  formatFields,
+  formatLine,
+  type LogField,
+  type LogFormat,
+  lineEnd,
+  lineStart,
+} from './line-format.ts';
 import type { LogFilter } from './log-filter.ts';
 import type { LogOwner, LogShares } from './log-shares.ts';
 import type { LogWriter } from './log-writer.ts';
@@ -30,6 +38,10 @@ const scope = 'access';
  */
 export class AccessLog {
   readonly #options: AccessLogOptions;
+  /** What lines say between the client's address and the counts: the same for many connections. */
+  readonly #peers = new RecentByPeers<string>(isLoggedAlike);
+  readonly #peersOf = (start: ConnectionStart): string =>
+    formatFields(this.#options.format, peerFields(start));
 
   constructor(options: AccessLogOptions) {
     this.#options = options;
@@ -37,23 +49,39 @@ export class AccessLog {
 
   opened(start: ConnectionStart): void {
     if (!this.#options.filter.enabled(scope, 'debug') || !this.#admits(podOf(start))) return;
-    this.#write('debug', 'connection opened', [...peerFields(start), ...ownFields(start)]);
+    this.#write('debug', 'connection opened', [
+      { name: 'src.addr', value: start.sourceAddress, bare: true },
+      ...peerFields(start),
+      ...ownFields(start),
+    ]);
   }
 
   /** An end with an `error` is logged as a failure, whatever its flag: a drain has flag `-`. */
   closed(start: ConnectionStart, end: ConnectionEnd, counts: FinalCounts): void {
     const level = end.error === undefined ? 'info' : 'error';
     if (!this.#options.filter.enabled(scope, level) || !this.#admits(podOf(start))) return;
+    const { format } = this.#options;
+    const { sourceAddress } = start;
     const outbound = start.reporter === 'source';
-    const fields = peerFields(start);
-    fields.push(
-      { name: 'bytes_sent', value: outbound ? counts.bytesFromClient : counts.bytesFromServer },
-      { name: 'bytes_recv', value: outbound ? counts.bytesFromServer : counts.bytesFromClient },
-      { name: 'duration', value: `${Math.floor(counts.durationMilliseconds)}ms` },
-    );
-    if (end.error !== undefined) fields.push({ name: 'error', value: end.error });
-    fields.push(...ownFields(start));
-    this.#write(level, 'connection complete', fields);
+    const { bytesFromClient, bytesFromServer } = counts;
+    const sent = outbound ? bytesFromClient : bytesFromServer;
+    const received = outbound ? bytesFromServer : bytesFromClient;
+    const duration = Math.floor(counts.durationMilliseconds);
+    const begin = lineStart(format, level, scope, 'connection complete');
+    const peers = this.#peers.of(start, this.#peersOf);
+    const measured =
+      format === 'json'
+        ? `,"bytes_sent":${sent},"bytes_recv":${received},"duration":"${duration}ms"`
+        : ` bytes_sent=${sent} bytes_recv=${received} duration="${duration}ms"`;
+    const from = format === 'json' ? `,"src.addr":"${sourceAddress}"` : `\tsrc.addr=${sourceAddress}`;
+    const own =
+      end.error === undefined && start.routed === undefined
+        ? pathTexts[format][start.path]
+        : formatFields(format, [
+            ...(end.error === undefined ? [] : [{ name: 'error', value: end.error }]),
+            ...ownFields(start),
+          ]);
+    this.#options.writer.write(`${begin}${from}${peers}${measured}${own}${lineEnd(format)}`);
   }
 
   earlyDeny(deny: EarlyDeny): void {
@@ -75,10 +103,26 @@ export class AccessLog {
   }
 }
 
+/** Whether lines about both say the same of the peers, the client's port apart. */
+function isLoggedAlike(known: ConnectionStart, start: ConnectionStart): boolean {
+  return (
+    known.destinationAddress === start.destinationAddress &&
+    known.hboneAddress === start.hboneAddress &&
+    known.attested === start.attested &&
+    isNamedAlike(known, start)
+  );
+}
+
 /** The pod of this node. */
 function podOf({ reporter, source, destination }: ConnectionStart): LogOwner | undefined {
   return reporter === 'source' ? source : destination;
 }
+
+/** {@link ownFields} where no route chose. */
+const pathTexts = {
+  plain: { kernel: ' path=kernel', tunnel: ' path=tunnel' },
+  json: { kernel: ',"path":"kernel"', tunnel: ',"path":"tunnel"' },
+} as const;
 
 /** What a ztunnel's log does not have: the path, and the route with the backend that it chose. */
 function ownFields({ path, routed }: ConnectionStart): LogField[] {
@@ -89,7 +133,7 @@ function ownFields({ path, routed }: ConnectionStart): LogField[] {
   return fields;
 }
 
-/** Rows 1–13 of the table; what is not known is left out. */
+/** Rows 2–13 of the table, all that follow the client's address; what is not known is left out. */
 function peerFields(start: ConnectionStart): LogField[] {
   const fields: LogField[] = [];
   const source = sourcePeer(start);
@@ -104,7 +148,6 @@ function peerFields(start: ConnectionStart): LogField[] {
     if (proven) add(`${side}.identity`, peer.principal);
     add(`${side}.cluster`, peer.cluster);
   }
-  add('src.addr', start.sourceAddress, true);
   addPeer('src', start.source?.name, source);
   add('dst.addr', start.destinationAddress, true);
   add('dst.hbone_addr', start.hboneAddress, true);

@@ -20,27 +20,35 @@ export function formatLine(
   message: string,
   fields: readonly LogField[],
 ): string {
-  return format === 'json'
-    ? jsonLine(level, scope, message, fields)
-    : plainLine(level, scope, message, fields);
+  return `${lineStart(format, level, scope, message)}${formatFields(format, fields, true)}${lineEnd(format)}`;
 }
 
-function plainLine(level: string, scope: string, message: string, fields: readonly LogField[]): string {
-  let line = `${logTime()}\t${level}\t${scope}\t${oneLine(message)}`;
-  let separator = '\t';
+/** A line up to its fields. */
+export function lineStart(format: LogFormat, level: string, scope: string, message: string): string {
+  return format === 'json'
+    ? `{"level":"${level}","time":"${logTime()}","scope":${quoted(scope)},"message":${quoted(message)}`
+    : `${logTime()}\t${level}\t${scope}\t${oneLine(message)}`;
+}
+
+/** Fields with what divides them from what is before. @param first whether they are the first of their line */
+export function formatFields(format: LogFormat, fields: readonly LogField[], first = false): string {
+  let text = '';
+  if (format === 'json') {
+    for (const { name, value } of fields) {
+      text += `,${quoted(name)}:${typeof value === 'string' ? quoted(value) : value}`;
+    }
+    return text;
+  }
+  let separator = first ? '\t' : ' ';
   for (const { name, value, bare } of fields) {
-    line += `${separator}${name}=${typeof value !== 'string' || bare ? value : quoted(value)}`;
+    text += `${separator}${name}=${typeof value !== 'string' || bare ? value : quoted(value)}`;
     separator = ' ';
   }
-  return `${line}\n`;
+  return text;
 }
 
-function jsonLine(level: string, scope: string, message: string, fields: readonly LogField[]): string {
-  let line = `{"level":"${level}","time":"${logTime()}","scope":${quoted(scope)},"message":${quoted(message)}`;
-  for (const { name, value } of fields) {
-    line += `,${quoted(name)}:${typeof value === 'string' ? quoted(value) : value}`;
-  }
-  return `${line}}\n`;
+export function lineEnd(format: LogFormat): string {
+  return format === 'json' ? '}\n' : '\n';
 }
 
 /** Plain text is the rule: only what needs an escape pays for one. */

@@ -30,25 +30,41 @@ interface BackgroundWriter {
   waitSync(milliseconds: number): boolean;
 }
 
+/** Lines that follow others so soon are collected: each write wakes the writer thread. */
+const COLLECT_MILLISECONDS = 2;
+
+/** Lines that wait to be given to the writer thread. */
+interface Batch {
+  text: string;
+  lines: number;
+}
+
 /**
- * The log's writer. Lines go to the writer thread in batches, once per turn of the event loop; when its queue is full they wait
- * here, producers get backpressure, and only beyond {@link overflowLines} are lines dropped and counted.
+ * The log's writer. A line goes to the writer thread with the turn of the event loop that writes it, those that follow soon in
+ * batches; when the thread's queue is full they wait here, producers get backpressure, and only beyond {@link overflowLines} are
+ * lines dropped and counted.
  */
 function createLogWriter(thread: BackgroundWriter, dropped: BigInt64Array): LogWriter {
-  let pending: string[] = [];
+  let batches: Batch[] = [];
+  let last: Batch | undefined;
+  let pending = 0;
   let scheduled = false;
+  let sentAt = 0;
   let waiting: (() => void)[] = [];
 
   function send(): void {
     scheduled = false;
+    sentAt = performance.now();
     let sent = 0;
-    while (sent < pending.length && thread.queued < queueLines) {
-      const batch = pending.slice(sent, sent + linesPerWrite);
-      sent += batch.length;
-      thread.write(batch.join(''), batch.length);
+    for (const { text, lines } of batches) {
+      if (thread.queued >= queueLines) break;
+      thread.write(text, lines);
+      pending -= lines;
+      sent++;
     }
-    pending = sent === pending.length ? [] : pending.slice(sent);
-    if (pending.length > 0) {
+    batches = sent === batches.length ? [] : batches.slice(sent);
+    last = batches.at(-1);
+    if (pending > 0) {
       scheduled = true;
       setTimeout(send, 5);
     } else if (waiting.length > 0) {
@@ -60,24 +76,32 @@ function createLogWriter(thread: BackgroundWriter, dropped: BigInt64Array): LogW
 
   return {
     write(line) {
-      if (pending.length >= overflowLines) {
+      if (pending >= overflowLines) {
         Atomics.add(dropped, 0, 1n);
         return;
       }
-      pending.push(line);
+      if (last === undefined || last.lines === linesPerWrite) {
+        last = { text: line, lines: 1 };
+        batches.push(last);
+      } else {
+        last.text += line;
+        last.lines++;
+      }
+      pending++;
       if (scheduled) return;
       scheduled = true;
-      setImmediate(send);
+      if (performance.now() - sentAt < COLLECT_MILLISECONDS) setTimeout(send, COLLECT_MILLISECONDS);
+      else setImmediate(send);
     },
     room() {
-      const full = pending.length >= queueLines || (pending.length > 0 && thread.queued >= queueLines);
+      const full = pending >= queueLines || (pending > 0 && thread.queued >= queueLines);
       return full ? new Promise((resume) => waiting.push(resume)) : undefined;
     },
     flushSync(milliseconds = 1000) {
       const deadline = Date.now() + milliseconds;
       do {
         send();
-        if (thread.waitSync(10) && pending.length === 0) return;
+        if (thread.waitSync(10) && pending === 0) return;
       } while (Date.now() < deadline);
     },
   };

@@ -7,6 +7,7 @@ import {
   workloadLabels,
 } from '../labels/connection-labels.ts';
 import { spiffeUri } from '../labels/peer.ts';
+import { isNamedAlike, RecentByPeers } from '../labels/recent-peers.ts';
 import { ObjectIds } from './object-ids.ts';
 import { podSubject, workloadSubject } from './presence.ts';
 import type { MetricRecorder, MetricRow } from './recorder.ts';
@@ -40,16 +41,6 @@ const endMask = bit.closed | bit.failed;
 /** More remembered combinations than this and the memory starts anew: rows are found again by their labels. */
 const rememberedCombinations = 500_000;
 
-/** Rows of connections between two workloads, found by the very objects that name the rest. */
-interface RecentRows {
-  readonly start: ConnectionStart;
-  readonly rows: ConnectionRows;
-}
-
-/** Rows for each pair of workloads: services and ports of one server, and both reporters. */
-const recentRows = 8;
-const nobody = {};
-
 /** The share of one pod of this node. */
 export interface SeriesShare {
   /** Series that the connections of one pod may make. */
@@ -63,7 +54,8 @@ export class ConnectionRowCache {
   readonly #recorder: MetricRecorder;
   readonly #share: SeriesShare | undefined;
   /** By source and destination. What is not found here may still be known by its content. */
-  #recent = new WeakMap<object, WeakMap<object, RecentRows[]>>();
+  readonly #recent = new RecentByPeers<ConnectionRows>(isNamedAlike);
+  readonly #findRows = (start: ConnectionStart): ConnectionRows => this.#find(start);
   #ids = new ObjectIds();
   #rows = new Map<number, ConnectionRows>();
   #generation = 0;
@@ -78,31 +70,10 @@ export class ConnectionRowCache {
     if (this.#generation !== this.#recorder.generation || this.#ids.given > rememberedCombinations) {
       this.#ids = new ObjectIds();
       this.#rows = new Map();
-      this.#recent = new WeakMap();
+      this.#recent.forget();
       this.#generation = this.#recorder.generation;
     }
-    const recent = this.#recentOf(start);
-    for (const entry of recent) if (isAlike(entry.start, start)) return entry.rows;
-    const rows = this.#find(start);
-    if (recent.length === recentRows) recent.shift();
-    recent.push({ start, rows });
-    return rows;
-  }
-
-  #recentOf(start: ConnectionStart): RecentRows[] {
-    const source: object = start.source ?? nobody;
-    const destination: object = start.destination ?? nobody;
-    let ofSource = this.#recent.get(source);
-    if (ofSource === undefined) {
-      ofSource = new WeakMap();
-      this.#recent.set(source, ofSource);
-    }
-    let recent = ofSource.get(destination);
-    if (recent === undefined) {
-      recent = [];
-      ofSource.set(destination, recent);
-    }
-    return recent;
+    return this.#recent.of(start, this.#findRows);
   }
 
   #find(start: ConnectionStart): ConnectionRows {
@@ -193,19 +164,6 @@ function toOther(start: ConnectionStart): ConnectionStart {
   return start.reporter === 'source'
     ? { ...common, destination: undefined, derivedDestination: other }
     : { ...common, source: undefined, sourceIdentity: undefined, derivedSource: other };
-}
-
-/** Whether both connections count in the same rows, as far as their objects show. */
-function isAlike(known: ConnectionStart, start: ConnectionStart): boolean {
-  return (
-    known.reporter === start.reporter &&
-    known.destinationService === start.destinationService &&
-    known.securityPolicy === start.securityPolicy &&
-    known.sourceIdentity === start.sourceIdentity &&
-    known.destinationIdentity === start.destinationIdentity &&
-    known.derivedSource === start.derivedSource &&
-    known.derivedDestination === start.derivedDestination
-  );
 }
 
 /** A peer known only from baggage is in another cluster: its removal is never reported, so rows expire when idle. */

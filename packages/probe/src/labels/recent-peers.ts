@@ -1,0 +1,67 @@
+import type { ConnectionStart } from '../connection.ts';
+
+/** So many for each pair of workloads: services and ports of one server, and both reporters. */
+const PER_PAIR = 8;
+const nobody = {};
+
+interface Entry<Value> {
+  readonly start: ConnectionStart;
+  readonly value: Value;
+}
+
+/**
+ * What was made for a connection, for others between the same two workloads that are like it. Found by the very objects that
+ * name the peers, so that no key is built; it goes with them.
+ */
+export class RecentByPeers<Value> {
+  readonly #isAlike: (known: ConnectionStart, start: ConnectionStart) => boolean;
+  #entries = new WeakMap<object, WeakMap<object, Entry<Value>[]>>();
+
+  /** @param isAlike whether two connections of one pair of workloads share a value */
+  constructor(isAlike: (known: ConnectionStart, start: ConnectionStart) => boolean) {
+    this.#isAlike = isAlike;
+  }
+
+  /** The value of a connection, made by `make` when none like it is known. */
+  of(start: ConnectionStart, make: (start: ConnectionStart) => Value): Value {
+    const entries = this.#entriesOf(start);
+    for (const entry of entries) if (this.#isAlike(entry.start, start)) return entry.value;
+    const value = make(start);
+    if (entries.length === PER_PAIR) entries.shift();
+    entries.push({ start, value });
+    return value;
+  }
+
+  forget(): void {
+    this.#entries = new WeakMap();
+  }
+
+  #entriesOf(start: ConnectionStart): Entry<Value>[] {
+    const source: object = start.source ?? nobody;
+    const destination: object = start.destination ?? nobody;
+    let ofSource = this.#entries.get(source);
+    if (ofSource === undefined) {
+      ofSource = new WeakMap();
+      this.#entries.set(source, ofSource);
+    }
+    let entries = ofSource.get(destination);
+    if (entries === undefined) {
+      entries = [];
+      ofSource.set(destination, entries);
+    }
+    return entries;
+  }
+}
+
+/** Whether the objects that name both connections are the same: then so are their labels, flags apart. */
+export function isNamedAlike(known: ConnectionStart, start: ConnectionStart): boolean {
+  return (
+    known.reporter === start.reporter &&
+    known.destinationService === start.destinationService &&
+    known.securityPolicy === start.securityPolicy &&
+    known.sourceIdentity === start.sourceIdentity &&
+    known.destinationIdentity === start.destinationIdentity &&
+    known.derivedSource === start.derivedSource &&
+    known.derivedDestination === start.derivedDestination
+  );
+}
