@@ -117,3 +117,44 @@ test('two instances that serve a pod at a time take what either one hands over: 
   assert.deepEqual(report.failures, []);
   assert.ok(report.connections > 200, `${report.connections}`);
 });
+
+test('beside a proxy that knows of no hand-over, from it and back to it: no new connection fails', async () => {
+  await using mesh = await startDaemonMesh();
+  const place = await mesh.node();
+  const far = await mesh.node();
+  const client = await mesh.pod(place.node);
+  const server = await mesh.pod(far.node);
+  await place.agent.addPod(client);
+  await far.agent.addPod(server);
+  await server.serve({ port: 8080, mode: 'http' });
+  const settings = { CONNECTION_TERMINATION_DEADLINE: '2s', RUST_LOG: 'info,access=error' };
+  const kernel = {
+    ...settings,
+    KMESH_KERNEL_PATH: 'true',
+    KMESH_CGROUP: mesh.lab.cgroup,
+    KMESH_PINS: `${await mesh.lab.bpffs()}/kmesh`,
+  };
+  // Where it looks for programs of an earlier daemon there are none: like a ztunnel, it leaves them alone.
+  const other = { ...settings, KMESH_KERNEL_PATH: 'false', KMESH_CGROUP: place.node.cgroup };
+  const beyond = await mesh.daemon(far, { environment: { KMESH_KERNEL_PATH: 'false' } });
+  let current = await mesh.daemon(place, { environment: kernel });
+  await Promise.all([current.ready(), beyond.ready()]);
+  const dialing = client.startDialing({
+    to: [`${server.addresses.v4}:8080`, `[${server.addresses.v6}]:8080`],
+    connections: 0,
+    concurrency: 4,
+    mode: 'http',
+  });
+  for (const environment of [other, kernel]) {
+    await untilServed([server], 50);
+    const next = await mesh.daemon(place, { environment });
+    await next.ready();
+    await untilServed([server], 200);
+    current.kill('SIGTERM');
+    assert.deepEqual(await current.ended, { code: 0, signal: null });
+    await untilServed([server], 50);
+    current = next;
+  }
+  const report = await dialing.stop();
+  assert.deepEqual(report.failures, []);
+});

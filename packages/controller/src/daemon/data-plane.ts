@@ -134,6 +134,7 @@ export class DataPlane implements ZdsPods {
 
   /** Lets live connections finish, at most until the deadline (ambient contract 2.7). */
   async drain(deadlineMilliseconds: number): Promise<void> {
+    await this.#enrolment?.endHandOver();
     await Promise.all([this.#tunnel.drain(deadlineMilliseconds), this.#dns?.drain(deadlineMilliseconds)]);
   }
 

@@ -1,5 +1,5 @@
 import type { Logger, PodInfo, TablesPod } from '@kmesh/api';
-import type { NetworkNamespace } from '@kmesh/linux';
+import { kernelBarrier, type NetworkNamespace } from '@kmesh/linux';
 import { type MeshChange, type MeshState, RECORDS_KEPT } from '@kmesh/orchestration';
 import type { HandoffPodTable } from '../tables/handoff.ts';
 import type { KernelTables } from '../tables/kernel-tables.ts';
@@ -51,6 +51,7 @@ export class KernelEnrolment {
   readonly #denied = new Set<number>();
   readonly #unsubscribe: () => void;
   #closed = false;
+  #handsOverNoMore = false;
   #toldNoWire = false;
 
   /** @param handoff absent: what must be tunnelled is left to capture */
@@ -131,6 +132,17 @@ export class KernelEnrolment {
         bare,
       };
     });
+  }
+
+  /**
+   * Leaves to capture what would be handed over to the proxy: before it stops accepting, for the next one may be of another
+   * kind. A pod without capture rules has nothing else, and stays. Back when no connect decides by what was before.
+   */
+  async endHandOver(): Promise<void> {
+    if (this.#handoff === undefined || this.#handsOverNoMore) return;
+    this.#handsOverNoMore = true;
+    for (const { cookie, bare } of this.#pods.values()) if (!bare) this.#handoff.delete(cookie);
+    await kernelBarrier();
   }
 
   /** Namespace cookies of the pods that are served, once capture lets their connections through. */
@@ -270,7 +282,8 @@ export class KernelEnrolment {
   }
 
   /** The proxy listens by now: pods are served by the tunnel before they are enrolled here. */
-  #handOver({ info, cookie }: EnrolledPod, addresses: readonly string[]): void {
+  #handOver({ info, cookie, bare }: EnrolledPod, addresses: readonly string[]): void {
+    if (this.#handsOverNoMore && !bare) return;
     try {
       this.#handoff?.set(cookie, addresses);
     } catch (error) {

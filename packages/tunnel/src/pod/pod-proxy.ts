@@ -1,8 +1,10 @@
 import { closeSync } from 'node:fs';
+import { isIPv4 } from 'node:net';
 import type { PodInfo } from '@kmesh/api';
 import { KmeshError, type Logger, type Workload } from '@kmesh/api';
 import {
   errnoName,
+  listInterfaces,
   migrateOnClose,
   type NetworkNamespace,
   openListener,
@@ -199,11 +201,33 @@ function openListeners(options: PodProxyOptions): { fd: number; kind: ListenerKi
   const opened: { fd: number; kind: ListenerKind }[] = [];
   try {
     for (const kind of kinds) opened.push({ kind, fd: openPort(options, options.settings.ports[kind]) });
+    for (const address of handoffAddresses(options))
+      opened.push({ kind: 'outbound', fd: openPort(options, options.settings.ports.outbound, address) });
     if (options.settings.portReuse) for (const { fd } of opened) prepareHandOver(options, fd);
     return opened;
   } catch (error) {
     for (const { fd } of opened) closeSync(fd);
     throw error;
+  }
+}
+
+/**
+ * The pod's own addresses, where connections that the connect hook hands over arrive. A listener of such an address comes
+ * before those of all addresses: another proxy that shares the ports, and knows of no hand-over, gets none of them.
+ */
+function handoffAddresses({ tunnel, settings, namespace, info }: PodProxyOptions): string[] {
+  if (tunnel.handoffs === undefined || namespace === undefined || !settings.portReuse) return [];
+  try {
+    return listInterfaces(namespace, namespace)
+      .filter(({ name }) => name !== 'lo')
+      .flatMap(({ addresses }) => addresses)
+      .filter((address) => (isIPv4(address) ? true : settings.ipv6 && !/^fe[89ab]/i.test(address)));
+  } catch (error) {
+    tunnel.logger.warn('another proxy that serves this pod too may get connections that it cannot serve', {
+      pod: `${info.namespace}/${info.name}`,
+      error: (error as Error).message,
+    });
+    return [];
   }
 }
 
@@ -220,10 +244,10 @@ function prepareHandOver({ tunnel, info }: PodProxyOptions, listener: number): v
 }
 
 /**
- * A listener that cannot be made transparent still serves; only `ENABLE_ORIG_SRC=true` insists. The engine takes the option
+ * Of one address where that is given, else of all. A listener that cannot be made transparent still serves; only `ENABLE_ORIG_SRC=true` insists. The engine takes the option
  * away again from the plaintext ones (`Listener::forgetTransparent`), whose users come by redirection to a local address.
  */
-function openPort(options: PodProxyOptions, port: number): number {
+function openPort(options: PodProxyOptions, port: number, only?: string): number {
   const { settings, namespace } = options;
   const open = (address: string, transparent: boolean): number =>
     openListener({
@@ -237,12 +261,13 @@ function openPort(options: PodProxyOptions, port: number): number {
       ...(settings.mark === undefined ? {} : { mark: settings.mark }),
     });
   const wanted = settings.originalSource !== false && options.self === undefined;
-  const address = settings.ipv6 ? '::' : '0.0.0.0';
+  const address = only ?? (settings.ipv6 ? '::' : '0.0.0.0');
   try {
     return open(address, wanted);
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
-    if (error.errno === EAFNOSUPPORT || error.errno === EADDRNOTAVAIL) return open('0.0.0.0', wanted);
+    const noIpv6 = error.errno === EAFNOSUPPORT || error.errno === EADDRNOTAVAIL;
+    if (only === undefined && noIpv6) return open('0.0.0.0', wanted);
     if (wanted && settings.originalSource === undefined && error.syscall.includes('TRANSPARENT')) {
       return open(address, false);
     }
