@@ -10,7 +10,7 @@ import { readState } from './bare/state.ts';
 import { runCases } from './cases/run.ts';
 import { dnsManifests } from './mesh/dns.ts';
 import { installMesh } from './mesh/install.ts';
-import { checkNeeded, MissingError, neededByMachines } from './needed.ts';
+import { checkNeeded, MissingError, neededByKind, neededByMachines } from './needed.ts';
 import type { ClusterOptions } from './options.ts';
 import { repository } from './paths.ts';
 import { type Progress, startProgress } from './progress.ts';
@@ -56,7 +56,13 @@ export async function cluster(options: ClusterOptions): Promise<number> {
 }
 
 /** Makes a cluster, and waits until everything in it is ready. */
-async function up({ nodes, proxy }: ClusterOptions, progress: Progress): Promise<void> {
+async function up({ nodes, backend, proxy }: ClusterOptions, progress: Progress): Promise<void> {
+  if (backend === 'kind') {
+    checkNeeded(neededByKind);
+    throw new MissingError(
+      'a cluster of kind is not made by this command yet, though this machine has what it takes; use --backend bare',
+    );
+  }
   checkNeeded(neededByMachines);
   const archive = proxy.kind === 'image' && proxy.archive !== undefined ? proxy.archive : ownArchive();
   await progress.step('programs', () => buildPrograms(progress));

@@ -6,6 +6,8 @@ export interface Needed {
   readonly name: string;
   /** Looked for in the folders of `PATH`, or, where it has a slash, at that path. */
   readonly at: string;
+  /** Programs each of which does as well. */
+  readonly or?: readonly string[];
   /** What brings it. */
   readonly from: string;
 }
@@ -40,17 +42,33 @@ export const neededByMachines: readonly Needed[] = [
   debian('conntrack'),
 ];
 
+/** What a cluster of kind needs: nodes that are containers, and images that are released. */
+export const neededByKind: readonly Needed[] = [
+  { name: 'kind', at: 'kind', from: 'kind 0.30 or newer, from kind.sigs.k8s.io' },
+  { name: 'a container engine', at: 'docker', or: ['podman'], from: 'apt-get install docker.io, or podman' },
+  { name: 'kubectl', at: 'kubectl', from: 'kubectl, from kubernetes.io' },
+  {
+    name: 'istioctl',
+    at: 'istioctl',
+    from: 'istioctl of the version that package.json names, from istio.io',
+  },
+];
+
 /** Fails with {@link MissingError} where one of these is not there. `path` is a search path. */
 export function checkNeeded(needed: readonly Needed[], path = process.env['PATH'] ?? ''): void {
   const folders = path.split(':').filter((folder) => folder !== '');
-  const missing = needed.filter(({ at }) =>
-    at.includes('/') ? !isExecutable(at) : !folders.some((folder) => isExecutable(join(folder, at))),
+  const missing = needed.filter(({ at, or = [] }) =>
+    [at, ...or].every((program) =>
+      program.includes('/')
+        ? !isExecutable(program)
+        : !folders.some((folder) => isExecutable(join(folder, program))),
+    ),
   );
   if (missing.length === 0) return;
-  const lines = missing.map(({ name, at, from }) =>
+  const lines = missing.map(({ name, at, or = [], from }) =>
     at.includes('/')
       ? `${name}: expected at ${at}; brought by: ${from}`
-      : `${name}: the program ${at} is expected on the search path (${folders.join(', ')}); brought by: ${from}`,
+      : `${name}: the program ${[at, ...or].join(' or ')} is expected on the search path (${folders.join(', ')}); brought by: ${from}`,
   );
   throw new MissingError(`this machine lacks what a cluster needs:\n  ${lines.join('\n  ')}`);
 }

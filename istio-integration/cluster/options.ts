@@ -6,6 +6,8 @@ import yargs from 'yargs';
 export interface ClusterOptions {
   readonly command: 'up' | 'test' | 'use' | 'logs' | 'down';
   readonly nodes: number;
+  /** What the nodes are: namespaces of this machine, or containers that kind makes. */
+  readonly backend: 'bare' | 'kind';
   readonly proxy: Proxy;
   /** One JSON object on standard output instead of text. */
   readonly json: boolean;
@@ -55,6 +57,7 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
   const values = (await parser.parseAsync()) as unknown as {
     readonly _: readonly string[];
     readonly nodes?: number;
+    readonly backend?: ClusterOptions['backend'];
     readonly proxy?: string;
     readonly json: boolean;
     readonly filter?: readonly string[];
@@ -67,6 +70,7 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
   return {
     command: values._[0] as ClusterOptions['command'],
     nodes,
+    backend: values.backend ?? 'bare',
     proxy: proxyOf(values.proxy ?? 'kmesh'),
     json: values.json,
     filters: values.filter ?? [],
@@ -76,6 +80,11 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
 function shape<T>(command: import('yargs').Argv<T>) {
   return command
     .option('nodes', { type: 'number', default: 2, describe: `nodes for pods, 1 to ${mostNodes}` })
+    .option('backend', {
+      choices: ['bare', 'kind'] as const,
+      default: 'bare' as const,
+      describe: 'bare: namespaces of this machine; kind: says what this machine lacks for kind',
+    })
     .option('proxy', {
       type: 'string',
       default: 'kmesh',

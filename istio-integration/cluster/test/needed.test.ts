@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { cluster } from '../commands.ts';
 import { checkNeeded, MissingError } from '../needed.ts';
+import { parseOptions } from '../options.ts';
 
 test('names every program that is missing, where it is expected, and what brings it', (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'kmesh-needed-'));
@@ -54,4 +56,32 @@ test('"up" on a machine without the programs says which, and ends with code 3 be
       new RegExp(`the program ${program} is expected on the search path \\(/nowhere\\); brought by: `),
     );
   assert.deepEqual(readdirSync(cache), []);
+});
+
+test('a cluster of kind: what it needs and is not there is named, and where all is there, that it is not made', async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), 'kmesh-needed-'));
+  const path = process.env['PATH'];
+  context.after(() => {
+    process.env['PATH'] = path;
+    rmSync(folder, { recursive: true });
+  });
+  process.env['PATH'] = folder;
+  const options = await parseOptions(['up', '--backend', 'kind']);
+  assert.ok(options);
+  const up = async (): Promise<string> => {
+    const error = await cluster(options).catch((thrown: unknown) => thrown);
+    assert.ok(error instanceof MissingError, String(error));
+    return error.message;
+  };
+  const message = await up();
+  for (const program of ['kind', 'docker or podman', 'kubectl', 'istioctl'])
+    assert.match(
+      message,
+      new RegExp(`the program ${program} is expected on the search path \\(${folder}\\); brought by: `),
+    );
+  for (const program of ['kind', 'podman', 'kubectl', 'istioctl']) {
+    writeFileSync(join(folder, program), '');
+    chmodSync(join(folder, program), 0o755);
+  }
+  assert.match(await up(), /^a cluster of kind is not made by this command yet/);
 });

@@ -6,8 +6,9 @@ import { parseOptions, UsageError } from '../options.ts';
 const thisFile = fileURLToPath(import.meta.url);
 
 const understood: readonly (readonly [string, object])[] = [
-  ['up', { command: 'up', nodes: 2, proxy: { kind: 'kmesh' }, json: false, filters: [] }],
+  ['up', { command: 'up', nodes: 2, backend: 'bare', proxy: { kind: 'kmesh' }, json: false, filters: [] }],
   ['up --nodes 3 --proxy kmesh-stock', { nodes: 3, proxy: { kind: 'image', archive: undefined } }],
+  ['up --backend kind', { backend: 'kind' }],
   [`up --proxy ${thisFile}`, { proxy: { kind: 'image', archive: thisFile } }],
   ['test IST-01 rolled --json', { command: 'test', filters: ['IST-01', 'rolled'], json: true }],
   ['test', { command: 'test', filters: [] }],
@@ -27,6 +28,7 @@ const refused: readonly (readonly [string, RegExp])[] = [
   ['up --nodes 0', /--nodes 0: a whole number from 1 to 5/],
   ['up --nodes 6', /--nodes 6: a whole number from 1 to 5/],
   ['up --nodes two', /--nodes NaN: a whole number/],
+  ['up --backend cloud', /Argument: backend, Given: "cloud", Choices: "bare", "kind"/],
   ['up --proxy nothing.tar', /--proxy nothing\.tar: kmesh, kmesh-stock, or the path of an image archive/],
   ['down --nodes 2', /nodes/],
 ];
