@@ -9,6 +9,7 @@ import { buildPrograms, programsFolder } from './bare/programs.ts';
 import { readState } from './bare/state.ts';
 import { runCases } from './cases/run.ts';
 import { dnsManifests } from './mesh/dns.ts';
+import { gatewayApi } from './mesh/gateway-api.ts';
 import { installMesh } from './mesh/install.ts';
 import { checkNeeded, MissingError, neededByKind, neededByMachines } from './needed.ts';
 import type { ClusterOptions } from './options.ts';
@@ -73,7 +74,7 @@ async function up({ nodes, backend, proxy }: ClusterOptions, progress: Progress)
   await startCluster({ nodes, images: [...images, 'proxy.tar'] }, progress);
   const api = new Api(readFileSync(kubeconfig, 'utf8'));
   await progress.step('nodes ready, and DNS', async () => {
-    await api.apply(...(dnsManifests as unknown as Manifest[]));
+    await api.apply(...(dnsManifests as unknown as Manifest[]), ...gatewayApi());
     await nodesReady(api, nodes);
     await api.rolledOut({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: coredns });
   });

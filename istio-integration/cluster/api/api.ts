@@ -1,4 +1,4 @@
-import { Writable } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import {
   CoreV1Api,
   Exec,
@@ -6,6 +6,7 @@ import {
   type KubernetesObject,
   KubernetesObjectApi,
   PatchStrategy,
+  PortForward,
   type V1Pod,
   type V1Status,
 } from '@kubernetes/client-node';
@@ -143,11 +144,18 @@ export class Api {
       );
   }
 
-  /** What a container printed; of its instance before this one with `previous`. */
-  async log(pod: V1Pod, { previous = false }: { readonly previous?: boolean } = {}): Promise<string> {
+  /** What a container printed, a pod's first unless it is named; of its instance before this one with `previous`. */
+  async log(
+    pod: V1Pod,
+    {
+      previous = false,
+      container = pod.spec?.containers[0]?.name ?? '',
+    }: { readonly previous?: boolean; readonly container?: string } = {},
+  ): Promise<string> {
     return await this.#core.readNamespacedPodLog({
       namespace: pod.metadata?.namespace ?? '',
       name: pod.metadata?.name ?? '',
+      container,
       previous,
     });
   }
@@ -183,6 +191,32 @@ export class Api {
       stderr:
         stderr.text() + (cause === undefined && status.status !== 'Success' ? (status.message ?? '') : ''),
     };
+  }
+
+  /** Sends text to a port of a pod, forwarded as `kubectl port-forward` does, and returns what came back until `ends` matches it. */
+  async forward(pod: V1Pod, port: number, text: string, ends: RegExp): Promise<string> {
+    const { metadata } = pod;
+    const [output, errors, input] = [collecting(), collecting(), new PassThrough()];
+    const socket = await new PortForward(this.config).portForward(
+      metadata?.namespace ?? '',
+      metadata?.name ?? '',
+      [port],
+      output.stream,
+      errors.stream,
+      input,
+    );
+    try {
+      input.write(text);
+      return await waitUntil(
+        `an answer of port ${port} of ${metadata?.name}`,
+        20_000,
+        () => (ends.test(output.text()) ? output.text() : undefined),
+        { state: () => output.text() + errors.text() },
+      );
+    } finally {
+      if (typeof socket === 'function') socket()?.close();
+      else socket.close();
+    }
   }
 
   /** Waits until a Deployment or DaemonSet has all its pods, of its newest description, ready. */

@@ -87,7 +87,24 @@ interface NodeParts {
   readonly images: readonly string[];
 }
 
-async function startNode(number: number, { control, credentials, nodes, images }: NodeParts): Promise<void> {
+/** Starts a machine that {@link stopMachine} ended, with the files that it had. */
+export async function returnNode(name: string): Promise<void> {
+  const state = readState();
+  const control = state?.machines.find((machine) => machine.name === 'control');
+  if (state === undefined || control === undefined) throw new Error('there is no cluster');
+  const number = Array.from({ length: state.nodes }, (_, index) => index + 1).find(
+    (one) => nodeAddresses(one).name === name,
+  );
+  if (number === undefined) throw new Error(`the cluster has no node ${name}`);
+  // Its end of the cable goes with the last connection of the machine before, which waits for an answer.
+  await runIn(control, ['sh', '-c', 'ip link delete "$0" 2>/dev/null || [ ! -e "/sys/class/net/$0" ]', name]);
+  const place = await plugIn(number, control, state.nodes);
+  await startContainerd(place.machine);
+  startKubelet(place);
+}
+
+/** A machine in the nodes' network. */
+async function plugIn(number: number, control: Machine, nodes: number): Promise<NodePlace> {
   const { name, address, pods } = nodeAddresses(number);
   const machine = await begin(name);
   await connect(control, machine, address);
@@ -95,7 +112,12 @@ async function startNode(number: number, { control, credentials, nodes, images }
     const place = nodeAddresses(other);
     if (other !== number) await runIn(machine, ['ip', 'route', 'add', place.pods, 'via', place.address]);
   }
-  const place: NodePlace = { machine, address, pods };
+  return { machine, address, pods };
+}
+
+async function startNode(number: number, { control, credentials, nodes, images }: NodeParts): Promise<void> {
+  const place = await plugIn(number, control, nodes);
+  const { machine } = place;
   configureNode(place, credentials);
   await startContainerd(machine);
   for (const image of images) await importImage(machine, `/opt/images/${image}`);

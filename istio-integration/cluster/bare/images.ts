@@ -31,12 +31,18 @@ export interface ClusterImage {
   readonly links?: Readonly<Record<string, string>>;
   /** Programs of Debian with their libraries. */
   readonly debian?: readonly string[];
+  /** Those of `programs` that are linked to libraries of Debian. */
+  readonly linked?: readonly string[];
   readonly entrypoint: readonly string[];
   readonly user?: string;
 }
 
 /** The image of servers and clients in the cases, which answers on the usual ports of Istio's own tests. */
 export const appImage = `docker.io/istio/app:${istioVersion}`;
+/** Envoy, and Istio's agent beside it. */
+export const waypointImage = `docker.io/kmesh/waypoint:${istioVersion}`;
+/** The name by which Istio's sample of a Prometheus asks for it. */
+export const prometheusImage = 'docker.io/prom/prometheus:v3.10.0';
 export const dnsImage = 'registry.k8s.io/coredns/coredns:v1.14.7';
 const multi = ['iptables', 'ip6tables'].flatMap((family) =>
   ['', '-save', '-restore'].flatMap((verb) =>
@@ -90,6 +96,20 @@ export const clusterImages: readonly ClusterImage[] = [
     debian: ['dash', 'ip', 'cat', 'sleep'],
     entrypoint: ['/usr/local/bin/server'],
   },
+  {
+    name: 'waypoint',
+    references: [waypointImage],
+    programs: { 'usr/local/bin/envoy': 'envoy', 'usr/local/bin/pilot-agent': 'pilot-agent' },
+    debian: ['dash', 'sleep'],
+    linked: ['envoy'],
+    entrypoint: ['/usr/local/bin/envoy'],
+  },
+  {
+    name: 'prometheus',
+    references: [prometheusImage],
+    programs: { 'bin/prometheus': 'prometheus' },
+    entrypoint: ['/bin/prometheus'],
+  },
 ];
 
 /** Where a node finds images: this folder is bound into it. */
@@ -135,7 +155,8 @@ export function writeImage(image: ClusterImage, archive: string, programs = prog
     const folders = image.debian.some((name) => name.startsWith('xtables'))
       ? [`/usr/lib/${process.arch === 'x64' ? 'x86_64' : 'aarch64'}-linux-gnu/xtables`]
       : [];
-    for (const { path } of debianFiles({ programs: image.debian, folders, executables: [] }))
+    const executables = (image.linked ?? []).map((program) => join(programs, program));
+    for (const { path } of debianFiles({ programs: image.debian, folders, executables }))
       place(path.replace(/^\/(?:usr\/)?/, 'usr/'), (file) => copyFileSync(realpathSync(path), file));
     place('usr/bin/sh', (file) => symlinkSync('dash', file));
   }

@@ -13,7 +13,8 @@ export interface NodePlace {
 
 /** The name of the image that holds a pod's namespaces. */
 export const pauseImage = 'registry.k8s.io/pause:3.10';
-const socket = '/run/containerd/containerd.sock';
+/** Where a node's containerd listens. */
+export const containerd = '/run/containerd/containerd.sock';
 
 /** The user of the API server that a node's kubelet and kube-proxy are. */
 export function nodeUsers(name: string): { name: string; groups: string[] }[] {
@@ -34,7 +35,7 @@ export function configureNode({ machine, address, pods }: NodePlace, credentials
       'version = 2',
       `disabled_plugins = ${JSON.stringify(unused)}`,
       '[grpc]',
-      `  address = "${socket}"`,
+      `  address = "${containerd}"`,
       `[${cri}]`,
       `  sandbox_image = "${pauseImage}"`,
       // Without CAP_SYS_RESOURCE, as on a machine in a container, a lower score cannot be set.
@@ -58,7 +59,7 @@ export function configureNode({ machine, address, pods }: NodePlace, credentials
       cgroupDriver: 'cgroupfs',
       clusterDNS: [network.dns],
       clusterDomain: network.domain,
-      containerRuntimeEndpoint: `unix://${socket}`,
+      containerRuntimeEndpoint: `unix://${containerd}`,
       enforceNodeAllocatable: [],
       // A host that is full is full for all nodes, and its files are not the cluster's.
       evictionHard: { 'memory.available': '100Mi' },
@@ -117,7 +118,7 @@ export async function startContainerd(machine: Machine): Promise<void> {
     30_000,
     async () => {
       try {
-        return await runIn(machine, ['ctr', '--address', socket, 'version']);
+        return await runIn(machine, ['ctr', '--address', containerd, 'version']);
       } catch {
         return undefined;
       }
@@ -129,7 +130,7 @@ export async function startContainerd(machine: Machine): Promise<void> {
 export async function importImage(machine: Machine, archive: string): Promise<void> {
   await runIn(
     machine,
-    ['ctr', '--address', socket, '--namespace', 'k8s.io', 'images', 'import', '--no-unpack', archive],
+    ['ctr', '--address', containerd, '--namespace', 'k8s.io', 'images', 'import', '--no-unpack', archive],
     { timeoutMs: 180_000 },
   );
 }

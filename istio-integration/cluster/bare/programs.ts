@@ -1,9 +1,20 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { findEnvoy } from '../../../bench/peers/envoy-program.ts';
+import { MissingError } from '../needed.ts';
 import { cache, istioVersion, repository } from '../paths.ts';
 import type { Progress } from '../progress.ts';
 import { run } from './machine.ts';
@@ -17,11 +28,15 @@ interface Module {
   readonly names: Readonly<Record<string, readonly string[]>>;
   /** Variables that the build sets. */
   readonly variables: Readonly<Record<string, string>>;
+  /** Build tags. */
+  readonly tags?: readonly string[];
 }
 
 const sources = join(repository, 'istio-integration/cluster/programs');
 /** Where built programs are, each under the name by which it is called. */
 export const programsFolder = join(cache, 'bin');
+
+const goEnvironment = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=readonly -buildvcs=false' };
 
 const kubernetesVersion = (): string =>
   /k8s\.io\/kubernetes (v\S+)/.exec(readFileSync(join(sources, 'kubernetes/go.mod'), 'utf8'))?.[1] ?? '';
@@ -57,9 +72,18 @@ function modules(): Module[] {
       },
     },
     {
+      folder: 'prometheus',
+      packages: { 'github.com/prometheus/prometheus/cmd/prometheus': 'prometheus' },
+      names: {},
+      variables: {},
+      // Of what it can look for targets in: Debian's build leaves out the only one that is wanted here.
+      tags: ['remove_all_sd', 'enable_kubernetes_sd'],
+    },
+    {
       folder: 'istio',
       packages: {
         'istio.io/istio/pilot/cmd/pilot-discovery': 'pilot-discovery',
+        'istio.io/istio/pilot/cmd/pilot-agent': 'pilot-agent',
         'istio.io/istio/istioctl/cmd/istioctl': 'istioctl',
         'istio.io/istio/cni/cmd/install-cni': 'install-cni',
         'istio.io/istio/cni/cmd/istio-cni': 'istio-cni',
@@ -93,7 +117,31 @@ export async function buildPrograms(progress: Progress): Promise<string> {
       }
     writeFileSync(keyFile, key);
   }
+  takeEnvoy();
   return programsFolder;
+}
+
+/** The folder of a module that Istio's programs are made of, with what it has beside programs. */
+export function moduleFolder(module: 'istio.io/istio' | 'sigs.k8s.io/gateway-api'): string {
+  return execFileSync('go', ['list', '-m', '-f', '{{.Dir}}', module], {
+    cwd: join(sources, 'istio'),
+    encoding: 'utf8',
+    env: goEnvironment,
+  }).trim();
+}
+
+/** Envoy is built by nobody here: the benchmarks' is taken. */
+function takeEnvoy(): void {
+  let envoy = '';
+  try {
+    envoy = findEnvoy().path;
+  } catch (error) {
+    throw new MissingError(error instanceof Error ? error.message : String(error));
+  }
+  const file = join(programsFolder, 'envoy');
+  const [from, to] = [statSync(envoy), statSync(file, { throwIfNoEntry: false })];
+  if (to?.size === from.size && to.mtimeMs >= from.mtimeMs) return;
+  copyFileSync(envoy, file);
 }
 
 /** Of everything that a module's programs are made of. */
@@ -110,7 +158,6 @@ function keyOf(module: Module): string {
 
 async function build(module: Module, path: string, file: string, progress: Progress): Promise<void> {
   const directory = join(sources, module.folder);
-  const environment = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=readonly -buildvcs=false' };
   const linked = Object.entries(module.variables).map(([name, value]) => `-X ${name}=${value}`);
   const child = spawn(
     'go',
@@ -118,13 +165,14 @@ async function build(module: Module, path: string, file: string, progress: Progr
       'build',
       '-v',
       '-trimpath',
+      ...(module.tags === undefined ? [] : ['-tags', module.tags.join(',')]),
       '-ldflags',
       ['-s', '-w', ...linked].join(' '),
       '-o',
       join(programsFolder, file),
       path,
     ],
-    { cwd: directory, env: environment, stdio: ['ignore', 'ignore', 'pipe'] },
+    { cwd: directory, env: goEnvironment, stdio: ['ignore', 'ignore', 'pipe'] },
   );
   const said: string[] = [];
   let compiled = 0;

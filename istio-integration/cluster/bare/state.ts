@@ -23,3 +23,10 @@ export function writeState(state: ClusterState): void {
   writeFileSync(`${file}.new`, JSON.stringify(state, undefined, 2));
   renameSync(`${file}.new`, file);
 }
+
+/** A machine of the cluster that runs, by its name. Fails where there is no such machine. */
+export function machineOf(name: string): Machine {
+  const machine = readState()?.machines.find((one) => one.name === name);
+  if (machine === undefined) throw new Error(`the cluster has no machine ${name}`);
+  return machine;
+}

@@ -6,6 +6,6 @@ export interface Case {
   readonly name: string;
   /** It is about the kernel path, so not about a proxy without the mounts of the profile. */
   readonly kernelPath?: true;
-  /** Fails when something else came of it. Leaves the scene as it was. */
-  readonly run: (scene: Scene) => Promise<void>;
+  /** Fails when something else came of it. Leaves the scene as it was. Returns what it measured, if it did, in a line of text. */
+  readonly run: (scene: Scene) => Promise<string> | Promise<void>;
 }

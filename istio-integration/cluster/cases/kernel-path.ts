@@ -6,10 +6,10 @@ import { rollProxies, underLoad } from './lifecycle.ts';
 import { answered, call, inside, onlyPod, proxyOf, type Scene } from './scene.ts';
 
 /** What {@link kernelShare} looks at. */
-const SAMPLE = 40;
+export const SAMPLE = 40;
 
 /** How many of {@link SAMPLE} connections between two pods of a node were on the kernel path, as the access log says. */
-async function kernelShare(scene: Scene): Promise<number> {
+export async function kernelShare(scene: Scene): Promise<number> {
   const client = await onlyPod(scene, 'client');
   const near = await onlyPod(scene, 'near');
   const proxy = await proxyOf(scene, client.spec?.nodeName ?? '');
@@ -40,7 +40,7 @@ async function kernelShare(scene: Scene): Promise<number> {
 }
 
 /** Waits until the kernel path serves at least `share` of {@link SAMPLE}, as after an enrolment. */
-async function serves(scene: Scene, share: number): Promise<void> {
+export async function serves(scene: Scene, share: number): Promise<void> {
   let last = 0;
   await waitUntil(
     `${share} of ${SAMPLE} connections between pods of a node on the kernel path`,

@@ -6,15 +6,20 @@ import type { Case } from './case.ts';
 import { answered, call, deployment, enrolled, inside, onlyPod, proxies, type Scene } from './scene.ts';
 
 /** As `kubectl rollout restart` does. */
-async function restart({ api }: Scene, of: Manifest): Promise<void> {
+export async function restart({ api }: Scene, of: Manifest): Promise<void> {
   const annotations = { 'kubectl.kubernetes.io/restartedAt': new Date().toISOString() };
   await api.merge({ ...of, spec: { template: { metadata: { annotations } } } });
 }
 
 /** Rolls the proxies of all nodes as their DaemonSet does, and waits until those before are gone. */
 export async function rollProxies(scene: Scene): Promise<void> {
+  await waitForRoll(scene, () => restart(scene, proxies));
+}
+
+/** Changes the proxies' DaemonSet, and waits until all pods of before are gone. */
+export async function waitForRoll(scene: Scene, change: () => Promise<void>): Promise<void> {
   const before = await scene.api.pods('istio-system', 'app=ztunnel');
-  await restart(scene, proxies);
+  await change();
   await scene.api.rolledOut(proxies);
   for (const { metadata } of before)
     await waitUntil(

@@ -3,7 +3,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
-import { callUntil, inside, onlyPod, outside, ports, type Scene } from './scene.ts';
+import { callUntil, having, inside, onlyPod, outside, ports, type Scene } from './scene.ts';
 
 const authorization = (name: string, target: string, spec: object): Manifest => ({
   apiVersion: 'security.istio.io/v1',
@@ -14,20 +14,6 @@ const authorization = (name: string, target: string, spec: object): Manifest => 
 const principal = (account: string): object => ({
   source: { principals: [`cluster.local/ns/${inside}/sa/${account}`] },
 });
-
-/** Applies policies, runs what is to be seen under them, and removes them. */
-async function under(
-  scene: Scene,
-  policies: readonly Manifest[],
-  action: () => Promise<void>,
-): Promise<void> {
-  await scene.api.apply(...policies);
-  try {
-    await action();
-  } finally {
-    await scene.api.remove(...policies);
-  }
-}
 
 /** Policies, of connections. */
 export const policyCases: readonly Case[] = [
@@ -43,7 +29,7 @@ export const policyCases: readonly Case[] = [
           action: 'DENY',
           rules: [{ from: [principal('client')] }],
         });
-        await under(scene, [deny], async () => {
+        await having(scene, [deny], async () => {
           await callUntil(scene, client, url, 'refused');
           await callUntil(scene, other, url, 'answered');
           await callUntil(scene, stranger, url, 'answered');
@@ -61,7 +47,7 @@ export const policyCases: readonly Case[] = [
           action: 'ALLOW',
           rules: [{ from: [{ source: { namespaces: [inside] } }] }],
         });
-        await under(scene, [allow], async () => {
+        await having(scene, [allow], async () => {
           await callUntil(scene, stranger, url, 'refused');
           await callUntil(scene, client, url, 'answered');
         });
@@ -80,7 +66,7 @@ export const policyCases: readonly Case[] = [
           metadata: { name: 'strict', namespace: inside } as Manifest['metadata'],
           spec: { mtls: { mode: 'STRICT' } },
         };
-        await under(scene, [strict], async () => {
+        await having(scene, [strict], async () => {
           for (const url of [`http://${server}.${inside}:80`, `http://${pod.status?.podIP}:${ports.http}`]) {
             await callUntil(scene, stranger, url, 'refused');
             await callUntil(scene, client, url, 'answered');
@@ -100,7 +86,7 @@ export const policyCases: readonly Case[] = [
         rules: [{ to: [{ operation: { ports: [String(ports.http)] } }] }],
       });
       const before = await onlyPod(scene, 'near');
-      await under(scene, [allow], async () => {
+      await having(scene, [allow], async () => {
         // What the probe asks for is refused to everyone else: the policy is in force.
         await callUntil(scene, client, `tcp://near.${inside}:${ports.tcp}`, 'refused');
         await callUntil(scene, client, url, 'answered');

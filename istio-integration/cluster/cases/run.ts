@@ -13,9 +13,15 @@ import type { Case } from './case.ts';
 import { kernelPathCases } from './kernel-path.ts';
 import { lifecycleCases } from './lifecycle.ts';
 import { policyCases } from './policy.ts';
+import { rollbackCases } from './rollback.ts';
+import { scaleCases } from './scale.ts';
 import { clearScene, proxies, type Scene, setScene } from './scene.ts';
+import { serviceCases } from './services.ts';
+import { suddenEndCases } from './sudden-end.ts';
+import { telemetryCases } from './telemetry.ts';
 import { toolCases } from './tools.ts';
 import { uninstallCases } from './uninstall.ts';
+import { waypointCases } from './waypoint.ts';
 
 /** What came of a run of the cases. */
 export interface CaseReport {
@@ -29,10 +35,16 @@ export interface CaseReport {
 /** All cases in the order in which they run: the later, the more they change. */
 export const allCases: readonly Case[] = [
   ...basicCases,
+  ...serviceCases,
   ...toolCases,
   ...policyCases,
+  ...waypointCases,
+  ...telemetryCases,
   ...lifecycleCases,
+  ...scaleCases,
   ...kernelPathCases,
+  ...suddenEndCases,
+  ...rollbackCases,
   ...uninstallCases,
 ];
 
@@ -57,6 +69,7 @@ export async function runCases(
       .filter((name) => name !== 'control')
       .sort(),
     kernelPath: await hasKernelPath(api),
+    left: [],
   };
   if (scene.nodes.length < 2) throw new Error('the cases need two nodes: "npm run cluster -- up --nodes 2"');
   const chosen = named.filter((one) => one.kernelPath !== true || scene.kernelPath);
@@ -65,15 +78,21 @@ export async function runCases(
   for (const { name, run } of chosen) {
     const started = performance.now();
     let failure: string | undefined;
+    let measured: string | undefined;
     try {
-      await progress.step(name, () => run(scene));
+      const said = await progress.step(name, async () => await run(scene));
+      if (typeof said === 'string') {
+        measured = said;
+        console.error(`     ${said}`);
+      }
     } catch (error) {
       failure = error instanceof Error ? (error.stack ?? error.message) : String(error);
       progress.note(failure);
       failure += `\nlogs: ${await collectLogs(api, name.split(':')[0]?.replace(/\W+/g, '-'))}`;
       console.error(failure);
+      await api.remove(...scene.left.splice(0));
     }
-    verdicts.push({ name, seconds: (performance.now() - started) / 1000, failure });
+    verdicts.push({ name, seconds: (performance.now() - started) / 1000, failure, measured });
   }
   await progress.step('apps of the cases taken out', () => clearScene(scene));
   const folder = join(cache, 'reports');

@@ -1,5 +1,5 @@
 import { type AccessLine, parseAccessLog } from '@kmesh/lab';
-import type { V1Pod } from '@kubernetes/client-node';
+import type { V1Pod, V1Service } from '@kubernetes/client-node';
 import type { Api, Manifest } from '../api/api.ts';
 import { appImage } from '../bare/images.ts';
 import { waitUntil } from '../wait.ts';
@@ -17,6 +17,8 @@ export interface Scene {
   readonly nodes: readonly string[];
   /** Whether the proxies have the mounts of the profile. */
   readonly kernelPath: boolean;
+  /** What a case that failed left: it is removed when the logs are collected. */
+  readonly left: Manifest[];
 }
 
 /** What a client's calls gave. */
@@ -45,7 +47,13 @@ export function namespace(name: string, member: boolean): Manifest {
 /** A Deployment of servers, which is a client as well, with an account and a service of its name. */
 export function app(
   name: string,
-  place: { readonly namespace: string; readonly node?: string; readonly replicas?: number },
+  place: {
+    readonly namespace: string;
+    readonly node?: string;
+    readonly replicas?: number;
+    /** Labels of its pods beside `app`. */
+    readonly labels?: Readonly<Record<string, string>>;
+  },
 ): Manifest[] {
   const metadata = { name, namespace: place.namespace };
   const labels = labelsOf(name);
@@ -72,7 +80,7 @@ export function app(
         replicas: place.replicas ?? 1,
         selector: { matchLabels: labels },
         template: {
-          metadata: { labels },
+          metadata: { labels: { ...labels, ...place.labels } },
           spec: {
             serviceAccountName: name,
             terminationGracePeriodSeconds: 10,
@@ -114,13 +122,29 @@ export async function setScene(scene: Scene): Promise<void> {
   await api.apply(namespace(inside, true), namespace(outside, false));
   await api.apply(
     ...app('client', { namespace: inside, node: near }),
-    ...app('near', { namespace: inside, node: near }),
-    ...app('far', { namespace: inside, node: far }),
+    ...app('near', { namespace: inside, node: near, labels: { group: 'servers' } }),
+    ...app('far', { namespace: inside, node: far, labels: { group: 'servers' } }),
     ...app('stranger', { namespace: outside, node: near }),
   );
   for (const name of ['client', 'near', 'far']) await api.rolledOut(deployment(name));
   await api.rolledOut(deployment('stranger', outside));
   for (const name of ['client', 'near', 'far']) await enrolled(await onlyPod(scene, name));
+}
+
+/** Applies objects, runs what is to be seen with them, and removes them; where that fails, after the logs are collected. */
+export async function having(
+  { api, left }: Scene,
+  objects: readonly Manifest[],
+  action: () => Promise<void>,
+): Promise<void> {
+  try {
+    await api.apply(...objects);
+    await action();
+  } catch (error) {
+    left.push(...objects);
+    throw error;
+  }
+  await api.remove(...objects);
 }
 
 /** Takes the cases' apps out. */
@@ -139,6 +163,16 @@ export async function onlyPod({ api }: Scene, name: string, of = inside): Promis
     },
     { everyMs: 200 },
   );
+}
+
+/** The address of a service. */
+export async function clusterIp({ api }: Scene, name: string, of = inside): Promise<string> {
+  const service = await api.read<V1Service>({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name, namespace: of } as Manifest['metadata'],
+  });
+  return service?.spec?.clusterIP ?? '';
 }
 
 /** Fails when istio-cni has not enrolled the pod. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { KubernetesObject } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
 import { runIn } from '../bare/machine.ts';
-import { readState } from '../bare/state.ts';
+import { machineOf } from '../bare/state.ts';
 import { installMesh, uninstallMesh } from '../mesh/install.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
@@ -20,12 +20,10 @@ interface DaemonSet extends KubernetesObject {
 
 /** What is left in the network namespaces of a node's pods of what Kmesh and istio-cni write: a line each. */
 async function leftInPods(node: string): Promise<string[]> {
-  const machine = readState()?.machines.find(({ name }) => name === node);
-  assert.ok(machine, `no machine ${node}`);
   const script =
     'for pod in /run/netns/*; do nsenter --net="$pod" sh -c "nft list tables; iptables-save" 2>/dev/null | ' +
     'grep -E "kmesh|ISTIO" | sed "s|^|$pod: |"; done; true';
-  return (await runIn(machine, ['sh', '-c', script])).split('\n').filter((line) => line !== '');
+  return (await runIn(machineOf(node), ['sh', '-c', script])).split('\n').filter((line) => line !== '');
 }
 
 async function membersAre(scene: Scene, state: 'enabled' | undefined): Promise<void> {

@@ -24,12 +24,14 @@ export async function collectLogs(api: Api, name = 'logs'): Promise<string> {
         `${file}.json`,
         JSON.stringify({ ...pod, metadata: { ...pod.metadata, managedFields: undefined } }, undefined, 2),
       );
-      for (const previous of [false, true])
-        try {
-          writeFileSync(`${file}${previous ? '.previous' : ''}.log`, await api.log(pod, { previous }));
-        } catch {
-          // A container that has not run yet, or never before, has no log.
-        }
+      for (const { name: container } of pod.spec?.containers ?? [])
+        for (const previous of [false, true])
+          try {
+            const log = await api.log(pod, { previous, container });
+            writeFileSync(`${file}.${container}${previous ? '.previous' : ''}.log`, log);
+          } catch {
+            // A container that has not run yet, or never before, has no log.
+          }
     }
   }
   return folder;

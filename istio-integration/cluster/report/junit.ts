@@ -4,17 +4,21 @@ export interface Verdict {
   readonly seconds: number;
   /** What it said when it failed. */
   readonly failure: string | undefined;
+  /** What it measured, in a line. */
+  readonly measured?: string | undefined;
 }
 
 /** The verdicts as a JUnit file, which every CI reads. */
 export function junit(suite: string, verdicts: readonly Verdict[]): string {
   const failures = verdicts.filter(({ failure }) => failure !== undefined).length;
   const seconds = verdicts.reduce((sum, verdict) => sum + verdict.seconds, 0);
-  const cases = verdicts.map(({ name, seconds: time, failure }) => {
+  const cases = verdicts.map(({ name, seconds: time, failure, measured }) => {
     const head = `  <testcase classname="${suite}" name="${escaped(name)}" time="${time.toFixed(3)}"`;
-    return failure === undefined
-      ? `${head}/>`
-      : `${head}>\n    <failure>${escaped(failure)}</failure>\n  </testcase>`;
+    const inside = [
+      ...(failure === undefined ? [] : [`    <failure>${escaped(failure)}</failure>`]),
+      ...(measured === undefined ? [] : [`    <system-out>${escaped(measured)}</system-out>`]),
+    ];
+    return inside.length === 0 ? `${head}/>` : [`${head}>`, ...inside, '  </testcase>'].join('\n');
   });
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',

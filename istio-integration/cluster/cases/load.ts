@@ -1,0 +1,79 @@
+import type { V1Pod } from '@kubernetes/client-node';
+import type { Scene } from './scene.ts';
+
+/** A connection that came to nothing. */
+export interface LostConnection {
+  /** Milliseconds since 1970, by the clock of the machine on which all is. */
+  readonly at: number;
+  readonly why: string;
+}
+
+/** What came of connections that were opened one after another. */
+export interface Dialled {
+  readonly connections: number;
+  readonly lost: readonly LostConnection[];
+}
+
+/** Connections of one call of the client; with more, a call that fails takes longer to be seen. */
+const BATCH_SECONDS = 2;
+/** A whole batch fails when it takes longer: what is lost without an answer takes two seconds. */
+const BATCH_LIMIT_SECONDS = 12;
+
+/** Opens `perSecond` connections to a URL each second, with one request in each, until told to stop. */
+export function dialling(
+  { api }: Scene,
+  from: V1Pod,
+  url: string,
+  perSecond: number,
+): { readonly stop: () => Promise<Dialled> } {
+  let over = false;
+  const count = perSecond * BATCH_SECONDS;
+  const dial = async (): Promise<Dialled> => {
+    let connections = 0;
+    const lost: LostConnection[] = [];
+    while (!over) {
+      const { stdout, stderr } = await api.exec(from, [
+        ...['/usr/local/bin/client', '--timeout', `${BATCH_LIMIT_SECONDS}s`, '--count', `${count}`],
+        ...['--qps', `${perSecond}`, '--new-connection-per-request'],
+        ...['--log_output_level', 'default:info,forwarder:debug', url],
+      ]);
+      connections += count;
+      lost.push(...lostOf(stdout + stderr, count));
+    }
+    return { connections, lost };
+  };
+  const done = dial();
+  return {
+    stop: () => {
+      over = true;
+      return done;
+    },
+  };
+}
+
+/** The connections of a batch that came to nothing, as the client logs them. */
+export function lostOf(log: string, count: number): LostConnection[] {
+  const lost = [...log.matchAll(/^(\S+Z)\t\w+\tforwarder\trequest failed: (.*)$/gm)].map(
+    ([, time = '', why = '']) => ({ at: Date.parse(time), why }),
+  );
+  const [, completed] = /only (\d+)\/\d+ requests completed/.exec(log) ?? [];
+  const without = completed === undefined ? 0 : count - Number(completed) - lost.length;
+  const at = lost.at(-1)?.at ?? 0;
+  return [
+    ...lost,
+    ...Array.from({ length: without }, () => ({ at, why: 'no answer within the time of its batch' })),
+  ];
+}
+
+/** Lost connections by what they said, without what is another for each, the most frequent first. */
+export function kindsOf(lost: readonly LostConnection[]): string {
+  const counts = new Map<string, number>();
+  for (const { why } of lost) {
+    const kind = why.replace(/^.*": /, '').replace(/\d+\.\d+\.\d+\.\d+:\d+/g, 'ADDRESS');
+    counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  }
+  return [...counts]
+    .sort(([, a], [, b]) => b - a)
+    .map(([kind, count]) => `${count} × ${kind}`)
+    .join('; ');
+}

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import type { V1DaemonSet } from '@kubernetes/client-node';
+import type { Manifest } from '../api/api.ts';
+import { waitUntil } from '../wait.ts';
+import type { Case } from './case.ts';
+import { kernelShare, SAMPLE, serves } from './kernel-path.ts';
+import { underLoad, waitForRoll } from './lifecycle.ts';
+import { inside, proxies, type Scene } from './scene.ts';
+
+type PodSpec = NonNullable<NonNullable<V1DaemonSet['spec']>['template']['spec']>;
+
+/** Volumes and settings of the profile: what a proxy that knows nothing of the kernel path has not. */
+const ofProfile = (name: string): boolean => name.startsWith('host-') || name.startsWith('KMESH_');
+/** Short enough to be waited for. */
+const LEASE = '5s';
+
+/** The DaemonSet's pods as they are without what the profile adds to Istio's own. */
+function withoutKernelPath(spec: PodSpec): PodSpec {
+  return {
+    ...spec,
+    volumes: spec.volumes?.filter(({ name }) => !ofProfile(name)) ?? [],
+    containers: spec.containers.map((container) => ({
+      ...container,
+      volumeMounts: container.volumeMounts?.filter(({ name }) => !ofProfile(name)) ?? [],
+      env: container.env?.filter(({ name }) => !ofProfile(name)) ?? [],
+    })),
+  };
+}
+
+function withLease(spec: PodSpec): PodSpec {
+  return {
+    ...spec,
+    containers: spec.containers.map((container) => ({
+      ...container,
+      env: [...(container.env ?? []), { name: 'KMESH_LEASE', value: LEASE }],
+    })),
+  };
+}
+
+/** Rolls the proxies to other pods. */
+async function rollTo(scene: Scene, { volumes, containers }: PodSpec): Promise<void> {
+  await waitForRoll(scene, () =>
+    scene.api.merge({ ...proxies, spec: { template: { spec: { volumes, containers } } } } as Manifest),
+  );
+}
+
+/** Back to a proxy without a kernel path, and to Kmesh again. */
+export const rollbackCases: readonly Case[] = [
+  {
+    name: 'rolled to a proxy that knows nothing of the kernel path, and back: no call fails, also when the lease ends',
+    kernelPath: true,
+    async run(scene) {
+      const spec = (await scene.api.read<V1DaemonSet>(proxies))?.spec?.template.spec;
+      assert.ok(spec);
+      await serves(scene, SAMPLE);
+      const urls = [`http://near.${inside}:80`, `http://far.${inside}:80`];
+      const { failures, calls } = await underLoad(scene, urls, async () => {
+        await rollTo(scene, withLease(spec));
+        await rollTo(scene, withoutKernelPath(spec));
+        // What is pinned decides until its lease ends; then the proxy has all of it.
+        await waitUntil(
+          'the proxy to serve what the kernel path served',
+          60_000,
+          async () => (await kernelShare(scene)) === 0 || undefined,
+          { everyMs: 500 },
+        );
+        await rollTo(scene, spec);
+      });
+      assert.deepEqual(failures, []);
+      await serves(scene, SAMPLE);
+      return `${calls} calls`;
+    },
+  },
+];
