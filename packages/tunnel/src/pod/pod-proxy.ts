@@ -244,8 +244,9 @@ function prepareHandOver({ tunnel, info }: PodProxyOptions, listener: number): v
 }
 
 /**
- * Of one address where that is given, else of all. A listener that cannot be made transparent still serves; only `ENABLE_ORIG_SRC=true` insists. The engine takes the option
- * away again from the plaintext ones (`Listener::forgetTransparent`), whose users come by redirection to a local address.
+ * Of one address where that is given, else of all. A listener that cannot be made transparent still serves; only
+ * `ENABLE_ORIG_SRC=true` insists. The engine takes the option away again from the plaintext ones
+ * (`Listener::forgetTransparent`), whose users come by redirection to a local address.
  */
 function openPort(options: PodProxyOptions, port: number, only?: string): number {
   const { settings, namespace } = options;
