@@ -55,10 +55,13 @@ if [ ! -x node_modules/.bin/node ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wante
 	bpf=$!
 	bash scripts/build-lab.sh &
 	lab=$!
+	bash scripts/build-addon.sh build/libbpf/libbpf.a &
+	libbpf=$!
 	npm ci --loglevel=error >&2
 	printf '%s\n' "$wanted" >"$stamp"
 	wait "$bpf"
 	wait "$lab"
+	wait "$libbpf"
 fi
 
 bash scripts/build.sh

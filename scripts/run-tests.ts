@@ -121,44 +121,49 @@ function nameOf({ files, kernelPath }: Pick<Run, 'files' | 'kernelPath'>): strin
 }
 
 /**
- * Files of one of these groups never run beside one another: they attach to the machine's kernel hooks, change them and
- * count what they see, or they build into `dist/`.
+ * Files of one of these groups never run beside one another: they attach to hooks of the whole machine, where each would see
+ * the others' sockets, or they build into `dist/`. What attaches to a lab's own cgroup runs beside anything.
  */
-const groups: readonly (readonly string[])[] = [
-  ['differential', 'kernel-path', 'security', 'upgrade', 'vm'],
-  ['install'],
+const groups: readonly ((file: string) => boolean)[] = [
+  (file) => /\b(startKernelPath|findCgroupMount|enableProgramStatistics)\b/.test(readFileSync(file, 'utf8')),
+  (file) => file.startsWith('test/install/'),
 ];
-function groupOf({ files: [file = ''] }: Run): readonly string[] | undefined {
-  return groups.find((folders) => folders.includes(file.split('/')[1] ?? ''));
+function groupOf({ files: [file = ''] }: Run): number | undefined {
+  const at = groups.findIndex((isOf) => isOf(file));
+  return at < 0 ? undefined : at;
 }
 
-/** The slowest of those that are in no group; begun last, one of them would run alone at the end. */
+/** The slowest, which begin first; begun last, one of them would run alone at the end. */
 const slow = [
-  'tunnel-path/passthrough-integrity',
-  'observability/demo',
+  'security/matrix',
   'tunnel-path/tunnel-robustness',
+  'observability/demo',
+  'upgrade/denied-while-away',
   'routes/decisions',
-  'conformance/process',
+  'tunnel-path/passthrough-integrity',
+  'observability/oracle-daemon',
+  'conformance/istiod-faults',
+  'kernel-path/half-open',
+  'kernel-path/clsact',
   'conformance/zds-process',
   'conformance/namespaced-certificates',
-  'observability/oracle-daemon',
 ];
 const isSlow = ({ files: [file = ''] }: Run): boolean => slow.some((name) => file.includes(name));
 
 /** A third file fills the time in which others wait for a process, a timer or a packet. */
 const atATime = availableParallelism() + 1;
 
-/** Runs each of them, several at a time; groups first, since theirs is the longest way. Returns those that failed. */
+/** Runs each of them, several at a time; what takes long first, then groups. Returns those that failed. */
 async function runBeside(runs: readonly Run[]): Promise<Run[]> {
-  const rank = (one: Run): number => (groupOf(one) !== undefined ? 0 : isSlow(one) ? 1 : 2);
+  const rank = (one: Run): number => (isSlow(one) ? 0 : groupOf(one) !== undefined ? 1 : 2);
   const waiting = [...runs].sort((left, right) => rank(left) - rank(right));
-  const busy = new Set<readonly string[]>();
+  const busy = new Set<number>();
   const failed: Run[] = [];
   const seconds = new Map<string, number>();
   const free = new Set<() => void>();
   const worker = async (): Promise<void> => {
     while (waiting.length > 0) {
-      const at = waiting.findIndex((one) => !busy.has(groupOf(one) ?? []));
+      const at = waiting.findIndex((one) => !busy.has(groupOf(one) ?? -1));
       const next = at < 0 ? undefined : waiting.splice(at, 1)[0];
       if (next === undefined) {
         // All that is left is of groups that are being run.
