@@ -5,7 +5,12 @@ export {
   candidatePolicies,
   describeAuthorization,
 } from './policy/authorize.ts';
-export { certainlyAllowed, enforcedPolicies, portsOfPolicies } from './policy/certainly-allowed.ts';
+export {
+  certainlyAllowed,
+  certainlyAllowedPorts,
+  enforcedPolicies,
+  policiesByPort,
+} from './policy/certainly-allowed.ts';
 export { formatIdentityUri, formatPrincipal, identityUriOf, parseIdentity } from './policy/identity.ts';
 export { eligibleCandidates, type LocalitySource } from './routing/balance.ts';
 export {

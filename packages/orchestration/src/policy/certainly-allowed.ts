@@ -2,14 +2,22 @@ import type { Identity, Policy, Workload } from '@kmesh/api';
 import type { MeshView } from '../state/mesh-view.ts';
 import { candidatePolicies } from './authorize.ts';
 import { formatPrincipal } from './identity.ts';
-import { type CompiledMatch, type CompiledPolicy, compilePolicy, policyMatches } from './match.ts';
+import {
+  type CompiledMatch,
+  type CompiledPolicy,
+  compilePolicy,
+  type PolicySubject,
+  policyMatches,
+} from './match.ts';
 
 /** A peer as the kernel knows it: an attested identity or none. Addresses are ignored. */
 interface AddresslessPeer {
   readonly identity: Identity | undefined;
-  /** Target port; 0 represents every port that no policy of the workload names. */
   readonly destinationPort: number;
 }
+
+/** Stands for every port that no policy of the workload names. */
+const UNNAMED_PORT = -1;
 
 const withoutAddresses = new WeakMap<Policy, CompiledPolicy>();
 
@@ -26,20 +34,13 @@ export function enforcedPolicies(
  * an unknown field: it never widens an ALLOW policy and never narrows a DENY policy.
  */
 export function certainlyAllowed(policies: readonly Policy[], peer: AddresslessPeer): boolean {
-  const { identity, destinationPort } = peer;
-  const subject = {
-    identity,
-    principal: identity === undefined ? undefined : formatPrincipal(identity),
-    source: undefined,
-    destination: undefined,
-    destinationPort,
-  };
+  const subject = subjectOf(peer);
   let allowPolicies = false;
   let allowed = false;
   for (const policy of policies) {
     if (policy.dryRun) continue;
     const deny = policy.action === 'Deny';
-    const matched = policyMatches(ignoreAddresses(policy), subject, deny);
+    const matched = certainlyMatches(policy, subject);
     if (deny && matched) return false;
     if (deny) continue;
     allowPolicies = true;
@@ -48,14 +49,76 @@ export function certainlyAllowed(policies: readonly Policy[], peer: AddresslessP
   return allowed || !allowPolicies;
 }
 
-/** Returns every port that a policy names. */
-export function portsOfPolicies(policies: readonly Policy[]): Set<number> {
-  const ports = new Set<number>();
-  for (const match of policies.flatMap((policy) => policy.rules.flat(2))) {
-    for (const port of match.destinationPorts ?? []) ports.add(port);
-    for (const port of match.notDestinationPorts ?? []) ports.add(port);
+/** Returns the ports that policies name, each with the policies that name it. */
+export function policiesByPort(policies: readonly Policy[]): ReadonlyMap<number, readonly Policy[]> {
+  const byPort = new Map<number, Policy[]>();
+  for (const policy of policies) {
+    const ports = policy.rules
+      .flat(2)
+      .flatMap(({ destinationPorts = [], notDestinationPorts = [] }) => [
+        ...destinationPorts,
+        ...notDestinationPorts,
+      ]);
+    for (const port of new Set(ports)) {
+      const naming = byPort.get(port);
+      if (naming === undefined) byPort.set(port, [policy]);
+      else naming.push(policy);
+    }
   }
-  return ports;
+  return byPort;
+}
+
+/** What is certainly allowed to one identity, on every port. */
+interface CertainPorts {
+  /** On ports that are not in `differing`. */
+  readonly otherwise: boolean;
+  /** Ports with the opposite answer. */
+  readonly differing: readonly number[];
+}
+
+/**
+ * Returns what {@link certainlyAllowed} says of every port. A port is judged by the policies that name it; the others say of
+ * it what they say of all ports, so that the time grows with the policies and not with policies times ports.
+ *
+ * @param byPort what {@link policiesByPort} returns for the same policies
+ */
+export function certainlyAllowedPorts(
+  policies: readonly Policy[],
+  byPort: ReadonlyMap<number, readonly Policy[]>,
+  identity: Identity | undefined,
+): CertainPorts {
+  const subject = subjectOf({ identity, destinationPort: UNNAMED_PORT });
+  const enforced = policies.filter(({ dryRun }) => !dryRun);
+  const matching = new Set(enforced.filter((policy) => certainlyMatches(policy, subject)));
+  const isDeny = ({ action }: Policy): boolean => action === 'Deny';
+  const denies = [...matching].filter(isDeny).length;
+  const allows = matching.size - denies;
+  const allowsAll = enforced.every(isDeny);
+  const otherwise = denies === 0 && (allows > 0 || allowsAll);
+  const differing: number[] = [];
+  for (const [destinationPort, naming] of byPort) {
+    const there = { ...subject, destinationPort };
+    let [deniesThere, allowsThere] = [denies, allows];
+    for (const policy of naming) {
+      if (policy.dryRun) continue;
+      const change = Number(certainlyMatches(policy, there)) - Number(matching.has(policy));
+      if (isDeny(policy)) deniesThere += change;
+      else allowsThere += change;
+    }
+    const allowed = deniesThere === 0 && (allowsThere > 0 || allowsAll);
+    if (allowed !== otherwise) differing.push(destinationPort);
+  }
+  return { otherwise, differing };
+}
+
+function subjectOf({ identity, destinationPort }: AddresslessPeer): PolicySubject {
+  const principal = identity === undefined ? undefined : formatPrincipal(identity);
+  return { identity, principal, source: undefined, destination: undefined, destinationPort };
+}
+
+/** Whether a DENY policy may match, and an ALLOW policy does, whatever the addresses are. */
+function certainlyMatches(policy: Policy, subject: PolicySubject): boolean {
+  return policyMatches(ignoreAddresses(policy), subject, policy.action === 'Deny');
 }
 
 function ignoreAddresses(policy: Policy): CompiledPolicy {

@@ -404,7 +404,7 @@ export class KernelTables {
     this.#compiler.garbage = { ranges: [], servicePorts: [], picks: [] };
     const revoked = this.#revoked.splice(0);
     if (revoked.length > 0 || dirty || cidrsChanged || garbage.ranges.length > 0) await this.#barrier();
-    this.#verdicts?.recompute();
+    await this.#verdicts?.recompute(slicer);
     if (revoked.length > 0) this.#onRevoked?.(revoked);
     for (const range of garbage.ranges) {
       this.#endpoints.free(range);

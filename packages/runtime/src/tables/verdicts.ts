@@ -1,10 +1,12 @@
 import type { Identity, Policy, TableUsage, Workload } from '@kmesh/api';
 import {
   certainlyAllowed,
+  certainlyAllowedPorts,
   enforcedPolicies,
   formatPrincipal,
   type MeshView,
-  portsOfPolicies,
+  policiesByPort,
+  type Slicer,
 } from '@kmesh/orchestration';
 import { RefusalCounter } from './counters.ts';
 import { kmeshVerdictKeyLayout as keyLayout, kmeshVerdict } from './gen/layouts.ts';
@@ -21,6 +23,12 @@ interface Member {
   readonly certain: boolean;
   /** What its verdicts were computed from; undefined while there are none. */
   policies: readonly Policy[] | undefined;
+}
+
+/** The verdicts that a list of policies gives to those who are known. */
+interface Computed {
+  readonly policies: readonly Policy[];
+  readonly verdicts: readonly Verdict[];
 }
 
 /** Keeps the verdicts about the enrolled pods of this node equal to the policies. */
@@ -66,11 +74,12 @@ export class Verdicts {
     const known = this.#known.get(id);
     if (known === undefined) {
       this.#known.set(id, { identity: workload, pods: 1 });
-      for (const other of this.#members.values()) if (other.policies?.length) this.#compute(other);
+      const computed: Computed[] = [];
+      for (const other of this.#members.values()) if (other.policies?.length) this.#compute(other, computed);
     } else {
       known.pods++;
     }
-    this.#compute(member);
+    this.#compute(member, []);
   }
 
   remove(cookie: bigint): void {
@@ -105,9 +114,18 @@ export class Verdicts {
     return changed;
   }
 
-  /** Computes the verdicts that were withdrawn. */
-  recompute(): void {
-    for (const member of this.#members.values()) if (member.policies === undefined) this.#compute(member);
+  /** Computes the verdicts that had been withdrawn when it was called; no program may use the old ones any more. */
+  async recompute(slicer: Slicer): Promise<void> {
+    // What is withdrawn during a pause, after its turn here, has to wait for a barrier of its own.
+    const withdrawn = [...this.#members].filter(([, { policies }]) => policies === undefined);
+    let computed: Computed[] = [];
+    for (const [cookie, member] of withdrawn) {
+      if (this.#members.get(cookie) !== member || member.policies !== undefined) continue;
+      this.#compute(member, computed);
+      if (!slicer.due) continue;
+      await slicer.pause();
+      computed = [];
+    }
   }
 
   /**
@@ -125,25 +143,27 @@ export class Verdicts {
     return certainlyAllowed(policies, { identity: peer?.workload, destinationPort: port });
   }
 
-  #compute(member: Member): void {
+  /** @param computed what this turn has computed already: pods of one namespace mostly have the same policies */
+  #compute(member: Member, computed: Computed[]): void {
     const { workload, workloadId, certain } = member;
     const policies = enforcedPolicies(this.#view, this.#view.workload(workload.uid) ?? workload);
     member.policies = policies;
-    const verdicts = this.#verdictsOf(policies);
+    const same = computed.find((one) => sameList(one.policies, policies));
+    const verdicts = same?.verdicts ?? this.#verdictsOf(policies);
+    if (same === undefined) computed.push({ policies, verdicts });
     this.#table.set(workloadId, certain ? verdicts : forStrangers(verdicts));
   }
 
-  #verdictsOf(policies: readonly Policy[]): Verdict[] {
+  #verdictsOf(policies: readonly Policy[]): readonly Verdict[] {
     if (policies.length === 0) return [{ identity: ANY_IDENTITY, port: 0, allow: true }];
-    const ports = portsOfPolicies(policies);
+    const ports = policiesByPort(policies);
+    // A rule about port 0 cannot be told here: in the table 0 stands for the others.
+    if (ports.has(0)) return [];
     if ((ports.size + 1) * (this.#known.size + 1) > MAX_VERDICTS_OF_WORKLOAD) return [];
     const verdicts: Verdict[] = [];
     const add = (id: number, identity: Identity | undefined) => {
-      const otherwise = certainlyAllowed(policies, { identity, destinationPort: 0 });
-      for (const port of ports) {
-        const allow = certainlyAllowed(policies, { identity, destinationPort: port });
-        if (allow !== otherwise) verdicts.push({ identity: id, port, allow });
-      }
+      const { otherwise, differing } = certainlyAllowedPorts(policies, ports, identity);
+      for (const port of differing) verdicts.push({ identity: id, port, allow: !otherwise });
       if (otherwise) verdicts.push({ identity: id, port: 0, allow: true });
     };
     for (const [id, { identity }] of this.#known) add(id, identity);
@@ -202,7 +222,7 @@ export class VerdictTable {
     this.#announce(workload, changing);
     const entries = this.#entries.get(workload);
     if (entries === undefined) return false;
-    for (const entry of [...entries.values()].sort(broadFirst)) this.#delete(workload, entry);
+    this.#delete(workload, [...entries.values()]);
     this.#entries.delete(workload);
     this.#withdrawn();
     return true;
@@ -213,25 +233,17 @@ export class VerdictTable {
     const wanted = new Map(verdicts.map((verdict) => [keyText(verdict), verdict]));
     const present = this.#entries.get(workload) ?? new Map<string, Verdict>();
     this.#entries.set(workload, present);
-    let reduced = false;
-    for (const [text, entry] of [...present].sort(([, left], [, right]) => broadFirst(left, right))) {
-      if (wanted.get(text)?.allow === entry.allow) continue;
-      this.#delete(workload, entry);
-      present.delete(text);
-      reduced = true;
+    const ended = [...present].filter(([text, { allow }]) => wanted.get(text)?.allow !== allow);
+    this.#delete(workload, valuesOf(ended));
+    for (const [text] of ended) present.delete(text);
+    const added = [...wanted].filter(([text]) => !present.has(text));
+    for (const [text, verdict] of added) present.set(text, verdict);
+    if (!this.#add(workload, valuesOf(added))) {
+      this.#refused.count('table-full');
+      this.withdraw(workload);
+      return false;
     }
-    for (const verdict of [...wanted.values()].sort((left, right) => broadFirst(right, left))) {
-      const text = keyText(verdict);
-      if (present.has(text)) continue;
-      if (this.#map.updateBatch(encodeKey(workload, verdict), encodeValue(verdict.allow), 1) !== 1) {
-        this.#refused.count('table-full');
-        this.withdraw(workload);
-        return false;
-      }
-      this.#used++;
-      present.set(text, verdict);
-      reduced ||= !verdict.allow;
-    }
+    const reduced = ended.length > 0 || added.some(([, { allow }]) => !allow);
     if (reduced) this.#withdrawn();
     this.#announce(workload, false);
     return true;
@@ -256,23 +268,38 @@ export class VerdictTable {
 
   #announce(workload: number, changing: boolean): void {
     if (changing === this.#changing.has(workload)) return;
-    const key = encodeKey(workload, CHANGING);
+    const key = packedKeys(workload, [CHANGING]);
     if (changing) {
-      if (this.#map.updateBatch(key, encodeValue(false), 1) === 1) this.#changing.add(workload);
+      if (this.#map.updateBatch(key, packedValues([CHANGING]), 1) === 1) this.#changing.add(workload);
     } else {
       this.#map.deleteBatch(key, 1);
       this.#changing.delete(workload);
     }
   }
 
-  #delete(workload: number, verdict: Verdict): void {
-    this.#map.deleteBatch(encodeKey(workload, verdict), 1);
-    this.#used--;
+  /** @returns whether all fit */
+  #add(workload: number, verdicts: readonly Verdict[]): boolean {
+    const sorted = verdicts.toSorted(narrowFirst);
+    const written = this.#map.updateBatch(packedKeys(workload, sorted), packedValues(sorted), sorted.length);
+    this.#used += written;
+    return written === sorted.length;
   }
+
+  #delete(workload: number, verdicts: readonly Verdict[]): void {
+    this.#used -= this.#map.deleteBatch(packedKeys(workload, verdicts.toSorted(broadFirst)), verdicts.length);
+  }
+}
+
+function valuesOf(entries: readonly (readonly [string, Verdict])[]): Verdict[] {
+  return entries.map(([, verdict]) => verdict);
 }
 
 function broadFirst(left: Verdict, right: Verdict): number {
   return breadth(right) - breadth(left);
+}
+
+function narrowFirst(left: Verdict, right: Verdict): number {
+  return breadth(left) - breadth(right);
 }
 
 function breadth({ identity, port }: Verdict): number {
@@ -284,16 +311,20 @@ function keyText({ identity, port }: Pick<Verdict, 'identity' | 'port'>): string
   return `${identity}:${port}`;
 }
 
-function encodeKey(workload: number, { identity, port }: Verdict): Uint8Array {
-  const key = new DataView(new ArrayBuffer(keyLayout.size));
-  key.setUint32(keyLayout.workload, workload, true);
-  key.setUint32(keyLayout.identity, identity, true);
-  key.setUint16(keyLayout.portBe, port);
-  return new Uint8Array(key.buffer);
+function packedKeys(workload: number, verdicts: readonly Pick<Verdict, 'identity' | 'port'>[]): Uint8Array {
+  const keys = new DataView(new ArrayBuffer(verdicts.length * keyLayout.size));
+  for (const [index, { identity, port }] of verdicts.entries()) {
+    const at = index * keyLayout.size;
+    keys.setUint32(at + keyLayout.workload, workload, true);
+    keys.setUint32(at + keyLayout.identity, identity, true);
+    keys.setUint16(at + keyLayout.portBe, port);
+  }
+  return new Uint8Array(keys.buffer);
 }
 
-function encodeValue(allow: boolean): Uint8Array {
-  const value = new DataView(new ArrayBuffer(4));
-  value.setUint32(0, allow ? kmeshVerdict.allow : kmeshVerdict.ask, true);
-  return new Uint8Array(value.buffer);
+function packedValues(verdicts: readonly Pick<Verdict, 'allow'>[]): Uint8Array {
+  const values = new DataView(new ArrayBuffer(verdicts.length * 4));
+  for (const [index, { allow }] of verdicts.entries())
+    values.setUint32(index * 4, allow ? kmeshVerdict.allow : kmeshVerdict.ask, true);
+  return new Uint8Array(values.buffer);
 }

@@ -34,12 +34,13 @@ export class FakeTable implements EntryTable {
   }
 
   deleteBatch(keys: Uint8Array, count: number): number {
+    let removed = 0;
     for (let index = 0; index < count; index++) {
       const key = hex(keys.subarray(index * this.#keySize, (index + 1) * this.#keySize));
-      this.entries.delete(key);
+      if (this.entries.delete(key)) removed++;
       this.log.push(`delete ${key}`);
     }
-    return count;
+    return removed;
   }
 }
 

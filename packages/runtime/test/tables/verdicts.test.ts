@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Policy, PolicyMatch } from '@kmesh/api';
-import { authorize, certainlyAllowed } from '@kmesh/orchestration';
+import { workloadRecord } from '@kmesh/api/testing';
+import {
+  authorize,
+  certainlyAllowed,
+  certainlyAllowedPorts,
+  MeshState,
+  policiesByPort,
+} from '@kmesh/orchestration';
 import { kmeshVerdictKeyLayout as layout } from '../../src/tables/gen/layouts.ts';
-import { ANY_IDENTITY, NO_IDENTITY, VerdictTable } from '../../src/tables/verdicts.ts';
+import { ANY_IDENTITY, NO_IDENTITY, Verdicts, VerdictTable } from '../../src/tables/verdicts.ts';
 import { FakeTable } from './fake-maps.ts';
 
 function policy(action: Policy['action'], match: PolicyMatch, fields: Partial<Policy> = {}): Policy {
@@ -57,6 +64,46 @@ for (const [name, policies, allowed] of rows) {
     }
   });
 }
+
+test('NEG-41: what is certain of all ports at once is what is certain of each', () => {
+  const actions = ['Allow', 'Deny'] as const;
+  const who: readonly PolicyMatch[] = [{}, isA, { notPrincipals: isA.principals }, fromTen];
+  const where: readonly PolicyMatch[] = [
+    {},
+    { destinationPorts: [80, 81] },
+    { notDestinationPorts: [80] },
+    { destinationPorts: [80, 82], notDestinationPorts: [82, 83] },
+  ];
+  const all = actions.flatMap((action) =>
+    who.flatMap((peer) => where.map((ports) => policy(action, { ...peer, ...ports }))),
+  );
+  // Each policy beside each, one of them tried only or not.
+  for (const [at, left] of all.entries()) {
+    for (const [otherAt, right] of all.entries()) {
+      const policies = [left, { ...right, dryRun: (at + otherAt) % 5 === 0 }];
+      const byPort = policiesByPort(policies);
+      for (const peer of [identity, undefined]) {
+        const { otherwise, differing } = certainlyAllowedPorts(policies, byPort, peer);
+        for (const port of [1, 80, 81, 82, 83, 84]) {
+          const expected = certainlyAllowed(policies, { identity: peer, destinationPort: port });
+          const found = differing.includes(port) ? !otherwise : otherwise;
+          assert.equal(found, expected, JSON.stringify({ policies, peer, port }));
+        }
+      }
+    }
+  }
+});
+
+test('NEG-41: a policy that names port 0 allows it on no other port, and its workload has no verdicts', () => {
+  const only = policy('Allow', { destinationPorts: [0] });
+  const map = new FakeTable(16, layout.size, 4);
+  const view = new MeshState();
+  view.apply([{ kind: 'policy', policy: only }]);
+  const verdicts = new Verdicts(view, new VerdictTable(map, () => undefined));
+  verdicts.add(1n, workloadRecord({ uid: 'server', namespace: 'default' }), 7);
+  assert.equal(map.entries.size, 0);
+  assert.equal(verdicts.allows(1n, undefined, 80), false);
+});
 
 function describeKey(hexKey: string): { identity: number; port: number } {
   const key = Buffer.from(hexKey.replace(/^(set|delete) /, ''), 'hex');
