@@ -4,7 +4,7 @@
  * path.
  *
  * Only TCP sockets of enrolled pods are touched. Whatever the tables do not say for certain is left
- * to the tunnel path, with the dialled address unchanged (design §1).
+ * to the tunnel path, with the dialled address unchanged (README.md, "One draw").
  */
 #include "kmesh_maps.h"
 #include "address.h"

@@ -28,9 +28,9 @@
 /* Addresses of enrolled pods. */
 #define KMESH_MAX_POD_ADDRESSES 32768
 
-/* The kernel path's own marks (design §4), on packets and, the first, on sockets that connect lets
- * past capture in their own pod. Sixteen bits of the mark are ours, the others are left as they
- * are. */
+/* The kernel path's own marks (README.md, "Past capture"), on packets and, the first, on sockets
+ * that connect lets past capture in their own pod. Sixteen bits of the mark are ours, the others
+ * are left as they are. */
 #define KMESH_MARK_MASK 0xffff
 #define KMESH_MARK 0x4b4d	  /* past capture */
 #define KMESH_MARK_DOUBTED 0x4b4e /* reset, if its connection was let past capture into the pod */

@@ -14,6 +14,7 @@ import {
   type Host,
   kmeshExecutable,
   type Lab,
+  relayInto,
   startFakeIstiod,
 } from '@kmesh/lab';
 import {
@@ -21,7 +22,7 @@ import {
   type DaemonSettings,
   startDaemonProcess,
 } from '@kmesh/lab/testing/daemon/daemon-process.ts';
-import { istiodEnvironment, relay } from '@kmesh/lab/testing/daemon/relay.ts';
+import { istiodEnvironment } from '@kmesh/lab/testing/daemon/istiod-environment.ts';
 import { type SmallMesh, startSmallMesh } from '@kmesh/lab/testing/daemon/small-mesh.ts';
 import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import { listTcpSockets, openNetworkNamespace, tcpState } from '@kmesh/linux';
@@ -210,7 +211,7 @@ async function holdDrain(daemon: DaemonProcess): Promise<void> {
 describe('readiness', () => {
   test('PRC-17: pending tasks before the first sync, ready after it, 405 and 404', async () => {
     const istiod = await startFakeIstiod();
-    const stop = await relay(host, 15012, istiod.xdsAddress);
+    const stop = await relayInto(host, 15012, istiod.xdsAddress);
     istiod.faults.stall(true);
     try {
       await using daemon = start({
@@ -270,7 +271,7 @@ describe('settings that do not fit the control plane', () => {
 
   before(async () => {
     istiod = await startFakeIstiod();
-    stop = await relay(host, 15012, istiod.xdsAddress);
+    stop = await relayInto(host, 15012, istiod.xdsAddress);
   });
   after(async () => {
     await stop();
@@ -349,7 +350,7 @@ test('NEG-31: control plane unreachable at start: it starts, is not ready, tries
     assert.equal((await daemon.http('/healthz/ready', { port: 15021 })).status, 500);
     const overview = await daemon.json('/kmesh/overview');
     assert.match(JSON.stringify(overview['controlPlane']), /ECONNREFUSED/);
-    const stop = await relay(host, 15012, istiod.xdsAddress);
+    const stop = await relayInto(host, 15012, istiod.xdsAddress);
     try {
       await daemon.ready();
     } finally {

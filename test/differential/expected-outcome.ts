@@ -106,7 +106,7 @@ function isShared(view: MeshView, backends: readonly ResolvedBackend[]): boolean
   return new Set(uids).size < uids.length;
 }
 
-/** The cases for which design §1 sends a connection to the tunnel path although plain TCP would do. */
+/** The cases in which the kernel is not certain and sends a connection to the tunnel path although plain TCP would do. */
 function isAmbiguous(view: MeshView, source: Workload, ip: string): boolean {
   const owner = view.workloadByAddress(source.network, ip);
   const exact = view.servicesByVip(source.network, ip);

@@ -12,7 +12,7 @@ import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 /** The server answers there as takesKernelPath asks, and doubles at 8080. */
 const HTTP = 8081;
 
-// The kernel vouches for a pod only while the daemon has a certificate of it (design: attested identities). What it served
+// The kernel vouches for a pod only while the daemon has a certificate of it (bpf/README.md, "Who may talk to whom"). What it served
 // until then ends, and the tunnel path, which would need the same certificate, refuses what comes after.
 describe('connections between pods of a node and the certificates of their identities', () => {
   let directory: string;

@@ -28,7 +28,7 @@ const addressesOfAllKinds6 = [
   'fd00:10:1::3',
 ];
 
-/** Orchestration's verdict, and the path of design §1: the kernel serves what is allowed whatever the addresses are. */
+/** Orchestration's verdict, and the path that is meant: the kernel serves what is allowed whatever the addresses are. */
 export function expectedOf(view: MeshView, attempt: Attempt, kernelPath: boolean): Expected {
   const { caller, server, family, port } = attempt;
   const destinationIp = server.addresses[family === 'v4' ? 0 : 1] ?? '';

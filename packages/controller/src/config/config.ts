@@ -136,7 +136,7 @@ const removedSettings: Readonly<Record<string, string>> = {
 /**
  * Reads and checks the whole configuration. Nothing is started when a value is wrong.
  *
- * @throws KMESH_CONFIG_INVALID naming the setting, its value and what is allowed (ambient contract 2.2, design §6).
+ * @throws KMESH_CONFIG_INVALID naming the setting, its value and what is allowed (docs/contract.md 2.2).
  */
 export function readConfig(environment: Environment, sources: ConfigSources = {}): Config {
   refuseRemoved(environment);

@@ -12,7 +12,7 @@ const LOOK_EVERY = 1_000;
 const CERTIFICATES_WITHIN = 2_000;
 
 /**
- * Which identities are certain to the kernel path (design §1): those of this mesh's trust domain of which the daemon holds a
+ * Which identities are certain to the kernel path (bpf/README.md, "Who may talk to whom"): those of this mesh's trust domain of which the daemon holds a
  * certificate that is valid and not revoked. None where connections within the node are to use mutual TLS.
  */
 export class IdentityCertainty {

@@ -37,7 +37,7 @@ export function readPolicy(reader: YamlReader, field: Field): Policy {
   };
 }
 
-/** Unknown keys are allowed here; they count as conditions that this version does not understand (design §6). */
+/** Unknown keys are allowed here; they count as conditions that this version does not understand (docs/contract.md 4.2). */
 function readMatch(reader: YamlReader, field: Field): PolicyMatch {
   let hasUnknownField = false;
   const fields = reader.object(field, [], MATCH_KEYS, () => {

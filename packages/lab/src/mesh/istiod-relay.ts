@@ -2,18 +2,18 @@ import { connect } from 'node:net';
 import { listenIn } from '../traffic/sockets.ts';
 
 /**
- * Makes a port of this process reachable as `127.0.0.1:port` in a host's namespace. Returns the way to stop that: what
- * runs is cut.
+ * Makes a port of this process reachable as `127.0.0.1:port` in a host's namespace. Returns the way to stop that: new
+ * connections are refused then, and those that run are cut.
  */
 export async function relayInto(
   host: { readonly namespacePath: string },
   port: number,
   target: string,
-): Promise<() => void> {
+): Promise<() => Promise<void>> {
   const { hostname, port: targetPort } = new URL(target);
   const sockets = new Set<{ destroy(): unknown }>();
   const server = await listenIn(host, { address: '127.0.0.1', port }, (inside) => {
-    const outside = connect(Number(targetPort), hostname);
+    const outside = connect(Number(targetPort), hostname.replace(/^\[|\]$/g, ''));
     for (const [socket, other] of [
       [inside, outside],
       [outside, inside],
@@ -27,8 +27,10 @@ export async function relayInto(
       socket.pipe(other);
     }
   });
-  return () => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
+  return async () => {
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      for (const socket of sockets) socket.destroy();
+    });
   };
 }

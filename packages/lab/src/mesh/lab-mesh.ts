@@ -81,7 +81,7 @@ export class LabMesh implements AsyncDisposable {
   readonly nodes: MeshNode[] = [];
   readonly #options: MeshOptions;
   readonly #dedicated: NodeProxy[] = [];
-  readonly #relays: (() => void)[] = [];
+  readonly #relays: (() => Promise<void>)[] = [];
 
   constructor(lab: Lab, istiod: FakeIstiod, options: MeshOptions) {
     this.lab = lab;
@@ -197,7 +197,7 @@ export class LabMesh implements AsyncDisposable {
     for (const proxy of proxies) proxy.kill('SIGKILL');
     await Promise.all(proxies.map((proxy) => proxy.ended));
     for (const { agent } of this.nodes) await agent.close();
-    for (const stop of this.#relays) stop();
+    for (const stop of this.#relays) await stop();
     await this.istiod.close();
   }
 

@@ -97,7 +97,7 @@ const TAKEOVER_MILLISECONDS = 3_000;
 const objectPath = process.env['KMESH_BPF_OBJECT'] ?? 'bpf/kmesh.bpf.o';
 
 /**
- * Loads and attaches the kernel programs and keeps their tables equal to the mesh (design §4). To be started while
+ * Loads and attaches the kernel programs and keeps their tables equal to the mesh (bpf/README.md). To be started while
  * `state` is still empty: the tables follow its changes.
  *
  * @throws KMESH_KERNEL_PATH_UNAVAILABLE naming what is missing; KMESH_BPF_LOAD_FAILED with the verifier's summary.

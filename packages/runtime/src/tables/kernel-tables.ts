@@ -63,7 +63,7 @@ const noLocality: Locality = { region: '', zone: '', subzone: '' };
 
 /**
  * Keeps the kernel tables equal to the mesh: compiles what a change touched and writes the differences, in an order in
- * which no connect sees a half-written state (design §4). What does not fit goes to the tunnel path and is counted.
+ * which no connect sees a half-written state (bpf/order.h). What does not fit goes to the tunnel path and is counted.
  *
  * All pods of a node share its locality: the first enrolled pod tells it, a pod with another one is not enrolled here
  * and stays on the tunnel path.

@@ -13,7 +13,7 @@ export function hashOfNode(name: string): number {
 }
 
 /**
- * The lease of one set of programs, and the generation of what they decide by (design §4, bpf/lease.h). It is renewed until
+ * The lease of one set of programs, and the generation of what they decide by (bpf/README.md, "The lease"; bpf/lease.h). It is renewed until
  * it ends; when the process dies it runs out.
  */
 export class Lease implements Disposable {

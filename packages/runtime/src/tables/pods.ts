@@ -114,7 +114,7 @@ function cookieIndex(bucket: number, way: number): number {
 
 const ADDRESS_BYTES = 16;
 
-/** Where the wire meets a pod's interface (design §4). */
+/** Where the wire meets a pod's interface (bpf/README.md, "The wire"). */
 export interface WireEnd {
   /** Index of the node's side. */
   readonly nodeInterface: number;

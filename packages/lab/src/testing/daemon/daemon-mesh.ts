@@ -1,13 +1,14 @@
 import { type FakeCniAgent, startFakeCniAgent } from '../../cni/fake-cni-agent.ts';
 import { startFakeIstiod } from '../../istiod/fake-istiod.ts';
 import type { FakeIstiod } from '../../istiod/istiod-interface.ts';
+import { relayInto } from '../../mesh/istiod-relay.ts';
 import { type WorkloadOptions, workloadOf } from '../../mesh/records.ts';
 import { createLab, type Lab } from '../../network/lab.ts';
 import type { Host } from '../../pods/host.ts';
 import type { Node } from '../../pods/node.ts';
 import type { Pod } from '../../pods/pod.ts';
 import { type DaemonProcess, type DaemonSettings, startDaemonProcess } from './daemon-process.ts';
-import { istiodEnvironment, relay } from './relay.ts';
+import { istiodEnvironment } from './istiod-environment.ts';
 
 /** A node with its CNI agent. */
 export interface AgentNode {
@@ -73,7 +74,7 @@ export class DaemonMesh implements AsyncDisposable {
 
   /** Makes the control plane reachable from a daemon's host. */
   async connect(host: Host): Promise<void> {
-    this.#stack.defer(await relay(host, 15012, this.istiod.xdsAddress));
+    this.#stack.defer(await relayInto(host, 15012, this.istiod.xdsAddress));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -2,13 +2,14 @@ import type { MeshUpdate, Service } from '@kmesh/api';
 import { type FakeCniAgent, startFakeCniAgent } from '../../cni/fake-cni-agent.ts';
 import { startFakeIstiod } from '../../istiod/fake-istiod.ts';
 import type { FakeIstiod } from '../../istiod/istiod-interface.ts';
+import { relayInto } from '../../mesh/istiod-relay.ts';
 import { keyOf, serviceOf, workloadOf } from '../../mesh/records.ts';
 import { createLab, type Lab } from '../../network/lab.ts';
 import type { Node } from '../../pods/node.ts';
 import type { Pod } from '../../pods/pod.ts';
 import type { Serving } from '../../traffic/serve.ts';
 import { type DaemonProcess, startDaemonProcess } from './daemon-process.ts';
-import { istiodEnvironment, relay } from './relay.ts';
+import { istiodEnvironment } from './istiod-environment.ts';
 
 /** A node with the real daemon, a client and a service of two pods; everything else comes from the lab. */
 export interface SmallMesh extends AsyncDisposable {
@@ -66,7 +67,7 @@ export async function startSmallMesh(options: SmallMeshOptions = {}): Promise<Sm
     ],
   });
   stack.defer(() => istiod.close());
-  stack.defer(await relay(node, 15012, istiod.xdsAddress));
+  stack.defer(await relayInto(node, 15012, istiod.xdsAddress));
   const agent = stack.use(startFakeCniAgent(lab, options.captured === true ? {} : { redirect: false }));
   for (const pod of [client, ...web]) await agent.addPod(pod);
   const daemon = stack.use(

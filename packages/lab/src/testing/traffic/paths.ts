@@ -42,7 +42,7 @@ export async function untilTablesFollow(mesh: LabMesh): Promise<void> {
 }
 
 /**
- * Ends a mesh and its lab, once every line that its proxies logged agrees with design §1: no kernel path where it is off, and
+ * Ends a mesh and its lab, once every line that its proxies logged agrees with the path that is meant for it: no kernel path where it is off, and
  * where it is on nothing of it that was tunnelled. Their metrics know a kernel path only where the log does.
  */
 export async function closeWithPaths(mesh: LabMesh | undefined, lab: Lab | undefined): Promise<void> {
