@@ -1,6 +1,6 @@
 /** `--compare REV`: suites of this tree and of another revision in turns, each run with the benchmarks of its own tree. */
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { environment, type Figure, figure, median, printTable, type Report, significant } from './report.ts';
@@ -127,11 +127,17 @@ function buildTree(tree: string, commit: string): void {
   git(['worktree', 'prune']);
   if (git(['worktree', 'add', '--force', '--detach', tree, commit]) === undefined)
     throw new Error(`bench: git cannot make a work tree of ${commit} in ${tree}`);
-  // Its links name the packages of the tree that they are in.
-  cpSync(join(root, 'node_modules'), join(tree, 'node_modules'), { recursive: true, verbatimSymlinks: true });
   const env = { ...process.env, PATH: `${join(tree, 'node_modules/.bin')}:${process.env['PATH']}` };
-  const { status } = spawnSync('bash', ['scripts/build.sh'], { cwd: tree, env, stdio: ['ignore', 2, 2] });
-  if (status !== 0) throw new Error(`bench: ${commit} cannot be built: see above`);
+  const run = (program: string, ...words: string[]): void => {
+    const { status } = spawnSync(program, words, { cwd: tree, env, stdio: ['ignore', 2, 2] });
+    if (status !== 0) throw new Error(`bench: ${commit} cannot be built: see above`);
+  };
+  const lock = (of: string): string => readFileSync(join(of, 'package-lock.json'), 'utf8');
+  // Links in node_modules name the packages of the tree that they are in.
+  if (lock(root) === lock(tree))
+    cpSync(join(root, 'node_modules'), join(tree, 'node_modules'), { recursive: true, verbatimSymlinks: true });
+  else run('npm', 'ci', '--loglevel=error');
+  run('bash', 'scripts/build.sh');
   writeFileSync(join(tree, BUILT), '');
 }
 
