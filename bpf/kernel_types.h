@@ -22,8 +22,23 @@ struct sock_common {
 	} skc_cookie;
 };
 
+/* Named as the kernel names them; what a lock is made of differs by architecture. */
+struct raw_spinlock {
+	struct kmesh_arch_lock {
+		__u32 word;
+	} raw_lock;
+};
+
+struct spinlock {
+	struct raw_spinlock rlock;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct {
+		struct spinlock slock;
+		int owned;
+	} sk_lock;
 	int sk_err;
 	int sk_rx_dst_ifindex; /* since Linux 5.16; struct inet_sock has it before */
 };

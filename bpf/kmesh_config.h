@@ -44,9 +44,12 @@
 
 #define KMESH_MAX_VERDICTS 262144
 
-/* Open connections of which a daemon notes what it has counted; the others are counted when they
- * close. */
-#define KMESH_MAX_COUNTED 262144
+/* Open connections that are reported while they last, and of which a daemon notes what it has
+ * counted; the others are counted when they close. 8 MiB of places. */
+#define KMESH_MAX_LIVE 262144
+
+/* Records that one run of the reader writes: 0.7 MiB. */
+#define KMESH_LIVE_FLOWS 4096
 
 /* Rate limit for a pod that dials refused addresses in a loop, so that it fills neither the ring
  * nor the log: refusals reported in a span of 2^30 ns, about a second, on each CPU; none while the

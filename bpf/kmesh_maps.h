@@ -84,10 +84,34 @@ struct {
 	__type(value, struct kmesh_flow);
 } flows __weak SEC(".maps");
 
+/* Where the established flows are; see live.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_MAX_LIVE / KMESH_LIVE_BLOCK);
+	__type(key, __u32);
+	__type(value, struct kmesh_live_block);
+} live __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct kmesh_live_places);
+} live_places __weak SEC(".maps");
+
+/* What the reader of live flows found. Mapped by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KMESH_LIVE_FLOWS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct kmesh_event);
+} live_flows __weak SEC(".maps");
+
 /* What daemons have counted of open connections, by socket cookie. No program uses it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, KMESH_MAX_COUNTED);
+	__uint(max_entries, KMESH_MAX_LIVE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
 	__type(value, struct kmesh_counted);

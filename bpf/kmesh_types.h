@@ -25,6 +25,7 @@ enum kmesh_constant {
 	KMESH_HASH_KEYS = 7,
 	KMESH_POD_WAYS = 4,
 	KMESH_POD_BUCKETS = 4096, /* 8,192 pods fit with room for uneven buckets */
+	KMESH_LIVE_BLOCK = 16,
 };
 
 /* client_namespace of the keys under which CIDR services keep their ports: namespace ids are given
@@ -239,8 +240,7 @@ enum kmesh_reason {
 
 /*
  * flows (socket storage): what was decided for one socket and how far it got. It dies with the
- * socket, so it cannot leak. A list of sockets over netlink carries it, which is how the daemon
- * reports long connections while they last.
+ * socket, so it cannot leak.
  */
 struct kmesh_flow {
 	union kmesh_address dialled;
@@ -251,17 +251,47 @@ struct kmesh_flow {
 	__u32 workload; /* the chosen endpoint (outbound) or the pod itself (inbound); 0 when
 			   unknown */
 	__u16 dialled_port_be;
-	__u8 path;	/* enum kmesh_path */
-	__u8 rewritten; /* the socket's peer is not the dialled address */
-	__u8 stage;	/* enum kmesh_flow_stage */
-	__u8 direction; /* enum kmesh_direction */
-	__u8 attested;	/* the wire opened it: the other end is who it seems to be */
-	__u8
-	    tcp_state; /* once a FIN was sent or has arrived; a list copies it after the counters */
+	__u8 path;	     /* enum kmesh_path */
+	__u8 rewritten;	     /* the socket's peer is not the dialled address */
+	__u8 stage;	     /* enum kmesh_flow_stage */
+	__u8 direction;	     /* enum kmesh_direction */
+	__u8 attested;	     /* the wire opened it: the other end is who it seems to be */
+	__u8 tcp_state;	     /* once a FIN was sent or has arrived */
 	__u32 peer_identity; /* id of an attested client, of an inbound flow; else 0 */
+	__u32 place;	     /* in `live`, from 1; 0: none */
+	__u32 ended;	     /* set for the order that an atomic operation gives */
 	__u32 reserved2;
-	__u32 ended; /* set for the order that an atomic operation gives */
-	__u32 reserved3;
+};
+
+/* A place of `live`. */
+struct kmesh_live {
+	__u64 socket; /* the socket's address in the kernel; 0: free */
+	__u64 flow;   /* the address of its flow */
+	__u64 cookie; /* the socket's */
+	__u32 uses;   /* grows with each use: a reader sees that another one began meanwhile */
+	__u32 next;   /* while it is free: the next free place, from 1; 0: none */
+};
+
+/* live (array): the established flows that are reported, so that they are found without a walk over
+ * the sockets of the node. A value has many: a program is called for each value. */
+struct kmesh_live_block {
+	struct kmesh_live places[KMESH_LIVE_BLOCK];
+};
+
+/* live_places (array of one): which places of `live` are free. */
+struct kmesh_live_places {
+	__u64
+	    free; /* lower half: the first free place, from 1; upper half: grows with each change */
+	__u32 used; /* places that were ever in use */
+	__u32 reserved;
+};
+
+/* What user space asks of the program that reads live flows, and is answered. */
+struct kmesh_live_request {
+	__u32 from;  /* the block of `live` to begin with */
+	__u32 next;  /* the block to go on with; 0: that was all */
+	__u32 count; /* records in `live_flows` */
+	__u32 reserved;
 };
 
 /*

@@ -12,6 +12,7 @@
 struct kmesh_described_types {
 	struct kmesh_pod pod;
 	struct kmesh_event event;
+	struct kmesh_live_request live_request;
 	struct kmesh_frontend_key frontend_key;
 	struct kmesh_owner owner;
 	struct kmesh_pick pick;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The order of loads, where a program reads what the daemon writes meanwhile. */
+/* The order of loads and stores, where one side reads what another writes meanwhile. */
 #pragma once
 
 #include <linux/types.h>
@@ -17,4 +17,10 @@ static __always_inline void order_loads(void)
 	if (kmesh_weakly_ordered)
 		__sync_fetch_and_add(&fence, 1);
 	asm volatile("" ::: "memory");
+}
+
+/* What is stored after it must not be seen before what was stored earlier. */
+static __always_inline void order_stores(void)
+{
+	order_loads();
 }

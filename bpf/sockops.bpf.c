@@ -12,6 +12,7 @@
 #include "judge.h"
 #include "kernel_types.h"
 #include "lease.h"
+#include "live.h"
 #include "marks.h"
 #include "measure.h"
 #include "packet.h"
@@ -275,6 +276,8 @@ static __always_inline void established(struct bpf_sock_ops *ctx, struct kmesh_f
 	flow->stage = KMESH_FLOW_ESTABLISHED;
 	if (flow->path == KMESH_PATH_KERNEL)
 		attest(flow, &key);
+	if (tcp && is_reported(flow))
+		begin_live(ctx, sk, flow);
 	report(ctx, flow, tcp, KMESH_EVENT_OPENED, 0, false);
 	if (tcp && flow->attested)
 		send_unpaced(ctx, tcp);
@@ -291,9 +294,7 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 	if (!flow || flow->stage == KMESH_FLOW_DIALLED)
 		return;
 	/* Reported for good; a further connect on this socket starts anew. The stage is changed
-	 * before the record reads the cookie, and a list of sockets allocates the cookie before it
-	 * copies the stage: either the list shows the end, or the record has the cookie that the
-	 * list shows. */
+	 * before the record is written: who has the record reads of no live flow any more. */
 	stage = flow->stage;
 	*(volatile __u8 *)&flow->stage = KMESH_FLOW_REPORTED;
 	__sync_lock_test_and_set(&flow->ended, 1);
@@ -305,14 +306,14 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 	report(ctx, flow, tcp,
 	       stage == KMESH_FLOW_ESTABLISHED ? KMESH_EVENT_CLOSED : KMESH_EVENT_FAILED, old_state,
 	       tcp && is_denied(flow, &key, (struct sock *)tcp));
+	end_live(sk, flow);
 	if (stage == KMESH_FLOW_CONNECTING && is_handed(flow))
 		withdraw_handoff(&key, flow);
 }
 
 /*
- * A list of sockets reads a connection's state before its counters, in which FINs count as bytes.
- * The kernel changes the state in the same hold of the socket's lock, so what the list copies
- * afterwards names every FIN that its counters have.
+ * In the counters of a socket FINs are bytes. The kernel changes the state in the same hold of the
+ * socket's lock, so that who reads the counters and then the flow can tell; see live.bpf.c.
  */
 static __always_inline void finishing(struct bpf_sock_ops *ctx, __u32 state)
 {

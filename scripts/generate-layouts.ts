@@ -34,6 +34,7 @@ const structs = [
   'kmesh_lease',
   'kmesh_verdict_key',
   'kmesh_counted',
+  'kmesh_live_request',
   'kmesh_handoff_pod',
   'kmesh_handoff_key',
   'kmesh_handoff',
@@ -66,7 +67,7 @@ const pinned = {
   },
   flows: {
     version: 'KMESH_LAYOUT_VERSION',
-    structs: ['kmesh_flow', 'kmesh_counted'],
+    structs: ['kmesh_flow', 'kmesh_counted', 'kmesh_live', 'kmesh_live_places'],
     enums: ['kmesh_path', 'kmesh_reason', 'kmesh_flow_stage', 'kmesh_direction'],
   },
 } as const;

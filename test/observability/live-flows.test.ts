@@ -6,6 +6,7 @@ import { eventually } from '@kmesh/api/testing';
 import { startProbeWorld } from '@kmesh/lab/testing/probe/world.ts';
 import { tcpSocketsOf, untilAcknowledged } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 import { raiseDescriptorLimit, tcpState } from '@kmesh/linux';
+import { kmeshEventLayout, LiveFlowReports } from '@kmesh/runtime';
 
 type World = Awaited<ReturnType<typeof startProbeWorld>>;
 
@@ -127,7 +128,7 @@ for (const family of families) {
   });
 }
 
-test('BPF-08: connections are counted from the list of sockets while they are open, each once, also when their closings find no room in the ring; losses are exact', async () => {
+test('BPF-08: connections are counted while they are open, each once, also when their closings find no room in the ring; losses are exact', async () => {
   raiseDescriptorLimit(40_000);
   // More flows than one slice of a report holds, and a ring for some twenty events.
   const connections = 4_200;
@@ -190,4 +191,134 @@ test('BPF-08: connections are counted from the list of sockets while they are op
   const losses = world.ring.counters.losses;
   assert.equal(world.kernel.reconciled, losses);
   assert.equal(metric('kmesh_connections_path_total', 'path="kernel"'), connections);
+});
+
+test('a FIN that arrives while a connection is read is no byte of it', async () => {
+  await using world = await startProbeWorld();
+  await world.server.listen({ port: 8080 }, echo);
+  const [bytes, connections] = [100, 3_000];
+  let most = 0;
+  let seen = 0;
+  using reports = new LiveFlowReports({
+    object: world.mesh.object,
+    connections: {
+      beginLiveReport: () => undefined,
+      liveFlows: (records, count) => {
+        const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
+        for (let at = 0; at < count * kmeshEventLayout.size; at += kmeshEventLayout.size) {
+          for (const field of [kmeshEventLayout.bytesSent, kmeshEventLayout.bytesReceived])
+            most = Math.max(most, Number(view.getBigUint64(at + field, true)));
+        }
+        seen += count;
+      },
+      endLiveReport: () => new Set(),
+      continueFrom: () => undefined,
+      close: () => undefined,
+    },
+    intervalMilliseconds: 2 ** 30,
+    onError: (error) => {
+      throw error;
+    },
+  });
+  let next = 0;
+  const converse = async () => {
+    while (next < connections) {
+      const host = hostOf(world, families[next++ % 2] ?? 'v4');
+      const socket = await world.client.connect({ host, port: 80 });
+      await exchange(socket, bytes);
+      await closeAll([socket.resume()]);
+    }
+  };
+  const conversing = Promise.all(Array.from({ length: 16 }, converse));
+  let over = false;
+  const reading = (async () => {
+    while (!over) await reports.take();
+  })();
+  await conversing.finally(() => {
+    over = true;
+  });
+  await reading;
+  assert.equal(most, bytes);
+  assert.ok(seen > connections, `${seen} records`);
+});
+
+/** Opens connections one after the other, each with so many bytes to and fro. */
+async function openAll(world: World, count: number, bytes: number): Promise<Socket[]> {
+  const sockets: Socket[] = [];
+  while (sockets.length < count) {
+    const host = hostOf(world, families[sockets.length % 2] ?? 'v4');
+    const socket = await world.client.connect({ host, port: 80 });
+    sockets.push(socket);
+    await exchange(socket, bytes);
+  }
+  return sockets;
+}
+
+async function closeAll(sockets: readonly Socket[]): Promise<void> {
+  const closed = sockets.map((socket) => once(socket, 'close'));
+  for (const socket of sockets) socket.end();
+  await Promise.all(closed);
+}
+
+test('connections for which no place is left are counted when they close; the places of ended ones are used again', async () => {
+  // Two blocks of 16 places, and both ends of a connection take one.
+  await using world = await startProbeWorld({ capacities: { live: 2 } });
+  await world.server.listen({ port: 8080 }, echo);
+  let total = 0;
+  const expectCounted = async () => {
+    const metric = await world.metrics();
+    for (const reporter of ['source', 'destination'])
+      assert.equal(metric('istio_tcp_received_bytes_total', `reporter="${reporter}"`), total);
+  };
+  for (let round = 0; round < 3; round++) {
+    const sockets = await openAll(world, 30, 100);
+    await world.reports.take();
+    await world.reports.take();
+    assert.equal(world.kernel.open, 32);
+    await closeAll(sockets);
+    total += sockets.length * 100;
+    await eventually('all are logged', () => world.lines.length === round * 80 + 60);
+    await expectCounted();
+    const few = await openAll(world, 10, 7);
+    await world.reports.take();
+    await world.reports.take();
+    assert.equal(world.kernel.open, 20);
+    await closeAll(few);
+    total += few.length * 7;
+    await eventually('these are logged, too', () => world.lines.length === (round + 1) * 80);
+    await expectCounted();
+  }
+  assert.equal(world.kernel.reconciled, 0);
+});
+
+test('connections that end while no program is at the hook are found to have ended, and their places are used again', async () => {
+  await using world = await startProbeWorld();
+  await world.server.listen({ port: 8080 }, echo);
+  const places = () => {
+    const value = world.mesh.object.map('live_places').get(new Uint8Array(4)) as Uint8Array;
+    const view = new DataView(value.buffer);
+    return { firstFree: view.getUint32(0, true), used: view.getUint32(8, true) };
+  };
+  const sockets = await openAll(world, 20, 50);
+  await world.reports.take();
+  await world.reports.take();
+  assert.equal(world.kernel.open, 40);
+  assert.deepEqual(places(), { firstFree: 0, used: 40 });
+  world.mesh.links.get('kmesh_sockops')?.detach();
+  await closeAll(sockets);
+  for (const pod of [world.client, world.server]) {
+    await eventually('both ends are closed', async () =>
+      (await tcpSocketsOf(pod)).every(({ state }) => state === tcpState.listening),
+    );
+  }
+  await world.reports.take();
+  await world.reports.take();
+  assert.deepEqual([world.kernel.open, world.kernel.reconciled], [0, 40]);
+  using _again = world.mesh.object.program('kmesh_sockops').attachCgroup(world.lab.cgroup);
+  const others = await openAll(world, 20, 50);
+  await world.reports.take();
+  await world.reports.take();
+  assert.equal(world.kernel.open, 40);
+  assert.deepEqual(places(), { firstFree: 0, used: 40 });
+  await closeAll(others);
 });

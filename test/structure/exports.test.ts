@@ -121,7 +121,7 @@ function isUsed(file: string, name: string, users: ReadonlyMap<string, ReadonlyS
 const forTestsOnly = new Set(
   `ANY_IDENTITY CertificateClientOptions LocalMeshWatch LogThread NO_IDENTITY PodLog PoolTarget
   ProgramCode RangeAllocator ScrapeServerOptions SeqpacketOptions SlotRange THRESHOLD_ALWAYS
-  WhySources XdsClientOptions bytesCarried chooseAddress commandLine createMap decodeResource
+  WhySources XdsClientOptions chooseAddress commandLine createMap decodeResource
   directLogWriter encodeFrontendKey encodePprof engineSettings formatAuthority frontendHash
   getSocketOption listMounts localityRank matchesString monotonicNanoseconds
   networkNamespaceOfProcess openPinnedProgram overflowLines parseLogFilter parseMetrics queueLines

@@ -21,7 +21,7 @@ export function examineFeatures(): FeatureRow[] {
   const obstacles = kernelPathObstacles();
   return [
     { name: 'kernel path', on: obstacles.length === 0, detail: obstacles.join('; ') },
-    substitute('socket-list', 'reports of live connections', 'bytes are counted at the close'),
+    substitute('kernel-reads', 'reports of live connections', 'bytes are counted at the close'),
     substitute('tcx', 'pinned programs at interfaces', 'clsact filters'),
     substitute('set-retval', 'refusal as ECONNREFUSED', 'EPERM'),
     substitute('batch', 'batch updates', 'one call per entry'),

@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { createLab, keyOf, type Pod, serviceOf, startKernelMesh, startMesh, workloadOf } from '@kmesh/lab';
+import { startProbeWorld } from '@kmesh/lab/testing/probe/world.ts';
+import { untilAcknowledged } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 import type { SceneRow } from './report.ts';
 
 const CONNECTIONS = 40;
@@ -10,6 +13,7 @@ const READY_MS = 180_000;
 export async function playScenes(): Promise<SceneRow[]> {
   return [
     await play('connect hook alone: one service, two endpoints', hooksAlone),
+    await play('an open connection, then half closed: bytes of both sides', openConnection),
     await play('daemon with pins: two captured pods behind one service', captured),
   ];
 }
@@ -41,6 +45,35 @@ async function hooksAlone(): Promise<string> {
   const { kernelBalanced = 0 } = mesh.decisions();
   if (kernelBalanced !== CONNECTIONS) throw new Error(`the hook counted ${kernelBalanced} connections`);
   return counts;
+}
+
+async function openConnection(): Promise<string> {
+  await using world = await startProbeWorld();
+  const bytes = 1_000;
+  await world.server.listen({ port: 8080 }, (socket) => {
+    socket.on('error', () => undefined);
+    socket.on('data', (data) => socket.write(data));
+  });
+  const socket = await world.client.connect({ host: world.service.vips[0]?.ip ?? '', port: 80 });
+  socket.on('error', () => undefined);
+  socket.resume().write(Buffer.alloc(bytes));
+  await untilAcknowledged([world.client, world.server], 8080, bytes);
+  const found: string[] = [];
+  for (const state of ['open', 'half closed']) {
+    await world.reports.take();
+    const metric = await world.metrics();
+    const counts = ['source', 'destination'].flatMap((reporter) =>
+      ['received', 'sent'].map((way) => metric(`istio_tcp_${way}_bytes_total`, `reporter="${reporter}"`)),
+    );
+    if (world.kernel.open !== 2 || counts.some((count) => count !== bytes))
+      throw new Error(`${state}: ${world.kernel.open} sides are open, with ${counts.join(', ')} bytes`);
+    found.push(`${state} ${counts.join(', ')}`);
+    if (socket.writableEnded) continue;
+    socket.end();
+    await once(socket, 'finish');
+  }
+  socket.destroy();
+  return found.join('; ');
 }
 
 async function captured(): Promise<string> {

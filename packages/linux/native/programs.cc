@@ -5,6 +5,8 @@
 #include <bpf/bpf.h>
 
 #include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
 #include <vector>
 
 static enum bpf_attach_type attach_type_at(const Napi::CallbackInfo &info, size_t index)
@@ -192,6 +194,58 @@ static Napi::Value program_test_run(const Napi::CallbackInfo &info)
 	return result;
 }
 
+// A run of a program of type BPF_PROG_TYPE_SYSCALL on a thread of libuv's pool.
+class RunWorker : public Napi::AsyncWorker
+{
+      public:
+	// Duplicates the descriptor: its owner may close it before the thread runs.
+	RunWorker(Napi::Env env, int program, Bytes context)
+	    : AsyncWorker(env, "kmesh:program-run"), deferred(Napi::Promise::Deferred::New(env)),
+	      program_(fcntl(program, F_DUPFD_CLOEXEC, 3)), failed_(program_ < 0 ? errno : 0),
+	      context_(context.data, context.data + context.length)
+	{
+	}
+	~RunWorker() override
+	{
+		if (program_ >= 0)
+			close(program_);
+	}
+
+	Napi::Promise::Deferred deferred;
+
+	void Execute() override
+	{
+		LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = context_.data(),
+			    .ctx_size_in = static_cast<uint32_t>(context_.size()));
+		if (failed_ == 0 && bpf_prog_test_run_opts(program_, &options) != 0)
+			failed_ = errno;
+	}
+
+	void OnOK() override
+	{
+		if (!can_run(Env()))
+			return;
+		if (failed_ != 0)
+			deferred.Resolve(Napi::Number::New(Env(), -failed_));
+		else
+			deferred.Resolve(
+			    Napi::Buffer<uint8_t>::Copy(Env(), context_.data(), context_.size()));
+	}
+
+      private:
+	int program_;
+	int failed_;
+	std::vector<uint8_t> context_;
+};
+
+static Napi::Value program_run(const Napi::CallbackInfo &info)
+{
+	auto *worker = new RunWorker(info.Env(), int_at(info, 0), bytes_at(info, 1));
+
+	worker->Queue();
+	return worker->deferred.Promise();
+}
+
 static Napi::Value statistics_open(const Napi::CallbackInfo &info)
 {
 	int fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
@@ -215,5 +269,6 @@ void register_programs(Napi::Env env, Napi::Object exports)
 	define<program_maps>(env, exports, "programMaps");
 	define<map_open>(env, exports, "mapOpen");
 	define<program_test_run>(env, exports, "programTestRun");
+	define<program_run>(env, exports, "programRun");
 	define<statistics_open>(env, exports, "statisticsOpen");
 }

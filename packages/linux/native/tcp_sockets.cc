@@ -16,8 +16,7 @@
 namespace
 {
 
-// One socket of a list; the value of its BPF storage follows. TypeScript reads it by the offsets
-// that tcpSocketLayout returns.
+// One socket of a list. TypeScript reads it by the offsets that tcpSocketLayout returns.
 struct SocketRecord {
 	uint64_t cookie;
 	uint64_t bytes_acked;
@@ -29,9 +28,6 @@ struct SocketRecord {
 	uint8_t state;
 	uint8_t family;
 	uint16_t reserved;
-	uint32_t smoothed_rtt; // microseconds
-	uint32_t minimal_rtt;
-	uint32_t retransmissions;
 	uint32_t receive_queue;
 	uint32_t send_queue;
 	uint32_t interface;
@@ -40,16 +36,11 @@ struct SocketRecord {
 };
 static_assert(sizeof(SocketRecord) % 8 == 0);
 
-constexpr size_t storage_alignment = 8;
-
 // The older form of the request: both address families in one walk over the kernel's hash table,
 // which all namespaces share.
 struct DumpRequest {
 	nlmsghdr header;
 	inet_diag_req diag;
-	rtattr storages;
-	rtattr map;
-	uint32_t map_fd;
 };
 
 struct DestroyRequest {
@@ -82,36 +73,11 @@ void take_tcp_info(const void *data, size_t size, SocketRecord &record)
 	record.state = tcp.tcpi_state;
 	record.bytes_acked = tcp.tcpi_bytes_acked;
 	record.bytes_received = tcp.tcpi_bytes_received;
-	record.smoothed_rtt = tcp.tcpi_rtt;
-	record.minimal_rtt = tcp.tcpi_min_rtt;
-	record.retransmissions = tcp.tcpi_total_retrans;
 }
 
-// Finds the value of the one storage that was asked for; false when the socket has none.
-bool find_storage(const void *data, size_t size, const void *&value, size_t &value_size)
-{
-	bool found = false;
-
-	each_attribute(data, size, [&](int type, const void *storage, size_t storage_size) {
-		if (type != SK_DIAG_BPF_STORAGE)
-			return;
-		each_attribute(storage, storage_size, [&](int part, const void *at, size_t length) {
-			if (part != SK_DIAG_BPF_STORAGE_MAP_VALUE)
-				return;
-			value = at;
-			value_size = length;
-			found = true;
-		});
-	});
-	return found;
-}
-
-// `storage_size` 0: every socket; else those that have the storage, with its value.
-void take_socket(const nlmsghdr *message, size_t storage_size, List &list)
+void take_socket(const nlmsghdr *message, List &list)
 {
 	auto *socket = static_cast<const inet_diag_msg *>(NLMSG_DATA(message));
-	const void *storage = nullptr;
-	size_t stored = 0;
 	SocketRecord record = {};
 
 	record.cookie =
@@ -132,36 +98,21 @@ void take_socket(const nlmsghdr *message, size_t storage_size, List &list)
 				       take_tcp_info(data, size, record);
 			       else if (type == INET_DIAG_MARK && size == sizeof(record.mark))
 				       memcpy(&record.mark, data, size);
-			       else if (type == INET_DIAG_SK_BPF_STORAGES)
-				       find_storage(data, size, storage, stored);
 		       });
-	if (storage_size != 0 && stored != storage_size)
-		return;
-	const size_t at = list.bytes.size();
-	const size_t padded =
-	    (storage_size + storage_alignment - 1) / storage_alignment * storage_alignment;
-	list.bytes.resize(at + sizeof(record) + padded);
-	memcpy(list.bytes.data() + at, &record, sizeof(record));
-	if (storage_size != 0)
-		memcpy(list.bytes.data() + at + sizeof(record), storage, storage_size);
+	auto *bytes = reinterpret_cast<const uint8_t *>(&record);
+	list.bytes.insert(list.bytes.end(), bytes, bytes + sizeof(record));
 	list.count++;
 }
 
-DumpRequest dump_request(uint32_t states, int map_fd)
+DumpRequest dump_request(uint32_t states)
 {
 	DumpRequest request = {};
 
-	request.header.nlmsg_len =
-	    map_fd < 0 ? offsetof(DumpRequest, storages) : sizeof(DumpRequest);
+	request.header.nlmsg_len = sizeof(request);
 	request.header.nlmsg_type = TCPDIAG_GETSOCK;
 	request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	request.diag.idiag_ext = 1 << (INET_DIAG_INFO - 1);
 	request.diag.idiag_states = states;
-	request.storages.rta_type = INET_DIAG_REQ_SK_BPF_STORAGES;
-	request.storages.rta_len = sizeof(rtattr) + RTA_LENGTH(sizeof(uint32_t));
-	request.map.rta_type = SK_DIAG_BPF_STORAGE_REQ_MAP_FD;
-	request.map.rta_len = RTA_LENGTH(sizeof(uint32_t));
-	request.map_fd = static_cast<uint32_t>(map_fd);
 	return request;
 }
 
@@ -216,25 +167,17 @@ class DiagWorker : public Napi::AsyncWorker
 class ListWorker : public DiagWorker
 {
       public:
-	ListWorker(Napi::Env env, int namespace_fd, uint32_t states, int map_fd,
-		   size_t storage_size)
-	    : DiagWorker(env, "kmesh:tcp-sockets", namespace_fd), states_(states),
-	      map_fd_(map_fd < 0 ? -1 : fcntl(map_fd, F_DUPFD_CLOEXEC, 3)),
-	      storage_size_(storage_size)
+	ListWorker(Napi::Env env, int namespace_fd, uint32_t states)
+	    : DiagWorker(env, "kmesh:tcp-sockets", namespace_fd), states_(states)
 	{
-	}
-	~ListWorker() override
-	{
-		if (map_fd_ >= 0)
-			close(map_fd_);
 	}
 
 	int run(Netlink &netlink) override
 	{
-		const DumpRequest request = dump_request(states_, map_fd_);
+		const DumpRequest request = dump_request(states_);
 
 		return netlink.ask(request.header, [this](const nlmsghdr *message) {
-			take_socket(message, storage_size_, list_);
+			take_socket(message, list_);
 		});
 	}
 
@@ -249,8 +192,6 @@ class ListWorker : public DiagWorker
 
       private:
 	uint32_t states_;
-	int map_fd_;
-	size_t storage_size_;
 	List list_;
 };
 
@@ -323,8 +264,7 @@ Napi::Value queued(DiagWorker *worker)
 
 Napi::Value tcp_sockets(const Napi::CallbackInfo &info)
 {
-	return queued(new ListWorker(info.Env(), int_at(info, 0), uint_at(info, 1), int_at(info, 2),
-				     uint_at(info, 3)));
+	return queued(new ListWorker(info.Env(), int_at(info, 0), uint_at(info, 1)));
 }
 
 Napi::Value tcp_sockets_destroy(const Napi::CallbackInfo &info)
@@ -336,7 +276,7 @@ Napi::Value tcp_sockets_destroy(const Napi::CallbackInfo &info)
 Napi::Value probe_tcp_sockets(const Napi::CallbackInfo &info)
 {
 	Netlink netlink(NETLINK_SOCK_DIAG);
-	const DumpRequest request = dump_request(0, -1);
+	const DumpRequest request = dump_request(0);
 
 	return number(info, -netlink.ask(request.header, [](const nlmsghdr *) {}));
 }
@@ -354,9 +294,6 @@ Napi::Value tcp_socket_layout(const Napi::CallbackInfo &info)
 	layout.Set("localPort", offsetof(SocketRecord, local_port));
 	layout.Set("remotePort", offsetof(SocketRecord, remote_port));
 	layout.Set("state", offsetof(SocketRecord, state));
-	layout.Set("smoothedRtt", offsetof(SocketRecord, smoothed_rtt));
-	layout.Set("minimalRtt", offsetof(SocketRecord, minimal_rtt));
-	layout.Set("retransmissions", offsetof(SocketRecord, retransmissions));
 	layout.Set("receiveQueue", offsetof(SocketRecord, receive_queue));
 	layout.Set("mark", offsetof(SocketRecord, mark));
 	layout.Set("inode", offsetof(SocketRecord, inode));

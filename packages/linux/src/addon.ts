@@ -100,9 +100,6 @@ export interface NativeTcpSocketLayout {
   localPort: number;
   remotePort: number;
   state: number;
-  smoothedRtt: number;
-  minimalRtt: number;
-  retransmissions: number;
   receiveQueue: number;
   mark: number;
   inode: number;
@@ -186,6 +183,8 @@ interface NativeAddon {
     data: Uint8Array,
     repeat: number,
   ): { result: number; durationNs: number } | number;
+  /** Resolves with what the program left in its context. */
+  programRun(program: number, context: Uint8Array): Promise<Uint8Array | number>;
   filterAttach(
     program: number,
     interfaceIndex: number,
@@ -270,13 +269,8 @@ interface NativeAddon {
   socketFailedStep(): number;
   socketName(fd: number, peer: boolean): NativeSocketAddress | number;
   socketGetInteger(fd: number, level: number, option: number): bigint | number;
-  /** `states` is a mask; of a socket's storage the value follows its record, padded to 8 bytes. */
-  tcpSockets(
-    namespace: number,
-    states: number,
-    map: number,
-    storageSize: number,
-  ): Promise<{ bytes: Uint8Array; count: number } | number>;
+  /** `states` is a mask. */
+  tcpSockets(namespace: number, states: number): Promise<{ bytes: Uint8Array; count: number } | number>;
   tcpSocketsDestroy(namespace: number, records: Uint8Array, recordSize: number): Promise<number>;
   /** Lists nothing: 0, or the errno with which listing fails. */
   probeTcpSockets(): number;

@@ -99,6 +99,17 @@ export class BpfProgram implements Disposable {
     throw systemCallError(-answer, 'KMESH_BPF_RUN_FAILED', `cannot run program ${this.name}`, 'bpf');
   }
 
+  /**
+   * Runs a program of section `syscall` on a thread of libuv's pool and returns its context as it left it. Requires Linux 5.14.
+   *
+   * @throws SystemCallError `KMESH_BPF_RUN_FAILED`
+   */
+  async run(context: Uint8Array): Promise<Uint8Array> {
+    const answer = await addon().programRun(this.fd, context);
+    if (typeof answer !== 'number') return answer;
+    throw systemCallError(-answer, 'KMESH_BPF_RUN_FAILED', `cannot run program ${this.name}`, 'bpf');
+  }
+
   /** Pins the program at `path` on bpffs, so that it outlives the process. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
   pin(path: string): void {
     const result = addon().pin(this.fd, pathOf('path', path));

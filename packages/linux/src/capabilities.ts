@@ -19,6 +19,7 @@ export type CapabilityName =
   | 'socket-storage-sockops'
   | 'sockops'
   | 'socket-list'
+  | 'kernel-reads'
   | 'ring-buffer'
   | 'mmap-array'
   | 'batch'
@@ -40,7 +41,7 @@ export interface Capability {
 /** Result of a probe. */
 type Finding = { available: boolean; reason: string };
 
-const programTypes = { classifier: 3, sockOps: 13, sockAddr: 18 } as const;
+const programTypes = { classifier: 3, sockOps: 13, sockAddr: 18, systemCall: 31 } as const;
 const attachTypes = {
   connect4: 10,
   connect6: 11,
@@ -48,7 +49,7 @@ const attachTypes = {
   getpeername6: 30,
   tcxIngress: 46,
 } as const;
-const helpers = { skStorageGet: 107, getNetnsCookie: 122, setRetval: 187 } as const;
+const helpers = { skStorageGet: 107, probeReadKernel: 113, getNetnsCookie: 122, setRetval: 187 } as const;
 /** `r0 = 1; exit` */
 const returnOne = Uint8Array.of(0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0);
 const EBADF = 9;
@@ -83,7 +84,8 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['socket-storage-connect', 'socket storage in connect', '5.3', () => helper('sockAddr', 'skStorageGet')],
   ['socket-storage-sockops', 'socket storage in sockops', '5.3', () => helper('sockOps', 'skStorageGet')],
   ['sockops', 'sockops programs', '4.13', () => fromProbe(addon().probeProgramType(programTypes.sockOps))],
-  ['socket-list', 'TCP sockets with their storage over netlink (CONFIG_INET_DIAG)', '5.8', socketList],
+  ['socket-list', 'TCP sockets over netlink (CONFIG_INET_DIAG)', '3.3', socketList],
+  ['kernel-reads', 'kernel memory in programs of system calls', '5.14', kernelReads],
   ['ring-buffer', 'ring buffer maps', '5.8', () => fromProbe(addon().probeMapType(27))],
   ['mmap-array', 'mmap-able arrays', '5.5', mmapArray],
   ['batch', 'batch operations on hash maps', '5.6', () => fromProbe(addon().probeBatch())],
@@ -198,7 +200,18 @@ function helper(program: 'sockAddr' | 'sockOps', name: keyof typeof helpers): Fi
   return fromProbe(addon().probeHelper(programTypes[program], helpers[name]));
 }
 
-/** Looks for names in the kernel's BTF, which a program that refers to them needs. */
+/** A kernel that is locked down has the program type and not the helper. */
+function kernelReads(): Finding {
+  const finding = fromProbe(addon().probeHelper(programTypes.systemCall, helpers.probeReadKernel));
+  const hasType = addon().probeProgramType(programTypes.systemCall) > 0;
+  return finding.available || !hasType
+    ? finding
+    : {
+        available: false,
+        reason: 'the kernel is locked down to confidentiality, or CAP_PERFMON and CAP_SYS_ADMIN are missing',
+      };
+}
+
 function socketList(): Finding {
   const result = addon().probeTcpSockets();
   // Without the module no handler is registered (ENOENT).

@@ -1,5 +1,4 @@
 import { addon, type NativeTcpSocketLayout } from './addon.ts';
-import type { BpfMap } from './bpf-map.ts';
 import { systemCallError } from './errors.ts';
 import type { NetworkNamespace } from './network-namespace.ts';
 
@@ -24,8 +23,6 @@ const liveStates: readonly number[] = Object.values(tcpState).filter((state) => 
 interface TcpSocketOptions {
   /** States of {@link tcpState} to list. Default: all but TIME_WAIT. */
   readonly states?: readonly number[];
-  /** Lists only sockets that have storage in this map, each with its value. Requires Linux 5.8 and CAP_BPF. */
-  readonly storage?: BpfMap;
 }
 
 /**
@@ -36,11 +33,11 @@ interface TcpSocketOptions {
  */
 export async function listTcpSockets(
   namespace: NetworkNamespace,
-  { states = liveStates, storage }: TcpSocketOptions = {},
+  { states = liveStates }: TcpSocketOptions = {},
 ): Promise<TcpSockets> {
   const mask = states.reduce((bits, state) => bits | (1 << state), 0);
-  const list = await addon().tcpSockets(namespace.fd, mask, storage?.fd ?? -1, storage?.valueSize ?? 0);
-  if (typeof list !== 'number') return new TcpSockets(list.bytes, list.count, storage?.valueSize ?? 0);
+  const list = await addon().tcpSockets(namespace.fd, mask);
+  if (typeof list !== 'number') return new TcpSockets(list.bytes, list.count);
   const message = `cannot list the TCP sockets of network namespace ${namespace.label}`;
   throw systemCallError(-list, 'KMESH_SOCKET_LIST_FAILED', message, 'netlink(SOCK_DIAG_BY_FAMILY)');
 }
@@ -73,23 +70,19 @@ export class TcpSockets {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   readonly #layout = recordLayout();
-  readonly #stride: number;
-  readonly #storageSize: number;
   #at: number;
 
-  constructor(bytes: Uint8Array, count: number, storageSize: number) {
+  constructor(bytes: Uint8Array, count: number) {
     this.count = count;
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.#storageSize = storageSize;
-    this.#stride = this.#layout.size + Math.ceil(storageSize / 8) * 8;
-    this.#at = -this.#stride;
+    this.#at = -this.#layout.size;
   }
 
   /** Moves to the next socket. */
   next(): boolean {
-    this.#at += this.#stride;
-    return this.#at < this.count * this.#stride;
+    this.#at += this.#layout.size;
+    return this.#at < this.count * this.#layout.size;
   }
 
   get cookie(): number {
@@ -119,15 +112,6 @@ export class TcpSockets {
   get inode(): number {
     return this.#view.getUint32(this.#at + this.#layout.inode, true);
   }
-  get smoothedRoundTripMicroseconds(): number {
-    return this.#view.getUint32(this.#at + this.#layout.smoothedRtt, true);
-  }
-  get minimalRoundTripMicroseconds(): number {
-    return this.#view.getUint32(this.#at + this.#layout.minimalRtt, true);
-  }
-  get retransmissions(): number {
-    return this.#view.getUint32(this.#at + this.#layout.retransmissions, true);
-  }
   /** Sixteen bytes; IPv4 addresses are mapped. */
   get localAddress(): Uint8Array {
     return this.#part(this.#layout.local, 16);
@@ -140,10 +124,6 @@ export class TcpSockets {
   }
   get remotePort(): number {
     return this.#view.getUint16(this.#at + this.#layout.remotePort);
-  }
-  /** The value in the map that was asked for. */
-  get storage(): Uint8Array {
-    return this.#part(this.#layout.size, this.#storageSize);
   }
   /** What {@link destroyTcpSockets} takes. */
   get record(): Uint8Array {

@@ -43,6 +43,21 @@ test('constants and sizes set before load are what the programs and maps have', 
   assert.equal(object.map('entries').maxEntries, 2048);
 });
 
+test('a program of a system call runs on another thread and answers in its context, also when it is closed meanwhile', async () => {
+  const add = object.program('add');
+  const answer = await add.run(Uint8Array.of(2, 0, 0, 0, 3, 1, 0, 0, 9, 9, 9, 9));
+  assert.deepEqual([...answer], [2, 0, 0, 0, 3, 1, 0, 0, 5, 1, 0, 0]);
+  await assert.rejects(add.run(new Uint8Array(4)), { code: 'KMESH_BPF_RUN_FAILED', errnoName: 'EINVAL' });
+  await assert.rejects(object.program('read_constants').run(new Uint8Array(12)), {
+    code: 'KMESH_BPF_RUN_FAILED',
+  });
+  const other = openBpfObject(compileFixture('hooks'), 'hooks');
+  await other.load();
+  const running = other.program('add').run(Uint8Array.of(1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0));
+  other.close();
+  assert.equal((await running)[8], 2);
+});
+
 test('a load reports on request what each program cost the verifier, and its size in the kernel', async () => {
   using open = openBpfObject(compileFixture('hooks'), 'hooks');
   await open.load({ verifierStatistics: true });

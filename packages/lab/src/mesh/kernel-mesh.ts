@@ -5,6 +5,7 @@ import { MeshState } from '@kmesh/orchestration';
 import {
   attachKernelObject,
   type KernelCapacities,
+  type KernelProgram,
   KernelTables,
   kernelMapsOf,
   loadKernelObject,
@@ -43,7 +44,7 @@ export async function startKernelMesh(lab: Lab, options: KernelMeshOptions = {})
       barrier: kernelBarrier,
     });
     const links = attachKernelObject(object, lab.cgroup);
-    return new KernelMesh(object, [...links.values()], state, tables);
+    return new KernelMesh(object, links, state, tables);
   } catch (error) {
     object.close();
     throw error;
@@ -57,11 +58,16 @@ export class KernelMesh implements AsyncDisposable {
   readonly tables: KernelTables;
   /** Uids of enrolled workloads by the cookies of their namespaces. */
   readonly workloadOfPod = new Map<bigint, string>();
-  readonly #links: Link[];
+  readonly links: ReadonlyMap<KernelProgram, Link>;
 
-  constructor(object: BpfObject, links: Link[], state: MeshState, tables: KernelTables) {
+  constructor(
+    object: BpfObject,
+    links: ReadonlyMap<KernelProgram, Link>,
+    state: MeshState,
+    tables: KernelTables,
+  ) {
     this.object = object;
-    this.#links = links;
+    this.links = links;
     this.state = state;
     this.tables = tables;
   }
@@ -106,7 +112,7 @@ export class KernelMesh implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    for (const link of this.#links.splice(0)) link.close();
+    for (const link of this.links.values()) link.close();
     this.object.close();
   }
 

@@ -1,32 +1,18 @@
-import {
-  type BpfMap,
-  type BpfObject,
-  capability,
-  listTcpSockets,
-  type NetworkNamespace,
-  type TcpSockets,
-  tcpState,
-} from '@kmesh/linux';
+import { type BpfMap, type BpfObject, capability } from '@kmesh/linux';
 import {
   kmeshCountedLayout as counted,
   kmeshEventLayout as event,
-  kmeshFlowLayout as flow,
-  kmeshDirection,
-  kmeshEventKind,
-  kmeshFlowStage,
-  kmeshPath,
+  kmeshLiveRequestLayout as request,
 } from '../tables/gen/layouts.ts';
 import type { KernelConnections } from './kernel-connections.ts';
 
 interface LiveFlowReportsOptions {
   /** The loaded kernel programs; `liveFlowsObstacles` must be empty. */
-  readonly object: Pick<BpfObject, 'map'>;
+  readonly object: Pick<BpfObject, 'map' | 'program'>;
   readonly connections: Pick<
     KernelConnections,
     'beginLiveReport' | 'liveFlows' | 'endLiveReport' | 'continueFrom' | 'close'
   >;
-  /** Returns the namespaces of the enrolled pods. */
-  readonly namespaces: () => readonly NetworkNamespace[];
   /** Called when a report fails; the next one is tried all the same. */
   readonly onError: (error: unknown) => void;
   readonly intervalMilliseconds?: number;
@@ -46,8 +32,8 @@ const leastIntervalMilliseconds = 1000;
 const restPerWork = 30;
 
 /**
- * Reports the connections that are open in the kernel to `KernelConnections` at least every 5 s. The sockets of each pod are
- * listed on a thread of libuv's pool and taken in slices. Does not keep the process alive.
+ * Reports the connections that are open in the kernel to `KernelConnections` at least every 5 s. They are read on a thread of
+ * libuv's pool and taken in slices. Does not keep the process alive.
  */
 export class LiveFlowReports implements Disposable {
   readonly #options: LiveFlowReportsOptions;
@@ -116,145 +102,59 @@ export class LiveFlowReports implements Disposable {
   }
 
   async #take(): Promise<void> {
-    const { connections, object, namespaces } = this.#options;
+    const { connections, object } = this.#options;
     if (!this.#mayCount()) return;
     connections.beginLiveReport(Number(process.hrtime.bigint()));
-    for (const namespace of namespaces()) {
-      // A pod that leaves during the report has no connections any more.
-      if (namespace.closed) continue;
-      for await (const { bytes, count } of liveFlowsOf(namespace, object.map('flows'))) {
-        if (!this.#mayCount()) return;
-        connections.liveFlows(bytes, count);
-        this.#counted.note(bytes, count);
-      }
+    for await (const { bytes, count } of liveFlows(object)) {
+      if (!this.#mayCount()) return;
+      connections.liveFlows(bytes, count);
+      this.#counted.note(bytes, count);
     }
     this.#counted.keep(connections.endLiveReport());
   }
 }
 
-/** States of established connections: their flow has not been reported as ended. */
-const openStates = [
-  tcpState.established,
-  tcpState.finWait1,
-  tcpState.finWait2,
-  tcpState.closeWait,
-  tcpState.lastAck,
-  tcpState.closing,
-];
-
 /** Returns why live flows cannot be read on this kernel; empty when they can. */
 export function liveFlowsObstacles(): string[] {
-  const { available, description, requiredKernel, reason } = capability('socket-list');
+  const { available, description, requiredKernel, reason } = capability('kernel-reads');
   return available ? [] : [`${description} (Linux ${requiredKernel} has them): ${reason}`];
 }
 
 /** Open connections of the kernel path as `struct kmesh_event` records, whose kind has no meaning. */
 interface LiveFlows {
+  /** Written over once the next ones are asked for. */
   readonly bytes: Uint8Array;
   readonly count: number;
 }
 
+/** Records that the control thread takes in one turn, about a microsecond for each. */
+const slice = 1024;
+
 /**
- * Lists the connections of a namespace that the kernel path carries now, in slices of at most `most` records. The sockets
- * are read on a thread of libuv's pool; a slice costs this thread about a microsecond for each record.
+ * Reads the established connections that the kernel path carries: what `kmesh_live` finds, in slices.
  *
- * @param flows the socket storage of the programs that decided
- * @throws SystemCallError `KMESH_SOCKET_LIST_FAILED`
+ * @throws SystemCallError `KMESH_BPF_RUN_FAILED`
  */
-async function* liveFlowsOf(
-  namespace: NetworkNamespace,
-  flows: BpfMap,
-  most = 1024,
+async function* liveFlows(
+  object: Pick<BpfObject, 'map' | 'program'>,
 ): AsyncGenerator<LiveFlows, void, undefined> {
-  const sockets = await listTcpSockets(namespace, { states: openStates, storage: flows });
-  const now = Number(process.hrtime.bigint());
-  let bytes = new Uint8Array(Math.min(most, sockets.count) * event.size);
-  let count = 0;
-  while (sockets.next()) {
-    if (!writeRecord(sockets, now, bytes, count * event.size)) continue;
-    if (++count < most) continue;
-    yield { bytes, count };
-    await new Promise((resolve) => setImmediate(resolve));
-    bytes = new Uint8Array(most * event.size);
-    count = 0;
-  }
-  if (count > 0) yield { bytes, count };
-}
-
-/** Writes the record of a socket; false when it is not a connection that the kernel path reports (`is_reported`). */
-function writeRecord(sockets: TcpSockets, now: number, bytes: Uint8Array, at: number): boolean {
-  const { storage } = sockets;
-  const path = storage[flow.path];
-  const inbound = storage[flow.direction] === kmeshDirection.inbound;
-  if (storage[flow.stage] !== kmeshFlowStage.established) return false;
-  if (path !== kmeshPath.kernel && !(path === kmeshPath.outside && inbound)) return false;
-  const view = new DataView(bytes.buffer, bytes.byteOffset + at, event.size);
-  const stored = new DataView(storage.buffer, storage.byteOffset, storage.byteLength);
-  const { sent, received } = bytesCarried(sockets, storage[flow.tcpState] as number, inbound);
-  setWide(view, event.timeNs, now);
-  setWide(view, event.durationNs, now - wideAt(stored, flow.startedNs));
-  setWide(view, event.socketCookie, sockets.cookie);
-  setWide(view, event.bytesSent, sent);
-  setWide(view, event.bytesReceived, received);
-  bytes.set(sockets.localAddress, at + event.local);
-  bytes.set(sockets.remoteAddress, at + event.remote);
-  view.setUint16(event.localPortBe, sockets.localPort);
-  view.setUint16(event.remotePortBe, sockets.remotePort);
-  view.setUint32(event.srttUs, sockets.smoothedRoundTripMicroseconds, true);
-  view.setUint32(event.minRttUs, sockets.minimalRoundTripMicroseconds, true);
-  view.setUint32(event.retransmissions, sockets.retransmissions, true);
-  bytes.set(storage.subarray(flow.dialled, flow.dialled + 16), at + event.dialled);
-  for (const [from, to, length] of copied) {
-    for (let index = 0; index < length; index++) bytes[at + to + index] = storage[from + index] as number;
-  }
-  bytes[at + event.kind] = kmeshEventKind.opened;
-  return true;
-}
-
-/** Fields that a record has as its flow has them: where from, where to, bytes. */
-const copied = [
-  [flow.netnsCookie, event.netnsCookie, 8],
-  [flow.service, event.service, 4],
-  [flow.workload, event.workload, 4],
-  [flow.peerIdentity, event.peerIdentity, 4],
-  [flow.dialledPortBe, event.dialledPortBe, 2],
-  [flow.direction, event.direction, 1],
-  [flow.path, event.path, 1],
-  [flow.attested, event.attested, 1],
-] as const;
-
-function wideAt(view: DataView, offset: number): number {
-  return view.getUint32(offset, true) + view.getUint32(offset + 4, true) * 4_294_967_296;
-}
-
-function setWide(view: DataView, offset: number, value: number): void {
-  view.setUint32(offset, value, true);
-  view.setUint32(offset + 4, value / 4_294_967_296, true);
-}
-
-/** In these the peer's FIN has arrived, and may be one of the bytes received. */
-const finReceived: ReadonlySet<number> = new Set([tcpState.closeWait, tcpState.lastAck, tcpState.closing]);
-
-/** In these the own FIN was sent, and may be one of the bytes acknowledged. */
-const finSent: ReadonlySet<number> = new Set([tcpState.finWait1, tcpState.lastAck, tcpState.closing]);
-
-/**
- * Bytes that a socket has carried. Its counters have the sequence numbers of SYN and FIN, and its state was read a moment before
- * them: a FIN in between is known from the state that the programs kept, which the kernel copies after the counters. One that
- * came later still, or is not acknowledged yet, makes a byte that the next list shows.
- *
- * @param keptState `tcp_state` of the flow: 0 while no FIN was sent or has arrived
- */
-export function bytesCarried(
-  sockets: Pick<TcpSockets, 'bytesAcknowledged' | 'bytesReceived'>,
-  keptState: number,
-  inbound: boolean,
-): { readonly sent: number; readonly received: number } {
-  const synAndFin = (inbound ? 0 : 1) + (finSent.has(keptState) ? 1 : 0);
-  return {
-    sent: Math.max(0, sockets.bytesAcknowledged - synAndFin),
-    received: Math.max(0, sockets.bytesReceived - (finReceived.has(keptState) ? 1 : 0)),
-  };
+  const program = object.program('kmesh_live');
+  const records = object.map('live_flows').mmap();
+  const asked = new Uint8Array(request.size);
+  const askedView = new DataView(asked.buffer);
+  let from = 0;
+  do {
+    askedView.setUint32(request.from, from, true);
+    const answer = await program.run(asked);
+    const view = new DataView(answer.buffer, answer.byteOffset, answer.byteLength);
+    const count = view.getUint32(request.count, true);
+    from = view.getUint32(request.next, true);
+    for (let at = 0; at < count; at += slice) {
+      if (at > 0) await new Promise((resolve) => setImmediate(resolve));
+      const taken = Math.min(slice, count - at);
+      yield { bytes: new Uint8Array(records, at * event.size, taken * event.size), count: taken };
+    }
+  } while (from !== 0);
 }
 
 /** Bytes of a connection, seen from its socket. */
@@ -345,4 +245,8 @@ function keyOf(cookie: number): Uint8Array {
   view.setUint32(0, cookie, true);
   view.setUint32(4, cookie / 4_294_967_296, true);
   return key;
+}
+
+function wideAt(view: DataView, offset: number): number {
+  return view.getUint32(offset, true) + view.getUint32(offset + 4, true) * 4_294_967_296;
 }

@@ -26,7 +26,7 @@ interface KernelEventsOptions {
   readonly path: KernelPath;
   readonly state: MeshState;
   readonly network: string;
-  readonly enrolment: Pick<KernelEnrolment, 'workloadUidOf' | 'serves' | 'wasDenied' | 'namespaces'>;
+  readonly enrolment: Pick<KernelEnrolment, 'workloadUidOf' | 'serves' | 'wasDenied'>;
   readonly observer: ConnectionObserver;
   /** Whether openings are logged: the kernel reports them then, and is spared that otherwise. Asked once a second. */
   readonly logsOpenings: () => boolean;
@@ -98,13 +98,13 @@ function followLog({ path, logsOpenings }: KernelEventsOptions, always: boolean)
 }
 
 function startReports(
-  { path, enrolment, logger }: KernelEventsOptions,
+  { path, logger }: KernelEventsOptions,
   connections: KernelConnections,
 ): LiveFlowReports | undefined {
   const obstacles = liveFlowsObstacles();
   if (obstacles.length > 0) {
     logger.warn(
-      'live flows cannot be listed: kernel path connections are counted only when they close, and lost events are not recovered',
+      'live flows cannot be read: kernel path connections are counted only when they close, and lost events are not recovered',
       {
         error: obstacles.join('; '),
       },
@@ -114,11 +114,10 @@ function startReports(
   return new LiveFlowReports({
     object: path.object,
     connections,
-    namespaces: () => enrolment.namespaces(),
     generation: generationOfThisRun(),
     isObserving: path.isObserving,
     onError: (error) =>
-      logger.error('live kernel path connections could not be listed', { error: String(error) }),
+      logger.error('live kernel path connections could not be read', { error: String(error) }),
   });
 }
 

@@ -151,11 +151,6 @@ export class KernelEnrolment {
     return new Set(this.#byCookie.keys());
   }
 
-  /** Network namespaces of the pods that were added. */
-  namespaces(): NetworkNamespace[] {
-    return [...this.#pods.values()].map(({ namespace }) => namespace);
-  }
-
   /** Whether a socket that has ended was reset because a policy denies its connection now. Says so once. */
   wasDenied(socketCookie: number): boolean {
     return this.#denied.delete(socketCookie);

@@ -25,7 +25,7 @@ import { endLeaseOf, endOtherLeases } from './uninstall.ts';
 const sharedMaps: readonly (readonly [layout: string, maps: readonly string[]])[] = [
   // While programs of two daemons are at the hooks, what one of them announces the other has to find.
   [`handshakes-${pinnedLayouts.handshakes}`, ['dials', 'connections']],
-  [`flows-${pinnedLayouts.flows}`, ['flows', 'counted', 'counters']],
+  [`flows-${pinnedLayouts.flows}`, ['flows', 'live', 'live_places', 'counted', 'counters']],
   // For all layouts: the programs of an older daemon hand connections over until those of the next are in their place, and
   // entries are of the moment. A table of another shape is recognised by its sizes.
   ['.', ['handoffs']],

@@ -60,6 +60,8 @@ export interface KernelCapacities {
   readonly cidr_frontends?: number;
   /** Slots for IPv4 endpoints; one for an IPv6 endpoint takes the place of two. */
   readonly endpoints?: number;
+  /** Blocks of 16 flows that are reported while they last. */
+  readonly live?: number;
   /** Bytes of the event ring: a power of two, at least a page. */
   readonly events?: number;
 }
@@ -88,6 +90,7 @@ export async function loadKernelObject(options: KernelObjectOptions): Promise<Bp
     if (endpoints !== undefined) object.setMaxEntries('endpoints', Math.ceil(endpoints / 2));
     for (const [map, entries] of Object.entries(capacities)) object.setMaxEntries(map, entries);
     const hashKeys = prepareFrontends(object, frontends);
+    object.setAutoload('kmesh_live', capability('kernel-reads').available);
     object.setConstant('kmesh_has_set_retval', capability('set-retval').available);
     options.prepare?.(object);
     await object.load({ verifierStatistics: options.verifierStatistics ?? false });

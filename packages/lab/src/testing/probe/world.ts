@@ -1,5 +1,5 @@
 import { eventually } from '@kmesh/api/testing';
-import { EventRing, openNetworkNamespace } from '@kmesh/linux';
+import { EventRing } from '@kmesh/linux';
 import {
   AccessLog,
   createConnectionObserver,
@@ -57,12 +57,10 @@ export async function startProbeWorld(options: KernelMeshOptions = {}) {
     });
   let ring = readRing();
   stack.defer(() => ring.close());
-  const namespaces = [client, server].map((pod) => stack.use(openNetworkNamespace(pod.namespacePath)));
   const reports = stack.use(
     new LiveFlowReports({
       object: mesh.object,
       connections: kernel,
-      namespaces: () => namespaces,
       // Tests ask for them.
       intervalMilliseconds: 2 ** 30,
       onError: (error) => {

@@ -126,9 +126,9 @@ export const kmeshFlowLayout = {
   attested: 46,
   tcpState: 47,
   peerIdentity: 48,
-  reserved2: 52,
+  place: 52,
   ended: 56,
-  reserved3: 60,
+  reserved2: 60,
 } as const;
 
 export const kmeshEventLayout = {
@@ -217,6 +217,14 @@ export const kmeshCountedLayout = {
   reserved: 20,
 } as const;
 
+export const kmeshLiveRequestLayout = {
+  size: 16,
+  from: 0,
+  next: 4,
+  count: 8,
+  reserved: 12,
+} as const;
+
 export const kmeshHandoffPodLayout = {
   size: 32,
   address4: 0,
@@ -253,6 +261,7 @@ export const kmeshConstant = {
   hashKeys: 7,
   podWays: 4,
   podBuckets: 4096,
+  liveBlock: 16,
 } as const;
 
 export const kmeshPodFlag = {
@@ -365,5 +374,5 @@ export const kmeshWireCount = {
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
   handshakes: 'v3-febd339f',
-  flows: 'v4-a9cd0318',
+  flows: 'v4-9fa83d7f',
 } as const;
