@@ -1,19 +1,91 @@
 /**
- * How long the pure decisions take: authorization against 1 to 10,000 policies of 10 rules (conformance RBC-30), and outbound
- * resolution over services of 10 to 10,000 endpoints, by decades.
+ * What decisions cost the thread that makes them. How long the pure ones take: authorization against 1 to 10,000 policies of 10
+ * rules (conformance RBC-30), and outbound resolution over services of 10 to 10,000 endpoints, by decades. And what a new connection
+ * on the tunnel path costs the control threads of the two daemons that it goes through, logged and counted as by default.
  */
+import { readFileSync } from 'node:fs';
 import type { MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
 import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
+import { createLab, keyOf, serviceOf, startMesh } from '@kmesh/lab';
 import { authorize, MeshState, resolveOutbound } from '@kmesh/orchestration';
+import { processTime } from './harness/processor-time.ts';
+import {
+  HTTP_PORT,
+  pinPrograms,
+  requirePrograms,
+  runWrk,
+  SHORT_PORT,
+  startNginx,
+  warmUp,
+} from './harness/programs.ts';
 import { environment, type Figure, figure, type Report } from './harness/report.ts';
-import { rounds } from './harness/settings.ts';
+import { quick, rounds } from './harness/settings.ts';
 
 const ROUNDS = rounds(7);
 
 /** The suite `decisions`. */
-export function suite(): Promise<Report> {
-  const figures = [...authorization(), ...[10, 100, 1_000, 10_000].flatMap(resolution)];
-  return Promise.resolve({ suite: 'decisions', environment: environment(), figures, ratios: [] });
+export async function suite(): Promise<Report> {
+  const figures = [
+    ...authorization(),
+    ...[10, 100, 1_000, 10_000].flatMap(resolution),
+    ...(await connections()),
+  ];
+  return { suite: 'decisions', environment: environment(), figures, ratios: [] };
+}
+
+/** Processor time of the daemons per new connection from a pod of one node to a service whose pod is on another. */
+async function connections(): Promise<Figure[]> {
+  requirePrograms('wrk', 'nginx', 'taskset');
+  await using stack = new AsyncDisposableStack();
+  const lab = stack.use(await createLab());
+  await lab.node();
+  await lab.node();
+  const mesh = stack.use(await startMesh(lab, { kernelPath: true, discardsOutput: true }));
+  const vips = lab.serviceAddress();
+  const shop = serviceOf({
+    name: 'shop',
+    vips,
+    ports: { [HTTP_PORT]: HTTP_PORT, [SHORT_PORT]: SHORT_PORT },
+  });
+  await mesh.apply(shop);
+  const { pod: client } = await mesh.pod({ name: 'client' });
+  const { pod: server } = await mesh.pod(
+    { name: 'server', workload: { services: { [keyOf(shop)]: {} } } },
+    1,
+  );
+  startNginx(server, stack);
+  pinPrograms();
+  await warmUp(client, vips.v4);
+  const sides = [
+    { side: 'client’s node', pid: mesh.proxyOf(client).pid },
+    { side: 'server’s node', pid: mesh.proxyOf(server).pid },
+  ];
+  const found = sides.map(() => ({ control: [] as number[], others: [] as number[] }));
+  for (let round = 0; round < ROUNDS; round++) {
+    const before = sides.map(({ pid }) => ({ control: controlTime(pid), all: processTime(pid) }));
+    const { requests } = await runWrk(client, vips.v4, {
+      connections: 16,
+      seconds: quick ? 1 : 2,
+      close: true,
+    });
+    for (const [index, { pid }] of sides.entries()) {
+      const [was, into] = [before[index], found[index]];
+      if (was === undefined || into === undefined) continue;
+      const control = controlTime(pid) - was.control;
+      into.control.push((control / requests) * 1_000);
+      into.others.push(((processTime(pid) - was.all - control) / requests) * 1_000);
+    }
+  }
+  return sides.flatMap(({ side }, index) => [
+    figure('new connection, control thread', side, 'µs', found[index]?.control ?? []),
+    figure('new connection, other threads', side, 'µs', found[index]?.others ?? []),
+  ]);
+}
+
+/** Milliseconds of processor that the first thread of a process has had. */
+function controlTime(pid: number): number {
+  const [nanoseconds] = readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ');
+  return Number(nanoseconds) / 1_000_000;
 }
 
 function authorization(): Figure[] {

@@ -14,7 +14,7 @@ export const suites: readonly SuiteEntry[] = [
   { name: 'handoff', seconds: 25, quickSeconds: 20 },
   { name: 'hook', seconds: 50, quickSeconds: 40 },
   { name: 'routes', seconds: 50, quickSeconds: 30 },
-  { name: 'decisions', seconds: 15, quickSeconds: 10 },
+  { name: 'decisions', seconds: 40, quickSeconds: 25 },
   { name: 'dns', seconds: 40, quickSeconds: 20 },
   { name: 'events', seconds: 40, quickSeconds: 50 },
   { name: 'xds', seconds: 75, quickSeconds: 30 },
