@@ -25,6 +25,7 @@ export {
   kmeshHandoffKeyLayout,
   kmeshHandoffLayout,
   kmeshPath,
+  kmeshPickLayout,
 } from './tables/gen/layouts.ts';
 export { HandoffPodTable } from './tables/handoff.ts';
 export {

@@ -132,6 +132,9 @@ napi_value engineStart(napi_env env, napi_callback_info info)
 	double table = numberProperty(env, object, "handoffTable", -1);
 	if (table >= 0)
 		config.handoffTable = fcntl(static_cast<int>(table), F_DUPFD_CLOEXEC, 3);
+	table = numberProperty(env, object, "pickTable", -1);
+	if (table >= 0)
+		config.pickTable = fcntl(static_cast<int>(table), F_DUPFD_CLOEXEC, 3);
 	auto *holder = new Holder;
 	holder->env = env;
 	napi_create_reference(env, in.values[1], 1, &holder->handler);
@@ -196,6 +199,8 @@ static void defineFunctions(napi_env env, napi_value exports)
 	    {"tunnelRemoveListener", engineRemoveListener},
 	    {"tunnelFlowConnect", flowConnect},
 	    {"tunnelFlowRequest", flowRequest},
+	    {"tunnelFlowPlan", flowPlan},
+	    {"tunnelTakeBack", engineTakeBack},
 	    {"tunnelFlowReject", flowReject},
 	    {"tunnelFlowAbort", flowAbort},
 	    {"tunnelFlowLeave", flowLeave},

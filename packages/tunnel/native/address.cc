@@ -44,6 +44,20 @@ void formatAddress(const sockaddr_storage &from, std::string *address, uint16_t 
 	*address = text;
 }
 
+uint16_t readAddress(const sockaddr_storage &from, uint8_t *address)
+{
+	if (from.ss_family == AF_INET) {
+		auto &v4 = reinterpret_cast<const sockaddr_in &>(from);
+		memset(address, 0, 10);
+		memset(address + 10, 0xff, 2);
+		memcpy(address + 12, &v4.sin_addr, 4);
+		return v4.sin_port;
+	}
+	auto &v6 = reinterpret_cast<const sockaddr_in6 &>(from);
+	memcpy(address, &v6.sin6_addr, 16);
+	return v6.sin6_port;
+}
+
 uint64_t endpointKey(const sockaddr_storage &from)
 {
 	const uint8_t *bytes;

@@ -34,18 +34,21 @@ napi_value engineRemoveNamespace(napi_env env, napi_callback_info info)
 	});
 }
 
-/* (engine, id, fd, tunnel): takes the descriptor over. */
+/* (engine, id, fd, tunnel, outbound): takes the descriptor over. */
 napi_value engineAddListener(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
 	int fd = static_cast<int>(in.number(2));
-	return post(in.holder(), [id = in.id(1), fd, tunnel = in.flag(3)](Engine &engine) {
+	return post(in.holder(), [id = in.id(1), fd, tunnel = in.flag(3),
+				  outbound = in.flag(4)](Engine &engine) {
 		auto listener = std::make_unique<Listener>();
 		listener->engine = &engine;
 		listener->id = id;
 		listener->fd = fd;
 		listener->tunnel = tunnel;
-		if (engine.config.handoffTable >= 0 && !tunnel)
+		listener->outbound = outbound;
+		if (!tunnel &&
+		    (engine.config.handoffTable >= 0 || (outbound && engine.config.pickTable >= 0)))
 			listener->netnsCookie = netnsCookieOf(fd);
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 		engine.prepareSocket(fd);
@@ -90,19 +93,29 @@ static ConnectSpec connectSpec(Arguments &in, size_t at)
 	return spec;
 }
 
-/* (engine, flow, connect) */
+/* (engine, flow, connect, plan, version): the plan is for what is like the flow; 0 is none. */
 napi_value flowConnect(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
 	int status = static_cast<int>(in.number(in.property(2, "failureStatus")));
-	return post(in.holder(), [id = in.id(1), spec = connectSpec(in, 2),
-				  prefix = in.bytes(in.property(2, "prefix")),
-				  fields = in.text(in.property(2, "responseFields")),
-				  status](Engine &engine) mutable {
-		spec.keepalive = status == 0;
-		if (Flow *flow = engine.flow(id))
-			flow->connect(spec, prefix, std::move(fields), status);
-	});
+	Plan plan;
+	plan.number = in.id(3);
+	plan.version = in.id(4);
+	plan.spec = connectSpec(in, 2);
+	plan.spec.keepalive = status == 0;
+	plan.responseFields = in.text(in.property(2, "responseFields"));
+	plan.failStatus = status;
+	return post(in.holder(),
+		    [id = in.id(1), plan = std::move(plan),
+		     prefix = in.bytes(in.property(2, "prefix"))](Engine &engine) mutable {
+			    Flow *flow = engine.flow(id);
+			    if (flow == nullptr)
+				    return;
+			    std::string key = std::move(flow->planKey);
+			    flow->connect(plan.spec, prefix, plan.responseFields, plan.failStatus);
+			    if (plan.number != 0)
+				    engine.plans.put(std::move(key), std::move(plan));
+		    });
 }
 
 /* (engine, flow, session, fields, report) */
@@ -114,6 +127,49 @@ napi_value flowRequest(napi_env env, napi_callback_info info)
 		if (Flow *flow = engine.flow(id))
 			flow->request(engine.session(session), fields, report);
 	});
+}
+
+/* (engine, flow, plan, version, session, streams, fields before the client's port, fields after
+ * it): for what is like the flow. To be given before the flow is sent. */
+napi_value flowPlan(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	Plan plan;
+	plan.number = in.id(2);
+	plan.version = in.id(3);
+	plan.session = in.id(4);
+	plan.streams = static_cast<uint32_t>(in.number(5));
+	plan.before = in.text(6);
+	plan.after = in.text(7);
+	return post(in.holder(), [id = in.id(1), plan = std::move(plan)](Engine &engine) mutable {
+		if (Flow *flow = engine.flow(id))
+			engine.plans.put(std::move(flow->planKey), std::move(plan));
+	});
+}
+
+/* (engine, version) → flow, plan, client's port and age in milliseconds of all that plans admitted
+ * and that was not told yet. Plans of other versions admit nothing any more. */
+napi_value engineTakeBack(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	Engine *engine = in.holder()->engine;
+	std::vector<double> numbers;
+	if (engine != nullptr) {
+		std::vector<Admitted> admitted = engine->plans.takeBack(in.id(1));
+		uint64_t now = Engine::preciseUs();
+		for (const Admitted &one : admitted)
+			numbers.insert(numbers.end(), {static_cast<double>(one.flow),
+						       static_cast<double>(one.plan),
+						       static_cast<double>(one.clientPort),
+						       static_cast<double>(now - one.atUs) / 1000});
+	}
+	napi_value list, item;
+	napi_create_array_with_length(env, numbers.size(), &list);
+	for (size_t index = 0; index < numbers.size(); index++) {
+		napi_create_double(env, numbers[index], &item);
+		napi_set_element(env, list, static_cast<uint32_t>(index), item);
+	}
+	return list;
 }
 
 napi_value flowReject(napi_env env, napi_callback_info info)

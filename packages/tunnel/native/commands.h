@@ -12,6 +12,8 @@ napi_value engineAddListener(napi_env env, napi_callback_info info);
 napi_value engineRemoveListener(napi_env env, napi_callback_info info);
 napi_value flowConnect(napi_env env, napi_callback_info info);
 napi_value flowRequest(napi_env env, napi_callback_info info);
+napi_value flowPlan(napi_env env, napi_callback_info info);
+napi_value engineTakeBack(napi_env env, napi_callback_info info);
 napi_value flowReject(napi_env env, napi_callback_info info);
 napi_value flowAbort(napi_env env, napi_callback_info info);
 napi_value flowLeave(napi_env env, napi_callback_info info);

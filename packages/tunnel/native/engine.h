@@ -1,7 +1,7 @@
 /*
  * The tunnel's byte engine: one thread, one epoll, everything that touches proxied bytes. It
  * decides nothing. Accepted sockets and CONNECT requests become events; TypeScript answers them
- * with commands (ambient contract 6, 7).
+ * with commands (ambient contract 6, 7), and with plans for what is like them.
  */
 #pragma once
 
@@ -20,6 +20,7 @@
 #include "bytes.h"
 #include "events.h"
 #include "flow.h"
+#include "plans.h"
 #include "session.h"
 #include "socket.h"
 
@@ -46,6 +47,8 @@ struct EngineConfig {
 	uint32_t userTimeoutMs = 0;
 	/* The map `handoffs`, the engine's own descriptor; -1: none. */
 	int handoffTable = -1;
+	/* The same of `picks`. */
+	int pickTable = -1;
 };
 
 enum class TimerKind : int {
@@ -85,6 +88,12 @@ class Engine
 	 * once per turn of the loop; a lazy event alone may wait a little longer. */
 	EventBatch events;
 	KnownTexts knownTexts;
+	Plans plans;
+	/* Tells TypeScript of what a plan admitted, soon. */
+	void announceAdmitted();
+	/* Requests that a plan admitted in this turn; they are connected outside of nghttp2's
+	 * callbacks. */
+	std::vector<std::pair<uint64_t, std::shared_ptr<const Plan>>> admittedRequests;
 	void announce(bool lazy = false);
 	void emit(EventType type, uint64_t id, std::initializer_list<double> values = {});
 	/* How many descriptors new connections may take; the rest is for everything else. */
@@ -146,6 +155,7 @@ class Engine
 	void runCommands();
 	void runTimers();
 	void runDirty();
+	void runAdmitted();
 	int timeout() const;
 	void forgetGrown();
 	void wakeHandlers();

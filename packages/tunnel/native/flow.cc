@@ -58,6 +58,7 @@ void Flow::decided()
 	if (undecided_)
 		undecided--;
 	undecided_ = false;
+	planKey = {};
 }
 
 void Flow::adoptNear(int fd)
@@ -292,10 +293,11 @@ void Flow::report(FlowEnd reason, int code, const std::string &text)
 	if (reported_)
 		return;
 	reported_ = true;
-	engine.events.add(EventType::FlowClosed, id,
-			  {static_cast<double>(reason), static_cast<double>(code),
-			   static_cast<double>(directions[0].bytes),
-			   static_cast<double>(directions[1].bytes)});
+	engine.events.add(
+	    EventType::FlowClosed, id,
+	    {static_cast<double>(reason), static_cast<double>(code),
+	     static_cast<double>(directions[0].bytes), static_cast<double>(directions[1].bytes),
+	     admittedUs == 0 ? -1 : static_cast<double>(Engine::preciseUs() - admittedUs) / 1000});
 	if (!text.empty())
 		engine.events.addText(std::string(text));
 	engine.announce(true);

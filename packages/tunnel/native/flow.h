@@ -85,6 +85,10 @@ class Flow final : public StreamUser
 	Direction directions[2]; /* 0 near to far, 1 far to near */
 	std::unique_ptr<RequestHeaders> requestHeaders;
 	bool queued = false;
+	/* What a plan for its like is kept by, until it is decided. */
+	std::string planKey;
+	/* When a plan admitted it, in microseconds; 0: TypeScript did. */
+	uint64_t admittedUs = 0;
 
       private:
 	void socketEvents(Socket &socket, uint32_t events);

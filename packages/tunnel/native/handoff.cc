@@ -1,5 +1,5 @@
 /* Connections that the connect hook sent to the outbound port (bpf/handoff.h): where they wanted to
- * go. */
+ * go, and the endpoint that it chose. */
 #include <bpf/bpf.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,21 +14,6 @@
 
 namespace kmesh::tunnel
 {
-
-/* IPv4 as IPv4-mapped IPv6; the port in network order. */
-static uint16_t readAddress(const sockaddr_storage &from, uint8_t *address)
-{
-	if (from.ss_family == AF_INET) {
-		auto &v4 = reinterpret_cast<const sockaddr_in &>(from);
-		memset(address, 0, 10);
-		memset(address + 10, 0xff, 2);
-		memcpy(address + 12, &v4.sin_addr, 4);
-		return v4.sin_port;
-	}
-	auto &v6 = reinterpret_cast<const sockaddr_in6 &>(from);
-	memcpy(address, &v6.sin6_addr, 16);
-	return v6.sin6_port;
-}
 
 uint64_t netnsCookieOf(int fd)
 {
@@ -59,6 +44,15 @@ bool takeHandoff(int table, uint64_t netnsCookie, const sockaddr_storage &peer,
 	to->sin6_port = value.dialled_port_be;
 	memcpy(&to->sin6_addr, value.dialled.bytes, sizeof value.dialled.bytes);
 	return true;
+}
+
+uint32_t takePick(int table, uint64_t netnsCookie, const sockaddr_storage &peer)
+{
+	kmesh_handoff_key key{};
+	key.netns_cookie = netnsCookie;
+	key.client_port_be = readAddress(peer, key.client.bytes);
+	kmesh_pick value{};
+	return bpf_map_lookup_and_delete_elem(table, &key, &value) == 0 ? value.workload : 0;
 }
 
 } // namespace kmesh::tunnel

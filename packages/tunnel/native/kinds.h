@@ -19,6 +19,8 @@ enum class EventType : int {
 	SourceNotKept = 11,
 	TextDefined = 12,
 	ListenerClosed = 13,
+	/* Admitted by a plan. */
+	Served = 14,
 };
 
 /* Why a flow ended. */

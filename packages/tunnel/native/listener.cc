@@ -48,6 +48,28 @@ void Listener::onEvents(uint32_t)
 		acceptAll();
 }
 
+/* Sends an accepted socket where others like it went; false where that is for TypeScript to say. */
+bool Listener::follow(Flow &flow, const sockaddr_storage &peer)
+{
+	std::shared_ptr<const Plan> plan = engine->plans.find(flow.planKey);
+	if (plan == nullptr)
+		return false;
+	Session *session = engine->session(plan->session);
+	if (session == nullptr || !session->acceptsStreams() ||
+	    session->openStreams() >= plan->streams)
+		return false;
+	uint64_t now = Engine::preciseUs();
+	uint16_t port = static_cast<uint16_t>(portOf(peer));
+	if (!engine->plans.admit(*plan, {flow.id, plan->number, port, now}))
+		return false;
+	flow.admittedUs = now;
+	engine->announceAdmitted();
+	flow.request(session,
+		     plan->before + std::to_string(port) + plan->after + randomTraceparent(),
+		     false);
+	return true;
+}
+
 void Listener::acceptAll()
 {
 	for (int budget = 0; budget < 32; budget++) {
@@ -73,7 +95,7 @@ void Listener::acceptAll()
 		 * the proxy's. */
 		sockaddr_storage local{}, original{};
 		bool handed = false;
-		if (netnsCookie != 0) {
+		if (netnsCookie != 0 && engine->config.handoffTable >= 0) {
 			length = sizeof local;
 			getsockname(accepted, reinterpret_cast<sockaddr *>(&local), &length);
 			handed = takeHandoff(engine->config.handoffTable, netnsCookie, peer, local,
@@ -87,6 +109,7 @@ void Listener::acceptAll()
 			original = local;
 		}
 		uint64_t number = engine->nextId();
+		uint32_t pick = 0;
 		if (tunnel) {
 			auto session = std::make_unique<Session>(*engine, number, true);
 			session->adopt(accepted);
@@ -96,15 +119,24 @@ void Listener::acceptAll()
 			flow->adoptNear(accepted);
 			flow->clientKey = endpointKey(peer);
 			engine->clients[flow->clientKey]++;
+			Flow &made = *flow;
 			engine->flows.emplace(number, std::move(flow));
+			if (outbound) {
+				if (netnsCookie != 0 && engine->config.pickTable >= 0)
+					pick =
+					    takePick(engine->config.pickTable, netnsCookie, peer);
+				made.planKey = planKey(id, peer, original, pick);
+				if (follow(made, peer))
+					continue;
+			}
 		}
 		EventBatch &events = engine->events;
 		int32_t known[3] = {engine->knownTexts.address(events, peer),
 				    engine->knownTexts.address(events, local),
 				    engine->knownTexts.address(events, original)};
-		engine->emit(
-		    EventType::Accepted, number,
-		    {static_cast<double>(id), portOf(peer), portOf(local), portOf(original)});
+		engine->emit(EventType::Accepted, number,
+			     {static_cast<double>(id), portOf(peer), portOf(local),
+			      portOf(original), static_cast<double>(pick)});
 		for (int32_t reference : known)
 			events.addKnown(reference);
 	}

@@ -21,7 +21,7 @@ namespace kmesh::tunnel
 {
 
 /* How long the end of a connection may wait for something more urgent to tell. */
-static constexpr uint64_t kLazyMs = 2;
+static constexpr uint64_t kLazyMs = 8;
 
 /* How long a flow's bytes are reported more often than the others'. */
 static constexpr uint64_t kYoungMs = 2500;
@@ -71,6 +71,8 @@ Engine::~Engine()
 		::close(ownNamespace_);
 	if (config.handoffTable >= 0)
 		::close(config.handoffTable);
+	if (config.pickTable >= 0)
+		::close(config.pickTable);
 	nghttp2_session_callbacks_del(callbacks);
 	nghttp2_option_del(options);
 }
@@ -133,11 +135,32 @@ void Engine::stop()
 
 std::vector<EventBatch> Engine::take()
 {
-	std::lock_guard<std::mutex> lock(eventMutex_);
-	notified_ = false;
+	std::vector<EventBatch> published;
+	{
+		std::lock_guard<std::mutex> lock(eventMutex_);
+		notified_ = false;
+		published.swap(published_);
+	}
+	/* Taken afterwards and told before: no flow's end comes ahead of its beginning. */
 	std::vector<EventBatch> taken;
-	taken.swap(published_);
+	std::vector<Admitted> admitted = plans.take();
+	if (!admitted.empty()) {
+		EventBatch &batch = taken.emplace_back();
+		uint64_t now = preciseUs();
+		for (const Admitted &one : admitted)
+			batch.add(EventType::Served, one.flow,
+				  {static_cast<double>(one.plan),
+				   static_cast<double>(one.clientPort),
+				   static_cast<double>(now - one.atUs) / 1000});
+	}
+	for (EventBatch &batch : published)
+		taken.push_back(std::move(batch));
 	return taken;
+}
+
+void Engine::announceAdmitted()
+{
+	announce(!plans.manyAdmitted());
 }
 
 void Engine::announce(bool lazy)
@@ -160,12 +183,15 @@ void Engine::wakeHandlers()
 		return;
 	urgent_ = false;
 	lazySince_ = 0;
-	if (events.numbers.empty())
+	bool any = !events.numbers.empty();
+	if (!any && !plans.anyAdmitted())
 		return;
-	knownTexts.startOverWhenFull();
+	if (any)
+		knownTexts.startOverWhenFull();
 	{
 		std::lock_guard<std::mutex> lock(eventMutex_);
-		published_.push_back(std::move(events));
+		if (any)
+			published_.push_back(std::move(events));
 		events = EventBatch();
 		if (notified_)
 			return;
@@ -345,6 +371,16 @@ void Engine::runCommands()
 		command();
 }
 
+void Engine::runAdmitted()
+{
+	auto requests = std::move(admittedRequests);
+	admittedRequests.clear();
+	for (auto &[id, plan] : requests) {
+		if (Flow *found = flow(id))
+			found->connect(plan->spec, {}, plan->responseFields, plan->failStatus);
+	}
+}
+
 void Engine::runTimers()
 {
 	while (!connectTimers_.empty() && connectTimers_.front().first <= now_) {
@@ -405,7 +441,8 @@ void Engine::runDirty()
 
 int Engine::timeout() const
 {
-	if (!pumpQueue_.empty() || !dirtySessions.empty() || !late_.empty())
+	if (!pumpQueue_.empty() || !dirtySessions.empty() || !late_.empty() ||
+	    !admittedRequests.empty())
 		return 0;
 	uint64_t due = UINT64_MAX;
 	if (!timers_.empty())
@@ -445,6 +482,7 @@ void Engine::run()
 				found->pump();
 			}
 		}
+		runAdmitted();
 		runDirty();
 		wakeHandlers();
 		buriedFlows_.clear();

@@ -125,6 +125,10 @@ static ssize_t pullData(nghttp2_session *, int32_t, uint8_t *into, size_t length
 
 int32_t Session::submitRequest(StreamUser *user, std::string_view fields)
 {
+	/* nghttp2 would keep it waiting. Another session can be tried. */
+	if (openStreams_ >=
+	    nghttp2_session_get_remote_settings(http, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+		return -1;
 	nghttp2_nv list[kMaximumFields];
 	size_t count = readFields(fields, list, kMaximumFields);
 	nghttp2_data_provider2 provider;
@@ -167,6 +171,17 @@ void Session::gotRequest(Flow *flow, bool end)
 	if (end)
 		flow->directions[0].sourceEnded = true;
 	RequestHeaders &headers = *flow->requestHeaders;
+	flow->planKey = kmesh::tunnel::planKey(id, headers);
+	if (std::shared_ptr<const Plan> plan = engine.plans.find(flow->planKey)) {
+		uint64_t now = Engine::preciseUs();
+		if (engine.plans.admit(*plan, {flow->id, plan->number, 0, now})) {
+			flow->admittedUs = now;
+			flow->requestHeaders.reset();
+			engine.admittedRequests.emplace_back(flow->id, std::move(plan));
+			engine.announceAdmitted();
+			return;
+		}
+	}
 	EventBatch &events = engine.events;
 	/* References first: a definition is an event by itself. */
 	std::vector<int32_t> &references = engine.references;

@@ -54,6 +54,10 @@ class Session final : public StreamUser, public Pollable
 	{
 		return state == State::Open && !draining_;
 	}
+	uint32_t openStreams() const
+	{
+		return openStreams_;
+	}
 	/* Verification of the peer's leaf against what the session expects; called inside the
 	 * handshake. */
 	bool acceptsPeer(const std::vector<std::string> &peerIdentities) const;

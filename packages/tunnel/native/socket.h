@@ -12,6 +12,7 @@ namespace kmesh::tunnel
 {
 
 class Engine;
+class Flow;
 
 struct SocketAddress {
 	sockaddr_storage storage{};
@@ -30,6 +31,8 @@ struct SocketAddress {
 bool parseAddress(const std::string &text, uint16_t port, SocketAddress *out);
 /* One number for an address and a port; IPv4-mapped IPv6 counts as IPv4. */
 uint64_t endpointKey(const sockaddr_storage &from);
+/* IPv4 as IPv4-mapped IPv6; returns the port in network order. */
+uint16_t readAddress(const sockaddr_storage &from, uint8_t *address);
 void formatAddress(const sockaddr_storage &from, std::string *address, uint16_t *port);
 
 /* Something that epoll can report on. */
@@ -54,11 +57,13 @@ struct Listener final : public Pollable {
 	Engine *engine = nullptr;
 	uint64_t id = 0;
 	int fd = -1;
-	bool tunnel = false; /* accepted sockets speak HBONE */
+	bool tunnel = false;   /* accepted sockets speak HBONE */
+	bool outbound = false; /* accepted sockets want to leave the pod */
 	bool paused = false;
-	uint64_t netnsCookie = 0; /* known where connections may be handed over */
+	uint64_t netnsCookie = 0; /* known where connections may be handed over or have a pick */
 	void onEvents(uint32_t events) override;
 	void acceptAll();
+	bool follow(Flow &flow, const sockaddr_storage &peer);
 	void forgetTransparent();
 	void pause(int error);
 	void resume();
@@ -70,5 +75,7 @@ uint64_t netnsCookieOf(int fd);
  */
 bool takeHandoff(int table, uint64_t netnsCookie, const sockaddr_storage &peer,
 		 const sockaddr_storage &local, sockaddr_storage *original);
+/* The endpoint that the connect hook chose for a connection, 0 when none; each is told once. */
+uint32_t takePick(int table, uint64_t netnsCookie, const sockaddr_storage &peer);
 
 } // namespace kmesh::tunnel

@@ -104,6 +104,14 @@ export interface HandoffTable {
   readonly valueSize: number;
 }
 
+/** The endpoints that the connect hook chose for connections which the tunnel path serves. */
+export interface ChosenEndpoints {
+  /** By client; each entry is taken out when the connection is accepted. `BpfMap` fits. */
+  readonly table: HandoffTable;
+  /** Uid of a workload by its number in the table. */
+  uidOf(workload: number): string | undefined;
+}
+
 export interface TunnelOptions {
   readonly mesh: TunnelMesh;
   readonly node: NodeContext;
@@ -114,13 +122,8 @@ export interface TunnelOptions {
   readonly revocations?: RevocationSource | undefined;
   /** Asked for the original destination before conntrack is; absent: only conntrack is. */
   readonly handoffs?: HandoffTable | undefined;
-  /**
-   * Uid of the endpoint that was chosen for a connection before it came here; asked once for each, by the cookie of the
-   * client's network namespace. Absent: none ever was.
-   */
-  readonly pickOf?:
-    | ((cookie: bigint, client: { readonly ip: string; readonly port: number }) => string | undefined)
-    | undefined;
+  /** Endpoints that were chosen for connections before they came here. Absent: none ever was. */
+  readonly picks?: ChosenEndpoints | undefined;
   readonly counters?: Partial<TunnelCounters>;
   /** All addresses of a host name; the node's resolver when absent. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;

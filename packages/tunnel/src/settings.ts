@@ -1,5 +1,5 @@
 import { ILLEGAL_PORTS } from '@kmesh/orchestration';
-import { kmeshHandoffKeyLayout, kmeshHandoffLayout } from '@kmesh/runtime';
+import { kmeshHandoffKeyLayout, kmeshHandoffLayout, kmeshPickLayout } from '@kmesh/runtime';
 import type { NativeTunnelConfig } from './engine/native.ts';
 import type { HandoffTable, TunnelSettings } from './options.ts';
 import type { ShareLimits } from './pod/descriptor-share.ts';
@@ -54,10 +54,16 @@ export function resolveSettings(settings: TunnelSettings): ResolvedSettings {
 }
 
 /** What the native side needs to know. A table of another layout is not asked: its connections are refused. */
-export function engineConfig(settings: TunnelSettings, handoffs?: HandoffTable): NativeTunnelConfig {
+export function engineConfig(
+  settings: TunnelSettings,
+  handoffs?: HandoffTable,
+  picks?: HandoffTable,
+): NativeTunnelConfig {
   const config: NativeTunnelConfig = {};
   if (handoffs?.keySize === kmeshHandoffKeyLayout.size && handoffs.valueSize === kmeshHandoffLayout.size)
     config.handoffTable = handoffs.fd;
+  if (picks?.keySize === kmeshHandoffKeyLayout.size && picks.valueSize === kmeshPickLayout.size)
+    config.pickTable = picks.fd;
   const { http2, keepalive } = settings;
   if (settings.mark !== undefined) config.mark = settings.mark;
   if (settings.stallMilliseconds !== undefined) config.stallMs = settings.stallMilliseconds;

@@ -65,7 +65,7 @@ export class Tunnel implements AsyncDisposable {
       options.logger.error('an event of the tunnel could not be handled', { error: String(error) });
     this.#engines = Array.from(
       { length: this.#settings.threads },
-      () => new Engine(engineConfig(settings, options.handoffs), onError),
+      () => new Engine(engineConfig(settings, options.handoffs, options.picks?.table), onError),
     );
     this.#stops.push(options.mesh.subscribe((change) => this.policyChanged(change)));
     if (options.revocations !== undefined) {
@@ -162,11 +162,13 @@ export class Tunnel implements AsyncDisposable {
 
   /** Judges live connections again. Called by the subscription to the mesh; callers need not. */
   policyChanged(change: MeshChange): void {
+    for (const engine of this.#engines) engine.takeBack();
     for (const pod of this.#pods.values()) pod.meshChanged(change);
   }
 
   /** New revocation lists: handshakes use them from now on, live connections are checked. */
   revocationsChanged(): void {
+    for (const engine of this.#engines) engine.takeBack();
     this.#tls.revocationsChanged();
     const lists = this.#options.revocations?.lists ?? [];
     for (const pod of this.#pods.values()) pod.revocationsChanged(lists);

@@ -23,7 +23,7 @@ test('a removed listener still delivers what the kernel had accepted, and then i
     const accepted: Accepted[] = [];
     const handler = { accepted: (one: Accepted) => accepted.push(one), failed: () => assert.fail() };
     const port = await freePort();
-    const listener = engine.addListener(openListener({ address: '127.0.0.1', port }), false, handler);
+    const listener = engine.addListener(openListener({ address: '127.0.0.1', port }), 'plaintext', handler);
     const client = connect(port, '127.0.0.1');
     await once(client, 'connect');
     engine.removeListener(listener);

@@ -121,6 +121,62 @@ describe('the pool', () => {
     assert.deepEqual(engine.drained, [1]);
   });
 
+  test('plans send no more streams to a session than it has room for, and are ended when it takes no more', () => {
+    let left = 0;
+    pool = new SessionPool({
+      engine: engine as unknown as Engine,
+      namespace: 0,
+      maximumStreams: 20,
+      releaseMilliseconds: 60_000,
+      onPlannedLeft: () => {
+        left += 1;
+      },
+      connectTimeoutMilliseconds: 1_000,
+      context: () => ({}) as TunnelHandle,
+    });
+    acquire();
+    engine.ready(0);
+    const [session] = got as [PooledSession];
+    assert.equal(pool.plan(session), 20);
+    for (let more = 1; more < 19; more++) pool.adopt(session);
+    acquire();
+    assert.deepEqual([engine.opened.length, left], [1, 1]);
+    // One that the engine opened before it was told.
+    pool.adopt(session);
+    assert.equal(pool.plan(session), 0);
+    acquire();
+    assert.equal(engine.opened.length, 2);
+    for (let stream = 0; stream < 21; stream++) {
+      assert.deepEqual(engine.drained, []);
+      pool.release(session);
+    }
+    assert.deepEqual(engine.drained, [1]);
+  });
+
+  test('a session of few streams is not for plans, and one whose limit changes ends them', () => {
+    acquire();
+    engine.ready(0);
+    assert.equal(pool.plan(got[0] as PooledSession), 0);
+    let left = 0;
+    pool = new SessionPool({
+      engine: engine as unknown as Engine,
+      namespace: 0,
+      maximumStreams: 100,
+      releaseMilliseconds: 60_000,
+      onPlannedLeft: () => {
+        left += 1;
+      },
+      connectTimeoutMilliseconds: 1_000,
+      context: () => ({}) as TunnelHandle,
+    });
+    acquire();
+    engine.ready(1, 50);
+    assert.equal(pool.plan(got[1] as PooledSession), 50);
+    engine.opened[1]?.handler.limit?.(10);
+    assert.equal(left, 1);
+    assert.equal(pool.plan(got[1] as PooledSession), 0);
+  });
+
   test('after close nobody gets a session', () => {
     acquire();
     engine.ready(0);

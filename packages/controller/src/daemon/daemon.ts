@@ -178,7 +178,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     enrolment,
     handoffs: kernel.path?.object.map('handoffs') ?? pinned,
     dns,
-    pickOf: kernel.path?.takePick,
+    picks: kernel.path?.picks,
   });
   stack.defer(() => dataPlane.close());
 

@@ -35,7 +35,7 @@ interface DataPlaneOptions {
   /** Absent with DNS capture off. The caller closes it. */
   readonly dns: DnsProxy | undefined;
   /** What the connect hook chose for connections that the tunnel serves; absent without a kernel path. */
-  readonly pickOf: TunnelOptions['pickOf'];
+  readonly picks: TunnelOptions['picks'];
 }
 
 /** A pod of this node that is served. */
@@ -70,7 +70,7 @@ export class DataPlane implements ZdsPods {
       settings: tunnelSettings(config, options.descriptors),
       revocations: options.revocations,
       handoffs: options.handoffs,
-      pickOf: options.pickOf,
+      picks: options.picks,
     });
     try {
       const dedicated = config.proxyMode === 'dedicated' ? config.proxyWorkload : undefined;

@@ -94,7 +94,8 @@ export function eligibleCandidates<Item extends { readonly workload: Workload }>
 }
 
 /**
- * Draws one item by weight. A weight of 0 is never drawn; a sum of 0 gives `undefined` (docs/contract.md 7.4).
+ * Draws one item by weight. A weight of 0 is never drawn; a sum of 0 gives `undefined` (docs/contract.md 7.4). `random` is not
+ * asked where there is no choice.
  *
  * @param random uniform in [0, 1)
  */
@@ -105,6 +106,8 @@ export function drawWeighted<Item extends { readonly weight: number }>(
   let sum = 0;
   for (const { weight } of items) sum += weight;
   if (sum <= 0) return undefined;
+  const [only] = items;
+  if (only !== undefined && only.weight === sum) return only;
   let rest = random() * sum;
   let last: Item | undefined;
   for (const item of items) {

@@ -1,6 +1,7 @@
 import { type HookCost, type Identity, KmeshError, type Logger } from '@kmesh/api';
 import {
   attachedProgramIds,
+  type BpfMap,
   type BpfObject,
   cgroupDirectory,
   cgroupObstacle,
@@ -12,7 +13,6 @@ import type { MeshState, NodeContext } from '@kmesh/orchestration';
 import type { BypassParts } from '../pods/capture-bypass.ts';
 import { NodeSide } from '../pods/node-side.ts';
 import { type PathCount, readPathCounts } from '../tables/counters.ts';
-import { takePick } from '../tables/handoff.ts';
 import {
   attachKernelObject,
   kernelMapsOf,
@@ -72,11 +72,13 @@ export interface KernelPath {
    * @throws KMESH_BPF_ATTACH_FAILED
    */
   publish(pods: ReadonlySet<bigint>): Promise<void>;
-  /** Uid of the endpoint that the connect hook chose for a connection which the tunnel path serves; see `takePick`. */
-  readonly takePick: (
-    cookie: bigint,
-    client: { readonly ip: string; readonly port: number },
-  ) => string | undefined;
+  /** The endpoints that the connect hook chose for connections which the tunnel path serves, which takes them out. */
+  readonly picks: {
+    /** The map `picks`. */
+    readonly table: BpfMap;
+    /** Uid of a workload by its number in the table. */
+    uidOf(workload: number): string | undefined;
+  };
   /** What is installed in each pod. */
   readonly bypass: BypassParts;
   /**
@@ -174,9 +176,9 @@ export async function startKernelPath(
       hookCosts: () =>
         object.programNames.map((program) => hookCost(object, program)).filter(({ runs }) => runs > 0),
       pins,
-      takePick: (cookie, client) => {
-        const id = owned.disposed ? undefined : takePick(object.map('picks'), cookie, client);
-        return id === undefined ? undefined : tables.workloadUid(id);
+      picks: {
+        table: object.map('picks'),
+        uidOf: (workload) => (owned.disposed ? undefined : tables.workloadUid(workload)),
       },
       bypass: {
         ingress: object.program('kmesh_ingress'),

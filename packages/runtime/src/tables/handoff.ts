@@ -1,6 +1,6 @@
 import { isIPv4 } from 'node:net';
 import { writeAddress } from './address-bytes.ts';
-import { kmeshHandoffKeyLayout as keyLayout, kmeshHandoffPodLayout, kmeshPickLayout } from './gen/layouts.ts';
+import { kmeshHandoffPodLayout } from './gen/layouts.ts';
 
 /** The map `handoff_pods`; `BpfMap` is one. */
 interface HandoffPodMap {
@@ -43,33 +43,4 @@ function keyOf(cookie: bigint): Uint8Array {
   const key = new Uint8Array(8);
   new DataView(key.buffer).setBigUint64(0, cookie, true);
   return key;
-}
-
-/** The map `picks`; `BpfMap` is one. */
-interface PickMap {
-  take(key: Uint8Array, into: Uint8Array): Uint8Array | undefined;
-}
-
-/** Used again for each connection. */
-const key = new DataView(new ArrayBuffer(keyLayout.size));
-const keyBytes = new Uint8Array(key.buffer);
-const value = new DataView(new ArrayBuffer(kmeshPickLayout.size));
-const valueBytes = new Uint8Array(value.buffer);
-
-/**
- * Takes the endpoint that the connect hook chose for a connection which the tunnel path serves: the id of its workload, or
- * `undefined` when it chose none. Asked once for each connection, when it is accepted.
- *
- * @param cookie of the client's network namespace
- * @param client as the proxy sees its peer
- */
-export function takePick(
-  map: PickMap,
-  cookie: bigint,
-  client: { readonly ip: string; readonly port: number },
-): number | undefined {
-  key.setBigUint64(keyLayout.netnsCookie, cookie, true);
-  writeAddress(key, keyLayout.client, client.ip);
-  key.setUint16(keyLayout.clientPortBe, client.port);
-  return map.take(keyBytes, valueBytes) && value.getUint32(kmeshPickLayout.workload, true);
 }

@@ -55,6 +55,36 @@ export interface SessionHandler {
   draining?(): void;
 }
 
+/**
+ * A decision that the engine follows by itself for connections that are like the one that it was made for, until
+ * {@link Engine.takeBack}. What it admits is told afterwards, within milliseconds.
+ */
+export interface Plan {
+  /** A connection was admitted. @param stale whether the plan was taken back since: what it said has to be asked again */
+  served(served: Served, stale: boolean): void;
+}
+
+/** A connection that a plan admitted. */
+export interface Served {
+  readonly flow: number;
+  /** 0 for a request. */
+  readonly clientPort: number;
+  /** Since it was admitted. */
+  readonly milliseconds: number;
+}
+
+/** What is sent of a request beside the client's port, for a plan. */
+interface PlannedRequest {
+  readonly session: number;
+  /** Streams that the session may have at most. */
+  readonly streams: number;
+  readonly before: string;
+  readonly after: string;
+}
+
+/** Plans of one engine: when there are more they begin anew. */
+const MAXIMUM_PLANS = 4_096;
+
 /** Undecided flows wait for seconds at most, so few of them can end meanwhile. */
 const MAXIMUM_ENDED_EARLY = 4_096;
 
@@ -72,6 +102,12 @@ export class Engine {
   readonly #endedEarly = new Map<number, FlowEnd>();
   readonly #reader = new EventReader();
   readonly #onError: (error: unknown) => void;
+  #plans = new Map<number, Plan>();
+  /** Plans that were taken back, while events of what they admitted may still be on their way through {@link Engine}. */
+  readonly #takenBack = new Map<number, Plan>();
+  #delivering = 0;
+  #lastPlan = 0;
+  #version = 0;
   #lastId = 0;
   #closed = false;
 
@@ -121,10 +157,10 @@ export class Engine {
   }
 
   /** Accepts on a listening descriptor, which the engine owns from now on. */
-  addListener(fd: number, hbone: boolean, handler: ListenerHandler): number {
+  addListener(fd: number, kind: 'outbound' | 'plaintext' | 'hbone', handler: ListenerHandler): number {
     const id = this.#nextId();
     this.#listeners.set(id, handler);
-    this.#native.tunnelAddListener(this.#handle, id, fd, hbone);
+    this.#native.tunnelAddListener(this.#handle, id, fd, kind === 'hbone', kind === 'outbound');
     return id;
   }
 
@@ -150,12 +186,82 @@ export class Engine {
 
   /** Connects an undecided flow by TCP. */
   connectFlow(flow: number, connect: FlowConnect): void {
-    if (!this.#closed) this.#native.tunnelFlowConnect(this.#handle, flow, connect);
+    if (!this.#closed) this.#native.tunnelFlowConnect(this.#handle, flow, connect, 0, 0);
+  }
+
+  /** As {@link connectFlow}, and so for all requests of its session that are like it; see {@link Engine.version}. */
+  connectFlows(flow: number, connect: FlowConnect, version: number, plan: Plan): void {
+    if (!this.#closed)
+      this.#native.tunnelFlowConnect(this.#handle, flow, connect, this.#keep(version, plan), version);
   }
 
   /** Sends an undecided flow as a request on a session; `fields` are names and values in turn, parted by NUL. */
   requestFlow(flow: number, session: number, fields: string, report = false): void {
     if (!this.#closed) this.#native.tunnelFlowRequest(this.#handle, flow, session, fields, report);
+  }
+
+  /**
+   * Sends accepted sockets that are like an undecided flow, in everything but the client's port, as requests on a session; to
+   * be called before the flow itself is sent. See {@link Engine.version}.
+   */
+  planRequests(flow: number, request: PlannedRequest, version: number, plan: Plan): void {
+    const number = this.#closed ? 0 : this.#keep(version, plan);
+    if (number === 0) return;
+    const { session, streams, before, after } = request;
+    this.#native.tunnelFlowPlan(this.#handle, flow, number, version, session, streams, before, after);
+  }
+
+  /** Of what plans are made from: to be read before a decision is made, and given with its plan. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /**
+   * Ends all plans: what they were made from has changed. When this returns the engine follows none of them any more, and
+   * their {@link Plan.served} has been called for every connection that they ever admitted.
+   */
+  takeBack(): void {
+    if (this.#closed) return;
+    this.#version += 1;
+    for (const [number, plan] of this.#plans) this.#takenBack.set(number, plan);
+    this.#plans.clear();
+    this.#delivering += 1;
+    const admitted = this.#native.tunnelTakeBack(this.#handle, this.#version);
+    for (let at = 0; at + 3 < admitted.length; at += 4) {
+      const [flow = 0, plan = 0, clientPort = 0, milliseconds = 0] = admitted.slice(at, at + 4);
+      this.#serve(plan, { flow, clientPort, milliseconds });
+    }
+    this.#delivered();
+  }
+
+  /** The number of a plan, 0 where it is too late for it. */
+  #keep(version: number, plan: Plan): number {
+    if (version !== this.#version) return 0;
+    if (this.#plans.size >= MAXIMUM_PLANS) {
+      this.takeBack();
+      return 0;
+    }
+    this.#lastPlan += 1;
+    this.#plans.set(this.#lastPlan, plan);
+    return this.#lastPlan;
+  }
+
+  /** What nobody takes charge of is cut: it would be judged by nothing. */
+  #serve(number: number, served: Served): void {
+    const known = this.#plans.get(number);
+    const plan = known ?? this.#takenBack.get(number);
+    try {
+      if (plan === undefined) throw new Error(`the engine followed plan ${number}, which is not known`);
+      plan.served(served, known === undefined);
+    } catch (error) {
+      this.abortFlow(served.flow);
+      this.#onError(error);
+    }
+  }
+
+  #delivered(): void {
+    this.#delivering -= 1;
+    if (this.#delivering === 0) this.#takenBack.clear();
   }
 
   /** Turns an undecided flow away: a request with `status`, an accepted socket with a reset. */
@@ -250,6 +356,7 @@ export class Engine {
   #dispatch(numbers: Float64Array, texts: readonly string[], extras: readonly NativeTunnelExtra[]): void {
     const reader = this.#reader;
     reader.load(numbers, texts, extras);
+    this.#delivering += 1;
     while (!this.#closed && reader.next()) {
       try {
         this.#deliver(reader);
@@ -257,6 +364,7 @@ export class Engine {
         this.#onError(error);
       }
     }
+    this.#delivered();
   }
 
   #deliver(event: EventReader): void {
@@ -264,6 +372,13 @@ export class Engine {
     switch (event.type) {
       case eventType.accepted:
         this.#listeners.get(event.value(0))?.accepted(readAccepted(event));
+        return;
+      case eventType.served:
+        this.#serve(event.value(0), {
+          flow: id,
+          clientPort: event.value(1),
+          milliseconds: event.value(2),
+        });
         return;
       case eventType.acceptFailed:
         this.#listeners.get(id)?.failed(event.value(0));

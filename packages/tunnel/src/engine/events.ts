@@ -16,6 +16,8 @@ export interface Accepted {
   readonly local: EndpointAddress;
   /** Before redirection; the local address where nothing redirected. */
   readonly original: EndpointAddress;
+  /** Number of the workload that the connect hook chose; 0: none. */
+  readonly pick: number;
 }
 
 /** A CONNECT (or other) request on a served session. Only the headers that the mesh defines are kept. */
@@ -36,6 +38,8 @@ export interface FlowEnd {
   /** Near to far: what the client sent. */
   readonly bytesUp: number;
   readonly bytesDown: number;
+  /** Since a plan admitted it; absent where none did. */
+  readonly milliseconds?: number | undefined;
 }
 
 export interface SessionReady {
@@ -122,6 +126,7 @@ export function readAccepted(event: EventReader): Accepted {
     peer: { ip: event.text(0), port: event.value(1) },
     local: { ip: event.text(1), port: event.value(2) },
     original: { ip: event.text(2), port: event.value(3) },
+    pick: event.value(4),
   };
 }
 
@@ -152,6 +157,7 @@ export function readFlowEnd(event: EventReader): FlowEnd {
     code: event.value(1),
     bytesUp: event.value(2),
     bytesDown: event.value(3),
+    milliseconds: event.value(4) < 0 ? undefined : event.value(4),
   };
 }
 

@@ -24,6 +24,8 @@ export interface NativeTunnelConfig {
   userTimeoutMs?: number;
   /** Descriptor of the map `handoffs`, of which the engine keeps a copy; absent: nothing is handed over. */
   handoffTable?: number;
+  /** The same of the map `picks`; absent: no endpoint was chosen before. */
+  pickTable?: number;
 }
 
 /**
@@ -71,9 +73,34 @@ export interface NativeTunnel {
   tunnelReference(engine: TunnelHandle, keepAlive: boolean): void;
   tunnelAddNamespace(engine: TunnelHandle, id: number, fd: number): void;
   tunnelRemoveNamespace(engine: TunnelHandle, id: number): void;
-  tunnelAddListener(engine: TunnelHandle, id: number, fd: number, hbone: boolean): void;
+  tunnelAddListener(engine: TunnelHandle, id: number, fd: number, hbone: boolean, outbound: boolean): void;
   tunnelRemoveListener(engine: TunnelHandle, id: number): void;
-  tunnelFlowConnect(engine: TunnelHandle, flow: number, connect: FlowConnect): void;
+  /** `plan` is the number of a plan for what is like the flow, of `version`; 0: none. */
+  tunnelFlowConnect(
+    engine: TunnelHandle,
+    flow: number,
+    connect: FlowConnect,
+    plan: number,
+    version: number,
+  ): void;
+  /** A plan for what is like the flow; to be given before the flow is sent. */
+  tunnelFlowPlan(
+    engine: TunnelHandle,
+    flow: number,
+    plan: number,
+    version: number,
+    session: number,
+    /** Streams that the session may have at most. */
+    streams: number,
+    /** Fields of the request up to the client's port, and from there on. */
+    before: string,
+    after: string,
+  ): void;
+  /**
+   * From here on only plans of `version` admit anything. Returns what plans admitted and no event told of: flow, plan, the
+   * client's port and the age in milliseconds, one after the other.
+   */
+  tunnelTakeBack(engine: TunnelHandle, version: number): readonly number[];
   tunnelFlowRequest(
     engine: TunnelHandle,
     flow: number,

@@ -45,6 +45,11 @@ export class ConnectionTracker {
     return this.#evaluate(tracked);
   }
 
+  /** Registers a connection that is known to be allowed by what the mesh is now. The caller must {@link remove} it. */
+  add(tracked: TrackedConnection): void {
+    this.#tracked.add(tracked);
+  }
+
   remove(tracked: TrackedConnection): void {
     this.#tracked.delete(tracked);
   }

@@ -11,9 +11,11 @@ import {
   resolveInbound,
 } from '@kmesh/orchestration';
 import type { ConnectionStart } from '@kmesh/probe';
+import type { Plan } from '../engine/engine.ts';
 import type { Request } from '../engine/events.ts';
+import type { FlowConnect } from '../engine/native.ts';
 import { cachedBaggage } from '../outbound/request-fields.ts';
-import { Carried, denyEarly } from '../pod/carried.ts';
+import { Carried, denyEarly, startOf } from '../pod/carried.ts';
 import type { PodContext } from '../pod/pod-context.ts';
 import type { ServedSession } from '../pod/served-session.ts';
 import type { TrackedConnection } from './connection-tracker.ts';
@@ -55,6 +57,7 @@ function refuse(
 }
 
 function validate(pod: PodContext, session: ServedSession, request: Request, workload: Workload): void {
+  const { version } = pod.engine;
   const resolved = resolveInbound(pod.mesh, pod.node, {
     method: request.method,
     authority: request.authority,
@@ -68,28 +71,76 @@ function validate(pod: PodContext, session: ServedSession, request: Request, wor
     return;
   }
   const carried = openRecord(pod, session, request, workload, resolved);
-  session.carried.add(carried);
-  const tracked: TrackedConnection = {
-    connection: {
-      identity: session.identity,
-      sourceIp: session.accepted.peer.ip,
-      destinationIp: resolved.target.ip,
-      destinationPort: resolved.target.port,
-    },
-    workload,
-    deny: (error) => carried.cut({ flag: 'DENY', error: `closed after a policy change: ${error}` }),
-  };
-  carried.onClosed = () => {
-    pod.tracker.remove(tracked);
-    session.carried.delete(carried);
-  };
+  const tracked = track(pod, session, resolved, workload, carried);
   const authorization = pod.tracker.admit(tracked);
   if (!authorization.allowed) {
     carried.refuse({ flag: 'DENY', error: describeAuthorization(authorization) }, INBOUND_STATUS.denied);
     return;
   }
   carried.application = formatSocketAddress(resolved.connect.ip, resolved.connect.port);
-  connect(pod, session, request, workload, resolved);
+  const target = connectTarget(pod, session, workload, resolved);
+  // What is said of each connection is decided for each.
+  if (target.prefix !== undefined || authorization.notes.length > 0 || !pod.mayPlan()) {
+    pod.engine.connectFlow(request.flow, target);
+    return;
+  }
+  pod.engine.connectFlows(request.flow, target, version, planFor(pod, session, resolved, tracked, carried));
+}
+
+/** The connection as policies see it, from now until it ends. */
+function track(
+  pod: PodContext,
+  session: ServedSession,
+  { target }: InboundAccepted,
+  workload: Workload,
+  carried: Carried,
+): TrackedConnection {
+  const tracked: TrackedConnection = {
+    connection: {
+      identity: session.identity,
+      sourceIp: session.accepted.peer.ip,
+      destinationIp: target.ip,
+      destinationPort: target.port,
+    },
+    workload,
+    deny: (error) => carried.cut({ flag: 'DENY', error: `closed after a policy change: ${error}` }),
+  };
+  session.carried.add(carried);
+  carried.onClosed = () => {
+    pod.tracker.remove(tracked);
+    session.carried.delete(carried);
+  };
+  return tracked;
+}
+
+/**
+ * For requests of the session that are like the one of `first`. What the engine admits meanwhile is known to the tracker from
+ * then on; where the mesh has changed since, it is judged by what the mesh is now.
+ */
+function planFor(
+  pod: PodContext,
+  session: ServedSession,
+  resolved: InboundAccepted,
+  first: TrackedConnection,
+  { start, dump, application }: Carried,
+): Plan {
+  const { workload } = first;
+  const madeAt = performance.now();
+  return {
+    served: ({ flow, milliseconds }, stale) => {
+      const carried = new Carried(pod, flow, { ...start, startedAt: startOf(milliseconds) }, dump, true);
+      carried.application = application;
+      const now = stale ? (pod.mesh.workload(workload.uid) ?? workload) : workload;
+      const tracked = track(pod, session, resolved, now, carried);
+      if (stale) {
+        const authorization = pod.tracker.admit(tracked);
+        if (!authorization.allowed) tracked.deny(describeAuthorization(authorization));
+      } else {
+        pod.tracker.add(tracked);
+      }
+      pod.reviewPlans(madeAt);
+    },
+  };
 }
 
 function openRecord(
@@ -131,13 +182,12 @@ function openRecord(
   return new Carried(pod, request.flow, start, dump, true);
 }
 
-function connect(
+function connectTarget(
   pod: PodContext,
   session: ServedSession,
-  request: Request,
   workload: Workload,
   resolved: InboundAccepted,
-): void {
+): FlowConnect {
   const { peer } = session.accepted;
   let prefix: Uint8Array | undefined;
   if (resolved.proxyHeaderDestination !== undefined) {
@@ -147,7 +197,7 @@ function connect(
   const keep = pod.preserveSource && resolved.preserveSource && peer.ip !== resolved.connect.ip;
   // A PROXY tunnel on loopback is reached from loopback, whatever address the pod's routes would choose.
   const source = keep ? peer.ip : resolved.preserveSource ? '' : loopbackSource(resolved.connect.ip);
-  pod.engine.connectFlow(request.flow, {
+  return {
     namespace: pod.namespace,
     ip: resolved.connect.ip,
     port: resolved.connect.port,
@@ -157,7 +207,7 @@ function connect(
     prefix,
     responseFields: pod.settings.responseBaggage ? `baggage\0${cachedBaggage(workload)}` : undefined,
     failureStatus: INBOUND_STATUS.unavailable,
-  });
+  };
 }
 
 function loopbackSource(destination: string): string {

@@ -13,10 +13,10 @@ import type { ConnectionStart, RoutedConnection } from '@kmesh/probe';
 import type { Accepted, SessionEnd } from '../engine/events.ts';
 import { sessionEndReason } from '../engine/gen/kinds.ts';
 import { type Failure, sessionFailure } from '../failure.ts';
-import { Carried, denyEarly, socketOpened } from '../pod/carried.ts';
+import { Carried, denyEarly, socketOpened, startOf } from '../pod/carried.ts';
 import type { NestedSession, PodContext } from '../pod/pod-context.ts';
 import type { PoolAnswer, PooledSession } from './pool.ts';
-import { cachedIdentityUri, connectFields } from './request-fields.ts';
+import { cachedIdentityUri, connectFields, connectFieldsAroundPort } from './request-fields.ts';
 
 /** Tries on another connection when the first turns out to be closing or dead. */
 const MAXIMUM_TRIES = 4;
@@ -46,19 +46,30 @@ function refuse(pod: PodContext, accepted: Accepted, error: string, routed?: Rou
 }
 
 function route(pod: PodContext, accepted: Accepted, source: Workload): void {
-  const decision = resolveOutbound(pod.mesh, {
-    source,
-    clientIp: accepted.peer.ip,
-    destination: accepted.original,
-    illegalPorts: pod.settings.illegalPorts,
-    pick: pod.pickOf?.(accepted.peer),
-  });
+  const { version } = pod.engine;
+  let drawn = false;
+  const decision = resolveOutbound(
+    pod.mesh,
+    {
+      source,
+      clientIp: accepted.peer.ip,
+      destination: accepted.original,
+      illegalPorts: pod.settings.illegalPorts,
+      pick: pod.pickOf(accepted.pick),
+    },
+    {
+      random: () => {
+        drawn = true;
+        return Math.random();
+      },
+    },
+  );
   if (decision.kind === 'refused') {
     refuse(pod, accepted, decision.message, decision.route);
     return;
   }
   if (decision.kind !== 'resolveHostname') {
-    send(pod, accepted, source, decision);
+    send(pod, accepted, source, decision, drawn ? undefined : version);
     return;
   }
   pod.counters.onDemandDns(source, decision.hostname);
@@ -78,6 +89,8 @@ function send(
   accepted: Accepted,
   source: Workload,
   decision: TcpDecision | HboneDecision | DoubleHboneDecision,
+  /** Of what the decision was made from, where it is the same for all that are like this one. */
+  version?: number,
 ): void {
   const tunnelled = decision.kind !== 'tcp';
   const sourceAddress = formatSocketAddress(accepted.peer.ip, accepted.peer.port);
@@ -114,7 +127,7 @@ function send(
     });
     return;
   }
-  tunnelFlow(pod, accepted, source, decision, carried, 1);
+  tunnelFlow(pod, accepted, source, decision, carried, 1, version);
 }
 
 /** Finds or makes the session, and sends the flow on it. */
@@ -125,6 +138,7 @@ function tunnelFlow(
   decision: HboneDecision | DoubleHboneDecision,
   carried: Carried,
   tries: number,
+  version?: number,
 ): void {
   const target = {
     sourceIdentity: cachedIdentityUri(source),
@@ -143,26 +157,80 @@ function tunnelFlow(
       pod.pool.release(session);
       return;
     }
-    let released = false;
-    const release = (): void => {
-      if (!released) pod.pool.release(session);
-      released = true;
-    };
-    const again = (): void => {
-      release();
-      if (tries >= MAXIMUM_TRIES) {
-        const error = `the connection to ${carried.start.destinationAddress} closed unanswered ${tries} times in a row`;
-        carried.refuse({ flag: 'CONNECT', error }, 0);
-        return;
-      }
-      tunnelFlow(pod, accepted, source, decision, carried, tries + 1);
-    };
-    carried.session = session;
-    carried.onClosed = release;
-    carried.onRetry = again;
+    const { release, again } = occupy(pod, accepted, source, decision, carried, session, tries);
     const fields = connectFields(decision.authority, source, accepted.peer, decision.service?.hostname);
-    if (decision.kind === 'hbone') pod.engine.requestFlow(accepted.id, session.id, fields);
-    else nest(pod, accepted, source, decision, carried, session, { fields, release, again });
+    if (decision.kind !== 'hbone') {
+      nest(pod, accepted, source, decision, carried, session, { fields, release, again });
+      return;
+    }
+    if (version !== undefined) plan(pod, accepted, source, decision, carried, session, version);
+    pod.engine.requestFlow(accepted.id, session.id, fields);
+  });
+}
+
+/** The connection has a stream of the session until it ends or has to be tried again. */
+function occupy(
+  pod: PodContext,
+  accepted: Accepted,
+  source: Workload,
+  decision: HboneDecision | DoubleHboneDecision,
+  carried: Carried,
+  session: PooledSession,
+  tries: number,
+): { readonly release: () => void; readonly again: () => void } {
+  let released = false;
+  const release = (): void => {
+    if (!released) pod.pool.release(session);
+    released = true;
+  };
+  const again = (): void => {
+    release();
+    if (tries >= MAXIMUM_TRIES) {
+      const error = `the connection to ${carried.start.destinationAddress} closed unanswered ${tries} times in a row`;
+      carried.refuse({ flag: 'CONNECT', error }, 0);
+      return;
+    }
+    tunnelFlow(pod, accepted, source, decision, carried, tries + 1);
+  };
+  carried.session = session;
+  carried.onClosed = release;
+  carried.onRetry = again;
+  return { release, again };
+}
+
+/** Lets the engine send connections that are like this one, in everything but the client's port, the same way. */
+function plan(
+  pod: PodContext,
+  accepted: Accepted,
+  source: Workload,
+  decision: HboneDecision,
+  { start, dump }: Carried,
+  session: PooledSession,
+  version: number,
+): void {
+  // What a waypoint or a route may change, and who is counted by a route, is decided for each.
+  if (decision.via !== 'workload' || decision.route !== undefined || !pod.mayPlan()) return;
+  const streams = pod.pool.plan(session);
+  if (streams === 0) return;
+  const { ip } = accepted.peer;
+  const fields = connectFieldsAroundPort(decision.authority, source, ip, decision.service?.hostname);
+  const madeAt = performance.now();
+  pod.engine.planRequests(accepted.id, { session: session.id, streams, ...fields }, version, {
+    served: ({ flow, clientPort, milliseconds }) => {
+      socketOpened(pod, 'source');
+      const sourceAddress = formatSocketAddress(ip, clientPort);
+      const carried = new Carried(
+        pod,
+        flow,
+        { ...start, sourceAddress, startedAt: startOf(milliseconds) },
+        { ...dump, source: sourceAddress },
+        true,
+      );
+      pod.pool.adopt(session);
+      const like = { ...accepted, id: flow, peer: { ip, port: clientPort } };
+      occupy(pod, like, source, decision, carried, session, 1);
+      pod.reviewPlans(madeAt);
+    },
   });
 }
 

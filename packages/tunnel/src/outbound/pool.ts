@@ -38,6 +38,8 @@ interface Session extends PooledSession {
   /** Takes new streams. */
   pooled: boolean;
   lastUse: number;
+  /** Plans send streams to it. */
+  planned: boolean;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -54,10 +56,15 @@ interface PoolOptions {
   readonly namespace: number;
   readonly maximumStreams: number;
   readonly releaseMilliseconds: number;
+  /** A session to which plans send streams takes no more of them. */
+  readonly onPlannedLeft?: () => void;
   readonly connectTimeoutMilliseconds: number;
   /** The TLS context of a source identity, now or soon. */
   readonly context: (target: PoolTarget) => TunnelHandle | Promise<TunnelHandle>;
 }
+
+/** Sessions of fewer streams would end plans all the time. */
+const FEWEST_PLANNED = 16;
 
 /** The HBONE connections of one pod: shared by key, one attempt at a time per key, bounded streams each. */
 export class SessionPool {
@@ -97,6 +104,22 @@ export class SessionPool {
     }
     bucket.waiting.push(use);
     if (!bucket.connecting) this.#connect(bucket);
+  }
+
+  /**
+   * How many streams plans may send to a session, those included that it has; 0 where it is no session for them. From then on
+   * {@link adopt} says of each that they sent one.
+   */
+  plan(pooled: PooledSession): number {
+    const session = pooled as Session;
+    if (!session.pooled || session.limit < FEWEST_PLANNED) return 0;
+    session.planned = true;
+    return session.limit;
+  }
+
+  /** A stream was opened on a session; the caller must {@link release} it when it ends. */
+  adopt(pooled: PooledSession): void {
+    this.#checkOut(pooled as Session);
   }
 
   release(pooled: PooledSession): void {
@@ -148,6 +171,8 @@ export class SessionPool {
     if (!session.pooled) return;
     session.pooled = false;
     clearTimeout(session.timer);
+    if (session.planned) this.#options.onPlannedLeft?.();
+    session.planned = false;
     const { bucket } = session;
     const at = bucket.sessions.indexOf(session);
     if (at >= 0) bucket.sessions.splice(at, 1);
@@ -200,7 +225,9 @@ export class SessionPool {
           session = this.#ready(bucket, id, ready);
         },
         limit: (streams) => {
-          if (session !== undefined) session.limit = this.#limit(streams);
+          if (session === undefined) return;
+          session.limit = this.#limit(streams);
+          if (session.planned) this.#options.onPlannedLeft?.();
         },
         draining: () => {
           if (session === undefined) return;
@@ -230,6 +257,7 @@ export class SessionPool {
       limit: this.#limit(ready.streamLimit),
       pooled: true,
       lastUse: performance.now(),
+      planned: false,
       timer: undefined,
     };
     this.#sessions.add(session);

@@ -42,6 +42,22 @@ function randomTraceparent(): string {
   return `00-${trace}-${entropy.slice(middle, entropyUsed)}-00`;
 }
 
+/** {@link connectFields} up to the client's port, and from there up to the value of `traceparent`. */
+export function connectFieldsAroundPort(
+  authority: string,
+  source: Workload,
+  clientIp: string,
+  serviceHostname: string | undefined,
+): { readonly before: string; readonly after: string } {
+  const end = `:0"`;
+  const forwarded = formatForwarded(clientIp, 0, serviceHostname);
+  const port = forwarded.indexOf(end) + 1;
+  return {
+    before: `:method\0CONNECT\0:authority\0${authority}\0baggage\0${cachedBaggage(source)}\0forwarded\0${forwarded.slice(0, port)}`,
+    after: `${forwarded.slice(port + 1)}\0traceparent\0`,
+  };
+}
+
 /** The fields of a CONNECT, name and value in turn, parted by NUL: exactly those of contract 6.2. */
 export function connectFields(
   authority: string,

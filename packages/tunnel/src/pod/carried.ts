@@ -64,6 +64,7 @@ export class Carried implements FlowHandler {
       error: failure?.error,
       bytesFromClient: end.bytesUp,
       bytesFromServer: end.bytesDown,
+      durationMilliseconds: end.milliseconds,
     });
     socketClosed(this.#pod, this.start.reporter, this.#tunnelled && this.start.reporter === 'destination');
     this.onClosed?.(end);
@@ -121,6 +122,14 @@ export class Carried implements FlowHandler {
   set cause(cause: Failure) {
     this.#cause ??= cause;
   }
+}
+
+/** Reading it costs more than the clock. */
+const { timeOrigin } = performance;
+
+/** When a connection began of which an event tells so late, in milliseconds since the epoch. */
+export function startOf(milliseconds: number): number {
+  return timeOrigin + performance.now() - milliseconds;
 }
 
 /** Counts an accepted socket (contract 15.3); streams of an HBONE connection are no sockets. */

@@ -61,6 +61,11 @@ export class PodShare {
     return this.#held;
   }
 
+  /** How many more it may hold. */
+  get room(): number {
+    return this.#shares.limit(this.#held) - this.#held;
+  }
+
   /** Whether the pod may open another connection. */
   admits(): boolean {
     const limit = this.#shares.limit(this.#held);

@@ -39,14 +39,16 @@ export interface PodContext {
   readonly peers: PeerBaggage;
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
-  /** Uid of the endpoint that was chosen for a client's connection before it came here. */
-  readonly pickOf:
-    | ((client: { readonly ip: string; readonly port: number }) => string | undefined)
-    | undefined;
+  /** Uid of the endpoint that was chosen for a connection before it came here, by its number. */
+  readonly pickOf: (pick: number) => string | undefined;
   readonly pool: SessionPool;
   readonly tracker: ConnectionTracker;
   /** Descriptors that its connections hold. */
   readonly share: PodShare;
+  /** Whether the engine may follow decisions of this pod by itself. */
+  mayPlan(): boolean;
+  /** To be asked with each connection that a plan admitted. @param madeAt when the plan was made, as `performance.now()` has it */
+  reviewPlans(madeAt: number): void;
   /** Whether the client's address is kept towards the application. */
   readonly preserveSource: boolean;
   /** Connections with a record. */

@@ -64,10 +64,10 @@ export class PodProxy {
     const descriptors = openListeners(options);
     const { engine, tunnel } = options;
     const namespace = options.namespace === undefined ? 0 : engine.addNamespace(options.namespace);
-    this.#context = podContext(options, namespace);
+    this.#context = podContext(options, namespace, () => !this.#draining);
     for (const { fd, kind } of descriptors) {
       const handler = this.#listenerHandler(kind, tunnel.logger);
-      this.#listeners.push(engine.addListener(fd, kind === 'hbone', handler));
+      this.#listeners.push(engine.addListener(fd, kind, handler));
     }
   }
 
@@ -135,6 +135,7 @@ export class PodProxy {
   drain(): void {
     if (this.#draining) return;
     this.#draining = true;
+    this.#context.engine.takeBack();
     for (const listener of this.#listeners) this.#context.engine.removeListener(listener);
     for (const session of this.#context.served) session.drain();
   }
@@ -192,6 +193,11 @@ export class PodProxy {
 const STOPPED: Failure = { flag: '-', error: 'closed because the pod left the mesh or the proxy stopped' };
 
 type ListenerKind = 'outbound' | 'plaintext' | 'hbone';
+
+/** Connections that plans may admit before it is known how many there are; with less room each is decided on its own. */
+const ROOM_FOR_PLANS = 1_024;
+/** A plan is made anew at least so often. */
+const PLAN_MILLISECONDS = 60_000;
 
 const EAFNOSUPPORT = 97;
 const EADDRNOTAVAIL = 99;
@@ -276,10 +282,9 @@ function openPort(options: PodProxyOptions, port: number, only?: string): number
   }
 }
 
-function podContext(options: PodProxyOptions, namespace: number): PodContext {
+function podContext(options: PodProxyOptions, namespace: number, serves: () => boolean): PodContext {
   const { tunnel, settings, engine, info, uid, self } = options;
-  const { mesh, certificates, logger, pickOf } = tunnel;
-  const cookie = pickOf === undefined ? undefined : options.namespace?.cookie;
+  const { mesh, certificates, logger, picks } = tunnel;
   const ownWorkload =
     self?.workload ?? (() => mesh.localWorkload(info.namespace, info.serviceAccount, info.name));
   const certificate = (workload: Workload): TunnelCertificate | Promise<TunnelCertificate> =>
@@ -308,7 +313,11 @@ function podContext(options: PodProxyOptions, namespace: number): PodContext {
     ),
     counters: options.counters,
     resolveHostname: options.resolveHostname,
-    pickOf: pickOf === undefined || cookie === undefined ? undefined : (client) => pickOf(cookie, client),
+    pickOf: (pick) => (pick === 0 ? undefined : picks?.uidOf(pick)),
+    mayPlan: () => serves() && !settings.policyInfoLogging && context.share.room >= ROOM_FOR_PLANS,
+    reviewPlans: (madeAt) => {
+      if (performance.now() - madeAt > PLAN_MILLISECONDS || !context.mayPlan()) engine.takeBack();
+    },
     preserveSource: settings.originalSource !== false && self === undefined,
     carried: new Set(),
     served: new Set(),
@@ -327,6 +336,7 @@ function podContext(options: PodProxyOptions, namespace: number): PodContext {
       engine,
       namespace,
       maximumStreams: settings.maximumStreams,
+      onPlannedLeft: () => engine.takeBack(),
       releaseMilliseconds: settings.releaseMilliseconds,
       connectTimeoutMilliseconds: settings.connectTimeoutMilliseconds,
       context: (target) => {

@@ -15,6 +15,8 @@ export const eventType = {
   sourceNotKept: 11,
   textDefined: 12,
   listenerClosed: 13,
+  /** Admitted by a plan. */
+  served: 14,
 } as const;
 
 /** Why a flow ended. */
