@@ -105,7 +105,7 @@ export interface HandoffTable {
 }
 
 /** The endpoints that the connect hook chose for connections which the tunnel path serves. */
-export interface ChosenEndpoints {
+interface ChosenEndpoints {
   /** By client; each entry is taken out when the connection is accepted. `BpfMap` fits. */
   readonly table: HandoffTable;
   /** Uid of a workload by its number in the table. */

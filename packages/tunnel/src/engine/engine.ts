@@ -65,7 +65,7 @@ export interface Plan {
 }
 
 /** A connection that a plan admitted. */
-export interface Served {
+interface Served {
   readonly flow: number;
   /** 0 for a request. */
   readonly clientPort: number;
