@@ -170,6 +170,27 @@ describe('decisions that the engine follows by itself', () => {
     }
   });
 
+  test('a plan serves nothing but its like: another port on the same connection of the proxies is denied each time', async (context) => {
+    const denied = policy('Deny', { destinationPorts: [PORT + 1] }, { name: 'denied-port' });
+    context.after(() => mesh.apply(without(denied)));
+    await server.pod.serve({ port: PORT + 1, mode: 'http', name: 'denied' });
+    mesh.clear();
+    mesh.apply(denied);
+    const { v4, v6 } = server.pod.addresses;
+    const to = [PORT, PORT + 1].flatMap((port) => [endpointText(v4, port), endpointText(v6, port)]);
+    const dialled = client.pod.startDialing({
+      ...{ to, connections: 0, concurrency: 3, mode: 'http', timeoutMs: 20_000 },
+    });
+    await dialled.turns(200);
+    const { byEndpoint, connections, failed, failures } = await dialled.stop();
+    assert.deepEqual(Object.keys(byEndpoint), [server.pod.name]);
+    for (const { target } of failures) assert.match(target, new RegExp(`:${PORT + 1}$`));
+    assert.ok(failed > 50 && connections - failed > 50, `${failed} of ${connections} failed`);
+    const planned = records('destination').filter(({ start }) => start.startedAt !== undefined);
+    assert.ok(planned.length > 20, `${planned.length} were not asked about`);
+    for (const { start } of planned) assert.match(start.hboneAddress ?? '', new RegExp(`:${PORT}$`));
+  });
+
   /** What must end plans, and how it is taken back. */
   const changes: readonly {
     readonly what: string;
