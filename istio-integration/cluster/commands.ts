@@ -9,6 +9,7 @@ import { buildPrograms, programsFolder } from './bare/programs.ts';
 import { readState } from './bare/state.ts';
 import { runCases } from './cases/run.ts';
 import { dnsManifests } from './mesh/dns.ts';
+import { plainEnvoyFilters } from './mesh/envoy-filters.ts';
 import { gatewayApi } from './mesh/gateway-api.ts';
 import { installMesh } from './mesh/install.ts';
 import { checkNeeded, MissingError, neededByKind, neededByMachines } from './needed.ts';
@@ -16,6 +17,7 @@ import type { ClusterOptions } from './options.ts';
 import { repository } from './paths.ts';
 import { type Progress, startProgress } from './progress.ts';
 import { collectLogs } from './report/collect.ts';
+import { runSuite } from './suite/run.ts';
 import { waitUntil } from './wait.ts';
 
 /** Does what a command line asks for. Returns the exit code. */
@@ -34,6 +36,14 @@ export async function cluster(options: ClusterOptions): Promise<number> {
       const text = `${report.passed} passed, ${report.failed} failed; ${report.junit}`;
       answer(options, report, text);
       return report.failed === 0 && report.passed > 0 ? 0 : 1;
+    }
+    case 'istio-suite': {
+      const report = await runSuite(await running(), options.run, progress);
+      const { table, ...values } = report;
+      const { passed, failed, notRunnable } = report;
+      const text = `${table}\n\n${passed} passed, ${failed} failed, ${notRunnable} not runnable here; ${report.log}`;
+      answer(options, values, text);
+      return failed === 0 && passed > 0 ? 0 : 1;
     }
     case 'use':
       await running();
@@ -78,9 +88,10 @@ async function up({ nodes, backend, proxy }: ClusterOptions, progress: Progress)
     await nodesReady(api, nodes);
     await api.rolledOut({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: coredns });
   });
-  await progress.step('Istio ambient', () =>
-    installMesh(kubeconfig, { reference: referenceOf(archive), mounts: proxy.kind === 'kmesh' }),
-  );
+  await progress.step('Istio ambient', async () => {
+    await installMesh(kubeconfig, { reference: referenceOf(archive), mounts: proxy.kind === 'kmesh' });
+    await api.apply(...plainEnvoyFilters());
+  });
 }
 
 const coredns = { name: 'coredns', namespace: 'kube-system' };

@@ -4,7 +4,7 @@ import yargs from 'yargs';
 
 /** What a command line asks for. */
 export interface ClusterOptions {
-  readonly command: 'up' | 'test' | 'use' | 'logs' | 'down';
+  readonly command: 'up' | 'test' | 'istio-suite' | 'use' | 'logs' | 'down';
   readonly nodes: number;
   /** What the nodes are: namespaces of this machine, or containers that kind makes. */
   readonly backend: 'bare' | 'kind';
@@ -13,6 +13,8 @@ export interface ClusterOptions {
   readonly json: boolean;
   /** Run only cases whose name or id contains one of these. */
   readonly filters: readonly string[];
+  /** Run only those of Istio's own tests whose name this regular expression matches. */
+  readonly run: string;
 }
 
 /** The node proxy under test. */
@@ -29,7 +31,8 @@ const mostNodes = 5;
 
 /** Reads a command line, without the program. Throws {@link UsageError}; `--help` prints and returns `undefined`. */
 export async function parseOptions(args: readonly string[]): Promise<ClusterOptions | undefined> {
-  const parser = yargs([...args])
+  // As a person has it in the fingers from go test.
+  const parser = yargs(args.map((arg) => arg.replace(/^-run(?==|$)/, '--run')))
     .scriptName('npm run cluster --')
     .usage(
       '$0 COMMAND: a real Kubernetes cluster with Istio ambient and Kmesh as its node proxy, on this machine',
@@ -43,10 +46,20 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
       'run the cases in the cluster that runs, those alone whose name contains a filter',
       (command) => command.positional('filter', { type: 'string', array: true, default: [] as string[] }),
     )
+    .command(
+      'istio-suite',
+      "run the ambient tests of Istio's own module in the cluster that runs, those alone whose name --run matches",
+      (command) =>
+        command.option('run', {
+          type: 'string',
+          default: '.',
+          describe: 'a regular expression, as of go test -run, of names of tests',
+        }),
+    )
     .command('use', 'print what a shell needs to use the cluster with kubectl and istioctl')
     .command('logs', 'collect the logs, objects and events of the cluster in a folder')
     .command('down', 'end the cluster and remove what it left, also after a command was killed')
-    .demandCommand(1, 1, 'which command: up, test, use, logs or down', 'one command at a time')
+    .demandCommand(1, 1, 'which command: up, test, istio-suite, use, logs or down', 'one command at a time')
     .strict()
     .version(false)
     .exitProcess(false)
@@ -61,6 +74,7 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
     readonly proxy?: string;
     readonly json: boolean;
     readonly filter?: readonly string[];
+    readonly run?: string;
     readonly help?: boolean;
   };
   if (values.help === true) return undefined;
@@ -74,6 +88,7 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
     proxy: proxyOf(values.proxy ?? 'kmesh'),
     json: values.json,
     filters: values.filter ?? [],
+    run: regularExpression(values.run ?? '.'),
   };
 }
 
@@ -91,6 +106,15 @@ function shape<T>(command: import('yargs').Argv<T>) {
       describe:
         'kmesh: with the mounts of profiles/kmesh.yaml; kmesh-stock: the image alone; else the archive (tar, OCI) of an image that takes the place of ztunnel',
     });
+}
+
+function regularExpression(text: string): string {
+  try {
+    new RegExp(text);
+    return text;
+  } catch {
+    throw new UsageError(`--run ${text}: a regular expression, and this is none`);
+  }
 }
 
 function proxyOf(text: string): Proxy {

@@ -2,6 +2,8 @@
 export interface Progress {
   /** Names what is done now; on a terminal only, over the line before. */
   note(text: string): void;
+  /** Writes a line that stays. */
+  say(text: string): void;
   /** Runs a step, and writes one line with what it was and how long it took. */
   step<T>(name: string, action: () => Promise<T>): Promise<T>;
 }
@@ -26,6 +28,10 @@ export function startProgress(output: Output = process.stderr): Progress {
       if (terminal && now - written < 100) return;
       written = now;
       output.write(terminal ? `\r\u001b[K   ${text}` : `   ${text}\n`);
+    },
+    say(text) {
+      output.write(`${terminal ? '\r\u001b[K' : ''}${text}\n`);
+      written = performance.now();
     },
     async step(name, action) {
       const started = performance.now();

@@ -117,9 +117,9 @@ export class Api {
     );
   }
 
-  /** Names of all namespaces. */
-  async namespaces(): Promise<string[]> {
-    const { items } = await this.#core.listNamespace();
+  /** Names of all namespaces, or of those with these labels. */
+  async namespaces(labels = ''): Promise<string[]> {
+    const { items } = await this.#core.listNamespace(labels === '' ? {} : { labelSelector: labels });
     return items.map((namespace) => namespace.metadata?.name ?? '');
   }
 

@@ -14,6 +14,8 @@ export const network = {
   apiService: '10.125.0.1',
   dns: '10.125.0.10',
   domain: 'cluster.local',
+  /** Of a range that is nobody's: what the cluster's DNS says of names outside. */
+  documentation: '192.0.2.1',
 } as const;
 
 /** Name and addresses of the nth node, from 1. */

@@ -33,6 +33,8 @@ export async function startControlPlane(machine: Machine, credentials: Credentia
     `--service-cluster-ip-range=${network.services}`,
     `--advertise-address=${network.control}`,
     `--service-account-issuer=https://kubernetes.default.svc.${network.domain}`,
+    // The second is what Istio's tests ask a token for.
+    `--api-audiences=https://kubernetes.default.svc.${network.domain},kubernetes.default.svc`,
     `--service-account-key-file=${folder}/accounts.key`,
     `--service-account-signing-key-file=${folder}/accounts.key`,
     `--token-auth-file=${folder}/tokens.csv`,

@@ -18,7 +18,7 @@ import { writeOciLayout } from '../../../scripts/image/oci-layout.ts';
 import { cache, istioVersion } from '../paths.ts';
 import type { Progress } from '../progress.ts';
 import { pauseImage } from './node.ts';
-import { programsFolder } from './programs.ts';
+import { moduleFolder, programsFolder } from './programs.ts';
 
 /** An image of the cluster: a few programs on an empty file system. */
 export interface ClusterImage {
@@ -27,6 +27,8 @@ export interface ClusterImage {
   readonly references: readonly string[];
   /** Programs of the cache by their path in the image. */
   readonly programs: Readonly<Record<string, string>>;
+  /** Files of Istio's module by their path in the image, or what is left of one without what a pattern matches. */
+  readonly files?: Readonly<Record<string, { readonly source: string; readonly without?: string }>>;
   /** Links by path. */
   readonly links?: Readonly<Record<string, string>>;
   /** Programs of Debian with their libraries. */
@@ -39,8 +41,6 @@ export interface ClusterImage {
 
 /** The image of servers and clients in the cases, which answers on the usual ports of Istio's own tests. */
 export const appImage = `docker.io/istio/app:${istioVersion}`;
-/** Envoy, and Istio's agent beside it. */
-export const waypointImage = `docker.io/kmesh/waypoint:${istioVersion}`;
 /** The name by which Istio's sample of a Prometheus asks for it. */
 export const prometheusImage = 'docker.io/prom/prometheus:v3.10.0';
 export const dnsImage = 'registry.k8s.io/coredns/coredns:v1.14.7';
@@ -59,6 +59,10 @@ const both = (name: string): string[] => [
   `docker.io/istio/${name}:${istioVersion}`,
   `docker.io/istio/${name}:${istioVersion}-distroless`,
 ];
+
+/** Envoy, and Istio's agent beside it, under the names by which istiod and its injector ask for Istio's own build of them. */
+const [waypointReference = '', ...otherWaypointReferences] = both('proxyv2');
+export const waypointImage = waypointReference;
 
 /** Every image but the proxy's. */
 export const clusterImages: readonly ClusterImage[] = [
@@ -93,16 +97,28 @@ export const clusterImages: readonly ClusterImage[] = [
     name: 'app',
     references: [appImage],
     programs: { 'usr/local/bin/server': 'echo-server', 'usr/local/bin/client': 'echo-client' },
+    // Istio's own tests name them in the servers' command line.
+    files: {
+      'cert.crt': { source: 'tests/testdata/certs/dns/cert-chain.pem' },
+      'cert.key': { source: 'tests/testdata/certs/dns/key.pem' },
+    },
     debian: ['dash', 'ip', 'cat', 'sleep'],
     entrypoint: ['/usr/local/bin/server'],
   },
   {
-    name: 'waypoint',
-    references: [waypointImage],
+    name: 'proxyv2',
+    references: [waypointImage, ...otherWaypointReferences],
     programs: { 'usr/local/bin/envoy': 'envoy', 'usr/local/bin/pilot-agent': 'pilot-agent' },
+    files: {
+      'var/lib/istio/envoy/envoy_bootstrap_tmpl.json': {
+        source: 'tools/packaging/common/envoy_bootstrap.json',
+        // An extension of Istio's build, without which Envoy's own ends at once.
+        without: String.raw`\{\{- if \.metadata_discovery \}\}[^]*?\{\{- end \}\}`,
+      },
+    },
     debian: ['dash', 'sleep'],
     linked: ['envoy'],
-    entrypoint: ['/usr/local/bin/envoy'],
+    entrypoint: ['/usr/local/bin/pilot-agent'],
   },
   {
     name: 'prometheus',
@@ -112,12 +128,22 @@ export const clusterImages: readonly ClusterImage[] = [
   },
 ];
 
+/** What Istio's own tests ask for beside them. */
+export const suiteImages: readonly ClusterImage[] = [
+  {
+    name: 'fake-registry',
+    references: ['registry.istio.io/testing/fake-registry:1.5'],
+    programs: { registry: 'fake-registry' },
+    entrypoint: ['/registry'],
+  },
+];
+
 /** Where a node finds images: this folder is bound into it. */
 export const imagesFolder = join(cache, 'images');
 
-/** Writes the archives of images whose programs are newer, and returns all archives' names in {@link imagesFolder}. */
-export async function buildImages(progress: Progress): Promise<string[]> {
-  for (const image of clusterImages) {
+/** Writes the archives of images whose programs are newer, and returns the archives' names in {@link imagesFolder}. */
+export async function buildImages(progress: Progress, images = clusterImages): Promise<string[]> {
+  for (const image of images) {
     progress.note(`image ${image.name}`);
     const archive = join(imagesFolder, `${image.name}.tar`);
     const programs = Object.values(image.programs).map((program) => join(programsFolder, program));
@@ -128,7 +154,7 @@ export async function buildImages(progress: Progress): Promise<string[]> {
     writeImage(image, archive);
     writeFileSync(description, JSON.stringify(image));
   }
-  return clusterImages.map(({ name }) => `${name}.tar`);
+  return images.map(({ name }) => `${name}.tar`);
 }
 
 /** Writes one image as an archive of an OCI layout that `ctr image import` takes. */
@@ -162,6 +188,13 @@ export function writeImage(image: ClusterImage, archive: string, programs = prog
   }
   for (const [path, program] of Object.entries(image.programs))
     place(path, (file) => linkSync(realpathSync(join(programs, program)), file));
+  for (const [path, { source, without }] of Object.entries(image.files ?? {})) {
+    const text = readFileSync(join(moduleFolder('istio.io/istio'), source), 'utf8');
+    const left = without === undefined ? text : text.replace(new RegExp(without), '');
+    if (without !== undefined && left === text)
+      throw new Error(`${source} of Istio has nothing that matches ${without}`);
+    place(path, (file) => writeFileSync(file, left));
+  }
   for (const [path, target] of Object.entries(image.links ?? {}))
     place(path, (file) => symlinkSync(target, file));
   writeFileSync(

@@ -22,6 +22,8 @@ import { run } from './machine.ts';
 /** A Go module of ours, and the programs that it is built into. */
 interface Module {
   readonly folder: string;
+  /** What says which build is in the cache, where a folder has more than one such module. */
+  readonly key?: string;
   /** Packages to build, and the file that each is written to. */
   readonly packages: Readonly<Record<string, string>>;
   /** Names under which the file is called; one that has none is called by its own. */
@@ -30,6 +32,8 @@ interface Module {
   readonly variables: Readonly<Record<string, string>>;
   /** Build tags. */
   readonly tags?: readonly string[];
+  /** Packages of which the tests are built, and the file that each is written to. */
+  readonly tests?: Readonly<Record<string, string>>;
 }
 
 const sources = join(repository, 'istio-integration/cluster/programs');
@@ -101,15 +105,43 @@ function modules(): Module[] {
   ];
 }
 
+/** Istio's ambient tests, and a program that they run in the cluster. */
+const suiteModule: Module = {
+  folder: 'istio',
+  key: 'istio-suite',
+  packages: { 'istio.io/istio/pkg/test/fakes/imageregistry': 'fake-registry' },
+  tests: { 'istio.io/istio/tests/integration/ambient': 'ambient.test' },
+  names: {},
+  variables: {},
+  tags: ['integ'],
+};
+
 /** Builds the programs that are not in the cache as the sources say, and returns their folder. */
 export async function buildPrograms(progress: Progress): Promise<string> {
+  await buildModules(modules(), progress);
+  takeEnvoy();
+  return programsFolder;
+}
+
+/** Builds Istio's ambient tests, where the cache has them not, and returns the file that runs them. */
+export async function buildSuite(progress: Progress): Promise<string> {
+  await buildModules([suiteModule], progress);
+  return join(programsFolder, 'ambient.test');
+}
+
+async function buildModules(wanted: readonly Module[], progress: Progress): Promise<void> {
   mkdirSync(programsFolder, { recursive: true });
-  for (const module of modules()) {
+  for (const module of wanted) {
     const key = keyOf(module);
-    const keyFile = join(programsFolder, `.${module.folder}.key`);
-    const built = Object.values(module.packages).every((file) => existsSync(join(programsFolder, file)));
+    const keyFile = join(programsFolder, `.${module.key ?? module.folder}.key`);
+    const files = [...Object.values(module.packages), ...Object.values(module.tests ?? {})];
+    const built = files.every((file) => existsSync(join(programsFolder, file)));
     if (built && existsSync(keyFile) && readFileSync(keyFile, 'utf8') === key) continue;
-    for (const [path, file] of Object.entries(module.packages)) await build(module, path, file, progress);
+    for (const [path, file] of Object.entries(module.packages))
+      await build(module, ['build'], path, file, progress);
+    // Vetting what others wrote takes as long as compiling it.
+    for (const [path, file] of Object.entries(module.tests ?? {}))
+      await build(module, ['test', '-c', '-vet=off'], path, file, progress);
     for (const [file, names] of Object.entries(module.names))
       for (const name of names) {
         rmSync(join(programsFolder, name), { force: true });
@@ -117,8 +149,6 @@ export async function buildPrograms(progress: Progress): Promise<string> {
       }
     writeFileSync(keyFile, key);
   }
-  takeEnvoy();
-  return programsFolder;
 }
 
 /** The folder of a module that Istio's programs are made of, with what it has beside programs. */
@@ -156,13 +186,19 @@ function keyOf(module: Module): string {
   return hash.digest('hex');
 }
 
-async function build(module: Module, path: string, file: string, progress: Progress): Promise<void> {
+async function build(
+  module: Module,
+  verb: readonly string[],
+  path: string,
+  file: string,
+  progress: Progress,
+): Promise<void> {
   const directory = join(sources, module.folder);
   const linked = Object.entries(module.variables).map(([name, value]) => `-X ${name}=${value}`);
   const child = spawn(
     'go',
     [
-      'build',
+      ...verb,
       '-v',
       '-trimpath',
       ...(module.tags === undefined ? [] : ['-tags', module.tags.join(',')]),
@@ -184,5 +220,7 @@ async function build(module: Module, path: string, file: string, progress: Progr
   }
   if (child.exitCode === null) await once(child, 'close');
   if (child.exitCode !== 0)
-    throw new Error(`go build of ${join(directory, path)} failed:\n${said.slice(-20).join('\n')}`);
+    throw new Error(
+      `go ${verb.join(' ')} of ${join(directory, path)} failed:\n${said.slice(-20).join('\n')}`,
+    );
 }

@@ -44,6 +44,35 @@ async function underNetworkPolicy(node: string, pod: V1Pod, action: () => Promis
   }
 }
 
+/** Connects two pods of a node by an interface more, as a CNI plugin for several networks does, while something happens. */
+async function withSecondInterface(
+  node: string,
+  ends: readonly { readonly pod: V1Pod; readonly address: string }[],
+  action: () => Promise<void>,
+): Promise<void> {
+  const machine = machineOf(node);
+  const shell = (script: string): Promise<string> => runIn(machine, ['sh', '-c', script]);
+  const namespaces = await Promise.all(
+    ends.map(async ({ pod }) => {
+      const found = await shell(
+        `for pod in $(ls /run/netns); do ip -n "$pod" -o address show | grep -q " ${pod.status?.podIP}/" && echo "$pod"; done; true`,
+      );
+      return found.trim();
+    }),
+  );
+  await shell('ip link add second0 type veth peer name second1');
+  for (const [index, { address }] of ends.entries())
+    await shell(
+      `ip link set second${index} netns ${namespaces[index]} && ip -n ${namespaces[index]} address add ${address}/24 dev second${index} && ip -n ${namespaces[index]} link set second${index} up`,
+    );
+  try {
+    await action();
+  } finally {
+    // The other end goes with it.
+    await shell(`ip -n ${namespaces[0]} link delete second0`);
+  }
+}
+
 /** Kinds of services, and ways to a pod beside them. */
 export const serviceCases: readonly Case[] = [
   {
@@ -108,6 +137,36 @@ export const serviceCases: readonly Case[] = [
           assert.equal(line['path'] ?? 'tunnel', 'tunnel');
         });
         await callUntil(scene, stranger, url, 'answered');
+      });
+    },
+  },
+  {
+    name: 'a pod with a second interface reaches what is behind it, and the mesh by the first as before',
+    async run(scene) {
+      const [client, near, stranger] = await Promise.all([
+        onlyPod(scene, 'client'),
+        onlyPod(scene, 'near'),
+        onlyPod(scene, 'stranger', outside),
+      ]);
+      const node = client.spec?.nodeName ?? '';
+      assert.equal(stranger.spec?.nodeName, node);
+      const ends = [
+        { pod: client, address: '192.168.77.1' },
+        { pod: stranger, address: '192.168.77.2' },
+      ];
+      await withSecondInterface(node, ends, async () => {
+        const calls = await callUntil(scene, client, `http://192.168.77.2:${ports.http}`, 'answered');
+        assert.deepEqual(calls.servers, [stranger.metadata?.name]);
+        // The server speaks over the link itself, past every node.
+        assert.match(calls.text, /IP=192\.168\.77\.1\b/);
+        for (const name of ['near', 'far']) {
+          const url = `http://${name}.${inside}:80`;
+          const { servers } = answered(await call(scene, client, url, { count: 20 }));
+          assert.equal(servers.length, 20);
+        }
+        const onward = `http://${client.status?.podIP}:${ports.http}`;
+        for (const from of [near, stranger])
+          assert.equal(answered(await call(scene, from, onward, { count: 20 })).servers.length, 20);
       });
     },
   },

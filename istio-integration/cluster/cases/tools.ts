@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { istioctl } from '../mesh/install.ts';
 import type { Case } from './case.ts';
 import { answered, call, inside, onlyPod, outside, proxyOf, type Scene } from './scene.ts';
@@ -45,6 +49,49 @@ export const toolCases: readonly Case[] = [
       assert.match(await level(['--level', 'debug']), /debug/);
       await level(['--level', 'info']);
       assert.match(before, /info/);
+    },
+  },
+  {
+    name: 'istioctl proxy-status shows a proxy of each node, connected to istiod and acknowledging',
+    async run(scene) {
+      const lines = (await istioctl(scene.kubeconfig, ['proxy-status'])).split('\n');
+      for (const node of scene.nodes) {
+        const name = `${(await proxyOf(scene, node)).metadata?.name}.istio-system`;
+        const line = lines.find((one) => one.startsWith(name)) ?? '';
+        assert.match(line, /\bistiod-\S+ .*WADS,WDS/, `${name} in:\n${lines.join('\n')}`);
+      }
+    },
+  },
+  {
+    // Of a pod it asks a sidecar, and ends with an error where there is none, with any node proxy.
+    name: 'istioctl x describe finds the pods of a service of the mesh',
+    async run(scene) {
+      const said = await istioctl(scene.kubeconfig, ['experimental', 'describe', 'service', `far.${inside}`]);
+      assert.match(said, /\(1 pods in service\)/);
+    },
+  },
+  {
+    name: "istioctl bug-report takes in each proxy's log and its configuration, as it does of a ztunnel",
+    async run(scene) {
+      const folder = mkdtempSync(join(tmpdir(), 'kmesh-bug-report-'));
+      try {
+        await istioctl(
+          scene.kubeconfig,
+          ['bug-report', '--timeout', '60s', '--dir', join(folder, 'work'), '--output-dir', folder],
+          { timeoutMs: 90_000 },
+        );
+        const archive = join(folder, 'bug-report.tar.gz');
+        const read = (path: string): string =>
+          execFileSync('tar', ['-xzOf', archive, path], { encoding: 'utf8', maxBuffer: 64 << 20 });
+        for (const node of scene.nodes) {
+          const from = `proxies/istio-system/${(await proxyOf(scene, node)).metadata?.name}`;
+          const dump = JSON.parse(read(`${from}/config_dump`)) as { workloads: { name: string }[] };
+          assert.ok(dump.workloads.some(({ name }) => name.startsWith('far-')));
+          assert.match(read(`${from}/istio-proxy.log`), /\bready\b/i);
+        }
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
     },
   },
   {

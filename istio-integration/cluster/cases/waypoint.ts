@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
-import { waypointManifests } from '../mesh/waypoint.ts';
+import { largeHeaders, waypoint } from '../mesh/waypoint.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
 import {
   accessLine,
   answered,
   app,
+  type Calls,
   call,
   callUntil,
   clusterIp,
@@ -29,40 +30,76 @@ const LARGE_HEADERS = 14;
 const LARGE_HEADER = 16_000;
 const identity = (account: string): string => `spiffe://cluster.local/ns/${inside}/sa/${account}`;
 
-/** A service on another node than its waypoint and its client, and what calls its pod past the service. */
+/** A server on another node than its client, and what calls its pod past the service. */
 interface Behind {
   readonly client: V1Pod;
   readonly pod: V1Pod;
   readonly direct: string;
 }
 
-/** Brings in a service that uses a waypoint, and takes both out again. */
-async function behindWaypoint(scene: Scene, action: (behind: Behind) => Promise<void>): Promise<void> {
-  const [near = '', far = near] = scene.nodes;
-  const client = await onlyPod(scene, 'client');
-  await having(scene, app(SERVICE, { namespace: inside, node: far }), async () => {
-    await scene.api.rolledOut(deployment(SERVICE));
-    const pod = await onlyPod(scene, SERVICE);
-    const target = { address: pod.status?.podIP ?? '', port: ports.http };
-    const place = { name: WAYPOINT, namespace: inside, node: near, target };
-    const waypoint = waypointManifests({ ...place, deniedPath: '/denied', header: 'x-through' });
-    await having(scene, waypoint, async () => {
-      await scene.api.rolledOut(deployment(WAYPOINT));
-      assert.doesNotMatch((await callUntil(scene, client, url, 'answered')).text, THROUGH);
-      await useWaypoint(scene, WAYPOINT);
-      let last = '';
-      await waitUntil(
-        'a request through the waypoint',
-        30_000,
-        async () => {
-          last = (await call(scene, client, url)).text;
-          return last.match(THROUGH) === null ? undefined : true;
+type Target = { readonly group: string; readonly kind: string; readonly name: string };
+const service: Target = { group: '', kind: 'Service', name: SERVICE };
+const gateway: Target = { group: 'gateway.networking.k8s.io', kind: 'Gateway', name: WAYPOINT };
+
+/** A route of the service to others, by weight. */
+function route(to: readonly { readonly name: string; readonly weight: number }[]): Manifest {
+  return {
+    apiVersion: 'gateway.networking.k8s.io/v1',
+    kind: 'HTTPRoute',
+    metadata: { name: SERVICE, namespace: inside } as Manifest['metadata'],
+    spec: {
+      parentRefs: [service],
+      rules: [
+        {
+          filters: [
+            {
+              type: 'RequestHeaderModifier',
+              requestHeaderModifier: { set: [{ name: 'x-through', value: WAYPOINT }] },
+            },
+          ],
+          backendRefs: to.map(({ name, weight }) => ({ name, weight, port: 80 })),
         },
-        { everyMs: 200, state: () => last },
-      );
-      await action({ client, pod, direct: `http://${target.address}:${target.port}` });
-      await useWaypoint(scene, null);
-      await callUntil(scene, client, url, 'answered');
+      ],
+    },
+  };
+}
+
+/** Has the waypoint refuse requests whose path begins with `/denied`. */
+const denied = (target: Target): Manifest => ({
+  apiVersion: 'security.istio.io/v1',
+  kind: 'AuthorizationPolicy',
+  metadata: { name: 'denied', namespace: inside } as Manifest['metadata'],
+  spec: { targetRefs: [target], action: 'DENY', rules: [{ to: [{ operation: { paths: ['/denied*'] } }] }] },
+});
+
+/** Only the waypoint may call the pod. */
+const onlyWaypoint: Manifest = {
+  apiVersion: 'security.istio.io/v1',
+  kind: 'AuthorizationPolicy',
+  metadata: { name: 'only-waypoint', namespace: inside } as Manifest['metadata'],
+  spec: {
+    selector: { matchLabels: { app: SERVICE } },
+    action: 'ALLOW',
+    rules: [{ from: [{ source: { principals: [identity(WAYPOINT).replace('spiffe://', '')] } }] }],
+  },
+};
+
+/** Brings in a server and a waypoint, and takes both out again. */
+async function withWaypoint(
+  scene: Scene,
+  traffic: 'service' | 'workload',
+  action: (behind: Behind) => Promise<void>,
+): Promise<void> {
+  const [, far] = scene.nodes;
+  const client = await onlyPod(scene, 'client');
+  const place = { namespace: inside, ...(far === undefined ? {} : { node: far }) };
+  const labels = traffic === 'workload' ? { 'istio.io/use-waypoint': WAYPOINT } : {};
+  await having(scene, [waypoint(WAYPOINT, { namespace: inside, traffic })], async () => {
+    await scene.api.rolledOut(deployment(WAYPOINT));
+    await having(scene, app(SERVICE, { ...place, labels }), async () => {
+      await scene.api.rolledOut(deployment(SERVICE));
+      const pod = await onlyPod(scene, SERVICE);
+      await action({ client, pod, direct: `http://${pod.status?.podIP}:${ports.http}` });
     });
   });
 }
@@ -75,15 +112,36 @@ async function useWaypoint({ api }: Scene, name: string | null): Promise<void> {
   });
 }
 
-/** Both tunnels, as their ends say: to the service with the client's identity, to the pod with the waypoint's. */
-async function twoTunnels(scene: Scene, pod: V1Pod): Promise<void> {
-  const envoy = await onlyPod(scene, WAYPOINT);
-  const first = `to=${await clusterIp(scene, SERVICE)}:80 from=${identity('client')} 200`;
-  await waitUntil(
-    `"${first}" in the waypoint's access log`,
-    20_000,
-    async () => (await scene.api.log(envoy)).includes(first) || undefined,
-    { everyMs: 300 },
+/** Calls the service until an answer is as wanted. */
+async function callsUntil(
+  scene: Scene,
+  from: V1Pod,
+  to: string,
+  wanted: (calls: Calls) => boolean,
+): Promise<Calls> {
+  let last = '';
+  return await waitUntil(
+    `the wanted answer of ${to}`,
+    30_000,
+    async () => {
+      const calls = await call(scene, from, to);
+      last = calls.text;
+      return wanted(calls) ? calls : undefined;
+    },
+    { everyMs: 200, state: () => last },
+  );
+}
+
+/** Both tunnels, as the node proxies say: to the waypoint with the client's identity, to the pod with the waypoint's. */
+async function twoTunnels(scene: Scene, { client, pod }: Behind, address: string): Promise<void> {
+  await accessLine(
+    scene,
+    client.spec?.nodeName ?? '',
+    (fields) =>
+      fields['direction'] === 'outbound' &&
+      fields['src.identity'] === identity('client') &&
+      fields['dst.identity'] === identity(WAYPOINT) &&
+      fields['dst.hbone_addr'] === address,
   );
   await accessLine(
     scene,
@@ -109,51 +167,91 @@ async function largeAnswer({ api }: Scene, from: V1Pod): Promise<number[]> {
   );
 }
 
-/** Only the waypoint may call the pod. */
-const onlyWaypoint: Manifest = {
-  apiVersion: 'security.istio.io/v1',
-  kind: 'AuthorizationPolicy',
-  metadata: { name: 'only-waypoint', namespace: inside } as Manifest['metadata'],
-  spec: {
-    selector: { matchLabels: { app: SERVICE } },
-    action: 'ALLOW',
-    rules: [{ from: [{ source: { principals: [identity(WAYPOINT).replace('spiffe://', '')] } }] }],
-  },
-};
+const headersWhole = (lengths: readonly number[]): boolean =>
+  lengths.length === LARGE_HEADERS && lengths.every((length) => length === LARGE_HEADER);
 
-/** A service with a waypoint: a plain Envoy that takes HBONE as Istio's own does. */
+/** Waypoints that istiod deploys and configures: Envoy, and Istio's agent beside it. */
 export const waypointCases: readonly Case[] = [
   {
-    name: 'traffic to a service with a waypoint goes through it, whole, is judged by it, and does not go around it',
+    name: 'IST-07: traffic to a service with a waypoint of istiod goes through it, whole, is judged by it, and does not go around it',
     run: (scene) =>
-      behindWaypoint(scene, async ({ client, pod, direct }) => {
-        const { text } = answered(await call(scene, client, url, { count: 20 }));
-        assert.deepEqual(
-          [...text.matchAll(new RegExp(THROUGH, 'g'))].map(([, name]) => name),
-          Array.from({ length: 20 }, () => WAYPOINT),
-        );
-        // By the pod's own address it is not a service's traffic.
-        assert.doesNotMatch(answered(await call(scene, client, direct)).text, THROUGH);
-        await twoTunnels(scene, pod);
+      withWaypoint(scene, 'service', async (behind) => {
+        const { client, pod, direct } = behind;
+        const own = [{ name: SERVICE, weight: 1 }];
+        await having(scene, [route(own), denied(service), largeHeaders(WAYPOINT, inside, 1024)], async () => {
+          assert.doesNotMatch((await callUntil(scene, client, url, 'answered')).text, THROUGH);
+          await useWaypoint(scene, WAYPOINT);
+          await callsUntil(scene, client, url, ({ text }) => THROUGH.test(text));
+          const { text } = answered(await call(scene, client, url, { count: 20 }));
+          assert.deepEqual(
+            [...text.matchAll(new RegExp(THROUGH, 'g'))].map(([, name]) => name),
+            Array.from({ length: 20 }, () => WAYPOINT),
+          );
+          // By the pod's own address it is not a service's traffic.
+          assert.doesNotMatch(answered(await call(scene, client, direct)).text, THROUGH);
+          await twoTunnels(scene, behind, `${await clusterIp(scene, SERVICE)}:80`);
 
-        const denied = await call(scene, client, `${url}/denied/it`);
-        assert.match(denied.text, /StatusCode=403/);
-        assert.deepEqual(denied.servers, []);
-        assert.deepEqual((await call(scene, client, `${direct}/denied/it`)).servers, [pod.metadata?.name]);
+          const refused = await callsUntil(scene, client, `${url}/denied/it`, ({ text: said }) =>
+            said.includes('StatusCode=403'),
+          );
+          assert.deepEqual(refused.servers, []);
+          assert.deepEqual((await call(scene, client, `${direct}/denied/it`)).servers, [pod.metadata?.name]);
 
-        assert.deepEqual(
-          await largeAnswer(scene, client),
-          Array.from({ length: LARGE_HEADERS }, () => LARGE_HEADER),
-        );
+          let lengths: readonly number[] = [];
+          await waitUntil(
+            'large headers that come back whole',
+            30_000,
+            async () => {
+              lengths = await largeAnswer(scene, client);
+              return headersWhole(lengths) ? true : undefined;
+            },
+            { everyMs: 200, state: () => JSON.stringify(lengths) },
+          );
 
-        await having(scene, [onlyWaypoint], async () => {
-          await callUntil(scene, client, direct, 'refused');
-          answered(await call(scene, client, url, { count: 5 }));
+          await having(scene, [onlyWaypoint], async () => {
+            await callUntil(scene, client, direct, 'refused');
+            answered(await call(scene, client, url, { count: 5 }));
+          });
+
+          await scene.api.merge({ ...deployment(WAYPOINT), spec: { replicas: 0 } });
+          await callUntil(scene, client, url, 'refused');
+          assert.equal((await call(scene, client, url, { count: 5 })).servers.length, 0);
         });
-
-        await scene.api.merge({ ...deployment(WAYPOINT), spec: { replicas: 0 } });
-        await callUntil(scene, client, url, 'refused');
-        assert.equal((await call(scene, client, url, { count: 5 })).servers.length, 0);
+      }),
+  },
+  {
+    name: 'KME-05: an HTTPRoute shares the requests to a service with a waypoint by weight',
+    run: (scene) =>
+      withWaypoint(scene, 'service', async ({ client }) => {
+        const shares = { [SERVICE]: 0, near: 1, far: 3 };
+        const weights = Object.entries(shares).map(([name, weight]) => ({ name, weight }));
+        await having(scene, [route(weights)], async () => {
+          await useWaypoint(scene, WAYPOINT);
+          await callsUntil(scene, client, url, ({ text }) => THROUGH.test(text));
+          const { servers } = answered(await call(scene, client, url, { count: 200 }));
+          const of = (name: string): number =>
+            servers.filter((server) => server.startsWith(`${name}-`)).length;
+          assert.equal(of(SERVICE), 0);
+          assert.equal(of('near') + of('far'), 200);
+          // Expected 50; one run in 100,000 is further away.
+          assert.ok(of('near') > 22 && of('near') < 80, `${of('near')} of 200 went to one of four parts`);
+        });
+      }),
+  },
+  {
+    name: 'IST-07: traffic to the address of a pod with a waypoint goes through it, and is judged by it',
+    run: (scene) =>
+      withWaypoint(scene, 'workload', async (behind) => {
+        const { client, pod, direct } = behind;
+        await having(scene, [denied(gateway)], async () => {
+          const refused = await callsUntil(scene, client, `${direct}/denied/it`, ({ text }) =>
+            text.includes('StatusCode=403'),
+          );
+          assert.deepEqual(refused.servers, []);
+          const calls = answered(await call(scene, client, direct, { count: 10 }));
+          assert.deepEqual([...new Set(calls.servers)], [pod.metadata?.name]);
+          await twoTunnels(scene, behind, `${pod.status?.podIP}:${ports.http}`);
+        });
       }),
   },
 ];

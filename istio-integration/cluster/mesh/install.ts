@@ -21,25 +21,35 @@ export async function istioctl(
   return stdout;
 }
 
-/**
- * Installs Istio's ambient profile. `reference` is the image in ztunnel's place; with `mounts` everything else is as
- * profiles/kmesh.yaml says, without it everything else is stock.
- */
+/** What is in the place of ztunnel. */
+export interface MeshProxy {
+  /** Its image. */
+  readonly reference: string;
+  /** Whether everything else is as profiles/kmesh.yaml says, or stock. */
+  readonly mounts: boolean;
+}
+
+/** Installs Istio's ambient profile, and what `files` with an IstioOperator each add to it; ours has the last word. */
 export async function installMesh(
   kubeconfig: string,
-  { reference, mounts }: { readonly reference: string; readonly mounts: boolean },
+  { reference, mounts }: MeshProxy,
+  files: readonly string[] = [],
 ): Promise<void> {
   const set = {
     hub: 'docker.io/istio',
     tag: istioVersion,
     'values.ztunnel.image': reference,
+    // Waypoints, gateways and sidecars are Envoy's own build here, which takes no cluster with Istio's filter for it.
+    'values.pilot.env.PILOT_ENABLE_METADATA_EXCHANGE': 'false',
     ...(mounts ? {} : { profile: 'ambient' }),
   };
   await istioctl(
     kubeconfig,
     [
       ...['install', '--skip-confirmation', '--readiness-timeout', `${INSTALL_MS / 1000}s`],
-      ...(mounts ? ['-f', join(repository, 'istio-integration/profiles/kmesh.yaml')] : []),
+      ...[...files, ...(mounts ? [join(repository, 'istio-integration/profiles/kmesh.yaml')] : [])].flatMap(
+        (file) => ['-f', file],
+      ),
       ...Object.entries(set).flatMap(([name, value]) => ['--set', `${name}=${value}`]),
     ],
     { timeoutMs: INSTALL_MS + 20_000 },

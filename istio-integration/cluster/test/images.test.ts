@@ -48,7 +48,7 @@ test('an image archive is an OCI layout that has every name, the program, its li
 });
 
 test('images that Istio asks for are there under the names of the variant without a shell as well', () => {
-  for (const name of ['pilot', 'install-cni']) {
+  for (const name of ['pilot', 'install-cni', 'proxyv2']) {
     const references = clusterImages.find((image) => image.name === name)?.references ?? [];
     assert.equal(references.length, 2);
     assert.equal(references[1], `${references[0]}-distroless`);

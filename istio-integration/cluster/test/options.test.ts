@@ -12,6 +12,9 @@ const understood: readonly (readonly [string, object])[] = [
   [`up --proxy ${thisFile}`, { proxy: { kind: 'image', archive: thisFile } }],
   ['test IST-01 rolled --json', { command: 'test', filters: ['IST-01', 'rolled'], json: true }],
   ['test', { command: 'test', filters: [] }],
+  ['istio-suite', { command: 'istio-suite', run: '.' }],
+  ['istio-suite -run TestPodIP|TestServices --json', { run: 'TestPodIP|TestServices', json: true }],
+  ['istio-suite -run=TestPodIP', { run: 'TestPodIP' }],
   ['use', { command: 'use' }],
   ['logs', { command: 'logs' }],
   ['down', { command: 'down' }],
@@ -22,7 +25,7 @@ for (const [line, expected] of understood)
   });
 
 const refused: readonly (readonly [string, RegExp])[] = [
-  ['', /which command: up, test, use, logs or down/],
+  ['', /which command: up, test, istio-suite, use, logs or down/],
   ['sideways', /sideways/],
   ['up down', /down/],
   ['up --nodes 0', /--nodes 0: a whole number from 1 to 5/],
@@ -31,6 +34,7 @@ const refused: readonly (readonly [string, RegExp])[] = [
   ['up --backend cloud', /Argument: backend, Given: "cloud", Choices: "bare", "kind"/],
   ['up --proxy nothing.tar', /--proxy nothing\.tar: kmesh, kmesh-stock, or the path of an image archive/],
   ['down --nodes 2', /nodes/],
+  ['istio-suite --run Test(', /--run Test\(: a regular expression, and this is none/],
 ];
 for (const [line, message] of refused)
   test(`refuses "${line}" and says why`, async () => {

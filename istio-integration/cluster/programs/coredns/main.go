@@ -11,6 +11,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/log"
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/reload"
+	_ "github.com/coredns/coredns/plugin/template"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
@@ -18,7 +19,7 @@ import (
 
 func main() {
 	dnsserver.Directives = []string{
-		"reload", "errors", "log", "health", "ready", "cache", "loadbalance", "kubernetes", "forward",
+		"reload", "errors", "log", "health", "ready", "cache", "loadbalance", "template", "kubernetes", "forward",
 	}
 	coremain.Run()
 }

@@ -1,0 +1,162 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Api, Manifest } from '../api/api.ts';
+import { kubeconfig } from '../bare/cluster.ts';
+import { buildImages, suiteImages } from '../bare/images.ts';
+import { importImage } from '../bare/node.ts';
+import { buildSuite, moduleFolder } from '../bare/programs.ts';
+import { readState } from '../bare/state.ts';
+import { plainEnvoyFilters } from '../mesh/envoy-filters.ts';
+import { cache, clusterFolder, istioVersion } from '../paths.ts';
+import type { Progress } from '../progress.ts';
+import { junit } from '../report/junit.ts';
+import { installAgain, installForSuite, meshProxy } from './mesh.ts';
+import { notRunnable } from './not-runnable.ts';
+import { readSuite, type SuiteTest, suiteTable } from './results.ts';
+import { makeSource, namesOfTests, testFolder } from './source.ts';
+
+/** What came of Istio's own tests. */
+export interface SuiteReport {
+  readonly passed: number;
+  readonly failed: number;
+  readonly notRunnable: number;
+  /** Everything that the tests said, a line of `go tool test2json` each. */
+  readonly log: string;
+  /** The table of the tests, as text. */
+  readonly table: string;
+  readonly tests: readonly SuiteTest[];
+}
+
+/** Longest time that all tests take. */
+const SUITE_MINUTES = 90;
+
+/**
+ * Runs the ambient tests of Istio's module whose name `pattern` matches in the cluster: builds them, installs Istio anew as
+ * they want it, with the same proxy, and at the end as it was. Those that cannot run here are in the report, with the reason.
+ */
+export async function runSuite(api: Api, pattern: string, progress: Progress): Promise<SuiteReport> {
+  const source = join(cache, 'istio-source');
+  const program = await progress.step("Istio's tests built", () => buildSuite(progress));
+  makeSource(moduleFolder('istio.io/istio'), source);
+  const asked = namesOfTests(join(source, testFolder)).filter((name) => new RegExp(pattern).test(name));
+  if (asked.length === 0) throw new Error(`none of Istio's ambient tests has a name that matches ${pattern}`);
+  const chosen = asked.filter((name) => notRunnable[name] === undefined);
+  const reports = join(cache, 'reports');
+  mkdirSync(reports, { recursive: true });
+  const log = join(reports, 'istio-suite.jsonl');
+  const ran = chosen.length === 0 ? [] : await runHere({ api, program, source, chosen, log }, progress);
+  const without = { seconds: 0, parts: { passed: 0, failed: 0, skipped: 0 } };
+  const tests = asked.flatMap((name): SuiteTest[] => [
+    ran.find((test) => test.name === name) ?? {
+      name,
+      ...without,
+      result: notRunnable[name] === undefined ? 'failed' : 'not runnable',
+      reason: notRunnable[name] ?? 'it did not begin',
+    },
+    ...Object.entries(notRunnable)
+      .filter(([part]) => part.startsWith(`${name}/`))
+      .map(([part, reason]): SuiteTest => ({ name: part, ...without, result: 'not runnable', reason })),
+  ]);
+  const table = suiteTable(tests);
+  writeFileSync(join(reports, 'istio-suite.txt'), `${table}\n`);
+  const verdicts = tests
+    .filter(({ result }) => result !== 'not runnable')
+    .map(({ name, seconds, result, reason }) => ({
+      name,
+      seconds,
+      failure: result === 'failed' ? reason : undefined,
+    }));
+  writeFileSync(join(reports, 'istio-suite.xml'), junit('istio-suite', verdicts));
+  const count = (result: SuiteTest['result']): number =>
+    tests.filter((test) => test.result === result).length;
+  return {
+    passed: count('passed'),
+    failed: count('failed'),
+    notRunnable: count('not runnable'),
+    log,
+    table,
+    tests,
+  };
+}
+
+interface SuiteRun {
+  readonly api: Api;
+  readonly program: string;
+  readonly source: string;
+  readonly chosen: readonly string[];
+  readonly log: string;
+}
+
+async function runHere(run: SuiteRun, progress: Progress): Promise<SuiteTest[]> {
+  const { api, source } = run;
+  const proxy = await meshProxy(api);
+  const images = await buildImages(progress, suiteImages);
+  for (const machine of readState()?.machines ?? [])
+    if (machine.name !== 'control')
+      for (const image of images) await importImage(machine, `/opt/images/${image}`);
+  const work = join(clusterFolder, 'istio-suite');
+  try {
+    await progress.step('Istio as its tests want it', async () => {
+      await installForSuite(api, proxy, source, work);
+      await api.apply(...plainEnvoyFilters());
+    });
+    return await runTests(run, work, progress);
+  } finally {
+    await progress.step('Istio as before', async () => {
+      // Where the tests ended by themselves they took theirs out.
+      await api.remove(
+        ...(await api.namespaces('istio-testing=istio-test'))
+          .filter((name) => name !== 'istio-system')
+          .map((name): Manifest => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })),
+      );
+      await installAgain(api, proxy);
+      await api.apply(...plainEnvoyFilters());
+    });
+  }
+}
+
+async function runTests(
+  { program, source, chosen, log }: SuiteRun,
+  work: string,
+  progress: Progress,
+): Promise<SuiteTest[]> {
+  const flags = [
+    ...['-test.v=test2json', `-test.run=^(${chosen.join('|')})$`, `-test.timeout=${SUITE_MINUTES}m`],
+    `-test.skip=${Object.keys(notRunnable)
+      .filter((name) => name.includes('/'))
+      .join('|')}`,
+    ...[`--istio.test.kube.config=${kubeconfig}`, '--istio.test.kube.deploy=false'],
+    // Services have no addresses outside: a node's port takes their place.
+    '--istio.test.kube.loadbalancer=false',
+    ...['--istio.test.ambient', '--istio.test.skipVM'],
+    ...['--istio.test.hub=docker.io/istio', `--istio.test.tag=${istioVersion}`],
+    ...['--istio.test.pullpolicy=IfNotPresent', `--istio.test.work_dir=${work}`],
+  ];
+  const child = spawn('go', ['tool', 'test2json', '-t', program, ...flags], {
+    cwd: join(source, testFolder),
+    env: { ...process.env, REPO_ROOT: source, KUBECONFIG: kubeconfig },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const reader = readSuite();
+  const file = createWriteStream(log);
+  await progress.step(`Istio's tests, ${chosen.length}`, async () => {
+    for await (const line of createInterface({ input: child.stdout })) {
+      file.write(`${line}\n`);
+      const ended = reader.read(line);
+      const test = ended === undefined ? undefined : reader.tests().find(({ name }) => name === ended);
+      if (test !== undefined)
+        progress.say(
+          `     ${test.name}: ${test.result} (${test.seconds.toFixed(1)} s) ${test.reason}`.trimEnd(),
+        );
+    }
+    if (child.exitCode === null) await once(child, 'close');
+    file.end();
+    await once(file, 'close');
+  });
+  const tests = reader.tests();
+  if (tests.length === 0) throw new Error(`none of Istio's tests began; they said:\n${reader.said()}`);
+  return tests;
+}
