@@ -135,7 +135,10 @@ function buildTree(tree: string, commit: string): void {
   const lock = (of: string): string => readFileSync(join(of, 'package-lock.json'), 'utf8');
   // Links in node_modules name the packages of the tree that they are in.
   if (lock(root) === lock(tree))
-    cpSync(join(root, 'node_modules'), join(tree, 'node_modules'), { recursive: true, verbatimSymlinks: true });
+    cpSync(join(root, 'node_modules'), join(tree, 'node_modules'), {
+      recursive: true,
+      verbatimSymlinks: true,
+    });
   else run('npm', 'ci', '--loglevel=error');
   run('bash', 'scripts/build.sh');
   writeFileSync(join(tree, BUILT), '');
