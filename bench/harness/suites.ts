@@ -8,17 +8,17 @@ interface SuiteEntry {
 
 /** All suites, in the order in which a run of all takes them: those that compare traffic first. */
 export const suites: readonly SuiteEntry[] = [
-  { name: 'onenode', seconds: 226, quickSeconds: 90 },
-  { name: 'twonodes', seconds: 230, quickSeconds: 90 },
-  { name: 'samenode', seconds: 103, quickSeconds: 45 },
+  { name: 'onenode', seconds: 224, quickSeconds: 90 },
+  { name: 'twonodes', seconds: 228, quickSeconds: 90 },
+  { name: 'samenode', seconds: 101, quickSeconds: 45 },
   { name: 'handoff', seconds: 25, quickSeconds: 20 },
   { name: 'hook', seconds: 50, quickSeconds: 40 },
   { name: 'routes', seconds: 50, quickSeconds: 30 },
-  { name: 'decisions', seconds: 40, quickSeconds: 25 },
+  { name: 'decisions', seconds: 30, quickSeconds: 25 },
   { name: 'dns', seconds: 40, quickSeconds: 20 },
   { name: 'events', seconds: 40, quickSeconds: 50 },
   { name: 'xds', seconds: 75, quickSeconds: 30 },
-  { name: 'growth', seconds: 70, quickSeconds: 40 },
+  { name: 'growth', seconds: 60, quickSeconds: 40 },
   { name: 'scrape', seconds: 145, quickSeconds: 60 },
   { name: 'restart', seconds: 66, quickSeconds: 25 },
   { name: 'footprint', seconds: 65, quickSeconds: 60 },
