@@ -36,7 +36,8 @@ export function drawsOf(view: MeshView, source: Workload, ip: string, port: numb
       return { random: () => (values.length > 1 ? values.shift() : values[0]) ?? 0, share: share / DRAWS };
     });
   const sum = backends?.reduce((total, { weight }) => total + weight, 0) ?? 0;
-  if (backends === undefined || sum === 0) return draws([], 1);
+  // Where one has all the weight nothing is drawn.
+  if (backends === undefined || sum === 0 || backends[0]?.weight === sum) return draws([], 1);
   let below = 0;
   return backends.flatMap(({ weight }) => {
     const middle = (below + weight / 2) / sum;

@@ -350,7 +350,7 @@ static void connection(void)
 		judged(at % 2 == 0 ? goes_on : answers);
 }
 
-static void live(void)
+static void live_story(void)
 {
 	for (unsigned at = 0; at < segments + 1; at++)
 		judged(at % 2 == 0 ? answers : goes_on);
@@ -493,7 +493,7 @@ static void begin(void (*change)(void), bool is_live, void (*third)(void))
 
 		put(table_of(&connections), &key, &there);
 	}
-	actors[0].body = is_live ? live : connection;
+	actors[0].body = is_live ? live_story : connection;
 	actors[1].body = change;
 	actors[2].body = third;
 	for (int at = 0; at < ACTORS; at++) {
