@@ -50,13 +50,6 @@ export class MeasuredDaemon {
     return this.#marks[mark];
   }
 
-  /** Until a mark has come. @throws when it does not within 20 s */
-  async first(mark: Mark): Promise<void> {
-    for (const begun = performance.now(); this.#marks[mark].length === 0; await delay(50)) {
-      if (performance.now() - begun > 20_000) throw new Error(`no mark "${mark}": ${this.#log}`);
-    }
-  }
-
   /** Until neither mark has come for a second. @throws when the daemon ends before, or is never quiet. */
   async quiet(): Promise<void> {
     const begun = performance.now();

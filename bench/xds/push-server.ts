@@ -2,7 +2,7 @@
  * A control plane for benchmarks, in a process of its own: `push-server.ts <workloads> <services>`. Over TLS it
  * pushes what its parent asks for: `{ push: true }` for the whole mesh, `{ change: index }` for one endpoint change,
  * `{ churnSeconds }` for a hundredth of the workloads in every second. It tells its parent where it listens, when
- * somebody has subscribed, and for each push the time before its first and after its last byte, as log lines write it.
+ * somebody has subscribed and acknowledged an empty mesh, and for each push the time before its first and after its last byte, as log lines write it.
  * It also signs certificates.
  */
 import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
@@ -56,16 +56,17 @@ server.on('stream', (stream: ServerHttp2Stream) => {
   });
 });
 
-function answer(stream: ServerHttp2Stream, request: xds.DeltaDiscoveryRequest): void {
-  if (request.responseNonce) return;
+/** An empty mesh first: what a daemon waits for before it acknowledges its first mesh is not of the push. */
+const EMPTY = 'empty';
+let unacknowledged = 0;
+
+function answer(stream: ServerHttp2Stream, { typeUrl, responseNonce }: xds.DeltaDiscoveryRequest): void {
+  // The last of them is acknowledged when the daemon has a whole mesh and its kernel path decides by it.
+  if (responseNonce === EMPTY && --unacknowledged === 0) process.send?.({ event: 'subscribed' });
+  if (responseNonce) return;
+  unacknowledged++;
   subscriber = stream;
-  if (request.typeUrl === xds.addressTypeUrl) process.send?.({ event: 'subscribed' });
-  else {
-    send(
-      xds.DeltaDiscoveryResponse.encode({ typeUrl: request.typeUrl ?? '', nonce: 'policies' }),
-      'policies',
-    );
-  }
+  send(xds.DeltaDiscoveryResponse.encode({ typeUrl: typeUrl ?? '', nonce: EMPTY }), EMPTY);
 }
 
 /** Responses of a tenth of a second each; every workload changes once before one changes back. */

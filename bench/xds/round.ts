@@ -70,8 +70,6 @@ const daemon = new MeasuredDaemon({
 });
 process.on('exit', () => daemon.kill());
 await subscribed;
-// Where no CNI agent is, the first answer waits a while for the pods of the node.
-await daemon.first('applied');
 await daemon.quiet();
 await daemon.metrics();
 
