@@ -121,18 +121,21 @@ describe('the pool', () => {
     assert.deepEqual(engine.drained, [1]);
   });
 
-  test('plans send no more streams to a session than it has room for, and are ended when it takes no more', () => {
-    let left = 0;
-    pool = new SessionPool({
+  const pooling = (maximumStreams: number, onPlannedLeft: () => void): SessionPool =>
+    new SessionPool({
       engine: engine as unknown as Engine,
       namespace: 0,
-      maximumStreams: 20,
+      maximumStreams,
       releaseMilliseconds: 60_000,
-      onPlannedLeft: () => {
-        left += 1;
-      },
+      onPlannedLeft,
       connectTimeoutMilliseconds: 1_000,
       context: () => ({}) as TunnelHandle,
+    });
+
+  test('plans send no more streams to a session than it has room for, and are ended when it takes no more', () => {
+    let left = 0;
+    pool = pooling(20, () => {
+      left += 1;
     });
     acquire();
     engine.ready(0);
@@ -158,16 +161,8 @@ describe('the pool', () => {
     engine.ready(0);
     assert.equal(pool.plan(got[0] as PooledSession), 0);
     let left = 0;
-    pool = new SessionPool({
-      engine: engine as unknown as Engine,
-      namespace: 0,
-      maximumStreams: 100,
-      releaseMilliseconds: 60_000,
-      onPlannedLeft: () => {
-        left += 1;
-      },
-      connectTimeoutMilliseconds: 1_000,
-      context: () => ({}) as TunnelHandle,
+    pool = pooling(100, () => {
+      left += 1;
     });
     acquire();
     engine.ready(1, 50);
