@@ -1,14 +1,8 @@
-import type { Client, ClientOptions, Metadata, ServiceError } from '@grpc/grpc-js';
 import { caProto, type Identity, KmeshError, type Logger } from '@kmesh/api';
 import { formatIdentityUri } from '@kmesh/orchestration';
-import {
-  type ControlPlane,
-  type ControlPlaneSettings,
-  channelCredentials,
-  grpcTarget,
-  requestMetadata,
-  tlsChannelOptions,
-} from '../xds/control-plane.ts';
+import type { ControlPlane, ControlPlaneSettings } from '../istiod/control-plane.ts';
+import { IstiodThread } from '../istiod/thread.ts';
+import type { ThreadCalls } from '../istiod/thread-calls.ts';
 import type { CertificateSource, IssuedCertificate } from './certificate-manager.ts';
 import { createCertificateRequest, parseCertificateResponse } from './certificate-messages.ts';
 import { type DirectoryWatchOptions, watchDirectoryOf } from './directory-watch.ts';
@@ -24,6 +18,8 @@ export interface CertificateClientOptions {
   /** Longest time for one call, in milliseconds. Default 10 s. */
   readonly callMilliseconds?: number;
   readonly watch?: DirectoryWatchOptions;
+  /** Where the connection runs. Default: a thread of its own, which {@link CertificateClient.close} ends. */
+  readonly thread?: IstiodThread;
 }
 
 const settings: ControlPlaneSettings = {
@@ -34,33 +30,27 @@ const settings: ControlPlaneSettings = {
   headers: 'CA_HEADER_',
 };
 
-const channelOptions: ClientOptions = {
-  // The manager has its own back-off: a channel that sleeps longer than it would only hide a recovered istiod.
-  'grpc.initial_reconnect_backoff_ms': 500,
-  'grpc.max_reconnect_backoff_ms': 5000,
-  'grpc.keepalive_time_ms': 30_000,
-  'grpc.keepalive_timeout_ms': 10_000,
-  // Channels to the same address differ in their roots and must not share connections.
-  'grpc.use_local_subchannel_pool': 1,
-  'grpc.enable_retries': 0,
-};
-
 /** Asks istiod's certificate service for workload certificates. Ambient contract 5. */
 export class CertificateClient {
   readonly #options: CertificateClientOptions;
   readonly #stopWatching: () => void;
-  #channel: Client | undefined;
-  #stale = true;
-  #rebuilding: Promise<Client> | undefined;
+  readonly #calls: ThreadCalls;
+  readonly #ownThread: IstiodThread | undefined;
 
   constructor(options: CertificateClientOptions) {
     this.#options = options;
-    const { rootCa } = options.controlPlane;
+    const { controlPlane, logger, callMilliseconds = 10_000 } = options;
+    const thread = options.thread ?? new IstiodThread();
+    this.#ownThread = options.thread === undefined ? thread : undefined;
+    this.#calls = thread.calls({ controlPlane, settings, callMilliseconds }, (reason) => {
+      const kept = 'the current connection is kept until they can be read';
+      logger.warn(`CA_ROOT_CA: the new roots are unusable; ${kept}`, { error: reason });
+    });
+    const { rootCa } = controlPlane;
     const isFile = rootCa !== 'SYSTEM' && !rootCa.includes('-----BEGIN');
-    const markStale = (): void => {
-      this.#stale = true;
-    };
-    this.#stopWatching = isFile ? watchDirectoryOf(rootCa, markStale, options.watch) : () => undefined;
+    this.#stopWatching = isFile
+      ? watchDirectoryOf(rootCa, () => this.#calls.rootsChanged(), options.watch)
+      : () => undefined;
   }
 
   /** The form in which the certificate manager takes this client. */
@@ -74,95 +64,30 @@ export class CertificateClient {
    */
   async issue(identity: Identity, signal?: AbortSignal): Promise<IssuedCertificate> {
     const uri = formatIdentityUri(identity);
-    const { controlPlane, impersonate, lifetimeSeconds } = this.#options;
-    const metadata = await requestMetadata(controlPlane, settings);
-    const channel = await this.#connection();
+    const { impersonate, lifetimeSeconds } = this.#options;
     const { pem, privateKey } = await createCertificateRequest(uri);
-    signal?.throwIfAborted();
     const request: caProto.IstioCertificateRequest = { csr: pem, validityDuration: lifetimeSeconds };
     if (impersonate) request.metadata = { fields: { ImpersonatedIdentity: { stringValue: uri } } };
-    const elements = await this.#call(channel, request, metadata, signal);
-    const chain = parseCertificateResponse(elements, { uri: impersonate ? uri : undefined, privateKey });
+    const answer = await this.#calls.call(caProto.IstioCertificateRequest.encode(request), signal);
+    const chain = parseCertificateResponse(certificatesOf(answer), {
+      uri: impersonate ? uri : undefined,
+      privateKey,
+    });
     return { ...chain, privateKey };
   }
 
   close(): void {
     this.#stopWatching();
-    this.#channel?.close();
-    this.#channel = undefined;
-  }
-
-  /** The channel, rebuilt when the roots changed. While they cannot be read the old one stays. */
-  #connection(): Promise<Client> {
-    if (!this.#stale && this.#channel !== undefined) return Promise.resolve(this.#channel);
-    this.#rebuilding ??= this.#rebuild().finally(() => {
-      this.#rebuilding = undefined;
-    });
-    return this.#rebuilding;
-  }
-
-  async #rebuild(): Promise<Client> {
-    const { controlPlane, logger } = this.#options;
-    const old = this.#channel;
-    // Before reading: a change that comes in between must not be lost.
-    this.#stale = false;
-    try {
-      const credentials = await channelCredentials(controlPlane, settings);
-      const options = { ...channelOptions, ...tlsChannelOptions(controlPlane) };
-      // Loaded by the first certificate: it is a third of the daemon's code, and the start does not need it.
-      const { Client } = await import('@grpc/grpc-js');
-      const fresh = new Client(grpcTarget(controlPlane.address), credentials, options);
-      this.#channel = fresh;
-      old?.close();
-      return fresh;
-    } catch (cause) {
-      this.#stale = true;
-      if (old === undefined) throw cause;
-      logger.warn(
-        'CA_ROOT_CA: the new roots are unusable; the current connection is kept until they can be read',
-        {
-          error: cause instanceof Error ? cause.message : String(cause),
-        },
-      );
-      return old;
-    }
-  }
-
-  #call(
-    channel: Client,
-    request: caProto.IstioCertificateRequest,
-    metadata: Metadata,
-    signal: AbortSignal | undefined,
-  ): Promise<readonly string[]> {
-    return new Promise((resolve, reject) => {
-      const call = channel.makeUnaryRequest(
-        caProto.createCertificatePath,
-        (message: caProto.IstioCertificateRequest) => caProto.IstioCertificateRequest.encode(message),
-        (bytes: Buffer) => caProto.IstioCertificateResponse.decode(bytes),
-        request,
-        metadata,
-        { deadline: Date.now() + (this.#options.callMilliseconds ?? 10_000) },
-        (error, response) => {
-          signal?.removeEventListener('abort', cancel);
-          if (error === null) resolve(response?.certChain ?? []);
-          else reject(callError(this.#options.controlPlane.address, error));
-        },
-      );
-      const cancel = (): void => call.cancel();
-      signal?.addEventListener('abort', cancel, { once: true });
-    });
+    this.#calls[Symbol.dispose]();
+    void this.#ownThread?.close();
   }
 }
 
-/** gRPC DeadlineExceeded and Unavailable. */
-const unreachable: ReadonlySet<number> = new Set([4, 14]);
-
-function callError(address: string, error: ServiceError): KmeshError {
-  return unreachable.has(error.code)
-    ? new KmeshError('KMESH_CA_UNREACHABLE', `CA_ADDRESS: ${address} cannot be reached: ${error.details}`, {
-        cause: error,
-      })
-    : new KmeshError('KMESH_CA_REFUSED', `${address} refused the certificate: ${error.message}`, {
-        cause: error,
-      });
+function certificatesOf(answer: Uint8Array): readonly string[] {
+  try {
+    return caProto.IstioCertificateResponse.decode(Buffer.from(answer)).certChain;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new KmeshError('KMESH_CA_RESPONSE_INVALID', `the answer is no message of certificates: ${reason}`);
+  }
 }

@@ -5,8 +5,8 @@ import { CertificateClient } from '../certificates/certificate-client.ts';
 import { CertificateManager } from '../certificates/certificate-manager.ts';
 import { CertificatePrefetch } from '../certificates/certificate-prefetch.ts';
 import type { Config } from '../config/config.ts';
+import type { IstiodThread } from '../istiod/thread.ts';
 import { createXdsClient, type XdsClient } from '../xds/client.ts';
-import type { XdsThread } from '../xds/thread.ts';
 
 /** How the mesh's own state reports that a type has arrived. */
 interface SyncListener {
@@ -18,7 +18,7 @@ interface SyncListener {
 
 /** The thread of the connection, and when what follows the mesh is there. */
 interface XdsTiming {
-  readonly thread: XdsThread;
+  readonly thread: IstiodThread;
   readonly receiveAfter: Promise<void>;
 }
 
@@ -81,7 +81,12 @@ interface Certificates {
 }
 
 /** Starts the certificate manager and, in shared mode, the prefetch that follows the mesh (ambient contract 5). */
-export function startCertificates(config: Config, state: MeshState, logger: Logger): Certificates {
+export function startCertificates(
+  config: Config,
+  state: MeshState,
+  logger: Logger,
+  thread: IstiodThread,
+): Certificates {
   const client = new CertificateClient({
     controlPlane: {
       address: config.caAddress,
@@ -96,6 +101,7 @@ export function startCertificates(config: Config, state: MeshState, logger: Logg
     lifetimeSeconds: Math.max(1, Math.round(config.secretTtlMilliseconds / 1000)),
     impersonate: config.proxyMode === 'shared',
     logger,
+    thread,
   });
   const manager = new CertificateManager({ source: client.source, logger });
   const prefetch =

@@ -16,8 +16,8 @@ import { adminPage } from '../admin/page.ts';
 import { adminHandler } from '../admin/routes.ts';
 import { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
+import { IstiodThread } from '../istiod/thread.ts';
 import { versionInfo, versionLine } from '../version.ts';
-import { XdsThread } from '../xds/thread.ts';
 import { ZdsClient } from '../zds/client.ts';
 import type { ZdsCounts } from '../zds/pod-register.ts';
 import { startCertificates, startXds, xdsCountersFollower } from './control-plane.ts';
@@ -95,13 +95,15 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   const kernelStarts = kernelPathOf(config, state, log, certainty);
   stack.defer(async () => (await kernelStarts).path?.close());
   const following = Promise.withResolvers<void>();
+  const istiod = new IstiodThread();
+  stack.defer(() => istiod.close());
   const xds = startXds(config, state, logger.child('xds'), {
     synced: () => {
       logger.info('mesh state received', state.counts);
       void startDataPlane();
     },
     obeyed: async () => await (kernel.path?.obeyed() ?? kernel.earlierEnded),
-    thread: new XdsThread(),
+    thread: istiod,
     receiveAfter: following.promise,
   });
   stack.defer(() => xds?.close());
@@ -134,7 +136,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   stack.defer(() => telemetry.close());
   stack.defer(forgetRemovedServices(state, telemetry.live));
 
-  const certificates = startCertificates(config, state, logger.child('certificates'));
+  const certificates = startCertificates(config, state, logger.child('certificates'), istiod);
   stack.defer(() => certificates.close());
 
   const enrolment =

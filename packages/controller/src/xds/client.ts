@@ -1,15 +1,21 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger, type MeshUpdate, xds } from '@kmesh/api';
-import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
+import type { ControlPlane, ControlPlaneSettings } from '../istiod/control-plane.ts';
+import {
+  IstiodThread,
+  type ReceivedResponse,
+  type StreamTimes,
+  standardTimes,
+  type ThreadStream,
+} from '../istiod/thread.ts';
 import { Interner } from './convert/common.ts';
 import { countResponse, createCounters, recordAnswer, type XdsCounters } from './counters.ts';
 import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage } from './requests.ts';
 import { RetainedResources, Waiters } from './resources.ts';
-import { type AppliedResponse, applyResponse, type ReceivedResponse } from './responses.ts';
+import { type AppliedResponse, applyResponse } from './responses.ts';
 import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError } from './retry.ts';
 import { RouteSubscription, type RoutesState } from './route-subscription.ts';
-import { type StreamTimes, standardTimes, type ThreadStream, XdsThread } from './thread.ts';
 
 /** Options of an xDS client. */
 export interface XdsClientOptions {
@@ -26,7 +32,7 @@ export interface XdsClientOptions {
   readonly times?: Partial<StreamTimes>;
   readonly random?: () => number;
   /** Closed with the client; default: one of its own. */
-  readonly thread?: XdsThread;
+  readonly thread?: IstiodThread;
   /** Responses are read once this has resolved; the connection is made meanwhile. */
   readonly receiveAfter?: Promise<void>;
 }
@@ -103,7 +109,7 @@ class DeltaClient {
   readonly #retained = new Map(
     [...subscribedTypes, xds.virtualServiceTypeUrl].map((type) => [type as string, new RetainedResources()]),
   );
-  readonly #thread: XdsThread;
+  readonly #thread: IstiodThread;
   readonly #waiters = new Waiters();
   readonly #interner = new Interner();
   readonly #synced = new Set<string>();
@@ -124,7 +130,7 @@ class DeltaClient {
   constructor(options: XdsClientOptions, sink: XdsSink) {
     this.#options = options;
     this.#sink = sink;
-    this.#thread = options.thread ?? new XdsThread();
+    this.#thread = options.thread ?? new IstiodThread();
     this.#backoff = new Backoff(options.random);
     this.#routes = new RouteSubscription({
       ask: () => void this.#askForRoutes(),

@@ -1,7 +1,7 @@
 import { xds } from '@kmesh/api';
 import { Slicer } from '@kmesh/orchestration';
 import type { JsonValue } from '../config/computed.ts';
-import { grpcStatus } from './control-plane.ts';
+import { grpcStatus } from '../istiod/control-plane.ts';
 import type { RetainedResources } from './resources.ts';
 import type { AppliedResponse, Rejection } from './responses.ts';
 

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { isKmeshError, type MeshUpdate, securityProto, workloadProto, xds } from '@kmesh/api';
 import { Slicer } from '@kmesh/orchestration';
+import type { ReceivedResponse } from '../istiod/thread.ts';
 import { type Interner, rejected } from './convert/common.ts';
 import { convertPolicy, hasUnknownPart } from './convert/policy.ts';
 import { convertRoute } from './convert/route.ts';
@@ -50,13 +51,6 @@ export interface Rejection {
 const sliceMilliseconds = 2;
 const smallestBatch = 16;
 const largestBatch = 2_000;
-
-/** A response whose pieces are fetched one by one. */
-export interface ReceivedResponse {
-  readonly header: xds.ResponseHeader;
-  /** Resolves with the next piece, or `undefined` after the last one. See `SplitResponse` for their order. */
-  nextPiece(): Promise<Uint8Array | undefined>;
-}
 
 /**
  * Decodes a response and applies it in slices: resources first, removals second (ambient contract 3.3). Good resources
@@ -128,8 +122,11 @@ class Batch {
   readonly #slicer: Slicer;
   #updates: MeshUpdate[] = [];
   #names: (readonly string[])[] = [];
-  /** Number of updates that fit into a slice; adjusted to the time that the last slices took. */
-  #limit = 200;
+  /**
+   * Number of updates that fit into a slice; adjusted to the time that the last slices took. Few at first: applying them
+   * is not interrupted, and code that has not run yet takes ten times as long.
+   */
+  #limit = 32;
   #begun = performance.now();
 
   constructor(typeUrl: string, target: ResponseTarget, slicer: Slicer) {

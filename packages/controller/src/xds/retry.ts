@@ -1,7 +1,7 @@
 import { type BackoffSettings, doubledWait, spreadWait } from '@kmesh/api';
-import type { ControlPlaneSettings } from './control-plane.ts';
-import { grpcStatus, statusName } from './control-plane.ts';
-import type { StreamEnd } from './stream.ts';
+import type { ControlPlaneSettings } from '../istiod/control-plane.ts';
+import { grpcStatus, statusName } from '../istiod/control-plane.ts';
+import type { StreamEnd } from '../istiod/stream.ts';
 
 /** End of a stream, as in the metric `istio_xds_connection_terminations_total` (docs/contract.md 3.4). */
 export type TerminationReason = 'ConnectionError' | 'Reconnect' | 'Error' | 'Complete';

@@ -1,7 +1,7 @@
 import type { LogFields, Logger, MeshUpdate } from '@kmesh/api';
 import { eventually } from '@kmesh/api/testing';
+import type { ControlPlane } from '../../../src/istiod/control-plane.ts';
 import { createXdsClient, type XdsClient, type XdsClientOptions } from '../../../src/xds/client.ts';
-import type { ControlPlane } from '../../../src/xds/control-plane.ts';
 
 export interface LogLine {
   readonly level: 'error' | 'warn' | 'info' | 'debug';

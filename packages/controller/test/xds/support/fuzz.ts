@@ -122,7 +122,7 @@ function isRejection(error: unknown): boolean {
   return !isMistake || ('code' in error && error.code === 'ERR_ENCODING_INVALID_ENCODED_DATA');
 }
 
-/** Cuts a response as the xDS thread does, and applies it. */
+/** Cuts a response as the thread of the connections to istiod does, and applies it. */
 async function applyBytes(
   bytes: Buffer,
   target: Parameters<typeof applyResponse>[1],

@@ -3,8 +3,8 @@ import { KmeshError, type xds } from '@kmesh/api';
 import { startThread } from '@kmesh/linux';
 import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
 import { grpcStatus } from './control-plane.ts';
-import type { ReceivedResponse } from './responses.ts';
 import type { StreamEnd } from './stream.ts';
+import { CallsOfThread, type OpenCalls, type ThreadCalls } from './thread-calls.ts';
 
 /** Timeouts in milliseconds; tests shorten them. */
 export interface StreamTimes {
@@ -28,6 +28,7 @@ export const standardTimes: StreamTimes = {
 
 /** Asks the thread to open a stream; `port` carries the stream's messages. */
 export interface OpenStream {
+  readonly kind: 'stream';
   readonly port: MessagePort;
   readonly controlPlane: ControlPlane;
   readonly settings: ControlPlaneSettings;
@@ -55,6 +56,13 @@ export type FromStream =
   | { readonly kind: 'malformed'; readonly reason: string }
   | { readonly kind: 'ended'; readonly end: StreamEnd };
 
+/** A response as the thread passes it on. */
+export interface ReceivedResponse {
+  readonly header: xds.ResponseHeader;
+  /** Resolves with the next piece, or `undefined` after the last one. See `SplitResponse` for their order. */
+  nextPiece(): Promise<Uint8Array | undefined>;
+}
+
 /** One delta stream that runs in the thread. */
 export interface ThreadStream {
   send(request: Buffer): void;
@@ -74,22 +82,44 @@ export interface ThreadStream {
 }
 
 /**
- * The thread of the xDS connection. TLS, HTTP/2 and the assembly of messages of up to 200 MiB block it and not the
- * control thread, which receives each response in pieces of bounded size.
+ * The thread of the connections to istiod: of xDS, and to its certificate service. TLS, HTTP/2 and the assembly of
+ * messages of up to 200 MiB block it and not the control thread, which receives each response in pieces of bounded size;
+ * the library of gRPC is loaded into it alone.
  *
  * Decoding stays with the control thread, in slices: decoded there, records share equal strings and maps with each other,
  * which a copy between threads loses.
  */
-export class XdsThread {
+export class IstiodThread {
   #worker: Worker | undefined;
-  readonly #streams = new Set<(reason: string) => void>();
+  readonly #ports = new Set<(reason: string) => void>();
 
   /** Opens a stream, and starts the thread unless it runs. */
-  open(options: Omit<OpenStream, 'port'>): ThreadStream {
+  open(options: Omit<OpenStream, 'port' | 'kind'>): ThreadStream {
+    return this.#streamOn(this.#connect((port) => ({ kind: 'stream', port, ...options })));
+  }
+
+  /**
+   * Calls of the certificate service. The first one starts the thread unless it runs, and connects. `onRootsUnusable` is
+   * called with the reason when new roots cannot be used.
+   */
+  calls(options: Omit<OpenCalls, 'port' | 'kind'>, onRootsUnusable: (reason: string) => void): ThreadCalls {
+    return new CallsOfThread((fail) => {
+      const port = this.#connect((far) => ({ kind: 'calls', port: far, ...options }));
+      this.#ports.add(fail);
+      return { port, close: () => this.#release(port, fail) };
+    }, onRootsUnusable);
+  }
+
+  #connect(request: (port: MessagePort) => OpenStream | OpenCalls): MessagePort {
     const { port1, port2 } = new MessageChannel();
     this.#worker ??= this.#start();
-    this.#worker.postMessage({ port: port2, ...options } satisfies OpenStream, [port2]);
-    return this.#streamOn(port1);
+    this.#worker.postMessage(request(port2), [port2]);
+    return port1;
+  }
+
+  #release(port: MessagePort, fail: (reason: string) => void): void {
+    this.#ports.delete(fail);
+    port.close();
   }
 
   /** Ends the thread and its streams. */
@@ -98,17 +128,17 @@ export class XdsThread {
   }
 
   #start(): Worker {
-    const worker = startThread(new URL('./stream-worker.ts', import.meta.url), {
-      name: 'kmesh-xds',
+    const worker = startThread(new URL('./istiod-worker.ts', import.meta.url), {
+      name: 'kmesh-istiod',
       resourceLimits: { maxYoungGenerationSizeMb: 4 },
     });
-    let reason = 'the xDS thread ended';
+    let reason = 'the thread of the connections to istiod ended';
     worker.on('error', (error) => {
-      reason = `the xDS thread failed: ${error instanceof Error ? error.message : String(error)}`;
+      reason = `the thread of the connections to istiod failed: ${error instanceof Error ? error.message : String(error)}`;
     });
     worker.on('exit', () => {
       this.#worker = undefined;
-      for (const fail of this.#streams) fail(reason);
+      for (const fail of [...this.#ports]) fail(reason);
     });
     return worker;
   }
@@ -161,7 +191,7 @@ export class XdsThread {
           finish(message.end);
       }
     });
-    this.#streams.add(fail);
+    this.#ports.add(fail);
     return {
       ended,
       isConnected: () => connected && end === undefined,
@@ -176,10 +206,7 @@ export class XdsThread {
         return response.promise;
       },
       close: () => post({ kind: 'close' }),
-      [Symbol.dispose]: () => {
-        this.#streams.delete(fail);
-        port.close();
-      },
+      [Symbol.dispose]: () => this.#release(port, fail),
     };
   }
 }

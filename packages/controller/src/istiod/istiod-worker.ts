@@ -1,20 +1,20 @@
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { status } from '@grpc/grpc-js';
 import { xds } from '@kmesh/api';
-import {
-  channelCredentials,
-  grpcTarget,
-  requestMetadata,
-  SettingError,
-  tlsChannelOptions,
-} from './control-plane.ts';
+import { serveCalls } from './calls.ts';
+import { channelCredentials, grpcTarget, requestMetadata, tlsChannelOptions } from './channel.ts';
+import { SettingError } from './control-plane.ts';
 import { type DeltaStream, openDeltaStream, type StreamEnd } from './stream.ts';
 import type { FromStream, OpenStream, ToStream } from './thread.ts';
+import type { OpenCalls } from './thread-calls.ts';
 
 /** Size of a piece: decoding and applying one takes a few slices of the control thread. */
 const pieceBytes = 128 * 1024;
 
-parentPort?.on('message', (request: OpenStream) => void serve(request));
+parentPort?.on('message', (request: OpenStream | OpenCalls) => {
+  if (request.kind === 'calls') serveCalls(request);
+  else void serve(request);
+});
 
 /** Runs one stream and sends its end as the last message of the port. */
 async function serve({ port, ...request }: OpenStream): Promise<void> {
@@ -30,7 +30,7 @@ async function serve({ port, ...request }: OpenStream): Promise<void> {
 }
 
 async function open(
-  { controlPlane, settings, times }: Omit<OpenStream, 'port'>,
+  { controlPlane, settings, times }: Omit<OpenStream, 'port' | 'kind'>,
   onConnected: () => void,
 ): Promise<DeltaStream> {
   return openDeltaStream({

@@ -3,44 +3,8 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import * as tls from 'node:tls';
-import type { ChannelCredentials, ChannelOptions, Metadata } from '@grpc/grpc-js';
-import { KmeshError } from '@kmesh/api';
-
-/** Address, trust anchors and credentials of the control plane (docs/contract.md 3.1). */
-export interface ControlPlane {
-  /** URI: `https://host:port`, or `http://host:port` for the plaintext port. */
-  readonly address: string;
-  /** Path of a PEM file, the word `SYSTEM`, or PEM text. */
-  readonly rootCa: string;
-  /** A second accepted server name. */
-  readonly alternativeHostname?: string | undefined;
-  /** Path of a token file, or the token itself; `undefined`: the mounted service-account token, if present. */
-  readonly token?: string | undefined;
-  readonly clusterId: string;
-  /** Further request headers. */
-  readonly headers: Readonly<Record<string, string>>;
-  readonly tls12Enabled?: boolean;
-  readonly postQuantumOnly?: boolean;
-}
-
-/** Names of the settings behind a {@link ControlPlane}, for messages. */
-export interface ControlPlaneSettings {
-  readonly address: string;
-  readonly rootCa: string;
-  readonly alternativeHostname: string;
-  readonly token: string;
-  readonly headers: string;
-}
-
-/** A setting with an unusable value. Code `KMESH_SETTING_UNUSABLE`. */
-export class SettingError extends KmeshError {
-  readonly setting: string;
-
-  constructor(setting: string, cause: string) {
-    super('KMESH_SETTING_UNUSABLE', `${setting}: ${cause}`);
-    this.setting = setting;
-  }
-}
+import { ChannelCredentials, type ChannelOptions, Metadata } from '@grpc/grpc-js';
+import { type ControlPlane, type ControlPlaneSettings, SettingError } from './control-plane.ts';
 
 const defaultTokenPath = './var/run/secrets/tokens/istio-token';
 
@@ -71,7 +35,6 @@ export async function channelCredentials(
   settings: ControlPlaneSettings,
 ): Promise<ChannelCredentials> {
   const { host, secure } = hostAndPort(plane.address);
-  const { ChannelCredentials } = await import('@grpc/grpc-js');
   if (!secure) return ChannelCredentials.createInsecure();
   const secureContext = tls.createSecureContext({
     ca: await readRoots(plane.rootCa, settings.rootCa),
@@ -104,7 +67,6 @@ export async function requestMetadata(
   plane: ControlPlane,
   settings: ControlPlaneSettings,
 ): Promise<Metadata> {
-  const { Metadata } = await import('@grpc/grpc-js');
   const metadata = new Metadata();
   const token = await readToken(plane.token, settings.token);
   if (token !== undefined) setHeader(metadata, settings.token, ['authorization', `Bearer ${token}`]);
@@ -160,30 +122,4 @@ async function readSettingFile(path: string, setting: string): Promise<string> {
       `cannot read the file: ${error instanceof Error ? error.message : error}`,
     );
   }
-}
-
-/** Status codes of gRPC. Importing them from the library would load all of it into each thread that uses one. */
-export const grpcStatus = {
-  OK: 0,
-  CANCELLED: 1,
-  UNKNOWN: 2,
-  INVALID_ARGUMENT: 3,
-  DEADLINE_EXCEEDED: 4,
-  NOT_FOUND: 5,
-  ALREADY_EXISTS: 6,
-  PERMISSION_DENIED: 7,
-  RESOURCE_EXHAUSTED: 8,
-  FAILED_PRECONDITION: 9,
-  ABORTED: 10,
-  OUT_OF_RANGE: 11,
-  UNIMPLEMENTED: 12,
-  INTERNAL: 13,
-  UNAVAILABLE: 14,
-  DATA_LOSS: 15,
-  UNAUTHENTICATED: 16,
-} as const;
-
-/** The name of a code, or its number where it has none. */
-export function statusName(code: number): string {
-  return Object.entries(grpcStatus).find(([, value]) => value === code)?.[0] ?? `${code}`;
 }
