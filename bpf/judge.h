@@ -239,7 +239,7 @@ static __always_inline void deliver(const struct kmesh_lease *lease, bool expire
 	if (!connection || !read_connection(connection, hash_tuple(&key), &seen))
 		return;
 	by_client = seen.client_is_high != lower;
-	/* Somebody else's packet with these addresses: the pod that it is for refuses it. */
+	/* A foreign packet with these addresses: the pod that it is for refuses it. */
 	if (segment->interface != (by_client ? seen.client_interface : seen.server_interface))
 		return;
 	if (!by_client && !seen.answered)

@@ -44,7 +44,8 @@ static __always_inline void read_ends(const struct sock *sk, struct kmesh_event 
 }
 
 /*
- * Whether nobody has the socket's lock, nor handles packets that came while an application had it.
+ * Whether the socket's lock is free, and no context handles packets that came while an application
+ * had it.
  * Where the kernel's locks are of another kind it is not known, and never said.
  */
 static __always_inline bool is_unlocked(const struct sock *sk)
@@ -123,8 +124,8 @@ static __always_inline void describe(const struct tcp_sock *tcp, const struct km
 	event->attested = flow->attested;
 }
 
-/* Whether the socket that is there now is this one, and has not ended. A socket's end is told to
- * the programs before its state says so. */
+/* Whether the socket that is there now is this one, and has not ended. A socket's end is reported
+ * to the programs before its state says so. */
 static __always_inline bool is_open(const struct sock *sk, __u64 cookie)
 {
 	__u64 found = 0;

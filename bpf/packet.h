@@ -195,7 +195,7 @@ static __always_inline enum reading read_packet(struct __sk_buff *skb, struct pa
 	return READ_OTHER;
 }
 
-/* The first packet of a connection, with nothing in it that somebody on the way could have added to
+/* The first packet of a connection, with nothing in it that could have been added on the way to
  * what the other end takes for the client's data. */
 static __always_inline bool is_syn(const struct packet *packet)
 {

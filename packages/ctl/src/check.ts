@@ -27,7 +27,7 @@ export const threatModel = [
   'A pod with NET_RAW or NET_ADMIN can send its own connections past the mesh, in plain text.',
   "Such a pod is not taken for another one, and gets into no pod past that pod's policies.",
   'A pod without these capabilities cannot leave the mesh.',
-  'Root on the node can do anything, and so can whoever may write to the pins or load BPF programs.',
+  'Root on the node can do anything, and so can any process that may write to the pins or load BPF programs.',
   'When the daemon dies its programs decide for the time of KMESH_LEASE and then no more.',
 ] as const;
 
@@ -64,7 +64,7 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
   const cgroup = named === undefined ? mount : cgroupDirectory(named);
   const rows = [
     ...daemon.rows,
-    // Whether a directory that somebody named will do is said below, of the hooks.
+    // Whether a configured directory is usable is reported below, with the hooks.
     ...capabilityRows(named === undefined ? [] : ['cgroup-mount']),
     ...mountRows(cgroup),
     agentRow(options.agentSocket ?? daemon.places?.agentSocket ?? AGENT_SOCKET),

@@ -339,8 +339,7 @@ const troubleTexts: Readonly<Record<string, string>> = {
     'a resolver does not answer in time: its clients got SERVFAIL after 5 s; check that the pod may reach it',
   unreachable:
     'a resolver cannot be reached from the pod: check its address, and the NetworkPolicy of port 53',
-  lying:
-    'a resolver sent 16 messages that answer something else: it is broken, or somebody forges its answers',
+  lying: 'a resolver sent 16 messages that answer something else: it is broken, or its answers are forged',
   closed: 'a resolver closed the connection before it answered',
   limit:
     'a pod has more queries under way than it may: the rest got SERVFAIL; its resolver is slow, or it asks too much',

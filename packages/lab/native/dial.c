@@ -8,7 +8,7 @@
  *        [--extra-headers] [--mark N] [--source IP]... <ip> <port> [<ip> <port>]...
  *
  * Each connection goes to the next target in turn, is answered by an endpoint that says its name,
- * and is counted under that name. --connections 0 goes on until told to stop. Standard input
+ * and is counted under that name. --connections 0 goes on until stopped. Standard input
  * understands, and answers with one JSON line:
  *
  *   epoch <number>   connections that begin from now on are counted under this number as well
@@ -151,7 +151,7 @@ static void fail(struct client *client, const char *step, const char *reason)
 	finish(client);
 }
 
-/* What the application reads back must be what it dialled, whoever answers. */
+/* What the application reads back must be what it dialled, whichever peer answers. */
 static void check_peer(const struct client *client)
 {
 	const union address *dialled = &targets[client->target].address;
@@ -540,7 +540,7 @@ int main(int count, char **arguments)
 	for (unsigned int i = 0; i < options.concurrency; i++)
 		clients[i].file = -1;
 	if (epoll_ctl(poller, EPOLL_CTL_ADD, STDIN_FILENO, &input) != 0)
-		input_open = false; /* a file or /dev/null: nobody will tell us anything */
+		input_open = false; /* a file or /dev/null: no command will come */
 	started = now_ns();
 	for (;;) {
 		int ready;

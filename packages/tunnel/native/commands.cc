@@ -148,7 +148,7 @@ napi_value flowPlan(napi_env env, napi_callback_info info)
 }
 
 /* (engine, version) → flow, plan, client's port and age in milliseconds of all that plans admitted
- * and that was not told yet. Plans of other versions admit nothing any more. */
+ * and that was not reported yet. Plans of other versions admit nothing any more. */
 napi_value engineTakeBack(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);

@@ -72,7 +72,7 @@ static bool bindSource(int fd, int family, const SocketAddress &source, uint16_t
  * nothing but the source port. Equal ports would be one entry for conntrack, which then takes the
  * SYN of one for a packet of the other. So ports of clients that are connected are avoided, and
  * those of one parity are taken: connect() gives clients the parity of the range's start, even by
- * default, as long as it has any. conntrack also remembers for two minutes what nobody answered: an
+ * default, as long as it has any. conntrack also remembers an unanswered SYN for two minutes: an
  * application that is given the port of such an entry would get past capture.
  */
 uint16_t Engine::choosePort(uint64_t namespaceId, const SocketAddress &source)

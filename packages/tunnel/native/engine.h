@@ -84,12 +84,12 @@ class Engine
 	std::function<void()> notify;
 
 	/* Engine thread only. */
-	/* Where the events of this turn are written, each told by announce(). TypeScript is woken
-	 * once per turn of the loop; a lazy event alone may wait a little longer. */
+	/* Where the events of this turn are written, each reported by announce(). TypeScript is
+	 * woken once per turn of the loop; a lazy event alone may wait a little longer. */
 	EventBatch events;
 	KnownTexts knownTexts;
 	Plans plans;
-	/* Tells TypeScript of what a plan admitted, soon. */
+	/* Reports what a plan admitted to TypeScript, soon. */
 	void announceAdmitted();
 	/* Requests that a plan admitted in this turn; they are connected outside of nghttp2's
 	 * callbacks. */

@@ -21,7 +21,7 @@ namespace kmesh::tunnel
 /* How long a socket that acknowledged everything may go on sending what is thrown away: closing it
  * then answers with RST, which an application that still writes would take for the end. */
 static constexpr uint64_t kLingerMs = 5000;
-/* How long a reset waits for bytes before it that nobody takes. */
+/* How long a reset waits for bytes before it that are not read. */
 static constexpr uint32_t kResetPatienceMs = 5000;
 static constexpr uint32_t kLongestLookMs = 200;
 /* Thrown away in one turn. */
@@ -47,7 +47,7 @@ static bool endsInOrder(uint32_t code, bool spoke)
 	       (code == NGHTTP2_CONNECT_ERROR && spoke);
 }
 
-/* The kernel tells of a reset once: to whoever asks next the socket has ended like any other. What
+/* The kernel reports a reset once: afterwards the socket looks like any other that has ended. What
  * was passed on in this turn leaves before it. */
 void Flow::resetLater(int code)
 {

@@ -27,7 +27,7 @@ static void closeSocket(Engine &engine, Flow::Socket &socket, bool reset)
 	socket.fd = -1;
 }
 
-/* Bytes that the peer has sent and nobody has read. */
+/* Bytes in the receive queue. */
 static int unread(int fd)
 {
 	int count = 0;
@@ -217,7 +217,7 @@ void Flow::leave()
 	}
 	leaving_ = true;
 	for (int side = 0; side < 2; side++) {
-		/* The stream asks once more, and is told of the end then. */
+		/* The stream asks once more, and sees the end then. */
 		if (streamSide == 1 - side)
 			sockets[side].readable = true;
 		else

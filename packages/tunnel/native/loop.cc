@@ -23,7 +23,7 @@ namespace kmesh::tunnel
 /* How long the end of a connection may wait for something more urgent to tell. */
 static constexpr uint64_t kLazyMs = 8;
 
-/* How long a flow's bytes are reported more often than the others'. */
+/* How long a flow's bytes are reported more often than those of older flows. */
 static constexpr uint64_t kYoungMs = 2500;
 
 uint64_t Engine::preciseUs()
@@ -141,7 +141,7 @@ std::vector<EventBatch> Engine::take()
 		notified_ = false;
 		published.swap(published_);
 	}
-	/* Taken afterwards and told before: no flow's end comes ahead of its beginning. */
+	/* Taken afterwards and reported before: no flow's end comes ahead of its beginning. */
 	std::vector<EventBatch> taken;
 	std::vector<Admitted> admitted = plans.take();
 	if (!admitted.empty()) {

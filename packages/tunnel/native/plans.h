@@ -55,7 +55,7 @@ class Plans
 	/* Whether the plan still holds; the connection is TypeScript's to know from then on. */
 	bool admit(const Plan &plan, const Admitted &admitted);
 	bool anyAdmitted();
-	/* So many that TypeScript is told at once. */
+	/* So many that TypeScript is woken at once. */
 	bool manyAdmitted();
 
 	/* TypeScript's thread. What was admitted and not taken yet, in order. */

@@ -169,7 +169,7 @@ void Session::drain()
 	if (state == State::Dead)
 		return;
 	if (http == nullptr) {
-		/* A peer that was accepted is served: it is told to go elsewhere after its first
+		/* A peer that was accepted is served: it gets GOAWAY after its first
 		 * requests. */
 		if (server)
 			drainWhenReady_ = true;

@@ -71,11 +71,10 @@ struct Listener final : public Pollable {
 
 /* tunnel-handoff.cc */
 uint64_t netnsCookieOf(int fd);
-/* Where a connection wanted to go that the connect hook sent to this listener; each is told once.
- */
+/* Original destination of a connection that the connect hook handed over; returned once. */
 bool takeHandoff(int table, uint64_t netnsCookie, const sockaddr_storage &peer,
 		 const sockaddr_storage &local, sockaddr_storage *original);
-/* The endpoint that the connect hook chose for a connection, 0 when none; each is told once. */
+/* The endpoint that the connect hook chose for a connection, 0 when none; returned once. */
 uint32_t takePick(int table, uint64_t netnsCookie, const sockaddr_storage &peer);
 
 } // namespace kmesh::tunnel

@@ -25,7 +25,7 @@ export interface CertificateSource {
 /** Revocation lists (`CRL_PATH`), PEM or DER. */
 export interface RevocationSource {
   readonly lists: readonly Uint8Array[];
-  /** Calls `listener` after each reload; returns the way to stop that. */
+  /** Calls `listener` after each reload; returns an unsubscribe function. */
   onChange(listener: () => void): () => void;
 }
 

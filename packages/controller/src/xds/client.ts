@@ -123,7 +123,7 @@ class DeltaClient {
   #unconfirmed = new Map<string, Set<string>>();
   #lastError: XdsStatus['lastError'];
   /** The log says that this stream works. */
-  #told = false;
+  #reported = false;
   #nextTryAt: number | undefined;
   readonly #routes: RouteSubscription;
 
@@ -192,7 +192,7 @@ class DeltaClient {
   async #attempt(): Promise<Diagnosis> {
     const { controlPlane, times } = this.#options;
     this.#endCode = undefined;
-    this.#told = false;
+    this.#reported = false;
     const requests = await this.#firstRequests();
     using stream = this.#thread.open({ controlPlane, settings, times: { ...standardTimes, ...times } });
     this.#stream = stream;
@@ -320,12 +320,12 @@ class DeltaClient {
   }
 
   #answered(response: AppliedResponse): void {
-    if (!this.#told) {
+    if (!this.#reported) {
       const again = this.#synced.size > 0 ? ' again' : '';
       const { address } = this.#options.controlPlane;
       this.#options.logger.info(`the control plane is connected${again}`, { address });
     }
-    this.#told = true;
+    this.#reported = true;
     this.#lastError = undefined;
     if (!recordAnswer(response, this.counters, this.#options.logger)) return;
     const { typeUrl } = response.header;

@@ -208,7 +208,7 @@ function describe(uid: string, info: PodInfo, error: Error): string {
 const MOST_NAMED = 10;
 const GATHER_MILLISECONDS = 250;
 
-/** Tells in the log which pods are served and which no longer are: a line each, or one for all when there are many. */
+/** Logs which pods are served and which no longer are: a line each, or one for all when there are many. */
 export class PodLog {
   readonly #logger: Logger;
   readonly #begun = new Map<string, PodInfo>();
@@ -220,7 +220,7 @@ export class PodLog {
   }
 
   begins(uid: string, info: PodInfo): void {
-    // Served again at once, in another namespace perhaps: nothing that anybody waits for.
+    // Served again at once, in another namespace perhaps: no pod to report as gone.
     if (this.#ended.delete(uid)) return;
     this.#begun.set(uid, info);
     this.#tellLater();

@@ -34,7 +34,7 @@ export interface AttemptEvents {
 /** Why an attempt gave no answer. */
 export type AttemptFailure = 'unreachable' | 'lying' | 'closed';
 
-/** Wrong messages after which a server is given up: somebody guesses, or it is broken. */
+/** Wrong messages after which a server is given up: its answers are forged, or it is broken. */
 const mostRejected = 16;
 /** One for all: a datagram is judged before the next one is read. */
 const received = Buffer.alloc(maximumTcpBytes + 1);

@@ -51,7 +51,7 @@ export function startFakeCniAgent(lab: Lab, options: AgentOptions = {}): FakeCni
 let agents = 0;
 
 /**
- * A stand-in for istio-cni's node agent: captures pods and tells connected proxies about them over a real
+ * A stand-in for istio-cni's node agent: captures pods and announces them to connected proxies over a real
  * SOCK_SEQPACKET socket, as strict as the real one. Written from ambient contract 10 and 11 alone.
  */
 export class FakeCniAgent implements AsyncDisposable {
@@ -98,7 +98,7 @@ export class FakeCniAgent implements AsyncDisposable {
   }
 
   /**
-   * Enrols a pod: rules first, then the newest connection is told and its answer awaited. Returns the error text of the
+   * Enrols a pod: rules first, then a message to the newest connection, whose answer is awaited. Returns the error text of the
    * answer, empty for success, or `pending` when no proxy is connected: it will be in the next snapshot.
    */
   async addPod(pod: Pod, redirect: RedirectOptions | false = this.#redirect): Promise<string> {
@@ -131,7 +131,7 @@ export class FakeCniAgent implements AsyncDisposable {
     else known.descriptorOf = path;
   }
 
-  /** Un-enrols a pod: its rules go, then every connection is told. Returns their answers. */
+  /** Un-enrols a pod: removes its rules, then informs every connection. Returns their answers. */
   async removePod(pod: Pod): Promise<string[]> {
     const known = this.#pods.get(pod.uid);
     this.#pods.delete(pod.uid);
@@ -139,7 +139,7 @@ export class FakeCniAgent implements AsyncDisposable {
     return await this.sendDelete(pod);
   }
 
-  /** Tells every connection that the pod is gone, and changes nothing else: what happens when it was deleted. */
+  /** Informs every connection that the pod is gone, and changes nothing else: what happens when it was deleted. */
   async sendDelete(pod: Pod): Promise<string[]> {
     this.#pods.delete(pod.uid);
     return await Promise.all(

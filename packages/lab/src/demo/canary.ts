@@ -29,7 +29,7 @@ interface Canary {
 }
 
 const steps = [0, 10, 50, 100] as const;
-/** So long the share stays in a demo that nobody ends. */
+/** How long the share stays in a demo without an end. */
 const standardStepMilliseconds = 8_000;
 /** Rounds that were begun under the weight before are not counted under the new one. */
 const settleMilliseconds = 1_000;

@@ -27,7 +27,7 @@ export interface DemoOptions {
 const refreshMilliseconds = 500;
 
 /**
- * Runs a mesh on this machine, drives traffic through it and shows it, until it is told to stop; then removes every
+ * Runs a mesh on this machine, drives traffic through it and shows it, until a signal stops it; then removes every
  * trace.
  *
  * @returns 0 when nothing failed and every endpoint was reached, else 1.
@@ -162,13 +162,13 @@ async function watch(
     return state;
   };
   let before: ViewState['before'];
-  let told: string | undefined;
+  let reported: string | undefined;
   const live = !options.json && process.stdout.isTTY === true;
   while (!stopped.aborted) {
     if (live) show(renderView(await look(), process.stdout.columns, useColour()));
-    else if (proxy.problem() !== told) {
-      told = proxy.problem();
-      process.stderr.write(`kmesh demo: ${told ?? 'the local mesh file is applied again'}\n`);
+    else if (proxy.problem() !== reported) {
+      reported = proxy.problem();
+      process.stderr.write(`kmesh demo: ${reported ?? 'the local mesh file is applied again'}\n`);
     }
     await delay(refreshMilliseconds, undefined, { signal: stopped }).catch(() => undefined);
   }

@@ -8,7 +8,7 @@ export interface ViewState {
   readonly tally: Tally;
   readonly overview: Overview | undefined;
   readonly bytes: { readonly sent: number; readonly received: number };
-  /** Where the canary stands; `undefined` when nobody moves it. */
+  /** Where the canary stands; `undefined` when it is not moved. */
   readonly canary: CanaryState | undefined;
   /** Identities with a certificate. */
   readonly certificates: number;

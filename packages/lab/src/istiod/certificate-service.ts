@@ -45,7 +45,7 @@ export interface RecordedCertificateRequest {
   readonly metadataPresent: boolean;
   readonly validitySeconds: number;
   readonly headers: Readonly<Record<string, string>>;
-  /** The front-side connection's number: tells channels apart. */
+  /** The front-side connection's number, which identifies the channel. */
   readonly peer: string;
 }
 

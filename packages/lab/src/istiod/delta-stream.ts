@@ -26,7 +26,7 @@ interface DeltaStreamHost {
   send(message: Buffer): void;
   /** Ends the stream with a gRPC status. */
   refuse(code: number, details: string): void;
-  /** Whether a type is not served to anybody. */
+  /** Whether a type is not served at all. */
   refuses(typeUrl: string): boolean;
   violation(text: string): void;
   record(request: RecordedRequest): void;
@@ -118,7 +118,7 @@ export class DeltaStream {
   pushRaw(typeUrl: string, resources: readonly StoredResource[], removed: readonly string[] = []): void {
     const state = this.#types.get(typeUrl);
     if (state === undefined) {
-      // A response that nobody asked for is a fault of its own kind: the nonce is expected to come back.
+      // An unsolicited response is a fault of its own kind: the nonce is expected to come back.
       const unasked: TypeState = {
         subscription: new Subscription({ typeUrl, wildcard: false, names: [], held: new Map(), node: '' }),
         outstanding: [],

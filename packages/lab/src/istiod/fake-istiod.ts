@@ -242,7 +242,7 @@ class RunningFakeIstiod implements FakeIstiod {
     });
   }
 
-  /** Whose token it is; `undefined` when nobody's. */
+  /** Owner of the token; `undefined` for an unknown token. */
   #callerOf(authorization: string | undefined): CallerIdentity | undefined {
     if (this.#rejectTokens || authorization === undefined) return undefined;
     if (authorization === `Bearer ${this.token}`) return this.#caller;

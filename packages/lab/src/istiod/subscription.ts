@@ -67,7 +67,7 @@ export class Subscription {
     return { resources, removed };
   }
 
-  /** Resources for names just asked for; names that nobody has come back as removed. */
+  /** Resources for names just requested; unknown names come back as removed. */
   answer(store: ResourceStore, names: readonly string[]): { resources: StoredResource[]; removed: string[] } {
     const resources = new Map<string, StoredResource>();
     const removed: string[] = [];

@@ -125,13 +125,13 @@ export class LabMesh implements AsyncDisposable {
     this.istiod.update([{ kind: 'workload', workload: workloadOf(pod, { protocol: 'HBONE' }) }]);
   }
 
-  /** Tells every proxy, and waits until each has taken it. */
+  /** Sends the change to every proxy, and waits until each has applied it. */
   async apply(...changes: readonly (MeshUpdate | Service | Workload | Route)[]): Promise<void> {
     this.istiod.update(changes.map(asUpdate));
     await this.settled();
   }
 
-  /** Until every proxy has answered all that it was told. */
+  /** Waits until every proxy has acknowledged all changes. */
   settled(): Promise<void> {
     const { istiod } = this;
     return istiod.waitFor('answers of all proxies', () =>
@@ -139,7 +139,7 @@ export class LabMesh implements AsyncDisposable {
     );
   }
 
-  /** A pod with its workload, told to all proxies; captured and served unless told otherwise. */
+  /** Adds a pod with its workload, which all proxies learn of; captured and served unless the options say otherwise. */
   async pod(options: MeshPodOptions, node = 0): Promise<MeshPod> {
     const { captured = true, workload: fields, ...rest } = options;
     const place = this.node(node);

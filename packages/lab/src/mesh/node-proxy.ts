@@ -48,7 +48,7 @@ export class NodeProxy {
     return this.#child?.pid ?? 0;
   }
 
-  /** Resolves when the process that was started last has ended; whoever asks is kept alive until then. */
+  /** Resolves when the process that was started last has ended; the caller's process stays alive until then. */
   get ended(): Promise<ProxyEnd> {
     if (this.#child !== undefined && this.#end === undefined) keepAlive(this.#child, true);
     return this.#ended;

@@ -35,7 +35,7 @@ export function workloadOf(
   });
 }
 
-/** A service of the namespace `default` unless told otherwise; its hostname is `<name>.<namespace>.svc.cluster.local`. */
+/** A service, of the namespace `default` by default; its hostname is `<name>.<namespace>.svc.cluster.local`. */
 export function serviceOf(options: ServiceOptions): Service {
   const { name, vips, ports, namespace = 'default', ...rest } = options;
   const ips = 'v4' in vips ? [vips.v4, vips.v6] : vips;

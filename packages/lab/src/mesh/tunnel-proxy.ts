@@ -1,4 +1,4 @@
-/** One node's tunnel in a process of its own, without a daemon around it: told over IPC what to serve. */
+/** One node's tunnel in a process of its own, without a daemon around it; IPC messages say what to serve. */
 import type { MeshUpdate } from '@kmesh/api';
 import { openNetworkNamespace } from '@kmesh/linux';
 import { formatIdentityUri, MeshState } from '@kmesh/orchestration';

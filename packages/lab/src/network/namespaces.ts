@@ -22,8 +22,8 @@ function processStartTime(pid: number): string | undefined {
 
 /**
  * A name that no other lab has, now or after this process is gone: process id, its start time and a counter. Everything
- * that a lab leaves in the system carries it, so that leftovers can be told from what is in use. No dots: bpffs takes
- * none.
+ * that a lab leaves in the system carries it, so that leftovers can be distinguished from what is in use. No
+ * dots: bpffs takes none.
  */
 export function newLabName(): string {
   labs += 1;

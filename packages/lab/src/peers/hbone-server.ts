@@ -120,7 +120,7 @@ export class HboneServer {
   }
 }
 
-/** Serves HBONE on a lab host, on port 15008 unless told otherwise. */
+/** Serves HBONE on a lab host, on port 15008 by default. */
 export async function serveHbone(host: Host, options: HboneServerOptions): Promise<HboneServer> {
   using namespace = openNetworkNamespace(host.namespacePath);
   const made = new HboneServer(options);

@@ -47,7 +47,7 @@ export interface LeafOptions extends AlternativeNames, Validity {
   readonly usages?: readonly ('server' | 'client')[];
   /** Default: 128 random bits. */
   readonly serial?: bigint;
-  /** Adds a critical extension that nobody knows. */
+  /** Adds an unknown critical extension. */
   readonly unknownCriticalExtension?: boolean;
 }
 

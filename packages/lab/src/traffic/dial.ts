@@ -68,7 +68,7 @@ export interface Dialing {
   readonly report: Promise<DialReport>;
   /**
    * Connections that begin after this resolves are counted under `epoch`; those that began before it was called,
-   * under the one before. So what a change did is told apart from what was under way.
+   * under the one before. So effects of a change are distinguished from what was under way.
    */
   epoch(epoch: number): Promise<void>;
   /** Resolves when so many connections more have ended, served or not, that began after this was called. */

@@ -51,7 +51,7 @@ export async function requestHttp(
 }
 
 /**
- * Whether a running helper program keeps this process alive. It does only while somebody waits for its answer: a test
+ * Whether a running helper program keeps this process alive. It does only while an answer is awaited: a test
  * that fails before it closes its lab must end, and the lab is then removed at exit.
  */
 export function keepAlive(child: ChildProcess, wanted: boolean): void {

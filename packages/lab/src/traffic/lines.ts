@@ -6,7 +6,7 @@ import { keepAlive } from './http.ts';
 type Waiter = { resolve(answer: unknown): void; reject(error: Error): void };
 
 /**
- * Talks with a helper program: lines in, one JSON line out for each, in order. Lines for which nobody waits go to
+ * Talks with a helper program: lines in, one JSON line out for each, in order. Lines that are not awaited go to
  * `onOther`.
  */
 export class LineConversation {

@@ -2,7 +2,7 @@ import type { ConnectionStart } from '../connection.ts';
 
 /** So many for each pair of workloads: services and ports of one server, and both reporters. */
 const PER_PAIR = 8;
-const nobody = {};
+const unknown = {};
 
 interface Entry<Value> {
   readonly start: ConnectionStart;
@@ -37,8 +37,8 @@ export class RecentByPeers<Value> {
   }
 
   #entriesOf(start: ConnectionStart): Entry<Value>[] {
-    const source: object = start.source ?? nobody;
-    const destination: object = start.destination ?? nobody;
+    const source: object = start.source ?? unknown;
+    const destination: object = start.destination ?? unknown;
     let ofSource = this.#entries.get(source);
     if (ofSource === undefined) {
       ofSource = new WeakMap();

@@ -21,7 +21,7 @@ export interface KernelEvents {
   close(): Promise<void>;
 }
 
-/** What {@link readKernelEvents} reads and tells. */
+/** Inputs and listeners of {@link readKernelEvents}. */
 interface KernelEventsOptions {
   readonly path: KernelPath;
   readonly state: MeshState;

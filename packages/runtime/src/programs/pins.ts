@@ -344,7 +344,7 @@ function list(directory: string): string[] {
   }
 }
 
-/** Name of the program in a link; of anything else the kernel tells another length of information. */
+/** Name of the program in a link; for other objects the kernel's information has another length. */
 function programOf(link: Link): string | undefined {
   try {
     return programById(link.info().programId)?.name;

@@ -210,7 +210,7 @@ function portsOf(meaning: AddressMeaning): Iterable<number> {
 
 const noNamespaces: ReadonlySet<string> = new Set();
 
-/** Namespaces whose view of the address may differ from the others': those with a service there, or a route for one. */
+/** Namespaces whose view of the address may differ from that of the rest: those with a service there, or a route for one. */
 function namespacesAt(view: MeshView, node: LocalitySource, ip: string): ReadonlySet<string> {
   const byVip = view.servicesByVip(node.network, ip);
   const byCidr = view.servicesByCidr(node.network, ip);

@@ -57,7 +57,7 @@ export class CidrTable {
 
   /**
    * Stages the port entries of all CIDR services, before anything leads to them. The returned function writes the
-   * prefixes; call it after the frontends are flushed. It tells whether something changed.
+   * prefixes; call it after the frontends are flushed. Returns whether something changed.
    */
   rebuild(view: MeshView, node: LocalitySource, ids: FrontendIds, frontends: FrontendTable): () => boolean {
     const desired = new Map<string, CidrEntry>();

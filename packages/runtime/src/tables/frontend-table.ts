@@ -162,7 +162,7 @@ export class FrontendTable {
     this.#retired.push(entry.slot);
   }
 
-  /** Changes nothing, and tells why, when the entries do not fit. */
+  /** Returns the reason, and changes nothing, when the entries do not fit. */
   #replace(
     key: string,
     subject: FrontendSubject,
@@ -225,7 +225,7 @@ function isOneStore(from: FrontendEntry, to: FrontendEntry): boolean {
   return from.action === to.action && from.target === to.target;
 }
 
-/** Tells the entries of one subject apart. */
+/** Identifies an entry among those of one subject. */
 function idOf(entry: FrontendEntry): number {
   return entry.namespaceId * 65_536 + entry.port;
 }

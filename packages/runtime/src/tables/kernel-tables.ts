@@ -65,7 +65,7 @@ const noLocality: Locality = { region: '', zone: '', subzone: '' };
  * Keeps the kernel tables equal to the mesh: compiles what a change touched and writes the differences, in an order in
  * which no connect sees a half-written state (bpf/order.h). What does not fit goes to the tunnel path and is counted.
  *
- * All pods of a node share its locality: the first enrolled pod tells it, a pod with another one is not enrolled here
+ * All pods of a node share its locality: the first enrolled pod defines it, a pod with another one is not enrolled here
  * and stays on the tunnel path.
  */
 export class KernelTables {
@@ -373,7 +373,7 @@ export class KernelTables {
       writeCidrs = this.#cidrs.rebuild(view, this.#node, this.#ids, this.#frontends);
     }
     for (const key of this.#frontends.reduced) if (!key.startsWith('#')) addresses.add(key);
-    // Services first: what comes early is at home in `frontends`, where a dial finds it without a second look.
+    // Services first: early keys get the first slot of their hash in `frontends`, where a dial finds them without a second lookup.
     for (const ip of addresses) {
       this.#stageAddress(ip);
       if (slicer.due) await slicer.pause();

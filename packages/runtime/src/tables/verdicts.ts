@@ -157,7 +157,7 @@ export class Verdicts {
   #verdictsOf(policies: readonly Policy[]): readonly Verdict[] {
     if (policies.length === 0) return [{ identity: ANY_IDENTITY, port: 0, allow: true }];
     const ports = policiesByPort(policies);
-    // A rule about port 0 cannot be told here: in the table 0 stands for the others.
+    // A rule about port 0 cannot be expressed: in the table 0 stands for all other ports.
     if (ports.has(0)) return [];
     if ((ports.size + 1) * (this.#known.size + 1) > MAX_VERDICTS_OF_WORKLOAD) return [];
     const verdicts: Verdict[] = [];

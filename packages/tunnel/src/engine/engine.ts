@@ -57,7 +57,7 @@ export interface SessionHandler {
 
 /**
  * A decision that the engine follows by itself for connections that are like the one that it was made for, until
- * {@link Engine.takeBack}. What it admits is told afterwards, within milliseconds.
+ * {@link Engine.takeBack}. What it admits is reported afterwards, within milliseconds.
  */
 export interface Plan {
   /** A connection was admitted. @param stale whether the plan was taken back since: what it said has to be asked again */
@@ -246,7 +246,7 @@ export class Engine {
     return this.#lastPlan;
   }
 
-  /** What nobody takes charge of is cut: it would be judged by nothing. */
+  /** A connection without a listener is cut: nothing would judge it. */
   #serve(number: number, served: Served): void {
     const known = this.#plans.get(number);
     const plan = known ?? this.#takenBack.get(number);

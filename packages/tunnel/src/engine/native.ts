@@ -97,7 +97,7 @@ export interface NativeTunnel {
     after: string,
   ): void;
   /**
-   * From here on only plans of `version` admit anything. Returns what plans admitted and no event told of: flow, plan, the
+   * From here on only plans of `version` admit anything. Returns what plans admitted without an event so far: flow, plan, the
    * client's port and the age in milliseconds, one after the other.
    */
   tunnelTakeBack(engine: TunnelHandle, version: number): readonly number[];

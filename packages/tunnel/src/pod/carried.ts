@@ -127,7 +127,7 @@ export class Carried implements FlowHandler {
 /** Reading it costs more than the clock. */
 const { timeOrigin } = performance;
 
-/** When a connection began of which an event tells so late, in milliseconds since the epoch. */
+/** When a connection that is reported late began, in milliseconds since the epoch. */
 export function startOf(milliseconds: number): number {
   return timeOrigin + performance.now() - milliseconds;
 }

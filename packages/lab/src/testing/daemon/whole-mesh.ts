@@ -9,7 +9,7 @@ const byHostname: GatewayAddress = {
   hboneMtlsPort: 15009,
 };
 
-/** A workload with every field set; an endpoint of `whole/all.example`, and of a service that nobody declares. */
+/** A workload with every field set; an endpoint of `whole/all.example`, and of a service that is not declared. */
 const wholeWorkload: Workload = {
   uid: 'Kubernetes//Pod/whole/everything',
   name: 'everything',

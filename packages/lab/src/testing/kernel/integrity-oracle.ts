@@ -11,7 +11,7 @@ interface OracleCount {
   readonly failures: number;
   /** Connections that ended early because the other side was killed. */
   readonly broken: number;
-  /** Most bytes that one connection took while nobody read, in style `hold`. */
+  /** Most bytes that one connection took without a reader, in style `hold`. */
   readonly held: number;
 }
 

@@ -30,7 +30,7 @@ export const anyPacket = new Uint8Array(64);
 /**
  * Compiles and loads the emitter with a ring and a loss counter like the product's.
  *
- * @param openings whether connections are told of twice, as while the access log shows openings
+ * @param openings whether connections are reported twice, as while the access log shows openings
  */
 export async function startEventEmitter(openings: boolean): Promise<EventEmitter> {
   compiled ??= compile();

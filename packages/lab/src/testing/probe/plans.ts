@@ -37,7 +37,7 @@ interface Plan {
 export function planOf(index: number): Plan {
   return {
     ending: endings[index % endings.length] ?? 'client closes',
-    // At least the header that tells the server what to do.
+    // At least the header, by which the server knows what to do.
     request: 16 + ((index * 7919) % 3000),
     reply: 1 + ((index * 104_729) % 5000),
     family: (index >> 3) % 2 === 0 ? 'v4' : 'v6',
@@ -109,7 +109,7 @@ interface Target {
   readonly refusesConnect: boolean;
 }
 
-/** Resolves when a connection has ended that somebody is going to end or reset. */
+/** Resolves when a connection that is about to be ended or reset has ended. */
 export async function ended(connecting: Promise<Socket>): Promise<void> {
   let socket: Socket;
   try {

@@ -74,7 +74,7 @@ export async function startProbeWorld(options: KernelMeshOptions = {}) {
     get ring() {
       return ring;
     },
-    /** Nobody reads the ring until `resumeReading`: what does not fit is lost. */
+    /** Stops reading the ring until `resumeReading`: what does not fit is lost. */
     pauseReading: () => ring.close(),
     resumeReading: () => {
       ring = readRing();

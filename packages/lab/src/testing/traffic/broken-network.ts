@@ -25,7 +25,7 @@ export async function loseNothing(host: Host): Promise<void> {
 export const someSegments = 'meta l4proto tcp numgen random mod 100 < 2';
 
 /**
- * Makes a node answer for addresses of services that nobody has, as kube-proxy does for services without endpoints: at
+ * Makes a node answer for addresses of services without a backend, as kube-proxy does for services without endpoints: at
  * once and each time, with a reset or with an ICMP message.
  */
 export async function answerForNobody(node: Host, answer: 'reset' | 'unreachable'): Promise<void> {

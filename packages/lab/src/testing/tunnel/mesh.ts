@@ -132,12 +132,12 @@ export class TestMesh implements AsyncDisposable {
     return proxy;
   }
 
-  /** Tells every proxy the same. */
+  /** Sends the same to every proxy. */
   apply(...changes: readonly (MeshUpdate | Service | Workload)[]): void {
     for (const { state } of this.proxies) state.apply(changes.map(asUpdate));
   }
 
-  /** A pod with its workload; captured (HBONE) unless told otherwise. */
+  /** A pod with its workload; captured (HBONE) by default. */
   async pod(options: TestPodOptions = {}): Promise<{ pod: Pod; workload: Workload }> {
     const { node = 0, captured = true, workload: fields, ...rest } = options;
     const proxy = this.proxy(node);

@@ -1,6 +1,6 @@
 import type { ConnectionEnd, ConnectionObserver, ConnectionStart, EarlyDeny, Reporter } from '@kmesh/probe';
 
-/** One connection as an observer was told about it. */
+/** One connection as an observer saw it. */
 export interface Recorded {
   start: ConnectionStart;
   end: ConnectionEnd | undefined;

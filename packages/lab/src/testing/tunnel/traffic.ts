@@ -156,7 +156,7 @@ export async function until(condition: () => boolean, milliseconds?: number): Pr
   await eventually(String(condition), condition, milliseconds);
 }
 
-/** Connects and tells how that ends when only the proxy decides: `refused`, `reset`, `end`, or `open`. */
+/** Connects and returns how that ends when only the proxy decides: `refused`, `reset`, `end`, or `open`. */
 export async function fate(
   host: Host,
   address: string,

@@ -7,13 +7,13 @@
  *        oracle dial ADDRESS PORT STYLE CONNECTIONS ROUNDS LARGEST SEED
  *
  * A connection is rounds of request and answer of random sizes up to LARGEST, each sent in random
- * pieces; in style "duplex" both sides send all the time. The style tells how both sides read; the
+ * pieces; in style "duplex" both sides send all the time. The style is how both sides read; the
  * client names it in its first 16 bytes. In style "hold" the server reads nothing before a byte comes
  * on its standard input, and the client prints the line "held" when none of its connections takes
  * more. `serve` runs until its standard input ends. Both print one JSON line with what they counted;
  * any wrong, missing or surplus byte is a failure, and so is a
  * read that plain TCP would have answered otherwise. With ORACLE_TOLERATE_BREAKS connections may
- * break, since somebody kills the other side.
+ * break, since the test kills the other side.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -46,7 +46,7 @@ enum style {
 	STYLE_PEEK,	/* every other read is peeked first */
 	STYLE_ALL,	/* MSG_WAITALL */
 	STYLE_TURNS,	/* answers are read in the opposite order of the questions */
-	STYLE_HOLD,	/* the server reads nothing until it is told to: what is taken? */
+	STYLE_HOLD,	/* the server reads nothing until a command: what is taken? */
 	STYLE_LOWAT,	/* SO_RCVLOWAT */
 	STYLE_SPLICE,	/* splice into a pipe */
 	STYLE_SLOW,	/* non-blocking, pauses between reads */
@@ -86,7 +86,7 @@ static int pattern_file;
 static bool tolerate_breaks;
 static uint32_t client_count;
 static atomic_uint turn;
-static atomic_ulong held; /* most bytes that a connection took while nobody read */
+static atomic_ulong held; /* most bytes that a connection took without a reader */
 static atomic_uint stalled; /* connections that took no more for a while */
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t gate_opened = PTHREAD_COND_INITIALIZER;

@@ -62,7 +62,7 @@ int emit(struct __sk_buff *skb)
 	__builtin_memset(event, 0, sizeof(*event));
 	event->time_ns = bpf_ktime_get_ns();
 	event->netns_cookie = 1 + connection % 32;
-	/* Nobody has asked for the cookie of a connection that is told of once. */
+	/* The cookie of a connection that is reported once was never generated. */
 	event->socket_cookie = with_openings ? connection + 1 : 0;
 	event->service = 1 + connection % 16;
 	event->workload = 1 + connection % 64;
