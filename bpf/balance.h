@@ -143,7 +143,8 @@ static __always_inline struct kmesh_endpoint *balance(struct bpf_sock_addr *ctx,
 	endpoint = choose_endpoint(range, draw, mapped);
 	if (!endpoint || !endpoint->port_be || endpoint->flags & ~KMESH_ENDPOINT_VERDICT)
 		return NULL;
-	if (endpoint->flags && (!may_stay(ctx, pod, endpoint->workload, endpoint->port_be) ||
+	if (endpoint->flags && (is_own(pod, endpoint->workload) ||
+				!may_stay(ctx, pod, endpoint->workload, endpoint->port_be) ||
 				is_unreachable(endpoint->workload, endpoint->port_be)))
 		return NULL;
 	if (pod->flags & KMESH_POD_CAPTURED && !pass_capture(ctx))

@@ -261,6 +261,8 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 		return go_tunnel(ctx, KMESH_REASON_TUNNEL_ENDPOINT);
 
 	if (endpoint->flags & KMESH_ENDPOINT_VERDICT) {
+		if (is_own(pod, endpoint->workload))
+			return go_tunnel(ctx, KMESH_REASON_TUNNEL_OWN);
 		if (!may_stay(ctx, pod, endpoint->workload, endpoint->port_be))
 			return go_tunnel(ctx, KMESH_REASON_TUNNEL_VERDICT);
 		if (is_unreachable(endpoint->workload, endpoint->port_be))

@@ -232,6 +232,7 @@ enum kmesh_reason {
 	KMESH_REASON_TUNNEL_MARK,	  /* the socket has a mark already, or cannot get ours */
 	KMESH_REASON_TUNNEL_UNREACHABLE,  /* the node's network does not let the port through */
 	KMESH_REASON_TUNNEL_PORT,      /* the socket's own port is in use towards that endpoint */
+	KMESH_REASON_TUNNEL_OWN,       /* the pod is the endpoint of the service that it calls */
 	KMESH_REASON_REFUSED_FRONTEND, /* nothing usable behind the address and port */
 	KMESH_REASON_REFUSED_EMPTY,    /* a service port without endpoints */
 	KMESH_REASON_REFUSED_BARE,     /* for the tunnel path, and nothing brings it there */

@@ -38,3 +38,12 @@ static __always_inline bool may_stay(struct bpf_sock_addr *ctx, const struct kme
 {
 	return pod->identity && is_allowed(workload, pod->identity, port_be) && has_own_source(ctx);
 }
+
+/*
+ * A pod may be the endpoint of the service that it calls. Packets of such a connection do not leave
+ * the pod: nothing attests who sends them, and nothing would judge them again when policies change.
+ */
+static __always_inline bool is_own(const struct kmesh_pod *pod, __u32 workload)
+{
+	return pod->workload == workload;
+}

@@ -66,6 +66,7 @@ const why: Readonly<Record<ConnectReason, string>> = {
   tunnelMark: 'the socket has a mark already',
   tunnelUnreachable: "the node's network does not let the port through, so it is tunnelled for a while",
   tunnelPort: 'the socket is bound to a port from which the endpoint has a connection already',
+  tunnelOwn: 'the pod is the endpoint itself: its packets do not leave it, so nothing attests who sends them',
   refusedFrontend: 'refused in the kernel, as connection refused: the service does not declare the port',
   refusedEmpty: 'refused in the kernel, as connection refused: no endpoint can answer',
   refusedBare:

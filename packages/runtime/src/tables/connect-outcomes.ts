@@ -22,6 +22,8 @@ interface ConnectQuestion {
   readonly port: number;
   /** Whether capture serves the pod's connections to port 53. */
   readonly captured: boolean;
+  /** Id of the pod's own workload. */
+  readonly own: number;
 }
 
 /** The tables that the connect hook reads, each asked as the hook does. */
@@ -43,7 +45,7 @@ interface ConnectTables {
  * test/differential holds it to. What depends on the socket is taken as usual: no mark and no bound address.
  */
 export function connectOutcomes(tables: ConnectTables, question: ConnectQuestion): readonly ConnectOutcome[] {
-  const { ip, port, captured } = question;
+  const { ip, port, captured, own } = question;
   const certain = (reason: ConnectReason, workload = 0): readonly ConnectOutcome[] => [
     { reason, share: 1, workload },
   ];
@@ -66,7 +68,7 @@ export function connectOutcomes(tables: ConnectTables, question: ConnectQuestion
     case 'balance': {
       const range = tables.range(entry.target, ipFamily(ip));
       if (range.size === 0) return certain('refusedEmpty');
-      return drawnFrom(tables.endpoints, range).map((endpoint) => outcomeOf(tables, endpoint));
+      return drawnFrom(tables.endpoints, range).map((endpoint) => outcomeOf(tables, endpoint, own));
     }
   }
 }
@@ -102,10 +104,11 @@ function refusalOf(tables: ConnectTables, workload: number, port: number): Conne
   return tables.isUnreachable(workload, port) ? 'tunnelUnreachable' : undefined;
 }
 
-function outcomeOf(tables: ConnectTables, endpoint: PlacedEndpoint): ConnectOutcome {
+function outcomeOf(tables: ConnectTables, endpoint: PlacedEndpoint, own: number): ConnectOutcome {
   const { workload, ip, port, verdict, share } = endpoint;
   if (port === 0) return { reason: 'tunnelSlot', share, workload: 0 };
   if (ip === undefined) return { reason: 'tunnelEndpoint', share, workload };
+  if (verdict && workload === own) return { reason: 'tunnelOwn', share, workload };
   const refusal = verdict ? refusalOf(tables, workload, port) : undefined;
   if (refusal !== undefined) return { reason: refusal, share, workload };
   return { reason: 'kernelBalanced', share, workload, address: { ip, port } };

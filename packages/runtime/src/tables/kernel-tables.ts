@@ -292,7 +292,11 @@ export class KernelTables {
         isUnreachable: (id: number, port: number) => isUnreachable(this.#unreachable, id, port),
         incomplete: this.#frontends.incomplete || this.#cidrs.incomplete,
       };
-      return connectOutcomes(tables, { ...destination, captured: captured && place.bare !== true });
+      return connectOutcomes(tables, {
+        ...destination,
+        captured: captured && place.bare !== true,
+        own: this.#workloadIds.idOf(workload.uid),
+      });
     }
     return undefined;
   }

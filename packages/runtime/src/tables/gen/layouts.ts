@@ -318,10 +318,11 @@ export const kmeshReason = {
   tunnelMark: 13,
   tunnelUnreachable: 14,
   tunnelPort: 15,
-  refusedFrontend: 16,
-  refusedEmpty: 17,
-  refusedBare: 18,
-  count: 19,
+  tunnelOwn: 16,
+  refusedFrontend: 17,
+  refusedEmpty: 18,
+  refusedBare: 19,
+  count: 20,
 } as const;
 
 export const kmeshFlowStage = {
@@ -374,5 +375,5 @@ export const kmeshWireCount = {
 /** Names of the layouts of pinned maps: equal names, equal layouts. */
 export const pinnedLayouts = {
   handshakes: 'v3-febd339f',
-  flows: 'v4-9fa83d7f',
+  flows: 'v4-65783d9a',
 } as const;
