@@ -221,7 +221,7 @@ describe('single pods', () => {
     await gone.line('inbound');
   });
 
-  test('NSP-11: a client of another trust domain sees a reset, and nothing is delivered', async () => {
+  test('NSP-11: a client of another trust domain is closed, and nothing is delivered', async () => {
     const { pod } = await mesh.pod({ name: 'guarded' }, 1);
     await pod.serve({ port: 8080, mode: 'double' });
     const { pod: stranger } = await mesh.pod({

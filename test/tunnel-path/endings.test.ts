@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { eventually } from '@kmesh/api/testing';
 import {
   type FrameConnection,
   type FrameStream,
@@ -15,7 +16,7 @@ import {
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import type { Recorded } from '@kmesh/lab/testing/tunnel/recorder.ts';
 import { connect, listen } from '@kmesh/lab/testing/tunnel/traffic.ts';
-import { openListener, openNetworkNamespace } from '@kmesh/linux';
+import { listTcpSockets, openListener, openNetworkNamespace } from '@kmesh/linux';
 
 // Every row of docs/endings.md, by its id.
 
@@ -110,6 +111,20 @@ async function ask(pace: Pace): Promise<Seen> {
   return seen;
 }
 
+function assertClosed(seen: Seen): void {
+  assert.match(seen.end, /^(FIN|RST)$/);
+  assert.equal(seen.bytes.length, 0);
+}
+
+/** A policy `default/deny`, for one port of all pods or for all. */
+function deny(port?: number): void {
+  const rules = port === undefined ? [[]] : [[[{ destinationPorts: [port] }]]];
+  mesh.apply({
+    kind: 'policy',
+    policy: { name: 'deny', namespace: 'default', scope: 'Namespace', action: 'Deny', rules, dryRun: false },
+  });
+}
+
 /** The record of the one connection that this row made, on a side, once it is closed. */
 async function recordOf(side: 'source' | 'destination'): Promise<Recorded> {
   return await mesh.proxy(side === 'source' ? 0 : 1).records.closed(side);
@@ -137,7 +152,8 @@ interface RequestedRow {
   /** What the waypoint does once the request has come. */
   readonly peer: (stream: FrameStream) => void | Promise<void>;
   readonly bytes: number;
-  readonly end: 'FIN' | 'RST';
+  /** `closed` is either: what it is depends on whether the question had come by then. */
+  readonly end: 'FIN' | 'RST' | 'closed';
   readonly flag?: string;
   readonly error?: RegExp;
 }
@@ -229,7 +245,7 @@ const requested: readonly RequestedRow[] = [
     what: `RST_STREAM ${code} before the response is a failure`,
     peer: (stream: FrameStream) => stream.reset(code),
     bytes: 0,
-    end: 'RST' as const,
+    end: 'closed' as const,
     flag: 'CONNECT',
     error: new RegExp(`reset the request unanswered: HTTP/2 error ${code}`),
   })),
@@ -238,7 +254,7 @@ const requested: readonly RequestedRow[] = [
     what: 'a status other than 200 is a failure that names what was asked for',
     peer: (stream) => stream.respond(503, true),
     bytes: 0,
-    end: 'RST',
+    end: 'closed',
     flag: 'CONNECT',
     error: /503.*:8080$/,
   },
@@ -316,7 +332,8 @@ describe('how streams end that the proxy requested', () => {
       row(id, `${what} (${pace} reader)`, async () => {
         onStream = peer;
         const seen = await ask(pace);
-        assert.deepEqual([seen.bytes.length, seen.end], [bytes, end]);
+        if (end === 'closed') assertClosed(seen);
+        else assert.deepEqual([seen.bytes.length, seen.end], [bytes, end]);
         assert.ok(seen.bytes.equals(large.subarray(0, bytes)));
         const record = await recordOf('source');
         assertLog(record, flag, error);
@@ -400,7 +417,7 @@ describe('how streams end that the proxy requested', () => {
       tries += 1;
       stream.connection.reset();
     };
-    assert.equal((await ask('fast')).end, 'RST');
+    assertClosed(await ask('fast'));
     assertLog(await recordOf('source'), 'CONNECT', /unanswered 4 times/);
     assert.equal(tries, 4);
   });
@@ -646,17 +663,7 @@ describe('how streams end that the proxy serves', () => {
     onAccept = (socket) => void readToEnd(socket, 'fast').then(reading.resolve);
     const { stream, connection } = await open();
     await stream.until(() => stream.events.includes('headers'));
-    mesh.apply({
-      kind: 'policy',
-      policy: {
-        name: 'deny',
-        namespace: 'default',
-        scope: 'Namespace',
-        action: 'Deny',
-        rules: [[]],
-        dryRun: false,
-      },
-    });
+    deny();
     assert.equal((await reading.promise).end, 'RST');
     await stream.until(() => stream.events.includes('reset 2'));
     assertLog(await recordOf('destination'), 'DENY', /policy change/);
@@ -712,6 +719,64 @@ describe('how plaintext connections end', () => {
     socket.write(large.subarray(0, 50_000), () => setTimeout(() => socket.resetAndDestroy(), 50));
     const seen = await ended.promise;
     assert.deepEqual([seen.bytes.length, seen.end], [50_000, 'RST']);
+  });
+
+  for (const [id, what, port, flag, error] of [
+    ['END-63', 'a connection that a policy refuses', 8098, 'DENY', /default\/deny/],
+    ['END-64', 'a connection that the application refuses', 8099, 'CONNECT', /ECONNREFUSED/],
+  ] as const) {
+    row(id, `${what} is closed and not reset: FIN for a client that sends nothing`, async () => {
+      deny(8098);
+      const dial = () => connect(outside, server.addresses.v4, port);
+      // One at a time, and many at once, whose ends may be as fast as their beginnings.
+      for (const count of [1, 1, 1, 100]) {
+        const sockets = await Promise.all(Array.from({ length: count }, dial));
+        const seen = await Promise.all(sockets.map((socket) => readToEnd(socket, 'fast')));
+        for (const socket of sockets) socket.destroy();
+        assert.deepEqual([...new Set(seen.map(({ bytes, end }) => `${end} ${bytes.length}`))], ['FIN 0']);
+      }
+      assertLog(await recordOf('destination'), flag, error);
+      mesh.apply({ kind: 'removePolicy', key: 'default/deny' });
+    });
+
+    row(id, `${what} ends for a client that sent something, and none of it arrives`, async () => {
+      deny(8098);
+      const listening =
+        id === 'END-63' ? await listen(server, port, (socket) => socket.pipe(socket)) : undefined;
+      for (let round = 0; round < 20; round += 1) {
+        const socket = await connect(outside, server.addresses.v4, port);
+        socket.write('question');
+        assertClosed(await readToEnd(socket, 'fast'));
+        socket.destroy();
+      }
+      assertLog(await recordOf('destination'), flag, error);
+      assert.equal(listening?.seen.connections ?? 0, 0);
+      listening?.close();
+      mesh.apply({ kind: 'removePolicy', key: 'default/deny' });
+    });
+  }
+
+  test('thousands of refused connections leave neither descriptors nor sockets that are anybody’s', async () => {
+    deny(8098);
+    using namespace = openNetworkNamespace(server.namespacePath);
+    const descriptors = () => readdirSync('/proc/self/fd').length;
+    const sockets = async () => (await listTcpSockets(namespace)).count;
+    const before = { descriptors: descriptors(), sockets: await sockets() };
+    let left = 3_000;
+    const one = async (): Promise<void> => {
+      while (left > 0) {
+        left -= 1;
+        const socket = await connect(outside, server.addresses.v4, 8098);
+        if (left % 2 === 0) socket.write('question');
+        assertClosed(await readToEnd(socket, 'fast'));
+        socket.destroy();
+      }
+    };
+    await Promise.all(Array.from({ length: 16 }, one));
+    await eventually('descriptors are free again', () => descriptors() <= before.descriptors);
+    // Those in TIME_WAIT, which are not listed, are the kernel's own.
+    await eventually('no socket is left', async () => (await sockets()) <= before.sockets);
+    mesh.apply({ kind: 'removePolicy', key: 'default/deny' });
   });
 });
 

@@ -387,7 +387,7 @@ describe('HBONE connections and their pool', () => {
     assert.equal(extensions.has(0), false, 'no server_name');
     assert.equal(extensions.has(41), false, 'no resumption');
     assert.equal(extensions.get(16)?.toString('hex'), '0003026832');
-    assert.equal(await ending(socket), 'reset');
+    assert.equal(await ending(socket), 'end');
     listener.close();
   });
 

@@ -114,7 +114,7 @@ describe('certificates in the tunnel', () => {
     mesh.revocations.set(revoke(server));
     const before = mesh.proxy(0).counters.source;
     mesh.proxy(0).records.clear();
-    assert.equal(await fate(fresh.pod, server.pod.addresses.v4, 8080), 'reset');
+    assert.equal(await fate(fresh.pod, server.pod.addresses.v4, 8080), 'closed');
     const { end } = await mesh.proxy(0).records.closed('source');
     assert.equal(end.flag, 'CERT_REVOKED');
     assert.equal(mesh.proxy(0).counters.source, before + 1);
@@ -182,7 +182,7 @@ describe('certificates in the tunnel', () => {
     spared.destroy();
 
     records.clear();
-    assert.equal(await fate(client.pod, vip, 8080), 'reset');
+    assert.equal(await fate(client.pod, vip, 8080), 'closed');
     const refused = await records.closed('source');
     assert.equal(refused.end.flag, 'CERT_REVOKED');
     assert.equal(counters.source, before + 2);
@@ -238,7 +238,7 @@ describe('certificates in the tunnel', () => {
       }),
     );
     quantum.records.clear();
-    assert.equal(await fate(from.pod, classic.pod.addresses.v4, 8080), 'reset');
+    assert.equal(await fate(from.pod, classic.pod.addresses.v4, 8080), 'closed');
     const { end } = await quantum.records.closed('source');
     assert.equal(end.flag, 'TLS_FAILURE');
     const socket = await connect(classic.pod, to.pod.addresses.v4, 15008);

@@ -258,7 +258,7 @@ describe('waypoints and gateways', () => {
     });
     mesh.apply(service, withService(server.workload, service));
     mesh.clear();
-    assert.equal(await fate(client.pod, service.vips[0]?.ip ?? '', 80), 'reset');
+    assert.equal(await fate(client.pod, service.vips[0]?.ip ?? '', 80), 'closed');
     assert.equal(mesh.records.denies.length, 1);
     assert.match(mesh.records.denies[0]?.error ?? '', /nobody\.example/);
     mesh.apply(server.workload);
@@ -299,16 +299,16 @@ describe('waypoints and gateways', () => {
       'spiffe://cluster.local/ns/default/sa/somebody-else',
     ]);
     mesh.clear();
-    assert.equal(await fate(client.pod, service.vips[0]?.ip ?? '', 8080), 'reset');
+    assert.equal(await fate(client.pod, service.vips[0]?.ip ?? '', 8080), 'closed');
     const { end } = await mesh.records.closed('source');
     assert.equal(end.flag, 'TLS_FAILURE');
     assert.match(end.error ?? '', /identities/);
   });
 
-  test('NSP-11: a client of another trust domain sees a reset', async () => {
+  test('NSP-11: a client of another trust domain is closed', async () => {
     const foreign = await mesh.pod({ workload: { trustDomain: 'elsewhere' } });
     mesh.clear();
-    assert.equal(await fate(foreign.pod, server.pod.addresses.v4, 8080), 'reset');
+    assert.equal(await fate(foreign.pod, server.pod.addresses.v4, 8080), 'closed');
     const { end } = await mesh.records.closed('source');
     assert.notEqual(end.flag, '-');
   });
@@ -318,7 +318,7 @@ describe('waypoints and gateways', () => {
     lost.authority.failure = new Error('istiod does not know this pod yet');
     const from = await lost.pod();
     const to = await lost.pod();
-    assert.equal(await fate(from.pod, to.pod.addresses.v4, 8080), 'reset');
+    assert.equal(await fate(from.pod, to.pod.addresses.v4, 8080), 'closed');
     const { end } = await lost.records.closed('source');
     assert.equal(end.flag, 'IDENTITY_ERROR');
     assert.match(end.error ?? '', /istiod/);
@@ -386,7 +386,7 @@ describe('drain and hand-over', () => {
     mesh.proxy(1).tunnel.removePod(server.pod.uid);
     const ended = ending(open);
     assert.equal(await ended, 'reset');
-    assert.equal(await fate(client.pod, server.pod.addresses.v4, 8080), 'reset');
+    assert.equal(await fate(client.pod, server.pod.addresses.v4, 8080), 'closed');
   });
 
   test('ZDS-20: under load a second proxy takes over: ≥ 99.9 % of new connections succeed, none is cut', {

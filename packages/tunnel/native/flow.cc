@@ -232,7 +232,7 @@ bool Flow::isThrough() const
 	return leaving_ && directions[0].sinkEnded && directions[1].sinkEnded;
 }
 
-/* Refuses an undecided connection: a request gets `status`, an accepted socket a reset. */
+/* Refuses an undecided connection: a request gets `status`, an accepted socket a close. */
 void Flow::reject(int status)
 {
 	if (state != State::Pending)
@@ -262,7 +262,10 @@ void Flow::fail(FlowEnd reason, int code, const std::string &text)
 		respond(failStatus_, {}, true);
 		streamSession->leaveStream(this);
 	}
-	close(reason, code, text, !isThrough());
+	/* Before it is open nothing was read, so a close is no lie, and a client is not reset
+	 * inside its connect(): the kernel itself resets where there are bytes that nobody will
+	 * read. */
+	close(reason, code, text, answered && !isThrough());
 }
 
 void Flow::close(FlowEnd reason, int code, const std::string &text, bool reset)

@@ -264,12 +264,12 @@ export class Engine {
     if (this.#delivering === 0) this.#takenBack.clear();
   }
 
-  /** Turns an undecided flow away: a request with `status`, an accepted socket with a reset. */
+  /** Turns an undecided flow away: a request with `status`, an accepted socket by closing it. */
   rejectFlow(flow: number, status = 0): void {
     if (!this.#closed) this.#native.tunnelFlowReject(this.#handle, flow, status);
   }
 
-  /** Cuts a flow at once, with resets on both sides. */
+  /** Cuts a flow at once; one that is open with resets on both sides. */
   abortFlow(flow: number): void {
     if (!this.#closed) this.#native.tunnelFlowAbort(this.#handle, flow);
   }

@@ -124,6 +124,7 @@ export function readExactly(socket: Socket, length: number, milliseconds = 20_00
 /** How the connection ends when nothing more is sent: `reset`, `end`, or `open` after `milliseconds`. */
 export function ending(socket: Socket, milliseconds = 3_000): Promise<'reset' | 'end' | 'open'> {
   if (socket.destroyed) return Promise.resolve(socket.errored === null ? 'end' : 'reset');
+  if (socket.readableEnded) return Promise.resolve('end');
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve('open'), milliseconds);
     const done = (how: 'reset' | 'end') => (): void => {
@@ -156,24 +157,20 @@ export async function until(condition: () => boolean, milliseconds?: number): Pr
   await eventually(String(condition), condition, milliseconds);
 }
 
-/** Connects and returns how that ends when only the proxy decides: `refused`, `reset`, `end`, or `open`. */
+/** Connects and asks, and returns how that ends when only the proxy decides: `refused`, `closed` unanswered, or `open`. */
 export async function fate(
   host: Host,
   address: string,
   port: number,
-): Promise<'refused' | 'reset' | 'end' | 'open'> {
-  let socket: Socket;
-  try {
-    socket = await connect(host, address, port);
-  } catch (error) {
-    // A reset can overtake the news that the connection was established.
-    return (error as { errnoName?: string }).errnoName === 'ECONNRESET' ? 'reset' : 'refused';
-  }
+): Promise<'refused' | 'closed' | 'open'> {
+  const socket = await connect(host, address, port).catch(() => undefined);
+  if (socket === undefined) return 'refused';
   socket.on('data', () => {
     throw new Error(`data came from ${address}:${port}`);
   });
   socket.write('GET / HTTP/1.1\r\n\r\n');
   const how = await ending(socket, 2_500);
   socket.destroy();
-  return how;
+  // By FIN, or by RST where the question came before.
+  return how === 'open' ? 'open' : 'closed';
 }
