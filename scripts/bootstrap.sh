@@ -18,6 +18,10 @@ packages=(clang llvm clang-format bpftool g++ make pkg-config libelf-dev zlib1g-
 if [ "${KMESH_BOOTSTRAP:-}" != start ]; then
 	packages+=(nghttp2-client prometheus chromium wrk nginx-light containerd runc bind9-dnsutils unbound musl-tools golang-go)
 fi
+# What the cluster of `npm run test:cluster` is made of, beside what is built for it.
+if [ "${KMESH_BOOTSTRAP:-}" = cluster ]; then
+	packages+=(etcd-server containernetworking-plugins conntrack python3-pip)
+fi
 
 missing=()
 for package in "${packages[@]}"; do

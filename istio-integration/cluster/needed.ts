@@ -26,7 +26,7 @@ const debian = (name: string, program = name): Needed => ({
 
 /** What a cluster of namespaces on this machine needs. */
 export const neededByMachines: readonly Needed[] = [
-  { name: 'go', at: 'go', from: 'go 1.26 or newer, from go.dev' },
+  debian('golang-go', 'go'),
   debian('containerd'),
   debian('containerd', 'ctr'),
   debian('runc'),

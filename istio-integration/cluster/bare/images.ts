@@ -43,7 +43,7 @@ export interface ClusterImage {
 export const appImage = `docker.io/istio/app:${istioVersion}`;
 /** The name by which Istio's sample of a Prometheus asks for it. */
 export const prometheusImage = 'docker.io/prom/prometheus:v3.10.0';
-export const dnsImage = 'registry.k8s.io/coredns/coredns:v1.14.7';
+export const dnsImage = 'registry.k8s.io/coredns/coredns:v1.14.2';
 const multi = ['iptables', 'ip6tables'].flatMap((family) =>
   ['', '-save', '-restore'].flatMap((verb) =>
     (['nft', 'legacy'] as const).map(

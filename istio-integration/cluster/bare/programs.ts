@@ -6,12 +6,13 @@ import {
   existsSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { findEnvoy } from '../../../bench/peers/envoy-program.ts';
 import { MissingError } from '../needed.ts';
@@ -53,7 +54,6 @@ function modules(): Module[] {
   const echo = 'istio.io/istio/pkg/test/echo/cmd';
   return [
     { folder: 'pause', packages: { '.': 'pause' }, names: {}, variables: {} },
-    { folder: 'coredns', packages: { '.': 'coredns' }, names: {}, variables: {} },
     {
       folder: 'kubernetes',
       packages: { '.': 'kubernetes' },
@@ -76,14 +76,6 @@ function modules(): Module[] {
       },
     },
     {
-      folder: 'prometheus',
-      packages: { 'github.com/prometheus/prometheus/cmd/prometheus': 'prometheus' },
-      names: {},
-      variables: {},
-      // Of what it can look for targets in: Debian's build leaves out the only one that is wanted here.
-      tags: ['remove_all_sd', 'enable_kubernetes_sd'],
-    },
-    {
       folder: 'istio',
       packages: {
         'istio.io/istio/pilot/cmd/pilot-discovery': 'pilot-discovery',
@@ -101,6 +93,17 @@ function modules(): Module[] {
         [`${istio}.buildHub`]: 'docker.io/istio',
         [`${istio}.buildStatus`]: 'Clean',
       },
+    },
+    // Of Istio's module, with Istio's versions of what they share: most of it is Kubernetes' client, which is compiled once.
+    { folder: 'istio', key: 'coredns', packages: { './coredns': 'coredns' }, names: {}, variables: {} },
+    {
+      folder: 'istio',
+      key: 'prometheus',
+      packages: { 'github.com/prometheus/prometheus/cmd/prometheus': 'prometheus' },
+      names: {},
+      variables: {},
+      // Of what it can look for targets in: Debian's build leaves out the only one that is wanted here.
+      tags: ['remove_all_sd', 'enable_kubernetes_sd'],
     },
   ];
 }
@@ -137,11 +140,9 @@ async function buildModules(wanted: readonly Module[], progress: Progress): Prom
     const files = [...Object.values(module.packages), ...Object.values(module.tests ?? {})];
     const built = files.every((file) => existsSync(join(programsFolder, file)));
     if (built && existsSync(keyFile) && readFileSync(keyFile, 'utf8') === key) continue;
-    for (const [path, file] of Object.entries(module.packages))
-      await build(module, ['build'], path, file, progress);
+    await build(module, ['build'], module.packages, progress);
     // Vetting what others wrote takes as long as compiling it.
-    for (const [path, file] of Object.entries(module.tests ?? {}))
-      await build(module, ['test', '-c', '-vet=off'], path, file, progress);
+    if (module.tests !== undefined) await build(module, ['test', '-c', '-vet=off'], module.tests, progress);
     for (const [file, names] of Object.entries(module.names))
       for (const name of names) {
         rmSync(join(programsFolder, name), { force: true });
@@ -179,48 +180,57 @@ function keyOf(module: Module): string {
   const hash = createHash('sha256')
     .update(JSON.stringify(module))
     .update(run('go', ['version']));
-  for (const file of ['go.mod', 'go.sum', 'main.go']) {
+  const own = Object.keys(module.packages).filter((path) => path.startsWith('.'));
+  for (const file of ['go.mod', 'go.sum', ...own.map((path) => join(path, 'main.go'))]) {
     const path = join(sources, module.folder, file);
+    // One that needs no other module has no sums.
     if (existsSync(path)) hash.update(readFileSync(path));
   }
   return hash.digest('hex');
 }
 
+/** All packages in one run: while the linker is at one of them, the others are compiled. */
 async function build(
   module: Module,
   verb: readonly string[],
-  path: string,
-  file: string,
+  packages: Readonly<Record<string, string>>,
   progress: Progress,
 ): Promise<void> {
   const directory = join(sources, module.folder);
   const linked = Object.entries(module.variables).map(([name, value]) => `-X ${name}=${value}`);
+  const made = join(programsFolder, '.made');
+  rmSync(made, { recursive: true, force: true });
   const child = spawn(
     'go',
     [
       ...verb,
       '-v',
       '-trimpath',
+      // Nobody debugs them: it would be made for each package, and thrown away by the linker.
+      '-gcflags=all=-dwarf=false',
       ...(module.tags === undefined ? [] : ['-tags', module.tags.join(',')]),
       '-ldflags',
       ['-s', '-w', ...linked].join(' '),
-      '-o',
-      join(programsFolder, file),
-      path,
+      ...['-o', `${made}/`],
+      ...Object.keys(packages),
     ],
     { cwd: directory, env: goEnvironment, stdio: ['ignore', 'ignore', 'pipe'] },
   );
+  const files = Object.values(packages);
   const said: string[] = [];
   let compiled = 0;
   for await (const line of createInterface({ input: child.stderr })) {
     said.push(line);
     // One line per package, as its turn comes, and all else that the compiler says.
     if (/^[\w.-]+(?:\/[\w.@~-]+)*$/.test(line)) compiled += 1;
-    progress.note(`${file}: ${compiled} packages compiled, now ${line}`);
+    progress.note(`${files.join(', ')}: ${compiled} packages compiled, now ${line}`);
   }
   if (child.exitCode === null) await once(child, 'close');
   if (child.exitCode !== 0)
-    throw new Error(
-      `go ${verb.join(' ')} of ${join(directory, path)} failed:\n${said.slice(-20).join('\n')}`,
-    );
+    throw new Error(`go ${verb.join(' ')} in ${directory} failed:\n${said.slice(-20).join('\n')}`);
+  for (const [path, file] of Object.entries(packages)) {
+    const name = `${basename(join(directory, path))}${verb[0] === 'test' ? '.test' : ''}`;
+    renameSync(join(made, name), join(programsFolder, file));
+  }
+  rmSync(made, { recursive: true });
 }
