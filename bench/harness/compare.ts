@@ -1,10 +1,11 @@
 /** `--compare REV`: suites of this tree and of another revision in turns, each run with the benchmarks of its own tree. */
-import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { environment, type Figure, figure, median, printTable, type Report, significant } from './report.ts';
 import { rounds } from './settings.ts';
+import { commitOf, makeWorkTree } from './work-tree.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -39,7 +40,7 @@ interface ComparedReport {
  * @throws Error when the revision is unknown, cannot be built, or a suite fails.
  */
 export async function compareRevisions({ revision, names, quick }: Comparison): Promise<ComparedReport> {
-  const commit = git(['rev-parse', '--verify', '--quiet', `${revision}^{commit}`]);
+  const commit = commitOf(revision);
   if (commit === undefined) throw new Error(`bench: "${revision}" is no revision of this repository`);
   const tree = join(root, 'build/bench/trees', commit.slice(0, 12));
   if (!existsSync(join(tree, BUILT))) buildTree(tree, commit);
@@ -120,28 +121,11 @@ function print({ figures, ratios, environment: about }: ComparedReport, revision
 }
 
 /** A work tree with everything that a benchmark needs, kept for the next comparison. */
-function buildTree(tree: string, commit: string): void {
-  console.error(`bench: building ${commit.slice(0, 9)} in ${tree}`);
-  mkdirSync(join(tree, '..'), { recursive: true });
-  git(['worktree', 'remove', '--force', tree]);
-  git(['worktree', 'prune']);
-  if (git(['worktree', 'add', '--force', '--detach', tree, commit]) === undefined)
-    throw new Error(`bench: git cannot make a work tree of ${commit} in ${tree}`);
-  const env = { ...process.env, PATH: `${join(tree, 'node_modules/.bin')}:${process.env['PATH']}` };
-  const run = (program: string, ...words: string[]): void => {
-    const { status } = spawnSync(program, words, { cwd: tree, env, stdio: ['ignore', 2, 2] });
-    if (status !== 0) throw new Error(`bench: ${commit} cannot be built: see above`);
-  };
-  const lock = (of: string): string => readFileSync(join(of, 'package-lock.json'), 'utf8');
-  // Links in node_modules name the packages of the tree that they are in.
-  if (lock(root) === lock(tree))
-    cpSync(join(root, 'node_modules'), join(tree, 'node_modules'), {
-      recursive: true,
-      verbatimSymlinks: true,
-    });
-  else run('npm', 'ci', '--loglevel=error');
-  run('bash', 'scripts/build.sh');
-  writeFileSync(join(tree, BUILT), '');
+function buildTree(path: string, commit: string): void {
+  console.error(`bench: building ${commit.slice(0, 9)} in ${path}`);
+  const tree = makeWorkTree(path, commit);
+  tree.run('bash', 'scripts/build.sh');
+  writeFileSync(join(path, BUILT), '');
 }
 
 /** One round of a suite in a tree; nothing where it failed. Whether its bounds hold is not asked. */
@@ -161,9 +145,4 @@ async function runIn(tree: string, suite: string, quick: boolean): Promise<Repor
   } catch {
     return undefined;
   }
-}
-
-function git(words: readonly string[]): string | undefined {
-  const { status, stdout } = spawnSync('git', words, { cwd: root, encoding: 'utf8' });
-  return status === 0 ? stdout.trim() : undefined;
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { V1Node } from '@kubernetes/client-node';
 import { Api, type Manifest } from './api/api.ts';
 import { clusterIsUp, kubeconfig, startCluster, stopCluster } from './bare/cluster.ts';
+import { findGo } from './bare/go.ts';
 import { buildImages, imagesFolder } from './bare/images.ts';
 import { buildPrograms, programsFolder } from './bare/programs.ts';
 import { readState } from './bare/state.ts';
@@ -32,12 +33,14 @@ export async function cluster(options: ClusterOptions): Promise<number> {
         `the cluster is up; "npm run cluster -- use" says how`,
       );
     case 'test': {
-      const report = await runCases(await running(), options.filters, progress);
+      findGo(progress);
+      const report = await runCases(await running(), options, progress);
       const text = `${report.passed} passed, ${report.failed} failed; ${report.junit}`;
       answer(options, report, text);
       return report.failed === 0 && report.passed > 0 ? 0 : 1;
     }
     case 'istio-suite': {
+      findGo(progress);
       const report = await runSuite(await running(), options.run, progress);
       const { table, ...values } = report;
       const { passed, failed, notRunnable } = report;
@@ -76,7 +79,10 @@ async function up({ nodes, backend, proxy }: ClusterOptions, progress: Progress)
   }
   checkNeeded(neededByMachines);
   const archive = proxy.kind === 'image' && proxy.archive !== undefined ? proxy.archive : ownArchive();
-  await progress.step('programs', () => buildPrograms(progress));
+  await progress.step('programs', async () => {
+    findGo(progress);
+    await buildPrograms(progress);
+  });
   const images = await progress.step('images', () => buildImages(progress));
   mkdirSync(imagesFolder, { recursive: true });
   copyFileSync(archive, join(imagesFolder, 'proxy.tar'));

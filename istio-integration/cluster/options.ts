@@ -13,6 +13,8 @@ export interface ClusterOptions {
   readonly json: boolean;
   /** Run only cases whose name or id contains one of these. */
   readonly filters: readonly string[];
+  /** The revision of this repository from which the cases upgrade; undefined where the command line names none. */
+  readonly from: string | undefined;
   /** Run only those of Istio's own tests whose name this regular expression matches. */
   readonly run: string;
 }
@@ -44,7 +46,14 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
     .command(
       'test [filter..]',
       'run the cases in the cluster that runs, those alone whose name contains a filter',
-      (command) => command.positional('filter', { type: 'string', array: true, default: [] as string[] }),
+      (command) =>
+        command
+          .positional('filter', { type: 'string', array: true, default: [] as string[] })
+          .option('from', {
+            type: 'string',
+            describe:
+              'the revision from which the cases upgrade; without it the newest with other layouts of what is pinned',
+          }),
     )
     .command(
       'istio-suite',
@@ -74,6 +83,7 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
     readonly proxy?: string;
     readonly json: boolean;
     readonly filter?: readonly string[];
+    readonly from?: string;
     readonly run?: string;
     readonly help?: boolean;
   };
@@ -88,6 +98,7 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
     proxy: proxyOf(values.proxy ?? 'kmesh'),
     json: values.json,
     filters: values.filter ?? [],
+    from: values.from,
     run: regularExpression(values.run ?? '.'),
   };
 }

@@ -6,6 +6,8 @@ export interface Case {
   readonly name: string;
   /** It is about the kernel path, so not about a proxy without the mounts of the profile. */
   readonly kernelPath?: true;
+  /** It needs an image of an earlier revision: {@link Scene.earlier}. */
+  readonly earlier?: true;
   /** Fails when something else came of it. Leaves the scene as it was. Returns what it measured, if it did, in a line of text. */
   readonly run: (scene: Scene) => Promise<string> | Promise<void>;
 }

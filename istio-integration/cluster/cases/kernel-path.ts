@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { parseAccessLog } from '@kmesh/lab';
+import { isDeepStrictEqual } from 'node:util';
+import { type AccessLine, parseAccessLog, parseMetrics, type Sample } from '@kmesh/lab';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
 import { rollProxies, underLoad } from './lifecycle.ts';
-import { answered, call, inside, onlyPod, proxyOf, type Scene } from './scene.ts';
+import { answered, call, inside, onlyPod, outside, proxyOf, type Scene } from './scene.ts';
 
 /** What {@link kernelShare} looks at. */
 export const SAMPLE = 40;
@@ -53,12 +54,102 @@ export async function serves(scene: Scene, share: number): Promise<void> {
   );
 }
 
+const identity = (account: string): string => `spiffe://cluster.local/ns/${inside}/sa/${account}`;
+
+/** Counts of connections from one app to a service, by what else a reporter says of them. */
+async function openedBy(scene: Scene, from: string, to: string): Promise<Sample[]> {
+  const stranger = await onlyPod(scene, 'stranger', outside);
+  const proxy = await proxyOf(scene, scene.nodes[0] ?? '');
+  const { text } = answered(await call(scene, stranger, `http://${proxy.status?.podIP}:15020/metrics`));
+  return parseMetrics(text.replace(/^\[\d+ body\] /gm, '')).filter(
+    ({ name, labels }) =>
+      name === 'istio_tcp_connections_opened_total' &&
+      labels['source_workload'] === from &&
+      labels['destination_service_name'] === to,
+  );
+}
+
+/** What must not differ between the connections of two apps to one service: all labels but the source's own names. */
+function alike(labels: Sample['labels']): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(labels).filter(
+      ([label]) => !/^source_(?:workload|principal|canonical_service|app)$/.test(label),
+    ),
+  );
+}
+
+/** Access log lines of connections from one app to another of its node. */
+async function linesOf(scene: Scene, from: string, to: string): Promise<AccessLine['fields'][]> {
+  const proxy = await proxyOf(scene, scene.nodes[0] ?? '');
+  const [source, destination] = [await onlyPod(scene, from), await onlyPod(scene, to)];
+  return parseAccessLog(await scene.api.log(proxy))
+    .map(({ fields }) => fields)
+    .filter(
+      (fields) =>
+        fields['src.workload'] === source.metadata?.name &&
+        fields['dst.workload'] === destination.metadata?.name &&
+        fields['path'] === 'kernel',
+    );
+}
+
 /** The kernel path, in a cluster that gives Kmesh its mounts. */
 export const kernelPathCases: readonly Case[] = [
   {
     name: 'connections between pods of a node are on the kernel path, all of them',
     kernelPath: true,
     run: (scene) => serves(scene, SAMPLE),
+  },
+  {
+    name: 'OBS-12: a connection of a pod to its own service has both principals in metrics and access log, as one between two pods',
+    kernelPath: true,
+    async run(scene) {
+      const host = `near.${inside}`;
+      const callers = ['client', 'near'] as const;
+      await serves(scene, SAMPLE);
+      const before = (await linesOf(scene, 'near', 'near')).length;
+      for (const from of callers)
+        answered(await call(scene, await onlyPod(scene, from), `http://${host}:80`, { count: 5 }));
+      const lines = await waitUntil(
+        'access log lines of a pod with itself on the kernel path',
+        20_000,
+        async () => {
+          const found = (await linesOf(scene, 'near', 'near')).slice(before);
+          return found.length >= 5 ? found : undefined;
+        },
+        { everyMs: 300 },
+      );
+      const [other] = await linesOf(scene, 'client', 'near');
+      for (const line of lines) {
+        assert.deepEqual(
+          [line['src.identity'], line['dst.identity']],
+          [identity('near'), identity('near')],
+          JSON.stringify(line),
+        );
+        assert.deepEqual(Object.keys(line).sort(), Object.keys(other ?? {}).sort());
+      }
+      let counts = '';
+      await waitUntil(
+        'counts of a pod with itself that are as those of two pods',
+        20_000,
+        async () => {
+          const [two = [], own = []] = await Promise.all(
+            callers.map((from) => openedBy(scene, from, 'near')),
+          );
+          counts = JSON.stringify({ two, own });
+          const known = two.map(({ labels }) => alike(labels));
+          const reporters = new Set(own.map(({ labels }) => labels['reporter']));
+          return reporters.size === 2 &&
+            own.every(
+              ({ labels }) =>
+                labels['source_principal'] === identity('near') &&
+                known.some((others) => isDeepStrictEqual(others, alike(labels))),
+            )
+            ? true
+            : undefined;
+        },
+        { everyMs: 500, state: () => counts },
+      );
+    },
   },
   {
     name: 'after three rolls the kernel path serves the same share as before, and no call failed meanwhile',

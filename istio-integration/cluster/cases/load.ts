@@ -1,4 +1,5 @@
 import type { V1Pod } from '@kubernetes/client-node';
+import { waitUntil } from '../wait.ts';
 import type { Scene } from './scene.ts';
 
 /** A connection that came to nothing. */
@@ -21,7 +22,7 @@ const BATCH_LIMIT_SECONDS = 12;
 
 /** Opens `perSecond` connections to a URL each second, with one request in each, until told to stop. */
 export function dialling(
-  { api }: Scene,
+  scene: Scene,
   from: V1Pod,
   url: string,
   perSecond: number,
@@ -32,13 +33,8 @@ export function dialling(
     let connections = 0;
     const lost: LostConnection[] = [];
     while (!over) {
-      const { stdout, stderr } = await api.exec(from, [
-        ...['/usr/local/bin/client', '--timeout', `${BATCH_LIMIT_SECONDS}s`, '--count', `${count}`],
-        ...['--qps', `${perSecond}`, '--new-connection-per-request'],
-        ...['--log_output_level', 'default:info,forwarder:debug', url],
-      ]);
+      lost.push(...(await lostOfBatch(scene, from, url, { count, perSecond })));
       connections += count;
-      lost.push(...lostOf(stdout + stderr, count));
     }
     return { connections, lost };
   };
@@ -49,6 +45,25 @@ export function dialling(
       return done;
     },
   };
+}
+
+/** Opens connections to a URL, with one request in each, all at once or so many a second. Returns those that came to nothing. */
+export async function lostOfBatch(
+  { api }: Scene,
+  from: V1Pod,
+  url: string,
+  {
+    count,
+    perSecond = 0,
+    extra = [],
+  }: { readonly count: number; readonly perSecond?: number; readonly extra?: readonly string[] },
+): Promise<LostConnection[]> {
+  const { stdout, stderr } = await api.exec(from, [
+    ...['/usr/local/bin/client', '--timeout', `${BATCH_LIMIT_SECONDS}s`, '--count', `${count}`],
+    ...['--qps', `${perSecond}`, '--new-connection-per-request', ...extra],
+    ...['--log_output_level', 'default:info,forwarder:debug', url],
+  ]);
+  return lostOf(stdout + stderr, count);
 }
 
 /** The connections of a batch that came to nothing, as the client logs them. */
@@ -76,4 +91,34 @@ export function kindsOf(lost: readonly LostConnection[]): string {
     .sort(([, a], [, b]) => b - a)
     .map(([kind, count]) => `${count} × ${kind}`)
     .join('; ');
+}
+
+/** Opens connections whose requests are answered late, and waits until the server has them. */
+export async function longConnections(
+  scene: Scene,
+  from: V1Pod,
+  to: V1Pod,
+  host: string,
+  { count, answerSeconds }: { readonly count: number; readonly answerSeconds: number },
+): Promise<{
+  /** How many were cut before their answer. */
+  readonly cut: Promise<number>;
+}> {
+  const path = `/long?delay=${answerSeconds}s&at=${Date.now()}`;
+  const cut = scene.api
+    .exec(from, [
+      ...['/usr/local/bin/client', '--timeout', `${answerSeconds * 2}s`, '--count', `${count}`],
+      ...['--new-connection-per-request', `http://${host}${path}`],
+    ])
+    .then(({ code, stdout, stderr }) => {
+      const text = stdout + stderr;
+      return code === 0 ? 0 : Number(/(\d+)\/\d+ requests had errors/.exec(text)?.[1] ?? count);
+    });
+  await waitUntil(
+    `${count} requests at ${to.metadata?.name}`,
+    answerSeconds * 500,
+    async () => ((await scene.api.log(to)).split(path).length > count ? true : undefined),
+    { everyMs: 100 },
+  );
+  return { cut };
 }

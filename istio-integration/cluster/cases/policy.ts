@@ -3,6 +3,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
+import { kindsOf, lostOfBatch } from './load.ts';
 import { callUntil, having, inside, onlyPod, outside, ports, type Scene } from './scene.ts';
 
 const authorization = (name: string, target: string, spec: object): Manifest => ({
@@ -14,6 +15,36 @@ const authorization = (name: string, target: string, spec: object): Manifest => 
 const principal = (account: string): object => ({
   source: { principals: [`cluster.local/ns/${inside}/sa/${account}`] },
 });
+
+const strict: Manifest = {
+  apiVersion: 'security.istio.io/v1',
+  kind: 'PeerAuthentication',
+  metadata: { name: 'strict', namespace: inside } as Manifest['metadata'],
+  spec: { mtls: { mode: 'STRICT' } },
+};
+
+/** So many connections in a row are refused. */
+const IN_A_ROW = 100;
+
+/** Fails unless a stranger's connections are all refused behind their `connect`, and those on which it only reads in order. */
+async function refusedPlainly(scene: Scene, server: string): Promise<void> {
+  const stranger = await onlyPod(scene, 'stranger', outside);
+  const pod = await onlyPod(scene, server);
+  for (const host of [`${server}.${inside}`, pod.status?.podIP ?? '']) {
+    await callUntil(scene, stranger, `tcp://${host}:${ports.tcp}`, 'refused');
+    const speaks = await lostOfBatch(scene, stranger, `tcp://${host}:${ports.tcp}`, { count: IN_A_ROW });
+    const reads = await lostOfBatch(scene, stranger, `tcp://${host}:${ports.serverFirst}`, {
+      count: IN_A_ROW,
+      extra: ['--server-first'],
+    });
+    for (const lost of [speaks, reads]) assert.equal(lost.length, IN_A_ROW, `${host}: ${kindsOf(lost)}`);
+    const wrong = [
+      ...speaks.filter(({ why }) => /\bdial\b|\bconnect:|no answer/.test(why)),
+      ...reads.filter(({ why }) => !/\bEOF$/.test(why)),
+    ];
+    assert.deepEqual(wrong, [], `${host}: ${kindsOf(wrong)}`);
+  }
+}
 
 /** Policies, of connections. */
 export const policyCases: readonly Case[] = [
@@ -60,12 +91,6 @@ export const policyCases: readonly Case[] = [
         const client = await onlyPod(scene, 'client');
         const stranger = await onlyPod(scene, 'stranger', outside);
         const pod = await onlyPod(scene, server);
-        const strict: Manifest = {
-          apiVersion: 'security.istio.io/v1',
-          kind: 'PeerAuthentication',
-          metadata: { name: 'strict', namespace: inside } as Manifest['metadata'],
-          spec: { mtls: { mode: 'STRICT' } },
-        };
         await having(scene, [strict], async () => {
           for (const url of [`http://${server}.${inside}:80`, `http://${pod.status?.podIP}:${ports.http}`]) {
             await callUntil(scene, stranger, url, 'refused');
@@ -73,6 +98,17 @@ export const policyCases: readonly Case[] = [
           }
         });
         await callUntil(scene, stranger, `http://${server}.${inside}:80`, 'answered');
+      },
+    },
+    {
+      name: `IST-05, IST-06: plaintext that STRICT or DENY refuses is accepted and then closed, whoever speaks first (${server})`,
+      async run(scene) {
+        const everyone = authorization('deny-strangers', server, {
+          action: 'DENY',
+          rules: [{ from: [{ source: { notNamespaces: [inside] } }] }],
+        });
+        for (const object of [strict, everyone])
+          await having(scene, [object], () => refusedPlainly(scene, server));
       },
     },
   ]),

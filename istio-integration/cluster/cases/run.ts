@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import type { V1DaemonSet } from '@kubernetes/client-node';
 import type { Api } from '../api/api.ts';
 import { kubeconfig } from '../bare/cluster.ts';
+import { earlierKmesh, earlierRevision } from '../bare/earlier.ts';
 import { readState } from '../bare/state.ts';
+import type { ClusterOptions } from '../options.ts';
 import { cache } from '../paths.ts';
 import type { Progress } from '../progress.ts';
 import { collectLogs } from '../report/collect.ts';
@@ -21,6 +23,7 @@ import { suddenEndCases } from './sudden-end.ts';
 import { telemetryCases } from './telemetry.ts';
 import { toolCases } from './tools.ts';
 import { uninstallCases } from './uninstall.ts';
+import { upgradeCases } from './upgrade.ts';
 import { waypointCases } from './waypoint.ts';
 
 /** What came of a run of the cases. */
@@ -45,6 +48,7 @@ export const allCases: readonly Case[] = [
   ...kernelPathCases,
   ...suddenEndCases,
   ...rollbackCases,
+  ...upgradeCases,
   ...uninstallCases,
 ];
 
@@ -54,13 +58,18 @@ export const allCases: readonly Case[] = [
  */
 export async function runCases(
   api: Api,
-  filters: readonly string[],
+  { filters, from }: Pick<ClusterOptions, 'filters' | 'from'>,
   progress: Progress,
 ): Promise<CaseReport> {
   const named = allCases.filter(
     ({ name }) => filters.length === 0 || filters.some((filter) => name.includes(filter)),
   );
   if (named.length === 0) throw new Error(`no case has ${filters.join(' or ')} in its name`);
+  const kernelPath = await hasKernelPath(api);
+  const chosen = named.filter((one) => one.kernelPath !== true || kernelPath);
+  const earlier = chosen.some((one) => one.earlier === true)
+    ? await progress.step('an earlier Kmesh', () => earlierKmesh(from ?? earlierRevision()))
+    : undefined;
   const scene: Scene = {
     api,
     kubeconfig,
@@ -68,11 +77,11 @@ export async function runCases(
       .map(({ name }) => name)
       .filter((name) => name !== 'control')
       .sort(),
-    kernelPath: await hasKernelPath(api),
+    kernelPath,
+    earlier: earlier?.reference,
     left: [],
   };
   if (scene.nodes.length < 2) throw new Error('the cases need two nodes: "npm run cluster -- up --nodes 2"');
-  const chosen = named.filter((one) => one.kernelPath !== true || scene.kernelPath);
   await progress.step('apps of the cases', () => setScene(scene));
   const verdicts: Verdict[] = [];
   for (const { name, run } of chosen) {

@@ -17,6 +17,8 @@ export interface Scene {
   readonly nodes: readonly string[];
   /** Whether the proxies have the mounts of the profile. */
   readonly kernelPath: boolean;
+  /** The image of an earlier Kmesh, where a case wants one. */
+  readonly earlier: string | undefined;
   /** What a case that failed left: it is removed when the logs are collected. */
   readonly left: Manifest[];
 }

@@ -7,7 +7,7 @@ import { machineOf } from '../bare/state.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
 import { underLoad } from './lifecycle.ts';
-import { dialling, kindsOf } from './load.ts';
+import { dialling, kindsOf, longConnections } from './load.ts';
 import {
   answered,
   call,
@@ -24,7 +24,7 @@ import {
 
 /** Connections that are open while the proxy ends, each with a request whose answer comes later. */
 const LONG = 10;
-const ANSWER_SECONDS = 15;
+const long = { count: LONG, answerSeconds: 15 };
 
 /** Ends a pod's container as the kernel's memory killer does. Returns the instant. */
 async function killContainer(pod: V1Pod): Promise<number> {
@@ -48,32 +48,6 @@ async function readyAgain(scene: Scene, before: V1Pod): Promise<void> {
     },
     { everyMs: 50 },
   );
-}
-
-/** Opens connections whose requests are answered late, and waits until the server has them. */
-async function longConnections(
-  scene: Scene,
-  from: V1Pod,
-  to: V1Pod,
-  host: string,
-): Promise<{ readonly cut: Promise<number> }> {
-  const path = `/long?delay=${ANSWER_SECONDS}s&at=${Date.now()}`;
-  const cut = scene.api
-    .exec(from, [
-      ...['/usr/local/bin/client', '--timeout', `${ANSWER_SECONDS * 2}s`, '--count', `${LONG}`],
-      ...['--new-connection-per-request', `http://${host}${path}`],
-    ])
-    .then(({ code, stdout, stderr }) => {
-      const text = stdout + stderr;
-      return code === 0 ? 0 : Number(/(\d+)\/\d+ requests had errors/.exec(text)?.[1] ?? LONG);
-    });
-  await waitUntil(
-    `${LONG} requests at ${to.metadata?.name}`,
-    ANSWER_SECONDS * 500,
-    async () => ((await scene.api.log(to)).split(path).length > LONG ? true : undefined),
-    { everyMs: 100 },
-  );
-  return { cut };
 }
 
 /** The proxy ends without a farewell. */
@@ -104,8 +78,8 @@ export const suddenEndCases: readonly Case[] = [
       };
       const tunnel = { 'to another node': dialling(scene, client, `http://${farIp}:80`, 50) };
       const names = { 'by name': dialling(scene, client, `http://near.${inside}:80`, 50) };
-      const within = await longConnections(scene, client, near, `${nearIp}:80`);
-      const between = await longConnections(scene, client, far, `${farIp}:80`);
+      const within = await longConnections(scene, client, near, `${nearIp}:80`, long);
+      const between = await longConnections(scene, client, far, `${farIp}:80`, long);
       const killed = await killContainer(proxy);
       await readyAgain(scene, proxy);
       const away = (Date.now() - killed) / 1000;

@@ -1,0 +1,78 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { commitOf, git, makeWorkTree } from '../../../bench/harness/work-tree.ts';
+import { cache } from '../paths.ts';
+import { imagesFolder } from './images.ts';
+import { importImage } from './node.ts';
+import { readState } from './state.ts';
+
+/** An image of Kmesh that was built of an earlier revision. */
+export interface EarlierKmesh {
+  readonly commit: string;
+  /** The name by which the nodes have it. */
+  readonly reference: string;
+}
+
+/** What says which layouts the programs in the kernel and the daemon share. */
+const LAYOUTS = 'bpf/kmesh_types.h';
+
+/**
+ * The revision that the cases come from and go back to where none is named: the newest with other layouts of what is pinned,
+ * so that an upgrade from it has everything that one can have.
+ */
+export function earlierRevision(): string {
+  const changed = git(['log', '-1', '--format=%H', '--', LAYOUTS]);
+  if (changed === undefined || changed === '')
+    throw new Error(`no commit of this repository changed ${LAYOUTS}: name a revision with --from`);
+  return `${changed}^`;
+}
+
+/** Builds Kmesh's image of an earlier revision, once, and gives it to the nodes. */
+export async function earlierKmesh(revision: string): Promise<EarlierKmesh> {
+  const commit = commitOf(revision);
+  if (commit === undefined) throw new Error(`--from ${revision}: no revision of this repository`);
+  const short = commit.slice(0, 12);
+  const reference = `docker.io/kmesh/kmesh:${short}`;
+  const kept = join(cache, 'earlier', `${short}.tar`);
+  if (!existsSync(kept)) buildEarlier(commit, reference, kept);
+  mkdirSync(imagesFolder, { recursive: true });
+  execFileSync('cp', [kept, join(imagesFolder, 'earlier.tar')]);
+  for (const machine of readState()?.machines ?? [])
+    if (machine.name !== 'control') await importImage(machine, '/opt/images/earlier.tar');
+  return { commit, reference };
+}
+
+function buildEarlier(commit: string, reference: string, archive: string): void {
+  mkdirSync(join(cache, 'earlier'), { recursive: true });
+  const tree = makeWorkTree(join(cache, 'earlier/tree'), commit);
+  try {
+    tree.run('npm', 'run', '--silent', 'build:image');
+    renameImage(join(tree.path, 'dist/kmesh-image.tar'), reference, archive);
+  } finally {
+    tree.remove();
+  }
+}
+
+interface Index {
+  readonly manifests: readonly { readonly annotations?: Record<string, string> }[];
+}
+
+/** Writes an archive of an OCI layout as another, in which the image has another name. */
+export function renameImage(from: string, reference: string, to: string): void {
+  const work = `${to}.work`;
+  rmSync(work, { recursive: true, force: true });
+  mkdirSync(work, { recursive: true });
+  execFileSync('tar', ['-xf', from, '-C', work]);
+  const file = join(work, 'index.json');
+  const index = JSON.parse(readFileSync(file, 'utf8')) as Index;
+  for (const { annotations } of index.manifests)
+    Object.assign(annotations ?? {}, {
+      'io.containerd.image.name': reference,
+      'org.opencontainers.image.ref.name': reference.split(':').at(-1),
+    });
+  writeFileSync(file, JSON.stringify(index));
+  execFileSync('tar', ['-cf', `${to}.made`, '-C', work, '.']);
+  rmSync(work, { recursive: true });
+  renameSync(`${to}.made`, to);
+}

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import type { V1DaemonSet } from '@kubernetes/client-node';
+import type { Manifest } from '../api/api.ts';
+import { runIn } from '../bare/machine.ts';
+import { machineOf } from '../bare/state.ts';
+import type { Case } from './case.ts';
+import { SAMPLE, serves } from './kernel-path.ts';
+import { underLoad, waitForRoll } from './lifecycle.ts';
+import { longConnections } from './load.ts';
+import { callUntil, clusterIp, having, inside, onlyPod, proxies, type Scene } from './scene.ts';
+
+/** Connections of each kind that are open while the proxies are rolled. */
+const LONG = 10;
+/** Shorter than the time that a proxy gives open connections at its end, and longer than both rolls take. */
+const [SHORT_ANSWER, LATE_ANSWER] = [8, 120];
+
+/** What is pinned on a node, but for what each pod has. */
+async function pins(node: string): Promise<string[]> {
+  const text = await runIn(machineOf(node), [
+    ...['find', '/sys/fs/bpf/kmesh', '-mindepth', '1', '-not', '-path', '*/pods/*'],
+  ]);
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .sort();
+}
+
+async function rollToImage(scene: Scene, image: string): Promise<void> {
+  const containers = [{ name: 'istio-proxy', image }];
+  const found = await scene.api.read<V1DaemonSet>(proxies);
+  const [own] = found?.spec?.template.spec?.containers ?? [];
+  await waitForRoll(scene, () =>
+    scene.api.merge({
+      ...proxies,
+      spec: { template: { spec: { containers: [{ ...own, ...containers[0] }] } } },
+    } as Manifest),
+  );
+}
+
+/** Rolls the proxies to an image with connections of every kind open and new ones being made. Returns what was seen. */
+async function rollUnderLoad(scene: Scene, image: string): Promise<string> {
+  const [client, near, far] = [
+    await onlyPod(scene, 'client'),
+    await onlyPod(scene, 'near'),
+    await onlyPod(scene, 'far'),
+  ];
+  const [nearHost, farHost] = [`${await clusterIp(scene, 'near')}:80`, `${await clusterIp(scene, 'far')}:80`];
+  const late = { count: LONG, answerSeconds: LATE_ANSWER };
+  const soon = { count: LONG, answerSeconds: SHORT_ANSWER };
+  const within = await longConnections(scene, client, near, nearHost, late);
+  const between = await longConnections(scene, client, far, farHost, late);
+  const short = await longConnections(scene, client, far, farHost, soon);
+  const urls = [`http://near.${inside}:80`, `http://far.${inside}:80`];
+  const { failures, calls } = await underLoad(scene, urls, () => rollToImage(scene, image));
+  assert.deepEqual(failures, []);
+  const cut = { within: await within.cut, between: await between.cut, short: await short.cut };
+  const said = `${calls} calls, none failed; cut of ${LONG} open within the node: ${cut.within}, to another node: ${cut.between}, there with an answer after ${SHORT_ANSWER} s: ${cut.short}`;
+  // A tunnel's end is in the proxy, which gives what is open some seconds, as a ztunnel does; the kernel path's is not.
+  assert.deepEqual(cut, { within: 0, between: LONG, short: 0 }, said);
+  return said;
+}
+
+/** From an earlier Kmesh to this one, and back. */
+export const upgradeCases: readonly Case[] = [
+  {
+    name: 'IST-15, KME-18: rolled back to an earlier Kmesh, and upgraded from it: no call fails, what is open ends as with ztunnel, the kernel path serves as before, and nothing of the other is left',
+    kernelPath: true,
+    earlier: true,
+    async run(scene) {
+      const own = (await scene.api.read<V1DaemonSet>(proxies))?.spec?.template.spec?.containers[0]?.image;
+      assert.ok(own !== undefined && scene.earlier !== undefined && own !== scene.earlier);
+      const [node = ''] = scene.nodes;
+      await serves(scene, SAMPLE);
+      const before = await pins(node);
+      const back = await rollUnderLoad(scene, scene.earlier);
+      await serves(scene, SAMPLE);
+      const others = await pins(node);
+      const upgrade = await rollUnderLoad(scene, own);
+      await serves(scene, SAMPLE);
+      assert.deepEqual(await pins(node), before);
+      // Only this one's programs and tables decide: a policy that comes now is in force at once, and gone when it is removed.
+      const client = await onlyPod(scene, 'client');
+      const principals = [`cluster.local/ns/${inside}/sa/client`];
+      const deny: Manifest = {
+        apiVersion: 'security.istio.io/v1',
+        kind: 'AuthorizationPolicy',
+        metadata: { name: 'deny-client', namespace: inside } as Manifest['metadata'],
+        spec: {
+          selector: { matchLabels: { app: 'near' } },
+          action: 'DENY',
+          rules: [{ from: [{ source: { principals } }] }],
+        },
+      };
+      await having(scene, [deny], async () => {
+        await callUntil(scene, client, `http://near.${inside}:80`, 'refused');
+      });
+      await callUntil(scene, client, `http://near.${inside}:80`, 'answered');
+      const layouts = others.filter((pin) => !before.includes(pin));
+      return `back: ${back}; upgrade: ${upgrade}; pins of its own of the earlier one: ${layouts.length}`;
+    },
+  },
+];
