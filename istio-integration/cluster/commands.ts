@@ -7,13 +7,15 @@ import { clusterIsUp, kubeconfig, startCluster, stopCluster } from './bare/clust
 import { findGo } from './bare/go.ts';
 import { buildImages, imagesFolder } from './bare/images.ts';
 import { buildPrograms, programsFolder } from './bare/programs.ts';
-import { readState } from './bare/state.ts';
+import { isKind, readState } from './bare/state.ts';
 import { runCases } from './cases/run.ts';
+import { kindClusterIsThere, startKindCluster, stopKindCluster } from './kind/cluster.ts';
 import { dnsManifests } from './mesh/dns.ts';
 import { plainEnvoyFilters } from './mesh/envoy-filters.ts';
 import { gatewayApi } from './mesh/gateway-api.ts';
 import { installMesh } from './mesh/install.ts';
 import { checkNeeded, MissingError, neededByKind, neededByMachines } from './needed.ts';
+import { clusterNodes } from './nodes.ts';
 import type { ClusterOptions } from './options.ts';
 import { repository } from './paths.ts';
 import { type Progress, startProgress } from './progress.ts';
@@ -52,8 +54,10 @@ export async function cluster(options: ClusterOptions): Promise<number> {
       await running();
       return answer(
         options,
-        { kubeconfig, path: programsFolder },
-        `export KUBECONFIG='${kubeconfig}' PATH='${programsFolder}':"$PATH"`,
+        { kubeconfig, path: isKind() ? '' : programsFolder },
+        isKind()
+          ? `export KUBECONFIG='${kubeconfig}'`
+          : `export KUBECONFIG='${kubeconfig}' PATH='${programsFolder}':"$PATH"`,
       );
     case 'logs': {
       await running();
@@ -63,7 +67,7 @@ export async function cluster(options: ClusterOptions): Promise<number> {
       return answer(options, { folder }, folder);
     }
     case 'down': {
-      const was = await progress.step('down', stopCluster);
+      const was = await progress.step('down', endCluster);
       return answer(options, { cluster: 'down', was }, was ? 'the cluster is gone' : 'there was no cluster');
     }
   }
@@ -71,14 +75,29 @@ export async function cluster(options: ClusterOptions): Promise<number> {
 
 /** Makes a cluster, and waits until everything in it is ready. */
 async function up({ nodes, backend, proxy }: ClusterOptions, progress: Progress): Promise<void> {
-  if (backend === 'kind') {
-    checkNeeded(neededByKind);
-    throw new MissingError(
-      'a cluster of kind is not made by this command yet, though this machine has what it takes; use --backend bare',
-    );
-  }
-  checkNeeded(neededByMachines);
+  checkNeeded(backend === 'kind' ? neededByKind : neededByMachines);
   const archive = proxy.kind === 'image' && proxy.archive !== undefined ? proxy.archive : ownArchive();
+  await (backend === 'kind' ? upOfKind : upOfMachines)({ nodes, archive }, progress);
+  const api = new Api(readFileSync(kubeconfig, 'utf8'));
+  await progress.step('nodes ready, and DNS', async () => {
+    if (backend === 'bare') await api.apply(...(dnsManifests as unknown as Manifest[]));
+    await api.apply(...gatewayApi());
+    await nodesReady(api, clusterNodes().names);
+    await api.rolledOut({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: coredns });
+  });
+  await progress.step('Istio ambient', async () => {
+    await installMesh(kubeconfig, { reference: referenceOf(archive), mounts: proxy.kind === 'kmesh' });
+    if (backend === 'bare') await api.apply(...plainEnvoyFilters());
+  });
+}
+
+/** What the nodes are to have: `archive` is the proxy's image. */
+interface Parts {
+  readonly nodes: number;
+  readonly archive: string;
+}
+
+async function upOfMachines({ nodes, archive }: Parts, progress: Progress): Promise<void> {
   await progress.step('programs', async () => {
     findGo(progress);
     await buildPrograms(progress);
@@ -86,27 +105,29 @@ async function up({ nodes, backend, proxy }: ClusterOptions, progress: Progress)
   const images = await progress.step('images', () => buildImages(progress));
   mkdirSync(imagesFolder, { recursive: true });
   copyFileSync(archive, join(imagesFolder, 'proxy.tar'));
-  await progress.step('what was there before', stopCluster);
+  await progress.step('what was there before', endCluster);
   await startCluster({ nodes, images: [...images, 'proxy.tar'] }, progress);
-  const api = new Api(readFileSync(kubeconfig, 'utf8'));
-  await progress.step('nodes ready, and DNS', async () => {
-    await api.apply(...(dnsManifests as unknown as Manifest[]), ...gatewayApi());
-    await nodesReady(api, nodes);
-    await api.rolledOut({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: coredns });
-  });
-  await progress.step('Istio ambient', async () => {
-    await installMesh(kubeconfig, { reference: referenceOf(archive), mounts: proxy.kind === 'kmesh' });
-    await api.apply(...plainEnvoyFilters());
-  });
+}
+
+async function upOfKind({ nodes, archive }: Parts, progress: Progress): Promise<void> {
+  findGo(progress);
+  await progress.step('what was there before', endCluster);
+  await progress.step('kind', () => startKindCluster({ nodes, archives: [archive], kubeconfig }));
+}
+
+/** Ends a cluster of either kind, whatever ended the command that made it. False where there is none. */
+async function endCluster(): Promise<boolean> {
+  if (!isKind()) return await stopCluster();
+  await stopKindCluster(kubeconfig);
+  return true;
 }
 
 const coredns = { name: 'coredns', namespace: 'kube-system' };
 
-async function nodesReady(api: Api, nodes: number): Promise<void> {
-  const names = Array.from({ length: nodes }, (_, index) => `node${index + 1}`);
+async function nodesReady(api: Api, names: readonly string[]): Promise<void> {
   let state = '';
   await waitUntil(
-    `${nodes} nodes to be ready`,
+    `${names.length} nodes to be ready`,
     90_000,
     async () => {
       const found = await Promise.all(
@@ -127,7 +148,7 @@ async function nodesReady(api: Api, nodes: number): Promise<void> {
 }
 
 async function running(): Promise<Api> {
-  if (!clusterIsUp())
+  if (!(isKind() ? await kindClusterIsThere() : clusterIsUp()))
     throw new Error(
       readState() === undefined
         ? 'no cluster runs; start one with "npm run cluster -- up"'

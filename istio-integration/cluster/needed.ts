@@ -44,6 +44,8 @@ export const neededByMachines: readonly Needed[] = [
 
 /** What a cluster of kind needs: nodes that are containers, and images that are released. */
 export const neededByKind: readonly Needed[] = [
+  // For files of Istio's module and of Gateway API's.
+  debian('golang-go', 'go'),
   { name: 'kind', at: 'kind', from: 'kind 0.30 or newer, from kind.sigs.k8s.io' },
   { name: 'a container engine', at: 'docker', or: ['podman'], from: 'apt-get install docker.io, or podman' },
   { name: 'kubectl', at: 'kubectl', from: 'kubectl, from kubernetes.io' },
@@ -58,11 +60,7 @@ export const neededByKind: readonly Needed[] = [
 export function checkNeeded(needed: readonly Needed[], path = process.env['PATH'] ?? ''): void {
   const folders = path.split(':').filter((folder) => folder !== '');
   const missing = needed.filter(({ at, or = [] }) =>
-    [at, ...or].every((program) =>
-      program.includes('/')
-        ? !isExecutable(program)
-        : !folders.some((folder) => isExecutable(join(folder, program))),
-    ),
+    [at, ...or].every((program) => findProgram(program, path) === undefined),
   );
   if (missing.length === 0) return;
   const lines = missing.map(({ name, at, or = [], from }) =>
@@ -71,6 +69,17 @@ export function checkNeeded(needed: readonly Needed[], path = process.env['PATH'
       : `${name}: the program ${[at, ...or].join(' or ')} is expected on the search path (${folders.join(', ')}); brought by: ${from}`,
   );
   throw new MissingError(`this machine lacks what a cluster needs:\n  ${lines.join('\n  ')}`);
+}
+
+/** The file of a program, of the folders of a search path or, where it has a slash, at that path; undefined where it is not there. */
+export function findProgram(program: string, path = process.env['PATH'] ?? ''): string | undefined {
+  const files = program.includes('/')
+    ? [program]
+    : path
+        .split(':')
+        .filter((folder) => folder !== '')
+        .map((folder) => join(folder, program));
+  return files.find(isExecutable);
 }
 
 function isExecutable(file: string): boolean {

@@ -1,3 +1,5 @@
+import * as http from 'node:http';
+import * as https from 'node:https';
 import { PassThrough, Writable } from 'node:stream';
 import {
   CoreV1Api,
@@ -163,6 +165,31 @@ export class Api {
   /** What a node's kubelet answers to a path. */
   async kubelet(node: string, path: string): Promise<string> {
     return await this.#core.connectGetNodeProxyWithPath({ name: node, path });
+  }
+
+  /** What a service answers to a GET of a path, which may have a query. */
+  async service(
+    of: { readonly name: string; readonly namespace: string },
+    port: number,
+    path: string,
+  ): Promise<string> {
+    const { server } = this.config.getCurrentCluster() ?? { server: '' };
+    const place = `${server}/api/v1/namespaces/${of.namespace}/services/${of.name}:${port}/proxy`;
+    const options: https.RequestOptions = {};
+    await this.config.applyToHTTPSOptions(options);
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const client = server.startsWith('http:') ? http : https;
+    client
+      .get(`${place}/${path}`, options, (response) => {
+        const { stream, text } = collecting();
+        response.pipe(stream).on('finish', () => {
+          if (response.statusCode === 200) resolve(text());
+          else reject(new Error(`${of.name} answered ${response.statusCode}: ${text()}`));
+        });
+        response.on('error', reject);
+      })
+      .on('error', reject);
+    return await promise;
   }
 
   /** Runs a command in a pod's first container, and waits for its end. */

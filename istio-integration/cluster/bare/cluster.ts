@@ -33,7 +33,7 @@ export async function startCluster(
     ...places.flatMap(({ name }) => nodeUsers(name)),
   ]);
   writeFileSync(kubeconfig, credentials.kubeconfig('admin'), { mode: 0o600 });
-  writeState({ nodes, machines: [] });
+  writeState({ backend: 'bare', nodes, machines: [] });
   const control = await progress.step('control plane', async () => {
     const machine = await begin('control');
     await makeSwitch(machine, nodes);

@@ -5,8 +5,11 @@ import type { Machine } from './machine.ts';
 
 /** What is known of a cluster between two commands. Written before anything that `down` would have to end. */
 export interface ClusterState {
+  /** What the nodes are: machines of this file, or containers that kind made. */
+  readonly backend: 'bare' | 'kind';
+  /** How many run pods. */
   readonly nodes: number;
-  /** In the order in which they were started. */
+  /** In the order in which they were started; none of kind's. */
   readonly machines: readonly Machine[];
 }
 
@@ -15,6 +18,11 @@ const file = join(clusterFolder, 'state.json');
 /** Undefined where there is no cluster, not even a part of one. */
 export function readState(): ClusterState | undefined {
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ClusterState) : undefined;
+}
+
+/** Whether the cluster that runs is of kind, with images that are released. */
+export function isKind(): boolean {
+  return readState()?.backend === 'kind';
 }
 
 /** Replaces the state in one step. */

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import type { V1DaemonSet } from '@kubernetes/client-node';
 import type { Api } from '../api/api.ts';
 import { kubeconfig } from '../bare/cluster.ts';
-import { earlierKmesh, earlierRevision } from '../bare/earlier.ts';
-import { readState } from '../bare/state.ts';
+import { earlierKmesh, earlierRevision } from '../mesh/earlier.ts';
+import { clusterNodes } from '../nodes.ts';
 import type { ClusterOptions } from '../options.ts';
 import { cache } from '../paths.ts';
 import type { Progress } from '../progress.ts';
@@ -65,18 +65,17 @@ export async function runCases(
     ({ name }) => filters.length === 0 || filters.some((filter) => name.includes(filter)),
   );
   if (named.length === 0) throw new Error(`no case has ${filters.join(' or ')} in its name`);
+  const nodes = clusterNodes();
   const kernelPath = await hasKernelPath(api);
   const chosen = named.filter((one) => one.kernelPath !== true || kernelPath);
   const earlier = chosen.some((one) => one.earlier === true)
-    ? await progress.step('an earlier Kmesh', () => earlierKmesh(from ?? earlierRevision()))
+    ? await progress.step('an earlier Kmesh', () => earlierKmesh(nodes, from ?? earlierRevision()))
     : undefined;
   const scene: Scene = {
     api,
     kubeconfig,
-    nodes: (readState()?.machines ?? [])
-      .map(({ name }) => name)
-      .filter((name) => name !== 'control')
-      .sort(),
+    nodes: nodes.names,
+    outside: nodes,
     kernelPath,
     earlier: earlier?.reference,
     left: [],

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
-import { runIn } from '../bare/machine.ts';
-import { containerd, pauseImage } from '../bare/node.ts';
-import { machineOf } from '../bare/state.ts';
+import { pauseImage } from '../bare/node.ts';
+import { containerd } from '../nodes.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
 import { deployment, having, inside, proxyOf, type Scene } from './scene.ts';
@@ -32,10 +31,10 @@ const crowd: Manifest = {
 };
 
 /** How many files a proxy has open. */
-async function descriptors(proxy: V1Pod): Promise<number> {
+async function descriptors(scene: Scene, proxy: V1Pod): Promise<number> {
   const id = proxy.status?.containerStatuses?.[0]?.containerID?.replace(/^containerd:\/\//, '') ?? '';
-  const machine = machineOf(proxy.spec?.nodeName ?? '');
-  const tasks = await runIn(machine, [
+  const node = proxy.spec?.nodeName ?? '';
+  const tasks = await scene.outside.run(node, [
     'ctr',
     '--address',
     containerd,
@@ -46,11 +45,11 @@ async function descriptors(proxy: V1Pod): Promise<number> {
   ]);
   const [, pid = ''] = new RegExp(`^${id}\\s+(\\d+)`, 'm').exec(tasks) ?? [];
   assert.notEqual(pid, '', `no process of ${proxy.metadata?.name}:\n${tasks}`);
-  return (await runIn(machine, ['ls', `/proc/${pid}/fd`])).trim().split('\n').length;
+  return (await scene.outside.run(node, ['ls', `/proc/${pid}/fd`])).trim().split('\n').length;
 }
 
 async function descriptorsOfAll(scene: Scene): Promise<number[]> {
-  return await Promise.all(scene.nodes.map(async (node) => descriptors(await proxyOf(scene, node))));
+  return await Promise.all(scene.nodes.map(async (node) => descriptors(scene, await proxyOf(scene, node))));
 }
 
 /** Many pods at a time. */

@@ -2,6 +2,7 @@ import { type AccessLine, parseAccessLog } from '@kmesh/lab';
 import type { V1Pod, V1Service } from '@kubernetes/client-node';
 import type { Api, Manifest } from '../api/api.ts';
 import { appImage } from '../bare/images.ts';
+import type { Nodes } from '../nodes.ts';
 import { waitUntil } from '../wait.ts';
 
 /** The namespace whose pods are in the mesh, and one whose pods are not. */
@@ -15,6 +16,8 @@ export interface Scene {
   readonly api: Api;
   readonly kubeconfig: string;
   readonly nodes: readonly string[];
+  /** The same nodes, from outside of the cluster. */
+  readonly outside: Nodes;
   /** Whether the proxies have the mounts of the profile. */
   readonly kernelPath: boolean;
   /** The image of an earlier Kmesh, where a case wants one. */

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
-import { runIn } from '../bare/machine.ts';
-import { machineOf } from '../bare/state.ts';
 import type { Case } from './case.ts';
 import {
   accessLine,
@@ -16,6 +14,7 @@ import {
   onlyPod,
   outside,
   ports,
+  type Scene,
 } from './scene.ts';
 
 /** A service of the cases' namespace over pods with these labels. */
@@ -29,10 +28,14 @@ function service(name: string, selector: Readonly<Record<string, string>>, spec:
 }
 
 /** Lets a node forward to a pod only TCP connections to 15008, as a NetworkPolicy does, while something happens. */
-async function underNetworkPolicy(node: string, pod: V1Pod, action: () => Promise<void>): Promise<void> {
-  const machine = machineOf(node);
+async function underNetworkPolicy(
+  { outside: nodes }: Scene,
+  node: string,
+  pod: V1Pod,
+  action: () => Promise<void>,
+): Promise<void> {
   const rule = (verb: string): Promise<string> =>
-    runIn(machine, [
+    nodes.run(node, [
       ...['iptables', '--wait', verb, 'FORWARD', '--destination', pod.status?.podIP ?? ''],
       ...['--protocol', 'tcp', '!', '--dport', '15008', '--syn', '--jump', 'DROP'],
     ]);
@@ -46,12 +49,12 @@ async function underNetworkPolicy(node: string, pod: V1Pod, action: () => Promis
 
 /** Connects two pods of a node by an interface more, as a CNI plugin for several networks does, while something happens. */
 async function withSecondInterface(
+  { outside: nodes }: Scene,
   node: string,
   ends: readonly { readonly pod: V1Pod; readonly address: string }[],
   action: () => Promise<void>,
 ): Promise<void> {
-  const machine = machineOf(node);
-  const shell = (script: string): Promise<string> => runIn(machine, ['sh', '-c', script]);
+  const shell = (script: string): Promise<string> => nodes.run(node, ['sh', '-c', script]);
   const namespaces = await Promise.all(
     ends.map(async ({ pod }) => {
       const found = await shell(
@@ -120,7 +123,7 @@ export const serviceCases: readonly Case[] = [
         const stranger = await onlyPod(scene, 'stranger', outside);
         const url = `http://guarded.${inside}:80`;
         for (const client of [near, far, stranger]) await callUntil(scene, client, url, 'answered');
-        await underNetworkPolicy(node, pod, async () => {
+        await underNetworkPolicy(scene, node, pod, async () => {
           await callUntil(scene, stranger, url, 'refused');
           await callUntil(scene, far, url, 'answered');
           // Its plain SYN is lost, and comes again: from then on the kernel path knows that the port is not to be reached.
@@ -154,7 +157,7 @@ export const serviceCases: readonly Case[] = [
         { pod: client, address: '192.168.77.1' },
         { pod: stranger, address: '192.168.77.2' },
       ];
-      await withSecondInterface(node, ends, async () => {
+      await withSecondInterface(scene, node, ends, async () => {
         const calls = await callUntil(scene, client, `http://192.168.77.2:${ports.http}`, 'answered');
         assert.deepEqual(calls.servers, [stranger.metadata?.name]);
         // The server speaks over the link itself, past every node.

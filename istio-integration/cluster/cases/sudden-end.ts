@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
 import type { V1Pod } from '@kubernetes/client-node';
-import { returnNode } from '../bare/cluster.ts';
-import { runIn, stopMachine } from '../bare/machine.ts';
-import { containerd } from '../bare/node.ts';
-import { machineOf } from '../bare/state.ts';
+import { containerd } from '../nodes.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
 import { underLoad } from './lifecycle.ts';
@@ -27,10 +24,10 @@ const LONG = 10;
 const long = { count: LONG, answerSeconds: 15 };
 
 /** Ends a pod's container as the kernel's memory killer does. Returns the instant. */
-async function killContainer(pod: V1Pod): Promise<number> {
+async function killContainer(scene: Scene, pod: V1Pod): Promise<number> {
   const id = pod.status?.containerStatuses?.[0]?.containerID?.replace(/^containerd:\/\//, '') ?? '';
   const at = Date.now();
-  await runIn(machineOf(pod.spec?.nodeName ?? ''), [
+  await scene.outside.run(pod.spec?.nodeName ?? '', [
     ...['ctr', '--address', containerd, '--namespace', 'k8s.io', 'tasks', 'kill', '--signal', 'SIGKILL', id],
   ]);
   return at;
@@ -80,7 +77,7 @@ export const suddenEndCases: readonly Case[] = [
       const names = { 'by name': dialling(scene, client, `http://near.${inside}:80`, 50) };
       const within = await longConnections(scene, client, near, `${nearIp}:80`, long);
       const between = await longConnections(scene, client, far, `${farIp}:80`, long);
-      const killed = await killContainer(proxy);
+      const killed = await killContainer(scene, proxy);
       await readyAgain(scene, proxy);
       const away = (Date.now() - killed) / 1000;
       const said: string[] = [`ready again after ${away.toFixed(1)} s`];
@@ -109,12 +106,12 @@ export const suddenEndCases: readonly Case[] = [
       const client = await onlyPod(scene, 'client');
       const before = await onlyPod(scene, 'far');
       const { failures } = await underLoad(scene, [`http://near.${inside}:80`], async () => {
-        await stopMachine(node);
+        await scene.outside.cutPower(node);
         await callUntil(scene, client, `http://far.${inside}:80`, 'refused');
       });
       assert.deepEqual(failures, []);
       const started = performance.now();
-      await returnNode(node);
+      await scene.outside.returnPower(node);
       await waitUntil(
         `${before.metadata?.name} to run again`,
         120_000,

@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
 import type { Manifest } from '../api/api.ts';
-import { runIn } from '../bare/machine.ts';
-import { machineOf } from '../bare/state.ts';
 import { prometheusManifests, ztunnelQueries } from '../mesh/prometheus.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
@@ -17,12 +15,11 @@ const istiod: Manifest = {
 };
 
 /** What Prometheus answers to a query now. */
-async function ask(query: string): Promise<readonly { readonly value: readonly [number, string] }[]> {
-  const path = `/api/v1/namespaces/${prometheus.namespace}/services/${prometheus.name}:9090/proxy`;
-  const answer = await runIn(machineOf('control'), [
-    ...['kubectl', '--kubeconfig=/etc/kubernetes/admin.kubeconfig', 'get', '--raw'],
-    `${path}/api/v1/query?query=${encodeURIComponent(query)}`,
-  ]);
+async function ask(
+  scene: Scene,
+  query: string,
+): Promise<readonly { readonly value: readonly [number, string] }[]> {
+  const answer = await scene.api.service(prometheus, 9090, `api/v1/query?query=${encodeURIComponent(query)}`);
   const { status, data } = JSON.parse(answer) as {
     status: string;
     data: { result: { value: [number, string] }[] };
@@ -32,13 +29,13 @@ async function ask(query: string): Promise<readonly { readonly value: readonly [
 }
 
 /** Asks until as many series have a number as there are wanted. Returns their values. */
-async function values(query: string, wanted: number): Promise<number[]> {
+async function values(scene: Scene, query: string, wanted: number): Promise<number[]> {
   let last: number[] = [];
   return await waitUntil(
     `${wanted} series of ${query}`,
     60_000,
     async () => {
-      last = (await ask(query)).map(({ value }) => Number(value[1])).filter(Number.isFinite);
+      last = (await ask(scene, query)).map(({ value }) => Number(value[1])).filter(Number.isFinite);
       return last.length >= wanted ? last : undefined;
     },
     { everyMs: 500, state: () => JSON.stringify(last) },
@@ -70,17 +67,18 @@ export const telemetryCases: readonly Case[] = [
         await scene.api.rolledOut(istiod);
         await traffic(scene);
         const counted = 'sum(istio_tcp_connections_opened_total{app="ztunnel",reporter="source"})';
-        const [before = 0] = await values(counted, 1);
+        const [before = 0] = await values(scene, counted, 1);
         await traffic(scene);
         await waitUntil(
           'sixty connections more',
           60_000,
-          async () => ((await values(counted, 1))[0] ?? 0) >= before + 60 || undefined,
+          async () => ((await values(scene, counted, 1))[0] ?? 0) >= before + 60 || undefined,
           { everyMs: 500 },
         );
         // The graph of builds has one line for both proxies.
         for (const query of queries)
           await values(
+            scene,
             query,
             query.includes('by (tag)') ? 1 : query.includes('by (url)') ? 2 : scene.nodes.length,
           );

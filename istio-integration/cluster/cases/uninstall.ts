@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import type { KubernetesObject } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
-import { runIn } from '../bare/machine.ts';
-import { machineOf } from '../bare/state.ts';
 import { installMesh, uninstallMesh } from '../mesh/install.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
@@ -19,11 +17,11 @@ interface DaemonSet extends KubernetesObject {
 }
 
 /** What is left in the network namespaces of a node's pods of what Kmesh and istio-cni write: a line each. */
-async function leftInPods(node: string): Promise<string[]> {
+async function leftInPods(scene: Scene, node: string): Promise<string[]> {
   const script =
     'for pod in /run/netns/*; do nsenter --net="$pod" sh -c "nft list tables; iptables-save" 2>/dev/null | ' +
     'grep -E "kmesh|ISTIO" | sed "s|^|$pod: |"; done; true';
-  return (await runIn(machineOf(node), ['sh', '-c', script])).split('\n').filter((line) => line !== '');
+  return (await scene.outside.run(node, ['sh', '-c', script])).split('\n').filter((line) => line !== '');
 }
 
 async function membersAre(scene: Scene, state: 'enabled' | undefined): Promise<void> {
@@ -72,7 +70,7 @@ export const uninstallCases: readonly Case[] = [
         { everyMs: 300 },
       );
       await talk();
-      for (const node of scene.nodes) assert.deepEqual(await leftInPods(node), [], node);
+      for (const node of scene.nodes) assert.deepEqual(await leftInPods(scene, node), [], node);
       await installMesh(scene.kubeconfig, { reference, mounts: scene.kernelPath });
       await scene.api.merge(member('ambient'));
       await membersAre(scene, 'enabled');

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import type { V1DaemonSet } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
-import { runIn } from '../bare/machine.ts';
-import { machineOf } from '../bare/state.ts';
 import type { Case } from './case.ts';
 import { SAMPLE, serves } from './kernel-path.ts';
 import { underLoad, waitForRoll } from './lifecycle.ts';
@@ -15,8 +13,8 @@ const LONG = 10;
 const [SHORT_ANSWER, LATE_ANSWER] = [8, 120];
 
 /** What is pinned on a node, but for what each pod has. */
-async function pins(node: string): Promise<string[]> {
-  const text = await runIn(machineOf(node), [
+async function pins(scene: Scene, node: string): Promise<string[]> {
+  const text = await scene.outside.run(node, [
     ...['find', '/sys/fs/bpf/kmesh', '-mindepth', '1', '-not', '-path', '*/pods/*'],
   ]);
   return text
@@ -71,13 +69,13 @@ export const upgradeCases: readonly Case[] = [
       assert.ok(own !== undefined && scene.earlier !== undefined && own !== scene.earlier);
       const [node = ''] = scene.nodes;
       await serves(scene, SAMPLE);
-      const before = await pins(node);
+      const before = await pins(scene, node);
       const back = await rollUnderLoad(scene, scene.earlier);
       await serves(scene, SAMPLE);
-      const others = await pins(node);
+      const others = await pins(scene, node);
       const upgrade = await rollUnderLoad(scene, own);
       await serves(scene, SAMPLE);
-      assert.deepEqual(await pins(node), before);
+      assert.deepEqual(await pins(scene, node), before);
       // Only this one's programs and tables decide: a policy that comes now is in force at once, and gone when it is removed.
       const client = await onlyPod(scene, 'client');
       const principals = [`cluster.local/ns/${inside}/sa/client`];

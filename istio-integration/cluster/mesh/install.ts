@@ -2,10 +2,14 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { programsFolder } from '../bare/programs.ts';
+import { isKind } from '../bare/state.ts';
 import { istioVersion, repository } from '../paths.ts';
 
 const execute = promisify(execFile);
 const INSTALL_MS = 120_000;
+
+/** That of the cluster's cache, or, where the images are Istio's own, the one on the search path. */
+const istioctlProgram = (): string => (isKind() ? 'istioctl' : join(programsFolder, 'istioctl'));
 
 /** Runs istioctl against the cluster of a kubeconfig, and returns what it prints. */
 export async function istioctl(
@@ -13,7 +17,7 @@ export async function istioctl(
   args: readonly string[],
   { timeoutMs = 60_000 }: { readonly timeoutMs?: number } = {},
 ): Promise<string> {
-  const { stdout } = await execute(join(programsFolder, 'istioctl'), [...args, '--kubeconfig', kubeconfig], {
+  const { stdout } = await execute(istioctlProgram(), [...args, '--kubeconfig', kubeconfig], {
     timeout: timeoutMs,
     killSignal: 'SIGKILL',
     maxBuffer: 64 << 20,
@@ -39,8 +43,8 @@ export async function installMesh(
     hub: 'docker.io/istio',
     tag: istioVersion,
     'values.ztunnel.image': reference,
-    // Waypoints, gateways and sidecars are Envoy's own build here, which takes no cluster with Istio's filter for it.
-    'values.pilot.env.PILOT_ENABLE_METADATA_EXCHANGE': 'false',
+    // Waypoints, gateways and sidecars are Envoy's own build there, which takes no cluster with Istio's filter for it.
+    ...(isKind() ? {} : { 'values.pilot.env.PILOT_ENABLE_METADATA_EXCHANGE': 'false' }),
     ...(mounts ? {} : { profile: 'ambient' }),
   };
   await istioctl(

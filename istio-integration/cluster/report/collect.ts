@@ -1,7 +1,8 @@
 import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Api } from '../api/api.ts';
-import { readState } from '../bare/state.ts';
+import { isKind, readState } from '../bare/state.ts';
+import { exportKindLogs } from '../kind/cluster.ts';
 import { cache } from '../paths.ts';
 
 /**
@@ -11,6 +12,7 @@ import { cache } from '../paths.ts';
 export async function collectLogs(api: Api, name = 'logs'): Promise<string> {
   const folder = join(cache, 'reports', `${new Date().toISOString().replace(/[:.]/g, '-')}-${name}`);
   mkdirSync(folder, { recursive: true });
+  if (isKind()) await exportKindLogs(join(folder, 'machines'));
   for (const machine of readState()?.machines ?? [])
     if (existsSync(machine.logs))
       cpSync(machine.logs, join(folder, 'machines', machine.name), { recursive: true });

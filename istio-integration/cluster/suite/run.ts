@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Api, Manifest } from '../api/api.ts';
 import { kubeconfig } from '../bare/cluster.ts';
-import { buildImages, suiteImages } from '../bare/images.ts';
-import { importImage } from '../bare/node.ts';
+import { buildImages, imagesFolder, suiteImages } from '../bare/images.ts';
 import { buildSuite, moduleFolder } from '../bare/programs.ts';
-import { readState } from '../bare/state.ts';
+import { isKind } from '../bare/state.ts';
 import { plainEnvoyFilters } from '../mesh/envoy-filters.ts';
+import { clusterNodes } from '../nodes.ts';
 import { cache, clusterFolder, istioVersion } from '../paths.ts';
 import type { Progress } from '../progress.ts';
 import { junit } from '../report/junit.ts';
@@ -93,15 +93,15 @@ interface SuiteRun {
 async function runHere(run: SuiteRun, progress: Progress): Promise<SuiteTest[]> {
   const { api, source } = run;
   const proxy = await meshProxy(api);
-  const images = await buildImages(progress, suiteImages);
-  for (const machine of readState()?.machines ?? [])
-    if (machine.name !== 'control')
-      for (const image of images) await importImage(machine, `/opt/images/${image}`);
+  // Where images are released, so are these.
+  if (!isKind())
+    for (const image of await buildImages(progress, suiteImages))
+      await clusterNodes().load(join(imagesFolder, image));
   const work = join(clusterFolder, 'istio-suite');
   try {
     await progress.step('Istio as its tests want it', async () => {
       await installForSuite(api, proxy, source, work);
-      await api.apply(...plainEnvoyFilters());
+      if (!isKind()) await api.apply(...plainEnvoyFilters());
     });
     return await runTests(run, work, progress);
   } finally {
@@ -113,7 +113,7 @@ async function runHere(run: SuiteRun, progress: Progress): Promise<SuiteTest[]> 
           .map((name): Manifest => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })),
       );
       await installAgain(api, proxy);
-      await api.apply(...plainEnvoyFilters());
+      if (!isKind()) await api.apply(...plainEnvoyFilters());
     });
   }
 }

@@ -58,7 +58,7 @@ test('"up" on a machine without the programs says which, and ends with code 3 be
   assert.deepEqual(readdirSync(cache), []);
 });
 
-test('a cluster of kind: what it needs and is not there is named, and where all is there, that it is not made', async (context) => {
+test('a cluster of kind: what it needs and is not there is named', async (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'kmesh-needed-'));
   const path = process.env['PATH'];
   context.after(() => {
@@ -79,9 +79,12 @@ test('a cluster of kind: what it needs and is not there is named, and where all 
       message,
       new RegExp(`the program ${program} is expected on the search path \\(${folder}\\); brought by: `),
     );
-  for (const program of ['kind', 'podman', 'kubectl', 'istioctl']) {
+  // One of the engines is enough.
+  for (const program of ['kind', 'podman', 'kubectl']) {
     writeFileSync(join(folder, program), '');
     chmodSync(join(folder, program), 0o755);
   }
-  assert.match(await up(), /^a cluster of kind is not made by this command yet/);
+  const rest = await up();
+  assert.doesNotMatch(rest, /podman|kind is|kubectl/);
+  assert.match(rest, /the program istioctl is expected/);
 });

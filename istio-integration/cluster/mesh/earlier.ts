@@ -2,10 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { commitOf, git, makeWorkTree } from '../../../bench/harness/work-tree.ts';
+import type { Nodes } from '../nodes.ts';
 import { cache } from '../paths.ts';
-import { imagesFolder } from './images.ts';
-import { importImage } from './node.ts';
-import { readState } from './state.ts';
 
 /** An image of Kmesh that was built of an earlier revision. */
 export interface EarlierKmesh {
@@ -29,17 +27,14 @@ export function earlierRevision(): string {
 }
 
 /** Builds Kmesh's image of an earlier revision, once, and gives it to the nodes. */
-export async function earlierKmesh(revision: string): Promise<EarlierKmesh> {
+export async function earlierKmesh(nodes: Nodes, revision: string): Promise<EarlierKmesh> {
   const commit = commitOf(revision);
   if (commit === undefined) throw new Error(`--from ${revision}: no revision of this repository`);
   const short = commit.slice(0, 12);
   const reference = `docker.io/kmesh/kmesh:${short}`;
   const kept = join(cache, 'earlier', `${short}.tar`);
   if (!existsSync(kept)) buildEarlier(commit, reference, kept);
-  mkdirSync(imagesFolder, { recursive: true });
-  execFileSync('cp', [kept, join(imagesFolder, 'earlier.tar')]);
-  for (const machine of readState()?.machines ?? [])
-    if (machine.name !== 'control') await importImage(machine, '/opt/images/earlier.tar');
+  await nodes.load(kept);
   return { commit, reference };
 }
 

@@ -1,0 +1,131 @@
+import { execFile } from 'node:child_process';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { stringify } from 'yaml';
+import { writeState } from '../bare/state.ts';
+import { findProgram } from '../needed.ts';
+import type { Nodes } from '../nodes.ts';
+import { clusterFolder } from '../paths.ts';
+
+const execute = promisify(execFile);
+
+/** The name of the cluster among those of kind on this machine. */
+export const kindName = 'kmesh';
+const CREATE_MS = 600_000;
+const COMMAND_MS = 180_000;
+
+/** The container engine that kind makes nodes with. */
+type Engine = 'docker' | 'podman';
+
+function engine(): Engine {
+  return findProgram('docker') !== undefined ? 'docker' : 'podman';
+}
+
+async function run(
+  program: string,
+  args: readonly string[],
+  { timeoutMs = COMMAND_MS }: { readonly timeoutMs?: number } = {},
+): Promise<string> {
+  const { stdout } = await execute(program, args, {
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+    maxBuffer: 64 << 20,
+    // Where there is none kind takes docker, and says only that it is not there.
+    env: { ...process.env, KIND_EXPERIMENTAL_PROVIDER: engine() },
+  });
+  return stdout;
+}
+
+/** The names that kind gives to the nodes for pods. */
+function namesOf(nodes: number): string[] {
+  return Array.from(
+    { length: nodes },
+    (_, index) => `${kindName}-worker${index === 0 ? '' : `${index + 1}`}`,
+  );
+}
+
+/** What kind is told: a node for the control plane, and the others, each in a zone of its own. */
+export function kindConfiguration(nodes: number): string {
+  return stringify({
+    kind: 'Cluster',
+    apiVersion: 'kind.x-k8s.io/v1alpha4',
+    nodes: [
+      { role: 'control-plane' },
+      ...namesOf(nodes).map((name) => ({
+        role: 'worker',
+        labels: { 'topology.kubernetes.io/region': 'r1', 'topology.kubernetes.io/zone': name },
+      })),
+    ],
+  });
+}
+
+/** Has kind make a cluster, and gives its nodes what Kmesh needs of them and the images of `archives`. */
+export async function startKindCluster({
+  nodes,
+  archives,
+  kubeconfig,
+}: {
+  readonly nodes: number;
+  readonly archives: readonly string[];
+  readonly kubeconfig: string;
+}): Promise<void> {
+  mkdirSync(clusterFolder, { recursive: true });
+  const configuration = join(clusterFolder, 'kind.yaml');
+  writeFileSync(configuration, kindConfiguration(nodes));
+  writeState({ backend: 'kind', nodes, machines: [] });
+  await run(
+    'kind',
+    [
+      ...['create', 'cluster', '--name', kindName, '--config', configuration],
+      ...['--kubeconfig', kubeconfig, '--wait', '300s'],
+    ],
+    { timeoutMs: CREATE_MS },
+  );
+  const made = kindNodes(nodes);
+  for (const node of made.names) await mountBpf(node);
+  for (const archive of archives) await made.load(archive);
+}
+
+/** The nodes of kind's cluster. */
+export function kindNodes(nodes: number): Nodes {
+  return {
+    names: namesOf(nodes),
+    run: (node, command) => run(engine(), ['exec', node, ...command]),
+    async cutPower(node) {
+      await run(engine(), ['kill', node]);
+    },
+    async returnPower(node) {
+      await run(engine(), ['start', node]);
+      await mountBpf(node);
+    },
+    async load(archive) {
+      await run('kind', ['load', 'image-archive', archive, '--name', kindName]);
+    },
+  };
+}
+
+/** systemd mounts it on a machine, and not in a container. */
+async function mountBpf(node: string): Promise<void> {
+  await run(engine(), [
+    ...['exec', node, 'sh', '-c'],
+    'findmnt -t bpf /sys/fs/bpf >/dev/null || mount -t bpf bpf /sys/fs/bpf',
+  ]);
+}
+
+/** Whether kind has the cluster. */
+export async function kindClusterIsThere(): Promise<boolean> {
+  if (findProgram('kind') === undefined) return false;
+  return (await run('kind', ['get', 'clusters'])).split('\n').includes(kindName);
+}
+
+/** Gathers what kind's nodes say in a folder. */
+export async function exportKindLogs(folder: string): Promise<void> {
+  await run('kind', ['export', 'logs', folder, '--name', kindName]);
+}
+
+/** Has kind take its cluster away. */
+export async function stopKindCluster(kubeconfig: string): Promise<void> {
+  await run('kind', ['delete', 'cluster', '--name', kindName, '--kubeconfig', kubeconfig]);
+  rmSync(clusterFolder, { recursive: true, force: true });
+}
