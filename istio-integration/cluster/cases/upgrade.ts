@@ -9,8 +9,8 @@ import { callUntil, clusterIp, having, inside, onlyPod, proxies, type Scene } fr
 
 /** Connections of each kind that are open while the proxies are rolled. */
 const LONG = 10;
-/** Shorter than the time that a proxy gives open connections at its end, and longer than both rolls take. */
-const [SHORT_ANSWER, LATE_ANSWER] = [8, 120];
+/** Shorter than the time that a proxy gives open connections at its end, and longer than until the first one's end. */
+const [SHORT_ANSWER, LATE_ANSWER] = [8, 60];
 
 /** What is pinned on a node, but for what each pod has. */
 async function pins(scene: Scene, node: string): Promise<string[]> {
