@@ -10,6 +10,7 @@ import {
   PatchStrategy,
   PortForward,
   type V1Pod,
+  type V1Service,
   type V1Status,
 } from '@kubernetes/client-node';
 import { waitUntil } from '../wait.ts';
@@ -27,8 +28,9 @@ export interface ExecResult {
   readonly stderr: string;
 }
 
-/** Answers of the API server that say that a thing is not there, or is not yet known. */
+/** Answers of the API server that say that a thing is not there, or is not yet known, or has changed. */
 const NOT_FOUND = 404;
+const CONFLICT = 409;
 /** An API server that is asked while it starts, or a webhook whose pod has just begun, answers a moment later. */
 const ATTEMPT_MS = 30_000;
 
@@ -132,6 +134,24 @@ export class Api {
       ...(labels === '' ? {} : { labelSelector: labels }),
     });
     return items.filter((pod) => pod.metadata?.deletionTimestamp === undefined);
+  }
+
+  /** Services of all namespaces. */
+  async services(): Promise<V1Service[]> {
+    return (await this.#core.listServiceForAllNamespaces()).items;
+  }
+
+  /** Says at which address a service of type LoadBalancer is reached from outside. False where the service changed meanwhile, or went. */
+  async setBalancer(service: V1Service, ip: string): Promise<boolean> {
+    const { name = '', namespace = '' } = service.metadata ?? {};
+    const body = { ...service, status: { ...service.status, loadBalancer: { ingress: [{ ip }] } } };
+    try {
+      await this.#core.replaceNamespacedServiceStatus({ name, namespace, body });
+      return true;
+    } catch (error) {
+      if (codeOf(error) === NOT_FOUND || codeOf(error) === CONFLICT) return false;
+      throw error;
+    }
   }
 
   /** Events of a namespace, a line each, the oldest first. */

@@ -10,6 +10,8 @@ export const network = {
   hostInterface: 'kmesh-cluster',
   pods: '10.124.0.0/16',
   services: '10.125.0.0/16',
+  /** Of services of type LoadBalancer, where something gives them addresses; nodes take what goes there. */
+  balancers: '10.126.0.0/24',
   /** The first of the services' addresses: the API server's own service. */
   apiService: '10.125.0.1',
   dns: '10.125.0.10',

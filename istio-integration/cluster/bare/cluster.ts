@@ -140,6 +140,8 @@ async function makeSwitch(control: Machine, nodes: number): Promise<void> {
   await runIn(control, ['ip', 'link', 'set', 'host', 'master', 'switch', 'up']);
   run('ip', ['address', 'add', `${network.host}/${network.prefix}`, 'dev', network.hostInterface]);
   run('ip', ['link', 'set', network.hostInterface, 'up']);
+  run('ip', ['route', 'add', network.balancers, 'via', nodeAddresses(1).address]);
+  await runIn(control, ['ip', 'route', 'add', network.balancers, 'via', nodeAddresses(1).address]);
 }
 
 async function connect(control: Machine, machine: Machine, address: string): Promise<void> {

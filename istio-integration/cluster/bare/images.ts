@@ -136,6 +136,19 @@ export const suiteImages: readonly ClusterImage[] = [
     programs: { registry: 'fake-registry' },
     entrypoint: ['/registry'],
   },
+  // The next two are named by Gateway API's conformance tests.
+  {
+    name: 'echo-basic',
+    references: ['v1.5.1', 'v1.6.0-dev.3'].map((tag) => `registry.k8s.io/gateway-api/echo-basic:${tag}`),
+    programs: { 'echo-basic': 'echo-basic' },
+    entrypoint: ['/echo-basic'],
+  },
+  {
+    name: 'other-coredns',
+    references: ['registry.k8s.io/coredns/coredns:v1.12.2'],
+    programs: { coredns: 'coredns' },
+    entrypoint: ['/coredns'],
+  },
 ];
 
 /** Where a node finds images: this folder is bound into it. */

@@ -108,11 +108,14 @@ function modules(): Module[] {
   ];
 }
 
-/** Istio's ambient tests, and a program that they run in the cluster. */
+/** Istio's ambient tests, and programs that they run in the cluster. */
 const suiteModule: Module = {
   folder: 'istio',
   key: 'istio-suite',
-  packages: { 'istio.io/istio/pkg/test/fakes/imageregistry': 'fake-registry' },
+  packages: {
+    'istio.io/istio/pkg/test/fakes/imageregistry': 'fake-registry',
+    'sigs.k8s.io/gateway-api/conformance/echo-basic': 'echo-basic',
+  },
   tests: { 'istio.io/istio/tests/integration/ambient': 'ambient.test' },
   names: {},
   variables: {},

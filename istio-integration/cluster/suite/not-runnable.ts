@@ -1,8 +1,6 @@
 const metrics = "metrics that only Istio's build of Envoy keeps, and the image of that is not to be had here";
 const wasm = 'a WebAssembly module from an image registry outside, which is out of reach here';
 
-const balancer = 'the address of a load balancer, and the cluster has none';
-
 /**
  * Istio's ambient tests, or parts of one behind a slash, that cannot run in this cluster, and why. Others decline by
  * themselves.
@@ -12,6 +10,4 @@ export const notRunnable: Readonly<Record<string, string>> = {
   TestCustomizeMetrics: metrics,
   TestTrafficExtension_WasmConfigurations: wasm,
   TestWasmPluginConfigurations: wasm,
-  TestGatewayConformance: balancer,
-  'TestServiceEntrySelectsWorkloadEntry/DNS_hostname': balancer,
 };

@@ -13,6 +13,7 @@ import { clusterNodes } from '../nodes.ts';
 import { cache, clusterFolder, istioVersion } from '../paths.ts';
 import type { Progress } from '../progress.ts';
 import { junit } from '../report/junit.ts';
+import { startBalancer } from './balancer.ts';
 import { installAgain, installForSuite, meshProxy } from './mesh.ts';
 import { notRunnable } from './not-runnable.ts';
 import { readSuite, type SuiteTest, suiteTable } from './results.ts';
@@ -98,6 +99,7 @@ async function runHere(run: SuiteRun, progress: Progress): Promise<SuiteTest[]> 
     for (const image of await buildImages(progress, suiteImages))
       await clusterNodes().load(join(imagesFolder, image));
   const work = join(clusterFolder, 'istio-suite');
+  const balancer = isKind() ? undefined : startBalancer(api);
   try {
     await progress.step('Istio as its tests want it', async () => {
       await installForSuite(api, proxy, source, work);
@@ -115,6 +117,7 @@ async function runHere(run: SuiteRun, progress: Progress): Promise<SuiteTest[]> 
       await installAgain(api, proxy);
       if (!isKind()) await api.apply(...plainEnvoyFilters());
     });
+    await balancer?.stop();
   }
 }
 
@@ -129,8 +132,8 @@ async function runTests(
       .filter((name) => name.includes('/'))
       .join('|')}`,
     ...[`--istio.test.kube.config=${kubeconfig}`, '--istio.test.kube.deploy=false'],
-    // Services have no addresses outside: a node's port takes their place.
-    '--istio.test.kube.loadbalancer=false',
+    // Of kind's services a node's port takes the place: they have no addresses outside.
+    `--istio.test.kube.loadbalancer=${!isKind()}`,
     ...['--istio.test.ambient', '--istio.test.skipVM'],
     ...['--istio.test.hub=docker.io/istio', `--istio.test.tag=${istioVersion}`],
     ...['--istio.test.pullpolicy=IfNotPresent', `--istio.test.work_dir=${work}`],

@@ -12,6 +12,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/reload"
 	_ "github.com/coredns/coredns/plugin/template"
+	_ "github.com/coredns/coredns/plugin/whoami"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
@@ -19,7 +20,7 @@ import (
 
 func main() {
 	dnsserver.Directives = []string{
-		"reload", "errors", "log", "health", "ready", "cache", "loadbalance", "template", "kubernetes", "forward",
+		"reload", "errors", "log", "health", "ready", "cache", "loadbalance", "template", "kubernetes", "forward", "whoami",
 	}
 	coremain.Run()
 }
