@@ -142,6 +142,7 @@ export const suiteImages: readonly ClusterImage[] = [
     references: ['v1.5.1', 'v1.6.0-dev.3'].map((tag) => `registry.k8s.io/gateway-api/echo-basic:${tag}`),
     programs: { 'echo-basic': 'echo-basic' },
     entrypoint: ['/echo-basic'],
+    user: '65532:65532',
   },
   {
     name: 'other-coredns',
