@@ -108,3 +108,35 @@ test('a Deployment is rolled out when all its pods are of its newest description
     /to have all pods ready: not within 0.3 s; last seen: \{\}/,
   );
 });
+
+test('what a service answers to a GET is what it says, and one that answers with an error says which', async (context) => {
+  const asked: string[] = [];
+  const { api } = await server(context, (request) => {
+    asked.push(request.url ?? '');
+    return asked.length === 1
+      ? { body: { status: 'success' } }
+      : { status: 503, body: { message: 'no endpoints available' } };
+  });
+  const of = { name: 'prometheus', namespace: 'here' };
+  assert.equal(await api.service(of, 9090, 'api/v1/query?query=up'), '{"status":"success"}');
+  assert.deepEqual(asked, ['/api/v1/namespaces/here/services/prometheus:9090/proxy/api/v1/query?query=up']);
+  await assert.rejects(api.service(of, 9090, '-/ready'), /prometheus answered 503: .*no endpoints available/);
+});
+
+test('a service that changed or went while it gets an address is no failure, and what is refused is', async (context) => {
+  const answers = [200, 409, 404, 403];
+  const bodies: string[] = [];
+  const { api, seen } = await server(context, (_request, body) => {
+    bodies.push(body);
+    return { status: answers.shift() ?? 500, body: { kind: 'Status', message: 'said' } };
+  });
+  const service = { metadata: { name: 'one', namespace: 'here', resourceVersion: '7' } };
+  assert.equal(await api.setBalancer(service, '192.0.2.7'), true);
+  assert.equal(await api.setBalancer(service, '192.0.2.7'), false);
+  assert.equal(await api.setBalancer(service, '192.0.2.7'), false);
+  await assert.rejects(api.setBalancer(service, '192.0.2.7'), /said/);
+  assert.equal(seen[0], 'PUT /api/v1/namespaces/here/services/one/status');
+  const { metadata, status } = JSON.parse(bodies[0] ?? '');
+  assert.equal(metadata.resourceVersion, '7');
+  assert.deepEqual(status, { loadBalancer: { ingress: [{ ip: '192.0.2.7' }] } });
+});

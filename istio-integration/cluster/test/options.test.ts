@@ -11,7 +11,8 @@ const understood: readonly (readonly [string, object])[] = [
   ['up --backend kind', { backend: 'kind' }],
   [`up --proxy ${thisFile}`, { proxy: { kind: 'image', archive: thisFile } }],
   ['test IST-01 rolled --json', { command: 'test', filters: ['IST-01', 'rolled'], json: true }],
-  ['test', { command: 'test', filters: [] }],
+  ['test', { command: 'test', filters: [], from: undefined }],
+  ['test rolled --from v0.1.0', { filters: ['rolled'], from: 'v0.1.0' }],
   ['istio-suite', { command: 'istio-suite', run: '.' }],
   ['istio-suite -run TestPodIP|TestServices --json', { run: 'TestPodIP|TestServices', json: true }],
   ['istio-suite -run=TestPodIP', { run: 'TestPodIP' }],
@@ -34,6 +35,7 @@ const refused: readonly (readonly [string, RegExp])[] = [
   ['up --backend cloud', /Argument: backend, Given: "cloud", Choices: "bare", "kind"/],
   ['up --proxy nothing.tar', /--proxy nothing\.tar: kmesh, kmesh-stock, or the path of an image archive/],
   ['down --nodes 2', /nodes/],
+  ['up --from v0.1.0', /from/],
   ['istio-suite --run Test(', /--run Test\(: a regular expression, and this is none/],
 ];
 for (const [line, message] of refused)
