@@ -95,6 +95,18 @@ export const toolCases: readonly Case[] = [
     },
   },
   {
+    name: 'istioctl x describe pod says what holds for a pod; without --ignoreUnmeshed it looks for a sidecar in it',
+    async run(scene) {
+      const far = (await onlyPod(scene, 'far')).metadata?.name ?? '';
+      const said = await istioctl(scene.kubeconfig, [
+        ...['experimental', 'describe', 'pod', far, '--namespace', inside, '--ignoreUnmeshed'],
+      ]);
+      assert.match(said, /Pod: far-/);
+      assert.match(said, /Service: far/);
+      assert.match(said, /Workload mTLS mode: PERMISSIVE/);
+    },
+  },
+  {
     name: 'kmeshctl check finds nothing wrong on any node',
     kernelPath: true,
     async run(scene) {
