@@ -23,6 +23,8 @@ const strict: Manifest = {
   spec: { mtls: { mode: 'STRICT' } },
 };
 
+/** How often a policy is made again. */
+const TURNS = 10;
 /** So many connections in a row are refused. */
 const IN_A_ROW = 100;
 
@@ -109,6 +111,30 @@ export const policyCases: readonly Case[] = [
         });
         for (const object of [strict, everyone])
           await having(scene, [object], () => refusedPlainly(scene, server));
+      },
+    },
+    {
+      name: `IST-06: a policy that is removed and made again at once with other rules is what it is by now (${server})`,
+      async run(scene) {
+        const clients = [
+          { account: 'client', pod: await onlyPod(scene, 'client') },
+          {
+            account: server === 'near' ? 'far' : 'near',
+            pod: await onlyPod(scene, server === 'near' ? 'far' : 'near'),
+          },
+        ] as const;
+        const url = `http://${server}.${inside}:80`;
+        const only = (account: string): Manifest =>
+          authorization('only', server, { action: 'ALLOW', rules: [{ from: [principal(account)] }] });
+        await having(scene, [only('client')], async () => {
+          for (let turn = 1; turn <= TURNS; turn += 1) {
+            const [admitted, other] = turn % 2 === 0 ? clients : [clients[1], clients[0]];
+            await scene.api.remove(only(other.account));
+            await scene.api.apply(only(admitted.account));
+            await callUntil(scene, other.pod, url, 'refused');
+            await callUntil(scene, admitted.pod, url, 'answered');
+          }
+        });
       },
     },
   ]),
