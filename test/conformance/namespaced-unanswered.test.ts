@@ -40,7 +40,7 @@ for (const variant of ['iptables', 'nftables']) {
         const client = clients.get(variant) as Pod;
         const options = { connections: CONNECTIONS, concurrency: CONNECTIONS, timeoutMs: 8_000 };
         const { failures } = await client.dial({ to, ...options });
-        // Whoever is captured is connected to the proxy and then closed; whoever is not finds nobody.
+        // A captured client is connected to the proxy and then closed; for any other one `connect` fails.
         const uncaptured = failures.filter(({ step }) => step === 'connect');
         assert.deepEqual(uncaptured, [], `round ${round}`);
         assert.equal(

@@ -16,7 +16,7 @@ export const network = {
   apiService: '10.125.0.1',
   dns: '10.125.0.10',
   domain: 'cluster.local',
-  /** Of a range that is nobody's: what the cluster's DNS says of names outside. */
+  /** Of an unused range: what the cluster's DNS says of names outside. */
   documentation: '192.0.2.1',
 } as const;
 

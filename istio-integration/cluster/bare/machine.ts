@@ -170,7 +170,7 @@ function entering(machine: Machine, command: readonly string[]): string[] {
   return ['bash', enterScript, machine.name, String(machine.pid), ...command];
 }
 
-/** Undefined when no such process is there, or only its entry, which nobody has waited for. */
+/** Undefined when no such process is there, or only its entry, a zombie. */
 function startTimeOf(pid: number): string | undefined {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];

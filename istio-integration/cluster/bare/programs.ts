@@ -164,7 +164,7 @@ export function moduleFolder(module: 'istio.io/istio' | 'sigs.k8s.io/gateway-api
   }).trim();
 }
 
-/** Envoy is built by nobody here: the benchmarks' is taken. */
+/** Envoy is not built here: that of the benchmarks is used. */
 function takeEnvoy(): void {
   let envoy = '';
   try {

@@ -263,8 +263,8 @@ void Flow::fail(FlowEnd reason, int code, const std::string &text)
 		streamSession->leaveStream(this);
 	}
 	/* Before it is open nothing was read, so a close is no lie, and a client is not reset
-	 * inside its connect(): the kernel itself resets where there are bytes that nobody will
-	 * read. */
+	 * inside its connect(): the kernel itself resets where bytes are left in the receive
+	 * queue. */
 	close(reason, code, text, answered && !isThrough());
 }
 
