@@ -123,7 +123,7 @@ test('a control plane that goes away, and a daemon that does, are told', async (
   await page.until(`!document.getElementById('attention').hidden`, 20_000);
   // For a moment it is only known that the stream has ended; which setting to look at, after the next try.
   await page.until(`document.getElementById('problems').innerText.includes('Look at XDS_ADDRESS')`, 20_000);
-  assert.match(await textOf('#problems'), /control plane .* is not reached: .*Look at XDS_ADDRESS/);
+  assert.match(await textOf('#problems'), /control plane .* is unreachable: .*Check XDS_ADDRESS/);
   assert.match(await textOf('#problems'), /Traffic goes on/);
   await picture('attention');
   mesh.daemon.kill('SIGKILL');

@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
-/** Build information in the keys that tools expect of a node proxy (ambient contract 13.2). */
+/** Build information, with the keys that tools expect of a node proxy (ambient contract 13.2). */
 export interface VersionInfo {
   readonly version: string;
   readonly gitRevision: string;
-  /** The keys are a ztunnel's; Kmesh reports its Node.js version instead of Rust's. */
+  /** The key is ztunnel's; Kmesh reports its Node.js version. */
   readonly rustVersion: string;
   readonly buildProfile: string;
   readonly buildStatus: string;
@@ -16,7 +16,7 @@ export interface VersionInfo {
 declare const KMESH_GIT_REVISION: string | undefined;
 declare const KMESH_VERSION: string | undefined;
 
-/** Version of this build. The bundle contains its revision; a checkout gets it from git. */
+/** Returns the version of this build. The bundle contains its revision; a checkout gets it from git. */
 export function versionInfo(istioVersion: string): VersionInfo {
   const bundled = typeof KMESH_GIT_REVISION === 'string';
   return {
@@ -30,7 +30,7 @@ export function versionInfo(istioVersion: string): VersionInfo {
   };
 }
 
-/** The one line of `kmesh version` (ambient contract 2.1). */
+/** Returns the output line of `kmesh version` (ambient contract 2.1). */
 export function versionLine(info: VersionInfo): string {
   const field = (name: string, value: string): string => `${name}:${JSON.stringify(value)}`;
   return `version.BuildInfo{${[

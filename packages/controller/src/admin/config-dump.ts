@@ -8,7 +8,7 @@ import type { VersionInfo } from '../version.ts';
 import { dumpEndpoints, dumpPolicy, dumpService, dumpWorkload } from './dump-model.ts';
 import { LazyList, LazyObject, slicerForPages, sortedInSlices } from './stream-json.ts';
 
-/** Where the parts of the dump come from; each is asked anew for every dump. */
+/** Sources of the parts of the dump; each is read anew for every dump. */
 interface ConfigDumpSources {
   readonly state: MeshState;
   readonly config: Config;
@@ -26,8 +26,8 @@ interface ConfigDumpSources {
 }
 
 /**
- * `/config_dump` (ambient contract 13.2), for `streamJson`. Lists are always there and sorted, so that tools can rely on
- * them. What is large is written while it is read: a mesh that changes meanwhile may be seen half before and half after.
+ * Builds `/config_dump` (ambient contract 13.2) for `streamJson`. Lists are always present and sorted, so that tools can
+ * rely on them. Large parts are written while they are read: if the mesh changes meanwhile, the dump may mix both states.
  */
 export async function buildConfigDump(sources: ConfigDumpSources): Promise<Record<string, unknown>> {
   const { state } = sources;
@@ -99,7 +99,7 @@ function dumpCertificate(certificate: X509Certificate): DumpedCertificate {
   };
 }
 
-/** The `certificates` array of the config dump, ordered by identity. */
+/** Returns the `certificates` array of the config dump, ordered by identity. */
 export function dumpCertificates(entries: readonly CertificateEntry[]): DumpedIdentity[] {
   return entries
     .map((entry) => ({
@@ -111,7 +111,7 @@ export function dumpCertificates(entries: readonly CertificateEntry[]): DumpedId
     .sort((left, right) => (left.identity < right.identity ? -1 : 1));
 }
 
-/** A pod that is served, or waits to be. */
+/** A pod that is served, or pending. */
 interface StatedPod {
   readonly state: 'Up' | 'Pending';
   readonly uid: string;
@@ -124,7 +124,7 @@ interface StatedPod {
 
 interface DumpedConnection {
   readonly src: string;
-  /** Outbound: what the application dialled. Inbound: the host name that the client says it addressed. */
+  /** Outbound: the address that the application dialled. Inbound: the host name that the client reports. */
   readonly originalDst: string | null;
   /** Outbound: the next hop. Inbound: the application. */
   readonly actualDst: string;
@@ -136,7 +136,7 @@ interface DumpedConnections {
   readonly outbound: DumpedConnection[];
 }
 
-/** `workloadState` of the config dump, connections of both paths included (ambient contract 13.7). */
+/** Returns `workloadState` of the config dump, with the connections of both paths (ambient contract 13.7). */
 export function dumpWorkloadState(
   pods: readonly StatedPod[],
   live: LiveConnections,
@@ -172,6 +172,6 @@ function dumpConnection(start: ConnectionStart): DumpedConnection {
 
 function protocolOf(start: ConnectionStart): DumpedConnection['protocol'] {
   if (start.securityPolicy !== 'mutual_tls') return 'TCP';
-  // Only a call through a network gateway has an inner identity of its own.
+  // Only a call through a network gateway has a separate inner identity.
   return start.reporter === 'source' && start.destinationIdentity !== undefined ? 'DOUBLEHBONE' : 'HBONE';
 }

@@ -10,7 +10,7 @@ import type {
 } from '@kmesh/api';
 import { LazyObject } from './stream-json.ts';
 
-/** A workload as the config dump writes it (ambient contract 13.3). Absent keys are left out, as tools expect. */
+/** Returns a workload as the config dump writes it (ambient contract 13.3). Absent keys are left out, as tools expect. */
 export function dumpWorkload(workload: Workload): Record<string, unknown> {
   return {
     workloadIps: workload.addresses,
@@ -59,7 +59,7 @@ interface DumpedEndpoint {
   readonly status: string;
 }
 
-/** Endpoints by workload uid (ambient contract 13.4), written while they are read: there may be a whole mesh of them. */
+/** Endpoints by workload uid (ambient contract 13.4), written while they are read: a service may have very many. */
 export function dumpEndpoints(endpoints: Iterable<DumpedEndpoint>): LazyObject {
   return new LazyObject(endpointEntries(endpoints));
 }
@@ -70,7 +70,7 @@ function* endpointEntries(endpoints: Iterable<DumpedEndpoint>): Generator<[uid: 
   }
 }
 
-/** A service as the config dump writes it (ambient contract 13.4). */
+/** Returns a service as the config dump writes it (ambient contract 13.4). */
 export function dumpService(service: Service, endpoints: Iterable<DumpedEndpoint>): Record<string, unknown> {
   return {
     name: service.name,
@@ -98,7 +98,7 @@ export function dumpService(service: Service, endpoints: Iterable<DumpedEndpoint
   };
 }
 
-/** A policy as the config dump writes it (ambient contract 13.5). */
+/** Returns a policy as the config dump writes it (ambient contract 13.5). */
 export function dumpPolicy(policy: Policy): Record<string, unknown> {
   return {
     name: policy.name,
@@ -144,7 +144,7 @@ function dumpLocality(locality: Locality): Record<string, unknown> {
   return region === '' && zone === '' && subzone === '' ? {} : { locality: { region, zone, subzone } };
 }
 
-/** Service port → target port. */
+/** Returns an object of service port → target port. */
 export function dumpPorts(ports: PortMap): Record<string, number> {
   return Object.fromEntries([...ports].map(([port, target]) => [String(port), target]));
 }

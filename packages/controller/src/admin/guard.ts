@@ -3,15 +3,15 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { isIPv6, type Socket } from 'node:net';
 import { KmeshError } from '@kmesh/api';
 
-/** Header that a page has to send with a request that changes something; only the admin page itself can. */
+/** Header that a page must send with a request that changes something; only the admin page itself can. */
 const pageRequestHeader = 'x-kmesh-page';
 
 /**
- * Why a request to the admin port is refused, as one sentence; `undefined` when it is not. A web page that a person on
- * this machine visits must learn and change nothing through it:
+ * Returns why a request to the admin port is refused, as one sentence, or `undefined` to allow it. A web page open in a
+ * browser on this machine must neither read nor change anything through the port:
  *
- * - Another name in `Host` is a site whose name now resolves to loopback (DNS rebinding).
- * - `Origin`, `Referer` and `Sec-Fetch-Site` say which site a request comes from; browsers send them unasked.
+ * - A foreign name in `Host` is a site whose name now resolves to loopback (DNS rebinding).
+ * - `Origin`, `Referer` and `Sec-Fetch-Site` name the site a request comes from; browsers add them by themselves.
  */
 export function refuseForeign(headers: IncomingHttpHeaders): string | undefined {
   const { host = '', origin, referer } = headers;
@@ -25,8 +25,8 @@ export function refuseForeign(headers: IncomingHttpHeaders): string | undefined 
 }
 
 /**
- * As {@link refuseForeign}, for a request that changes something. What comes from a browser must carry
- * {@link pageRequestHeader}, which a page of another site can only send after asking, in vain, for permission.
+ * As {@link refuseForeign}, for a request that changes something. A browser's request must carry
+ * {@link pageRequestHeader}, which a page of another site can only send after a CORS preflight, which fails here.
  */
 export function refuseChange(headers: IncomingHttpHeaders): string | undefined {
   const browser =
@@ -35,10 +35,10 @@ export function refuseChange(headers: IncomingHttpHeaders): string | undefined {
       (name) => headers[name] !== undefined,
     );
   if (!browser || headers[pageRequestHeader] !== undefined) return undefined;
-  return `a browser has to send ${pageRequestHeader} with what changes something; istioctl, kmeshctl and curl need no header`;
+  return `a browser must send ${pageRequestHeader} with requests that change something; other clients need no header`;
 }
 
-/** As {@link refuseForeign}, for what only root may do, where the socket's owner is known. */
+/** As {@link refuseForeign}, for requests that only root may send; allows them if the socket's owner cannot be read. */
 export function refuseOthers(request: IncomingMessage): string | undefined {
   const uid = uidOfPeer(request.socket);
   if (uid === undefined || uid === 0 || uid === process.getuid?.()) return undefined;
@@ -61,8 +61,8 @@ const established = '01';
 const halfClosed: ReadonlySet<string> = new Set(['04', '05']);
 
 /**
- * The user that holds the other end of a loopback connection; `unknown` when no process holds it any more, `undefined`
- * when the kernel's list of sockets cannot be read.
+ * Returns the user that holds the other end of a loopback connection; `unknown` when no process holds it any more,
+ * `undefined` when the kernel's list of sockets cannot be read.
  */
 function uidOfPeer(socket: Socket): number | 'unknown' | undefined {
   const { remoteAddress, remotePort, localAddress, localPort } = socket;
@@ -84,7 +84,7 @@ function uidOfPeer(socket: Socket): number | 'unknown' | undefined {
   return 'unknown';
 }
 
-/** `address:port` as `/proc/net/tcp` writes it: words in the machine's order, as hexadecimal. */
+/** Returns `address:port` as `/proc/net/tcp` writes it: words in host byte order, as hexadecimal. */
 function socketText(ip: string, port: number): string {
   const bytes = isIPv6(ip) ? loopback6 : ip.split('.').map(Number);
   const words: string[] = [];
@@ -101,7 +101,7 @@ function socketText(ip: string, port: number): string {
 /** `::1`: no other IPv6 address is loopback. */
 const loopback6: readonly number[] = [...Array.from({ length: 15 }, () => 0), 1];
 
-/** A request to the admin API that cannot be answered as it is; becomes status 400 with this text. */
+/** Returns the error for an invalid request to the admin API; it becomes status 400 with this text. */
 export function badQuery(message: string): KmeshError {
   return new KmeshError('KMESH_QUESTION', message);
 }

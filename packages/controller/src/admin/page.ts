@@ -1,6 +1,6 @@
 /**
- * The page for people at `/`: what needs attention, this node's pods, services, live connections, and why a connection
- * would or would not be allowed. One file with no outside resources, so it works with no network; it reads
+ * Returns the page at `/`: what needs attention, this node's pods, services, live connections, and why a connection
+ * would or would not be allowed. It loads no external resources, so it works without a network; it reads
  * `/kmesh/overview` every two seconds.
  */
 export function adminPage(): string {
@@ -45,15 +45,15 @@ export function adminPage(): string {
   <section aria-labelledby="h-capabilities"><h2 id="h-capabilities">Capabilities</h2><div class="scroll" id="capabilities"></div></section>
   <section aria-labelledby="h-routes"><h2 id="h-routes">Routes of this port</h2>
     <ul class="routes">
-      <li><a href="/config_dump">/config_dump</a> everything that is known</li>
-      <li><a href="/kmesh/overview">/kmesh/overview</a> what this page shows</li>
+      <li><a href="/config_dump">/config_dump</a> the whole state and configuration</li>
+      <li><a href="/kmesh/overview">/kmesh/overview</a> the data of this page</li>
       <li><a href="/kmesh/connections">/kmesh/connections</a> live connections</li>
-      <li><a href="/kmesh/tables">/kmesh/tables</a> what is in the kernel; ?address=IP for one address</li>
+      <li><a href="/kmesh/tables">/kmesh/tables</a> contents of the kernel tables; ?address=IP for one address</li>
       <li>/kmesh/why?source=…&amp;destination=… each step of a decision</li>
-      <li>POST /logging show the log level; ?level=… changes it, ?reset goes back</li>
-      <li><a href="/debug/pprof/profile?seconds=10">/debug/pprof/profile</a> processor profile of ten seconds</li>
-      <li><a href="/debug/pprof/heap">/debug/pprof/heap</a> memory profile; POST /debug/pprof/heap/profiling?activate=true starts it</li>
-      <li>POST /quitquitquit drain and end</li>
+      <li>POST /logging shows the log level; ?level=… changes it, ?reset restores it</li>
+      <li><a href="/debug/pprof/profile?seconds=10">/debug/pprof/profile</a> CPU profile over ten seconds</li>
+      <li><a href="/debug/pprof/heap">/debug/pprof/heap</a> heap profile; POST /debug/pprof/heap/profiling?activate=true starts it</li>
+      <li>POST /quitquitquit drains and stops the daemon</li>
     </ul></section>
 </main>
 <script>${pageScript}</script>
@@ -62,7 +62,7 @@ export function adminPage(): string {
 `;
 }
 
-/** Style of the admin page: wide and narrow windows, light and dark, visible focus. */
+/** Style sheet of the admin page: wide and narrow windows, light and dark, visible focus. */
 const pageStyle = `
 :root { color-scheme: light dark; --line: #8883; --muted: #5b6270; --good: #176b3a; --bad: #a32020; --accent: #0b5cad; --raised: #8881; --tunnel: #7a4b00; }
 @media (prefers-color-scheme: dark) { :root { --muted: #a3a9b8; --good: #6fd08f; --bad: #ff8f8f; --accent: #7db8f5; --tunnel: #e5b567; } }
@@ -101,8 +101,8 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 `;
 
 /**
- * Behaviour of the admin page. Text from the mesh goes through textContent only: a pod's name is never markup. Parts
- * whose data has not changed are left as they are, so that a selection or the focus stays.
+ * Script of the admin page. Text from the mesh goes through textContent only: a pod's name is never markup. Parts
+ * whose data has not changed are not redrawn, so that a selection or the focus stays.
  */
 const pageScript = `
 'use strict';
@@ -129,10 +129,10 @@ function table(target, columns, rows, empty, note) {
 function problemsOf(o) {
   const found = [];
   const c = o.controlPlane;
-  if (c.address && !c.connected) found.push('The control plane ' + c.address + ' is not reached: ' + c.detail.replace(/[.]*$/, '.') + (c.setting ? ' Look at ' + c.setting + '.' : '') + (c.nextTryAt ? ' Next try at ' + new Date(c.nextTryAt).toLocaleTimeString() + '.' : '') + (o.workloadCount ? ' Traffic goes on with what was known.' : ''));
+  if (c.address && !c.connected) found.push('The control plane ' + c.address + ' is unreachable: ' + c.detail.replace(/[.]*$/, '.') + (c.setting ? ' Check ' + c.setting + '.' : '') + (c.nextTryAt ? ' Next try at ' + new Date(c.nextTryAt).toLocaleTimeString() + '.' : '') + (o.workloadCount ? ' Traffic continues with the last known state.' : ''));
   if (c.routesRefused) found.push('The control plane refuses to send routes: connections are not split by weights.');
   if (o.pending.length) found.push('Not ready yet, pending: ' + o.pending.join(', ') + '.');
-  for (const k of o.capabilities) if (!k.available && k.name === 'kernel path') found.push('The kernel path is off, every connection takes the tunnel: ' + k.reason);
+  for (const k of o.capabilities) if (!k.available && k.name === 'kernel path') found.push('The kernel path is off; every connection takes the tunnel: ' + k.reason);
   for (const p of o.pods) if (p.state !== 'Up') found.push('Pod ' + p.namespace + '/' + p.name + ' is not served yet.');
   for (const s of o.services) if (s.endpoints && !s.healthyEndpoints) found.push('Service ' + s.namespace + '/' + s.name + ' has no healthy endpoint.');
   return found;
@@ -160,9 +160,9 @@ function render(o) {
   const shares = o.routes.flatMap((r) => [...r.shares.map((s) => ({ route: r.route, ...s })), ...r.problems.map((problem) => ({ route: r.route, service: '', backend: '', share: 0, problem }))]).filter((s) => has(s.route, s.service, s.backend));
   table('split', [['Route', (s) => s.route], ['Service', (s) => s.service], ['Backend', (s) => s.backend], ['Share', (s) => s.backend ? Math.round(s.share * 1000) / 10 + ' %' : '', 'number'], ['', (s) => ({ text: s.backend && s.problem ? 'refused: ' + s.problem : s.problem ? 'not applied: ' + s.problem : 'by connection', tone: s.problem ? 'bad' : '' }), 'wrap']], shares.slice(0, 200), filter ? 'No route matches the filter.' : 'No route.', '');
   table('pods', [['Pod', (p) => p.namespace + '/' + p.name], ['State', (p) => ({ text: p.state, tone: p.state === 'Up' ? 'good' : 'bad' })], ['Addresses', (p) => p.addresses.join(', ') || 'not known to the mesh yet'], ['Connections', (p) => p.connections, 'number']], o.pods, 'No pod of this node is in the mesh.');
-  table('paths', [['Path', (p) => ({ text: p.path, tone: p.path === 'tunnel' ? 'tunnel' : p.path === 'refused' ? 'bad' : '' })], ['Reason', (p) => p.reason], ['Connections', (p) => p.connections, 'number']], o.paths, 'No connection was decided in the kernel yet.');
+  table('paths', [['Path', (p) => ({ text: p.path, tone: p.path === 'tunnel' ? 'tunnel' : p.path === 'refused' ? 'bad' : '' })], ['Reason', (p) => p.reason], ['Connections', (p) => p.connections, 'number']], o.paths, 'The kernel has not decided a connection yet.');
   const off = o.capabilities.filter((k) => !k.available);
-  table('capabilities', [['Capability', (k) => k.name], ['Why it is off', (k) => k.reason, 'wrap']], off, 'All ' + o.capabilities.length + ' are there.', many(o.capabilities.length - off.length, 'other is there.', 'others are there.'));
+  table('capabilities', [['Capability', (k) => k.name], ['Why it is off', (k) => k.reason, 'wrap']], off, 'All ' + o.capabilities.length + ' are available.', many(o.capabilities.length - off.length, 'other is available.', 'others are available.'));
   const options = (id, names) => { if (!unchanged(id, names)) $(id).replaceChildren(...names.map((n) => { const e = make('option'); e.value = n; return e; })); };
   options('sources', o.pods.map((p) => p.namespace + '/' + p.name));
   options('destinations', o.services.slice(0, 200).map((s) => s.namespace + '/' + s.name));
@@ -179,7 +179,7 @@ async function refresh() {
   setTimeout(refresh, Math.min(2000 * (1 + failures), 15000));
 }
 $('filter').addEventListener('input', () => last && render(last));
-$('pause').addEventListener('click', () => { paused = !paused; $('pause').setAttribute('aria-pressed', String(paused)); $('pause').textContent = paused ? 'Go on' : 'Pause'; });
+$('pause').addEventListener('click', () => { paused = !paused; $('pause').setAttribute('aria-pressed', String(paused)); $('pause').textContent = paused ? 'Resume' : 'Pause'; });
 $('why').addEventListener('submit', async (event) => {
   event.preventDefault();
   const data = new FormData(event.target), answer = $('answer');

@@ -13,17 +13,17 @@ const profilePaths = ['/debug/pprof/profile', '/debug/pprof/heap', '/debug/pprof
 export type ProfileAnswer = Buffer | string;
 
 /**
- * Profiles of the control thread (ambient contract 13.1); the data threads are native and are not in them. One profile is
- * taken at a time.
+ * Takes profiles of the control thread (ambient contract 13.1), without the native data threads. One profile is taken at
+ * a time.
  */
 export class Profiles {
   #running = false;
   #heap: Session | undefined;
 
   /**
-   * The answer for a path, `undefined` when it is not one of the profiles'.
+   * Returns the answer for a path, or `undefined` when it is not a path of profiles.
    *
-   * @throws KMESH_QUESTION for a parameter that is not allowed; KMESH_PROFILE when there is none to be had now
+   * @throws KMESH_QUESTION for a parameter that is not allowed; KMESH_PROFILE when no profile is available now
    */
   answer(path: string, query: URLSearchParams, post: boolean): Promise<ProfileAnswer> | undefined {
     switch (profilePaths.find((known) => known === path)) {
@@ -93,7 +93,7 @@ export class Profiles {
   }
 
   async #memoryProfiling(activate: string | null, post: boolean): Promise<string> {
-    if (activate !== null && !post) throw badQuery('use POST to activate or end heap profiling');
+    if (activate !== null && !post) throw badQuery('use POST to activate or stop heap profiling');
     if (activate === 'true' && this.#heap === undefined) {
       const session = new Session();
       session.connect();
@@ -156,7 +156,7 @@ function frameOf(frame: Runtime.CallFrame): ProfileFrame {
   };
 }
 
-/** A function on a stack. */
+/** One function on a stack. */
 interface ProfileFrame {
   readonly name: string;
   readonly file: string;
@@ -164,13 +164,13 @@ interface ProfileFrame {
   readonly line: number;
 }
 
-/** One stack, innermost frame first, with a value for each of the profile's types. */
+/** One stack, innermost frame first, with one value per type of the profile. */
 interface ProfileSample {
   readonly stack: readonly ProfileFrame[];
   readonly values: readonly number[];
 }
 
-/** What a profile measures, such as `cpu` in `nanoseconds`. */
+/** Quantity that a profile measures, such as `cpu` in `nanoseconds`. */
 interface ProfileValueType {
   readonly type: string;
   readonly unit: string;
@@ -185,7 +185,7 @@ interface Profile {
   readonly durationNanoseconds: number;
 }
 
-/** A profile in pprof's form: its `Profile` message, gzipped. */
+/** Encodes a profile in pprof's format: its `Profile` message, gzipped. */
 export async function encodePprof(profile: Profile): Promise<Buffer> {
   return await promisify(gzip)(profileMessage(profile));
 }
@@ -218,7 +218,7 @@ function profileMessage(profile: Profile): Uint8Array {
   return message.bytes();
 }
 
-/** Gives each different item an index, in the order of their first use. */
+/** Assigns each distinct item an index, in the order of first use. */
 class Table<Item> {
   readonly items: Item[];
   readonly #keyOf: (item: Item) => string;
@@ -276,7 +276,7 @@ class Message {
     return this;
   }
 
-  /** Beyond 32 bits too: times in nanoseconds are. */
+  /** Handles values beyond 32 bits, such as times in nanoseconds. */
   #varint(value: number): void {
     let rest = Math.max(0, Math.round(value));
     while (rest >= 0x80) {

@@ -13,7 +13,7 @@ interface LogControl {
   reset(): void;
 }
 
-/** What the admin server shows and starts. Each part may change at any time: it is asked for every request. */
+/** Data and actions of the admin server. Any part may change at any time, so it is read anew for every request. */
 export interface AdminSources {
   readonly log: LogControl;
   /** Starts the drain. */
@@ -22,18 +22,18 @@ export interface AdminSources {
   readonly configDump: () => Promise<unknown>;
   /** Further read-only JSON views by path, for kmeshctl and the page; KMESH_QUESTION becomes 400. */
   readonly views: Readonly<Record<string, (query: URLSearchParams) => unknown>>;
-  /** The page for people at `/`. */
+  /** The HTML page at `/`. */
   readonly page: () => string;
 }
 
 const loggingUsage = [
   'usage: POST /logging                     show the current filter',
   '       POST /logging?level=LEVEL         LEVEL: off, error, warn, info, debug, trace, or scope=level,…',
-  '       POST /logging?reset               back to the filter of the start',
+  '       POST /logging?reset               restore the filter of the start',
   '',
 ].join('\n');
 
-/** Routes of the admin server (ambient contract 13.1, conformance OBS-03, OBS-05, PRC-06, PRC-07). */
+/** Returns the request handler of the admin server (ambient contract 13.1, conformance OBS-03, OBS-05, PRC-06, PRC-07). */
 export function adminHandler(sources: AdminSources): RequestListener {
   const profiles = new Profiles();
   return (request, response) => {

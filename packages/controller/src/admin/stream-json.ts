@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 import { Slicer } from '@kmesh/orchestration';
 
-/** Items that are sorted in one step: a few milliseconds. */
+/** Items sorted without a pause; takes a few milliseconds. */
 const runLength = 2_048;
 
 interface Run<Item> {
@@ -11,8 +11,8 @@ interface Run<Item> {
 }
 
 /**
- * Items in the order of their keys, without a stretch of work that holds the event loop: runs are sorted one by one
- * here, and merged while the result is read. The result can be read once.
+ * Sorts items by key without blocking the event loop: runs are sorted one by one here and merged while the result is
+ * read. The result can be read once.
  */
 export async function sortedInSlices<Item>(
   items: Iterable<Item>,
@@ -77,14 +77,14 @@ function compare(left: string, right: string): number {
 
 const chunkCharacters = 64 * 1024;
 
-/** Work for a page may hold the event loop for 2 ms, then rests for 4 ms, in which the engine can collect what it left. */
+/** Work for a page may block the event loop for 2 ms, then rests for 4 ms, in which garbage can be collected. */
 export function slicerForPages(): Slicer {
   return new Slicer(2, 4);
 }
 
 /**
- * Writes a value as JSON of two spaces and ends the stream. Holds the event loop for a few milliseconds at a time, and no
- * more text than the reader takes: it waits for a slow one, and stops when the reader has gone.
+ * Writes a value as JSON with an indent of two spaces and ends the stream. Blocks the event loop for a few milliseconds
+ * at a time. Obeys backpressure: waits for a slow reader, and stops when the reader has gone.
  */
 export async function streamJson(value: unknown, to: Writable): Promise<void> {
   const slicer = slicerForPages();
@@ -112,7 +112,7 @@ async function write(to: Writable, chunk: string): Promise<void> {
   }
 }
 
-/** An array whose items are made while it is written. */
+/** An array whose items are produced while it is written. */
 export class LazyList {
   readonly items: Iterable<unknown>;
 
@@ -120,13 +120,13 @@ export class LazyList {
     this.items = items;
   }
 
-  /** For where it stands in something plain: then it is made whole. */
+  /** Produces the whole array, for `JSON.stringify` of a plain value that contains it. */
   toJSON(): unknown[] {
     return [...this.items];
   }
 }
 
-/** An object whose entries are made while it is written. */
+/** An object whose entries are produced while it is written. */
 export class LazyObject {
   readonly entries: Iterable<readonly [key: string, value: unknown]>;
 
@@ -141,8 +141,8 @@ export class LazyObject {
 }
 
 /**
- * The text of `JSON.stringify(value, null, 2)` in pieces, so that a large answer is never held whole. Lazy lists and lazy
- * objects may stand in lazy ones and directly in plain objects; what is plain is written in one piece.
+ * Yields the text of `JSON.stringify(value, null, 2)` in pieces, so that a large answer is never held whole. Lazy lists
+ * and objects may be nested in lazy ones and directly in plain objects; a plain value is written in one piece.
  */
 function* jsonPieces(value: unknown, indent = ''): Generator<string> {
   if (value instanceof LazyList) {

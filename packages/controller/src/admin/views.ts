@@ -12,7 +12,7 @@ import type { ConnectionStart, LiveConnection, LiveConnections } from '@kmesh/pr
 import type { FrontendEntry, KernelTables } from '@kmesh/runtime';
 import { badQuery } from './guard.ts';
 
-/** Which connections are asked for. */
+/** Selects connections. */
 interface ConnectionsFilter {
   readonly limit: number;
   /** Part of the `namespace/name` of either side or of the service. */
@@ -23,8 +23,8 @@ interface ConnectionsFilter {
 }
 
 /**
- * The busiest open connections of a node. One between two of its pods has two sides here and is shown once, as its
- * client sees it.
+ * Returns the busiest open connections of a node. A connection between two of its pods is reported by both sides and
+ * shown once, from the client's side.
  */
 export function viewConnections(
   live: LiveConnections,
@@ -83,13 +83,13 @@ function nameOf(workload: Workload | undefined, address: string): string {
   return workload === undefined ? address : `${workload.namespace}/${workload.name}`;
 }
 
-/** Tables while the kernel path is on. */
+/** Kernel tables; present while the kernel path is on. */
 interface TableSources {
   readonly tables: KernelTables;
   hookCosts(): readonly HookCost[];
 }
 
-/** What is in the kernel: how full each table is, what was refused, the pods, and the entries of one address. */
+/** Describes the kernel tables: how full each is, what was refused, the pods, and the entries of one address. */
 export function describeTables(
   sources: TableSources | undefined,
   off: string,

@@ -19,9 +19,9 @@ import {
 import { type ConnectOutcome, type ConnectReason, pathOfReason } from '@kmesh/runtime';
 import type { WhySubject } from './why-target.ts';
 
-/** The kernel tables while the kernel path is on. */
+/** Kernel tables; present while the kernel path is on. */
 export interface WhyKernel {
-  /** What may become of a pod's connect; `undefined` when the pod is not enrolled in the tables. */
+  /** Returns the possible outcomes of a pod's connect, or `undefined` when the pod is not enrolled in the tables. */
   connectOutcomes(
     workloadUid: string,
     destination: { readonly ip: string; readonly port: number },
@@ -29,23 +29,23 @@ export interface WhyKernel {
   workloadUid(id: number): string | undefined;
 }
 
-/** One thing that may become of a connection, and how it was decided. */
+/** One possible outcome of a connection, and how it was decided. */
 interface Outcome extends WhyOutcome {
   readonly decision: OutboundDecision;
   readonly trace: readonly string[];
   readonly policy: PolicyAnswer;
 }
 
-/** A decision that the tunnel path may take, and how often it does. */
+/** A decision that the tunnel path may make, and its share of all draws. */
 interface DrawnDecision {
   readonly decision: OutboundDecision;
   readonly trace: readonly string[];
   readonly share: number;
 }
 
-/** Draws that are tried where the endpoints cannot be gone through one by one. */
+/** Draws to sample where the endpoints cannot be enumerated. */
 const DRAWS = 64;
-/** Limit of endpoints that are examined one by one; each needs a routing decision. */
+/** Limit of endpoints to enumerate; each needs a routing decision. */
 const MOST_ENDPOINTS = 128;
 
 const why: Readonly<Record<ConnectReason, string>> = {
@@ -63,9 +63,9 @@ const why: Readonly<Record<ConnectReason, string>> = {
   tunnelVerdict:
     'the kernel is not certain that policies allow it: by their rules, or for want of an identity',
   tunnelDns: 'port 53 is the DNS proxy’s',
-  tunnelMark: 'the socket has a mark already',
+  tunnelMark: 'the socket already has a mark',
   tunnelUnreachable: "the node's network does not let the port through, so it is tunnelled for a while",
-  tunnelPort: 'the socket is bound to a port from which the endpoint has a connection already',
+  tunnelPort: 'the socket is bound to a port that already has a connection to the endpoint',
   tunnelOwn: 'the pod is the endpoint itself: its packets do not leave it, so nothing attests who sends them',
   refusedFrontend: 'refused in the kernel, as connection refused: the service does not declare the port',
   refusedEmpty: 'refused in the kernel, as connection refused: no endpoint can answer',
@@ -74,8 +74,8 @@ const why: Readonly<Record<ConnectReason, string>> = {
 };
 
 /**
- * Everything that may become of a connection, the most likely first: the kernel tables are read as the connect hook reads
- * them, and what they leave to the tunnel is decided by the function that its connections are decided by.
+ * Returns every possible outcome of a connection, the most likely first. Reads the kernel tables as the connect hook
+ * does, and calls the tunnel path's own routing function for what the tables leave to the tunnel.
  */
 export function outcomesOf(
   state: MeshState,
@@ -116,7 +116,7 @@ function decidedInKernel(
   { reason, address = target }: ConnectOutcome,
 ): Outcome {
   const path = pathOfReason(reason);
-  // What it leaves alone it measures all the same, as a connection of the kernel path.
+  // Connections that the kernel leaves alone are still measured, as connections of the kernel path.
   const leftAlone = reason === 'outsideUnknown' || reason === 'outsidePassthrough';
   const word = leftAlone ? 'passthrough' : reason.slice(path.length).toLowerCase();
   const policy = policyAnswer(state, { source, clientIp, target }, decision);
@@ -168,7 +168,7 @@ function nameOf(workload: Workload | undefined): string {
   return workload === undefined ? '' : `${workload.namespace}/${workload.name}`;
 }
 
-/** What the tunnel path decides: for the endpoint that was drawn before, else for each draw that it may make. */
+/** Returns the tunnel path's decisions: for the endpoint already drawn, else for each draw that it may make. */
 function decisions(state: MeshState, subject: WhySubject, pick: string | undefined): DrawnDecision[] {
   const { source, clientIp, target } = subject;
   const decide = (share: number, chosen: string | undefined, random: () => number): DrawnDecision => {
@@ -212,7 +212,7 @@ function decisions(state: MeshState, subject: WhySubject, pick: string | undefin
   return Array.from({ length: DRAWS }, (_, index) => decide(1 / DRAWS, undefined, spread(index)));
 }
 
-/** The backends of the route by which a decision was made, if one was. */
+/** Returns the backends of the route that a decision used, if any. */
 function backendsOf(
   state: MeshState,
   { source, target }: WhySubject,
@@ -225,7 +225,7 @@ function backendsOf(
   return route?.kind === 'applied' ? route.backends : undefined;
 }
 
-/** Draws that together are even, for one decision after the other and within each. */
+/** Returns a generator of numbers that are spread evenly, over all indexes and within one decision. */
 function spread(index: number): () => number {
   let next = (index + 0.5) / DRAWS;
   return () => {
@@ -246,13 +246,13 @@ function merge(outcomes: readonly Outcome[]): readonly Outcome[] {
   return [...merged.values()].sort((left, right) => right.share - left.share);
 }
 
-/** Whether policies let a connection in where it arrives, and which. */
+/** Whether policies at the destination allow a connection, and which ones decided. */
 interface PolicyAnswer {
   readonly allowed: boolean;
   readonly steps: readonly WhyStep[];
 }
 
-/** What the proxy of the destination decides, by the policies that this one knows. */
+/** Evaluates what the destination's proxy decides, using the policies that this proxy knows. */
 function policyAnswer(
   state: MeshState,
   subject: Pick<WhySubject, 'source' | 'clientIp' | 'target'>,

@@ -3,19 +3,19 @@ import { defaultSearchDomains, nameRecordOf, resolveName } from '@kmesh/dns';
 import { canonicalIp, ipFamily, type MeshState, type SocketTarget } from '@kmesh/orchestration';
 import { badQuery } from './guard.ts';
 
-/** What a question to `/kmesh/why` is about. */
+/** The connection that a request to `/kmesh/why` asks about. */
 export interface WhySubject {
   readonly source: Workload;
   readonly clientIp: string;
   readonly target: SocketTarget;
-  /** How the words of the question were understood; empty when they were addresses already. */
+  /** How names in the request were resolved; empty when both were addresses. */
   readonly notes: readonly string[];
 }
 
 interface Network {
   readonly network: string;
   readonly clusterDomain: string;
-  /** As the DNS proxy has them; no preference and both families when absent. */
+  /** The DNS proxy's settings; by default no preference and both families. */
   readonly preferredNamespace?: string | undefined;
   readonly ipv6?: boolean;
 }
@@ -23,17 +23,17 @@ interface Network {
 const assumedPort = 80;
 
 /**
- * Finds the client and the dialled address of a question.
+ * Resolves the client and the dialled address of a request.
  *
  * @param source `namespace/name` of a pod, or its IP
  * @param destination an IP, `namespace/name` of a service or pod, or a host name; each may end in `:port`
- * @throws KMESH_QUESTION saying what is allowed, or what comes close
+ * @throws KMESH_QUESTION naming what is allowed
  */
 export function whySubject(state: MeshState, node: Network, source: string, destination: string): WhySubject {
   const workload = findSource(state, node, source);
   const clientIp = canonicalIp(source) ?? workload.addresses[0];
   if (clientIp === undefined) {
-    throw badQuery(`${source} has no address yet, so nothing can be said of its connections`);
+    throw badQuery(`${source} has no address yet, so its connections cannot be explained`);
   }
   const { name, port } = splitPort(destination);
   const notes: string[] = [];
@@ -56,7 +56,7 @@ export function whySubject(state: MeshState, node: Network, source: string, dest
   if (found === undefined) {
     throw badQuery(
       `nothing in the mesh is called ${name}: give an IP, namespace/name of a service or pod, or a host name, ` +
-        'each with :port if you like. Other names the resolvers of the pod answer, which are not asked here',
+        'optionally with :port. Other names are resolved by the resolvers of the pod, which are not queried here',
     );
   }
   const target =
@@ -83,7 +83,9 @@ function findSource(state: MeshState, node: Network, text: string): Workload {
   throw badQuery(`no workload is called ${text}; kmeshctl workloads lists them`);
 }
 
-/** What the DNS proxy answers to the pod for its own family, or for the other one where that has no address. */
+/**
+ * Returns the DNS proxy's answer to the pod for its own address family, or for the other one if that has no address.
+ */
 function lookUp(
   state: MeshState,
   node: Network,
@@ -121,7 +123,7 @@ function describeAnswer(name: string, answer: NonNullable<ReturnType<typeof reso
   return `DNS: the mesh answers ${name} from service ${record.key}${how}${alias}: ${list}${more}`;
 }
 
-/** By `namespace/name`, or the host name of a workload. */
+/** Finds a service or workload by `namespace/name`, or a workload by host name. */
 function findNamed(state: MeshState, source: Workload, name: string): Service | Workload | undefined {
   const slash = name.indexOf('/');
   if (slash > 0) {

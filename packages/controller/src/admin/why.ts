@@ -12,7 +12,7 @@ import {
 import { outcomesOf, type WhyKernel } from './why-outcomes.ts';
 import { type WhySubject, whySubject } from './why-target.ts';
 
-/** What the answer is drawn from: the state and tables by which this proxy itself decides. */
+/** Sources of the answer: the state and tables that this proxy itself decides by. */
 export interface WhySources {
   readonly state: MeshState;
   readonly node: {
@@ -30,10 +30,10 @@ export interface WhySources {
 const listedEndpoints = 8;
 
 /**
- * What would become of a connection, step by step: the functions and tables that decide are asked, nothing is sent. The
- * steps are those of the most likely outcome; every outcome has a line at the end.
+ * Explains step by step what would happen to a connection. Uses the same functions and tables that decide real
+ * connections, and sends nothing. The steps are those of the most likely outcome; the last lines list the outcomes.
  *
- * @throws KMESH_QUESTION when source or destination are not understood; see {@link whySubject}
+ * @throws KMESH_QUESTION when source or destination cannot be resolved; see {@link whySubject}
  */
 export function explainConnection(sources: WhySources, source: string, destination: string): Why {
   const { state, node } = sources;
@@ -81,7 +81,7 @@ function describeSource(source: Workload, clientIp: string, node: string): strin
   const where =
     node === '' || source.node === node
       ? 'on this node'
-      : `on node ${source.node}, whose own proxy decides; this is what it decides with the same mesh`;
+      : `on node ${source.node}, whose own proxy decides; this is its decision if it has the same mesh state`;
   return `${source.namespace}/${source.name} at ${clientIp}, identity ${identityUriOf(source)}, ${where}`;
 }
 
@@ -124,7 +124,7 @@ function describeService(state: MeshState, subject: WhySubject, service: Service
   ];
 }
 
-/** The trace of the routing speaks in sentences; their words tell what they are about. */
+/** Derives the step's kind from the words of a sentence in the routing trace. */
 function kindOf(sentence: string, otherwise: WhyStepKind): WhyStepKind {
   if (/^service \S+ port /.test(sentence)) return 'endpoint';
   if (/^route /.test(sentence)) return 'route';
@@ -136,7 +136,7 @@ function kindOf(sentence: string, otherwise: WhyStepKind): WhyStepKind {
 function describeWaypoint(decision: Exclude<OutboundDecision, { kind: 'refused' }>): string {
   const final = decision.kind === 'resolveHostname' ? decision.pending : decision;
   if (final.kind === 'hbone' && final.via === 'waypoint') {
-    return `through waypoint ${final.workload.namespace}/${final.workload.name}, which applies the policies and routes of its own`;
+    return `through waypoint ${final.workload.namespace}/${final.workload.name}, which applies its own policies and routes`;
   }
   return 'none on the way';
 }

@@ -12,13 +12,13 @@ export interface CertificateClientOptions {
   readonly controlPlane: ControlPlane;
   /** `SECRET_TTL`. */
   readonly lifetimeSeconds: number;
-  /** Shared mode: ask on behalf of the pod. Dedicated mode: ask for oneself. */
+  /** Shared mode: request certificates on behalf of pods. Dedicated mode: request the proxy's own certificate. */
   readonly impersonate: boolean;
   readonly logger: Logger;
   /** Longest time for one call, in milliseconds. Default 10 s. */
   readonly callMilliseconds?: number;
   readonly watch?: DirectoryWatchOptions;
-  /** Where the connection runs. Default: a thread of its own, which {@link CertificateClient.close} ends. */
+  /** Thread of the connection. Default: a dedicated thread, which {@link CertificateClient.close} ends. */
   readonly thread?: IstiodThread;
 }
 
@@ -30,7 +30,7 @@ const settings: ControlPlaneSettings = {
   headers: 'CA_HEADER_',
 };
 
-/** Asks istiod's certificate service for workload certificates. Ambient contract 5. */
+/** Requests workload certificates from istiod's certificate service. Ambient contract 5. */
 export class CertificateClient {
   readonly #options: CertificateClientOptions;
   readonly #stopWatching: () => void;
@@ -53,14 +53,14 @@ export class CertificateClient {
       : () => undefined;
   }
 
-  /** The form in which the certificate manager takes this client. */
+  /** This client as the certificate manager's source. */
   readonly source: CertificateSource = (identity, signal) => this.issue(identity, signal);
 
   /**
-   * One certificate with a new key.
+   * Requests one certificate with a new key.
    *
-   * @throws KMESH_CA_UNREACHABLE, KMESH_CA_REFUSED (with istiod's own words), KMESH_SETTING_UNUSABLE (roots or token),
-   * and what {@link parseCertificateResponse} throws.
+   * @throws KMESH_CA_UNREACHABLE, KMESH_CA_REFUSED (with istiod's message), KMESH_SETTING_UNUSABLE (roots or token), and
+   * the errors of {@link parseCertificateResponse}.
    */
   async issue(identity: Identity, signal?: AbortSignal): Promise<IssuedCertificate> {
     const uri = formatIdentityUri(identity);
@@ -88,6 +88,6 @@ function certificatesOf(answer: Uint8Array): readonly string[] {
     return caProto.IstioCertificateResponse.decode(Buffer.from(answer)).certChain;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new KmeshError('KMESH_CA_RESPONSE_INVALID', `the answer is no message of certificates: ${reason}`);
+    throw new KmeshError('KMESH_CA_RESPONSE_INVALID', `the answer is not a certificate response: ${reason}`);
   }
 }

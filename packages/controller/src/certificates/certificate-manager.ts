@@ -22,7 +22,7 @@ import {
   waitFor,
 } from './workload-certificate.ts';
 
-/** What one call to the authority yields. */
+/** Result of one call to the certificate authority. */
 export interface IssuedCertificate extends IssuedChain {
   readonly privateKey: KeyObject;
 }
@@ -43,8 +43,8 @@ interface CertificateManagerOptions {
 
 interface CertificateWait {
   /**
-   * Sit out failed tries for this long, instead of failing with the first. Meant for connections of pods that have
-   * just started, which istiod may not know yet.
+   * Tolerates failed attempts for this long instead of failing with the first. For connections of pods that have just
+   * started, which istiod may not know yet.
    */
   readonly waitMilliseconds?: number;
 }
@@ -63,12 +63,12 @@ export interface CertificateEntry {
   readonly certificate: WorkloadCertificate | undefined;
 }
 
-/** Timers are never longer: after a jump of the wall clock everything is looked at again within this time. */
+/** Longest timer: after a jump of the wall clock, all entries are checked again within this time. */
 const longestSleepMilliseconds = 30_000;
 
 /**
- * Holds the certificates of this node's identities: one call at a time per identity, eight at a time in all, renewal
- * at half-life, the old certificate served until it expires. Ambient contract 5.
+ * Holds the certificates of this node's identities: one call at a time per identity, eight in total, renewal at half of
+ * the lifetime; the old certificate is served until it expires. Ambient contract 5.
  */
 export class CertificateManager {
   readonly #source: CertificateSource;
@@ -94,11 +94,11 @@ export class CertificateManager {
   }
 
   /**
-   * The certificate of `identity`: at once when one is valid, else as soon as the authority has issued it.
+   * Returns the certificate of `identity`: at once if one is valid, else as soon as the authority has issued it.
    *
-   * @throws the error of the last try, at once, while the next one is being waited for (see
-   * {@link CertificateWait.waitMilliseconds}); KMESH_CERTIFICATE_FORGOTTEN when the identity left the node meanwhile;
-   * KMESH_CERTIFICATE_TIMEOUT when the wait is over and no try has ended.
+   * @throws the error of the last attempt, at once, during its back-off (unless
+   * {@link CertificateWait.waitMilliseconds} is set); KMESH_CERTIFICATE_FORGOTTEN when the identity left the node
+   * meanwhile; KMESH_CERTIFICATE_TIMEOUT when the wait is over and no attempt has ended.
    */
   certificate(
     identity: Identity,
@@ -120,18 +120,18 @@ export class CertificateManager {
     return waitFor(entry, wait.waitMilliseconds, this.#clock);
   }
 
-  /** The certificate that {@link certificate} would return without waiting, if any. */
+  /** Returns the certificate that {@link certificate} would return without waiting, if any. */
   current(identity: Identity): WorkloadCertificate | undefined {
     const entry = this.#entries.get(formatIdentityUri(identity));
     return entry === undefined ? undefined : this.#servable(entry);
   }
 
-  /** The roots of the newest answer of the authority: the mesh's trust bundle. Empty before the first. */
+  /** The roots of the authority's newest answer: the mesh's trust bundle. Empty before the first answer. */
   get trustBundlePem(): readonly string[] {
     return this.#newest?.rootsPem ?? [];
   }
 
-  /** Drops the certificate of `identity`, its renewal, and the result of a call that is under way. */
+  /** Drops the certificate of `identity`, its renewal, and the result of a call in progress. */
   forget(identity: Identity): void {
     const entry = this.#entries.get(formatIdentityUri(identity));
     if (entry === undefined) return;
@@ -148,7 +148,7 @@ export class CertificateManager {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Every identity that is known, with its state; for the config dump. */
+  /** Returns every known identity with its state, for the config dump. */
   entries(): readonly CertificateEntry[] {
     return [...this.#entries.values()].map((entry) => {
       const certificate = this.#servable(entry);
@@ -164,7 +164,7 @@ export class CertificateManager {
     });
   }
 
-  /** Stops renewing; callers that wait are turned away. */
+  /** Stops renewal and rejects waiting callers. */
   close(): void {
     this.#closed = true;
     this.#cancelTimer();
@@ -227,7 +227,7 @@ export class CertificateManager {
       entry.setbacks = 0;
       entry.earliest = 0;
     } else {
-      // The authority's clock and ours disagree, or it hands out stale certificates: asking again at once would not end.
+      // The authority's clock differs from ours, or it issues stale certificates: an immediate retry would never end.
       this.#postpone(entry);
     }
     if (!isValid(certificate, now)) this.#warnOfFuture(entry, certificate);
@@ -256,13 +256,13 @@ export class CertificateManager {
         valid_from: new Date(certificate.notBefore).toISOString(),
         served:
           current === certificate
-            ? 'this one; peers refuse it until then'
+            ? 'this one; peers reject it until then'
             : `an earlier one, valid from ${new Date(current?.notBefore ?? 0).toISOString()}`,
       },
     );
   }
 
-  /** Puts the next certificate in the place of the current one when its time has come. */
+  /** Replaces the current certificate by the next one once that is valid. */
   #promote(entry: Entry): void {
     const { next } = entry;
     if (next === undefined || !isValid(next, this.#clock.now())) return;
@@ -294,12 +294,12 @@ export class CertificateManager {
     return delay;
   }
 
-  /** Milliseconds until `entry` needs a call; `undefined` while one is under way. */
+  /** Returns the milliseconds until `entry` needs a call; `undefined` while one is in progress. */
   #dueIn(entry: Entry): number | undefined {
     if (entry.fetching) return undefined;
     const now = this.#clock.now();
     const { current, next } = entry;
-    // Nothing is missing while the next one becomes valid before the current one ends.
+    // No call is needed if the next one becomes valid before the current one expires.
     if (next !== undefined && current !== undefined && next.notBefore < current.notAfter)
       return Math.max(0, next.notBefore - now);
     const backoff = entry.earliest - this.#clock.monotonic();

@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import { KmeshError } from '@kmesh/api';
 import { parseIdentity } from '@kmesh/orchestration';
 
-/** A certificate request and the key that it proves. The key exists nowhere else. */
+/** A certificate request and its key. The key exists nowhere else. */
 interface CertificateRequest {
   readonly pem: string;
   readonly privateKey: KeyObject;
@@ -28,16 +28,16 @@ function requestBody(publicKey: string, uri: string): string {
   const name = encode('86', Buffer.from(uri, 'utf8').toString('hex'));
   const extension = encode('30', subjectAlternativeName, critical, encode('04', encode('30', name)));
   const attribute = encode('30', extensionRequest, encode('31', encode('30', extension)));
-  // Version 0 and an empty subject: whose certificate it is stands only in the extension.
+  // Version 0 and an empty subject: only the extension names the identity.
   return encode('30', '020100', '3000', publicKey, encode('a0', attribute));
 }
 
 /**
- * A PKCS #10 request for one SPIFFE id with a fresh P-256 key: SHA-256, empty subject, and exactly one extension, a
- * critical subject alternative name with that URI. Ambient contract 5.
+ * Creates a PKCS #10 request for one SPIFFE id with a fresh P-256 key: SHA-256, empty subject, and exactly one
+ * extension, a critical subject alternative name with that URI. Ambient contract 5.
  */
 export async function createCertificateRequest(uri: string): Promise<CertificateRequest> {
-  // Off the event loop; PEM because the asynchronous form hands over encodings most portably.
+  // Asynchronous, so that key generation does not block the event loop.
   const keys = await promisify(generateKeyPair)('ec', {
     namedCurve: 'prime256v1',
     publicKeyEncoding: { type: 'spki', format: 'der' },
@@ -59,21 +59,21 @@ export interface IssuedChain {
   readonly roots: readonly X509Certificate[];
 }
 
-/** What an answer must fit to. */
+/** Conditions that an answer must meet. */
 interface ResponseExpectation {
-  /** The SPIFFE id that was asked for. `undefined` in dedicated mode, where the authority decides. */
+  /** The requested SPIFFE id. `undefined` in dedicated mode, where the authority decides. */
   readonly uri: string | undefined;
   readonly privateKey: KeyObject;
 }
 
 const certificatePem = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 
-/** Every certificate in a text of PEM blocks, in order. Throws when a block is not a certificate. */
+/** Returns every certificate in a text of PEM blocks, in order. Throws when a block is not a certificate. */
 function parseCertificates(pem: string): X509Certificate[] {
   return (pem.match(certificatePem) ?? []).map((block) => new X509Certificate(block));
 }
 
-/** The first URI of the subject alternative name that is a SPIFFE workload identity. */
+/** Returns the first URI of the subject alternative name that is a SPIFFE workload identity. */
 export function spiffeUri(certificate: X509Certificate): string | undefined {
   for (const name of (certificate.subjectAltName ?? '').split(', ')) {
     if (name.startsWith('URI:') && parseIdentity(name.slice(4)) !== undefined) return name.slice(4);
@@ -101,8 +101,8 @@ function parseElement(pem: string, position: string): X509Certificate[] {
 }
 
 /**
- * Sorts the `cert_chain` of an answer: the leaf first, the roots (one or several) in the last element, intermediates
- * between them. Ambient contract 5.
+ * Splits the `cert_chain` of an answer by role: the leaf comes first, the roots (one or several) are in the last
+ * element, intermediates between them. Ambient contract 5.
  *
  * @throws KMESH_CA_RESPONSE_EMPTY, KMESH_CA_ROOT_MISSING (a single element), KMESH_CA_RESPONSE_INVALID,
  * KMESH_CA_SAN_MISMATCH (the leaf is for another identity), KMESH_CA_KEY_MISMATCH (the leaf is for another key).

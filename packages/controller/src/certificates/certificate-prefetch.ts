@@ -6,15 +6,15 @@ import type { CertificateManager } from './certificate-manager.ts';
 interface CertificatePrefetchOptions {
   readonly manager: Pick<CertificateManager, 'certificate' | 'forget'>;
   readonly logger: Logger;
-  /** This node's name; empty: every workload counts as local. */
+  /** This node's name. If empty, every workload counts as local. */
   readonly node: string;
   /** Default 256. */
   readonly queueLimit?: number;
 }
 
 /**
- * Follows the mesh and keeps the certificates of this node's workloads ready: fetched when an HBONE or native-tunnel
- * workload appears, one after another; forgotten when the last workload of an identity is gone. Shared mode only.
+ * Keeps the certificates of this node's workloads ready: requests them, one after another, when an HBONE or
+ * native-tunnel workload appears; forgets them when the last workload of an identity is gone. Shared mode only.
  * Ambient contract 5.
  */
 export class CertificatePrefetch {
@@ -24,7 +24,7 @@ export class CertificatePrefetch {
   readonly #queueLimit: number;
   /** Workload uid → identity, for this node's workloads. */
   readonly #local = new Map<string, Identity>();
-  /** Identity → how many of this node's workloads have it. */
+  /** Identity → number of this node's workloads that have it. */
   readonly #holders = new Map<string, number>();
   readonly #queue = new Map<string, Identity>();
   #running = false;
@@ -37,13 +37,13 @@ export class CertificatePrefetch {
     this.#queueLimit = options.queueLimit ?? 256;
   }
 
-  /** Looks at every workload that is known, such as those of a local mesh file, and then at each change. */
+  /** Handles every known workload, such as those of a local mesh file, and then each change. Returns an unsubscribe function. */
   follow(mesh: MeshState): () => void {
     this.apply({ workloads: new Set([...mesh.workloads()].map(({ uid }) => uid)) }, mesh);
     return mesh.subscribe((change) => this.apply(change, mesh));
   }
 
-  /** Looks at the workloads that a change touched. */
+  /** Handles the workloads of a change. */
   apply(change: Pick<MeshChange, 'workloads'>, mesh: Pick<MeshView, 'workload'>): void {
     const departed: Identity[] = [];
     for (const uid of change.workloads) {
@@ -54,7 +54,7 @@ export class CertificatePrefetch {
       );
       if (left !== undefined) departed.push(left);
     }
-    // After the whole batch: a workload that moved to another uid in it keeps its certificate.
+    // After the whole batch: a workload that changed its uid in it keeps its certificate.
     for (const identity of departed) {
       const key = formatIdentityUri(identity);
       if (this.#holders.has(key)) continue;

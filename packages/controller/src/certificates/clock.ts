@@ -1,10 +1,10 @@
-/** Time as the certificate code sees it; tests bring their own. */
+/** Time source of the certificate code; tests pass their own. */
 export interface Clock {
   /** Wall clock, milliseconds since 1970. May jump. */
   now(): number;
-  /** Milliseconds that only ever grow, for back-off and waiting. */
+  /** Monotonic milliseconds, for back-off and waiting. */
   monotonic(): number;
-  /** Runs `callback` once after `milliseconds`; never keeps the process alive. Returns the cancellation. */
+  /** Runs `callback` once after `milliseconds`; does not keep the process alive. Returns a cancel function. */
   after(milliseconds: number, callback: () => void): () => void;
 }
 

@@ -6,14 +6,14 @@ export interface DirectoryWatchOptions {
   readonly clock?: Clock;
   /** How long the directory must be quiet before `onChange` is called. Default 2 s. */
   readonly debounceMilliseconds?: number;
-  /** How often a directory that cannot be watched is tried again. Default 5 s. */
+  /** Interval of retries while a directory cannot be watched. Default 5 s. */
   readonly retryMilliseconds?: number;
 }
 
 /**
  * Watches the directory of a file, not the file: Kubernetes replaces mounted files by swapping a symbolic link beside
- * them. Calls `onChange` after each burst of changes, and when a missing directory appears. Returns a
- * function that stops the watch. Ambient contract 5.
+ * them. Calls `onChange` after each burst of changes, and when a missing directory appears. Returns an unsubscribe
+ * function. Ambient contract 5.
  */
 export function watchDirectoryOf(
   path: string,
@@ -39,7 +39,7 @@ export function watchDirectoryOf(
       const started = watch(directory, { persistent: false });
       watcher = started;
       started.on('change', (event) => {
-        // A directory that was removed or replaced leaves a watch behind that stays silent.
+        // A watch on a removed or replaced directory reports nothing further.
         if (event === 'rename' && statSync(directory, { throwIfNoEntry: false })?.ino !== ino) retry();
         touched();
       });

@@ -1,4 +1,4 @@
-/** RealTime: a connection waits; Warmup: one may come; Background: renewal of what still works. */
+/** RealTime: a connection waits; Warmup: a connection may follow; Background: renewal of a valid certificate. */
 export type CertificatePriority = 'RealTime' | 'Warmup' | 'Background';
 
 const rank: Readonly<Record<CertificatePriority, number>> = { RealTime: 0, Warmup: 1, Background: 2 };
@@ -27,13 +27,13 @@ export class RequestQueue {
     return this.#waiting.length;
   }
 
-  /** `run` must not reject. A job of the same key that still waits is raised instead of queued again. */
+  /** Queues a job; `run` must not reject. If a job of the same key is still waiting, raises its priority instead. */
   add(key: string, priority: CertificatePriority, run: () => Promise<void>): void {
     if (!this.raise(key, priority)) this.#waiting.push({ key, priority, run });
     this.#start();
   }
 
-  /** Makes a waiting job at least this urgent. Whether there was one. */
+  /** Raises a waiting job to at least this priority. Returns whether there was one. */
   raise(key: string, priority: CertificatePriority): boolean {
     const job = this.#waiting.find((candidate) => candidate.key === key);
     if (job === undefined) return false;
@@ -41,7 +41,7 @@ export class RequestQueue {
     return true;
   }
 
-  /** Takes a waiting job out of the queue. */
+  /** Removes a waiting job from the queue. */
   remove(key: string): void {
     const index = this.#waiting.findIndex((candidate) => candidate.key === key);
     if (index >= 0) this.#waiting.splice(index, 1);

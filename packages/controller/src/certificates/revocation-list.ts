@@ -5,11 +5,11 @@ export interface RevocationList {
   /** DER of the issuer's name, as hexadecimal. */
   readonly issuer: string;
   readonly authorityKeyIdentifier: string | undefined;
-  /** Milliseconds since 1970; `undefined` when it does not say. */
+  /** Milliseconds since 1970; `undefined` when the list has none. */
   readonly nextUpdate: number | undefined;
   /** Serials as upper-case hexadecimal without leading zeros. */
   readonly revoked: ReadonlySet<string>;
-  /** Whether this key signed it; `undefined` when the algorithm is not supported. */
+  /** Returns whether this key signed the list; `undefined` when the algorithm is not supported. */
   signedBy(key: KeyObject): boolean | undefined;
 }
 
@@ -24,12 +24,12 @@ const hashes: Readonly<Record<string, string>> = {
 const ed25519 = '2b6570';
 const authorityKeyIdentifier = '551d23';
 
-/** The form in which serials are compared: upper-case hexadecimal without leading zeros. */
+/** Returns a serial in the form in which serials are compared: upper-case hexadecimal without leading zeros. */
 function normaliseSerial(hexadecimal: string): string {
   return hexadecimal.toUpperCase().replace(/^0+(?=.)/, '');
 }
 
-/** The `keyid` of an authority key identifier's DER value. */
+/** Returns the `keyid` of an authority key identifier's DER value. */
 function readKeyIdentifier(value: Buffer): string | undefined {
   const identifier = readDer(readOne(value, 0x30).content).find((element) => element.tag === 0x80);
   return identifier?.content.toString('hex');
@@ -54,7 +54,7 @@ function required(element: DerElement | undefined, tag: number, what: string): D
 const isTime = (element: DerElement | undefined): boolean => element?.tag === 0x17 || element?.tag === 0x18;
 
 /**
- * Reads one DER list.
+ * Parses one DER list.
  *
  * @throws RangeError when it is not one.
  */
@@ -91,9 +91,9 @@ function parseRevocationList(der: Buffer): RevocationList {
 }
 
 /**
- * Reads a file of lists: PEM with any number of them, DER with one, or nothing at all.
+ * Parses a file of lists: PEM with any number of them, DER with one, or an empty file.
  *
- * @throws RangeError when it holds something else.
+ * @throws RangeError for any other content.
  */
 export function parseRevocationLists(content: Buffer): RevocationList[] {
   const text = content.toString('latin1');
@@ -106,7 +106,7 @@ export function parseRevocationLists(content: Buffer): RevocationList[] {
   );
 }
 
-/** The certificate of a chain that an authority has revoked. */
+/** A revoked certificate of a chain. */
 export interface Revocation {
   /** Upper-case hexadecimal. */
   readonly serial: string;
@@ -140,9 +140,9 @@ function namesOf(certificate: X509Certificate): CertificateNames {
 }
 
 /**
- * Whether `list` speaks for the authority that issued `certificate`. Authorities may share a name, so the key decides:
- * the signature when the issuer's certificate is at hand, else the key identifiers. When neither can tell, the name
- * does: better to refuse one connection too many.
+ * Returns whether `list` comes from the authority that issued `certificate`. Authorities may share a name, so the key
+ * decides: the signature if the issuer's certificate is known, else the key identifiers. If neither is available, the
+ * name decides: better to refuse one connection too many.
  */
 function speaksForIssuer(
   list: RevocationList,
@@ -158,11 +158,11 @@ function speaksForIssuer(
 }
 
 /**
- * Looks for a revoked certificate in a chain, at full depth. A certificate that no list speaks about counts as not
- * revoked, and an expired list still counts. Ambient contract 5.
+ * Finds a revoked certificate in a chain, at full depth. A certificate without a list of its issuer counts as not
+ * revoked; an expired list still applies. Ambient contract 5.
  *
  * @param chain leaf first.
- * @param roots further certificates in which issuers may be found, such as the trust bundle.
+ * @param roots further certificates that may include issuers, such as the trust bundle.
  */
 export function findRevocation(
   lists: readonly RevocationList[],
@@ -185,7 +185,7 @@ export function findRevocation(
   return undefined;
 }
 
-/** One element of DER: tag, content, and the whole with tag and length. */
+/** One DER element; `raw` includes tag and length. */
 interface DerElement {
   readonly tag: number;
   readonly content: Buffer;
@@ -193,7 +193,7 @@ interface DerElement {
 }
 
 /**
- * The elements that follow one another in `bytes`, views of it.
+ * Returns the consecutive elements in `bytes`, as views of it.
  *
  * @throws RangeError when they do not fill it exactly, or a length is indefinite.
  */
@@ -214,7 +214,7 @@ function readDer(bytes: Buffer): DerElement[] {
   return elements;
 }
 
-/** The single element of `bytes`, which must have this tag. */
+/** Returns the single element of `bytes`, which must have this tag. */
 function readOne(bytes: Buffer, tag: number): DerElement {
   const [element, ...rest] = readDer(bytes);
   if (element === undefined || rest.length > 0 || element.tag !== tag) {
@@ -223,7 +223,7 @@ function readOne(bytes: Buffer, tag: number): DerElement {
   return element;
 }
 
-/** Milliseconds since 1970 of a UTCTime (0x17) or GeneralizedTime (0x18). */
+/** Returns a UTCTime (0x17) or GeneralizedTime (0x18) as milliseconds since 1970. */
 function readTime(element: DerElement): number {
   const text = element.content.toString('latin1');
   const digits = /^(\d{2}|\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})Z$/.exec(text);

@@ -11,8 +11,8 @@ import {
 } from './revocation-list.ts';
 
 /**
- * `off`: no path is set. `missing`: the file is not there (yet). `active`: lists are checked, possibly none.
- * `disabled`: the file could not be read at start; nothing is checked until it can.
+ * `off`: no path is set. `missing`: the file does not exist yet. `active`: lists are checked, possibly none.
+ * `disabled`: the file was unusable at start; nothing is checked until it is usable.
  */
 type RevocationState = 'off' | 'missing' | 'active' | 'disabled';
 
@@ -24,7 +24,7 @@ interface RevocationStoreOptions {
   readonly clock?: Clock;
 }
 
-/** The revocation lists behind `CRL_PATH`, read again when the file changes. Ambient contract 5. */
+/** The revocation lists of `CRL_PATH`, read again when the file changes. Ambient contract 5. */
 export class RevocationStore {
   readonly #options: RevocationStoreOptions;
   readonly #clock: Clock;
@@ -50,18 +50,18 @@ export class RevocationStore {
     return this.#state;
   }
 
-  /** How many lists are checked against. */
+  /** Number of lists in force. */
   get size(): number {
     return this.#lists.length;
   }
 
-  /** What is checked against, as the file had it (PEM or DER): for code that checks handshakes itself. */
+  /** The lists in force, as in the file (PEM or DER), for the native code that checks handshakes. */
   get lists(): readonly Uint8Array[] {
     return this.#lists.length === 0 || this.#loaded === undefined ? [] : [this.#loaded];
   }
 
   /**
-   * The revoked certificate of a peer's chain, if any: for handshakes, and for open connections after a change.
+   * Returns the revoked certificate of a peer's chain, if any: for handshakes, and for open connections after a change.
    *
    * @param chain leaf first, as certificates or DER.
    * @param roots the trust bundle that the chain was verified against.
@@ -77,7 +77,7 @@ export class RevocationStore {
     return findRevocation(this.#lists, certificates, roots);
   }
 
-  /** As {@link findRevoked}, as a yes or no. */
+  /** Returns whether {@link findRevoked} finds one. */
   isRevoked(chain: readonly (X509Certificate | Buffer)[], roots: readonly X509Certificate[] = []): boolean {
     return this.findRevoked(chain, roots) !== undefined;
   }
@@ -121,7 +121,7 @@ export class RevocationStore {
   }
 
   #keptText(otherwise: string): string {
-    return this.#loaded === undefined ? otherwise : 'the lists that were loaded before stay in force';
+    return this.#loaded === undefined ? otherwise : 'the lists loaded before stay in force';
   }
 
   #warn(path: string, cause: unknown, consequence: string): void {

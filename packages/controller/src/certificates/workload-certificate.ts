@@ -16,19 +16,19 @@ function pem(certificate: X509Certificate): string {
 }
 
 /**
- * A certificate that a workload of this node may present, with its key. The key is reachable only through the
- * accessors: inspecting, logging or serialising the object does not show it.
+ * A certificate that a workload of this node may present, with its key. The key is accessible only through the
+ * accessors: inspecting, logging or serialising the object does not expose it.
  */
 export class WorkloadCertificate {
   readonly identity: Identity;
   /** Leaf first, then the intermediates. */
   readonly chain: readonly X509Certificate[];
-  /** The trust bundle that came with it; the only roots that count for peers. */
+  /** The trust bundle of the same answer; the only roots trusted for peers. */
   readonly roots: readonly X509Certificate[];
   /** Milliseconds since 1970. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** Grows with every certificate that the manager obtained, whatever its identity. */
+  /** Grows with every certificate that the manager obtains, across identities. */
   readonly version: number;
   readonly #privateKey: KeyObject;
 
@@ -63,7 +63,7 @@ export class WorkloadCertificate {
     return this.#privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
   }
 
-  /** What a log line or a dump may know. */
+  /** Returns the part that log lines and dumps may contain. */
   toJSON(): Record<string, unknown> {
     return {
       identity: this.identity,
@@ -81,28 +81,28 @@ interface ValidityPeriod {
 }
 
 /**
- * When a certificate is to be renewed: half-way through its life. A time in the past, and a certificate that is not
- * valid yet, mean now. Ambient contract 5.
+ * Returns when to renew a certificate: at half of its lifetime. Returns `now` if that has passed, or if the certificate
+ * is not valid yet. Ambient contract 5.
  */
 export function refreshAt(validity: ValidityPeriod, now: number): number {
   if (now < validity.notBefore) return now;
   return Math.max(now, validity.notBefore + (validity.notAfter - validity.notBefore) / 2);
 }
 
-/** Whether a certificate may still be presented. The start of its validity is the peer's to judge: clocks differ. */
+/** Returns whether a certificate may be presented. Ignores the start of validity, which the peer judges: clocks differ. */
 export function isServable(validity: ValidityPeriod, now: number): boolean {
   return now < validity.notAfter;
 }
 
-/** Whether a certificate's time has come and not passed. */
+/** Returns whether a certificate is within its validity period. */
 export function isValid(validity: ValidityPeriod, now: number): boolean {
   return validity.notBefore <= now && now < validity.notAfter;
 }
 
 /**
- * Chooses what to present among certificates of one identity, oldest first: the newest that is valid now, else the one
- * that becomes valid first. An authority whose clock is ahead issues only certificates of the future: taking the newest
- * of those would put off the moment for ever.
+ * Chooses the certificate to present among those of one identity, given oldest first: the newest that is valid now, else
+ * the one that becomes valid first. An authority whose clock is ahead issues only certificates that are not valid yet:
+ * always taking the newest of those would never yield a valid one.
  *
  * @returns `current` to present now, and `next` to present in its place once that is valid
  */
@@ -129,7 +129,7 @@ export const defaultBackoff: BackoffSettings = {
   jitter: 0.2,
 };
 
-/** One caller that waits. */
+/** One waiting caller. */
 interface Waiter {
   readonly resolve: (certificate: WorkloadCertificate) => void;
   readonly reject: (error: Error) => void;
@@ -145,12 +145,12 @@ export interface Entry {
   readonly abort: AbortController;
   fetching: boolean;
   current: WorkloadCertificate | undefined;
-  /** A newer one that takes the place of `current` when it becomes valid. */
+  /** A newer certificate that replaces `current` once it is valid. */
   next: WorkloadCertificate | undefined;
   error: KmeshError | undefined;
-  /** Failed tries in a row, or certificates in a row that were due for renewal on arrival. */
+  /** Consecutive failures, or consecutive certificates due for renewal on arrival; determines the current delay. */
   setbacks: number;
-  /** Monotonic time before which nothing is tried. */
+  /** Monotonic time before which no attempt is made. */
   earliest: number;
 }
 
@@ -170,8 +170,8 @@ export function newEntry(identity: Identity): Entry {
 }
 
 /**
- * Adds a caller to those that wait for `entry`. With `milliseconds` it sits out failures until then; without, the next
- * failure reaches it.
+ * Waits for the certificate of `entry`. With `milliseconds`, tolerates failures until then; without, rejects on the next
+ * failure.
  */
 export function waitFor(
   entry: Entry,
@@ -197,7 +197,7 @@ export function resolveWaiters(entry: Entry, certificate: WorkloadCertificate): 
   entry.waiters.clear();
 }
 
-/** Turns callers away: all, or those that `which` picks. */
+/** Rejects waiting callers: all, or those that `which` selects. */
 export function rejectWaiters(
   entry: Entry,
   error: Error,
@@ -211,7 +211,7 @@ export function rejectWaiters(
   }
 }
 
-/** A failed try, in words about the identity. */
+/** Returns the error of a failed attempt, naming the identity. */
 export function asError(uri: string, cause: unknown): KmeshError {
   if (cause instanceof KmeshError) return cause;
   const reason = cause instanceof Error ? cause.message : String(cause);
@@ -221,7 +221,7 @@ export function asError(uri: string, cause: unknown): KmeshError {
 export function expiredOnArrival(uri: string): KmeshError {
   return new KmeshError(
     'KMESH_CERTIFICATE_EXPIRED',
-    `the certificate authority issued ${uri} a certificate that has already expired; compare the clocks`,
+    `the certificate authority issued ${uri} an expired certificate; compare its clock with this node`,
   );
 }
 

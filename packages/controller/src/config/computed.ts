@@ -1,7 +1,7 @@
 import { configError, cpuQuantity, type Environment, timerSetting } from './values.ts';
 
 /**
- * A control plane address as a URI: `https://` is put in front when there is no scheme (ambient contract 2.2).
+ * Returns a control plane address as a URI, with `https://` when it has no scheme (ambient contract 2.2).
  *
  * @throws KMESH_CONFIG_INVALID when it does not parse.
  */
@@ -22,7 +22,7 @@ function defaultControlPlane(environment: Environment): string {
     : 'https://istiod.istio-system.svc:15012';
 }
 
-/** Address of xDS, or `undefined` when the empty text turned it off (conformance PRC-15, PRC-23). */
+/** Returns the address of xDS, or `undefined` when the empty text turns it off (conformance PRC-15, PRC-23). */
 export function xdsAddress(
   environment: Environment,
   discoveryAddress: string | undefined,
@@ -31,7 +31,7 @@ export function xdsAddress(
   return text === '' ? undefined : controlPlaneUri('XDS_ADDRESS', text);
 }
 
-/** Address of the certificate authority. The empty text is an error (conformance PRC-22). */
+/** Returns the address of the certificate authority. The empty text is an error (conformance PRC-22). */
 export function caAddress(environment: Environment): string {
   const text = environment['CA_ADDRESS'] ?? defaultControlPlane(environment);
   if (text === '') {
@@ -44,7 +44,7 @@ export function caAddress(environment: Environment): string {
   return controlPlaneUri('CA_ADDRESS', text);
 }
 
-/** Address of the DNS proxy: `localhost:port` or a socket address (conformance PRC-21). */
+/** Parses the address of the DNS proxy: `localhost:port` or a socket address (conformance PRC-21). */
 export function dnsProxyAddress(text: string): { host: string; port: number } {
   const match = /^(localhost|\d+\.\d+\.\d+\.\d+|\[[0-9a-fA-F:.]+\]):(\d+)$/.exec(text);
   const port = Number(match?.[2]);
@@ -59,7 +59,7 @@ export function dnsProxyAddress(text: string): { host: string; port: number } {
 }
 
 /**
- * How long a graceful drain may take, in milliseconds (ambient contract 2.2 and T12): the explicit deadline, else the
+ * Returns the limit of a graceful drain in milliseconds (ambient contract 2.2 and T12): the explicit deadline, else the
  * grace period less 5 s when it is longer than 10 s, else less 1 s, at least 1 s; 5 s when neither is set.
  */
 export function drainDeadline(environment: Environment): number {
@@ -74,11 +74,11 @@ export function drainDeadline(environment: Environment): number {
   return Math.min(0x7fff_ffff, Math.max(1, seconds > 10 ? seconds - 5 : seconds - 1) * 1000);
 }
 
-/** More data threads than this only cost memory; the machines that Kubernetes runs on have fewer CPUs. */
+/** More data threads only cost memory: Kubernetes nodes have fewer CPUs. */
 const mostThreads = 1_024;
 
 /**
- * Number of data threads, from 1 to 1024 (ambient contract 2.2, last paragraph).
+ * Returns the number of data threads, from 1 to 1024 (ambient contract 2.2, last paragraph).
  *
  * @param concurrency ProxyConfig `concurrency`, when set.
  * @param cores logical cores of this machine.
@@ -127,7 +127,7 @@ function parseOverride(text: string, cpus: number, cores: number): number {
   return amount === 0 ? cores : amount;
 }
 
-/** Any JSON value, as `ISTIO_METAJSON_*` variables hold it. */
+/** Any JSON value, as in `ISTIO_METAJSON_*` variables. */
 export type JsonValue =
   | null
   | boolean
@@ -137,8 +137,8 @@ export type JsonValue =
   | { readonly [key: string]: JsonValue };
 
 /**
- * Node metadata for xDS (ambient contract 3.2): mesh file, then `PROXY_CONFIG`, then `ISTIO_META_*`, later ones winning;
- * `ISTIO_METAJSON_*` values are JSON and one that does not parse is skipped and named in `skipped`.
+ * Returns the node metadata for xDS (ambient contract 3.2): mesh file, `PROXY_CONFIG`, `ISTIO_META_*`; later sources
+ * override earlier ones. `ISTIO_METAJSON_*` values are JSON; one that does not parse is left out and named in `skipped`.
  */
 export function proxyMetadata(
   environment: Environment,

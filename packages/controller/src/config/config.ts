@@ -24,7 +24,7 @@ import {
   timerSetting,
 } from './values.ts';
 
-/** The effective configuration of the daemon; field by field the environment of ambient contract 2.2. */
+/** The effective configuration of the daemon; its fields correspond to the environment of ambient contract 2.2. */
 export interface Config {
   readonly proxyEnabled: boolean;
   readonly proxyMode: 'shared' | 'dedicated';
@@ -45,7 +45,7 @@ export interface Config {
   /** Path of a token file, a literal token, or `undefined` for the default file when it exists. */
   readonly authToken: string | undefined;
   readonly localMesh: { readonly path: string } | { readonly inline: string } | undefined;
-  /** `KMESH_HTTP_ROUTES=by-connection`: HTTP routes that only have weights split connections instead of requests. */
+  /** `KMESH_HTTP_ROUTES=by-connection`: HTTP routes with only weights split connections instead of requests. */
   readonly routesHttpByConnection: boolean;
   readonly network: string;
   /** Empty: every workload counts as local. */
@@ -59,11 +59,13 @@ export interface Config {
   readonly workerThreads: number;
   readonly poolMaxStreamsPerConnection: number;
   readonly poolUnusedReleaseMilliseconds: number;
-  /** `KMESH_POD_DESCRIPTORS`: most that one pod's connections may hold; unset: as many as stay free for the others. */
+  /**
+   * `KMESH_POD_DESCRIPTORS`: most descriptors of one pod's connections; if unset, as many as stay free for the others.
+   */
   readonly podDescriptors: number | undefined;
-  /** `KMESH_POD_LOG_LINES`: access log lines of one pod a second. */
+  /** `KMESH_POD_LOG_LINES`: most access log lines per second of one pod. */
   readonly podLogLines: number;
-  /** `KMESH_POD_SERIES`: metric series of one pod's connections. */
+  /** `KMESH_POD_SERIES`: most metric series of one pod's connections. */
   readonly podSeries: number;
   readonly drainMilliseconds: number;
   /** `undefined`: best effort; true: fail when impossible; false: never spoof. */
@@ -84,7 +86,7 @@ export interface Config {
   readonly socks5Enabled: boolean;
   readonly crlPath: string | undefined;
   readonly dnsProxyEnabled: boolean;
-  /** `KMESH_RESOLV_CONF`: where the resolvers of pods stand whose own are not known; `/etc/resolv.conf` by default. */
+  /** `KMESH_RESOLV_CONF`: resolvers for pods whose own are not known; `/etc/resolv.conf` by default. */
   readonly resolvConf: string;
   readonly dnsProxyAddress: { readonly host: string; readonly port: number };
   readonly preferredServiceNamespace: string | undefined;
@@ -110,11 +112,11 @@ export interface Config {
   /** Never proxied to. */
   readonly illegalPorts: readonly number[];
   readonly proxyArguments: string;
-  /** Settings that were skipped, to be logged at start. */
+  /** Problems with settings, to log at start. */
   readonly warnings: readonly string[];
 }
 
-/** What {@link readConfig} looks at besides the environment. */
+/** Inputs of {@link readConfig} besides the environment. */
 interface ConfigSources {
   /** Directory of `./etc` and `./var` (ambient contract 2.3); the daemon's working directory. */
   readonly root?: string;
@@ -124,17 +126,17 @@ interface ConfigSources {
 
 const mebibyte = 1024 * 1024;
 
-/** Settings of earlier versions, each with what applies now. */
+/** Settings of earlier versions, each with what applies instead. */
 const removedSettings: Readonly<Record<string, string>> = {
   KMESH_REDIRECT: 'bytes between pods of a node always go by plain TCP',
   KMESH_PASSTHROUGH_JOIN: 'the data threads always copy the bytes of plaintext connections',
-  KMESH_WITHOUT: 'what the kernel lacks is found by trying it at start',
+  KMESH_WITHOUT: "the kernel's capabilities are probed at start",
   KMESH_HOOK_STATISTICS:
     'the kernel times its programs while the sysctl kernel.bpf_stats_enabled of the node is 1',
 };
 
 /**
- * Reads and checks the whole configuration. Nothing is started when a value is wrong.
+ * Reads and checks the whole configuration. One wrong value is an error: the daemon does not start.
  *
  * @throws KMESH_CONFIG_INVALID naming the setting, its value and what is allowed (docs/contract.md 2.2).
  */
@@ -162,7 +164,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
     throw configError(
       'ENABLE_PROXY',
       'false',
-      'with DNS capture off too there is nothing to run; turn one of them on',
+      'with DNS capture off as well, nothing is left to run; turn one of them on',
     );
   }
 
@@ -219,7 +221,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
       streamWindowBytes: sizeSetting(environment, 'HTTP2_STREAM_WINDOW_SIZE', {
         ...{ byDefault: 4 * mebibyte, minimum: 1, maximum: 0x7fffffff, warnings },
       }),
-      // No SETTINGS frame makes the window of a connection smaller than it begins.
+      // SETTINGS frames cannot make the connection window smaller than its initial size.
       connectionWindowBytes: sizeSetting(environment, 'HTTP2_CONNECTION_WINDOW_SIZE', {
         ...{ byDefault: 16 * mebibyte, minimum: 65_535, maximum: 0x7fffffff, warnings },
       }),
@@ -272,7 +274,7 @@ export function readConfig(environment: Environment, sources: ConfigSources = {}
   };
 }
 
-/** Shorter ones would end while the daemon is merely busy. */
+/** A shorter lease could end while the daemon is merely busy. */
 const shortestLeaseMilliseconds = 1_000;
 
 function readLease(environment: Environment): number {
@@ -293,11 +295,11 @@ function readHttpRoutes(environment: Environment): boolean {
   throw configError(
     'KMESH_HTTP_ROUTES',
     value,
-    'off, or by-connection: HTTP routes that only have weights split connections, so that a client stays where its connection is',
+    'off, or by-connection: HTTP routes with only weights split connections; a connection stays with one backend',
   );
 }
 
-/** Refuses settings that no longer exist: one without effect would hide from its user what the daemon does instead. */
+/** Refuses removed settings: if they were ignored, the user would not learn what the daemon does instead. */
 function refuseRemoved(environment: Environment): void {
   for (const [name, instead] of Object.entries(removedSettings)) {
     if (environment[name] !== undefined)
@@ -336,26 +338,26 @@ function readPacketMark(environment: Environment, proxyMode: Config['proxyMode']
   return integerSetting(environment, 'PACKET_MARK', 0, 0, 0xffffffff);
 }
 
-/** Whether only X25519MLKEM768 is used. Policies that change nothing are named in a warning (ambient contract 2.2, 6.1). */
+/** Returns whether only X25519MLKEM768 is used. Warns of policies without effect (ambient contract 2.2, 6.1). */
 function readCompliancePolicy(environment: Environment, warnings: string[]): boolean {
   const text = textSetting(environment, 'COMPLIANCE_POLICY');
   if (text === undefined || text === 'pqc') return text === 'pqc';
   const fips = /^fips-140-[23]$/.test(text);
   warnings.push(
-    `COMPLIANCE_POLICY=${text} ${fips ? 'is not enforced' : 'is not a policy that is known, and has no effect'}: ` +
-      'TLS is what it is without it, mutual TLS 1.3 with AES-GCM suites only' +
+    `COMPLIANCE_POLICY=${text} ${fips ? 'is not enforced' : 'is an unknown policy and has no effect'}: ` +
+      'TLS stays mutual TLS 1.3 with AES-GCM suites only' +
       (fips
-        ? ', by an OpenSSL that is no validated module and with key exchanges that FIPS does not list'
+        ? ', by an OpenSSL that is not a validated module and with key exchanges that FIPS does not list'
         : '') +
-      '; the policy that has an effect is pqc',
+      '; only the policy pqc has an effect',
   );
   return false;
 }
 
 /**
- * Extra gRPC metadata from `<prefix><name>` variables.
+ * Returns extra gRPC metadata from `<prefix><name>` variables.
  *
- * @throws KMESH_CONFIG_INVALID for a name or a value that no request could carry: each would fail
+ * @throws KMESH_CONFIG_INVALID for a name or value that gRPC cannot send
  */
 function headersOf(environment: Environment, prefix: string): Readonly<Record<string, string>> {
   const headers: Record<string, string> = {};

@@ -2,8 +2,8 @@ import { getServers } from 'node:dns';
 import type { Config } from './config.ts';
 
 /**
- * The `config` object of the config dump (ambient contract 13.8). Token, inline mesh and inline root certificates
- * are never in it.
+ * Returns the `config` object of the config dump (ambient contract 13.8), without token, inline mesh and inline root
+ * certificates.
  */
 export function configDump(config: Config): Record<string, unknown> {
   const wildcard = config.ipv6Enabled ? '[::]' : '0.0.0.0';

@@ -13,7 +13,7 @@ interface ProxyConfig {
 }
 
 /**
- * Reads the mesh file and `PROXY_CONFIG`, which overrides it key by key. A missing mesh file is fine.
+ * Reads the mesh file and `PROXY_CONFIG`, which overrides it key by key. The mesh file may be missing.
  *
  * @throws KMESH_CONFIG_INVALID naming the source and the key.
  */

@@ -1,8 +1,8 @@
-/** Settings that belong together: one row of docs/settings.md, which is generated from here. */
+/** Related settings: one row of docs/settings.md, which is generated from this file. */
 interface SettingsRow {
   /** Environment variables; a final `*` stands for any ending. */
   readonly names: readonly string[];
-  /** In words, of the names in order. */
+  /** Defaults in words, in the order of the names. */
   readonly byDefault: string;
   readonly meaning: string;
 }
@@ -12,7 +12,7 @@ interface SettingsGroup {
   readonly rows: readonly SettingsRow[];
 }
 
-/** Every environment variable that {@link readConfig} looks at; a test holds the two against each other. */
+/** Every environment variable that {@link readConfig} reads; a test compares the two. */
 export const settingsGroups: readonly SettingsGroup[] = [
   {
     title: 'Control plane and certificates',
@@ -22,7 +22,11 @@ export const settingsGroups: readonly SettingsGroup[] = [
         byDefault: "istiod's address, `./var/run/secrets/istio/root-cert.pem`",
         meaning: 'control plane; an empty address turns xDS off',
       },
-      { names: ['XDS_ON_DEMAND'], byDefault: 'false', meaning: 'addresses only when they are asked for' },
+      {
+        names: ['XDS_ON_DEMAND'],
+        byDefault: 'false',
+        meaning: 'request addresses only when a connection needs them',
+      },
       {
         names: ['CA_ADDRESS', 'CA_ROOT_CA', 'ALT_CA_HOSTNAME', 'CA_HEADER_*', 'SECRET_TTL'],
         byDefault: "istiod's address, as above, 24h",
@@ -36,7 +40,7 @@ export const settingsGroups: readonly SettingsGroup[] = [
       {
         names: ['LOCAL_XDS_PATH', 'LOCAL_XDS'],
         byDefault: '',
-        meaning: 'local mesh file, followed while it changes, or the mesh itself',
+        meaning: 'local mesh file, read again when it changes, or the mesh itself as text',
       },
       {
         names: ['FAKE_CA'],
@@ -47,12 +51,12 @@ export const settingsGroups: readonly SettingsGroup[] = [
         names: ['CRL_PATH', 'TLS12_ENABLED', 'COMPLIANCE_POLICY'],
         byDefault: '',
         meaning:
-          'revocation lists, TLS 1.2 too, `pqc` for X25519MLKEM768 only; other policies (`fips-140-2`) have no effect, with a warning',
+          'revocation lists; allow TLS 1.2; `pqc` for X25519MLKEM768 only; other policies (`fips-140-2`) have no effect, with a warning',
       },
     ],
   },
   {
-    title: 'Who and where this proxy is',
+    title: 'Identity and location',
     rows: [
       {
         names: [
@@ -67,7 +71,7 @@ export const settingsGroups: readonly SettingsGroup[] = [
           'SERVICE_ACCOUNT',
         ],
         byDefault: '',
-        meaning: 'who and where this proxy is',
+        meaning: 'identity and location of this proxy',
       },
       { names: ['ISTIO_META_*', 'ISTIO_METAJSON_*'], byDefault: '', meaning: 'node metadata' },
       {
@@ -98,19 +102,18 @@ export const settingsGroups: readonly SettingsGroup[] = [
       {
         names: ['ISTIO_META_DNS_PROXY_ADDR'],
         byDefault: '`localhost:15053`',
-        meaning: 'where it listens in every pod: `localhost:port`, or one address and port',
+        meaning: 'listen address of the DNS proxy in every pod: `localhost:port`, or one address and port',
       },
       {
         names: ['PREFERED_SERVICE_NAMESPACE'],
         byDefault: '',
         meaning:
-          "which of several services of one host name DNS answers, after the client's namespace and the canonical one",
+          "preferred namespace for DNS when several services have one host name, after the client's namespace and the canonical service",
       },
       {
         names: ['KMESH_RESOLV_CONF'],
         byDefault: '`/etc/resolv.conf`',
-        meaning:
-          'resolvers for names that the mesh does not have, of pods whose own resolv.conf is out of sight',
+        meaning: 'resolvers for names outside the mesh, for pods whose own resolv.conf cannot be read',
       },
     ],
   },
@@ -120,18 +123,18 @@ export const settingsGroups: readonly SettingsGroup[] = [
       {
         names: ['UNSTABLE_ENABLE_SOCKS5'],
         byDefault: 'false',
-        meaning: 'there is no SOCKS5 listener; its port 15080 is refused as a destination',
+        meaning: 'refuses port 15080 as a destination; there is no SOCKS5 listener',
       },
       {
         names: ['INPOD_UDS', 'INPOD_PORT_REUSE', 'PACKET_MARK'],
         byDefault: '`/var/run/ztunnel/ztunnel.sock`, true, 1337',
-        meaning: "the CNI agent's socket, sockets in pods",
+        meaning: "the CNI agent's socket; options of sockets in pods",
       },
       {
         names: ['TERMINATION_GRACE_PERIOD_SECONDS', 'CONNECTION_TERMINATION_DEADLINE'],
         byDefault: '5 s',
         meaning:
-          'how long a drain may take: the deadline, else the grace period less 5 s (less 1 s where it is 10 s or shorter)',
+          'limit of a drain: the deadline, else the grace period less 5 s (less 1 s if it is 10 s or shorter)',
       },
       {
         names: ['ENABLE_PROXY'],
@@ -174,25 +177,25 @@ export const settingsGroups: readonly SettingsGroup[] = [
         names: ['KMESH_HTTP_ROUTES'],
         byDefault: 'off',
         meaning:
-          '`by-connection`: HTTP routes that only have weights split connections, not requests; see [routes.md](routes.md)',
+          '`by-connection`: HTTP routes with only weights split connections, not requests; see [routes.md](routes.md)',
       },
       {
         names: ['KMESH_POD_DESCRIPTORS'],
         byDefault: 'as many as stay free for others',
         meaning:
-          'file descriptors that the connections of one pod may hold, for as long as there are any; beyond that they are refused, counted in `kmesh_pod_share_refusals_total` and logged once',
+          'most file descriptors that the connections of one pod may hold at a time; further connections are refused, counted in `kmesh_pod_share_refusals_total` and logged once',
       },
       {
         names: ['KMESH_POD_LOG_LINES'],
         byDefault: '2000',
         meaning:
-          'access log lines that one pod may make a second, and ten times as many at once; what is left out is counted in `kmesh_pod_log_lines_suppressed_total` and said once',
+          'most access log lines per second of one pod, with bursts of ten times as many; suppressed lines are counted in `kmesh_pod_log_lines_suppressed_total` and logged once',
       },
       {
         names: ['KMESH_POD_SERIES'],
         byDefault: '40000',
         meaning:
-          'metric series that the connections of one pod may make; further peers and services count as `other`, counted in `kmesh_pod_series_overflow_total` and said once',
+          'most metric series of the connections of one pod; further peers and services are counted as `other`, in `kmesh_pod_series_overflow_total`, and logged once',
       },
     ],
   },
@@ -214,25 +217,25 @@ export const settingsGroups: readonly SettingsGroup[] = [
       {
         names: ['KMESH_LEASE'],
         byDefault: '60s',
-        meaning: "how long the kernel's programs go on deciding while no daemon runs; a second or more",
+        meaning: "how long the kernel's programs keep deciding while no daemon runs; at least 1s",
       },
       {
         names: ['KMESH_SAME_NODE'],
         byDefault: 'attested',
         meaning:
-          '`mtls`: connections between pods of one node take the tunnel and are encrypted; `attested`: the kernel vouches for who sends, see [bpf/README.md](../bpf/README.md#who-may-talk-to-whom)',
+          '`mtls`: connections between pods of one node take the tunnel and are encrypted; `attested`: the kernel attests the sender, see [bpf/README.md](../bpf/README.md#who-may-talk-to-whom)',
       },
       {
         names: ['KMESH_NODE_NAMESPACE'],
         byDefault: '`/host/netns`, or that of process 1 below `/host/proc` or `/proc`',
         meaning:
-          "path of the node's network namespace; the daemon's own is looked at too. Without it same-node connections take the tunnel",
+          "path of the node's network namespace; the daemon's own is tried as well. Without it, same-node connections take the tunnel",
       },
       {
         names: ['KMESH_HANDOFF'],
         byDefault: 'true with `KMESH_PINS`',
         meaning:
-          "send what must be tunnelled from `connect` straight to the pod's proxy, past NAT and conntrack",
+          "hand connections that need the tunnel from `connect` directly to the pod's proxy, bypassing NAT and conntrack",
       },
     ],
   },
@@ -248,19 +251,19 @@ export const settingsGroups: readonly SettingsGroup[] = [
   },
 ];
 
-/** Variables of Node.js and of the C library, which the daemon does not read itself. */
+/** Variables of Node.js and the C library, which the daemon itself does not read. */
 export const engineSettings: readonly Pick<SettingsRow, 'names' | 'meaning'>[] = [
   {
     names: ['NODE_OPTIONS=--max-semi-space-size=4'],
-    meaning: 'a small young generation: shorter collections, less resident memory after a large push',
+    meaning: 'small young generation: shorter garbage collections, less resident memory after a large push',
   },
   {
     names: ['MALLOC_ARENA_MAX=2', 'MALLOC_MMAP_THRESHOLD_=131072', 'MALLOC_TRIM_THRESHOLD_=131072'],
-    meaning: 'the C library gives memory that a large push leaves back to the kernel',
+    meaning: 'the C library returns memory to the kernel after a large push',
   },
   {
     names: ['NODE_COMPILE_CACHE'],
     meaning:
-      "a directory, writable by the daemon's user alone, where Node.js keeps compiled modules: threads then do not load the compiler that takes types away",
+      "directory, writable only by the daemon's user, where Node.js caches compiled modules: threads then do not load the compiler that strips types",
   },
 ];

@@ -1,11 +1,11 @@
 import { KmeshError } from '@kmesh/api';
 
-/** The environment as `process.env` has it; tests bring their own. */
+/** An environment such as `process.env`; tests pass their own. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * The error of a bad setting: names the setting, its value and what is allowed.
- * Code `KMESH_CONFIG_INVALID`.
+ * Returns the error of an invalid setting, code `KMESH_CONFIG_INVALID`, naming the setting, its value and the allowed
+ * values.
  */
 export function configError(setting: string, value: string, allowed: string): KmeshError {
   return new KmeshError(
@@ -14,12 +14,12 @@ export function configError(setting: string, value: string, allowed: string): Km
   );
 }
 
-/** `true` or `false`, nothing else (ambient contract T11). */
+/** Reads a boolean; only `true` and `false` are allowed (ambient contract T11). */
 export function booleanSetting(environment: Environment, name: string, byDefault: boolean): boolean {
   return optionalBoolean(environment, name) ?? byDefault;
 }
 
-/** As {@link booleanSetting}, with `undefined` for an unset variable. */
+/** As {@link booleanSetting}, but returns `undefined` for an unset variable. */
 export function optionalBoolean(environment: Environment, name: string): boolean | undefined {
   const text = environment[name];
   if (text === undefined) return undefined;
@@ -28,7 +28,7 @@ export function optionalBoolean(environment: Environment, name: string): boolean
   throw configError(name, text, 'only the words true and false are allowed');
 }
 
-/** A whole number between `minimum` and `maximum`, both allowed. */
+/** Reads a whole number from `minimum` to `maximum`, inclusive. */
 export function integerSetting(
   environment: Environment,
   name: string,
@@ -45,7 +45,7 @@ export function integerSetting(
   return value;
 }
 
-/** What a number that a ztunnel takes is limited to here, and where to say that it was. */
+/** Default and limits of a size, and the list that a warning is added to. */
 interface SizeLimits {
   readonly byDefault: number;
   readonly minimum: number;
@@ -53,7 +53,7 @@ interface SizeLimits {
   readonly warnings: string[];
 }
 
-/** A 32-bit size. One that HTTP/2 does not allow becomes the nearest that it does, with a warning. */
+/** Reads a 32-bit size. A size outside the limits of HTTP/2 is replaced by the nearest limit, with a warning. */
 export function sizeSetting(environment: Environment, name: string, limits: SizeLimits): number {
   const { byDefault, minimum, maximum, warnings } = limits;
   const asked = integerSetting(environment, name, byDefault, 0, 0xffff_ffff);
@@ -62,7 +62,7 @@ export function sizeSetting(environment: Environment, name: string, limits: Size
   return used;
 }
 
-/** Milliseconds of each unit, with the spellings that ztunnel's parser takes. */
+/** Milliseconds of each unit, with the spellings that ztunnel's parser accepts. */
 const durationUnits: readonly (readonly [milliseconds: number, spellings: string])[] = [
   [1e-6, 'ns nsec nanosecond nanoseconds'],
   [1e-3, 'us \u00b5s \u03bcs usec \u00b5sec microsecond microseconds'],
@@ -82,12 +82,12 @@ const unitMilliseconds: ReadonlyMap<string, number> = new Map(
   ),
 );
 
-/** The longest duration: what every timer and socket option that one ends up in can take. */
+/** Longest duration: every timer and socket option can represent it. */
 const longestDuration = 100 * 31_536_000_000;
 
 /**
- * A duration such as `5m`, `1h30m`, `2 hours`, `1w`, `1m*10` or `250ms`, in milliseconds, at least 1 unless it is
- * 0. A number without a unit is in seconds; `+` or nothing adds, `*` multiplies what is before it.
+ * Parses a duration such as `5m`, `1h30m`, `2 hours`, `1w`, `1m*10` or `250ms` to milliseconds, at least 1 unless it
+ * is 0. A number without a unit is in seconds; `+` or nothing adds, `*` multiplies the sum so far.
  */
 export function parseDuration(name: string, text: string): number {
   const allowed = 'a duration such as 5m, 180s, 1h30m, 2 hours, 1w, 250ms or a number of seconds is allowed';
@@ -106,23 +106,23 @@ export function parseDuration(name: string, text: string): number {
   return Math.ceil(Math.round(sum * 1e6) / 1e6);
 }
 
-/** A duration setting, in milliseconds. */
+/** Reads a duration, in milliseconds. */
 export function durationSetting(environment: Environment, name: string, byDefault: number): number {
   const text = environment[name];
   return text === undefined ? byDefault : parseDuration(name, text);
 }
 
-/** Longest wait of a timer of Node.js, in milliseconds (24.8 days); a longer one would end at once. */
+/** Longest delay of a Node.js timer, in milliseconds (24.8 days); a longer one would fire at once. */
 const longestTimer = 0x7fff_ffff;
 
-/** As {@link durationSetting}, for what a timer waits: longer ones end after 24.8 days. */
+/** As {@link durationSetting}, for timers: limited to 24.8 days. */
 export function timerSetting(environment: Environment, name: string, byDefault: number): number {
   return Math.min(longestTimer, durationSetting(environment, name, byDefault));
 }
 
 const quantitySuffixes: Readonly<Record<string, number>> = { n: 1e-9, u: 1e-6, m: 1e-3, '': 1, k: 1e3 };
 
-/** A Kubernetes CPU quantity (`500m`, `1.5`, `2`, `2e0`) as a number of CPUs, rounded up. */
+/** Parses a Kubernetes CPU quantity (`500m`, `1.5`, `2`, `2e0`) to a number of CPUs, rounded up. */
 export function cpuQuantity(name: string, text: string): number {
   const match = /^\+?(\d+\.?\d*|\.\d+)(?:([numk]?)|[eE]([+-]?\d{1,2}))$/.exec(text);
   if (match === null) throw configError(name, text, 'a CPU quantity such as 500m, 1.5 or 2 is allowed');
@@ -131,7 +131,7 @@ export function cpuQuantity(name: string, text: string): number {
   return Math.ceil(Math.round(cpus * 1e9) / 1e9);
 }
 
-/** Text of a variable where the empty text means unset. */
+/** Reads a text; the empty text means unset. */
 export function textSetting(environment: Environment, name: string): string | undefined {
   const text = environment[name];
   return text === undefined || text === '' ? undefined : text;

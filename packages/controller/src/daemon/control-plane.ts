@@ -8,21 +8,21 @@ import type { Config } from '../config/config.ts';
 import type { IstiodThread } from '../istiod/thread.ts';
 import { createXdsClient, type XdsClient } from '../xds/client.ts';
 
-/** How the mesh's own state reports that a type has arrived. */
+/** Callbacks of the xDS client. */
 interface SyncListener {
-  /** Every subscribed type has been acknowledged (ambient contract 2.6). */
+  /** Called when the first response of every subscribed type has been applied (ambient contract 2.6). */
   synced(): void;
-  /** Resolves when everything obeys what was applied; the answer to the control plane waits for it. */
+  /** Resolves when the applied state is in force everywhere; the answer to the control plane waits for it. */
   obeyed(): Promise<void>;
 }
 
-/** The thread of the connection, and when what follows the mesh is there. */
+/** The thread of the connection, and a promise that resolves when the mesh state's subscribers are ready. */
 interface XdsTiming {
   readonly thread: IstiodThread;
   readonly receiveAfter: Promise<void>;
 }
 
-/** Starts the xDS client; `undefined` when xDS is off. */
+/** Starts the xDS client, or returns `undefined` when xDS is off. */
 export function startXds(
   config: Config,
   state: MeshState,
@@ -66,7 +66,7 @@ export function startXds(
         state.apply(updates);
       },
       applied: async (typeUrl, accepted) => {
-        // Before the answer: what has to obey may need the pods, which come after the mesh.
+        // Before the answer: putting the state in force may need the pods, which are added after the first sync.
         if (accepted && awaited.delete(typeUrl) && awaited.size === 0) listener.synced();
         if (awaited.size === 0) await listener.obeyed();
       },
@@ -74,7 +74,7 @@ export function startXds(
   );
 }
 
-/** Certificates of this node's workloads: the manager, and what keeps them ready. */
+/** The certificate manager of this node's workloads, with its prefetch. */
 interface Certificates {
   readonly manager: CertificateManager;
   close(): void;
@@ -121,7 +121,7 @@ export function startCertificates(
 }
 
 /**
- * Carries what the xDS client counted since the last call over to the metrics; called before each scrape.
+ * Returns a function that adds the xDS client's counts since its last call to the metrics; called before each scrape.
  */
 export function xdsCountersFollower(client: XdsClient, metrics: ControlMetrics): () => void {
   const seen = {

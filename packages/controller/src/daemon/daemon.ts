@@ -49,8 +49,8 @@ interface Daemon {
 }
 
 /**
- * Starts every part in the order of ambient contract 2.1: log, limits, listeners, then the mesh; the data plane waits for
- * the first sync. Parts that are up already are stopped when a later one fails.
+ * Starts every part in the order of ambient contract 2.1: log, limits, listeners, then the mesh; the data plane waits
+ * for the first sync. If a part fails, the parts started before are stopped.
  *
  * @throws KMESH_LISTEN_FAILED, KMESH_SCRAPE_LISTEN, KMESH_LOCAL_CONFIG_INVALID
  */
@@ -78,7 +78,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   if (config.proxyEnabled) readiness.block('proxy');
   if (config.dnsProxyEnabled) readiness.block('dns proxy');
   if (config.proxyMode === 'shared') readiness.block('workload proxy manager');
-  // A little later: what waited for readiness goes first, and the threads have released theirs.
+  // A little later: work that waited for readiness goes first, and the threads have released their start-up memory.
   readiness.onceReady(() => {
     logger.info('ready', { milliseconds: Date.now() - startedAt.getTime() });
     setTimeout(releaseStartMemory, 4_000).unref();
@@ -90,8 +90,8 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   });
   const certainty = new IdentityCertainty(config);
 
-  // What takes long goes at the same time: the verifier, the threads, the connection to the control plane. What that
-  // sends is read when all that follows the mesh is there.
+  // The slow steps run in parallel: the verifier, the threads, the connection to the control plane. Its responses are
+  // read once every subscriber of the mesh state is ready.
   const kernelStarts = kernelPathOf(config, state, log, certainty);
   stack.defer(async () => (await kernelStarts).path?.close());
   const following = Promise.withResolvers<void>();
@@ -232,9 +232,9 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     }),
   });
   let zds: ZdsClient | undefined;
-  // Policies change also while live connections finish.
+  // Closed after the drain: policies may change while live connections finish.
   stack.defer(() => xds?.close());
-  // All at once, first of all: live connections and requests get the same time. The CNI agent informs the next instance.
+  // First and in parallel: live connections and requests get the same time. The CNI agent informs the next instance.
   stack.defer(async () => {
     zds?.close();
     await Promise.all([servers.close(), dataPlane.drain(config.drainMilliseconds)]);
@@ -256,7 +256,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
 
   const startDataPlane = async (): Promise<void> => {
     readiness.done('state manager');
-    // Pods are served from the moment they are added: the names of the mesh come first.
+    // Pods are served as soon as they are added, so the DNS proxy must know the names of the mesh before.
     await dns?.ready();
     readiness.done('dns proxy');
     readiness.done('proxy');
@@ -289,17 +289,20 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   return { drain, ended, ports: { ...servers.ports, stats: telemetry.scrape.port } };
 }
 
-/** Drops rights that are not needed after the start (docs/security.md). What cannot be dropped is logged; the start goes on. */
+/**
+ * Drops privileges that are not needed after the start (docs/security.md). A failure is logged and does not stop the
+ * start.
+ */
 function keepNeededPrivileges(logger: Logger): void {
   try {
     dropPrivileges([
-      // Certificates, tokens and sockets that belong to other users.
+      // Certificates, tokens and sockets of other users.
       'dacOverride',
-      // Listeners and rules in the pods' namespaces; transparent sockets and marks.
+      // Listeners and rules in the pods' namespaces; transparent sockets and socket marks.
       ...(['netBindService', 'netAdmin', 'netRaw'] as const),
-      // Entering namespaces; finding those of other processes.
+      // Entering network namespaces; finding those of other processes.
       ...(['sysAdmin', 'sysPtrace'] as const),
-      // Programs and maps; tracing programs.
+      // BPF programs and maps; tracing programs.
       ...(['bpf', 'perfmon'] as const),
     ]);
   } catch (error) {
@@ -331,7 +334,7 @@ function kernelSources(path: KernelPath, events: () => KernelEvents | undefined)
   };
 }
 
-/** Carries the CNI client's running totals over to the metrics. */
+/** Returns a function that adds the CNI client's counts since its last call to the metrics. */
 function countsFollower(metrics: Telemetry['metrics']): (counts: ZdsCounts) => void {
   let seen = { started: 0, stopped: 0 };
   return (counts) => {

@@ -17,10 +17,10 @@ import type { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
 import type { ZdsPods } from '../zds/pod-register.ts';
 
-/** What the data plane is made of. */
+/** Parts of the data plane. */
 interface DataPlaneOptions {
   readonly config: Config;
-  /** How many the process may open. */
+  /** Limit of file descriptors of the process. */
   readonly descriptors: number;
   readonly state: MeshState;
   readonly certificates: CertificateManager;
@@ -30,22 +30,22 @@ interface DataPlaneOptions {
   readonly logger: Logger;
   /** Absent without a kernel path. */
   readonly enrolment: KernelEnrolment | undefined;
-  /** Table in which the connect hook records what it handed over to the proxies. */
+  /** Table of connections that the connect hook handed off to the proxies. */
   readonly handoffs: HandoffTable | undefined;
   /** Absent with DNS capture off. The caller closes it. */
   readonly dns: DnsProxy | undefined;
-  /** What the connect hook chose for connections that the tunnel serves; absent without a kernel path. */
+  /** Endpoints that the connect hook drew for connections of the tunnel; absent without a kernel path. */
   readonly picks: TunnelOptions['picks'];
 }
 
-/** A pod of this node that is served. */
+/** A served pod of this node. */
 export interface ServedPod extends PodInfo {
   readonly uid: string;
 }
 
 /**
- * Both paths over the pods of this node. A pod is first served by the tunnel, then enrolled in the kernel tables, so that
- * what the kernel leaves to the tunnel finds it there; it goes in the opposite order.
+ * Serves the pods of this node on both paths. A pod is added to the tunnel first and then enrolled in the kernel
+ * tables, so that connections that the kernel leaves to the tunnel find it ready; it is removed in the opposite order.
  */
 export class DataPlane implements ZdsPods {
   readonly #tunnel: Tunnel;
@@ -90,17 +90,17 @@ export class DataPlane implements ZdsPods {
   /** Returns the pods that could not be started yet; set by the source of pods. */
   pending: () => readonly ServedPod[] = () => [];
 
-  /** Pods that are served now. */
+  /** Returns the served pods. */
   list(): readonly ServedPod[] {
     return [...this.#pods.values()];
   }
 
-  /** The served pods as the kernel tables have them; none without a kernel path. */
+  /** Returns the served pods as in the kernel tables; none without a kernel path. */
   kernelPods(): readonly TablesPod[] {
     return this.#enrolment?.pods() ?? [];
   }
 
-  /** Live connections of a pod on the tunnel path (ambient contract 13.7). */
+  /** Returns the live connections of a pod on the tunnel path (ambient contract 13.7). */
   connections(uid: string): ReturnType<Tunnel['connections']> {
     return this.#tunnel.connections(uid);
   }
@@ -142,7 +142,7 @@ export class DataPlane implements ZdsPods {
     this.#tunnel.close();
   }
 
-  /** The namespace belongs to the tunnel afterwards, and to nothing when this fails. */
+  /** Adds a pod to the DNS proxy. The caller keeps ownership of the namespace; on failure it is closed. */
   #addDns(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
     try {
       this.#dns?.addPod(uid, info, namespace);
@@ -152,7 +152,10 @@ export class DataPlane implements ZdsPods {
     }
   }
 
-  /** The proxy's own 15008, so that a mesh Prometheus can scrape it over mutual TLS (ambient contract 2.4). */
+  /**
+   * Serves port 15008 of the proxy itself, so that a mesh Prometheus can scrape it over mutual TLS (ambient contract
+   * 2.4).
+   */
   #serveSelf(config: Config, state: MeshState): void {
     const info = {
       name: config.podName,
@@ -165,7 +168,7 @@ export class DataPlane implements ZdsPods {
   }
 }
 
-/** The tunnel's part of the configuration. */
+/** Returns the tunnel's part of the configuration. */
 function tunnelSettings(config: Config, descriptors: number): TunnelSettings {
   return {
     threads: config.workerThreads,

@@ -3,17 +3,19 @@ import type { MeshState } from '@kmesh/orchestration';
 import type { Config } from '../config/config.ts';
 import type { DaemonLog, Scrape } from './telemetry.ts';
 
-/** What the DNS proxy is started from. */
+/** Inputs of the DNS proxy. */
 interface DnsInputs {
   readonly config: Config;
   readonly state: MeshState;
   readonly log: DaemonLog;
   readonly scrape: Scrape;
-  /** Asks the control plane for a resource; used with `XDS_ON_DEMAND` only. */
+  /** Requests a resource from the control plane; used only with `XDS_ON_DEMAND`. */
   readonly demand: (name: string) => Promise<void>;
 }
 
-/** Starts the pods' DNS proxy, or returns undefined with `ISTIO_META_DNS_CAPTURE` off. Pods are added by the data plane. */
+/**
+ * Starts the pods' DNS proxy, or returns `undefined` with `ISTIO_META_DNS_CAPTURE` off. The data plane adds the pods.
+ */
 export function startDns({ config, state, log, scrape, demand }: DnsInputs): DnsProxy | undefined {
   if (!config.dnsProxyEnabled) return undefined;
   return new DnsProxy({

@@ -5,15 +5,15 @@ import type { CertificateManager } from '../certificates/certificate-manager.ts'
 import type { RevocationStore } from '../certificates/revocation-store.ts';
 import type { Config } from '../config/config.ts';
 
-/** How often certificates are looked at that may have expired, in milliseconds. */
+/** Interval of checks for expired certificates, in milliseconds. */
 const LOOK_EVERY = 1_000;
 
-/** How long a start waits for the certificates of its pods, in milliseconds. */
+/** Longest wait for the pods' certificates at start, in milliseconds. */
 const CERTIFICATES_WITHIN = 2_000;
 
 /**
- * Which identities are certain to the kernel path (bpf/README.md, "Who may talk to whom"): those of this mesh's trust domain of which the daemon holds a
- * certificate that is valid and not revoked. None where connections within the node are to use mutual TLS.
+ * Decides which identities are certain to the kernel path (bpf/README.md, "Who may talk to whom"): those of this mesh's
+ * trust domain for which the daemon holds a certificate that is valid and not revoked. None if `KMESH_SAME_NODE=mtls`.
  */
 export class IdentityCertainty {
   readonly #config: Pick<Config, 'trustDomain' | 'kernelPath'>;
@@ -33,8 +33,8 @@ export class IdentityCertainty {
   }
 
   /**
-   * Waits until the certificates of the enrolled pods have arrived, for a limited time: live connections of an earlier
-   * daemon would be reset while an identity is not certain.
+   * Waits for the certificates of the enrolled pods, for a limited time: while an identity is not certain, live
+   * connections of an earlier daemon would be reset.
    */
   async settled(tables: KernelTables): Promise<void> {
     const manager = this.#manager;
@@ -47,7 +47,7 @@ export class IdentityCertainty {
     tables.reconsider();
   }
 
-  /** Keeps the tables equal to the certificates. Returns an unsubscribe function. */
+  /** Updates the tables when certificates change, expire or are revoked. Returns an unsubscribe function. */
   follow(manager: CertificateManager, revocations: RevocationStore, tables: KernelTables): () => void {
     this.#manager = manager;
     this.#revocations = revocations;

@@ -4,20 +4,20 @@ import { limitConnections, oneAtATime } from '@kmesh/probe';
 
 /** A listening HTTP server of the daemon. */
 interface HttpListener {
-  /** The port it is bound to, also when 0 was asked for. */
+  /** The bound port, also if port 0 was requested. */
   readonly port: number;
   /**
-   * Stops accepting and closes idle connections; resolves when the last one ended, or at the deadline, which cuts the
-   * rest (ambient contract 2.7).
+   * Stops accepting and closes idle connections; resolves when the last one has ended, or at the deadline, which closes
+   * the rest (ambient contract 2.7).
    */
   close(deadlineMilliseconds: number): Promise<void>;
 }
 
-/** Where to listen. Several hosts (127.0.0.1 and ::1) share one port. */
+/** Listen addresses. Several hosts (127.0.0.1 and ::1) share one port. */
 interface ListenAddress {
   readonly hosts: readonly string[];
   readonly port: number;
-  /** Several processes may bind the same port: an old and a new instance during an update. */
+  /** Allows several processes to bind the port: an old and a new instance during an update. */
   readonly reusePort?: boolean;
 }
 
@@ -27,7 +27,7 @@ const headerBytes = 8 * 1024;
 /**
  * Starts an HTTP/1.1 server with the limits of ambient contract 2.9.
  *
- * @throws KMESH_LISTEN_FAILED naming what, where and why.
+ * @throws KMESH_LISTEN_FAILED naming the server, the port and the reason.
  */
 export async function listenHttp(
   name: string,

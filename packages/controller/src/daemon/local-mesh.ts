@@ -5,9 +5,9 @@ import type { Config } from '../config/config.ts';
 import { type LocalMesh, localMeshUpdates, parseLocalMesh } from '../local/local-mesh.ts';
 import { watchLocalMesh } from '../local/watch-local-mesh.ts';
 
-/** The local mesh file while it is followed. */
+/** A watched local mesh file. */
 interface FollowedLocalMesh {
-  /** The file's current content, for the config dump. */
+  /** Returns the file's current content, for the config dump. */
   dump(): StaticConfig;
   close(): Promise<void>;
 }
@@ -23,9 +23,9 @@ interface StaticConfig {
 const empty: StaticConfig = { workloads: [], policies: [], services: [], routes: [] };
 
 /**
- * Applies the local mesh file or the inline mesh (ambient contract 4) and follows the file.
+ * Applies the local mesh file or the inline mesh (ambient contract 4) and watches the file.
  *
- * @throws KMESH_LOCAL_CONFIG_INVALID or KMESH_LOCAL_CONFIG_UNREADABLE when it is not usable at the start.
+ * @throws KMESH_LOCAL_CONFIG_INVALID or KMESH_LOCAL_CONFIG_UNREADABLE if it is unusable at start.
  */
 export async function followLocalMesh(
   config: Config,
@@ -53,7 +53,7 @@ export async function followLocalMesh(
 
 function dumpOf(mesh: LocalMesh): StaticConfig {
   return {
-    // As in the file: services with their ports, which the workloads of the dump itself leave out.
+    // As in the file: services with their ports, which the dump's own workloads omit.
     workloads: [...mesh.workloads.values()].map((workload) => ({
       ...dumpWorkload(workload),
       services: Object.fromEntries([...workload.services].map(([key, ports]) => [key, dumpPorts(ports)])),

@@ -9,7 +9,7 @@ import type { DataPlane, ServedPod } from './data-plane.ts';
 import type { PodLimits } from './pod-limits.ts';
 import type { Readiness } from './readiness.ts';
 
-/** Where the overview takes its parts from. */
+/** Sources of the overview. */
 interface OverviewSources {
   readonly version: string;
   readonly node: string;
@@ -30,7 +30,7 @@ interface OverviewSources {
 const longestList = 500;
 const shownConnections = 200;
 
-/** Every pod that the CNI agent named, served or not yet. */
+/** Returns every pod that the CNI agent announced, served or pending. */
 export function podsOf(dataPlane: DataPlane): readonly (ServedPod & { readonly state: 'Up' | 'Pending' })[] {
   return [
     ...dataPlane.list().map((pod) => ({ ...pod, state: 'Up' as const })),
@@ -38,7 +38,7 @@ export function podsOf(dataPlane: DataPlane): readonly (ServedPod & { readonly s
   ];
 }
 
-/** What the page for people shows, as of now. */
+/** Returns the current data of the admin page. */
 export function overviewOf(sources: OverviewSources): Overview {
   const { state, live } = sources;
   const { total, connections } = viewConnections(live, sources.node, { limit: shownConnections });

@@ -1,12 +1,12 @@
 import type { Logger, OverviewLimit } from '@kmesh/api';
 import type { ControlMetrics, LogOwner } from '@kmesh/probe';
 
-/** Pods whose limits are listed; the metrics know all. */
+/** Longest list of pods and limits; the metrics count all. */
 const MOST_LISTED = 1_000;
 
 type Limit = OverviewLimit['limit'];
 
-/** Counts, logs and lists that pods reached a share: of descriptors, of the access log, of the metric series. */
+/** Counts, logs and lists pods that reached their share of descriptors, access log lines or metric series. */
 export class PodLimits {
   readonly #logger: Logger;
   readonly #metrics: ControlMetrics;
@@ -28,7 +28,7 @@ export class PodLimits {
     this.#note('log lines', namespace, name);
   }
 
-  /** @param suppressed lines that were left out in an episode that has ended; `undefined`: one begins */
+  /** @param suppressed lines suppressed in an episode that has ended; `undefined` if an episode begins */
   logEpisode({ namespace, name }: LogOwner, suppressed: number | undefined): void {
     const pod = `${namespace}/${name}`;
     if (suppressed === undefined) {
@@ -53,7 +53,7 @@ export class PodLimits {
     return [...this.#reached.values()];
   }
 
-  /** True the first time. */
+  /** Returns whether the pod reached this limit for the first time. */
   #note(limit: Limit, namespace: string, name: string): boolean {
     const key = `${limit} ${namespace}/${name}`;
     const known = this.#reached.get(key);

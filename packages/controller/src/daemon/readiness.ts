@@ -1,14 +1,14 @@
 import type { RequestListener } from 'node:http';
 
-/** Names that tools know (ambient contract 2.6). */
+/** Names that tools rely on (ambient contract 2.6). */
 type ReadinessTask = 'state manager' | 'proxy' | 'dns proxy' | 'workload proxy manager' | 'kernel path';
 
-/** Which start-up tasks are still pending; a task can become pending again. */
+/** Tracks pending start-up tasks; a task can become pending again. */
 export class Readiness {
   readonly #pending = new Set<ReadinessTask>();
   #onReady: (() => void) | undefined;
 
-  /** Marks a task as not done; the proxy is not ready until it is. */
+  /** Marks a task as pending; the proxy is not ready until it is done. */
   block(task: ReadinessTask): void {
     this.#pending.add(task);
   }
@@ -20,18 +20,18 @@ export class Readiness {
     this.#onReady = undefined;
   }
 
-  /** Calls back once, when the last pending task is done. */
+  /** Calls `callback` once, when the last pending task is done. */
   onceReady(callback: () => void): void {
     this.#onReady = callback;
   }
 
-  /** Pending tasks, sorted. */
+  /** Returns the pending tasks, sorted. */
   pending(): readonly ReadinessTask[] {
     return [...this.#pending].sort();
   }
 }
 
-/** `GET /healthz/ready` (ambient contract 2.6, conformance PRC-17). */
+/** Returns the handler of `GET /healthz/ready` (ambient contract 2.6, conformance PRC-17). */
 export function readinessHandler(readiness: Readiness): RequestListener {
   return (request, response) => {
     const path = (request.url ?? '').split('?', 1)[0];

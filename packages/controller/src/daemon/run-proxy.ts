@@ -4,19 +4,19 @@ import { startDaemon } from './daemon.ts';
 import { startLog } from './telemetry.ts';
 
 /**
- * Runs the node proxy until a signal or a request stops it: the command `proxy` (ambient contract 2.1, 2.7).
+ * Runs the node proxy, the command `proxy`, until a signal or a request stops it (ambient contract 2.1, 2.7).
  *
- * The first SIGTERM or SIGINT drains; a second SIGINT ends at once.
+ * The first SIGTERM or SIGINT starts a drain; a second SIGINT ends the process at once.
  *
- * @returns the exit code: 0 after a drain, 1 when a part failed beyond repair.
+ * @returns the exit code: 0 after a drain, 1 after an unrecoverable failure.
  * @throws KMESH_CONFIG_INVALID and KMESH_LISTEN_FAILED when it cannot start.
  */
 export async function runProxy(environment: Environment, args: readonly string[]): Promise<number> {
   const config = readConfig(environment, { arguments: args });
   const log = startLog(config);
-  // Without a listener the signal opens Node's inspector, which runs whatever any local process sends it.
+  // Without a listener, the signal opens Node's inspector, which runs code from any local process.
   process.on('SIGUSR1', () => log.logger.info('SIGUSR1 has no effect'));
-  // Parts that end wait for their threads, which do not keep the process alive by themselves.
+  // Closing waits for threads, which do not keep the process alive by themselves.
   const alive = setInterval(() => undefined, 2 ** 30);
   try {
     const daemon = await startDaemon(config, log);

@@ -5,16 +5,19 @@ import type { Config } from '../config/config.ts';
 import type { IdentityCertainty } from './identity-certainty.ts';
 import type { DaemonLog } from './telemetry.ts';
 
-/** The kernel path, or why there is none. */
+/** The kernel path, or the reason for its absence. */
 interface StartedKernelPath {
   readonly path: KernelPath | undefined;
-  /** Why there is none. */
+  /** Why the kernel path is off; empty while it is on. */
   readonly off: string;
-  /** When the programs that an earlier daemon left decide nothing more: what is acknowledged before, they might not obey. */
+  /**
+   * Resolves when the programs of an earlier daemon decide nothing more. Policies must not be acknowledged before:
+   * these programs might not obey them.
+   */
   readonly earlierEnded: Promise<void>;
 }
 
-/** Starts it where the settings and the machine allow; else what an earlier daemon left is withdrawn. */
+/** Starts the kernel path if settings and machine allow it; otherwise withdraws the programs of an earlier daemon. */
 export async function kernelPathOf(
   config: Config,
   state: MeshState,

@@ -32,23 +32,23 @@ export interface Telemetry {
   readonly logger: ScopedLogger;
   readonly metrics: ControlMetrics;
   readonly scrape: ScrapeServer;
-  /** The control thread's own recorder: kernel connections are counted here. */
+  /** The recorder of the control thread, which counts kernel connections. */
   readonly recorder: MetricRecorder;
   readonly observer: ConnectionObserver;
-  /** Connections that were reported to the observer and are still open. */
+  /** Open connections that were reported to the observer. */
   readonly live: LiveConnections;
-  /** Where it is noted that a pod reached a share. */
+  /** Pods that reached a share. */
   readonly limits: PodLimits;
   close(): Promise<void>;
 }
 
-/** The log alone: it starts before anything that can fail. */
+/** The log, which starts before anything that can fail. */
 export interface DaemonLog {
   readonly filter: LogFilter;
   readonly logger: ScopedLogger;
   readonly droppedLines: BigInt64Array;
   readonly writer: LogWriter;
-  /** Waits until what was logged is written, at most a second. */
+  /** Waits until all log lines are written, at most one second. */
   close(): void;
 }
 
@@ -66,19 +66,19 @@ export function startLog(config: Pick<Config, 'logFilter' | 'logFormat'>): Daemo
   };
 }
 
-/** What the metrics are made from. */
+/** Inputs of the metrics. */
 interface TelemetryInputs {
   readonly sources: ControlSources;
-  /** Which workloads are in the mesh: series of the others are retired. */
+  /** Reports which workloads are in the mesh; series of other workloads are retired. */
   readonly presence: Presence;
-  /** Brings the metrics up to date; called for each scrape. */
+  /** Updates the metrics; called before each scrape. */
   readonly beforeScrape: () => void;
 }
 
-/** The scrape thread alone: it starts beside the kernel path, of which the metrics are made, too. */
+/** The scrape thread, which starts in parallel with the kernel path; the metrics need both. */
 export interface Scrape {
   readonly server: ScrapeServer;
-  /** What the control thread counts is asked of `collect` from now on. */
+  /** Sets the source of the control thread's metrics. */
   collectFrom(collect: () => Promise<string>): void;
 }
 
@@ -103,7 +103,7 @@ export async function startScrape(config: Config, log: DaemonLog): Promise<Scrap
   };
 }
 
-/** Starts the metrics of the control thread and its recorder. The scrape thread is closed with them. */
+/** Starts the metrics of the control thread and its recorder. Closing them closes the scrape thread. */
 export function startTelemetry(
   config: Config,
   log: DaemonLog,
@@ -144,7 +144,10 @@ export function startTelemetry(
   };
 }
 
-/** Where the tunnel counts what is no connection: revocations, names resolved on demand (ambient contract 15.3), waits. */
+/**
+ * Returns the tunnel's counters of other events than connections: revocations, names resolved on demand (ambient
+ * contract 15.3), failed accepts and refusals.
+ */
 export function tunnelCounters(
   recorder: MetricRecorder,
   metrics: ControlMetrics,
@@ -161,22 +164,22 @@ export function tunnelCounters(
   };
 }
 
-/** Follows the event loop of this thread: one sample for each of its turns, so that a sleeping thread is not woken. */
+/** Measures the event loop delay of this thread, once per iteration, so that a sleeping thread is not woken. */
 interface LoopDelayMeter {
-  /** What was measured since the last call. */
+  /** Returns the delays since the last call. */
   read(): LoopDelay;
   close(): void;
 }
 
 const nanosecondsPerSecond = 1e9;
 
-/** Begins to measure. */
+/** Starts measuring. */
 export function measureLoopDelay(): LoopDelayMeter {
   const histogram = monitorEventLoopDelay({ samplePerIteration: true });
   histogram.enable();
   return {
     read: () => {
-      // The turn in which nothing was measured yet has no percentiles.
+      // There are no percentiles before the first sample.
       const measured = histogram.count > 0;
       const delay = {
         median: measured ? histogram.percentile(50) / nanosecondsPerSecond : 0,

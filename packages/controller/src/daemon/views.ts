@@ -14,7 +14,7 @@ import { overviewOf } from './overview.ts';
 import type { PodLimits } from './pod-limits.ts';
 import type { Readiness } from './readiness.ts';
 
-/** Parts of the daemon that the views look at. */
+/** Parts of the daemon that the views read. */
 interface ViewSources {
   readonly config: Config;
   readonly version: VersionInfo;
@@ -33,7 +33,7 @@ interface ViewSources {
 const defaultConnections = 200;
 const mostConnections = 10_000;
 
-/** Kmesh's own views of the admin API, for the page and for kmeshctl. */
+/** Returns Kmesh's own views of the admin API, for the page and kmeshctl. */
 export function adminViews(sources: ViewSources): AdminSources['views'] {
   const { config, state, kernelPath, live } = sources;
   return {
@@ -69,7 +69,7 @@ export function adminViews(sources: ViewSources): AdminSources['views'] {
   };
 }
 
-/** Services that left the mesh take their counts with them. */
+/** Drops the counts of services that left the mesh. Returns an unsubscribe function. */
 export function forgetRemovedServices(state: MeshState, live: LiveConnections): () => void {
   return state.subscribe((change) => {
     for (const key of change.services) if (state.service(key) === undefined) live.forgetService(key);

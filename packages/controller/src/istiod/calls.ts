@@ -4,7 +4,7 @@ import { channelCredentials, grpcTarget, requestMetadata, tlsChannelOptions } fr
 import type { FromCalls, OpenCalls, ToCalls } from './thread-calls.ts';
 
 const channelOptions: ClientOptions = {
-  // Who asks has its own back-off: a channel that sleeps longer than it would only hide a recovered istiod.
+  // The caller has its own back-off; a longer one here would only hide that istiod has recovered.
   'grpc.initial_reconnect_backoff_ms': 500,
   'grpc.max_reconnect_backoff_ms': 5000,
   'grpc.keepalive_time_ms': 30_000,
@@ -16,7 +16,9 @@ const channelOptions: ClientOptions = {
 
 const asIs = (bytes: Buffer): Buffer => bytes;
 
-/** Serves calls of istiod's certificate service to the other end of a port, until that closes (docs/contract.md 5). */
+/**
+ * Serves calls to istiod's certificate service for the other end of a port, until the port closes (docs/contract.md 5).
+ */
 export function serveCalls({ port, ...options }: OpenCalls): void {
   const send = (message: FromCalls): void => port.postMessage(message);
   const connection = new Connection(options, (reason) => send({ kind: 'rootsUnusable', reason }));
@@ -44,7 +46,7 @@ export function serveCalls({ port, ...options }: OpenCalls): void {
   });
 }
 
-/** A channel that is replaced when the roots have changed. */
+/** A channel that is replaced when the roots change. */
 class Connection {
   readonly #options: Omit<OpenCalls, 'port' | 'kind'>;
   readonly #onRootsUnusable: (reason: string) => void;
@@ -92,7 +94,7 @@ class Connection {
     this.#channel = undefined;
   }
 
-  /** The channel, rebuilt when the roots changed. While they cannot be read the old one stays. */
+  /** Returns the channel, rebuilt if the roots changed. While they cannot be read, the old channel stays. */
   #current(): Promise<Client> {
     if (!this.#stale && this.#channel !== undefined) return Promise.resolve(this.#channel);
     this.#rebuilding ??= this.#rebuild().finally(() => {
@@ -104,7 +106,7 @@ class Connection {
   async #rebuild(): Promise<Client> {
     const { controlPlane, settings } = this.#options;
     const old = this.#channel;
-    // Before reading: a change that comes in between must not be lost.
+    // Before reading: a change during the read must not be lost.
     this.#stale = false;
     try {
       const credentials = await channelCredentials(controlPlane, settings);
@@ -133,7 +135,7 @@ function callError(address: string, error: ServiceError): KmeshError {
     : new KmeshError('KMESH_CA_REFUSED', `${address} refused the certificate: ${error.message}`);
 }
 
-/** What crosses to the control thread. */
+/** Returns the part of an error that is sent to the control thread. */
 function failure(error: unknown): Omit<Extract<FromCalls, { kind: 'failed' }>, 'kind' | 'id'> {
   const message = error instanceof Error ? error.message : String(error);
   return { code: isKmeshError(error) ? error.code : 'KMESH_CA_UNREACHABLE', message };

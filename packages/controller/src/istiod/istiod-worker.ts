@@ -43,7 +43,7 @@ async function open(
   });
 }
 
-/** Passes messages between the port and the stream. Messages that came before are still in the port. */
+/** Passes messages between the port and the stream. Earlier messages are still queued in the port. */
 function relay(
   port: MessagePort,
   stream: DeltaStream,
@@ -84,10 +84,10 @@ function relay(
   port.on('close', () => stream.close());
 }
 
-/** Messages of this length have dedicated memory, never a share of Node's pool. */
+/** Messages of at least this length have dedicated memory, not a part of Node's pool. */
 const releasedBytes = 1024 * 1024;
 
-/** Frees a long message at once: the thread allocates too little for its collector to run soon. */
+/** Frees a long message at once: the thread allocates too little for its garbage collector to run soon. */
 function release(message: Buffer): void {
   const { buffer } = message;
   if (message.length >= releasedBytes && buffer instanceof ArrayBuffer) buffer.transfer(0);

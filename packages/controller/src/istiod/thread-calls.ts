@@ -2,7 +2,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { KmeshError, type KmeshErrorCode } from '@kmesh/api';
 import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
 
-/** Asks the thread for a connection to the certificate service; `port` carries its calls. */
+/** Request to the thread for a connection to the certificate service; `port` carries its calls. */
 export interface OpenCalls {
   readonly kind: 'calls';
   readonly port: MessagePort;
@@ -12,41 +12,41 @@ export interface OpenCalls {
   readonly callMilliseconds: number;
 }
 
-/** Messages to the calls of the thread. */
+/** Messages to the thread's end of the port. */
 export type ToCalls =
   | { readonly kind: 'call'; readonly id: number; readonly request: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'cancel'; readonly id: number }
-  /** The next call connects anew. */
+  /** The next call opens a new connection. */
   | { readonly kind: 'rootsChanged' };
 
-/** Messages from the calls of the thread. */
+/** Messages from the thread's end of the port. */
 export type FromCalls =
   | { readonly kind: 'answered'; readonly id: number; readonly response: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'failed'; readonly id: number; readonly code: KmeshErrorCode; readonly message: string }
-  /** The connection before them is kept. */
+  /** The previous connection is kept. */
   | { readonly kind: 'rootsUnusable'; readonly reason: string };
 
-/** Calls of the certificate service that run in the thread. */
+/** Calls to the certificate service that run in the thread. */
 export interface ThreadCalls {
   /**
-   * One call, of encoded messages.
+   * Sends an encoded request and resolves with the encoded response.
    *
-   * @throws KMESH_CA_UNREACHABLE, also when the thread ends; KMESH_CA_REFUSED; KMESH_SETTING_UNUSABLE.
+   * @throws KMESH_CA_UNREACHABLE, also if the thread ends; KMESH_CA_REFUSED; KMESH_SETTING_UNUSABLE.
    */
   call(request: Uint8Array, signal?: AbortSignal): Promise<Uint8Array>;
-  /** The next call connects anew, with the roots of then. While they cannot be read the old connection stays. */
+  /** Makes the next call open a new connection with the current roots. While they cannot be read, the old one stays. */
   rootsChanged(): void;
-  /** Releases the connection to the thread, which closes that to the certificate service. */
+  /** Closes the port to the thread, which closes the connection to the certificate service. */
   [Symbol.dispose](): void;
 }
 
-/** A connection of calls to the thread. */
+/** A port for calls to the thread. */
 interface CallsPort {
   readonly port: MessagePort;
   close(): void;
 }
 
-/** {@link ThreadCalls} over a port, which is opened anew after the end of the thread. */
+/** {@link ThreadCalls} over a port; a new port is opened after the thread has ended. */
 export class CallsOfThread implements ThreadCalls {
   readonly #open: (fail: (reason: string) => void) => CallsPort;
   readonly #onRootsUnusable: (reason: string) => void;
@@ -71,7 +71,7 @@ export class CallsOfThread implements ThreadCalls {
     this.#waiting.set(id, waiting);
     const cancel = (): void => port.postMessage({ kind: 'cancel', id } satisfies ToCalls);
     signal?.addEventListener('abort', cancel, { once: true });
-    // Its own memory: with a part of a pool the whole pool would be copied.
+    // A copy: the transfer takes the whole buffer, which may be shared with others.
     const bytes = new Uint8Array(request);
     port.postMessage({ kind: 'call', id, request: bytes } satisfies ToCalls, [bytes.buffer]);
     try {

@@ -11,13 +11,13 @@ export interface StreamTimes {
   readonly connectTimeout: number;
   readonly keepaliveTime: number;
   readonly keepaliveTimeout: number;
-  /** How long a control plane that refused routes is not asked for them again. */
+  /** Delay before routes are requested again after a refusal. */
   readonly routesRefused: number;
-  /** How long the first mesh waits for its routes. */
+  /** Longest wait of the first mesh state for its routes. */
   readonly firstRoutes: number;
 }
 
-/** Those of a node proxy. */
+/** The timeouts of a node proxy. */
 export const standardTimes: StreamTimes = {
   connectTimeout: 5_000,
   keepaliveTime: 30_000,
@@ -26,7 +26,7 @@ export const standardTimes: StreamTimes = {
   firstRoutes: 1_000,
 };
 
-/** Asks the thread to open a stream; `port` carries the stream's messages. */
+/** Request to the thread to open a stream; `port` carries the stream's messages. */
 export interface OpenStream {
   readonly kind: 'stream';
   readonly port: MessagePort;
@@ -82,25 +82,25 @@ export interface ThreadStream {
 }
 
 /**
- * The thread of the connections to istiod: of xDS, and to its certificate service. TLS, HTTP/2 and the assembly of
- * messages of up to 200 MiB block it and not the control thread, which receives each response in pieces of bounded size;
- * the library of gRPC is loaded into it alone.
+ * The thread of the connections to istiod: xDS and the certificate service. TLS, HTTP/2 and the assembly of messages of
+ * up to 200 MiB block this thread and not the control thread, which receives each response in pieces of bounded size.
+ * Only this thread loads the gRPC library.
  *
- * Decoding stays with the control thread, in slices: decoded there, records share equal strings and maps with each other,
- * which a copy between threads loses.
+ * The control thread decodes, in slices: records decoded there share equal strings and maps, which a copy between
+ * threads would lose.
  */
 export class IstiodThread {
   #worker: Worker | undefined;
   readonly #ports = new Set<(reason: string) => void>();
 
-  /** Opens a stream, and starts the thread unless it runs. */
+  /** Opens a stream; starts the thread unless it runs. */
   open(options: Omit<OpenStream, 'port' | 'kind'>): ThreadStream {
     return this.#streamOn(this.#connect((port) => ({ kind: 'stream', port, ...options })));
   }
 
   /**
-   * Calls of the certificate service. The first one starts the thread unless it runs, and connects. `onRootsUnusable` is
-   * called with the reason when new roots cannot be used.
+   * Returns calls to the certificate service. The first one connects, and starts the thread unless it runs.
+   * `onRootsUnusable` is called with the reason when new roots cannot be used.
    */
   calls(options: Omit<OpenCalls, 'port' | 'kind'>, onRootsUnusable: (reason: string) => void): ThreadCalls {
     return new CallsOfThread((fail) => {

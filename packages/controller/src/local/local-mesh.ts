@@ -20,13 +20,13 @@ export interface LocalMesh {
 }
 
 /**
- * Reads a local mesh configuration (contract 4), from a file's text or the variable `LOCAL_XDS`.
+ * Parses a local mesh configuration (contract 4), from a file's text or the variable `LOCAL_XDS`.
  *
- * A workload without uid gets one that no control plane uses, `local/<namespace>/<name>`, so that two of them do not
- * replace each other. Endpoints that a service lists itself are added to the workloads they name.
+ * A workload without a uid gets one that no control plane uses, `local/<namespace>/<name>`, so that two of them do not
+ * replace each other. Endpoints listed in a service are added to the workloads they name.
  *
- * @param source how messages name the text: the file's path, or `LOCAL_XDS`
- * @throws {KmeshError} `KMESH_LOCAL_CONFIG_INVALID` with every problem: place, field, value, what is allowed
+ * @param source name of the text in messages: the file's path, or `LOCAL_XDS`
+ * @throws {KmeshError} `KMESH_LOCAL_CONFIG_INVALID` with every problem: place, field, value and allowed values
  */
 export function parseLocalMesh(text: string, source: string): LocalMesh {
   const reader = new YamlReader(text, source);
@@ -68,7 +68,7 @@ function add<Value>(
   key: string,
   value: Value,
 ): void {
-  if (map.has(key)) reader.problem(field, `one entry per key ("${key}" is there already)`);
+  if (map.has(key)) reader.problem(field, `one entry per key ("${key}" already exists)`);
   map.set(key, value);
 }
 
@@ -80,7 +80,7 @@ function withUid(workload: Workload, others: ReadonlyMap<string, Workload>): Wor
   return { ...workload, uid };
 }
 
-/** Only a workload can carry an endpoint, so one that names no workload of the file has no effect. */
+/** Adds a service's endpoints to their workloads. An endpoint without a workload in the file has no effect. */
 function addListedEndpoints(workloads: Map<string, Workload>, { service, endpoints }: LocalService): void {
   const key = serviceKey(service);
   for (const endpoint of endpoints) {
@@ -93,8 +93,8 @@ function addListedEndpoints(workloads: Map<string, Workload>, { service, endpoin
 }
 
 /**
- * The updates that turn one local mesh into another; with no previous one, everything. Updates come before removals,
- * so nothing that only moved is missing in between.
+ * Returns the updates that turn the previous local mesh into the next one. Updates come before removals, so a resource
+ * that only moved is never missing.
  */
 export function localMeshUpdates(previous: LocalMesh | undefined, next: LocalMesh): MeshUpdate[] {
   const updates: MeshUpdate[] = [];
@@ -102,7 +102,7 @@ export function localMeshUpdates(previous: LocalMesh | undefined, next: LocalMes
     if (!isDeepStrictEqual(previous?.services.get(key), service)) updates.push({ kind: 'service', service });
   }
   for (const [uid, workload] of next.workloads) {
-    // A service that comes (back) has lost its endpoints: its workloads have to be sent again (contract 3.7).
+    // A new service has no endpoints, so its workloads must be sent again (contract 3.7).
     const joinsNewService = [...workload.services.keys()].some(
       (key) => next.services.has(key) && previous?.services.has(key) !== true,
     );

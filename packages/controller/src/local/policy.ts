@@ -20,7 +20,7 @@ const MATCH_KEYS = [
 
 const MATCHER_KINDS = ['Exact', 'Prefix', 'Suffix', 'Presence'] as const;
 
-/** One entry of `policies` (contract 4.2). */
+/** Reads one entry of `policies` (contract 4.2). */
 export function readPolicy(reader: YamlReader, field: Field): Policy {
   const fields = reader.object(field, REQUIRED, []);
   return {
@@ -37,7 +37,7 @@ export function readPolicy(reader: YamlReader, field: Field): Policy {
   };
 }
 
-/** Unknown keys are allowed here; they count as conditions that this version does not understand (docs/contract.md 4.2). */
+/** Reads a match. Unknown keys are allowed; they count as conditions unknown to this version (docs/contract.md 4.2). */
 function readMatch(reader: YamlReader, field: Field): PolicyMatch {
   let hasUnknownField = false;
   const fields = reader.object(field, [], MATCH_KEYS, () => {
@@ -74,7 +74,7 @@ function readServiceAccount(reader: YamlReader, field: Field): ServiceAccountMat
   };
 }
 
-/** A matcher in either spelling of ztunnel's files: `{Exact: text}`, or `!Exact text` as its own dumps have it. */
+/** Reads a matcher in either spelling of ztunnel's files: `{Exact: text}`, or `!Exact text` as in its dumps. */
 function readStringMatcher(reader: YamlReader, field: Field): StringMatcher | undefined {
   const tag = reader.tag(field);
   const fields =

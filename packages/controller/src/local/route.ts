@@ -3,10 +3,10 @@ import type { Field, YamlReader } from './yaml-reader.ts';
 import { readTexts } from './yaml-reader.ts';
 
 const MAXIMUM_PORT = 65_535;
-/** As of a `VirtualService`. */
+/** As in a `VirtualService`. */
 const MAXIMUM_WEIGHT = 2 ** 31 - 1;
 
-/** One entry of `routes` (docs/routes.md): what can be applied, in the words of the config dump. */
+/** Reads one entry of `routes` (docs/routes.md): the applicable part of a route, in the spelling of the config dump. */
 export function readRoute(reader: YamlReader, field: Field): Route {
   const fields = reader.object(
     field,

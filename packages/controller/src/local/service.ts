@@ -32,13 +32,13 @@ const MODES: readonly LoadBalancerMode[] = ['Standard', 'Strict', 'Failover', 'P
 const HEALTH_POLICIES: readonly HealthPolicy[] = ['OnlyHealthy', 'AllowAll'];
 const MAXIMUM_WEIGHT = 2 ** 32 - 1;
 
-/** A service of the file and the endpoints that it lists itself. */
+/** A service of the file and the endpoints that its entry lists. */
 export interface LocalService {
   readonly service: Service;
   readonly endpoints: readonly Endpoint[];
 }
 
-/** One entry of `services` (contract 4.3). */
+/** Reads one entry of `services` (contract 4.3). */
 export function readService(reader: YamlReader, field: Field): LocalService {
   const fields = reader.object(field, REQUIRED, OPTIONAL);
   const service: Service = {

@@ -4,28 +4,28 @@ import { dirname } from 'node:path';
 import { isKmeshError, KmeshError, type MeshUpdate } from '@kmesh/api';
 import { type LocalMesh, localMeshUpdates, parseLocalMesh } from './local-mesh.ts';
 
-/** How {@link watchLocalMesh} watches. */
+/** Options of {@link watchLocalMesh}. */
 interface LocalMeshWatchOptions {
   /** A file that changes again within this time is read once; 100 ms by default. */
   readonly debounceMilliseconds?: number;
-  /** The file is also read this often, for places where the kernel reports no changes; 5 s by default. */
+  /** Interval of additional reads, for file systems where the kernel reports no changes; 5 s by default. */
   readonly pollMilliseconds?: number;
 }
 
 /** A watched local mesh file. */
 export interface LocalMeshWatch extends AsyncDisposable {
-  /** The last good state. */
+  /** The last valid state. */
   readonly mesh: LocalMesh;
-  /** Ends the watch; no callback runs after it resolved. */
+  /** Ends the watch; no callback runs after it has resolved. */
   close(): Promise<void>;
 }
 
 /**
- * Reads a local mesh file (contract 4), hands over everything as updates, and from then on every change as
- * differences. Notices writes, renames over the file and swapped symbolic links (ConfigMaps). While the file is
- * invalid or unreadable the last good state stays, and `onError` is called once per cause.
+ * Reads a local mesh file (contract 4), passes its content on as updates, and then the differences of every change.
+ * Detects writes, renames over the file and swapped symbolic links (ConfigMaps). While the file is invalid or
+ * unreadable, the last valid state stays, and `onError` is called once per cause.
  *
- * @throws {KmeshError} `KMESH_LOCAL_CONFIG_INVALID` or `KMESH_LOCAL_CONFIG_UNREADABLE` for the first reading
+ * @throws {KmeshError} `KMESH_LOCAL_CONFIG_INVALID` or `KMESH_LOCAL_CONFIG_UNREADABLE` if the first read fails
  */
 export async function watchLocalMesh(
   path: string,
@@ -75,7 +75,7 @@ class LocalMeshWatcher implements LocalMeshWatch {
     this.mesh = mesh;
     this.#handlers = handlers;
     this.#debounceMilliseconds = options.debounceMilliseconds ?? 100;
-    // The directory, not the file: a rename or a swapped link leaves a watch on the file with the old one.
+    // The directory, not the file: after a rename or a swapped link, a watch on the file would stay on the old file.
     this.#directory = watchDirectory(dirname(path), () => this.#schedule());
     this.#poll = setInterval(() => this.#schedule(), options.pollMilliseconds ?? 5_000);
     this.#poll.unref();
@@ -113,7 +113,7 @@ class LocalMeshWatcher implements LocalMeshWatch {
     if (this.#closed) return;
     const unchanged = text === this.#lastText;
     this.#lastText = text;
-    // An unchanged text after a failed reading only means that the file is readable again.
+    // An unchanged text after a failed read only means that the file is readable again.
     if (unchanged) {
       if (this.#lastError?.startsWith('KMESH_LOCAL_CONFIG_UNREADABLE')) this.#lastError = undefined;
       return;
@@ -152,7 +152,7 @@ async function readText(path: string): Promise<string> {
   }
 }
 
-/** The kernel may refuse a watch (limits, file system); polling then carries on alone. */
+/** Watches a directory. The kernel may refuse a watch (limits, file system); polling continues without it. */
 function watchDirectory(directory: string, onChange: () => void): FSWatcher | undefined {
   try {
     const watcher = watch(directory, { persistent: false }, onChange);

@@ -31,7 +31,7 @@ const OPTIONAL = [
 const MAXIMUM_CAPACITY = 2 ** 32 - 1;
 const WORKLOAD_TYPES: readonly WorkloadType[] = ['deployment', 'cronjob', 'pod', 'job'];
 
-/** One entry of `workloads` (contract 4.1). The uid is empty where the file gives none. */
+/** Reads one entry of `workloads` (contract 4.1). The uid is empty if the file has none. */
 export function readWorkload(reader: YamlReader, field: Field): Workload {
   const fields = reader.object(field, REQUIRED, OPTIONAL);
   const type = reader.text(fields.workloadType);

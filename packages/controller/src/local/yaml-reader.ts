@@ -8,23 +8,23 @@ import {
 import { canonicalIp } from '@kmesh/orchestration';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
 
-/** One place of a document: its node (null for an empty value) and its path, such as `workloads[0].protocol`. */
+/** One field of a document: its node (null for an empty value) and its path, such as `workloads[0].protocol`. */
 export interface Field {
   readonly node: Node | null;
   readonly path: string;
-  /** Where to point when the node itself is empty. */
+  /** Position for messages if the node is empty. */
   readonly offset: number;
 }
 
 /** The fields of an object by key. */
 type Fields<Key extends string> = { readonly [Name in Key]?: Field };
 
-/** Messages beyond this number say nothing new to the person who repairs the file. */
+/** Limit of listed problems; the rest is counted. */
 const MAXIMUM_PROBLEMS = 50;
 
 /**
- * Reads a YAML document field by field and collects every problem with line, column, path, value and what is
- * allowed. Reading functions return a harmless value after a problem; {@link YamlReader.finish} then throws.
+ * Reads a YAML document field by field and collects every problem with line, column, path, value and allowed values.
+ * Reading functions return a harmless value after a problem; {@link YamlReader.finish} then throws.
  */
 export class YamlReader {
   readonly root: Field;
@@ -34,7 +34,7 @@ export class YamlReader {
   readonly #problems: string[] = [];
   #problemCount = 0;
 
-  /** @param source how messages name the document: a path or a variable */
+  /** @param source name of the document in messages: a path or a variable */
   constructor(text: string, source: string) {
     this.#source = source;
     const document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false });
@@ -46,7 +46,7 @@ export class YamlReader {
     this.root = { node: this.#resolve(document.contents), path: '', offset: 0 };
   }
 
-  /** Records a problem at a field: its value is `allowed` to be something else. */
+  /** Records a problem with the value of a field; `allowed` describes the allowed values. */
   problem(field: Field, allowed: string): void {
     this.#report(
       offsetOf(field),
@@ -55,7 +55,9 @@ export class YamlReader {
   }
 
   /**
-   * @throws {KmeshError} `KMESH_LOCAL_CONFIG_INVALID` with every problem when there were any
+   * Ends reading.
+   *
+   * @throws {KmeshError} `KMESH_LOCAL_CONFIG_INVALID` with every problem, if there are any
    */
   finish(): void {
     if (this.#problemCount === 0) return;
@@ -68,17 +70,17 @@ export class YamlReader {
     );
   }
 
-  /** Whether a field is absent or empty. */
+  /** Returns whether a field is absent or empty. */
   isAbsent(field: Field | undefined): field is undefined {
     return field === undefined || field.node === null || (isScalar(field.node) && field.node.value === null);
   }
 
-  /** The name of a value's local tag: `Exact` of `!Exact text`. */
+  /** Returns the name of a value's local tag: `Exact` of `!Exact text`. */
   tag(field: Field): string | undefined {
     return /^!([A-Za-z]\w*)$/.exec(field.node?.tag ?? '')?.[1];
   }
 
-  /** The value behind a local tag, as if it had none. */
+  /** Returns the field without its local tag. */
   untagged(field: Field): Field {
     if (field.node === null) return field;
     const node = field.node.clone() as Node;
@@ -86,7 +88,7 @@ export class YamlReader {
     return { ...field, node };
   }
 
-  /** The fields of an object. Unknown keys are problems unless `onUnknown` takes them. */
+  /** Returns the fields of an object. Unknown keys are problems unless `onUnknown` is given. */
   object<Required extends string, Optional extends string>(
     field: Field,
     required: readonly Required[],
@@ -116,7 +118,7 @@ export class YamlReader {
     return fields as Fields<Required | Optional>;
   }
 
-  /** The entries of an object with free keys. */
+  /** Returns the entries of an object with arbitrary keys. */
   map(field: Field | undefined): [string, Field][] {
     if (this.isAbsent(field)) return [];
     if (isMap(field.node)) return [...this.#entries(field.node, field.path)];
@@ -124,7 +126,7 @@ export class YamlReader {
     return [];
   }
 
-  /** The items of a list. */
+  /** Returns the items of a list. */
   list(field: Field | undefined): Field[] {
     if (this.isAbsent(field)) return [];
     if (!isSeq(field.node)) {
@@ -142,7 +144,7 @@ export class YamlReader {
     if (field === undefined) return absent;
     const value = isScalar(field.node) ? field.node.value : undefined;
     if (typeof value === 'string') return value;
-    this.problem(field, 'text (in quotes where YAML reads something else)');
+    this.problem(field, 'text (in quotes if YAML would read it as another type)');
     return absent;
   }
 
@@ -154,7 +156,7 @@ export class YamlReader {
     return absent;
   }
 
-  /** A whole number from 0 to `maximum`. */
+  /** Reads a whole number from 0 to `maximum`. */
   number(field: Field | undefined, maximum: number, absent = 0): number {
     if (field === undefined) return absent;
     const value = isScalar(field.node) ? field.node.value : undefined;
@@ -163,7 +165,7 @@ export class YamlReader {
     return absent;
   }
 
-  /** One of `values`, as text or as the tag of an empty value (`!HBONE`). */
+  /** Reads one of `values`, as text or as the tag of an empty value (`!HBONE`). */
   choice<Value extends string>(field: Field | undefined, values: readonly Value[], absent: Value): Value {
     if (field === undefined) return absent;
     const text = isScalar(field.node) ? field.node.value : undefined;
@@ -174,7 +176,7 @@ export class YamlReader {
     return absent;
   }
 
-  /** A text that `parse` understands; `undefined` after a problem. */
+  /** Reads a text with `parse`; returns `undefined` after a problem. */
   parsed<Value>(
     field: Field,
     allowed: string,
@@ -223,7 +225,7 @@ function describe(node: Node | null): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
-/** A map of ports to ports; 0 is allowed only as a target. */
+/** Reads a map of ports to ports; 0 is allowed only as a target. */
 export function readPorts(reader: YamlReader, field: Field | undefined): PortMap {
   const ports = new Map<number, number>();
   for (const [key, target] of reader.map(field)) {
@@ -237,19 +239,19 @@ export function readPorts(reader: YamlReader, field: Field | undefined): PortMap
   return ports;
 }
 
-/** A list of texts. */
+/** Reads a list of texts. */
 export function readTexts(reader: YamlReader, field: Field | undefined): string[] {
   return reader.list(field).map((item) => reader.text(item));
 }
 
-/** A list of IP addresses in canonical form. */
+/** Reads a list of IP addresses; returns them in canonical form. */
 export function readIps(reader: YamlReader, field: Field | undefined): string[] {
   return reader
     .list(field)
     .flatMap((item) => reader.parsed(item, 'an IPv4 or IPv6 address', canonicalIp) ?? []);
 }
 
-/** A list of `network/ip`. */
+/** Reads a list of `network/ip`. */
 export function readNetworkAddresses(reader: YamlReader, field: Field | undefined): NetworkAddress[] {
   return reader
     .list(field)
@@ -259,7 +261,7 @@ export function readNetworkAddresses(reader: YamlReader, field: Field | undefine
     );
 }
 
-/** `{destination, hboneMtlsPort}`, both required; `undefined` when absent. */
+/** Reads `{destination, hboneMtlsPort}`, both required; returns `undefined` when absent. */
 export function readGateway(reader: YamlReader, field: Field | undefined): GatewayAddress | undefined {
   if (reader.isAbsent(field)) return undefined;
   const fields = reader.object(field, ['destination', 'hboneMtlsPort'], []);
@@ -270,7 +272,7 @@ export function readGateway(reader: YamlReader, field: Field | undefined): Gatew
   return destination === undefined ? undefined : { destination, hboneMtlsPort };
 }
 
-/** A key of two non-empty parts, `namespace/name`. */
+/** Returns a key of two non-empty parts, `namespace/name`, or `undefined` for any other text. */
 export function parseKey(text: string): string | undefined {
   const slash = text.indexOf('/');
   return slash > 0 && slash < text.length - 1 && !text.includes('/', slash + 1) ? text : undefined;

@@ -31,9 +31,9 @@ export interface XdsClientOptions {
   /** For tests. */
   readonly times?: Partial<StreamTimes>;
   readonly random?: () => number;
-  /** Closed with the client; default: one of its own. */
+  /** Closed with the client; default: a new thread. */
   readonly thread?: IstiodThread;
-  /** Responses are read once this has resolved; the connection is made meanwhile. */
+  /** Responses are read only after this has resolved; the connection is opened before. */
   readonly receiveAfter?: Promise<void>;
 }
 
@@ -44,7 +44,7 @@ interface XdsSink {
    * resolves. It should block the event loop for less than 10 ms per few hundred updates.
    */
   apply(updates: readonly MeshUpdate[]): void | Promise<void>;
-  /** Called after a whole response is applied, accepted or in part; it is answered when this returns or resolves. */
+  /** Called after a response is applied, in full or in part; it is answered when this returns or resolves. */
   applied?(typeUrl: string, accepted: boolean): void | Promise<void>;
   /** Called after the first response of a type without a rejection (docs/contract.md 2.6). */
   synced?(typeUrl: string): void;
@@ -122,7 +122,7 @@ class DeltaClient {
   #endCode: number | undefined;
   #unconfirmed = new Map<string, Set<string>>();
   #lastError: XdsStatus['lastError'];
-  /** The log says that this stream works. */
+  /** Whether this stream's connection was logged. */
   #reported = false;
   #nextTryAt: number | undefined;
   readonly #routes: RouteSubscription;
@@ -236,7 +236,7 @@ class DeltaClient {
       if (received === undefined) return;
       const responses = [await this.#apply(received)];
       if (this.#isComplete(responses)) {
-        // The first mesh is obeyed with its routes: a restart does not serve a while without them.
+        // The first mesh state takes effect together with its routes, so that a restart does not serve without them.
         const patience = delay(this.#options.times?.firstRoutes ?? standardTimes.firstRoutes, undefined, {
           signal: this.#stopped.signal,
           ref: false,
@@ -258,7 +258,7 @@ class DeltaClient {
     }
   }
 
-  /** Whether these responses, not answered yet, complete the first mesh of this client. */
+  /** Returns whether these responses, not answered yet, complete the first mesh state of this client. */
   #isComplete(responses: readonly AppliedResponse[]): boolean {
     const there = new Set([...this.#synced, ...responses.map(({ header }) => header.typeUrl)]);
     return subscribedTypes.every((type) => there.has(type)) && this.#synced.size < subscribedTypes.length;
@@ -283,7 +283,7 @@ class DeltaClient {
     stream.send(request.bytes);
   }
 
-  /** Routes that were sent before are withdrawn too: weights that can no longer be changed are worse than none. */
+  /** Withdraws all routes: stale weights that the control plane can no longer change are worse than none. */
   async #giveUpRoutes(cause: string, isFirst: boolean): Promise<void> {
     const retained = this.#retainedOf(xds.virtualServiceTypeUrl);
     const held = [...retained.names()];

@@ -28,8 +28,8 @@ export class RetainedResources {
   }
 
   /**
-   * Returns whether a name is held with this payload, and remembers the payload otherwise. For types that the control plane
-   * sends again in full without a version.
+   * Returns whether a name is held with this payload; records the payload if not. For types that the control plane
+   * sends again in full, without versions.
    */
   isRepeated(name: string, payload: Uint8Array): boolean {
     const fingerprint = hash('sha1', payload, 'base64');
@@ -55,14 +55,14 @@ export class RetainedResources {
     return undefined;
   }
 
-  /** Names and versions for the first request after a reconnect. */
+  /** Yields names and versions for the first request after a reconnect. */
   *versions(): Generator<readonly [name: string, version: string]> {
     for (const versions of Object.values(this.#versions)) {
       for (const [name, version] of versions) if (version !== undefined) yield [name, version];
     }
   }
 
-  /** Names of everything held, also of what was rejected since. */
+  /** Yields the names of all held resources, including those whose newest version was rejected. */
   *names(): Generator<string> {
     for (const versions of Object.values(this.#versions)) for (const [name] of versions) yield name;
   }
@@ -110,7 +110,7 @@ export class Waiters {
     }
   }
 
-  /** Names with waiting callers. */
+  /** Returns the names with waiting callers. */
   names(): IterableIterator<string> {
     return this.#waiting.keys();
   }

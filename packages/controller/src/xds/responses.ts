@@ -54,8 +54,8 @@ const largestBatch = 2_000;
 
 /**
  * Decodes a response and applies it in slices: resources first, removals second (ambient contract 3.3). Good resources
- * are applied even if others are rejected. Decoded pieces are garbage, so that a long response and its records are never
- * in memory in full at the same time.
+ * are applied even if others are rejected. Decoded pieces can be garbage-collected, so that a long response and its
+ * records are never in memory in full at the same time.
  */
 export async function applyResponse(
   response: ReceivedResponse,
@@ -123,8 +123,8 @@ class Batch {
   #updates: MeshUpdate[] = [];
   #names: (readonly string[])[] = [];
   /**
-   * Number of updates that fit into a slice; adjusted to the time that the last slices took. Few at first: applying them
-   * is not interrupted, and code that has not run yet takes ten times as long.
+   * Number of updates per slice; adjusted to the duration of the last slices. Small at first: applying is not
+   * interrupted, and code that has not run yet is ten times slower.
    */
   #limit = 32;
   #begun = performance.now();
@@ -165,7 +165,10 @@ class Batch {
   }
 }
 
-/** Routes come again in full whenever anything of the mesh changes: what is held is not decoded again. */
+/**
+ * Returns whether a route is unchanged. Routes are sent in full at every change of the mesh; held ones are not decoded
+ * again.
+ */
 function isRepeatedRoute(typeUrl: string, resource: xds.RawResource, retained: RetainedResources): boolean {
   if (typeUrl !== xds.virtualServiceTypeUrl || resource.payload === undefined) return false;
   return resource.damage === undefined && retained.isRepeated(resource.name, resource.payload);

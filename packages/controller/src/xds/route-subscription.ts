@@ -1,26 +1,26 @@
 import { type BackoffSettings, doubledWait, xds } from '@kmesh/api';
 
-/** Whether the control plane sends routes: not asked or not answered yet, sent, or refused. */
+/** Whether the control plane sends routes: no answer yet, sent, or refused. */
 export type RoutesState = 'waiting' | 'sent' | 'refused';
 
 interface RouteSubscriptionOptions {
-  /** Asks for routes on the stream that runs. */
+  /** Requests routes on the current stream. */
   readonly ask: () => void;
-  /** Types that arrive before routes are asked for. */
+  /** Types that must arrive before routes are requested. */
   readonly after: readonly string[];
-  /** How long the control plane is not asked again for what it refused. */
+  /** Delay before routes are requested again after a refusal. */
   readonly refusedMilliseconds: number;
 }
 
-/** gRPC statuses by which a control plane refuses: invalid argument, permission denied, unimplemented. */
+/** gRPC statuses of a refusal: invalid argument, permission denied, unimplemented. */
 const refusals: ReadonlySet<number> = new Set([3, 7, 12]);
-/** Waits before the next request after streams that ended without an answer and without a refusal. */
+/** Delays before the next request after streams that ended with neither an answer nor a refusal. */
 const unansweredWait: BackoffSettings = { firstMilliseconds: 500, maximumMilliseconds: 60_000, jitter: 0 };
 
 /**
- * The subscription to routes, which a control plane may refuse by ending the stream with such a status. It is made
- * after everything else has arrived, so that a refusal costs one reconnect. Any other end is no refusal: a control plane that
- * restarts is asked again a little later.
+ * The subscription to routes, which a control plane may refuse by ending the stream with one of these statuses. Routes
+ * are requested after all other types have arrived, so that a refusal costs only one reconnect. Any other end is not a
+ * refusal: after a restart of the control plane, they are requested again a little later.
  */
 export class RouteSubscription {
   readonly #options: RouteSubscriptionOptions;
@@ -39,7 +39,7 @@ export class RouteSubscription {
     return this.#state;
   }
 
-  /** Whether routes were asked for on this stream and have not been answered. */
+  /** Whether routes were requested on this stream and not answered yet. */
   get isAsking(): boolean {
     return this.#asked && !this.#answered;
   }
@@ -50,7 +50,7 @@ export class RouteSubscription {
     this.#answered = false;
   }
 
-  /** Notes a response that was applied. */
+  /** Records an applied response. */
   responded(typeUrl: string): void {
     if (typeUrl === xds.virtualServiceTypeUrl) {
       this.#answered = true;
@@ -62,7 +62,7 @@ export class RouteSubscription {
     this.#askIfDue();
   }
 
-  /** Notes the end of a stream with a gRPC status. Returns whether it refuses routes, for the first time or again. */
+  /** Records the end of a stream with a gRPC status. Returns whether it refuses routes, for the first time or again. */
   streamEnded(code: number | undefined): 'no' | 'first' | 'again' {
     const unanswered = this.#asked && !this.#answered;
     this.#arrived.clear();

@@ -15,23 +15,25 @@ interface ZdsClientOptions {
   readonly path: string;
   readonly pods: ZdsPods;
   readonly logger: Logger;
-  /** Ready after the snapshot with nothing pending; not ready again when the connection is lost (contract 2.6). */
+  /**
+   * Called with true after the snapshot with nothing pending, with false when the connection is lost (contract 2.6).
+   */
   readonly onReady: (ready: boolean) => void;
-  /** A protocol error: the process ends with code 1, without draining (contract 2.7). */
+  /** Called on a protocol error: the process ends with code 1, without a drain (contract 2.7). */
   readonly onProtocolError: (error: Error) => void;
   readonly onCounts?: (counts: ZdsCounts) => void;
-  /** Between tries of a proxy that failed to start; 5 s. */
+  /** Delay between attempts to start a pod's proxy; 5 s. */
   readonly retryMilliseconds?: number;
-  /** First wait before the agent is asked for a namespace that it sent wrongly, 30 s; doubles up to 15 minutes. */
+  /** First delay before the agent is asked again for an unusable namespace, 30 s; doubles up to 15 minutes. */
   readonly firstAskMilliseconds?: number;
-  /** First wait before dialling again, 10 ms; doubles up to the maximum, 15 s. */
+  /** First delay before a reconnect, 10 ms; doubles up to the maximum, 15 s. */
   readonly firstBackoffMilliseconds?: number;
   readonly maximumBackoffMilliseconds?: number;
 }
 
 const { maximumPacketBytes, Version, WorkloadRequest, WorkloadResponse, ZdsHello } = zdsProto;
 
-/** `start`: stay connected; `read`: reconnect; `protocol`: the process ends. */
+/** Reaction: `start` stays connected, `read` reconnects, `protocol` ends the process. */
 interface Problem {
   readonly kind: 'start' | 'read' | 'protocol';
   readonly text: string;
@@ -42,23 +44,23 @@ const MAXIMUM_ERROR_BYTES = 900;
 
 const MAXIMUM_ASK_MILLISECONDS = 900_000;
 
-/** The client of the CNI agent: contract 10.2 and 10.3, message by message. Dials after {@link ZdsClient.start}. */
+/** The client of the CNI agent (contract 10.2, 10.3). Connects after {@link ZdsClient.start}. */
 export class ZdsClient {
   readonly #options: ZdsClientOptions;
   readonly #register: PodRegister;
-  /** Uids that the snapshot under way names; undefined after it. */
+  /** Uids in the current snapshot; `undefined` after it. */
   #snapshot: Set<string> | undefined;
   #socket: SeqpacketSocket | undefined;
   #timer: NodeJS.Timeout | undefined;
   #askTimer: NodeJS.Timeout | undefined;
-  /** Snapshots in a row that left a pod without a usable namespace. */
+  /** Consecutive snapshots that left a pod without a usable namespace. */
   #asked = 0;
-  /** The connection was given up to be sent the pods anew: what is ready stays so until it fails. */
+  /** Whether the connection is being replaced to receive the pods again: readiness stays until that fails. */
   #asking = false;
-  /** Attempts in a row that failed. */
+  /** Consecutive failures; determines the current delay. */
   #failures = 0;
   #complained = false;
-  /** A snapshot was received on some connection. */
+  /** Whether a snapshot was ever received. */
   #connected = false;
   #ready = false;
   #closed = false;
@@ -74,17 +76,17 @@ export class ZdsClient {
     });
   }
 
-  /** Pods that run through this client. */
+  /** Number of running pods. */
   get active(): number {
     return this.#register.active;
   }
 
-  /** Pods whose proxy could not be started yet, those without a usable namespace included. */
+  /** Number of pods whose proxy could not be started yet, including those without a usable namespace. */
   get pending(): number {
     return this.#register.pending;
   }
 
-  /** Pods that failed to start and wait for their next try. */
+  /** Returns the pods that failed to start and wait for the next attempt. */
   pendingPods(): (PodInfo & { readonly uid: string })[] {
     return this.#register.pendingPods();
   }
@@ -93,7 +95,7 @@ export class ZdsClient {
     return this.#ready;
   }
 
-  /** Dials. Call once the mesh state had its first sync. */
+  /** Connects. Call after the first sync of the mesh state. */
   start(): void {
     this.#dial();
   }
@@ -184,7 +186,7 @@ export class ZdsClient {
     this.#askLater();
   }
 
-  /** Exactly one answer per message; nothing else is ever sent. */
+  /** Sends the answer: exactly one per message; nothing else is ever sent. */
   #answer(socket: SeqpacketSocket, problem: Problem | undefined): void {
     const error = Buffer.from(problem?.text ?? '')
       .subarray(0, MAXIMUM_ERROR_BYTES)
@@ -212,7 +214,7 @@ export class ZdsClient {
       try {
         request = WorkloadRequest.decode(message.bytes);
       } catch (error) {
-        return readFailure(`the packet is no WorkloadRequest: ${(error as Error).message}`);
+        return readFailure(`the packet is not a WorkloadRequest: ${(error as Error).message}`);
       }
       const { add, keep, del, snapshotSent } = request;
       if (add == null && keep == null && del == null && snapshotSent == null) {
@@ -245,7 +247,7 @@ export class ZdsClient {
     try {
       namespace = networkNamespaceFromDescriptor(fd);
     } catch (error) {
-      // The fault of this pod alone, such as a namespace file that was unmounted: the connection serves all other pods.
+      // Concerns only this pod, such as an unmounted namespace file; the connection must keep serving the other pods.
       return { kind: 'start', text: this.#register.addUnusable(uid, info, error as Error) };
     }
     const failure = this.#register.add(uid, info, namespace);
@@ -260,7 +262,7 @@ export class ZdsClient {
 
   #delete(uid: string): undefined {
     this.#register.forgetPending(uid);
-    // Before the snapshot, a running proxy is dropped when the snapshot is reconciled.
+    // Until the snapshot is complete, its reconciliation stops the running proxy.
     if (this.#snapshot === undefined) this.#register.stop(uid);
     else this.#snapshot.delete(uid);
   }
@@ -274,12 +276,15 @@ export class ZdsClient {
     this.#connected = true;
     this.#snapshot = undefined;
     this.#asking = false;
-    // Only a whole snapshot shows that the connection works: one that fails half-way is dialled with growing waits.
+    // Only a complete snapshot proves that the connection works; otherwise the delays keep growing.
     this.#failures = 0;
     return undefined;
   }
 
-  /** An agent sends a pod's namespace once, and again with the snapshot of a new connection: the only way to retry one. */
+  /**
+   * Schedules a reconnect if a pod has no usable namespace: an agent sends a namespace once, and again only in the
+   * snapshot of a new connection.
+   */
   #askLater(): void {
     if (this.#snapshot !== undefined || this.#closed) return;
     if (this.#register.unusable === 0) {

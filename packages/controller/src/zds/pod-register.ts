@@ -1,15 +1,15 @@
 import { KmeshError, type Logger, type PodInfo } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
 
-/** What the client drives; `Tunnel` fits. */
+/** Receiver of the pods. */
 export interface ZdsPods {
   servesIn(uid: string, namespace: NetworkNamespace): boolean;
-  /** Throws when it cannot start; owns `namespace` either way. */
+  /** Starts a pod; throws if that fails. Takes ownership of `namespace` in either case. */
   addPod(uid: string, info: PodInfo, namespace: NetworkNamespace): void;
   removePod(uid: string): void;
 }
 
-/** Proxies that run, that wait for their next try, and that were ever started or stopped. */
+/** Numbers of running and pending proxies, and totals of starts and stops. */
 export interface ZdsCounts {
   readonly active: number;
   readonly pending: number;
@@ -22,17 +22,17 @@ interface PodRegisterOptions {
   readonly logger: Logger;
   readonly retryMilliseconds: number;
   readonly onCounts: (counts: ZdsCounts) => void;
-  /** After pending pods were tried again. */
+  /** Called after pending pods were retried. */
   readonly onRetried: () => void;
 }
 
 interface Pending {
   readonly info: PodInfo;
-  /** `undefined`: the agent sent a descriptor of something else, so only another from the agent can help. */
+  /** `undefined` if the agent sent an unusable descriptor: only a new one from the agent can help. */
   readonly namespace: NetworkNamespace | undefined;
 }
 
-/** Which pods run and which failed to start; tries the latter again until they are forgotten. */
+/** Tracks running pods and pods that failed to start; retries the latter until they are forgotten. */
 export class PodRegister {
   readonly #options: PodRegisterOptions;
   readonly #running = new Map<string, PodInfo>();
@@ -57,8 +57,8 @@ export class PodRegister {
   }
 
   /**
-   * Pending pods that a retry can start. Readiness waits for these, and not for one whose namespace is gone: it will
-   * never start, and must not hold up the node's update.
+   * Number of pending pods that a retry can start. Readiness waits for these, but not for a pod whose namespace is
+   * gone: it will never start, and must not block the node's update.
    */
   get starting(): number {
     let count = 0;
@@ -66,19 +66,19 @@ export class PodRegister {
     return count;
   }
 
-  /** Pods for which the agent sent no namespace. */
+  /** Number of pods without a usable namespace. */
   get unusable(): number {
     return this.pending - this.starting;
   }
 
-  /** Pods that failed to start and wait for their next try. */
+  /** Returns the pods that failed to start and wait for the next attempt. */
   pendingPods(): (PodInfo & { readonly uid: string })[] {
     return [...this.#pending].map(([uid, { info }]) => ({ uid, ...info }));
   }
 
   /**
-   * Starts a pod, leaves it alone when it runs in the same namespace, replaces it when it runs in another. Owns
-   * `namespace`. Returns what went wrong; the pod is then pending.
+   * Starts a pod; does nothing if it runs in the same namespace, replaces it if it runs in another one. Takes ownership
+   * of `namespace`. Returns the error text if it fails; the pod is then pending.
    */
   add(uid: string, info: PodInfo, namespace: NetworkNamespace): string | undefined {
     this.forgetPending(uid);
@@ -90,8 +90,8 @@ export class PodRegister {
   }
 
   /**
-   * Records a pod whose descriptor is no network namespace. A running pod stays in its present namespace.
-   * Returns what went wrong.
+   * Records a pod whose descriptor is not a network namespace. A running pod stays in its present namespace. Returns
+   * the error text.
    */
   addUnusable(uid: string, info: PodInfo, error: Error): string {
     if (this.#running.has(uid)) return describe(uid, info, error);
@@ -99,7 +99,7 @@ export class PodRegister {
     return this.#postpone(uid, info, undefined, error);
   }
 
-  /** Stops a pod at once. Unknown uids are fine. */
+  /** Stops a pod at once; ignores unknown uids. */
   stop(uid: string): void {
     const info = this.#running.get(uid);
     if (info === undefined) return;
@@ -127,7 +127,7 @@ export class PodRegister {
     for (const uid of [...this.#pending.keys()]) this.forgetPending(uid);
   }
 
-  /** Forgets what is pending; running pods go on. */
+  /** Forgets pending pods; running pods keep running. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -137,13 +137,13 @@ export class PodRegister {
 
   #start(uid: string, info: PodInfo, namespace: NetworkNamespace): string | undefined {
     this.stop(uid);
-    // Their listeners would share a port, and each would take connections of the other under its own identity.
+    // Their listeners would share a port, and each would accept connections of the other under its own identity.
     const other = this.#servedIn(namespace);
     if (other !== undefined) {
       const message = `its network namespace is that of the pod with uid ${other}, which is served in it`;
       return this.#postpone(uid, info, namespace, new KmeshError('KMESH_POD_NAMESPACE_TAKEN', message));
     }
-    // To try again with: the proxy owns the one that it is given, also when it cannot start.
+    // For a retry: the proxy takes ownership of its descriptor even if it fails to start.
     let spare: NetworkNamespace;
     try {
       spare = namespace.duplicate();
@@ -208,7 +208,7 @@ function describe(uid: string, info: PodInfo, error: Error): string {
 const MOST_NAMED = 10;
 const GATHER_MILLISECONDS = 250;
 
-/** Logs which pods are served and which no longer are: a line each, or one for all when there are many. */
+/** Logs pods that start or stop being served: one line each, or only their number if there are many. */
 export class PodLog {
   readonly #logger: Logger;
   readonly #begun = new Map<string, PodInfo>();
@@ -220,7 +220,7 @@ export class PodLog {
   }
 
   begins(uid: string, info: PodInfo): void {
-    // Served again at once, in another namespace perhaps: no pod to report as gone.
+    // Served again at once, possibly in another namespace: nothing to report.
     if (this.#ended.delete(uid)) return;
     this.#begun.set(uid, info);
     this.#tellLater();
@@ -232,7 +232,7 @@ export class PodLog {
     this.#tellLater();
   }
 
-  /** Logs what is pending. */
+  /** Logs pending lines. */
   close(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

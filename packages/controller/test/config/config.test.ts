@@ -83,7 +83,7 @@ for (const value of ['101%', '0%', '-1', '1.5', '%', '', 'abc', '4294967296']) {
 for (const [name, instead] of [
   ['KMESH_REDIRECT', 'plain TCP'],
   ['KMESH_PASSTHROUGH_JOIN', 'copy the bytes'],
-  ['KMESH_WITHOUT', 'by trying it at start'],
+  ['KMESH_WITHOUT', 'are probed at start'],
   ['KMESH_HOOK_STATISTICS', 'kernel.bpf_stats_enabled'],
 ] as const) {
   test(`${name}, which was removed, is refused with what applies now`, () => {

@@ -341,7 +341,7 @@ test('the warning of a compliance policy says what is in force and what is not',
       new RegExp(`${policy} is not enforced.*TLS 1.3.*AES-GCM.*no validated module.*pqc`),
     );
   }
-  assert.match(read({ COMPLIANCE_POLICY: 'x' }).warnings[0] ?? '', /not a policy that is known/);
+  assert.match(read({ COMPLIANCE_POLICY: 'x' }).warnings[0] ?? '', /an unknown policy/);
 });
 
 test('a duration longer than a timer can wait ends after the longest wait, not at once', () => {

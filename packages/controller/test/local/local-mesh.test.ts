@@ -294,7 +294,7 @@ describe('the local mesh file', () => {
     ],
     ['a list that is none', 'workloads: 3\n', /m\.yaml:1:12: workloads is 3; allowed: a list/],
     ['no YAML', 'workloads: [\n', /not valid YAML/],
-    ['a repeated uid', `${W}  uid: a\n${W.replace('workloads:\n', '')}  uid: a\n`, /"a" is there already/],
+    ['a repeated uid', `${W}  uid: a\n${W.replace('workloads:\n', '')}  uid: a\n`, /"a" already exists/],
     ['a repeated key', 'services: []\nservices: []\n', /:2:1: not valid YAML/],
     ['a document that is no object', '- 1\n', /the document is a list; allowed: an object with workloads/],
   ];

@@ -2,18 +2,18 @@ import { type Route, type RouteBackend, type RouteMatch, type RouteRule, routePr
 import { rejected } from './common.ts';
 
 const typeUrl = 'type.googleapis.com/istio.networking.v1alpha3.VirtualService';
-/** In `gateways`: the route concerns clients in the mesh, and not only those of gateways. */
+/** Entry of `gateways`: the route applies to clients in the mesh, not only to gateways. */
 const meshGateway = 'mesh';
-/** Annotation of routes that the control plane made from those of the Gateway API, with the value `gateway`. */
+/** Annotation, with the value `gateway`, of routes that the control plane generated from the Gateway API. */
 const semanticsAnnotation = 'internal.istio.io/route-semantics';
 const maximumPort = 65_535;
 
-/** Ends the conversion of the rules: the route is not applied, for this reason. */
+/** Ends the conversion of the rules; the message is the reason why the route is not applied. */
 class Unsupported extends Error {}
 
 /**
- * Converts a `VirtualService` in its envelope to a record of the mesh model (docs/routes.md). Whatever a split of connections
- * cannot express makes the route unsupported as a whole.
+ * Converts a `VirtualService` in its envelope to a record of the mesh model (docs/routes.md). A feature that a split of
+ * connections cannot express makes the whole route unsupported.
  *
  * @param clusterDomain completes host names without a dot
  * @throws KMESH_XDS_RESOURCE_REJECTED with the reason.
@@ -48,7 +48,7 @@ export function convertRoute(payload: Buffer, resourceName: string, clusterDomai
     exportTo: message.exportTo ?? [],
     isGatewayApi: names.isGatewayApi,
     createdAt: metadata?.createTime?.seconds ?? 0,
-    // Of an unsupported route only what it is about is kept: another one does not take its place.
+    // An unsupported route keeps its hosts and kinds of rules, so that no other route takes its place.
     tcp: isUnsupported ? (tcp.length + tls.length > 0 ? [] : undefined) : rules.tcp,
     http: isUnsupported ? (http.length > 0 ? [] : undefined) : rules.http,
     unsupported: rules.unsupported,
@@ -59,7 +59,7 @@ interface Names {
   readonly namespace: string;
   readonly clusterDomain: string;
   readonly isGatewayApi: boolean;
-  /** Whether rules that do not say otherwise concern clients in the mesh. */
+  /** Whether rules without `gateways` apply to clients in the mesh. */
   readonly inMesh: boolean;
 }
 
@@ -94,7 +94,7 @@ interface WireMatch {
   readonly gateways?: readonly string[] | null;
 }
 
-/** The rules, and of each the matches, that concern clients in the mesh: those of gateways are not looked at. */
+/** Returns the rules, each with its matches, that apply to clients in the mesh; those for gateways are dropped. */
 function concerningMesh<T extends { readonly match?: readonly WireMatch[] | null }>(
   rules: readonly T[] | null | undefined,
   { inMesh }: Names,
@@ -103,7 +103,7 @@ function concerningMesh<T extends { readonly match?: readonly WireMatch[] | null
   for (const rule of rules ?? []) {
     const wire = rule.match ?? [];
     const match = wire.filter(({ gateways }) => (gateways?.length ? gateways.includes(meshGateway) : inMesh));
-    // In place: what is not known of the message stays with it.
+    // In place, so that the message keeps its unknown fields.
     if (wire.length === 0 ? inMesh : match.length > 0) kept.push(Object.assign(rule, { match }));
   }
   return kept;
@@ -127,7 +127,7 @@ function httpRule(rule: routeProto.HTTPRoute, names: Names): RouteRule {
   onlyKnown('http', rule);
   const { match, route, directResponse, name, ...rest } = rule as routeProto.HTTPRoute &
     Record<string, unknown>;
-  // All that is left are things done to requests.
+  // The remaining fields act on requests.
   refuseFields('http', rest);
   const matches = (match ?? []).map((entry) => {
     onlyKnown('http.match', entry);
@@ -136,13 +136,13 @@ function httpRule(rule: routeProto.HTTPRoute, names: Names): RouteRule {
     refuseFields('http.match', others);
     if (uri) {
       onlyKnown('http.match.uri', uri);
-      // What a route of the Gateway API without a match has: every path begins so.
+      // A Gateway API route without a match has the prefix `/`, which matches every path.
       if (uri.prefix !== '/') throw new Unsupported('http.match.uri');
     }
     return matchOf('http.match', entry);
   });
   const backends = route ?? [];
-  // What the control plane writes for a route of the Gateway API that has no backend with a weight.
+  // The control plane's encoding of a Gateway API route without a weighted backend.
   if (names.isGatewayApi && isPresent(directResponse) && backends.length === 0) {
     return { matches, backends: [] };
   }
@@ -172,7 +172,7 @@ function backendsOf(
 ): RouteBackend[] {
   if (entries.length === 0) throw new Unsupported(`${field} is empty`);
   const [first] = entries;
-  // What the control plane writes for a TCPRoute whose weights are all 0.
+  // The control plane's encoding of a TCPRoute whose weights are all 0.
   if (first?.destination?.subset === 'zero-weight' && first.destination.host === 'internal.cluster.local') {
     return [];
   }
@@ -190,7 +190,7 @@ function backendsOf(
     return {
       hostname: host === '' ? '' : fullName(host, names),
       port: port || undefined,
-      // The control plane leaves the weight of an only destination out.
+      // The control plane omits the weight of a single destination.
       weight: entries.length === 1 ? weight || 1 : weight,
     };
   });

@@ -61,7 +61,7 @@ export function convertService(message: workloadProto.Service, interner: Interne
   };
 }
 
-/** `app_protocol` of ports that routes for HTTP serve: HTTP, HTTP/2, gRPC. */
+/** Values of `app_protocol` that HTTP routes apply to: HTTP, HTTP/2, gRPC. */
 const httpProtocols: ReadonlySet<number> = new Set([
   workloadProto.AppProtocol.HTTP11,
   workloadProto.AppProtocol.HTTP2,
