@@ -27,7 +27,9 @@ const { scripts, version } = JSON.parse(readFileSync(join(root, 'package.json'),
 const { metadata, spec } = ztunnelDaemonSet({ image: '' }) as DaemonSet;
 const [container] = spec.template.spec.containers;
 
-/** How each form of command is tried. What needs a cluster is held against what it names; a form that is not here fails. */
+/**
+ * How each form of command is tried. What needs a cluster is held against what it names; a form that is not here fails.
+ */
 const forms: readonly (readonly [RegExp, (words: readonly string[]) => void])[] = [
   [/^npm run ([a-z:]+)$/, ([script = '']) => assert.ok(script in scripts, script)],
   [
@@ -104,7 +106,7 @@ for (const page of ['README.md', 'docs/install.md', 'docs/operate.md']) {
     for (const line of [
       'no kernel path: every connection takes the tunnel path',
       'workload proxy manager',
-      'no file can be made in',
+      'cannot create a file in',
     ])
       if (text.includes(line)) assert.ok(sources.includes(line), line);
   });

@@ -66,9 +66,9 @@ for (const kernelPath of [true, false]) {
     );
     assert.match(
       checked,
-      /warning +daemon +pod default\/loud +\d+ access log lines left out.*KMESH_POD_LOG_LINES/,
+      /warning +daemon +pod default\/loud +\d+ access log lines suppressed.*KMESH_POD_LOG_LINES/,
     );
-    assert.match(checked, /pod default\/loud +\d+ times its connections counted as other/);
+    assert.match(checked, /pod default\/loud +\d+ connections counted as other/);
     assert.doesNotMatch(checked, /default\/quiet/);
   });
 }

@@ -84,7 +84,7 @@ for (const kernelPath of [true, false]) {
     test('without any weight every connection is refused', async () => {
       await apply(splitBy(scene, [0, 0]));
       assert.equal((await dial()).failed, 200);
-      assert.match(await kmeshctl('routes'), /no backend has a weight, every connection is refused/);
+      assert.match(await kmeshctl('routes'), /no backend has a weight: every connection is refused/);
     });
 
     test('the only destination of a route has all connections, on this node and on another', async () => {
@@ -124,7 +124,7 @@ for (const kernelPath of [true, false]) {
       await apply({ ...splitBy(scene, [1, 0]), tcp: undefined, http: tcp });
       assert.deepEqual((await dial()).byEndpoint, { 'shop-0': 200 });
       const text = await kmeshctl('why', 'default/client', 'default/shop:80');
-      assert.match(text, /HTTP routes are for requests.*KMESH_HTTP_ROUTES=by-connection/);
+      assert.match(text, /HTTP routes split requests.*KMESH_HTTP_ROUTES=by-connection/);
       await mesh.apply(scene.service);
     });
 
@@ -212,7 +212,7 @@ test('a control plane that refuses routes is said once, and what it had sent bef
   await untilTablesFollow(mesh);
   assert.deepEqual((await dial()).byEndpoint, { 'shop-0': 20 });
   const { stdout } = await node.run(...commandOf(kmeshctlExecutable, 'check'), { check: false });
-  assert.match(stdout, /routes .*refuses to send them: connections are not split by weights/);
+  assert.match(stdout, /routes .*refuses to send routes: connections are not split by weights/);
   mesh.istiod.faults.endStreams();
   await mesh.istiod.waitForSettled();
   await mesh.apply({ ...scene.service, canonical: true });

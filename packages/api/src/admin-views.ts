@@ -21,7 +21,7 @@ export interface Overview {
   /** Capabilities of the kernel path, with the reason for each that is off. */
   readonly capabilities: readonly OverviewCapability[];
   readonly controlPlane: OverviewControlPlane;
-  /** Where this daemon meets the machine: the cgroup that it serves (empty: all) and the CNI agent's socket. */
+  /** The cgroup that this daemon serves (empty: all) and the CNI agent's socket. */
   readonly places: { readonly cgroup: string; readonly agentSocket: string };
   /** Pods of this node that reached a share, since the start. */
   readonly limits: readonly OverviewLimit[];
@@ -31,7 +31,7 @@ export interface OverviewLimit {
   readonly namespace: string;
   readonly name: string;
   readonly limit: 'descriptors' | 'log lines' | 'series';
-  /** Connections refused, lines left out, or connections counted as `other`. */
+  /** Number of refused connections, suppressed lines, or connections counted as `other`. */
   readonly times: number;
 }
 
@@ -93,7 +93,7 @@ interface OverviewControlPlane {
   readonly setting: string;
   /** RFC 3339; empty while connected or connecting. */
   readonly nextTryAt: string;
-  /** It refuses to send routes: connections are not split by weights. */
+  /** Whether it refuses to send routes; connections are then not split by weights. */
   readonly routesRefused: boolean;
 }
 
@@ -146,16 +146,17 @@ export interface TablesView {
   readonly address?: { readonly ip: string; readonly entries: readonly TableEntry[] };
 }
 
-/** A pod of this node, as the kernel tables have it. */
+/** A pod of this node in the kernel tables. */
 export interface TablesPod {
   readonly namespace: string;
   readonly name: string;
   /**
-   * `kernel`: enrolled, and attested to other pods of the node. `unattested`: enrolled, but connections between it and other
-   * pods take the tunnel path, for want of a valid certificate or of the wire at its interface. `tunnel`: not enrolled.
+   * `kernel`: enrolled, and attested to other pods of the node. `unattested`: enrolled, but connections between it and
+   * other pods take the tunnel path because it lacks a valid certificate or the wire at its interface. `tunnel`: not
+   * enrolled.
    */
   readonly state: 'kernel' | 'unattested' | 'tunnel';
-  /** No capture rules were found in it: what cannot be handed over to its proxy is refused. */
+  /** No capture rules were found in it: connections that cannot be handed off to its proxy are refused. */
   readonly bare: boolean;
 }
 
@@ -189,21 +190,21 @@ export interface WhyStep {
   readonly text: string;
 }
 
-/** One thing that may become of a connection. */
+/** One possible outcome of a connection. */
 export interface WhyOutcome {
-  /** Of all draws, 0 to 1. */
+  /** Share of all draws, 0 to 1. */
   readonly share: number;
-  /** As in the access log; `outside`: never measured, as a pod's calls to itself, `none`: it is refused. */
+  /** As in the access log; `outside`: never measured, such as a pod's calls to itself; `none`: refused. */
   readonly path: 'kernel' | 'tunnel' | 'outside' | 'none';
-  /** As in `kmesh_connections_path_total`; of a refusal by the tunnel path its category. */
+  /** As in `kmesh_connections_path_total`; for a refusal by the tunnel path, its category. */
   readonly reason: string;
-  /** `refused`: no route; `denied`: by a policy of the destination. */
+  /** `refused`: cannot be routed; `denied`: by a policy of the destination. */
   readonly verdict: 'allowed' | 'denied' | 'refused';
-  /** `namespace/name` of what is connected to; empty when it is not of the mesh. */
+  /** `namespace/name` of the destination workload; empty if it is not in the mesh. */
   readonly workload: string;
-  /** Address and port that are connected to; empty when it is refused. */
+  /** Address and port to connect to; empty if refused. */
   readonly address: string;
-  /** A sentence on why this path. */
+  /** Reason for this path, as a sentence. */
   readonly because: string;
 }
 
@@ -211,7 +212,7 @@ export interface WhyOutcome {
 export interface Why {
   readonly source: string;
   readonly destination: string;
-  /** That of every outcome, or `varies`. */
+  /** The verdict of every outcome, or `varies`. */
   readonly verdict: WhyOutcome['verdict'] | 'varies';
   readonly path: WhyOutcome['path'] | 'varies';
   /** The most likely first. */
@@ -230,7 +231,7 @@ export interface OverviewRoute {
     readonly backend: string;
     /** 0 to 1. */
     readonly share: number;
-    /** Why the share is refused; empty: it is served. */
+    /** Why the share is refused; empty if it is served. */
     readonly problem: string;
   }[];
   /** Why it is not applied, or not everywhere. */

@@ -1,37 +1,36 @@
 /**
- * What follows an error: an exit code of the process, or
- * - `retry`: the daemon goes on and tries again by itself;
- * - `refuse`: this connection, certificate or resource is refused, everything else goes on;
+ * Consequence of an error: an exit code of the process, or
+ * - `retry`: the daemon keeps running and retries by itself;
+ * - `refuse`: this connection, certificate or resource is refused; all others are unaffected;
  * - `fallback`: the feature stays off and the tunnel path carries the traffic;
- * - `reply`: the sender of the request reads the message, nothing else changes;
- * - `caller`: the function that was called has done nothing, and its caller decides.
+ * - `reply`: the sender of the request gets the message; nothing else changes;
+ * - `caller`: the function did nothing, and its caller decides.
  */
 type ErrorOutcome = 1 | 2 | 'retry' | 'refuse' | 'fallback' | 'reply' | 'caller';
 
-/** One code of the registry: what it means for every place that uses it. The place's message has the details. */
+/** One code of the registry: its meaning wherever it is used. The error's message has the details. */
 export interface RegisteredError {
   readonly sentence: string;
   readonly outcome: ErrorOutcome;
 }
 
 /**
- * Every code that a `KmeshError` can have, by area. Codes are stable: they are added, never renamed or reused.
- * `scripts/generate-errors.ts` writes docs/errors.md from it.
+ * Every code of a `KmeshError`, by area. Codes are stable: they are added, never renamed or reused.
+ * `scripts/generate-errors.ts` generates docs/errors.md from this list.
  */
 export const errorRegistry = {
   // Start and command line
   KMESH_USAGE: {
-    sentence: 'The command line cannot be used as given; the message names the argument and what is allowed.',
+    sentence: 'The command line is not valid; the message names the argument and what is allowed.',
     outcome: 2,
   },
   KMESH_CONFIG_INVALID: {
-    sentence:
-      'A setting has a value that is not allowed; correct the variable or file that the message names.',
+    sentence: 'A setting has an invalid value; correct the variable or file that the message names.',
     outcome: 1,
   },
   KMESH_LOCAL_CONFIG_INVALID: {
     sentence:
-      'The local mesh file is not valid; the message lists each place. A file that becomes invalid later leaves the last valid mesh in force.',
+      'The local mesh file is not valid; the message lists each problem. If it becomes invalid later, the last valid mesh stays in force.',
     outcome: 1,
   },
   KMESH_LOCAL_CONFIG_UNREADABLE: {
@@ -56,12 +55,12 @@ export const errorRegistry = {
     outcome: 1,
   },
   KMESH_PROGRAM_FILE_MISSING: {
-    sentence: 'A file that the build makes is missing; run "npm run build", or build the executable anew.',
+    sentence: 'A file of the build is missing; run "npm run build", or rebuild the executable.',
     outcome: 1,
   },
   KMESH_TEMPORARY_FILE: {
     sentence:
-      'The native addons cannot be loaded, because the temporary directory is not writable; mount one, or name one with TMPDIR.',
+      'The native addons cannot be loaded because the temporary directory is not writable; mount one, or set TMPDIR.',
     outcome: 1,
   },
   KMESH_TUNNEL_ENGINE: {
@@ -76,17 +75,18 @@ export const errorRegistry = {
     outcome: 'retry',
   },
   KMESH_XDS_RESPONSE_MALFORMED: {
-    sentence: 'The control plane sent bytes that are not a delta discovery response; the stream starts anew.',
+    sentence:
+      'The control plane sent bytes that are not a delta discovery response; the stream is opened again.',
     outcome: 'retry',
   },
   KMESH_XDS_RESOURCE_REJECTED: {
     sentence:
-      'One resource of a response is not valid; it is named in the NACK, its last valid version stays, the others apply.',
+      'A resource of a response is not valid; the NACK names it, its last valid version stays, and the others apply.',
     outcome: 'refuse',
   },
   KMESH_WORKLOAD_UNKNOWN: {
     sentence:
-      'The control plane has not sent the workload of the pod in time; check that istiod knows the pod and that xDS is connected.',
+      'The control plane did not send the workload of the pod in time; check that istiod knows the pod and that xDS is connected.',
     outcome: 'refuse',
   },
   KMESH_CA_UNREACHABLE: {
@@ -108,7 +108,7 @@ export const errorRegistry = {
     outcome: 'retry',
   },
   KMESH_CA_ROOT_MISSING: {
-    sentence: 'The certificate chain in the answer ends without a root, so that no peer could be verified.',
+    sentence: 'The certificate chain in the answer has no root, so no peer could be verified.',
     outcome: 'retry',
   },
   KMESH_CA_SAN_MISMATCH: {
@@ -120,7 +120,7 @@ export const errorRegistry = {
     outcome: 'retry',
   },
   KMESH_CERTIFICATE_TIMEOUT: {
-    sentence: 'No certificate arrived within the time that a connection waits; check that istiod answers.',
+    sentence: 'No certificate arrived in the time that a connection waits for it; check that istiod answers.',
     outcome: 'refuse',
   },
   KMESH_CERTIFICATE_EXPIRED: {
@@ -128,7 +128,7 @@ export const errorRegistry = {
     outcome: 'retry',
   },
   KMESH_CERTIFICATE_UNAVAILABLE: {
-    sentence: 'There is no certificate for an identity, for the reason that the message gives.',
+    sentence: 'No certificate is available for an identity; the message gives the reason.',
     outcome: 'refuse',
   },
   KMESH_CERTIFICATE_FORGOTTEN: {
@@ -136,19 +136,19 @@ export const errorRegistry = {
     outcome: 'refuse',
   },
   KMESH_CERTIFICATES_CLOSED: {
-    sentence: 'The proxy is stopping and issues no certificates.',
+    sentence: 'The proxy is stopping and requests no more certificates.',
     outcome: 'refuse',
   },
 
   // DNS
   KMESH_DNS_CLOSED: {
-    sentence: 'The DNS proxy has been closed and serves no further pod.',
+    sentence: 'The DNS proxy has been closed and serves no more pods.',
     outcome: 'refuse',
   },
 
   // Tunnel path
   KMESH_TUNNEL_CLOSED: {
-    sentence: 'The proxy of the pod has been closed and takes no connections.',
+    sentence: 'The proxy of the pod has been closed and accepts no connections.',
     outcome: 'refuse',
   },
   KMESH_TUNNEL_IDENTITY: {
@@ -167,7 +167,7 @@ export const errorRegistry = {
 
   // Kernel path
   KMESH_KERNEL_PATH_UNAVAILABLE: {
-    sentence: 'The kernel or its mounts lack something that the kernel path needs; kmeshctl check names it.',
+    sentence: 'The kernel or its mounts lack a requirement of the kernel path; kmeshctl check names it.',
     outcome: 'fallback',
   },
   KMESH_BPF_OBJECT_MISSING: {
@@ -179,7 +179,7 @@ export const errorRegistry = {
     outcome: 'fallback',
   },
   KMESH_BPF_LOAD_FAILED: {
-    sentence: 'The kernel refused a BPF program or map; the message has the end of the log of the verifier.',
+    sentence: 'The kernel refused a BPF program or map; the message contains the end of the verifier log.',
     outcome: 'fallback',
   },
   KMESH_BPF_ATTACH_FAILED: {
@@ -192,7 +192,8 @@ export const errorRegistry = {
     outcome: 'fallback',
   },
   KMESH_BPF_PERMISSION: {
-    sentence: 'The process may not use bpf(); it needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN.',
+    sentence:
+      'The process is not permitted to use bpf(); it needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN.',
     outcome: 'fallback',
   },
   KMESH_BPF_MAP_FAILED: {
@@ -201,7 +202,7 @@ export const errorRegistry = {
   },
   KMESH_BPF_NO_SUCH_SYMBOL: {
     sentence:
-      'A BPF object has no map, program or constant of that name; program and daemon are of different builds.',
+      'A BPF object has no map, program or constant of that name; object and daemon are from different builds.',
     outcome: 'caller',
   },
   KMESH_BPF_RUN_FAILED: {
@@ -209,11 +210,11 @@ export const errorRegistry = {
     outcome: 'caller',
   },
   KMESH_BPF_INFO_FAILED: {
-    sentence: 'The kernel gave no information about BPF programs or maps.',
+    sentence: 'The kernel returned no information about BPF programs or maps.',
     outcome: 'caller',
   },
   KMESH_BPF_STATISTICS_FAILED: {
-    sentence: 'Run statistics of BPF programs cannot be switched on.',
+    sentence: 'Run statistics of BPF programs cannot be enabled.',
     outcome: 'caller',
   },
   KMESH_BTF_INVALID: {
@@ -222,11 +223,11 @@ export const errorRegistry = {
   },
   KMESH_RING_FAILED: { sentence: 'A BPF ring buffer cannot be mapped or read.', outcome: 'caller' },
   KMESH_PRIVILEGES_FAILED: {
-    sentence: 'A thread could not give up its capabilities; the daemon goes on with them.',
+    sentence: 'A thread could not drop its capabilities; the daemon keeps them and runs on.',
     outcome: 'caller',
   },
   KMESH_SECCOMP_FAILED: {
-    sentence: 'System calls could not be filtered; the daemon goes on without.',
+    sentence: 'The seccomp filter could not be installed; the daemon runs without it.',
     outcome: 'caller',
   },
   KMESH_BARRIER_FAILED: {
@@ -234,15 +235,15 @@ export const errorRegistry = {
     outcome: 'caller',
   },
   KMESH_POD_COMMAND_FAILED: {
-    sentence: 'A command in the network namespace of a pod failed; the message has its output.',
+    sentence: 'A command in the network namespace of a pod failed; the message contains its output.',
     outcome: 'fallback',
   },
   KMESH_PODS_OUT_OF_SIGHT: {
-    sentence: 'Pods have programs of Kmesh, and their network namespaces cannot be reached from here.',
+    sentence: 'Pods have programs of Kmesh, but their network namespaces cannot be reached from here.',
     outcome: 'caller',
   },
   KMESH_POD_NAMESPACE_TAKEN: {
-    sentence: 'The CNI agent names two pods for one network namespace.',
+    sentence: 'The CNI agent reports two pods with the same network namespace.',
     outcome: 'retry',
   },
 
@@ -252,7 +253,7 @@ export const errorRegistry = {
     outcome: 'caller',
   },
   KMESH_SEQPACKET_FAILED: {
-    sentence: 'The connection to the CNI agent failed; the daemon connects again.',
+    sentence: 'The connection to the CNI agent failed; the daemon reconnects.',
     outcome: 'retry',
   },
   KMESH_DESCRIPTOR_FAILED: {
@@ -265,7 +266,7 @@ export const errorRegistry = {
   },
   KMESH_NAMESPACE_CREATE_FAILED: { sentence: 'A network namespace cannot be created.', outcome: 'caller' },
   KMESH_NAMESPACE_COOKIE_FAILED: {
-    sentence: 'The kernel gave no cookie of a network namespace.',
+    sentence: 'The kernel returned no cookie for a network namespace.',
     outcome: 'caller',
   },
   KMESH_SOCKET_LIST_FAILED: {
@@ -281,23 +282,22 @@ export const errorRegistry = {
     outcome: 'caller',
   },
   KMESH_WATCH_FAILED: {
-    sentence: 'A descriptor cannot be polled, or did not get ready in time.',
+    sentence: 'A descriptor cannot be polled, or did not become ready in time.',
     outcome: 'caller',
   },
   KMESH_INVALID_ARGUMENT: {
-    sentence:
-      'A function was called with an argument that it does not take; the message says what is allowed.',
+    sentence: 'A function was called with an invalid argument; the message states what is allowed.',
     outcome: 'caller',
   },
-  KMESH_CLOSED: { sentence: 'Something was used after its close().', outcome: 'caller' },
+  KMESH_CLOSED: { sentence: 'An object was used after its close().', outcome: 'caller' },
   KMESH_BUSY: {
-    sentence: 'Something is in the middle of another operation; wait for that one.',
+    sentence: 'An object is busy with another operation; wait until it ends.',
     outcome: 'caller',
   },
 
   // Admin server and kmeshctl
   KMESH_QUESTION: {
-    sentence: 'A query of the admin server is not valid; it is answered 400.',
+    sentence: 'A request to the admin server is not valid; it is answered with status 400.',
     outcome: 'reply',
   },
   KMESH_PROFILE: {
@@ -309,12 +309,11 @@ export const errorRegistry = {
     outcome: 'reply',
   },
   KMESH_ADMIN_UNREACHABLE: {
-    sentence:
-      'kmeshctl gets no answer at the address of the daemon; check that it runs and the address option.',
+    sentence: 'kmeshctl gets no answer from the daemon; check that the daemon runs, and the address option.',
     outcome: 1,
   },
   KMESH_ADMIN_ANSWER: {
-    sentence: 'The daemon answered kmeshctl with an error status or with something else than was asked for.',
+    sentence: 'The daemon answered kmeshctl with an error status or with unexpected content.',
     outcome: 1,
   },
 
@@ -324,7 +323,7 @@ export const errorRegistry = {
     outcome: 1,
   },
   KMESH_DEMO_PROXY: {
-    sentence: 'The node proxy of the demo did not get ready; the message ends with its log.',
+    sentence: 'The node proxy of the demo did not become ready; the message ends with its log.',
     outcome: 1,
   },
   KMESH_LAB_NOT_BUILT: {
@@ -333,33 +332,36 @@ export const errorRegistry = {
   },
   KMESH_LAB_NO_CGROUP: { sentence: 'No cgroup v2 file system is mounted for the lab.', outcome: 1 },
   KMESH_LAB_COMMAND_FAILED: {
-    sentence: 'A command that the lab ran failed; the message has its output.',
+    sentence: 'A command of the lab failed; the message contains its output.',
     outcome: 'caller',
   },
   KMESH_LAB_COMMAND: { sentence: 'The lab control plane does not know a command.', outcome: 'caller' },
   KMESH_LAB_PROGRAM_ENDED: { sentence: 'A program of the lab ended while it was in use.', outcome: 'caller' },
   KMESH_LAB_TIMEOUT: {
-    sentence: 'A condition that a scenario waits for did not come true in time.',
+    sentence: 'A scenario waited for a condition that did not hold in time.',
     outcome: 'caller',
   },
   KMESH_LAB_PROTOCOL: {
-    sentence: 'The proxy broke the xDS or CA protocol towards the lab.',
+    sentence: 'The proxy violated the xDS or CA protocol in the lab.',
     outcome: 'caller',
   },
-  KMESH_LAB_ZDS: { sentence: 'The proxy broke the ZDS protocol towards the lab.', outcome: 'caller' },
+  KMESH_LAB_ZDS: { sentence: 'The proxy violated the ZDS protocol in the lab.', outcome: 'caller' },
   KMESH_LAB_ISTIOD: {
     sentence: 'The control plane of the lab cannot listen or has ended.',
     outcome: 'caller',
   },
   KMESH_LAB_LISTEN: { sentence: 'A server of the lab cannot listen on its port.', outcome: 'caller' },
-  KMESH_LAB_MESH: { sentence: 'A lab mesh was described or used wrongly.', outcome: 'caller' },
+  KMESH_LAB_MESH: { sentence: 'A lab mesh was described or used incorrectly.', outcome: 'caller' },
   KMESH_LAB_ADDRESS: { sentence: 'Text is not an address and port.', outcome: 'caller' },
   KMESH_LAB_DUPLICATE: {
-    sentence: 'A host or pod of that name exists already in the lab.',
+    sentence: 'A host or pod of that name already exists in the lab.',
     outcome: 'caller',
   },
   KMESH_LAB_FULL: { sentence: 'The lab has no address left for another node.', outcome: 'caller' },
-  KMESH_LAB_CLEANUP: { sentence: 'The lab could not remove everything that it had made.', outcome: 'caller' },
+  KMESH_LAB_CLEANUP: {
+    sentence: 'The lab could not remove everything that it had created.',
+    outcome: 'caller',
+  },
 } as const satisfies Readonly<Record<string, RegisteredError>>;
 
 /** A stable, machine-readable error code of {@link errorRegistry}. */

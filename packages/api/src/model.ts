@@ -177,15 +177,15 @@ export interface Identity {
 
 /** One destination of a route rule. */
 export interface RouteBackend {
-  /** Host name of a service as the mesh knows it; empty: the control plane permits none, and its share is refused. */
+  /** Host name of a service; empty if the control plane permits none: its share is refused. */
   readonly hostname: string;
-  /** Port of that service; `undefined`: the dialled one, else its only one. */
+  /** Port of that service; `undefined` for the dialled port, or else its only port. */
   readonly port: number | undefined;
-  /** Relative weight; 0 receives no connection. */
+  /** Relative weight; 0 receives no connections. */
   readonly weight: number;
 }
 
-/** What a connection has to be; an absent field holds for every one. */
+/** Condition on a connection; an absent field matches every connection. */
 export interface RouteMatch {
   /** Service port. */
   readonly port?: number;
@@ -193,11 +193,11 @@ export interface RouteMatch {
   readonly sourceNamespace?: string;
 }
 
-/** Connections that a rule concerns, and where they go. */
+/** Connections that a rule matches, and their backends. */
 export interface RouteRule {
-  /** Any of them is enough; empty: every connection. */
+  /** Matches if one of them does; empty matches every connection. */
   readonly matches: readonly RouteMatch[];
-  /** None, or all of weight 0: every connection is refused. */
+  /** If empty, or all of weight 0, every connection is refused. */
   readonly backends: readonly RouteBackend[];
 }
 
@@ -205,23 +205,23 @@ export interface RouteRule {
 export interface Route {
   readonly namespace: string;
   readonly name: string;
-  /** Host names of the services whose connections it concerns; `*.` before a name stands for any beginning. */
+  /** Host names of the services that it applies to; a leading `*.` matches any prefix. */
   readonly hosts: readonly string[];
-  /** Namespaces whose clients it concerns: names, `*` for all, `.` for its own; empty: all. */
+  /** Namespaces of the clients that it applies to: names, `*` for all, `.` for its own; empty for all. */
   readonly exportTo: readonly string[];
-  /** Written as a route of the Gateway API: outside of the service's namespace it concerns clients of its own namespace only. */
+  /** From the Gateway API: outside the service's namespace, it applies only to clients of its own namespace. */
   readonly isGatewayApi: boolean;
-  /** Seconds since the epoch; of two routes for one service the older one counts. */
+  /** Seconds since the epoch; of two routes for one service, the older one applies. */
   readonly createdAt: number;
-  /** For ports that are not declared HTTP: the first rule that concerns a connection serves it; `undefined`: it says nothing of them. */
+  /** Rules for ports that are not declared HTTP; the first match applies. `undefined` if the route has none. */
   readonly tcp: readonly RouteRule[] | undefined;
-  /** For ports that are declared HTTP, likewise. */
+  /** Rules for ports that are declared HTTP, likewise. */
   readonly http: readonly RouteRule[] | undefined;
-  /** What a split of connections cannot express, and why the route is therefore not applied, as a whole. */
+  /** The feature that a split of connections cannot express; the whole route is then not applied. */
   readonly unsupported: string | undefined;
 }
 
-/** One change of the mesh, as every source (xDS, local file, lab) passes it to the mesh state. */
+/** One change of the mesh; every source (xDS, local file, lab) passes these to the mesh state. */
 export type MeshUpdate =
   | { readonly kind: 'workload'; readonly workload: Workload }
   | { readonly kind: 'service'; readonly service: Service }

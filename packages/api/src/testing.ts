@@ -1,8 +1,10 @@
-/** Shared by the tests of all packages and by the lab, as `@kmesh/api/testing`; nothing that ships imports it. */
+/** Shared by the tests of all packages and the lab, as `@kmesh/api/testing`; no shipped code imports it. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Route, RouteBackend, Service, Workload } from './model.ts';
 
-/** Builds a complete workload: a healthy plain TCP pod of weight 1 on the empty network. Tests name only what matters. */
+/**
+ * Builds a complete workload: a healthy plain TCP pod of weight 1 on the empty network. Tests name only what matters.
+ */
 export function workloadRecord(fields: Partial<Workload> = {}): Workload {
   const { name = 'workload', namespace = 'default' } = fields;
   return {
@@ -56,7 +58,9 @@ export function serviceRecord(fields: Partial<Service> = {}): Service {
   };
 }
 
-/** Builds a TCP route of the Gateway API that splits the connections to `hosts`; its only rule concerns every port. */
+/**
+ * Builds a TCP route of the Gateway API that splits the connections to `hosts`; its only rule applies to every port.
+ */
 export function routeRecord(
   fields: Partial<Route> & Pick<Route, 'hosts'>,
   backends: readonly (Partial<RouteBackend> & Pick<RouteBackend, 'hostname'>)[] = [],

@@ -3,11 +3,11 @@ import { request } from 'undici';
 
 /** Client of the daemon's admin API. */
 export interface AdminClient {
-  /** `GET path` as JSON. Throws KMESH_ADMIN_UNREACHABLE or KMESH_ADMIN_ANSWER. */
+  /** Sends `GET path` and returns the JSON answer. Throws KMESH_ADMIN_UNREACHABLE or KMESH_ADMIN_ANSWER. */
   json(path: string): Promise<unknown>;
-  /** `GET path` as text. Throws as `json`. */
+  /** Sends `GET path` and returns the text of the answer. Throws as `json`. */
   text(path: string): Promise<string>;
-  /** `POST path`; the answer's text. */
+  /** Sends `POST path` and returns the text of the answer. Throws as `json`. */
   post(path: string): Promise<string>;
 }
 
@@ -21,10 +21,7 @@ const answerTimeoutMilliseconds = 30_000;
  */
 export function adminClient(base: string, option = '--admin'): AdminClient {
   if (!URL.canParse(base) || !/^https?:$/.test(new URL(base).protocol)) {
-    throw new KmeshError(
-      'KMESH_USAGE',
-      `${option} ${base} is not an address: give one such as http://localhost:15000`,
-    );
+    throw new KmeshError('KMESH_USAGE', `${option} ${base} is not a URL such as http://localhost:15000`);
   }
   const call = async (method: 'GET' | 'POST', path: string): Promise<string> => {
     const url = new URL(path, base);

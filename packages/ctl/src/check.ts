@@ -15,8 +15,8 @@ import type { AdminClient } from './admin-client.ts';
 import { type Column, type OutputFormat, renderObject, renderTable } from './output.ts';
 
 /**
- * What connections between two pods of one node rest on while the kernel path serves them, for `kmeshctl check`.
- * docs/security.md has the same sentences, each with the test that holds it.
+ * The threat model of connections between two pods of one node on the kernel path, for `kmeshctl check`.
+ * docs/security.md has the same sentences, each with the test that proves it.
  */
 export const threatModel = [
   'An identity within the node is attested: packets come from the interface and address that the node gave to that pod, and the daemon holds a valid certificate of it.',
@@ -35,7 +35,7 @@ export const threatModel = [
 interface CheckRow {
   readonly area: 'daemon' | 'capability' | 'mount' | 'hook' | 'agent';
   readonly name: string;
-  /** `warning`: degraded or worth a look, but Kmesh runs; `problem`: Kmesh cannot work as it should. */
+  /** `warning`: degraded or worth checking, but Kmesh works; `problem`: Kmesh does not work as intended. */
   readonly state: 'ok' | 'warning' | 'problem';
   readonly detail: string;
 }
@@ -49,9 +49,9 @@ interface CheckReport {
 
 /** Options of {@link checkMachine}. */
 interface CheckOptions {
-  /** Cgroup whose sockets Kmesh serves; default: what the daemon says, else the mount of cgroup v2. */
+  /** Cgroup whose sockets Kmesh serves; default: the daemon's, else the mount of cgroup v2. */
   readonly cgroup: string | undefined;
-  /** Socket of the CNI agent; default: what the daemon says, else istio-cni's own. */
+  /** Socket of the CNI agent; default: the daemon's, else the default of istio-cni. */
   readonly agentSocket: string | undefined;
 }
 
@@ -71,7 +71,7 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
   ];
   if (cgroup !== undefined) {
     try {
-      if (!existsSync(cgroup)) throw new Error(`there is no cgroup ${cgroup}`);
+      if (!existsSync(cgroup)) throw new Error(`cgroup ${cgroup} does not exist`);
       const misplaced = cgroupObstacle(cgroup);
       if (misplaced !== undefined) throw new Error(misplaced);
       programs.push(...hookPrograms(cgroup, mount ?? cgroup));
@@ -87,7 +87,7 @@ export async function checkMachine(client: AdminClient, options: CheckOptions): 
 /** Default socket of istio-cni. */
 const AGENT_SOCKET = '/var/run/ztunnel/ztunnel.sock';
 
-/** How the daemon is, and what it says of the machine; nothing of the latter when it does not answer. */
+/** Reads the daemon's state and its places; no places if it does not answer. */
 async function askDaemon(
   client: AdminClient,
 ): Promise<{ readonly rows: CheckRow[]; readonly places: Overview['places'] | undefined }> {
@@ -97,7 +97,7 @@ async function askDaemon(
     const { pending, controlPlane, version, limits, places, routes } = overview;
     if (pending.length > 0) {
       const why = controlPlane.connected ? '' : `; control plane: ${controlPlane.detail}`;
-      const detail = `runs, but waits for: ${pending.join(', ')}${why}`;
+      const detail = `running, but not ready; pending: ${pending.join(', ')}${why}`;
       return { rows: [{ ...row, state: 'problem', detail }], places };
     }
     return {
@@ -116,24 +116,24 @@ async function askDaemon(
 }
 
 const limitText: Readonly<Record<OverviewLimit['limit'], readonly [effect: string, setting: string]>> = {
-  descriptors: ['connections refused for its share of the file descriptors', 'KMESH_POD_DESCRIPTORS'],
-  'log lines': ['access log lines left out', 'KMESH_POD_LOG_LINES'],
-  series: ['times its connections counted as other in the metrics', 'KMESH_POD_SERIES'],
+  descriptors: ['connections refused beyond its share of file descriptors', 'KMESH_POD_DESCRIPTORS'],
+  'log lines': ['access log lines suppressed', 'KMESH_POD_LOG_LINES'],
+  series: ['connections counted as other in the metrics', 'KMESH_POD_SERIES'],
 };
 
 function limitRow({ limit, namespace, name, times }: OverviewLimit): CheckRow {
   const [effect, setting] = limitText[limit];
-  const detail = `${times} ${effect} since the start; ${setting} sets how much a pod may have`;
+  const detail = `${times} ${effect} since the start; ${setting} sets the share of a pod`;
   return { area: 'daemon', name: `pod ${namespace}/${name}`, state: 'warning', detail };
 }
 
 function refusedRows({ address, routesRefused }: Overview['controlPlane']): CheckRow[] {
   if (!routesRefused) return [];
-  const detail = `${address} refuses to send them: connections are not split by weights`;
+  const detail = `${address} refuses to send routes: connections are not split by weights`;
   return [{ area: 'daemon', name: 'routes', state: 'warning', detail }];
 }
 
-/** A route that is not applied is no fault of the machine, and does not show in traffic. */
+/** Reports routes that are not applied: traffic does not show it, and the machine is not at fault. */
 function routeRows({ route, problems }: OverviewRoute): CheckRow[] {
   return problems.map((detail) => ({ area: 'daemon', name: `route ${route}`, state: 'warning', detail }));
 }
@@ -196,7 +196,7 @@ function hookRows(programs: readonly HookProgram[]): CheckRow[] {
       detail:
         own.length > 0
           ? own.map(({ name }) => name).join(', ')
-          : 'none is attached to this cgroup or above it',
+          : 'none is attached to this cgroup or its ancestors',
     },
     ...[...remarks].map(
       ([remark, { name, hook }]): CheckRow => ({
@@ -242,10 +242,10 @@ const translators: readonly (readonly [pattern: RegExp, remark: string])[] = [
 ];
 
 /**
- * Lists the programs at the hooks of Kmesh for sockets of a cgroup in execution order: the cgroup's programs, then those of
- * each cgroup above it.
+ * Lists the programs at the hooks of Kmesh for sockets of a cgroup in execution order: the cgroup's programs, then
+ * those of each ancestor.
  *
- * @param mount where cgroup v2 is mounted
+ * @param mount mount point of cgroup v2
  * @throws SystemCallError `KMESH_BPF_INFO_FAILED` if programs cannot be listed
  */
 function hookPrograms(cgroup: string, mount: string): HookProgram[] {
@@ -258,7 +258,7 @@ function hookPrograms(cgroup: string, mount: string): HookProgram[] {
         if (own) kmesh++;
         const remark = own
           ? kmesh > 1
-            ? 'a second Kmesh is attached: expected during an update, else stop one of them'
+            ? 'a second Kmesh is attached: expected during an update; otherwise stop one of them'
             : ''
           : remarkOf(hook, name);
         found.push({ hook, cgroup: directory, id, name, owner: own ? 'Kmesh' : 'other', remark });
@@ -298,7 +298,7 @@ const programColumns: readonly Column<HookProgram & { readonly place: number }>[
   { heading: 'cgroup', cell: (program) => program.cgroup },
 ];
 
-/** Renders `kmeshctl check`: problems first; all rows with `-o wide`; then what the kernel path rests on. */
+/** Renders `kmeshctl check`: problems first; all rows with `-o wide`; then the threat model. */
 export function check(report: CheckReport, format: OutputFormat): string {
   if (format === 'json' || format === 'yaml') return renderObject(format, report);
   const order = ['problem', 'warning', 'ok'];

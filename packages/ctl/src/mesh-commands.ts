@@ -21,7 +21,7 @@ export function meshCommands(root: Argv, context: CommandContext): Argv {
     )
     .command(
       ['services', 'service', 'svc'],
-      'services and how many of their endpoints are healthy',
+      'services and the number of their healthy endpoints',
       namespaced,
       handler<Namespaced>(context, async (client, { output, namespace }) =>
         services(await readConfigDump(client), output, { namespace }),
@@ -113,7 +113,7 @@ interface DumpedCertificate {
   readonly rootCerts: readonly unknown[];
 }
 
-/** Reads the daemon's config dump. @throws KmeshError `KMESH_ADMIN_ANSWER` if the response is no config dump */
+/** Reads the daemon's config dump. @throws KmeshError `KMESH_ADMIN_ANSWER` if the response is not a config dump */
 async function readConfigDump(client: AdminClient): Promise<ConfigDump> {
   const dump = await client.json('/config_dump');
   for (const key of ['workloads', 'services', 'policies', 'certificates'] as const) {
@@ -194,7 +194,7 @@ const routeColumns: readonly Column<DumpedRoute>[] = [
   { heading: 'export to', cell: (route) => route.exportTo.join(','), wide: true },
 ];
 
-/** The backends of each rule with their weights. */
+/** Formats the backends of each rule with their weights. */
 function rulesText(rules: readonly RouteRule[] | undefined): string | undefined {
   if (rules === undefined || rules.length === 0) return undefined;
   return rules

@@ -36,7 +36,7 @@ export function parseMetrics(text: string): MetricSeries[] {
  * Renders `kmeshctl metrics`.
  *
  * @param filter a regular expression, matched against the name and `label=value`
- * @throws KmeshError `KMESH_USAGE` if the filter is no regular expression
+ * @throws KmeshError `KMESH_USAGE` if the filter is not a regular expression
  */
 export function metrics(text: string, filter: string | undefined, format: OutputFormat): string {
   const wanted = filterOf(filter);
@@ -49,10 +49,12 @@ export function metrics(text: string, filter: string | undefined, format: Output
   return format === 'wide' ? renderTable(columns, shown) : families(shown);
 }
 
-/** Labels that say nothing when they are so, and most of Istio's are. */
+/** Label values without information, which most of Istio's labels have. */
 const silent: ReadonlySet<string> = new Set(['unknown', 'latest', '']);
 
-/** One block per family: its name and what all its series share, then a line for each with its value and its own labels. */
+/**
+ * Renders one block per family: its name and common labels, then one line per series with its value and other labels.
+ */
 function families(shown: readonly MetricSeries[]): string {
   const byName = new Map<string, MetricSeries[]>();
   for (const series of shown) byName.set(series.name, [...(byName.get(series.name) ?? []), series]);
@@ -78,7 +80,7 @@ function families(shown: readonly MetricSeries[]): string {
   return text;
 }
 
-/** Bytes and seconds with units, large numbers in groups of three. */
+/** Formats bytes and seconds with units, large numbers with grouped digits. */
 function humanValue(name: string, value: number): string {
   if (!Number.isFinite(value)) return String(value);
   if (/_bytes(_total|_sum)?$/.test(name)) return byteText(value);

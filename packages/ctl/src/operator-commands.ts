@@ -14,7 +14,7 @@ import {
   whyPath,
 } from './views.ts';
 
-/** Adds the commands about what the daemon decides and carries, and about this machine. */
+/** Adds the commands about the daemon's decisions and traffic, and about this machine. */
 export function operatorCommands(root: Argv, context: CommandContext): Argv {
   connectionsCommand(root, context);
   whyCommand(root, context);
@@ -68,7 +68,7 @@ function connectionsCommand(root: Argv, context: CommandContext): void {
 function whyCommand(root: Argv, context: CommandContext): void {
   root.command(
     'why <source> <destination>',
-    'explain each step of the decision about a connection; nothing is sent',
+    'explain each step of the decision about a connection, without sending anything',
     (argv) =>
       argv
         .positional('source', {
@@ -81,7 +81,10 @@ function whyCommand(root: Argv, context: CommandContext): void {
           demandOption: true,
           describe: 'IP, namespace/name of a service or pod, or host name; optionally with :port',
         })
-        .example('$0 why shop/cart-1 shop/web:80', 'would it be allowed, where would it go, on which path')
+        .example(
+          '$0 why shop/cart-1 shop/web:80',
+          'whether it would be allowed, its destination and its path',
+        )
         .example('$0 why 10.0.0.7 [fd00:96::1]:443', 'the same by address'),
     handler<{ source: string; destination: string }>(context, async (client, options) => {
       const answer = (await client.json(whyPath(options.source, options.destination))) as Why;
@@ -94,7 +97,7 @@ function whyCommand(root: Argv, context: CommandContext): void {
 function tablesCommand(root: Argv, context: CommandContext): void {
   root.command(
     ['tables [address]', 'table'],
-    'kernel tables: their use, or the entries of one address',
+    'usage of the kernel tables, or the entries of one address',
     (argv) => argv.positional('address', { type: 'string', describe: 'IP of a service or workload' }),
     handler<{ address: string | undefined }>(context, async (client, { address, output }) =>
       tables((await client.json(tablesPath(address))) as TablesView, output),
@@ -112,17 +115,17 @@ function checkCommand(root: Argv, context: CommandContext): void {
           type: 'string',
           default: process.env['KMESH_CGROUP'],
           describe:
-            'cgroup that Kmesh serves (environment: KMESH_CGROUP); default: what the daemon says, else all of cgroup v2',
+            "cgroup that Kmesh serves (environment: KMESH_CGROUP); default: the daemon's, else all of cgroup v2",
         })
         .option('agent-socket', {
           type: 'string',
           default: process.env['INPOD_UDS'],
-          describe: 'socket of the CNI agent (environment: INPOD_UDS); default: what the daemon says',
+          describe: "socket of the CNI agent (environment: INPOD_UDS); default: the daemon's",
         }),
     handler<{ cgroup: string | undefined; agentSocket: string | undefined }>(
       context,
       async (client, options) => {
-        // Loaded here alone: the other commands start faster without the native addon.
+        // Loaded only here: the other commands start faster without the native addon.
         const { check, checkMachine, hasProblem } = await import('./check.ts');
         const report = await checkMachine(client, options);
         if (hasProblem(report)) context.exit(BAD_NEWS);
@@ -145,9 +148,9 @@ function logCommand(root: Argv, context: CommandContext): void {
         .option('reset', {
           type: 'boolean',
           default: false,
-          describe: 'restore the level of the start first',
+          describe: 'first restore the level of the start',
         })
-        .example('$0 log access=debug', 'log each opened connection too')
+        .example('$0 log access=debug', 'also log each opened connection')
         .example('$0 log --reset', 'restore the level of the start'),
     handler<{ level: string | undefined; reset: boolean }>(context, (client, options) =>
       log(client, options, options.output),

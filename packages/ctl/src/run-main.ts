@@ -8,7 +8,7 @@ import { outputFormats } from './output.ts';
 
 /** Runs kmeshctl's command line and sets the exit code. Never rejects. */
 export async function runMain(args: readonly string[]): Promise<void> {
-  // A reader that has seen enough, such as head, ends the output and is no failure.
+  // A reader such as head may close the output early; this is not a failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
     process.exit();
@@ -28,9 +28,9 @@ export async function runMain(args: readonly string[]): Promise<void> {
 }
 
 /**
- * The command line of kmeshctl. Nothing is contacted until a command runs, so help needs no daemon.
+ * Returns the command line of kmeshctl. Only commands contact the daemon, so help works without it.
  *
- * @param exit takes the exit code of a command that ran but has bad news: 3
+ * @param exit receives exit code 3 from a command that reports a denial or a problem
  */
 export function commandLine(
   args: readonly string[],
@@ -40,7 +40,7 @@ export function commandLine(
   const context: CommandContext = { print, exit };
   const root = yargs([...args])
     .scriptName('kmeshctl')
-    .usage('$0 <command>\n\nShows what the Kmesh node proxy on this machine knows, decides and carries.')
+    .usage('$0 <command>\n\nShows the state, decisions and traffic of the Kmesh node proxy on this machine.')
     .option('admin', {
       type: 'string',
       default: process.env['KMESH_ADMIN'] ?? 'http://localhost:15000',
@@ -63,7 +63,7 @@ export function commandLine(
     .help()
     .alias('help', 'h')
     .epilogue(
-      'Exit codes: 0 done; 1 failed; 2 used wrongly; 3 the answer is bad news (why: not allowed, check: a problem).',
+      'Exit codes: 0 success; 1 failure; 2 wrong usage; 3 a negative result (why: not allowed, check: a problem).',
     )
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .fail((message, error) => {

@@ -110,18 +110,18 @@ export function tablesPath(address: string | undefined): string {
   return address === undefined ? '/kmesh/tables' : `/kmesh/tables?${new URLSearchParams({ address })}`;
 }
 
-/** Renders `kmeshctl tables`: use of the kernel tables, or the entries of one address. */
+/** Renders `kmeshctl tables`: usage of the kernel tables, or the entries of one address. */
 export function tables(view: TablesView, format: OutputFormat): string {
   if (format === 'json' || format === 'yaml') return renderObject(format, view);
   if (view.off !== '') return `The kernel path is off: ${view.off}.\n`;
   if (view.address !== undefined) {
     const { ip, entries } = view.address;
     if (entries.length > 0) return renderTable(entryColumns, entries);
-    return `The frontend table has no entry for ${ip}: connections to it pass unchanged, unless it is in the range of a service.\n`;
+    return `The frontend table has no entry for ${ip}: connections to it pass unchanged unless it is in the range of a service.\n`;
   }
   return (
     `${renderTable(usageColumns, view.usage)}\n` +
-    (view.behind ? 'Changes of the mesh are being written into the tables.\n\n' : '') +
+    (view.behind ? 'Changes of the mesh are being written to the tables.\n\n' : '') +
     (view.pods.length > 0 ? `${renderTable(podColumns, view.pods)}\n` : '') +
     (view.hooks.length > 0
       ? renderTable(hookColumns, view.hooks)

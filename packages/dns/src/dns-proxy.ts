@@ -15,7 +15,7 @@ import type {
   UpstreamTrouble,
 } from './server/protocol.ts';
 
-/** The mesh, and word of its changes; `MeshState` fits. */
+/** The mesh state with its change notifications; `MeshState` implements it. */
 interface DnsMesh extends MeshView {
   services(): Iterable<Service>;
   subscribe(listener: (change: MeshChange) => void): () => void;
@@ -27,26 +27,29 @@ interface DnsSettings extends PodSocketSettings {
   readonly preferredNamespace: string | undefined;
   /** The proxy's own resolv.conf. */
   readonly resolvConf: string;
-  /** Dedicated mode: the search domains of that file are the client's. */
+  /** Dedicated mode: the client has the search domains of that file. */
   readonly ownSearch: boolean;
-  /** 53; only tests change it. */
+  /** Port of the resolvers: 53; only tests change it. */
   readonly upstreamPort?: number;
 }
 
-/** What the proxy is made of. */
+/** Options of {@link DnsProxy}. */
 interface DnsProxyOptions {
   readonly mesh: DnsMesh;
   readonly settings: DnsSettings;
   readonly logger: Logger;
-  /** Whether queries are logged now (debug in scope `dns`); asked a few times a second. */
+  /** Returns whether queries are logged now (debug in scope `dns`); called a few times per second. */
   readonly logsQueries: () => boolean;
-  /** Where the answering thread counts `istio_dns_*`; called for each thread that is started. */
+  /** Returns the channel for the answering thread's `istio_dns_*` metrics; called at each start of the thread. */
   readonly recorder?: (() => RecorderChannel) | undefined;
-  /** Asks the control plane for a resource by name (`XDS_ON_DEMAND`); resolves when it is applied, or known not to exist. */
+  /**
+   * Requests a resource by name from the control plane (`XDS_ON_DEMAND`); resolves when it is applied or does not
+   * exist.
+   */
   readonly demand?: ((name: string) => Promise<void>) | undefined;
 }
 
-/** A pod as DNS knows it. */
+/** A pod that the DNS proxy serves. */
 interface DnsPod {
   readonly name: string;
   readonly namespace: string;
@@ -55,7 +58,7 @@ interface DnsPod {
 
 interface Pod {
   readonly info: DnsPod;
-  /** For new sockets if the answering thread has to be started again; owned. */
+  /** For new sockets after a restart of the answering thread; owned. */
   readonly namespace: NetworkNamespace | undefined;
   client: Workload | undefined;
 }
@@ -66,18 +69,17 @@ const recordsPerMessage = 256;
 const logCheckMilliseconds = 250;
 const restartMilliseconds = 1_000;
 const troubleMilliseconds = 10_000;
-/** What a burst may fill while the thread answers another pod; the kernel gives what `net.core.rmem_max` allows. */
 
 /**
- * The pods' DNS proxy as the control thread has it: opens the sockets in the pods, and keeps the answering thread's view of the mesh up to date.
- * Queries never reach this thread.
+ * The control thread's part of the pods' DNS proxy: opens the sockets in the pods, and keeps the answering thread's
+ * names up to date. Queries never reach this thread.
  */
 export class DnsProxy implements AsyncDisposable {
   readonly #options: DnsProxyOptions;
   readonly #pods = new Map<string, Pod>();
-  /** Services to look at, by key. */
+  /** Keys of services to send to the thread. */
   #dirty = new Set<string>();
-  /** Workloads of pods may have come or changed: they follow the names, so that none is asked for too early. */
+  /** Whether workloads of pods may have changed; they are sent after the names, so that no query misses a name. */
   #clientsChanged = false;
   #flushing: Promise<void> | undefined;
   #thread: Worker;
@@ -97,17 +99,19 @@ export class DnsProxy implements AsyncDisposable {
     this.#stops.push(() => clearInterval(timer));
   }
 
-  /** Resolves when the answering thread runs and has the mesh as it was when this was called. */
+  /** Resolves when the answering thread runs and has the mesh state of the time of the call. */
   async ready(): Promise<void> {
     await this.#ready;
     await this.#flushed();
   }
 
   /**
-   * Opens UDP and TCP on the proxy's port in a pod (contract 2.6) and serves it. A pod that already runs is replaced.
+   * Opens UDP and TCP on the proxy's port in a pod (contract 2.6) and serves it. A pod that is already served is
+   * replaced.
    *
-   * @param namespace duplicated; undefined: the process's own (dedicated mode)
-   * @throws SystemCallError `KMESH_SOCKET_FAILED` naming the port; nothing is left open then. KmeshError `KMESH_DNS_CLOSED`
+   * @param namespace duplicated; `undefined` for the process's own (dedicated mode)
+   * @throws SystemCallError `KMESH_SOCKET_FAILED` naming the port, with no socket left open; KmeshError
+   * `KMESH_DNS_CLOSED`
    */
   addPod(uid: string, info: DnsPod, namespace: NetworkNamespace | undefined): void {
     if (this.#closed)
@@ -125,7 +129,7 @@ export class DnsProxy implements AsyncDisposable {
     }
   }
 
-  /** Closes the pod's sockets; what it asked gets no answer. Unknown uids are fine. */
+  /** Closes the pod's sockets; its pending queries get no answer. Ignores unknown uids. */
   removePod(uid: string): void {
     const pod = this.#pods.get(uid);
     if (pod === undefined) return;
@@ -134,7 +138,7 @@ export class DnsProxy implements AsyncDisposable {
     pod.namespace?.close();
   }
 
-  /** Leaves new queries to the next instance and answers what is under way, at most until the deadline. */
+  /** Leaves new queries to the next instance and answers pending ones, at most until the deadline. */
   async drain(deadlineMilliseconds: number): Promise<void> {
     if (this.#closed || this.#drained !== undefined) return;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -186,7 +190,7 @@ export class DnsProxy implements AsyncDisposable {
     return { thread, ready };
   }
 
-  /** A fault in the thread costs the queries of a moment: it is started again with new sockets. */
+  /** Restarts a failed thread with new sockets; the queries of that moment are lost. */
   #failed(error: Error): void {
     if (this.#closed) return;
     this.#options.logger.error('the DNS thread failed and is restarted', { error: String(error.stack) });
@@ -212,7 +216,7 @@ export class DnsProxy implements AsyncDisposable {
     this.#thread.postMessage(message);
   }
 
-  /** The sockets are the thread's from here on: it closes them, also when it ends by a fault. */
+  /** Passes the sockets to the thread, which closes them, also when it fails. */
   #postPod(uid: string, pod: Pod, sockets: PodSockets): void {
     this.#post({ kind: 'pod', uid, namespace: pod.info.namespace, sockets });
     pod.client = undefined;
@@ -244,7 +248,7 @@ export class DnsProxy implements AsyncDisposable {
     while (this.#flushing !== undefined) await this.#flushing;
   }
 
-  /** Sends what changed, a service that changed often once, and never holds the event loop for longer than a slice. */
+  /** Sends changed services, each once, in slices that bound event loop blocking. */
   async #sendDirty(): Promise<void> {
     const { mesh, settings } = this.#options;
     const clusterDomain = settings.clusterDomain.toLowerCase();
@@ -311,10 +315,10 @@ export class DnsProxy implements AsyncDisposable {
       const source = { 'src.workload': pod?.info.name ?? uid, 'src.namespace': pod?.info.namespace ?? '' };
       logger.debug('dns query', { ...source, query, domain, result, endpoints });
     }
-    if (left > 0) logger.debug('more queries than lines', { left });
+    if (left > 0) logger.debug('some queries were not logged', { left });
   }
 
-  /** One line per pod, resolver and reason in ten seconds. */
+  /** Logs at most one line per pod, resolver and reason in ten seconds. */
   #reportTrouble({ uid, server, reason, count }: UpstreamTrouble): void {
     const pod = this.#pods.get(uid);
     const key = `${uid} ${server} ${reason}`;
@@ -336,18 +340,17 @@ export class DnsProxy implements AsyncDisposable {
 
 const troubleTexts: Readonly<Record<string, string>> = {
   timeout:
-    'a resolver does not answer in time: its clients got SERVFAIL after 5 s; check that the pod may reach it',
-  unreachable:
-    'a resolver cannot be reached from the pod: check its address, and the NetworkPolicy of port 53',
-  lying: 'a resolver sent 16 messages that answer something else: it is broken, or its answers are forged',
+    'a resolver does not answer in time: clients got SERVFAIL after 5 s; check that the pod can reach it',
+  unreachable: 'a resolver is unreachable from the pod: check its address, and NetworkPolicies for port 53',
+  lying: 'a resolver sent 16 messages that do not answer the query: it is broken, or its answers are forged',
   closed: 'a resolver closed the connection before it answered',
   limit:
-    'a pod has more queries under way than it may: the rest got SERVFAIL; its resolver is slow, or it asks too much',
+    'a pod exceeds its limit of pending queries: the rest got SERVFAIL; its resolver is slow, or it sends too many',
   'no resolver':
-    'a pod has no resolver: its resolv.conf, or the proxy’s, names none that is not this proxy itself',
-  case: 'a resolver answered in another case than it was asked: asked again over TCP, which cannot be forged from afar',
-  mismatch: 'a message came from a resolver that answers something else: dropped',
-  malformed: 'a resolver sent an answer whose records do not fit into it: dropped',
+    'a pod has no resolver: its resolv.conf, or the proxy’s, names none other than this proxy itself',
+  case: 'a resolver did not preserve the case of the name: queried again over TCP, which is hard to forge',
+  mismatch: 'a resolver sent a message that does not answer the query: dropped',
+  malformed: 'a resolver sent an answer with malformed records: dropped',
 };
 
 function troubleText(reason: string): string {

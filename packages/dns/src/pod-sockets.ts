@@ -9,21 +9,25 @@ import {
 } from '@kmesh/linux';
 import type { PodSockets } from './server/protocol.ts';
 
-/** Where and how the proxy listens in a pod. */
+/** Settings of the proxy's sockets in a pod. */
 export interface PodSocketSettings {
   readonly ipv6: boolean;
-  /** SO_MARK of every socket made in a pod: what passes capture. */
+  /** SO_MARK of every socket in a pod, which exempts it from capture. */
   readonly mark: number | undefined;
   readonly portReuse: boolean;
   /** `localhost` is 127.0.0.1 and, with IPv6, ::1. */
   readonly address: { readonly host: string; readonly port: number };
 }
 
+/** Room for a burst while the thread answers another pod; the kernel grants at most `net.core.rmem_max`. */
 const receiveBufferBytes = 1_048_576;
 const EAFNOSUPPORT = 97;
 const EADDRNOTAVAIL = 99;
 
-/** @throws SystemCallError `KMESH_SOCKET_FAILED` naming the port; nothing is left open then. */
+/**
+ * Opens the proxy's sockets in a pod. @throws SystemCallError `KMESH_SOCKET_FAILED` naming the port, with no socket
+ * left open
+ */
 export function openPodSockets(
   settings: PodSocketSettings,
   namespace: NetworkNamespace | undefined,
@@ -50,12 +54,12 @@ export function openPodSockets(
         opened.udp.push(openUdpSocket({ ...optionsOf(address), receiveBuffer }));
         opened.tcp.push(openListener(optionsOf(address)));
       } catch (error) {
-        // A pod without IPv6 on its loopback.
+        // The pod has no IPv6 on its loopback.
         if (address === '::1' && isLocalhost && isMissing(error)) continue;
         throw error;
       }
     }
-    // Capture redirects queries to loopback, and only a socket that is bound to it answers from there.
+    // Capture redirects queries to loopback, and only a socket bound to it answers from that address.
     for (const address of isWildcard(host) ? loopbacks.filter((one) => isIP(one) <= isIP(host)) : []) {
       try {
         opened.udp.push(openUdpSocket({ ...optionsOf(address), receiveBuffer, ipv6Only: true }));
@@ -71,7 +75,7 @@ export function openPodSockets(
   }
 }
 
-/** `0.0.0.0`, and `::` however it is written. */
+/** Returns whether an address is `0.0.0.0`, or `::` in any spelling. */
 function isWildcard(host: string): boolean {
   return isIP(host) !== 0 && /^[0:.]+$/.test(host);
 }

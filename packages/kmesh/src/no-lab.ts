@@ -1,9 +1,9 @@
 import { KmeshError } from '@kmesh/api';
 
-/** Stands in for the lab in the single executable, which carries nothing that a node does not need. */
+/** Replaces the lab in the single executable, which contains only what a node needs. */
 export function runDemo(): never {
   throw new KmeshError(
     'KMESH_USAGE',
-    'this executable does not carry the lab: the demo runs from a checkout of Kmesh, with "npm start"',
+    'this executable does not contain the lab: run the demo from a checkout of Kmesh, with "npm start"',
   );
 }

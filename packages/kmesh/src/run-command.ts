@@ -7,14 +7,14 @@ import { uninstall } from '@kmesh/runtime';
 /** Runs one command of the executable (ambient contract 2.1) and returns its exit code. */
 export async function runCommand(args: readonly string[]): Promise<number> {
   const [command = 'proxy', ...rest] = args;
-  // Help wins over any command, wherever the word stands.
+  // Help takes precedence over any command, at any position.
   if (command === 'help' || args.some((word) => word === '--help' || word === '-h')) {
     process.stdout.write(usage);
     return 0;
   }
   switch (command) {
     case 'proxy':
-      // A proxy that ends for a failure leaves parts running: they must not keep the process.
+      // After a failure, parts of the proxy may still run; they must not keep the process alive.
       return process.exit(await runProxy(process.env, args));
     case 'version':
     case '--version':
@@ -24,12 +24,14 @@ export async function runCommand(args: readonly string[]): Promise<number> {
     case 'uninstall': {
       noArguments(command, rest);
       const { pins, namespaces } = await uninstall(process.env);
-      const removed = pins === undefined ? 'there were no pins' : `${pins} is removed`;
-      console.log(`kmesh: ${removed}; the table inet kmesh is removed from ${namespaces} network namespaces`);
+      const removed = pins === undefined ? 'no pins were found' : `${pins} was removed`;
+      console.log(
+        `kmesh: ${removed}; the table inet kmesh was removed from ${namespaces} network namespaces`,
+      );
       return 0;
     }
     case 'demo': {
-      // The lab is not part of what a node needs: it is loaded only for the demo.
+      // A node does not need the lab, so it is loaded only for the demo.
       const { runDemo } = await import('@kmesh/lab');
       return runDemo(demoOptions(rest));
     }
@@ -39,10 +41,10 @@ export async function runCommand(args: readonly string[]): Promise<number> {
   }
 }
 
-/** @throws KMESH_USAGE for words after a command that takes none */
+/** @throws KMESH_USAGE for arguments of a command that takes none */
 function noArguments(command: string, rest: readonly string[]): void {
   if (rest.length === 0) return;
-  throw new KmeshError('KMESH_USAGE', `${command} takes no arguments, and "${rest.join(' ')}" was given`);
+  throw new KmeshError('KMESH_USAGE', `${command} takes no arguments, but got "${rest.join(' ')}"`);
 }
 
 /**
@@ -78,13 +80,13 @@ const usage = `usage: kmesh <command>
 
   proxy [ztunnel]   run the node proxy (also without a command); settings come from the environment
   demo              run a lab mesh on this machine and show its traffic
-      --for DURATION    stop by itself, for instance after 10s
+      --for DURATION    stop after this time, such as 10s
       --json            print one JSON object at the end, and no live view
-      --local FILE      take the mesh from a local mesh file and not from the lab's istiod;
-                        it is written first when it is not there, and followed while it is edited
-  uninstall         detach and unpin the kernel path and remove what is in the pods' namespaces
+      --local FILE      take the mesh from a local mesh file instead of the lab's istiod;
+      the file is created if it is missing, and read again when it changes
+  uninstall         detach and unpin the kernel path and clean up the pods' namespaces
   version           print build information
-  help              print this; so does --help after any command, which then does nothing
+  help              print this; --help after a command does the same and does not run it
 
-Settings are listed in docs/settings.md. kmeshctl shows what a running proxy knows, decides and carries.
+Settings are listed in docs/settings.md. kmeshctl shows the state, decisions and traffic of a running proxy.
 `;

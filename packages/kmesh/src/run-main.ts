@@ -1,9 +1,9 @@
 import { exitCode, isKmeshError } from '@kmesh/api';
 import { runCommand } from './run-command.ts';
 
-/** Runs the executable's command and sets the exit code: 0 done, 1 failed, 2 used wrongly. Never rejects. */
+/** Runs the executable's command and sets the exit code: 0 success, 1 failure, 2 wrong usage. Never rejects. */
 export async function runMain(args: readonly string[]): Promise<void> {
-  // A reader that has seen enough, such as head, ends the output and is no failure.
+  // A reader such as head may close the output early; this is not a failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
     process.exit();

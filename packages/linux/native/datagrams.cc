@@ -47,7 +47,7 @@ static void prepare(Batch &batch, const Bytes &memory, size_t slot_bytes, int co
 	}
 }
 
-// fd, memory, slot bytes, slots: how many datagrams came, or a negated errno.
+// (fd, memory, slot bytes, slots) → number of received datagrams, or a negated errno.
 static Napi::Value datagrams_receive(const Napi::CallbackInfo &info)
 {
 	Bytes memory = bytes_at(info, 1);
@@ -68,8 +68,8 @@ static Napi::Value datagrams_receive(const Napi::CallbackInfo &info)
 	return number(info, received);
 }
 
-// fd, memory, slot bytes, slots: how many were sent. One that the kernel refuses is left out; a
-// full socket ends the batch.
+// (fd, memory, slot bytes, slots) → number of sent datagrams. Skips datagrams that the kernel
+// refuses; a full send buffer ends the batch.
 static Napi::Value datagrams_send(const Napi::CallbackInfo &info)
 {
 	Bytes memory = bytes_at(info, 1);
@@ -91,8 +91,8 @@ static Napi::Value datagrams_send(const Napi::CallbackInfo &info)
 	return number(info, sent);
 }
 
-// A socket that only hears from one address, and its first datagram: namespace, family, address,
-// port, mark (0: none), payload. The descriptor, or a negated errno.
+// Opens a connected socket and sends its first datagram: (namespace, family, address, port, mark
+// (0: none), payload) → descriptor, or a negated errno.
 static Napi::Value datagram_ask(const Napi::CallbackInfo &info)
 {
 	int family = int_at(info, 1) == 4 ? AF_INET : AF_INET6;
@@ -118,7 +118,7 @@ static Napi::Value datagram_ask(const Napi::CallbackInfo &info)
 		close(fd);
 		return number(info, -error);
 	}
-	// One that the network does not take is lost, as datagrams may be.
+	// A datagram may be lost, so a failed send is ignored.
 	send(fd, payload.data, payload.length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return number(info, fd);
 }
@@ -131,7 +131,8 @@ static Napi::Value datagram_receive(const Napi::CallbackInfo &info)
 	    info, static_cast<int>(recv(int_at(info, 0), into.data, into.length, MSG_DONTWAIT)));
 }
 
-// A socket with a peer gets nothing from others: new datagrams go to the other sockets of the port.
+// Connects the socket to itself: a connected socket receives only from its peer, so new datagrams
+// go to the other sockets of the port.
 static Napi::Value datagram_retire(const Napi::CallbackInfo &info)
 {
 	SocketAddress own = {};
@@ -143,7 +144,7 @@ static Napi::Value datagram_retire(const Napi::CallbackInfo &info)
 	return result_of(info, connect(fd, &own.any, length));
 }
 
-// Where the payload of a slot begins, asserted by datagrams.ts.
+// Offset of the payload in a slot, asserted by datagrams.ts.
 static Napi::Value datagram_payload_offset(const Napi::CallbackInfo &info)
 {
 	return number(info, payload_offset);

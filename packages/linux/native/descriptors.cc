@@ -1,5 +1,4 @@
-// Descriptors: closing, copying, ownership, the limit of open ones, and readiness on the event loop
-// of the thread.
+// Descriptors: closing, copying, ownership, their limit, and readiness on the thread's event loop.
 #include "environment.h"
 
 #include <uv.h>

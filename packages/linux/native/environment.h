@@ -49,7 +49,7 @@ void define(Napi::Env env, Napi::Object exports, const char *name)
 	exports.Set(name, Napi::Function::New<function>(env, name));
 }
 
-// Aborts the process: an argument that no caller in src/ passes.
+// Aborts the process on an argument that no caller in src/ passes.
 [[noreturn]] void broken_contract(const char *what);
 
 // Whether JavaScript can run; false while a worker is being terminated.

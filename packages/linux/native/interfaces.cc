@@ -1,4 +1,4 @@
-// The interfaces of a network namespace, and where the other ends of its veth pairs are.
+// The interfaces of a network namespace, and the other ends of its veth pairs.
 #include "environment.h"
 #include "namespace_scope.h"
 #include "netlink.h"
@@ -81,14 +81,13 @@ void take_address(const nlmsghdr *message, std::map<uint32_t, Interface> &interf
 			       else if (type == IFA_ADDRESS)
 				       remote = data;
 		       });
-	// Of a point-to-point interface IFA_ADDRESS is the other end's.
+	// On a point-to-point interface, IFA_ADDRESS is the peer's address.
 	const void *own = local != nullptr ? local : remote;
 	if (own != nullptr && inet_ntop(address->ifa_family, own, text, sizeof(text)) != nullptr)
 		interfaces[address->ifa_index].addresses.emplace_back(text);
 }
 
-// The number under which the namespace of the socket knows another one; no_namespace when it knows
-// none.
+// Returns the id that the socket's namespace has for another one, or no_namespace.
 int namespace_number(Netlink &netlink, int fd)
 {
 	Request request = {};
@@ -137,7 +136,7 @@ Napi::Value interface_list(const Napi::CallbackInfo &info)
 			failed = netlink.ask(addresses.header, [&](const nlmsghdr *message) {
 				take_address(message, interfaces);
 			});
-		// After the links: to list one gives the namespace of its other end a number.
+		// After the links: listing a link assigns an id to the namespace of its other end.
 		if (failed == 0)
 			number_of_other = namespace_number(netlink, other);
 	}

@@ -1,4 +1,4 @@
-// Maps: entries, batches, memory, and the wait for programs that may still read old entries.
+// Maps: entries, batches, memory, and waiting for programs that may still read old entries.
 #include "environment.h"
 
 #include <bpf/bpf.h>
@@ -82,7 +82,7 @@ static Napi::Value batch_result(const Napi::CallbackInfo &info, uint32_t count, 
 	return result;
 }
 
-// Errno values with which a kernel (or a map type) says that it has no batch operations.
+// Errno values of kernels or map types without batch operations.
 static bool batch_unsupported(int error)
 {
 	return error == EINVAL || error == EOPNOTSUPP || error == ENOTSUP || error == 524;
@@ -128,7 +128,7 @@ static Napi::Value map_delete_batch(const Napi::CallbackInfo &info)
 	bool batches = true;
 
 	LIBBPF_OPTS(bpf_map_batch_opts, options);
-	// A batch ends at the first key that is missing; what follows it is a new batch.
+	// A batch ends at the first missing key; the rest is a new batch.
 	while (position < count) {
 		if (batches) {
 			uint32_t done = count - position;
@@ -156,7 +156,7 @@ static Napi::Value map_delete_batch(const Napi::CallbackInfo &info)
 	return batch_result(info, removed, 0);
 }
 
-// Reads with one call per entry, where there are no batches; the cursor is then the last key.
+// Reads with one call per entry if there are no batch operations; the cursor is then the last key.
 static Napi::Value read_single(const Napi::CallbackInfo &info, int fd, uint8_t *cursor,
 			       uint8_t *next, uint8_t *keys, uint8_t *values, uint32_t count,
 			       size_t key_size, size_t value_size)
@@ -175,7 +175,7 @@ static Napi::Value read_single(const Napi::CallbackInfo &info, int fd, uint8_t *
 			return batch_result(info, done, errno);
 		memcpy(position.data(), key, key_size);
 		last = position.data();
-		// An entry that vanished meanwhile is passed over.
+		// Skips an entry that was deleted meanwhile.
 		if (bpf_map_lookup_elem(fd, key, values + done * value_size) == 0)
 			done++;
 		else if (errno != ENOENT)
@@ -230,8 +230,8 @@ static Napi::Value map_mmap(const Napi::CallbackInfo &info)
 	    new size_t(length));
 }
 
-// The finalizer above runs when the buffer is collected, which may be late: the pages go now, and
-// it only gives back the addresses.
+// The finalizer above runs when the buffer is collected, which may be late: this releases the pages
+// now, and the finalizer only the address range.
 static Napi::Value map_unmap(const Napi::CallbackInfo &info)
 {
 	auto buffer = info[0].As<Napi::ArrayBuffer>();
@@ -299,7 +299,7 @@ static Napi::Value kernel_barrier(const Napi::CallbackInfo &info)
 	return worker->deferred.Promise();
 }
 
-// The fallback alone, for its test.
+// Runs only the fallback, for its test.
 static Napi::Value kernel_barrier_by_map(const Napi::CallbackInfo &info)
 {
 	return number(info, barrier_by_map());

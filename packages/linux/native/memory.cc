@@ -1,4 +1,4 @@
-// What the process holds in memory and does not need: free memory of the C library, pages of the
+// Releases memory that the process does not need: free memory of the C library, pages of the
 // executable.
 #include "environment.h"
 
@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// Otherwise every thread would free into its own arena, and the threshold above which memory goes
-// back to the kernel would grow with what is freed.
+// Otherwise every thread would free into its own arena, and the threshold for returning memory to
+// the kernel would grow with the size of freed blocks.
 static void limit_allocator()
 {
 	mallopt(M_ARENA_MAX, 2);
@@ -24,7 +24,7 @@ static int release_object(dl_phdr_info *object, size_t, void *)
 	for (int index = 0; index < object->dlpi_phnum; index++) {
 		const auto &segment = object->dlpi_phdr[index];
 
-		// What is writable may differ from the file.
+		// Writable pages may differ from the file.
 		if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0)
 			continue;
 		uintptr_t begin = (object->dlpi_addr + segment.p_vaddr + page - 1) & ~(page - 1);
@@ -32,15 +32,14 @@ static int release_object(dl_phdr_info *object, size_t, void *)
 		    (object->dlpi_addr + segment.p_vaddr + segment.p_memsz) & ~(page - 1);
 		if (begin >= end)
 			continue;
-		// Otherwise one fetch maps two megabytes.
+		// Otherwise one page fault maps two megabytes.
 		madvise(reinterpret_cast<void *>(begin), end - begin, MADV_NOHUGEPAGE);
 		madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
 	}
 	return 0;
 }
 
-// releaseMemory(): pages of code and constants come back from the page cache when they are used
-// again.
+// Pages of code and constants are mapped again from the page cache on their next use.
 static Napi::Value release_memory(const Napi::CallbackInfo &info)
 {
 	malloc_trim(0);

@@ -12,7 +12,7 @@ class NamespaceScope
 	NamespaceScope(const NamespaceScope &) = delete;
 	NamespaceScope &operator=(const NamespaceScope &) = delete;
 
-	// 0, or the errno with which entering failed.
+	// 0, or the errno of the failed entry.
 	int error() const
 	{
 		return error_;

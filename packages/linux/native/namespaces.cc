@@ -1,4 +1,4 @@
-// Network namespaces: open, create, identify, and run something inside.
+// Network namespaces: open, create, identify, and run code inside.
 #include "environment.h"
 #include "namespace_scope.h"
 
@@ -71,8 +71,8 @@ static int bring_loopback_up()
 	return result;
 }
 
-// Runs on a new thread, which ends inside the new namespace, so that no other thread ever leaves
-// its own.
+// Creates the namespace on a new thread, which ends inside it, so that no other thread leaves its
+// namespace.
 static Napi::Value namespace_create(const Napi::CallbackInfo &info)
 {
 	int result = -1;

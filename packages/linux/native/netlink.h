@@ -1,4 +1,4 @@
-// Requests over netlink, in the network namespace in which the socket was made.
+// Requests over netlink, in the network namespace in which the socket was created.
 #pragma once
 
 #include <cerrno>
@@ -26,8 +26,7 @@ class Netlink
 	Netlink(const Netlink &) = delete;
 	Netlink &operator=(const Netlink &) = delete;
 
-	// Sends a request and passes each message of the answer to `take`. Returns 0, or the errno
-	// with which it failed.
+	// Sends a request and passes each message of the answer to `take`. Returns 0 or an errno.
 	template <typename Take> int ask(const nlmsghdr &request, Take take)
 	{
 		if (fd_ < 0 || send(fd_, &request, request.nlmsg_len, 0) < 0)

@@ -92,7 +92,7 @@ struct Symbol {
 	size_t size;
 };
 
-// A global in .rodata, .data or .bss, found through the object's BTF.
+// Finds a global in .rodata, .data or .bss through the object's BTF.
 static Symbol find_symbol(struct bpf_object *object, const std::string &wanted)
 {
 	const struct btf *btf = bpf_object__btf(object);
@@ -104,7 +104,7 @@ static Symbol find_symbol(struct bpf_object *object, const std::string &wanted)
 	{
 		size_t length = 0;
 		auto *memory = static_cast<uint8_t *>(bpf_map__initial_value(map, &length));
-		// The value type of a map of globals is its section; its name is cut.
+		// The value type of a map of globals is its section; the map's name is truncated.
 		const struct btf_type *data = btf__type_by_id(btf, bpf_map__btf_value_type_id(map));
 		if (memory == nullptr || data == nullptr || !btf_is_datasec(data))
 			continue;
@@ -192,7 +192,7 @@ static Napi::Value object_close(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
-// The program that libbpf's log blames: the last one whose verifier log it begins.
+// Returns the program that failed, from libbpf's log: the last one with a verifier log.
 static std::string blamed_program(const std::string &log)
 {
 	static constexpr std::string_view marker = "prog '";
@@ -227,7 +227,7 @@ class LoadWorker : public Napi::AsyncWorker
 		if (bpf_object__load(object_->object) != 0)
 			error_ = errno;
 		log_ = std::move(log.text);
-		// libbpf prints only the logs that it made room for itself.
+		// libbpf prints only logs in buffers that it allocated itself.
 		if (error_ != 0)
 			for (const auto &[program, text] : verifier_)
 				log_ += text.data();
@@ -254,7 +254,7 @@ class LoadWorker : public Napi::AsyncWorker
 	}
 
       private:
-	// The verifier's statistics alone, which it writes also when it accepts a program.
+	// Requests only the verifier's statistics, which it also writes for an accepted program.
 	void ask_for_statistics()
 	{
 		static constexpr uint32_t statistics_only = 4; /* BPF_LOG_STATS */
@@ -310,7 +310,7 @@ class LoadWorker : public Napi::AsyncWorker
 	bool statistics_;
 	int error_ = 0;
 	std::string log_;
-	// By program; libbpf writes into them during the load.
+	// Log buffers by program; libbpf writes into them during the load.
 	std::map<std::string, std::vector<char>> verifier_;
 };
 

@@ -1,5 +1,6 @@
-// Capabilities and no_new_privs of every thread of the process. Both belong to a thread, and
-// Node.js has started some before any JavaScript runs: a signal makes each of them give up its own.
+// Restricts capabilities and sets no_new_privs in every thread of the process. Both belong to a
+// thread, and Node.js has started threads before any JavaScript runs: a signal makes each thread
+// restrict itself.
 #include "environment.h"
 
 #include <atomic>
@@ -15,12 +16,12 @@
 #include <unistd.h>
 
 static constexpr int kThreadMs = 2000;
-// What glibc itself uses to change the user of every thread: no thread can block it. Node.js has
-// threads that block every other signal.
+// The signal with which glibc changes the user of every thread: no thread can block it. Some
+// threads of Node.js block every other signal.
 static constexpr int kSignal = 33;
 static constexpr int kLender = SIGUSR2;
 
-// struct sigaction as the kernel has it, which differs between machines; larger than any.
+// The kernel's struct sigaction, which differs between architectures; larger than any.
 struct KernelAction {
 	alignas(8) unsigned char bytes[64] = {};
 };
@@ -34,7 +35,7 @@ static uint64_t kept;
 static std::atomic<int> answered;
 static std::atomic<int> failure;
 
-// Only calls that a signal handler may make.
+// Async-signal-safe.
 static int restrict_thread()
 {
 	__user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -42,8 +43,8 @@ static int restrict_thread()
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_capget, &header, data) != 0)
 		return errno;
-	// The bounding set is what a program of root started from here gets. Without CAP_SETPCAP
-	// it stays; such a process has little to give.
+	// The bounding set limits programs that root starts from here. It cannot be changed without
+	// CAP_SETPCAP, but such a process has few capabilities.
 	for (int capability = 0; capability < 64; capability++)
 		if ((kept >> capability & 1) == 0)
 			prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
@@ -79,8 +80,8 @@ static bool wait_for(int count)
 	return true;
 }
 
-// Signals every thread that has not been; a thread that was started meanwhile has the rights of the
-// one that started it, so it goes on until there is no new one. 0, or an error.
+// Signals every thread. A thread started meanwhile inherits the privileges of its creator, so this
+// repeats until no new thread is found. Returns 0 or an errno.
 static int restrict_others(int signal)
 {
 	std::set<pid_t> seen = {static_cast<pid_t>(syscall(SYS_gettid))};
@@ -95,7 +96,7 @@ static int restrict_others(int signal)
 			pid_t thread = atoi(entry->d_name);
 			if (thread == 0 || !seen.insert(thread).second)
 				continue;
-			// ESRCH: it has ended.
+			// ESRCH: the thread has ended.
 			if (syscall(SYS_tgkill, getpid(), thread, signal) != 0)
 				continue;
 			signalled++;
@@ -123,8 +124,8 @@ static Napi::Value restrict_process(const Napi::CallbackInfo &info)
 		return number(info, -error);
 	action.sa_handler = on_signal;
 	action.sa_flags = SA_RESTART | SA_ONSTACK;
-	// glibc keeps its own signal from sigaction(): the action is made for another one and
-	// moved.
+	// sigaction() of glibc refuses this signal: prepare the action for another signal and copy
+	// it.
 	KernelAction prepared;
 	if (sigaction(kLender, &action, &lender_before) != 0)
 		return number(info, -errno);
@@ -135,7 +136,7 @@ static Napi::Value restrict_process(const Napi::CallbackInfo &info)
 	if (error != 0)
 		return number(info, -error);
 	error = restrict_others(kSignal);
-	// A thread that comes late must not end the process: the handler stays then.
+	// On a timeout the handler stays: the signal must not end the process in a late thread.
 	if (error != ETIMEDOUT)
 		kernel_action(kSignal, &before, nullptr);
 	return number(info, -error);

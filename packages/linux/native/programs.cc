@@ -1,4 +1,4 @@
-// Links, plain attachments, and what the kernel says about programs and links.
+// Links, attachments without links, and information about programs and links.
 #include "environment.h"
 #include "namespace_scope.h"
 
@@ -14,7 +14,7 @@ static enum bpf_attach_type attach_type_at(const Napi::CallbackInfo &info, size_
 	return static_cast<enum bpf_attach_type>(int_at(info, index));
 }
 
-// For tcx the target is an interface index, which means something only inside the namespace.
+// For tcx, the target is an interface index, which is valid only inside the namespace.
 static Napi::Value link_create(const Napi::CallbackInfo &info)
 {
 	NamespaceScope inside(int_at(info, 3));
@@ -75,8 +75,8 @@ static Napi::Value program_info(const Napi::CallbackInfo &info)
 	return result;
 }
 
-// The program as the kernel keeps it, and where its functions begin: pairs of an instruction's
-// index and a BTF type.
+// Returns the translated program and the starts of its functions: pairs of an instruction's index
+// and a BTF type.
 static Napi::Value program_code(const Napi::CallbackInfo &info)
 {
 	struct bpf_prog_info kernel = {};
@@ -125,7 +125,7 @@ static Napi::Value program_query(const Napi::CallbackInfo &info)
 	return list;
 }
 
-// Ids of the tcx links at an interface.
+// Returns the ids of the tcx links at an interface.
 static Napi::Value interface_links(const Napi::CallbackInfo &info)
 {
 	NamespaceScope inside(int_at(info, 2));
@@ -153,7 +153,7 @@ static Napi::Value map_open(const Napi::CallbackInfo &info)
 	return result_of(info, bpf_map_get_fd_by_id(uint_at(info, 0)));
 }
 
-// Ids of the maps that a program uses.
+// Returns the ids of the maps that a program uses.
 static Napi::Value program_maps(const Napi::CallbackInfo &info)
 {
 	struct bpf_prog_info kernel = {};
@@ -181,7 +181,7 @@ static Napi::Value program_test_run(const Napi::CallbackInfo &info)
 		    .data_size_in = static_cast<uint32_t>(data.length), .repeat = int_at(info, 2));
 	if (data.length == 0)
 		options.data_in = nullptr;
-	// A signal ends a long run early; it then begins anew.
+	// A signal interrupts a long run; it is then restarted.
 	int failed;
 	do
 		failed = bpf_prog_test_run_opts(int_at(info, 0), &options);
@@ -194,7 +194,7 @@ static Napi::Value program_test_run(const Napi::CallbackInfo &info)
 	return result;
 }
 
-// A run of a program of type BPF_PROG_TYPE_SYSCALL on a thread of libuv's pool.
+// Runs a program of type BPF_PROG_TYPE_SYSCALL on a thread of libuv's pool.
 class RunWorker : public Napi::AsyncWorker
 {
       public:

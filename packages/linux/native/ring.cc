@@ -1,4 +1,4 @@
-// Drains a ring buffer on a thread and hands whole batches to JavaScript.
+// Drains a ring buffer on a thread and passes batches to JavaScript.
 #include "environment.h"
 #include "ring_reader.h"
 
@@ -206,8 +206,7 @@ static Napi::Value ring_open(const Napi::CallbackInfo &info)
 	ring->thread = std::thread(run, ring);
 	Environment::of(env).stoppers[ring] = [ring] { stop(*ring); };
 	return Napi::External<Ring>::New(env, ring, [](Napi::Env collector, Ring *collected) {
-		// When the environment ended, it has stopped the ring already and is not to be
-		// asked any more.
+		// A stopped ring: the environment has ended and must not be used any more.
 		if (!collected->stopped)
 			Environment::of(collector).stoppers.erase(collected);
 		stop(*collected);

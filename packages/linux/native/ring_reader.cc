@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// Some 4,000 records of the usual size between two calls of mmap.
+// About 4,000 records of the usual size per call of mmap.
 static const size_t window_bytes = 256 * 1024;
 
 static size_t round_up(size_t value)
@@ -26,7 +26,7 @@ RingReader::RingReader(int map, size_t record_size)
 		return;
 	}
 	size_ = info.max_entries;
-	// The consumer's page is writable, the producer's and the data are not.
+	// Only the consumer's page is writable.
 	void *consumer = mmap(nullptr, page_, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
 	if (consumer == MAP_FAILED) {
 		error_ = errno;
@@ -52,8 +52,8 @@ RingReader::~RingReader()
 		munmap(const_cast<uint8_t *>(window_), window_length_);
 }
 
-// Every page of a ring that is mapped counts as memory of the process, so only a part is, and it
-// moves on with the reader. The kernel shows the data twice in a row: no record ever wraps.
+// Every mapped page of a ring counts as memory of the process, so only a window is mapped, which
+// moves with the reader. The kernel maps the data twice in a row, so that no record wraps.
 const uint8_t *RingReader::at(unsigned long position, size_t length)
 {
 	size_t begin = position & (size_ - 1);
@@ -132,7 +132,7 @@ void RingReader::fill(Batch &batch, uint32_t most)
 		}
 		consumed += round_up(length + BPF_RINGBUF_HDR_SZ);
 	}
-	// With sequential consistency, as the kernel's decision to wake the reader needs: it stores
+	// Sequentially consistent, as the kernel's decision to wake the reader requires: it stores
 	// the producer's position and then compares this one.
 	__atomic_store_n(consumer_, consumed, __ATOMIC_SEQ_CST);
 }

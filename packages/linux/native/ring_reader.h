@@ -15,25 +15,25 @@ struct Batch {
 class RingReader
 {
       public:
-	// record_size 0: records of varying size, each with its length before it.
+	// record_size 0: records of varying size, each with a length prefix.
 	RingReader(int map, size_t record_size);
 	~RingReader();
 	RingReader(const RingReader &) = delete;
 	RingReader &operator=(const RingReader &) = delete;
 
-	// 0, or the errno with which mapping the memory failed.
+	// 0, or the errno of the failed mapping.
 	int error() const
 	{
 		return error_;
 	}
 
-	// Moves records into the batch until it is full, has `most` records, or nothing is left.
+	// Moves records into the batch until it is full, has `most` records, or the ring is empty.
 	void fill(Batch &batch, uint32_t most);
 
-	// Bytes that wait, headers included.
+	// Pending bytes, including headers.
 	uint64_t pending() const;
 
-	// Records that did not fit a batch or were not of the fixed size; they are lost.
+	// Lost records: too large for a batch, or not of the fixed size.
 	uint64_t misfits() const
 	{
 		return __atomic_load_n(&misfits_, __ATOMIC_RELAXED);
@@ -46,7 +46,7 @@ class RingReader
 
       private:
 	bool place(Batch &batch, const uint8_t *record, uint32_t length);
-	// `length` bytes of the ring from a position on, or nullptr when they cannot be mapped.
+	// Returns `length` bytes of the ring at a position, or nullptr if they cannot be mapped.
 	const uint8_t *at(unsigned long position, size_t length);
 
 	int map_;
@@ -58,7 +58,7 @@ class RingReader
 	uint64_t misfits_ = 0;
 	unsigned long *consumer_ = nullptr;
 	const unsigned long *producer_ = nullptr;
-	// The part of the data that is mapped now.
+	// The mapped part of the data.
 	const uint8_t *window_ = nullptr;
 	size_t window_begin_ = 0;
 	size_t window_length_ = 0;

@@ -1,11 +1,11 @@
-// How the kernel schedules a thread among others that want the processor.
+// Scheduling attributes of a thread.
 #include "environment.h"
 
 #include <cerrno>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// struct sched_attr of linux/sched/types.h, which older headers do not have in full.
+// struct sched_attr of linux/sched/types.h, which is incomplete in older headers.
 struct ScheduleAttributes {
 	uint32_t size;
 	uint32_t policy;
@@ -19,7 +19,7 @@ struct ScheduleAttributes {
 	uint32_t utilization_maximum;
 };
 
-// nanoseconds: 0, or a negated errno.
+// (nanoseconds) → 0, or a negated errno.
 static Napi::Value request_slice(const Napi::CallbackInfo &info)
 {
 	ScheduleAttributes attributes = {};

@@ -1,4 +1,4 @@
-// SOCK_SEQPACKET sockets with descriptors passed along.
+// SOCK_SEQPACKET sockets that pass descriptors.
 #include "environment.h"
 
 #include <cerrno>
@@ -95,7 +95,7 @@ static Napi::Value seqpacket_send(const Napi::CallbackInfo &info)
 	return number(info, sent < 0 ? -errno : sent);
 }
 
-// Takes up to `capacity` descriptors and closes those beyond it; returns how many came.
+// Takes up to `capacity` descriptors and closes the others; returns the number received.
 static size_t take_descriptors(struct msghdr &message, int32_t *into, size_t capacity)
 {
 	size_t came = 0;

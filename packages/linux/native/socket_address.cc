@@ -5,7 +5,8 @@
 #include <cstring>
 #include <net/if.h>
 
-// Returns the length of the address in kernel form, or 0 if the text is no address of the family.
+// Returns the length of the address in kernel form, or 0 if the text is not an address of the
+// family.
 socklen_t parse_address(int family, const std::string &text, uint16_t port, SocketAddress &into)
 {
 	memset(&into, 0, sizeof(into));

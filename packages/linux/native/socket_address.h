@@ -14,7 +14,8 @@ union SocketAddress {
 	struct sockaddr_in6 v6;
 };
 
-// Returns the length of the address in kernel form, or 0 if the text is no address of the family.
+// Returns the length of the address in kernel form, or 0 if the text is not an address of the
+// family.
 socklen_t parse_address(int family, const std::string &text, uint16_t port, SocketAddress &into);
 
 // Returns {address, port, family}. An IPv4-mapped address is reported as IPv4.

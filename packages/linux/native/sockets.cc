@@ -1,4 +1,4 @@
-// Sockets: made inside a namespace with their options set, then read and configured by descriptor.
+// Sockets: created inside a namespace with their options, then read and configured by descriptor.
 #include "environment.h"
 #include "namespace_scope.h"
 #include "socket_address.h"
@@ -44,8 +44,8 @@ struct SocketRequest {
 	SocketAddress connect_address;
 };
 
-// Sets options, binds, and listens or connects. On failure returns -1 with errno set; `step` is
-// what failed.
+// Sets options, binds, and listens or connects. On failure returns -1 with errno set; `step` is the
+// failed step.
 static int prepare(int fd, const SocketRequest &request, int &step)
 {
 	for (size_t i = 0; i < request.option_count; i++) {
@@ -70,7 +70,7 @@ static int prepare(int fd, const SocketRequest &request, int &step)
 	return 0;
 }
 
-// A socket stays in the namespace in which it was made, so only socket() itself must run inside.
+// A socket stays in the namespace in which it was created, so only socket() must run inside.
 static int make_socket(int namespace_fd, const SocketRequest &request, int &step)
 {
 	int fd;

@@ -1,5 +1,5 @@
-// A seccomp filter over every thread of the process, and over the programs that it starts: system
-// calls that a node proxy never makes, and that take a machine over, fail with EPERM.
+// A seccomp filter for every thread of the process and the programs that it starts: system calls
+// that a node proxy never makes, and that could take over a machine, fail with EPERM.
 #include "environment.h"
 
 #include <cerrno>
@@ -28,7 +28,7 @@ static constexpr uint32_t kDenied[] = {
     SYS_ptrace,
     SYS_process_vm_readv,
     SYS_process_vm_writev,
-    // Another kernel, more of this one, its end.
+    // Kernel images, kernel modules, reboot.
     SYS_kexec_load,
     SYS_kexec_file_load,
     SYS_init_module,
@@ -50,20 +50,20 @@ static constexpr uint32_t kDenied[] = {
     SYS_swapoff,
     SYS_quotactl,
     SYS_acct,
-    // Past the paths and the permissions of files.
+    // Bypasses paths and permissions of files.
     SYS_open_by_handle_at,
     // The clock.
     SYS_settimeofday,
     SYS_clock_settime,
     SYS_clock_adjtime,
     SYS_adjtimex,
-    // The kernel's keys; page faults served from here, the usual help of an attack on the kernel.
+    // Keyrings; user-space page faults, a common aid in kernel exploits.
     SYS_add_key,
     SYS_request_key,
     SYS_keyctl,
     SYS_userfaultfd,
 #if defined(__x86_64__)
-    // The machine's own ports.
+    // I/O ports.
     SYS_iopl,
     SYS_ioperm,
 #endif
@@ -93,15 +93,15 @@ static std::vector<sock_filter> filter_of_denied()
 	return code;
 }
 
-// 0, or a negative error; needs no_new_privs in every thread.
+// Returns 0 or a negated errno; requires no_new_privs in every thread.
 static Napi::Value deny_system_calls(const Napi::CallbackInfo &info)
 {
 	std::vector<sock_filter> code = filter_of_denied();
 	sock_fprog program = {static_cast<unsigned short>(code.size()), code.data()};
-	// Without SPEC_ALLOW kernels before 5.16 slow every thread down.
+	// Without SPEC_ALLOW, kernels before 5.16 slow down every thread.
 	const unsigned flags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 	long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
-	// Positive: the thread that could not take the filter; it has another one.
+	// Positive: the id of a thread that cannot take the filter because it has a different one.
 	if (result > 0)
 		return number(info, -EBUSY);
 	return number(info, result < 0 ? -errno : 0);

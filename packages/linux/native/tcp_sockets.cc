@@ -36,8 +36,8 @@ struct SocketRecord {
 };
 static_assert(sizeof(SocketRecord) % 8 == 0);
 
-// The older form of the request: both address families in one walk over the kernel's hash table,
-// which all namespaces share.
+// The older form of the request: lists both address families in one pass over the kernel's hash
+// table, which all namespaces share.
 struct DumpRequest {
 	nlmsghdr header;
 	inet_diag_req diag;
@@ -68,7 +68,7 @@ void take_tcp_info(const void *data, size_t size, SocketRecord &record)
 	tcp_info tcp = {};
 
 	memcpy(&tcp, data, size < sizeof(tcp) ? size : sizeof(tcp));
-	// The state in the header was read without the socket's lock; this one belongs to the
+	// The header's state was read without the socket's lock; this state is consistent with the
 	// counters.
 	record.state = tcp.tcpi_state;
 	record.bytes_acked = tcp.tcpi_bytes_acked;
@@ -116,8 +116,8 @@ DumpRequest dump_request(uint32_t states)
 	return request;
 }
 
-// A request that a thread of the pool makes in a namespace; resolves with what `result` returns, or
-// with a negated errno.
+// A request that a thread of the pool sends in a namespace; resolves with `result()`, or with a
+// negated errno.
 class DiagWorker : public Napi::AsyncWorker
 {
       public:
@@ -213,7 +213,7 @@ class DestroyWorker : public DiagWorker
 		for (const SocketRecord &record : records_) {
 			const DestroyRequest request = request_for(record);
 			const int failed = netlink.ask(request.header, [](const nlmsghdr *) {});
-			// Some have ended by themselves.
+			// The socket has already ended.
 			if (failed == ENOENT || failed == ESTALE)
 				continue;
 			if (failed != 0)

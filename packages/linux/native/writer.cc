@@ -1,4 +1,4 @@
-// Writes text to a descriptor on a thread, so that a slow reader holds up nothing else.
+// Writes text to a descriptor on a thread, so that a slow reader blocks nothing else.
 #include "environment.h"
 
 #include <cerrno>
@@ -19,7 +19,7 @@ struct Piece {
 	uint32_t lines;
 };
 
-// Held by the thread too: it may be in a write that does not end when everybody else has gone.
+// Also held by the thread: it may be in a write that outlives all other holders.
 struct Writer {
 	explicit Writer(int descriptor) : descriptor(descriptor)
 	{
@@ -42,7 +42,7 @@ struct Writer {
 
 using Shared = std::shared_ptr<Writer>;
 
-// A reader that is gone is ignored.
+// Ignores a reader that has gone.
 static void write_all(int descriptor, const std::string &text)
 {
 	for (size_t done = 0; done < text.size();) {
@@ -82,7 +82,7 @@ static Shared &writer_at(const Napi::CallbackInfo &info)
 	return *info[0].As<Napi::External<Shared>>().Data();
 }
 
-// writerOpen(descriptor, name): a writer, or a negated errno.
+// (descriptor, name) → a writer, or a negated errno.
 static Napi::Value writer_open(const Napi::CallbackInfo &info)
 {
 	int descriptor = fcntl(int_at(info, 0), F_DUPFD_CLOEXEC, 0);
@@ -123,7 +123,7 @@ static Napi::Value writer_queued(const Napi::CallbackInfo &info)
 	return number(info, writer->queued);
 }
 
-// writerWait(writer, milliseconds): blocks until everything is written, or the time is over.
+// (writer, milliseconds) → whether everything was written in this time; blocks until then.
 static Napi::Value writer_wait(const Napi::CallbackInfo &info)
 {
 	Shared &writer = writer_at(info);

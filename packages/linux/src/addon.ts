@@ -106,8 +106,8 @@ export interface NativeTcpSocketLayout {
 }
 
 /**
- * Exports of the addon. A returned number is a result if ≥ 0, else a negated errno. The addon only asserts its arguments;
- * callers in this package validate them.
+ * Exports of the addon. A returned number is a result if ≥ 0, else a negated errno. The addon only asserts its
+ * arguments; callers in this package validate them.
  */
 interface NativeAddon {
   closeDescriptor(fd: number): number;
@@ -183,7 +183,7 @@ interface NativeAddon {
     data: Uint8Array,
     repeat: number,
   ): { result: number; durationNs: number } | number;
-  /** Resolves with what the program left in its context. */
+  /** Resolves with the context after the run. */
   programRun(program: number, context: Uint8Array): Promise<Uint8Array | number>;
   filterAttach(
     program: number,
@@ -233,7 +233,7 @@ interface NativeAddon {
   restrictProcess(keepLow: number, keepHigh: number): number;
   denySystemCalls(): number;
 
-  /** Of the calling thread, in nanoseconds: 0, or a negated errno. */
+  /** Sets the time slice of the calling thread. Returns 0, or a negated errno. */
   requestSlice(nanoseconds: number): number;
   kernelBarrier(): Promise<number>;
   kernelBarrierByMap(): number;
@@ -272,7 +272,7 @@ interface NativeAddon {
   /** `states` is a mask. */
   tcpSockets(namespace: number, states: number): Promise<{ bytes: Uint8Array; count: number } | number>;
   tcpSocketsDestroy(namespace: number, records: Uint8Array, recordSize: number): Promise<number>;
-  /** Lists nothing: 0, or the errno with which listing fails. */
+  /** Probes listing without listing: returns 0, or a negated errno. */
   probeTcpSockets(): number;
   tcpSocketLayout(): NativeTcpSocketLayout;
   datagramPayloadOffset(): number;
@@ -316,10 +316,10 @@ export function addon(): NativeAddon {
 }
 
 /**
- * Loads `kmesh-<name>.node` once and returns its exports. Searches `KMESH_ADDON_DIRECTORY` alone if set, else the workspace's
- * `build/`. The single executable carries its own.
+ * Loads `kmesh-<name>.node` once and returns its exports. Searches only `KMESH_ADDON_DIRECTORY` if set, else the
+ * workspace's `build/`. The single executable contains its own.
  *
- * @throws KmeshError `KMESH_ADDON_MISSING` when there is none, `KMESH_ADDON_BROKEN` when it cannot be loaded.
+ * @throws KmeshError `KMESH_ADDON_MISSING` if it does not exist, `KMESH_ADDON_BROKEN` if it cannot be loaded.
  */
 export function loadAddon(name: 'linux' | 'tunnel'): unknown {
   const before = loaded.get(name);

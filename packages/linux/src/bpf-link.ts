@@ -3,7 +3,7 @@ import { addon } from './addon.ts';
 import { OwnedDescriptor } from './descriptors.ts';
 import { checkResult, invalidArgument, pathOf, systemCallError } from './errors.ts';
 
-/** What a link needs of a program. */
+/** The part of a program that a link needs. */
 export interface AttachableProgram {
   readonly fd: number;
   readonly name: string;
@@ -15,7 +15,7 @@ interface LinkInfo {
   readonly id: number;
   readonly type: number;
   readonly programId: number;
-  /** Of a link at an interface: its index, 0 once it is gone. */
+  /** Index of the interface, for a link to one; 0 after the interface is gone. */
   readonly interfaceIndex?: number;
 }
 
@@ -23,7 +23,7 @@ interface LinkInfo {
  * A program at its hook. It stays attached while this object or a pin holds it; `close()` without a pin detaches.
  */
 export interface Link extends Disposable {
-  /** Where the program is attached, for messages. */
+  /** Name of the hook, for messages. */
   readonly target: string;
   /** Whether {@link Link.pin}, `update` and `info` work; false for clsact filters. */
   readonly pinnable: boolean;
@@ -61,7 +61,7 @@ export class KernelLink implements Link {
 
   update(program: AttachableProgram): void {
     const result = addon().linkUpdate(this.fd, program.fd);
-    const message = `cannot put program ${program.name} into the link to ${this.target}`;
+    const message = `cannot replace the program of the link to ${this.target} by ${program.name}`;
     checkResult(result, 'KMESH_BPF_ATTACH_FAILED', message, 'bpf');
   }
 
@@ -86,7 +86,7 @@ export class KernelLink implements Link {
   }
 }
 
-/** An attachment without a `bpf_link` (a clsact filter). `close()` detaches it unless it is to be kept. */
+/** An attachment without a `bpf_link` (a clsact filter). `close()` detaches it unless it is kept. */
 export class DirectAttachment implements Link {
   readonly target: string;
   readonly pinnable = false;
@@ -165,14 +165,14 @@ export interface ProgramInfo {
   /** A `bpf_prog_type`. */
   readonly type: number;
   readonly name: string;
-  /** Nanoseconds of all runs together. */
+  /** Total duration of all runs, in nanoseconds. */
   readonly runTimeNs: bigint;
   readonly runCount: bigint;
-  /** Instructions that the verifier walked. */
+  /** Instructions that the verifier processed. */
   readonly verifiedInstructions: number;
-  /** Size of the program as the kernel keeps it; 8 bytes are one instruction. 0 without the right to see it. */
+  /** Size of the translated program; one instruction is 8 bytes. 0 without permission to read it. */
   readonly translatedBytes: number;
-  /** Size of the machine code; 0 where the kernel interprets. */
+  /** Size of the machine code; 0 if the kernel interprets the program. */
   readonly machineCodeBytes: number;
 }
 

@@ -60,7 +60,7 @@ interface PackedEntries {
 export class BpfMap implements Disposable {
   readonly info: BpfMapInfo;
   readonly keySize: number;
-  /** Bytes of one value as this class reads and writes it; for per-CPU maps that of all CPUs. */
+  /** Bytes of one value as this class reads and writes it; for per-CPU maps, the values of all CPUs. */
   readonly valueSize: number;
   readonly maxEntries: number;
   readonly #descriptor: OwnedDescriptor;
@@ -128,7 +128,8 @@ export class BpfMap implements Disposable {
   /**
    * Writes one entry.
    *
-   * @throws SystemCallError `KMESH_BPF_MAP_FAILED`; errno `E2BIG` or `ENOSPC` when the map is full, `EEXIST` and `ENOENT` as `mode` says.
+   * @throws SystemCallError `KMESH_BPF_MAP_FAILED`; errno `E2BIG` or `ENOSPC` when the map is full, `EEXIST` and
+   * `ENOENT` as `mode` says.
    */
   set(key: Uint8Array, value: Uint8Array, mode: UpdateMode = 'any'): void {
     bytesOf('key', key, this.keySize);
@@ -146,8 +147,8 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Writes `count` packed entries with as few system calls as the kernel allows and returns the number written. Fewer than
-   * `count` means that the map is full: the rest was not written.
+   * Writes `count` packed entries with as few system calls as the kernel allows and returns the number written. Fewer
+   * than `count` means that the map is full: the rest was not written.
    *
    * @throws SystemCallError `KMESH_BPF_MAP_FAILED` for every other failure.
    */
@@ -172,8 +173,8 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Iterates over all entries in packed chunks of about `chunk`. Entries written or removed meanwhile may be missed. Each chunk
-   * reuses the arrays of the one before.
+   * Iterates over all entries in packed chunks of about `chunk`. Entries written or removed meanwhile may be missed.
+   * Each chunk reuses the arrays of the one before.
    */
   *lookupBatch(chunk = 4096): Generator<PackedEntries, void, undefined> {
     integerIn('chunk', chunk, 1, 1 << 24);
@@ -234,8 +235,8 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Maps a part of the array. Every mapped page counts as memory of this process, touched or not, so a reader of a few pages
-   * maps only those. Pieces may overlap; {@link close} detaches them.
+   * Maps a part of the array. Every mapped page counts as memory of this process even if it is not used, so a reader of
+   * a few pages should map only those. Pieces may overlap; {@link close} detaches them.
    *
    * @param offset bytes, a multiple of the page size
    * @throws as {@link mmap}
@@ -247,7 +248,10 @@ export class BpfMap implements Disposable {
     return piece;
   }
 
-  /** Gives the memory of {@link mmap} back and detaches its buffer; the next {@link mmap} maps it again, in some 30 µs per MB. */
+  /**
+   * Unmaps the memory of {@link mmap} and detaches its buffer; the next {@link mmap} maps it again, in about 30 µs per
+   * MB.
+   */
   unmap(): void {
     if (this.#mapping !== undefined) addon().mapUnmap(this.#mapping);
     this.#mapping = undefined;
@@ -269,7 +273,9 @@ export class BpfMap implements Disposable {
     return mapping;
   }
 
-  /** Pins the map at `path` on bpffs, so that it outlives the process. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
+  /**
+   * Pins the map at `path` on bpffs, so that it outlives the process. @throws SystemCallError `KMESH_BPF_PIN_FAILED`
+   */
   pin(path: string): void {
     const result = addon().pin(this.fd, pathOf('path', path));
     checkResult(result, 'KMESH_BPF_PIN_FAILED', `cannot pin map ${this.name} at ${path}`, 'bpf');
@@ -307,11 +313,11 @@ export function createMap(options: MapOptions): BpfMap {
 }
 
 /**
- * Waits for an RCU grace period: resolves when every BPF program that ran at the call has ended, so that memory which only
- * those could read may be reused. Takes tens of milliseconds; does not block the event loop.
+ * Waits for an RCU grace period: resolves when every BPF program that ran at the time of the call has ended, so that
+ * memory that only those could read may be reused. Takes tens of milliseconds; does not block the event loop.
  *
- * Uses `membarrier(MEMBARRIER_CMD_GLOBAL)`; where the kernel refuses it (`nohz_full`), an update of a map-in-map, which waits
- * for the same grace period.
+ * Uses `membarrier(MEMBARRIER_CMD_GLOBAL)`; if the kernel refuses it (`nohz_full`), an update of a map-in-map, which
+ * waits for the same grace period.
  *
  * @throws SystemCallError `KMESH_BARRIER_FAILED`
  */

@@ -18,8 +18,8 @@ import {
 type ConstantValue = number | bigint | boolean | Uint8Array;
 
 /**
- * A compiled BPF object: edit it (constants, sizes, shared maps), then {@link BpfObject.load} it once. `close()` closes its maps
- * and programs too; links and pins stay.
+ * A compiled BPF object: edit it (constants, sizes, shared maps), then {@link BpfObject.load} it once. `close()` closes
+ * its maps and programs too; links and pins stay.
  */
 export class BpfObject implements Disposable {
   readonly name: string;
@@ -49,8 +49,8 @@ export class BpfObject implements Disposable {
   }
 
   /**
-   * Sets a `const volatile` global (or an initialised one) by its C name, before load. Numbers are written little-endian
-   * in the symbol's own width.
+   * Sets a `const volatile` global (or an initialised one) by its C name, before load. Numbers are written
+   * little-endian in the symbol's own width.
    *
    * @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL`, `KMESH_INVALID_ARGUMENT` when the value does not fit.
    */
@@ -76,8 +76,8 @@ export class BpfObject implements Disposable {
   }
 
   /**
-   * Makes the object use an existing map (another object's or a pinned one) instead of creating one; `map(name)` is then a
-   * second handle of it. A map of another type, size or capacity is refused.
+   * Makes the object use an existing map (another object's or a pinned one) instead of creating one; `map(name)` is
+   * then a second handle of it. A map of another type, size or capacity is refused.
    *
    * @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL`, `KMESH_BPF_LOAD_FAILED`, `KMESH_INVALID_ARGUMENT`
    */
@@ -135,7 +135,7 @@ export class BpfObject implements Disposable {
     return this;
   }
 
-  /** A map of the loaded object, owned by it. @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL` */
+  /** Returns a map of the loaded object, owned by it. @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL` */
   map(name: string): BpfMap {
     this.#requireLoaded();
     const map = this.#maps.get(name);
@@ -143,7 +143,7 @@ export class BpfObject implements Disposable {
     return map;
   }
 
-  /** A program of the loaded object, owned by it. @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL` */
+  /** Returns a program of the loaded object, owned by it. @throws KmeshError `KMESH_BPF_NO_SUCH_SYMBOL` */
   program(name: string): BpfProgram {
     this.#requireLoaded();
     const program = this.#programs.get(name);
@@ -175,7 +175,7 @@ export class BpfObject implements Disposable {
   #editable(): NativeHandle {
     if (this.#state === 'closed') throw alreadyClosed(`BPF object ${this.name}`);
     if (this.#handle === undefined || this.#loading) {
-      throw new KmeshError('KMESH_BUSY', `BPF object ${this.name} is loaded already; edit it before load()`);
+      throw new KmeshError('KMESH_BUSY', `BPF object ${this.name} is already loaded; edit it before load()`);
     }
     return this.#handle;
   }
@@ -191,7 +191,7 @@ export class BpfObject implements Disposable {
 /**
  * Parses a compiled BPF object (an ELF file's bytes); nothing is created in the kernel before `load()`.
  *
- * @param name - names the object in errors.
+ * @param name - name of the object in errors.
  * @throws BpfLoadError `KMESH_BPF_OPEN_FAILED`
  */
 export function openBpfObject(bytes: Uint8Array, name = 'object'): BpfObject {
@@ -207,8 +207,8 @@ export function openBpfObject(bytes: Uint8Array, name = 'object'): BpfObject {
 }
 
 /**
- * Enables run statistics (`run_time_ns`, `run_cnt`) of all programs until the result is disposed of. The switch is global to
- * the machine and reference-counted by the kernel; each run costs about 20 ns more while it is on.
+ * Enables run statistics (`run_time_ns`, `run_cnt`) of all programs until the result is disposed of. The switch is
+ * global to the machine and reference-counted by the kernel; each run costs about 20 ns more while it is on.
  *
  * @throws SystemCallError `KMESH_BPF_STATISTICS_FAILED`
  */

@@ -17,7 +17,7 @@ export interface ProgramCode {
 /** A loaded program. */
 export class BpfProgram implements Disposable {
   readonly name: string;
-  /** ELF section, which names the hook: `cgroup/connect4`. */
+  /** ELF section, which names the hook, such as `cgroup/connect4`. */
   readonly section: string;
   readonly type: number;
   /** The `bpf_attach_type` that the section implies. */
@@ -55,8 +55,8 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches to a network interface: as a tcx link where the kernel has it (Linux 6.6), else as a clsact filter, which cannot
-   * be pinned but kept, see `TrafficControlTarget.keep`.
+   * Attaches to a network interface: as a tcx link on Linux 6.6 or later, else as a clsact filter, which cannot be
+   * pinned but kept, see `TrafficControlTarget.keep`.
    *
    * @throws SystemCallError `KMESH_BPF_ATTACH_FAILED`
    */
@@ -88,8 +88,8 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Runs the program `repeat` times on `data` without a hook (BPF_PROG_TEST_RUN), for program types that support it; more often
-   * if a signal interrupts. `durationNs` is the mean of one run.
+   * Runs the program `repeat` times on `data` without a hook (BPF_PROG_TEST_RUN), for program types that support it;
+   * more often if a signal interrupts. `durationNs` is the mean of one run.
    *
    * @throws SystemCallError `KMESH_BPF_RUN_FAILED`
    */
@@ -100,7 +100,8 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Runs a program of section `syscall` on a thread of libuv's pool and returns its context as it left it. Requires Linux 5.14.
+   * Runs a program of section `syscall` on a thread of libuv's pool and returns its context after the run. Requires
+   * Linux 5.14.
    *
    * @throws SystemCallError `KMESH_BPF_RUN_FAILED`
    */
@@ -110,7 +111,10 @@ export class BpfProgram implements Disposable {
     throw systemCallError(-answer, 'KMESH_BPF_RUN_FAILED', `cannot run program ${this.name}`, 'bpf');
   }
 
-  /** Pins the program at `path` on bpffs, so that it outlives the process. @throws SystemCallError `KMESH_BPF_PIN_FAILED` */
+  /**
+   * Pins the program at `path` on bpffs, so that it outlives the process. @throws SystemCallError
+   * `KMESH_BPF_PIN_FAILED`
+   */
   pin(path: string): void {
     const result = addon().pin(this.fd, pathOf('path', path));
     checkResult(result, 'KMESH_BPF_PIN_FAILED', `cannot pin program ${this.name} at ${path}`, 'bpf');
@@ -135,9 +139,9 @@ export class BpfProgram implements Disposable {
 }
 
 /**
- * The maps that a program uses, opened; none when it is gone. The caller closes them.
+ * Opens the maps that a program uses; returns none if the program is gone. The caller closes them.
  *
- * @throws SystemCallError `KMESH_BPF_INFO_FAILED`, `KMESH_BPF_PERMISSION` where the caller may not open them
+ * @throws SystemCallError `KMESH_BPF_INFO_FAILED`, `KMESH_BPF_PERMISSION` without permission to open them
  */
 export function mapsOfProgram(id: number): BpfMap[] {
   const message = `cannot open the maps of program ${id}`;

@@ -85,7 +85,7 @@ const probes: readonly [CapabilityName, string, requiredKernel: string, () => Fi
   ['socket-storage-sockops', 'socket storage in sockops', '5.3', () => helper('sockOps', 'skStorageGet')],
   ['sockops', 'sockops programs', '4.13', () => fromProbe(addon().probeProgramType(programTypes.sockOps))],
   ['socket-list', 'TCP sockets over netlink (CONFIG_INET_DIAG)', '3.3', socketList],
-  ['kernel-reads', 'kernel memory in programs of system calls', '5.14', kernelReads],
+  ['kernel-reads', 'kernel memory reads in syscall programs', '5.14', kernelReads],
   ['ring-buffer', 'ring buffer maps', '5.8', () => fromProbe(addon().probeMapType(27))],
   ['mmap-array', 'mmap-able arrays', '5.5', mmapArray],
   ['batch', 'batch operations on hash maps', '5.6', () => fromProbe(addon().probeBatch())],
@@ -112,8 +112,8 @@ const withoutBpf: ReadonlySet<CapabilityName> = new Set([
 let cached: readonly Capability[] | undefined;
 
 /**
- * Probes what this kernel and the process's privileges allow, each by trying it. The result is cached; `refresh` probes again
- * (after a mount, for instance).
+ * Probes the capabilities of this kernel and process by trying each. The result is cached; `refresh` probes again, for
+ * instance after a mount.
  */
 export function probeCapabilities(options: { refresh?: boolean } = {}): readonly Capability[] {
   if (cached !== undefined && options.refresh !== true) return cached;
@@ -136,7 +136,7 @@ export function capability(name: CapabilityName): Capability {
   return row;
 }
 
-/** libbpf's probes return 1, 0, or a negated errno if probing failed. */
+/** Converts the result of libbpf's probes: 1, 0, or a negated errno if probing failed. */
 function fromProbe(result: number): Finding {
   if (result > 0) return { available: true, reason: '' };
   if (result === 0) return { available: false, reason: '' };
@@ -177,7 +177,8 @@ function loads(...wanted: number[]): Finding {
 }
 
 /**
- * Links an empty program to a target that cannot exist: a kernel that supports the link type returns `expected`, another EINVAL.
+ * Links an empty program to a target that cannot exist: a kernel that supports the link type returns `expected`, any
+ * other EINVAL.
  */
 function links(programType: number, attachType: number, target: number, expected: number): Finding {
   const { fd } = addon().probeInstructions(
@@ -200,7 +201,7 @@ function helper(program: 'sockAddr' | 'sockOps', name: keyof typeof helpers): Fi
   return fromProbe(addon().probeHelper(programTypes[program], helpers[name]));
 }
 
-/** A kernel that is locked down has the program type and not the helper. */
+/** A locked-down kernel supports the program type but not the helper. */
 function kernelReads(): Finding {
   const finding = fromProbe(addon().probeHelper(programTypes.systemCall, helpers.probeReadKernel));
   const hasType = addon().probeProgramType(programTypes.systemCall) > 0;
@@ -246,12 +247,12 @@ function namespaces(): Finding {
 interface Mount {
   readonly mountPoint: string;
   readonly type: string;
-  /** The directory of the file system that is mounted; `/` when all of it is. */
+  /** The mounted directory of the file system; `/` if the whole file system is mounted. */
   readonly root: string;
   readonly readOnly: boolean;
 }
 
-/** Lists the mounts that this process sees. `text` replaces `/proc/self/mountinfo`. */
+/** Lists the mounts visible to this process. `text` replaces `/proc/self/mountinfo`. */
 export function listMounts(text = readFileSync('/proc/self/mountinfo', 'utf8')): Mount[] {
   const mounts: Mount[] = [];
   for (const line of text.split('\n')) {
@@ -267,8 +268,8 @@ export function listMounts(text = readFileSync('/proc/self/mountinfo', 'utf8')):
 }
 
 /**
- * Returns the mount point of the host's whole cgroup v2 hierarchy, preferably of its root; undefined if it is not mounted.
- * The part that a container sees as its own does not count: programs attached there would see that container only.
+ * Returns the mount point of the host's whole cgroup v2 hierarchy, preferably of its root; undefined if it is not
+ * mounted. A container's own part does not count: programs attached there would see only that container.
  */
 export function findCgroupMount(mounts = listMounts(), whole = isWholeHierarchy): string | undefined {
   const cgroups = mounts.filter((mount) => mount.type === 'cgroup2' && whole(mount.mountPoint));
@@ -276,10 +277,10 @@ export function findCgroupMount(mounts = listMounts(), whole = isWholeHierarchy)
 }
 
 /**
- * Why programs at this directory would see this container's processes only, and not the host's pods; `undefined` when they
- * would see others too. A container with a cgroup namespace of its own sees its own part as if it were the whole.
+ * Returns why programs at this directory would see only this container's processes and not the host's pods, or
+ * `undefined` if they would see others too. A container with its own cgroup namespace sees its part as the whole.
  *
- * @param own this process's cgroup, as `/proc/self/cgroup` says
+ * @param own this process's cgroup, as in `/proc/self/cgroup`
  */
 export function cgroupObstacle(
   directory: string,
@@ -295,21 +296,21 @@ export function cgroupObstacle(
   if (mount?.type !== 'cgroup2') return `${directory} is not in a cgroup v2 mount`;
   if (whole(mount.mountPoint)) return undefined;
   const place = join(mount.root, relative(mount.mountPoint, directory));
-  // A way up leads out of this process's cgroup namespace: the mount was made by the host.
+  // A root above this process's cgroup namespace: the mount comes from the host.
   if (mount.root.startsWith('/..')) return undefined;
   const isOwn = place === own || place.startsWith(join(own, '/'));
   if (mount.root !== '/' && !isOwn) return undefined;
-  // The root of a cgroup namespace is the node's where the node is in a cgroup namespace itself: the daemon is below it then, and
-  // others are. Below a container's own root are its own processes alone.
+  // If the node itself is in a cgroup namespace, that namespace's root is the node's: the daemon is below it, and so
+  // are others. Below a container's own root are only its own processes.
   const isAbove = !isOwn && own.startsWith(join(place, '/'));
   return !(isAbove && holdsOthers(directory))
-    ? `${directory} is this container's own part of the cgroups, not the host's: it holds no other pod's processes`
+    ? `${directory} is this container's own part of the cgroups, not the host's: it contains no other pod's processes`
     : undefined;
 }
 
 /**
- * Returns the directory of cgroup v2 that `directory` stands for: itself, or, where it holds mounts of cgroup v1 beside one of v2, as
- * `/sys/fs/cgroup` does on a node with both, the mount point of v2 below it.
+ * Returns the cgroup v2 directory for `directory`: itself, or the mount point of cgroup v2 below it, as in
+ * `/sys/fs/cgroup` on a node with both versions.
  */
 export function cgroupDirectory(directory: string, mounts = listMounts()): string {
   const points = mounts.filter(({ type }) => type === 'cgroup2').map(({ mountPoint }) => mountPoint);
@@ -317,24 +318,24 @@ export function cgroupDirectory(directory: string, mounts = listMounts()): strin
   return points.find((point) => point.startsWith(join(directory, '/'))) ?? directory;
 }
 
-/** Whether a process of another process namespace is in this cgroup or below: the kernel shows its number as 0. */
+/** Returns whether a process of another PID namespace is in this cgroup or below: its PID reads as 0. */
 function holdsOtherContainers(directory: string): boolean {
   return ['.', ...globSync('**/', { cwd: directory })].some((below) => {
     try {
       return /^0$/m.test(readFileSync(join(directory, below, 'cgroup.procs'), 'utf8'));
     } catch {
-      // Removed meanwhile, or one of threads, whose processes are named above it.
+      // Removed meanwhile, or a threaded cgroup, whose processes are listed in its parent.
       return false;
     }
   });
 }
 
-/** Path in the cgroup v2 hierarchy, from the root of the cgroup namespace. */
+/** Returns the path in the cgroup v2 hierarchy, from the root of the cgroup namespace. */
 function ownCgroup(text = readFileSync('/proc/self/cgroup', 'utf8')): string {
   return /^0::(.*)$/m.exec(text)?.[1] ?? '/';
 }
 
-/** Every cgroup but the root of the hierarchy has a type. */
+/** Returns whether a mount is of the whole hierarchy: every cgroup except its root has a type. */
 function isWholeHierarchy(mountPoint: string): boolean {
   return !existsSync(join(mountPoint, 'cgroup.type'));
 }

@@ -8,20 +8,20 @@ const tooLong = 0xffff_ffff;
 const mostSlots = 64;
 
 /**
- * Memory for datagrams that are received and sent in batches of up to 64, one system call each. What was received can be answered in
- * place: the answer's payload and length go into a slot of another batch, with {@link DatagramBatch.addressFrom}.
+ * Memory for datagrams that are received and sent in batches of up to 64, with one system call each. To answer, write
+ * payload and length into a slot of another batch and copy the address with {@link DatagramBatch.addressFrom}.
  */
 export class DatagramBatch {
   readonly slots: number;
-  /** The memory of all payloads; slot i has it from `offset(i)` on, up to {@link DatagramBatch.payloadBytes}. */
+  /** The memory of all payloads: slot i has {@link DatagramBatch.payloadBytes} bytes at `offset(i)`. */
   readonly memory: Buffer;
   readonly payloadBytes: number;
   readonly #slotBytes: number;
 
-  /** @throws KmeshError `KMESH_ADDON_BROKEN` when the addon has another layout of slots */
+  /** @throws KmeshError `KMESH_ADDON_BROKEN` if the addon has a different layout of slots */
   constructor(slots: number, payloadBytes: number) {
     if (addon().datagramPayloadOffset() !== payloadOffset) {
-      const message = 'the addon is of another build than these sources: run scripts/build-addon.sh';
+      const message = 'the addon does not match these sources: run scripts/build-addon.sh';
       throw new KmeshError('KMESH_ADDON_BROKEN', message);
     }
     this.slots = integerIn('slots', slots, 1, mostSlots);
@@ -31,12 +31,12 @@ export class DatagramBatch {
     this.memory = Buffer.alloc(this.#slotBytes * slots);
   }
 
-  /** Where the payload of a slot begins. */
+  /** Returns the offset of a slot's payload. */
   offset(slot: number): number {
     return slot * this.#slotBytes + payloadOffset;
   }
 
-  /** Length of a received payload; -1 for one that did not fit. */
+  /** Returns the length of a received payload; -1 if it did not fit. */
   length(slot: number): number {
     const length = this.memory.readUInt32LE(slot * this.#slotBytes);
     return length === tooLong ? -1 : length;
@@ -46,12 +46,12 @@ export class DatagramBatch {
     this.memory.writeUInt32LE(length, slot * this.#slotBytes);
   }
 
-  /** The port of a slot's address. */
+  /** Returns the port of a slot's address. */
   port(slot: number): number {
     return this.memory.readUInt16BE(slot * this.#slotBytes + 10);
   }
 
-  /** The address of a slot, to be kept over the next batch. */
+  /** Returns a copy of a slot's address, which stays valid after the next batch. */
   address(slot: number): Uint8Array {
     const start = slot * this.#slotBytes;
     return new Uint8Array(this.memory.subarray(start + 4, start + payloadOffset));
@@ -66,20 +66,20 @@ export class DatagramBatch {
     other.memory.copy(this.memory, slot * this.#slotBytes + 4, start + 4, start + payloadOffset);
   }
 
-  /** Receives what there is, at most a full batch; 0 when nothing waits or the socket reports an error. */
+  /** Receives pending datagrams, at most a full batch; returns 0 if there are none or the socket reports an error. */
   receive(fd: number): number {
     return Math.max(0, addon().datagramsReceive(fd, this.memory, this.#slotBytes, this.slots));
   }
 
-  /** Sends the first `count` slots and returns how many the kernel took; what it does not take is lost, as datagrams may be. */
+  /** Sends the first `count` slots and returns how many the kernel accepted; the others are lost. */
   send(fd: number, count: number): number {
     return addon().datagramsSend(fd, this.memory, this.#slotBytes, count);
   }
 }
 
-/** A datagram to one address, from a socket of its own. */
+/** A datagram to one address, from a dedicated socket. */
 interface AskOptions {
-  /** The process's own when absent. */
+  /** Default: the process's own. */
   readonly namespace?: NetworkNamespace | undefined;
   readonly address: string;
   readonly port: number;
@@ -89,8 +89,8 @@ interface AskOptions {
 }
 
 /**
- * Sends a datagram from a new socket that only hears from that address, on a source port that the kernel draws at random, and returns its descriptor, owned by the
- * caller. What the network does not take is lost.
+ * Sends a datagram from a new socket that is connected to its address, with a random source port chosen by the kernel,
+ * and returns the descriptor, owned by the caller. The datagram may be lost.
  *
  * @throws SystemCallError `KMESH_SOCKET_FAILED`
  */
@@ -101,14 +101,14 @@ export function askByDatagram({ namespace, address, port, mark, payload }: AskOp
   throw systemCallError(-fd, 'KMESH_SOCKET_FAILED', `cannot send UDP to ${address} port ${port}`, 'connect');
 }
 
-/** Receives a datagram of a connected socket into memory; its length, or a negated errno: -11 when none waits. */
+/** Receives a datagram of a connected socket. Returns its length, or a negated errno: -11 if there is none. */
 export function receiveDatagram(fd: number, into: Uint8Array): number {
   return addon().datagramReceive(fd, into);
 }
 
 /**
- * Takes a bound UDP socket out of the choice of those that share its port (`reusePort`): what comes from now on goes to the others;
- * what it has received can still be read and answered.
+ * Excludes a bound UDP socket from those that share its port (`reusePort`): further datagrams go to the others;
+ * received ones can still be read and answered.
  *
  * @throws SystemCallError `KMESH_SOCKET_FAILED`
  */

@@ -4,8 +4,8 @@ import { alreadyClosed, checkResult, descriptor, integerIn, systemCallError } fr
 const forgotten = new FinalizationRegistry<number>((fd) => addon().closeDescriptor(fd));
 
 /**
- * A file descriptor with one owner. Closed by `close()`, by garbage collection of the owner, or at the end of the thread,
- * whichever comes first.
+ * A file descriptor with one owner. Closed by `close()`, by garbage collection of the owner, or at the end of the
+ * thread, whichever comes first.
  */
 export class OwnedDescriptor {
   readonly #what: string;
@@ -54,7 +54,9 @@ export function closeDescriptor(fd: number): void {
   checkResult(result, 'KMESH_DESCRIPTOR_FAILED', `cannot close descriptor ${fd}`, 'close');
 }
 
-/** Returns a close-on-exec copy of a descriptor, owned by the caller. @throws SystemCallError `KMESH_DESCRIPTOR_FAILED` */
+/**
+ * Returns a close-on-exec copy of a descriptor, owned by the caller. @throws SystemCallError `KMESH_DESCRIPTOR_FAILED`
+ */
 export function duplicateDescriptor(fd: number): number {
   const copy = addon().duplicateDescriptor(descriptor('fd', fd));
   return checkResult(
@@ -67,7 +69,7 @@ export function duplicateDescriptor(fd: number): number {
 
 /**
  * Raises RLIMIT_NOFILE towards `wanted` as far as permitted and returns the resulting limit. Node raises only the soft
- * limit; this raises the hard one too where the process may.
+ * limit; this also raises the hard one if permitted.
  *
  * @throws SystemCallError `KMESH_DESCRIPTOR_FAILED`
  */

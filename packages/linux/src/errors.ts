@@ -10,7 +10,7 @@ const kernelOnlyErrnoNames: ReadonlyMap<number, string> = new Map([
   [524, 'ENOTSUPP'],
 ]);
 
-/** The symbolic name of a positive errno value, such as `EPERM`; `E<number>` when it has none. */
+/** Returns the symbolic name of a positive errno value, such as `EPERM`; `E<number>` if it has none. */
 export function errnoName(errno: number): string {
   const known = kernelOnlyErrnoNames.get(errno);
   if (known !== undefined) return known;
@@ -43,7 +43,7 @@ export class SystemCallError extends KmeshError {
 
 /** A BPF object that the kernel refused, with the verifier's log. */
 export class BpfLoadError extends SystemCallError {
-  /** The program that was refused; undefined when the failure was not about one program (a map, the ELF file). */
+  /** The refused program; `undefined` if no single program failed but, for instance, a map or the ELF file. */
   readonly program: string | undefined;
   /** The last meaningful lines of the log. */
   readonly summary: string;
@@ -125,7 +125,9 @@ export function bytesOf(name: string, bytes: Uint8Array, length: number, atLeast
   return bytes;
 }
 
-/** Throws `KMESH_INVALID_ARGUMENT` unless `value` is a non-empty path without NUL, at most `maximum` bytes; returns it. */
+/**
+ * Throws `KMESH_INVALID_ARGUMENT` unless `value` is a non-empty path without NUL, at most `maximum` bytes; returns it.
+ */
 export function pathOf(name: string, value: string, maximum = 4095): string {
   if (
     typeof value !== 'string' ||
@@ -138,7 +140,7 @@ export function pathOf(name: string, value: string, maximum = 4095): string {
   return value;
 }
 
-/** Lines of the log that are not the reason: instructions, register states, statistics, frames of the log. */
+/** Lines of the log that do not state the reason: instructions, register states, statistics, delimiters. */
 const noise = [
   /^(libbpf: )?(prog '.*': )?-- (BEGIN|END) PROG LOAD LOG --/,
   /^libbpf: (failed to load object|prog '.*': (BPF program load failed|failed to load))/,
@@ -148,8 +150,8 @@ const noise = [
 ];
 
 /**
- * Extracts the reason of a failed load from its log: the last lines that are neither instructions nor statistics, and the
- * source line that the verifier had reached.
+ * Extracts the reason of a failed load from its log: the last lines that are neither instructions nor statistics, and
+ * the source line that the verifier had reached.
  *
  * @param lines - the maximum number of lines.
  */
@@ -166,11 +168,11 @@ export function summarizeVerifierLog(log: string, lines = 2): string {
 
 /** The verifier's cost of a program; figures that the kernel does not report are 0. */
 export interface VerifierStatistics {
-  /** Instructions that it walked, of at most {@link VerifierStatistics.instructionLimit}. */
+  /** Processed instructions, at most {@link VerifierStatistics.instructionLimit}. */
   readonly processedInstructions: number;
   readonly instructionLimit: number;
   readonly microseconds: number;
-  /** Bytes of stack of the program and of each of its functions; the kernel allows 512 along any call chain. */
+  /** Stack bytes of the program and of each of its functions; the kernel allows 512 along any call chain. */
   readonly stackBytes: readonly number[];
 }
 

@@ -6,13 +6,13 @@ import { alreadyClosed, integerIn, invalidArgument, systemCallError } from './er
 interface EventBatch {
   readonly count: number;
   /**
-   * With fixed-size records: record i at i × `recordSize`. Otherwise each record is a little-endian u32 length, then its bytes,
-   * then padding to the next multiple of 8 from the start.
+   * With fixed-size records: record i at i × `recordSize`. Otherwise each record is a little-endian u32 length, then
+   * its bytes, then padding to the next multiple of 8 from the start.
    */
   readonly bytes: Uint8Array;
 }
 
-/** How an {@link EventRing} reads its map. */
+/** Options of {@link EventRing}. */
 interface EventRingOptions {
   /** Handles one batch, synchronously. */
   readonly onBatch: (batch: EventBatch) => void;

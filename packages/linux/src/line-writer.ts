@@ -2,16 +2,16 @@ import { addon, type NativeHandle } from './addon.ts';
 import { systemCallError } from './errors.ts';
 
 /**
- * Writes lines to a descriptor on a native thread, in order. A reader that is slow blocks that thread alone; one that is gone
- * is ignored. Keeps neither the process alive nor its end waiting.
+ * Writes lines to a descriptor on a native thread, in order. A slow reader blocks only that thread; a reader that has
+ * gone is ignored. Does not keep the process alive and does not delay its end.
  */
 export class LineWriter {
   readonly #handle: NativeHandle;
 
   /**
    * @param descriptor duplicated
-   * @param name of the thread, at most 15 characters
-   * @throws SystemCallError `KMESH_SOCKET_FAILED` when the descriptor is not open
+   * @param name name of the thread, at most 15 characters
+   * @throws SystemCallError `KMESH_SOCKET_FAILED` if the descriptor is not open
    */
   constructor(descriptor: number, name: string) {
     const handle = addon().writerOpen(descriptor, name);
@@ -25,17 +25,17 @@ export class LineWriter {
     this.#handle = handle;
   }
 
-  /** Lines that are not written yet. */
+  /** Number of lines not written yet. */
   get queued(): number {
     return addon().writerQueued(this.#handle);
   }
 
-  /** Never blocks. @param lines how many `text` has */
+  /** Queues text; never blocks. @param lines number of lines in `text` */
   write(text: string, lines: number): void {
     addon().writerPut(this.#handle, text, lines);
   }
 
-  /** Blocks until everything is written, or the time is over; returns whether it is. */
+  /** Blocks until everything is written, at most for this time; returns whether everything is written. */
   waitSync(milliseconds: number): boolean {
     return addon().writerWait(this.#handle, milliseconds);
   }

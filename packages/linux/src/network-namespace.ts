@@ -13,7 +13,7 @@ interface NamespaceIdentity {
 
 /** A network namespace, kept alive until `close()`. */
 export class NetworkNamespace implements Disposable {
-  /** Where it came from, for messages. */
+  /** Its origin, for messages. */
   readonly label: string;
   readonly #descriptor: OwnedDescriptor;
   #cookie: bigint | undefined;
@@ -58,7 +58,7 @@ export class NetworkNamespace implements Disposable {
     return this.identity.inode;
   }
 
-  /** A path by which other processes can open it while this object is open. */
+  /** A path with which other processes can open it while this object is open. */
   get path(): string {
     return `/proc/${process.pid}/fd/${this.fd}`;
   }
@@ -146,17 +146,17 @@ function duplicated(fd: number, label: string): number {
 interface NetworkInterface {
   readonly index: number;
   readonly name: string;
-  /** Such as `veth`; empty for what is no virtual device. */
+  /** Such as `veth`; empty for a physical device. */
   readonly kind: string;
   readonly mac: Uint8Array;
   readonly addresses: readonly string[];
-  /** Index of the other end of a pair, where that is in the namespace that was asked about; else 0. */
+  /** Index of the other end of a veth pair if that is in the other namespace, else 0. */
   readonly peer: number;
 }
 
 /**
- * Lists the interfaces of a namespace, each with its addresses and with where its other end is in `other`. The kernel says
- * whether the other end is there: nothing that a process in the namespace can set decides it.
+ * Lists the interfaces of a namespace, each with its addresses and its other end in `other`. The kernel reports whether
+ * the other end is there; a process in the namespace cannot influence that.
  *
  * @throws SystemCallError `KMESH_INTERFACE_LIST_FAILED`
  */

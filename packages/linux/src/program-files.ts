@@ -11,8 +11,8 @@ import { KmeshError } from '@kmesh/api';
 const buildFolder = new URL('../../../build/', import.meta.url);
 
 /**
- * Reads a file that the build makes, such as `bpf/kmesh.bpf.o`: from `build/` of a checkout, or from within the single
- * executable. An absolute path is read as it is.
+ * Reads a file of the build, such as `bpf/kmesh.bpf.o`: from `build/` of a checkout, or from the single executable.
+ * Reads an absolute path directly.
  *
  * @throws KMESH_PROGRAM_FILE_MISSING naming the file and what builds it.
  */
@@ -24,7 +24,7 @@ export function programFile(name: string): Uint8Array {
     throw new KmeshError(
       'KMESH_PROGRAM_FILE_MISSING',
       isSea()
-        ? `this executable does not carry ${name}: it was built wrongly; build it with "npm run build:binary"`
+        ? `this executable does not contain ${name}; rebuild it with "npm run build:binary"`
         : `${name} is not in ${fileURLToPath(buildFolder)}; build it with "npm run build"`,
       { cause },
     );
@@ -32,11 +32,11 @@ export function programFile(name: string): Uint8Array {
 }
 
 /**
- * Loads a native addon that the single executable carries. It is written into a file without a name in the temporary
- * directory, so that nothing is left behind. Its descriptor stays open: the loader takes two files of one path for the same,
- * and the next addon must not get this one's.
+ * Loads a native addon from the single executable. Writes it to an unnamed file in the temporary directory, so that
+ * nothing is left behind. The descriptor stays open: the dynamic loader identifies libraries by path, so the next addon
+ * must not get the same descriptor number.
  *
- * @throws KMESH_PROGRAM_FILE_MISSING, KMESH_TEMPORARY_FILE; the loader's own error when it is no addon for this machine.
+ * @throws KMESH_PROGRAM_FILE_MISSING, KMESH_TEMPORARY_FILE; the loader's error if it is not an addon for this machine.
  */
 export function loadCarriedAddon(name: string): unknown {
   const fd = unnamedFile(programFile(name));
@@ -51,8 +51,8 @@ export function loadCarriedAddon(name: string): unknown {
 }
 
 /**
- * Starts a thread whose program is the module at `program`. The single executable carries each such module as a bundle
- * of the same name.
+ * Starts a thread that runs the module at `program`. The single executable contains each such module as a bundle of the
+ * same name.
  */
 export function startThread(program: URL, options: WorkerOptions): Worker {
   if (!isSea()) return new Worker(program, options);
@@ -63,12 +63,12 @@ export function startThread(program: URL, options: WorkerOptions): Worker {
   });
 }
 
-/** The name under which the single executable carries the program of a thread. */
+/** Returns the asset name of a thread's program in the single executable. */
 function threadFile(path: string): string {
   return `threads/${basename(path, '.ts')}.js`;
 }
 
-/** A file that has no name and is gone when its last user is. */
+/** Creates an unnamed file, which is deleted with its last descriptor. */
 function unnamedFile(bytes: Uint8Array): number {
   const directory = tmpdir();
   try {
@@ -78,8 +78,8 @@ function unnamedFile(bytes: Uint8Array): number {
   } catch (cause) {
     throw new KmeshError(
       'KMESH_TEMPORARY_FILE',
-      `no file can be made in ${directory}, where the native addons are loaded from: ` +
-        'mount a writable directory there, or name one with TMPDIR',
+      `cannot create a file in ${directory}, from where the native addons are loaded: ` +
+        'mount a writable directory there, or set TMPDIR',
       { cause },
     );
   }
@@ -89,7 +89,7 @@ function openUnnamed(directory: string): number {
   try {
     return openSync(directory, fsConstants.O_RDWR | O_TMPFILE, 0o700);
   } catch {
-    // Older file systems cannot do that: a name that lives for as long as it takes to remove it.
+    // Some file systems do not support O_TMPFILE: create a named file and remove it at once.
     const path = join(directory, `kmesh-${process.pid}-${process.hrtime.bigint()}`);
     const { O_RDWR, O_CREAT, O_EXCL } = fsConstants;
     const fd = openSync(path, O_RDWR | O_CREAT | O_EXCL, 0o700);
@@ -98,12 +98,12 @@ function openUnnamed(directory: string): number {
   }
 }
 
-/** Of Linux, on x86-64 and arm64 alike but for O_DIRECTORY; Node.js does not name it. */
+/** Node.js does not export it; equal on x86-64 and arm64 except for O_DIRECTORY. */
 const O_TMPFILE = 0o20000000 | fsConstants.O_DIRECTORY;
 
 /**
- * Runs a program that the single executable carries as a bundle, a function of CommonJS, and returns what it exports. What
- * its start needs is compiled already. Only what is run is held in memory.
+ * Runs a program of the single executable, a bundle in the form of a CommonJS function, and returns its exports. Its
+ * start uses a compile cache. Only programs that run are held in memory.
  *
  * @throws KMESH_PROGRAM_FILE_MISSING
  */

@@ -13,9 +13,9 @@ export interface SeqpacketMessage {
   readonly bytes: Uint8Array;
   /** Passed descriptors, close-on-exec; the receiver must close each. */
   readonly descriptors: number[];
-  /** The packet was longer than `maxPacketSize`; the rest is lost. */
+  /** Whether the packet was longer than `maxPacketSize`; the rest is lost. */
   readonly truncated: boolean;
-  /** More descriptors arrived than `maxDescriptors`; the excess is closed. */
+  /** Whether more than `maxDescriptors` descriptors arrived; the excess is closed. */
   readonly descriptorsTruncated: boolean;
 }
 
@@ -53,7 +53,9 @@ export class SeqpacketSocket extends EventEmitter<SocketEvents> implements Dispo
   #paused = true;
   #closed = false;
 
-  /** Takes ownership of a connected, non-blocking descriptor; see {@link connectSeqpacket} and {@link SeqpacketServer}. */
+  /**
+   * Takes ownership of a connected, non-blocking descriptor; see {@link connectSeqpacket} and {@link SeqpacketServer}.
+   */
   constructor(fd: number, options: SeqpacketOptions = {}) {
     super();
     this.#buffer = new Uint8Array(integerIn('maxPacketSize', options.maxPacketSize ?? 65_536, 1, 1 << 24));
@@ -79,8 +81,8 @@ export class SeqpacketSocket extends EventEmitter<SocketEvents> implements Dispo
   }
 
   /**
-   * Sends one packet with copies of `descriptors`, which must stay open until the promise resolves: when the kernel has accepted
-   * the packet. Awaiting it is the backpressure.
+   * Sends one packet with copies of `descriptors`. Resolves when the kernel has accepted the packet; the descriptors
+   * must stay open until then. Await it for backpressure.
    *
    * @throws SystemCallError `KMESH_SEQPACKET_FAILED`, KmeshError `KMESH_CLOSED`
    */
@@ -246,7 +248,10 @@ export function connectSeqpacket(path: string, options: SeqpacketOptions = {}): 
   );
 }
 
-/** Listens on a SOCK_SEQPACKET socket at a path that must not exist yet. @throws SystemCallError `KMESH_SEQPACKET_FAILED` */
+/**
+ * Listens on a SOCK_SEQPACKET socket at a path that must not exist yet. @throws SystemCallError
+ * `KMESH_SEQPACKET_FAILED`
+ */
 export function listenSeqpacket(
   path: string,
   options: SeqpacketOptions & { backlog?: number } = {},

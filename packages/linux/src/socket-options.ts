@@ -31,7 +31,7 @@ export const socketOptions = {
 /** Name of an option of {@link socketOptions}. */
 export type SocketOptionName = keyof typeof socketOptions;
 
-/** Name of each option in errors. */
+/** C names of the options, for errors. */
 export const socketOptionSpelling: Record<SocketOptionName, string> = {
   reuseAddress: 'SO_REUSEADDR',
   error: 'SO_ERROR',
@@ -66,7 +66,10 @@ export function socketLocalAddress(fd: number): SocketAddress {
   return addressOr(addon().socketName(descriptor('fd', fd), false), fd, 'local address', 'getsockname');
 }
 
-/** Returns the peer address (`getpeername`). @throws SystemCallError `KMESH_SOCKET_FAILED`, errno `ENOTCONN` when there is none. */
+/**
+ * Returns the peer address (`getpeername`). @throws SystemCallError `KMESH_SOCKET_FAILED`, errno `ENOTCONN` if there is
+ * none.
+ */
 export function socketPeerAddress(fd: number): SocketAddress {
   return addressOr(addon().socketName(descriptor('fd', fd), true), fd, 'peer address', 'getpeername');
 }

@@ -19,7 +19,7 @@ interface KeepAliveOptions {
   readonly retries: number;
 }
 
-/** Options of every socket that this package makes. */
+/** Options of every socket that this package opens. */
 interface SocketOptions {
   /** Namespace of the socket; default: the process's. */
   readonly namespace?: NetworkNamespace;
@@ -82,7 +82,8 @@ const datagram = 2;
 const actions = { none: 0, listen: 1, connect: 2 } as const;
 
 /**
- * Opens a listening TCP socket and returns its descriptor, non-blocking and close-on-exec, owned by the caller. For Node:
+ * Opens a listening TCP socket and returns its descriptor, non-blocking and close-on-exec, owned by the caller. For
+ * Node:
  *
  * ```ts
  * const fd = openListener({ namespace, address: '::', port: 15001, transparent: true });
@@ -110,14 +111,14 @@ export function openListener(options: ListenerOptions): number {
 }
 
 /**
- * Migrates connections in the SYN queue and the accept backlog to another listener of the same port (`reusePort`) when this one
- * closes; otherwise the kernel resets them. Applies to all listeners that share the port. Requires CAP_BPF.
+ * Migrates connections in the SYN queue and the accept backlog to another listener of the same port (`reusePort`) when
+ * this one closes; otherwise the kernel resets them. Applies to all listeners that share the port. Requires CAP_BPF.
  *
  * @throws SystemCallError `KMESH_SOCKET_FAILED`
  */
 export function migrateOnClose(fd: number): void {
   const result = addon().reuseportMigrate(descriptor('fd', fd));
-  const message = `connections of listener ${fd} cannot be handed over when it closes`;
+  const message = `cannot enable migration of connections of listener ${fd}`;
   checkResult(result, 'KMESH_SOCKET_FAILED', message, 'setsockopt(SO_ATTACH_REUSEPORT_EBPF)');
 }
 
@@ -130,7 +131,8 @@ export function migrateOnClose(fd: number): void {
  *
  * Pass `readable` and `writable`: without them Node leaves the stream inert.
  *
- * @throws SystemCallError `KMESH_SOCKET_FAILED`, with the errno of the failed connection, `ETIMEDOUT` after `timeout`; the signal's reason when aborted.
+ * @throws SystemCallError `KMESH_SOCKET_FAILED`, with the errno of the failed connection, `ETIMEDOUT` after `timeout`;
+ * the signal's reason when aborted.
  */
 export async function connectSocket(options: ConnectOptions): Promise<number> {
   options.signal?.throwIfAborted();

@@ -17,7 +17,7 @@ export const tcpState = {
   closing: 11,
 } as const;
 
-/** All states but TIME_WAIT, of which a busy pod has thousands. */
+/** All states except TIME_WAIT: a busy pod has thousands of those. */
 const liveStates: readonly number[] = Object.values(tcpState).filter((state) => state !== tcpState.timeWait);
 
 interface TcpSocketOptions {
@@ -26,8 +26,8 @@ interface TcpSocketOptions {
 }
 
 /**
- * Lists the TCP sockets of a namespace, IPv4 and IPv6, with their byte counters, on a thread of libuv's pool (NETLINK_SOCK_DIAG).
- * A socket that is listed gets a cookie.
+ * Lists the TCP sockets of a namespace, IPv4 and IPv6, with their byte counters, on a thread of libuv's pool
+ * (NETLINK_SOCK_DIAG). Generates the cookie of each listed socket.
  *
  * @throws SystemCallError `KMESH_SOCKET_LIST_FAILED`
  */
@@ -43,8 +43,8 @@ export async function listTcpSockets(
 }
 
 /**
- * Closes sockets of a list, as `tcp_abort` does: the peer gets a reset, the owner ECONNABORTED. Those that have ended
- * meanwhile are left out. Returns how many were closed. Requires CONFIG_INET_DIAG_DESTROY.
+ * Closes sockets of a list, as `tcp_abort` does: the peer gets a reset, the owner ECONNABORTED. Skips sockets that have
+ * ended meanwhile. Returns the number of closed sockets. Requires CONFIG_INET_DIAG_DESTROY.
  *
  * @throws SystemCallError `KMESH_SOCKET_DESTROY_FAILED`
  */
@@ -64,7 +64,7 @@ export async function destroyTcpSockets(
   throw systemCallError(-result, 'KMESH_SOCKET_DESTROY_FAILED', message, 'netlink(SOCK_DESTROY)');
 }
 
-/** Sockets as {@link listTcpSockets} returned them: one reader moves over them, so that a socket costs no object. */
+/** The sockets of {@link listTcpSockets}. A cursor over packed records, so that a socket costs no object. */
 export class TcpSockets {
   readonly count: number;
   readonly #bytes: Uint8Array;
@@ -79,7 +79,7 @@ export class TcpSockets {
     this.#at = -this.#layout.size;
   }
 
-  /** Moves to the next socket. */
+  /** Moves to the next socket; returns false after the last one. */
   next(): boolean {
     this.#at += this.#layout.size;
     return this.#at < this.count * this.#layout.size;
@@ -92,15 +92,15 @@ export class TcpSockets {
   get state(): number {
     return this.#bytes[this.#at + this.#layout.state] as number;
   }
-  /** Bytes that the peer acknowledged, as `tcp_info` counts them: with the sequence numbers of SYN and FIN. */
+  /** Bytes that the peer acknowledged, as in `tcp_info`: including the sequence numbers of SYN and FIN. */
   get bytesAcknowledged(): number {
     return this.#wide(this.#layout.bytesAcked);
   }
-  /** Bytes that arrived in order, with the sequence number of FIN. */
+  /** Bytes received in order, including the sequence number of FIN. */
   get bytesReceived(): number {
     return this.#wide(this.#layout.bytesReceived);
   }
-  /** Bytes that the owner has not read yet; of a listener, connections that wait to be accepted. */
+  /** Bytes in the receive queue; for a listener, connections in the accept backlog. */
   get receiveQueue(): number {
     return this.#view.getUint32(this.#at + this.#layout.receiveQueue, true);
   }
@@ -125,7 +125,7 @@ export class TcpSockets {
   get remotePort(): number {
     return this.#view.getUint16(this.#at + this.#layout.remotePort);
   }
-  /** What {@link destroyTcpSockets} takes. */
+  /** The record for {@link destroyTcpSockets}. */
   get record(): Uint8Array {
     return this.#part(0, this.#layout.size);
   }
@@ -134,7 +134,7 @@ export class TcpSockets {
     return this.#bytes.subarray(this.#at + offset, this.#at + offset + length);
   }
 
-  /** 64 bits as a number; the values here stay below 2^53. */
+  /** Reads 64 bits as a number; the values stay below 2^53. */
   #wide(offset: number): number {
     const at = this.#at + offset;
     return this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * 4_294_967_296;

@@ -9,7 +9,7 @@ const tcxEgress = 47;
 const EEXIST = 17;
 const ENOENT = 2;
 const EINVAL = 22;
-/** Errno values of kernels that do not know a link type: EINVAL, EOPNOTSUPP, ENOTSUPP. */
+/** Errno values of kernels without a link type: EINVAL, EOPNOTSUPP, ENOTSUPP. */
 const linkTypeUnknown: ReadonlySet<number> = new Set([EINVAL, 95, 524]);
 
 /** A side of a network interface. */
@@ -28,13 +28,13 @@ interface FilterPlace {
   readonly handle: number;
 }
 
-/** Where to attach a traffic-control program. */
+/** Hook of a traffic-control program. */
 export interface TrafficControlTarget extends InterfaceSide {
   /** Priority of a clsact filter; tcx does not use it. */
   readonly priority?: number;
   /**
-   * Keeps a clsact filter beyond `close()` and the process, at this position. A filter there whose program has the same name is
-   * replaced without a gap; any other stays, and attaching fails with EEXIST.
+   * Keeps a clsact filter beyond `close()` and the process, at this position. A filter there whose program has the same
+   * name is replaced without a gap; any other stays, and attaching fails with EEXIST.
    */
   readonly keep?: FilterPlace;
   /** `auto` (default) uses tcx where the kernel has it, else clsact; the others never fall back. */
@@ -64,7 +64,7 @@ export function linksAtInterface(side: InterfaceSide): number[] {
   return typeof ids === 'number' ? [] : ids;
 }
 
-/** Names of the tcx programs at a side of an interface, in their order. */
+/** Returns the names of the tcx programs at a side of an interface, in execution order. */
 export function programsAtInterface(side: InterfaceSide): string[] {
   const index = interfaceIndex(side, 'programs');
   const type = side.direction === 'egress' ? tcxEgress : tcxIngress;
@@ -110,7 +110,7 @@ function attachFilter(
   }
   const id = program.info().id;
   const detach = () => {
-    // Another instance's has taken its place.
+    // Another instance has replaced it.
     const there = addon().filterProgram(index, egress, filter.handle, filter.priority, inside());
     if (there > 0 && there !== id) {
       namespace?.close();

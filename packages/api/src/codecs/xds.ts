@@ -19,7 +19,7 @@ export type Value = google.protobuf.Value.$Properties;
 export const addressTypeUrl = 'type.googleapis.com/istio.workload.Address';
 export const authorizationTypeUrl = 'type.googleapis.com/istio.security.Authorization';
 
-/** Routes, as a control plane names them that sends configuration objects. */
+/** Routes, as named by a control plane that sends configuration objects. */
 export const virtualServiceTypeUrl = 'networking.istio.io/v1/VirtualService';
 
 /** HTTP/2 path of the stream. */

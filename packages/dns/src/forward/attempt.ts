@@ -11,36 +11,36 @@ import { maximumTcpBytes } from '../wire/answer.ts';
 import { word } from '../wire/query.ts';
 import { judgeUpstream, type UpstreamQuery, type UpstreamVerdict } from '../wire/upstream.ts';
 
-/** Where and how a query is sent. */
+/** Options of one attempt. */
 interface AttemptOptions {
   readonly server: string;
   readonly port: number;
-  /** The pod's; undefined: the process's own. */
+  /** Namespace of the pod; `undefined` for the process's own. */
   readonly namespace: NetworkNamespace | undefined;
   readonly mark: number | undefined;
   readonly asked: UpstreamQuery;
   readonly timeoutMilliseconds: number;
 }
 
-/** What an attempt reports; at most one of `answered` and `failed`, once. */
+/** Events of an attempt; at most one of `answered` and `failed` is called, once. */
 export interface AttemptEvents {
   /** `bytes` belongs to the receiver. */
   answered(bytes: Uint8Array, verdict: 'accepted' | 'case'): void;
   failed(reason: AttemptFailure): void;
-  /** Something else than the answer came, and was dropped. */
+  /** Called for each message that was dropped because it is not the answer. */
   rejected(verdict: UpstreamVerdict): void;
 }
 
 /** Why an attempt gave no answer. */
 export type AttemptFailure = 'unreachable' | 'lying' | 'closed';
 
-/** Wrong messages after which a server is given up: its answers are forged, or it is broken. */
+/** Wrong messages after which the attempt fails: the server is broken, or its answers are forged. */
 const mostRejected = 16;
-/** One for all: a datagram is judged before the next one is read. */
+/** Shared by all attempts: a datagram is processed before the next one is read. */
 const received = Buffer.alloc(maximumTcpBytes + 1);
 const EAGAIN = -11;
 
-/** Sends a query over UDP from a port of its own. Returns a cancel function, after which nothing is reported. */
+/** Sends a query over UDP from a dedicated port. Returns a cancel function; after its call, no event is reported. */
 export function askOverUdp(options: AttemptOptions, events: AttemptEvents): () => void {
   const { server: address, port, namespace, mark, asked } = options;
   const fd = askByDatagram({ namespace, address, port, mark, payload: asked.message });
@@ -66,7 +66,7 @@ export function askOverUdp(options: AttemptOptions, events: AttemptEvents): () =
       }
       const verdict = judgeUpstream(received.subarray(0, length), asked);
       if (verdict === 'accepted' || verdict === 'case') {
-        // The client has its answer before this socket is closed.
+        // Answer the client first; closing the socket can wait.
         open = false;
         events.answered(new Uint8Array(received.subarray(0, length)), verdict);
         release();
@@ -83,7 +83,7 @@ export function askOverUdp(options: AttemptOptions, events: AttemptEvents): () =
   return close;
 }
 
-/** Sends a query over TCP. Returns a cancel function, after which nothing is reported. */
+/** Sends a query over TCP. Returns a cancel function; after its call, no event is reported. */
 export function askOverTcp(options: AttemptOptions, events: AttemptEvents): () => void {
   const { server: address, port, namespace, mark, asked, timeoutMilliseconds: timeout } = options;
   const abort = new AbortController();
@@ -131,7 +131,7 @@ export function askOverTcp(options: AttemptOptions, events: AttemptEvents): () =
   return () => end();
 }
 
-/** Collects one message with its length in front; it takes at most 64 KiB. */
+/** Collects one message with a length prefix, at most 64 KiB. */
 function readAnswer(socket: Socket, done: (message: Uint8Array) => void): void {
   let held: Buffer = Buffer.alloc(0);
   socket.on('data', (chunk: Buffer) => {

@@ -3,28 +3,28 @@ import { flag, HEADER_BYTES, type Query, responseCode, word } from '../wire/quer
 import { clientAnswer, upstreamQuery } from '../wire/upstream.ts';
 import { type AttemptEvents, type AttemptFailure, askOverTcp, askOverUdp } from './attempt.ts';
 
-/** A query that the pod's resolvers shall answer. */
+/** A query for the pod's resolvers. */
 interface ForwardRequest {
-  /** The client's message; kept until the answer, so it must not be reused. */
+  /** The client's message; must not be reused before the answer. */
   readonly message: Uint8Array;
   /** Parsed from `message`. */
   readonly query: Query;
-  /** How long the answer may be. */
+  /** Longest answer, in bytes. */
   readonly limit: number;
-  /** Called once; `undefined` is no answer in time, or none possible. */
+  /** Called once; with `undefined` if there is no answer. */
   readonly done: (answer: Uint8Array | undefined, outcome: ForwardOutcome) => void;
 }
 
 /** How a forwarded query ended, for metrics and log. */
 export interface ForwardOutcome {
-  /** `joined`: another query for the same was under way already. */
+  /** `joined`: answered together with an equal pending query. */
   readonly reason: 'answered' | 'joined' | 'timeout' | AttemptFailure | 'limit' | 'no resolver';
-  /** The resolver that answered, or that was asked last. */
+  /** The resolver that answered, or the last one queried. */
   readonly server: string | undefined;
   readonly seconds: number;
 }
 
-/** Where a pod's queries go, and how many at a time. */
+/** Options of {@link Forwarder}. */
 interface ForwarderOptions {
   readonly namespace: NetworkNamespace | undefined;
   readonly mark: number | undefined;
@@ -32,30 +32,30 @@ interface ForwarderOptions {
   readonly budget: Budget;
   /** Resolvers in the order of their resolv.conf. */
   readonly servers: () => readonly string[];
-  /** 53; only tests change it. */
+  /** Port of the resolvers: 53; only tests change it. */
   readonly port: number;
   readonly onRejected: (server: string, verdict: string) => void;
 }
 
-/** Queries of one pod that may be under way at a time; more are refused, so that a dead resolver costs others nothing. */
+/** Limit of pending queries per pod; more are refused, so that a dead resolver does not affect other pods. */
 const mostQueriesPerPod = 256;
-/** Clients that wait for one answer: what comes beyond is refused. */
+/** Limit of queries that wait for one answer; more are refused. */
 const mostJoined = 64;
 const deadlineMilliseconds = 5_000;
-/** When the second, third and fourth datagram is sent while nothing has come, by the number of resolvers. */
+/** Delays before the second, third and fourth datagram without an answer, by the number of resolvers. */
 const retryMilliseconds = { one: [1_000, 1_500], several: [400, 800, 1_300] } as const;
-/** How long a resolver that failed is asked after the others. */
+/** How long a failed resolver is queried after the others. */
 const penaltyMilliseconds = 10_000;
 
 /**
- * Forwards queries of one pod to its resolvers (contract 12). One answer serves every client that asks the same at that time, which also ends a
- * loop: a query that comes back to this proxy joins itself.
+ * Forwards queries of one pod to its resolvers (contract 12). One answer serves all equal queries that are pending,
+ * which also ends loops: a query that comes back to this proxy joins itself.
  */
 export class Forwarder {
   readonly #options: ForwarderOptions;
   readonly #budget: Budget;
   readonly #jobs = new Map<string, Job>();
-  /** Until when a resolver is asked last. */
+  /** Resolver → end of its penalty. */
   readonly #penalties = new Map<string, number>();
 
   constructor(options: ForwarderOptions) {
@@ -93,7 +93,7 @@ export class Forwarder {
     job.start();
   }
 
-  /** Ends what is under way without an answer. */
+  /** Ends pending queries without an answer. */
   close(): void {
     for (const job of [...this.#jobs.values()]) job.finish(undefined, 'closed');
   }
@@ -113,7 +113,7 @@ interface JobEvents {
   answered(server: string): void;
 }
 
-/** One question on its way to the resolvers of one pod. */
+/** One pending query to the resolvers of one pod. */
 class Job {
   readonly requests: ForwardRequest[];
   readonly #servers: readonly string[];
@@ -124,9 +124,9 @@ class Job {
   readonly #timers: NodeJS.Timeout[] = [];
   /** Attempts without a result yet. */
   #open = 0;
-  /** How many attempts were begun; they take the servers in turn. */
+  /** Number of attempts so far; they take the servers in turn. */
   #begun = 0;
-  /** What to answer if nothing better comes: a refusal, or a truncated answer. */
+  /** Answer if no better one comes: a refusal, or a truncated answer. */
   #fallback: { readonly bytes: Uint8Array; readonly server: string } | undefined;
   #lastServer: string | undefined;
   #overTcp = false;
@@ -164,7 +164,7 @@ class Job {
       } as const;
       done(answer === undefined ? undefined : clientAnswer(new Uint8Array(answer), query, limit), outcome);
     });
-    // What is not needed any more can wait for those that do.
+    // After the answers, because clients wait for those.
     for (const timer of this.#timers) clearTimeout(timer);
     for (const cancel of this.#cancels) cancel();
   }
@@ -236,7 +236,7 @@ class Job {
     if (!how.overTcp && (how.verdict === 'case' || (truncated && wantsWhole))) {
       if (how.verdict === 'case') this.#options.onRejected(server, 'case');
       else this.#fallback = { bytes, server };
-      // An answer there cannot be forged without seeing the question.
+      // An answer over TCP cannot be forged without seeing the query.
       if (!this.#overTcp) {
         this.#overTcp = true;
         this.#ask(server, askOverTcp);
@@ -271,7 +271,7 @@ class Job {
   }
 }
 
-/** Codes after which another resolver may know better. */
+/** Response codes after which another resolver is tried. */
 const refusals: ReadonlySet<number> = new Set([
   responseCode.formatError,
   responseCode.serverFailure,
@@ -279,7 +279,9 @@ const refusals: ReadonlySet<number> = new Set([
   responseCode.refused,
 ]);
 
-/** Everything that an answer depends on: flags, question in lower case, and what follows it; not the id. */
+/**
+ * Returns everything that an answer depends on: flags, lower-case question and the rest of the message, without the id.
+ */
 function jobKey({ message, query, limit }: ForwardRequest): string {
   const bytes = Buffer.from(message);
   bytes.fill(0, 0, 2);
@@ -291,7 +293,7 @@ function jobKey({ message, query, limit }: ForwardRequest): string {
   return `${limit > 4_096 ? 'tcp' : 'udp'}${bytes.toString('latin1')}`;
 }
 
-/** Bounds what is open at a time: over all pods, and for each of them. */
+/** Limits the number of pending queries, overall and per pod. */
 export class Budget {
   readonly #parent: Budget | undefined;
   readonly #most: number;
@@ -306,7 +308,7 @@ export class Budget {
     return this.#used;
   }
 
-  /** Takes one; false when there is none left here or above. */
+  /** Takes one; returns false if none is left here or in the parent. */
   take(): boolean {
     if (this.#used >= this.#most) return false;
     if (this.#parent !== undefined && !this.#parent.take()) return false;

@@ -2,20 +2,20 @@ import { constants } from 'node:fs';
 import { open, readdir, readlink, stat } from 'node:fs/promises';
 import { isIP } from 'node:net';
 
-/** What is taken from a resolv.conf. */
+/** The used part of a resolv.conf. */
 export interface ResolvConf {
   /** Addresses of resolvers, at most {@link mostServers}. */
   readonly servers: readonly string[];
-  /** Lower case, without dots around them. */
+  /** Lower case, without leading and trailing dots. */
   readonly search: readonly string[];
 }
 
-/** As many as the resolver of the C library asks. */
+/** The limit of the C library's resolver. */
 const mostServers = 3;
 const mostSearchDomains = 32;
 const mostBytes = 65_536;
 
-/** Parses the text of a resolv.conf; lines that are not understood are skipped, as every resolver does. */
+/** Parses the text of a resolv.conf; unknown lines are skipped, as in every resolver. */
 function parseResolvConf(text: string): ResolvConf {
   const servers: string[] = [];
   let search: string[] = [];
@@ -34,8 +34,8 @@ function parseResolvConf(text: string): ResolvConf {
 }
 
 /**
- * Reads a resolv.conf. Only a regular file of at most 64 KiB is read, and the last part of the path is not followed as a symbolic link when
- * `foreign`: a pod writes its own file system. Returns `undefined` when there is none.
+ * Reads a resolv.conf, at most 64 KiB, and only from a regular file. With `foreign`, does not follow a symbolic link in
+ * the last path component: a pod controls its own file system. Returns `undefined` if there is none.
  */
 export async function readResolvConf(
   path: string,
@@ -58,10 +58,10 @@ export async function readResolvConf(
 }
 
 /**
- * Finds the resolv.conf of a pod through a process in its network namespace that has a file system of its own. Returns `undefined` where the
- * daemon cannot see the node's processes, or the pod has none yet.
+ * Finds the resolv.conf of a pod through a process in its network namespace with its own mount namespace. Returns
+ * `undefined` if the daemon cannot see the node's processes, or the pod has none yet.
  *
- * @param inode of the pod's network namespace
+ * @param inode inode of the pod's network namespace
  */
 export async function resolvConfOfPod(inode: bigint): Promise<ResolvConf | undefined> {
   const ours = await readlink('/proc/self/ns/mnt').catch(() => '');

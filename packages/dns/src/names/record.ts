@@ -18,7 +18,7 @@ interface HeadlessEndpoint {
   readonly podLabel: string | undefined;
 }
 
-/** What DNS needs to know of one service; plain data, so that it can be posted to the answering thread. */
+/** The DNS-relevant part of a service; plain data, so that it can be posted to the answering thread. */
 export interface NameRecord {
   /** `namespace/hostname`. */
   readonly key: string;
@@ -30,13 +30,13 @@ export interface NameRecord {
   readonly families: IpFamilies | undefined;
   /** Virtual addresses; empty for a headless service. */
   readonly vips: readonly NetworkAddresses[];
-  /** Endpoints of a headless service; absent for one that has addresses. */
+  /** Endpoints of a headless service; `undefined` for a service with addresses. */
   readonly endpoints: readonly HeadlessEndpoint[] | undefined;
 }
 
 /**
- * Makes the record of a service. Services without an address give `undefined` unless they are Kubernetes services: those
- * are headless, and their endpoints are the answer. Only healthy endpoints count (contract 3.7, 12).
+ * Returns the record of a service. Returns `undefined` for services without an address unless they are Kubernetes
+ * services: those are headless, and the answer is their healthy endpoints (contract 3.7, 12).
  */
 export function nameRecordOf(
   view: Pick<MeshView, 'endpoints' | 'workload'>,
@@ -84,7 +84,7 @@ function headlessEndpoints(view: Pick<MeshView, 'endpoints' | 'workload'>, key: 
   return endpoints;
 }
 
-/** Only pods of a StatefulSet have a stable name of their own: `<set>-<ordinal>`. */
+/** Returns whether a pod belongs to a StatefulSet: only these have a stable name, `<set>-<ordinal>`. */
 function isStatefulPod({ name, workloadName }: { name: string; workloadName: string }): boolean {
   return name.startsWith(`${workloadName}-`) && /^\d+$/.test(name.slice(workloadName.length + 1));
 }

@@ -1,40 +1,40 @@
 import type { NameRecord } from './record.ts';
 
-/** The two types that are answered from the mesh. */
+/** The record types that are answered from the mesh. */
 export type AddressType = 'A' | 'AAAA';
 
-/** Where records are found: the table of the answering thread, or the mesh state itself. */
+/** Source of records: the table of the answering thread, or the mesh state itself. */
 interface NameSource {
-  /** Every record of a host name, in order of arrival. */
+  /** Returns every record of a host name, in order of arrival. */
   recordsOf(hostname: string): readonly NameRecord[];
 }
 
-/** Who asks, and how the mesh is set up. */
+/** The client and the settings that an answer depends on. */
 export interface NameContext {
   readonly namespace: string;
   readonly network: string;
-  /** Lower case, without dots around it. */
+  /** Lower case, without leading and trailing dots. */
   readonly clusterDomain: string;
-  /** Lower case, without dots around them. */
+  /** Lower case, without leading and trailing dots. */
   readonly search: readonly string[];
   readonly preferredNamespace: string | undefined;
-  /** `IPV6_ENABLED`: false answers no AAAA. */
+  /** `IPV6_ENABLED`: if false, AAAA queries get no address. */
   readonly ipv6: boolean;
 }
 
 /** An answer from the mesh. No address means NODATA: the name exists, the type does not. */
 export interface LocalAnswer {
   readonly record: NameRecord;
-  /** The host name that was found, a wildcard perhaps. */
+  /** The host name that matched, possibly a wildcard. */
   readonly matched: string;
-  /** The question without its search domain: the answer begins with a CNAME to this name. */
+  /** The queried name without its search domain; the answer then begins with a CNAME to it. */
   readonly cname: string | undefined;
   readonly addresses: readonly string[];
 }
 
 /**
- * Answers a question for addresses from the mesh (contract 12), or returns `undefined`: the mesh does not have that name,
- * the pod's resolvers shall answer.
+ * Answers an address query from the mesh (contract 12). Returns `undefined` if the mesh does not have the name: the
+ * query is then forwarded to the pod's resolvers.
  *
  * @param name lower case, without the final dot
  */
@@ -66,7 +66,7 @@ export function resolveName(
   return undefined;
 }
 
-/** The client's namespace wins, then the canonical service, then the preferred namespace, then the first one. */
+/** Prefers the client's namespace, then the canonical service, then the preferred namespace, then the first record. */
 function choose(records: readonly NameRecord[], context: NameContext): NameRecord | undefined {
   const { namespace, preferredNamespace } = context;
   const visible = records.filter((record) => isVisible(record, namespace));
@@ -82,7 +82,7 @@ function isVisible(record: NameRecord, namespace: string): boolean {
   return record.visibility === 'Public' || record.namespace === namespace;
 }
 
-/** `web-0.web.shop.svc.cluster.local`: a pod of the StatefulSet behind the headless service `web`. */
+/** Resolves names such as `web-0.web.shop.svc.cluster.local`: a StatefulSet pod of the headless service `web`. */
 function resolvePod(
   source: NameSource,
   context: NameContext,
@@ -111,17 +111,17 @@ function addressesOf(record: NameRecord, context: NameContext, type: AddressType
   });
 }
 
-/** One name that a question may mean. */
+/** One name that a query may refer to. */
 interface CandidateName {
   /** Lower case, without the final dot. */
   readonly name: string;
-  /** The question without a search domain, where one was taken off; the name of a CNAME answer. */
+  /** The queried name without a search domain, if one was removed; the target of the CNAME. */
   readonly stripped: string | undefined;
 }
 
 /**
- * Lists the names that a question may mean, in the order in which they are tried (contract 12): the name itself, its
- * Kubernetes expansions, then for every search domain that ends it the name without that domain, expanded too.
+ * Lists the names that a query may refer to, in the order in which they are tried (contract 12): the name itself, its
+ * Kubernetes expansions, then for every search domain that is its suffix the name without it, with expansions.
  *
  * @param name lower case, without the final dot
  */
@@ -143,7 +143,7 @@ export function candidateNames(
   return names;
 }
 
-/** Lists the longer Kubernetes names that a short one may stand for (contract 12, conformance DNS-30). */
+/** Lists the longer Kubernetes names that a short one may refer to (contract 12, conformance DNS-30). */
 function kubernetesExpansions(name: string, namespace: string, clusterDomain: string): string[] {
   const labels = name === '' ? [] : name.split('.');
   const endsInSvc = labels.at(-1) === 'svc';
@@ -161,7 +161,7 @@ function kubernetesExpansions(name: string, namespace: string, clusterDomain: st
   }
 }
 
-/** Lists the wildcard host names that cover a name, the most specific first: `*.b.c`, `*.c` for `a.b.c`. */
+/** Lists the wildcard host names that match a name, the most specific first: `*.b.c`, `*.c` for `a.b.c`. */
 export function wildcardsOf(name: string): string[] {
   const wildcards: string[] = [];
   for (let dot = name.indexOf('.'); dot >= 0; dot = name.indexOf('.', dot + 1)) {
@@ -170,14 +170,14 @@ export function wildcardsOf(name: string): string[] {
   return wildcards;
 }
 
-/** Returns the search domains of a pod whose own are not known (contract 12). */
+/** Returns the search domains of a pod whose own are unknown (contract 12). */
 export function defaultSearchDomains(namespace: string, clusterDomain: string): string[] {
   return [`${namespace}.svc.${clusterDomain}`, `svc.${clusterDomain}`, clusterDomain];
 }
 
 const NO_RECORDS: readonly NameRecord[] = [];
 
-/** The records of the answering thread by host name. A record that is sent again keeps its place. */
+/** The records of the answering thread by host name. An updated record keeps its position. */
 export class NameTable implements NameSource {
   readonly #byKey = new Map<string, NameRecord>();
   readonly #byHostname = new Map<string, NameRecord[]>();
@@ -204,7 +204,7 @@ export class NameTable implements NameSource {
     else records.push(record);
   }
 
-  /** Unknown keys are fine. */
+  /** Removes a record; ignores unknown keys. */
   remove(key: string): void {
     const record = this.#byKey.get(key);
     if (record === undefined) return;

@@ -1,14 +1,14 @@
 import { candidateNames, defaultSearchDomains, wildcardsOf } from '../names/resolve.ts';
 
-/** A name that was asked for is not asked for again for this long: the control plane pushes it when it appears. */
+/** Delay before a name is requested again; meanwhile the control plane pushes it when it appears. */
 const askedMilliseconds = 30_000;
 const mostAsked = 10_000;
-/** The control plane may be away: the query is then forwarded. */
+/** Longest wait for the control plane; the query is then forwarded. */
 const waitMilliseconds = 2_000;
-/** Resources of one question. */
+/** Limit of resources requested for one query. */
 const mostNames = 16;
 
-/** Asks the control plane for names that the table does not have (`XDS_ON_DEMAND`), each once in a while. */
+/** Requests names that the table does not have from the control plane (`XDS_ON_DEMAND`), each at a limited rate. */
 export class Demands {
   readonly #clusterDomain: string;
   readonly #post: (id: number, names: readonly string[]) => void;
@@ -22,7 +22,9 @@ export class Demands {
     this.#post = post;
   }
 
-  /** Resolves when the name is known, or known not to exist, or after two seconds; undefined when it was asked for lately. */
+  /**
+   * Resolves when the name is known or does not exist, or after two seconds; `undefined` if it was requested recently.
+   */
   ask(name: string, namespace: string): Promise<void> | undefined {
     const key = `${namespace}/${name}`;
     const known = this.#asked.get(key);
@@ -53,8 +55,9 @@ export class Demands {
 }
 
 /**
- * Lists the services (`namespace/hostname`) that a name may be: of the namespace that a Kubernetes name says, and of the client's for every other name.
- * A service of another namespace under a name that does not say which cannot be asked for.
+ * Lists the services (`namespace/hostname`) that a name may refer to: in the namespace of a Kubernetes name, or in the
+ * client's namespace for any other name. A service of another namespace whose name does not contain the namespace
+ * cannot be requested.
  */
 function demandNames(name: string, namespace: string, clusterDomain: string): string[] {
   const names = new Set<string>();
@@ -69,7 +72,7 @@ function demandNames(name: string, namespace: string, clusterDomain: string): st
     const owner = labels.at(-1);
     if (labels.length < 2 || labels.length > 3) continue;
     names.add(`${owner}/${candidate}`);
-    // The headless service that a pod's name is under.
+    // The headless service of a pod's name.
     if (labels.length === 3) names.add(`${owner}/${labels.slice(1).join('.')}${suffix}`);
   }
   return [...names].slice(0, mostNames);

@@ -12,10 +12,10 @@ import { types } from './pod-server.ts';
 import type { ClientWorkload, DnsThreadData, FromThread, QueryLine, ToThread } from './protocol.ts';
 import { closePodSockets, ServedPod } from './served-pod.ts';
 
-/** Queries under way at the resolvers, of all pods. */
+/** Limit of forwarded queries of all pods. */
 const mostQueries = 4_096;
 const reportMilliseconds = 250;
-/** Log lines of one report. */
+/** Limit of log lines in one report. */
 const mostLines = 1_000;
 const readConfMilliseconds = 5_000;
 
@@ -32,13 +32,13 @@ let lines: QueryLine[] = [];
 let linesLeft = 0;
 let draining = false;
 const metrics = startMetrics();
-// A query takes a few microseconds: behind the turns of busy threads it would wait a thousand times as long.
+// A query takes a few microseconds, but would wait a thousand times as long for the time slices of busy threads.
 requestShortTurns();
 const demands = data.onDemand
   ? new Demands(data.clusterDomain, (id, names) => post({ kind: 'demand', id, names }))
   : undefined;
 
-// No top-level await: the single executable carries this module as CommonJS.
+// No top-level await: the single executable contains this module as CommonJS.
 void readOwnConf().then(() => {
   setInterval(() => void readOwnConf(), readConfMilliseconds);
   setInterval(report, reportMilliseconds);

@@ -25,9 +25,9 @@ import type { Answerer } from './udp-listener.ts';
 
 const known = new Map<number, string>();
 
-/** Names of the numbers on the wire, as people and metrics know them. */
+/** Names of the numbers on the wire, for logs and metrics. */
 export const types = {
-  /** `A`, `AAAA`, …; `UNKNOWN` for a number without a name, so that a client cannot make up metric series. */
+  /** Returns `A`, `AAAA`, …; `UNKNOWN` for a number without a name, so that clients cannot create metric series. */
   record(type: number): string {
     let name = known.get(type);
     if (name === undefined) {
@@ -37,42 +37,42 @@ export const types = {
     }
     return name;
   },
-  /** `NOERROR`, `NXDOMAIN`, … */
+  /** Returns `NOERROR`, `NXDOMAIN`, … */
   code: (code: number): string => rcodes.toString(code),
 } as const;
 
 export type Transport = 'udp' | 'tcp';
 
-/** What happens to queries, for metrics and log. */
+/** Observer of queries, for metrics and log. */
 export interface QueryObserver {
   asked(query: Query, transport: Transport): void;
   forwarded(query: Query, transport: Transport, outcome: ForwardOutcome): void;
-  /** Whether {@link QueryObserver.line} is of use. */
+  /** Whether {@link QueryObserver.line} is needed. */
   readonly logs: boolean;
   line(query: Query, result: string, endpoints: string): void;
 }
 
-/** What one pod's queries are answered from. */
+/** Options of {@link PodServer}. */
 export interface PodServerOptions {
   readonly namespace: string;
   readonly table: NameTable;
-  /** Changes with the table. */
+  /** Returns a number that changes with the table. */
   readonly generation: () => number;
   readonly settings: Pick<NameContext, 'clusterDomain' | 'preferredNamespace' | 'ipv6'>;
   readonly forwarder: Forwarder;
   readonly observer: QueryObserver;
-  /** Asks the control plane for names before a query is forwarded; absent: the table has all. */
+  /** Requests names from the control plane before a query is forwarded; absent if the table has all names. */
   readonly demand?: (name: string) => Promise<void> | undefined;
 }
 
 /** How long queries wait for the pod's own workload (contract 12). */
 const workloadMilliseconds = 5_000;
-/** Queries that wait for it; what comes beyond is refused at once. */
+/** Limit of queries that wait for the workload; more are refused at once. */
 const mostWaiting = 256;
-/** Decisions of each type that are kept until the table changes. */
+/** Limit of cached decisions per type; the cache is cleared when the table changes. */
 const mostRemembered = 4_096;
 
-/** A decision that is ready to be written. */
+/** A decision in a form that is ready to be written. */
 interface Remembered {
   readonly answer: LocalAnswer;
   readonly addresses: PackedAddresses;
@@ -95,7 +95,7 @@ export class PodServer {
     this.#options = options;
   }
 
-  /** Sets the workload of the pod; queries that waited for it are answered. */
+  /** Sets the workload of the pod and answers queries that waited for it. */
   setClient(client: ClientWorkload | undefined): void {
     const { namespace, settings } = this.#options;
     this.#forget();
@@ -108,14 +108,14 @@ export class PodServer {
     for (const answer of [...this.#waiting]) answer();
   }
 
-  /** Sets the search domains of the pod; until then it has those of Kubernetes. */
+  /** Sets the search domains of the pod; the default is those of Kubernetes. */
   setSearch(search: readonly string[]): void {
     this.#search = search;
     this.#forget();
     if (this.#context !== undefined) this.#context = { ...this.#context, search };
   }
 
-  /** Returns the function that answers messages that came in this way. */
+  /** Returns the function that answers messages of a transport. */
   answerer(transport: Transport): Answerer {
     return (message, into, at, later) => this.#answer(message, into, at, { transport, later });
   }
@@ -193,7 +193,7 @@ export class PodServer {
     this.#remembered.AAAA.clear();
   }
 
-  /** @param message a copy that belongs to the caller alone */
+  /** @param message a copy that no other code uses */
   #wait(message: Uint8Array, transport: Transport, reply: (answer: Uint8Array) => void): void {
     const finish = (): void => {
       clearTimeout(timer);

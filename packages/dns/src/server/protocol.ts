@@ -1,33 +1,33 @@
 import type { RecorderChannel } from '@kmesh/probe';
 import type { NameRecord } from '../names/record.ts';
 
-/** What the answering thread is started with. */
+/** Start data of the answering thread. */
 export interface DnsThreadData {
   readonly clusterDomain: string;
   readonly preferredNamespace: string | undefined;
   readonly ipv6: boolean;
   readonly mark: number | undefined;
-  /** The proxy's own resolv.conf: for pods whose own is not known. */
+  /** The proxy's own resolv.conf, for pods whose own is unknown. */
   readonly resolvConf: string;
-  /** Dedicated mode: that file's search domains are the client's. */
+  /** Dedicated mode: the client has the search domains of that file. */
   readonly ownSearch: boolean;
-  /** 53; only tests change it. */
+  /** Port of the resolvers: 53; only tests change it. */
   readonly upstreamPort: number;
-  /** Whether unknown names are asked of the control plane before they are forwarded. */
+  /** Whether unknown names are requested from the control plane before queries are forwarded. */
   readonly onDemand: boolean;
-  /** Absent: nothing is counted. */
+  /** `undefined`: no metrics. */
   readonly recorder: RecorderChannel | undefined;
 }
 
-/** Descriptors of a pod's sockets; they belong to the answering thread. */
+/** Descriptors of a pod's sockets, owned by the answering thread. */
 export interface PodSockets {
   readonly udp: readonly number[];
   readonly tcp: readonly number[];
-  /** The pod's network namespace; undefined: the process's own. */
+  /** The pod's network namespace; `undefined` for the process's own. */
   readonly namespace: number | undefined;
 }
 
-/** What is known of the workload that asks. */
+/** The client's workload. */
 export interface ClientWorkload {
   readonly network: string;
   readonly canonicalName: string;
@@ -36,7 +36,7 @@ export interface ClientWorkload {
   readonly addresses: readonly string[];
 }
 
-/** To the answering thread. */
+/** Messages to the answering thread. */
 export type ToThread =
   | {
       readonly kind: 'pod';
@@ -45,14 +45,14 @@ export type ToThread =
       readonly sockets: PodSockets;
     }
   | { readonly kind: 'client'; readonly uid: string; readonly client: ClientWorkload | undefined }
-  /** `put` replaces records of the same key, `remove` names keys. */
+  /** `put` adds records, replacing those of the same key; `remove` lists keys. */
   | { readonly kind: 'names'; readonly put: readonly NameRecord[]; readonly remove: readonly string[] }
   | { readonly kind: 'remove'; readonly uid: string }
-  /** Whether queries are logged. */
+  /** Sets whether queries are logged. */
   | { readonly kind: 'log'; readonly queries: boolean }
-  /** The names of a `demand` are known now, or known not to exist. */
+  /** The names of a `demand` have arrived or do not exist. */
   | { readonly kind: 'demanded'; readonly id: number }
-  /** New queries go to the next instance; what is under way is answered. */
+  /** Leaves new queries to the next instance; pending ones are answered. */
   | { readonly kind: 'drain' };
 
 /** One query, for the log (contract 12). */
@@ -64,7 +64,7 @@ export interface QueryLine {
   readonly endpoints: string;
 }
 
-/** What happened to forwarded queries of one pod and resolver since the last report. */
+/** A problem with forwarded queries of one pod and resolver since the last report. */
 export interface UpstreamTrouble {
   readonly uid: string;
   readonly server: string;
@@ -72,11 +72,11 @@ export interface UpstreamTrouble {
   readonly count: number;
 }
 
-/** From the answering thread. */
+/** Messages from the answering thread. */
 export type FromThread =
   | { readonly kind: 'ready' }
   | { readonly kind: 'demand'; readonly id: number; readonly names: readonly string[] }
   | { readonly kind: 'queries'; readonly lines: readonly QueryLine[]; readonly left: number }
   | { readonly kind: 'troubles'; readonly troubles: readonly UpstreamTrouble[] }
-  /** Nothing is under way any more. */
+  /** No query is pending any more. */
   | { readonly kind: 'drained' };

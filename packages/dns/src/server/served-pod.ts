@@ -8,7 +8,7 @@ import type { ClientWorkload, PodSockets } from './protocol.ts';
 import { TcpListener } from './tcp-listener.ts';
 import { UdpListener } from './udp-listener.ts';
 
-/** What a pod is served with. */
+/** Options of {@link ServedPod}. */
 interface ServedPodOptions extends Omit<PodServerOptions, 'forwarder'> {
   readonly sockets: PodSockets;
   readonly mark: number | undefined;
@@ -20,10 +20,12 @@ interface ServedPodOptions extends Omit<PodServerOptions, 'forwarder'> {
   readonly onRejected: (server: string, verdict: string) => void;
 }
 
-/** How often the pod's own resolv.conf is looked for: its processes start after its network, and may change it. */
+/**
+ * Interval of searches for the pod's own resolv.conf: its processes start after its network, and may change the file.
+ */
 const lookAgainMilliseconds = 30_000;
 
-/** One pod on the answering thread: its sockets, what answers on them, and its resolvers. */
+/** One pod on the answering thread: its listeners, its server and its resolvers. */
 export class ServedPod {
   readonly #options: ServedPodOptions;
   readonly #namespace: NetworkNamespace | undefined;
@@ -84,8 +86,8 @@ export class ServedPod {
   }
 
   /**
-   * The pod's own resolvers where they are known, else the proxy's. A pod's loopback may be a resolver that asks others through this
-   * very proxy, and its own addresses are the same: they are left out.
+   * Returns the pod's own resolvers if known, else the proxy's. Omits the pod's loopback and own addresses: a resolver
+   * there may itself send its queries through this proxy.
    */
   #servers(): readonly string[] {
     this.#lookForConf();
@@ -111,7 +113,7 @@ export class ServedPod {
   }
 }
 
-/** Closes what was meant for a pod that cannot be served. */
+/** Closes the sockets of a pod that cannot be served. */
 export function closePodSockets({ udp, tcp, namespace }: PodSockets): void {
   for (const fd of [...udp, ...tcp]) closeDescriptor(fd);
   if (namespace !== undefined) closeDescriptor(namespace);

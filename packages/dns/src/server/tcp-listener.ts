@@ -2,19 +2,19 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { maximumTcpBytes } from '../wire/answer.ts';
 import type { Answerer } from './udp-listener.ts';
 
-/** How long a connection may be idle (contract 12). */
+/** Idle timeout of a connection (contract 12). */
 const idleMilliseconds = 5_000;
-/** Connections of one pod; the one that has been open longest makes room for a new one. */
+/** Limit of connections per pod; the oldest one is closed for a new one. */
 const mostConnections = 128;
-/** Queries of one connection that wait for answers; beyond that nothing is read from it. */
+/** Limit of pending queries per connection; beyond it, reading stops (backpressure). */
 const mostPending = 32;
-/** Answers that a client does not read. */
+/** Limit of unsent answers to a client that does not read. */
 const mostUnsentBytes = 262_144;
 
-/** One for all: an answer is copied out at once. */
+/** Shared by all connections: an answer is copied out at once. */
 const written = Buffer.alloc(maximumTcpBytes + 2);
 
-/** Serves DNS over TCP on a listening socket, which belongs to it. */
+/** Serves DNS over TCP on a listening socket, which it owns. */
 export class TcpListener {
   readonly #answer: Answerer;
   readonly #server: Server;
@@ -27,7 +27,7 @@ export class TcpListener {
     this.#server.listen({ fd });
   }
 
-  /** No new connections; those that are open end when they are idle. */
+  /** Stops accepting; open connections end when they are idle. */
   drain(): void {
     this.#server.close();
   }
@@ -72,7 +72,7 @@ export class TcpListener {
           };
         });
         if (size > 0) send(socket, Buffer.from(written.subarray(0, size + 2)), size);
-        // Nothing that could be answered: no client of DNS.
+        // Unanswerable: not a DNS client.
         if (size === 0) socket.destroy();
       }
     };

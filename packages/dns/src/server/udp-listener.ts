@@ -2,8 +2,8 @@ import { DatagramBatch, DescriptorWatcher, OwnedDescriptor, retireUdpSocket } fr
 import { maximumUdpBytes } from '../wire/answer.ts';
 
 /**
- * Answers one message. Returns the length of the answer that it wrote into `into` from `at` on, 0 for no answer, or -1: `later` was called, and the
- * function that it returned will be given the answer.
+ * Answers one message. Returns the length of the answer written into `into` at `at`, 0 for no answer, or -1 if it
+ * called `later`: the function that `later` returned is then called with the answer.
  */
 export type Answerer = (
   message: Uint8Array,
@@ -13,16 +13,16 @@ export type Answerer = (
 ) => number;
 
 const slots = 64;
-/** Full batches in one turn of the event loop; then other sockets have theirs. */
+/** Limit of full batches per turn of the event loop, so that other sockets are served. */
 const batchesPerTurn = 4;
 const DNS_PORT = 53;
 
-/** One for all sockets of the thread: a batch is answered before the next one is received. */
+/** Shared by all sockets of the thread: a batch is answered before the next one is received. */
 const queries = new DatagramBatch(slots, maximumUdpBytes);
 const answers = new DatagramBatch(slots, maximumUdpBytes);
 const single = new DatagramBatch(1, maximumUdpBytes);
 
-/** Serves DNS over UDP on a bound socket, which belongs to it. */
+/** Serves DNS over UDP on a bound socket, which it owns. */
 export class UdpListener {
   readonly #fd: number;
   readonly #owner: OwnedDescriptor;
@@ -39,20 +39,21 @@ export class UdpListener {
     this.#watcher.watch({ readable: true, writable: false });
   }
 
-  /** New queries go to the other sockets of the port, if there are any; what has come is answered. */
+  /** Leaves new queries to the other sockets of the port, if any; answers received ones. */
   drain(): void {
     if (!this.#open || this.#retired) return;
     this.#retired = true;
     try {
       retireUdpSocket(this.#fd);
     } catch {
-      // The pod's loopback is down, as when its network is taken away before the pod is: nothing comes any more.
+      // The pod's loopback is down, for instance because its network was removed before the pod: no more queries
+      // arrive.
     }
     this.#read();
     this.#watcher.watch({ readable: false, writable: false });
   }
 
-  /** What has come is answered first: another socket of the port may take over. */
+  /** Closes the socket after answering received queries: another socket of the port may take over. */
   close(): void {
     if (!this.#open) return;
     this.drain();
@@ -98,7 +99,7 @@ export class UdpListener {
   }
 }
 
-/** Another server's port: an answer to an answer could go back and forth for ever. */
+/** Returns whether a port is another server's: answering its answers could loop forever. */
 function isServer(port: number): boolean {
   return port === DNS_PORT || port === 0;
 }

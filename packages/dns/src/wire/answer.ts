@@ -4,9 +4,9 @@ import { flag, HEADER_BYTES, putWord, type Query, recordType, responseCode, word
 /** Lifetime of local answers in seconds (contract 12). */
 const TIME_TO_LIVE = 30;
 const minimumPayload = 512;
-/** What an answer over UDP may take at most; a client that offers more still gets no more. */
+/** Longest answer over UDP, even if the client offers more. */
 export const maximumUdpBytes = 4_096;
-/** What a message over TCP may take. */
+/** Longest message over TCP. */
 export const maximumTcpBytes = 65_535;
 const optBytes = 11;
 const addressRecordBytes = { 4: 16, 16: 28 } as const;
@@ -14,11 +14,11 @@ const addressRecordBytes = { 4: 16, 16: 28 } as const;
 /** Addresses of one family in network order, back to back. */
 export interface PackedAddresses {
   readonly bytes: Uint8Array;
-  /** Bytes of each: 4 or 16. */
+  /** Bytes per address: 4 or 16. */
   readonly width: 4 | 16;
 }
 
-/** Brings the text of addresses of one family into network order. */
+/** Converts text addresses of one family to network order. */
 export function packAddresses(addresses: readonly string[], width: 4 | 16): PackedAddresses {
   const bytes = new Uint8Array(addresses.length * width);
   addresses.forEach((text, index) => {
@@ -27,24 +27,24 @@ export function packAddresses(addresses: readonly string[], width: 4 | 16): Pack
   return { bytes, width };
 }
 
-/** Returns how long an answer over UDP may be for this client. */
+/** Returns the longest answer over UDP for this client, in bytes. */
 export function udpLimit(query: Query): number {
   return Math.min(maximumUdpBytes, Math.max(minimumPayload, query.edns?.payload ?? 0));
 }
 
-/** What an answer from the mesh is written from. */
+/** Contents of an answer from the mesh. */
 interface AnswerContents {
   readonly query: Query;
   readonly addresses: PackedAddresses;
-  /** Labels of the question that a CNAME keeps; undefined: no CNAME. */
+  /** Number of leading labels of the question that form the CNAME target; `undefined` for no CNAME. */
   readonly cnameLabels: number | undefined;
-  /** How long it may become; what does not fit is left out, and the answer marked truncated. */
+  /** Longest answer in bytes; records that do not fit are left out, and the answer is marked truncated. */
   readonly limit: number;
 }
 
 /**
- * Writes an authoritative answer into `into` from `at` on, with the addresses in random order, and returns its length. `into` must have
- * room for `limit` bytes.
+ * Writes an authoritative answer into `into` at `at`, with the addresses in random order, and returns its length.
+ * `into` must have room for `limit` bytes.
  */
 export function writeAnswer(into: Uint8Array, at: number, contents: AnswerContents): number {
   const { query, addresses, cnameLabels, limit } = contents;
@@ -88,7 +88,9 @@ export function writeRefusal(into: Uint8Array, at: number, query: Query, code: n
   return writeEdns(into, offset, at, query, code >> 4) - at;
 }
 
-/** Answers a message that could not be parsed: its id, opcode and RD bit, the response code, and the question if there is one. */
+/**
+ * Writes the answer to an unparsable message: its id, opcode and RD bit, the response code, and the question if known.
+ */
 export function writeFormatRefusal(
   into: Uint8Array,
   at: number,
@@ -118,7 +120,7 @@ function writeHeader(into: Uint8Array, at: number, query: Query, code: number, m
   return at + HEADER_BYTES + query.question.length;
 }
 
-/** Name (by pointer), type, class IN, lifetime and length of a record. */
+/** Writes name (as a pointer), type, class IN, lifetime and length of a record. */
 function writeRecordHead(
   into: Uint8Array,
   offset: number,
@@ -153,7 +155,7 @@ function markTruncated(into: Uint8Array, at: number): void {
   putWord(into, at + 2, word(into, at + 2) | flag.truncated);
 }
 
-/** Length of the first labels of a name. */
+/** Returns the length of the first labels of a name. */
 function keptNameBytes(question: Uint8Array, labels: number): number {
   let offset = 0;
   for (let label = 0; label < labels; label++) offset += (question[offset] as number) + 1;

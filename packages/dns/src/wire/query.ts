@@ -1,7 +1,7 @@
 /** Header length of every message. */
 export const HEADER_BYTES = 12;
 
-/** Response codes that this proxy gives itself (RFC 1035, RFC 6891). */
+/** Response codes of this proxy's own answers (RFC 1035, RFC 6891). */
 export const responseCode = {
   success: 0,
   formatError: 1,
@@ -11,7 +11,7 @@ export const responseCode = {
   badVersion: 16,
 } as const;
 
-/** Header flags, as the second 16-bit word has them. */
+/** Header flags, in the second 16-bit word. */
 export const flag = {
   response: 0x8000,
   authoritative: 0x0400,
@@ -21,33 +21,33 @@ export const flag = {
   checkingDisabled: 0x0010,
 } as const;
 
-/** Record types that are treated specially. */
+/** Record types with special handling. */
 export const recordType = { a: 1, cname: 5, aaaa: 28, opt: 41, ixfr: 251, axfr: 252 } as const;
 
 /** The OPT record of a query (RFC 6891). */
 interface Edns {
   readonly payload: number;
   readonly version: number;
-  /** The 16 flag bits, DO among them. */
+  /** The 16 flag bits, including DO. */
   readonly flags: number;
-  /** Where its payload size stands in the message. */
+  /** Offset of the payload size in the message. */
   readonly payloadOffset: number;
 }
 
-/** A question that is well formed. */
+/** A well-formed query. */
 export interface Query {
   readonly id: number;
   readonly flags: number;
-  /** Lower case, without the final dot; `undefined` for a name that no host can have, such as one with a dot in a label. */
+  /** Lower case, without the final dot; `undefined` for an impossible host name, such as one with a dot in a label. */
   readonly name: string | undefined;
   readonly type: number;
   readonly class: number;
-  /** The question's name, type and class, as they were sent. */
+  /** The question's name, type and class, as sent. */
   readonly question: Uint8Array;
   readonly edns: Edns | undefined;
 }
 
-/** What became of a message: a query, a refusal with a response code, or silence for what can have no answer. */
+/** Result of parsing: a query, a refusal with a response code, or no answer at all. */
 type Parsed =
   | { readonly kind: 'query'; readonly query: Query }
   | { readonly kind: 'refuse'; readonly code: number; readonly question: Uint8Array | undefined }
@@ -55,12 +55,12 @@ type Parsed =
 
 const DROP: Parsed = { kind: 'drop' };
 const maximumNameBytes = 255;
-/** Records beside the question that are looked at for an OPT record; a query has one or two. */
+/** Limit of records besides the question to search for an OPT record; a query has one or two. */
 const maximumRecords = 16;
 
 /**
- * Parses a query. Never throws and reads only within `message`; `question` is a view of it. The work is bounded by the length
- * of the message.
+ * Parses a query. Never throws, and reads only within `message`; `question` is a view of it. The work is bounded by the
+ * length of the message.
  */
 export function parseQuery(message: Uint8Array): Parsed {
   if (message.length < HEADER_BYTES) return DROP;
@@ -97,8 +97,8 @@ export function putWord(message: Uint8Array, offset: number, value: number): voi
 }
 
 /**
- * Returns the offset after a name that may end in a compression pointer, or -1 where it runs out of the message. Pointers
- * are not followed, so that a name costs at most its own length.
+ * Returns the offset after a name that may end in a compression pointer, or -1 if it exceeds the message. Does not
+ * follow pointers, so the work is bounded by the name's own length.
  */
 export function skipName(message: Uint8Array, start: number): number {
   let offset = start;
@@ -116,7 +116,9 @@ function refuse(code: number, question?: Uint8Array): Parsed {
   return { kind: 'refuse', code, question };
 }
 
-/** The first name of a message has nothing to point to: a pointer in it is an error. */
+/**
+ * Returns the end of the question's name; a pointer is an error, because the first name has no earlier one to refer to.
+ */
 function questionNameEnd(message: Uint8Array): number {
   let offset = HEADER_BYTES;
   while (offset < message.length) {
@@ -130,15 +132,18 @@ function questionNameEnd(message: Uint8Array): number {
   return -1;
 }
 
-/** What a byte of a host name is in lower case; 0 for one that the mesh's names do not have. */
+/** Byte of a host name → lower case; 0 for a byte that no name of the mesh has. */
 const hostBytes = Uint8Array.from({ length: 256 }, (_, byte) => {
   const text = String.fromCharCode(byte);
   return /[\w-]/.test(text) ? text.toLowerCase().charCodeAt(0) : 0;
 });
-/** One for all: the text is taken out at once. */
+/** Shared: the text is copied out at once. */
 const hostScratch = Buffer.alloc(maximumNameBytes);
 
-/** Host names as the mesh writes them: letters, digits, hyphen, underscore. Anything else is no name of the mesh. */
+/**
+ * Returns a host name of letters, digits, hyphens and underscores; `undefined` for any other, which the mesh cannot
+ * have.
+ */
 function hostText(message: Uint8Array, start: number, end: number): string | undefined {
   let dot = start;
   for (let offset = start; offset < end - 1; offset++) {
@@ -151,7 +156,7 @@ function hostText(message: Uint8Array, start: number, end: number): string | und
     if (byte === 0) return undefined;
     hostScratch[offset - start] = byte;
   }
-  // The length of the first label stands where no dot belongs.
+  // The first byte is the length of the first label, not a dot.
   return end - 1 <= start ? '' : hostScratch.toString('latin1', 1, end - 1 - start);
 }
 

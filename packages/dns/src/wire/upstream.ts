@@ -1,24 +1,24 @@
 import { randomFillSync } from 'node:crypto';
 import { flag, HEADER_BYTES, putWord, type Query, skipName, word } from './query.ts';
 
-/** The most that an upstream is asked to send in one datagram: more may be split, and pieces of a datagram can be forged. */
+/** Payload size offered to a resolver: longer datagrams may be fragmented, and fragments can be forged. */
 const upstreamPayload = 1_232;
 
-/** A query as one upstream gets it. */
+/** A query as sent to one resolver. */
 export interface UpstreamQuery {
   readonly message: Uint8Array;
   readonly id: number;
-  /** The question in the random case in which it is sent: an answer must show the same. */
+  /** The question with its name in random case; an answer must repeat it exactly. */
   readonly question: Uint8Array;
-  /** How long an answer in one datagram may be. */
+  /** Longest answer in one datagram, in bytes. */
   readonly payload: number;
 }
 
 /**
- * Makes the query for an upstream out of a client's: a random id, a random case of the letters of the name, and a payload size that needs no
- * fragments. Everything else, options included, is passed on.
+ * Builds the query for a resolver from a client's: a random id, the name in random case, and a payload size that avoids
+ * fragmentation. Everything else, including options, is passed on.
  *
- * @param message the client's message, which was parsed as `query`
+ * @param message the client's message that `query` was parsed from
  */
 export function upstreamQuery(message: Uint8Array, query: Query): UpstreamQuery {
   const copy = new Uint8Array(message);
@@ -34,23 +34,23 @@ export function upstreamQuery(message: Uint8Array, query: Query): UpstreamQuery 
   return { message: copy, id, question, payload };
 }
 
-/** What is wrong with a message that came from an upstream, or `accepted`. */
+/** Verdict about a message from a resolver. */
 export type UpstreamVerdict =
   | 'accepted'
-  /** The question is ours but for the case of its letters: a forger, or an upstream that keeps no case. */
+  /** The question differs only in case: the answer is forged, or the resolver does not preserve case. */
   | 'case'
-  /** No answer to what was asked. */
+  /** Not an answer to the query. */
   | 'mismatch'
-  /** Its records do not fit into it. */
+  /** Its records exceed the message. */
   | 'malformed';
 
-/** Judges a message from an upstream. Never throws; the work is bounded by the length of the message. */
+/** Validates a message from a resolver. Never throws; the work is bounded by the length of the message. */
 export function judgeUpstream(message: Uint8Array, asked: UpstreamQuery): UpstreamVerdict {
   if (message.length < HEADER_BYTES || word(message, 0) !== asked.id) return 'mismatch';
   const flags = word(message, 2);
   if ((flags & flag.response) === 0 || (flags & 0x7800) !== 0) return 'mismatch';
   const questions = word(message, 4);
-  // Servers that refuse may leave the question out.
+  // Refusals may omit the question.
   if (questions === 0 && (flags & 0xf) !== 0) return 'accepted';
   if (questions !== 1) return 'mismatch';
   const { question } = asked;
@@ -68,8 +68,8 @@ export function judgeUpstream(message: Uint8Array, asked: UpstreamQuery): Upstre
 }
 
 /**
- * Turns an upstream's answer into the client's: its id, its question as it was written, not authoritative, recursion available
- * (contract 12). Changes `message` and returns it, or a part of it with the truncation bit where it is longer than `limit`.
+ * Turns a resolver's answer into the client's: the client's id and question, not authoritative, recursion available
+ * (contract 12). Changes `message` and returns it, or a truncated copy if it is longer than `limit`.
  */
 export function clientAnswer(message: Uint8Array, query: Query, limit: number): Uint8Array {
   putWord(message, 0, query.id);
@@ -104,7 +104,7 @@ function randomizeCase(name: Uint8Array): void {
   }
 }
 
-/** Random numbers of the system, fetched by the page: a call for each would cost more than the rest. */
+/** Random numbers of the system, fetched in bulk: one system call per number would dominate the cost. */
 const randomPage = new Uint32Array(1_024);
 let randomUsed = randomPage.length;
 

@@ -68,19 +68,20 @@ export function policiesByPort(policies: readonly Policy[]): ReadonlyMap<number,
   return byPort;
 }
 
-/** What is certainly allowed to one identity, on every port. */
+/** Certain answers for one identity, on every port. */
 interface CertainPorts {
-  /** On ports that are not in `differing`. */
+  /** Answer on ports that are not in `differing`. */
   readonly otherwise: boolean;
   /** Ports with the opposite answer. */
   readonly differing: readonly number[];
 }
 
 /**
- * Returns what {@link certainlyAllowed} says of every port. A port is judged by the policies that name it; the others say of
- * it what they say of all ports, so that the time grows with the policies and not with policies times ports.
+ * Returns the result of {@link certainlyAllowed} for every port. Only the policies that name a port are evaluated again
+ * for it; the others give the same answer on all ports. The time grows with the policies, not with policies times
+ * ports.
  *
- * @param byPort what {@link policiesByPort} returns for the same policies
+ * @param byPort result of {@link policiesByPort} for the same policies
  */
 export function certainlyAllowedPorts(
   policies: readonly Policy[],
@@ -116,7 +117,7 @@ function subjectOf({ identity, destinationPort }: AddresslessPeer): PolicySubjec
   return { identity, principal, source: undefined, destination: undefined, destinationPort };
 }
 
-/** Whether a DENY policy may match, and an ALLOW policy does, whatever the addresses are. */
+/** Returns whether a DENY policy may match for some addresses, or an ALLOW policy matches for all addresses. */
 function certainlyMatches(policy: Policy, subject: PolicySubject): boolean {
   return policyMatches(ignoreAddresses(policy), subject, policy.action === 'Deny');
 }

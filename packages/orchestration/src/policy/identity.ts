@@ -18,8 +18,8 @@ export function identityUriOf(
 }
 
 /**
- * Parses a SPIFFE id of Istio's form; returns `undefined` for anything else. Namespace and account may be empty, as for a
- * ztunnel. Implements docs/contract.md 6.1.
+ * Parses a SPIFFE id of Istio's form (docs/contract.md 6.1); returns `undefined` for any other text. Namespace and
+ * account may be empty, as for a ztunnel.
  */
 export function parseIdentity(uri: string): Identity | undefined {
   const prefix = 'spiffe://';

@@ -94,8 +94,8 @@ export function eligibleCandidates<Item extends { readonly workload: Workload }>
 }
 
 /**
- * Draws one item by weight. A weight of 0 is never drawn; a sum of 0 gives `undefined` (docs/contract.md 7.4). `random` is not
- * asked where there is no choice.
+ * Draws one item by weight. A weight of 0 is never drawn; a sum of 0 gives `undefined` (docs/contract.md 7.4). `random`
+ * is not called if there is no choice.
  *
  * @param random uniform in [0, 1)
  */

@@ -42,7 +42,7 @@ export interface RouteUse {
   /** The service that was addressed, and its port. */
   readonly service: Service;
   readonly port: number;
-  /** Host name of the service that serves in its place; empty where the control plane permits none. */
+  /** Host name of the service that serves instead; empty if the control plane permits none. */
   readonly backend: string;
 }
 
@@ -53,7 +53,7 @@ interface Routed {
   readonly workload: Workload | undefined;
   /** The service that was addressed: telemetry, and `host=` of `forwarded`. */
   readonly service: Service | undefined;
-  /** Set where a route chose the backend. */
+  /** Set if a route chose the backend. */
   readonly route?: RouteUse;
 }
 
@@ -92,7 +92,7 @@ export interface DoubleHboneDecision extends Routed {
 export interface RefusedDecision extends RoutingFailure {
   readonly kind: 'refused';
   readonly service: Service | undefined;
-  /** Set where the share of a route's backend is refused. */
+  /** Set if the share of a route's backend is refused. */
   readonly route?: RouteUse;
 }
 

@@ -38,15 +38,15 @@ interface OutboundRequest {
   /** Original destination, IPv4-mapped addresses unwrapped. */
   readonly destination: SocketTarget;
   /**
-   * The endpoint that was chosen for this connection before, if any: chosen again as long as it may be. The uid of a workload,
-   * or what `formatRoutePick` says.
+   * The endpoint that an earlier layer drew for this connection, if any; kept if it is still eligible. The uid of a
+   * workload, or a text of `formatRoutePick`.
    */
   readonly pick?: string | undefined;
   /** Ports that loopback calls must not reach; {@link ILLEGAL_PORTS} by default. */
   readonly illegalPorts?: ReadonlySet<number>;
 }
 
-/** How {@link resolveOutbound} decides. */
+/** Options of {@link resolveOutbound}. */
 interface OutboundOptions {
   /** Uniform in [0, 1); `Math.random` by default. */
   readonly random?: () => number;
@@ -75,7 +75,7 @@ export function resolveOutbound(
   const text = formatSocketAddress(destination.ip, destination.port);
 
   if (isLoopback(destination.ip) && (request.illegalPorts ?? ILLEGAL_PORTS).has(destination.port)) {
-    const message = `${text} is a port of the proxy itself; a pod may not call it.`;
+    const message = `${text} is a port of the proxy itself, which a pod must not call.`;
     return refuse(trace, { category: 'SelfCall', message, service: undefined });
   }
 
@@ -132,7 +132,7 @@ function throughServiceWaypoint(
   return toWaypoint(context, request, { upstream: waypoint, service });
 }
 
-/** docs/routes.md: `undefined` when no route is applied to the connection. */
+/** Routes a connection by weights (docs/routes.md). Returns `undefined` if no route is applied. */
 function throughRoute(
   context: SelectionContext,
   request: OutboundRequest,
@@ -169,7 +169,7 @@ function throughRoute(
   return asDialled(routed, service, use);
 }
 
-/** Serves the connection as if the backend had been dialled; `undefined` without an endpoint. */
+/** Decides as if the backend had been dialled. Returns `undefined` without an endpoint. */
 function toBackend(
   context: SelectionContext,
   request: OutboundRequest,
@@ -179,7 +179,7 @@ function toBackend(
   if (serviceWaypoints(service).length > 0) {
     const vip = vipFor(service, context.source.network, ip);
     if (vip === undefined) {
-      const message = `Service ${serviceKey(service)} has no address by which its waypoint could know it.`;
+      const message = `Service ${serviceKey(service)} has no address that names it to its waypoint.`;
       return refuse(context.trace, { category: 'NoValidDestination', message, service });
     }
     return throughServiceWaypoint(context, { ...request, destination: { ip: vip, port } }, service);
@@ -193,13 +193,13 @@ function toBackend(
     : throughNetworkGateway(context, here, selection);
 }
 
-/** An address of a service on a network, of the family of `ip` where it has one. */
+/** Returns an address of a service on a network, preferably of the family of `ip`. */
 function vipFor(service: Service, network: string, ip: string): string | undefined {
   const vips = service.vips.filter((vip) => vip.network === network);
   return (vips.find((vip) => ipFamily(vip.ip) === ipFamily(ip)) ?? vips[0])?.ip;
 }
 
-/** The decision under the name of the service that was addressed. */
+/** Returns the decision with the addressed service instead of the backend's. */
 function asDialled(decision: OutboundDecision, service: Service, route: RouteUse): OutboundDecision {
   switch (decision.kind) {
     case 'refused':
@@ -387,14 +387,14 @@ interface ChosenHop {
   readonly trace: RouteTrace | undefined;
 }
 
-/** Completes a decision with the address of the chosen endpoint, asks for a DNS resolution first, or refuses. */
+/** Completes a decision with the address of the chosen endpoint, requests a DNS resolution first, or refuses. */
 function withAddress(
   decision: Unaddressed,
   { upstream, nextHopPort, callIp, authorityIsEndpoint, trace }: ChosenHop,
 ): OutboundDecision {
   const { address } = upstream;
   if (address.kind === 'gateway') {
-    const message = `${upstream.workload.uid} has no address that can be dialled.`;
+    const message = `${upstream.workload.uid} has no address to connect to.`;
     return refuse(trace, { category: 'NoValidDestination', message, service: decision.service });
   }
   const authorityPort = authorityIsEndpoint ? upstream.port : undefined;

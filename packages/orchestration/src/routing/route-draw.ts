@@ -6,18 +6,18 @@ import type { SelectionContext } from './upstream.ts';
 import { type Candidate, candidatesOf } from './upstream.ts';
 import { serviceWaypoints } from './waypoint.ts';
 
-/** No uid begins so: a uid begins with a cluster, a network or a kind. */
+/** No uid has this prefix: a uid begins with a cluster, a network or a kind. */
 const pickPrefix = 'route-backend:';
 
 /**
- * Names what was chosen for a routed connection where the uid of a workload does not say it: a backend whose share is
- * refused or goes through a waypoint, or one of several backends that the workload serves.
+ * Formats the choice for a routed connection if a workload uid does not identify it: a backend whose share is refused
+ * or goes through a waypoint, or one of several backends that the workload serves.
  */
 export function formatRoutePick(backend: ResolvedBackend, workloadUid: string): string {
   return `${pickPrefix}${backendName(backend)} ${workloadUid}`;
 }
 
-/** Returns whether a choice was made by {@link formatRoutePick}. */
+/** Returns whether a choice was formatted by {@link formatRoutePick}. */
 export function isRoutePick(pick: string): boolean {
   return pick.startsWith(pickPrefix);
 }
@@ -26,14 +26,14 @@ function backendName({ hostname, target }: ResolvedBackend): string {
   return target === undefined ? `/${hostname}` : `${serviceKey(target.service)}:${target.port}`;
 }
 
-/** A backend, and its endpoint if that was chosen with it. */
+/** A backend, and its endpoint if both were chosen together. */
 interface DrawnBackend {
   readonly backend: ResolvedBackend | undefined;
   readonly workloadUid: string | undefined;
 }
 
 /**
- * Draws a backend by weight, unless it was chosen before: a connection is split once, by the first layer that sees it.
+ * Draws a backend by weight, unless one was drawn before: a connection is split once, by the first layer that sees it.
  *
  * @param ip the dialled address
  */
@@ -59,7 +59,9 @@ export function drawBackend(
   return { backend: drawWeighted(backends, context.random), workloadUid: undefined };
 }
 
-/** Returns the endpoints that a backend's share is spread over; none where a waypoint chooses them, or the share is refused. */
+/**
+ * Returns the endpoints that a backend's share is spread over; none if a waypoint chooses them or the share is refused.
+ */
 export function backendEndpoints(
   view: SelectionContext['view'],
   { target }: ResolvedBackend,
@@ -80,5 +82,5 @@ export function describeBackends(backends: readonly ResolvedBackend[]): string {
     const problem = backend.problem === undefined ? '' : `, refused: ${backend.problem}`;
     return `${name} ${Math.round((backend.weight / sum) * 1000) / 10} %${problem}`;
   });
-  return shares.join(', ') || 'no backend has a weight, every connection is refused';
+  return shares.join(', ') || 'no backend has a weight: every connection is refused';
 }

@@ -2,26 +2,26 @@ import type { Route, Service } from '@kmesh/api';
 import { type MeshState, routeKey, serviceKey } from '../state/mesh-state.ts';
 import { GENERIC_NAMESPACE, type RoutingView, routeOf } from './route.ts';
 
-/** The share of one backend that a route wants, of the connections to one port of a service. */
+/** One backend's share of the connections to one port of a service, as the route requests it. */
 interface RouteShare {
   readonly service: Service;
   readonly port: number;
-  /** Host name; empty where the control plane permits none. */
+  /** Host name; empty if the control plane permits none. */
   readonly backend: string;
   /** 0 to 1. */
   readonly share: number;
-  /** Why the share is refused; `undefined`: it is served. */
+  /** Why the share is refused; `undefined` if it is served. */
   readonly problem: string | undefined;
 }
 
-/** What is made of one route. */
+/** How a route is applied. */
 interface RouteReport {
   readonly shares: readonly RouteShare[];
-  /** Why it is not applied, or not everywhere; empty: it is. */
+  /** Why it is not applied, or not everywhere; empty if it is. */
   readonly problems: readonly string[];
 }
 
-/** Returns the report of every route; those that are for gateways only are left out. */
+/** Returns the report of every route, except routes only for gateways. */
 export function reportRoutes(
   view: RoutingView & Pick<MeshState, 'routes'>,
 ): (RouteReport & { readonly route: string })[] {
@@ -30,7 +30,7 @@ export function reportRoutes(
     .map((route) => ({ route: routeKey(route), ...reportRoute(view, route) }));
 }
 
-/** Returns the shares that a route wants, and why it is not applied where it is not (docs/routes.md). */
+/** Returns the shares of a route, and why it is not applied if it is not (docs/routes.md). */
 export function reportRoute(view: RoutingView, route: Route): RouteReport {
   if (route.unsupported !== undefined) {
     return { shares: [], problems: [`${route.unsupported}: needs a waypoint`] };
@@ -42,7 +42,7 @@ export function reportRoute(view: RoutingView, route: Route): RouteReport {
     if (services.length === 0) problems.add(`service ${hostname} is not known`);
     for (const service of services) reportService(view, route, service, { shares, problems });
   }
-  if (shares.length === 0 && problems.size === 0) problems.add('no rule concerns a port of its services');
+  if (shares.length === 0 && problems.size === 0) problems.add('no rule applies to a port of its services');
   return { shares, problems: [...problems] };
 }
 
@@ -70,7 +70,7 @@ function reportService(
         shares.push({ service, port, backend: hostname, share: weight / sum, problem: refused });
       }
       if (decision.backends.length === 0) {
-        problem ??= `${serviceKey(service)}:${port}: no backend has a weight, every connection is refused`;
+        problem ??= `${serviceKey(service)}:${port}: no backend has a weight: every connection is refused`;
       } else problem = undefined;
       break;
     }
@@ -78,7 +78,7 @@ function reportService(
   }
 }
 
-/** Namespaces of clients that a route may concern, the one for which it says most first. */
+/** Returns the namespaces of clients that a route may apply to, the most general first. */
 function clientsOf(route: Route): ReadonlySet<string> {
   const rules = [...(route.tcp ?? []), ...(route.http ?? [])];
   const named = rules.flatMap(({ matches }) =>

@@ -5,49 +5,50 @@ import type { RouteUse } from './decision.ts';
 import { bestServiceByHostname } from './lookup.ts';
 import { serviceWaypoints } from './waypoint.ts';
 
-/** A namespace that no service can be in: its view is that of every namespace without services or routes of its own. */
+/** A namespace that cannot exist: it represents every namespace without services or routes of its own. */
 export const GENERIC_NAMESPACE = '\0';
 
-/** A backend as the mesh knows it now. */
+/** A backend in the current mesh state. */
 export interface ResolvedBackend {
   readonly hostname: string;
   /** Relative weight, above 0. */
   readonly weight: number;
-  /** Where its share goes; `undefined`: its share is refused. */
+  /** Destination of its share; `undefined` if its share is refused. */
   readonly target: { readonly service: Service; readonly port: number } | undefined;
   /** Why its share is refused. */
   readonly problem: string | undefined;
 }
 
-/** What the routes say of one connection. */
+/** The decision of the routes about one connection. */
 type RouteDecision =
   | {
       readonly kind: 'applied';
       readonly route: Route;
-      /** Those with a weight above 0; none: every connection is refused. */
+      /** Backends with a weight above 0; if there are none, every connection is refused. */
       readonly backends: readonly ResolvedBackend[];
     }
-  /** There is a route, and the connection is served as without it. */
+  /** A route exists but is not applied: the connection is served as without it. */
   | { readonly kind: 'notApplied'; readonly route: Route; readonly reason: string };
 
-/** A connection to a service, as far as routes look at it. */
+/** The properties of a connection that routes depend on. */
 interface RoutedCall {
   readonly service: Service;
   readonly port: number;
   readonly clientNamespace: string;
 }
 
-/** What decisions about routes look at. */
+/** The lookups that route decisions need. */
 export type RoutingView = Pick<MeshView, 'routesOf' | 'routesHttpByConnection' | 'servicesByHostname'>;
 
 /**
- * Returns what the routes say of a connection, or `undefined` when none concerns it (docs/routes.md). A route with anything
- * that a split of connections cannot express is not applied at all, and one for a service with a waypoint is the waypoint's.
+ * Returns the decision of the routes about a connection, or `undefined` if none applies to it (docs/routes.md). A route
+ * with a feature that a split of connections cannot express is not applied at all; routes of a service with a waypoint
+ * are left to the waypoint.
  */
 export function routeOf(view: RoutingView, call: RoutedCall): RouteDecision | undefined {
   const { service, port } = call;
   const routes = view.routesOf(service.hostname);
-  // A port that the service does not declare leads nowhere, with or without a route.
+  // An undeclared port has no endpoint, with or without a route.
   if (routes.length === 0 || !service.ports.has(port)) return undefined;
   const isHttp = service.httpPorts?.has(port) ?? false;
   let otherwise: RouteDecision | undefined;
@@ -69,7 +70,7 @@ interface CandidateRoute {
   readonly isHttp: boolean;
 }
 
-/** What a route with rules for the dialled port's protocol says; `undefined` where no rule concerns the connection. */
+/** Returns the decision of a route with rules for the port's protocol; `undefined` if no rule applies. */
 function decide(
   view: RoutingView,
   call: RoutedCall,
@@ -86,7 +87,7 @@ function decide(
   if (rule === undefined) return undefined;
   if (isHttp && !view.routesHttpByConnection) {
     return reject(
-      'HTTP routes are for requests: needs a waypoint, or KMESH_HTTP_ROUTES=by-connection to split connections',
+      'HTTP routes split requests: needs a waypoint, or KMESH_HTTP_ROUTES=by-connection to split connections',
     );
   }
   const backends = rule.backends
@@ -102,7 +103,10 @@ function forOtherPorts(route: Route, port: number, isHttp: boolean): RouteDecisi
   return { kind: 'notApplied', route, reason };
 }
 
-/** The routes that a client sees: of its own namespace, then of the service's, then of others; the oldest of each first. */
+/**
+ * Yields the routes visible to a client: of its own namespace, then of the service's, then of others; each oldest
+ * first.
+ */
 function* inOrder(
   routes: readonly Route[],
   { service, clientNamespace }: RoutedCall,
@@ -153,8 +157,8 @@ function portOf(service: Service, wanted: number | undefined, dialled: number): 
 }
 
 /**
- * Returns a text that is equal for two client namespaces exactly when the routes say the same to both, for every port of the
- * service. Empty without a route.
+ * Returns a text that is equal for two client namespaces if and only if the routes decide the same for both, for every
+ * port of the service. Empty without a route.
  */
 export function routeSignature(view: RoutingView, service: Service, clientNamespace: string): string {
   if (view.routesOf(service.hostname).length === 0) return '';
@@ -171,7 +175,7 @@ export function routeSignature(view: RoutingView, service: Service, clientNamesp
   return signature;
 }
 
-/** Returns which backend of a route a workload served a connection for, as far as its services tell. */
+/** Returns the route backend that a workload served a connection for, judged by the workload's services. */
 export function routeUseOf(view: RoutingView, call: RoutedCall, server: Workload): RouteUse | undefined {
   const decision = routeOf(view, call);
   if (decision?.kind !== 'applied') return undefined;
@@ -183,7 +187,7 @@ export function routeUseOf(view: RoutingView, call: RoutedCall, server: Workload
   return { route: routeKey(decision.route), service, port, backend: backend.hostname };
 }
 
-/** Namespaces of clients to whom the routes of a service may say something else than to all others. */
+/** Returns the client namespaces for which the routes of a service may decide differently than for all others. */
 export function routeNamespaces(view: RoutingView, service: Service): ReadonlySet<string> {
   const namespaces = new Set<string>();
   for (const route of view.routesOf(service.hostname)) {

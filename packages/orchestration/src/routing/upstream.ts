@@ -10,7 +10,7 @@ import { bestServiceByVip, findByHostname } from './lookup.ts';
 type AddressChoice =
   | { readonly kind: 'ip'; readonly ip: string }
   | { readonly kind: 'hostname'; readonly hostname: string }
-  /** It has no address: only its network's gateway reaches it. */
+  /** No address: reachable only through its network's gateway. */
   | { readonly kind: 'gateway' };
 
 /** The call that an address is chosen for. */
@@ -122,7 +122,7 @@ export function candidatesOf(
   return candidates;
 }
 
-/** Where the target port of an endpoint comes from. */
+/** Sources of an endpoint's target port. */
 interface PortMappings {
   readonly servicePorts: PortMap;
   readonly endpointPorts: PortMap;
@@ -157,13 +157,13 @@ export interface Upstream {
   readonly service: Service | undefined;
 }
 
-/** What every selection of one connection shares. */
+/** Context shared by all selections of one connection. */
 export interface SelectionContext {
   readonly view: MeshView;
   readonly source: Workload;
   readonly random: () => number;
   readonly trace: RouteTrace | undefined;
-  /** Uid of the endpoint that was chosen before, which is not drawn anew. */
+  /** Uid of the endpoint that an earlier layer drew; it is not drawn again. */
   readonly pick?: string | undefined;
 }
 

@@ -30,7 +30,7 @@ export function parseIp(text: string): ParsedIp | undefined {
   return { family: 6, a, b, c, d };
 }
 
-/** The character code of a dot, less that of the digit 0. */
+/** The character code of a dot, minus that of the digit 0. */
 const DOT = -2;
 
 function parseIpv4(text: string): number | undefined {

@@ -96,12 +96,12 @@ export class MeshState implements MeshView, MeshHistory {
     return this.#endpoints.live(serviceKey);
   }
 
-  /** A number that changes with every batch that touched the service or its endpoints; for caches. */
+  /** Returns a number that changes with every batch that touched the service or its endpoints; for caches. */
   serviceGeneration(serviceKey: string): number {
     return this.#endpoints.generation(serviceKey);
   }
 
-  /** Endpoints of services that have not arrived, by service key: `stagedServices` of the config dump. */
+  /** Returns endpoints of services that have not arrived, by service key: `stagedServices` of the config dump. */
   stagedEndpoints(): ReadonlyMap<string, ReadonlyMap<string, Endpoint>> {
     return this.#endpoints.staged();
   }
@@ -126,7 +126,7 @@ export class MeshState implements MeshView, MeshHistory {
     return this.#local.get(`${namespace}/${serviceAccount}/${name}`);
   }
 
-  /** Every workload of this node, for certificate prefetch (docs/contract.md 5). */
+  /** Returns every workload of this node, for certificate prefetch (docs/contract.md 5). */
   localWorkloads(): Iterable<Workload> {
     return this.#local.values();
   }
@@ -223,7 +223,7 @@ export class MeshState implements MeshView, MeshHistory {
     }
   }
 
-  /** A service whose route leads to a changed one has changed too. */
+  /** Marks services as changed if their route leads to a changed service. */
   #noteRouted(change: ChangeDraft): void {
     if (this.#routes.size === 0 || change.services.size === 0) return;
     for (const key of [...change.services]) {
@@ -232,7 +232,7 @@ export class MeshState implements MeshView, MeshHistory {
     }
   }
 
-  /** What routes say of a service has changed, perhaps to some namespaces only. */
+  /** Marks services as changed because their routes changed, possibly only for some namespaces. */
   #noteDialled(hostname: string, change: ChangeDraft): void {
     for (const service of this.#services.byHostname(hostname)) {
       change.services.add(serviceKey(service));
@@ -306,17 +306,17 @@ export class MeshState implements MeshView, MeshHistory {
   }
 }
 
-/** Key of a service: `namespace/hostname`. */
+/** Returns the key of a service: `namespace/hostname`. */
 export function serviceKey(service: Pick<Service, 'namespace' | 'hostname'>): string {
   return `${service.namespace}/${service.hostname}`;
 }
 
-/** Key of a policy: `namespace/name`. */
+/** Returns the key of a policy: `namespace/name`. */
 export function policyKey(policy: Policy): string {
   return `${policy.namespace}/${policy.name}`;
 }
 
-/** Key of a route: `namespace/name`. */
+/** Returns the key of a route: `namespace/name`. */
 export function routeKey(route: Pick<Route, 'namespace' | 'name'>): string {
   return `${route.namespace}/${route.name}`;
 }

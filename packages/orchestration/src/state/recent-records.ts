@@ -47,7 +47,7 @@ export class RecentRecords {
   #kept: PastRecord[] = [];
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param owned addresses of the workload on which it had the highest claim */
+  /** @param owned addresses of the workload where its claim had the highest rank */
   workloadReplaced(workload: Workload, owned: readonly string[], now = monotonicNanoseconds()): void {
     const past = { record: workload, until: now, owned };
     this.#workloads.add(workload.uid, past);

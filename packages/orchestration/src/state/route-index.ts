@@ -2,13 +2,13 @@ import type { Route } from '@kmesh/api';
 
 const none: readonly never[] = [];
 
-/** Routes by key, by the host names they concern, and by the host names they lead to. */
+/** Routes by key, by the host names they apply to, and by the host names of their backends. */
 export class RouteIndex {
   readonly #routes = new Map<string, Route>();
   readonly #byHost = new Map<string, readonly Route[]>();
-  /** Hosts that begin with `*`: of services that no route names. Such routes are never applied, so nothing changes with them. */
+  /** Hosts that begin with `*`, for services that no route names. Such routes are reported and never applied. */
   #wildcards: readonly string[] = [];
-  /** Host name of a backend → routes that lead there. */
+  /** Host name of a backend → routes that use it. */
   readonly #byBackend = new Map<string, Set<Route>>();
 
   get size(): number {
@@ -19,7 +19,7 @@ export class RouteIndex {
     return this.#routes.values();
   }
 
-  /** Routes for a host name: the oldest first, then by key. */
+  /** Returns the routes for a host name: the oldest first, then by key. */
   of(hostname: string): readonly Route[] {
     const routes = this.#byHost.get(hostname);
     if (routes !== undefined || this.#wildcards.length === 0) return routes ?? none;
@@ -27,12 +27,12 @@ export class RouteIndex {
     return (wildcard === undefined ? undefined : this.#byHost.get(wildcard)) ?? none;
   }
 
-  /** Host names whose routes lead to `hostname`. */
+  /** Yields the host names whose routes have `hostname` as a backend. */
   *leadingTo(hostname: string): Generator<string> {
     for (const route of this.#byBackend.get(hostname) ?? none) yield* route.hosts;
   }
 
-  /** Replaces or removes a route. Returns the host names that it concerned or concerns. */
+  /** Replaces or removes a route. Returns the host names that it applied or applies to. */
   replace(key: string, next: Route | undefined): ReadonlySet<string> {
     const previous = this.#routes.get(key);
     const hosts = new Set([...(previous?.hosts ?? none), ...(next?.hosts ?? none)]);
@@ -53,7 +53,7 @@ export class RouteIndex {
     return hosts;
   }
 
-  /** The longest first: it says the most of a name. */
+  /** Sorts wildcards: the longest, and thus most specific, first. */
   #indexWildcards(): void {
     const hosts = [...this.#byHost.keys()].filter((host) => host.startsWith('*'));
     this.#wildcards = hosts.sort((left, right) => right.length - left.length);

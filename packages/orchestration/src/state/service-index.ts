@@ -163,7 +163,7 @@ class PrefixIndex<Value> {
     if (table.byLength.size === 0) this.#tables.delete(tableKey);
   }
 
-  /** Every value whose CIDR contains the address, longest prefix first. */
+  /** Returns every value whose CIDR contains the address, longest prefix first. */
   find(network: string, ip: string): PrefixMatch<Value>[] {
     const matches: PrefixMatch<Value>[] = [];
     if (this.#tables.size === 0) return matches;
@@ -206,7 +206,7 @@ const NO_ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map();
 export class ServiceEndpoints {
   readonly #sets = new Map<string, EndpointSet>();
 
-  /** Endpoints that traffic may use; empty for an unknown service. */
+  /** Returns the endpoints that traffic may use; empty for an unknown service. */
   live(serviceKey: string): ReadonlyMap<string, Endpoint> {
     const set = this.#sets.get(serviceKey);
     return set?.healthPolicy === undefined ? NO_ENDPOINTS : set.live;
@@ -216,7 +216,7 @@ export class ServiceEndpoints {
     return this.#sets.get(serviceKey)?.generation ?? 0;
   }
 
-  /** Endpoints of unknown services, by service key. */
+  /** Returns the endpoints of unknown services, by service key. */
   staged(): Map<string, ReadonlyMap<string, Endpoint>> {
     const staged = new Map<string, ReadonlyMap<string, Endpoint>>();
     for (const [key, set] of this.#sets) {

@@ -58,10 +58,10 @@ test('a route that is not applied is reported with the reason, one for gateways 
   ]);
   assert.deepEqual(report([{ hosts: ['other'] }]), ['ns/r0 service other is not known']);
   assert.deepEqual(report([{ tcp: [{ matches: [{ port: 81 }], backends: [] }] }]), [
-    'ns/r0 no rule concerns a port of its services',
+    'ns/r0 no rule applies to a port of its services',
   ]);
   assert.deepEqual(report([{ tcp: [{ matches: [], backends: [] }] }]), [
-    'ns/r0 ns/shop.example.com:80: no backend has a weight, every connection is refused',
+    'ns/r0 ns/shop.example.com:80: no backend has a weight: every connection is refused',
   ]);
   assert.deepEqual(report([{ hosts: [], unsupported: 'it is for gateways' }]), []);
 });

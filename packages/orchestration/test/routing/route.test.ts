@@ -139,7 +139,7 @@ describe('which route applies', () => {
     ],
     'HTTP rules are not applied unless that is asked for': [
       { routes: [http], shop: httpPort },
-      'r0 not applied: HTTP routes are for requests: needs a waypoint, or KMESH_HTTP_ROUTES=by-connection to split connections',
+      'r0 not applied: HTTP routes split requests: needs a waypoint, or KMESH_HTTP_ROUTES=by-connection to split connections',
     ],
     'HTTP rules without a match split connections where that is asked for': [
       { routes: [http], shop: httpPort, byConnection: true },
