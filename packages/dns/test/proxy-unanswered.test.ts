@@ -92,7 +92,7 @@ describe('what does not answer', { concurrency: true }, () => {
     assert.ok(performance.now() - began < 4_000);
     assert.deepEqual(new Set(codes), new Set(['SERVFAIL']));
     assert.equal(codeOf(await network.query('live.example')), 'SERVFAIL');
-    await until(() => network.warnings.some((line) => line.includes('more queries under way than it may')));
+    await until(() => network.warnings.some((line) => line.includes('exceeds its limit of pending queries')));
     await using other = await PodNetwork.start({ resolvers: [second] });
     other.resolver(second, (query, reply) => reply(answerOf(query, '203.0.113.7')));
     assert.deepEqual(addressesOf(await other.query('live.example')), ['203.0.113.7']);
