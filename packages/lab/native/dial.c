@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * dial: a pod's clients, as many at once as asked, in one process.
+ * dial: a pod's clients, up to --concurrency at once, in one process.
  *
  *   dial [--connections N] [--concurrency N] [--mode banner|http|halfclose] [--requests N] [--host
  * TEXT]
  *        [--path TEXT] [--timeout-ms N] [--bytes N] [--mapped]
  *        [--extra-headers] [--mark N] [--source IP]... <ip> <port> [<ip> <port>]...
  *
- * Each connection goes to the next target in turn, is answered by an endpoint that says its name,
- * and is counted under that name. --connections 0 goes on until stopped. Standard input
+ * Each connection goes to the next target in turn, is answered by an endpoint that sends its name,
+ * and is counted under that name. --connections 0 runs until stopped. Standard input
  * understands, and answers with one JSON line:
  *
  *   epoch <number>   connections that begin from now on are counted under this number as well
@@ -159,7 +159,7 @@ static void check_peer(const struct client *client)
 	socklen_t size = sizeof(peer);
 
 	if (getpeername(client->file, &peer.any, &size) != 0)
-		return; /* the server was quicker with its end */
+		return; /* the server closed first */
 	if (dialled->any.sa_family == AF_INET
 		? peer.v4.sin_addr.s_addr != dialled->v4.sin_addr.s_addr ||
 		      peer.v4.sin_port != dialled->v4.sin_port
@@ -249,7 +249,7 @@ static void on_banner_end(struct client *client)
 	finish(client);
 }
 
-/* Takes one whole response out of the buffer. Returns -1 when it is no good, 0 when bytes are
+/* Takes one whole response out of the buffer. Returns -1 when it is malformed, 0 when bytes are
  * missing, 1 when taken. */
 static int take_response(struct client *client, char *name, size_t size)
 {

@@ -1,6 +1,6 @@
 // Asks one DNS server over UDP and measures: dns-load ADDRESS PORT SECONDS WINDOW RATE NAME...
-// WINDOW queries are under way at a time; RATE is queries per second, 0 for as fast as answers
-// come. Runs in the network namespace that it is started in. Prints one JSON object.
+// At most WINDOW queries are pending at a time; RATE is queries per second, 0 for as fast as
+// answers arrive. Runs in the network namespace that it is started in. Prints one JSON object.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -98,7 +98,8 @@ int main(int argc, char **argv)
 		struct pollfd waits = {.fd = fd, .events = POLLIN};
 		struct timespec most = {0, rate == 0 ? 100000000 : 50000};
 		if (ppoll(&waits, 1, &most, NULL) == 0 && rate == 0 && open > 0) {
-			// Datagrams that were dropped: their places are free again.
+			// Unanswered datagrams count as dropped and free their places in the
+			// window.
 			lost += (uint64_t)open;
 			open = 0;
 			memset(started, 0, sizeof(started));

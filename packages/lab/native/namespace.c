@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Makes network namespaces, each kept alive by a mount on a file, and lets them go:
+ * Creates network namespaces, each kept alive by a mount on a file, and deletes them:
  *
  *   namespace create [<file> [<setting>=<value>...] [--]]...
  *   namespace delete <file>...
  *
- * One process makes a whole namespace: created, lo up, settings (paths below /proc/sys/net)
- * written. That is what `ip netns add` and three more commands do, in a millisecond instead of ten.
+ * One process sets up a whole namespace: creates it, brings lo up, writes the settings (paths below
+ * /proc/sys/net). `ip netns add` and three more commands do the same in ten times the time.
  */
 #include "common.h"
 

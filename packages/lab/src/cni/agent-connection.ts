@@ -43,7 +43,7 @@ export class AgentConnection {
     return this.#reason;
   }
 
-  /** The client's first packet. @throws KMESH_LAB_ZDS when it is not a hello of version 1, or late. */
+  /** Reads the client's first packet. @throws KMESH_LAB_ZDS when it is not a hello of version 1, or late. */
   async hello(): Promise<void> {
     const pending = this.#hello;
     if (pending === undefined) return;
@@ -57,7 +57,7 @@ export class AgentConnection {
    * Sends a message and waits for its one answer; messages wait for each other. Returns the error text of the answer,
    * empty for an acknowledgement.
    *
-   * @throws KMESH_LAB_ZDS when no good answer comes; the connection is then closed.
+   * @throws KMESH_LAB_ZDS when no valid answer arrives; the connection is then closed.
    */
   request(request: zdsProto.WorkloadRequest, descriptors: readonly number[] = []): Promise<string> {
     return this.#exchange(

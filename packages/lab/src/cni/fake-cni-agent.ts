@@ -14,20 +14,20 @@ const ACCEPTS_PER_SECOND = 5;
 interface AgentFaults {
   /** Closes every connection right after accepting it. */
   closeAfterAccept?: boolean;
-  /** Takes the hello and then says nothing: no snapshot ever. */
+  /** Reads the hello and never sends a snapshot. */
   silent?: boolean;
   /** Milliseconds before each message of the snapshot. */
   delayMs?: number;
-  /** Descriptors of each add; 1 is right. */
+  /** Descriptors of each add; the protocol requires 1. */
   descriptorsPerAdd?: 0 | 1 | 2;
   /** Leaves the workload info out of each add. */
   omitWorkloadInfo?: boolean;
 }
 
 interface AgentOptions {
-  /** Path of the socket; one of the lab's own by default. */
+  /** Path of the socket; by default a path in the lab's directory. */
   readonly path?: string;
-  /** Rules for pods that do not say otherwise; `false` for none. */
+  /** Rules for pods that specify none; `false` for no rules. */
   readonly redirect?: RedirectOptions | false;
 }
 
@@ -78,14 +78,17 @@ export class FakeCniAgent implements AsyncDisposable {
     return [...this.#ready];
   }
 
-  /** Begins to listen; again after {@link FakeCniAgent.stopListening}. Removes what is at the path, as the real one does. */
+  /**
+   * Begins to listen; again after {@link FakeCniAgent.stopListening}. Removes what is at the path, as the real one
+   * does.
+   */
   listen(): void {
     rmSync(this.path, { force: true });
     this.#server = listenSeqpacket(this.path).reference(false);
     this.#server.on('connection', (socket) => void this.#accept(socket));
   }
 
-  /** Takes no more connections and removes the socket; those that run go on. */
+  /** Stops accepting connections and removes the socket; open connections continue. */
   stopListening(): void {
     this.#server?.close();
     this.#server = undefined;
@@ -98,8 +101,8 @@ export class FakeCniAgent implements AsyncDisposable {
   }
 
   /**
-   * Enrols a pod: rules first, then a message to the newest connection, whose answer is awaited. Returns the error text of the
-   * answer, empty for success, or `pending` when no proxy is connected: it will be in the next snapshot.
+   * Enrols a pod: rules first, then a message to the newest connection, whose answer is awaited. Returns the error text
+   * of the answer, empty for success, or `pending` when no proxy is connected: it will be in the next snapshot.
    */
   async addPod(pod: Pod, redirect: RedirectOptions | false = this.#redirect): Promise<string> {
     if (redirect !== false && !this.#pods.has(pod.uid)) await installRedirect(pod, redirect);
@@ -121,8 +124,8 @@ export class FakeCniAgent implements AsyncDisposable {
   }
 
   /**
-   * From now on adds of this pod carry a descriptor of `path`, as when the mount of a namespace file is gone: what is left
-   * is an empty file.
+   * From now on adds of this pod carry a descriptor of `path`, as when the mount of a namespace file is gone: what is
+   * left is an empty file.
    */
   sendDescriptorOf(pod: Pod, path: string | undefined): void {
     const known = this.#pods.get(pod.uid);

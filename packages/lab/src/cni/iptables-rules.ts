@@ -38,7 +38,7 @@ export function iptablesRules(family: 'v4' | 'v6', options: RedirectOptions): st
   return tables.join('');
 }
 
-/** Takes the chains of {@link iptablesRules} out again. Tables that never had them must be left out. */
+/** Input that removes the chains of {@link iptablesRules}. Omit tables that never had them. */
 export function iptablesRemoval(options: RedirectOptions): string {
   const tables = (options.dns ?? true) ? ['mangle', 'nat', 'raw'] : ['mangle', 'nat'];
   return tables

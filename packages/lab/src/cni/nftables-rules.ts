@@ -47,7 +47,7 @@ export function nftablesRules(options: RedirectOptions): string {
   return tables.join('');
 }
 
-/** Takes the tables of {@link nftablesRules} out again. */
+/** Input that removes the tables of {@link nftablesRules}. */
 export function nftablesRemoval(options: RedirectOptions): string {
   const names = (options.dns ?? true) ? ['nat', 'mangle', 'raw'] : ['nat', 'mangle'];
   return names.map((name) => `delete table inet istio-ambient-${name}\n`).join('');

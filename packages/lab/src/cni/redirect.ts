@@ -47,7 +47,7 @@ export async function removeRedirect(pod: Host, options: RedirectOptions = {}): 
 
 /**
  * The node's half: TCP connections that the node's own processes of user `uid` (the kubelet's) open to a pod in
- * `pods` leave with the probe address, which no rule captures. Replaces what an earlier call set. Contract 11.4.
+ * `pods` leave with the probe address, which no rule captures. Replaces the rules of an earlier call. Contract 11.4.
  */
 export async function installProbeSource(node: Host, pods: readonly Host[], uid = 0): Promise<void> {
   const set = (name: string, type: string, ips: readonly string[]) =>

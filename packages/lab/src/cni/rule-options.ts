@@ -25,7 +25,7 @@ export interface RedirectOptions {
   readonly variant?: 'iptables' | 'nftables';
   /** The rows for DNS; `true` by default. */
   readonly dns?: boolean;
-  /** Pod annotation `ambient.istio.io/bypass-inbound-capture`: an ingress takes its clients itself. */
+  /** Pod annotation `ambient.istio.io/bypass-inbound-capture`: an ingress accepts its clients directly. */
   readonly bypassInbound?: boolean;
   /** Pod annotation `istio.io/reroute-virtual-interfaces`: what comes in there is outbound traffic. */
   readonly virtualInterfaces?: readonly string[];

@@ -6,13 +6,13 @@ import type { Tally } from './traffic.ts';
 export interface CanaryScene {
   /** Name of the demo's target. */
   readonly target: string;
-  /** Who answers for the new version. */
+  /** Endpoint of the new version. */
   readonly endpoint: string;
-  /** The route that gives the new version `percent` of the connections. */
+  /** Returns the route that gives the new version `percent` of the connections. */
   route(percent: number): Route;
 }
 
-/** Where a canary stands. */
+/** Progress of a canary. */
 export interface CanaryState {
   readonly name: string;
   /** Share of the connections that the new version is to have, in percent. */
@@ -22,19 +22,19 @@ export interface CanaryState {
   readonly answered: number;
 }
 
-/** A canary under way. */
+/** A running canary. */
 interface Canary {
   state(tally: Tally): CanaryState;
   stop(): void;
 }
 
 const steps = [0, 10, 50, 100] as const;
-/** How long the share stays in a demo without an end. */
+/** Duration of each step in a demo without a time limit. */
 const standardStepMilliseconds = 8_000;
-/** Rounds that were begun under the weight before are not counted under the new one. */
+/** Rounds that began under the previous weight are not counted under the new one. */
 const settleMilliseconds = 1_000;
 
-/** Moves the weight 0 → 10 → 50 → 100 % and begins anew, until it is stopped; a demo of limited time sees every step. */
+/** Moves the weight 0 → 10 → 50 → 100 % repeatedly until stopped; a demo with a time limit sees every step. */
 export function startCanary(
   scene: CanaryScene,
   update: (changes: readonly MeshUpdate[]) => void,

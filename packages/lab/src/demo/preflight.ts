@@ -4,7 +4,7 @@ import { KmeshError } from '@kmesh/api';
 import { findCgroupMount, probeCapabilities } from '@kmesh/linux';
 
 /**
- * Checks what the demo cannot do without, before anything is made. One sentence for the first thing that is missing.
+ * Checks the requirements of the demo before it creates anything. The error names the first missing requirement.
  *
  * @throws KMESH_MACHINE_UNFIT
  */
@@ -44,7 +44,7 @@ function canMountBpffs(): boolean {
   return /\bbpf$/m.test(readFileSync('/proc/filesystems', 'utf8'));
 }
 
-/** A port of this machine that something listens on. */
+/** A port of this machine that is in use. */
 interface TakenPort {
   readonly port: number;
   /** Such as `node (process 4711)`; undefined when it is in another process namespace. */
@@ -53,7 +53,7 @@ interface TakenPort {
 
 const listening = '0A';
 
-/** Those of `ports` that a TCP socket of this network namespace listens on, with the process that holds it. */
+/** Returns those of `ports` that a TCP socket of this network namespace listens on, with the process that holds it. */
 export function takenPorts(ports: readonly number[]): TakenPort[] {
   const inodes = new Map<number, string>();
   for (const file of ['/proc/net/tcp', '/proc/net/tcp6']) {
@@ -68,12 +68,12 @@ export function takenPorts(ports: readonly number[]): TakenPort[] {
   return [...inodes].map(([port, inode]) => ({ port, by: holders.get(inode) }));
 }
 
-/** Inode of a socket → the process that has it open. */
+/** Maps the inode of a socket to the process that has it open. */
 function holdersOf(wanted: ReadonlySet<string>): Map<string, string> {
   const holders = new Map<string, string>();
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     for (const fd of unlessGone(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {
-      // A busy process closes some while they are listed: each is on its own.
+      // A process may close descriptors while they are listed; tolerate each one that is gone.
       const link = unlessGone(() => readlinkSync(`/proc/${pid}/fd/${fd}`));
       const inode = /^socket:\[(\d+)\]$/.exec(link ?? '')?.[1];
       if (inode === undefined || !wanted.has(inode)) continue;

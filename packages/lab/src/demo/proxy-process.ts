@@ -5,16 +5,16 @@ import type { Overview } from '@kmesh/api';
 import { KmeshError } from '@kmesh/api';
 import { commandOf, inheritedEnvironment, kmeshExecutable } from '../mesh/kmesh-program.ts';
 
-/** The node proxy as a process of its own, as on a real node. */
+/** The node proxy as a separate process, as on a real node. */
 export interface ProxyProcess {
   overview(): Promise<Overview>;
-  /** Nanoseconds in the connect programs and how often they ran. */
+  /** Total nanoseconds in the connect programs and their run count. */
   connectHook(): Promise<{ readonly nanoseconds: number; readonly runs: number }>;
-  /** Bytes of all connections that the clients' side reported. */
+  /** Bytes of all connections that the client side reported. */
   bytes(): Promise<{ readonly sent: number; readonly received: number }>;
   /** Identities for which the proxy holds a certificate. */
   certificates(): Promise<number>;
-  /** Why the local mesh file is not applied, as the proxy says it; undefined while it is. */
+  /** Why the local mesh file is not applied, in the proxy's words; undefined while it is applied. */
   problem(): string | undefined;
   /** Drains it and waits for its end. */
   stop(): Promise<void>;
@@ -27,14 +27,14 @@ const stopMilliseconds = 10_000;
 /**
  * Starts `kmesh proxy ztunnel` with the given settings and waits until it is ready.
  *
- * @throws KMESH_DEMO_PROXY with the end of its log when it does not get ready.
+ * @throws KMESH_DEMO_PROXY with the end of its log when it does not become ready.
  */
 export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string): Promise<ProxyProcess> {
   const [program, args] = commandOf(kmeshExecutable, 'proxy', 'ztunnel');
   const child = spawn(program, args, {
     env: { ...inheritedEnvironment(), ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
-    // Ctrl-C goes to the demo alone, which stops the proxy in its turn.
+    // Ctrl-C reaches only the demo, which then stops the proxy.
     detached: true,
   });
   const output = keepOutput(child, logPath);
@@ -47,9 +47,13 @@ export async function startProxy(environment: NodeJS.ProcessEnv, logPath: string
   } catch (error) {
     child.kill('SIGKILL');
     const cause = error instanceof Error ? error.message : String(error);
-    throw new KmeshError('KMESH_DEMO_PROXY', `the node proxy did not get ready: ${cause}\n${output.tail()}`, {
-      cause: error,
-    });
+    throw new KmeshError(
+      'KMESH_DEMO_PROXY',
+      `the node proxy did not become ready: ${cause}\n${output.tail()}`,
+      {
+        cause: error,
+      },
+    );
   }
   return {
     overview: async () => (await getJson('/kmesh/overview')) as Overview,
@@ -130,10 +134,10 @@ const tailLines = 12;
 /** The log on disk is at most twice this long: the current part and the one before. */
 const logPartBytes = 4 * 1024 * 1024;
 
-/** What is kept of the proxy's output. */
+/** The retained part of the proxy's output. */
 interface Output {
   tail(): string;
-  /** Why the local mesh file is not applied, until it is. */
+  /** Why the local mesh file is not applied; undefined once it is. */
   problem(): string | undefined;
 }
 

@@ -14,21 +14,21 @@ import { buildScene, type Scene, serveFarProxy, writeMeshFile } from './scene.ts
 import { allReached, emptyTally, resultOf, startTraffic } from './traffic.ts';
 import { pathTotals, renderView, type ViewState } from './view.ts';
 
-/** What `kmesh demo` was asked for. */
+/** Options of `kmesh demo`. */
 export interface DemoOptions {
   /** Stops by itself after this time; `undefined` runs until Ctrl-C. */
   readonly forMilliseconds: number | undefined;
   /** Prints one JSON object at the end, and no live view. */
   readonly json: boolean;
-  /** Path of a local mesh file to take the mesh from, written first when it is not there. */
+  /** Path of a local mesh file that defines the mesh; created if it does not exist. */
   readonly local: string | undefined;
 }
 
 const refreshMilliseconds = 500;
 
 /**
- * Runs a mesh on this machine, drives traffic through it and shows it, until a signal stops it; then removes every
- * trace.
+ * Runs a mesh on this machine, drives traffic through it and shows it, until a signal stops it; then removes everything
+ * it created.
  *
  * @returns 0 when nothing failed and every endpoint was reached, else 1.
  * @throws KMESH_MACHINE_UNFIT, KMESH_DEMO_PROXY
@@ -73,7 +73,7 @@ async function startMesh(
       NODE_NAME: scene.node.name,
       INPOD_UDS: agent.path,
       KMESH_CGROUP: lab.cgroup,
-      // The pods have no capture rules: what is to be tunnelled is handed over in connect.
+      // The pods have no capture rules: the connect hook redirects connections to the tunnel.
       KMESH_PINS: join(await lab.bpffs(), 'kmesh'),
       KMESH_NODE_NAMESPACE: scene.node.namespacePath,
     },
@@ -83,7 +83,7 @@ async function startMesh(
   return { proxy, istiod };
 }
 
-/** Where the mesh comes from, with the settings that tell the proxy: the lab's istiod, or a local mesh file. */
+/** Returns the source of the mesh, the lab's istiod or a local mesh file, with the proxy's settings for it. */
 async function meshSource(
   stack: AsyncDisposableStack,
   scene: Scene,
@@ -121,7 +121,7 @@ async function meshSource(
   return { settings, istiod };
 }
 
-/** What {@link watch} looks at. */
+/** Input of {@link watch}. */
 interface RunningDemo {
   readonly proxy: ProxyProcess;
   readonly istiod: FakeIstiod | undefined;
@@ -193,7 +193,7 @@ function show(text: string): void {
   process.stdout.write(`\x1b[H${text.replaceAll('\n', '\x1b[K\n')}\x1b[K\x1b[J`);
 }
 
-/** Ctrl-C, a termination or the time that was given; the time runs from `arm`. */
+/** Ctrl-C, SIGTERM or the time limit, which runs from `arm`. */
 function stopSignal(forMilliseconds: number | undefined): {
   signal: AbortSignal;
   arm(): void;

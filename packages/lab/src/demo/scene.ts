@@ -10,16 +10,16 @@ import type { Node } from '../pods/node.ts';
 import type { Pod } from '../pods/pod.ts';
 import type { CanaryScene } from './canary.ts';
 
-/** One destination of the demo's traffic and what is expected behind it. */
+/** One destination of the demo's traffic and its expected endpoints. */
 export interface DemoTarget {
-  /** What it is called in the view; a service's name, or `outside`. */
+  /** Name in the view: a service's name, or `outside`. */
   readonly name: string;
   /** `ip:port` that the client dials. */
   readonly to: string;
   readonly mode: 'http' | 'banner';
-  /** Names of everyone who should answer. */
+  /** Names of the endpoints that should answer. */
   readonly endpoints: readonly string[];
-  /** One of them who may get no connection: the new version of a canary. */
+  /** An endpoint that may get no connection: the new version of a canary. */
   readonly optional?: string;
 }
 
@@ -29,7 +29,7 @@ export interface Scene {
   readonly client: Pod;
   readonly pods: readonly Pod[];
   readonly targets: readonly DemoTarget[];
-  /** What the control plane says of it. */
+  /** The same mesh as updates of the control plane. */
   readonly mesh: readonly MeshUpdate[];
   /** A pod of another node, reached by HBONE; its proxy is `serveFarProxy`. Absent without certificates. */
   readonly far: Pod | undefined;
@@ -41,9 +41,10 @@ const bannerPort = 9000;
 const weights = [1, 1, 2];
 
 /**
- * Builds one node with a client pod, a service `web` (HTTP and raw TCP) of three endpoints with weights 1:1:2, a service `shop`
- * of two versions, a service `greeter` with an IPv6 address only, and a destination outside the mesh; every server is running when it returns. With
- * certificates, `greeter` is in the mesh and a policy lets the client alone in, and there is a service `ledger` on another node.
+ * Builds one node with a client pod, a service `web` (HTTP and raw TCP) of three endpoints with weights 1:1:2, a
+ * service `shop` of two versions, a service `greeter` with an IPv6 address only, and a destination outside the mesh;
+ * every server is running when it returns. With certificates, `greeter` is in the mesh and a policy lets the client
+ * alone in, and there is a service `ledger` on another node.
  */
 export async function buildScene(lab: Lab, options: { readonly certificates: boolean }): Promise<Scene> {
   const node = await lab.node({ name: 'node1' });

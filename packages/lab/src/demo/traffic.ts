@@ -7,9 +7,9 @@ const connectionsOfRound = 60;
 const concurrency = 8;
 const pauseMilliseconds = 250;
 
-/** Traffic that goes on until it is stopped. */
+/** Traffic that runs until stopped. */
 interface Traffic {
-  /** Begins no more rounds and waits for those that run. */
+  /** Begins no more rounds and waits for the running ones. */
   stop(): Promise<void>;
 }
 
@@ -40,7 +40,7 @@ export function startTraffic(client: Pod, targets: readonly DemoTarget[], tally:
 export interface Tally {
   connections: number;
   failed: number;
-  /** Target name → who answered → how often. */
+  /** Answers by target name and endpoint name. */
   readonly byEndpoint: Map<string, Map<string, number>>;
   readonly failures: Map<string, number>;
 }
@@ -55,7 +55,7 @@ interface DemoResult {
   readonly hookNs: number;
 }
 
-/** A tally in which every expected endpoint stands with 0. */
+/** Returns a tally in which every expected endpoint has count 0. */
 export function emptyTally(targets: readonly DemoTarget[]): Tally {
   return {
     connections: 0,
@@ -67,7 +67,7 @@ export function emptyTally(targets: readonly DemoTarget[]): Tally {
   };
 }
 
-/** Adds what one round of dials to a target brought. */
+/** Adds the results of one round of dials to a target. */
 function addReport(tally: Tally, target: DemoTarget, report: DialReport): void {
   tally.connections += report.connections;
   tally.failed += report.failed + report.wrongPeer;
@@ -84,7 +84,7 @@ function addReport(tally: Tally, target: DemoTarget, report: DialReport): void {
     tally.failures.set(`${target.name}: getpeername shows another address`, report.wrongPeer);
 }
 
-/** Whether nothing failed and every endpoint that should answer did. */
+/** Returns whether nothing failed and every expected endpoint answered. */
 export function allReached(tally: Tally, targets: readonly DemoTarget[]): boolean {
   return (
     tally.connections > 0 &&
@@ -97,7 +97,7 @@ export function allReached(tally: Tally, targets: readonly DemoTarget[]): boolea
   );
 }
 
-/** The tally as the object of `--json`. */
+/** Returns the tally as the object of `--json`. */
 export function resultOf(tally: Tally, path: DemoResult['path'], hookNs: number): DemoResult {
   return {
     connections: tally.connections,

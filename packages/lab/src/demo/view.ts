@@ -2,18 +2,18 @@ import type { Overview } from '@kmesh/api';
 import type { CanaryState } from './canary.ts';
 import type { Tally } from './traffic.ts';
 
-/** What the live view shows at one moment. */
+/** State that one picture of the live view shows. */
 export interface ViewState {
   readonly elapsedMilliseconds: number;
   readonly tally: Tally;
   readonly overview: Overview | undefined;
   readonly bytes: { readonly sent: number; readonly received: number };
-  /** Where the canary stands; `undefined` when it is not moved. */
+  /** Progress of the canary; `undefined` if there is none. */
   readonly canary: CanaryState | undefined;
   /** Identities with a certificate. */
   readonly certificates: number;
   readonly hook: { readonly nanoseconds: number; readonly runs: number };
-  /** The moment before, for rates. */
+  /** The previous state, for rates. */
   readonly before:
     | {
         readonly elapsedMilliseconds: number;
@@ -22,14 +22,14 @@ export interface ViewState {
         readonly paths: ReturnType<typeof pathTotals>;
       }
     | undefined;
-  /** What keeps the local mesh file from being applied. */
+  /** Why the local mesh file is not applied. */
   readonly problem: string | undefined;
 }
 
-/** Lines of the view, whatever there is to say: a small terminal shows all of it. */
+/** Maximum lines of the view; fits a small terminal. */
 export const viewRows = 17;
 
-/** The live view as at most {@link viewRows} lines of text of at most `width` columns; colours only when asked for. */
+/** Returns the live view as at most {@link viewRows} lines of at most `width` columns; in colour if `colour` is set. */
 export function renderView(state: ViewState, width: number, colour: boolean): string {
   const paint = (code: number, text: string): string => {
     const cut = text.length > width ? `${text.slice(0, width - 1)}…` : text;
@@ -103,7 +103,7 @@ function targetLine(name: string, answers: ReadonlyMap<string, number>): string 
   return `${name.padEnd(13)} ${String(total).padStart(8)}  ${shares.join('  ')}`;
 }
 
-/** Connections by path, from the counters of the connect hook. */
+/** Returns connections by path, from the counters of the connect hook. */
 export function pathTotals(overview: Overview | undefined): {
   kernel: number;
   tunnel: number;

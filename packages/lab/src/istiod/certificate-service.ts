@@ -3,11 +3,11 @@ import type { Authority } from '../pki/authority.ts';
 import { parseCertificateRequest } from '../pki/x509-fields.ts';
 import type { CallerIdentity } from './node-check.ts';
 
-/** What the fake's authority does; every field may be changed while it runs. */
+/** Behaviour of the fake's authority; every field may be changed while it runs. */
 export interface CertificateSettings {
-  /** Lifetime of what is issued, whatever was asked for; `undefined`: as asked, at most 24 h. */
+  /** Lifetime of issued certificates, regardless of the request; `undefined`: as requested, at most 24 h. */
   lifetimeSeconds: number | undefined;
-  /** Moves notBefore and notAfter, as a wrong clock would. */
+  /** Shifts notBefore and notAfter, as a wrong clock would. */
   clockOffsetSeconds: number;
   /** Sign with an intermediate, which then is part of the chain. */
   intermediate: boolean;
@@ -19,7 +19,7 @@ export interface CertificateSettings {
   status: { readonly code: number; readonly details: string } | undefined;
   /** Send a chain that is wrong in this way. */
   chain: 'complete' | 'empty' | 'leaf only' | 'garbage';
-  /** Issue for this SPIFFE id instead of the one asked for. */
+  /** Issue for this SPIFFE id instead of the requested one. */
   wrongUri: string | undefined;
   /** Whose impersonation is accepted. */
   impersonation: 'allow' | 'deny';
@@ -37,7 +37,7 @@ export const defaultCertificateSettings: CertificateSettings = {
   impersonation: 'allow',
 };
 
-/** One call as it came in. */
+/** One recorded call. */
 export interface RecordedCertificateRequest {
   /** The SPIFFE id of the request's own name. */
   readonly uri: string;
@@ -70,7 +70,7 @@ interface CertificateCall {
 
 interface CertificateCallResult {
   readonly recorded: RecordedCertificateRequest;
-  /** Rules of the request that a strict authority minds. */
+  /** Rules that the request violates and a strict authority checks. */
   readonly violations: readonly string[];
   issue(): caProto.IstioCertificateResponse;
 }

@@ -4,7 +4,7 @@ import { type CallerIdentity, nodeName, nodeProblem } from './node-check.ts';
 import type { ResourceStore, StoreChange, StoredResource } from './resource-store.ts';
 import { Subscription } from './subscription.ts';
 
-/** One request as it came in. */
+/** One recorded request. */
 export interface RecordedRequest {
   readonly stream: number;
   readonly typeUrl: string;
@@ -18,7 +18,7 @@ export interface RecordedRequest {
   readonly error: string | undefined;
 }
 
-/** What a stream needs of its transport and of the fake. */
+/** Interface of a stream to its transport and the fake. */
 interface DeltaStreamHost {
   readonly store: ResourceStore;
   /** Absent on the unauthenticated port. */
@@ -26,7 +26,7 @@ interface DeltaStreamHost {
   send(message: Buffer): void;
   /** Ends the stream with a gRPC status. */
   refuse(code: number, details: string): void;
-  /** Whether a type is not served at all. */
+  /** Returns whether the type is refused. */
   refuses(typeUrl: string): boolean;
   violation(text: string): void;
   record(request: RecordedRequest): void;
@@ -34,7 +34,7 @@ interface DeltaStreamHost {
 
 interface TypeState {
   readonly subscription: Subscription;
-  /** Nonces of responses that were not answered yet, oldest first. */
+  /** Nonces of unanswered responses, oldest first. */
   readonly outstanding: string[];
   readonly onDemand: boolean;
 }
@@ -45,7 +45,7 @@ const servedTypes: readonly string[] = [
   xds.virtualServiceTypeUrl,
 ];
 
-/** One delta ADS stream: subscriptions, nonces, and what the client got wrong. Ambient contract 3.3. */
+/** One delta ADS stream: subscriptions, nonces and protocol violations of the client. Ambient contract 3.3. */
 export class DeltaStream {
   readonly id: number;
   readonly #host: DeltaStreamHost;
@@ -75,7 +75,7 @@ export class DeltaStream {
     return count;
   }
 
-  /** While stalled nothing is answered or pushed; what was held back follows afterwards. */
+  /** While stalled, answers and pushes are held back; they follow when the stall ends. */
   stall(stalled: boolean): void {
     this.#stalled = stalled;
     if (stalled) return;
@@ -114,11 +114,11 @@ export class DeltaStream {
     });
   }
 
-  /** Sends resources that the store does not know. */
+  /** Sends resources that are not in the store. */
   pushRaw(typeUrl: string, resources: readonly StoredResource[], removed: readonly string[] = []): void {
     const state = this.#types.get(typeUrl);
     if (state === undefined) {
-      // An unsolicited response is a fault of its own kind: the nonce is expected to come back.
+      // The client must answer an unsolicited response too, so its nonce is outstanding.
       const unasked: TypeState = {
         subscription: new Subscription({ typeUrl, wildcard: false, names: [], held: new Map(), node: '' }),
         outstanding: [],
@@ -170,7 +170,7 @@ export class DeltaStream {
     const names = wildcard
       ? []
       : [...held.keys(), ...subscribe].filter((name) => !unsubscribe.includes(name));
-    // A name held with an empty version was asked for on an earlier stream and never answered.
+    // A name held with an empty version was requested on an earlier stream and never answered.
     const unanswered = [...held].filter(([, version]) => version === '').map(([name]) => name);
     if (typeUrl === xds.addressTypeUrl) for (const name of unanswered) held.delete(name);
     const subscription = new Subscription({ typeUrl, wildcard, names, held, node: nodeName(node) });

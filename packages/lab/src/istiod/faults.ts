@@ -5,23 +5,26 @@ import type { AdsCall, RunningGrpcServer } from './grpc-server.ts';
 import type { StoredResource } from './resource-store.ts';
 import type { TransportFront } from './transport-front.ts';
 
-/** Ways in which the fake control plane may fail. Each call acts at once; `false` or 0 ends a lasting fault. */
+/** Faults of the fake control plane. Each call takes effect immediately; `false` or 0 ends a lasting fault. */
 export interface IstiodFaults {
   /** Cuts every open connection (TCP reset). */
   dropConnections(): void;
-  /** Stops listening and cuts what is open: a control plane that is down. */
+  /** Stops listening and cuts open connections: a control plane that is down. */
   refuse(on: boolean): Promise<void>;
-  /** Streams stay open, but nothing is answered or pushed until it ends. */
+  /** Streams stay open, but answers and pushes are held back until the stall ends. */
   stall(on: boolean): void;
   /** Every call is answered Unauthenticated; open streams are ended with it. */
   rejectTokens(on: boolean): void;
-  /** A stream that asks for this type is ended with PermissionDenied; open streams are ended, so that it is asked for again. */
+  /**
+   * Ends each stream that requests this type with PermissionDenied; ends open streams, so that clients request it
+   * again.
+   */
   refuseType(typeUrl: string, on: boolean): void;
   /** Ends every open stream: cleanly, or with a gRPC status. */
   endStreams(status?: { readonly code: number; readonly details: string }): void;
-  /** GOAWAY, as istiod sends it at the end of a connection's age; open streams are cut after the grace time. */
+  /** Sends GOAWAY, as istiod does at the maximum age of a connection; open streams are cut after the grace time. */
   goaway(graceMilliseconds?: number): void;
-  /** No byte moves in either direction while connections stay open. */
+  /** Stops all bytes in both directions; connections stay open. */
   halfOpen(on: boolean): void;
   /** Limits what the server sends per second. */
   slowDrip(bytesPerSecond: number): void;
@@ -35,11 +38,11 @@ export interface IstiodFaults {
   garbageMessage(): void;
   /** Answers new connections with random bytes. */
   garbageConnections(on: boolean): void;
-  /** Pushes a response of this type, whatever the client asked for. */
+  /** Pushes a response of this type, regardless of the client's subscriptions. */
   pushRaw(typeUrl: string, resources: readonly StoredResource[], removed?: readonly string[]): void;
 }
 
-/** A resource of any bytes, for payloads that a store would never hold. */
+/** Returns a resource with an arbitrary payload, valid or not. */
 export function rawResource(name: string, payload: Buffer | undefined, version = 'raw'): StoredResource {
   return { name, version, payload, aliases: [], node: undefined, services: [] };
 }
@@ -72,7 +75,7 @@ function undecodableResources(count: number): StoredResource[] {
   );
 }
 
-/** Bytes that are no `DeltaDiscoveryResponse`. */
+/** Returns bytes that do not decode as a `DeltaDiscoveryResponse`. */
 function garbageMessage(): Buffer {
   return Buffer.concat([Buffer.from([0x12, 0xff, 0xff, 0xff, 0x0f]), randomBytes(256)]);
 }

@@ -7,7 +7,7 @@ interface GeneratedMeshOptions {
   readonly services?: number;
   /** Default: none. */
   readonly policies?: number;
-  /** Workloads are spread over so many nodes, `node-0` and up. Default 100. */
+  /** Number of nodes that the workloads are spread over, `node-0` and up. Default 100. */
   readonly nodes?: number;
 }
 
@@ -19,7 +19,7 @@ function generatedServiceKey(index: number): string {
   return `ns-${index % 50}/service-${index}.ns-${index % 50}.svc.cluster.local`;
 }
 
-/** The `index`-th service of a generated mesh. */
+/** Returns the `index`-th service of a generated mesh. */
 export function generatedService(index: number): Service {
   const namespace = `ns-${index % 50}`;
   return serviceRecord({
@@ -35,7 +35,7 @@ export function generatedService(index: number): Service {
   });
 }
 
-/** The `index`-th workload of a generated mesh: a pod behind service `index mod services`. */
+/** Returns the `index`-th workload of a generated mesh: a pod behind service `index mod services`. */
 export function generatedWorkload(index: number, services: number, nodes: number): Workload {
   const service = index % Math.max(1, services);
   const namespace = `ns-${service % 50}`;
@@ -78,7 +78,7 @@ function generatedPolicy(index: number): Policy {
   };
 }
 
-/** A mesh of the given size, the same each time: services, then workloads, then policies. */
+/** Returns a mesh of the given size, the same on each call: services, then workloads, then policies. */
 export function generateMesh(options: GeneratedMeshOptions): MeshUpdate[] {
   const services = options.services ?? Math.ceil(options.workloads / 20);
   const nodes = options.nodes ?? 100;

@@ -60,13 +60,13 @@ const certificateService: ServiceDefinition = {
   },
 };
 
-/** First value of a request header, as text. */
+/** Returns the first value of a request header, as text. */
 export function header(metadata: Metadata, name: string): string | undefined {
   const [value] = metadata.get(name);
   return value === undefined ? undefined : String(value);
 }
 
-/** All request headers, as text. */
+/** Returns all request headers, as text. */
 export function headers(metadata: Metadata): Record<string, string> {
   return Object.fromEntries(Object.entries(metadata.getMap()).map(([name, value]) => [name, String(value)]));
 }

@@ -18,7 +18,7 @@ export interface FakeIstiodOptions {
   readonly serverIps?: readonly string[];
   /** The accepted bearer token. Default: a random one. */
   readonly token?: string;
-  /** Whose token it is. Default `istio-system/ztunnel`. */
+  /** Identity of the token's owner. Default `istio-system/ztunnel`. */
   readonly caller?: CallerIdentity;
   readonly trustDomain?: string;
   /** The mesh's root; it also signs the server certificate until {@link FakeIstiod.rotateServerRoot}. */
@@ -55,9 +55,9 @@ export interface FakeIstiod {
   /** Every xDS request, in order of arrival. */
   readonly requests: readonly RecordedRequest[];
   readonly certificateRequests: readonly RecordedCertificateRequest[];
-  /** Most certificate calls that were under way at once. */
+  /** Maximum number of concurrent certificate calls so far. */
   readonly certificateCallsAtOnce: number;
-  /** What clients got wrong. */
+  /** Protocol violations of clients. */
   readonly violations: readonly string[];
   readonly connections: readonly ConnectedStream[];
   /** TCP connections accepted on the TLS port so far. */
@@ -67,15 +67,15 @@ export interface FakeIstiod {
   /** Puts any resource into the mesh and pushes it. */
   putResource(typeUrl: string, resource: StoredResource): void;
   removeResource(typeUrl: string, name: string): void;
-  /** Replaces the accepted token. Open streams go on. */
+  /** Replaces the accepted token. Open streams continue. */
   setToken(token: string): void;
-  /** A token of another caller, accepted beside the first: a pod that is its own proxy. */
+  /** Returns a token of another caller, accepted in addition to the first: a pod in dedicated mode. */
   tokenFor(caller: CallerIdentity): string;
   /** A new control-plane root and server certificate for new connections; returns the new root. */
   rotateServerRoot(): Promise<string>;
-  /** Polls until `condition` holds. Fails after `milliseconds` (default 5 s), saying what was awaited. */
+  /** Polls until `condition` holds. Fails after `milliseconds` (default 5 s) with `what` in the message. */
   waitFor(what: string, condition: () => boolean, milliseconds?: number): Promise<void>;
-  /** Until as many streams watch both types (default 1), and each that does has answered every response. */
+  /** Waits until `clients` streams (default 1) watch both types and each of them has answered every response. */
   waitForSettled(milliseconds?: number, clients?: number): Promise<void>;
   /** Throws when a client has broken the protocol. */
   assertNoViolations(): void;

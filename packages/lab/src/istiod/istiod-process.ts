@@ -8,7 +8,7 @@ import type { IstiodFaults } from './faults.ts';
 import { generatedWorkload } from './generate-mesh.ts';
 import type { FakeIstiod } from './istiod-interface.ts';
 
-/** Where a fake istiod process listens, and how to be let in. */
+/** Addresses and credentials of a fake istiod process. */
 interface IstiodReady {
   readonly xdsAddress: string;
   readonly caAddress: string;
@@ -17,10 +17,10 @@ interface IstiodReady {
   readonly token: string;
 }
 
-/** A fake istiod in a process of its own. */
+/** A fake istiod in a separate process. */
 interface IstiodProcess extends IstiodReady {
   readonly pid: number;
-  /** Sends a control command and waits for its answer. Throws KMESH_LAB_ISTIOD with the process's own words. */
+  /** Sends a control command and waits for its answer. Throws KMESH_LAB_ISTIOD with the message of the process. */
   command(command: ControlCommand): Promise<Record<string, unknown>>;
   /** Ends it; throws KMESH_LAB_PROTOCOL when a client broke the protocol. */
   close(): Promise<void>;
@@ -33,7 +33,7 @@ interface IstiodProcessOptions {
   readonly through?: readonly string[];
 }
 
-/** Starts the fake istiod as its own process, so that what it costs is not the client's. */
+/** Starts the fake istiod as a separate process, so that its cost does not count as the client's. */
 export async function startIstiodProcess(options: IstiodProcessOptions): Promise<IstiodProcess> {
   const main = fileURLToPath(new URL('./main.ts', import.meta.url));
   const [program = process.execPath, ...rest] = [...(options.through ?? []), process.execPath];
@@ -77,10 +77,10 @@ export async function startIstiodProcess(options: IstiodProcessOptions): Promise
   };
 }
 
-/** What a line on standard input may ask of a fake istiod that runs as its own process. */
+/** Command on the standard input of a fake istiod process. */
 export type ControlCommand =
   | { readonly command: 'status' }
-  /** Turns `count` generated workloads to the other health, going round. */
+  /** Flips the health of the next `count` generated workloads, starting over at the end. */
   | { readonly command: 'churn'; readonly count: number }
   | { readonly command: 'fault'; readonly name: keyof IstiodFaults; readonly arguments?: readonly unknown[] }
   | { readonly command: 'certificates'; readonly settings: Partial<CertificateSettings> }
@@ -93,7 +93,7 @@ export interface GeneratedPart {
   readonly nodes: number;
 }
 
-/** Updates that flip the health of the next `count` workloads, and where to go on. */
+/** Returns updates that flip the health of the next `count` workloads, and the next position. */
 function churn(part: GeneratedPart, from: number, count: number): { updates: MeshUpdate[]; next: number } {
   const updates: MeshUpdate[] = [];
   for (let step = from; step < from + count && part.workloads > 0; step += 1) {
@@ -107,7 +107,7 @@ function churn(part: GeneratedPart, from: number, count: number): { updates: Mes
   return { updates, next: from + count };
 }
 
-/** Carries out a control command; the result goes to standard output as one line. `close` is the caller's. */
+/** Executes control commands. The caller handles `close`. */
 export class IstiodControl {
   readonly #istiod: FakeIstiod;
   readonly #generated: GeneratedPart;

@@ -1,5 +1,5 @@
 /**
- * The fake istiod as a process of its own, for benchmarks and the demo:
+ * The fake istiod as a separate process, for benchmarks and the demo:
  *
  *     node packages/lab/src/istiod/main.ts --mesh mesh.yaml
  *     node packages/lab/src/istiod/main.ts --generate 10000 --services 500

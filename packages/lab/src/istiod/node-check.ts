@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import type { xds } from '@kmesh/api';
 
-/** Who calls, as a token review would say. */
+/** Identity of the caller, as a token review would return it. */
 export interface CallerIdentity {
   readonly namespace: string;
   readonly serviceAccount: string;
@@ -17,8 +17,8 @@ export function nodeName(node: xds.Node): string {
 }
 
 /**
- * Why istiod would refuse this node (ambient contract 3.2); `undefined` when it would not. `caller` is absent on the
- * unauthenticated port.
+ * Returns why istiod would refuse this node (ambient contract 3.2), or `undefined` if it would accept it. `caller` is
+ * absent on the unauthenticated port.
  */
 export function nodeProblem(node: xds.Node, caller: CallerIdentity | undefined): string | undefined {
   const parts = (node.id ?? '').split('~');

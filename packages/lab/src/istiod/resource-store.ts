@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type MeshUpdate, type Service, type Workload, xds } from '@kmesh/api';
 import { policyPayload, routePayload, servicePayload, workloadPayload } from './encode.ts';
 
-/** One xDS resource as it goes on the wire. */
+/** One xDS resource in wire form. */
 export interface StoredResource {
   readonly name: string;
   /** Content hash; empty for policies, as istiod leaves it. */
@@ -48,7 +48,7 @@ function serviceResource(service: Service): StoredResource {
   };
 }
 
-/** What the fake control plane knows, encoded and versioned, by type and name. */
+/** Resources of the fake control plane, encoded and versioned, by type and name. */
 export class ResourceStore {
   readonly #byType = new Map<string, Map<string, StoredResource>>([
     [xds.addressTypeUrl, new Map()],
@@ -62,7 +62,7 @@ export class ResourceStore {
     return this.#byType.get(typeUrl) ?? new Map<string, StoredResource>();
   }
 
-  /** Resources that go by this name or alias. */
+  /** Returns the resources with this name or alias. */
   find(typeUrl: string, name: string): StoredResource[] {
     const resources = this.resources(typeUrl);
     const direct = resources.get(name);
@@ -129,7 +129,7 @@ export class ResourceStore {
     return change;
   }
 
-  /** Whether that changed anything. */
+  /** Adds or replaces a resource. Returns whether it changed anything. */
   put(typeUrl: string, resource: StoredResource): boolean {
     const resources = this.#byType.get(typeUrl) ?? new Map<string, StoredResource>();
     this.#byType.set(typeUrl, resources);
@@ -144,7 +144,7 @@ export class ResourceStore {
     return !before.payload.equals(resource.payload) || before.version !== resource.version;
   }
 
-  /** Whether it was there. */
+  /** Removes a resource. Returns whether it existed. */
   remove(typeUrl: string, name: string): boolean {
     const resources = this.#byType.get(typeUrl);
     this.#unalias(typeUrl, resources?.get(name));

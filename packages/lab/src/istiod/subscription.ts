@@ -1,13 +1,13 @@
 import type { ResourceStore, StoredResource } from './resource-store.ts';
 
-/** What one stream watches of one type, and which versions it holds. */
+/** One stream's subscription to one type, with the versions that the client holds. */
 export class Subscription {
   readonly typeUrl: string;
   /** Every resource of the type. */
   readonly wildcard: boolean;
   readonly #names: Set<string>;
   readonly #node: string;
-  /** Name → version that the client has, or was sent. */
+  /** Version that the client has, or was sent, by name. */
   readonly #held: Map<string, string>;
 
   constructor(options: {
@@ -33,7 +33,9 @@ export class Subscription {
     for (const name of names) this.#names.delete(name);
   }
 
-  /** Everything to send now: what is watched and not held in this version, and what is held but gone. */
+  /**
+   * Returns what to send now: watched resources not held in their current version, and held names that no longer exist.
+   */
   pending(store: ResourceStore): { resources: StoredResource[]; removed: string[] } {
     const known = store.resources(this.typeUrl);
     const candidates = this.wildcard ? known.values() : this.#watched(store);
@@ -46,7 +48,7 @@ export class Subscription {
     return { resources, removed };
   }
 
-  /** The part of a change that this subscription sees. */
+  /** Returns the part of a change that this subscription watches. */
   affected(
     store: ResourceStore,
     names: ReadonlySet<string>,
@@ -67,7 +69,7 @@ export class Subscription {
     return { resources, removed };
   }
 
-  /** Resources for names just requested; unknown names come back as removed. */
+  /** Returns resources for names just requested; unknown names are reported as removed. */
   answer(store: ResourceStore, names: readonly string[]): { resources: StoredResource[]; removed: string[] } {
     const resources = new Map<string, StoredResource>();
     const removed: string[] = [];
@@ -98,7 +100,7 @@ export class Subscription {
     }
   }
 
-  /** Subscribing to a service brings its workloads along. */
+  /** A subscription to a service includes its workloads. */
   *#withEndpoints(store: ResourceStore, found: readonly StoredResource[]): Iterable<StoredResource> {
     yield* found;
     const services = new Set(

@@ -11,8 +11,8 @@ interface Pair {
 const dripIntervalMilliseconds = 20;
 
 /**
- * The TCP listener before the real server. It passes bytes on, and misbehaves below gRPC when asked to: that is
- * where a server library cannot be made to.
+ * The TCP listener in front of the real server. Forwards bytes, and injects faults below gRPC that a server library
+ * cannot produce.
  */
 export class TransportFront {
   readonly #host: string;
@@ -43,7 +43,7 @@ export class TransportFront {
     return this.#sockets.size;
   }
 
-  /** Listens, on the same port as before if it did before. */
+  /** Listens; when reopened, on the same port as before. */
   async open(): Promise<void> {
     if (this.#server !== undefined) return;
     const server = createServer({ noDelay: true }, (client) => this.#accept(client));
@@ -63,15 +63,15 @@ export class TransportFront {
     await once(server, 'close');
   }
 
-  /** Where new connections go. */
+  /** Sets the target port of new connections. */
   retarget(port: number): void {
     this.#target = port;
   }
 
-  /** Cuts the open connections, abruptly. */
+  /** Resets the open connections. */
   drop(): void {
     for (const socket of this.#sockets) {
-      // Resetting a socket that is shutting down fails, and Node.js then waits for its end for ever when it exits.
+      // Resetting a socket that is shutting down fails, and Node.js then waits forever for its end at exit.
       if (socket.writableEnded) socket.destroy();
       else socket.resetAndDestroy();
     }
@@ -102,7 +102,7 @@ export class TransportFront {
     for (const pair of this.#pairs) pair.sentToClient = 0;
   }
 
-  /** Answers new connections with random bytes instead of passing them on. */
+  /** Answers new connections with random bytes instead of forwarding them. */
   answerGarbage(on: boolean): void {
     this.#garbage = on;
   }

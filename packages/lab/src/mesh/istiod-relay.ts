@@ -2,8 +2,8 @@ import { connect } from 'node:net';
 import { listenIn } from '../traffic/sockets.ts';
 
 /**
- * Makes a port of this process reachable as `127.0.0.1:port` in a host's namespace. Returns a function that stops it: new
- * connections are refused then, and those that run are cut.
+ * Makes a port of this process reachable as `127.0.0.1:port` in a host's namespace. Returns a function that stops the
+ * relay: new connections are refused then, and open ones are cut.
  */
 export async function relayInto(
   host: { readonly namespacePath: string },

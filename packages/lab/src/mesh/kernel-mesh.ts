@@ -27,8 +27,8 @@ const OBJECT_PATH =
   fileURLToPath(new URL('../../../../build/bpf/kmesh.bpf.o', import.meta.url));
 
 /**
- * The kernel path alone, over the pods of a lab: the programs attached to the lab's cgroup, and tables that follow a
- * mesh state which the test changes. No daemon, no control plane.
+ * Starts only the kernel path for the pods of a lab: programs attached to the lab's cgroup, and tables that follow a
+ * mesh state under the test's control. No daemon, no control plane.
  *
  * @throws KMESH_BPF_OBJECT_MISSING, KMESH_BPF_LOAD_FAILED
  */
@@ -72,12 +72,12 @@ export class KernelMesh implements AsyncDisposable {
     this.tables = tables;
   }
 
-  /** Changes the mesh; resolves when every connect that begins from then on decides by it. */
+  /** Changes the mesh; resolves when the change applies to every later connect. */
   async apply(...changes: readonly (MeshUpdate | Service | Workload | Route)[]): Promise<void> {
     await this.tables.apply(this.state.apply(changes.map(asUpdate)));
   }
 
-  /** Enrols pods as workloads of the mesh, plain TCP ones unless a workload is given. */
+  /** Enrols pods as workloads of the mesh, as plain TCP workloads unless a workload is given. */
   async enrol(...pods: readonly (Pod | { readonly pod: Pod; readonly workload: Workload })[]): Promise<void> {
     const members = pods.map((entry) =>
       'pod' in entry ? entry : { pod: entry, workload: workloadOf(entry) },
@@ -91,14 +91,14 @@ export class KernelMesh implements AsyncDisposable {
     }
   }
 
-  /** Takes a pod out again. */
+  /** Reverses {@link KernelMesh.enrol} for one pod. */
   unenrol(pod: Pod): void {
     using namespace = openNetworkNamespace(pod.namespacePath);
     this.tables.remove(namespace.cookie);
     this.workloadOfPod.delete(namespace.cookie);
   }
 
-  /** Decisions of the connect hook so far, by their names in `enum kmesh_reason`; only those that happened. */
+  /** Returns the connect hook's decisions so far, by name in `enum kmesh_reason`; omits those with count 0. */
   decisions(): Record<string, number> {
     const counters = Object.entries(readConnectCounters(this.object.map('counters')));
     return Object.fromEntries(
@@ -106,7 +106,7 @@ export class KernelMesh implements AsyncDisposable {
     );
   }
 
-  /** Begins to read the connection events. */
+  /** Starts reading the connection events. */
   observe(): ObservedConnections {
     return new ObservedConnections(this);
   }

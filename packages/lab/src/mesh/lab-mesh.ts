@@ -18,22 +18,22 @@ import { type WorkloadOptions, workloadOf } from './records.ts';
 interface MeshOptions {
   /** Whether the proxies may use the kernel path, over the lab's cgroup; {@link kernelPathByDefault} when absent. */
   readonly kernelPath?: boolean;
-  /** Rules of pods that do not say otherwise; with the rows for DNS, as istio-cni has them by default. */
+  /** Rules of pods that specify none; include the DNS rules by default, as with istio-cni. */
   readonly redirect?: RedirectOptions;
   /** Behaviour of the certificate service, such as `{ lifetimeSeconds: 10 }`. */
   readonly certificates?: Partial<CertificateSettings>;
   /** Further settings of every proxy, which may depend on its place. */
   readonly environment?: Settings | ((host: Host) => Settings);
-  /** How long the proxies may take to become ready; 20 seconds by default. */
+  /** Time limit for the proxies to become ready; 20 seconds by default. */
   readonly readyMilliseconds?: number;
-  /** What the nodes run in the place of {@link kmeshExecutable}: another node proxy with the same interfaces. */
+  /** Executable instead of {@link kmeshExecutable}: another node proxy with the same interfaces. */
   readonly executable?: string;
-  /** Whether what the proxies write is thrown away: where a benchmark would count what reading it costs. */
+  /** Whether to discard the proxies' output, so that a benchmark does not measure the cost of reading it. */
   readonly discardsOutput?: boolean;
 }
 
 interface MeshPodOptions extends PodOptions {
-  /** In the mesh (`true`, the default), or outside it. Rules may be given instead. */
+  /** In the mesh (`true`, the default) or outside it; or the rules to install. */
   readonly captured?: boolean | RedirectOptions;
   readonly workload?: WorkloadOptions;
 }
@@ -47,10 +47,13 @@ export interface MeshNode {
 
 type Settings = Readonly<Record<string, string>>;
 
-/** The port under which each proxy finds the control plane on its loopback. */
+/** Port of the control plane on each proxy's loopback. */
 const CONTROL_PLANE_PORT = 15012;
 
-/** `KMESH_TEST_KERNEL_PATH`: `on`, or `off` when absent; tests that do not choose run with either. @throws KMESH_LAB_MESH */
+/**
+ * `KMESH_TEST_KERNEL_PATH`: `on`, or `off` when absent; tests that do not set the option run with both values. @throws
+ * KMESH_LAB_MESH
+ */
 function kernelPathByDefault(): boolean {
   const setting = process.env['KMESH_TEST_KERNEL_PATH'] ?? 'off';
   if (setting === 'on' || setting === 'off') return setting === 'on';
@@ -59,7 +62,7 @@ function kernelPathByDefault(): boolean {
 
 /**
  * Starts the real executable on every node of a lab, each with a CNI agent, all with one fake control plane, and waits
- * until they are ready. `close` ends them; the lab's own end does too.
+ * until they are ready. `close` ends them, and so does closing the lab.
  */
 export async function startMesh(lab: Lab, options: MeshOptions = {}): Promise<LabMesh> {
   const istiod = await startFakeIstiod({ certificates: options.certificates ?? {} });
@@ -139,7 +142,7 @@ export class LabMesh implements AsyncDisposable {
     );
   }
 
-  /** Adds a pod with its workload, which all proxies learn of; captured and served unless the options say otherwise. */
+  /** Adds a pod and announces its workload to all proxies; captured and served unless the options disable it. */
   async pod(options: MeshPodOptions, node = 0): Promise<MeshPod> {
     const { captured = true, workload: fields, ...rest } = options;
     const place = this.node(node);
@@ -153,7 +156,7 @@ export class LabMesh implements AsyncDisposable {
     return { pod, workload };
   }
 
-  /** A pod with a proxy of its own in dedicated mode, in the pod's namespace. */
+  /** Adds a pod with a dedicated-mode proxy in the pod's namespace. */
   async dedicatedPod(options: PodOptions, node = 0): Promise<MeshPod & { readonly proxy: NodeProxy }> {
     const pod = await this.node(node).node.pod({ serviceAccount: `sa-${options.name}`, ...options });
     const workload = workloadOf(pod, { protocol: 'HBONE' });
@@ -176,7 +179,7 @@ export class LabMesh implements AsyncDisposable {
     return { pod, workload, proxy };
   }
 
-  /** A certificate of the mesh's authority, for a peer that is not ours. */
+  /** Issues a certificate of the mesh's authority, for a peer that is not Kmesh. */
   identity(spiffe: string | Pod, leaf: Partial<LeafOptions> = {}): PeerIdentity {
     const uri =
       typeof spiffe === 'string'
@@ -191,7 +194,10 @@ export class LabMesh implements AsyncDisposable {
     };
   }
 
-  /** Ends the proxies, their agents and the control plane. @throws KMESH_LAB_PROTOCOL when a proxy broke the xDS protocol */
+  /**
+   * Ends the proxies, their agents and the control plane. @throws KMESH_LAB_PROTOCOL when a proxy broke the xDS
+   * protocol
+   */
   async close(): Promise<void> {
     const proxies = [...this.nodes.map(({ proxy }) => proxy), ...this.#dedicated];
     for (const proxy of proxies) proxy.kill('SIGKILL');
@@ -229,7 +235,7 @@ export class LabMesh implements AsyncDisposable {
   }
 }
 
-/** A pod and what the mesh says of it. */
+/** A pod with its workload in the mesh. */
 export interface MeshPod {
   readonly pod: Pod;
   readonly workload: Workload;

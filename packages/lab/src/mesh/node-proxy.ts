@@ -24,7 +24,7 @@ interface ProxyEnd {
 /** The real executable as a child process on a host of the lab, in the host's namespace and cgroup. */
 export class NodeProxy {
   readonly host: Host;
-  /** What {@link NodeProxy.start} runs; may be changed to another build's, for an upgrade. */
+  /** Executable that {@link NodeProxy.start} runs; assign another build's to test an upgrade. */
   executable: string;
   readonly #environment: Readonly<Record<string, string>>;
   readonly #discardsOutput: boolean;
@@ -48,18 +48,18 @@ export class NodeProxy {
     return this.#child?.pid ?? 0;
   }
 
-  /** Resolves when the process that was started last has ended; the caller's process stays alive until then. */
+  /** Resolves when the most recently started process has ended; keeps the caller's process alive until then. */
   get ended(): Promise<ProxyEnd> {
     if (this.#child !== undefined && this.#end === undefined) keepAlive(this.#child, true);
     return this.#ended;
   }
 
-  /** Everything it has written, over all its lives. */
+  /** Output of all its processes so far. */
   get log(): string {
     return this.#log;
   }
 
-  /** Starts it, with further settings if any; readiness is awaited by {@link NodeProxy.ready}. */
+  /** Starts it, with optional further settings; use {@link NodeProxy.ready} to wait until it is ready. */
   start(environment: Readonly<Record<string, string>> = {}): void {
     // More descriptors than the machine's default, as a node's container runtime gives.
     const script = 'ulimit -n 1048576 2>/dev/null; exec "$@"';
@@ -88,7 +88,7 @@ export class NodeProxy {
     });
   }
 
-  /** @throws KMESH_LAB_TIMEOUT, with the end of its log, when 15021 does not say so. */
+  /** Waits until port 15021 reports ready. @throws KMESH_LAB_TIMEOUT with the end of its log */
   async ready(milliseconds = 20_000): Promise<void> {
     await this.until(
       'it is ready',
@@ -100,7 +100,7 @@ export class NodeProxy {
     );
   }
 
-  /** One request to a port of the proxy on its loopback. */
+  /** Sends one request to a port of the proxy on its loopback. */
   http(port: number, path: string, options: { readonly method?: string } = {}): Promise<HttpAnswer> {
     const { host } = this;
     return requestHttp(
@@ -117,12 +117,12 @@ export class NodeProxy {
     return JSON.parse((await this.http(15000, '/config_dump')).body) as Record<string, unknown>;
   }
 
-  /** What is in the kernel; of a proxy without a kernel path nothing. */
+  /** Returns the contents of the kernel tables; empty for a proxy without a kernel path. */
   async tables(): Promise<TablesView> {
     return JSON.parse((await this.http(15000, '/kmesh/tables')).body) as TablesView;
   }
 
-  /** What it logs and counts from now on. */
+  /** Observes its log lines and counters from now on. */
   async watch(): Promise<ProxyWatch> {
     return new ProxyWatch(this, this.#log.length, await this.metrics());
   }
@@ -156,13 +156,13 @@ export class NodeProxy {
   }
 }
 
-/** What a proxy has logged and counted since a moment. */
+/** Log lines and counter increases of a proxy since a point in time. */
 export class ProxyWatch {
   readonly #proxy: NodeProxy;
   readonly #position: number;
   readonly #before: readonly Sample[];
   readonly #lines: AccessLine[] = [];
-  /** Up to here lines were read. */
+  /** End of the part already read. */
   #read: number;
 
   constructor(proxy: NodeProxy, position: number, before: readonly Sample[]) {
@@ -177,7 +177,7 @@ export class ProxyWatch {
     return this.#proxy.log.slice(this.#position);
   }
 
-  /** Access lines that were written in full; each is read once, however often this is asked. */
+  /** Complete access log lines; each is parsed once. */
   get lines(): AccessLine[] {
     const { log } = this.#proxy;
     const end = log.lastIndexOf('\n') + 1;
@@ -189,8 +189,8 @@ export class ProxyWatch {
   }
 
   /**
-   * Waits for `count` access lines of a direction, with these values of their fields, and returns them. A line is written
-   * a moment after its connection ends: where others may still come, say which are meant.
+   * Waits for `count` access log lines of a direction with the given field values, and returns them. A line is written
+   * shortly after its connection ends: where other lines may still arrive, give values that exclude them.
    *
    * @throws KMESH_LAB_TIMEOUT
    */
@@ -214,7 +214,9 @@ export class ProxyWatch {
     return (await this.access(direction, 1, having))[0] as AccessLine;
   }
 
-  /** Traffic that a reporter has counted since, once it has closed `closed` connections. @throws KMESH_LAB_TIMEOUT */
+  /**
+   * Returns the traffic of a reporter since then, once it has closed `closed` connections. @throws KMESH_LAB_TIMEOUT
+   */
   async traffic(
     reporter: 'source' | 'destination',
     closed = 1,
@@ -228,7 +230,7 @@ export class ProxyWatch {
     return counts as TrafficCounts;
   }
 
-  /** What a metric has grown by since. */
+  /** Returns the increase of a metric since then. */
   async growth(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
     return sumOf(await this.#proxy.metrics(), name, labels) - sumOf(this.#before, name, labels);
   }

@@ -10,9 +10,9 @@ interface Observed {
   end?: ConnectionEnd;
 }
 
-/** What the probe makes of the kernel's connection events, kept for a test to look at. */
+/** Connections that the probe reports from the kernel's events, recorded for a test. */
 export class ObservedConnections implements Disposable {
-  /** In order of opening; client and server sides are records of their own. */
+  /** In order of opening; client and server sides are separate records. */
   readonly all: Observed[] = [];
   readonly #ring: EventRing;
   #wake: (() => void) | undefined;

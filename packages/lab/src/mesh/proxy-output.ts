@@ -2,7 +2,7 @@
 export interface AccessLine {
   readonly level: string;
   readonly message: string;
-  /** By the names of the contract, such as `src.addr`, `bytes_sent`; texts without their quotes. */
+  /** Values by contract name, such as `src.addr`, `bytes_sent`; texts without quotes. */
   readonly fields: Readonly<Record<string, string>>;
 }
 
@@ -32,7 +32,7 @@ const traffic = {
   failed: 'istio_tcp_connections_failed_total',
 } as const;
 
-/** Access log lines among the lines of a log in the plain format; a last one that is not whole yet is left out. */
+/** Returns the access log lines of a log in the plain format, without an incomplete last line. */
 export function parseAccessLog(log: string): AccessLine[] {
   const whole = log.slice(0, log.lastIndexOf('\n') + 1);
   return whole.split('\n').flatMap((line) => {
@@ -70,7 +70,7 @@ export function sumOf(
     .reduce((sum, { value }) => sum + value, 0);
 }
 
-/** What a reporter has counted since `before`. */
+/** Returns the traffic of a reporter since `before`. */
 export function trafficSince(
   before: readonly Sample[],
   now: readonly Sample[],

@@ -3,11 +3,11 @@ import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import type { AddressPair } from '../network/addresses.ts';
 import type { PodIdentity } from '../pods/pod.ts';
 
-/** Service port → target port; what a test writes in place of a `Map`. */
+/** Target port by service port, as a literal instead of a `Map`. */
 type Ports = Readonly<Record<number, number>>;
 
 export interface WorkloadOptions extends Partial<Omit<Workload, 'services'>> {
-  /** Services that the pod is an endpoint of, with the ports that it maps itself. */
+  /** Services that the pod is an endpoint of, with the pod's own port mappings. */
   readonly services?: Readonly<Record<string, Ports>>;
 }
 
@@ -18,7 +18,7 @@ interface ServiceOptions extends Partial<Omit<Service, 'name' | 'vips' | 'ports'
   readonly ports: Ports;
 }
 
-/** Where a pod is and what it is called, as the control plane would say it: a plain TCP workload, weight 1. */
+/** Returns a pod's workload as the control plane would send it: plain TCP, weight 1. */
 export function workloadOf(
   pod: PodIdentity & { readonly addresses: AddressPair },
   options: WorkloadOptions = {},
@@ -35,7 +35,7 @@ export function workloadOf(
   });
 }
 
-/** A service, of the namespace `default` by default; its hostname is `<name>.<namespace>.svc.cluster.local`. */
+/** Returns a service, in namespace `default` by default; its hostname is `<name>.<namespace>.svc.cluster.local`. */
 export function serviceOf(options: ServiceOptions): Service {
   const { name, vips, ports, namespace = 'default', ...rest } = options;
   const ips = 'v4' in vips ? [vips.v4, vips.v6] : vips;
@@ -48,7 +48,7 @@ export function serviceOf(options: ServiceOptions): Service {
   });
 }
 
-/** `namespace/hostname` of a service: what workloads name it by. */
+/** Returns `namespace/hostname` of a service, its key in workloads. */
 export function keyOf(service: Service): string {
   return `${service.namespace}/${service.hostname}`;
 }

@@ -1,4 +1,4 @@
-/** One node's tunnel in a process of its own, without a daemon around it; IPC messages say what to serve. */
+/** One node's tunnel in a separate process, without a daemon; controlled by IPC messages. */
 import type { MeshUpdate } from '@kmesh/api';
 import { openNetworkNamespace } from '@kmesh/linux';
 import { formatIdentityUri, MeshState } from '@kmesh/orchestration';
@@ -11,7 +11,7 @@ import {
 } from '@kmesh/probe';
 import { createTunnel, type TunnelCertificate } from '@kmesh/tunnel';
 
-/** What the parent sends first. */
+/** First message of the parent. */
 export interface TunnelProxyStart {
   readonly node: string;
   readonly updates: readonly MeshUpdate[];
@@ -23,11 +23,11 @@ export interface TunnelProxyStart {
     readonly serviceAccount: string;
     readonly path: string;
   }[];
-  /** Connections are counted, beside as many other series as this, for a scrape server on loopback. */
+  /** If set, counts connections for a scrape server on loopback, in addition to this number of other series. */
   readonly series?: number;
 }
 
-/** A scrape server, and an observer that counts for it beside at least so many series of other workloads. */
+/** Starts a scrape server and its observer, with at least `series` series of other workloads. */
 async function startMetrics(
   mesh: MeshState,
   series: number,

@@ -4,10 +4,10 @@ import { runCommand } from './commands.ts';
 
 const SYSTEM_MOUNT = '/sys/fs/bpf';
 
-/** Directories of labs: a bpffs mount of their own, sockets of agents. */
+/** Directories of labs: separate bpffs mounts, sockets of agents. */
 export const STATE_DIRECTORY = '/run/kmesh-lab';
 
-/** Makes a directory for pins: in the system's bpffs when it is mounted, else (or if `own`) in a mount of the lab's own. */
+/** Creates a directory for pins: in the system's bpffs if mounted, else (or if `wantsOwn`) in a mount for this lab. */
 export async function createPinDirectory(lab: string, wantsOwn: boolean): Promise<string> {
   const shared = `${SYSTEM_MOUNT}/${lab}`;
   if (!wantsOwn && mountType(SYSTEM_MOUNT) === 'bpf') {
@@ -20,7 +20,9 @@ export async function createPinDirectory(lab: string, wantsOwn: boolean): Promis
   return own;
 }
 
-/** Removes every pin of a lab, its mount and its other files. Synchronous, because it also runs while the process exits. */
+/**
+ * Removes every pin of a lab, its mount and its other files. Synchronous, because it also runs while the process exits.
+ */
 export function removeStateDirectories(lab: string): void {
   const own = `${STATE_DIRECTORY}/${lab}`;
   if (mountType(`${own}/bpf`) === 'bpf') spawnSync('umount', ['-l', `${own}/bpf`]);
@@ -29,7 +31,7 @@ export function removeStateDirectories(lab: string): void {
   try {
     rmdirSync(STATE_DIRECTORY);
   } catch {
-    // Another lab uses it, or it was never made.
+    // Another lab uses it, or it never existed.
   }
 }
 
@@ -43,7 +45,7 @@ function mountType(directory: string): string | undefined {
   return lines.find((line) => line.split(' ')[1] === directory)?.split(' ')[2];
 }
 
-/** Removes a directory with all it holds. Processes that sweep at the same time meet in the same directories. */
+/** Removes a directory tree. Tolerates other processes that remove the same tree concurrently. */
 function removeTree(path: string): void {
   for (const entry of unlessGone(() => readdirSync(path, { withFileTypes: true })) ?? []) {
     const inside = `${path}/${entry.name}`;

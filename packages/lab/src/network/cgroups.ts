@@ -4,7 +4,7 @@ import { KmeshError } from '@kmesh/api';
 /**
  * Where cgroup v2 is mounted; it is not always /sys/fs/cgroup (hybrid layouts).
  *
- * @throws KMESH_LAB_NO_CGROUP when it is mounted nowhere.
+ * @throws KMESH_LAB_NO_CGROUP when it is not mounted.
  */
 export function cgroupRoot(): string {
   for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n')) {
@@ -29,8 +29,8 @@ function cgroupProcesses(path: string): number[] {
 }
 
 /**
- * Kills what runs in a cgroup and below it, and removes it. Synchronous, because it also runs while the process
- * exits. Returns what went wrong, if anything did.
+ * Kills all processes in a cgroup and its descendants, and removes it. Synchronous, because it also runs while the
+ * process exits. Returns a description of the failure, or undefined.
  */
 export function removeCgroup(path: string): string | undefined {
   const deadline = Date.now() + 2000;

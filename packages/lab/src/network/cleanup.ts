@@ -27,7 +27,7 @@ function runAll(): void {
   for (const cleanUp of [...cleanUps.values()]) cleanUp();
 }
 
-/** Ends the process as the signal would have, unless the program has a handler of its own, which then decides. */
+/** Ends the process as the signal would have, unless the program has another handler for it. */
 function onSignal(signal: NodeJS.Signals): void {
   if (process.listenerCount(signal) > 1) return;
   runAll();
@@ -36,7 +36,8 @@ function onSignal(signal: NodeJS.Signals): void {
 
 /**
  * Removes what labs of dead processes left behind: their processes, cgroups, namespaces, pins and mounts. Labs of
- * living processes, of other users of this machine too, are never touched. Returns the names of what was removed.
+ * running processes, including those of other users of this machine, are never touched. Returns the names of what was
+ * removed.
  */
 export function sweep(): string[] {
   const root = cgroupRoot();

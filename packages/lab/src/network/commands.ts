@@ -36,11 +36,11 @@ export function labProgram(name: 'enter' | 'namespace' | 'serve' | 'dial' | 'raw
   );
 }
 
-/** A short program in an emulated machine, beside others. What hangs is ended all the same. */
+/** Generous for a short program on a busy emulated machine; still ends a program that hangs. */
 const COMMAND_MS = 60_000;
 
 /**
- * Waits for a child process and collects what it prints.
+ * Waits for a child process and collects its output.
  *
  * @throws KMESH_LAB_COMMAND_FAILED when it cannot run, or ends with another code than 0 and `check` is not `false`.
  */

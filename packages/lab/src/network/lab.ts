@@ -33,11 +33,14 @@ interface NodeOptions {
 const WIRE_BRIDGE = 'wire';
 const WIRE_INTERFACE = 'eth0';
 
-/** Set, because a bridge otherwise takes its lowest port's: a new pod would cut the others off until they ask again. */
+/**
+ * A fixed address: a bridge otherwise takes the lowest address of its ports, and a new pod would cut off the others
+ * until they resolve it again.
+ */
 const BRIDGE_MAC = '02:6b:6d:00:00:01';
 
 /**
- * Makes a lab: a mesh's machines on this machine. Leftovers of dead processes are swept first.
+ * Creates a lab: the machines of a mesh on this machine. First removes leftovers of dead processes.
  *
  * @throws KMESH_LAB_NOT_BUILT, KMESH_LAB_NO_CGROUP, KMESH_LAB_COMMAND_FAILED (not root, no namespaces)
  */
@@ -54,7 +57,7 @@ export async function createLab(options: LabOptions = {}): Promise<Lab> {
   return lab;
 }
 
-/** Nodes routed to each other over one wire, IPv4 and IPv6. Owns all that was made in it; `close` removes it. */
+/** Nodes routed to each other over one wire, IPv4 and IPv6. Owns everything created in it; `close` removes it. */
 export class Lab implements AsyncDisposable {
   readonly name: string;
   /** The cgroup above those of all hosts: programs attached here see the lab's sockets and no others. */
@@ -114,7 +117,7 @@ export class Lab implements AsyncDisposable {
     return node;
   }
 
-  /** Makes a host on the wire that is no node and in no mesh, but can reach every node and pod. */
+  /** Creates a host on the wire that is not a node and not in a mesh, but can reach every node and pod. */
   async outsideHost(name = `outside${this.#outside.length + 1}`): Promise<Host> {
     const index = this.#outside.length + 1;
     const place = this.#place(name, outsideAddress(index));
@@ -130,15 +133,15 @@ export class Lab implements AsyncDisposable {
     return host;
   }
 
-  /** A pair of addresses that no host has: for a service. */
+  /** Allocates a pair of unused addresses for a service. */
   serviceAddress(): AddressPair {
     this.#services += 1;
     return serviceAddress(this.#services);
   }
 
   /**
-   * A directory on a bpffs for this lab's pins; mounts one when the machine has none, or when `own` asks for it. Removed
-   * by `close`.
+   * Returns a directory on a bpffs for this lab's pins; mounts a bpffs if the machine has none, or if `own` is set.
+   * `close` removes it.
    */
   bpffs(options: { readonly own?: boolean } = {}): Promise<string> {
     this.#pins ??= createPinDirectory(this.name, options.own ?? false);
@@ -146,7 +149,7 @@ export class Lab implements AsyncDisposable {
   }
 
   /**
-   * Ends every process of the lab and removes all that it made.
+   * Ends every process of the lab and removes everything it created.
    *
    * @throws KMESH_LAB_CLEANUP when something could not be removed.
    */

@@ -22,8 +22,8 @@ function processStartTime(pid: number): string | undefined {
 
 /**
  * A name that no other lab has, now or after this process is gone: process id, its start time and a counter. Everything
- * that a lab leaves in the system carries it, so that leftovers can be distinguished from what is in use. No
- * dots: bpffs takes none.
+ * that a lab creates in the system has it in its name, so that leftovers can be distinguished from what is in use. No
+ * dots: bpffs does not allow them.
  */
 export function newLabName(): string {
   labs += 1;
@@ -46,12 +46,12 @@ const COMMON_SETTINGS: Readonly<Record<string, string>> = {
   // Tests open tens of thousands of connections from one address within seconds.
   'ipv4/ip_local_port_range': '16384 65535',
   'ipv4/tcp_tw_reuse': '1',
-  // Source addresses are kept across the tunnel, so a reply may leave by another way than the request came.
+  // Source addresses are kept across the tunnel, so a reply may take another route than the request.
   'ipv4/conf/all/rp_filter': '0',
   'ipv4/conf/default/rp_filter': '0',
 };
 
-/** What a namespace needs beside the above to pass packets on: a node, the wire. */
+/** Additional settings of a namespace that forwards packets: a node, the wire. */
 export const FORWARDING_SETTINGS: Readonly<Record<string, string>> = {
   'ipv4/ip_forward': '1',
   'ipv6/conf/all/forwarding': '1',
@@ -74,8 +74,8 @@ export async function createNamespace(
 }
 
 /**
- * Lets namespaces go; those that are gone already are no error. Synchronous, because it also runs while the
- * process exits. Returns what went wrong, if anything did.
+ * Deletes namespaces; ignores those that no longer exist. Synchronous, because it also runs while the process
+ * exits. Returns a description of the failure, or undefined.
  */
 export function deleteNamespaces(names: readonly string[]): string | undefined {
   if (names.length === 0) return undefined;

@@ -27,21 +27,21 @@ const INITIAL_WINDOW = 65_535;
 const LARGEST_DATA = 16_384;
 
 export interface FrameOptions {
-  /** Which end of the connection this is. */
+  /** Side of the connection. */
   readonly role: 'client' | 'server';
   /** SETTINGS_INITIAL_WINDOW_SIZE for what the other end sends; 4 MiB by default. */
   readonly window?: number;
-  /** Whether received bytes are given back to the windows at once; `true` by default. */
+  /** Whether to return received bytes to the windows immediately; `true` by default. */
   readonly giveBack?: boolean;
 }
 
-/** One stream of a {@link FrameConnection}, with what the other end did on it. */
+/** One stream of a {@link FrameConnection}, with the peer's actions on it. */
 export class FrameStream {
   readonly id: number;
   readonly connection: FrameConnection;
-  /** Bytes that came. */
+  /** Received data. */
   readonly chunks: Buffer[] = [];
-  /** What came, in order: `headers`, `data`, `end`, `reset <code>`. */
+  /** Received events, in order: `headers`, `data`, `end`, `reset <code>`. */
   readonly events: string[] = [];
   window: number;
   readonly #waiting: (() => void)[] = [];
@@ -108,8 +108,8 @@ export class FrameStream {
 }
 
 /**
- * HTTP/2 by the frame, over TLS that is open already: sends what it is asked for in any order, also what a library
- * would not. Header blocks that come are not decoded.
+ * HTTP/2 at frame level over an established TLS connection: sends frames in any order, including sequences that a
+ * library would refuse. Does not decode received header blocks.
  */
 export class FrameConnection {
   readonly tls: TLSSocket;
@@ -118,7 +118,7 @@ export class FrameConnection {
   onStream: (stream: FrameStream) => void = () => undefined;
   window = INITIAL_WINDOW;
   closed = false;
-  /** GOAWAY frames that came. */
+  /** Number of received GOAWAY frames. */
   goaways = 0;
   readonly #options: FrameOptions;
   #streamWindow = INITIAL_WINDOW;

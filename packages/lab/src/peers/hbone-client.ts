@@ -35,7 +35,7 @@ interface PeerResponse {
   readonly stream: ClientHttp2Stream;
 }
 
-/** TLS as an ambient peer opens it: client certificate, ALPN h2, no SNI (ambient contract 6.1). */
+/** Opens TLS as an ambient peer does: client certificate, ALPN h2, no SNI (ambient contract 6.1). */
 export function openPeerTls(socket: Socket, options: PeerTlsOptions): Promise<TLSSocket> {
   const { identity, alpn = ['h2'], groups } = options;
   const roots = identity?.rootsPem ?? options.rootsPem ?? [];
@@ -63,11 +63,11 @@ export function openPeerTls(socket: Socket, options: PeerTlsOptions): Promise<TL
   });
 }
 
-/** The client half of a peer proxy, on Node's own HTTP/2: opens HBONE connections and sends requests on them. */
+/** The client half of a peer proxy, on Node's HTTP/2: opens HBONE connections and sends requests on them. */
 export class HboneClient implements Disposable {
   readonly session: ClientHttp2Session;
   readonly tls: TLSSocket;
-  /** GOAWAY frames that came. */
+  /** Number of received GOAWAY frames. */
   goaways = 0;
 
   constructor(tls: TLSSocket) {
@@ -82,7 +82,7 @@ export class HboneClient implements Disposable {
     });
   }
 
-  /** The server's settings, once they have come: a server that refuses the certificate never sends any. */
+  /** Waits for the server's SETTINGS; a server that refuses the certificate never sends them. */
   ready(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.session.once('remoteSettings', () => resolve());

@@ -11,10 +11,10 @@ import { openListener, openNetworkNamespace } from '@kmesh/linux';
 import type { Host } from '../pods/host.ts';
 import type { PeerIdentity } from './hbone-client.ts';
 
-/** A request that a peer server got. */
+/** A request that a peer server received. */
 export interface PeerRequest {
   readonly headers: IncomingHttpHeaders;
-  /** In the order in which they came, name and value in turn. */
+  /** In order of arrival, alternating names and values. */
   readonly rawHeaders: readonly string[];
   readonly authority: string;
   readonly stream: ServerHttp2Stream;
@@ -35,14 +35,14 @@ interface HboneServerOptions {
   readonly onRequest?: (request: PeerRequest) => void;
 }
 
-/** The server half of a peer proxy, on Node's own HTTP/2 and TLS. Written from ambient contract 6 alone. */
+/** The server half of a peer proxy, on Node's HTTP/2 and TLS. Written only from ambient contract 6. */
 export class HboneServer {
   readonly server: Http2SecureServer;
   readonly requests: PeerRequest[] = [];
   /** TLS connections that finished their handshake. */
   readonly connections: TLSSocket[] = [];
   readonly sessions = new Set<ServerHttp2Session>();
-  /** Most streams that one connection ever had open at once. */
+  /** Maximum number of concurrent streams on one connection so far. */
   mostStreams = 0;
   readonly #sockets = new Set<Socket>();
 

@@ -8,7 +8,7 @@ import { openPeerTls, type PeerIdentity } from './hbone-client.ts';
 interface RudeWaypointOptions extends Omit<FrameOptions, 'role'> {
   readonly identity: PeerIdentity;
   readonly port?: number;
-  /** Called for each request; it alone decides what happens on the stream and on its connection. */
+  /** Called for each request; decides what happens on the stream and on its connection. */
   readonly onStream: (stream: FrameStream) => void;
 }
 

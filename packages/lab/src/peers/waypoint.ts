@@ -8,8 +8,8 @@ import { type HboneServer, type PeerRequest, serveHbone } from './hbone-server.t
 interface WaypointOptions {
   readonly identity: PeerIdentity;
   /**
-   * Where a request goes: `ip`, `port`, and whether by HBONE (with the waypoint's own identity) or plain TCP; a number is
-   * the status to answer with, and `lost` ends the connection unanswered.
+   * Where a request goes: `ip`, `port`, and whether by HBONE (with the waypoint's own identity) or plain TCP; a number
+   * is the status to answer with, and `lost` ends the connection unanswered.
    */
   readonly route: (
     request: PeerRequest,
@@ -19,7 +19,7 @@ interface WaypointOptions {
 
 /**
  * A waypoint (or an east-west gateway, which routes to another proxy's 15008 without looking inside): takes HBONE,
- * and passes the bytes on by its route, or answers with a status.
+ * and forwards the bytes by its route, or answers with a status.
  */
 export function serveWaypoint(host: Host, options: WaypointOptions): Promise<HboneServer> {
   return serveHbone(host, {

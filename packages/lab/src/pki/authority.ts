@@ -39,7 +39,7 @@ interface AuthorityOptions extends Validity {
 }
 
 export interface LeafOptions extends AlternativeNames, Validity {
-  /** Sign this key; without it a new P-256 key is made. */
+  /** Public key to certify; by default a new P-256 key. */
   readonly publicKey?: KeyObject;
   /** Default: none, an empty subject. */
   readonly commonName?: string;
@@ -56,14 +56,14 @@ interface IssuedCertificate {
   readonly certificateDer: Buffer;
   /** Leaf, then the intermediates up to but without the root. */
   readonly chainPem: string;
-  /** Absent when the caller brought the public key. */
+  /** Absent when the caller supplied the public key. */
   readonly privateKeyPem: string | undefined;
   readonly serial: bigint;
   readonly notBefore: Date;
   readonly notAfter: Date;
 }
 
-/** An issued certificate whose key was made with it. */
+/** An issued certificate with its private key. */
 interface IssuedIdentity extends IssuedCertificate {
   readonly privateKeyPem: string;
 }
@@ -250,7 +250,7 @@ function signRevocationList(
 }
 
 /**
- * A self-signed P-256 authority for the lab. Everything that it and its intermediates sign is ECDSA with SHA-256.
+ * Creates a self-signed P-256 authority for the lab. It and its intermediates sign with ECDSA and SHA-256.
  */
 export function createAuthority(options: AuthorityOptions = {}): Authority {
   return authorityUnder(undefined, options);

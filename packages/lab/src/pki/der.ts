@@ -1,8 +1,8 @@
 /**
  * Just enough of DER (X.690) to write certificates, requests and revocation lists, and to read requests.
  *
- * Written independently of the controller's encoder on purpose: each is checked against the other and against
- * OpenSSL, so that one misunderstanding cannot hide in both.
+ * Deliberately independent of the controller's encoder: each is checked against the other and against OpenSSL, so that
+ * a misunderstanding in one is found.
  */
 
 const universal = {
@@ -111,7 +111,7 @@ export interface DerElement {
   readonly raw: Buffer;
 }
 
-/** The elements that follow one another in `bytes`. Throws a RangeError when they do not fill it exactly. */
+/** Reads consecutive elements. Throws a RangeError when they do not fill `bytes` exactly. */
 export function readElements(bytes: Buffer): DerElement[] {
   const elements: DerElement[] = [];
   let offset = 0;

@@ -20,11 +20,11 @@ import {
   SocketMaker,
 } from '../traffic/sockets.ts';
 
-/** What every host of a lab shares with the lab that owns it. */
+/** Resources that the hosts of a lab share with the lab. */
 export interface LabResources {
   /** Processes that run on the lab's hosts. */
   readonly children: Set<ChildProcess>;
-  /** Sockets and servers of this process that live on the lab's hosts. */
+  /** Sockets and servers of this process on the lab's hosts. */
   readonly sockets: Set<{ destroy?(): void; close?(): void }>;
 }
 
@@ -94,13 +94,13 @@ export class Host implements HostPlace {
     return ipBatch(this.namespace, [`addr add ${ip}${flags} ${device}${ip.includes(':') ? ' nodad' : ''}`]);
   }
 
-  /** Opens a server that answers with its own name. Its process is one for all servers of this host. */
+  /** Opens a server that answers with its name. All servers of this host share one process. */
   async serve(options: ServeOptions): Promise<Serving> {
     this.#servers ??= new ServerProcess(this.spawn(labProgram('serve')));
     return await this.#servers.listen({ name: this.name, ...options });
   }
 
-  /** Connections and bytes that each server of {@link serve} has seen. */
+  /** Returns the connections and bytes of each server of {@link serve}. */
   async counts(): Promise<ListenerCount[]> {
     return (await this.#servers?.counts()) ?? [];
   }
@@ -110,19 +110,19 @@ export class Host implements HostPlace {
     return startDialing(this, options).report;
   }
 
-  /** As {@link dial}, but goes on while the test does something else: see {@link Dialing}. */
+  /** Like {@link dial}, but runs in the background: see {@link Dialing}. */
   startDialing(options: DialOptions): Dialing {
     return startDialing(this, options);
   }
 
-  /** A connection whose kernel socket is a pod's (namespace and cgroup), to be read and written by the test itself. */
+  /** Opens a connection whose kernel socket is in the host's namespace and cgroup; the test reads and writes it. */
   async connect(options: ConnectOptions): Promise<Socket> {
     const socket = await this.#maker().connect(options);
     this.#own(socket, 'close');
     return socket;
   }
 
-  /** A listening socket of this host whose connections the test itself serves. */
+  /** Opens a listening socket on this host; the test serves its connections. */
   async listen(options: ListenOptions, onConnection: (socket: Socket) => void): Promise<Server> {
     const server = await this.#maker().listen(options, (socket) => {
       this.#own(socket, 'close');
@@ -147,7 +147,7 @@ export class Host implements HostPlace {
     await this.run(labProgram('raw'), ['send', ip, `${protocol}`, Buffer.from(payload).toString('hex')]);
   }
 
-  /** One HTTP/1.1 request on a connection of its own. */
+  /** Sends one HTTP/1.1 request on a new connection. */
   http(request: HttpRequest): Promise<HttpAnswer> {
     return requestHttp(this, request);
   }

@@ -7,7 +7,7 @@ import { createNamespace, deleteNamespaces } from '../network/namespaces.ts';
 import { Host, type HostPlace, type LabResources } from './host.ts';
 import { Pod, type PodOptions } from './pod.ts';
 
-/** Name of the bridge that a node's pods hang on. */
+/** Name of the bridge that connects a node's pods. */
 export const POD_BRIDGE = 'pods';
 
 /** A node: a host that routes, with a bridge for its pods. Made by `lab.node`. */
@@ -66,7 +66,7 @@ export class Node extends Host {
     return pod;
   }
 
-  /** Removes a pod at once: its processes, its namespace, its cgroup. */
+  /** Removes a pod immediately: its processes, its namespace, its cgroup. */
   removePod(pod: Pod): void {
     this.#pods.delete(pod.name);
     const problem = removeCgroup(pod.cgroup) ?? deleteNamespaces([pod.namespace]);

@@ -10,7 +10,7 @@ export interface PodOptions {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-/** What Kubernetes and the CNI agent know of a pod. */
+/** A pod's identity in Kubernetes and for the CNI agent. */
 export interface PodIdentity {
   readonly uid: string;
   readonly name: string;
@@ -21,7 +21,7 @@ export interface PodIdentity {
   readonly node: string;
 }
 
-/** A pod: a host behind its node's bridge, with an identity of its own. Made by `node.pod`. */
+/** A pod: a host behind its node's bridge, with its own identity. Created by `node.pod`. */
 export class Pod extends Host implements PodIdentity {
   readonly uid: string;
   readonly podNamespace: string;

@@ -8,11 +8,11 @@ import { LineConversation } from './lines.ts';
 export interface DialOptions {
   /** `1.2.3.4:80` or `[fd00::1]:80`; several are dialled in turn. */
   readonly to: string | readonly string[];
-  /** How many in all; 1 by default, 0 to go on until stopped. */
+  /** Total number; 1 by default, 0 to run until stopped. */
   readonly connections?: number;
-  /** How many at once; 1 by default. */
+  /** Number of concurrent connections; 1 by default. */
   readonly concurrency?: number;
-  /** What the server speaks; `banner` by default. */
+  /** The server's protocol; `banner` by default. */
   readonly mode?: 'banner' | 'http' | 'halfclose';
   /** HTTP requests on each connection, one after the other; 1 by default. */
   readonly requests?: number;
@@ -34,7 +34,7 @@ export interface DialOptions {
 
 export interface DialFailure {
   readonly step: 'connect' | 'write' | 'read';
-  /** Symbolic errno, `TIMEOUT`, or what was wrong with the answer. */
+  /** Symbolic errno, `TIMEOUT`, or the fault in the answer. */
   readonly reason: string;
   readonly target: string;
   readonly count: number;
@@ -55,7 +55,7 @@ export interface DialReport {
     readonly p99: number;
     readonly max: number;
   };
-  /** Answers by the name of who answered. */
+  /** Answers by endpoint name. */
   readonly byEndpoint: Readonly<Record<string, number>>;
   /** Answers by endpoint and by the epoch in which `connect` was called. */
   readonly byEpoch: readonly { readonly epoch: number; readonly endpoint: string; readonly count: number }[];
@@ -68,10 +68,10 @@ export interface Dialing {
   readonly report: Promise<DialReport>;
   /**
    * Connections that begin after this resolves are counted under `epoch`; those that began before it was called,
-   * under the one before. So effects of a change are distinguished from what was under way.
+   * under the one before. This separates the effects of a change from connections already in progress.
    */
   epoch(epoch: number): Promise<void>;
-  /** Resolves when so many connections more have ended, served or not, that began after this was called. */
+  /** Resolves when `connections` connections that began after this call have ended, served or not. */
   turns(connections: number): Promise<void>;
   /** Begins no more connections and waits for the running ones. */
   stop(): Promise<DialReport>;

@@ -16,7 +16,7 @@ export interface HttpAnswer {
   readonly body: string;
 }
 
-/** One HTTP/1.1 request on a connection of its own, closed afterwards. Rejects with the socket's error. */
+/** Sends one HTTP/1.1 request on a new connection and closes it. Rejects with the socket's error. */
 export async function requestHttp(
   host: { connect(options: ConnectOptions): Promise<Socket> },
   options: HttpRequest,

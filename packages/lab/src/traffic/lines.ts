@@ -6,7 +6,7 @@ import { keepAlive } from './http.ts';
 type Waiter = { resolve(answer: unknown): void; reject(error: Error): void };
 
 /**
- * Talks with a helper program: lines in, one JSON line out for each, in order. Lines that are not awaited go to
+ * Talks to a helper program: lines in, one JSON line out for each, in order. Unexpected lines go to
  * `onOther`.
  */
 export class LineConversation {
@@ -36,7 +36,7 @@ export class LineConversation {
     child.once('close', (code) => this.#end(`${what} ended with code ${code}: ${this.#errorText.trim()}`));
   }
 
-  /** @throws KMESH_LAB_PROGRAM_ENDED when the program is gone before it answers. */
+  /** Sends a line and waits for its answer. @throws KMESH_LAB_PROGRAM_ENDED when the program ends before it answers. */
   ask(line: string): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#ended !== undefined) {

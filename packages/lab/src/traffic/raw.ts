@@ -45,7 +45,7 @@ export class RawListener implements Disposable {
     return listener;
   }
 
-  /** The first packet, past or to come, that `matches`. @throws KMESH_LAB_TIMEOUT */
+  /** Waits for the first packet, already received or not, that `matches` accepts. @throws KMESH_LAB_TIMEOUT */
   async packet(matches: (packet: RawPacket) => boolean, timeoutMs = 2000): Promise<RawPacket> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {

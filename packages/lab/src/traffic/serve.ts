@@ -14,7 +14,7 @@ export interface ServeOptions {
   readonly mode?: ServeMode;
   /** A UDP server answers each datagram with its name, a space and the datagram. */
   readonly protocol?: 'tcp' | 'udp';
-  /** What it calls itself; the host's name by default. */
+  /** Name in its answers; the host's name by default. */
   readonly name?: string;
   /** Address to bind; every address of both families by default. */
   readonly address?: string;
@@ -23,7 +23,7 @@ export interface ServeOptions {
 /** An open server. */
 export interface Serving {
   readonly port: number;
-  /** Takes no more connections; those that run go on. */
+  /** Stops accepting connections; open ones continue. */
   close(): Promise<void>;
 }
 
@@ -42,7 +42,7 @@ export class ServerProcess {
     this.#conversation = new LineConversation(child, 'the lab server');
   }
 
-  /** @throws KMESH_LAB_LISTEN when the port cannot be had. */
+  /** Opens a server. @throws KMESH_LAB_LISTEN when the port is unavailable. */
   async listen(options: ServeOptions & { readonly name: string }): Promise<Serving> {
     const { port, protocol = 'tcp', mode = 'banner', name, address = '::' } = options;
     const answer = await this.#conversation.ask(`listen ${protocol} ${port} ${mode} ${name} ${address}`);

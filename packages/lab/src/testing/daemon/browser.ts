@@ -8,19 +8,19 @@ import type { Host } from '../../pods/host.ts';
 
 /** A page in a real Chromium, driven over its debugging pipe. */
 export interface Page {
-  /** The value of an expression in the page; a promise is awaited. */
+  /** Evaluates an expression in the page; awaits a promise. */
   evaluate<Value = unknown>(expression: string): Promise<Value>;
-  /** Until the expression is truthy. */
+  /** Waits until the expression is truthy. */
   until(expression: string, milliseconds?: number): Promise<void>;
-  /** Presses a key such as `Tab` or `Enter`, or types a text. */
+  /** Presses `Tab` or `Enter`. */
   press(key: 'Tab' | 'Enter'): Promise<void>;
   type(text: string): Promise<void>;
   resize(width: number, height: number): Promise<void>;
   /** The whole page as PNG. */
   screenshot(): Promise<Buffer>;
-  /** What the page wrote to its console as an error, exceptions included. */
+  /** Errors on the page's console, including exceptions. */
   readonly errors: readonly string[];
-  /** Addresses that the page asked for. */
+  /** URLs that the page requested. */
   readonly requests: readonly string[];
 }
 
@@ -37,7 +37,7 @@ interface Message {
   readonly error?: { readonly message: string };
 }
 
-/** Starts Chromium on a host of the lab, with no profile of anyone's. */
+/** Starts Chromium on a host of the lab, with a new profile. */
 export async function startBrowser(host: Host): Promise<Browser> {
   const profile = mkdtempSync(join(tmpdir(), 'kmesh-browser-'));
   // Helper processes of the browser may still write for a moment.

@@ -16,10 +16,10 @@ export interface AgentNode {
   readonly agent: FakeCniAgent;
 }
 
-/** What a test says of a daemon; where it runs is the mesh's affair. */
+/** A daemon's settings; the mesh chooses its host. */
 type DaemonOptions = Omit<DaemonSettings, 'host'>;
 
-/** Real daemons on lab nodes under one fake control plane: each in a network namespace of its own, as a pod has. */
+/** Real daemons on lab nodes with one fake control plane, each in its own network namespace, like a pod. */
 export class DaemonMesh implements AsyncDisposable {
   readonly lab: Lab;
   readonly istiod: FakeIstiod;
@@ -39,7 +39,7 @@ export class DaemonMesh implements AsyncDisposable {
     return { node, agent: this.#stack.use(startFakeCniAgent(this.lab)) };
   }
 
-  /** A pod with a workload that speaks HBONE, known to no agent yet. */
+  /** Creates a pod with a workload that speaks HBONE; no agent knows it yet. */
   async pod(node: Node, workload: WorkloadOptions = {}): Promise<Pod> {
     this.#pods += 1;
     const name = `pod${this.#pods}`;
@@ -82,7 +82,7 @@ export class DaemonMesh implements AsyncDisposable {
   }
 }
 
-/** An empty mesh: no node yet. */
+/** Starts a mesh without nodes. */
 export async function startDaemonMesh(): Promise<DaemonMesh> {
   await using stack = new AsyncDisposableStack();
   const lab = stack.use(await createLab());
@@ -91,14 +91,14 @@ export async function startDaemonMesh(): Promise<DaemonMesh> {
   return new DaemonMesh(lab, istiod, stack.move());
 }
 
-/** The value of one series on a daemon's metrics page; undefined when it is not there. */
+/** Returns the value of one series on a daemon's metrics page, or undefined if it is absent. */
 export async function metric(daemon: DaemonProcess, name: string): Promise<number | undefined> {
   const { body } = await daemon.http('/metrics', { port: 15020 });
   const line = body.split('\n').find((text) => text.startsWith(`${name} `) || text.startsWith(`${name}{`));
   return line === undefined ? undefined : Number(line.slice(line.lastIndexOf(' ')));
 }
 
-/** Status and text of the readiness answer. */
+/** Returns status and body of the readiness answer. */
 export async function readiness(daemon: DaemonProcess): Promise<{ status: number; body: string }> {
   const { status, body } = await daemon.http('/healthz/ready', { port: 15021 });
   return { status, body };

@@ -13,27 +13,27 @@ interface ProcessEnd {
 }
 
 export interface DaemonSettings {
-  /** Where it runs; its ports are the fixed ones, so one at a time in each network namespace. */
+  /** Its host. The ports are fixed, so only one daemon can run in a network namespace at a time. */
   readonly host: Host;
   readonly environment?: Readonly<Record<string, string>>;
-  /** Another version's; this one's by default. */
+  /** Executable of another version; this version's by default. */
   readonly executable?: string;
   /** Default `proxy ztunnel`. */
   readonly arguments?: readonly string[];
-  /** Files to be there before it starts, by path relative to its working directory. */
+  /** Files to create before it starts, by path relative to its working directory. */
   readonly files?: Readonly<Record<string, string>>;
   /** A shell command that becomes the process, in which `"$@"` stands for the daemon's own command. */
   readonly through?: string;
 }
 
-/** Which answer is wanted of the daemon; the admin server on loopback when nothing else is said. */
+/** A request to the daemon; to the admin server on loopback by default. */
 interface DaemonRequest {
   readonly method?: string;
   readonly port?: number;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** The real executable as a child process, with a working directory of its own. */
+/** The real executable as a child process with its own working directory. */
 export interface DaemonProcess extends AsyncDisposable {
   readonly pid: number;
   readonly directory: string;
@@ -43,11 +43,11 @@ export interface DaemonProcess extends AsyncDisposable {
   http(path: string, request?: DaemonRequest): Promise<HttpAnswer>;
   json(path: string): Promise<Record<string, unknown>>;
   kill(signal: NodeJS.Signals): void;
-  /** Until `condition` holds; fails, showing the log, when that takes longer or the process ends. */
+  /** Waits until `condition` holds; fails with the log after `milliseconds` or when the process ends. */
   until(what: string, condition: () => boolean | Promise<boolean>, milliseconds?: number): Promise<void>;
-  /** Until the admin server answers. */
+  /** Waits until the admin server answers. */
   listening(): Promise<void>;
-  /** Until 15021 says so. */
+  /** Waits until port 15021 reports ready. */
   ready(): Promise<void>;
 }
 
@@ -56,7 +56,7 @@ const answerMilliseconds = 20_000;
 /** Starts the daemon. It is killed and its directory removed when it is disposed of. */
 export function startDaemonProcess(settings: DaemonSettings): DaemonProcess {
   const directory = mkdtempSync(join(tmpdir(), 'kmesh-daemon-'));
-  // Also when the test fails before it disposes of the daemon.
+  // Runs at exit too, in case the test fails before it disposes of the daemon.
   const removeDirectory = (): void => rmSync(directory, { recursive: true, force: true });
   process.once('exit', removeDirectory);
   for (const [path, text] of Object.entries(settings.files ?? {})) {
@@ -101,7 +101,7 @@ export function startDaemonProcess(settings: DaemonSettings): DaemonProcess {
   const until: DaemonProcess['until'] = async (what, condition, milliseconds = 20_000) => {
     const deadline = performance.now() + milliseconds;
     for (;;) {
-      // An answer that stays away is asked for again.
+      // Repeats a request that gets no answer.
       if (await Promise.race([condition(), delay(answerMilliseconds, false, { ref: false })])) return;
       if (end !== undefined) throw new Error(`ended (${end.code ?? end.signal}) before: ${what}\n${log}`);
       if (performance.now() > deadline) throw new Error(`not in ${milliseconds} ms: ${what}\n${log}`);

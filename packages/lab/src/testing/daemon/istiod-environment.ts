@@ -1,6 +1,6 @@
 import type { FakeIstiod } from '../../istiod/istiod-interface.ts';
 
-/** What lets the daemon into a fake istiod that is relayed to port 15012 of its host. */
+/** Returns the daemon's settings for a fake istiod that is relayed to port 15012 of its host. */
 export function istiodEnvironment(istiod: FakeIstiod): Record<string, string> {
   return {
     XDS_ADDRESS: 'https://127.0.0.1:15012',

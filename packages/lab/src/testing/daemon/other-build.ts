@@ -30,9 +30,9 @@ export interface OtherBuild {
 }
 
 /**
- * Builds this repository once more with other structures: `edit` changes the text of bpf/kmesh_types.h. The programs are
- * compiled and TypeScript's view of them generated anew, as for a release; everything else is shared. A build is kept, and
- * used again by every test that needs the same one while the sources are the same.
+ * Builds this repository once more with other structures: `edit` changes the text of bpf/kmesh_types.h. The programs
+ * are compiled and TypeScript's view of them generated anew, as for a release; everything else is shared. A build is
+ * kept, and used again by every test that needs the same one while the sources are the same.
  */
 export function buildOther(edit: (types: string) => string): OtherBuild {
   const before = readFileSync(join(root, 'bpf/kmesh_types.h'), 'utf8');
@@ -49,7 +49,7 @@ export function buildOther(edit: (types: string) => string): OtherBuild {
     try {
       renameSync(tree, home);
     } catch (error) {
-      // Another process was faster with the same one.
+      // Another process finished the same build first.
       if (!existsSync(home)) throw error;
     }
     remove();
@@ -58,7 +58,7 @@ export function buildOther(edit: (types: string) => string): OtherBuild {
   return { main: join(home, 'packages/kmesh/src/main.ts') };
 }
 
-/** Names all that goes into a build. */
+/** Returns a hash over all inputs of a build. */
 function hashOfSources(types: string): string {
   const hash = createHash('sha256').update(types);
   const patterns = ['bpf/**', 'scripts/**', 'packages/*/src/**', 'packages/*/package.json', 'package.json'];
@@ -69,7 +69,7 @@ function hashOfSources(types: string): string {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** Removes builds of sources that are no longer those of this tree; a run that began before may use a young one. */
+/** Removes builds of other source versions, except recent ones, which a concurrent run may still use. */
 function removeOldBuilds(): void {
   for (const name of readdirSync(builds)) {
     const path = join(builds, name);
@@ -100,14 +100,14 @@ function build(tree: string, types: string): void {
   execFileSync(process.execPath, ['scripts/generate-layouts.ts'], { cwd: tree, stdio: 'inherit' });
 }
 
-/** The next version of what is known of connections: their shape is another. */
+/** Returns bpf/kmesh_types.h with another layout version and another `struct kmesh_flow`. */
 export function otherFlows(types: string): string {
   return types
     .replace(/KMESH_LAYOUT_VERSION = (\d+)/, 'KMESH_LAYOUT_VERSION = 1$1')
     .replace(/^struct kmesh_flow \{\n/m, (line) => `${line}\t__u64 of_the_next_version;\n`);
 }
 
-/** A version that hands connections over to the handshake in another way as well. */
+/** As {@link otherFlows}, with another handshake version and `struct kmesh_dial` too. */
 export function otherHandshakes(types: string): string {
   return otherFlows(types)
     .replace(/KMESH_HANDSHAKE_VERSION = (\d+)/, 'KMESH_HANDSHAKE_VERSION = 1$1')

@@ -19,8 +19,8 @@ export interface PinnedNode extends AsyncDisposable {
 }
 
 /**
- * Starts it and waits until connections take the kernel path. Plaintext without an identity is denied: a connection that
- * the kernel path begins and capture then takes fails, and is seen.
+ * Starts it and waits until connections take the kernel path. Plaintext without an identity is denied: a connection
+ * that the kernel path begins and capture then takes over fails, so the test detects it.
  */
 export async function pinnedNode(
   environment: Readonly<Record<string, string>> = {},
@@ -55,7 +55,7 @@ export async function pinnedNode(
   };
 }
 
-/** Where the maps of the layout in use are pinned, those of flows or of handshakes. */
+/** Returns the pin directory of the flow or handshake maps of the layout in use. */
 export function layoutOf(pins: string, kind: 'flows' | 'handshakes'): string {
   return `${pins}/${readdirSync(pins).find((name) => name.startsWith(`${kind}-`))}`;
 }
@@ -68,7 +68,7 @@ export async function takesKernelPath(mesh: LabMesh, client: Pod, to = SHOP): Pr
     const report = await client.dial({ to, mode: 'http', connections });
     const kernel = () => watch.lines.filter(({ fields }) => fields['path'] === 'kernel').length;
     const outbound = () => watch.lines.filter(({ fields }) => fields['direction'] === 'outbound').length;
-    // What no path saw has no line.
+    // A connection that no path handled has no log line.
     const logged = () => kernel() >= connections || outbound() >= connections;
     await eventually('every connection has its line', logged, 1_000).catch(() => undefined);
     if (report.failed === 0 && kernel() >= connections) return;

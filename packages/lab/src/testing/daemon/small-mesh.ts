@@ -22,7 +22,7 @@ export interface SmallMesh extends AsyncDisposable {
   readonly istiod: FakeIstiod;
   readonly agent: FakeCniAgent;
   readonly daemon: DaemonProcess;
-  /** The echo servers of the service's pods, those that run now. */
+  /** The running echo servers of the service's pods. */
   readonly servers: readonly Serving[];
   /** Starts them again after they were stopped. */
   serve(): Promise<void>;
@@ -32,7 +32,7 @@ interface SmallMeshOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Pods are redirected to the proxy, as on a real node. */
   readonly captured?: boolean;
-  /** More of the mesh. */
+  /** Further mesh objects. */
   readonly mesh?: (node: Node) => readonly MeshUpdate[];
 }
 

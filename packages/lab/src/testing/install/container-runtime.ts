@@ -12,20 +12,20 @@ export interface NodePod {
   readonly files: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** Host paths of the node, where they differ from the manifest's. */
   readonly hostPaths: Readonly<Record<string, string>>;
-  /** What `fieldRef` stands for, by field path. */
+  /** Values of `fieldRef`, by field path. */
   readonly fields: Readonly<Record<string, string>>;
   /** Values that a cluster would resolve by name. */
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** What containerd gives a container that does not ask for anything. */
+/** containerd's default capabilities. */
 const defaultCapabilities = [
   ...['CAP_CHOWN', 'CAP_DAC_OVERRIDE', 'CAP_FSETID', 'CAP_FOWNER', 'CAP_MKNOD', 'CAP_NET_RAW', 'CAP_SETGID'],
   ...['CAP_SETUID', 'CAP_SETFCAP', 'CAP_SETPCAP', 'CAP_NET_BIND_SERVICE', 'CAP_SYS_CHROOT', 'CAP_KILL'],
   'CAP_AUDIT_WRITE',
 ];
 
-/** containerd and runc of this machine, with directories of their own; no service is needed or touched. */
+/** containerd and runc of this machine in separate directories; independent of any containerd service. */
 export class ContainerRuntime implements AsyncDisposable {
   readonly #directory: string;
   readonly #daemon: ChildProcess;
@@ -44,7 +44,7 @@ export class ContainerRuntime implements AsyncDisposable {
     return execFileSync('ctr', at, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   }
 
-  /** Imports an image archive; its containers come from it. */
+  /** Imports an image archive, from which containers are created. */
   import(archive: string): void {
     this.ctr('images', 'import', archive);
     this.#image = this.ctr('images', 'ls', '-q').trim();
@@ -56,8 +56,8 @@ export class ContainerRuntime implements AsyncDisposable {
   }
 
   /**
-   * Writes a program that becomes the pod's container, in the network namespace in which it is started. User and group are
-   * the image's own: `ctr` cannot give others.
+   * Writes a program that becomes the pod's container, in the network namespace in which it is started. User and group
+   * are the image's own: `ctr` cannot give others.
    */
   program(name: string, pod: NodePod): string {
     const directory = join(this.#directory, name);
@@ -120,7 +120,7 @@ export class ContainerRuntime implements AsyncDisposable {
         try {
           this.ctr(...args);
         } catch {
-          // Ended by itself, and removed.
+          // It may have ended already.
         }
     }
     const ended = new Promise((resolve) => this.#daemon.once('close', resolve));

@@ -1,4 +1,4 @@
-/** Values of the ztunnel chart that matter to us (docs/contract.md 20.2). */
+/** Relevant values of the ztunnel chart (docs/contract.md 20.2). */
 export interface ChartValues {
   readonly image: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -44,8 +44,8 @@ const fieldOf = (name: string, fieldPath: string): EnvironmentVariable => ({
 });
 
 /**
- * The DaemonSet that the ztunnel chart makes of these values under the ambient profile (docs/contract.md 20.1). Written
- * from the contract, so that manifests and containers can be tried without a cluster.
+ * Returns the DaemonSet that the ztunnel chart renders from these values with the ambient profile (docs/contract.md
+ * 20.1). Written from the contract, so that manifests and containers can be tested without a cluster.
  */
 export function ztunnelDaemonSet(values: ChartValues) {
   return {

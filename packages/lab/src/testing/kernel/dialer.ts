@@ -5,7 +5,7 @@ import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { NetworkNamespace } from '@kmesh/linux';
 
-/** Where one connect went: the peer of the socket, or the errno with which connect failed at once. */
+/** Result of one connect: the peer of the socket, or the errno of an immediate failure. */
 export type DialResult =
   | { readonly ip: string; readonly port: number; readonly errno?: undefined }
   | { readonly errno: number; readonly ip?: undefined; readonly port?: undefined };
@@ -49,7 +49,10 @@ function parseAnswer(word: string): DialResult {
   return first === 'errno' ? { errno: Number(second) } : { ip: first, port: Number(second) };
 }
 
-/** Compiles packages/lab/src/testing/kernel/native/NAME.c into build/test unless that is up to date; returns the program's path. */
+/**
+ * Compiles packages/lab/src/testing/kernel/native/NAME.c into build/test unless that is up to date; returns the
+ * program's path.
+ */
 export function buildNative(name: string, folder = new URL('native/', import.meta.url)): string {
   const source = fileURLToPath(new URL(`${name}.c`, folder));
   const directory = fileURLToPath(new URL('../../../../../build/test/', import.meta.url));

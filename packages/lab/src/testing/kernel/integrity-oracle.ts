@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import type { Host } from '../../pods/host.ts';
 import { buildNative } from './dialer.ts';
 
-/** What packages/lab/src/testing/kernel/native/oracle.c counted on one side. */
+/** Counts of one side of packages/lab/src/testing/kernel/native/oracle.c. */
 interface OracleCount {
   readonly connections: number;
   readonly bytes: number;
@@ -30,7 +30,7 @@ export const oracleStyles = [
   ...(['inq', 'duplex', 'mix', 'turns'] as const),
 ] as const;
 
-/** Makes a program take a killed counterpart as no failure. */
+/** The program does not count a killed peer as a failure. */
 const tolerant = { ...process.env, ORACLE_TOLERATE_BREAKS: '1' };
 
 /** Starts the checking server on a host. */
@@ -55,9 +55,9 @@ export async function serveOracle(host: Host, port: number, tolerateBreaks = fal
 
 interface OracleServer {
   readonly pid: number;
-  /** Lets it read what came in style `hold`. */
+  /** Lets the server read the data held back in style `hold`. */
   letRead(): void;
-  /** Ends the server; what it counted. */
+  /** Ends the server and returns its counts. */
   finish(): Promise<OracleCount>;
 }
 
@@ -95,7 +95,7 @@ export async function dialHeld(
   return JSON.parse((await lines.next()).value ?? '') as OracleCount;
 }
 
-/** Starts checking clients that are killed some time later; a killed counterpart is no failure to them either. */
+/** Starts checking clients that the test kills later; they do not count a killed peer as a failure either. */
 export function startOracle(host: Host, to: Host, port: number, dial: OracleDial): ChildProcess {
   return host.spawn(buildNative('oracle'), dialArguments(to, port, dial), { env: tolerant });
 }

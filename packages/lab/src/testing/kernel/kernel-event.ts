@@ -26,13 +26,13 @@ export interface KernelEvent {
   readonly local: EventAddress;
   /** The chosen endpoint, or the client of an inbound connection. */
   readonly remote: EventAddress;
-  /** What the application asked for. */
+  /** Original destination. */
   readonly dialled: EventAddress;
   /** `KernelTables.serviceKey` names it; 0 for none. */
   readonly serviceId: number;
   /** `KernelTables.workloadUid` names it; 0 when unknown. */
   readonly workloadId: number;
-  /** Microseconds. */
+  /** In microseconds. */
   readonly smoothedRoundTrip: number;
   readonly minimumRoundTrip: number;
   readonly retransmissions: number;

@@ -30,7 +30,7 @@ export interface KernelPath extends AsyncDisposable {
   readonly tables: KernelTables;
 }
 
-/** How {@link startKernelPath} sets up. */
+/** Options of {@link startKernelPath}. */
 interface KernelPathOptions {
   readonly view: MeshView;
   readonly programs?: readonly KernelProgram[];
@@ -39,7 +39,7 @@ interface KernelPathOptions {
   readonly cgroup?: string;
 }
 
-/** Loads and attaches the programs beside whatever else runs on this machine; only enrolled namespaces are touched. */
+/** Loads and attaches the programs; only enrolled namespaces of this machine are affected. */
 export async function startKernelPath(options: KernelPathOptions): Promise<KernelPath> {
   const object = await loadKernelObject({ path: kernelObjectPath, capacities: options.capacities ?? {} });
   const tables = new KernelTables({
@@ -61,7 +61,9 @@ export async function startKernelPath(options: KernelPathOptions): Promise<Kerne
   };
 }
 
-/** A namespace in which every address of both families is local: any endpoint can be dialled, or listened on. */
+/**
+ * Creates a namespace in which every address of both families is local, so any address can be dialled or listened on.
+ */
 export function createPodNamespace(): NetworkNamespace {
   const namespace = createNetworkNamespace('test pod');
   for (const family of ['-4', '-6']) {
@@ -83,7 +85,7 @@ export function createPodNamespace(): NetworkNamespace {
   return namespace;
 }
 
-/** A workload with the defaults of the local mesh file. */
+/** Returns a workload with the defaults of the local mesh file. */
 export function workload(fields: Partial<Workload> & { readonly uid: string }): Workload {
   return workloadRecord({
     name: fields.uid,
@@ -97,7 +99,7 @@ export function workload(fields: Partial<Workload> & { readonly uid: string }): 
   });
 }
 
-/** A service with the defaults of the local mesh file. */
+/** Returns a service with the defaults of the local mesh file. */
 export function service(fields: Partial<Service> & { readonly hostname: string }): Service {
   return serviceRecord({ name: fields.hostname.split('.')[0] ?? '', ...fields });
 }

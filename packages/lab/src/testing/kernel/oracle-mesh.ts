@@ -4,7 +4,7 @@ import { createLab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
 import { untilEnrolled } from '../traffic/paths.ts';
 
-/** The ways that bytes take through the mesh, each with its settings. */
+/** Data paths through the mesh, each with its settings. */
 export const oraclePaths = {
   'the kernel path': { kernelPath: true, node: 0, path: 'kernel' },
   'the tunnel path': { kernelPath: false, node: 0, path: 'tunnel' },
@@ -14,17 +14,17 @@ export const oraclePaths = {
 /** Name of one of {@link oraclePaths}. */
 export type OraclePath = keyof typeof oraclePaths;
 
-/** Captured pods, real daemons, and one way between them. */
+/** Captured pods and real daemons with one data path between them. */
 export interface OracleMesh extends AsyncDisposable {
   readonly client: Pod;
   readonly server: Pod;
-  /** Paths that the server's node has logged for inbound connections, with their numbers. */
+  /** Returns the number of inbound connections by logged path on the server's node. */
   paths(): Record<string, number>;
-  /** Memory of the proxies that the bytes pass, without what they share with the kernel or a file, in bytes. */
+  /** Returns the anonymous resident memory of the proxies on the path, in bytes. */
   proxyMemory(): number;
 }
 
-/** Builds it. */
+/** Starts pods and daemons with the given data path. */
 export async function startOracleMesh(name: OraclePath): Promise<OracleMesh> {
   const { kernelPath, node } = oraclePaths[name];
   const lab = await createLab();

@@ -1,4 +1,4 @@
-/** Preloaded into a daemon: makes the kernel answer as one before Linux 6.6, which has no tcx links. */
+/** Preloaded into a daemon: makes tcx links fail as on a kernel before Linux 6.6. */
 import { addon } from '../../../../linux/src/addon.ts';
 
 const TCX_INGRESS = 46;

@@ -9,16 +9,16 @@ import { workload } from './traffic.ts';
 
 const repository = fileURLToPath(new URL('../../../../../', import.meta.url));
 
-/** A source of kernel events at any rate; see native/probe-emit.bpf.c for what they say. */
+/** A source of kernel events at any rate; native/probe-emit.bpf.c defines their contents. */
 export interface EventEmitter extends Disposable {
   readonly ring: BpfMap;
   readonly losses: BpfMap;
   readonly program: BpfProgram;
-  /** Writes at least so many events (a signal makes the kernel begin a run anew); holds this thread meanwhile. */
+  /** Writes at least `events` events (more if a signal restarts a run); blocks this thread. */
   emit(events: number): void;
-  /** Events written so far, lost ones included. */
+  /** Events written so far, including lost ones. */
   readonly emitted: number;
-  /** A descriptor of the program for another thread, which owns it then. */
+  /** Returns a new descriptor of the program for another thread, which then owns it. */
   duplicateProgram(): number;
 }
 
@@ -75,7 +75,7 @@ function compile(): Uint8Array {
   }
 }
 
-/** What the ids of the emitted events mean: 32 client pods, 64 server pods, 16 services. */
+/** Resolves the ids of the emitted events: 32 client pods, 64 server pods, 16 services. */
 export function emitterResolver(): KernelEventResolver {
   const clients = Array.from({ length: 32 }, (_, index) =>
     workload(`client-${index}`, `10.0.0.${index + 1}`),

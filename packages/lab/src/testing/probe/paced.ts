@@ -1,6 +1,6 @@
 /**
  * Latency at a fixed rate, open loop: `paced.ts <address> <port> <requests per second> <seconds>`. Requests start on
- * their tick whatever the others do; prints `{p50, p90, p99}` in microseconds, measured from the tick.
+ * their tick regardless of other requests; prints `{p50, p90, p99}` in microseconds, measured from the tick.
  */
 import { connect, type Socket } from 'node:net';
 

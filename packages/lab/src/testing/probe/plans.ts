@@ -25,7 +25,7 @@ const endings: readonly Ending[] = [
   'server resets',
 ];
 
-/** What one connection does: known before, compared with what is counted afterwards. */
+/** Planned behaviour of one connection, compared with the counts afterwards. */
 interface Plan {
   readonly ending: Ending;
   readonly request: number;
@@ -33,7 +33,7 @@ interface Plan {
   readonly family: 'v4' | 'v6';
 }
 
-/** The plan of connection `index`: every ending, many sizes, both families. */
+/** Returns the plan of connection `index`; the plans cover every ending, many sizes and both families. */
 export function planOf(index: number): Plan {
   return {
     ending: endings[index % endings.length] ?? 'client closes',
@@ -44,7 +44,7 @@ export function planOf(index: number): Plan {
   };
 }
 
-/** What an exact count of these connections must say. */
+/** Exact expected counts of these connections. */
 export interface Expected {
   readonly all: number;
   readonly established: number;
@@ -65,7 +65,7 @@ export function expectedOf(plans: readonly Plan[]): Expected {
   };
 }
 
-/** Reads until `bytes` have come or the other side has ended; gives the count. */
+/** Reads until `bytes` bytes have arrived or the peer has ended. Returns the number of bytes. */
 function received(socket: Socket, bytes: number): Promise<number> {
   return new Promise((resolve) => {
     let count = 0;
@@ -101,7 +101,7 @@ export function servePlan(socket: Socket): void {
   });
 }
 
-/** Where the connections of a run go: port 80 is served, 81 is refused. */
+/** Destination of the connections of a run: port 80 is served, 81 is refused. */
 interface Target {
   readonly client: Pod;
   readonly host: { readonly v4: string; readonly v6: string };
@@ -128,7 +128,7 @@ export async function ended(connecting: Promise<Socket>): Promise<void> {
   await closed;
 }
 
-/** Carries out connection `index`. */
+/** Runs connection `index`. */
 async function converse({ client, host, refusesConnect }: Target, index: number): Promise<void> {
   const plan = planOf(index);
   const to = { host: host[plan.family], timeoutMs: 20_000 };
@@ -158,7 +158,7 @@ async function converse({ client, host, refusesConnect }: Target, index: number)
   await closed;
 }
 
-/** Carries out the connections 0 to `count`, so many at a time. */
+/** Runs connections 0 to `count`, `inFlight` at a time. */
 export async function converseAll(target: Target, count: number, inFlight: number): Promise<void> {
   let next = 0;
   await Promise.all(
@@ -166,7 +166,7 @@ export async function converseAll(target: Target, count: number, inFlight: numbe
       try {
         while (next < count) await converse(target, next++);
       } finally {
-        // One that failed ends the others.
+        // After a failure, start no more.
         next = Math.max(next, count);
       }
     }),

@@ -12,7 +12,7 @@ interface PrometheusSample {
 }
 
 export interface Prometheus {
-  /** Instant query. Throws with Prometheus's own words when the query does not parse. */
+  /** Runs an instant query. Throws Prometheus's error message when the query does not parse. */
   query(expression: string): Promise<PrometheusSample[]>;
   /** Scrapes that failed so far, with their reason. */
   targetErrors(): Promise<string[]>;
@@ -132,7 +132,7 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** Ambient contract 21: what Istio's own dashboards and Kiali ask for. Container metrics come from the kubelet. */
+/** Queries of Istio's dashboards and Kiali (ambient contract 21). Container metrics come from the kubelet. */
 export const istioQueries: readonly string[] = [
   'sum by (tag) (istio_build{component="ztunnel"})',
   'sum by (pod) (rate(istio_tcp_connections_opened_total{pod=~"ztunnel-.*"}[10s]))',

@@ -23,7 +23,7 @@ const service = { name: 'echo', namespace: 'default', hostname: 'echo.default.sv
 
 const canary = { service, port: 80 };
 
-/** A scrape server with something of every family, going up a few times per second. */
+/** Starts a scrape server with series of every family that grow a few times per second. */
 export async function startMetricsSource(): Promise<MetricsSource> {
   let beats = 0;
   const control = createControlMetrics('1.27.0', {
@@ -132,7 +132,7 @@ function makeBeat(recorder: MetricRecorder, control: ControlMetrics): () => void
   };
 }
 
-/** A complete workload in namespace `default`. */
+/** Returns a complete workload in namespace `default`. */
 export function workload(name: string, ip: string): Workload {
   return workloadRecord({
     uid: `Kubernetes//Pod/default/${name}-1`,

@@ -27,7 +27,7 @@ interface TunnelWorld extends AsyncDisposable {
 
 const paced = fileURLToPath(new URL('paced.ts', import.meta.url));
 
-/** Starts the world with at least so many series beside the traffic's own. */
+/** Starts the world with at least `series` series in addition to those of the traffic. */
 export async function startTunnelWorld(series: number): Promise<TunnelWorld> {
   await using stack = new AsyncDisposableStack();
   const lab = await createLab();

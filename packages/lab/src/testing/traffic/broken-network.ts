@@ -1,7 +1,7 @@
 import { eventually } from '@kmesh/api/testing';
 import type { Host } from '../../pods/host.ts';
 
-/** Packets that match are dropped as they reach a host, before capture sees them; until {@link loseNothing}. */
+/** Drops matching packets as they reach a host, before capture, until {@link loseNothing}. */
 export async function lose(host: Host, match: string): Promise<void> {
   const chain = `type filter hook prerouting priority raw; iifname "eth0" ${match} counter name lost drop;`;
   await host.run('nft', ['-f', '-'], {
@@ -9,7 +9,7 @@ export async function lose(host: Host, match: string): Promise<void> {
   });
 }
 
-/** Waits until so many packets were dropped since {@link lose}. */
+/** Waits until `packets` packets were dropped since {@link lose}. */
 export async function untilLost(host: Host, packets: number): Promise<void> {
   await eventually(`${packets} packets are lost`, async () => {
     const { stdout } = await host.run('nft', ['list', 'counter', 'inet', 'lossy', 'lost']);
@@ -25,15 +25,15 @@ export async function loseNothing(host: Host): Promise<void> {
 export const someSegments = 'meta l4proto tcp numgen random mod 100 < 2';
 
 /**
- * Makes a node answer for addresses of services without a backend, as kube-proxy does for services without endpoints: at
- * once and each time, with a reset or with an ICMP message.
+ * Makes a node answer for addresses of services without a backend, as kube-proxy does for services without endpoints:
+ * each packet immediately, with a reset or an ICMP message.
  */
 export async function answerForNobody(node: Host, answer: 'reset' | 'unreachable'): Promise<void> {
   const replies = {
     reset: ['tcp reset', 'tcp reset'],
     unreachable: ['icmp net-unreachable', 'icmpv6 no-route'],
   }[answer];
-  // Without a route a packet does not get as far as the rules.
+  // Without a route a packet does not reach the rules.
   await node.run('ip', ['route', 'add', '10.96.0.0/16', 'dev', 'eth0']);
   await node.run('ip', ['-6', 'route', 'add', 'fd00:96::/64', 'dev', 'eth0']);
   const limits = [

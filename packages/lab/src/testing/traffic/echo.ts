@@ -5,7 +5,7 @@ import type { Host } from '../../pods/host.ts';
 import type { Pod } from '../../pods/pod.ts';
 import { ending, readAll, readExactly } from '../tunnel/traffic.ts';
 
-/** Fixture F7: what is sent, and what a doubling server answers. */
+/** Fixture F7: the request of an exchange with a doubling server. */
 const question = 'hello world';
 const answer = question + question;
 
@@ -15,13 +15,13 @@ export async function open(from: Host, host: string, port: number): Promise<Sock
   return socket.on('error', () => undefined);
 }
 
-/** One exchange with a doubling server on an open connection. */
+/** Runs one exchange with a doubling server on an open connection. */
 export async function exchange(socket: Socket): Promise<void> {
   socket.write(question);
   assert.equal((await readExactly(socket, answer.length)).toString(), answer);
 }
 
-/** One exchange with a doubling server on a connection of its own, closed in order. */
+/** Runs one exchange with a doubling server on a new connection, closed in order. */
 export async function echo(from: Host, host: string, port = 8080): Promise<void> {
   const socket = await open(from, host, port);
   try {
@@ -34,7 +34,7 @@ export async function echo(from: Host, host: string, port = 8080): Promise<void>
   }
 }
 
-/** Waits until the servers of these hosts, made by `serve`, have together taken so many more connections. */
+/** Waits until the `serve` servers of these hosts have together accepted `more` further connections. */
 export async function untilServed(hosts: readonly Host[], more: number): Promise<void> {
   const served = async (): Promise<number> => {
     const counts = (await Promise.all(hosts.map((host) => host.counts()))).flat();
@@ -48,13 +48,13 @@ export async function untilServed(hosts: readonly Host[], more: number): Promise
 interface Attempt {
   /** `refused`: no connection; `cut`: ended or reset by the other side; `open`: neither in time. */
   readonly how: 'refused' | 'cut' | 'open';
-  /** Everything that came back. */
+  /** Everything received. */
   readonly bytes: string;
 }
 
 /**
- * Connects, sends a request and reads to the end, or until `enough` bytes have come. A reset on the heels of the connect
- * counts as connected.
+ * Connects, sends a request and reads to the end, or until `enough` bytes have come. A reset on the heels of the
+ * connect counts as connected.
  */
 export async function attempt(
   from: Host,

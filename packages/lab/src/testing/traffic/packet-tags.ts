@@ -6,13 +6,13 @@ import { fileURLToPath } from 'node:url';
 import { type Link, openBpfObject, openNetworkNamespace } from '@kmesh/linux';
 import type { Host } from '../../pods/host.ts';
 
-/** Packets with tags, while it is not disposed of. */
+/** Tags packets until disposed of. */
 interface PacketTags extends Disposable {
-  /** Packets that arrived with a tag. */
+  /** Returns the number of packets that arrived with a tag. */
   seen(): number;
 }
 
-/** Every packet that leaves `from` carries an 802.1Q tag; what `to` gets is counted. */
+/** Adds an 802.1Q tag to every packet that leaves `from`, and counts tagged packets that reach `to`. */
 export async function tagPackets(from: Host, to: Host): Promise<PacketTags> {
   const object = await openBpfObject(compile(), 'tag').load();
   const attach = (host: Host, program: string, direction: 'egress' | 'ingress'): Link => {

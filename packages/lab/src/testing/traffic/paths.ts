@@ -6,9 +6,9 @@ import type { Lab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
 
 /**
- * Waits until the kernel tables have these pods, their capture rules and their certificates, where the kernel path is on: it
- * takes a pod a moment after its agent was answered. Pods whose identity the kernel never attests: `attested: false`; pods
- * that have no capture rules: `captured: false`.
+ * Waits until the kernel tables have these pods, their capture rules and their certificates, where the kernel path is
+ * on: it takes a pod a moment after its agent was answered. Pods whose identity the kernel never attests: `attested:
+ * false`; pods that have no capture rules: `captured: false`.
  *
  * @throws KMESH_LAB_TIMEOUT
  */
@@ -33,7 +33,10 @@ export async function untilEnrolled(
   await untilTablesFollow(mesh);
 }
 
-/** Waits until the kernel tables of every node have all that its proxy has taken of the mesh, where the kernel path is on. */
+/**
+ * Waits until the kernel tables of every node have all that its proxy has taken of the mesh, where the kernel path is
+ * on.
+ */
 export async function untilTablesFollow(mesh: LabMesh): Promise<void> {
   if (!mesh.kernelPath) return;
   for (const { proxy } of mesh.nodes) {
@@ -42,12 +45,13 @@ export async function untilTablesFollow(mesh: LabMesh): Promise<void> {
 }
 
 /**
- * Ends a mesh and its lab, once every line that its proxies logged agrees with the path that is meant for it: no kernel path where it is off, and
- * where it is on nothing of it that was tunnelled. Their metrics know a kernel path only where the log does.
+ * Ends a mesh and its lab, once every line that its proxies logged agrees with the path that is meant for it: no kernel
+ * path where it is off, and where it is on nothing of it that was tunnelled. Their metrics know a kernel path only
+ * where the log does.
  */
 export async function closeWithPaths(mesh: LabMesh | undefined, lab: Lab | undefined): Promise<void> {
   const lines = mesh?.nodes.flatMap(({ proxy }) => parseAccessLog(proxy.log)) ?? [];
-  // A proxy that a test has ended counts nothing.
+  // A proxy that a test has stopped has no metrics.
   const counted = await Promise.all(
     mesh?.nodes.map(({ proxy }) => proxy.metrics().catch(() => [] as Sample[])) ?? [],
   );

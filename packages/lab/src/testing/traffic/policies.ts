@@ -21,7 +21,7 @@ export function policy(
   };
 }
 
-/** Takes a policy back. */
+/** Returns the update that removes a policy. */
 export function without(added: ReturnType<typeof policy>): MeshUpdate {
   return { kind: 'removePolicy', key: `${added.policy.namespace}/${added.policy.name}` };
 }

@@ -2,11 +2,11 @@ import { once } from 'node:events';
 import { type Socket, SocketAddress } from 'node:net';
 import { endpointText } from '../../network/addresses.ts';
 
-/** What a PROXY v2 header says; ambient contract 6.8. */
+/** Contents of a PROXY v2 header; ambient contract 6.8. */
 interface ProxyHeader {
   /** IP of the real client. */
   readonly source: string;
-  /** `ip:port` that was asked for. */
+  /** Original destination, `ip:port`. */
   readonly destination: string;
   /** SPIFFE id of the client, TLV 0xD0. */
   readonly identity: string | undefined;
@@ -15,7 +15,7 @@ interface ProxyHeader {
 const SIGNATURE = '0d0a0d0a000d0a515549540a';
 const IDENTITY_TLV = 0xd0;
 
-/** Reads the header off a connection and leaves what follows. Rejects when there is none. */
+/** Reads the header from a connection and leaves the following bytes unread. Rejects when there is none. */
 export async function readProxyHeader(socket: Socket): Promise<ProxyHeader> {
   const rest = await take(socket, 16);
   if (rest.subarray(0, 12).toString('hex') !== SIGNATURE) throw new Error('no PROXY v2 signature');
@@ -34,7 +34,7 @@ export async function readProxyHeader(socket: Socket): Promise<ProxyHeader> {
   return { source: ip(0), destination, identity };
 }
 
-/** The next `length` bytes; what comes after stays in the socket. */
+/** Reads exactly `length` bytes; later bytes stay in the socket. */
 async function take(socket: Socket, length: number): Promise<Buffer> {
   for (;;) {
     const bytes = socket.read(length) as Buffer | null;

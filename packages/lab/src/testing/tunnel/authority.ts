@@ -6,11 +6,11 @@ interface TestCertificate extends TunnelCertificate {
   readonly serial: bigint;
 }
 
-/** Certificates of one mesh authority, made when asked for and replaced by {@link TestAuthority.rotate}. */
+/** Certificates of one mesh authority, issued on first request and replaced by {@link TestAuthority.rotate}. */
 export class TestAuthority implements CertificateSource {
   readonly authority: Authority;
   readonly #issued = new Map<string, TestCertificate>();
-  /** Roots that are handed out; the authority's own by default. */
+  /** Roots to trust; the authority's own by default. */
   roots: string[];
   failure: Error | undefined;
   leaf: Partial<LeafOptions> = {};
@@ -49,7 +49,7 @@ export class TestAuthority implements CertificateSource {
     };
   }
 
-  /** Every identity gets a new certificate from the next connection on. */
+  /** Replaces the certificate of every identity, effective for later connections. */
   rotate(): void {
     this.#issued.clear();
   }

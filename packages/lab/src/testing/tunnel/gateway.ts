@@ -5,7 +5,7 @@ import { serveWaypoint } from '../../peers/waypoint.ts';
 import { uri } from './authority.ts';
 import type { TestMesh } from './mesh.ts';
 
-/** The workload as a member of these services. */
+/** Returns the workload as an endpoint of these services. */
 export function withService(workload: Workload, ...services: ReturnType<typeof serviceOf>[]): Workload {
   const entries = services.map(
     (service) => [`${service.namespace}/${service.hostname}`, service.ports] as const,
@@ -29,7 +29,7 @@ export async function gatewayed(
     workload: { protocol: 'HBONE', network: 'far' },
   });
   const port = by === 'ip' ? 15008 : 15443;
-  /** So many requests end the connection that they come on, unanswered. */
+  /** Number of requests to leave unanswered, each ending its connection. */
   const losses = { gateway: 0, final: 0 };
   const final = await mesh.pod({
     node: 1,

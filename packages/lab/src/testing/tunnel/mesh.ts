@@ -17,7 +17,7 @@ import type { Pod, PodOptions } from '../../pods/pod.ts';
 import { TestAuthority } from './authority.ts';
 import { Recorder } from './recorder.ts';
 
-/** A logger that keeps its lines for a test to look at. */
+/** A logger that keeps its lines for a test. */
 class TestLogger implements Logger {
   readonly lines: string[] = [];
   error = (message: string): void => void this.lines.push(`error ${message}`);
@@ -34,7 +34,7 @@ interface TestProxy {
   readonly records: Recorder;
   readonly logger: TestLogger;
   readonly counters: { source: number; destination: number };
-  /** Host names as they were counted: one entry for each resolution on demand. */
+  /** Resolved host names, one entry for each on-demand resolution. */
   readonly resolutions: string[];
 }
 
@@ -44,7 +44,7 @@ export interface TestMeshOptions {
   readonly redirect?: RedirectOptions;
   readonly network?: string;
   readonly trustDomain?: string;
-  /** Stands for the resolver of the nodes, which answers when absent. */
+  /** Replaces the resolver of the nodes. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;
 }
 
@@ -96,7 +96,7 @@ export class TestMesh implements AsyncDisposable {
     return proxy;
   }
 
-  /** Starts a proxy for a node: its first one, or a second beside it. */
+  /** Starts a proxy for a node, the first or an additional one. */
   startProxy(node: Node, settings: TunnelSettings = {}): TestProxy {
     const state = new MeshState({ node: node.name });
     const records = new Recorder();
@@ -132,12 +132,12 @@ export class TestMesh implements AsyncDisposable {
     return proxy;
   }
 
-  /** Sends the same to every proxy. */
+  /** Applies the changes to every proxy. */
   apply(...changes: readonly (MeshUpdate | Service | Workload)[]): void {
     for (const { state } of this.proxies) state.apply(changes.map(asUpdate));
   }
 
-  /** A pod with its workload; captured (HBONE) by default. */
+  /** Creates a pod with its workload; captured (HBONE) by default. */
   async pod(options: TestPodOptions = {}): Promise<{ pod: Pod; workload: Workload }> {
     const { node = 0, captured = true, workload: fields, ...rest } = options;
     const proxy = this.proxy(node);
@@ -164,7 +164,7 @@ export class TestMesh implements AsyncDisposable {
     proxy.tunnel.addPod(pod.uid, info, openNetworkNamespace(pod.namespacePath));
   }
 
-  /** Closes it with the mesh, should a test fail before it does. */
+  /** Closes it with the mesh, in case the test fails first. Returns it. */
   own<Closeable extends { close(): void }>(closeable: Closeable): Closeable {
     this.#owned.push(closeable);
     return closeable;

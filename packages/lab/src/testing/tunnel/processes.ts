@@ -11,7 +11,7 @@ import { createLab, type Lab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
 import { TestAuthority } from './authority.ts';
 
-/** A proxy in a process of its own, where its memory, descriptors and processor time can be seen. */
+/** A proxy in a separate process, so that its memory, descriptors and CPU time can be measured. */
 class ProxyProcess {
   readonly child: ChildProcess;
   stderr = '';
@@ -37,7 +37,7 @@ class ProxyProcess {
     return readdirSync(`/proc/${this.pid}/fd`).length;
   }
 
-  /** Processor time of all threads so far, in milliseconds. */
+  /** CPU time of all threads so far, in milliseconds. */
   get processorTime(): number {
     const fields = readFileSync(`/proc/${this.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
     return (Number(fields[11]) + Number(fields[12])) * 10;

@@ -8,14 +8,14 @@ import type { Pod } from '../../pods/pod.ts';
 import { startTestMesh } from './mesh.ts';
 import { connect } from './traffic.ts';
 
-/** One way in which a waypoint ends an exchange after its bytes, and what the client must see then. */
+/** One way for a waypoint to end an exchange after its bytes, and the result that the client must see. */
 interface Way {
   readonly name: string;
   /** Whether the last DATA carries END_STREAM. */
   readonly endStream: boolean;
   readonly after: (stream: FrameStream) => void;
   readonly end: 'FIN' | 'RST';
-  /** Ends TCP, too: what a socket that is closed has not read makes its kernel throw away what it has not sent. */
+  /** Also closes TCP: closing a socket with unread data makes the kernel discard its unsent data. */
   readonly closes?: true;
 }
 
@@ -136,7 +136,7 @@ async function exchange(
   plans.set(name, plan);
   const socket = await connect(client, waypoint.addresses.v4, 8080);
   socket.write(name);
-  // A reset makes Node.js forget what it has read and not handed out, and so does a write that meets one.
+  // A reset makes Node.js discard data that it has read but not delivered, and so does a write that fails with a reset.
   if (plan.way.end === 'FIN' && plan.way.closes === undefined && Math.random() < 0.3)
     socket.write(bytes.subarray(0, randomSize()));
   if (Math.random() < 0.5) socket.end();
@@ -193,7 +193,7 @@ function pick<Item>(items: readonly Item[]): Item {
   return items[Math.floor(Math.random() * items.length)] as Item;
 }
 
-/** As likely of each magnitude. */
+/** Returns a random size; each order of magnitude is equally likely. */
 function randomSize(): number {
   return Math.random() < 0.05 ? 0 : Math.floor(LARGEST ** Math.random());
 }

@@ -50,7 +50,7 @@ export class Recorder implements ConnectionObserver {
     this.denies.length = 0;
   }
 
-  /** Waits until `find` finds something. */
+  /** Waits until `find` returns a value. */
   async wait<Found>(find: () => Found | undefined | false, milliseconds = 20_000): Promise<Found> {
     const until = performance.now() + milliseconds;
     for (;;) {
@@ -73,7 +73,7 @@ export class Recorder implements ConnectionObserver {
     }
   }
 
-  /** The next finished connection of a side. */
+  /** Waits for the next closed connection of a reporter. */
   closed(reporter: Reporter): Promise<Recorded & { end: ConnectionEnd }> {
     return this.wait(() =>
       this.connections.find(

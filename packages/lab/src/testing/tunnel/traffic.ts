@@ -3,7 +3,7 @@ import { eventually } from '@kmesh/api/testing';
 import { connectSocket, openListener, openNetworkNamespace } from '@kmesh/linux';
 import type { Host } from '../../pods/host.ts';
 
-/** A connection from a host, half-open allowed; rejects when the connect fails. */
+/** Opens a connection from a host, half-open allowed; rejects when the connect fails. */
 export async function connect(
   host: Host,
   address: string,
@@ -20,12 +20,12 @@ export async function connect(
 export interface Listening {
   readonly port: number;
   readonly server: Server;
-  /** Connections and bytes that arrived. */
+  /** Received connections and bytes. */
   readonly seen: { connections: number; bytes: number; peers: string[] };
   close(): void;
 }
 
-/** A server on a host; every connection goes to `onConnection`. */
+/** Opens a server on a host that passes each connection to `onConnection`. */
 export async function listen(
   host: Host,
   port: number,
@@ -65,7 +65,7 @@ export function doubleEcho(socket: Socket): void {
   socket.on('end', () => socket.end());
 }
 
-/** Bytes that arrive between two reads: a socket that has flowed once goes on, with or without a listener. */
+/** Bytes that arrive between two reads: a socket in flowing mode keeps reading, with or without a listener. */
 const unread = new WeakMap<Socket, Buffer[]>();
 
 function keepUnread(socket: Socket): void {
@@ -74,7 +74,7 @@ function keepUnread(socket: Socket): void {
   socket.on('data', (chunk: Buffer) => unread.get(socket)?.push(chunk));
 }
 
-/** Calls `onData` with what is unread and with what follows, until the returned function is called. */
+/** Calls `onData` with unread and later bytes, until the returned function is called. */
 function read(socket: Socket, onData: (chunk: Buffer) => void): () => void {
   keepUnread(socket);
   const take = (): void => {
@@ -85,7 +85,7 @@ function read(socket: Socket, onData: (chunk: Buffer) => void): () => void {
   return () => socket.off('data', take);
 }
 
-/** Everything until the peer ends; rejects on a reset. */
+/** Reads until the peer ends; rejects on a reset. */
 export function readAll(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   return new Promise((resolve, reject) => {
@@ -96,7 +96,7 @@ export function readAll(socket: Socket): Promise<Buffer> {
   });
 }
 
-/** Exactly `length` bytes; rejects when the connection ends before. */
+/** Reads exactly `length` bytes; rejects when the connection ends earlier. */
 export function readExactly(socket: Socket, length: number, milliseconds = 20_000): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let have = 0;
@@ -121,7 +121,7 @@ export function readExactly(socket: Socket, length: number, milliseconds = 20_00
   });
 }
 
-/** How the connection ends when nothing more is sent: `reset`, `end`, or `open` after `milliseconds`. */
+/** Returns how the connection ends when nothing more is sent: `reset`, `end`, or `open` after `milliseconds`. */
 export function ending(socket: Socket, milliseconds = 3_000): Promise<'reset' | 'end' | 'open'> {
   if (socket.destroyed) return Promise.resolve(socket.errored === null ? 'end' : 'reset');
   if (socket.readableEnded) return Promise.resolve('end');
@@ -138,7 +138,7 @@ export function ending(socket: Socket, milliseconds = 3_000): Promise<'reset' | 
   });
 }
 
-/** One "hello world" to a doubling server and back; closes. Returns the answer. */
+/** Sends "hello world" to a doubling server and closes. Returns the answer. */
 export async function hello(host: Host, address: string, port: number): Promise<string> {
   const socket = await connect(host, address, port);
   try {

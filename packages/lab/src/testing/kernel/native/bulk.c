@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * One bulk transfer inside a network namespace: a server on every address at LISTEN-PORT that reads
- * and throws away, and a client that dials ADDRESS PORT and sends BYTES.
+ * and discards, and a client that dials ADDRESS PORT and sends BYTES.
  *
  * usage: bulk NAMESPACE-PATH LISTEN-PORT ADDRESS PORT BYTES
  */

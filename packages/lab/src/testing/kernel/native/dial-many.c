@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Dials from inside a network namespace and says where each socket really went. No server is
+ * Dials from inside a network namespace and reports the peer of each socket. No server is
  * needed: the answer is read from the socket, which knows its peer as soon as the SYN is sent.
  *
  * usage: dial-many NAMESPACE-PATH

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The least that a hook can be: what the kernel's own measuring and calling costs, and other
- * software beside ours. */
+/* The smallest possible hook: shows the kernel's own cost of measuring and calling a program, and
+ * stands in for programs of other software. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
