@@ -1,7 +1,8 @@
 /**
- * What decisions cost the thread that makes them. How long the pure ones take: authorization against 1 to 10,000 policies of 10
- * rules (conformance RBC-30), and outbound resolution over services of 10 to 10,000 endpoints, by decades. And what a new connection
- * on the tunnel path costs the control threads of the two daemons that it goes through, logged and counted as by default.
+ * CPU cost of decisions. Time of the pure functions: authorization against 1 to 10,000 policies of 10 rules
+ * (conformance RBC-30), and outbound resolution over services of 10 to 10,000 endpoints, by decades. CPU time of a new
+ * connection on the tunnel path in the control threads of the two daemons on its path, with default logging and
+ * metrics.
  */
 import { readFileSync } from 'node:fs';
 import type { MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
@@ -33,7 +34,7 @@ export async function suite(): Promise<Report> {
   return { suite: 'decisions', environment: environment(), figures, ratios: [] };
 }
 
-/** Processor time of the daemons per new connection from a pod of one node to a service whose pod is on another. */
+/** Measures the daemons' CPU time per new connection from a pod of one node to a service whose pod is on another. */
 async function connections(): Promise<Figure[]> {
   requirePrograms('wrk', 'nginx', 'taskset');
   await using stack = new AsyncDisposableStack();
@@ -82,7 +83,7 @@ async function connections(): Promise<Figure[]> {
   ]);
 }
 
-/** Milliseconds of processor that the first thread of a process has had. */
+/** Returns the CPU time of the first thread of a process, in milliseconds. */
 function controlTime(pid: number): number {
   const [nanoseconds] = readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ');
   return Number(nanoseconds) / 1_000_000;
@@ -120,7 +121,7 @@ function resolution(endpoints: number): Figure[] {
   return [figure('resolveOutbound', `${endpoints} endpoints`, 'µs', rounds)];
 }
 
-/** Microseconds per call, one value per round. */
+/** Returns microseconds per call, one value per round. */
 function measured(repeats: number, call: () => unknown): number[] {
   for (let repeat = 0; repeat < repeats; repeat++) call();
   return Array.from({ length: ROUNDS }, () => {

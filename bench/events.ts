@@ -1,7 +1,7 @@
 /**
- * Kernel events into metrics and access log: the highest rate that loses nothing, and what one connection costs the thread
- * that takes them: told of once, when it ends, or twice, as while the access log shows openings. The events come from
- * a kernel program in another thread, through a ring of the product's size.
+ * Kernel events into metrics and access log: the highest rate without loss, and the CPU cost of one connection in the
+ * reading thread: reported once, at its end, or twice, as when the access log shows openings. The events come from a
+ * kernel program in another thread, through a ring of the product's size.
  */
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
@@ -77,7 +77,7 @@ export async function suite(): Promise<Report> {
   return { suite: 'events', environment: environment(), figures, ratios };
 }
 
-/** What the recording alone of a connection costs, on whichever path it was: an opening and a closing with its bytes. */
+/** Measures only the recording of a connection, the same for every path: an opening and a closing with its bytes. */
 async function recordingCosts(): Promise<number[]> {
   const server = await startScrapeServer({ host: '127.0.0.1', port: 0 });
   const recorder = new MetricRecorder(server.recorderChannel());
@@ -123,7 +123,7 @@ async function measure(
   const server = await startScrapeServer({ host: '127.0.0.1', port: 0 });
   const recorder = new MetricRecorder(server.recorderChannel());
   const accessLog = log && new AccessLog({ filter: new LogFilter(), writer: log.writer, format: 'plain' });
-  // As the daemon puts them together.
+  // Composed as in the daemon.
   const observer = new LiveConnections(
     createConnectionObserver(accessLog ? { recorder, accessLog } : { recorder }),
   );

@@ -1,7 +1,7 @@
 /**
- * The memory that the daemon holds once it has come to rest, by kind and thread, and how soon it is ready: idle, with
- * 10,000 and with 100,000 workloads. Runs what `KMESH_BINARY` names, `dist/kmesh` by default. `KMESH_BENCH_ROUNDS` and
- * `KMESH_BENCH_WORKLOADS` make a run shorter.
+ * The daemon's memory at rest, by kind and thread, and its time to become ready: idle, with 10,000 and with 100,000
+ * workloads. Runs the executable `KMESH_BINARY`, `dist/kmesh` by default. `KMESH_BENCH_ROUNDS` and
+ * `KMESH_BENCH_WORKLOADS` shorten a run.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -57,7 +57,7 @@ export async function suite(): Promise<Report> {
       runs.map((run) => run.ready),
     );
     figures.push(ready);
-    // Of all rounds the median: other work of the machine only ever adds to it, unlike to memory.
+    // The median of all rounds: unlike memory, the time increases with other load on the machine.
     if (workloads === 0) ratios.push(atMost('start to ready, idle (ms)', ready.value, readyBound));
     for (const [thread, count] of Object.entries(runs[0]?.threads ?? {}))
       figures.push(figure(`threads ${thread}`, name, '', [count]));

@@ -1,7 +1,7 @@
 /**
- * What grows with the size of things, in a real daemon on the kernel path: its processor time at rest and the time of an
- * enrolment as pods become more, its processor time at rest as connections stay open, and how soon a change of policy is in
- * force as policies and open connections become more.
+ * Scaling of a real daemon on the kernel path: its CPU time at rest and the time of an enrolment with the number of
+ * pods, its CPU time at rest with the number of open connections, and the delay of a policy change with the number of
+ * policies and open connections.
  */
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -17,7 +17,7 @@ const PODS = quick ? [2, 10] : [2, 10, 50];
 const CONNECTIONS = quick ? [1, 100] : [1, 10, 100, 1_000];
 const POLICIES = quick ? [1, 100] : [1, 10, 100, 1_000];
 const ROUNDS = rounds(3);
-/** Of rest, in each round: at least one report of open connections is in it. */
+/** Time at rest in each round; includes at least one report of open connections. */
 const RESTING_MILLISECONDS = quick ? 2_000 : 3_000;
 
 /** The suite `growth`. */
@@ -64,7 +64,7 @@ export async function suite(): Promise<Report> {
   return { suite: 'growth', environment: environment({ rounds: ROUNDS }), figures, ratios: [] };
 }
 
-/** Policies of the pods' namespace that allow what nobody here dials, beside one that allows everybody. */
+/** Adds policies of the pods' namespace that match no connection here, in addition to one that allows all. */
 async function fillPolicies(mesh: LabMesh, count: number): Promise<void> {
   const all = policy('Allow', { notDestinationPorts: [1] }, { name: 'all' });
   const others = Array.from({ length: MOST }, (_, index) =>
@@ -88,7 +88,7 @@ async function changes(mesh: LabMesh): Promise<number[]> {
   return times;
 }
 
-/** Milliseconds of processor that the daemon takes in a second, while nobody sends anything. */
+/** Measures the daemon's CPU milliseconds per second without traffic. */
 async function resting(mesh: LabMesh): Promise<number[]> {
   const { pid } = mesh.node().proxy;
   const times: number[] = [];
@@ -100,7 +100,7 @@ async function resting(mesh: LabMesh): Promise<number[]> {
   return times;
 }
 
-/** From the CNI agent's message until its answer. The pod and its rules are there before. */
+/** Measures the time from the CNI agent's message to its answer. The pod and its rules exist before. */
 async function enrolment(mesh: LabMesh, name: string): Promise<number> {
   const { agent } = mesh.node();
   await mesh.pod({ name });

@@ -1,11 +1,11 @@
-/** The few ratios that `npm run bench -- guard` holds, and why each is worth three minutes. */
+/** Ratios that `npm run bench -- guard` checks, with the reason for each. */
 import { BULK, CPU, FRESH, MANY, ONE_P50 } from './peers/measure.ts';
 
 interface GuardBound {
   readonly nodes: 1 | 2;
   readonly figure: string;
   readonly kind: 'atLeast' | 'atMost';
-  /** Of Kmesh divided by no mesh. Further off than runs of one tree are from each other, also beside other work. */
+  /** Bound of Kmesh divided by no mesh. Exceeds the variation between runs of one tree, even on a busy machine. */
   readonly bound: number;
   readonly reason: string;
 }

@@ -1,4 +1,6 @@
-/** `npm run bench -- guard`: Kmesh beside no mesh, on one node and on two, against the bounds of guard-bounds.ts. */
+/**
+ * `npm run bench -- guard`: Kmesh compared with no mesh, on one node and on two, against the bounds of guard-bounds.ts.
+ */
 import { guardBounds } from './guard-bounds.ts';
 import type { Report } from './harness/report.ts';
 import { KMESH, NO_MESH } from './peers/contestants.ts';

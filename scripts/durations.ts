@@ -11,7 +11,7 @@ export function slowest(seconds: ReadonlyMap<string, number>): string {
   return `slowest files (all in ${kept}):\n${lines.join('')}`;
 }
 
-/** Keeps the seconds of these files; those that the run left out keep their last figure. */
+/** Stores the durations of these files; files that the run did not include keep their last value. */
 export function keep(seconds: ReadonlyMap<string, number>): void {
   const known = before();
   for (const [file, time] of seconds) known[file] = Math.round(time * 10) / 10;

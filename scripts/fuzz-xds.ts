@@ -1,5 +1,5 @@
 /**
- * Feeds random and mutated xDS payloads to the client's decoder for as long as it is told:
+ * Feeds random and mutated xDS payloads to the client's decoder for the given number of iterations:
  *
  *     node scripts/fuzz-xds.ts [--iterations 10000000] [--seed 1]
  *
@@ -14,7 +14,7 @@ const { values } = parseArgs({
 const iterations = Number(values.iterations);
 const random = randomFrom(Number(values.seed));
 const roundSize = 200_000;
-/** One whole response, with three resources, for so many payloads. */
+/** Number of payloads per whole response, which has three resources. */
 const payloadsPerResponse = 50;
 
 for (let done = 0; done < iterations; ) {

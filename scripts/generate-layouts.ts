@@ -58,7 +58,7 @@ const enums = [
   'kmesh_wire_count',
 ] as const;
 
-/** What the maps that successive daemons share are made of; see `Pins`. */
+/** Structs of the maps that successive daemons share; see `Pins`. */
 const pinned = {
   handshakes: {
     version: 'KMESH_HANDSHAKE_VERSION',
@@ -114,7 +114,7 @@ function layoutName(
   return `v${version}-${createHash('sha256').update(text).digest('hex').slice(0, 8)}`;
 }
 
-/** Unnamed members are spelled out; arrays and unions keep the offset of their start. */
+/** Expands unnamed members; arrays and unions keep the offset of their start. */
 function flatten(field: FieldLayout): FieldLayout[] {
   if (field.name !== '') return [field];
   return (field.fields ?? []).flatMap((inner) => flatten({ ...inner, offset: inner.offset + field.offset }));
@@ -124,7 +124,7 @@ function camelCase(name: string): string {
   return name.toLowerCase().replace(/_([a-z0-9])/g, (_match, letter: string) => letter.toUpperCase());
 }
 
-/** The words that all names start with, up to and with the underscore. */
+/** Returns the common prefix of all names, up to and including the underscore. */
 function commonPrefix(names: readonly string[]): string {
   const [first = '', ...rest] = names;
   if (rest.length === 0) return /^KMESH_(?:POD_|FRONTEND_|ENDPOINT_|OWNER_)?/.exec(first)?.[0] ?? '';

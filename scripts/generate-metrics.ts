@@ -15,7 +15,7 @@ interface Row {
   readonly help: string;
 }
 
-/** What prom-client keeps of a metric. */
+/** A metric as stored by prom-client. */
 interface Registered {
   readonly name: string;
   readonly help: string;
@@ -62,7 +62,7 @@ for (const { title, rows } of tables) {
     lines.push(`| \`${name}\` | ${type} | ${help} | ${labels.map((label) => `\`${label}\``).join(', ')} |`);
 }
 writeGenerated('docs/metrics.md', `${lines.join('\n')}\n`, 'the registered metrics');
-// Default metrics watch the garbage collector, which keeps the process.
+// Default metrics observe the garbage collector, which keeps the process alive.
 process.exit();
 
 function rowsOf(of: { getMetricsAsArray(): unknown }): Row[] {

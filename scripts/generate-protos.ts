@@ -37,7 +37,7 @@ const sharedOptions = [
 function compile(scratch: string, source: string, moduleName: string, options: readonly string[]): string {
   const out = join(scratch, `${moduleName}.js`);
   const argv = [compiler, ...sharedOptions, ...options];
-  // A root of its own for each module: roots are shared by name inside a process, and these declare the same packages.
+  // A separate root for each module: roots are shared by name in a process, and these declare the same packages.
   argv.push(
     '--root',
     `kmesh_${moduleName}`,
@@ -57,7 +57,7 @@ function generate(): Map<string, string> {
     const files = new Map<string, string>();
     for (const { name, source } of modules) {
       const note = `// Generated from protos/${source} by scripts/generate-protos.ts. Do not edit.\n`;
-      // The declarations are made from comments that the code itself does not need.
+      // The declarations are generated from comments that the code does not need.
       compile(scratch, source, name, ['--dts']);
       const declarations = readFileSync(join(scratch, `${name}.d.ts`), 'utf8');
       files.set(`${name}.d.ts`, note + declarations.replace('import Long = require("long");\n', ''));

@@ -1,10 +1,10 @@
 /**
- * Runs the test files of one kind with Node's test runner: `unit` are the packages' own and the benchmarks', `e2e` are those under
- * `test/`, `long` are too long for every run; with them go those of `test/` that repeat less in every run. `paths` are
- * the suites of real daemons that do not choose a path themselves: they run twice, with the kernel path off and on.
- * `binary` is the conformance suite against `dist/kmesh` instead of the sources (`npm run build:binary`). Further
- * arguments are kept as filters on the file path: `npm run test:unit -- tunnel`. The seconds of each file are kept in
- * `build/test-durations.json`, the slowest are printed.
+ * Runs the test files of one kind with Node's test runner: `unit` are the packages' own and the benchmarks', `e2e` are
+ * those under `test/`, `long` are too long for every run; with them go those of `test/` that repeat less in every run.
+ * `paths` are the suites of real daemons that do not choose a path themselves: they run twice, with the kernel path off
+ * and on. `binary` is the conformance suite against `dist/kmesh` instead of the sources (`npm run build:binary`).
+ * Further arguments are kept as filters on the file path: `npm run test:unit -- tunnel`. The seconds of each file are
+ * kept in `build/test-durations.json`, the slowest are printed.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -28,7 +28,10 @@ const patterns: Record<string, readonly string[]> = {
   ],
   long: ['test/long/*.ts'],
 };
-/** Suites of real daemons that do not choose a path themselves: a run of all `e2e` files has these once more, on the kernel path. */
+/**
+ * Suites of real daemons that do not choose a path themselves: a run of all `e2e` files has these once more, on the
+ * kernel path.
+ */
 const onBothPaths = ['namespaced', 'namespaced-ports', 'namespaced-waypoints', 'namespaced-security'].map(
   (name) => `test/conformance/${name}.test.ts`,
 );
@@ -60,7 +63,7 @@ if (files.length === 0) {
   process.exit(1);
 }
 const timeout = kind === 'long' ? 3_600_000 : 300_000;
-// A file that does not end is ended by the time limit above; this is for a run that as a whole does not.
+// The limit above ends a file that hangs; this one ends a whole run.
 const limit = { unit: 600_000, e2e: 2_400_000 }[kind];
 // Starting a daemon from its sources is cheap once their compiled code is kept.
 process.env['NODE_COMPILE_CACHE'] ??= resolve('build/compile-cache');
@@ -106,7 +109,7 @@ async function run({ files, concurrency = 1, kernelPath, held = false }: Run): P
   return status ?? 1;
 }
 
-/** What failed in each file, said again at the end: who sees only the end of a long log sees why. */
+/** Failures by file, repeated at the end of the output so that the end of a long log shows them. */
 const failures = new Map<string, string>();
 const longestFailure = 3_000;
 
@@ -121,8 +124,8 @@ function nameOf({ files, kernelPath }: Pick<Run, 'files' | 'kernelPath'>): strin
 }
 
 /**
- * Files of one of these groups never run beside one another: they attach to hooks of the whole machine, where each would see
- * the others' sockets, or they build into `dist/`. What attaches to a lab's own cgroup runs beside anything.
+ * Files of one of these groups never run beside one another: they attach to hooks of the whole machine, where each
+ * would see the others' sockets, or they build into `dist/`. What attaches to a lab's own cgroup runs beside anything.
  */
 const groups: readonly ((file: string) => boolean)[] = [
   (file) => /\b(startKernelPath|findCgroupMount|enableProgramStatistics)\b/.test(readFileSync(file, 'utf8')),

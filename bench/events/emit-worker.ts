@@ -2,7 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { anyPacket } from '@kmesh/lab/testing/probe/emitter.ts';
 import { BpfProgram } from '@kmesh/linux';
 
-/** Writes events at a steady rate from a thread of its own, as the pods of a node would. */
+/** Writes events at a steady rate from a separate thread, like the pods of a node. */
 
 const { descriptor, eventsPerSecond, seconds } = workerData as {
   descriptor: number;
@@ -16,7 +16,7 @@ const began = performance.now();
 const total = eventsPerSecond * seconds;
 for (let sent = 0; sent < total; ) {
   const due = Math.min(total, Math.floor(((performance.now() - began) / 1000) * eventsPerSecond));
-  // Small pieces: a signal makes the kernel begin a run anew.
+  // Small batches, because a signal makes the kernel restart a run.
   for (; sent < due; sent += 500) program.testRun(anyPacket, Math.min(500, due - sent));
   sent = Math.min(sent, due);
   Atomics.wait(pause, 0, 0, 1);

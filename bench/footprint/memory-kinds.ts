@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** What the memory of a process is, by use, in MB of a million bytes. */
+/** Memory of a process by use, in MB of a million bytes. */
 export interface MemoryKinds {
-  /** Everything, as the kernel counts it. */
+  /** Total resident memory (RSS). */
   readonly resident: number;
-  /** The process's own, which nothing can bring back. */
+  /** Anonymous memory, which the kernel cannot drop. */
   readonly anonymous: number;
   /** Mapped files, which the kernel may drop and read again. */
   readonly file: number;
@@ -19,10 +19,10 @@ export interface MemoryKinds {
 }
 
 const kilobyte = 1024 / 1e6;
-/** V8 places its heaps below the addresses that the kernel gives out by itself. */
+/** V8 places its heaps below the addresses that the kernel chooses. */
 const kernelPlaced = 0x7000_0000_0000;
 
-/** Reads the mappings of a process. */
+/** Returns the memory of a process, from its mappings. */
 export function memoryKinds(pid: number): MemoryKinds {
   const kinds = { resident: 0, anonymous: 0, file: 0, shared: 0, heaps: 0, allocator: 0, code: 0 };
   let mapping = { start: 0, permissions: '', name: '' };
@@ -56,7 +56,7 @@ export function memoryKinds(pid: number): MemoryKinds {
   return kinds;
 }
 
-/** The threads of a process by name, with how many there are of each. */
+/** Returns the number of threads of a process by name. */
 export function threadsOf(pid: number): ReadonlyMap<string, number> {
   const threads = new Map<string, number>();
   for (const thread of readdirSync(`/proc/${pid}/task`)) {

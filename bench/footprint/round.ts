@@ -1,7 +1,7 @@
 /**
- * One round of the suite `footprint`: `round.ts <workloads> <services>`, in a network namespace of its own. Starts the
- * daemon between the push server and a CNI agent without pods, pushes the mesh, waits until it has come to rest, and
- * writes what it found to standard output as one JSON object. Ends when its standard input does.
+ * One round of the suite `footprint`: `round.ts <workloads> <services>`, in its own network namespace. Starts the
+ * daemon with the push server and a CNI agent without pods, pushes the mesh, waits until the daemon is at rest, and
+ * writes the results to standard output as one JSON object. Ends when its standard input does.
  */
 import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { cgroupRoot, FakeCniAgent } from '@kmesh/lab';
 import { MeasuredDaemon } from '../xds/daemon.ts';
 import { type MemoryKinds, memoryKinds, threadsOf } from './memory-kinds.ts';
 
-/** What a round measures; memory in MB of a million bytes. */
+/** Results of a round; memory in MB of a million bytes. */
 export interface FootprintRound extends MemoryKinds {
   /** From the start of the process to the first answer that it is ready, in milliseconds. */
   readonly ready: number;
@@ -29,7 +29,7 @@ interface Listening {
   readonly token: string;
 }
 
-/** After the push: the engine's own collections and the release of what only the start needed. */
+/** Time after the push for garbage collections and the release of memory that only the start needed. */
 const restMilliseconds = 10_000;
 const [workloads = 0, services = 0] = process.argv.slice(2).map(Number);
 process.stdin.on('end', () => process.exit(1)).resume();

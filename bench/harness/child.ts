@@ -1,7 +1,7 @@
-/** What a suite's own process says to the one that runs them all, and whether it was asked to end. */
+/** Messages of a suite's process to the runner, and interruption. */
 import type { Report } from './report.ts';
 
-/** What a suite's process sends. */
+/** Message of a suite's process. */
 export type ChildMessage =
   | { readonly kind: 'progress'; readonly part: number; readonly what: string }
   | { readonly kind: 'report'; readonly report: Report };
@@ -9,12 +9,12 @@ export type ChildMessage =
 let isInterrupted = false;
 let interruptible = 0;
 
-/** Whether this run was asked to end: what is complete then becomes the report. */
+/** Returns whether this run was interrupted; complete rounds then become the report. */
 export function interrupted(): boolean {
   return isInterrupted;
 }
 
-/** Until it is disposed of, an interrupted run goes on to a report; otherwise it ends at once, without one. */
+/** Until disposed of, an interrupted run ends with a report; otherwise it ends immediately, without one. */
 export function sayInterruptible(): Disposable {
   interruptible += 1;
   return {
@@ -24,20 +24,20 @@ export function sayInterruptible(): Disposable {
   };
 }
 
-/** How much of the suite is done, 0 to 1. */
+/** Reports the completed part of the suite, 0 to 1. */
 export function reportProgress(part: number, what: string): void {
   send({ kind: 'progress', part, what });
 }
 
-/** The end of the suite. */
+/** Sends the report at the end of the suite. */
 export function sendReport(report: Report): void {
   send({ kind: 'report', report });
 }
 
-/** Asks the suite to end with what is complete, or ends the process where nothing can be. */
+/** Asks the suite to end with its complete rounds, or ends the process if it cannot report. */
 export function interrupt(): void {
   isInterrupted = true;
-  // Whatever is open is cleaned up on exit.
+  // Exit handlers clean up open resources.
   if (interruptible === 0) process.exit(130);
 }
 

@@ -9,7 +9,7 @@ import { commitOf, makeWorkTree } from './work-tree.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Made in a work tree once it is built: a build that was interrupted begins anew. */
+/** Created in a work tree after its build, so that an interrupted build is repeated. */
 const BUILT = 'build/built-for-bench';
 
 interface Comparison {
@@ -18,7 +18,7 @@ interface Comparison {
   readonly quick: boolean;
 }
 
-/** Figures of both, and what this tree's are divided by the other's of the same round. */
+/** Figures of both trees, and this tree's divided by the other's of the same round. */
 interface ComparedReport {
   readonly suite: 'compare';
   readonly environment: Report['environment'];
@@ -33,9 +33,9 @@ interface ComparedReport {
 }
 
 /**
- * Compares this tree with another revision, which is checked out and built below build/bench. A round is one run of the suite
- * with one round of its own in each tree, and which tree goes first changes from one to the next. Figures that only one of
- * the two has are left out.
+ * Compares this tree with another revision, which is checked out and built below build/bench. A round is one run of the
+ * suite with a single round in each tree; the trees alternate in going first. Omits figures that only one of the two
+ * has.
  *
  * @throws Error when the revision is unknown, cannot be built, or a suite fails.
  */
@@ -70,7 +70,7 @@ export async function compareRevisions({ revision, names, quick }: Comparison): 
         found[name].push(report);
       }
     }
-    // Of an interrupted comparison the rounds that both have.
+    // An interrupted comparison uses the rounds that both trees completed.
     const complete = Math.min(found.this.length, found.other.length);
     for (const reports of Object.values(found)) reports.length = complete;
     for (const { name, contestant, unit } of found.this[0]?.figures ?? []) {
@@ -128,7 +128,7 @@ function buildTree(path: string, commit: string): void {
   writeFileSync(join(path, BUILT), '');
 }
 
-/** One round of a suite in a tree; nothing where it failed. Whether its bounds hold is not asked. */
+/** Runs one round of a suite in a tree, ignoring its bounds. Returns undefined if it failed. */
 async function runIn(tree: string, suite: string, quick: boolean): Promise<Report | undefined> {
   const child = spawn(join(tree, 'node_modules/.bin/node'), [join(tree, 'bench/main.ts'), suite, '--json'], {
     cwd: tree,

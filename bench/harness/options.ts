@@ -1,10 +1,10 @@
 import { suites } from './suites.ts';
 
-/** What a command line asks for. */
+/** Options of a command line. */
 export interface BenchOptions {
-  /** Whether the stored results are to be drawn, and nothing measured. */
+  /** `report` renders the stored results without measuring. */
   readonly task: 'suites' | 'report';
-  /** Suites in order; `guard` is one that no run of all takes. */
+  /** Suites in order; a run of all suites does not include `guard`. */
   readonly names: readonly string[];
   readonly quick: boolean;
   readonly json: boolean;
@@ -18,7 +18,7 @@ const usage = `usage: npm run bench -- [SUITE…] [--quick] [--json] [--store] [
        npm run bench -- guard [--json]
 suites: ${suites.map(({ name }) => name).join(', ')}; without a name all of them, in this order`;
 
-/** Reads the words after `npm run bench --`. @throws Error with what is wrong and the usage */
+/** Reads the words after `npm run bench --`. @throws Error with the problem and the usage */
 export function readOptions(words: readonly string[]): BenchOptions {
   const names: string[] = [];
   const flags = new Set<string>();

@@ -1,6 +1,6 @@
 import type { LabMesh, Pod } from '@kmesh/lab';
 
-/** Everything but first packets, both ways, as the node's bridge sees it. */
+/** Counts all packets but the first of each connection, in both directions, on the node's bridge. */
 const LATER_PACKETS = `table bridge seen {
   chain forward {
     type filter hook forward priority 0;
@@ -13,8 +13,8 @@ const LATER_PACKETS = `table bridge seen {
 `;
 
 /**
- * Waits until connections of the first node take the kernel path and the wire delivers them, both directions: then the node's
- * bridge sees nothing of them but first packets.
+ * Waits until connections of the first node take the kernel path and the wire delivers their packets in both
+ * directions: the node's bridge then sees only first packets.
  */
 export async function passesBridge(
   mesh: LabMesh,

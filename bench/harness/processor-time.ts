@@ -3,9 +3,9 @@ import { release } from 'node:os';
 import { gunzipSync } from 'node:zlib';
 
 /**
- * Milliseconds of processors that the processes of a cgroup and those below it have had so far, with all that the kernel did
- * for them: system calls, softirqs and BPF programs run in their time. Added to it are the kernel threads that take over
- * packets, and interrupts where the kernel counts those apart; both are the whole machine's.
+ * Returns the CPU time of the processes of a cgroup and its descendants so far, in milliseconds, including kernel work
+ * on their behalf: system calls, softirqs and BPF programs run in their time. Adds the kernel threads that process
+ * packets, and interrupts where the kernel counts those separately; both for the whole machine.
  */
 export function processorTime(cgroup: string): number {
   const [, usage] = /^usage_usec (\d+)/m.exec(readFileSync(`${cgroup}/cpu.stat`, 'utf8')) ?? [];
@@ -18,7 +18,7 @@ export function processorTime(cgroup: string): number {
   );
 }
 
-/** Milliseconds of processors that the threads of a process, none of which ends meanwhile, have had so far. */
+/** Returns the CPU time of a process's threads so far, in milliseconds. No thread may end in the meantime. */
 export function processTime(pid: number): number {
   return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => {
     const [nanoseconds] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ');
@@ -52,7 +52,7 @@ function kernelConfiguration(): string {
     try {
       return read();
     } catch {
-      // Kept elsewhere, or nowhere.
+      // The configuration is elsewhere, or not available.
     }
   }
   return '';

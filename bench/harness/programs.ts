@@ -1,4 +1,4 @@
-/** The real programs that make load and take it, clients and servers on a processor each. */
+/** The real programs that generate and serve load; clients and servers have one CPU each. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Pod } from '@kmesh/lab';
 
-/** Clients run on the first processor, servers on the next: where the scheduler puts them is not what is measured. */
+/** Clients run on the first CPU, servers on the next, so that scheduler placement does not affect the figures. */
 const CLIENT_CPU = '0';
 const SERVER_CPU = availableParallelism() > 1 ? '1' : '0';
 
-/** Ports of nginx. A service of short connections has its own. */
+/** Ports of nginx. Short connections have a separate one. */
 export const HTTP_PORT = 9080;
 export const SHORT_PORT = 9081;
 
@@ -28,7 +28,7 @@ const packages = {
   cc: 'gcc',
 } as const;
 
-/** What wrk says of one run. */
+/** Results of one run of wrk. */
 export interface HttpRun {
   readonly requests: number;
   readonly perSecond: number;
@@ -80,7 +80,7 @@ export function startIperf(pod: Pod): void {
   pod.spawn('taskset', ['-c', SERVER_CPU, 'iperf3', '-s', '-p', `${BULK_PORT}`], { stdio: 'ignore' });
 }
 
-/** To be called when everything has started: programs that are started from then on are clients. */
+/** Call when everything has started: programs started later are clients. */
 export function pinPrograms(): void {
   const servers = execFileSync('sh', ['-c', `pgrep -x -P ${process.pid} serve || true`], {
     encoding: 'utf8',
@@ -115,7 +115,10 @@ export async function runWrk(
   };
 }
 
-/** Until nginx answers, and the caches of both sides are warm. @throws Error when it does not answer within 10 seconds */
+/**
+ * Waits until nginx answers and the caches of both sides are warm. @throws Error when it does not answer within 10
+ * seconds
+ */
 export async function warmUp(client: Pod, to: string): Promise<void> {
   const deadline = performance.now() + 10_000;
   for (;;) {
@@ -129,7 +132,7 @@ export async function warmUp(client: Pod, to: string): Promise<void> {
   await runWrk(client, to, { connections: 8, seconds: 1 });
 }
 
-/** What iperf3 has moved in Gbit/s, as the server counts it. @throws Error when it failed */
+/** Runs iperf3. Returns its throughput in Gbit/s as the server counts it. @throws Error when it fails */
 export async function runIperf(
   client: Pod,
   to: string,
@@ -157,7 +160,7 @@ export async function runIperf(
   return bits / 1e9;
 }
 
-/** Percentiles of what arrived at a fixed rate, in µs from when a request was due. */
+/** Percentiles of latency at a fixed rate, in µs from the time when a request was due. */
 export interface PacedRun {
   readonly p50: number;
   readonly p99: number;
@@ -167,7 +170,7 @@ const pacedSource = fileURLToPath(new URL('native/paced-http.c', import.meta.url
 const buildFolder = fileURLToPath(new URL('../../build/bench/', import.meta.url));
 let pacedProgram: string | undefined;
 
-/** Requests at a fixed rate over 32 connections, whatever the answers do. @throws Error when a connection failed */
+/** Sends requests at a fixed rate over 32 connections, regardless of answers. @throws Error when a connection fails */
 export async function runPaced(
   client: Pod,
   to: string,

@@ -1,15 +1,18 @@
-/** Where a run is. */
+/** Progress of a run. */
 interface Place {
   readonly suite: string;
   readonly at: number;
   readonly of: number;
-  /** What the suite does, in its own words; empty when it does not say. */
+  /** Current step of the suite; empty if the suite does not report it. */
   readonly what: string;
   /** Seconds. */
   readonly left: number;
 }
 
-/** Seconds until a run is over: what the running suite needs still, by its own word where it gives one, and the others. */
+/**
+ * Returns the seconds until the run ends: the rest of the running suite, by its reported progress if any, and the
+ * others.
+ */
 export function secondsLeft(run: {
   readonly expected: readonly number[];
   readonly at: number;
@@ -18,7 +21,7 @@ export function secondsLeft(run: {
 }): number {
   const { expected, at, part, elapsed } = run;
   const planned = Math.max(0, (expected[at] ?? 0) - elapsed);
-  // Early on the plan says more than what has passed does.
+  // Early on, the planned duration is the better estimate.
   const current = part > 0.2 ? (elapsed / part) * (1 - part) : planned;
   return current + expected.slice(at + 1).reduce((sum, seconds) => sum + seconds, 0);
 }
@@ -29,7 +32,7 @@ export function progressLine({ suite, at, of, what, left }: Place): string {
   return `bench: ${suite}${what === '' ? '' : `, ${what}`}; suite ${at} of ${of}; about ${time} left`;
 }
 
-/** Shows lines on standard error: on a terminal one that changes, else one whenever the suite says something new. */
+/** Shows progress on standard error: on a terminal one changing line, else a line for each new step. */
 export function startProgress(): { show(place: Place): void; clear(): void } {
   const terminal = process.stderr.isTTY;
   let last = '';

@@ -13,22 +13,22 @@ export interface Figure {
   readonly spread: readonly [number, number];
 }
 
-/** A figure divided by its baseline of the same run, or a figure that has a bound of its own. */
+/** A figure divided by its baseline of the same run, or a figure with a bound. */
 export interface Ratio {
   readonly name: string;
-  /** `null`: the run cannot say. */
+  /** `null` if the run gives no valid value. */
   readonly value: number | null;
-  /** The lowest and the highest of the rounds, where a ratio is taken in each. */
+  /** The lowest and highest ratio of the rounds, if taken per round. */
   readonly spread?: readonly [number, number];
   readonly bound: number;
-  /** Whether the bound is the highest value that is good, or the lowest. */
+  /** Whether the bound is a maximum or a minimum. */
   readonly kind: 'atMost' | 'atLeast';
   readonly ok: boolean;
-  /** Why there is no value, or what it means when the bound does not hold. */
+  /** Why there is no value, or the meaning of a failed bound. */
   readonly because?: string;
 }
 
-/** What a suite found. */
+/** Results of a suite. */
 export interface Report {
   readonly suite: string;
   readonly environment: Readonly<Record<string, string | number>>;
@@ -39,7 +39,7 @@ export interface Report {
 /** What `bench/<suite>.ts` exports. */
 export type Suite = () => Promise<Report>;
 
-/** The machine and the code that a report is about, and the settings of the run that are not the suite's own. */
+/** Returns the machine and revision of a report, and the settings of the run that are not specific to the suite. */
 export function environment(
   settings: Readonly<Record<string, string | number>> = {},
 ): Record<string, string | number> {
@@ -56,31 +56,31 @@ export function environment(
   };
 }
 
-/** The figure of several rounds. */
+/** Returns the figure over several rounds. */
 export function figure(name: string, contestant: string, unit: string, rounds: readonly number[]): Figure {
   const [lowest, highest] = [Math.min(...rounds), Math.max(...rounds)];
   const spread = [significant(lowest), significant(highest)] as const;
   return { name, contestant, value: significant(median(rounds)), unit, spread };
 }
 
-/** The middle one, or the mean of the two in the middle. */
+/** Returns the median. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((left, right) => left - right);
   const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]];
   return ((low ?? Number.NaN) + (high ?? Number.NaN)) / 2;
 }
 
-/** A value that must not be above `bound`. */
+/** Returns a ratio that must not exceed `bound`. */
 export function atMost(name: string, value: number, bound: number): Ratio {
   return { name, value: significant(value), bound, kind: 'atMost', ok: value <= bound };
 }
 
-/** A value that must not be below `bound`. */
+/** Returns a ratio that must not be below `bound`. */
 export function atLeast(name: string, value: number, bound: number): Ratio {
   return { name, value: significant(value), bound, kind: 'atLeast', ok: value >= bound };
 }
 
-/** Four digits: no figure is known better. */
+/** Rounds to four digits, the precision of the figures. */
 export function significant(value: number): number {
   return Number(value.toPrecision(4));
 }
@@ -107,14 +107,14 @@ export function printReport(report: Report): void {
     if (!ok && value !== null && because !== undefined) console.log(`\n${name}: ${because}`);
 }
 
-/** Keeps the report in bench/results. */
+/** Stores the report in bench/results. */
 export function storeReport(report: Report): void {
   const directory = fileURLToPath(new URL('../results/', import.meta.url));
   mkdirSync(directory, { recursive: true });
   writeFileSync(`${directory}${report.suite}.json`, `${JSON.stringify(report, undefined, 2)}\n`);
 }
 
-/** Prints rows below their titles, each column as wide as it must be. Rows without any are not printed. */
+/** Prints a table with aligned columns; nothing if it has no rows. */
 export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
   if (rows.length === 0) return;
   const widths = header.map((title, column) =>
@@ -131,7 +131,7 @@ export function printTable(header: readonly string[], rows: readonly (readonly s
   }
 }
 
-/** The commit, marked where the tree has changes that none has. */
+/** Returns the commit, marked if the tree has uncommitted changes. */
 function commit(): string {
   try {
     const git = (...words: string[]) =>

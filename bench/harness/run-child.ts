@@ -1,4 +1,6 @@
-/** A suite's own process: `run-child.ts <suite>`, started by `run.ts`. Sends its progress, and its report at the end. */
+/**
+ * The process of a suite: `run-child.ts <suite>`, started by `run.ts`. Sends its progress, and its report at the end.
+ */
 import { interrupt, sendReport } from './child.ts';
 import type { Suite } from './report.ts';
 

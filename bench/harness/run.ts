@@ -1,4 +1,4 @@
-/** Runs suites one after the other, each in a process of its own, with a line that says what is left. */
+/** Runs suites one after the other, each in a separate process, and shows the remaining time. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +14,7 @@ interface RunOptions {
   readonly store: boolean;
 }
 
-/** What became of a run. */
+/** Outcome of a run. */
 export interface Outcome {
   readonly reports: readonly Report[];
   /** Suites that ended without a report. */
@@ -23,8 +23,8 @@ export interface Outcome {
 }
 
 /**
- * Runs them in order. A report is printed, and stored where that is asked for, as soon as its suite ends: SIGINT lets the
- * running one end with its complete rounds, and starts no other.
+ * Runs suites in order. Prints each report, and stores it if `store` is set, as soon as its suite ends. SIGINT ends the
+ * running suite with its complete rounds and starts no other.
  */
 export async function runSuites({ names, quick, store }: RunOptions): Promise<Outcome> {
   const reports: Report[] = [];
@@ -38,7 +38,7 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
   let child: ReturnType<typeof startSuite> | undefined;
   let asked = 0;
   const onSignal = (): void => {
-    // A second one, unless it is the same Ctrl-C once more, is for a suite that does not listen.
+    // A second SIGINT, unless a duplicate of the same Ctrl-C, kills a suite that does not respond.
     if (interrupted && performance.now() - asked > 1_000) child?.kill('SIGKILL');
     else if (child?.connected === true) child.send('interrupt');
     if (!interrupted) asked = performance.now();
@@ -65,7 +65,7 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
       show();
       const timer = setInterval(show, 1_000);
       const [code] = (await once(child, 'exit')) as [number | null];
-      // What ended without cleaning up left a lab behind: the next one removes it.
+      // A suite killed by a signal leaves its lab behind; creating a lab removes it.
       if (code === null) await (await createLab()).close();
       clearInterval(timer);
       progress.clear();

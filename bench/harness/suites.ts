@@ -1,12 +1,12 @@
 /** A benchmark: `bench/<name>.ts`. */
 interface SuiteEntry {
   readonly name: string;
-  /** Seconds that it takes on two processors, whole and with `--quick`. */
+  /** Duration on two CPUs in seconds, in full and with `--quick`. */
   readonly seconds: number;
   readonly quickSeconds: number;
 }
 
-/** All suites, in the order in which a run of all takes them: those that compare traffic first. */
+/** All suites, in the order of a full run: those that compare traffic first. */
 export const suites: readonly SuiteEntry[] = [
   { name: 'onenode', seconds: 224, quickSeconds: 90 },
   { name: 'twonodes', seconds: 228, quickSeconds: 90 },

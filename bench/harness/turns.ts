@@ -1,27 +1,27 @@
-/** Contestants in turns, several rounds, and what is said of them: medians, and ratios of two turns of one round. */
+/** Measures contestants in turns over several rounds; computes medians, and ratios of two turns of one round. */
 import { interrupted, reportProgress, sayInterruptible } from './child.ts';
 import { type Figure, figure, median, type Ratio, significant } from './report.ts';
 
-/** How far a baseline may be apart within one run, (highest − lowest) / median, before nothing is divided by it. */
+/** Maximum drift of a baseline within one run, (highest − lowest) / median; beyond it, no ratio is computed. */
 export const MOST_DRIFT = 0.3;
 
-/** What one turn found, by the name of the figure. */
+/** Results of one turn, by name of the figure. */
 export type Found = Readonly<Record<string, number>>;
 
-/** All complete rounds: of each, what was found of each contestant. */
+/** All complete rounds, each with the results by contestant. */
 export type Rounds = readonly ReadonlyMap<string, Found>[];
 
 interface Turns<One extends { readonly name: string }> {
   readonly contestants: readonly One[];
-  /** Each has all contestants in turn before the next begins. */
+  /** Each measurement runs on all contestants in turn before the next begins. */
   readonly measurements: readonly ((one: One) => Promise<Found>)[];
   readonly rounds: number;
 }
 
 /**
- * Takes the rounds. A run that is interrupted ends at once, with the rounds that are complete.
+ * Runs the rounds. An interrupted run ends immediately, with the complete rounds.
  *
- * @throws Error when it was interrupted before the first one was.
+ * @throws Error when interrupted before the first round was complete.
  */
 export async function takeTurns<One extends { readonly name: string }>(turns: Turns<One>): Promise<Rounds> {
   const { contestants, measurements, rounds } = turns;
@@ -32,13 +32,13 @@ export async function takeTurns<One extends { readonly name: string }>(turns: Tu
   for (let round = 0; round < rounds; round++) {
     const found = new Map<string, Found>();
     for (const measurement of measurements) {
-      // Not always the same one right after another.
+      // Alternate the order, so that no contestant always follows the same other one.
       for (const one of round % 2 === 0 ? contestants : contestants.toReversed()) {
         reportProgress(step++ / steps, `round ${round + 1} of ${rounds}`);
         try {
           found.set(one.name, { ...found.get(one.name), ...(await measurement(one)) });
         } catch (error) {
-          // What was measured is ended by the same Ctrl-C.
+          // The same Ctrl-C also ends the measured programs.
           if (!interrupted()) throw error;
         }
         if (interrupted()) return complete(done);
@@ -54,12 +54,12 @@ function complete(done: Rounds): Rounds {
   return done;
 }
 
-/** Values of one figure of one contestant, in order of the rounds. */
+/** Returns the values of one figure of one contestant, in order of the rounds. */
 export function valuesOf(rounds: Rounds, name: string, contestant: string): number[] {
   return rounds.map((found) => found.get(contestant)?.[name] ?? Number.NaN);
 }
 
-/** Figures of all contestants that have them; `units` has their names in order. */
+/** Returns the figures of all contestants that have them; `units` has their names in order. */
 export function figuresOf(
   rounds: Rounds,
   units: Readonly<Record<string, string>>,
@@ -72,16 +72,16 @@ export function figuresOf(
   );
 }
 
-/** What is compared with what, in each round. */
+/** A comparison of two figures in each round, with its bound. */
 export interface Bound {
   readonly figure: string;
   readonly of: string;
   readonly to: string;
   readonly kind: 'atLeast' | 'atMost';
   readonly bound: number;
-  /** Taken from both sides first: what is compared is what each adds to it. */
+  /** Subtracted from both sides first, so that only the excess is compared. */
   readonly above?: string;
-  /** Whose drift is looked at, where it is not `to`. */
+  /** Contestant whose drift is checked, if not `to`. */
   readonly baseline?: string;
 }
 
@@ -111,7 +111,7 @@ export function ratioOf(rounds: Rounds, bound: Bound): Ratio {
   };
 }
 
-/** How far values are apart, by their median. */
+/** Returns the range of values divided by their median. */
 export function driftOf(values: readonly number[]): number {
   return (Math.max(...values) - Math.min(...values)) / median(values);
 }

@@ -8,7 +8,7 @@ import { findCgroupMount, type NetworkNamespace } from '@kmesh/linux';
 const nativeFolder = new URL('native/', import.meta.url);
 const outputFolder = fileURLToPath(new URL('../../build/bench/', import.meta.url));
 
-/** A cgroup for the length of a `using` block, with whatever process is put into it. */
+/** A cgroup for the scope of a `using` block, with the processes added to it. */
 export class ScratchCgroup implements Disposable {
   readonly path: string;
 

@@ -11,10 +11,12 @@ import type { MeshChange, MeshState } from '@kmesh/orchestration';
 import { attachKernelObject, KernelTables, kernelMapsOf, loadKernelObject } from '@kmesh/runtime';
 import { Driver, ScratchCgroup } from './driver.ts';
 
-/** Where the kernel puts a program and its tables changes a run by up to 30 ns, for as long as they are loaded. */
+/**
+ * The kernel's placement of a program and its tables changes the time by up to 30 ns for as long as they are loaded.
+ */
 const LOADS = 5;
 const CONNECTS = 10_000;
-/** Connects before each measurement: the round before, of another contestant, has used the caches. */
+/** Connects before each measurement, to warm caches that the previous contestant used. */
 const WARM_UP = 6000;
 
 const client = workload({ uid: 'Kubernetes//Pod/default/client', addresses: ['10.255.0.1'] });
@@ -25,7 +27,7 @@ export interface Dialled {
   readonly step: number;
 }
 
-/** Several loads of the connect hook over one mesh, and a client in a pod and a cgroup of its own. */
+/** Several loads of the connect hook over one mesh, and a client in a separate pod and cgroup. */
 export class HookLoads implements AsyncDisposable {
   readonly instances: readonly { readonly object: BpfObject; readonly tables: KernelTables }[];
   readonly #pod: NetworkNamespace;
@@ -60,7 +62,7 @@ export class HookLoads implements AsyncDisposable {
     return new HookLoads(instances, { pod, cgroup, driver }, stack.move());
   }
 
-  /** Programmes every load. */
+  /** Applies a change to the tables of every load. */
   async apply(change: MeshChange): Promise<void> {
     for (const { tables } of this.instances) await tables.apply(change);
   }
@@ -73,13 +75,13 @@ export class HookLoads implements AsyncDisposable {
     tables.remove(this.#pod.cookie);
   }
 
-  /** Mean nanoseconds of another program at the same place. */
+  /** Returns the mean nanoseconds of another program at the same hook. */
   async measureProgram(program: BpfProgram, dialled: Dialled): Promise<number> {
     using _link = program.attachCgroup(this.#cgroup.path);
     return await this.#meanOf(program, dialled);
   }
 
-  /** Mean nanoseconds of the connect hook of one load. */
+  /** Returns the mean nanoseconds of the connect hook of one load. */
   async measure(object: BpfObject, dialled: Dialled): Promise<number> {
     const links = attachKernelObject(object, this.#cgroup.path);
     try {

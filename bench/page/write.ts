@@ -6,7 +6,7 @@ import { renderPages } from './page.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Draws what bench/results holds, and removes charts that nothing shows any more. Returns the paths of all files. */
+/** Writes the page and charts from bench/results, and removes unused charts. Returns the paths of all files. */
 export function writeReport(): string[] {
   const pages = renderPages(storedReports());
   for (const chart of strayCharts(pages.keys())) rmSync(join(root, chart));
@@ -17,7 +17,7 @@ export function writeReport(): string[] {
   return [...pages.keys()];
 }
 
-/** Files that differ from what bench/results says, or that nothing shows. */
+/** Returns files that differ from bench/results or are unused. */
 export function staleFiles(): string[] {
   const pages = renderPages(storedReports());
   const differs = ([path, text]: readonly [string, string]): boolean =>

@@ -1,4 +1,4 @@
-/** What can be between a client and a server: nothing, Kmesh, a ztunnel, sidecars; on one node and on two. */
+/** Configurations between a client and a server: no mesh, Kmesh, a ztunnel, sidecars; on one node and on two. */
 import { createLab, keyOf, type Lab, type Node, type Pod, serviceOf, startMesh } from '@kmesh/lab';
 import { passesBridge } from '../harness/passes-bridge.ts';
 import { BULK_PORT, HTTP_PORT, SHORT_PORT, startIperf, startNginx } from '../harness/programs.ts';
@@ -14,10 +14,10 @@ export const ENVOY_HTTP = 'Envoy pair, HTTP';
 export const HAPROXY = 'HAProxy pair';
 export const ZTUNNEL = 'ztunnel';
 
-/** One way from a client to a server. */
+/** One data path from a client to a server. */
 export interface Contestant {
   readonly name: string;
-  /** Above those of both nodes: all that is between client and server runs in it, and they too. */
+  /** Parent of both nodes' cgroups: contains the client, the server and everything between them. */
   readonly cgroup: string;
   readonly client: Pod;
   readonly server: Pod;

@@ -1,4 +1,4 @@
-/** Sidecar pairs: a proxy in the client's pod and one in the server's, each as a user of its own behind Istio's rules. */
+/** Sidecar pairs: a proxy in the client's pod and one in the server's, each as a separate user behind Istio's rules. */
 import { chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -54,7 +54,10 @@ export async function startEnvoyPair(
 
 let bases = 0;
 
-/** Starts a pair of HAProxys that do mTLS and nothing else: the least that a hop through user space costs. They end with the lab. */
+/**
+ * Starts a pair of HAProxys that do mTLS and nothing else: the minimum cost of a hop through user space. They end with
+ * the lab.
+ */
 export async function startHaproxyPair(
   stack: AsyncDisposableStack,
   { client, server }: SidecarPair,
@@ -103,7 +106,7 @@ function directoryFor(stack: AsyncDisposableStack): string {
 
 function start(pod: Pod, program: string, words: readonly string[]): void {
   const user = [`--reuid=${SIDECAR_UID}`, `--regid=${SIDECAR_UID}`, '--clear-groups'];
-  // The binary may be where only root comes: its file is opened before the user changes.
+  // Only root may be able to access the binary: its file is opened before the user changes.
   pod.spawn('setpriv', [...user, '--', program, ...words], {
     stdio: ['ignore', 'ignore', 'inherit'],
     cwd: '/',

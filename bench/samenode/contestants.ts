@@ -6,7 +6,7 @@ import { BULK_PORT, HTTP_PORT, SHORT_PORT, startNginx } from '../harness/program
 /** Ports of the service, by what is behind them. */
 const SERVICE_PORTS = { [HTTP_PORT]: HTTP_PORT, [SHORT_PORT]: SHORT_PORT, [BULK_PORT]: BULK_PORT };
 
-/** One way from a client to a server of the same node. */
+/** One data path from a client to a server on the same node. */
 export interface Contestant {
   readonly name: string;
   readonly node: Node;
@@ -16,7 +16,7 @@ export interface Contestant {
   readonly to: string;
 }
 
-/** What is between the two. */
+/** Configuration of a path. */
 export interface Way {
   readonly name: string;
   /** The node has bridge-nf, connection tracking and some rules. */
@@ -61,7 +61,9 @@ async function serve(server: Pod, stack: AsyncDisposableStack): Promise<void> {
   await server.serve({ port: BULK_PORT, mode: 'halfclose' });
 }
 
-/** What a node of a cluster has before any mesh: bridged packets go through iptables, tracked, past some twenty rules. */
+/**
+ * Sets up a node like one of a cluster without a mesh: bridged packets pass iptables, conntrack and some twenty rules.
+ */
 async function becomeBusy(node: Node): Promise<void> {
   const rules = Array.from({ length: 20 }, (_, at) => `-A KUBE-FIREWALL -s 192.0.2.${at + 1}/32 -j ACCEPT`);
   await node.run('sysctl', ['-qw', 'net.bridge.bridge-nf-call-iptables=1']);

@@ -44,8 +44,8 @@ export interface CompareOptions {
 }
 
 /**
- * Latencies while a node is scraped once in five seconds, 20 times a second, and not at all, twice: one window of each in a
- * round. Which comes first changes from one round to the next.
+ * Latencies while a node is scraped once in five seconds, 20 times a second, and not at all, twice: one window of each
+ * in a round. Which comes first changes from one round to the next.
  */
 export async function compare(options: CompareOptions): Promise<Comparison> {
   const { client, scraper } = options;
@@ -65,7 +65,7 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
   for (let round = 0; round < options.rounds; round++) {
     for (let turn = 0; turn < windowKinds.length; turn++) {
       const kind = windowKinds[(round + turn) % windowKinds.length] ?? 'quiet';
-      // What the last window left behind is done before the next one begins.
+      // Lets work of the last window finish before the next one begins.
       await sleep(50);
       const { messages, scrapes } = await take(kind);
       add(latencies[kind], messages);
@@ -81,7 +81,7 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
   return { latencies, during, durations, bytes };
 }
 
-/** The value below which so large a part of the values is. */
+/** Returns the value below which the given part of the values lies. */
 export function percentile(values: readonly number[], part: number): number {
   const sorted = Float64Array.from(values).sort();
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;

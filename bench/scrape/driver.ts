@@ -7,7 +7,7 @@ const folder = fileURLToPath(new URL('../../build/bench/', import.meta.url));
 const program = `${folder}paced-echo`;
 let compiled = false;
 
-/** Something that began and took a while: a message through the proxy, or a scrape. */
+/** A timed operation: a message through the proxy, or a scrape. */
 export interface Sample {
   /** Microseconds of CLOCK_MONOTONIC. */
   readonly start: number;
@@ -20,11 +20,11 @@ export interface Sample {
 /** A process that stands for other machines; see native/paced-echo.c. */
 export interface PacedEcho {
   readonly process: ChildProcess;
-  /** Its output up to the next `end`, without that. */
+  /** Returns its output up to the next `end`, exclusive. */
   until(end: string): Promise<string>;
 }
 
-/** How a program is started: here, or in a pod. */
+/** Starts a program: here, or in a pod. */
 export type Spawn = (command: string, args: readonly string[], options: SpawnOptions) => ChildProcess;
 
 /** Starts paced-echo with its arguments. */
@@ -56,7 +56,7 @@ export function startPacedEcho(args: readonly string[], run: Spawn = spawn): Pac
   };
 }
 
-/** One round of a client or of a scraper: its input, and what it measured. */
+/** Runs one round of a client or a scraper with the given input. Returns its measurements. */
 export async function drive(driver: PacedEcho, ...input: readonly number[]): Promise<Sample[]> {
   driver.process.stdin?.write(`${input.join(' ')}\n`);
   const output = await driver.until('\n\n');

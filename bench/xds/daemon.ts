@@ -13,14 +13,14 @@ const markTexts: Readonly<Record<Mark, string>> = {
 };
 const clockTicksPerSecond = 100;
 
-/** `kmesh proxy ztunnel` as it is, seen from outside: by its log, its ports and what the kernel says about it. */
+/** An unmodified `kmesh proxy ztunnel`, observed through its log, its ports and /proc. */
 export class MeasuredDaemon {
   readonly #child: ChildProcess;
   readonly #marks: Record<Mark, number[]> = { applied: [], written: [] };
   #lastMark = 0;
   #log = '';
 
-  /** It dies with the thread that starts it. */
+  /** The daemon ends with the thread that starts it. */
   constructor(environment: Readonly<Record<string, string>>) {
     this.#child = spawn(
       'setpriv',
@@ -50,7 +50,7 @@ export class MeasuredDaemon {
     return this.#marks[mark];
   }
 
-  /** Until neither mark has come for a second. @throws when the daemon ends before, or is never quiet. */
+  /** Waits until neither mark has appeared for a second. @throws when the daemon ends first, or is never quiet. */
   async quiet(): Promise<void> {
     const begun = performance.now();
     this.#lastMark = begun;
@@ -75,7 +75,7 @@ export class MeasuredDaemon {
     return (Number(fields[11]) + Number(fields[12])) / clockTicksPerSecond;
   }
 
-  /** Its metrics by name and labels. Begins a new stretch of the event loop's histogram. */
+  /** Returns its metrics by name and labels. Resets the event loop's histogram. */
   async metrics(): Promise<ReadonlyMap<string, number>> {
     const answer = await fetch('http://127.0.0.1:15020/metrics');
     const lines = (await answer.text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
@@ -87,14 +87,14 @@ export class MeasuredDaemon {
     );
   }
 
-  /** Longest delay of its event loop, in milliseconds, since the metrics were read last. */
+  /** Returns the longest delay of its event loop since the last read of the metrics, in milliseconds. */
   async longestDelay(): Promise<number> {
     const longest = (await this.metrics()).get('kmesh_event_loop_delay_seconds{quantile="1"}');
     if (longest === undefined) throw new Error('the daemon does not say how late its event loop was');
     return longest * 1000;
   }
 
-  /** Reads an answer of the admin port to its end and gives its length in bytes. */
+  /** Reads an answer of the admin port to its end. Returns its length in bytes. */
   async admin(path: string): Promise<number> {
     const { body, status } = await fetch(`http://127.0.0.1:15000${path}`);
     if (status !== 200 || body === null) throw new Error(`${path} answered ${status}`);
@@ -115,7 +115,7 @@ export class MeasuredDaemon {
     });
   }
 
-  /** What else it logged. */
+  /** Its other log lines. */
   get log(): string {
     return this.#log;
   }

@@ -1,9 +1,9 @@
 /**
- * A control plane for benchmarks, in a process of its own: `push-server.ts <workloads> <services>`. Over TLS it
- * pushes what its parent asks for: `{ push: true }` for the whole mesh, `{ change: index }` for one endpoint change,
- * `{ churnSeconds }` for a hundredth of the workloads in every second. It tells its parent where it listens, when
- * somebody has subscribed and acknowledged an empty mesh, and for each push the time before its first and after its last byte, as log lines write it.
- * It also signs certificates.
+ * A control plane for benchmarks, in a process of its own: `push-server.ts <workloads> <services>`. Over TLS it pushes
+ * what its parent asks for: `{ push: true }` for the whole mesh, `{ change: index }` for one endpoint change, `{
+ * churnSeconds }` for a hundredth of the workloads in every second. It tells its parent where it listens, when somebody
+ * has subscribed and acknowledged an empty mesh, and for each push the time before its first and after its last byte,
+ * as log lines write it. It also signs certificates.
  */
 import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
@@ -56,12 +56,12 @@ server.on('stream', (stream: ServerHttp2Stream) => {
   });
 });
 
-/** An empty mesh first: what a daemon waits for before it acknowledges its first mesh is not of the push. */
+/** An empty mesh first, so that the wait before a daemon's first acknowledgement does not count as part of the push. */
 const EMPTY = 'empty';
 let unacknowledged = 0;
 
 function answer(stream: ServerHttp2Stream, { typeUrl, responseNonce }: xds.DeltaDiscoveryRequest): void {
-  // The last of them is acknowledged when the daemon has a whole mesh and its kernel path decides by it.
+  // The daemon acknowledges the last of them when it has a whole mesh and its kernel path applies it.
   if (responseNonce === EMPTY && --unacknowledged === 0) process.send?.({ event: 'subscribed' });
   if (responseNonce) return;
   unacknowledged++;

@@ -1,6 +1,6 @@
 /**
- * One round of the suite `xds`: `round.ts <workloads> <services>`, in a network namespace of its own. Runs the daemon
- * against the push server, and writes what it found to standard output as one JSON object. Ends when its standard input
+ * One round of the suite `xds`: `round.ts <workloads> <services>`, in its own network namespace. Runs the daemon
+ * against the push server, and writes the results to standard output as one JSON object. Ends when its standard input
  * does.
  */
 import { type ChildProcess, execFileSync, fork } from 'node:child_process';
@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MeasuredDaemon, millisecondsOf } from './daemon.ts';
 
-/** What a round measures; memory in MB of a million bytes, times in milliseconds. */
+/** Results of a round; memory in MB of a million bytes, times in milliseconds. */
 export interface Round {
   readonly pushMegabytes: number;
   readonly inState: number;
@@ -65,7 +65,7 @@ const daemon = new MeasuredDaemon({
   POD_NAME: 'ztunnel-x',
   POD_NAMESPACE: 'istio-system',
   ISTIO_META_DNS_CAPTURE: 'false',
-  // Nobody listens there: the programs are loaded and not attached, and the machine behaves as before.
+  // Nothing listens there: the programs are loaded but not attached, so the machine's traffic is unaffected.
   INPOD_UDS: join(directory, 'cni.sock'),
 });
 process.on('exit', () => daemon.kill());

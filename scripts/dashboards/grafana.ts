@@ -92,7 +92,7 @@ function orZero(expression: string): string {
   return expression.startsWith('histogram_quantile') ? expression : `(${expression}) or on() vector(0)`;
 }
 
-/** Where a label of a panel's legends leads: dashboard and its variable. */
+/** Link target of a label in a panel's legends: dashboard and its variable. */
 const targets: Readonly<Record<string, readonly [uid: string, variable: string, title: string]>> = {
   destination_service_name: ['kmesh-service', 'service', 'This service'],
   source_workload: ['kmesh-workload', 'workload', 'The client workload'],

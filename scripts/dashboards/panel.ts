@@ -6,7 +6,7 @@ export interface Query {
 
 export interface Panel {
   readonly title: string;
-  /** What a reader learns from the panel and what to do about it. */
+  /** Meaning of the panel and the recommended action. */
   readonly description: string;
   /** Grafana's unit id: `Bps`, `s`, `percentunit`, `short`… */
   readonly unit: string;
@@ -31,7 +31,7 @@ export interface Variable {
 }
 
 export interface Dashboard {
-  /** Kept for ever: links and bookmarks use it. */
+  /** Must never change: links and bookmarks use it. */
   readonly uid: string;
   readonly title: string;
   readonly description: string;
@@ -63,7 +63,7 @@ export function rateBy(labels: string, metric: string, selector: string): string
   return `sum by (${labels}) (rate(${metric}{${selector}}[$__rate_interval]))`;
 }
 
-/** Opened minus closed: what is open now. */
+/** Opened minus closed: currently open connections. */
 export function openBy(labels: string, prefix: string, selector: string): string {
   return (
     `sum by (${labels}) (${prefix}_connections_opened_total{${selector}}) - ` +

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** An npm package of which code is in the executable. */
+/** An npm package with code in the executable. */
 export interface BundledModule {
   readonly name: string;
   readonly version: string;

@@ -7,7 +7,7 @@ export interface DebianFile {
   readonly package: string;
 }
 
-/** What {@link debianFiles} is to gather for. */
+/** Input of {@link debianFiles}. */
 export interface FilesWanted {
   /** By name, as found on a usual search path. */
   readonly programs: readonly string[];
@@ -17,7 +17,7 @@ export interface FilesWanted {
   readonly executables: readonly string[];
 }
 
-/** A Debian package of which files are in the image. */
+/** A Debian package with files in the image. */
 export interface DebianPackage {
   readonly name: string;
   readonly version: string;
@@ -75,7 +75,7 @@ function librariesOf(executable: string): string[] {
 function ownersOf(paths: readonly string[]): DebianFile[] {
   const namesOf = (path: string): string[] =>
     [path, realpathSync(path)].flatMap((name) => [name, name.replace(/^\/usr/, ''), `/usr${name}`]);
-  // It ends with 1 where one of the names is of no package, as most are.
+  // dpkg-query exits with 1 if any name belongs to no package, which is usual here.
   const { stdout } = spawnSync('dpkg-query', ['-S', ...new Set(paths.flatMap(namesOf))], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],

@@ -1,4 +1,4 @@
-/** What the image says about itself, apart from its files. The Dockerfile says the same. */
+/** Metadata of the image. The Dockerfile contains the same. */
 export interface ImageConfig {
   readonly User: string;
   readonly Env: readonly string[];

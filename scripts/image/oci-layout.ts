@@ -12,11 +12,11 @@ export interface OciImage {
   readonly architecture: string;
   /** The names that container runtimes list it by. */
   readonly references: readonly string[];
-  /** Where compressed layers are kept, for the next build of the same ones. */
+  /** Cache directory of compressed layers for later builds. */
   readonly cache: string;
 }
 
-/** What {@link writeOciLayout} wrote. */
+/** Result of {@link writeOciLayout}. */
 export interface WrittenImage {
   /** Of the manifest: what a pull by digest names. */
   readonly digest: string;
@@ -72,7 +72,7 @@ export function writeOciLayout(directory: string, image: OciImage): WrittenImage
   return { digest: manifest.digest, compressedBytes: layers.reduce((sum, { size }) => sum + size, 0) };
 }
 
-/** Compresses layers, but those that the build before had too: it takes most of the time of a build. */
+/** Compresses layers that are not in the cache: compression takes most of the time of a build. */
 function compressed(layers: readonly Uint8Array[], cache: string): Uint8Array[] {
   mkdirSync(cache, { recursive: true });
   const names = layers.map((tar) => `${sha256(tar)}.tar.gz`);

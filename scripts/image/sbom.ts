@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { BundledModule } from './bundled-modules.ts';
 import type { DebianPackage } from './debian-files.ts';
 
-/** What a bill of materials lists. */
+/** Contents of a bill of materials. */
 export interface Materials {
   readonly version: string;
   readonly revision: string;
@@ -13,8 +13,8 @@ export interface Materials {
 }
 
 /**
- * The CycloneDX bill of materials of the image, as JSON. It has no time stamp, and its serial number is made from what it
- * lists: the same materials give the same bytes.
+ * The CycloneDX bill of materials of the image, as JSON. It has no time stamp, and its serial number is made from what
+ * it lists: the same materials give the same bytes.
  */
 export function billOfMaterials({ version, revision, modules, packages, libbpf }: Materials): string {
   const components = [

@@ -85,7 +85,7 @@ function added(index: number): MeshUpdate {
   return { kind: 'workload', workload: generatedWorkload(index, 1, 1) };
 }
 
-/** Pushes one workload and waits until the state has it: the whole way works. */
+/** Pushes one workload and waits until the state has it, which proves the whole path. */
 async function assertAlive({ istiod, state }: Node, index: number): Promise<void> {
   const { uid } = generatedWorkload(index, 1, 1);
   istiod.update([added(index)]);

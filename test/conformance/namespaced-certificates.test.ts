@@ -30,7 +30,7 @@ interface DumpedCertificates {
   }[];
 }
 
-/** The certificate that a proxy holds of an identity. */
+/** Returns the certificate that a proxy holds for an identity. */
 async function held(
   proxy: NodeProxy,
   identity: string,
@@ -41,13 +41,13 @@ async function held(
   return { serial: BigInt(leaf.serialNumber), expires: Date.parse(leaf.expirationTime) };
 }
 
-/** An HBONE connection of a peer that is not ours to a pod. */
+/** Opens an HBONE connection to a pod from a peer that is not Kmesh. */
 async function hbone(mesh: LabMesh, from: Pod, to: Pod, options: PeerTlsOptions = {}): Promise<HboneClient> {
   const socket = await connectFrom(from, { host: to.addresses.v4, port: 15008 });
   return await openHbone(socket, { identity: mesh.identity(from), ...options });
 }
 
-/** Status of a CONNECT to a pod's server, or 0 when it does not come to that. */
+/** Returns the status of a CONNECT to a pod's server, or 0 if there is no response. */
 async function status(mesh: LabMesh, from: Pod, to: Pod, options: PeerTlsOptions = {}): Promise<number> {
   try {
     using peer = await hbone(mesh, from, to, options);
@@ -184,7 +184,7 @@ describe('revocation and settings of TLS', () => {
     return servers.get(row)?.pod as Pod;
   }
 
-  /** Writes the list anew, as a projected volume does: whole, by a rename. */
+  /** Replaces the list as a projected volume does: as a whole, by a rename. */
   function revoke(...serials: bigint[]): void {
     revoked.push(...serials);
     const list = mesh.istiod.authority.revocationList(revoked, { number: revoked.length + 1 });

@@ -257,7 +257,7 @@ test('PRC-20: the soft limit of file descriptors is raised to the hard one', asy
   assert.match(limits, /Max open files\s+4096\s+4096/);
 });
 
-/** What the log says about failed tries to reach the control plane, one entry for each line. */
+/** Returns the log's failed attempts to reach the control plane, one entry for each line. */
 function failures(daemon: DaemonProcess): readonly string[] {
   return daemon
     .log()

@@ -15,7 +15,7 @@ let client: ZdsClient;
 let ready: boolean[];
 let counts: ZdsCounts;
 let fatal: Error[];
-/** Starts of pods that were tried. */
+/** Number of attempts to start a pod. */
 let tries = 0;
 
 before(async () => {
@@ -65,7 +65,7 @@ function newClient(path: string, retryMilliseconds = 300, firstAskMilliseconds =
   });
 }
 
-/** A pod with a workload whose proxy is ZDS's affair. */
+/** Creates a pod with a workload; ZDS starts its proxy. */
 async function pod(): Promise<Pod> {
   const { pod: made } = await mesh.pod({ captured: false });
   return made;
@@ -290,7 +290,8 @@ describe('ZDS', () => {
     const first = tries;
     await until(() => tries >= first + 10);
     assert.deepEqual([client.active, client.pending], [1, 1]);
-    // Packets keep their order: anything that was sent before this answer would have been taken for it or for unsolicited.
+    // Packets keep their order: anything that was sent before this answer would have been taken for it or for
+    // unsolicited.
     assert.equal(await agent.sendAdd(well), '');
     assert.equal(connection.reason, undefined);
     assert.equal(agent.connections.length, 1);

@@ -5,7 +5,7 @@ import { policy } from '@kmesh/lab/testing/traffic/policies.ts';
 import { Random } from './random-mesh.ts';
 import { ports, randomise, startWorld, type World } from './real-mesh.ts';
 
-/** How the connections that were dialled went, for a reader of the test. */
+/** Numbers of dialled connections by outcome. */
 export type Seen = Record<'kernel' | 'tunnel' | 'refused' | 'denied' | 'dials' | 'varied', number>;
 
 /** Connections of one client to one port of one service. */
@@ -70,7 +70,7 @@ async function compareDials(
   const report = await client.pod.dial({ to, connections: DIALS, concurrency: DIALS });
   seen.dials += DIALS;
   if (answer.outcomes.length > 1) seen.varied++;
-  // Each connection has one line of the client's side, or was refused in the kernel, which is told as a failure.
+  // Each connection has one line of the client's side, or was refused in the kernel, which is reported as a failure.
   const own = () =>
     watch.lines.filter(
       ({ fields }) =>
@@ -105,7 +105,7 @@ function sourceOf({ pod }: MeshPod, to: string): string {
   return to.startsWith('[') ? `[${pod.addresses.v6}]` : `${pod.addresses.v4}:`;
 }
 
-/** Whether a line of the access log is of a connection that an outcome describes. */
+/** Returns whether an outcome describes the connection of an access log line. */
 function isSameOutcome(outcome: WhyOutcome, fields: Readonly<Record<string, string>>): boolean {
   const { path, verdict, workload, address } = outcome;
   if (verdict === 'refused') return fields['path'] === undefined && fields['error'] !== undefined;

@@ -8,7 +8,7 @@ import {
   routeOf,
 } from '@kmesh/orchestration';
 
-/** What orchestration allows for one dialled address and port. */
+/** Outcomes that orchestration allows for one original destination. */
 export interface ExpectedOutcome {
   /** `ip|port` of plain TCP, with the share of the draws. */
   readonly direct: ReadonlyMap<string, number>;
@@ -16,17 +16,19 @@ export interface ExpectedOutcome {
   readonly tunnel: boolean;
   /** The connection must fail with ECONNREFUSED. */
   readonly refused: boolean;
-  /** The tables cannot say it exactly, so the tunnel path may be asked instead. */
+  /** The tables cannot express the decision exactly, so the tunnel path may decide instead. */
   readonly mayTunnel: boolean;
 }
 
-/** One way in which a connection may be drawn, and how often. */
+/** One possible draw for a connection, with its share. */
 interface Draw {
   readonly random: () => number;
   readonly share: number;
 }
 
-/** Every way in which a connection may be drawn: each backend of a route that is applied, and each endpoint behind it. */
+/**
+ * Every way in which a connection may be drawn: each backend of a route that is applied, and each endpoint behind it.
+ */
 export function drawsOf(view: MeshView, source: Workload, ip: string, port: number): readonly Draw[] {
   const backends = routeAt(view, source, ip, port);
   const draws = (first: readonly number[], share: number): Draw[] =>
@@ -66,7 +68,7 @@ function routeAt(
 /** Draws tried per target; more than the sum of any service's weights, so that no endpoint is missed. */
 const DRAWS = 128;
 
-/** All outcomes of `resolveOutbound` for a dial, by trying every draw. */
+/** Returns all outcomes of `resolveOutbound` for a dial, by trying every draw. */
 export function expectedOutcome(view: MeshView, source: Workload, ip: string, port: number): ExpectedOutcome {
   const direct = new Map<string, number>();
   let tunnel = false;
@@ -91,7 +93,7 @@ export function expectedOutcome(view: MeshView, source: Workload, ip: string, po
       tunnel = true;
     }
   }
-  // The share of one backend among others is the tunnel path's to refuse.
+  // Where only some backends refuse, the tunnel path refuses their share.
   if (refused && served) tunnel = true;
   const backends = routeAt(view, source, ip, port) ?? [];
   return { direct, tunnel, refused, mayTunnel: isAmbiguous(view, source, ip) || isShared(view, backends) };
@@ -107,7 +109,9 @@ function isShared(view: MeshView, backends: readonly ResolvedBackend[]): boolean
   return new Set(uids).size < uids.length;
 }
 
-/** The cases in which the kernel is not certain and sends a connection to the tunnel path although plain TCP would do. */
+/**
+ * The cases in which the kernel is not certain and sends a connection to the tunnel path although plain TCP would do.
+ */
 function isAmbiguous(view: MeshView, source: Workload, ip: string): boolean {
   const owner = view.workloadByAddress(source.network, ip);
   const exact = view.servicesByVip(source.network, ip);

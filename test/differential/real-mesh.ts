@@ -29,14 +29,14 @@ const places = [
 /** Real pods on two nodes, over which random services are laid. */
 export interface World {
   readonly mesh: LabMesh;
-  /** What the proxies were told. */
+  /** The mesh as sent to the proxies. */
   readonly view: MeshState;
   readonly clients: readonly MeshPod[];
   readonly servers: readonly MeshPod[];
   readonly vips: readonly AddressPair[];
 }
 
-/** Starts the pods; the mesh is the caller's to close. */
+/** Starts the pods. The caller must close the mesh. */
 export async function startWorld(lab: Lab, options: { readonly kernelPath: boolean }): Promise<World> {
   await lab.node();
   await lab.node();

@@ -12,13 +12,13 @@ const program = (name: string): string => new URL(`../../build/lab/${name}`, imp
 export interface DnsScene extends AsyncDisposable {
   readonly mesh: LabMesh;
   readonly client: Pod;
-  /** Where the resolver is. */
+  /** Address of the resolver. */
   readonly resolver: string;
-  /** Starts a second resolver, at an address of its own. */
+  /** Starts a second resolver, at a new address. */
   secondResolver(): Promise<string>;
-  /** Starts something that takes queries and never answers, at an address of its own. */
+  /** Starts a resolver that receives queries and never answers, at a new address. */
   silentResolver(): Promise<string>;
-  /** What the proxy's own resolv.conf says from now on; it is read every five seconds. */
+  /** Changes the proxy's own resolv.conf, which it reads every five seconds. */
   useResolvers(...addresses: readonly string[]): void;
   /** `dig` in a pod: response code, flags and answers `name type data`. */
   dig(question: string, options?: { readonly at?: string; readonly from?: Pod }): Promise<DigAnswer>;

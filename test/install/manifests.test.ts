@@ -23,7 +23,7 @@ interface Profile {
 
 const profile = yaml<Profile>('profiles/kmesh.yaml').spec;
 const values = yaml<ChartValues>('values/ztunnel.yaml');
-/** Contract 20.2: what the chart reads. */
+/** Values that the chart reads (contract 20.2). */
 const chartKeys = ['image', 'env', 'volumes', 'volumeMounts', 'resources'];
 
 test('IST-01: the profile changes the node proxy of the ambient profile and nothing else', () => {

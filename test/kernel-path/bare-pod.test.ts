@@ -60,7 +60,7 @@ describe('a pod without capture rules: what the mesh serves goes by the hand-off
       [['connect', 'ECONNREFUSED']],
     );
     assert.deepEqual(await seen(), []);
-    // It is refused by the hook, which nobody else reports.
+    // The hook refuses it, and nothing else reports that.
     const { fields, level } = await watch.line('outbound', { 'dst.addr': `${far.addresses.v4}:8102` });
     assert.equal(level, 'warn');
     assert.match(fields['error'] ?? '', /this pod has no capture rules/);
@@ -105,7 +105,10 @@ test('without the hand-off a pod without capture rules is refused what must be t
   assertFields(await watch.line('outbound'), { 'dst.hbone_addr': endpointText(far.addresses.v4, 8080) });
 });
 
-/** @returns who got through to a port until the call: connections are accepted in their order, that of the pod itself last */
+/**
+ * @returns who got through to a port until the call: connections are accepted in their order, that of the pod itself
+ * last
+ */
 async function acceptedBy(pod: Pod, port: number): Promise<() => Promise<readonly string[]>> {
   const seen: string[] = [];
   const server = await pod.listen({ port }, (socket) => {

@@ -13,9 +13,9 @@ import { MeshState } from '@kmesh/orchestration';
 
 const CONNECTIONS_PER_SECOND = 14_000;
 const SLICES_PER_SECOND = 20;
-/** It is tried until one second of these shows the bounds: what else the machine does only ever adds. */
+/** Repeats until one second meets the bounds: other load on the machine only increases the time. */
 const SECONDS = 30;
-/** Nanoseconds per run, the kernel's own measuring included. */
+/** Nanoseconds per run, including the kernel's own measuring. */
 const bounds = { kmesh_connect4: 532, kmesh_sockops: 1_423 } as const;
 
 test('BPF-13: at 14,000 connections/s a run of connect4 costs at most 532 ns and one of sockops at most 1,423 ns', async (context) => {

@@ -42,7 +42,7 @@ describe('an application that dials services of one backend', () => {
     await lab?.close();
   });
 
-  /** What came of each dial. */
+  /** Returns the outcome of each dial. */
   async function dial(protocol: 'tcp' | 'mptcp', port: number, to: readonly string[]): Promise<string[]> {
     const program = buildNative('sequence', new URL('native/', import.meta.url));
     const { stdout } = await client.run(program, [protocol, `${port}`, ...to]);

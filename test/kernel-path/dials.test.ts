@@ -7,12 +7,15 @@ import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
 import { policy } from '@kmesh/lab/testing/traffic/policies.ts';
 import { openPinnedMap } from '@kmesh/linux';
 
-/** So many that each of the 64 places for connects under way is held. */
+/** Enough to occupy each of the 64 slots for pending connects. */
 const FAILING = 2_000;
 const ALLOWED = 8080;
 const DENIED = 8081;
 
-/** Connects that failed before their SYN and whose sockets are still there. `again` lets the last one dial {@link DENIED}. */
+/**
+ * Connects that failed before their SYN and whose sockets are still there. `again` lets the last one dial {@link
+ * DENIED}.
+ */
 async function holdDials(client: Pod, server: Pod) {
   const child = client.spawn(
     buildNative('hold-dials'),

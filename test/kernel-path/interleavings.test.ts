@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const bpf = fileURLToPath(new URL('../../bpf/', import.meta.url));
 const model = fileURLToPath(new URL('./model/', import.meta.url));
 
-/** What one story came to, see interleavings.c. */
+/** Outcome of one story; see interleavings.c. */
 interface Outcome {
   readonly change?: string;
   readonly orders: number;

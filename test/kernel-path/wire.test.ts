@@ -51,7 +51,7 @@ describe('the wire', () => {
 
   const node = () => mesh.node().node;
 
-  /** What `kmeshctl why` says. */
+  /** Returns the answer of `kmeshctl why`. */
   async function answerOf(destination: string): Promise<string> {
     const query = new URLSearchParams({ source: `default/${client.name}`, destination });
     const { body } = await mesh.node().proxy.http(15000, `/kmesh/why?${query}`);

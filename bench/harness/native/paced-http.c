@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Latency at a fixed rate, open loop: requests are due at their tick whatever the answers do, and
+ * Latency at a fixed rate, open loop: requests are due at their tick regardless of answers, and
  * are measured from it. A request that finds no free connection waits for one, and that counts.
  *
  * usage: paced-http ADDRESS PORT CONNECTIONS RATE SECONDS
@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 	int64_t *latencies = calloc(total, sizeof(*latencies));
 	int events = epoll_create1(EPOLL_CLOEXEC);
 
-	/* Timers that are late by their slack would be what is measured. */
+	/* The default timer slack would distort the measurement. */
 	prctl(PR_SET_TIMERSLACK, 1);
 	if (latencies == NULL || count < 1 || count > MOST_CONNECTIONS)
 		fail("parameters");

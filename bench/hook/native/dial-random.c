@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Drives the connect hook: dials service addresses of 10.0.0.0/8 from inside a network namespace
- * and closes each socket at once. The namespace answers every address itself with a reset, so no
- * server is needed and nothing leaves it.
+ * and closes each socket immediately. The namespace answers every address itself with a reset, so
+ * no server is needed and nothing leaves it.
  *
- * It runs on one CPU at real-time priority, so that what else the machine does neither interrupts a
- * measurement nor uses its caches.
+ * It runs on one CPU at real-time priority, so that other work neither interrupts a measurement nor
+ * uses its caches.
  *
  * usage: dial-random NAMESPACE-PATH
  * input: "SERVICES STEP CONNECTS": service i of SERVICES is 10.0.0.0 + 1 + i * STEP; output:

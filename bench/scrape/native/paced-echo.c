@@ -4,8 +4,8 @@
  * messages through a proxy at a steady pace, and Prometheus.
  *
  * Server and client run at real-time priority: what happens on this machine delays the proxy, not
- * those who measure it. Prometheus runs at idle priority and lets the kernel throw away what it is
- * sent: it takes nothing from the proxy, as if it were elsewhere.
+ * the measuring programs. Prometheus runs at idle priority and lets the kernel throw away what it
+ * is sent: it takes nothing from the proxy, as if it were elsewhere.
  *
  * usage: paced-echo serve                       answers whatever it is sent; prints its port
  *        paced-echo drive ADDRESS PORT CONNECTIONS RATE

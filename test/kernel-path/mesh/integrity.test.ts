@@ -20,7 +20,7 @@ import { untilCarrying } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
 const MIB = 2 ** 20;
 const CONNECTIONS = 6;
 const ROUNDS = repetitions({ ci: 40, full: 100 });
-/** What buffers of sockets and proxies may take of one connection that nobody reads. */
+/** Maximum bytes that buffers of sockets and proxies may take from a connection that is not read. */
 const HELD_LIMIT = 48 * MIB;
 const HELD_BYTES = 2 * HELD_LIMIT;
 

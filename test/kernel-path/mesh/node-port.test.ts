@@ -24,7 +24,7 @@ const PRESERVED = 30080;
 const REPLACED = 30081;
 const families = ['v4', 'v6'] as const;
 
-/** What kube-proxy does for a service of type NodePort. */
+/** Installs kube-proxy's rules for a service of type NodePort. */
 async function installNodePorts(node: Node, pod: Pod): Promise<void> {
   const rules = [PRESERVED, REPLACED].flatMap((port) => [
     `ip daddr ${node.addresses.v4} tcp dport ${port} meta mark set ${port} dnat ip to ${pod.addresses.v4}:8080`,
@@ -76,7 +76,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         await lab?.close();
       });
 
-      /** Who dials which node's port, and whom the pod sees then. */
+      /** Which host dials which node's port, and the source address that the pod sees. */
       const callers = () => {
         const [first, second] = mesh.nodes.map(({ node }) => node) as [Node, Node];
         const bridge = { v4: '10.1.0.1', v6: 'fd00:10:1::1' };

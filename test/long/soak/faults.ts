@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { SoakScene } from './scene.ts';
 
-/** Something that goes wrong, or changes, while traffic runs. */
+/** A fault or change during traffic. */
 export interface Fault {
   readonly name: string;
   run(scene: SoakScene): Promise<void>;

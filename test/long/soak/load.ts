@@ -3,7 +3,7 @@ import { KmeshError } from '@kmesh/api';
 import { type DialReport, endpointText, type LabMesh, type Pod, workloadOf } from '@kmesh/lab';
 import type { serveRandomEndings } from '@kmesh/lab/testing/tunnel/random-endings.ts';
 
-/** What was done in one lane, and what failed without a reason. */
+/** Counts of one lane: completed operations and unexplained failures. */
 export interface LaneCount {
   done: number;
   /** Failures that the fault under way explains. */
@@ -14,7 +14,7 @@ export interface LaneCount {
 /** A kind of traffic. */
 export interface Lane {
   readonly name: string;
-  /** Does a little. Returns how many were done, and the failures as sentences. */
+  /** Runs a few operations. Returns the number completed, and the failures as sentences. */
   round(): Promise<{ readonly done: number; readonly failures: readonly string[] }>;
   /** Whether a failure now has a known reason. */
   isExplained(failure: string): boolean;
@@ -62,7 +62,10 @@ export function endings(
   };
 }
 
-/** As of a StatefulSet: series of pods that never come again are kept for a quarter of an hour, and would look like a leak. */
+/**
+ * As of a StatefulSet: series of pods that never come again are kept for a quarter of an hour, and would look like a
+ * leak.
+ */
 const NAMES = 24;
 
 let pods = 0;
