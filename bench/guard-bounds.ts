@@ -17,7 +17,7 @@ export const guardBounds: readonly GuardBound[] = [
   },
   {
     ...{ nodes: 1, figure: CPU, kind: 'atMost', bound: 1.5 },
-    reason: 'a request of one node costs more than its own way: something is copied or judged twice',
+    reason: 'a request of one node costs more than its path requires: something is copied or judged twice',
   },
   {
     ...{ nodes: 1, figure: FRESH, kind: 'atLeast', bound: 0.45 },
@@ -41,6 +41,6 @@ export const guardBounds: readonly GuardBound[] = [
   },
   {
     ...{ nodes: 2, figure: ONE_P50, kind: 'atMost', bound: 6 },
-    reason: 'a message waits in the engine for a wake-up that nobody needs',
+    reason: 'a message waits in the engine for an unnecessary wake-up',
   },
 ];

@@ -28,9 +28,9 @@ const heading = `# Performance
 
 <!-- Generated from bench/results by "npm run bench -- report". Do not edit. -->
 
-Every figure is the median of several rounds on one machine, in which all contestants had their turn one after the other; the line
-over a bar is the lowest and the highest round. Ratios are taken round by round. Compare within a run: figures of two machines, or
-of two days, do not compare. [bench/README.md](../bench/README.md) says how each is measured.`;
+Every figure is the median of several rounds on one machine, in which all contestants took turns; the line over a bar shows the
+lowest and highest round. Ratios are computed in each round. Compare only within a run: figures of different machines or days are not
+comparable. [bench/README.md](../bench/README.md) describes the method.`;
 
 function shortfalls(missed: readonly { readonly suite: string; readonly ratio: Ratio }[]): string {
   if (missed.length === 0) return '## Bounds that do not hold\n\nNone.';

@@ -45,7 +45,7 @@ export const sections: readonly Section[] = [
     suite: 'onenode',
     title: 'Two pods of one node',
     about:
-      'A client and a server on one node, on a bare bridge: nothing between them, Kmesh with its defaults (the kernel path), Kmesh without the kernel path, and pairs of sidecars with mutual TLS behind Istio’s capture rules. Envoy has Istio’s access log and list of statistics, but not what Istio’s own build adds; HAProxy does mutual TLS and nothing else, which is the least that two hops through user space cost.',
+      'A client and a server on one node, on a bare bridge: no mesh, Kmesh with its defaults (the kernel path), Kmesh without the kernel path, and pairs of sidecars with mutual TLS behind Istio’s capture rules. Envoy has Istio’s access log and list of statistics, but not the additions of Istio’s own build; HAProxy does mutual TLS only, the minimum cost of two hops through user space.',
     charts: traffic,
   },
   {
@@ -54,7 +54,7 @@ export const sections: readonly Section[] = [
     about:
       'The same with the server on another node. Kmesh’s traffic takes the tunnel there, HBONE over mutual TLS, with the kernel path on or off.',
     shortfall:
-      'Where the time of bulk goes: iperf3 does nothing with its bytes, so that without a mesh a byte costs two copies, 0.7 s of CPU for each GB. Through the tunnel it passes three TCP connections and is encrypted and decrypted, about 3.6 s for each GB. Of the engine’s own time perf finds 27 % in AES-256-GCM, 43 % in the kernel’s TCP and 10 % in copies between OpenSSL’s buffers and the engine’s. With one connection each message wakes two proxies each way, and that is its time: a pair of HAProxys, which does mutual TLS and nothing else, is no faster to speak of.',
+      'Bulk: iperf3 does not process its bytes, so without a mesh a byte costs two copies, 0.7 s of CPU per GB. Through the tunnel it passes three TCP connections and is encrypted and decrypted, about 3.6 s per GB. perf attributes 27 % of the engine’s time to AES-256-GCM, 43 % to the kernel’s TCP and 10 % to copies between OpenSSL’s buffers and the engine’s. With one connection each message wakes two proxies in each direction, which dominates its latency: a pair of HAProxys with mutual TLS only is not noticeably faster.',
     charts: traffic,
   },
   {
@@ -81,7 +81,8 @@ export const sections: readonly Section[] = [
   {
     suite: 'hook',
     title: 'The connect hook, by services',
-    about: 'What a connect costs in the kernel as the table of services grows, beside an empty program.',
+    about:
+      'Cost of a connect in the kernel with a growing table of services, compared with an empty program.',
     charts: [
       {
         growth: 'time of a connect',
@@ -94,7 +95,7 @@ export const sections: readonly Section[] = [
   {
     suite: 'xds',
     title: 'The mesh, by workloads',
-    about: 'A first push, one change afterwards, and a hundredth of the workloads changing in every second.',
+    about: 'A first push, one change afterwards, and changes of one percent of the workloads per second.',
     charts: [
       {
         growth: 'time of a push and of a change',
@@ -120,7 +121,7 @@ export const sections: readonly Section[] = [
   {
     suite: 'scrape',
     title: 'A scrape, by series',
-    about: 'What Prometheus costs, and what proxied traffic feels of it.',
+    about: 'Cost of a Prometheus scrape, and its effect on proxied traffic.',
     charts: [
       {
         growth: 'time of a scrape',
@@ -134,9 +135,9 @@ export const sections: readonly Section[] = [
   {
     suite: 'growth',
     title: 'A node that fills',
-    about: 'A daemon on the kernel path, as pods, open connections and policies become more.',
+    about: 'A daemon on the kernel path with growing numbers of pods, open connections and policies.',
     shortfall:
-      'At rest the daemon reads each open connection once a second, at a few microseconds for each, however many pods the node has.',
+      'At rest the daemon reads each open connection once a second, which costs a few microseconds each, independent of the number of pods.',
     charts: [
       {
         growth: 'processor time at rest, by pods',
@@ -197,7 +198,7 @@ export const sections: readonly Section[] = [
   {
     suite: 'dns',
     title: 'The DNS proxy',
-    about: 'Answers from the mesh beside unbound with the same names.',
+    about: 'Answers from the mesh, compared with unbound with the same names.',
     charts: [
       { bars: 'local answers', better: 'more' },
       { bars: 'p99 at 5,000/s', better: 'less' },
@@ -206,7 +207,7 @@ export const sections: readonly Section[] = [
   {
     suite: 'routes',
     title: 'Routes',
-    about: 'Routes into the kernel tables, and the shares of 10,000 real connections.',
+    about: 'Time to write routes to the kernel tables, and the shares of 10,000 real connections.',
     charts: [],
   },
   {
@@ -224,7 +225,7 @@ export const sections: readonly Section[] = [
   {
     suite: 'footprint',
     title: 'The footprint',
-    about: 'Memory once the daemon has come to rest, and the time until it is ready.',
+    about: 'Memory of the daemon at rest, and its time to become ready.',
     charts: [
       { bars: 'resident memory', better: 'less' },
       { bars: 'start to ready', better: 'less' },
