@@ -236,7 +236,7 @@ test('a name says what DNS answers, and a name that is not of the mesh that the 
     text(ask('shop/client', 'web'), 'address'),
     /DNS: the mesh answers web from service shop\/web\.shop\.svc\.cluster\.local, found as web\.shop\.svc\.cluster\.local: /,
   );
-  assert.throws(() => ask('shop/client', 'www.example.org'), /the resolvers of the pod answer/);
+  assert.throws(() => ask('shop/client', 'www.example.org'), /resolved by the resolvers of the pod/);
 });
 
 test('a waypoint on the way is named', () => {

@@ -248,7 +248,7 @@ test('an authority whose clock is ahead: the certificate that becomes valid firs
   assert.equal(await manager.certificate(identity('web'), 'RealTime'), first);
   assert.ok(first.notBefore <= clock.now(), 'the wait ends when the first one becomes valid');
   assert.deepEqual(seen, [], 'no later one took its place');
-  assert.ok(logger.lines.some((line) => line.includes('not valid yet') && line.includes('peers refuse it')));
+  assert.ok(logger.lines.some((line) => line.includes('not valid yet') && line.includes('peers reject it')));
   assert.ok(logger.lines.some((line) => line.includes('an earlier one')));
   const asked = authority.calls.length;
   await clock.advance(begun + 2.5 * hour - clock.now());
@@ -310,7 +310,7 @@ test('an authority that hands out expired certificates is an error with back-off
     clock,
     random: () => 0.5,
   });
-  await assert.rejects(manager.certificate(identity('web'), 'RealTime'), /already expired/);
+  await assert.rejects(manager.certificate(identity('web'), 'RealTime'), /an expired certificate/);
   offset = 0;
   await clock.advance(1000);
   const good = await manager.certificate(identity('web'), 'RealTime');
