@@ -124,7 +124,7 @@ test('a control plane that goes away, and a daemon that does, are told', async (
   // For a moment it is only known that the stream has ended; which setting to look at, after the next try.
   await page.until(`document.getElementById('problems').innerText.includes('Look at XDS_ADDRESS')`, 20_000);
   assert.match(await textOf('#problems'), /control plane .* is unreachable: .*Check XDS_ADDRESS/);
-  assert.match(await textOf('#problems'), /Traffic goes on/);
+  assert.match(await textOf('#problems'), /Traffic continues/);
   await picture('attention');
   mesh.daemon.kill('SIGKILL');
   await page.until(`document.getElementById('state').innerText.includes('does not answer')`);
