@@ -172,7 +172,8 @@ export class FrontendTable {
     if (previous.length === 0 && next.length === 0) return undefined;
     if (next.length > previous.length && this.#used + next.length - previous.length > this.#slots.capacity)
       return 'table-full';
-    const before = new Map(previous.map((entry) => [idOf(entry), entry]));
+    const before =
+      previous.length === 0 ? nothingBefore : new Map(previous.map((entry) => [idOf(entry), entry]));
     const placed: PlacedEntry[] = [];
     const changed: Write[] = [];
     const reserved: number[] = [];
@@ -206,6 +207,9 @@ export class FrontendTable {
     return undefined;
   }
 }
+
+/** Of the addresses of a first push, which are many: none needs a map of its own. */
+const nothingBefore = new Map<number, PlacedEntry>();
 
 const tunnelEntry: FrontendEntry = {
   namespaceId: 0,
