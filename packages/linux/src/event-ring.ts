@@ -22,7 +22,7 @@ interface EventRingOptions {
   readonly batchRecords?: number;
   /** Bytes of one batch buffer; default 262,144. */
   readonly batchBytes?: number;
-  /** Milliseconds to collect records after the first; default 5. */
+  /** Milliseconds to collect records after the first; default 10: each batch costs two wake-ups and a turn of the event loop. */
   readonly delay?: number;
   /** Batch buffers; default 4. When all are in flight, the kernel's ring fills and the programs count losses. */
   readonly buffers?: number;
@@ -64,7 +64,7 @@ export class EventRing implements Disposable {
     if (recordSize > batchBytes)
       throw invalidArgument('recordSize', recordSize, `at most batchBytes (${batchBytes})`);
     const batchRecords = integerIn('batchRecords', options.batchRecords ?? 4096, 1, 1 << 24);
-    const delay = integerIn('delay', options.delay ?? 5, 0, 1000);
+    const delay = integerIn('delay', options.delay ?? 10, 0, 1000);
     const count = integerIn('buffers', options.buffers ?? 4, 2, 64);
     if (
       options.losses !== undefined &&
