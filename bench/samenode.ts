@@ -1,6 +1,7 @@
 /**
  * Two pods of one node: no mesh, through kube-proxy's rules, and the mesh with its defaults; on a bare bridge, and on a node
- * with the rules that clusters have. Of each measurement all contestants have their turn one after the other, and what is
+ * with the rules that clusters have. On the bridge also no mesh in pods that have a mesh's rules: what these cost is not in the
+ * programs' or the daemon's power. Of each measurement all contestants have their turn one after the other, and what is
  * compared are two turns of one round. Requests come from wrk and are answered by nginx, bulk is the lab's own; clients and
  * servers have a processor each.
  */
@@ -15,6 +16,7 @@ const ROUNDS = rounds(3);
 const BULK_BYTES = 1 << 30;
 
 const BARE = 'no mesh, bare bridge';
+const BARE_RULES = 'only rules in the pods, bare bridge';
 const BARE_MESH = 'kmesh, bare bridge';
 const NODE = 'no mesh, node';
 const KUBE_PROXY = 'kube-proxy, node';
@@ -22,6 +24,7 @@ const NODE_MESH = 'kmesh, node';
 
 const ways: readonly Way[] = [
   { name: BARE, busyNode: false, by: 'address' },
+  { name: BARE_RULES, busyNode: false, by: 'rules' },
   { name: BARE_MESH, busyNode: false, by: 'kmesh' },
   { name: NODE, busyNode: true, by: 'address' },
   { name: KUBE_PROXY, busyNode: true, by: 'kube-proxy' },
@@ -89,6 +92,7 @@ const bounds: readonly Bound[] = [
     { figure: CPU, ...pair, kind: 'atMost', bound: 1 },
   ]),
   { figure: FRESH, of: NODE_MESH, to: KUBE_PROXY, kind: 'atLeast', bound: 1 },
+  { figure: FRESH, of: BARE_MESH, to: BARE_RULES, kind: 'atLeast', bound: 0.9 },
 ];
 
 /** The suite `samenode`. */

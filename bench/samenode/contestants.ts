@@ -1,5 +1,5 @@
 /** Two pods of one node, with and without a mesh, on a bare bridge and on a node with the rules that clusters have. */
-import { createLab, keyOf, type Node, type Pod, serviceOf, startMesh } from '@kmesh/lab';
+import { createLab, installRedirect, keyOf, type Node, type Pod, serviceOf, startMesh } from '@kmesh/lab';
 import { passesBridge } from '../harness/passes-bridge.ts';
 import { BULK_PORT, HTTP_PORT, SHORT_PORT, startNginx } from '../harness/programs.ts';
 
@@ -21,7 +21,8 @@ export interface Way {
   readonly name: string;
   /** The node has bridge-nf, connection tracking and some rules. */
   readonly busyNode: boolean;
-  readonly by: 'address' | 'kube-proxy' | 'kmesh';
+  /** `rules`: the server's address, from and to pods that have the rules of a mesh and none of its programs. */
+  readonly by: 'address' | 'rules' | 'kube-proxy' | 'kmesh';
 }
 
 /** Sets one up; it ends with the stack. */
@@ -35,7 +36,14 @@ export async function contestant(stack: AsyncDisposableStack, way: Way): Promise
     const server = await node.pod({ name: 'server' });
     await serve(server, stack);
     if (way.by === 'kube-proxy') await translate(node, vips.v4, server.addresses.v4);
-    return { name: way.name, node, client, server, to: way.by === 'address' ? server.addresses.v4 : vips.v4 };
+    if (way.by === 'rules') for (const pod of [client, server]) await passRules(pod);
+    return {
+      name: way.name,
+      node,
+      client,
+      server,
+      to: way.by === 'kube-proxy' ? vips.v4 : server.addresses.v4,
+    };
   }
   const mesh = stack.use(await startMesh(lab, { kernelPath: true, discardsOutput: true }));
   const service = serviceOf({ name: 'shop', vips, ports: SERVICE_PORTS });
@@ -59,6 +67,24 @@ export async function contestant(stack: AsyncDisposableStack, way: Way): Promise
 async function serve(server: Pod, stack: AsyncDisposableStack): Promise<void> {
   startNginx(server, stack);
   await server.serve({ port: BULK_PORT, mode: 'halfclose' });
+}
+
+/** istio-cni's rules, and before them the translation that lets a connection past them as in a pod of the kernel path. */
+async function passRules(pod: Pod): Promise<void> {
+  const claim = `tcp dport { ${Object.keys(SERVICE_PORTS).join(', ')} } meta nfproto ipv4 dnat ip to ip daddr`;
+  const table = `table inet claim {
+  chain prerouting {
+    type nat hook prerouting priority -110; policy accept;
+    ${claim}
+  }
+  chain output {
+    type nat hook output priority -110; policy accept;
+    ${claim}
+  }
+}
+`;
+  await pod.run('nft', ['-f', '-'], { input: table });
+  await installRedirect(pod);
 }
 
 /**
