@@ -52,6 +52,9 @@ napi_value engineAddListener(napi_env env, napi_callback_info info)
 			listener->netnsCookie = netnsCookieOf(fd);
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 		engine.prepareSocket(fd);
+		/* What is accepted has the listener's. */
+		if (outbound)
+			engine.prepareWithinPod(fd);
 		if (!tunnel)
 			listener->forgetTransparent();
 		engine.watch(fd, listener.get(), 1 /* EPOLLIN */);
@@ -89,6 +92,7 @@ static ConnectSpec connectSpec(Arguments &in, size_t at)
 	if (!source.empty())
 		parseAddress(source, 0, &spec.source);
 	spec.sourceRequired = in.flag(in.property(at, "sourceRequired"));
+	spec.withinPod = in.flag(in.property(at, "withinPod"));
 	spec.timeoutMs = static_cast<uint32_t>(in.number(in.property(at, "timeoutMilliseconds")));
 	return spec;
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -38,6 +39,17 @@ void Engine::prepareSocket(int fd)
 	setInt(fd, IPPROTO_TCP, TCP_KEEPCNT, static_cast<int>(config.keepaliveRetries));
 	if (config.userTimeoutMs != 0)
 		setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(config.userTimeoutMs));
+}
+
+/* No network is between the two that could be congested, and BBR's pacing costs a timer for every
+ * burst. */
+void Engine::prepareWithinPod(int fd)
+{
+	char algorithm[16] = {};
+	socklen_t length = sizeof algorithm - 1;
+	getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, algorithm, &length);
+	if (strncmp(algorithm, "bbr", 3) == 0)
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 }
 
 /* Binds to an address to keep as the source, or if that is empty, to a port alone. */
@@ -142,6 +154,8 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 			prepareSocket(fd);
 		else
 			setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+		if (spec.withinPod)
+			prepareWithinPod(fd);
 		/* A port that is taken for this destination: another, and in the end the kernel's
 		 * choice. */
 		uint16_t port = tries < kPortTries ? choosePort(spec.namespaceId, source) : 0;

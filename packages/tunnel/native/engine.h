@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include <deque>
 #include <functional>
@@ -118,6 +119,8 @@ class Engine
 	uint32_t portRange(uint64_t id);
 	uint16_t choosePort(uint64_t namespaceId, const SocketAddress &source);
 	void prepareSocket(int fd);
+	/* For a socket whose peer is in the same pod. */
+	void prepareWithinPod(int fd);
 	void bury(Flow *flow);
 	void bury(Session *session);
 	void later(Flow *flow, FlowEnd reason, int code);
@@ -139,6 +142,14 @@ class Engine
 	std::unordered_map<uint64_t, int> clients;
 	std::vector<Session *> dirtySessions;
 	std::vector<std::unique_ptr<Listener>> buriedListeners;
+	/* Data of one flow that HTTP/2 gave in pieces, on its way to the flow's socket at once. */
+	struct {
+		Flow *flow = nullptr;
+		iovec parts[16];
+		size_t count = 0;
+	} chunks;
+	/* To be called while what the pieces point to is there. */
+	void sendChunks();
 	uint8_t *cipherScratch;
 	uint8_t *plainScratch[2];
 	std::vector<uint8_t> gather;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "engine.h"
 
@@ -203,32 +204,75 @@ void Flow::streamData(const uint8_t *bytes, size_t length)
 		way.pending.append(bytes, length);
 		return;
 	}
-	size_t written = 0;
-	if (way.pending.empty() && sink.writable) {
-		while (written < length) {
-			ssize_t sent =
-			    send(sink.fd, bytes + written, length - written, MSG_NOSIGNAL);
-			if (sent > 0) {
-				written += static_cast<size_t>(sent);
-			} else if (errno == EAGAIN) {
-				sink.writable = false;
-				break;
-			} else if (errno != EINTR) {
-				breakSocket(1 - streamSide, errno);
-				written = length;
-				break;
-			}
+	auto &chunks = engine.chunks;
+	if (chunks.flow != this || chunks.count == std::size(chunks.parts)) {
+		engine.sendChunks();
+		if (!way.pending.empty() || !sink.writable) {
+			way.pending.append(bytes, length);
+			return;
 		}
-		passed(streamSide, sink.error == 0 ? written : 0);
-		if (streamSession != nullptr)
-			streamSession->consumed(this, written);
 	}
-	if (written < length)
-		way.pending.append(bytes + written, length - written);
+	chunks.flow = this;
+	chunks.parts[chunks.count++] = {const_cast<uint8_t *>(bytes), length};
+}
+
+/* HTTP/2 frames and TLS records end anywhere in the bytes of an application: one call for all of
+ * them, where each piece would cost a way through the network stack. */
+void Engine::sendChunks()
+{
+	Flow *flow = chunks.flow;
+	size_t count = chunks.count;
+	chunks.flow = nullptr;
+	chunks.count = 0;
+	if (flow != nullptr)
+		flow->sendChunks(chunks.parts, count);
+}
+
+void Flow::sendChunks(iovec *parts, size_t count)
+{
+	Direction &way = directions[streamSide];
+	Socket &sink = sockets[1 - streamSide];
+	size_t consumed = 0;
+	while (count > 0 && state != State::Closed && sink.error == 0 && sink.writable &&
+	       way.pending.empty()) {
+		msghdr message{};
+		message.msg_iov = parts;
+		message.msg_iovlen = count;
+		ssize_t sent = sendmsg(sink.fd, &message, MSG_NOSIGNAL);
+		if (sent < 0) {
+			if (errno == EAGAIN)
+				sink.writable = false;
+			else if (errno != EINTR)
+				breakSocket(1 - streamSide, errno);
+			continue;
+		}
+		size_t left = static_cast<size_t>(sent);
+		consumed += left;
+		while (count > 0 && left >= parts->iov_len) {
+			left -= parts->iov_len;
+			parts++;
+			count--;
+		}
+		if (count > 0)
+			*parts = {static_cast<uint8_t *>(parts->iov_base) + left,
+				  parts->iov_len - left};
+	}
+	passed(streamSide, consumed);
+	bool lost = state == State::Closed || sink.error != 0;
+	for (; count > 0; parts++, count--) {
+		if (lost)
+			consumed += parts->iov_len;
+		else
+			way.pending.append(static_cast<const uint8_t *>(parts->iov_base),
+					   parts->iov_len);
+	}
+	if (streamSession != nullptr)
+		streamSession->consumed(this, consumed);
 }
 
 void Flow::streamEnd()
 {
+	engine.sendChunks();
 	directions[streamSide].sourceEnded = true;
 	if (state == State::Open)
 		pump();

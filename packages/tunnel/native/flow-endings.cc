@@ -97,6 +97,7 @@ void Flow::timer()
 
 void Flow::streamClosed(uint32_t code, bool sessionLost)
 {
+	engine.sendChunks();
 	streamDone_ = true;
 	switch (state) {
 	case State::Closed:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include <atomic>
 #include <memory>
@@ -69,6 +70,7 @@ class Flow final : public StreamUser
 	void streamResponse(int status, const std::string &baggage, bool end) override;
 	void streamData(const uint8_t *bytes, size_t length) override;
 	void streamEnd() override;
+	void sendChunks(iovec *parts, size_t count);
 	void streamClosed(uint32_t code, bool sessionLost) override;
 	ssize_t streamPull(uint8_t *into, size_t length, uint32_t *flags) override;
 

@@ -255,6 +255,7 @@ void Session::input(const uint8_t *bytes, size_t length)
 		if (filled > 0) {
 			engine.inputDepth++;
 			ssize_t used = nghttp2_session_mem_recv2(http, plain, filled);
+			engine.sendChunks();
 			engine.inputDepth--;
 			markDirty();
 			if (used < 0) {

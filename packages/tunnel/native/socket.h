@@ -50,6 +50,7 @@ struct ConnectSpec {
 	SocketAddress source; /* length 0: any of the pod's */
 	bool sourceRequired = false;
 	bool keepalive = true; /* not towards the pod's own application */
+	bool withinPod = false;
 	uint32_t timeoutMs = 10000;
 };
 

@@ -54,6 +54,8 @@ export interface FlowConnect extends EngineConnect {
   /** Source address to keep; empty or absent for a local one. */
   readonly source?: string;
   readonly sourceRequired?: boolean;
+  /** To the pod's own application. */
+  readonly withinPod?: boolean;
   /** Sent before the client's bytes. */
   readonly prefix?: Uint8Array | undefined;
   /** Fields of the 200 that a request gets, names and values in turn, parted by NUL. */

@@ -201,6 +201,7 @@ function connectTarget(
     namespace: pod.namespace,
     ip: resolved.connect.ip,
     port: resolved.connect.port,
+    withinPod: true,
     source,
     sourceRequired: keep && pod.settings.originalSource === true,
     timeoutMilliseconds: pod.settings.connectTimeoutMilliseconds,

@@ -89,6 +89,7 @@ function admit(pod: PodContext, accepted: Accepted, workload: Workload): void {
     namespace: pod.namespace,
     ip: original.ip,
     port: original.port,
+    withinPod: true,
     source: keep ? peer.ip : '',
     sourceRequired: keep && pod.settings.originalSource === true,
     timeoutMilliseconds: pod.settings.connectTimeoutMilliseconds,
