@@ -9,6 +9,7 @@ import type { Workload } from '@kmesh/api';
 import { type Dialing, endpointText, type Pod, serviceOf } from '@kmesh/lab';
 import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
+import type { Recorded } from '@kmesh/lab/testing/tunnel/recorder.ts';
 import { until } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 const PORT = 8080;
@@ -100,6 +101,9 @@ const records = (reporter: 'source' | 'destination') =>
     .proxy(reporter === 'source' ? 0 : 1)
     .records.connections.filter(({ start }) => start.reporter === reporter);
 
+/** The engine says how long what it admitted by itself was open. */
+const isPlanned = ({ end }: Recorded): boolean => end?.durationMilliseconds !== undefined;
+
 describe('decisions that the engine follows by itself', () => {
   for (const [what, to] of [
     ['an address of a pod', () => endpointText(server.pod.addresses.v4, PORT)],
@@ -130,10 +134,11 @@ describe('decisions that the engine follows by itself', () => {
           assert.deepEqual(same, expected);
           assert.equal(end?.flag, '-');
           assert.ok(fromClient > 0 && fromServer > 0);
+          assert.deepEqual([fromClient, fromServer], [first?.fromClient, first?.fromServer]);
           assert.ok(end.durationMilliseconds === undefined || end.durationMilliseconds > 0);
           assert.ok((end.durationMilliseconds ?? 0) < performance.now() - began);
         }
-        const planned = all.filter(({ start }) => start.startedAt !== undefined).length;
+        const planned = all.filter(isPlanned).length;
         assert.ok(planned >= 100, `${planned} of ${all.length} were not asked about`);
       }
       const ports = records('source').map(({ start }) => start.sourceAddress);
@@ -186,7 +191,7 @@ describe('decisions that the engine follows by itself', () => {
     assert.deepEqual(Object.keys(byEndpoint), [server.pod.name]);
     for (const { target } of failures) assert.match(target, new RegExp(`:${PORT + 1}$`));
     assert.ok(failed > 50 && connections - failed > 50, `${failed} of ${connections} failed`);
-    const planned = records('destination').filter(({ start }) => start.startedAt !== undefined);
+    const planned = records('destination').filter(isPlanned);
     assert.ok(planned.length > 20, `${planned.length} were not asked about`);
     for (const { start } of planned) assert.match(start.hboneAddress ?? '', new RegExp(`:${PORT}$`));
   });

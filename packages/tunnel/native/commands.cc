@@ -151,8 +151,9 @@ napi_value flowPlan(napi_env env, napi_callback_info info)
 	});
 }
 
-/* (engine, version) → flow, plan, client's port and age in milliseconds of all that plans admitted
- * and that was not reported yet. Plans of other versions admit nothing any more. */
+/* (engine, version) → of all that plans admitted and that was not reported yet: flow, plan, client's
+ * port, milliseconds, whether it has ended, bytes either way. Plans of other versions admit nothing
+ * any more. */
 napi_value engineTakeBack(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
@@ -161,11 +162,16 @@ napi_value engineTakeBack(napi_env env, napi_callback_info info)
 	if (engine != nullptr) {
 		std::vector<Admitted> admitted = engine->plans.takeBack(in.id(1));
 		uint64_t now = Engine::preciseUs();
-		for (const Admitted &one : admitted)
+		for (const Admitted &one : admitted) {
+			uint64_t until = one.endedUs == 0 ? now : one.endedUs;
 			numbers.insert(numbers.end(), {static_cast<double>(one.flow),
 						       static_cast<double>(one.plan),
 						       static_cast<double>(one.clientPort),
-						       static_cast<double>(now - one.atUs) / 1000});
+						       static_cast<double>(until - one.atUs) / 1000,
+						       one.endedUs == 0 ? 0.0 : 1.0,
+						       static_cast<double>(one.bytesUp),
+						       static_cast<double>(one.bytesDown)});
+		}
 	}
 	napi_value list, item;
 	napi_create_array_with_length(env, numbers.size(), &list);

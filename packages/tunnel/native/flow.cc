@@ -86,8 +86,10 @@ void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::stri
 	bool kept = true;
 	int fd = engine.openSocket(spec, &error, &kept);
 	decided();
-	if (!kept)
+	if (!kept) {
 		engine.emit(EventType::SourceNotKept, id);
+		told_ = true;
+	}
 	if (fd < 0) {
 		bool setup =
 		    error == EMFILE || error == ENFILE || error == ENONET || error == EPERM;
@@ -296,6 +298,9 @@ void Flow::report(FlowEnd reason, int code, const std::string &text)
 	if (reported_)
 		return;
 	reported_ = true;
+	if (reason == FlowEnd::Complete && admittedUs != 0 && !told_ &&
+	    engine.plans.ended(id, Engine::preciseUs(), directions[0].bytes, directions[1].bytes))
+		return;
 	engine.events.add(
 	    EventType::FlowClosed, id,
 	    {static_cast<double>(reason), static_cast<double>(code),

@@ -122,6 +122,8 @@ class Flow final : public StreamUser
 	bool streamDone_ = false;
 	/* The stream's peer sent data. */
 	bool streamSpoke_ = false;
+	/* An event about it is on its way. */
+	bool told_ = false;
 	/* The end was reported to TypeScript. */
 	bool reported_ = false;
 	/* The plan of a drain. */

@@ -21,6 +21,8 @@ enum class EventType : int {
 	ListenerClosed = 13,
 	/* Admitted by a plan. */
 	Served = 14,
+	/* Admitted by a plan, and ended in order before it was told. */
+	Passed = 15,
 };
 
 /* Why a flow ended. */

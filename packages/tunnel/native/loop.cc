@@ -147,11 +147,14 @@ std::vector<EventBatch> Engine::take()
 	if (!admitted.empty()) {
 		EventBatch &batch = taken.emplace_back();
 		uint64_t now = preciseUs();
-		for (const Admitted &one : admitted)
-			batch.add(EventType::Served, one.flow,
-				  {static_cast<double>(one.plan),
-				   static_cast<double>(one.clientPort),
-				   static_cast<double>(now - one.atUs) / 1000});
+		for (const Admitted &one : admitted) {
+			bool open = one.endedUs == 0;
+			batch.add(
+			    open ? EventType::Served : EventType::Passed, one.flow,
+			    {static_cast<double>(one.plan), static_cast<double>(one.clientPort),
+			     static_cast<double>((open ? now : one.endedUs) - one.atUs) / 1000,
+			     static_cast<double>(one.bytesUp), static_cast<double>(one.bytesDown)});
+		}
 	}
 	for (EventBatch &batch : published)
 		taken.push_back(std::move(batch));

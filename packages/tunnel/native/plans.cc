@@ -48,6 +48,20 @@ bool Plans::anyAdmitted()
 	return !admitted_.empty();
 }
 
+bool Plans::ended(uint64_t flow, uint64_t nowUs, uint64_t bytesUp, uint64_t bytesDown)
+{
+	std::lock_guard<std::mutex> lock(mutex_);
+	for (Admitted &one : admitted_) {
+		if (one.flow != flow)
+			continue;
+		one.endedUs = nowUs;
+		one.bytesUp = bytesUp;
+		one.bytesDown = bytesDown;
+		return true;
+	}
+	return false;
+}
+
 bool Plans::manyAdmitted()
 {
 	std::lock_guard<std::mutex> lock(mutex_);

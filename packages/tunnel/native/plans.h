@@ -43,6 +43,9 @@ struct Admitted {
 	uint64_t flow = 0, plan = 0;
 	uint16_t clientPort = 0;
 	uint64_t atUs = 0;
+	/* When it ended, where it has; 0: it is open. */
+	uint64_t endedUs = 0;
+	uint64_t bytesUp = 0, bytesDown = 0;
 };
 
 class Plans
@@ -55,6 +58,9 @@ class Plans
 	/* Whether the plan still holds; the connection is TypeScript's to know from then on. */
 	bool admit(const Plan &plan, const Admitted &admitted);
 	bool anyAdmitted();
+	/* A connection ended in order. False if TypeScript knows it already; else its end is
+	 * reported with its beginning. */
+	bool ended(uint64_t flow, uint64_t nowUs, uint64_t bytesUp, uint64_t bytesDown);
 	/* So many that TypeScript is woken at once. */
 	bool manyAdmitted();
 

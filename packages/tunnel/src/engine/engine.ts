@@ -62,6 +62,8 @@ export interface SessionHandler {
 export interface Plan {
   /** A connection was admitted. @param stale whether the plan was taken back since: what it said has to be asked again */
   served(served: Served, stale: boolean): void;
+  /** A connection was admitted and has ended in order since. */
+  passed(passed: Passed): void;
 }
 
 /** A connection that a plan admitted. */
@@ -71,6 +73,16 @@ interface Served {
   readonly clientPort: number;
   /** Since it was admitted. */
   readonly milliseconds: number;
+}
+
+/** A connection that a plan admitted, as it was when it ended. */
+export interface Passed {
+  /** 0 for a request. */
+  readonly clientPort: number;
+  /** From its beginning to its end. */
+  readonly milliseconds: number;
+  readonly bytesUp: number;
+  readonly bytesDown: number;
 }
 
 /** What is sent of a request beside the client's port, for a plan. */
@@ -227,9 +239,11 @@ export class Engine {
     this.#plans.clear();
     this.#delivering += 1;
     const admitted = this.#native.tunnelTakeBack(this.#handle, this.#version);
-    for (let at = 0; at + 3 < admitted.length; at += 4) {
-      const [flow = 0, plan = 0, clientPort = 0, milliseconds = 0] = admitted.slice(at, at + 4);
-      this.#serve(plan, { flow, clientPort, milliseconds });
+    for (let at = 0; at + 6 < admitted.length; at += 7) {
+      const [flow = 0, plan = 0, clientPort = 0, milliseconds = 0, ended = 0, bytesUp = 0, bytesDown = 0] =
+        admitted.slice(at, at + 7);
+      if (ended === 0) this.#serve(plan, { flow, clientPort, milliseconds });
+      else this.#pass(plan, { clientPort, milliseconds, bytesUp, bytesDown });
     }
     this.#delivered();
   }
@@ -257,6 +271,14 @@ export class Engine {
       this.abortFlow(served.flow);
       this.#onError(error);
     }
+  }
+
+  #pass(number: number, passed: Passed): void {
+    this.#guard(() => {
+      const plan = this.#plans.get(number) ?? this.#takenBack.get(number);
+      if (plan === undefined) throw new Error(`the engine followed plan ${number}, which is not known`);
+      plan.passed(passed);
+    });
   }
 
   #delivered(): void {
@@ -378,6 +400,14 @@ export class Engine {
           flow: id,
           clientPort: event.value(1),
           milliseconds: event.value(2),
+        });
+        return;
+      case eventType.passed:
+        this.#pass(event.value(0), {
+          clientPort: event.value(1),
+          milliseconds: event.value(2),
+          bytesUp: event.value(3),
+          bytesDown: event.value(4),
         });
         return;
       case eventType.acceptFailed:

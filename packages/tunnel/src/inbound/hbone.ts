@@ -15,7 +15,7 @@ import type { Plan } from '../engine/engine.ts';
 import type { Request } from '../engine/events.ts';
 import type { FlowConnect } from '../engine/native.ts';
 import { cachedBaggage } from '../outbound/request-fields.ts';
-import { Carried, denyEarly, startOf } from '../pod/carried.ts';
+import { Carried, denyEarly, recordPassed, startOf } from '../pod/carried.ts';
 import type { PodContext } from '../pod/pod-context.ts';
 import type { ServedSession } from '../pod/served-session.ts';
 import type { TrackedConnection } from './connection-tracker.ts';
@@ -138,6 +138,10 @@ function planFor(
       } else {
         pod.tracker.add(tracked);
       }
+      pod.reviewPlans(madeAt);
+    },
+    passed: (passed) => {
+      recordPassed(pod, start, passed);
       pod.reviewPlans(madeAt);
     },
   };

@@ -13,7 +13,7 @@ import type { ConnectionStart, RoutedConnection } from '@kmesh/probe';
 import type { Accepted, SessionEnd } from '../engine/events.ts';
 import { sessionEndReason } from '../engine/gen/kinds.ts';
 import { type Failure, sessionFailure } from '../failure.ts';
-import { Carried, denyEarly, socketOpened, startOf } from '../pod/carried.ts';
+import { Carried, denyEarly, recordPassed, socketOpened, startOf } from '../pod/carried.ts';
 import type { NestedSession, PodContext } from '../pod/pod-context.ts';
 import type { PoolAnswer, PooledSession } from './pool.ts';
 import { cachedIdentityUri, connectFields, connectFieldsAroundPort } from './request-fields.ts';
@@ -229,6 +229,12 @@ function plan(
       pod.pool.adopt(session);
       const like = { ...accepted, id: flow, peer: { ip, port: clientPort } };
       occupy(pod, like, source, decision, carried, session, 1);
+      pod.reviewPlans(madeAt);
+    },
+    passed: (passed) => {
+      recordPassed(pod, { ...start, sourceAddress: formatSocketAddress(ip, passed.clientPort) }, passed);
+      pod.pool.adopt(session);
+      pod.pool.release(session);
       pod.reviewPlans(madeAt);
     },
   });

@@ -1,5 +1,5 @@
 import type { ConnectionStart, ObservedConnection, Reporter, RoutedConnection } from '@kmesh/probe';
-import type { FlowHandler } from '../engine/engine.ts';
+import type { FlowHandler, Passed } from '../engine/engine.ts';
 import type { FlowEnd } from '../engine/events.ts';
 import { type Failure, type FailurePlace, flowFailure } from '../failure.ts';
 import type { PooledSession } from '../outbound/pool.ts';
@@ -130,6 +130,21 @@ const { timeOrigin } = performance;
 /** When a connection that is reported late began, in milliseconds since the epoch. */
 export function startOf(milliseconds: number): number {
   return timeOrigin + performance.now() - milliseconds;
+}
+
+/**
+ * Makes the record of a connection that ended in order before anything was told of it: there is nothing of it to hold, cut or
+ * judge again.
+ */
+export function recordPassed({ observer }: PodContext, start: ConnectionStart, passed: Passed): void {
+  const end = {
+    flag: '-',
+    bytesFromClient: passed.bytesUp,
+    bytesFromServer: passed.bytesDown,
+    durationMilliseconds: passed.milliseconds,
+  } as const;
+  if (observer.passed === undefined) observer.opened(start).close(end);
+  else observer.passed(start, end);
 }
 
 /** Counts an accepted socket (contract 15.3); streams of an HBONE connection are no sockets. */

@@ -17,6 +17,8 @@ export const eventType = {
   listenerClosed: 13,
   /** Admitted by a plan. */
   served: 14,
+  /** Admitted by a plan, and ended in order before it was told. */
+  passed: 15,
 } as const;
 
 /** Why a flow ended. */
