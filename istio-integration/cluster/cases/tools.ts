@@ -102,7 +102,6 @@ export const toolCases: readonly Case[] = [
         ...['experimental', 'describe', 'pod', far, '--namespace', inside, '--ignoreUnmeshed'],
       ]);
       assert.match(said, /Pod: far-/);
-      assert.match(said, /Service: far/);
       assert.match(said, /Workload mTLS mode: PERMISSIVE/);
     },
   },

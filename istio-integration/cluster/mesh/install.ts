@@ -1,9 +1,12 @@
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { Api, type Manifest } from '../api/api.ts';
 import { programsFolder } from '../bare/programs.ts';
 import { isKind } from '../bare/state.ts';
 import { istioVersion, repository } from '../paths.ts';
+import { waitUntil } from '../wait.ts';
 
 const execute = promisify(execFile);
 const INSTALL_MS = 120_000;
@@ -60,7 +63,29 @@ export async function installMesh(
   );
 }
 
-/** Takes Istio out of the cluster, as a person would. */
+/** What of Istio has pods. */
+const workloads: readonly Manifest[] = [
+  { kind: 'Deployment', name: 'istiod' },
+  { kind: 'DaemonSet', name: 'istio-cni-node' },
+  { kind: 'DaemonSet', name: 'ztunnel' },
+].map(({ kind, name }) => ({
+  apiVersion: 'apps/v1',
+  kind,
+  metadata: { name, namespace: 'istio-system' } as Manifest['metadata'],
+}));
+
+/**
+ * Takes Istio out of the cluster, as a person would, and waits until its pods are gone: it goes with the last of them, and what is
+ * installed before that goes with it.
+ */
 export async function uninstallMesh(kubeconfig: string): Promise<void> {
   await istioctl(kubeconfig, ['uninstall', '--purge', '--skip-confirmation'], { timeoutMs: INSTALL_MS });
+  const api = new Api(readFileSync(kubeconfig, 'utf8'));
+  for (const workload of workloads)
+    await waitUntil(
+      `${workload.kind} ${workload.metadata.name} to be gone`,
+      90_000,
+      async () => ((await api.read(workload)) === undefined ? true : undefined),
+      { everyMs: 300 },
+    );
 }
