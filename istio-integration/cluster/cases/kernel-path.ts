@@ -78,7 +78,7 @@ function alike(labels: Sample['labels']): Record<string, string> {
   );
 }
 
-/** Access log lines of connections from one app to another of its node. */
+/** Access log lines of connections from one app to another of its node, or to itself. */
 async function linesOf(scene: Scene, from: string, to: string): Promise<AccessLine['fields'][]> {
   const proxy = await proxyOf(scene, scene.nodes[0] ?? '');
   const [source, destination] = [await onlyPod(scene, from), await onlyPod(scene, to)];
@@ -87,8 +87,7 @@ async function linesOf(scene: Scene, from: string, to: string): Promise<AccessLi
     .filter(
       (fields) =>
         fields['src.workload'] === source.metadata?.name &&
-        fields['dst.workload'] === destination.metadata?.name &&
-        fields['path'] === 'kernel',
+        fields['dst.workload'] === destination.metadata?.name,
     );
 }
 
@@ -110,7 +109,7 @@ export const kernelPathCases: readonly Case[] = [
       for (const from of callers)
         answered(await call(scene, await onlyPod(scene, from), `http://${host}:80`, { count: 5 }));
       const lines = await waitUntil(
-        'access log lines of a pod with itself on the kernel path',
+        'access log lines of a pod with itself',
         20_000,
         async () => {
           const found = (await linesOf(scene, 'near', 'near')).slice(before);
@@ -118,15 +117,12 @@ export const kernelPathCases: readonly Case[] = [
         },
         { everyMs: 300 },
       );
-      const [other] = await linesOf(scene, 'client', 'near');
-      for (const line of lines) {
+      for (const line of lines)
         assert.deepEqual(
           [line['src.identity'], line['dst.identity']],
           [identity('near'), identity('near')],
           JSON.stringify(line),
         );
-        assert.deepEqual(Object.keys(line).sort(), Object.keys(other ?? {}).sort());
-      }
       let counts = '';
       await waitUntil(
         'counts of a pod with itself that are as those of two pods',
