@@ -12,15 +12,15 @@ export interface EarlierKmesh {
   readonly reference: string;
 }
 
-/** What says which layouts the programs in the kernel and the daemon share. */
-const LAYOUTS = 'bpf/kmesh_types.h';
+/** Where the names of the layouts of what is pinned are, and what their lines are like. */
+const [LAYOUTS, NAMED] = ['packages/runtime/src/tables/gen/layouts.ts', "(handshakes|flows): '"];
 
 /**
  * The revision that the cases come from and go back to where none is named: the newest with other layouts of what is pinned,
  * so that an upgrade from it has everything that one can have.
  */
 export function earlierRevision(): string {
-  const changed = git(['log', '-1', '--format=%H', '--', LAYOUTS]);
+  const changed = git(['log', '-1', '--format=%H', `-G${NAMED}`, '--', LAYOUTS]);
   if (changed === undefined || changed === '')
     throw new Error(`no commit of this repository changed ${LAYOUTS}: name a revision with --from`);
   return `${changed}^`;
