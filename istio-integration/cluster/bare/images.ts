@@ -95,7 +95,8 @@ export const clusterImages: readonly ClusterImage[] = [
   },
   {
     name: 'app',
-    references: [appImage],
+    // Gateway API's conformance tests have it under a name of their own.
+    references: [appImage, 'registry.k8s.io/gateway-api/echo-advanced:v1.5.1'],
     programs: { 'usr/local/bin/server': 'echo-server', 'usr/local/bin/client': 'echo-client' },
     // Istio's own tests name them in the servers' command line.
     files: {
