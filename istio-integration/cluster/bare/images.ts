@@ -140,7 +140,9 @@ export const suiteImages: readonly ClusterImage[] = [
   // The next two are named by Gateway API's conformance tests.
   {
     name: 'echo-basic',
-    references: ['v1.5.1', 'v1.6.0-dev.3'].map((tag) => `registry.k8s.io/gateway-api/echo-basic:${tag}`),
+    references: ['v1.5.1', 'v1.6.0-dev.2', 'v1.6.0-dev.3'].map(
+      (tag) => `registry.k8s.io/gateway-api/echo-basic:${tag}`,
+    ),
     programs: { 'echo-basic': 'echo-basic' },
     entrypoint: ['/echo-basic'],
     user: '65532:65532',
