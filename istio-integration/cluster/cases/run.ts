@@ -3,9 +3,8 @@ import { join } from 'node:path';
 import type { V1DaemonSet } from '@kubernetes/client-node';
 import type { Api } from '../api/api.ts';
 import { kubeconfig } from '../bare/cluster.ts';
+import { clusterNodes } from '../kind/nodes.ts';
 import { earlierKmesh, earlierRevision } from '../mesh/earlier.ts';
-import { clusterNodes } from '../nodes.ts';
-import type { ClusterOptions } from '../options.ts';
 import { cache } from '../paths.ts';
 import type { Progress } from '../progress.ts';
 import { collectLogs } from '../report/collect.ts';
@@ -58,7 +57,7 @@ export const allCases: readonly Case[] = [
  */
 export async function runCases(
   api: Api,
-  { filters, from }: Pick<ClusterOptions, 'filters' | 'from'>,
+  { filters, from }: { readonly filters: readonly string[]; readonly from: string | undefined },
   progress: Progress,
 ): Promise<CaseReport> {
   const named = allCases.filter(

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
-import { pauseImage } from '../bare/node.ts';
-import { containerd } from '../nodes.ts';
+import { containerd, pauseImage } from '../bare/node.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
 import { deployment, having, inside, proxyOf, type Scene } from './scene.ts';

@@ -2,7 +2,7 @@ import { type AccessLine, parseAccessLog } from '@kmesh/lab';
 import type { V1Pod, V1Service } from '@kubernetes/client-node';
 import type { Api, Manifest } from '../api/api.ts';
 import { appImage } from '../bare/images.ts';
-import type { Nodes } from '../nodes.ts';
+import type { Nodes } from '../bare/nodes.ts';
 import { waitUntil } from '../wait.ts';
 
 /** The namespace whose pods are in the mesh, and one whose pods are not. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { V1Pod } from '@kubernetes/client-node';
-import { containerd } from '../nodes.ts';
+import { containerd } from '../bare/node.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
 import { underLoad } from './lifecycle.ts';

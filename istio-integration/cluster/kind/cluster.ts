@@ -3,9 +3,9 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { stringify } from 'yaml';
+import type { Nodes } from '../bare/nodes.ts';
 import { writeState } from '../bare/state.ts';
 import { findProgram } from '../needed.ts';
-import type { Nodes } from '../nodes.ts';
 import { clusterFolder } from '../paths.ts';
 
 const execute = promisify(execFile);

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { commitOf, git, makeWorkTree } from '../../../bench/harness/work-tree.ts';
-import type { Nodes } from '../nodes.ts';
+import type { Nodes } from '../bare/nodes.ts';
 import { cache } from '../paths.ts';
 
 /** An image of Kmesh that was built of an earlier revision. */

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { commitOf, git } from '../../../bench/harness/work-tree.ts';
 import { writeOciLayout } from '../../../scripts/image/oci-layout.ts';
+import type { Nodes } from '../bare/nodes.ts';
 import { referenceOf } from '../commands.ts';
 import { earlierKmesh, earlierRevision, renameImage } from '../mesh/earlier.ts';
-import type { Nodes } from '../nodes.ts';
 
 test('an image gets another name, and stays the same otherwise', (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'kmesh-earlier-'));

@@ -19,7 +19,7 @@ after(() => rmSync(folder, { recursive: true }));
 process.env['KMESH_CLUSTER_CACHE'] = join(folder, 'cache');
 const { cluster } = await import('../commands.ts');
 const { kindConfiguration, startKindCluster } = await import('../kind/cluster.ts');
-const { clusterNodes } = await import('../nodes.ts');
+const { clusterNodes } = await import('../kind/nodes.ts');
 const { parseOptions } = await import('../options.ts');
 
 /** kind in the words and codes of its own: it takes podman only where it is told to, and makes no cluster twice. */

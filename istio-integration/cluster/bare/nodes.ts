@@ -1,11 +1,10 @@
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { returnNode } from './bare/cluster.ts';
-import { imagesFolder } from './bare/images.ts';
-import { runIn, stopMachine } from './bare/machine.ts';
-import { importImage } from './bare/node.ts';
-import { machineOf, readState } from './bare/state.ts';
-import { kindNodes } from './kind/cluster.ts';
+import { returnNode } from './cluster.ts';
+import { imagesFolder } from './images.ts';
+import { runIn, stopMachine } from './machine.ts';
+import { importImage } from './node.ts';
+import { machineOf, readState } from './state.ts';
 
 /** What is done to the nodes of a cluster from outside of it, whatever they are made of. */
 export interface Nodes {
@@ -21,17 +20,8 @@ export interface Nodes {
   load(archive: string): Promise<void>;
 }
 
-/** Where a node's containerd listens. */
-export { containerd } from './bare/node.ts';
-
-/** The nodes of the cluster that runs. */
-export function clusterNodes(): Nodes {
-  const state = readState();
-  if (state === undefined) throw new Error('there is no cluster');
-  return state.backend === 'kind' ? kindNodes(state.nodes) : bareNodes();
-}
-
-function bareNodes(): Nodes {
+/** The nodes that are machines of this host. */
+export function machineNodes(): Nodes {
   const names = (readState()?.machines ?? [])
     .map(({ name }) => name)
     .filter((name) => name !== 'control')
