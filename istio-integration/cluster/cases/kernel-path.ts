@@ -69,11 +69,15 @@ async function openedBy(scene: Scene, from: string, to: string): Promise<Sample[
   );
 }
 
-/** What must not differ between the connections of two apps to one service: all labels but the source's own names. */
+/**
+ * What must not differ between the connections of two apps to one service: all labels but the source's own names, and whether they were
+ * encrypted, as those that the tunnel carries are.
+ */
 function alike(labels: Sample['labels']): Record<string, string> {
   return Object.fromEntries(
     Object.entries(labels).filter(
-      ([label]) => !/^source_(?:workload|principal|canonical_service|app)$/.test(label),
+      ([label]) =>
+        !/^(?:source_(?:workload|principal|canonical_service|app)|connection_security_policy)$/.test(label),
     ),
   );
 }
