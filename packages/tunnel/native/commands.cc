@@ -151,9 +151,9 @@ napi_value flowPlan(napi_env env, napi_callback_info info)
 	});
 }
 
-/* (engine, version) → of all that plans admitted and that was not reported yet: flow, plan, client's
- * port, milliseconds, whether it has ended, bytes either way. Plans of other versions admit nothing
- * any more. */
+/* (engine, version) → of all that plans admitted and that was not reported yet: flow, plan,
+ * client's port, milliseconds, whether it has ended, bytes either way. Plans of other versions
+ * admit nothing any more. */
 napi_value engineTakeBack(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
