@@ -121,8 +121,8 @@ test('a narrow window has no sideways scrolling, and every cell says what it is'
 test('a control plane that goes away, and a daemon that does, are told', async () => {
   await mesh.istiod.faults.refuse(true);
   await page.until(`!document.getElementById('attention').hidden`, 20_000);
-  // For a moment it is only known that the stream has ended; which setting to look at, after the next try.
-  await page.until(`document.getElementById('problems').innerText.includes('Look at XDS_ADDRESS')`, 20_000);
+  // For a moment it is only known that the stream has ended; which setting to check, after the next try.
+  await page.until(`document.getElementById('problems').innerText.includes('Check XDS_ADDRESS')`, 20_000);
   assert.match(await textOf('#problems'), /control plane .* is unreachable: .*Check XDS_ADDRESS/);
   assert.match(await textOf('#problems'), /Traffic continues/);
   await picture('attention');
