@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
 import { serviceOf } from '@kmesh/lab';
 import { startProbeWorld } from '@kmesh/lab/testing/probe/world.ts';
-import { readConnectCounters, readPerCpuCounters } from '@kmesh/runtime';
+import { kmeshEventLayout, readConnectCounters, readPerCpuCounters } from '@kmesh/runtime';
 
 type World = Awaited<ReturnType<typeof startProbeWorld>>;
 
@@ -100,4 +100,27 @@ test('a pod that dials in a loop what nobody serves neither floods the log nor t
   assert.ok(failed < all, `${failed} lines`);
   assert.equal(lines.length - failed, 2 * served, 'and the connections have theirs');
   assert.equal(world.ring.counters.losses, 0);
+});
+
+test('while a quarter of the ring waits for its reader no refusal takes a place in it, and each is counted', async () => {
+  await using world = await startProbeWorld();
+  const [host] = await withEmptyService(world);
+  const refuse = () => assert.rejects(world.client.connect({ host, port: 80 }), { code: 'ECONNREFUSED' });
+  await world.server.serve({ port: 8080, mode: 'http' });
+  world.pauseReading();
+  await refuse();
+  assert.equal(unlogged(world), 0, 'there is room');
+  // Each has a record of either end; some more, for those whose server's end is still to come.
+  const quarter = world.mesh.object.map('events').maxEntries / 4;
+  const connections = Math.ceil(quarter / kmeshEventLayout.size / 2) + 100;
+  const vip = world.service.vips[0]?.ip ?? '';
+  const report = await world.client.dial({ to: `${vip}:80`, mode: 'http', connections, concurrency: 16 });
+  assert.equal(report.failed, 0);
+  await refuse();
+  assert.equal(unlogged(world), 1);
+  world.resumeReading();
+  await eventually('all that waited is logged', () => world.lines.length === connections * 2 + 1);
+  await refuse();
+  await eventually('the next refusal is logged', () => world.lines.length === connections * 2 + 2);
+  assert.deepEqual([unlogged(world), world.ring.counters.losses], [1, 0]);
 });
