@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import type { Host, Pod } from '@kmesh/lab';
+import { type PinnedNode, pinnedNode } from '@kmesh/lab/testing/daemon/pinned-node.ts';
+import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+
+/** The algorithms of a host's established sockets whose peer is this one. */
+async function algorithmsTowards(host: Host, peer: Host): Promise<string[]> {
+  const { stdout } = await host.run('ss', ['-tinH', 'state', 'established', 'dst', peer.addresses.v4]);
+  return [...stdout.matchAll(/^\s+.*?\b(bbr|reno|cubic)\b/gm)].map(([, name]) => name ?? '');
+}
+
+describe('congestion control where the sockets of a node send by BBR', () => {
+  let scene: PinnedNode;
+  let client: Pod;
+  let server: Pod;
+
+  before(async () => {
+    scene = await pinnedNode();
+    ({ client } = scene);
+    [server] = scene.servers;
+    for (const pod of [client, server])
+      await pod.run('sysctl', ['-qw', 'net.ipv4.tcp_congestion_control=bbr']);
+  });
+  after(async () => {
+    await scene?.[Symbol.asyncDispose]();
+  });
+
+  /** The algorithms of both ends of one connection. */
+  async function endsOf(to: Host, port: number): Promise<string[]> {
+    const socket = await open(client, to.addresses.v4, port);
+    try {
+      await exchange(socket);
+      return [...(await algorithmsTowards(client, to)), ...(await algorithmsTowards(to, client))];
+    } finally {
+      socket.destroy();
+    }
+  }
+
+  test('both ends of a connection between two pods of the node send by reno', async () => {
+    assert.deepEqual(await endsOf(server, 8081), ['reno', 'reno']);
+  });
+
+  test('the end whose route chose BBR keeps it', async () => {
+    const { stdout } = await client.run('ip', ['route', 'get', server.addresses.v4]);
+    const way = / (via \S+ )?dev \S+/.exec(stdout)?.[0].trim().split(' ') ?? [];
+    await client.run('ip', ['route', 'add', server.addresses.v4, ...way, 'congctl', 'lock', 'bbr']);
+    assert.deepEqual(await endsOf(server, 8081), ['bbr', 'reno']);
+    await client.run('ip', ['route', 'del', server.addresses.v4]);
+  });
+
+  test('a connection to a host outside of the mesh is left alone', async () => {
+    const outside = await scene.lab.outsideHost('outside');
+    await outside.run('sysctl', ['-qw', 'net.ipv4.tcp_congestion_control=bbr']);
+    await outside.serve({ port: 8081, mode: 'double' });
+    assert.deepEqual(await endsOf(outside, 8081), ['bbr', 'bbr']);
+  });
+});
