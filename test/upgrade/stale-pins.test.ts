@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { eventually } from '@kmesh/api/testing';
 import { layoutOf, pinnedNode, SHOP, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { loadEmptyProgram } from '@kmesh/lab/testing/kernel/empty-program.ts';
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
@@ -27,6 +28,8 @@ test('BPF-10: pins that are not what their names say are replaced, not trusted: 
   await using node = await pinnedNode();
   const { lab, mesh, pins, client } = node;
   const { proxy } = mesh.node();
+  // A program decides a moment before it is pinned: two for each of three pods.
+  await eventually('every pod is pinned', () => readdirSync(`${pins}/pods`).length === 6);
   proxy.kill('SIGKILL');
   await proxy.ended;
 
