@@ -230,7 +230,7 @@ export class Engine {
 
   /**
    * Ends all plans: what they were made from has changed. When this returns the engine follows none of them any more, and
-   * their {@link Plan.served} has been called for every connection that they ever admitted.
+   * {@link Plan.served} or {@link Plan.passed} has been called for every connection that they ever admitted.
    */
   takeBack(): void {
     if (this.#closed) return;
