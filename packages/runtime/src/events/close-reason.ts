@@ -6,7 +6,7 @@ interface KernelEnding {
   readonly error?: string | undefined;
 }
 
-/** A live connection that policies deny now, as the tunnel path says it (ambient contract 9). */
+/** Ending of a live connection that policies no longer allow, worded as on the tunnel path (ambient contract 9). */
 export const closedByPolicy: KernelEnding = {
   flag: 'DENY',
   error: 'closed after a policy change: the policies of the destination do not allow it any more',
@@ -15,8 +15,9 @@ export const closedByPolicy: KernelEnding = {
 const clean: KernelEnding = { flag: '-' };
 
 /**
- * The flag and the words of the kernel's reason (ambient contract 18): what broke a connection off is a failure, and so is
- * every connection that was never established. A reset is a normal end, as on the tunnel path (ambient contract 6.10).
+ * Returns the flag and the text for the kernel's reason (ambient contract 18). A broken connection is a failure, and so
+ * is every connection that was never established. A reset is a normal end, as on the tunnel path (ambient contract
+ * 6.10).
  */
 export function kernelEnding(reason: number, established: boolean, start: ConnectionStart): KernelEnding {
   const { normal, reset, denied } = kmeshCloseReason;
@@ -28,7 +29,9 @@ export function kernelEnding(reason: number, established: boolean, start: Connec
   };
 }
 
-/** Of an open connection the server's side reports it, as on the tunnel path, so that it is reported once. */
+/**
+ * For an established connection only the server's side reports a denial, as on the tunnel path, so it is reported once.
+ */
 function denial(established: boolean, start: ConnectionStart): KernelEnding {
   if (established) return start.reporter === 'destination' ? closedByPolicy : clean;
   return {

@@ -12,8 +12,8 @@ import {
 import type { KernelEventResolver } from './kernel-resolver.ts';
 
 /**
- * Who and what a kernel connection is, asked once, and as of when it opened. A server side on this node is known by its client side,
- * whose identity the kernel attests.
+ * Names the endpoints and services of kernel connections, once each, as of the time they opened. A server side on this
+ * node is matched to its client side, whose identity the kernel attests.
  */
 export class ConnectionNaming {
   readonly #resolver: KernelEventResolver;
@@ -24,20 +24,20 @@ export class ConnectionNaming {
   }
 
   /**
-   * Names the connection of an event; `undefined` when it is reported elsewhere or not at all.
+   * Names the connection of an event; `undefined` if it is reported elsewhere or not at all.
    *
-   * @param earlier what an earlier daemon counted of it
+   * @param earlier bytes that an earlier daemon counted of it
    */
   start(event: KernelEventReader, earlier: CountedBytes | undefined): KernelConnectionStart | undefined {
     return event.outbound ? this.#outbound(event, earlier) : this.#inbound(event, earlier);
   }
 
-  /** Whether the client's side of an accepted connection has been reported. */
+  /** Returns whether the client's side of an accepted connection has been reported. */
   knowsClient(event: KernelEventReader): boolean {
     return this.#clients.find(event.remote, event.local, openedAt(event)) !== undefined;
   }
 
-  /** Whether the client of an accepted connection is on this node, so that its side will be reported. */
+  /** Returns whether the client of an accepted connection is on this node, so that its side will be reported. */
   expectsClient(event: KernelEventReader): boolean {
     const resolver = this.#resolver;
     if (event.path === kmeshPath.tunnel) return false;
@@ -45,17 +45,19 @@ export class ConnectionNaming {
     return resolver.isServedHere === undefined || (source !== undefined && resolver.isServedHere(source));
   }
 
-  /** A client's side has ended then (nanoseconds of CLOCK_MONOTONIC): its server's side may still come for a while. */
+  /**
+   * Notes when a client's side ended (nanoseconds of CLOCK_MONOTONIC); its server's side may be reported a while later.
+   */
   depart(start: KernelConnectionStart, endedAt: number): void {
     this.#clients.depart(start, endedAt);
   }
 
-  /** One more batch of events was handled. */
+  /** Notes that one more batch of events was handled. */
   nextBatch(): void {
     this.#clients.nextBatch();
   }
 
-  /** One more report of live flows was taken. */
+  /** Notes that one more report of live flows was taken. */
   nextReport(): void {
     this.#clients.nextReport();
   }
@@ -64,7 +66,7 @@ export class ConnectionNaming {
     this.#clients.clear();
   }
 
-  /** A connect that the hook refused; the socket had no port yet. */
+  /** Describes a connect that the hook refused; the socket had no port yet. */
   refusal(event: KernelEventReader): EarlyDeny {
     const { dialled } = event;
     const ip = rawAddressText(dialled);
@@ -137,7 +139,7 @@ export class ConnectionNaming {
       server,
       source,
       destination,
-      // What the client dialled; if unknown it is derived from the port (ambient contract 7.7).
+      // The service that the client dialled; if unknown it is derived from the port (ambient contract 7.7).
       client?.destinationService ?? (destination && resolver.inboundService(destination, server.port)),
       earlier,
       event.attested ? (resolver.identity?.(event.peerIdentity) ?? source) : undefined,
@@ -150,20 +152,20 @@ export class ConnectionNaming {
   }
 }
 
-/** When the connection's handshake began. */
+/** Returns when the connection's handshake began. */
 function openedAt(event: KernelEventReader): number {
   return event.timeNanoseconds - event.durationNanoseconds;
 }
 
-/** A server may take a while to close what its client has closed: until then a report of live flows has its side. */
+/** A server may close some time after its client; until then live-flow reports contain its side. */
 const batchesKept = 8;
 const reportsKept = 2;
-/** Above this number only those of the last batches are kept. */
+/** Above this number only clients of the last batches are kept. */
 const mostDeparted = 16_384;
-/** A client's end may be reported a moment before its handshake has ended on the server's side. */
+/** A client's end may be reported shortly before the handshake completes on the server's side. */
 const handshakeNanoseconds = 100_000_000;
 
-/** Clients that have closed, of one batch. */
+/** Clients that closed during one batch. */
 interface Departed {
   readonly starts: KernelConnectionStart[];
   readonly batch: number;
@@ -171,8 +173,8 @@ interface Departed {
 }
 
 /**
- * The client sides of this node's kernel connections, found by the two ends of a connection: so its server side learns whose
- * connection it accepted.
+ * Index of the client sides of this node's kernel connections by the two endpoints of a connection, to find the client
+ * of a connection that a server accepted.
  */
 class LocalClients {
   /** Almost always one start per hash; the rare others are chained. */
@@ -191,8 +193,8 @@ class LocalClients {
   }
 
   /**
-   * The latest client with exactly these ends, of a connection that its server opened then: not one that had ended by then and
-   * left its port to another.
+   * Returns the latest client with exactly these endpoints whose connection was open at `openedAt`, so that a reused
+   * port does not match an earlier connection.
    *
    * @param openedAt nanoseconds of CLOCK_MONOTONIC
    */
@@ -208,7 +210,7 @@ class LocalClients {
   }
 
   /**
-   * The connection has closed; it is forgotten some batches and reports later.
+   * Marks a connection as closed; it is forgotten some batches and reports later.
    *
    * @param endedAt nanoseconds of CLOCK_MONOTONIC
    */
@@ -220,13 +222,13 @@ class LocalClients {
     this.#departedCount++;
   }
 
-  /** One more batch was handled. */
+  /** Notes that one more batch was handled. */
   nextBatch(): void {
     this.#batch++;
     this.#forget();
   }
 
-  /** One more report of live flows was taken. */
+  /** Notes that one more report of live flows was taken. */
   nextReport(): void {
     this.#report++;
     this.#forget();
@@ -260,37 +262,37 @@ class LocalClients {
   }
 }
 
-/** The end of an accepted connection that came before anything of its client's side. */
+/** The end of an accepted connection that came before any event of its client's side. */
 export interface HeldServer {
   /** One record. */
   readonly record: Uint8Array;
-  /** What an earlier daemon had counted of it when its end came. */
+  /** Bytes that an earlier daemon had counted of it when its end came. */
   readonly earlier: CountedBytes | undefined;
-  /** Of both ends, see `flowHash`. */
+  /** Hash of both endpoints, see `flowHash`. */
   readonly hash: number;
-  /** Milliseconds of the clock. */
+  /** Time of arrival, in milliseconds of the clock. */
   readonly heldAt: number;
 }
 
 /**
- * Of a connection with two ends on this node both sides are reported, the client's mostly in the same batch, and that of one which
- * stays open by a report of live flows. What a pod's proxy dialled for it has no client's side in the kernel: its record is late
- * by this time, which is therefore short.
+ * If both endpoints are on this node, both sides are reported: the client's mostly in the same batch, or by a report of
+ * live flows if it stays open. A connection dialled by a pod's proxy has no client side in the kernel: its record is
+ * delayed by this time, which is therefore short.
  */
 const mostHeldMilliseconds = 2000;
-/** Records that are kept; beyond them the oldest waits no longer. */
+/** Maximum number of held records; beyond it the oldest is released. */
 const mostHeld = 4096;
 
 /**
- * Accepted connections that have ended, until their client's side is reported: it says which service was dialled and whose
- * connection it was. None is lost: those whose client does not come are handed back after a while. Constant work per record.
+ * Holds accepted connections that have ended until their client's side is reported, which names the dialled service and
+ * the client. Records whose client does not come are released after a while, so none is lost. Constant work per record.
  */
 export class HeldServers {
   readonly #byHash = new Map<number, HeldServer[]>();
   /** Oldest first. */
   readonly #order = new Set<HeldServer>();
 
-  /** Keeps a record; returns what has to go for it. */
+  /** Holds a record; returns the oldest if there is no room for both. */
   hold(server: HeldServer): HeldServer | undefined {
     const alike = this.#byHash.get(server.hash);
     if (alike === undefined) this.#byHash.set(server.hash, [server]);
@@ -302,7 +304,7 @@ export class HeldServers {
     return oldest;
   }
 
-  /** Takes what waits for a client with this hash; ends of other connections may be among them. */
+  /** Takes the records that wait for a client with this hash; ends of other connections may be among them. */
   takeAlike(hash: number): readonly HeldServer[] {
     const alike = this.#byHash.get(hash);
     if (alike === undefined) return [];
@@ -311,13 +313,13 @@ export class HeldServers {
     return alike;
   }
 
-  /** Milliseconds until {@link HeldServers.takeOverdue} has the next; `undefined` when nothing waits. */
+  /** Returns milliseconds until {@link HeldServers.takeOverdue} has the next; `undefined` when nothing waits. */
   overdueIn(now: number): number | undefined {
     const [oldest] = this.#order;
     return oldest && Math.max(0, oldest.heldAt + mostHeldMilliseconds - now);
   }
 
-  /** Takes what has waited for long enough; everything without a time. */
+  /** Takes the records that have waited long enough; all of them if no time is given. */
   takeOverdue(now = Number.POSITIVE_INFINITY): readonly HeldServer[] {
     const overdue: HeldServer[] = [];
     for (const server of this.#order) {

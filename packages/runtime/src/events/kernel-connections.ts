@@ -9,11 +9,11 @@ import type { CountedSocket } from './live-flows.ts';
 interface KernelConnectionsOptions {
   readonly observer: ConnectionObserver;
   readonly resolver: KernelEventResolver;
-  /** Whether a connection was reset by this daemon because a policy denies it now; by the cookie of its socket. */
+  /** Returns whether this daemon reset a connection because a policy denies it now; by the cookie of its socket. */
   readonly wasDenied?: (socketCookie: number) => boolean;
-  /** Called when first packets to a workload's port went unanswered, by the workload's id: connects take the tunnel path. */
+  /** Called with a workload's id when SYNs to its port went unanswered: connects take the tunnel path. */
   readonly onUnreachable?: (workload: number, port: number) => void;
-  /** Milliseconds of a clock that never goes back. */
+  /** Milliseconds of a monotonic clock. */
   readonly now?: () => number;
 }
 
@@ -21,38 +21,38 @@ interface OpenConnection {
   readonly observed: ObservedConnection;
   readonly start: KernelConnectionStart;
   readonly openedAt: number;
-  /** Live-flow reports in a row that did not have it. */
+  /** Consecutive live-flow reports that did not contain it. */
   missed: number;
 }
 
 /**
- * A connection missing from this many consecutive reports has ended and its event was lost. One report alone may be ahead of
- * events that wait in the ring.
+ * A connection missing from this many consecutive reports has ended and its event was lost. A single report may be
+ * ahead of events that wait in the ring.
  */
 const reportsUntilLost = 2;
 
-/** An accepted connection that is open, with what an earlier daemon had counted of it when it was first listed. */
+/** An open accepted connection, with the bytes that an earlier daemon had counted of it when it was first listed. */
 interface AcceptedFlow {
   readonly record: Uint8Array;
   readonly earlier: CountedBytes | undefined;
 }
 
-/** A report of live flows while it is taken in. */
+/** A report of live flows in progress. */
 interface LiveReport {
   readonly takenAt: number;
   readonly seen: Set<number>;
-  /** What has ended meanwhile: the report may still have it. */
+  /** Connections that ended meanwhile: the report may still contain them. */
   readonly ended: Set<number>;
-  /** Accepted connections to be opened once every client is. */
+  /** Accepted connections, to be opened after all clients. */
   readonly accepted: AcceptedFlow[];
 }
 
 /**
- * Turns the kernel's events into observed connections. Identity and service are those at its first report.
- * Only flows of the kernel path are reported: the tunnel reports its own, and the kernel says which it carries.
+ * Turns the kernel's events into observed connections. Identity and service are those at the first report.
+ * Only flows of the kernel path are reported: the tunnel reports its own, which the kernel marks.
  *
- * A short connection is reported once, when it ends, and that counts both its opening and its end; the reports of live flows
- * find those that last, and those whose end was lost.
+ * A short connection is reported once, when it ends, which counts its opening and its end. Reports of live flows
+ * find long connections, and connections whose end event was lost.
  */
 export class KernelConnections {
   readonly #observer: ConnectionObserver;
@@ -60,13 +60,16 @@ export class KernelConnections {
   readonly #wasDenied: (socketCookie: number) => boolean;
   readonly #onUnreachable: KernelConnectionsOptions['onUnreachable'];
   readonly #open = new Map<number, OpenConnection>();
-  /** Connections ended without their event: should it still come, it is late, not new. */
+  /** Connections ended without their event; if it still comes, it is late, not a new connection. */
   #settled = new Set<number>();
   #settledBefore = new Set<number>();
   #reconciled = 0;
   #report: LiveReport | undefined;
   #countedEarlier: (cookie: number) => CountedSocket | undefined = () => undefined;
-  /** Those of the last report whose client it did not have: listed in between, or reported by its close event. By their sockets. */
+  /**
+   * Accepted flows of the last report without their client: it was listed in between, or its close was reported. By
+   * socket.
+   */
   #early = new Map<number, AcceptedFlow>();
   readonly #held = new HeldServers();
   #releasing: NodeJS.Timeout | undefined;
@@ -80,22 +83,22 @@ export class KernelConnections {
     this.#naming = new ConnectionNaming(resolver);
   }
 
-  /** Connections that were counted although an event of theirs was lost. */
+  /** Number of connections that were counted although an event of theirs was lost. */
   get reconciled(): number {
     return this.#reconciled;
   }
 
-  /** Connections open now. */
+  /** Number of open connections. */
   get open(): number {
     return this.#open.size;
   }
 
-  /** Counts of connections that an earlier daemon counted only what came since; by the cookie of their socket. */
+  /** Sets the lookup of bytes that an earlier daemon counted, by socket cookie: only bytes beyond those are counted. */
   continueFrom(countedEarlier: (cookie: number) => CountedSocket | undefined): void {
     this.#countedEarlier = countedEarlier;
   }
 
-  /** Takes one batch of the event ring. */
+  /** Handles one batch of the event ring. */
   batch(bytes: Uint8Array, count: number): void {
     const event = new KernelEventReader(bytes, count);
     const ahead: number[] = [];
@@ -120,9 +123,9 @@ export class KernelConnections {
   }
 
   /**
-   * Begins a report of every live flow, taken at least every 5 s: connections that have opened, bytes so far, and what became
-   * of connections whose end was lost. Events that were in the ring when one report began must have been handled when the
-   * next one does.
+   * Begins a report of every live flow, taken at least every 5 s. It yields new connections, bytes so far, and
+   * connections whose end was lost. Events that were in the ring when one report began must have been handled when the
+   * next one begins.
    *
    * @param takenAt nanoseconds of CLOCK_MONOTONIC
    */
@@ -130,7 +133,7 @@ export class KernelConnections {
     this.#report = { takenAt, seen: new Set(), ended: new Set(), accepted: [] };
   }
 
-  /** Takes a part of the report that was begun: records of open connections. The same flow may come again. */
+  /** Adds a part of the report: records of open connections. The same flow may come again. */
   liveFlows(bytes: Uint8Array, count: number): void {
     const report = this.#report;
     if (report === undefined) return;
@@ -147,8 +150,8 @@ export class KernelConnections {
   }
 
   /**
-   * Ends the report: what is open and was not in it for the second time has ended. Returns the cookies of the sockets that
-   * it had.
+   * Ends the report: an open connection that it lacks for the second time has ended. Returns the cookies of the sockets
+   * in the report.
    */
   endLiveReport(): ReadonlySet<number> {
     const report = this.#report;
@@ -172,9 +175,9 @@ export class KernelConnections {
   }
 
   /**
-   * This daemon stops observing: the connections themselves go on in the kernel.
+   * Stops observing; the connections themselves continue in the kernel.
    *
-   * @param continued another daemon goes on observing them: they are neither counted as closed nor logged here
+   * @param continued another daemon continues observing them: they are neither counted as closed nor logged here
    */
   close(continued = false): void {
     for (const flow of this.#early.values()) this.#openLate(flow);
@@ -186,7 +189,7 @@ export class KernelConnections {
     this.#naming.clear();
   }
 
-  /** Whether this is the end of an accepted connection of which nothing was heard yet, not even from its client's side. */
+  /** Returns whether an accepted connection ended before any event of it, even from its client's side. */
   #isAhead(event: KernelEventReader): boolean {
     if (event.outbound || this.#naming.knowsClient(event)) return false;
     const cookie = event.socketCookie;
@@ -194,8 +197,8 @@ export class KernelConnections {
   }
 
   /**
-   * Opens what a report had. The sockets of one pod are listed after those of another: an accepted connection whose client is
-   * not there yet waits for the next report, once.
+   * Opens the accepted connections of a report. The sockets of one pod are listed after those of another, so an
+   * accepted connection without its client waits for the next report, once.
    */
   #openAccepted(report: LiveReport): void {
     const before = this.#early;
@@ -211,7 +214,7 @@ export class KernelConnections {
       }
       this.#begun(event, earlier);
     }
-    // Neither listed again nor reported as closed: their end may be lost, and they are counted all the same.
+    // Neither listed again nor reported as closed: their end may be lost, but they must be counted.
     for (const flow of before.values()) this.#openLate(flow);
   }
 
@@ -231,7 +234,7 @@ export class KernelConnections {
     this.#releaseInTime();
   }
 
-  /** On a quiet node no batch comes that would hand back what is overdue. */
+  /** Releases overdue records by a timer, since a quiet node has no further batches. */
   #releaseInTime(): void {
     const wait = this.#held.overdueIn(this.#now());
     if (wait === undefined || this.#releasing !== undefined) return;
@@ -251,7 +254,7 @@ export class KernelConnections {
     if (event.next()) this.#ended(event, event.kind === kmeshEventKind.closed, earlier);
   }
 
-  /** Ends what has waited for this client. */
+  /** Ends the held servers of this client. */
   #releaseServers({ reporter, hash }: KernelConnectionStart): void {
     if (reporter === 'source') this.#releaseAll(this.#held.takeAlike(hash));
   }
@@ -277,7 +280,7 @@ export class KernelConnections {
   #ended(event: KernelEventReader, established: boolean, earlier = this.#earlier(event)): void {
     const cookie = event.socketCookie;
     let connection: OpenConnection | undefined;
-    // Without a cookie no report has had it.
+    // Without a cookie no report has contained it.
     if (cookie !== 0) {
       this.#report?.ended.add(cookie);
       this.#early.delete(cookie);
@@ -305,7 +308,10 @@ export class KernelConnections {
     if (connection === undefined) this.#releaseServers(start);
   }
 
-  /** What an earlier daemon counted of this connection: none without a cookie, since no list of sockets had it. */
+  /**
+   * Returns what an earlier daemon counted of this connection; nothing without a cookie, since no list of sockets had
+   * it.
+   */
   #earlier(event: KernelEventReader): CountedBytes | undefined {
     const cookie = event.socketCookie;
     const early = this.#early.get(cookie);
@@ -324,7 +330,7 @@ export class KernelConnections {
   }
 }
 
-/** A record of its own, which may be kept. */
+/** Copies a record, so that it can be kept. */
 function recordAt(bytes: Uint8Array, index: number): Uint8Array {
   const { size } = kmeshEventLayout;
   return bytes.slice(index * size, (index + 1) * size);
@@ -336,7 +342,7 @@ function advance(connection: OpenConnection, event: KernelEventReader): void {
   connection.observed.progress(fromClient, fromServer, transportOf(event));
 }
 
-/** The kernel counts from its socket's side; records count from the client's. */
+/** Returns bytes from the client's view, as records count them; the kernel counts from the socket's side. */
 function bytesOf(event: KernelEventReader): CountedBytes {
   return event.outbound
     ? { fromClient: event.bytesSent, fromServer: event.bytesReceived }

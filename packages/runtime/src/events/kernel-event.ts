@@ -10,8 +10,8 @@ import type {
 import { kmeshDirection, kmeshEventLayout as layout } from '../tables/gen/layouts.ts';
 
 /**
- * Reads `struct kmesh_event` records in place: one reader moves over a whole batch, so that a record costs no object. What
- * it returns as text or number may be kept; the reader itself may not.
+ * Reads `struct kmesh_event` records in place: one reader moves over a whole batch, so a record allocates no object.
+ * Returned texts and numbers may be kept; the reader itself may not.
  */
 export class KernelEventReader {
   readonly #bytes: Uint8Array;
@@ -27,13 +27,13 @@ export class KernelEventReader {
     this.#count = Math.min(count, Math.floor(bytes.byteLength / layout.size));
   }
 
-  /** Moves to the next record. */
+  /** Moves to the next record; false at the end. */
   next(): boolean {
     this.#offset += layout.size;
     return this.#offset < this.#count * layout.size;
   }
 
-  /** Moves to a record; `next` goes on after it. */
+  /** Moves to a record; `next` continues after it. */
   seek(index: number): void {
     this.#offset = index * layout.size;
   }
@@ -75,11 +75,11 @@ export class KernelEventReader {
   get workload(): number {
     return this.#word(layout.workload);
   }
-  /** The wire opened the connection: both ends are who they seem to be. */
+  /** Whether the wire opened the connection, so that both identities are attested. */
   get attested(): boolean {
     return this.#word(layout.attested) !== 0;
   }
-  /** Id of an attested client's identity, of the server's side; else 0. */
+  /** Id of an attested client's identity, on the server's side; else 0. */
   get peerIdentity(): number {
     return this.#word(layout.peerIdentity);
   }
@@ -94,15 +94,15 @@ export class KernelEventReader {
   get retransmissions(): number {
     return this.#word(layout.retransmissions);
   }
-  /** What the application asked for. */
+  /** The destination that the application dialled. */
   get dialled(): RawEndpoint {
     return this.#endpoint(layout.dialled, layout.dialledPortBe);
   }
-  /** The socket's own end. */
+  /** The socket's local endpoint. */
   get local(): RawEndpoint {
     return this.#endpoint(layout.local, layout.localPortBe);
   }
-  /** The other end. */
+  /** The socket's remote endpoint. */
   get remote(): RawEndpoint {
     return this.#endpoint(layout.remote, layout.remotePortBe);
   }
@@ -124,7 +124,7 @@ export class KernelEventReader {
     return (this.#words[(this.#offset + field) >> 2] as number) >>> 0;
   }
 
-  /** 64 bits as a number; the values here stay below 2^53. */
+  /** Reads 64 bits as a number; the values here stay below 2^53. */
   #wide(field: number): number {
     const index = (this.#offset + field) >> 2;
     return (
@@ -133,7 +133,7 @@ export class KernelEventReader {
   }
 }
 
-/** An address as its four 32-bit words (in the machine's order, signed) and a port. */
+/** An address as its four 32-bit words (in host byte order, signed) and a port. */
 export interface RawEndpoint {
   readonly word0: number;
   readonly word1: number;
@@ -142,7 +142,7 @@ export interface RawEndpoint {
   readonly port: number;
 }
 
-/** What a kernel connection is called. The address texts are only made when a log line needs them. */
+/** Names of a kernel connection. Address texts are only made when a log line needs them. */
 export class KernelConnectionStart implements ConnectionStart {
   readonly reporter: Reporter;
   readonly path = 'kernel';
@@ -153,13 +153,13 @@ export class KernelConnectionStart implements ConnectionStart {
   readonly destination: Workload | undefined;
   readonly destinationService: AddressedService | undefined;
   readonly securityPolicy = 'unknown';
-  /** What the application dialled, where the kernel chose another endpoint for it. */
+  /** The dialled destination, if the kernel chose another endpoint for it. */
   readonly dialled: RawEndpoint | undefined;
   readonly routed: RoutedConnection | undefined;
   readonly earlier: CountedBytes | undefined;
-  /** The client's identity where the kernel attests both ends. */
+  /** The client's identity if the kernel attests both ends. */
   readonly sourceIdentity: Identity | undefined;
-  /** Of both ends, see {@link flowHash}. */
+  /** Hash of both endpoints, see {@link flowHash}. */
   readonly hash: number;
   /** When its socket closed, in nanoseconds of CLOCK_MONOTONIC; `undefined` while it is open. */
   endedAt: number | undefined;
@@ -208,17 +208,17 @@ export class KernelConnectionStart implements ConnectionStart {
   }
 }
 
-/** `ip:port`, IPv6 in brackets. */
+/** Formats `ip:port`, IPv6 in brackets. */
 function rawEndpointText(endpoint: RawEndpoint): string {
   return endpointText(rawAddressText(endpoint), endpoint.port);
 }
 
-/** The address without its port. */
+/** Formats the address without its port. */
 export function rawAddressText({ word0, word1, word2, word3 }: RawEndpoint): string {
   return addressOfWords(fromNetwork(word0), fromNetwork(word1), fromNetwork(word2), fromNetwork(word3));
 }
 
-/** Network order to the order of a little-endian machine. */
+/** Converts network byte order to that of a little-endian machine. */
 function fromNetwork(word: number): number {
   return (((word & 0xff) << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)) >>> 0;
 }
@@ -233,7 +233,7 @@ export function sameEndpoint(left: RawEndpoint, right: RawEndpoint): boolean {
   );
 }
 
-/** A number for a connection's two ends: the same from both sides. Not unique; compare the ends too. */
+/** Returns a hash of a connection's two endpoints, the same from both sides. Not unique; compare the endpoints too. */
 export function flowHash(client: RawEndpoint, server: RawEndpoint): number {
   let hash = Math.imul(client.word3 ^ Math.imul(client.port, 0x9e3779b1), 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 15) ^ server.word3 ^ Math.imul(server.port, 0x27d4eb2f), 0xc2b2ae35);

@@ -11,52 +11,52 @@ import {
 } from '@kmesh/orchestration';
 import type { AddressedService, RoutedConnection } from '@kmesh/probe';
 
-/** What a client dialled: a service, and its port. */
+/** The service and port that a client dialled. */
 interface DialledPort {
   readonly service: AddressedService;
   readonly port: number;
 }
 
-/** Why the kernel tables refuse a connection, in words that a person can act on, and the route of the refused share, if any. */
+/** Why the kernel tables refuse a connection, as an actionable text, and the route of the refused share, if any. */
 interface KernelRefusal {
   readonly error: string;
   readonly routed?: RoutedConnection | undefined;
 }
 
 /**
- * What the ids and addresses of kernel events mean. Called once per connection, at its first report. `time`, in
- * nanoseconds of CLOCK_MONOTONIC, is when it opened: an address may have changed hands since.
+ * Resolves the ids and addresses of kernel events. Called once per connection, at its first report. `time`, in
+ * nanoseconds of CLOCK_MONOTONIC, is when it opened: an address may have been reassigned since.
  */
 export interface KernelEventResolver {
-  /** The workload of an enrolled pod. */
+  /** Returns the workload of an enrolled pod. */
   podWorkload(netnsCookie: number, time: number): Workload | undefined;
-  /** By the id that the kernel tables use. */
+  /** Returns a workload by the id that the kernel tables use. */
   workload(id: number, time: number): Workload | undefined;
-  /** By the id that the kernel tables use. */
+  /** Returns a service by the id that the kernel tables use. */
   service(id: number, time: number): AddressedService | undefined;
-  /** What a client dialled, when the id is of an earlier daemon's tables. Default: unknown. */
+  /** Returns the service that a client dialled, if the id is of an earlier daemon's tables. Default: unknown. */
   dialledService?(client: Workload | undefined, ip: string): AddressedService | undefined;
   workloadByAddress(ip: string, time: number): Workload | undefined;
-  /** The identity that the kernel attests by an id. Default: unknown, as of an earlier daemon's tables. */
+  /** Returns the identity that the kernel attests by an id. Default: unknown, as for an earlier daemon's tables. */
   identity?(id: number): Identity | undefined;
-  /** The service that inbound telemetry names (ambient contract 7.7). */
+  /** Returns the service that inbound telemetry names (ambient contract 7.7). */
   inboundService(destination: Workload, port: number): AddressedService | undefined;
   /**
-   * Whether an accepted connection without a client on this node's kernel path is to be reported; it came straight to the
-   * pod, past the tunnel. Default: no.
+   * Returns whether to report an accepted connection without a client on this node's kernel path, because it came
+   * directly to the pod, bypassing the tunnel. Default: no.
    */
   arrivedDirectly?(netnsCookie: number, clientAddress: string, clientPort: number): boolean;
-  /** Whether the connections of this workload are reported here, as a client's, too. Default: no. */
+  /** Returns whether the connections of this workload are also reported here from the client's side. Default: no. */
   isServedHere?(workload: Workload): boolean;
-  /** By which route a server got a connection to a service that a client dialled. Default: by none. */
+  /** Returns the route by which a server got a connection to a service that a client dialled. Default: none. */
   routed?(client: Workload, dialled: DialledPort, server: Workload): RoutedConnection | undefined;
-  /** Why the kernel tables refuse what a pod dialled. */
+  /** Returns why the kernel tables refuse the destination that a pod dialled. */
   refusal?(client: Workload, ip: string, port: number): KernelRefusal | undefined;
 }
 
 interface KernelResolverOptions {
   readonly view: MeshView & MeshHistory;
-  /** The kernel tables, which gave out the ids. */
+  /** The kernel tables that assigned the ids. */
   readonly tables: {
     workloadUid(id: number): string | undefined;
     serviceKey(id: number): string | undefined;
@@ -70,7 +70,7 @@ interface KernelResolverOptions {
   readonly isServedHere?: KernelEventResolver['isServedHere'];
 }
 
-/** What kernel events mean according to the mesh state and the kernel tables of the calling thread. */
+/** Resolves kernel events by the mesh state and the kernel tables of the calling thread. */
 export function createKernelResolver(options: KernelResolverOptions): KernelEventResolver {
   const { view, tables, podWorkload, network, arrivedDirectly, isServedHere } = options;
   return {

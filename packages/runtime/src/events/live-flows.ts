@@ -13,27 +13,27 @@ interface LiveFlowReportsOptions {
     KernelConnections,
     'beginLiveReport' | 'liveFlows' | 'endLiveReport' | 'continueFrom' | 'close'
   >;
-  /** Called when a report fails; the next one is tried all the same. */
+  /** Called when a report fails; the next one is still tried. */
   readonly onError: (error: unknown) => void;
   readonly intervalMilliseconds?: number;
   /** Identifies this daemon among those that count on this node, 1 to 65,535. Default: there is only one. */
   readonly generation?: number;
   /**
-   * Returns whether this daemon's programs are at the hooks. Before they are, and once another daemon's have taken their
-   * place, that one counts what is open. Default: they always are.
+   * Returns whether this daemon's programs are at the hooks. Before that, and after another daemon's have replaced
+   * them, the other daemon counts open connections. Default: always.
    */
   readonly isObserving?: () => boolean;
 }
 
-/** Bytes of a long connection show within 5 s; a report of many takes part of that. */
+/** Bytes of a long connection appear within 5 s, which includes the duration of a large report. */
 const mostIntervalMilliseconds = 3000;
 /** The delay is `restPerWork` × the duration of the last report, clamped to these two. */
 const leastIntervalMilliseconds = 1000;
 const restPerWork = 30;
 
 /**
- * Reports the connections that are open in the kernel to `KernelConnections` at least every 5 s. They are read on a thread of
- * libuv's pool and taken in slices. Does not keep the process alive.
+ * Reports the open kernel connections to `KernelConnections` at least every 5 s. They are read on a thread of
+ * libuv's pool and processed in slices. Does not keep the process alive.
  */
 export class LiveFlowReports implements Disposable {
   readonly #options: LiveFlowReportsOptions;
@@ -51,7 +51,7 @@ export class LiveFlowReports implements Disposable {
     this.#schedule(options.intervalMilliseconds ?? leastIntervalMilliseconds);
   }
 
-  /** Takes a report now, or joins the one that is under way. */
+  /** Takes a report now, or joins the one in progress. */
   take(): Promise<void> {
     this.#running ??= this.#take().finally(() => {
       this.#running = undefined;
@@ -59,7 +59,7 @@ export class LiveFlowReports implements Disposable {
     return this.#running;
   }
 
-  /** Takes the last report, once the one under way is done: the next daemon continues from what it counts. */
+  /** Takes the last report after the one in progress: the next daemon continues from its counts. */
   async takeLast(): Promise<void> {
     clearTimeout(this.#timer);
     await this.#running?.catch(() => undefined);
@@ -89,7 +89,9 @@ export class LiveFlowReports implements Disposable {
     this.#timer.unref();
   }
 
-  /** Whether this daemon counts what is open; leaves it to the next one when it did so before. */
+  /**
+   * Returns whether this daemon counts open connections; once it has stopped counting, it leaves them to the next one.
+   */
   #mayCount(): boolean {
     if (this.#closed) return false;
     const { connections, isObserving } = this.#options;
@@ -120,18 +122,18 @@ export function liveFlowsObstacles(): string[] {
   return available ? [] : [`${description} (Linux ${requiredKernel} has them): ${reason}`];
 }
 
-/** Open connections of the kernel path as `struct kmesh_event` records, whose kind has no meaning. */
+/** Open connections of the kernel path as `struct kmesh_event` records; their kind has no meaning. */
 interface LiveFlows {
-  /** Written over once the next ones are asked for. */
+  /** Overwritten when the next ones are requested. */
   readonly bytes: Uint8Array;
   readonly count: number;
 }
 
-/** Records that the control thread takes in one turn, about a microsecond for each. */
+/** Records that the control thread processes in one turn, about a microsecond each. */
 const slice = 1024;
 
 /**
- * Reads the established connections that the kernel path carries: what `kmesh_live` finds, in slices.
+ * Reads the established connections that the kernel path carries, as found by `kmesh_live`, in slices.
  *
  * @throws SystemCallError `KMESH_BPF_RUN_FAILED`
  */
@@ -157,20 +159,20 @@ async function* liveFlows(
   } while (from !== 0);
 }
 
-/** Bytes of a connection, seen from its socket. */
+/** Byte counts of a connection, from its socket's side. */
 export interface CountedSocket {
   readonly sent: number;
   readonly received: number;
 }
 
 /**
- * What the metrics of successive daemons contain of open connections, by socket cookie: each continues where the one before
- * stopped. Kept in a map that is pinned with the flows.
+ * Bytes of open connections that the metrics of successive daemons contain, by socket cookie: each daemon continues
+ * where the one before stopped. Kept in a map that is pinned with the flows.
  */
 class CountedFlows {
   readonly #map: BpfMap;
   readonly #generation: number;
-  /** Sum of the bytes that were noted last, by cookie: what has not moved is not written again. */
+  /** Sum of the bytes noted last, by cookie: unchanged entries are not written again. */
   readonly #noted = new Map<number, number>();
   /** Whether every entry is this daemon's: true after its first complete report. */
   #own = false;
@@ -194,7 +196,7 @@ class CountedFlows {
     };
   }
 
-  /** Notes that records of open connections were counted. Those for which the map has no room are counted again by the next daemon. */
+  /** Notes that records of open connections were counted. If the map is full, the next daemon counts the rest again. */
   note(records: Uint8Array, count: number): void {
     const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
     const keys = new Uint8Array(count * 8);
@@ -219,7 +221,7 @@ class CountedFlows {
     if (changed > 0) this.#map.updateBatch(keys, values, changed);
   }
 
-  /** Removes the connections that a complete report did not have. */
+  /** Removes the connections that are missing from a complete report. */
   keep(seen: ReadonlySet<number>): void {
     const gone: number[] = [];
     for (const cookie of this.#noted.keys()) if (!seen.has(cookie)) gone.push(cookie);

@@ -10,13 +10,13 @@ import { KernelConnections } from './kernel-connections.ts';
 import { createKernelResolver } from './kernel-resolver.ts';
 import { LiveFlowReports, liveFlowsObstacles } from './live-flows.ts';
 
-/** The kernel's connection events while they are read. */
+/** The reader of the kernel's connection events. */
 export interface KernelEvents {
-  /** Connections of the kernel path that are open now. */
+  /** Number of open connections of the kernel path. */
   readonly open: () => number;
   readonly lost: () => number;
   readonly reconciled: () => number;
-  /** Refusals that were counted and not reported. */
+  /** Number of refusals that were counted but not reported. */
   readonly refusalsUnreported: () => number;
   close(): Promise<void>;
 }
@@ -28,21 +28,24 @@ interface KernelEventsOptions {
   readonly network: string;
   readonly enrolment: Pick<KernelEnrolment, 'workloadUidOf' | 'serves' | 'wasDenied'>;
   readonly observer: ConnectionObserver;
-  /** Whether openings are logged: the kernel reports them then, and is spared that otherwise. Asked once a second. */
+  /** Whether openings are logged, since the kernel reports them only then. Read once a second. */
   readonly logsOpenings: () => boolean;
   readonly logger: Logger;
 }
 
-/** Source addresses of the node's own health probes, which pass capture and belong to no workload (ambient contract 11.1). */
+/**
+ * Source addresses of the node's own health probes, which bypass capture and belong to no workload (ambient contract
+ * 11.1).
+ */
 const probeSources: ReadonlySet<string> = new Set([
   '169.254.7.127',
   'fd16:9254:7127:1337:ffff:ffff:ffff:ffff',
 ]);
 
-/** Events that wait when the daemon ends are taken in for so long at most. */
+/** Maximum time spent on remaining events when the daemon ends. */
 const mostDrainMilliseconds = 250;
 
-/** Reads the event ring and the live flows, and reports what happens on the kernel path to the observer. */
+/** Reads the event ring and the live flows, and reports the connections of the kernel path to the observer. */
 export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
   const { path, state, network, enrolment, observer, logger } = options;
   const { tables, object } = path;
@@ -88,7 +91,7 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
   };
 }
 
-/** Enables the events of openings while openings are logged, and always where live flows cannot be read. */
+/** Enables opening events while openings are logged, and always if live flows cannot be read. */
 function followLog({ path, logsOpenings }: KernelEventsOptions, always: boolean): () => void {
   const follow = () => path.tables.setEvents(always || logsOpenings() ? 'all' : 'ends');
   follow();
@@ -121,7 +124,7 @@ function startReports(
   });
 }
 
-/** Takes in what waits in the ring. Programs go on writing meanwhile, hence not for ever. */
+/** Handles the events left in the ring, for a limited time, since programs continue writing. */
 async function drain(ring: EventRing): Promise<void> {
   const deadline = performance.now() + mostDrainMilliseconds;
   for (let empty = 0; empty < 2 && performance.now() < deadline; ) {
@@ -130,7 +133,7 @@ async function drain(ring: EventRing): Promise<void> {
   }
 }
 
-/** Two daemons that follow each other on a node have not the same. */
+/** Returns a number that differs between two successive daemons of a node. */
 function generationOfThisRun(): number {
   return (Math.floor(Date.now() / 100) % 0xffff) + 1;
 }

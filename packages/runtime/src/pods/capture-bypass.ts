@@ -16,27 +16,27 @@ import { CAPTURE_TABLE, OWN_TABLE_REMOVAL } from './capture-table.ts';
 import type { NodeSide, PodInterface } from './node-side.ts';
 import { runInNamespace } from './run-in-namespace.ts';
 
-/** The interface over which a pod's traffic comes, where the node's side of it cannot be seen. */
+/** The interface of a pod's traffic, if its node side cannot be seen. */
 const POD_INTERFACE = 'eth0';
 
-/** Where our clsact filters are, on kernels without tcx: by this and the program's name they are known again. */
+/** Place of our clsact filters, on kernels without tcx; this and the program's name identify them. */
 const FILTER_PLACE = { priority: 75, handle: 0x4b4d };
 
 /** The programs at the pods' side of their interfaces, and at the node's. */
 const INGRESS_PROGRAM = 'kmesh_ingress';
 const WIRE_PROGRAM = 'kmesh_wire';
 
-/** What lets the kernel path's own connections past istio-cni's rules in one pod. */
+/** Lets the kernel path's connections bypass istio-cni's rules in one pod. */
 export interface CaptureBypass {
-  /** Where the wire meets the pod's interfaces, by the pod's addresses. */
+  /** Where the wire is attached to the pod's interfaces, by the pod's addresses. */
   readonly wire: ReadonlyMap<string, WireEnd>;
-  /** Leaves nothing behind in the pod; the namespace may be gone already. */
+  /** Removes everything from the pod; the namespace may be gone already. */
   remove(): Promise<void>;
-  /** Lets go; what is pinned stays at work. */
+  /** Closes descriptors; pinned programs continue. */
   release(): void;
 }
 
-/** What {@link installCaptureBypass} installs, and by whose pins it stays. */
+/** The programs that {@link installCaptureBypass} installs, and the pins that keep them. */
 export interface BypassParts {
   readonly ingress: BpfProgram;
   readonly wire: BpfProgram;
@@ -45,7 +45,7 @@ export interface BypassParts {
 }
 
 interface Attachment {
-  /** Absent while an earlier daemon's filter is left in its place, and after the end. */
+  /** Absent while an earlier daemon's filter stays in its place, and after closing. */
   link: Link | undefined;
   readonly pin: string | undefined;
   ended: boolean;
@@ -64,7 +64,7 @@ export async function installCaptureBypass(
   const attachments: Attachment[] = [];
   const remove = async () => {
     try {
-      // First the marks, then the rules: a connection that is claimed no more would be redirected.
+      // Remove the marks before the rules: a marked connection that is no longer claimed would be redirected.
       for (const attachment of attachments) takeAway(attachment);
       await runInNamespace(own, ['nft', '-f', '-'], OWN_TABLE_REMOVAL);
     } finally {
@@ -108,7 +108,7 @@ export async function installCaptureBypass(
   }
 }
 
-/** Takes the filters of ours that a daemon left in a pod. @returns whether there was one */
+/** Removes our filters that a daemon left in a pod. @returns whether there was one */
 export function removeLeftFilter(namespace: NetworkNamespace): boolean {
   const side = { device: POD_INTERFACE, direction: 'ingress', namespace } as const;
   return removeFilter(side, FILTER_PLACE, INGRESS_PROGRAM);
@@ -127,7 +127,7 @@ function attach(
     attachment.link = link;
     if (pin === undefined) return;
     rmSync(pin, { force: true });
-    // A filter stays by itself; the pinned program says in which pods there is one.
+    // A filter has no link to pin; the pinned program records which pods have one.
     (link.pinnable ? link : program).pin(pin);
   };
   if (pins === undefined || pin === undefined) {
@@ -142,8 +142,8 @@ function attach(
 }
 
 /**
- * The attachment that an earlier daemon pinned, with this program in it: no packet passes without one of the two. A link
- * that is not at this interface is not the one.
+ * Opens an attachment that an earlier daemon pinned and replaces its program, so no packet passes without one of the
+ * two. Refuses a link that is not at this interface.
  */
 function adopt(program: BpfProgram, side: InterfaceSide, pins: Pins, pin: string): Link | undefined {
   let link: Link | undefined;
@@ -172,8 +172,8 @@ function takeAway(attachment: Attachment): void {
 }
 
 /**
- * Whether no other software has a program at this hook: one that comes after ours would not see what ours delivers.
- * Where that cannot be found out there may be one.
+ * Returns whether no other software has a program at this hook: a program after ours would not see packets that ours
+ * delivers. False if that cannot be determined.
  */
 async function isFree(side: InterfaceSide): Promise<boolean> {
   const { namespace, device } = side;
@@ -190,7 +190,7 @@ async function isFree(side: InterfaceSide): Promise<boolean> {
   }
 }
 
-/** By index: a name may be changed between two commands. */
+/** Lists by index, since a name may change between two commands. */
 function listFilters(index: number): string {
   return `exec tc filter show dev "$(ip -o link show | sed -n 's/^${index}: \\([^:@]*\\).*/\\1/p')" ingress`;
 }

@@ -2,15 +2,15 @@ import type { Logger } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
 import { runInNamespace } from './run-in-namespace.ts';
 
-/** Between two looks at a pod that has no rules, in milliseconds. */
+/** Interval between checks of a pod without rules, in milliseconds. */
 const AGAIN_AFTER = 5_000;
 
 /**
- * Looks whether a pod has istio-cni's redirect rules. They are there before the CNI agent names the pod (ambient contract
- * 10.1); without them nothing but the connect hook brings the pod's connections to its proxy.
+ * Checks whether a pod has istio-cni's redirect rules. They are installed before the CNI agent reports the pod (ambient
+ * contract 10.1); without them only the connect hook brings the pod's connections to its proxy.
  */
 export class PodCapture implements Disposable {
-  /** What the first look found; not knowing is no. */
+  /** Result of the first check; false if it failed. */
   readonly found: Promise<boolean>;
   readonly #namespace: NetworkNamespace;
   readonly #appearance = Promise.withResolvers<boolean>();
@@ -23,7 +23,7 @@ export class PodCapture implements Disposable {
     this.found = this.#look(pod, logger);
   }
 
-  /** Resolves when rules that were not found are there: true; or at the end: false. */
+  /** Resolves to true when missing rules have appeared, to false when closed. */
   appears(): Promise<boolean> {
     this.#lookAgain();
     return this.#appearance.promise;
@@ -56,10 +56,10 @@ export class PodCapture implements Disposable {
   }
 }
 
-/** Where istio-cni's rules send what a pod's programs dial (ambient contract 11). */
+/** Port to which istio-cni's rules redirect outbound connections of a pod (ambient contract 11). */
 const OUTBOUND_PORT = 15001;
 
-/** All that has to be known, from one process. Asking iptables of old for a table that is not there would create it. */
+/** Lists everything needed in one process. Legacy iptables would create a missing table when asked for it. */
 const LISTING = `
 echo '== addresses'
 cat /proc/net/if_inet6 2>/dev/null
@@ -73,7 +73,7 @@ exec nft -j list ruleset
 
 type Family = 'ip' | 'ip6';
 
-/** As nft writes it; what is not looked at is left out. */
+/** A rule as nft prints it, with the relevant fields only. */
 interface Rule {
   readonly family: string;
   readonly table: string;
@@ -83,26 +83,26 @@ interface Rule {
 
 interface Expression {
   readonly redirect?: { readonly port?: number } | null;
-  /** What iptables' compatibility layer wrote; nft cannot always read it. */
+  /** Written by iptables' compatibility layer; nft cannot always decode it. */
   readonly xt?: { readonly name?: string } | null;
   readonly match?: { readonly left?: { readonly payload?: { readonly protocol?: string } } };
 }
 
 /**
- * Whether istio-cni's rules are there that send what a pod's programs dial to its proxy: for IPv4, and for IPv6 where the
- * pod has such an address. In each of their three forms: nftables, iptables over nftables, iptables of old.
+ * Returns whether istio-cni's rules that redirect outbound connections to the proxy are installed: for IPv4, and for
+ * IPv6 if the pod has such an address. Knows their three forms: nftables, iptables over nftables, legacy iptables.
  *
- * @throws KMESH_POD_COMMAND_FAILED when that cannot be found out.
+ * @throws KMESH_POD_COMMAND_FAILED when that cannot be determined.
  */
 async function hasCaptureRules(namespace: NetworkNamespace): Promise<boolean> {
   return readsAsCaptured(await runInNamespace(namespace, ['sh', '-c', LISTING]));
 }
 
-/** What the listing of {@link hasCaptureRules} says; its parts begin with `== name`. */
+/** Parses the listing of {@link hasCaptureRules}; its parts begin with `== name`. */
 export function readsAsCaptured(listing: string): boolean {
   const parts = listing.split(/^== (\w+)\n/m);
   const part = (name: string): string => parts[parts.indexOf(name) + 1] ?? '';
-  // An address of IPv6 that is good beyond the link.
+  // An IPv6 address beyond link scope.
   const hasIpv6 = part('addresses')
     .split('\n')
     .some((line) => line.split(/\s+/)[3] === '00');

@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto';
 
-/** Removing what may not be there: `add` makes it so that `delete` cannot fail. */
+/** Removes a table that may not exist: `add` first, so that `delete` cannot fail. */
 export const CAPTURE_TABLE_REMOVAL = 'add table inet kmesh\ndelete table inet kmesh\n';
 
-/** A chain of this name says whose the table is: of two daemons that serve a pod after each other, the later one's. */
+/** The name of this chain identifies the owner: of two successive daemons that serve a pod, the later one. */
 const OWNER_CHAIN = `owner-${randomBytes(6).toString('hex')}`;
 
-/** Fails as a whole where another daemon has written the table anew. */
+/** Fails as a whole if another daemon has rewritten the table. */
 export const OWN_TABLE_REMOVAL = `delete chain inet kmesh ${OWNER_CHAIN}\ndelete table inet kmesh\n`;
 
-/** Marks of bpf/kmesh_config.h; only their sixteen bits are looked at. */
+/** Marks of bpf/kmesh_config.h; only the lower sixteen bits are compared. */
 const PASSED = 'meta mark & 0x0000ffff == 0x00004b4d';
 const NOT_PASSED = 'meta mark & 0x0000ffff != 0x00004b4d';
 const DOUBTED = 'meta mark & 0x0000ffff == 0x00004b4e';
@@ -18,26 +18,26 @@ const NEITHER = 'meta mark & 0x0000fffe != 0x00004b4e';
 
 const FIRST_PACKET = 'tcp flags & (syn | ack) == syn';
 
-/** Index of the loopback interface in every network namespace: compared as a number, which costs far less than a name. */
+/** Index of the loopback interface in every network namespace; comparing the number is much cheaper than the name. */
 const LOOPBACK = 1;
 
-/** One bit of the connection's mark: let past capture by `claim` or `claim-output`. The others stay as they are. */
+/** Bit of the connection mark: exempted from capture by `claim` or `claim-output`. The other bits are preserved. */
 const CLAIMED = '0x40000000';
 
 /**
- * The table `inet kmesh` of a pod. A table of its own: istio-cni flushes and rewrites its tables without asking.
+ * The table `inet kmesh` of a pod, separate because istio-cni flushes and rewrites its own tables.
  *
- * - `claim` and `claim-output`, before istio-cni's chains: a connection that may pass capture is translated to the address
- *   that it has. That claims the translation, of which each connection has one, so no redirect applies later; and the
- *   connection stays tracked, for rules that look at that.
- * - `guard`, after all translation: resets what the programs at the interfaces say may not go on. What they doubt is only
- *   reset where it was let past capture into this pod: else the proxy decides.
- * - `guard` and `guard-output`: a reset by its server leaves a connection in tracking for ten seconds, with its claim. A first
- *   packet with its addresses and ports that may not pass capture waits until that is gone: then capture gets it.
- * - `handoff`: between an application and its proxy nothing is tracked; on loopback a packet stays untracked where it arrives.
- *   The proxy's answers to what capture redirected come from 127.0.0.1 or ::1.
+ * - `claim` and `claim-output`, before istio-cni's chains: a connection that may bypass capture is translated to its
+ *   own address. That uses up the connection's single translation, so no later redirect applies; and the
+ *   connection stays tracked, for rules that match on that.
+ * - `guard`, after all translation: resets what the programs at the interfaces marked as denied. What they marked as
+ *   uncertain is reset only if it was exempted from capture into this pod: otherwise the proxy decides.
+ * - `guard` and `guard-output`: a connection reset by its server stays in conntrack for ten seconds, with its claim. A
+ *   SYN with the same addresses and ports that may not bypass capture is dropped until then; a retry is captured.
+ * - `handoff`: loopback traffic between an application and its proxy is not tracked, on arrival either, except the
+ *   proxy's answers to redirected connections, which come from 127.0.0.1 or ::1.
  *
- * All but the nat chains see each packet, so their first rule lets go what the others are not about.
+ * All but the nat chains see every packet, so their first rule accepts the packets that no other rule concerns.
  */
 export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
   chain ${OWNER_CHAIN} {

@@ -15,20 +15,20 @@ interface AcceptedConnection {
   readonly remotePort: number;
 }
 
-/** The proxy's own, which it judges itself (bpf/packet.h). */
+/** Ports of the proxy, which judges its own connections (bpf/packet.h). */
 const TUNNEL_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008]);
 
-/** A connection of the kernel path that is refused now, as one look at the pod's sockets shows it. */
+/** A connection of the kernel path that is now denied, from one listing of the pod's sockets. */
 interface DeniedConnection {
   readonly cookie: number;
   readonly record: Uint8Array;
 }
 
 /**
- * Resets the live kernel-path connections that a pod accepted and that `isAllowed` refuses now; returns how many there were.
- * No packet of them passes any more: this ends those that are idle. A connection whose other end is in the pod as well is
- * the proxy's, which judges it itself. The kernel lists one socket after the other while connections come and go, so that
- * one end may be listed without the other: only what two lists show to be alone is reset.
+ * Resets the live kernel-path connections that a pod accepted and that `isAllowed` now denies; returns their number.
+ * Their packets are dropped already: this ends idle ones. A connection whose other end is in the pod as well belongs to
+ * the proxy, which judges it itself. The kernel lists sockets one by one while connections come and go, so one end may
+ * be listed without the other: only a socket that two listings show without its peer is reset.
  *
  * @param onDenied called with the socket cookie of each before it is reset
  * @throws KMESH_SOCKET_LIST_FAILED, KMESH_SOCKET_DESTROY_FAILED

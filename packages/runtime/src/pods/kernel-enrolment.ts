@@ -15,23 +15,23 @@ interface EnrolledPod {
   readonly capture: PodCapture;
   /** Where its interfaces meet the wire, once capture lets the kernel path's connections through. */
   wire: CaptureBypass['wire'] | undefined;
-  /** No capture rules were found in it, which is looked for again. */
+  /** No capture rules were found in it; the check is repeated. */
   bare: boolean;
-  /** The workload it was enrolled as; `undefined` while the mesh does not know it. */
+  /** The workload it is enrolled as; `undefined` while the mesh does not know it. */
   workloadUid: string | undefined;
-  /** The last one that it was enrolled as. */
+  /** The last workload that it was enrolled as. */
   knownAs: string | undefined;
 }
 
-/** A connect that passed just before a policy changed may open just after: looked for again after these milliseconds. */
+/** Delays of further checks, in milliseconds: a connect judged just before a policy change may open just after it. */
 const LATER_LOOKS = [150, 1_100];
 
-/** Reset sockets whose end is awaited. */
+/** Maximum number of reset sockets whose close event is awaited. */
 const MOST_DENIED = 65_536;
 
 /**
- * Enrols pods in the kernel tables, each as soon as capture lets its connections through and the mesh knows its
- * workload; a pod whose workload goes leaves the tables, and its connections take the tunnel path.
+ * Enrols pods in the kernel tables, each once capture lets its connections through and the mesh knows its
+ * workload. A pod whose workload is removed leaves the tables, and its connections take the tunnel path.
  */
 export class KernelEnrolment {
   readonly #tables: KernelTables;
@@ -42,19 +42,19 @@ export class KernelEnrolment {
   readonly #pods = new Map<string, EnrolledPod>();
   readonly #byCookie = new Map<bigint, EnrolledPod>();
   readonly #removals = new Set<Promise<void>>();
-  /** Workloads of the pods, for events ask for each connection; made anew after a change. */
+  /** Cached workloads of the pods, since events ask for each connection; recomputed after a change. */
   #served: Set<string | undefined> | undefined;
-  /** Workloads of pods that left a moment ago. */
+  /** Workloads of pods that left recently. */
   readonly #departed = new Map<bigint, string>();
   readonly #timers = new Set<NodeJS.Timeout>();
-  /** Cookies of sockets that were reset because a policy denies them, until the close of their connection is reported. */
+  /** Cookies of sockets that were reset by a policy, until the close of their connection is reported. */
   readonly #denied = new Set<number>();
   readonly #unsubscribe: () => void;
   #closed = false;
   #handsOverNoMore = false;
   #toldNoWire = false;
 
-  /** @param handoff absent: what must be tunnelled is left to capture */
+  /** @param handoff absent: connections of the tunnel path are left to capture */
   constructor(
     path: { readonly tables: KernelTables; readonly bypass: BypassParts },
     state: MeshState,
@@ -69,7 +69,7 @@ export class KernelEnrolment {
     this.#unsubscribe = state.subscribe((change) => this.#follow(change));
   }
 
-  /** Takes effect a few milliseconds later; until then the pod's connections take the tunnel path. */
+  /** Enrols a pod, which takes effect a few milliseconds later; until then its connections take the tunnel path. */
   add(uid: string, info: PodInfo, namespace: NetworkNamespace): void {
     const own = namespace.duplicate();
     const capture = new PodCapture(own, `${info.namespace}/${info.name}`, this.#logger);
@@ -110,18 +110,20 @@ export class KernelEnrolment {
     void removal.finally(() => this.#removals.delete(removal));
   }
 
-  /** Workload of a pod by its namespace cookie, for events, which may come when the pod or its workload has left. */
+  /**
+   * Returns the workload of a pod by its namespace cookie, for events, also some time after the pod or workload left.
+   */
   workloadUidOf(cookie: bigint): string | undefined {
     return this.#byCookie.get(cookie)?.knownAs ?? this.#departed.get(cookie);
   }
 
-  /** Whether the connections of a workload's pod are decided by the kernel tables. */
+  /** Returns whether the kernel tables decide the connections of a workload's pod. */
   serves(workloadUid: string): boolean {
     this.#served ??= new Set([...this.#pods.values()].map((entry) => entry.workloadUid));
     return this.#served.has(workloadUid);
   }
 
-  /** Every pod that was added, and how the tables have it. */
+  /** Returns every pod that was added, and its state in the tables. */
   pods(): TablesPod[] {
     return [...this.#pods.values()].map(({ info, cookie, bare }) => {
       const attested = this.#tables.isAttested(cookie);
@@ -135,8 +137,9 @@ export class KernelEnrolment {
   }
 
   /**
-   * Leaves to capture what would be handed over to the proxy: before it stops accepting, for the next one may be of another
-   * kind. A pod without capture rules has nothing else, and stays. Back when no connect decides by what was before.
+   * Ends hand-off to the proxy, before it stops accepting: connections go through capture, since the next proxy may
+   * lack hand-off. A pod without capture rules depends on hand-off and keeps it. Resolves when no connect uses the old
+   * state.
    */
   async endHandOver(): Promise<void> {
     if (this.#handoff === undefined || this.#handsOverNoMore) return;
@@ -145,18 +148,18 @@ export class KernelEnrolment {
     await kernelBarrier();
   }
 
-  /** Namespace cookies of the pods that are served, once capture lets their connections through. */
+  /** Returns the namespace cookies of the served pods, once capture lets their connections through. */
   async settled(): Promise<ReadonlySet<bigint>> {
     await Promise.all([...this.#pods.values()].map(({ bypass }) => bypass));
     return new Set(this.#byCookie.keys());
   }
 
-  /** Whether a socket that has ended was reset because a policy denies its connection now. Says so once. */
+  /** Returns whether a closed socket was reset because a policy denies its connection; true only once per socket. */
   wasDenied(socketCookie: number): boolean {
     return this.#denied.delete(socketCookie);
   }
 
-  /** Policies of these pods changed: what they accepted and may not have now is reset. */
+  /** Resets live connections that these pods accepted and that their changed policies deny. */
   closeDenied(cookies: readonly bigint[]): void {
     const look = () => {
       for (const cookie of cookies) void this.#closeDenied(cookie);
@@ -184,7 +187,7 @@ export class KernelEnrolment {
     await Promise.all(this.#removals);
   }
 
-  /** Of the first such pod: the others have it for the same reason, most likely. */
+  /** Logs only the first such pod: the others most likely have the same reason. */
   #tellNoWire({ info, namespace }: EnrolledPod): void {
     if (this.#toldNoWire) return;
     this.#toldNoWire = true;
@@ -276,7 +279,7 @@ export class KernelEnrolment {
     this.#handoff?.delete(cookie);
   }
 
-  /** The proxy listens by now: pods are served by the tunnel before they are enrolled here. */
+  /** The proxy listens already: pods are served by the tunnel before they are enrolled here. */
   #handOver({ info, cookie, bare }: EnrolledPod, addresses: readonly string[]): void {
     if (this.#handsOverNoMore && !bare) return;
     try {

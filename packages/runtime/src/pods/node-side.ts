@@ -6,35 +6,35 @@ import {
 } from '@kmesh/linux';
 
 /**
- * Where it is mounted by itself, which a kubelet cannot do; and where a container sees it that has the host's /proc, as with the
- * profile, or its processes, and SYS_PTRACE, without which that cannot be opened.
+ * Where an administrator may mount it, which a kubelet cannot do; and where a container finds it that has the host's
+ * /proc (as with the profile) or its PID namespace, and SYS_PTRACE, without which it cannot be opened.
  */
 const USUAL_PLACES = ['/host/netns', '/host/proc/1/ns/net', '/proc/1/ns/net'];
 
-/** One interface of a pod, and the end of its pair that is the node's. */
+/** One interface of a pod, and its peer on the node. */
 export interface PodInterface {
-  /** Of the pod's side, in the pod's namespace. */
+  /** Index of the pod's side, in the pod's namespace. */
   readonly index: number;
   readonly name: string;
   readonly mac: Uint8Array;
   readonly addresses: readonly string[];
-  /** Of the node's side, in the node's namespace. */
+  /** Index of the node's side, in the node's namespace. */
   readonly nodeInterface: number;
 }
 
 /**
- * The node's network namespace, as far as this process reaches it: by the host's `/proc`, or because the process runs in it.
- * Whether a namespace is the one is seen at each pod: it holds the other end of the pod's interface.
+ * The node's network namespace, if this process can open it: by the host's `/proc`, or because the process runs in it.
+ * Whether it is the right namespace is checked for each pod: it must contain the peer of the pod's interface.
  */
 export class NodeSide implements Disposable {
   readonly #candidates: NetworkNamespace[];
-  /** Why no path to the node's namespace could be opened; `undefined` if one could. */
+  /** Why the node's namespace could not be opened; `undefined` if it could. */
   readonly outOfReach: string | undefined;
 
-  /** Where the node's namespace was looked for, in words. */
+  /** Paths where the node's namespace was looked for, as text. */
   readonly #tried: string;
 
-  /** @param place path of the namespace; looked for in the usual places when absent */
+  /** @param place path of the namespace; default: searched in the usual places */
   constructor(place?: string) {
     this.#candidates = [currentNetworkNamespace()];
     const errors: string[] = [];
@@ -50,8 +50,8 @@ export class NodeSide implements Disposable {
   }
 
   /**
-   * Finds the interfaces of a pod whose other end is the node's. None: the pod has no such interface, or the node's
-   * namespace is out of reach.
+   * Returns the interfaces of a pod whose peer is in the node's namespace; `undefined` if the pod has no such interface
+   * or the node's namespace cannot be opened.
    *
    * @throws SystemCallError `KMESH_INTERFACE_LIST_FAILED`
    */
@@ -74,7 +74,7 @@ export class NodeSide implements Disposable {
     return undefined;
   }
 
-  /** Why {@link NodeSide.interfacesOf} finds none, for the log. */
+  /** Returns why {@link NodeSide.interfacesOf} finds none, for the log. */
   whyNone(pod: NetworkNamespace): string {
     const [first] = this.#candidates;
     const interfaces = first === undefined ? [] : listInterfaces(pod, first);

@@ -3,9 +3,9 @@ import { KmeshError } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
 
 /**
- * Runs a program of the node in a pod's network namespace and returns what it printed.
+ * Runs a program of the node in a pod's network namespace and returns its output.
  *
- * @throws KMESH_POD_COMMAND_FAILED with what it said.
+ * @throws KMESH_POD_COMMAND_FAILED with its error output.
  */
 export function runInNamespace(
   namespace: NetworkNamespace,

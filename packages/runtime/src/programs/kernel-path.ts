@@ -23,9 +23,9 @@ import { KernelTables } from '../tables/kernel-tables.ts';
 import { Pins } from './pins.ts';
 import { endOtherLeases, removeFiltersOf } from './uninstall.ts';
 
-/** Kmesh's own settings of the kernel path. */
+/** Settings of the kernel path. */
 export interface KernelPathConfig {
-  /** `KMESH_KERNEL_PATH`, true by default; off: everything runs on the tunnel path. */
+  /** `KMESH_KERNEL_PATH`, true by default; off: all connections take the tunnel path. */
   readonly enabled: boolean;
   /** `KMESH_CGROUP`: the cgroup v2 directory whose processes are served; unset: the root of the mount. */
   readonly cgroup: string | undefined;
@@ -35,18 +35,19 @@ export interface KernelPathConfig {
    */
   readonly pins: string | undefined;
   /**
-   * `KMESH_HANDOFF`: send what must be tunnelled from `connect` straight to the pod's proxy, past NAT and conntrack. On by
-   * default where programs are pinned: only then do two instances that serve a pod at a time know the same connections.
+   * `KMESH_HANDOFF`: redirect connections of the tunnel path from `connect` directly to the pod's proxy, bypassing NAT
+   * and conntrack. On by default only if programs are pinned: only then do two daemons that serve a pod share its
+   * connections.
    */
   readonly handoff: boolean;
   /**
-   * `KMESH_LEASE`, 60 s by default: how long the programs go on deciding when no daemon renews that; after it every
-   * connection is left to capture.
+   * `KMESH_LEASE`, 60 s by default: how long the programs continue deciding without a renewal by a daemon; afterwards
+   * every connection is left to capture.
    */
   readonly leaseMilliseconds: number;
   /**
-   * `KMESH_SAME_NODE`: `attested` (default) lets pods of one node talk in the kernel where both identities are certain;
-   * `mtls`: by mutual TLS, as between nodes.
+   * `KMESH_SAME_NODE`: `attested` (default) keeps connections between pods of a node in the kernel if both identities
+   * are certain; `mtls`: uses mutual TLS, as between nodes.
    */
   readonly sameNode: 'attested' | 'mtls';
   /**
@@ -56,51 +57,53 @@ export interface KernelPathConfig {
   readonly nodeNamespace: string | undefined;
 }
 
-/** The kernel programs and tables while they are on. */
+/** The running kernel path: programs and tables. */
 export interface KernelPath {
   readonly tables: KernelTables;
   readonly object: BpfObject;
   pathCounts(): readonly PathCount[];
-  /** What the programs cost that the kernel has timed: none unless `kernel.bpf_stats_enabled` is set. */
+  /** Returns run counts and times of the programs; empty unless `kernel.bpf_stats_enabled` is set. */
   hookCosts(): readonly HookCost[];
-  /** Where programs and maps are pinned; undefined when they end with the process. */
+  /** Where programs and maps are pinned; undefined if they end with the process. */
   readonly pins: Pins | undefined;
   /**
-   * Puts the programs at their hooks, once: in place of an earlier daemon's, which served until now. To be called when the
-   * tables know the mesh and the pods, whose namespace cookies are given.
+   * Attaches the programs to their hooks, once, replacing an earlier daemon's, which served until now. Call it when the
+   * tables know the mesh and the pods, whose namespace cookies are passed.
    *
    * @throws KMESH_BPF_ATTACH_FAILED
    */
   publish(pods: ReadonlySet<bigint>): Promise<void>;
-  /** The endpoints that the connect hook chose for connections which the tunnel path serves, which takes them out. */
+  /** Endpoints that the connect hook chose for connections of the tunnel path, which removes them from the map. */
   readonly picks: {
     /** The map `picks`. */
     readonly table: BpfMap;
-    /** Uid of a workload by its number in the table. */
+    /** Returns the uid of a workload by its number in the table. */
     uidOf(workload: number): string | undefined;
   };
-  /** What is installed in each pod. */
+  /** The programs installed in each pod. */
   readonly bypass: BypassParts;
   /**
-   * Resolves when no program decides by what the mesh was before this call: to be awaited before the control plane is
-   * answered. Where an earlier daemon's programs wait for this one's, for a few seconds; then these decide nothing more.
+   * Resolves when no program decides by the mesh state of before this call; await it before acknowledging to the
+   * control plane. If an earlier daemon's programs are attached, waits a few seconds for `publish`, then disables them.
    */
   obeyed(): Promise<void>;
-  /** Whether its programs are at the hooks: not before `publish`, and not once another daemon's have taken their place. */
+  /** Whether its programs are at the hooks: after `publish`, and until another daemon's replace them. */
   readonly isObserving: () => boolean;
-  /** Called with the cookies of pods whose policies changed, once no new connection is let in by the old ones. */
+  /** Sets the listener for cookies of pods whose policies changed; called once the old ones admit no new connection. */
   onRevoked(listener: (cookies: readonly bigint[]) => void): void;
   close(): void;
 }
 
-/** How long an earlier daemon's programs may decide after the mesh state was received: the CNI agent reports the pods meanwhile. */
+/**
+ * How long an earlier daemon's programs may decide after the first mesh state, while the CNI agent reports the pods.
+ */
 const TAKEOVER_MILLISECONDS = 3_000;
 
 const objectPath = process.env['KMESH_BPF_OBJECT'] ?? 'bpf/kmesh.bpf.o';
 
 /**
- * Loads and attaches the kernel programs and keeps their tables equal to the mesh (bpf/README.md). To be started while
- * `state` is still empty: the tables follow its changes.
+ * Loads the kernel programs and keeps their tables equal to the mesh (bpf/README.md). Call it while
+ * `state` is still empty, since the tables follow its changes.
  *
  * @throws KMESH_KERNEL_PATH_UNAVAILABLE naming what is missing; KMESH_BPF_LOAD_FAILED with the verifier's summary.
  */
@@ -112,7 +115,7 @@ export async function startKernelPath(
   isCertain?: (identity: Identity) => boolean,
 ): Promise<KernelPath> {
   const cgroup = config.cgroup === undefined ? findCgroupMount() : cgroupDirectory(config.cgroup);
-  // A directory that the setting names need not be of the mount that is looked for without it.
+  // A configured directory need not be on the mount that is found by default.
   const obstacles = kernelPathObstacles(
     probeCapabilities().filter(({ name }) => name !== 'cgroup-mount' || config.cgroup === undefined),
   );
@@ -145,7 +148,7 @@ export async function startKernelPath(
     stack.defer(followed.stop);
     const nodeSide = stack.use(new NodeSide(config.nodeNamespace));
     if (nodeSide.outOfReach !== undefined) {
-      // Only if this process runs in the node's namespace itself can the wire be attached now.
+      // The wire can then be attached only if this process runs in the node's namespace.
       logger.warn(
         "the node's network namespace is out of reach: same-node connections may take the tunnel path",
         {
@@ -223,12 +226,14 @@ export async function startKernelPath(
   }
 }
 
-/** Ids of an earlier run, which sockets still carry, must not name other workloads: each run has a million of its own. */
+/**
+ * Returns the first of a million ids for this run: ids of an earlier run, still held by sockets, must not be reused.
+ */
 function firstIdOfThisRun(): number {
   return (Math.floor(Date.now() / 1000) % 4_000) * 0x10_0000 + 1;
 }
 
-/** Every change of the mesh goes into the tables. */
+/** Applies every change of the mesh to the tables. */
 function followMesh(
   tables: KernelTables,
   state: MeshState,
@@ -246,7 +251,7 @@ function followMesh(
         logger.error('the kernel tables could not be updated from the mesh', { error: String(error) }),
     );
   });
-  // What may not be any more is taken out as the mesh changes; programs that run may have read it before.
+  // The change listener has already withdrawn what is denied; running programs may have read it before.
   return { stop, withdrawn: kernelBarrier };
 }
 

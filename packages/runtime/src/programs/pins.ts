@@ -19,20 +19,20 @@ import { type KernelProgram, kernelPrograms } from '../tables/kernel-object.ts';
 import { endLeaseOf, endOtherLeases } from './uninstall.ts';
 
 /**
- * What belongs to connections and not to one state of the mesh: shared by the programs of successive daemons, as long
- * as they agree on the layout. All other tables are each daemon's own, alive for as long as its programs are attached.
+ * Maps whose contents belong to connections rather than to one state of the mesh: shared by the programs of successive
+ * daemons with the same layout. All other maps belong to one daemon and live as long as its programs are attached.
  */
 const sharedMaps: readonly (readonly [layout: string, maps: readonly string[]])[] = [
-  // While programs of two daemons are at the hooks, what one of them announces the other has to find.
+  // While programs of two daemons are at the hooks, each must find what the other announces.
   [`handshakes-${pinnedLayouts.handshakes}`, ['dials', 'connections']],
   [`flows-${pinnedLayouts.flows}`, ['flows', 'live', 'live_places', 'counted', 'counters']],
-  // For all layouts: the programs of an older daemon hand connections over until those of the next are in their place, and
-  // entries are of the moment. A table of another shape is recognised by its sizes.
+  // For all layouts: an older daemon's programs hand connections over until replaced, and
+  // entries are short-lived. A table of another shape is recognised by its sizes.
   ['.', ['handoffs']],
 ];
-/** Handshakes within a node take less than a millisecond, unless a SYN had no room. */
+/** Handshakes within a node take less than a millisecond, unless a SYN was dropped. */
 const HANDSHAKES_END_MS = 300;
-/** Directories of layouts, those of earlier versions included. */
+/** Directories of layouts, also of earlier versions. */
 const layoutDirectory = /^(v\d+|(handshakes|flows)-v\d+-[0-9a-f]{8})$/;
 
 /**
@@ -42,9 +42,9 @@ const layoutDirectory = /^(v\d+|(handshakes|flows)-v\d+-[0-9a-f]{8})$/;
 export class Pins {
   readonly root: string;
   readonly #logger: Logger;
-  /** An earlier daemon's programs hand handshakes over in another way: theirs and ours must not meet in one connection. */
+  /** Whether an earlier daemon's hand-off layout differs: its programs and ours must not meet in one connection. */
   readonly #apart: boolean;
-  /** What waits for {@link Pins.part}; undefined once it is done. */
+  /** Actions deferred to {@link Pins.part}; undefined once it is done. */
   #waiting: (() => void)[] | undefined = [];
 
   constructor(root: string, logger: Logger) {
@@ -62,7 +62,9 @@ export class Pins {
     }
   }
 
-  /** Before load: lets the object share the pinned maps of its layout. What does not look like them is replaced. */
+  /**
+   * Call before load: shares the pinned maps of the object's layout with it. Other objects in their place are replaced.
+   */
   adoptMaps(object: BpfObject): void {
     for (const [name, path] of this.#maps()) {
       const pinned = open(() => openPinnedMap(path));
@@ -81,7 +83,7 @@ export class Pins {
     }
   }
 
-  /** After load: pins what is not pinned yet. */
+  /** Call after load: pins the maps that are not pinned yet. */
   pinMaps(object: BpfObject): void {
     for (const [name, path] of this.#maps()) {
       const pinned = open(() => openPinnedMap(path));
@@ -95,7 +97,7 @@ export class Pins {
   }
 
   /**
-   * Runs an action that puts one of our programs in place of an earlier daemon's: within {@link Pins.part}, when our tables
+   * Runs an action that replaces one of an earlier daemon's programs by ours: within {@link Pins.part}, when our tables
    * know all pods; after it at once.
    */
   whenParted(action: () => void): void {
@@ -104,8 +106,8 @@ export class Pins {
   }
 
   /**
-   * Before {@link Pins.attach}: where an earlier daemon's programs do not understand our handshakes, new connections take
-   * the tunnel path until those under way are through. Otherwise nothing happens.
+   * Call before {@link Pins.attach}: if an earlier daemon's programs use another layout of handshakes, new connections
+   * take the tunnel path until those in progress are complete. Otherwise does nothing.
    */
   async part(): Promise<void> {
     if (this.#apart) {
@@ -128,8 +130,8 @@ export class Pins {
   }
 
   /**
-   * Puts the programs at their hooks: into the pinned links where there are any, so that there is no instant without a
-   * program and none with two. A pin is taken only when its program really is attached to this cgroup.
+   * Attaches the programs to their hooks, by updating pinned links where they exist, so there is no instant without a
+   * program or with two. A pin is used only if its program is actually attached to this cgroup.
    */
   attach(object: BpfObject, cgroup: string): Map<KernelProgram, Link> {
     const links = new Map<KernelProgram, Link>();
@@ -157,13 +159,13 @@ export class Pins {
     return links;
   }
 
-  /** Path for a link at an interface of a pod, by the cookie of its network namespace. */
+  /** Returns the path of a link at an interface of a pod, by the cookie of its network namespace. */
   podPath(cookie: bigint, name: string): string {
     return join(this.root, 'pods', `${cookie}-${name}`);
   }
 
   /**
-   * Removes the links of pods that are gone and the maps of other layouts; to be called once the new programs run.
+   * Removes the links of pods that are gone and the maps of other layouts; call it once the new programs run.
    *
    * @returns the cookies of the pods that are gone
    */
@@ -190,7 +192,7 @@ export class Pins {
     );
   }
 
-  /** The link that is pinned at a path, if it holds a program of this name. */
+  /** Opens the link pinned at a path, if it holds a program of this name. */
   #openLink(path: string, program: string): Link | undefined {
     const pinned = open(() => openPinnedLink(path));
     if (pinned !== undefined && programOf(pinned) === program) return pinned;
@@ -208,17 +210,17 @@ export class Pins {
   }
 }
 
-/** The table of handed-over connections that pinned programs write, for a daemon without a kernel path of its own. */
+/** Opens the pinned table of handed-over connections, for a daemon without its own kernel path. */
 export function pinnedHandoffs(root: string | undefined): BpfMap | undefined {
   return root === undefined ? undefined : open(() => openPinnedMap(join(root, 'map-handoffs')));
 }
 
 /**
- * For a daemon without a kernel path: what an earlier one left decides nothing from the return on, and is removed as far as
- * the setting says where it is. Only its programs at the pods' interfaces stay: without a lease they let nothing in, and reset
- * the live connections that they had let in, which policy could not end otherwise.
+ * Disables what an earlier daemon left, for a daemon without a kernel path: it decides nothing once this returns, and
+ * pins in the configured directory are removed, except the programs at the pods' interfaces: without a lease they admit
+ * nothing, and reset the live connections that they admitted, which policy could not end otherwise.
  *
- * @returns when they decide nothing: at once, but where the lease may not be written, when it has ended by itself
+ * @returns when they decide nothing: immediately, or, if the lease cannot be written, after it has expired
  */
 export function withdrawEarlier(
   config: {
@@ -257,7 +259,7 @@ export function withdrawEarlier(
       removed = removePins(pins, 'pods');
     });
   }
-  // The cgroup may be another one than theirs by now, or none.
+  // The cgroup may differ from theirs by now, or be absent.
   trying(() => {
     const cgroup = config.cgroup === undefined ? findCgroupMount() : cgroupDirectory(config.cgroup);
     if (cgroup !== undefined) ended += endOtherLeases(cgroup, node);
@@ -267,12 +269,12 @@ export function withdrawEarlier(
 }
 
 /**
- * Ends the lease of the set of programs that is pinned there, if there is one.
+ * Ends the lease of the set of programs that is pinned there, if any; returns the number of leases.
  *
- * @throws SystemCallError where programs are out of this process's reach
+ * @throws SystemCallError if this process may not access the programs
  */
 function endPinnedLease(root: string, node: string): number {
-  // A start that could not end the lease has removed the first, and left those at the pods, which have the same.
+  // A start that could not end the lease removed the first path and left those at the pods, which have the same lease.
   const paths = [
     join(root, 'links', 'kmesh_sockops'),
     ...list(join(root, 'pods')).map((name) => join(root, 'pods', name)),
@@ -289,7 +291,7 @@ function endPinnedLease(root: string, node: string): number {
   return 0;
 }
 
-/** The link that is pinned there, if it is one. @throws SystemCallError where it is out of this process's reach */
+/** Opens the link pinned there, if it is one. @throws SystemCallError if this process may not access it */
 function linkWithin(path: string): Link | undefined {
   try {
     return openPinnedLink(path);
@@ -299,14 +301,14 @@ function linkWithin(path: string): Link | undefined {
   }
 }
 
-/** Cookies of the network namespaces whose interfaces have pinned programs. Those of pods that are gone are not among them. */
+/** Returns the network namespace cookies of pods with pinned programs, without pods that are gone. */
 export function pinnedPods(root: string): Set<bigint> {
   const directory = join(root, 'pods');
   const pods = new Set<bigint>();
   for (const name of list(directory)) {
     const cookie = /^\d+(?=-)/.exec(name)?.[0];
     if (cookie === undefined) continue;
-    // A program that is pinned in place of a link does not tell.
+    // A pinned program (in place of a link) has no interface to check.
     const link = open(() => openPinnedLink(join(directory, name)));
     if (open(() => link?.info())?.interfaceIndex !== 0) pods.add(BigInt(cookie));
     link?.close();
@@ -317,7 +319,7 @@ export function pinnedPods(root: string): Set<bigint> {
 /**
  * Detaches and unpins everything under the directory.
  *
- * @param kept an entry that stays, as the directory then does
+ * @param kept an entry that stays, and with it the directory
  * @returns whether there was anything
  */
 export function removePins(root: string, kept?: string): boolean {
@@ -344,7 +346,7 @@ function list(directory: string): string[] {
   }
 }
 
-/** Name of the program in a link; for other objects the kernel's information has another length. */
+/** Returns the program name of a link; the kernel's information on other objects has another length. */
 function programOf(link: Link): string | undefined {
   try {
     return programById(link.info().programId)?.name;

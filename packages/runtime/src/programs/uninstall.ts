@@ -15,7 +15,7 @@ import { kmeshLeaseLayout } from '../tables/gen/layouts.ts';
 import { hashOfNode } from '../tables/lease.ts';
 import { pinnedPods, removePins } from './pins.ts';
 
-/** What {@link uninstall} did. */
+/** Result of {@link uninstall}. */
 interface Uninstalled {
   /** Directory of the pins, if there were any. */
   readonly pins: string | undefined;
@@ -24,12 +24,12 @@ interface Uninstalled {
 }
 
 /**
- * Takes everything of the kernel path off this node, whatever version left it: programs, maps and pins, filters, and the
- * table in the network namespaces of the pods that the pins name or that have a filter of ours. Open connections of the
- * kernel path go on the node's way: the pods track them as let in, and they are no longer judged. No daemon may run.
+ * Removes everything of the kernel path from this node, of any version: programs, maps and pins, filters, and the
+ * table in the network namespaces of pods that the pins name or that have our filter. Open kernel-path connections
+ * continue through the node's stack: conntrack has them as admitted, and they are no longer judged. No daemon may run.
  *
- * @throws KMESH_PODS_OUT_OF_SIGHT before anything is removed, when no process or name leads to a pod that the pins name;
- * KMESH_POD_COMMAND_FAILED when a table cannot be removed
+ * @throws KMESH_PODS_OUT_OF_SIGHT before anything is removed, if a pod that the pins name cannot be found by process or
+ * name; KMESH_POD_COMMAND_FAILED when a table cannot be removed
  */
 export async function uninstall(
   environment: Readonly<Record<string, string | undefined>>,
@@ -67,7 +67,7 @@ async function removeTable(namespace: NetworkNamespace): Promise<boolean> {
   return true;
 }
 
-/** Takes the filters out of pods that left the mesh while no daemon ran, as far as their namespaces are visible. */
+/** Removes the filters of pods that left the mesh while no daemon ran, if their namespaces are visible. */
 export function removeFiltersOf(cookies: readonly bigint[]): void {
   if (cookies.length === 0) return;
   for (const namespace of visibleNamespaces()) {
@@ -76,7 +76,7 @@ export function removeFiltersOf(cookies: readonly bigint[]): void {
   }
 }
 
-/** Each network namespace once. */
+/** Opens each visible network namespace once. */
 function* visibleNamespaces(): Generator<NetworkNamespace> {
   const seen = new Set<string>();
   const paths = list('/proc')
@@ -92,7 +92,7 @@ function* visibleNamespaces(): Generator<NetworkNamespace> {
     try {
       yield openNetworkNamespace(path);
     } catch {
-      // The process is gone, or the name is of something else.
+      // The process is gone, or the name is not a namespace.
     }
   }
 }
@@ -113,13 +113,13 @@ function readLink(path: string): string | undefined {
   }
 }
 
-/** `BPF_CGROUP_SOCK_OPS`: one program of each set is there. */
+/** `BPF_CGROUP_SOCK_OPS`: each set has one program there. */
 const SOCK_OPS = 3;
 const SOCK_OPS_PROGRAM = 'kmesh_sockops';
 
 /**
- * Ends the leases of the sets of programs that other daemons of a node left at a cgroup, or still serve: from the return on these
- * decide nothing, and what they would have decided is left to capture. How many there were.
+ * Ends the leases of the sets of programs that other daemons of a node left, or still serve, at a cgroup. Once it
+ * returns they decide nothing, and their connections are left to capture. Returns the number of leases ended.
  *
  * @param own id of a program whose set is left alone
  * @throws SystemCallError `KMESH_BPF_INFO_FAILED`
@@ -134,7 +134,7 @@ export function endOtherLeases(cgroup: string, node: string, own?: number): numb
 }
 
 /**
- * Ends the lease of a program of a node, and so of its set: how many leases that were.
+ * Ends the lease of a program of a node, and so of its set; returns the number of leases ended.
  *
  * @throws SystemCallError `KMESH_BPF_INFO_FAILED`
  */

@@ -1,6 +1,8 @@
 import { formatIp, parseIp } from '@kmesh/orchestration';
 
-/** Writes an address as `union kmesh_address`: network order, IPv4 as IPv4-mapped. False when the text is no address. */
+/**
+ * Writes an address as `union kmesh_address`: network order, IPv4 as IPv4-mapped. False if the text is not an address.
+ */
 export function writeAddress(view: DataView, offset: number, ip: string): boolean {
   const parsed = parseIp(ip);
   if (parsed === undefined) return false;
@@ -18,7 +20,7 @@ export function writeAddress(view: DataView, offset: number, ip: string): boolea
   return true;
 }
 
-/** Writes an IPv4 address as a word in network order. False when the text is none. */
+/** Writes an IPv4 address as a word in network order. False if the text is not an IPv4 address. */
 export function writeAddress4(view: DataView, offset: number, ip: string): boolean {
   const parsed = parseIp(ip);
   if (parsed?.family !== 4) return false;
@@ -26,12 +28,12 @@ export function writeAddress4(view: DataView, offset: number, ip: string): boole
   return true;
 }
 
-/** Reads what {@link writeAddress4} wrote. */
+/** Reads an address written by {@link writeAddress4}. */
 export function readAddress4(view: DataView, offset: number): string {
   return formatIp({ family: 4, a: view.getUint32(offset), b: 0, c: 0, d: 0 });
 }
 
-/** Reads what {@link writeAddress} wrote, as canonical text. */
+/** Reads an address written by {@link writeAddress}, as canonical text. */
 export function readAddress(view: DataView, offset: number): string {
   const [a, b, c, d] = [0, 4, 8, 12].map((word) => view.getUint32(offset + word)) as [
     number,

@@ -14,7 +14,7 @@ import { isOnNode } from './service-slots.ts';
 
 const none: readonly never[] = [];
 
-/** Namespaces for which the routes of a service say something else than for all others. */
+/** Returns the client namespaces for which the routes of a service differ from the general ones. */
 export function scopedNamespaces(view: MeshView, service: Service): readonly string[] {
   if (view.routesOf(service.hostname).length === 0) return none;
   const generic = routeSignature(view, service, GENERIC_NAMESPACE);
@@ -23,27 +23,27 @@ export function scopedNamespaces(view: MeshView, service: Service): readonly str
   );
 }
 
-/** What an address means to the connections of one client namespace, as far as the kernel path can say. */
+/** Meaning of an address for connections of one client namespace, as far as the kernel path can express it. */
 export type AddressMeaning =
-  /** The tables cannot say it exactly: the tunnel path decides. */
+  /** The tables cannot express it exactly: the tunnel path decides. */
   | { readonly kind: 'tunnel' }
-  /** Not of the mesh, or a PASSTHROUGH service: the dialled address is kept. */
+  /** Outside the mesh, or a PASSTHROUGH service: the dialled address is kept. */
   | { readonly kind: 'outside'; readonly service?: Service }
   /** A plain TCP workload: the dialled address is kept. */
   | { readonly kind: 'workload'; readonly workload: Workload }
   /** An HBONE workload of this node: the dialled address is kept where the verdict is allow. */
   | { readonly kind: 'verdict'; readonly workload: Workload }
   /**
-   * A service: declared ports are balanced, others refused. `scope` is the client namespace where routes say something else to
-   * it than to all others, else {@link GENERIC_NAMESPACE}.
+   * A service: declared ports are balanced, others refused. `scope` is the client namespace if routes differ for it,
+   * else {@link GENERIC_NAMESPACE}.
    */
   | { readonly kind: 'service'; readonly service: Service; readonly scope: string };
 
 const tunnel: AddressMeaning = { kind: 'tunnel' };
 
 /**
- * What `ip` means to a client namespace (contract 7.1, 7.2), or undefined when the mesh does not know it. The same
- * lookups as `resolveOutbound`; where that would draw a waypoint, a gateway or a tunnel, the answer is `tunnel`.
+ * Returns the meaning of `ip` for a client namespace (contract 7.1, 7.2), or undefined when the mesh does not know it.
+ * Uses the lookups of `resolveOutbound`; a waypoint, a gateway or a tunnel results in `tunnel`.
  */
 function meaningOfAddress(
   view: MeshView,
@@ -54,7 +54,7 @@ function meaningOfAddress(
   const workload = view.workloadByAddress(node.network, ip);
   const service = bestServiceByVip(view, node.network, ip, clientNamespace);
   if (service !== undefined) {
-    // With a workload there too, a waypoint is looked for at the workload and the endpoint at the service.
+    // With a workload at the address, the waypoint is that of the workload and the endpoint that of the service.
     return workload === undefined ? meaningOfService(view, service, [ip], clientNamespace) : tunnel;
   }
   if (workload === undefined) return undefined;
@@ -63,7 +63,7 @@ function meaningOfAddress(
   return { kind: 'workload', workload };
 }
 
-/** What a CIDR VIP means to the namespaces that see it as theirs; undefined when none of its services counts there. */
+/** Returns the meaning of a CIDR VIP for the namespaces that see it; undefined if none of its services counts there. */
 export function meaningOfCidr(
   view: MeshView,
   node: LocalitySource,
@@ -79,14 +79,14 @@ export function meaningOfCidr(
   const exact = { servicesByCidr: () => holders };
   const service = bestServiceByCidr(exact, node.network, baseIp, clientNamespace);
   if (service === undefined) return undefined;
-  // An endpoint inside the range that is dialled by its own address keeps that address (contract 7.5), which one
-  // alias table for the whole range cannot say.
+  // An endpoint in the range that is dialled by its own address keeps that address (contract 7.5), which one
+  // alias table for the whole range cannot express.
   for (const uid of view.endpoints(`${service.namespace}/${service.hostname}`).keys()) {
     for (const ip of view.workload(uid)?.addresses ?? []) {
       if (view.servicesByCidr(node.network, ip).some((entry) => entry.service === service)) return tunnel;
     }
   }
-  // What routes say to one namespace and not to another, one table for the range does not.
+  // One table for the range cannot express routes that differ between namespaces.
   if (view.routesOf(service.hostname).length > 0) return tunnel;
   return meaningOfService(view, service, [], GENERIC_NAMESPACE);
 }
@@ -99,7 +99,7 @@ function meaningOfService(
 ): AddressMeaning {
   if (serviceWaypoints(service).length > 0) return tunnel;
   if (service.loadBalancer?.mode === 'Passthrough') return { kind: 'outside', service };
-  // An endpoint that owns the VIP itself is reached there and nowhere else (contract 7.5).
+  // An endpoint that owns the VIP itself is reached only there (contract 7.5).
   for (const ip of dialled) {
     for (const uid of view.endpoints(`${service.namespace}/${service.hostname}`).keys()) {
       if (view.workload(uid)?.addresses.includes(ip)) return tunnel;
@@ -112,9 +112,9 @@ function meaningOfService(
   return { kind: 'service', service, scope };
 }
 
-/** Ids that frontends refer to. */
+/** Provides the ids that frontends refer to. */
 export interface FrontendIds {
-  /** Id of a service port as the clients of a namespace dial it; undefined when the port has none. */
+  /** Returns the id of a service port as seen by clients of a namespace; undefined if the port has none. */
   portId(service: Service, port: number, clientNamespace: string): number | undefined;
   serviceId(service: Service): number;
   workloadId(uid: string): number;
@@ -123,13 +123,13 @@ export interface FrontendIds {
 
 type Outcome = Pick<FrontendEntry, 'action' | 'target' | 'service'>;
 
-/** By far the most frequent entries of a large mesh: one copy serves all addresses. */
+/** The most frequent entries of a large mesh by far, shared by all addresses. */
 const tunnelEntries: readonly FrontendEntry[] = [
   { action: 'tunnel', target: 0, service: 0, namespaceId: 0, port: 0, scoped: false },
 ];
 
 /**
- * Every frontend of an address: one view for all namespaces, and one for each namespace that sees something else.
+ * Returns every frontend of an address: one view for all namespaces, and one for each namespace with a different view.
  * Empty when the mesh does not know the address.
  */
 export function compileAddress(
@@ -154,7 +154,7 @@ export function compileAddress(
   const ports = new Set(portsOf(everybody));
   for (const meaning of scoped.values()) for (const port of portsOf(meaning)) ports.add(port);
 
-  // With several views each declares the ports of all: a port that one lacks must not be found in another.
+  // With several views each declares the ports of all: a port that one lacks must not match in another.
   for (const [namespace, meaning] of scoped) {
     const namespaceId = ids.namespaceId(namespace);
     for (const port of [0, ...ports]) {
@@ -167,7 +167,7 @@ export function compileAddress(
   return entries;
 }
 
-/** Field by field: objects made by spreading keep their fields outside of themselves, which costs twice the memory. */
+/** Copies field by field: spread objects store their fields out of line, which doubles their memory. */
 function entryOf(
   { action, target, service }: Outcome,
   namespaceId: number,
@@ -177,7 +177,7 @@ function entryOf(
   return { action, target, service, namespaceId, port, scoped };
 }
 
-/** What happens to a connection to one port; port 0 stands for every port without an entry. */
+/** Returns the outcome of a connection to one port; port 0 stands for every port without an entry. */
 export function outcomeOf(meaning: AddressMeaning, port: number, ids: FrontendIds): Outcome {
   switch (meaning.kind) {
     case 'tunnel':
@@ -203,14 +203,14 @@ export function outcomeOf(meaning: AddressMeaning, port: number, ids: FrontendId
   }
 }
 
-/** Ports that have an entry of their own. */
+/** Returns the ports with a separate entry. */
 function portsOf(meaning: AddressMeaning): Iterable<number> {
   return meaning.kind === 'service' ? meaning.service.ports.keys() : [];
 }
 
 const noNamespaces: ReadonlySet<string> = new Set();
 
-/** Namespaces whose view of the address may differ from that of the rest: those with a service there, or a route for one. */
+/** Returns the namespaces whose view of the address may differ: those with a service there, or a route for one. */
 function namespacesAt(view: MeshView, node: LocalitySource, ip: string): ReadonlySet<string> {
   const byVip = view.servicesByVip(node.network, ip);
   const byCidr = view.servicesByCidr(node.network, ip);

@@ -9,7 +9,7 @@ import type { FrontendTable } from './frontend-table.ts';
 import { kmeshCidrKeyLayout as keyLayout, kmeshDecisionLayout } from './gen/layouts.ts';
 import type { EntryTable } from './kernel-object.ts';
 
-/** client_namespace of the keys under which CIDR services keep their ports. */
+/** client_namespace of the keys of the ports of CIDR services. */
 const NAMESPACE_SERVICE = 0xffff_ffff;
 /** A CIDR key's prefix starts with the 32 bits of the client namespace. */
 const NAMESPACE_BITS = 32;
@@ -20,7 +20,7 @@ interface CidrEntry {
   readonly cidr: string;
   readonly namespaceId: number;
   readonly decision: Pick<FrontendEntry, 'action' | 'target' | 'service'>;
-  /** The ports of the service are in `frontends`, under its id. */
+  /** Whether the ports of the service are in `frontends`, under its id. */
   readonly hasPorts: boolean;
 }
 
@@ -40,24 +40,24 @@ export class CidrTable {
     return this.#entries.size;
   }
 
-  /** A CIDR VIP did not fit: unknown addresses may be the mesh's. */
+  /** Whether a CIDR VIP did not fit, so that unknown addresses may belong to the mesh. */
   get incomplete(): boolean {
     return this.#overflowing;
   }
 
-  /** Whether a change of this service may change the table. */
+  /** Returns whether a change of this service may change the table. */
   concerns(key: string, service: Service | undefined): boolean {
     return this.#services.has(key) || (service?.cidrVips.length ?? 0) > 0;
   }
 
-  /** Takes a service's CIDR VIPs into account at the next {@link CidrTable.rebuild}. */
+  /** Includes a service's CIDR VIPs in the next {@link CidrTable.rebuild}. */
   note(key: string, service: Service | undefined, ids: FrontendIds): void {
     if (service !== undefined && service.cidrVips.length > 0) this.#services.set(key, ids.serviceId(service));
   }
 
   /**
-   * Stages the port entries of all CIDR services, before anything leads to them. The returned function writes the
-   * prefixes; call it after the frontends are flushed. Returns whether something changed.
+   * Stages the port entries of all CIDR services before the prefixes that lead to them. The returned function writes
+   * the prefixes; call it after the frontends are flushed. It returns whether something changed.
    */
   rebuild(view: MeshView, node: LocalitySource, ids: FrontendIds, frontends: FrontendTable): () => boolean {
     const desired = new Map<string, CidrEntry>();
@@ -86,7 +86,7 @@ export class CidrTable {
     return () => this.#write(desired);
   }
 
-  /** The longest prefix that holds an address, of the client's namespace first: `find_by_cidr` of bpf/connect.bpf.c. */
+  /** Returns the longest prefix of an address, of the client's namespace first: `find_by_cidr` of bpf/connect.bpf.c. */
   find(ip: string, namespaceId: number | undefined): Pick<CidrEntry, 'decision' | 'hasPorts'> | undefined {
     const address = parseIp(ip);
     if (address === undefined) return undefined;

@@ -5,14 +5,14 @@ import type { EndpointArray, EndpointRange, PlacedEndpoint } from './endpoints.t
 import type { FrontendEntry } from './frontend-slots.ts';
 import type { FrontendTable } from './frontend-table.ts';
 
-/** One thing that may become of a connect, as the connect hook counts it. */
+/** A possible outcome of a connect, as the connect hook counts it. */
 export interface ConnectOutcome {
   readonly reason: ConnectReason;
-  /** Of all draws; the shares of one question add up to 1. */
+  /** Fraction of all draws; the shares of one question add up to 1. */
   readonly share: number;
-  /** Id of the workload that was drawn, which no later layer draws again; 0: none was. */
+  /** Id of the drawn workload, which no later layer draws again; 0: none. */
   readonly workload: number;
-  /** What the socket dials instead of what was asked for. */
+  /** Address that the socket dials instead of the requested one. */
   readonly address?: { readonly ip: string; readonly port: number };
 }
 
@@ -26,23 +26,23 @@ interface ConnectQuestion {
   readonly own: number;
 }
 
-/** The tables that the connect hook reads, each asked as the hook does. */
+/** Lookups in the tables of the connect hook, as the hook does them. */
 interface ConnectTables {
-  /** The entry by which an address and port are decided; a range stands for an address that has none of its own. */
+  /** Returns the entry that decides an address and port; a CIDR applies to addresses without an entry. */
   frontend(ip: string, port: number): Pick<FrontendEntry, 'action' | 'target'> | undefined;
   range(servicePort: number, family: 4 | 6): EndpointRange;
   readonly endpoints: Pick<EndpointArray, 'read'>;
-  /** Whether the pod may dial a workload of this node past its own capture. */
+  /** Returns whether the pod may dial a workload of this node, bypassing its own capture. */
   mayStay(workload: number, port: number): boolean;
-  /** Whether first packets to a port went unanswered recently. */
+  /** Returns whether SYNs to a port went unanswered recently. */
   isUnreachable(workload: number, port: number): boolean;
-  /** Whether an address that the tables do not know may be the mesh's all the same. */
+  /** Whether an address that is not in the tables may still belong to the mesh. */
   readonly incomplete: boolean;
 }
 
 /**
- * What may become of a connect, by the tables as they are and in the order of `decide` in bpf/connect.bpf.c, which
- * test/differential holds it to. What depends on the socket is taken as usual: no mark and no bound address.
+ * Returns the possible outcomes of a connect by the current tables, in the order of `decide` in bpf/connect.bpf.c;
+ * test/differential compares both. Assumes a socket without a mark or a bound address.
  */
 export function connectOutcomes(tables: ConnectTables, question: ConnectQuestion): readonly ConnectOutcome[] {
   const { ip, port, captured, own } = question;
@@ -74,7 +74,7 @@ export function connectOutcomes(tables: ConnectTables, question: ConnectQuestion
 }
 
 /**
- * The entry by which the connect hook decides about an address and port dialled from a namespace: `find_elsewhere` of
+ * Returns the entry by which the connect hook decides an address and port dialled from a namespace: `find_elsewhere` of
  * bpf/connect.bpf.c. `namespaceId` is undefined for a namespace that the tables do not know.
  */
 export function frontendFor(
@@ -98,7 +98,7 @@ export function frontendFor(
   return ports.find((entry) => entry.port === port) ?? cidr.decision;
 }
 
-/** Why a workload of this node is not reached in the kernel; `undefined` when it is. */
+/** Returns why a workload of this node is not reached in the kernel; `undefined` if it is. */
 function refusalOf(tables: ConnectTables, workload: number, port: number): ConnectReason | undefined {
   if (!tables.mayStay(workload, port)) return 'tunnelVerdict';
   return tables.isUnreachable(workload, port) ? 'tunnelUnreachable' : undefined;
@@ -114,7 +114,7 @@ function outcomeOf(tables: ConnectTables, endpoint: PlacedEndpoint, own: number)
   return { reason: 'kernelBalanced', share, workload, address: { ip, port } };
 }
 
-/** The endpoints that may be drawn from a range, each once, with its share. */
+/** Returns the endpoints that may be drawn from a range, each once, with its share. */
 function drawnFrom(endpoints: Pick<EndpointArray, 'read'>, range: EndpointRange): PlacedEndpoint[] {
   const drawn = new Map<string, PlacedEndpoint>();
   for (let index = 0; index < range.size; index++) {
@@ -128,18 +128,18 @@ function drawnFrom(endpoints: Pick<EndpointArray, 'read'>, range: EndpointRange)
   return [...drawn.values()];
 }
 
-/** A place of the map `unreachable` is found by this many bits of a hash. */
+/** Shift of the hash that indexes the map `unreachable`. */
 const PLACE_SHIFT = 20;
 /** Times in the map are in units of 2^30 nanoseconds. */
 const SECOND_BITS = 30n;
 
-/** Whether first packets to a workload's port went unanswered recently: `is_unreachable` of bpf/unreachable.h. */
+/** Returns whether SYNs to a workload's port went unanswered recently: `is_unreachable` of bpf/unreachable.h. */
 export function isUnreachable(
   map: { get(key: Uint8Array): Uint8Array | undefined } | undefined,
   workload: number,
   port: number,
 ): boolean {
-  // The programs hash the port as it is on the wire.
+  // The programs hash the port in network byte order.
   const portBe = ((port & 0xff) << 8) | (port >> 8);
   const hash = (Math.imul(workload, 0x9e37_79b1) ^ Math.imul(portBe, 0x85eb_ca6b)) >>> 0;
   const key = new DataView(new ArrayBuffer(4));

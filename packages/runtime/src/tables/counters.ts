@@ -12,17 +12,17 @@ export function readPerCpuCounters<Name extends string>(
   const counters: Partial<Record<Name, bigint>> = {};
   for (const [name, index] of Object.entries(slots) as [Name, number][]) {
     new DataView(key.buffer).setUint32(0, index, true);
-    // A copy: what the map hands out need not be aligned.
+    // A copy, because the map's buffer may be unaligned.
     const values = map.get(key)?.slice() ?? new Uint8Array(0);
     counters[name] = new BigUint64Array(values.buffer).reduce<bigint>((sum, one) => sum + one, 0n);
   }
   return counters as Record<Name, bigint>;
 }
 
-/** Why connects were decided as they were, since the programs were loaded. */
+/** Reasons for the decisions of the connect hook. */
 export type ConnectReason = Exclude<keyof typeof kmeshReason, 'count'>;
 
-/** Connections by why they were decided as they were, since the programs were loaded. @param map the map `counters` */
+/** Returns counts of connections by reason since the programs were loaded. @param map the map `counters` */
 export function readConnectCounters(map: {
   get(key: Uint8Array): Uint8Array | undefined;
 }): Record<ConnectReason, bigint> {
@@ -30,14 +30,14 @@ export function readConnectCounters(map: {
   return readPerCpuCounters(map, reasons);
 }
 
-/** The path that a reason belongs to. */
+/** Returns the path that a reason belongs to. */
 export function pathOfReason(reason: ConnectReason): keyof typeof kmeshPath {
   if (reason.startsWith('kernel')) return 'kernel';
   if (reason.startsWith('tunnel')) return 'tunnel';
   return reason.startsWith('refused') ? 'refused' : 'outside';
 }
 
-/** Connections decided by the connect hook, by what it decided and why. */
+/** Count of connections decided by the connect hook, by path and reason. */
 export interface PathCount {
   readonly path: ReturnType<typeof pathOfReason>;
   /** From a bounded set, for instance `balanced`, `unknown`, `frontend`. */
@@ -55,8 +55,8 @@ export function readPathCounts(object: Pick<BpfObject, 'map'>): PathCount[] {
 }
 
 /**
- * Carries the connections that ended in the connect hook, which no path reports, over to `kmesh_connections_path_total`;
- * call before each scrape. What else the hook decides is counted there by the path that then carries the connection.
+ * Adds the connections refused in the connect hook, which no path reports, to `kmesh_connections_path_total`;
+ * call before each scrape. Other decisions of the hook are counted by the path that carries the connection.
  */
 export function refusedFollower(recorder: MetricRecorder, read: () => readonly PathCount[]): () => void {
   const seen = new Map<string, number>();

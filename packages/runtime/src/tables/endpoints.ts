@@ -12,10 +12,10 @@ import {
 import type { MapMemory } from './kernel-object.ts';
 import type { EndpointChoice, EndpointSlot } from './service-slots.ts';
 
-/** The threshold of a slot that never gives its draw away. */
+/** The threshold of a slot that keeps every draw. */
 export const THRESHOLD_ALWAYS = 0xffff_ffff;
 
-/** One slot: an item, and the item that takes the draws of 2^32 which are above `threshold`. */
+/** One slot: an item, and the item for the draws of 2^32 above `threshold`. */
 interface AliasSlot {
   readonly item: number;
   readonly alias: number;
@@ -23,7 +23,7 @@ interface AliasSlot {
 }
 
 /**
- * Vose's alias table for items of positive weights: one slot per item, so that a uniform slot and one comparison
+ * Builds Vose's alias table for items of positive weights: one slot per item, so that a uniform slot and one comparison
  * draw each item in proportion to its weight. Exact to one draw in 2^32 for whole weights, to a few for shares.
  */
 export function buildAliasTable(weights: readonly number[]): AliasSlot[] {
@@ -33,7 +33,7 @@ export function buildAliasTable(weights: readonly number[]): AliasSlot[] {
   if (weights.every((weight) => weight * count === sum)) {
     return weights.map((_weight, item) => ({ item, alias: item, threshold: THRESHOLD_ALWAYS }));
   }
-  // In units of sum / count per slot whole weights stay whole numbers.
+  // In units of sum / count per slot, integer weights stay integers.
   const rest = weights.map((weight) => weight * count);
   const slots: AliasSlot[] = weights.map((_weight, item) => ({
     item,
@@ -60,15 +60,15 @@ export function buildAliasTable(weights: readonly number[]): AliasSlot[] {
   return slots;
 }
 
-/** A run of slots. `size` is what was asked for; the block behind it may be larger. */
+/** A run of slots. `size` is the requested size; the block may be larger. */
 export interface SlotRange {
   readonly base: number;
   readonly size: number;
 }
 
 /**
- * Runs of slots in a kernel array: buddy blocks of powers of two, so that a run which grows and shrinks for months
- * leaves no holes that cannot be joined again.
+ * Allocates runs of slots in a kernel array as buddy blocks of powers of two, so that long-term growth and shrinking
+ * cause no lasting fragmentation.
  */
 export class RangeAllocator {
   readonly capacity: number;
@@ -92,7 +92,7 @@ export class RangeAllocator {
     return this.#used;
   }
 
-  /** A run of `size` slots (at least 1), or undefined when no block is large enough. */
+  /** Allocates a run of `size` slots (at least 1), or returns undefined when no block is large enough. */
   allocate(size: number): SlotRange | undefined {
     const wanted = orderOf(size);
     let order = wanted;
@@ -108,7 +108,7 @@ export class RangeAllocator {
     return { base, size };
   }
 
-  /** Gives a run back; the caller has made sure that no program reads it any more. */
+  /** Frees a run; the caller has ensured that no program reads it any more. */
   free(range: SlotRange): void {
     let order = orderOf(range.size);
     let { base } = range;
@@ -138,7 +138,7 @@ export interface EndpointRange extends SlotRange {
   readonly family: 4 | 6;
 }
 
-/** Places are mapped in pieces of this size, from low ones on: 8,192 at a time. */
+/** Memory is mapped in pieces of this size, from low ones on: 8,192 places each. */
 const PIECE_BYTES = 256 * 1024;
 
 const layouts = {
@@ -146,20 +146,20 @@ const layouts = {
   6: { ...kmeshSlot6Layout, choice: kmeshChoice6Layout, places: 2, write: writeAddress, read: readAddress },
 } as const;
 
-/** What a slot may stand for, as the programs read it. */
+/** A possible result of drawing a slot, as the programs read it. */
 export interface PlacedEndpoint {
   readonly workload: number;
   /** `undefined`: the tunnel path serves it. */
   readonly ip: string | undefined;
   readonly port: number;
   readonly verdict: boolean;
-  /** Of the draws of this slot. */
+  /** Fraction of the draws of this slot. */
   readonly share: number;
 }
 
 /** The `endpoints` array: runs of slots, written completely before anything points at them. */
 export class EndpointArray {
-  /** For everybody whose endpoints did not fit or all need the tunnel: one slot that says "tunnel". */
+  /** The range for services whose endpoints did not fit or all need the tunnel: one slot that means "tunnel". */
   readonly tunnel: { readonly 4: EndpointRange; readonly 6: EndpointRange };
   readonly #memory: MapMemory;
   readonly #pieces: DataView[] = [];
@@ -173,9 +173,9 @@ export class EndpointArray {
   }
 
   /**
-   * Writes the slots into a free run. Without one, counts the refusal and answers {@link EndpointArray.tunnel}.
+   * Writes the slots into a free run. Without one, counts the refusal and returns {@link EndpointArray.tunnel}.
    *
-   * @param workloadId gives the id under which a workload is known in events
+   * @param workloadId returns the id under which a workload is known in events
    */
   place(family: 4 | 6, slots: readonly EndpointSlot[], workloadId: (uid: string) => number): EndpointRange {
     const { places } = layouts[family];
@@ -193,7 +193,7 @@ export class EndpointArray {
     return range;
   }
 
-  /** Whether the run holds exactly these slots already. */
+  /** Returns whether the run already holds exactly these slots. */
   holds(range: EndpointRange, slots: readonly EndpointSlot[], workloadId: (uid: string) => number): boolean {
     const { family } = range;
     if (range === this.tunnel[family] || range.size !== slots.length) return false;
@@ -209,7 +209,7 @@ export class EndpointArray {
     });
   }
 
-  /** What a slot of a range may stand for now: one endpoint, or two. */
+  /** Returns the possible results of a slot of a range: one endpoint, or two. */
   read(range: EndpointRange, index: number): readonly PlacedEndpoint[] {
     const layout = layouts[range.family];
     const { view, offset } = this.#slotAt(range, index);
@@ -230,7 +230,7 @@ export class EndpointArray {
     });
   }
 
-  /** Gives a run back; only after a barrier. */
+  /** Frees a run; only after a barrier. */
   free(range: EndpointRange): void {
     const { family, base, size } = range;
     if (range !== this.tunnel[family]) this.#ranges.free({ base, size: size * layouts[family].places });
@@ -304,7 +304,7 @@ function encodeChoice(
     workloadUid === '' ? 0 : workloadId(workloadUid),
     true,
   );
-  // A port of 0 marks a slot that was never written, so a tunnel slot has one too.
+  // Port 0 marks a slot that was never written, so a tunnel slot has a port too.
   view.setUint16(endpoint + kmeshEndpointLayout.portBe, direct ? port : 1);
   const allowed = verdict === true ? kmeshEndpointFlag.verdict : 0;
   view.setUint16(endpoint + kmeshEndpointLayout.flags, direct ? allowed : kmeshEndpointFlag.tunnel, true);

@@ -11,9 +11,9 @@ import type { WholeMemory } from './kernel-object.ts';
 
 type FrontendAction = keyof typeof kmeshFrontendAction;
 
-/** One entry of `frontends`: what an address and port mean to a client namespace. */
+/** One entry of `frontends`: the meaning of an address and port for a client namespace. */
 export interface FrontendEntry {
-  /** Id of the client namespace; 0 for what every namespace sees. */
+  /** Id of the client namespace; 0 for the view of all other namespaces. */
   readonly namespaceId: number;
   /** 0 for the address itself. */
   readonly port: number;
@@ -22,11 +22,11 @@ export interface FrontendEntry {
   readonly target: number;
   /** Id of the service; 0 when there is none. */
   readonly service: number;
-  /** Other namespaces have other views of this address. */
+  /** Whether other namespaces have other views of this address. */
   readonly scoped: boolean;
 }
 
-/** What a frontend is of: an address, or the ports of a CIDR service. */
+/** Subject of a frontend: an address, or the ports of a CIDR service. */
 export type FrontendSubject = { readonly ip: string } | { readonly serviceId: number };
 
 /** Writes `struct kmesh_frontend_key`. */
@@ -46,7 +46,7 @@ export function encodeFrontendKey(
   encodeFrontendPlace(view, offset + keyLayout.place, namespaceId, port);
 }
 
-/** Writes the word of a key that is not its address; never 0. */
+/** Writes the word of a key that follows its address; never 0. */
 function encodeFrontendPlace(view: DataView, offset: number, namespaceId: number, port: number): void {
   view.setUint16(offset, port);
   view.setUint16(offset + 2, 1, true);
@@ -66,12 +66,12 @@ export function encodeDecision(
   view.setUint32(offset + decisionLayout.service, entry.service, true);
 }
 
-/** Words of `struct kmesh_frontend_key` in the order in which the keys of the hash belong to them; see frontends.h. */
+/** Words of `struct kmesh_frontend_key` in the order of their hash keys; see frontends.h. */
 const wordOrder = [3, 4, 5, 2, 1, 0] as const;
 
 /**
- * The hash of `frontends` as in bpf/frontends.h: the upper half of `keys[0] + Σ keys[i] × word` modulo 2^64. Products of 64
- * and 32 bits are put together from exact ones of 16 and 32.
+ * Returns the hash function of `frontends` as in bpf/frontends.h: the upper half of `keys[0] + Σ keys[i] × word` modulo
+ * 2^64. Products of 64 and 32 bits are composed of exact products of 16 and 32 bits.
  *
  * @param keys random numbers, `KMESH_HASH_KEYS` of them
  * @returns a function of the six 32-bit words of a key, as a program loads them
@@ -94,7 +94,7 @@ export function frontendHash(keys: BigUint64Array): (words: Uint32Array) => numb
       highSum = (highSum + Math.imul(high[index + 1] ?? 0, word)) | 0;
     }
     const carried = Math.floor((Math.floor(lowSum / 0x1_0000) + middleSum) / 0x1_0000);
-    // What is above 32 bits is beyond the 64 of the sum; the shift leaves it out.
+    // Bits above 32 exceed the 64 bits of the sum; the shift drops them.
     return (highSum + carried) >>> 0;
   };
 }
@@ -105,7 +105,7 @@ interface Views {
   readonly words: Uint32Array;
 }
 
-/** Without a write for one to two of these the memory is unmapped. */
+/** The memory is unmapped after one to two of these without a write. */
 const restMilliseconds = 2_000;
 
 /**
@@ -113,7 +113,7 @@ const restMilliseconds = 2_000;
  * bpf/frontends.h; the user of this class decides when a slot may be written, and when it is free again.
  */
 export class FrontendSlots {
-  /** Frontends that there may be: half of the slots, so that probing stays short. */
+  /** Maximum number of frontends: half of the slots, so that probing stays short. */
   readonly capacity: number;
   readonly #memory: WholeMemory;
   readonly #mask: number;
@@ -127,7 +127,7 @@ export class FrontendSlots {
   #views: Views | undefined;
   #usedLately = false;
 
-  /** @param memory a power of two of entries */
+  /** @param memory holds a power of two of entries */
   constructor(memory: WholeMemory, hashKeys: BigUint64Array) {
     const slots = memory.byteLength / layout.size;
     if (!Number.isInteger(Math.log2(slots))) throw new RangeError(`${slots} frontend slots`);
@@ -139,7 +139,7 @@ export class FrontendSlots {
     this.#homes = new Uint32Array(slots);
   }
 
-  /** Takes a free slot for a key, in which nothing finds it yet; undefined when all that it may be in are taken. */
+  /** Reserves a slot for a key, not yet visible to lookups; undefined when all possible slots are taken. */
   reserve(subject: FrontendSubject, namespaceId: number, port: number): number | undefined {
     encodeFrontendKey(this.#key, 0, subject, namespaceId, port);
     const home = this.#hash(this.#keyWords) & this.#mask;
@@ -157,7 +157,7 @@ export class FrontendSlots {
     return undefined;
   }
 
-  /** Fills a reserved slot and makes it visible by its last store. */
+  /** Fills a reserved slot and makes it visible by the last store. */
   publish(slot: number, entry: FrontendEntry, range4: bigint, range6: bigint): void {
     const at = slot * layout.size;
     const { bytes, wide } = this.#mapped();
@@ -170,7 +170,7 @@ export class FrontendSlots {
     this.#setHeld(slot, true);
   }
 
-  /** Changes what is decided, by one store. */
+  /** Changes the decision, by one store. */
   decide(slot: number, entry: FrontendEntry): void {
     encodeDecision(this.#decision, 0, entry);
     const at = slot * layout.size;
@@ -183,13 +183,13 @@ export class FrontendSlots {
     Atomics.store(this.#mapped().wide, at / 8, range);
   }
 
-  /** Nothing finds the slot any more. It stays taken: a program may still be reading it. */
+  /** Hides the slot from lookups. It stays taken: a program may still be reading it. */
   retire(slot: number): void {
     Atomics.store(this.#mapped().wide, (slot * layout.size + layout.place) / 8, 0n);
     this.#setHeld(slot, false);
   }
 
-  /** The slot may be taken again. Only after a barrier since it was retired, or when it was never published. */
+  /** Frees the slot. Only after a barrier since it was retired, or when it was never published. */
   free(slot: number): void {
     this.#steps[slot] = 0;
   }
@@ -215,7 +215,7 @@ export class FrontendSlots {
     return this.#views;
   }
 
-  /** Every page of the array counts as this process's memory while it is mapped, whatever the mesh. */
+  /** Every page of the array counts as this process's memory while it is mapped, used or not. */
   #unmapAtRest(): void {
     this.#usedLately = false;
     const timer = setTimeout(() => {

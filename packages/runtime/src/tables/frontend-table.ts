@@ -4,18 +4,22 @@ import { RefusalCounter } from './counters.ts';
 import type { FrontendEntry, FrontendSlots, FrontendSubject } from './frontend-slots.ts';
 import type { ServicePorts } from './service-slots.ts';
 
-/** An entry and where it is. */
+/** An entry and its slot. */
 interface PlacedEntry extends FrontendEntry {
   readonly slot: number;
 }
 
 interface Write {
   readonly entry: PlacedEntry;
-  /** What the key was before; undefined when it is new. In another slot unless one store makes the one the other. */
+  /**
+   * The key's previous entry; undefined when it is new. In another slot unless one store changes one into the other.
+   */
   readonly previous: PlacedEntry | undefined;
 }
 
-/** What one flush writes, by what leads to what: an address entry to port entries, both to the views of namespaces. */
+/**
+ * Changes of one flush by level of reference: address entries lead to port entries, both to the views of namespaces.
+ */
 class Staged<Item> {
   readonly scoped: Item[] = [];
   readonly ports: Item[] = [];
@@ -33,17 +37,17 @@ class Staged<Item> {
 
 const noEntries: readonly PlacedEntry[] = [];
 
-/** The `frontends` table: knows what is in it, and writes only what differs. */
+/** The `frontends` table: knows its contents and writes only differences. */
 export class FrontendTable {
   readonly #slots: FrontendSlots;
   readonly #servicePorts: ServicePorts;
   readonly #refused = new RefusalCounter();
   readonly #entries = new Map<string, readonly PlacedEntry[]>();
-  /** Subjects that got a tunnel entry, or none at all, in place of their own. */
+  /** Subjects that got a tunnel entry, or none at all, instead of theirs. */
   readonly #reduced = new Map<string, 'tunnel' | 'absent'>();
   #writes = new Staged<Write>();
   #deletes = new Staged<PlacedEntry>();
-  /** Slots that nothing finds any more but a running program may still read. */
+  /** Slots hidden from lookups that a running program may still read. */
   #retired: number[] = [];
   #used = 0;
 
@@ -52,12 +56,12 @@ export class FrontendTable {
     this.#servicePorts = servicePorts;
   }
 
-  /** Addresses and CIDR services that have entries. */
+  /** Returns the addresses and CIDR services that have entries. */
   keys(): Iterable<string> {
     return this.#entries.keys();
   }
 
-  /** Entries of an address, as they are or will be after the next flush. */
+  /** Returns the entries of an address, including staged changes. */
   entriesOf(subject: FrontendSubject): readonly FrontendEntry[] {
     return this.#entries.get(keyOf(subject)) ?? noEntries;
   }
@@ -67,7 +71,7 @@ export class FrontendTable {
     return this.#reduced.keys();
   }
 
-  /** Something known to the mesh has no entry at all: unknown addresses may be the mesh's. */
+  /** Whether something known to the mesh has no entry, so that unknown addresses may belong to the mesh. */
   get incomplete(): boolean {
     return [...this.#reduced.values()].includes('absent');
   }
@@ -78,8 +82,8 @@ export class FrontendTable {
   }
 
   /**
-   * Makes `entries` those of the subject at the next flush. When they do not fit the subject gets one entry that sends it
-   * to the tunnel path, and the refusal is counted.
+   * Stages `entries` as those of the subject for the next flush. If they do not fit, the subject gets one entry that
+   * sends it to the tunnel path, and the refusal is counted.
    */
   stage(subject: FrontendSubject, entries: readonly FrontendEntry[]): void {
     const key = keyOf(subject);
@@ -96,9 +100,9 @@ export class FrontendTable {
   }
 
   /**
-   * Writes what was staged. At every instant an address means either what it meant before or what it means after: a view
-   * is complete before the entry that leads to it, and gone only after that entry. Wait for a barrier afterwards, then call
-   * {@link FrontendTable.freeRetired}.
+   * Writes staged changes. At every instant an address has either its old or its new meaning: a view is complete before
+   * the entry that leads to it, and removed only after that entry. Await a barrier afterwards, then call {@link
+   * FrontendTable.freeRetired}.
    */
   async flush(slicer: Slicer, barrier: () => Promise<void>): Promise<void> {
     const writes = this.#writes;
@@ -113,12 +117,12 @@ export class FrontendTable {
       }
     }
     if (moved.length > 0) {
-      // A program that had passed the new place before it was filled must still find the old one.
+      // A program that passed the new slot before it was filled must still find the old one.
       await barrier();
       for (const entry of moved) this.#retire(entry);
     }
     for (const group of [deletes.addresses, deletes.ports, deletes.scoped]) {
-      // A program that has just been led to a namespace's own view must still find it.
+      // A program that was just led to a namespace's view must still find it.
       if (group === deletes.scoped && group.length > 0) await barrier();
       for (const entry of group) {
         this.#retire(entry);
@@ -127,7 +131,7 @@ export class FrontendTable {
     }
   }
 
-  /** Makes room of what was deleted. Only after a barrier since the flush. */
+  /** Frees the slots of deleted entries. Only after a barrier since the flush. */
   freeRetired(): void {
     for (const slot of this.#retired) this.#slots.free(slot);
     this.#used -= this.#retired.length;
@@ -162,7 +166,7 @@ export class FrontendTable {
     this.#retired.push(entry.slot);
   }
 
-  /** Returns the reason, and changes nothing, when the entries do not fit. */
+  /** Replaces entries; if they do not fit, returns the reason and changes nothing. */
   #replace(
     key: string,
     subject: FrontendSubject,
@@ -202,13 +206,13 @@ export class FrontendTable {
     for (const write of changed) this.#writes.of(write.entry).push(write);
     for (const entry of before.values()) this.#deletes.of(entry).push(entry);
     if (placed.length === 0) this.#entries.delete(key);
-    // A copy of the exact length: an array that grew by one entry has room for seventeen.
+    // A copy of the exact length: an array that grew by one entry has capacity for seventeen.
     else this.#entries.set(key, placed.slice());
     return undefined;
   }
 }
 
-/** Of the addresses of a first push, which are many: none needs a map of its own. */
+/** Shared by new addresses, which are many in a first push: none allocates a map. */
 const nothingBefore = new Map<number, PlacedEntry>();
 
 const tunnelEntry: FrontendEntry = {
@@ -221,15 +225,15 @@ const tunnelEntry: FrontendEntry = {
 };
 
 /**
- * Whether one store of the decision makes the one entry the other. An entry that begins to balance or to ask for verdicts, or
- * does so for another target, needs more of it changed: it gets a slot of its own.
+ * Returns whether one store of the decision changes one entry into the other. An entry that starts to balance or to ask
+ * for verdicts, or changes its target, needs more stores: it gets a new slot.
  */
 function isOneStore(from: FrontendEntry, to: FrontendEntry): boolean {
   if (to.action !== 'balance' && to.action !== 'verdict') return true;
   return from.action === to.action && from.target === to.target;
 }
 
-/** Identifies an entry among those of one subject. */
+/** Returns a key of an entry among those of one subject. */
 function idOf(entry: FrontendEntry): number {
   return entry.namespaceId * 65_536 + entry.port;
 }

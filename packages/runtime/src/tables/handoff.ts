@@ -2,15 +2,15 @@ import { isIPv4 } from 'node:net';
 import { writeAddress } from './address-bytes.ts';
 import { kmeshHandoffPodLayout } from './gen/layouts.ts';
 
-/** The map `handoff_pods`; `BpfMap` is one. */
+/** The map `handoff_pods`; satisfied by `BpfMap`. */
 interface HandoffPodMap {
   set(key: Uint8Array, value: Uint8Array): void;
   delete(key: Uint8Array): boolean;
 }
 
 /**
- * The pods whose tunnelled connections the connect hook sends straight to their proxy: those whose proxy listens, with
- * the address that such a connection goes to and comes from, one of each family.
+ * The pods whose tunnelled connections the connect hook redirects directly to their listening proxy, with
+ * one address of each family, the source and destination of such a connection.
  */
 export class HandoffPodTable {
   readonly #map: HandoffPodMap;
@@ -20,7 +20,7 @@ export class HandoffPodTable {
   }
 
   /**
-   * Replaces what is known of a pod. Without an address of a family connections of that family are left to capture.
+   * Replaces a pod's addresses. Without an address of a family, connections of that family are left to capture.
    *
    * @throws SystemCallError `KMESH_BPF_MAP_FAILED` when the table is full: capture then takes all connections.
    */
@@ -33,7 +33,7 @@ export class HandoffPodTable {
     this.#map.set(keyOf(cookie), new Uint8Array(value.buffer));
   }
 
-  /** From this instant on the pod's connections are left to capture. */
+  /** Leaves the pod's connections to capture from this instant on. */
   delete(cookie: bigint): void {
     this.#map.delete(keyOf(cookie));
   }

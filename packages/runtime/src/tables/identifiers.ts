@@ -1,9 +1,9 @@
-/** How many released names are still known: events of connections that outlive their workload or service carry old ids. */
+/** Number of released names kept: events of connections that outlive their workload or service carry old ids. */
 const RELEASED_NAMES_KEPT = 65_536;
 
 /**
- * Numbers for names (workload uids, service keys, namespaces) in kernel tables and events. An id is never given
- * twice: a socket keeps its ids for as long as it lives, and its closing event must not name another workload.
+ * Assigns numbers to names (workload uids, service keys, namespaces) in kernel tables and events. An id is never
+ * reused: a socket keeps its ids for its lifetime, and its close event must not name another workload.
  */
 export class Identifiers {
   readonly #ids = new Map<string, number>();
@@ -20,7 +20,7 @@ export class Identifiers {
     return this.#ids.size;
   }
 
-  /** The id of a name, given at the first call. */
+  /** Returns the id of a name, assigned at the first call. */
   idOf(name: string): number {
     let id = this.#ids.get(name);
     if (id === undefined) {
@@ -31,17 +31,17 @@ export class Identifiers {
     return id;
   }
 
-  /** The id of a name that already has one. */
+  /** Returns the id of a name if it has one. */
   find(name: string): number | undefined {
     return this.#ids.get(name);
   }
 
-  /** The name of an id, also some time after its release. */
+  /** Returns the name of an id, also some time after its release. */
   nameOf(id: number): string | undefined {
     return this.#names.get(id);
   }
 
-  /** The name is gone; should it come back, it gets a new id. */
+  /** Releases a name; if it returns, it gets a new id. */
   release(name: string): void {
     const id = this.#ids.get(name);
     if (id === undefined) return;

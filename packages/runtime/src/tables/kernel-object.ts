@@ -13,9 +13,9 @@ import {
 } from '@kmesh/linux';
 import { kmeshConstant, kmeshSettingsLayout } from './gen/layouts.ts';
 
-/** The programs of kmesh.bpf.o by their C names, in the order in which they are attached. */
+/** The programs of kmesh.bpf.o by their C names, in order of attachment. */
 export const kernelPrograms = [
-  // Before the connect programs: they hand their decisions over to it.
+  // Before the connect programs, which hand their decisions over to it.
   'kmesh_sockops',
   'kmesh_peer4',
   'kmesh_peer6',
@@ -25,7 +25,7 @@ export const kernelPrograms = [
 
 export type KernelProgram = (typeof kernelPrograms)[number];
 
-/** What the programs cannot do without; everything else has a substitute. */
+/** Capabilities the programs cannot do without; all others have a substitute. */
 const required: ReadonlySet<CapabilityName> = new Set([
   'bpf',
   'cgroup-mount',
@@ -53,12 +53,12 @@ export function kernelPathObstacles(capabilities: readonly Capability[] = probeC
     );
 }
 
-/** Sizes of the kernel tables; absent ones keep the defaults of kmesh_config.h. */
+/** Sizes of the kernel tables; defaults are in kmesh_config.h. */
 export interface KernelCapacities {
-  /** Rounded up to a power of two; the table has twice as many places. */
+  /** Rounded up to a power of two; the table has twice as many slots. */
   readonly frontends?: number;
   readonly cidr_frontends?: number;
-  /** Slots for IPv4 endpoints; one for an IPv6 endpoint takes the place of two. */
+  /** Slots for IPv4 endpoints; an IPv6 endpoint takes two. */
   readonly endpoints?: number;
   /** Blocks of 16 flows that are reported while they last. */
   readonly live?: number;
@@ -66,19 +66,19 @@ export interface KernelCapacities {
   readonly events?: number;
 }
 
-/** What {@link loadKernelObject} needs to know. */
+/** Options of {@link loadKernelObject}. */
 interface KernelObjectOptions {
-  /** The object as {@link programFile} finds it. */
+  /** Path of the object, as returned by {@link programFile}. */
   readonly path: string;
   readonly capacities?: KernelCapacities;
-  /** Edits the object before it is loaded, such as letting it share maps. */
+  /** Edits the object before it is loaded, for example to share maps. */
   readonly prepare?: (object: BpfObject) => void;
-  /** Asks the verifier what it spent on each program. */
+  /** Requests the verifier's statistics on each program. */
   readonly verifierStatistics?: boolean;
 }
 
 /**
- * Loads the BPF programs; nothing is attached yet.
+ * Loads the BPF programs without attaching them.
  *
  * @throws BpfLoadError `KMESH_BPF_LOAD_FAILED` with the verifier's summary, `KMESH_BPF_OPEN_FAILED`
  * @throws KmeshError `KMESH_BPF_OBJECT_MISSING` when the file cannot be read.
@@ -102,7 +102,7 @@ export async function loadKernelObject(options: KernelObjectOptions): Promise<Bp
   }
 }
 
-/** Before load: the size of the table, and the keys of its hash, which are secret. */
+/** Call before load: sets the size of the table; returns the secret keys of its hash. */
 function prepareFrontends(object: BpfObject, capacity: number | undefined): Uint8Array {
   if (capacity !== undefined) {
     const entries = 2 ** Math.ceil(Math.log2(Math.max(capacity, 1)) + 1);
@@ -115,7 +115,9 @@ function prepareFrontends(object: BpfObject, capacity: number | undefined): Uint
   return hashKeys;
 }
 
-/** Attaches programs of a loaded object to a cgroup, beside other software's. The caller closes or pins the links. */
+/**
+ * Attaches programs of a loaded object to a cgroup, alongside other software's. The caller closes or pins the links.
+ */
 export function attachKernelObject(
   object: BpfObject,
   cgroup: string,
@@ -140,22 +142,22 @@ async function readObject(path: string): Promise<Uint8Array> {
   }
 }
 
-/** A hash or trie of fixed-size entries; `BpfMap` is one, tests bring their own. */
+/** A hash or trie of fixed-size entries; satisfied by `BpfMap`, and by test doubles. */
 export interface EntryTable {
   readonly maxEntries: number;
-  /** Entries written; fewer than `count` means that the table is full. */
+  /** Returns the number of entries written; fewer than `count` means that the table is full. */
   updateBatch(keys: Uint8Array, values: Uint8Array, count: number): number;
   deleteBatch(keys: Uint8Array, count: number): number;
 }
 
-/** The memory of a large array of which little may be in use: what is mapped counts as memory of this process. */
+/** The memory of a large, sparsely used array: mapped pieces count as memory of this process. */
 export interface MapMemory {
   readonly byteLength: number;
-  /** `length` bytes from `offset`, a multiple of the page size, for good. To be asked once for each piece. */
+  /** Maps `length` bytes from `offset`, a multiple of the page size, permanently. Call it once for each piece. */
   piece(offset: number, length: number): DataView;
 }
 
-/** The memory of a large array that is used all over, and seldom: mapped while it is used. */
+/** The memory of a large array with scattered but rare writes: mapped only while in use. */
 export interface WholeMemory {
   readonly byteLength: number;
   /** Maps the array, unless it is mapped. */
@@ -166,7 +168,7 @@ export interface WholeMemory {
 
 /** The kernel tables that the compiler writes. Arrays are the mapped memory of mmap-able maps. */
 export interface KernelMaps {
-  /** A power of two of entries. */
+  /** Holds a power of two of entries. */
   readonly frontends: WholeMemory;
   readonly cidrFrontends: EntryTable;
   readonly endpoints: MapMemory;
@@ -175,15 +177,15 @@ export interface KernelMaps {
   readonly settings: ArrayBuffer;
   /** Lease and generation. Absent in tests that need neither. */
   readonly lease?: ArrayBuffer;
-  /** Absent where nothing needs to know which addresses are a pod's own. */
+  /** Absent if nothing needs to know the pods' own addresses. */
   readonly podAddresses?: EntryTable;
-  /** Absent where every connection to a pod of this node asks. */
+  /** Absent if every connection to a pod of this node takes the tunnel path. */
   readonly verdicts?: EntryTable;
-  /** Ports that the node's network does not let through; the programs write it. */
+  /** Ports that the node's network blocks; written by the programs. */
   readonly unreachable?: { get(key: Uint8Array): Uint8Array | undefined };
 }
 
-/** The tables of a loaded BPF object. */
+/** Returns the tables of a loaded BPF object. */
 export function kernelMapsOf(object: Pick<BpfObject, 'map'>): KernelMaps {
   const trie = object.map('cidr_frontends');
   return {
@@ -210,7 +212,7 @@ function pieceByPiece(map: BpfMap): MapMemory {
   };
 }
 
-/** Tries have batch operations only since Linux 5.19; they are small, so entries go one by one. */
+/** Tries have batch operations only since Linux 5.19; they are small, so entries are written one by one. */
 function entryByEntry(map: BpfMap): EntryTable {
   return {
     maxEntries: map.maxEntries,

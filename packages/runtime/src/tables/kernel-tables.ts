@@ -17,36 +17,36 @@ import { ServiceCompiler } from './service-compiler.ts';
 import { ServicePorts } from './service-slots.ts';
 import { Verdicts, VerdictTable } from './verdicts.ts';
 
-/** How {@link KernelTables} is set up. */
+/** Options of {@link KernelTables}. */
 interface KernelTablesOptions {
   readonly view: MeshView;
   readonly node: NodeContext;
   readonly maps: KernelMaps;
-  /** Resolves when no program that was running at the call still runs: `kernelBarrier` of the runtime. */
+  /** Resolves when no program that was running at the call still runs: `kernelBarrier`. */
   readonly barrier: () => Promise<void>;
-  /** First id of a workload, of a service and of an identity; 1 by default. Sockets outlive a daemon, and so do the ids that they keep. */
+  /** First id of workloads, services and identities; 1 by default. Sockets keep their ids and outlive a daemon. */
   readonly firstId?: number;
   /**
-   * Called when policies of enrolled pods changed, once no new connection is allowed by the old ones: the cookies of
-   * those pods. Live connections are then to be checked with {@link KernelTables.allows}.
+   * Called with the cookies of enrolled pods whose policies changed, once the old ones admit no new connection.
+   * Live connections are then to be checked with {@link KernelTables.allows}.
    */
   readonly onRevoked?: (cookies: readonly bigint[]) => void;
   /**
-   * Whether the daemon holds a valid certificate of an identity of this mesh; without one the identity is not certain to the
-   * kernel. Default: always. See {@link KernelTables.reconsider}.
+   * Returns whether the daemon holds a valid certificate of an identity; without one the kernel path does not treat the
+   * identity as certain. Default: always. See {@link KernelTables.reconsider}.
    */
   readonly isCertain?: (identity: Identity) => boolean;
-  /** Milliseconds for which the programs may decide when the process is gone; 60,000 by default. */
+  /** Lease of the programs in milliseconds when the process is gone; 60,000 by default. */
   readonly leaseMilliseconds?: number;
-  /** Longest time that the event loop is held, in milliseconds; 4 by default. */
+  /** Maximum time to block the event loop, in milliseconds; 4 by default. */
   readonly sliceMilliseconds?: number;
 }
 
-/** What is known of a pod's place when it is enrolled. */
+/** Properties of a pod that are known when it is enrolled. */
 interface PodPlace {
-  /** istio-cni's rules that should capture it were not found. */
+  /** istio-cni's redirect rules were not found in it. */
   readonly bare?: boolean;
-  /** Where the wire meets its interface, by address; none: connections between it and other pods take the tunnel path. */
+  /** Where the wire is attached to it, by address; none: connections between it and other pods take the tunnel path. */
   readonly wire?: ReadonlyMap<string, WireEnd>;
 }
 
@@ -65,7 +65,7 @@ const noLocality: Locality = { region: '', zone: '', subzone: '' };
  * Keeps the kernel tables equal to the mesh: compiles what a change touched and writes the differences, in an order in
  * which no connect sees a half-written state (bpf/order.h). What does not fit goes to the tunnel path and is counted.
  *
- * All pods of a node share its locality: the first enrolled pod defines it, a pod with another one is not enrolled here
+ * All pods of a node share its locality: the first enrolled pod defines it; a pod with another one is not enrolled
  * and stays on the tunnel path.
  */
 export class KernelTables {
@@ -138,14 +138,14 @@ export class KernelTables {
   }
 
   /**
-   * Brings the tables up to date with what a change of the view touched. When the promise resolves, every connect
-   * decides by the view as it was at this call (or later), the ones that were running included. Changes that arrive
-   * meanwhile are taken together. Call it at once after each change of the view, in the listener of `MeshState.subscribe`.
+   * Updates the tables after a change of the view. When the promise resolves, every connect, running ones included,
+   * decides by the view as of this call (or later). Changes that arrive meanwhile are combined. Call it immediately
+   * after each change of the view, in the listener of `MeshState.subscribe`.
    *
    * @throws SystemCallError `KMESH_BPF_MAP_FAILED`, `KMESH_BARRIER_FAILED`
    */
   apply(change: MeshChange): Promise<void> {
-    // Before anything is computed: from now on no removed policy lets a client in.
+    // Before computing anything: from now on no removed policy admits a client.
     this.#revoked.push(...(this.#verdicts?.withdrawChanged() ?? []));
     this.#pending ??= emptyChange();
     addChange(this.#pending, change);
@@ -156,8 +156,8 @@ export class KernelTables {
   }
 
   /**
-   * Enrols a pod by the cookie of its network namespace. False when the tables cannot serve it, which is counted: its
-   * connections stay on the tunnel path. Takes effect at once.
+   * Enrols a pod by the cookie of its network namespace, effective immediately. Returns false, counted, when the tables
+   * cannot serve it: its connections stay on the tunnel path.
    */
   enrol(cookie: bigint, workload: Workload, captured: boolean, place: PodPlace = {}): boolean {
     if (!this.#adoptLocality(workload)) {
@@ -172,7 +172,7 @@ export class KernelTables {
     const workloadId = this.#workloadIds.idOf(workload.uid);
     const identityId = certain ? (this.#verdicts?.identityId(workload) ?? 0) : 0;
     this.#podAddresses?.set(cookie, workload.addresses, { workloadId, identityId, wire });
-    // Where the wire is not, no connection between pods may be sent its way.
+    // Without the wire, no connection between pods may take it.
     const reached = wire.size > 0 && workload.addresses.every((address) => wire.has(address));
     this.#verdicts?.add(cookie, workload, workloadId, certain && reached);
     return this.#pods.set(cookie, {
@@ -184,7 +184,7 @@ export class KernelTables {
     });
   }
 
-  /** The pod left the mesh: its sockets are left alone from this instant on. False when it was not enrolled. */
+  /** Removes a pod: from this instant on the programs ignore its sockets. Returns false when it was not enrolled. */
   remove(cookie: bigint): boolean {
     this.#enrolled.delete(cookie);
     this.#podAddresses?.delete(cookie);
@@ -193,8 +193,9 @@ export class KernelTables {
   }
 
   /**
-   * Asks again which identities are certain: certificates came, went, or were revoked. What is certain no more is taken out
-   * at once. Returns whether anything changed; {@link KernelTables.apply} then waits until no program goes by the old state.
+   * Rechecks which identities are certain, after certificates were added, removed or revoked. Lost ones are withdrawn
+   * immediately. Returns whether anything changed; {@link KernelTables.apply} then waits until no program uses the old
+   * state.
    */
   reconsider(): boolean {
     let changed = false;
@@ -205,37 +206,39 @@ export class KernelTables {
       changed = true;
       lost ||= certain;
     }
-    // Any pod may have accepted connections of one whose identity is certain no more.
+    // Any pod may have accepted connections of an identity that is no longer certain.
     if (lost) this.#revoked.push(...this.#enrolled.keys());
     return changed;
   }
 
-  /** Identities of the enrolled pods. */
+  /** Returns the identities of the enrolled pods. */
   identities(): readonly Identity[] {
     return [...this.#enrolled.values()].map(({ workload }) => workload);
   }
 
-  /** From this instant on the programs decide nothing: every connection is left to capture. */
+  /** Ends the lease: from this instant on the programs decide nothing, and every connection is left to capture. */
   endLease(): void {
     this.#lease?.end();
   }
 
-  /** Whether the kernel path allows a pod's connection now; `client` is the other pod's cookie, if it is one. */
+  /**
+   * Returns whether the kernel path allows a pod's connection now; `client` is the other pod's cookie, if it is a pod.
+   */
   allows(cookie: bigint, client: bigint | undefined, port: number): boolean {
     return this.#verdicts?.allows(cookie, client, port) ?? false;
   }
 
-  /** Whether a change is not in effect yet that {@link KernelTables.apply} was called for. */
+  /** Whether a change passed to {@link KernelTables.apply} is not yet in effect. */
   get behind(): boolean {
     return this.#running;
   }
 
-  /** Whether an enrolled pod is attested to other pods of the node; `undefined` when it is not enrolled. */
+  /** Returns whether an enrolled pod is attested to other pods of the node; `undefined` when it is not enrolled. */
   isAttested(cookie: bigint): boolean | undefined {
     return this.#pods.has(cookie) ? this.#pods.identityOf(cookie) !== 0 : undefined;
   }
 
-  /** How full every table is, and what was refused. */
+  /** Returns how full every table is, and how many entries were refused. */
   usage(): TableUsage[] {
     const tables = [this.#pods, this.#frontends, this.#cidrs, this.#endpoints];
     return [...tables, ...(this.#verdictTable === undefined ? [] : [this.#verdictTable])].map((table) =>
@@ -243,34 +246,34 @@ export class KernelTables {
     );
   }
 
-  /** Uid behind a workload id of an event or a frontend, also for some time after the workload is gone. */
+  /** Returns the uid of a workload id of an event or a frontend, also some time after the workload is gone. */
   workloadUid(id: number): string | undefined {
     return this.#workloadIds.nameOf(id);
   }
 
-  /** `namespace/hostname` behind a service id. */
+  /** Returns `namespace/hostname` of a service id. */
   serviceKey(id: number): string | undefined {
     return this.#serviceIds.nameOf(id);
   }
 
-  /** Identity behind the id of an attested client. */
+  /** Returns the identity of an attested client by its id. */
   identity(id: number): Identity | undefined {
     return this.#verdicts?.identity(id);
   }
 
-  /** Client namespace behind a namespace id of a frontend. */
+  /** Returns the client namespace of a frontend by its id. */
   namespaceName(id: number): string | undefined {
     return this.#namespaceIds.nameOf(id);
   }
 
-  /** What the tables say about an address, for explanations. */
+  /** Returns the entries of an address, for explanations. */
   frontendsOf(ip: string): readonly FrontendEntry[] {
     return this.#frontends.entriesOf({ ip });
   }
 
   /**
-   * What may become of a connect of a workload's pod by the tables as they are, each with its share of the draws;
-   * `undefined` when the pod is not enrolled here.
+   * Returns the possible outcomes of a connect of a workload's pod by the current tables, each with its share of the
+   * draws; `undefined` when the pod is not enrolled here.
    *
    * @param destination as it is dialled, canonical
    */
@@ -301,7 +304,7 @@ export class KernelTables {
     return undefined;
   }
 
-  /** What the kernel's programs report: `ends` of connections (the default), openings too, or nothing. */
+  /** Sets what the kernel programs report: `ends` of connections (the default), openings too, or nothing. */
   setEvents(wanted: keyof typeof kmeshEvents): void {
     this.#settings.setUint32(kmeshSettingsLayout.events, kmeshEvents[wanted], true);
   }
@@ -377,7 +380,7 @@ export class KernelTables {
       writeCidrs = this.#cidrs.rebuild(view, this.#node, this.#ids, this.#frontends);
     }
     for (const key of this.#frontends.reduced) if (!key.startsWith('#')) addresses.add(key);
-    // Services first: early keys get the first slot of their hash in `frontends`, where a dial finds them without a second lookup.
+    // Services first: early keys get the first slot of their hash in `frontends`, found without a second probe.
     for (const ip of addresses) {
       this.#stageAddress(ip);
       if (slicer.due) await slicer.pause();
@@ -395,7 +398,7 @@ export class KernelTables {
 
     const again: string[] = [];
     for (const key of change.services) {
-      // Changed once more while this flush yielded: its next turn knows which ports nothing leads to.
+      // If the service changed again while this flush yielded, the next turn knows which ports are unreferenced.
       if (compiledFrom.get(key) === view.service(key)) this.#compiler.dropPorts(view, this.#node, key);
       else again.push(key);
       if (slicer.due) await slicer.pause();
@@ -436,7 +439,7 @@ export class KernelTables {
     void this.apply(change).catch(() => {});
   }
 
-  /** IPs of this node's network among `network/ip` texts. */
+  /** Yields the IPs on this node's network among `network/ip` texts. */
   *#ownAddresses(addresses: Iterable<string>): Generator<string> {
     for (const address of addresses) {
       const slash = address.lastIndexOf('/');

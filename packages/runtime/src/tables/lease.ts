@@ -1,20 +1,20 @@
 import { createHash, randomInt } from 'node:crypto';
 import { kmeshLeaseLayout as layout } from './gen/layouts.ts';
 
-/** How long the programs may decide when the daemon is gone, unless it is set. */
+/** Default lease of the programs after the daemon's last renewal. */
 export const DEFAULT_LEASE_MILLISECONDS = 60_000;
 
-/** Renewals in the time of one lease: some may be late. */
+/** Renewals per lease duration, since some may be late. */
 const RENEWALS = 6;
 
-/** By which a daemon knows the programs of its node: a cgroup may hold several nodes where these are no machines. */
+/** Returns the hash by which a daemon recognises the programs of its node: a cgroup may hold several emulated nodes. */
 export function hashOfNode(name: string): number {
   return createHash('sha256').update(name).digest().readUInt32LE();
 }
 
 /**
- * The lease of one set of programs, and the generation of what they decide by (bpf/README.md, "The lease"; bpf/lease.h). It is renewed until
- * it ends; when the process dies it runs out.
+ * The lease of one set of programs, and the generation of their judgements (bpf/README.md, "The lease"; bpf/lease.h).
+ * Renewed until it ends; it expires when the process dies.
  */
 export class Lease implements Disposable {
   readonly #memory: ArrayBuffer;
@@ -30,7 +30,7 @@ export class Lease implements Disposable {
     this.#generation = new Uint32Array(memory, layout.generation, 1);
     this.#nanoseconds = BigInt(milliseconds) * 1_000_000n;
     new DataView(memory).setUint32(layout.node, hashOfNode(node), true);
-    // Judgements outlive a daemon in a shared table: those of another one are made anew.
+    // Cached judgements in a shared table outlive a daemon: those of another daemon must not match.
     Atomics.store(this.#generation, 0, randomInt(1, 2 ** 31));
     this.#extend();
     this.#timer = setInterval(() => this.#renew(), Math.max(1, milliseconds / RENEWALS));
@@ -38,14 +38,14 @@ export class Lease implements Disposable {
   }
 
   /**
-   * Makes every judgement of before count no more. To be called after something was taken out of the tables, and before
-   * the barrier with which the change counts as made.
+   * Invalidates every earlier judgement. Call it after removing something from the tables, and before
+   * the barrier that completes the change.
    */
   advance(): void {
     if (!this.#memory.detached) Atomics.add(this.#generation, 0, 1);
   }
 
-  /** From this instant on the programs decide nothing. */
+  /** Ends the lease: from this instant on the programs decide nothing. */
   end(): void {
     clearInterval(this.#timer);
     if (!this.#memory.detached) Atomics.store(this.#until, 0, 0n);

@@ -16,9 +16,9 @@ interface PodEntry {
   readonly workloadId: number;
   readonly namespaceId: number;
   readonly identityId?: number;
-  /** The CNI agent enrolled it: istio-cni's redirect rules should be in its namespace. */
+  /** Enrolled by the CNI agent: its namespace should have istio-cni's redirect rules. */
   readonly captured: boolean;
-  /** They were not found: what cannot be handed over to the pod's proxy is refused. */
+  /** The rules were not found: connections that cannot be handed over to the pod's proxy are refused. */
   readonly bare?: boolean;
 }
 
@@ -36,7 +36,7 @@ export class PodTable {
     this.#buckets = Math.floor(memory.byteLength / bucketLayout.size);
   }
 
-  /** Enrols a pod, or changes what is known of it. False (counted) when its bucket is full. */
+  /** Enrols or updates a pod. Returns false (counted) when its bucket is full. */
   set(cookie: bigint, pod: PodEntry): boolean {
     const place = this.#places.get(cookie) ?? this.#freePlace(cookie);
     if (place === undefined) {
@@ -50,7 +50,7 @@ export class PodTable {
     this.#view.setUint32(offset + podLayout.identity, pod.identityId ?? 0, true);
     const flags = (pod.captured ? kmeshPodFlag.captured : 0) | (pod.bare === true ? kmeshPodFlag.bare : 0);
     this.#view.setUint32(offset + podLayout.flags, flags, true);
-    // The cookie last: only with it can a program find the entry.
+    // The cookie last: programs find the entry only by it.
     Atomics.store(this.#cookies, cookieIndex(bucket, way), cookie);
     this.#places.set(cookie, place);
     return true;
@@ -65,7 +65,7 @@ export class PodTable {
     return this.#places.has(cookie);
   }
 
-  /** The identity by which a pod's connects are judged; 0: none that is certain. */
+  /** Returns the identity by which a pod's connects are judged; 0: none that is certain. */
   identityOf(cookie: bigint): number {
     const place = this.#places.get(cookie);
     if (place === undefined) return 0;
@@ -74,7 +74,7 @@ export class PodTable {
     return this.#view.getUint32(offset + podLayout.identity, true);
   }
 
-  /** The pod is no longer enrolled, from this instant on. */
+  /** Unenrols the pod from this instant on. */
   delete(cookie: bigint): boolean {
     const place = this.#places.get(cookie);
     if (place === undefined) return false;
@@ -114,13 +114,13 @@ function cookieIndex(bucket: number, way: number): number {
 
 const ADDRESS_BYTES = 16;
 
-/** Where the wire meets a pod's interface (bpf/README.md, "The wire"). */
+/** Where the wire is attached for a pod (bpf/README.md, "The wire"). */
 export interface WireEnd {
-  /** Index of the node's side. */
+  /** Interface index of the node's side. */
   readonly nodeInterface: number;
-  /** Of the pod's side. */
+  /** MAC address of the pod's side. */
   readonly mac: Uint8Array;
-  /** Packets may go straight into the pod: no other software owns the hook. */
+  /** Packets may be delivered directly into the pod: no other software has a program at the hook. */
   readonly delivered: boolean;
 }
 
@@ -133,19 +133,19 @@ interface AddressOwner {
   readonly wire: ReadonlyMap<string, WireEnd>;
 }
 
-/** The `pod_addresses` hash: which addresses are an enrolled pod's own. One that does not fit counts as no pod's. */
+/** The `pod_addresses` hash: own addresses of enrolled pods. One that does not fit counts as no pod's. */
 export class PodAddressTable {
   readonly #map: EntryTable;
   readonly #withdrawn: () => void;
   readonly #entries = new Map<string, { readonly cookie: bigint; readonly value: Uint8Array }>();
 
-  /** @param withdrawn called after what was known of an address was taken back or changed */
+  /** @param withdrawn called after the entry of an address was removed or changed */
   constructor(map: EntryTable, withdrawn: () => void) {
     this.#map = map;
     this.#withdrawn = withdrawn;
   }
 
-  /** Replaces the addresses of a pod. An address that another pod had is this one's from now on. */
+  /** Replaces the addresses of a pod, taking over an address that another pod had. */
   set(cookie: bigint, addresses: readonly string[], owner: AddressOwner): void {
     let changed = false;
     for (const [address, entry] of this.#entries) {
@@ -162,7 +162,7 @@ export class PodAddressTable {
     if (changed) this.#withdrawn();
   }
 
-  /** The pod is not enrolled any more. */
+  /** Removes the addresses of a pod that is no longer enrolled. */
   delete(cookie: bigint): void {
     let changed = false;
     for (const [address, entry] of this.#entries)

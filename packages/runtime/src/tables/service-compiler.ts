@@ -10,7 +10,7 @@ import { compilePort, type EndpointSlot, type PortSlots } from './service-slots.
 /** A service port in the kernel tables. */
 interface CompiledPort {
   readonly id: number;
-  /** Picks of routes that its slots name. */
+  /** Picks of routes named by its slots. */
   picks4: readonly string[];
   picks6: readonly string[];
   range4: EndpointRange | undefined;
@@ -20,25 +20,25 @@ interface CompiledPort {
 interface CompiledService {
   readonly id: number;
   readonly ports: Map<number, CompiledPort>;
-  /** The ports as seen by namespaces for which routes say something else, by namespace. */
+  /** The ports as seen by namespaces with different routes, by namespace. */
   readonly scoped: Map<string, Map<number, CompiledPort>>;
 }
 
-/** What must not be reused until the next barrier. */
+/** Ranges and ids that must not be reused until the next barrier. */
 interface Garbage {
   readonly ranges: EndpointRange[];
   readonly servicePorts: number[];
   readonly picks: string[];
 }
 
-/** Keeps the ranges of every service port up to date. What it replaces goes into `garbage`. */
+/** Keeps the ranges of every service port up to date; replaced ranges go into `garbage`. */
 export class ServiceCompiler {
   readonly #servicePorts: ServicePorts;
   readonly #endpoints: EndpointArray;
   readonly #serviceIds: Identifiers;
   readonly #workloadId: (uid: string) => number;
   readonly #compiled = new Map<string, CompiledService>();
-  /** Slots runs that name a pick of a route. */
+  /** Number of runs of slots that name a pick of a route. */
   readonly #picks = new Map<string, number>();
   garbage: Garbage = { ranges: [], servicePorts: [], picks: [] };
 
@@ -54,7 +54,7 @@ export class ServiceCompiler {
     this.#workloadId = workloadId;
   }
 
-  /** Id of a service for telemetry. */
+  /** Returns the id of a service for telemetry. */
   serviceId(service: Service): number {
     return this.#serviceIds.idOf(serviceKey(service));
   }
@@ -64,8 +64,8 @@ export class ServiceCompiler {
   }
 
   /**
-   * The id of a service port as the clients of a namespace dial it, or undefined when it is not declared. Compiles a service
-   * that was not yet.
+   * Returns the id of a service port as seen by clients of a namespace, or undefined when it is not declared. Compiles
+   * the service if needed.
    */
   portId(
     view: MeshView,
@@ -80,7 +80,7 @@ export class ServiceCompiler {
   }
 
   /**
-   * Compiles a service as it is now and flips what changed. Ports that the service no longer declares keep their
+   * Compiles a service and flips changed ranges. Ports that the service no longer declares keep their
    * last endpoints until {@link ServiceCompiler.dropPorts}, after the frontends that lead there are gone.
    */
   compile(view: MeshView, node: LocalitySource, key: string): void {
@@ -105,7 +105,7 @@ export class ServiceCompiler {
     }
   }
 
-  /** Forgets ports and services that are no longer there; call when no frontend leads to them. */
+  /** Forgets ports and services that no longer exist; call it when no frontend leads to them. */
   dropPorts(view: MeshView, node: LocalitySource, key: string): void {
     const compiled = this.#compiled.get(key);
     if (compiled === undefined) return;
@@ -192,13 +192,13 @@ export class ServiceCompiler {
     }
   }
 
-  /** Whether a slot names a pick of a route. */
+  /** Returns whether a slot names a pick of a route. */
   usesPick(pick: string): boolean {
     return this.#picks.has(pick);
   }
 }
 
-/** What the ports of one service are compiled from. */
+/** Inputs of compiling the ports of one service. */
 interface CompileInputs {
   readonly view: MeshView;
   readonly node: LocalitySource;
@@ -215,7 +215,7 @@ function picksOf(slots: readonly EndpointSlot[]): readonly string[] {
   return picks.size === 0 ? none : [...picks];
 }
 
-/** Families of the addresses under which a service can be dialled on this network. */
+/** Returns the families of the addresses under which a service can be dialled on this network. */
 function familiesOf(service: Service, network: string): Set<4 | 6> {
   const families = new Set<4 | 6>();
   for (const vip of service.vips) if (vip.network === network) families.add(ipFamily(vip.ip));

@@ -18,13 +18,13 @@ import { buildAliasTable, type EndpointRange } from './endpoints.ts';
 export interface EndpointChoice {
   readonly ip: string | undefined;
   readonly port: number;
-  /** What the tunnel path takes as chosen: the workload's uid, or what `formatRoutePick` says. */
+  /** The choice passed to the tunnel path: the workload's uid, or a text of `formatRoutePick`. */
   readonly workloadUid: string;
-  /** An HBONE workload of this node: only where the verdict is allow. */
+  /** An HBONE workload of this node: reached directly only if the verdict is allow. */
   readonly verdict?: boolean;
 }
 
-/** One slot before it is encoded: `other` takes the draws of 2^32 that are above `threshold`. */
+/** One slot before it is encoded: `other` gets the draws of 2^32 above `threshold`. */
 export interface EndpointSlot {
   readonly choice: EndpointChoice;
   readonly other: EndpointChoice;
@@ -33,13 +33,13 @@ export interface EndpointSlot {
 
 /** The endpoints of one service port for one family of the dialled address. */
 export type PortSlots =
-  /** Nothing can answer: refuse. */
+  /** No endpoint is available: refuse. */
   | { readonly kind: 'none' }
   /** Every endpoint needs the tunnel path. */
   | { readonly kind: 'tunnel' }
   | { readonly kind: 'slots'; readonly slots: readonly EndpointSlot[] };
 
-/** A service port as the clients of a namespace dial it. */
+/** A service port as seen by the clients of a namespace. */
 interface DialledPort {
   readonly service: Service;
   readonly port: number;
@@ -47,9 +47,9 @@ interface DialledPort {
   readonly clientNamespace: string;
 }
 
-/** What a slot is made of. */
+/** An item of which slots are made. */
 interface SlotItem {
-  /** `undefined`: the tunnel path serves or refuses what `pick` names. */
+  /** `undefined`: the tunnel path serves or refuses `pick`. */
   readonly candidate: Candidate | undefined;
   readonly direct: boolean;
   readonly weight: number;
@@ -57,9 +57,9 @@ interface SlotItem {
 }
 
 /**
- * The alias table of a service port: the same candidates, load-balancing mode, weights and routes as `resolveOutbound`
- * (contract 7.3, 7.4; docs/routes.md). What is drawn here is not drawn again: of endpoints that plain TCP of the dialled family does not
- * reach the tunnel path is given the choice.
+ * Compiles the alias table of a service port from the same candidates, load-balancing mode, weights and routes as
+ * `resolveOutbound` (contract 7.3, 7.4; docs/routes.md). A draw here is final: if the drawn endpoint is not reachable
+ * by plain TCP of the dialled family, the tunnel path is given the choice.
  */
 export function compilePort(
   view: MeshView,
@@ -72,7 +72,7 @@ export function compilePort(
       ? routedItems(view, node, route.backends, family)
       : balancedItems(view, node, service, port, family);
   if (items.length === 0) return { kind: 'none' };
-  // Then there is nothing to choose here: the tunnel path draws.
+  // Nothing to choose here: the tunnel path draws.
   if (!items.some(({ direct }) => direct)) return { kind: 'tunnel' };
   const choices = items.map(choiceOf);
   const slots: EndpointSlot[] = [];
@@ -101,7 +101,7 @@ function balancedItems(
     }));
 }
 
-/** The endpoints of all backends, each backend's with its share; a share without endpoints is the tunnel path's to refuse. */
+/** Returns the endpoints of all backends, each with its share; the tunnel path refuses a share without endpoints. */
 function routedItems(
   view: MeshView,
   node: LocalitySource,
@@ -129,7 +129,7 @@ function routedItems(
     const sum = candidates.reduce((capacity, { weight }) => capacity + weight, 0);
     for (const candidate of candidates) {
       const { uid } = candidate.workload;
-      // An endpoint behind two backends at once can be attributed by the tunnel path only.
+      // Only the tunnel path can attribute an endpoint that is behind two backends.
       const known = serves.get(uid) === 1;
       items.push({
         candidate,
@@ -148,7 +148,7 @@ function isDirect({ workload, address }: Candidate, node: LocalitySource, family
   return address.kind === 'ip' && ipFamily(address.ip) === family;
 }
 
-/** An HBONE workload whose policies this node's kernel can know, and that is spoken to as it is dialled. */
+/** Returns whether this is a directly dialled HBONE workload whose policies this node's kernel can know. */
 export function isOnNode(workload: Workload, node: LocalitySource): boolean {
   return (
     node.node !== '' &&
@@ -175,7 +175,7 @@ interface ServicePort {
   readonly slots: number[];
 }
 
-/** Service ports by id, with their endpoint ranges and the frontends in which these are written. */
+/** Service ports by id, with their endpoint ranges and the frontends that contain these. */
 export class ServicePorts {
   readonly #flip: (slot: number, family: 4 | 6, range: bigint) => void;
   readonly #ports = new Map<number, ServicePort>();
@@ -186,14 +186,14 @@ export class ServicePorts {
     this.#flip = flip;
   }
 
-  /** A new id, with empty ranges. Ids are not given twice. */
+  /** Returns a new id, with empty ranges. Ids are not reused. */
   add(): number {
     const id = this.#next++;
     this.#ports.set(id, { range4: 0n, range6: 0n, slots: [] });
     return id;
   }
 
-  /** Makes every connect from now on draw from `range`; undefined refuses. Each frontend changes by one store. */
+  /** Makes every later connect draw from `range`; undefined refuses. Each frontend changes by one store. */
   flip(id: number, family: 4 | 6, range: EndpointRange | undefined): void {
     const port = this.#ports.get(id);
     if (port === undefined) return;
@@ -203,24 +203,24 @@ export class ServicePorts {
     for (const slot of port.slots) this.#flip(slot, family, word);
   }
 
-  /** Where the endpoints of a port are; empty: nothing can answer. */
+  /** Returns the endpoint range of a port; empty: no endpoint is available. */
   rangeOf(id: number, family: 4 | 6): EndpointRange {
     const { range4, range6 } = this.ranges(id);
     const word = family === 4 ? range4 : range6;
     return { family, base: Number(word & 0xffff_ffffn), size: Number(word >> 32n) };
   }
 
-  /** The ranges of a port as the words that frontends hold. */
+  /** Returns the ranges of a port as stored in frontends. */
   ranges(id: number): { readonly range4: bigint; readonly range6: bigint } {
     return this.#ports.get(id) ?? { range4: 0n, range6: 0n };
   }
 
-  /** From now on flips reach this frontend; its ranges must be written in the same turn. */
+  /** Applies later flips to this frontend too; the caller must write its ranges in the same turn. */
   attach(id: number, slot: number): void {
     this.#ports.get(id)?.slots.push(slot);
   }
 
-  /** Flips no longer reach this frontend. */
+  /** Stops applying flips to this frontend. */
   detach(id: number, slot: number): void {
     const slots = this.#ports.get(id)?.slots;
     const index = slots?.indexOf(slot) ?? -1;

@@ -13,31 +13,31 @@ import { kmeshVerdictKeyLayout as keyLayout, kmeshVerdict } from './gen/layouts.
 import { Identifiers } from './identifiers.ts';
 import type { EntryTable } from './kernel-object.ts';
 
-/** More verdicts than this about one workload are not worth their memory: its connections ask. */
+/** Maximum number of verdicts for one workload, to limit memory; beyond it, connections take the tunnel path. */
 const MAX_VERDICTS_OF_WORKLOAD = 16_384;
 
 interface Member {
   readonly workload: Workload;
   readonly workloadId: number;
-  /** Its own identity is certain: peers with one may connect to it in the kernel. */
+  /** Whether its own identity is certain: peers with a certain identity may connect to it in the kernel. */
   readonly certain: boolean;
-  /** What its verdicts were computed from; undefined while there are none. */
+  /** The policies from which its verdicts were computed; undefined while there are none. */
   policies: readonly Policy[] | undefined;
 }
 
-/** The verdicts that a list of policies gives to those who are known. */
+/** The verdicts of a list of policies for the known identities. */
 interface Computed {
   readonly policies: readonly Policy[];
   readonly verdicts: readonly Verdict[];
 }
 
-/** Keeps the verdicts about the enrolled pods of this node equal to the policies. */
+/** Keeps the verdicts for the enrolled pods of this node equal to the policies. */
 export class Verdicts {
   readonly #view: MeshView;
   readonly #table: VerdictTable;
   readonly #members = new Map<bigint, Member>();
   readonly #identities: Identifiers;
-  /** By id, for as long as the daemon runs: events name identities whose pods have left. */
+  /** By id, for the lifetime of the daemon: events name identities whose pods have left. */
   readonly #byId = new Map<number, Identity>();
   readonly #known = new Map<number, { readonly identity: Identity; pods: number }>();
 
@@ -48,19 +48,19 @@ export class Verdicts {
     this.#table = table;
   }
 
-  /** Id of the identity of a workload, for its pod's entry. */
+  /** Returns the id of the identity of a workload, for its pod's entry. */
   identityId(workload: Workload): number {
     const id = this.#identities.idOf(formatPrincipal(workload));
     if (!this.#byId.has(id)) this.#byId.set(id, workload);
     return id;
   }
 
-  /** The identity behind an id, also when its last pod has left. */
+  /** Returns the identity of an id, also when its last pod has left. */
   identity(id: number): Identity | undefined {
     return this.#byId.get(id);
   }
 
-  /** A pod is enrolled: it may connect, and be connected to. */
+  /** Adds an enrolled pod, as a client and as a destination. */
   add(cookie: bigint, workload: Workload, workloadId: number, certain = true): void {
     const previous = this.#members.get(cookie);
     if (previous?.workload === workload && previous.workloadId === workloadId && previous.certain === certain)
@@ -97,8 +97,8 @@ export class Verdicts {
   }
 
   /**
-   * Withdraws verdicts derived from changed policies; returns the cookies of the affected pods. To be called in the turn in
-   * which the view changed; {@link recompute} follows once no program uses the old ones.
+   * Withdraws verdicts derived from changed policies; returns the cookies of the affected pods. Call it in the turn of
+   * the view's change; {@link recompute} follows once no program uses the old ones.
    */
   withdrawChanged(): bigint[] {
     const changed: bigint[] = [];
@@ -114,9 +114,9 @@ export class Verdicts {
     return changed;
   }
 
-  /** Computes the verdicts that had been withdrawn when it was called; no program may use the old ones any more. */
+  /** Computes the verdicts that were withdrawn when it was called; no program may use the old ones any more. */
   async recompute(slicer: Slicer): Promise<void> {
-    // What is withdrawn during a pause, after its turn here, has to wait for a barrier of its own.
+    // Verdicts withdrawn during a pause, after their turn here, must wait for a separate barrier.
     const withdrawn = [...this.#members].filter(([, { policies }]) => policies === undefined);
     let computed: Computed[] = [];
     for (const [cookie, member] of withdrawn) {
@@ -129,21 +129,21 @@ export class Verdicts {
   }
 
   /**
-   * Whether the kernel path may have a connection at this instant: by the cookies of both pods, the client's undefined when
-   * it is no pod. Of two pods both identities have to be certain, as for each packet.
+   * Returns whether the kernel path may carry a connection now, by the cookies of both pods, the client's undefined if
+   * it is not a pod. Between two pods both identities must be certain, as for each packet.
    */
   allows(cookie: bigint, client: bigint | undefined, port: number): boolean {
     const member = this.#members.get(cookie);
     if (member === undefined) return false;
     const { workload } = member;
-    // Not what the table says: between a change and its verdicts there is none, and live connections are still right.
+    // Not by the table: it is empty between a change and its verdicts, while live connections are still right.
     const policies = enforcedPolicies(this.#view, this.#view.workload(workload.uid) ?? workload);
     const peer = client === undefined ? undefined : this.#members.get(client);
     if (peer !== undefined && !(peer.certain && member.certain)) return false;
     return certainlyAllowed(policies, { identity: peer?.workload, destinationPort: port });
   }
 
-  /** @param computed what this turn has computed already: pods of one namespace mostly have the same policies */
+  /** @param computed results of this turn: pods of one namespace mostly have the same policies */
   #compute(member: Member, computed: Computed[]): void {
     const { workload, workloadId, certain } = member;
     const policies = enforcedPolicies(this.#view, this.#view.workload(workload.uid) ?? workload);
@@ -157,7 +157,7 @@ export class Verdicts {
   #verdictsOf(policies: readonly Policy[]): readonly Verdict[] {
     if (policies.length === 0) return [{ identity: ANY_IDENTITY, port: 0, allow: true }];
     const ports = policiesByPort(policies);
-    // A rule about port 0 cannot be expressed: in the table 0 stands for all other ports.
+    // A rule for port 0 cannot be expressed: in the table 0 stands for all other ports.
     if (ports.has(0)) return [];
     if ((ports.size + 1) * (this.#known.size + 1) > MAX_VERDICTS_OF_WORKLOAD) return [];
     const verdicts: Verdict[] = [];
@@ -172,7 +172,7 @@ export class Verdicts {
   }
 }
 
-/** Of a pod whose own identity is not certain: what needs none. */
+/** Returns the verdicts that need no identity, for a pod whose own identity is not certain. */
 function forStrangers(verdicts: readonly Verdict[]): Verdict[] {
   return verdicts
     .filter(({ identity }) => identity === ANY_IDENTITY || identity === NO_IDENTITY)
@@ -187,37 +187,37 @@ function sameList(left: readonly Policy[], right: readonly Policy[]): boolean {
 export const ANY_IDENTITY = 0;
 /** `KMESH_IDENTITY_NONE`: a peer without an attested identity. */
 export const NO_IDENTITY = 0xffff_ffff;
-/** `KMESH_IDENTITY_CHANGING`: the verdicts about a workload are being written anew. */
+/** `KMESH_IDENTITY_CHANGING`: the verdicts for a workload are being rewritten. */
 const CHANGING: Verdict = { identity: 0xffff_fffe, port: 0, allow: false };
 
-/** One entry of `verdicts` about a workload. */
+/** One entry of `verdicts` for a workload. */
 interface Verdict {
   readonly identity: number;
-  /** 0 for the ports that have no entry of their own. */
+  /** 0 for the ports without a separate entry. */
   readonly port: number;
   readonly allow: boolean;
 }
 
 /**
- * The `verdicts` hash. What allows more than it should while other entries are missing is written last and removed
- * first, so at no instant is more allowed than by one of the complete states.
+ * The `verdicts` hash. Entries that allow too much while others are missing are written last and removed
+ * first, so at no instant more is allowed than by one of the complete states.
  */
 export class VerdictTable {
   readonly #map: EntryTable;
   readonly #entries = new Map<number, Map<string, Verdict>>();
   readonly #refused = new RefusalCounter();
   readonly #withdrawn: () => void;
-  /** Workloads about which verdicts are being written. */
+  /** Workloads whose verdicts are being written. */
   readonly #changing = new Set<number>();
   #used = 0;
 
-  /** @param withdrawn called after less is allowed than before */
+  /** @param withdrawn called after permissions were reduced */
   constructor(map: EntryTable, withdrawn: () => void) {
     this.#map = map;
     this.#withdrawn = withdrawn;
   }
 
-  /** Takes every verdict about a workload back: its connections ask the tunnel path. True when there was one. */
+  /** Removes all verdicts for a workload: its connections take the tunnel path. Returns true when there was one. */
   withdraw(workload: number, changing = false): boolean {
     this.#announce(workload, changing);
     const entries = this.#entries.get(workload);
@@ -228,7 +228,7 @@ export class VerdictTable {
     return true;
   }
 
-  /** Makes these the verdicts about a workload. When they do not fit it has none, which is counted. */
+  /** Replaces the verdicts for a workload. If they do not fit it has none, which is counted. */
   set(workload: number, verdicts: readonly Verdict[]): boolean {
     const wanted = new Map(verdicts.map((verdict) => [keyText(verdict), verdict]));
     const present = this.#entries.get(workload) ?? new Map<string, Verdict>();
@@ -249,7 +249,7 @@ export class VerdictTable {
     return true;
   }
 
-  /** Whether the programs let an identity dial a workload's port: `is_allowed` of bpf/verdicts.h. */
+  /** Returns whether the programs let an identity dial a workload's port: `is_allowed` of bpf/verdicts.h. */
   allows(workload: number, identity: number, port: number): boolean {
     const entries = this.#entries.get(workload);
     const at = (of: number, atPort: number) => entries?.get(keyText({ identity: of, port: atPort }));
