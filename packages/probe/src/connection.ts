@@ -3,13 +3,13 @@ import type { Identity, Workload } from '@kmesh/api';
 /** Which side of the connection reports it: the client's (`source`) or the server's (`destination`). */
 export type Reporter = 'source' | 'destination';
 
-/** Which path carried the bytes: the kernel's, or the userspace tunnel. */
+/** Which path carried the bytes: the kernel path or the userspace tunnel. */
 export type ConnectionPath = 'kernel' | 'tunnel';
 
-/** `mutual_tls` only where TLS was really used. */
+/** `mutual_tls` only if TLS was actually used. */
 type SecurityPolicy = 'mutual_tls' | 'unknown';
 
-/** Contract 15.2; `-` means nothing special. */
+/** Contract 15.2; `-` means a normal end. */
 export type ResponseFlag =
   | '-'
   | 'DENY'
@@ -20,7 +20,7 @@ export type ResponseFlag =
   | 'IDENTITY_ERROR'
   | 'CERT_REVOKED';
 
-/** What a `baggage` header says about a peer (contract 6.3); an empty or missing value is `undefined`. */
+/** Description of a peer in a `baggage` header (contract 6.3); an empty or missing value is `undefined`. */
 export interface DerivedWorkload {
   /** `k8s.cluster.name` */
   readonly cluster?: string | undefined;
@@ -45,14 +45,14 @@ export interface AddressedService {
   readonly hostname: string;
 }
 
-/** The route that a connection was split by. */
+/** The route that distributed a connection. */
 export interface RoutedConnection {
   /** `namespace/name` of the route. */
   readonly route: string;
-  /** The service dialled, and its port. */
+  /** The dialled service. */
   readonly service: AddressedService;
   readonly port: number;
-  /** Host name of the service that served; empty where none was permitted. */
+  /** Host name of the chosen backend service; empty if none was permitted. */
   readonly backend: string;
 }
 
@@ -65,22 +65,25 @@ export interface CountedBytes {
 /**
  * Everything that names a connection, taken when it opens: a reused address or a changed resource never relabels it.
  *
- * Pass the mesh model's own records (`Workload`, `Service`) and not copies: labels are cached by object identity.
+ * Pass the mesh model's own records (`Workload`, `Service`), not copies: labels are cached by object identity.
  */
 export interface ConnectionStart {
   readonly reporter: Reporter;
   readonly path: ConnectionPath;
-  /** Why this path; a short word from a bounded set (`hbone`, `passthrough`, `same_node`…). Default: the path's name. */
+  /**
+   * Reason for the path, a short word from a bounded set (`hbone`, `passthrough`, `same_node`…). Default: the path's
+   * name.
+   */
   readonly pathReason?: string | undefined;
   /** Client `ip:port` (IPv6 in brackets). */
   readonly sourceAddress: string;
   /** Next hop (outbound), local address (inbound HBONE) or original destination (inbound plaintext), `ip:port`. */
   readonly destinationAddress: string;
-  /** What the application dialled, `ip:port`, where that is not `destinationAddress`. Outbound only. */
+  /** The `ip:port` that the application dialled, if it differs from `destinationAddress`. Outbound only. */
   readonly dialledAddress?: string | undefined;
-  /** The application's own `ip:port`, where that is not `destinationAddress`. Inbound only. */
+  /** The application's own `ip:port`, if it differs from `destinationAddress`. Inbound only. */
   readonly applicationAddress?: string | undefined;
-  /** The host name of the service that the client's `forwarded` names (inbound HBONE). */
+  /** The host name of the service in the client's `forwarded` header (inbound HBONE). */
   readonly forwardedHost?: string | undefined;
   /** The CONNECT authority, HBONE only. */
   readonly hboneAddress?: string | undefined;
@@ -91,25 +94,25 @@ export interface ConnectionStart {
   /** Baggage of the inner response (double HBONE): replaces the destination's resource. */
   readonly derivedDestination?: DerivedWorkload | undefined;
   /**
-   * The client's identity as mutual TLS proves it: own when this side opens HBONE, the peer's when it accepts it. On the kernel
-   * path: as the kernel attests it.
+   * The client's identity as proved by mutual TLS: own when this side opens HBONE, the peer's when it accepts it. On
+   * the kernel path: as attested by the kernel.
    */
   readonly sourceIdentity?: Identity | undefined;
-  /** The inner TLS identity (double HBONE); else the destination's resource names it. */
+  /** The inner TLS identity (double HBONE); default: that of the destination's resource. */
   readonly destinationIdentity?: Identity | undefined;
   readonly destinationService?: AddressedService | undefined;
-  /** Where a route chose who serves. Outbound only. */
+  /** The route that chose the backend, if any. Outbound only. */
   readonly routed?: RoutedConnection | undefined;
   readonly securityPolicy: SecurityPolicy;
-  /** The kernel vouches for both identities, without TLS. */
+  /** Whether the kernel attests both identities, without TLS. */
   readonly attested?: boolean | undefined;
   /** Milliseconds since the epoch; default: now. */
   readonly startedAt?: number | undefined;
-  /** An earlier daemon has counted its opening and these bytes: only what follows is counted. */
+  /** Bytes counted by an earlier daemon, which also counted the opening: only what follows is counted. */
   readonly earlier?: CountedBytes | undefined;
 }
 
-/** What TCP itself measured. Cumulative where it counts. */
+/** Measurements of TCP. Counters are cumulative. */
 export interface TransportMeasure {
   readonly retransmissions: number;
   /** Smoothed round-trip time; 0 = not measured. */
@@ -120,7 +123,7 @@ export interface TransportMeasure {
 
 export interface ConnectionEnd {
   readonly flag: ResponseFlag;
-  /** Why it failed, in words that a person can act on. Absent: it ended well. */
+  /** Why the connection failed, as an actionable text. Absent: it ended normally. */
   readonly error?: string | undefined;
   /** Final cumulative count; default: the last `progress`. */
   readonly bytesFromClient?: number | undefined;
@@ -129,49 +132,51 @@ export interface ConnectionEnd {
   /** Default: the time since `opened`. */
   readonly durationMilliseconds?: number | undefined;
   readonly transport?: TransportMeasure | undefined;
-  /** It has not ended: another daemon takes it over, and counts and logs its end. */
+  /** Whether another daemon takes the connection over, and counts and logs its end. */
   readonly continued?: boolean | undefined;
 }
 
-/** One open connection as one side sees it. `close` ends it; every later call does nothing. */
+/** One open connection as one side sees it. `close` ends it; later calls have no effect. */
 export interface ObservedConnection {
   /**
-   * Payload bytes so far, cumulative since the connection opened; at least every 5 s while bytes move.
-   * A value below the last one is ignored: counters never go down.
+   * Reports payload bytes, cumulative since the connection opened; at least every 5 s while bytes move.
+   * A value below the last one is ignored: counters never decrease.
    */
   progress(bytesFromClient: number, bytesFromServer: number, transport?: TransportMeasure): void;
-  /** What was learned after the start (double HBONE: the inner response); counts later events under the new labels. */
+  /** Adds facts learned after the start (double HBONE: the inner response); later events count under the new labels. */
   relabel(change: Partial<Pick<ConnectionStart, 'derivedDestination' | 'destinationIdentity'>>): void;
   close(end: ConnectionEnd): void;
 }
 
-/** A connection refused before there was anything to count (contract 16, early deny): one log line, no metric. */
+/** A connection refused before any bytes (contract 16, early deny): one log line, no metric. */
 export interface EarlyDeny {
   readonly sourceAddress: string;
   readonly destinationAddress: string;
   readonly reporter: Reporter;
   readonly error: string;
-  /** Where the share of a route's backend is refused. */
+  /** Set when the share of a route's backend is refused. */
   readonly routed?: RoutedConnection | undefined;
-  /** The pod of this node whose connection it is. */
+  /** The pod of this node that opened the connection. */
   readonly pod?: { readonly namespace: string; readonly name: string } | undefined;
 }
 
 /**
- * The one way in which both paths report connections. Implemented by the probe, called by the tunnel and by the
- * decoder of kernel events. No method throws or waits.
+ * The interface by which both paths report connections. Implemented by the probe, called by the tunnel and by the
+ * decoder of kernel events. No method throws or blocks.
  */
 export interface ConnectionObserver {
-  /** Call when the connection record begins: after routing and validation, before authorization (contract 18). */
+  /** Begins a connection record: call after routing and validation, before authorization (contract 18). */
   opened(start: ConnectionStart): ObservedConnection;
-  /** A connection that is first reported at its end: the same as `opened` and `close`, at less cost. */
+  /** Reports a connection that is first seen at its end: same as `opened` and `close`, at less cost. */
   passed?(start: ConnectionStart, end: ConnectionEnd): void;
   earlyDeny(deny: EarlyDeny): void;
-  /** Accepted sockets now open: +1 at accept, −1 at close (15001 source; 15006 and 15008 destination). */
+  /**
+   * Changes the number of open accepted sockets: +1 at accept, −1 at close (15001 source; 15006 and 15008 destination).
+   */
   socketsOpen(reporter: Reporter, change: 1 | -1): void;
 }
 
-/** An observer that forgets everything, for code that runs without telemetry. */
+/** An observer that discards everything, for code that runs without telemetry. */
 export const silentObserver: ConnectionObserver = {
   opened: () => silentConnection,
   earlyDeny: () => undefined,

@@ -8,7 +8,7 @@ import type {
   TransportMeasure,
 } from './connection.ts';
 
-/** An open connection, as of now. Bytes per second are those between the last two reports. */
+/** An open connection at this moment. Rates are computed between the last two reports. */
 export interface LiveConnection {
   readonly start: ConnectionStart;
   readonly seconds: number;
@@ -26,12 +26,12 @@ interface ServiceConnections {
 
 /** Reports come at least every 5 s; one older than two intervals is stale. */
 const reportLifetimeMilliseconds = 10_000;
-/** Shorter intervals between two reports are joined: they would make rates of noise. */
+/** Shorter intervals between reports are merged, since their rates would be noise. */
 const shortestIntervalMilliseconds = 200;
 
 /**
- * Knows the connections that are open: an observer in front of another one, constant work per event. For the operator's view;
- * metrics and log are the other observer's.
+ * Tracks open connections for the operator's view, with constant work per event. It wraps another observer, which does
+ * metrics and log.
  */
 export class LiveConnections implements ConnectionObserver {
   readonly #next: ConnectionObserver;
@@ -39,23 +39,23 @@ export class LiveConnections implements ConnectionObserver {
   readonly #open = new Set<TrackedConnection>();
   readonly #ofWorkload = new Map<string, number>();
   readonly #services = new Map<string, ServiceCounts>();
-  /** The same, by the record: without making a key of texts for each connection. */
+  /** Counts by the service record, so that no text key is built per connection. */
   #byRecord = new WeakMap<AddressedService, ServiceCounts>();
 
-  /** One for all connections. */
+  /** One closure shared by all connections. */
   readonly #ended = (connection: TrackedConnection, failed: boolean): void => {
     if (!this.#open.delete(connection)) return;
     this.#countWorkload(connection.opened, -1);
     if (connection.service !== undefined && failed) connection.service.failed++;
   };
 
-  /** @param now milliseconds of a clock that never goes back */
+  /** @param now returns milliseconds of a monotonic clock */
   constructor(next: ConnectionObserver, now: () => number = () => performance.now()) {
     this.#next = next;
     this.#now = now;
   }
 
-  /** Open connections, both sides of one counted. */
+  /** Number of open connections; both sides of a connection count. */
   get count(): number {
     return this.#open.size;
   }
@@ -94,30 +94,30 @@ export class LiveConnections implements ConnectionObserver {
     this.#next.socketsOpen(...change);
   }
 
-  /** Who and where of every open connection. */
+  /** Yields the names of every open connection. */
   *starts(): Generator<ConnectionStart> {
     for (const { start } of this.#open) yield start;
   }
 
-  /** Open connections of a workload on this node, those that it opened and those that it accepted. */
+  /** Returns the number of open connections of a workload on this node, opened and accepted ones. */
   countOf(workloadUid: string): number {
     return this.#ofWorkload.get(workloadUid) ?? 0;
   }
 
-  /** What this node's pods did with a service (`namespace/hostname`). */
+  /** Returns the connections of this node's pods to a service (`namespace/hostname`). */
   serviceConnections(serviceKey: string): ServiceConnections {
     return this.#services.get(serviceKey) ?? { opened: 0, failed: 0 };
   }
 
-  /** The service has left the mesh. */
+  /** Forgets a service that has left the mesh. */
   forgetService(serviceKey: string): void {
     this.#services.delete(serviceKey);
     this.#byRecord = new WeakMap();
   }
 
   /**
-   * The open connections that are `wanted`: how many there are, and the busiest of them, at most `limit`, busiest first;
-   * the older one first where both are equally busy.
+   * Returns the number of open connections that are `wanted`, and the busiest of them, at most `limit`, busiest first;
+   * of equally busy ones the older first.
    */
   look(
     limit: number,
@@ -133,7 +133,7 @@ export class LiveConnections implements ConnectionObserver {
       const weight = totalRate(connection, now);
       if (weight <= floor) continue;
       kept.push({ connection, weight });
-      // Sorting now and then, not per connection, keeps a hundred thousand of them within milliseconds.
+      // Sorting occasionally, not per connection, keeps a hundred thousand of them within milliseconds.
       if (kept.length < limit * 2) continue;
       kept = heaviest(kept, limit);
       floor = kept.at(-1)?.weight ?? -1;
@@ -169,18 +169,18 @@ interface ServiceCounts {
   failed: number;
 }
 
-/** A lifetime: from the opening to the close. */
+/** A tracked connection, from the opening to the close. */
 class TrackedConnection implements ObservedConnection {
-  /** As it opened. */
+  /** Its names when it opened. */
   readonly opened: ConnectionStart;
-  /** With what was learned since. */
+  /** Its names with later changes. */
   start: ConnectionStart;
   readonly service: ServiceCounts | undefined;
   readonly openedAt: number;
   fromClient = 0;
   fromServer = 0;
   reportedAt: number;
-  /** Of the report before the last one that counts for rates. */
+  /** Count at the previous report, the base for rates. */
   earlierFromClient = 0;
   earlierFromServer = 0;
   earlierAt: number;

@@ -20,18 +20,18 @@ import {
 import { add, type MetricRecorder, type MetricRow, observe } from './metrics/recorder.ts';
 import { allFamilies, metricTables, roundTripBounds } from './metrics/tables.ts';
 
-/** Reading it costs more than the clock. */
+/** Cached, because reading it costs more than reading the clock. */
 const { timeOrigin } = performance;
 
 interface ConnectionObserverOptions {
   readonly recorder: MetricRecorder;
-  /** Without it connections are counted but not logged. */
+  /** Absent: connections are counted but not logged. */
   readonly accessLog?: AccessLog;
-  /** How many series each pod may make; absent: as many as there is room for. */
+  /** Limit on the series of each pod; absent: only the total is limited. */
   readonly share?: SeriesShare;
 }
 
-/** The observer of one thread: counts into its recorder and writes the access log. */
+/** Creates the observer of one thread: counts into its recorder and writes the access log. */
 export function createConnectionObserver(options: ConnectionObserverOptions): ConnectionObserver {
   const { recorder, accessLog } = options;
   const context: Context = {
@@ -90,7 +90,7 @@ interface Context {
   readonly routes: Map<string, MetricRow>;
 }
 
-/** A lifetime: from the opened count to the closed one. */
+/** A recorded connection, from the opened count to the closed one. */
 class RecordedConnection implements ObservedConnection {
   readonly #context: Context;
   readonly #startedAt: number;
@@ -158,7 +158,7 @@ class RecordedConnection implements ObservedConnection {
 }
 
 /**
- * Counts connections in `kmesh_connections_path_total` that are not reported to an observer.
+ * Counts connections in `kmesh_connections_path_total` that no observer is told about.
  *
  * @param reason a short word from a bounded set
  */
@@ -171,7 +171,7 @@ export function countConnectionPath(
   add(recorder.row('paths', [path, reason], 1), 0, count);
 }
 
-/** Details of an opened connection besides the metrics of its two ends. */
+/** Logs and counts details of an opened connection besides the metrics of its two ends. */
 function announce(context: Context, start: ConnectionStart): void {
   countPath(context, start);
   if (start.routed !== undefined) countRoute(context, start.routed);

@@ -3,7 +3,7 @@ import { destinationPeer, type PeerLabels, sourcePeer } from './peer.ts';
 
 type Values = readonly string[];
 
-/** Values for set T in order (ambient contract 15.2, 17); 23 values when neither peer is known, else 27. */
+/** Returns the values of set T in order (ambient contract 15.2, 17): 23 if neither peer is known, else 27. */
 export function trafficLabels(start: ConnectionStart, flag: ResponseFlag): Values {
   const source = sourcePeer(start);
   const destination = destinationPeer(start);
@@ -24,8 +24,8 @@ export function trafficLabels(start: ConnectionStart, flag: ResponseFlag): Value
 }
 
 /**
- * Values for set W in order; Kmesh writes `-` for what is not known. The pod's address is only named when the pod is: an
- * address alone would make one series per peer of the whole internet.
+ * Returns the values of set W in order; unknown ones are `-`. The pod's address is set only if the pod is known: an
+ * address alone would create one series per peer of the whole internet.
  */
 export function workloadLabels(start: ConnectionStart, flag: ResponseFlag): Values {
   const pod = start.destination;
@@ -42,7 +42,7 @@ export function workloadLabels(start: ConnectionStart, flag: ResponseFlag): Valu
   ];
 }
 
-/** Values for set S in order; `-` for what is not known. */
+/** Returns the values of set S in order; unknown ones are `-`. */
 export function serviceLabels(start: ConnectionStart, flag: ResponseFlag): Values {
   return [
     start.reporter,
@@ -55,7 +55,7 @@ export function serviceLabels(start: ConnectionStart, flag: ResponseFlag): Value
   ];
 }
 
-/** Values of the round-trip histogram, in order. */
+/** Returns the values of the round-trip histogram, in order. */
 export function roundTripLabels(start: ConnectionStart): Values {
   const source = sourcePeer(start);
   const destination = destinationPeer(start);
@@ -68,7 +68,7 @@ export function roundTripLabels(start: ConnectionStart): Values {
   ];
 }
 
-/** Values of the route tables, in order. */
+/** Returns the values of the route tables, in order. */
 export function routeLabels({ route, service, port, backend }: RoutedConnection): Values {
   return [route, service.hostname, service.namespace, service.name, String(port), backend || '-'];
 }

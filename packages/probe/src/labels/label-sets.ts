@@ -1,4 +1,4 @@
-/** Label names of the metric families, in the order in which they are written. */
+/** Label names of the metric families, in the order of the exposition. */
 
 const sourceLabels = [
   'source_workload',
@@ -30,7 +30,7 @@ const serviceLabels = [
 ] as const;
 const podLabels = ['destination_pod_address', 'destination_pod_namespace', 'destination_pod_name'] as const;
 
-/** Set T of the ambient contract, 15.2; the last four are left out when neither peer is known. */
+/** Set T of the ambient contract, 15.2; the last four are omitted when neither peer is known. */
 export const trafficLabelNames = [
   'reporter',
   ...sourceLabels,
@@ -70,7 +70,7 @@ export const roundTripLabelNames = [
   'destination_workload_namespace',
 ] as const;
 
-/** Labels of what routes did: the service dialled, and the backend that was to serve. */
+/** Labels of route metrics: the dialled service and the chosen backend. */
 export const routeLabelNames = [
   'route',
   'destination_service',

@@ -1,7 +1,7 @@
 import type { Identity, Workload } from '@kmesh/api';
 import type { ConnectionStart, DerivedWorkload } from '../connection.ts';
 
-/** One side of a connection as labels know it; `undefined` where nothing is known. */
+/** One side of a connection as labels; `undefined` for unknown values. */
 export interface PeerLabels {
   readonly workload: string | undefined;
   readonly canonicalService: string | undefined;
@@ -17,14 +17,14 @@ export interface PeerLabels {
   readonly known: boolean;
 }
 
-/** The `spiffe://` form of an identity. */
+/** Returns the `spiffe://` form of an identity. */
 export function spiffeUri(identity: Identity): string {
   return `spiffe://${identity.trustDomain}/ns/${identity.namespace}/sa/${identity.serviceAccount}`;
 }
 
 /**
- * The client's labels (ambient contract 17): baggage first, then the resource overwrites all of it; the principal comes only
- * from TLS or the kernel's attestation, never from the resource.
+ * Returns the client's labels (ambient contract 17): baggage first, then the resource overwrites all of it; the
+ * principal comes only from TLS or the kernel's attestation, never from the resource.
  */
 export function sourcePeer(start: ConnectionStart): PeerLabels {
   const principal = start.sourceIdentity && spiffeUri(start.sourceIdentity);
@@ -33,8 +33,8 @@ export function sourcePeer(start: ConnectionStart): PeerLabels {
 }
 
 /**
- * The server's labels (ambient contract 17): the resource and its identity even for plain TCP; for double HBONE the inner
- * response's baggage and the inner TLS identity replace them.
+ * Returns the server's labels (ambient contract 17): the resource and its identity even for plain TCP; for double HBONE
+ * the inner response's baggage and the inner TLS identity replace them.
  */
 export function destinationPeer(start: ConnectionStart): PeerLabels {
   const proven = start.destinationIdentity && spiffeUri(start.destinationIdentity);

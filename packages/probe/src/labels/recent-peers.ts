@@ -1,6 +1,6 @@
 import type { ConnectionStart } from '../connection.ts';
 
-/** So many for each pair of workloads: services and ports of one server, and both reporters. */
+/** Entries per pair of workloads: services and ports of one server, and both reporters. */
 const PER_PAIR = 8;
 const unknown = {};
 
@@ -10,19 +10,19 @@ interface Entry<Value> {
 }
 
 /**
- * What was made for a connection, for others between the same two workloads that are like it. Found by the very objects that
- * name the peers, so that no key is built; it goes with them.
+ * Caches a value per connection for similar connections between the same two workloads. Keyed by the objects that
+ * name the peers, so that no key is built; an entry is collected with them.
  */
 export class RecentByPeers<Value> {
   readonly #isAlike: (known: ConnectionStart, start: ConnectionStart) => boolean;
   #entries = new WeakMap<object, WeakMap<object, Entry<Value>[]>>();
 
-  /** @param isAlike whether two connections of one pair of workloads share a value */
+  /** @param isAlike returns whether two connections of one pair of workloads share a value */
   constructor(isAlike: (known: ConnectionStart, start: ConnectionStart) => boolean) {
     this.#isAlike = isAlike;
   }
 
-  /** The value of a connection, made by `make` when none like it is known. */
+  /** Returns the value of a connection, made by `make` unless one is cached. */
   of(start: ConnectionStart, make: (start: ConnectionStart) => Value): Value {
     const entries = this.#entriesOf(start);
     for (const entry of entries) if (this.#isAlike(entry.start, start)) return entry.value;
@@ -53,7 +53,7 @@ export class RecentByPeers<Value> {
   }
 }
 
-/** Whether the objects that name both connections are the same: then so are their labels, flags apart. */
+/** Returns whether the same objects name both connections, so that their labels are equal except flags. */
 export function isNamedAlike(known: ConnectionStart, start: ConnectionStart): boolean {
   return (
     known.reporter === start.reporter &&

@@ -17,7 +17,7 @@ interface AccessLogOptions {
   readonly filter: LogFilter;
   readonly writer: LogWriter;
   readonly format: LogFormat;
-  /** How many lines each pod may write; absent: as many as it likes. */
+  /** Limits on lines per pod; absent: unlimited. */
   readonly shares?: LogShares;
 }
 
@@ -30,15 +30,15 @@ interface FinalCounts {
 const scope = 'access';
 
 /**
- * The access log of ambient contract 16: its messages, levels, fields and order, and `path`, `route` and `backend` after them.
- * `bytes_sent` is what the logging side sent: the client's bytes outbound, the server's inbound.
+ * The access log of ambient contract 16: its messages, levels, fields and order, followed by `path`, `route`,
+ * `backend`. `bytes_sent` counts bytes sent by the logging side: the client's bytes outbound, the server's inbound.
  *
- * Its lines do not go by way of pino, as those of the daemon do: that costs two to four times the processor time of a line,
- * on the thread that decides.
+ * Its lines bypass pino, unlike the daemon's log: pino takes two to four times the CPU time per line,
+ * on the control thread.
  */
 export class AccessLog {
   readonly #options: AccessLogOptions;
-  /** What lines say between the client's address and the counts: the same for many connections. */
+  /** Cached text between the client's address and the counts, which is the same for many connections. */
   readonly #peers = new RecentByPeers<string>(isLoggedAlike);
   readonly #peersOf = (start: ConnectionStart): string =>
     formatFields(this.#options.format, peerFields(start));
@@ -56,7 +56,7 @@ export class AccessLog {
     ]);
   }
 
-  /** An end with an `error` is logged as a failure, whatever its flag: a drain has flag `-`. */
+  /** Logs an end. An end with an `error` is logged as a failure, regardless of its flag: a drain has flag `-`. */
   closed(start: ConnectionStart, end: ConnectionEnd, counts: FinalCounts): void {
     const level = end.error === undefined ? 'info' : 'error';
     if (!this.#options.filter.enabled(scope, level) || !this.#admits(podOf(start))) return;
@@ -103,7 +103,7 @@ export class AccessLog {
   }
 }
 
-/** Whether lines about both say the same of the peers, the client's port apart. */
+/** Returns whether log lines describe both peers equally, except the client's port. */
 function isLoggedAlike(known: ConnectionStart, start: ConnectionStart): boolean {
   return (
     known.destinationAddress === start.destinationAddress &&
@@ -113,18 +113,18 @@ function isLoggedAlike(known: ConnectionStart, start: ConnectionStart): boolean 
   );
 }
 
-/** The pod of this node. */
+/** Returns the pod of this node. */
 function podOf({ reporter, source, destination }: ConnectionStart): LogOwner | undefined {
   return reporter === 'source' ? source : destination;
 }
 
-/** {@link ownFields} where no route chose. */
+/** Results of {@link ownFields} without a route. */
 const pathTexts = {
   plain: { kernel: ' path=kernel', tunnel: ' path=tunnel' },
   json: { kernel: ',"path":"kernel"', tunnel: ',"path":"tunnel"' },
 } as const;
 
-/** What a ztunnel's log does not have: the path, and the route with the backend that it chose. */
+/** Returns the fields that ztunnel's log lacks: the path, and the route with its chosen backend. */
 function ownFields({ path, routed }: ConnectionStart): LogField[] {
   const fields: LogField[] = [{ name: 'path', value: path, bare: true }];
   if (routed !== undefined) {
@@ -133,7 +133,7 @@ function ownFields({ path, routed }: ConnectionStart): LogField[] {
   return fields;
 }
 
-/** Rows 2–13 of the table, all that follow the client's address; what is not known is left out. */
+/** Returns rows 2–13 of the table, which follow the client's address; unknown values are omitted. */
 function peerFields(start: ConnectionStart): LogField[] {
   const fields: LogField[] = [];
   const source = sourcePeer(start);

@@ -10,8 +10,8 @@ export interface LogField {
 }
 
 /**
- * One line with its line feed (ambient contract 2.8). Plain: time, level, scope, message and fields divided by tabs;
- * text is double-quoted. JSON: one object with the same keys.
+ * Formats one line with its line feed (ambient contract 2.8). Plain: time, level, scope, message and fields separated
+ * by tabs; text is double-quoted. JSON: one object with the same keys.
  */
 export function formatLine(
   format: LogFormat,
@@ -23,14 +23,14 @@ export function formatLine(
   return `${lineStart(format, level, scope, message)}${formatFields(format, fields, true)}${lineEnd(format)}`;
 }
 
-/** A line up to its fields. */
+/** Formats a line up to its fields. */
 export function lineStart(format: LogFormat, level: string, scope: string, message: string): string {
   return format === 'json'
     ? `{"level":"${level}","time":"${logTime()}","scope":${quoted(scope)},"message":${quoted(message)}`
     : `${logTime()}\t${level}\t${scope}\t${oneLine(message)}`;
 }
 
-/** Fields with what divides them from what is before. @param first whether they are the first of their line */
+/** Formats fields with their separators. @param first whether they are the first of their line */
 export function formatFields(format: LogFormat, fields: readonly LogField[], first = false): string {
   let text = '';
   if (format === 'json') {
@@ -51,13 +51,13 @@ export function lineEnd(format: LogFormat): string {
   return format === 'json' ? '}\n' : '\n';
 }
 
-/** Plain text is the rule: only what needs an escape pays for one. */
+/** Quotes text; the common case without escapes avoids `JSON.stringify`. */
 function quoted(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must be escaped
   return /["\\\u0000-\u001f]/.test(text) ? JSON.stringify(text) : `"${text}"`;
 }
 
-/** A message never breaks a line in two. */
+/** Replaces line breaks in a message, so that it stays one line. */
 function oneLine(text: string): string {
   return /[\n\r]/.test(text) ? text.replaceAll('\r', '\\r').replaceAll('\n', '\\n') : text;
 }
@@ -66,11 +66,11 @@ let offset = 0;
 let secondOfText = -1;
 let secondText = '';
 
-/** Now, RFC 3339 with microseconds and `Z`, as log lines carry it. */
+/** Returns the current time for log lines, RFC 3339 with microseconds and `Z`. */
 export function logTime(): string {
   const wall = Date.now() * 1000;
   let now = Math.floor(performance.now() * 1000) + offset;
-  // The monotonic clock gives the microseconds; it is set again whenever the wall clock was moved.
+  // Microseconds come from the monotonic clock, which is realigned whenever the wall clock was set.
   if (now - wall > 2000 || wall - now > 2000) {
     offset += wall - now;
     now = wall;

@@ -6,20 +6,20 @@ type FilterLevel = (typeof levels)[number];
 const sharedBytes = 8192;
 const headerBytes = 8;
 
-/** Rank of a level: the higher, the more is written; `off` is 0. */
+/** Returns the rank of a level: a higher rank includes more lines; `off` is 0. */
 function levelRank(level: FilterLevel): number {
   return levels.indexOf(level);
 }
 
 /**
- * Which log lines are written: a default level and levels per scope, changed while the process runs. Threads share one
- * filter through {@link shared}; a change is seen by all of them with the next line.
+ * Decides which log lines are written: a default level and levels per scope, changeable at runtime. Threads share one
+ * filter through {@link shared}; each applies a change from its next line on.
  *
  * The text form is that of `RUST_LOG` and of `POST /logging` (ambient contract 13.1): `info,access=debug`. The form
- * `access:debug`, which istioctl sends, means the same.
+ * `access:debug`, which istioctl sends, is equivalent.
  */
 export class LogFilter {
-  /** Hand this to {@link LogFilter.attach} in another thread. */
+  /** Pass this to {@link LogFilter.attach} in another thread. */
   readonly shared: SharedArrayBuffer;
   readonly #header: Int32Array;
   readonly #text: Uint8Array;
@@ -38,12 +38,12 @@ export class LogFilter {
     this.#start = this.toString();
   }
 
-  /** The same filter, seen from another thread. */
+  /** Opens the same filter in another thread. */
   static attach(shared: SharedArrayBuffer): LogFilter {
     return new LogFilter('info', shared);
   }
 
-  /** Whether a line of this scope and level is written; a few nanoseconds. */
+  /** Returns whether a line of this scope and level is written; takes a few nanoseconds. */
   enabled(scope: string, level: LogLevel): boolean {
     if (Atomics.load(this.#header, 0) !== this.#version) this.#refresh();
     let rank = this.#ranks.get(scope);
@@ -55,9 +55,9 @@ export class LogFilter {
   }
 
   /**
-   * Adds directives; for a scope that has one, the new one counts.
+   * Adds directives; a new directive replaces the scope's old one.
    *
-   * @throws KmeshError `KMESH_LOG_FILTER`, and then nothing has changed
+   * @throws KmeshError `KMESH_LOG_FILTER`, without any change
    */
   add(text: string): void {
     const added = parseLogFilter(text);
@@ -65,12 +65,12 @@ export class LogFilter {
     this.#publish(new Map([...this.#directives, ...added]));
   }
 
-  /** Back to the filter of the start. */
+  /** Restores the initial filter. */
   reset(): void {
     this.#publish(parseLogFilter(this.#start));
   }
 
-  /** The current filter, such as `info,access=debug`. */
+  /** Returns the current filter, such as `info,access=debug`. */
   toString(): string {
     this.#refresh();
     return directivesText(this.#directives);
@@ -103,7 +103,7 @@ export class LogFilter {
     if (version === this.#version) return;
     const length = Atomics.load(this.#header, 1);
     const text = new TextDecoder().decode(this.#text.slice(0, length));
-    // Another thread may be writing: an unreadable moment keeps the old filter until the next line.
+    // Another thread may be writing: an inconsistent read keeps the old filter until the next line.
     try {
       this.#directives = parseLogFilter(text);
     } catch {
@@ -117,7 +117,7 @@ export class LogFilter {
 /**
  * Parses a filter to ranks by scope; the default level has the empty scope.
  *
- * @throws KmeshError `KMESH_LOG_FILTER` naming the part that is wrong
+ * @throws KmeshError `KMESH_LOG_FILTER` naming the invalid part
  */
 export function parseLogFilter(text: string): Map<string, number> {
   const directives = new Map<string, number>();

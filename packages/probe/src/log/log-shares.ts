@@ -1,15 +1,15 @@
-/** Whose line it is. */
+/** The pod that a log line belongs to. */
 export interface LogOwner {
   readonly namespace: string;
   readonly name: string;
 }
 
 interface LogSharesOptions {
-  /** Lines that one pod may write a second, for as long as it likes. */
+  /** Sustained rate of lines per pod. */
   readonly linesPerSecond: number;
-  /** Called for each line that is left out. */
+  /** Called for each suppressed line. */
   readonly onSuppressed: (owner: LogOwner) => void;
-  /** Called once for each time that a pod's lines begin to be left out, and once when they no longer are. */
+  /** Called once when suppression of a pod's lines begins, and once when it ends. */
   readonly onEpisode: (owner: LogOwner, suppressed: number | undefined) => void;
   /** Milliseconds of a monotonic clock. */
   readonly now?: () => number;
@@ -19,21 +19,21 @@ interface Bucket {
   readonly owner: LogOwner;
   lines: number;
   filledAt: number;
-  /** Lines left out in the episode that runs; `undefined` while none does. */
+  /** Lines suppressed in the current episode; `undefined` outside an episode. */
   suppressed: number | undefined;
 }
 
-/** Seconds' worth of lines that a pod may write at once after it was quiet. */
+/** Burst after a quiet time, as seconds of the sustained rate. */
 const BURST_SECONDS = 10;
-/** More pods than this, and those that are quiet are forgotten. */
+/** Number of remembered pods above which quiet ones are forgotten. */
 const REMEMBERED = 1_024;
-/** How often it is looked whether a pod's lines are written again. */
+/** Interval of checks whether suppression has ended. */
 const LOOK_MILLISECONDS = 1_000;
 
-/** Of connections whose pod the mesh does not know: one share for all of them. */
+/** Shared by all connections whose pod is unknown to the mesh. */
 const unknown: LogOwner = { namespace: '', name: 'unknown' };
 
-/** Shares the access log among pods: one that makes connections without end takes neither the log's room nor its reader's. */
+/** Limits each pod's share of the access log, so that a pod with very many connections cannot fill it. */
 export class LogShares {
   readonly #options: LogSharesOptions;
   readonly #now: () => number;
@@ -47,7 +47,7 @@ export class LogShares {
     this.#burst = options.linesPerSecond * BURST_SECONDS;
   }
 
-  /** Whether a line of this pod is written; takes it from its share. */
+  /** Returns whether a line of this pod is written, and charges its share. */
   admits(owner: LogOwner = unknown): boolean {
     const bucket = this.#bucketOf(owner);
     this.#fill(bucket);
@@ -65,7 +65,7 @@ export class LogShares {
     return false;
   }
 
-  /** Ends the episodes of pods that have half of what they may write at once again. */
+  /** Ends the episodes of pods that have half of their burst available again. */
   endEpisodes(): void {
     let running = false;
     for (const bucket of this.#buckets.values()) {

@@ -1,48 +1,48 @@
 import { writeSync } from 'node:fs';
 import { LineWriter } from '@kmesh/linux';
 
-/** Lines that wait for the writer thread before producers are slowed (ambient contract 2.8). */
+/** Queued lines at which producers get backpressure (ambient contract 2.8). */
 export const queueLines = 10_000;
 
-/** Lines that a thread keeps beyond a full queue before it drops: reached only when the log is not read at all. */
+/** Lines that a thread keeps beyond a full queue before it drops lines; reached only if the log is not read at all. */
 export const overflowLines = 20_000;
 
-/** Lines in one write. */
+/** Lines per write. */
 const linesPerWrite = 64;
 
-/** Where complete lines (with their line feed) go. Never blocks and never throws. */
+/** A sink for complete lines (with their line feed). Never blocks and never throws. */
 export interface LogWriter {
   write(line: string): void;
   /**
    * Backpressure on producers: `undefined` when there is room, else a promise that resolves when there is again. A
-   * producer that can be held back (a listener about to accept) waits for it; proxied bytes never do.
+   * producer that can wait (a listener before accepting) awaits it; proxied bytes never do.
    */
   room(): Promise<void> | undefined;
   /** Flushes everything written so far. Waits at most `milliseconds`. */
   flushSync(milliseconds?: number): void;
 }
 
-/** Writes in the background; `LineWriter` does. */
+/** A writer in the background, satisfied by `LineWriter`. */
 interface BackgroundWriter {
-  /** Lines that are not written yet. */
+  /** Number of lines that are not written yet. */
   readonly queued: number;
   write(text: string, lines: number): void;
   waitSync(milliseconds: number): boolean;
 }
 
-/** Lines that follow others so soon are collected: each write wakes the writer thread. */
+/** Lines that follow a line within this time are batched, since each write wakes the writer thread. */
 const COLLECT_MILLISECONDS = 2;
 
-/** Lines that wait to be given to the writer thread. */
+/** Lines to be passed to the writer thread. */
 interface Batch {
   text: string;
   lines: number;
 }
 
 /**
- * The log's writer. A line goes to the writer thread with the turn of the event loop that writes it, those that follow soon in
- * batches; when the thread's queue is full they wait here, producers get backpressure, and only beyond {@link overflowLines} are
- * lines dropped and counted.
+ * Creates the log's writer. A first line is passed to the writer thread in the same turn of the event loop, closely
+ * following lines in batches. When the thread's queue is full lines wait here and producers get backpressure; only
+ * beyond {@link overflowLines} are lines dropped and counted.
  */
 function createLogWriter(thread: BackgroundWriter, dropped: BigInt64Array): LogWriter {
   let batches: Batch[] = [];
@@ -107,7 +107,7 @@ function createLogWriter(thread: BackgroundWriter, dropped: BigInt64Array): LogW
   };
 }
 
-/** A writer without a thread, for short-lived commands and for lines logged before the writer thread runs. */
+/** Returns a writer without a thread, for short-lived commands and for lines logged before the writer thread runs. */
 export function directLogWriter(descriptor = 1): LogWriter {
   return {
     write: (line) => writeFully(descriptor, line),
@@ -118,7 +118,7 @@ export function directLogWriter(descriptor = 1): LogWriter {
 
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
-/** Writes all of `text`, waiting where the consumer is slow; a consumer that has closed is ignored. */
+/** Writes all of `text`, waiting for a slow consumer; a closed consumer is ignored. */
 function writeFully(descriptor: number, text: string): void {
   let bytes = Buffer.from(text);
   while (bytes.length > 0) {
@@ -133,15 +133,15 @@ function writeFully(descriptor: number, text: string): void {
 
 export interface LogThread {
   readonly writer: LogWriter;
-  /** [lines dropped in total], changed with Atomics. */
+  /** [total dropped lines], changed with Atomics. */
   readonly dropped: BigInt64Array;
 }
 
 /**
- * Starts the thread that alone writes the log, so that a slow consumer holds up that thread and no other (ambient contract 2.8).
- * It is native: a thread of JavaScript would cost 6 MB.
+ * Starts the only thread that writes the log, so that a slow consumer blocks no other thread (ambient contract 2.8).
+ * It is native, because a JavaScript thread would cost 6 MB.
  *
- * @param descriptor what lines are written to; default: standard output
+ * @param descriptor the output; default: standard output
  */
 export function startLogThread(descriptor = 1): LogThread {
   const dropped = new BigInt64Array(new SharedArrayBuffer(8));

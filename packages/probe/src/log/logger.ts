@@ -7,10 +7,10 @@ import type { LogWriter } from './log-writer.ts';
 /** The daemon's log: every line belongs to a scope (`xds`, `ca`, `dns`…) and passes the filter. */
 export interface ScopedLogger extends Logger {
   readonly scope: string;
-  /** Whether a line of this level would be written: ask before preparing costly fields. */
+  /** Returns whether a line of this level would be written; check it before preparing costly fields. */
   enabled(level: LogLevel): boolean;
   trace(message: string, fields?: LogFields): void;
-  /** The logger of another scope, with the same filter and destination. */
+  /** Returns the logger of another scope, with the same filter and destination. */
   child(scope: string): ScopedLogger;
 }
 
@@ -22,7 +22,7 @@ interface LoggerOptions {
   readonly format: LogFormat;
 }
 
-/** A logger in the layout of ambient contract 2.8. */
+/** Returns a logger in the format of ambient contract 2.8. */
 export function createLogger(options: LoggerOptions): ScopedLogger {
   return scoped(
     options,
@@ -63,7 +63,7 @@ function jsonEngine({ writer }: LoggerOptions): PinoLogger {
   );
 }
 
-/** Pino hands over what it was given beside its own JSON, which the plain layout is made of. */
+/** Creates a pino logger that formats the plain layout from the values passed along with pino's JSON. */
 function plainEngine({ writer }: LoggerOptions): PinoLogger {
   const destination = {
     [Symbol.for('pino.metadata')]: true,

@@ -13,14 +13,14 @@ import { podSubject, workloadSubject } from './presence.ts';
 import type { MetricRecorder, MetricRow } from './recorder.ts';
 import { familyOffset, metricTables } from './tables.ts';
 
-/** The rows in which one kind of connection counts: same peers, service, identities, reporter. */
+/** Metric rows of one kind of connection: same peers, service, identities, reporter. */
 export interface ConnectionRows {
   readonly traffic: MetricRow;
   readonly workload: MetricRow;
   readonly service: MetricRow;
-  /** Made with the first round-trip time. */
+  /** Created with the first round-trip time. */
   roundTrip: MetricRow | undefined;
-  /** Of the recorder, when they were found. */
+  /** The recorder's generation when the rows were found. */
   readonly generation: number;
 }
 
@@ -38,22 +38,22 @@ const bit = { opened: 1, closed: 2, received: 4, sent: 8, failed: 16, retransmis
 const openMask = bit.opened | bit.closed | bit.received | bit.sent;
 const endMask = bit.closed | bit.failed;
 
-/** More remembered combinations than this and the memory starts anew: rows are found again by their labels. */
+/** Above this number of remembered combinations the cache is cleared: rows are found again by their labels. */
 const rememberedCombinations = 500_000;
 
-/** The share of one pod of this node. */
+/** Limit on the series of one pod of this node. */
 export interface SeriesShare {
-  /** Series that the connections of one pod may make. */
+  /** Maximum number of series that the connections of one pod may create. */
   readonly perPod: number;
   /** Called for each combination of labels that counts under `other` instead; the pod is `namespace/name`. */
   readonly onOverflow: (pod: { readonly namespace: string; readonly name: string }) => void;
 }
 
-/** Finds the rows of a connection without building its labels, when its like was seen before. */
+/** Finds the rows of a connection without building its labels if a similar one was seen before. */
 export class ConnectionRowCache {
   readonly #recorder: MetricRecorder;
   readonly #share: SeriesShare | undefined;
-  /** By source and destination. What is not found here may still be known by its content. */
+  /** By source and destination. A miss here may still be found by content. */
   readonly #recent = new RecentByPeers<ConnectionRows>(isNamedAlike);
   readonly #findRows = (start: ConnectionStart): ConnectionRows => this.#find(start);
   #ids = new ObjectIds();
@@ -65,7 +65,7 @@ export class ConnectionRowCache {
     this.#share = share;
   }
 
-  /** Rows with flag `-`: opened, closed and both byte counts. */
+  /** Returns the rows with flag `-`: opened, closed and both byte counts. */
   open(start: ConnectionStart): ConnectionRows {
     if (this.#generation !== this.#recorder.generation || this.#ids.given > rememberedCombinations) {
       this.#ids = new ObjectIds();
@@ -85,7 +85,7 @@ export class ConnectionRowCache {
     return rows;
   }
 
-  /** Rows of a failed end: closed and failed under the final flag. */
+  /** Returns the rows of a failed end: closed and failed under the final flag. */
   failed(start: ConnectionStart, flag: ResponseFlag): ConnectionRows {
     return this.#make(start, flag, endMask);
   }
@@ -139,7 +139,7 @@ export class ConnectionRowCache {
     return other;
   }
 
-  /** A row in the share of the connection's pod; `undefined` when that is used up. */
+  /** Returns a row in the share of the connection's pod; `undefined` when the share is used up. */
   #inShare(start: ConnectionStart, ...row: RowArguments): MetricRow | undefined {
     const pod = this.#share === undefined ? undefined : podOf(start);
     if (this.#share === undefined || pod === undefined) return this.#recorder.row(...row);
@@ -151,14 +151,14 @@ export class ConnectionRowCache {
 type RowArguments = Parameters<MetricRecorder['row']>;
 type RowMaker = (...row: RowArguments) => MetricRow | undefined;
 
-/** The pod of this node. */
+/** Returns the pod of this node. */
 function podOf({ reporter, source, destination }: ConnectionStart) {
   return reporter === 'source' ? source : destination;
 }
 
 const other: DerivedWorkload = { namespace: 'other', workloadName: 'other', serviceName: 'other' };
 
-/** The same connection with a peer and a service that stand for all that a pod's share has no room for. */
+/** Replaces peer and service by those that stand for connections beyond a pod's share. */
 function toOther(start: ConnectionStart): ConnectionStart {
   const common = { ...start, destinationService: undefined, destinationIdentity: undefined };
   return start.reporter === 'source'
@@ -166,7 +166,9 @@ function toOther(start: ConnectionStart): ConnectionStart {
     : { ...common, source: undefined, sourceIdentity: undefined, derivedSource: other };
 }
 
-/** A peer known only from baggage is in another cluster: its removal is never reported, so rows expire when idle. */
+/**
+ * A peer known only from baggage is in another cluster: its removal is never reported, so its rows expire when idle.
+ */
 function workloadSubjects(start: ConnectionStart): string[] {
   const subjects: string[] = [];
   if (start.source) subjects.push(workloadSubject(start.source));

@@ -8,23 +8,23 @@ import { createOpenMetricsRegistry, registryText } from './registry-text.ts';
 /** Why an xDS stream ended (ambient contract 15.3). */
 type XdsTermination = 'ConnectionError' | 'Error' | 'Reconnect' | 'Complete';
 
-/** How full a kernel table is. */
+/** Usage of a kernel table. */
 interface TableUsage {
   readonly table: string;
   readonly entries: number;
   readonly maximum: number;
-  /** What found no place since the start, by reason; it takes the tunnel path. */
+  /** Entries refused since the start, by reason; their traffic takes the tunnel path. */
   readonly refused?: Readonly<Record<string, number>>;
 }
 
-/** How often the connect hook decided for a path, and why; cumulative. */
+/** Number of decisions of the connect hook by path and reason; cumulative. */
 interface ConnectDecision {
   readonly path: string;
   readonly reason: string;
   readonly connections: number;
 }
 
-/** What is made of one route. */
+/** State of one route. */
 interface RouteReport {
   readonly route: string;
   readonly shares: readonly {
@@ -34,54 +34,54 @@ interface RouteReport {
     /** 0 to 1. */
     readonly share: number;
   }[];
-  /** Why it is not applied, or not everywhere. */
+  /** Why the route is not applied, or only partially. */
   readonly problems: readonly string[];
 }
 
-/** How late the control thread's event loop was since the reading before, in seconds. */
+/** Delays of the control thread's event loop since the previous reading, in seconds. */
 export interface LoopDelay {
   readonly median: number;
   readonly p99: number;
   readonly longest: number;
 }
 
-/** Read at each scrape; every number is cumulative or a present state. Absent = the daemon has no such part. */
+/** Sources read at each scrape; every number is cumulative or a current state. Absent: the daemon lacks that part. */
 export interface ControlSources {
   readonly tables?: () => readonly TableUsage[];
   readonly hooks?: () => readonly HookCost[];
   readonly decisions?: () => readonly ConnectDecision[];
-  /** Kernel events that found no room in the ring. */
+  /** Kernel events lost because the ring was full. */
   readonly eventsLost?: () => number;
-  /** Connections whose events were lost and which the flow table accounted for. */
+  /** Connections whose events were lost and that were recovered from the flow table. */
   readonly connectionsReconciled?: () => number;
-  /** Connects that the hook refused without a log line: too many at once. */
+  /** Connects refused by the hook without a log line because of the rate limit. */
   readonly refusalsUnreported?: () => number;
   readonly loopDelay?: () => LoopDelay;
   readonly routes?: () => readonly RouteReport[];
 }
 
 export interface ControlMetrics {
-  /** prom-client's registry, open for more metrics of the control thread. */
+  /** prom-client's registry; more metrics of the control thread may be added. */
   readonly registry: Registry;
   xdsMessage(typeUrl: string, bytes: number): void;
   xdsTerminated(reason: XdsTermination): void;
   proxies(active: number, pending: number): void;
   proxyStarted(): void;
   proxyStopped(): void;
-  /** New connections had to wait at a listener. */
+  /** Counts that new connections had to wait at a listener. */
   acceptFailed(): void;
-  /** A connection of a pod was refused for its share of the descriptors. */
+  /** Counts a connection refused because its pod's share of the descriptors is used up. */
   shareExceeded(namespace: string, pod: string): void;
-  /** A line of a pod was left out of the access log. */
+  /** Counts a line of a pod that was suppressed in the access log. */
   lineSuppressed(namespace: string, pod: string): void;
-  /** Labels of a pod's connections were too many, and count under `other`. */
+  /** Counts label sets beyond a pod's share, which count under `other`. */
   seriesOverflowed(namespace: string, pod: string): void;
-  /** The exposition without an end marker: give it to `startScrapeServer` as `collect`. */
+  /** Returns the exposition without an end marker; pass it to `startScrapeServer` as `collect`. */
   collect(): Promise<string>;
 }
 
 /**
- * The families that the control thread counts (ambient contract 15.3).
+ * Creates the metric families of the control thread (ambient contract 15.3).
  *
  * @param tag Istio's version, the `tag` of `istio_build`
  */
@@ -204,7 +204,7 @@ function addRouteMetrics(registry: Registry, read: () => readonly RouteReport[])
       }
     },
   });
-  // Read after the shares, which fill it.
+  // Collected after the shares, whose collection fills it.
   const problems = new Gauge({
     name: 'kmesh_route_problems',
     help: 'Why a route is not applied, or not everywhere: how often (unstable)',
@@ -325,7 +325,7 @@ function perProgram(
   cumulativeFamily(registry, name, help, ['program'], read);
 }
 
-/** A family of counters whose values are kept elsewhere; they are read at each scrape. */
+/** Creates a family of counters whose values are kept elsewhere and read at each scrape. */
 function cumulativeFamily(
   registry: Registry,
   name: string,
@@ -354,7 +354,7 @@ function cumulativeFamily(
   });
 }
 
-/** A prom-client counter whose value is kept elsewhere; it is read at each scrape. */
+/** Adds a prom-client counter whose value is kept elsewhere and read at each scrape. */
 export function addCumulativeCounter(
   registry: Registry,
   name: string,
@@ -371,8 +371,8 @@ export function addCumulativeCounter(
 }
 
 /**
- * Turns readings of a cumulative value into increases. A reading below the last one means that its keeper began anew
- * (a program loaded again): what was counted before stays counted.
+ * Turns readings of a cumulative value into increases. A reading below the last one means that the source restarted
+ * (a program loaded again): earlier counts are kept.
  */
 function follower(increase: (by: number) => void): (value: number) => void {
   let seen = 0;

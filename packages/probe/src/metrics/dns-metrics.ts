@@ -6,11 +6,11 @@ import { add, type MetricRecorder, type MetricRow, observe } from './recorder.ts
 import { allFamilies, dnsDurationBounds, familyOffset, metricTables, type TableName } from './tables.ts';
 
 interface DnsQuestion {
-  /** `A`, `AAAA`…; written in lower case. */
+  /** `A`, `AAAA`…; exposed in lower case. */
   readonly queryType: string;
   /** `udp` or `tcp`. */
   readonly protocol: string;
-  /** The pod that sends the query. The same object for all its queries: it is the key of the pod's counters. */
+  /** The pod that sends the query. Must be the same object for all its queries: it is the key of the pod's counters. */
   readonly source: DnsClient | undefined;
 }
 
@@ -19,11 +19,11 @@ type DnsClient = Pick<Workload, 'namespace' | 'workloadName' | 'canonicalName' |
 
 /** The DNS families of ambient contract 15.3, for the thread that answers DNS. */
 export interface DnsMetrics {
-  /** A query came in. */
+  /** Counts a received query. */
   request(question: DnsQuestion): void;
-  /** It was forwarded; call when upstream has answered or failed. */
+  /** Counts a forwarded query; call when upstream has answered or failed. */
   upstream(question: DnsQuestion, seconds: number, failed: boolean): void;
-  /** A hostname was resolved on demand for a connection. */
+  /** Counts a hostname resolved on demand for a connection. */
   onDemand(source: Workload | undefined, hostname: string): void;
 }
 
@@ -61,7 +61,7 @@ export function createDnsMetrics(recorder: MetricRecorder): DnsMetrics {
 
 type ProtocolRows = Map<string, Map<string, MetricRow>>;
 
-/** Rows by client, protocol and type: to put their labels together costs more than to answer a query. */
+/** Cached rows by client, protocol and type, since building their labels costs more than answering a query. */
 class RememberedRows {
   readonly #recorder: MetricRecorder;
   readonly #find: (question: DnsQuestion) => MetricRow;

@@ -1,7 +1,7 @@
-/** The most bytes that {@link writeValue} writes. */
+/** Maximum number of bytes that {@link writeValue} writes. */
 export const mostValueBytes = 32;
 
-/** Writes a sample's value in decimal, as the exposition formats have it. @returns where it ends */
+/** Writes a sample's value in decimal for the exposition formats. @returns the end offset */
 export function writeValue(bytes: Uint8Array, at: number, value: number): number {
   if (value < 0 || !Number.isSafeInteger(value))
     return writeText(bytes, at, `${value}`.replace('Infinity', 'Inf'));
@@ -17,7 +17,7 @@ function writeText(bytes: Uint8Array, at: number, text: string): number {
   return at + text.length;
 }
 
-/** A non-negative 31-bit number in decimal, with zeros in front up to `width`. */
+/** Writes a non-negative 31-bit number in decimal, zero-padded to `width`. */
 function writeDigits(bytes: Uint8Array, at: number, value: number, width: number): number {
   let count = 1;
   for (let rest = (value / 10) | 0; rest > 0; rest = (rest / 10) | 0) count++;
@@ -32,8 +32,8 @@ function writeDigits(bytes: Uint8Array, at: number, value: number, width: number
 }
 
 /**
- * `{name="value",…}` as the exposition formats write it; an empty text when there are no labels. Values beyond the names are a
- * programming error; fewer values leave the last names out.
+ * Formats `{name="value",…}` for the exposition formats; empty without labels. More values than names are a
+ * programming error; with fewer values the last names are omitted.
  */
 export function labelText(names: readonly string[], values: readonly string[]): string {
   if (values.length === 0) return '';
@@ -45,7 +45,7 @@ export function labelText(names: readonly string[], values: readonly string[]): 
   return `${text}}`;
 }
 
-/** Backslash, double quote and line feed are written with a backslash. */
+/** Escapes backslash, double quote and line feed. */
 function escapeLabelValue(value: string): string {
   return /[\\"\n]/.test(value)
     ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')

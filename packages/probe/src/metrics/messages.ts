@@ -2,8 +2,8 @@ import type { MessagePort } from 'node:worker_threads';
 import type { FamilyMask, TableName } from './tables.ts';
 
 /**
- * Messages from a recorder to the scrape thread. Values never travel: they are read where they are counted, in shared
- * memory. Only the birth and the end of a row are messages.
+ * Messages from a recorder to the scrape thread. Values are not sent: they are read in shared memory, where they are
+ * counted. Only creation and end of a row are messages.
  */
 export type RecorderMessage =
   | { readonly kind: 'segment'; readonly cells: Float64Array }
@@ -18,25 +18,25 @@ export type RecorderMessage =
     }
   | { readonly kind: 'release'; readonly row: number };
 
-/** The scrape thread's answer to `release`: the final value is taken, the cells may be used again. */
+/** The scrape thread's answer to `release`: the final value is read, the cells may be reused. */
 export interface ReleasedMessage {
   readonly released: number;
 }
 
-/** Shared by all recorders of a process: how many series there are, how many may be, how many were refused. */
+/** Shared by all recorders of a process: current, allowed and refused series. */
 export interface SeriesBudget {
-  /** [series now, series allowed, refused in total], changed with Atomics. */
+  /** [current series, allowed series, total refused], changed with Atomics. */
   readonly counters: BigInt64Array;
 }
 
-/** A new budget in shared memory; `maximumSeries` counts lines of the exposition. */
+/** Creates a budget in shared memory; `maximumSeries` counts lines of the exposition. */
 export function createSeriesBudget(maximumSeries: number): SeriesBudget {
   const counters = new BigInt64Array(new SharedArrayBuffer(24));
   counters[1] = BigInt(maximumSeries);
   return { counters };
 }
 
-/** Takes room for `lines` series; false (and counted as refused) when there is none. */
+/** Reserves `lines` series; returns false (and counts the refusal) when there is no room. */
 export function takeSeries(budget: SeriesBudget, lines: number): boolean {
   const before = Atomics.add(budget.counters, 0, BigInt(lines));
   if (before + BigInt(lines) <= (budget.counters[1] ?? 0n)) return true;

@@ -1,6 +1,6 @@
 /**
- * Small numbers for the objects that name a connection, so that a set of them is found by adding numbers instead of
- * comparing 27 texts. Immutable mesh records are found by identity; what is made anew per connection by its content.
+ * Assigns small numbers to the objects that name a connection, so that a set of them is found by adding numbers instead
+ * of comparing 27 texts. Immutable mesh records are found by identity; objects created per connection by content.
  */
 export class ObjectIds {
   readonly #byIdentity = new WeakMap<object, number>();
@@ -8,7 +8,7 @@ export class ObjectIds {
   readonly #byPair = new Map<number, number>();
   #next = 1;
 
-  /** 0 for `undefined`. Equal content gives the same number, whatever the object. */
+  /** Returns an object's number, 0 for `undefined`. Objects with equal content have the same number. */
   of(object: object | undefined, content: (object: never) => string): number {
     if (object === undefined) return 0;
     const known = this.#byIdentity.get(object);
@@ -23,7 +23,7 @@ export class ObjectIds {
     return id;
   }
 
-  /** 0 for `undefined`. Only the very same object gives the same number. */
+  /** Returns an object's number by identity, 0 for `undefined`. */
   ofRecord(object: object | undefined): number {
     if (object === undefined) return 0;
     const known = this.#byIdentity.get(object);
@@ -33,7 +33,7 @@ export class ObjectIds {
     return id;
   }
 
-  /** One number for two; both below 2^26. */
+  /** Combines two numbers, both below 2^26, into one. */
   pair(left: number, right: number): number {
     const key = left * 67_108_864 + right;
     const known = this.#byPair.get(key);
@@ -43,7 +43,7 @@ export class ObjectIds {
     return id;
   }
 
-  /** Numbers given so far: a bound on what is kept. The owner starts with new ids when there are too many. */
+  /** Count of assigned numbers, which bounds the memory. The owner starts with new ids when there are too many. */
   get given(): number {
     return this.#next;
   }

@@ -2,12 +2,12 @@ import type { Workload } from '@kmesh/api';
 import type { MeshView } from '@kmesh/orchestration';
 import type { Presence } from './recorder.ts';
 
-/** How a workload resource is named among the subjects of metric rows: `namespace/workload name`. */
+/** Returns the subject of metric rows for a workload resource: `namespace/workload name`. */
 export function workloadSubject(workload: Pick<Workload, 'namespace' | 'workloadName'>): string {
   return `${workload.namespace}/${workload.workloadName}`;
 }
 
-/** How one pod is named among the subjects. */
+/** Returns the subject of metric rows for one pod. */
 export function podSubject(workload: Workload): string {
   return `${podPrefix}${workload.uid}`;
 }
@@ -20,12 +20,12 @@ interface PresentWorkloads extends Pick<MeshView, 'workload'> {
 }
 
 /**
- * Which workloads the mesh has; decides which series are retired. Keeps nothing between sweeps: in a mesh of 100,000
- * workloads an index of its own would be tens of mebibytes, and a sweep asks once a minute at most.
+ * Knows which workloads the mesh has, to decide which series are retired. Keeps nothing between sweeps: in a mesh of
+ * 100,000 workloads a separate index would take tens of MiB, and a sweep runs at most once a minute.
  */
 export class WorkloadPresence implements Presence {
   readonly #mesh: PresentWorkloads;
-  /** Namespace → names of its workloads, once a sweep has asked for one. */
+  /** Namespace → names of its workloads, loaded on first use in a sweep. */
   #names: Map<string, Set<string>> | undefined;
 
   constructor(mesh: PresentWorkloads) {

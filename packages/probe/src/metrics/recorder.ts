@@ -18,17 +18,17 @@ import {
 
 const segmentCells = 65_536;
 
-/** Nothing was recorded for so long on a series of departed workloads: it is retired. */
+/** A series of departed workloads is retired after this time without a record. */
 export const retireAfterMilliseconds = 15 * 60_000;
 
 /**
- * One label set of one table, as the recording thread holds it. Count with `row.cells[row.offset + cell] += n`; cells are
+ * One label set of one table in the recording thread. Count with `row.cells[row.offset + cell] += n`; cells are
  * 64-bit floating point, exact up to 2^53 (8 PiB of bytes).
  */
 export interface MetricRow {
   readonly cells: Float64Array;
   readonly offset: number;
-  /** Live connections that may still count here; a row with any is never retired. */
+  /** Number of live connections that may still count here; with any, the row is never retired. */
   open: number;
   /** Whether something was recorded since the last sweep. */
   touched: boolean;
@@ -39,20 +39,20 @@ interface OwnedRow extends MetricRow {
   readonly table: TableName;
   readonly key: string;
   readonly lines: number;
-  /** Workloads that this row is about, as {@link WorkloadPresence} names them. */
+  /** Workloads described by this row, as named by {@link WorkloadPresence}. */
   readonly subjects: readonly string[];
-  /** The pod in whose share it counts. */
+  /** The pod whose share includes the row. */
   readonly owner: string | undefined;
   idleSince: number;
 }
 
-/** How often rows are looked through for departed workloads. */
+/** Interval of sweeps for departed workloads. */
 const sweepIntervalMilliseconds = 60_000;
 
 /**
- * Retires the rows of departed workloads once a minute; does not keep the process alive.
+ * Retires the rows of departed workloads once a minute. Does not keep the process alive.
  *
- * @returns stops it
+ * @returns a function that stops it
  */
 export function retireDeparted(recorder: MetricRecorder, presence: Presence): () => void {
   const timer = setInterval(() => recorder.sweep(presence, performance.now()), sweepIntervalMilliseconds);
@@ -60,30 +60,30 @@ export function retireDeparted(recorder: MetricRecorder, presence: Presence): ()
   return () => clearInterval(timer);
 }
 
-/** Whether a workload, named `namespace/workload name`, is still in the mesh. */
+/** Returns whether a workload, named `namespace/workload name`, is still in the mesh. */
 export interface Presence {
-  /** A sweep begins: what is answered holds until its end. */
+  /** Begins a sweep: answers must stay valid until its end. */
   begin(): void;
   has(subject: string): boolean;
   end(): void;
 }
 
 export interface RecorderChannel {
-  /** To the scrape thread's store. */
+  /** Port to the scrape thread's store. */
   readonly port: MessagePort;
   readonly budget: SeriesBudget;
 }
 
 /**
  * The recording half of the metrics: one per thread, used only by that thread. Label sets are interned to rows of typed
- * arrays in shared memory that the scrape thread reads; recording is an addition, with no lock and no message.
+ * arrays in shared memory that the scrape thread reads; recording is an addition, without lock or message.
  */
 export class MetricRecorder {
   readonly #channel: RecorderChannel;
   readonly #rows = new Map<string, OwnedRow>();
-  /** Series of each pod that has a share. */
+  /** Number of series of each pod that has a share. */
   readonly #owned = new Map<string, number>();
-  /** Released rows whose cells wait for the scrape thread to have read them. */
+  /** Released rows whose cells the scrape thread has not read yet. */
   readonly #quarantine = new Map<number, OwnedRow>();
   /** Free cells by row width. */
   readonly #free = new Map<number, { segment: number; offset: number }[]>();
@@ -97,14 +97,14 @@ export class MetricRecorder {
     this.#channel = channel;
   }
 
-  /** Changes whenever rows were retired: references taken before are then stale, except rows with `open > 0`. */
+  /** Changes whenever rows were retired: earlier references are then stale, except rows with `open > 0`. */
   get generation(): number {
     return this.#released;
   }
 
   /**
-   * The row of a label set in the share of a pod: `undefined` when it is new and the pod would have more than `most` series.
-   * See {@link MetricRecorder.row}.
+   * Returns the row of a label set in the share of a pod; `undefined` if it is new and the pod would exceed `most`
+   * series. See {@link MetricRecorder.row}.
    */
   rowOf(
     owner: { readonly pod: string; readonly most: number },
@@ -117,10 +117,10 @@ export class MetricRecorder {
   }
 
   /**
-   * The row of a label set, made when new. A row beyond the cap on series is a sink: counting there is
+   * Returns the row of a label set, creating it if needed. A row beyond the cap on series is a sink: counting there is
    * harmless and invisible.
    *
-   * @param subjects workloads (`namespace/name`) whose departure retires the row; none = kept for ever
+   * @param subjects workloads (`namespace/name`) whose departure retires the row; none = kept forever
    */
   row(
     table: TableName,
@@ -178,8 +178,8 @@ export class MetricRecorder {
   }
 
   /**
-   * Retires rows of departed workloads: no live connection, a workload that `presence` no longer has, and nothing
-   * recorded for {@link retireAfterMilliseconds}. Call about once a minute.
+   * Retires rows of departed workloads: no live connection, a workload that `presence` no longer has, and no
+   * record for {@link retireAfterMilliseconds}. Call about once a minute.
    *
    * @param now milliseconds of any monotonic clock, the same one at each call
    */
@@ -220,7 +220,7 @@ export class MetricRecorder {
     else this.#owned.delete(owner);
   }
 
-  /** Cells are reused only after the scrape thread has reported that it took their final value. */
+  /** Reuses cells only after the scrape thread has reported that it read their final value. */
   #reclaim(): void {
     for (;;) {
       const received = receiveMessageOnPort(this.#channel.port);
@@ -268,7 +268,7 @@ export function add(row: MetricRow, cell: number, count: number): void {
 }
 
 /**
- * Counts one observation of a histogram in the bucket that holds it and in the sum; the exposition adds the buckets up.
+ * Counts one observation of a histogram in its bucket and in the sum; the exposition accumulates the buckets.
  *
  * @param first cell of the histogram's first bucket
  */

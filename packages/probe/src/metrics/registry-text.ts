@@ -1,6 +1,6 @@
 import { Registry } from 'prom-client';
 
-/** A registry of prom-client that writes OpenMetrics. */
+/** Creates a registry of prom-client that writes OpenMetrics. */
 export function createOpenMetricsRegistry(): Registry {
   const registry = new Registry();
   registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never);
@@ -8,8 +8,8 @@ export function createOpenMetricsRegistry(): Registry {
 }
 
 /**
- * A prom-client registry as part of an exposition: without the end marker and without families that have no samples
- * (ambient contract 15.1).
+ * Formats a prom-client registry as part of an exposition: without the end marker and without families that have no
+ * samples (ambient contract 15.1).
  */
 export async function registryText(registry: Registry): Promise<string> {
   const text = (await registry.metrics()).replace(/# EOF\n?$/, '');

@@ -3,7 +3,7 @@ import { cellOf, type MetricStore, type StoredRow, type StoredTable } from './st
 import { familyOffset, type MetricFamily } from './tables.ts';
 
 const chunkBytes = 256 * 1024;
-/** Labels of any sensible length; others are written in parts. */
+/** Longer labels, which are unusual, are written in parts. */
 const longestWholeLabels = chunkBytes / 4;
 const encoder = new TextEncoder();
 
@@ -17,7 +17,7 @@ interface RenderedFamily {
   readonly offset: number;
 }
 
-/** The families in the order of the exposition; those without samples are absent (ambient contract 15.1). */
+/** Yields the families in the order of the exposition; those without samples are absent (ambient contract 15.1). */
 function* renderedFamilies(store: MetricStore): Generator<RenderedFamily, void, undefined> {
   for (const table of store.tables) {
     for (let index = 0; index < table.spec.families.length; index++) {
@@ -30,8 +30,8 @@ function* renderedFamilies(store: MetricStore): Generator<RenderedFamily, void, 
 }
 
 /**
- * The hot families as OpenMetrics text (without the end marker), in chunks. A chunk's bytes are valid until the next one is
- * asked for: the buffer is used again.
+ * Formats the families of data threads and the kernel path as OpenMetrics (without the end marker), in chunks. The
+ * buffer is reused: a chunk is valid until the next one is requested.
  */
 export function* renderStore(store: MetricStore): Generator<Uint8Array, void, undefined> {
   const page = new Page();
@@ -43,12 +43,12 @@ export function* renderStore(store: MetricStore): Generator<Uint8Array, void, un
   yield* page.flush();
 }
 
-/** The two comment lines of a family; the name of a counter has no `_total` there. */
+/** Returns the two comment lines of a family; the name of a counter has no `_total` there. */
 function familyHeader(family: MetricFamily): string {
   return `# HELP ${family.name} ${family.help}.\n# TYPE ${family.name} ${family.kind}\n`;
 }
 
-/** The name that a family's samples have, other than a histogram's. */
+/** Returns the name of a family's samples, other than a histogram's. */
 function sampleName(family: MetricFamily): string {
   return family.kind === 'counter' ? `${family.name}_total` : family.name;
 }
@@ -92,7 +92,7 @@ function histogramLines(name: string, row: StoredRow, bounds: readonly string[],
   return `${text}${name}_sum${row.text} ${sum}\n${name}_count${row.text} ${count}\n`;
 }
 
-/** OpenMetrics wants a fraction even where there is none: `1.0`. */
+/** Formats a bucket bound; OpenMetrics requires a fraction, as in `1.0`. */
 function bucketBound(bound: number): string {
   return Number.isInteger(bound) ? `${bound}.0` : `${bound}`;
 }
@@ -111,7 +111,7 @@ class Page {
     this.#length += bytes.length;
   }
 
-  /** A space, the number and the end of the line. */
+  /** Writes a space, the number and the end of the line. */
   value(value: number): void {
     const bytes = this.#bytes;
     bytes[this.#length++] = 0x20;
@@ -123,7 +123,7 @@ class Page {
     return this.bytes(encoder.encode(text));
   }
 
-  /** Of any length; leaves room for a value. */
+  /** Writes bytes of any length; leaves room for a value. */
   *bytes(bytes: Uint8Array): Generator<Uint8Array, void, undefined> {
     for (let start = 0; start < bytes.length; ) {
       if (this.#length === chunkBytes) yield* this.flush();

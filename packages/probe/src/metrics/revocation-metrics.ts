@@ -3,9 +3,9 @@ import { add, type MetricRecorder } from './recorder.ts';
 
 /** The revocation families of ambient contract 15.3. */
 interface RevocationMetrics {
-  /** A connection was refused or cut because its certificate is revoked. */
+  /** Counts a connection that was refused or reset because its certificate is revoked. */
   rejected(reporter: Reporter): void;
-  /** A connection runs that a later revocation cannot cut. */
+  /** Counts an open connection that a later revocation cannot reset. */
   untracked(reporter: Reporter): void;
 }
 

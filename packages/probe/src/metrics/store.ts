@@ -2,19 +2,19 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { RecorderMessage, ReleasedMessage } from './messages.ts';
 import { type FamilyMask, type MetricTable, metricTables, rowWidth, type TableName } from './tables.ts';
 
-/** Where one recorder counts a series. */
+/** The cells in which one recorder counts a series. */
 interface Contribution {
   readonly cells: Float64Array;
   readonly offset: number;
 }
 
-/** One label set over all recorders. */
+/** One label set merged over all recorders. */
 export interface StoredRow {
   /** `{…}` in UTF-8, or empty. */
   readonly labels: Uint8Array;
   readonly text: string;
   mask: FamilyMask;
-  /** The common case: one recorder counts this label set. */
+  /** The common case: a single recorder counts this label set. */
   first: Contribution | undefined;
   more: Contribution[] | undefined;
   /** Final counts of recorders that have ended, while others still count. */
@@ -53,7 +53,7 @@ export class MetricStore {
     this.#byName = new Map(this.tables.map((table) => [table.name, table]));
   }
 
-  /** A recorder's end of the channel. Its messages are read by {@link refresh}, never in between. */
+  /** Adds a recorder's end of the channel. Its messages are read only by {@link refresh}. */
   attach(port: MessagePort): void {
     const recorder: Recorder = { port, segments: [], rows: new Map() };
     this.#recorders.add(recorder);
@@ -61,7 +61,7 @@ export class MetricStore {
     port.unref();
   }
 
-  /** Takes in every message sent so far: after it, each series recorded before this call can be seen. */
+  /** Processes every message sent so far: each series recorded before this call is then visible. */
   refresh(): void {
     for (const recorder of this.#recorders) {
       for (;;) {
@@ -114,7 +114,7 @@ export class MetricStore {
     return row;
   }
 
-  /** One recorder stops counting a row: its value stays in the sum as long as another recorder counts there. */
+  /** Handles the end of a row in one recorder: its value stays in the sum while another recorder counts there. */
   #drop(recorder: Recorder, id: number): void {
     const entry = recorder.rows.get(id);
     if (entry === undefined) return;
@@ -160,7 +160,7 @@ export class MetricStore {
   }
 }
 
-/** The sum of one cell over all recorders. */
+/** Returns the sum of one cell over all recorders. */
 export function cellOf(row: StoredRow, cell: number): number {
   let value = row.base === undefined ? 0 : (row.base[cell] ?? 0);
   if (row.first !== undefined) value += row.first.cells[row.first.offset + cell] ?? 0;

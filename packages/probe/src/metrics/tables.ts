@@ -7,8 +7,8 @@ import {
 } from '../labels/label-sets.ts';
 
 /**
- * One metric family. `name` is without `_total`: the exposition adds it to the samples of counters.
- * Families outside the contract's stable list say "unstable" in their help (ambient contract 15.1).
+ * One metric family. `name` has no `_total`: the exposition adds it to the samples of counters.
+ * Families outside the contract's stable list have "unstable" in their help (ambient contract 15.1).
  */
 export interface MetricFamily {
   readonly name: string;
@@ -18,16 +18,16 @@ export interface MetricFamily {
   readonly bounds?: readonly number[];
 }
 
-/** Families that share a label set: one label set is one row, whose cells are the families' values. */
+/** Families with a common label set: one label set is one row, whose cells are the families' values. */
 export interface MetricTable {
   readonly labels: readonly string[];
   readonly families: readonly MetricFamily[];
 }
 
-/** Bit per family of a table: which of them a row has. */
+/** One bit per family of a table: the families that a row has. */
 export type FamilyMask = number;
 
-/** Seconds; a veth round trip is some tens of microseconds, another continent a quarter second. */
+/** Seconds; a veth round trip takes tens of microseconds, one to another continent a quarter second. */
 export const roundTripBounds = [
   0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1,
 ] as const;
@@ -46,7 +46,7 @@ const dnsLabels = [
   'source_canonical_revision',
 ];
 
-/** Every family that data threads and the kernel path record. The order is the order of the exposition. */
+/** Every family that data threads and the kernel path record, in the order of the exposition. */
 export const metricTables = {
   traffic: {
     labels: trafficLabelNames,
@@ -140,22 +140,22 @@ export const metricTables = {
 
 export type TableName = keyof typeof metricTables;
 
-/** Cells that a family takes in a row: a histogram has one per bucket (+Inf included) and one for the sum. */
+/** Returns the cells of a family in a row: a histogram has one per bucket (+Inf included) and one for the sum. */
 function familyWidth(family: MetricFamily): number {
   return family.kind === 'histogram' ? (family.bounds?.length ?? 0) + 2 : 1;
 }
 
-/** Cells of one row of a table. */
+/** Returns the cells of one row of a table. */
 export function rowWidth(table: MetricTable): number {
   return table.families.reduce((width, family) => width + familyWidth(family), 0);
 }
 
-/** Cell of a family inside its row. */
+/** Returns the first cell of a family in its row. */
 export function familyOffset(table: MetricTable, familyIndex: number): number {
   return table.families.slice(0, familyIndex).reduce((width, family) => width + familyWidth(family), 0);
 }
 
-/** Lines that a row with `mask` costs in the exposition: what the cap on series counts. */
+/** Returns the exposition lines of a row with `mask`, as counted by the cap on series. */
 export function seriesOf(table: MetricTable, mask: FamilyMask): number {
   let lines = 0;
   table.families.forEach((family, index) => {
@@ -165,7 +165,7 @@ export function seriesOf(table: MetricTable, mask: FamilyMask): number {
   return lines;
 }
 
-/** The mask of every family of a table. */
+/** Returns the mask of every family of a table. */
 export function allFamilies(table: MetricTable): FamilyMask {
   return (1 << table.families.length) - 1;
 }

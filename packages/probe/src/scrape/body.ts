@@ -16,7 +16,10 @@ type ContentEncoding = 'identity' | 'gzip' | 'zstd' | 'br' | 'deflate';
 const plainContentType = 'text/plain; charset=utf-8';
 const openMetricsContentType = 'application/openmetrics-text;charset=utf-8;version=1.0.0';
 
-/** OpenMetrics when any entry of `Accept` asks for it, else plain text (ambient contract 15.1). The body is the same. */
+/**
+ * Returns OpenMetrics if any entry of `Accept` requests it, else plain text (ambient contract 15.1). The body is the
+ * same.
+ */
 export function contentType(accept: string | undefined): string {
   const asked = (accept ?? '')
     .split(',')
@@ -24,10 +27,10 @@ export function contentType(accept: string | undefined): string {
   return asked ? openMetricsContentType : plainContentType;
 }
 
-/** Ours in order of preference where the client has none. */
+/** Encodings in our order of preference, used if the client has none. */
 const preferred: readonly ContentEncoding[] = ['zstd', 'gzip', 'br', 'deflate'];
 
-/** The encoding that the client likes best of those that we have; `identity` when it names none of them. */
+/** Returns the client's preferred encoding among the supported ones; `identity` when it names none of them. */
 export function contentEncoding(acceptEncoding: string | undefined): ContentEncoding {
   const weights = new Map<string, number>();
   for (const entry of (acceptEncoding ?? '').toLowerCase().split(',')) {
@@ -49,8 +52,8 @@ export function contentEncoding(acceptEncoding: string | undefined): ContentEnco
 }
 
 /**
- * Writes one whole exposition to `out`: the hot families chunk by chunk, then the texts of the registries, then the end marker.
- * Memory stays the same however many series there are: each chunk is written before the next is made.
+ * Writes one whole exposition to `out`: the chunks of the store, then the texts of the registries, then the end marker.
+ * Memory is independent of the number of series: each chunk is written before the next is made.
  */
 export async function writeExposition(
   out: Writable,
@@ -78,15 +81,16 @@ function* expositionChunks(store: MetricStore, texts: readonly string[]): Genera
   yield Buffer.from([...texts, '# EOF\n'].join(''));
 }
 
-/** No name, no time, no operating system (RFC 1952, 2.3). */
+/** No name, time or operating system (RFC 1952, 2.3). */
 const gzipHeader = Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff);
-/** The last block, of fixed codes and empty. */
+/** An empty last block with fixed codes. */
 const gzipLastBlock = Uint8Array.of(3, 0);
 const gzipOptions = { level: 1, finishFlush: constants.Z_SYNC_FLUSH };
 
 /**
- * One gzip member, compressed chunk by chunk in the calling thread: zlib's streams would do it in threads of the pool, which
- * the low priority of the scrape thread does not cover. Each chunk's blocks end at a whole byte and refer to no other chunk.
+ * Yields one gzip member, compressed chunk by chunk in the calling thread: zlib's streams would use threads of the
+ * pool, which do not have the scrape thread's low priority. Each chunk's blocks end at a whole byte and refer to no
+ * other chunk.
  */
 function* gzipPieces(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
   let checksum = 0;
@@ -104,19 +108,19 @@ function* gzipPieces(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
   yield trailer;
 }
 
-/** A frame per chunk, in the calling thread: frames in a row are one body (RFC 8878, 3.1). */
+/** Compresses a chunk to a frame in the calling thread; consecutive frames are one body (RFC 8878, 3.1). */
 function zstdFrame(chunk: Uint8Array): Uint8Array {
   return zstdCompressSync(chunk, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
 }
 
-/** Encodings that are not put together from pieces; scrapers hardly ever ask for them. */
+/** Creates a stream for encodings that are not composed of pieces; scrapers rarely request them. */
 function compressor(encoding: ContentEncoding) {
   if (encoding === 'deflate') return createDeflate({ level: 1 });
   if (encoding === 'br') return createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: 1 } });
   return undefined;
 }
 
-/** Resolves when the piece's bytes are no longer needed; fails when the client has gone. */
+/** Resolves when the piece's bytes are no longer needed; rejects when the client has gone. */
 function written(target: Writable, piece: Uint8Array, out: Writable): Promise<void> {
   if (piece.length === 0) return Promise.resolve();
   return new Promise((resolve, reject) => {

@@ -1,10 +1,10 @@
 import type { RequestListener, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** How many connections a server keeps open; beyond that new ones are closed at once. */
+/** Limits on the open connections of a server; excess ones are closed at once. */
 interface ConnectionLimits {
   readonly total: number;
-  /** From one address: a client at its limit leaves the other clients theirs. */
+  /** Maximum from one address, so that one client cannot use up the total. */
   readonly perClient: number;
 }
 
@@ -29,8 +29,8 @@ export function limitConnections(server: Server, { total, perClient }: Connectio
 }
 
 /**
- * Answers one request of a connection at a time. A client that pipelines gets its first answer, and then the end of the
- * connection: answers that wait for the ones before them are held in memory, whole.
+ * Handles one request of a connection at a time. A pipelining client gets its first answer, and then the end of the
+ * connection: pipelined answers would be buffered whole in memory.
  */
 export function oneAtATime(handler: RequestListener): RequestListener {
   const current = new WeakMap<Socket, ServerResponse>();
@@ -53,20 +53,20 @@ export function oneAtATime(handler: RequestListener): RequestListener {
 
 /** Limits of a {@link Turnstile}. */
 interface TurnLimits {
-  /** Turns that are taken at the same time. */
+  /** Turns in progress at the same time. */
   readonly concurrent: number;
-  /** Turns that one client has or waits for. */
+  /** Turns of one client, in progress or waiting. */
   readonly perClient: number;
-  /** Turns that are waited for. */
+  /** Waiting turns. */
   readonly waiting: number;
 }
 
-/** Lets a few clients in at a time, in the order in which they came. */
+/** Admits a few clients at a time, first come, first served. */
 export class Turnstile {
   readonly #limits: TurnLimits;
   readonly #clients = new Map<string, number>();
   readonly #queue: (() => void)[] = [];
-  /** Whether a new request has to wait until no other is being served. */
+  /** Returns whether a new request must wait until no other is being served. */
   readonly #mustEmpty: () => boolean;
   #taken = 0;
 
@@ -75,12 +75,12 @@ export class Turnstile {
     this.#mustEmpty = mustEmpty;
   }
 
-  /** Turns that are taken now. */
+  /** Number of turns in progress. */
   get taken(): number {
     return this.#taken;
   }
 
-  /** Resolves when it is this client's turn; `undefined` at once when it, or all together, ask for too many. */
+  /** Resolves when it is this client's turn; returns `undefined` if it has, or all clients have, too many requests. */
   enter(client: string): Promise<Disposable> | undefined {
     const mine = this.#clients.get(client) ?? 0;
     if (mine >= this.#limits.perClient || this.#queue.length >= this.#limits.waiting) return undefined;

@@ -5,8 +5,8 @@ import type { SeriesBudget } from '../metrics/messages.ts';
 import { createOpenMetricsRegistry } from '../metrics/registry-text.ts';
 
 /**
- * The families that describe the process, with prom-client, in the scrape thread: reading /proc costs time that the other
- * threads do not have. `nodejs_*` of this thread would mislead and is left out.
+ * Creates the metric families of the process, with prom-client, in the scrape thread: reading /proc costs time that the
+ * other threads do not have. `nodejs_*` of this thread would mislead and is left out.
  */
 export function createProcessRegistry(budget: SeriesBudget, droppedLines: BigInt64Array): Registry {
   const registry = createOpenMetricsRegistry();

@@ -9,7 +9,7 @@ import {
 } from '../metrics/messages.ts';
 import type { RecorderChannel } from '../metrics/recorder.ts';
 
-/** Lines of connection metrics that a process keeps; what comes beyond is counted as dropped. */
+/** Maximum lines of connection metrics in a process; further ones are counted as dropped. */
 const defaultMaximumSeries = 400_000;
 
 export interface ScrapeServerOptions {
@@ -17,10 +17,10 @@ export interface ScrapeServerOptions {
   readonly host?: string;
   /** Default 15020; 0 takes a free port. */
   readonly port?: number;
-  /** Whether a second instance may take the port over while this one still serves. */
+  /** Whether a second instance may listen on the port while this one still serves. */
   readonly reusePort?: boolean;
   readonly maximumSeries?: number;
-  /** The exposition of the control thread's own registry, without an end marker; asked at each scrape. */
+  /** Returns the exposition of the control thread's registry, without an end marker; called at each scrape. */
   readonly collect?: () => Promise<string>;
   /** Counter of dropped log lines, see `LogThread.dropped`. */
   readonly droppedLines?: BigInt64Array;
@@ -31,9 +31,9 @@ export interface ScrapeServerOptions {
 export interface ScrapeServer {
   readonly port: number;
   readonly address: string;
-  /** A new recorder's channel; transfer its `port` to the thread that will record. */
+  /** Creates a new recorder's channel; transfer its `port` to the recording thread. */
   recorderChannel(): RecorderChannel;
-  /** Ends scrapes in progress within the deadline (default 1 s) and stops the thread. */
+  /** Waits for scrapes in progress, up to the deadline (default 1 s), and stops the thread. */
   close(deadlineMilliseconds?: number): Promise<void>;
 }
 

@@ -7,22 +7,22 @@ import { MetricStore } from '../metrics/store.ts';
 import { contentEncoding, contentType, writeExposition } from './body.ts';
 import { limitConnections, oneAtATime, Turnstile } from './limits.ts';
 
-/** The program of the scrape thread: an HTTP server whose work is not felt by any other thread. */
+/** The program of the scrape thread: an HTTP server that does not slow other threads. */
 
 const data = workerData as ScrapeWorkerData;
 const store = new MetricStore();
-/** The families of the process; the library is loaded when all else of the start is done. */
+/** The process metrics; the library is loaded after the rest of the start. */
 let processText: Promise<() => Promise<string>> | undefined;
 const loadProcessMilliseconds = 1_000;
-/** A reader that takes longer is cut off. */
+/** A slower reader is disconnected. */
 const longestScrapeMilliseconds = 20_000;
-/** After this time a scrape waits until it can bring the rows up to date. */
+/** Maximum age of the rows; beyond it a scrape waits until it can refresh them. */
 const longestStaleMilliseconds = 10_000;
-/** Last report of the control thread: used when it is too busy to answer in time. */
+/** Last report of the control thread, used when it is too busy to answer in time. */
 let controlText = '';
 let nextQuestion = 0;
 const questions = new Map<number, () => void>();
-/** When the rows were last brought up to date; they may not move while a scrape is written. */
+/** Time of the last refresh of the rows, which must not move while a scrape is written. */
 let refreshedAt = performance.now();
 const turns = new Turnstile(
   { concurrent: 4, perClient: 4, waiting: 32 },
@@ -40,7 +40,7 @@ function tell(message: ToMain): void {
   parentPort?.postMessage(message);
 }
 
-/** Asks the control thread for its registry and waits at most a second. */
+/** Requests the control thread's registry and waits at most a second. */
 function askControl(): Promise<void> {
   return new Promise((resolve) => {
     const question = nextQuestion++;
@@ -116,14 +116,14 @@ const server = createServer(
   }),
 );
 limitConnections(server, { total: 256, perClient: 32 });
-// A client that stops reading does not hold a scrape for ever.
+// A client that stops reading must not hold a scrape forever.
 server.setTimeout(30_000);
 
 server.on('error', (error: NodeJS.ErrnoException) =>
   tell({ kind: 'failed', reason: error.message, code: error.code }),
 );
 server.listen({ host: data.host, port: data.port, reusePort: data.reusePort }, () => {
-  // On Linux a priority belongs to a thread: proxied bytes and xDS come first, but the start waits for this.
+  // On Linux the priority is per thread: proxied bytes and xDS come first, but the start waits for this thread.
   setPriority(0, 10);
   const address = server.address() as AddressInfo;
   tell({ kind: 'listening', port: address.port, address: address.address });
@@ -133,7 +133,7 @@ setTimeout(() => {
   processText ??= loadProcessText();
 }, loadProcessMilliseconds).unref();
 
-// Added and removed rows are processed also between scrapes, so that the queue stays short.
+// Added and removed rows are also processed between scrapes, so that the queue stays short.
 const idle = setInterval(() => {
   if (turns.taken === 0) refresh();
 }, 5000);
