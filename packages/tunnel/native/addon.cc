@@ -1,4 +1,4 @@
-/* Starting and ending the engine, its events, and the registration of all its functions. */
+/* Start and end of the engine, its events, and the registration of all its functions. */
 #include <fcntl.h>
 #include <nghttp2/nghttp2.h>
 #include <node_api.h>
@@ -48,14 +48,14 @@ napi_value extraOf(napi_env env, const EventExtra &extra)
 	return list;
 }
 
-/* One call of the handler: (numbers, texts, extras). */
+/* Calls the handler once: (numbers, texts, extras). */
 void deliver(napi_env env, napi_value handler, const EventBatch &batch)
 {
 	napi_value arguments[3], item, global;
 	arguments[0] = numbersOf(env, batch.numbers);
 	napi_create_array_with_length(env, batch.texts.size(), &arguments[1]);
 	for (size_t index = 0; index < batch.texts.size(); index++) {
-		/* One character per byte: header values are bytes, and the rest is ASCII. */
+		/* One character per byte: header values are bytes, and everything else is ASCII. */
 		const std::string &text = batch.texts[index];
 		napi_create_string_latin1(env, text.data(), text.size(), &item);
 		napi_set_element(env, arguments[1], static_cast<uint32_t>(index), item);
@@ -221,7 +221,7 @@ static void defineFunctions(napi_env env, napi_value exports)
 	}
 }
 
-/* What the engine was compiled against; engine/native.ts compares it with what Node.js carries. */
+/* Library versions at compile time; engine/native.ts compares them with those in Node.js. */
 static void defineVersions(napi_env env, napi_value exports)
 {
 	const std::pair<const char *, const char *> versions[] = {

@@ -23,7 +23,7 @@ bool parseAddress(const std::string &text, uint16_t port, SocketAddress *out)
 	return inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1;
 }
 
-/* IPv4-mapped IPv6 is written as IPv4, as everywhere in the mesh model. */
+/* IPv4-mapped IPv6 is formatted as IPv4, as everywhere in the mesh model. */
 void formatAddress(const sockaddr_storage &from, std::string *address, uint16_t *port)
 {
 	char text[INET6_ADDRSTRLEN] = "";

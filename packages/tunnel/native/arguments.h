@@ -14,13 +14,13 @@
 namespace kmesh::tunnel
 {
 
-/* What TypeScript holds of an engine. */
+/* TypeScript's handle of an engine. */
 struct Holder {
 	Engine *engine = nullptr;
 	napi_env env = nullptr;
 	napi_ref handler = nullptr;
 	napi_threadsafe_function signal = nullptr;
-	/* Commands of the handler that runs now: the engine's thread is woken once for all of them.
+	/* While the handler runs, commands are collected: they wake the engine's thread once.
 	 */
 	bool handling = false;
 	std::vector<std::function<void()>> commands;
@@ -35,7 +35,7 @@ struct Arguments {
 	{
 		napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
 	}
-	/* Where the property of an argument is from now on. */
+	/* Unpacks the property of an object argument; returns its new index. */
 	size_t property(size_t object, const char *name)
 	{
 		napi_get_named_property(env, values[object], name, &values[end]);

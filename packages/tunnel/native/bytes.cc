@@ -13,7 +13,7 @@ namespace kmesh::tunnel
 struct ByteQueue::Block {
 	Block *next;
 	uint32_t capacity;
-	/* What the block still holds is from begin to end. */
+	/* Unread bytes are from begin to end. */
 	uint32_t begin, end;
 
 	uint8_t *bytes()
@@ -25,15 +25,15 @@ struct ByteQueue::Block {
 namespace
 {
 
-/* A queue that holds little takes little: a peer that reads slowly costs a page. */
+/* A short queue uses a small block: a slow peer costs a page. */
 constexpr size_t kSmallBlock = 4 << 10;
 constexpr size_t kLargeBlock = 64 << 10;
-/* Free large blocks that a thread keeps. */
+/* Maximum number of free large blocks per thread. */
 constexpr size_t kKept = 32;
-/* Blocks of one system call. */
+/* Maximum number of blocks per system call. */
 constexpr size_t kVectors = 16;
 
-/* Each thread's own, so that nothing is locked. */
+/* Per thread, so no locks are needed. */
 struct FreeBlocks {
 	void *blocks[kKept];
 	size_t count = 0;

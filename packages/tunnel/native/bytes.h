@@ -1,4 +1,4 @@
-/* Bytes that wait for their turn. */
+/* Buffered bytes. */
 #pragma once
 
 #include <stddef.h>
@@ -11,9 +11,9 @@ namespace kmesh::tunnel
 {
 
 /*
- * A queue of bytes in blocks. It grows and shrinks by a block at a time: nothing is moved, and
- * blocks that are free again are kept for the next queue of the thread, up to a few megabytes. One
- * piece of memory that grew would have to be copied as it does, and given back and zeroed anew for
+ * A queue of bytes in blocks. It grows and shrinks by one block at a time, so nothing is moved, and
+ * free blocks are kept for the next queue of the thread, up to a few megabytes. A contiguous
+ * buffer would be copied as it grows, and freed and zeroed again in
  * every turn, which took a quarter of the engine's time.
  */
 class ByteQueue
@@ -35,11 +35,11 @@ class ByteQueue
 		return size_;
 	}
 	void append(const uint8_t *from, size_t length);
-	/* Puts all that another queue holds behind. */
+	/* Appends all blocks of another queue. */
 	void append(ByteQueue &other);
-	/* Moves bytes from the front to where there is room for so many; returns how many. */
+	/* Moves up to `room` bytes from the front; returns how many. */
 	size_t take(uint8_t *into, size_t room);
-	/* Sends from the front as `send` does, and drops what was sent. */
+	/* Sends from the front like `send`, and drops the sent bytes. */
 	ssize_t sendTo(int fd);
 	void swap(ByteQueue &other)
 	{

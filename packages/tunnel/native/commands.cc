@@ -1,4 +1,4 @@
-/* Commands of TypeScript to a running engine: unpacked, and handed to the engine's thread. */
+/* Commands of TypeScript to a running engine: unpacked, and passed to the engine's thread. */
 #include "commands.h"
 
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 namespace kmesh::tunnel
 {
 
-/* (engine, id, fd): the engine keeps its own copy of the descriptor. */
+/* (engine, id, fd): the engine duplicates the descriptor. */
 napi_value engineAddNamespace(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
@@ -34,7 +34,7 @@ napi_value engineRemoveNamespace(napi_env env, napi_callback_info info)
 	});
 }
 
-/* (engine, id, fd, tunnel, outbound): takes the descriptor over. */
+/* (engine, id, fd, tunnel, outbound): takes ownership of the descriptor. */
 napi_value engineAddListener(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
@@ -69,7 +69,7 @@ napi_value engineRemoveListener(napi_env env, napi_callback_info info)
 		auto found = engine.listeners.find(id);
 		if (found == engine.listeners.end())
 			return;
-		/* What already waits in the queue was accepted by the kernel: serve it before
+		/* Connections in the backlog were accepted by the kernel: serve them before
 		 * closing. */
 		for (int turn = 0; turn < 8 && !found->second->paused; turn++)
 			found->second->acceptAll();
@@ -81,7 +81,7 @@ napi_value engineRemoveListener(napi_env env, napi_callback_info info)
 	});
 }
 
-/* Where a connection goes: an object whose properties are those of FlowConnect in TypeScript. */
+/* Target of a connection: an object with the properties of FlowConnect in TypeScript. */
 static ConnectSpec connectSpec(Arguments &in, size_t at)
 {
 	ConnectSpec spec;
@@ -97,7 +97,7 @@ static ConnectSpec connectSpec(Arguments &in, size_t at)
 	return spec;
 }
 
-/* (engine, flow, connect, plan, version): the plan is for what is like the flow; 0 is none. */
+/* (engine, flow, connect, plan, version): the plan is for similar flows; 0: none. */
 napi_value flowConnect(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
@@ -134,7 +134,7 @@ napi_value flowRequest(napi_env env, napi_callback_info info)
 }
 
 /* (engine, flow, plan, version, session, streams, fields before the client's port, fields after
- * it): for what is like the flow. To be given before the flow is sent. */
+ * it): a plan for similar flows. Call it before the flow is sent. */
 napi_value flowPlan(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);
@@ -151,7 +151,7 @@ napi_value flowPlan(napi_env env, napi_callback_info info)
 	});
 }
 
-/* (engine, version) → of all that plans admitted and that was not reported yet: flow, plan,
+/* (engine, version) → for each connection admitted by a plan and not reported yet: flow, plan,
  * client's port, milliseconds, whether it has ended, bytes either way. Plans of other versions
  * admit nothing any more. */
 napi_value engineTakeBack(napi_env env, napi_callback_info info)
@@ -307,7 +307,7 @@ napi_value tlsContext(napi_env env, napi_callback_info info)
 	return result;
 }
 
-/* (chain, revocation lists) → whether one of them revokes a certificate of the chain */
+/* (chain, revocation lists) → whether a list revokes a certificate of the chain */
 napi_value tlsChainRevoked(napi_env env, napi_callback_info info)
 {
 	Arguments in(env, info);

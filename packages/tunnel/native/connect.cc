@@ -1,4 +1,4 @@
-/* Connecting inside a pod's namespace, from the source and the port that are right there. */
+/* Connecting inside a pod's namespace, with a suitable source address and port. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@
 namespace kmesh::tunnel
 {
 
-/* Ports tried before the choice is left to the kernel. */
+/* Ports tried before the kernel chooses. */
 static constexpr int kPortTries = 16;
 
 static void setInt(int fd, int level, int option, int value)
@@ -41,8 +41,8 @@ void Engine::prepareSocket(int fd)
 		setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(config.userTimeoutMs));
 }
 
-/* No network is between the two that could be congested, and BBR's pacing costs a timer for every
- * burst. */
+/* There is no network in between that could be congested, and BBR's pacing costs a timer per burst.
+ */
 void Engine::prepareWithinPod(int fd)
 {
 	char algorithm[16] = {};
@@ -52,7 +52,7 @@ void Engine::prepareWithinPod(int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 }
 
-/* Binds to an address to keep as the source, or if that is empty, to a port alone. */
+/* Binds to a source address to keep, or, if it is empty, only to a port. */
 static bool bindSource(int fd, int family, const SocketAddress &source, uint16_t port)
 {
 	bool keep = source.length != 0, v4 = family == AF_INET;
@@ -61,17 +61,17 @@ static bool bindSource(int fd, int family, const SocketAddress &source, uint16_t
 	if (!keep) {
 		from.storage.ss_family = static_cast<sa_family_t>(family);
 		from.length = v4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-		/* Else the port would be taken for IPv4, too. */
+		/* Otherwise the port would also be bound for IPv4. */
 		if (!v4)
 			setInt(fd, SOL_IPV6, IPV6_V6ONLY, 1);
 	}
-	/* Transparent implies free binding; without the right to it, free binding may still do. */
+	/* Transparent implies free binding; without the capability, free binding may still work. */
 	if (keep && setsockopt(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_TRANSPARENT : IPV6_TRANSPARENT,
 			       &on, sizeof on) != 0)
 		setInt(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_FREEBIND : IPV6_FREEBIND, 1);
 	from.setPort(port);
-	/* Either way one port serves many destinations, so one client cannot run the pod out of
-	 * them: shared when it is ours to choose, else chosen by the kernel when connecting. */
+	/* Either way one port serves many destinations, so one client cannot exhaust the pod's
+	 * ports: reused if we choose it, else chosen by the kernel at connect. */
 	if (port != 0)
 		setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	else
@@ -80,12 +80,12 @@ static bool bindSource(int fd, int family, const SocketAddress &source, uint16_t
 }
 
 /*
- * A client's own connection and the proxy's onward one, both in the pod's namespace, differ in
- * nothing but the source port. Equal ports would be one entry for conntrack, which then takes the
- * SYN of one for a packet of the other. So ports of clients that are connected are avoided, and
- * those of one parity are taken: connect() gives clients the parity of the range's start, even by
- * default, as long as it has any. conntrack also remembers an unanswered SYN for two minutes: an
- * application that is given the port of such an entry would get past capture.
+ * A client's own connection and the proxy's onward one, both in the pod's namespace, differ only
+ * in the source port. With equal ports conntrack would have one entry and take the
+ * SYN of one for a packet of the other. So ports of connected clients are avoided, and
+ * only one parity is used: connect() prefers the parity of the range's start for clients
+ * while such ports are free. conntrack also keeps an unanswered SYN for two minutes: an
+ * application that got the port of such an entry would bypass capture.
  */
 uint16_t Engine::choosePort(uint64_t namespaceId, const SocketAddress &source)
 {
@@ -98,7 +98,8 @@ uint16_t Engine::choosePort(uint64_t namespaceId, const SocketAddress &source)
 		random_ ^= random_ >> 7;
 		random_ ^= random_ << 17;
 		uint16_t port = static_cast<uint16_t>(low + 2 * (random_ % count));
-		/* From its own addresses the kernel lets no two clients have the same. */
+		/* With local source addresses the kernel prevents two clients with the same port.
+		 */
 		if (source.length == 0)
 			return port;
 		SocketAddress candidate = source;
@@ -109,8 +110,8 @@ uint16_t Engine::choosePort(uint64_t namespaceId, const SocketAddress &source)
 	return 0;
 }
 
-/* The namespace's range for chosen ports, moved to start at the parity that connect() takes last;
- * both ends in one number. */
+/* Returns the namespace's range of ephemeral ports, starting at the parity that connect() uses
+ * last; both ends packed in one number. */
 uint32_t Engine::portRange(uint64_t id)
 {
 	auto known = portRanges.find(id);
@@ -156,8 +157,8 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 			setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 		if (spec.withinPod)
 			prepareWithinPod(fd);
-		/* A port that is taken for this destination: another, and in the end the kernel's
-		 * choice. */
+		/* If the port is in use for this destination, another is tried, finally the
+		 * kernel's choice. */
 		uint16_t port = tries < kPortTries ? choosePort(spec.namespaceId, source) : 0;
 		if ((source.length != 0 || port != 0) &&
 		    !bindSource(fd, spec.target.family(), source, port)) {

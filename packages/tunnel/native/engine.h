@@ -1,7 +1,7 @@
 /*
- * The tunnel's byte engine: one thread, one epoll, everything that touches proxied bytes. It
- * decides nothing. Accepted sockets and CONNECT requests become events; TypeScript answers them
- * with commands (ambient contract 6, 7), and with plans for what is like them.
+ * The tunnel's byte engine: one thread and one epoll instance for all proxied bytes. It
+ * makes no decisions. Accepted sockets and CONNECT requests become events; TypeScript answers them
+ * with commands (ambient contract 6, 7), and with plans for similar ones.
  */
 #pragma once
 
@@ -38,7 +38,7 @@ struct EngineConfig {
 	uint32_t pingIntervalMs = 10000;
 	uint32_t pingTimeoutMs = 20000;
 	uint32_t handshakeTimeoutMs = 10000;
-	/* A receiver that takes nothing for so long after the other end has gone is given up. */
+	/* Timeout for a receiver that takes no data after the other end has gone. */
 	uint32_t stallMs = 300000;
 	uint32_t mark = 0;
 	bool keepalive = true;
@@ -46,19 +46,19 @@ struct EngineConfig {
 	uint32_t keepaliveIntervalS = 180;
 	uint32_t keepaliveRetries = 9;
 	uint32_t userTimeoutMs = 0;
-	/* The map `handoffs`, the engine's own descriptor; -1: none. */
+	/* The map `handoffs`, as the engine's own descriptor; -1: none. */
 	int handoffTable = -1;
-	/* The same of `picks`. */
+	/* Likewise for `picks`. */
 	int pickTable = -1;
 };
 
 enum class TimerKind : int {
-	/* Of a flow. */
+	/* For flows. */
 	FlowConnect,
 	FlowEnding,
 	/* Of a listener. */
 	Listener,
-	/* Of a session. */
+	/* For sessions. */
 	SessionConnect,
 	Handshake,
 	Ping,
@@ -76,7 +76,7 @@ class Engine
 	explicit Engine(const EngineConfig &config);
 	~Engine();
 
-	/* Any thread. */
+	/* Callable from any thread. */
 	bool start();
 	void post(std::function<void()> command);
 	void post(std::vector<std::function<void()>> commands);
@@ -85,26 +85,27 @@ class Engine
 	std::function<void()> notify;
 
 	/* Engine thread only. */
-	/* Where the events of this turn are written, each reported by announce(). TypeScript is
-	 * woken once per turn of the loop; a lazy event alone may wait a little longer. */
+	/* Events of this turn, each reported by announce(). TypeScript is
+	 * woken once per turn of the loop; a batch of lazy events alone may wait a little longer.
+	 */
 	EventBatch events;
 	KnownTexts knownTexts;
 	Plans plans;
-	/* Reports what a plan admitted to TypeScript, soon. */
+	/* Reports admitted connections to TypeScript, soon. */
 	void announceAdmitted();
-	/* Requests that a plan admitted in this turn; they are connected outside of nghttp2's
+	/* Requests admitted by plans in this turn; they are connected outside of nghttp2's
 	 * callbacks. */
 	std::vector<std::pair<uint64_t, std::shared_ptr<const Plan>>> admittedRequests;
 	void announce(bool lazy = false);
 	void emit(EventType type, uint64_t id, std::initializer_list<double> values = {});
-	/* How many descriptors new connections may take; the rest is for everything else. */
+	/* Limit of descriptors for new connections; the rest is reserved for other uses. */
 	int descriptorCeiling;
 	bool descriptorsLeft() const;
 	bool watch(int fd, Pollable *pollable, uint32_t events);
 	void rewatch(int fd, Pollable *pollable, uint32_t events);
 	void unwatch(int fd);
 	void schedule(uint32_t delayMs, uint64_t id, TimerKind kind, int32_t stream = 0);
-	/* When this turn began. */
+	/* Start of this turn. */
 	uint64_t nowMs() const
 	{
 		return now_;
@@ -127,9 +128,9 @@ class Engine
 	void pumpLater(Flow *flow);
 	Flow *flow(uint64_t id);
 	Session *session(uint64_t id);
-	/* Of all open flows, or of those that opened a moment ago. */
+	/* Reports all open flows, or only young ones. */
 	void reportBytes(bool all);
-	/* A flow that opens now. */
+	/* Registers a flow that opens now. */
 	void opened(const Flow &flow);
 
 	const EngineConfig config;
@@ -138,7 +139,7 @@ class Engine
 	std::unordered_map<uint64_t, std::unique_ptr<Listener>> listeners;
 	std::unordered_map<uint64_t, int> namespaces;
 	std::unordered_map<uint64_t, uint32_t> portRanges;
-	/* Addresses and ports of the clients whose plaintext connections are open. */
+	/* Addresses and ports of clients with open plaintext connections. */
 	std::unordered_map<uint64_t, int> clients;
 	std::vector<Session *> dirtySessions;
 	std::vector<std::unique_ptr<Listener>> buriedListeners;
@@ -186,7 +187,7 @@ class Engine
 	uint64_t random_ = 0x9e3779b97f4a7c15ull;
 	bool urgent_ = false;
 	uint64_t lazySince_ = 0;
-	/* Connect timeouts are nearly always equal, so a queue keeps them in order. */
+	/* Connect timeouts are nearly always equal, so a queue is in order. */
 	std::deque<std::pair<uint64_t, uint64_t>> connectTimers_;
 	struct Timer {
 		uint64_t id;
@@ -203,7 +204,7 @@ class Engine
 	};
 	std::vector<Late> late_;
 	std::vector<uint64_t> pumpQueue_;
-	/* Flows by when they opened; the regular report finds older ones. */
+	/* Flows by opening time; the regular report covers older ones. */
 	std::deque<std::pair<uint64_t, uint64_t>> young_;
 };
 

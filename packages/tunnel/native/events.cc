@@ -1,4 +1,4 @@
-/* Batches of events, and the texts that are sent once. */
+/* Batches of events, and texts that are sent once. */
 #include "events.h"
 
 #include <netinet/in.h>
@@ -17,7 +17,7 @@ void EventBatch::add(EventType type, uint64_t id, std::initializer_list<double> 
 	numbers.push_back(static_cast<double>(id));
 	for (double value : values)
 		numbers.push_back(value);
-	/* What is left of the five, and the count of texts. */
+	/* The rest of the five numbers, and the count of texts. */
 	numbers.resize(last_ + 3 + kValues, 0);
 }
 
@@ -54,7 +54,7 @@ int32_t KnownTexts::define(EventBatch &batch, std::string &&key, std::string &&t
 	return slot;
 }
 
-/* Keys of texts begin with 't', those of addresses with their family's letter. */
+/* Keys of texts begin with 't', those of addresses with a letter of their family. */
 int32_t KnownTexts::text(EventBatch &batch, const std::string &text)
 {
 	std::string key;

@@ -1,11 +1,11 @@
 /*
- * Events on their way to TypeScript: whole batches of numbers, so that one connection costs neither
- * an object nor a string of its own. A record is
+ * Events for TypeScript in batches of numbers, so that a connection allocates no
+ * object or string. A record is
  *
  *   type, id, five numbers, count of texts, then a reference per text
  *
- * A reference of 0 or more is a slot of texts that TypeScript knows already (defined by an event
- * before, so in order); a negative one is -1 - index into the batch's own texts. Read by
+ * A reference of 0 or more is a slot of texts that TypeScript already knows (defined by an earlier
+ * event); a negative one is -1 - index into the batch's own texts. Read by
  * packages/tunnel/src/engine/events.ts.
  */
 #pragma once
@@ -23,7 +23,7 @@
 namespace kmesh::tunnel
 {
 
-/* What is neither number nor text; its index is a number of its event. */
+/* Data other than numbers and texts; a number of the event is its index. */
 struct EventExtra {
 	std::vector<std::string> blobs;
 	std::vector<double> series;
@@ -33,7 +33,7 @@ class EventBatch
 {
       public:
 	void add(EventType type, uint64_t id, std::initializer_list<double> values = {});
-	/* Of the last event. */
+	/* For the last event. */
 	void addKnown(int32_t slot);
 	void addText(std::string &&text);
 	double addExtra(EventExtra &&extra);
@@ -46,18 +46,19 @@ class EventBatch
 	size_t last_ = 0;
 };
 
-/* Texts that come again and again, by slot. Full, it starts over with the next batch: a definition
- * then replaces what was in its slot. Never within a batch, for an event that is being written
- * refers to slots already. */
+/* Frequent texts by slot. When full, it starts over with the next batch: a definition
+ * then replaces the text in its slot. Never within a batch, because an incomplete event
+ * already refers to slots. */
 class KnownTexts
 {
       public:
-	/* Between two batches. */
+	/* Call between two batches. */
 	void startOverWhenFull();
-	/* The slot, defined in `batch` when it is new. No event may be half-written meanwhile. */
+	/* Returns the slot, defined in `batch` when it is new. No event may be incomplete
+	 * meanwhile. */
 	int32_t text(EventBatch &batch, const std::string &text);
 	int32_t address(EventBatch &batch, const sockaddr_storage &address);
-	/* Longer ones are not worth a slot. */
+	/* Longer texts get no slot. */
 	static constexpr size_t kLongest = 512;
 
       private:

@@ -1,4 +1,4 @@
-/* The bytes of one proxied connection: half-close kept, resets passed on (ambient contract 6.10).
+/* The bytes of one proxied connection: preserves half-close and resets (ambient contract 6.10).
  */
 #include <errno.h>
 #include <string.h>
@@ -42,7 +42,7 @@ void Flow::socketEvents(Socket &socket, uint32_t events)
 	pump();
 }
 
-/* Counts what reached the sink of a direction. */
+/* Counts bytes delivered to the sink of a direction. */
 void Flow::passed(int direction, size_t length)
 {
 	Direction &way = directions[direction];
@@ -51,7 +51,7 @@ void Flow::passed(int direction, size_t length)
 	way.bytes += length - prefix;
 }
 
-/* Writes what waits for a socket; false while some of it stays. */
+/* Writes pending bytes to a socket; returns false while some remain. */
 bool Flow::flushPending(int direction)
 {
 	Direction &way = directions[direction];
@@ -75,7 +75,8 @@ bool Flow::flushPending(int direction)
 	}
 	passed(direction, consumed);
 	if (streamSide == direction && streamSession != nullptr && consumed > 0) {
-		/* A PROXY header in front is not the stream's: never consume more than it sent. */
+		/* A PROXY header is not from the stream: never consume more than the stream sent.
+		 */
 		size_t credit = consumed < streamUnconsumed ? consumed : streamUnconsumed;
 		streamSession->consumed(this, credit);
 	}
@@ -156,7 +157,7 @@ void Flow::pump()
 			pumpSockets(direction);
 		if (way.sourceEnded && way.pending.empty() && !way.sinkEnded) {
 			way.sinkEnded = true;
-			/* When this was the last thing to do, closing says it too. */
+			/* If this is the last action, closing has the same effect. */
 			if (!directions[1 - direction].sinkEnded || streamSide >= 0)
 				shutdown(sockets[1 - direction].fd, SHUT_WR);
 		}
@@ -164,7 +165,7 @@ void Flow::pump()
 	finishIfDone();
 	if (state != State::Open)
 		return;
-	/* Of a broken socket that had ended before there is nothing to wait for. */
+	/* A broken socket that had ended before needs no wait. */
 	for (int side = 0; side < 2; side++) {
 		if (sockets[side].error != 0 && directions[side].sourceEnded)
 			resetLater(sockets[side].error);
@@ -199,8 +200,8 @@ void Flow::streamData(const uint8_t *bytes, size_t length)
 		return;
 	}
 	if (state != State::Open) {
-		/* Sent before our 200: kept, and bounded by the stream's window, which is not given
-		 * back yet. */
+		/* Sent before our 200: buffered, and bounded by the stream's window, which is not
+		 * reopened yet. */
 		way.pending.append(bytes, length);
 		return;
 	}
@@ -313,7 +314,7 @@ ssize_t Flow::streamPull(uint8_t *into, size_t length, uint32_t *flags)
 			source.readable = false;
 			return got;
 		}
-		/* The peer has ended: ask at once, so that the end rides on the last frame. */
+		/* The peer has ended: read at once, so that END_STREAM is on the last frame. */
 		uint8_t probe;
 		ssize_t rest = recv(source.fd, &probe, 1, MSG_PEEK);
 		if (rest < 0 && errno != EAGAIN && errno != EINTR) {

@@ -1,7 +1,7 @@
 /*
- * How a proxied connection ends when it does not end in order (docs/endings.md). Two rules: bytes
- * that came before an end are passed on before it, and an end is passed on as what it was, in
- * order (FIN, END_STREAM) or not (RST, RST_STREAM).
+ * Abnormal ends of a proxied connection (docs/endings.md). Two rules: bytes
+ * received before an end are delivered before it, and an end is passed on in kind:
+ * orderly (FIN, END_STREAM) or not (RST, RST_STREAM).
  */
 #include <errno.h>
 #include <linux/sockios.h>
@@ -18,17 +18,17 @@
 namespace kmesh::tunnel
 {
 
-/* How long a socket that acknowledged everything may go on sending what is thrown away: closing it
+/* How long input from a socket that acknowledged everything is discarded: closing it
  * then answers with RST, which an application that still writes would take for the end. */
 static constexpr uint64_t kLingerMs = 5000;
-/* How long a reset waits for bytes before it that are not read. */
+/* How long a reset waits for unread bytes before it. */
 static constexpr uint32_t kResetPatienceMs = 5000;
 static constexpr uint32_t kLongestLookMs = 200;
-/* Thrown away in one turn. */
+/* Discarding reads per turn. */
 static constexpr int kDiscards = 4;
 static constexpr size_t kDiscardBytes = 1 << 20;
 
-/* Bytes, and a FIN, that the peer has not acknowledged. */
+/* Returns unacknowledged bytes, including a FIN. */
 static size_t unacknowledged(int fd)
 {
 	int count = 0;
@@ -36,10 +36,10 @@ static size_t unacknowledged(int fd)
 }
 
 /*
- * A peer that has sent everything may reset what it no longer wants to receive (RFC 9113, 8.1), so
- * NO_ERROR is an end in order, and so is CANCEL for a ztunnel. Envoy ends an HTTP connection that
+ * A peer that has sent everything may reset a stream that it no longer reads (RFC 9113, 8.1), so
+ * NO_ERROR is an orderly end, and so is CANCEL in ztunnel. Envoy ends an HTTP connection that
  * it closes with CONNECT_ERROR and without END_STREAM. That is also how a proxy passes on a reset
- * (RFC 9113, 8.5), which is certain only where no byte came before.
+ * (RFC 9113, 8.5), which is unambiguous only if no byte came before.
  */
 static bool endsInOrder(uint32_t code, bool spoke)
 {
@@ -47,8 +47,8 @@ static bool endsInOrder(uint32_t code, bool spoke)
 	       (code == NGHTTP2_CONNECT_ERROR && spoke);
 }
 
-/* The kernel reports a reset once: afterwards the socket looks like any other that has ended. What
- * was passed on in this turn leaves before it. */
+/* The kernel reports a reset once: afterwards the socket looks like any other ended one. Bytes
+ * passed on in this turn are delivered first. */
 void Flow::resetLater(int code)
 {
 	if (!resetting_)
@@ -56,7 +56,7 @@ void Flow::resetLater(int code)
 	resetting_ = true;
 }
 
-/* A socket takes nothing any more. What it had sent before is still passed on. */
+/* A socket accepts no more data. Bytes that it had sent before are still passed on. */
 void Flow::breakSocket(int side, int error)
 {
 	Socket &socket = sockets[side];
@@ -117,7 +117,7 @@ void Flow::streamClosed(uint32_t code, bool sessionLost)
 		return;
 	case State::Pending:
 	case State::Connecting: {
-		/* A client that sent all it had and left, before the application was reached. */
+		/* The client sent everything and left before the application was reached. */
 		Direction &up = directions[0];
 		if (up.sourceEnded || (streamSpoke_ && !sessionLost && endsInOrder(code, true))) {
 			up.sourceEnded = directions[1].sinkEnded = true;
@@ -149,8 +149,8 @@ void Flow::endWithStream(uint32_t code, bool sessionLost)
 	drain(1 - streamSide, reason, inOrder ? 0 : static_cast<int>(code), reset);
 }
 
-/* The other end is gone: hands what is left to the socket of `side`, then ends it, by FIN or once
- * everything has arrived by RST. */
+/* The other end is gone: delivers remaining bytes to the socket of `side`, then ends it, by FIN or,
+ * once everything is acknowledged, by RST. */
 void Flow::drain(int side, FlowEnd reason, int code, bool reset)
 {
 	state = State::Draining;
@@ -165,7 +165,7 @@ void Flow::drain(int side, FlowEnd reason, int code, bool reset)
 	drainStep();
 }
 
-/* Throws away what still comes; true when nothing will. */
+/* Discards input; returns true when no more will come. */
 bool Flow::discardInput(Socket &socket)
 {
 	for (int turn = 0; socket.readable; turn++) {
@@ -173,7 +173,7 @@ bool Flow::discardInput(Socket &socket)
 			engine.pumpLater(this);
 			return false;
 		}
-		/* Of a TCP socket, without copying. */
+		/* Discards on a TCP socket, without copying. */
 		ssize_t got = recv(socket.fd, nullptr, kDiscardBytes, MSG_TRUNC);
 		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
 			return true;

@@ -1,4 +1,4 @@
-/* The life of one proxied connection: its two ends, how it fails and how it closes (ambient
+/* The life of one proxied connection: its two ends, failure and close (ambient
  * contract 6.10). */
 #include <errno.h>
 #include <netinet/in.h>
@@ -27,7 +27,7 @@ static void closeSocket(Engine &engine, Flow::Socket &socket, bool reset)
 	socket.fd = -1;
 }
 
-/* Bytes in the receive queue. */
+/* Returns the number of bytes in the receive queue. */
 static int unread(int fd)
 {
 	int count = 0;
@@ -63,8 +63,8 @@ void Flow::decided()
 
 void Flow::adoptNear(int fd)
 {
-	/* Not watched before a decision: nothing is read, and nothing is spent on an undecided
-	 * connection. */
+	/* Not watched before a decision: an undecided connection is not read and costs
+	 * nothing. */
 	sockets[0].fd = fd;
 }
 
@@ -75,7 +75,7 @@ void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::stri
 		return;
 	responseFields_ = std::move(fields);
 	failStatus_ = failStatus;
-	/* In front of what came early. */
+	/* Goes before early data. */
 	Direction &up = directions[0];
 	ByteQueue early;
 	early.swap(up.pending);
@@ -104,8 +104,8 @@ void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::stri
 		askConnected(spec);
 }
 
-/* An application in the same namespace has mostly answered before connect() returned, and asking
- * again is cheaper than another turn of the loop. */
+/* An application in the same namespace has usually answered before connect() returned, and checking
+ * is cheaper than another turn of the loop. */
 void Flow::askConnected(const ConnectSpec &spec)
 {
 	auto *target = reinterpret_cast<const sockaddr *>(&spec.target.storage);
@@ -146,11 +146,11 @@ void Flow::open()
 	engine.opened(*this);
 	if (sockets[0].fd >= 0) {
 		engine.watch(sockets[0].fd, &sockets[0], EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
-		/* It was accepted a while ago: most clients have said something. */
+		/* It was accepted a while ago: most clients have sent data. */
 		sockets[0].readable = sockets[0].writable = true;
 	}
 	if (streamSide == 0 && streamSession == nullptr) {
-		/* The client has left meanwhile; what it sent is delivered. */
+		/* The client has left meanwhile; its data is delivered. */
 		drain(1, FlowEnd::Complete, 0, false);
 		return;
 	}
@@ -200,9 +200,9 @@ void Flow::abort()
 }
 
 /*
- * The end of a drain. Where every byte that came is passed on, both ends are told by FIN, as other
- * proxies of the field end them; where one is not, the abort that follows resets: what is cut off
- * must not look whole.
+ * The end of a drain. If every received byte was delivered, both ends get FIN, as with other
+ * proxies; otherwise the abort that follows resets: truncated data must
+ * not look complete.
  */
 void Flow::leave()
 {
@@ -219,7 +219,7 @@ void Flow::leave()
 	}
 	leaving_ = true;
 	for (int side = 0; side < 2; side++) {
-		/* The stream asks once more, and sees the end then. */
+		/* The stream reads once more, and finds the end. */
 		if (streamSide == 1 - side)
 			sockets[side].readable = true;
 		else
@@ -228,7 +228,7 @@ void Flow::leave()
 	pump();
 }
 
-/* Everything that came was passed on, and both ends know that nothing more will. */
+/* Every received byte was delivered, and both ends know that no more will come. */
 bool Flow::isThrough() const
 {
 	return leaving_ && directions[0].sinkEnded && directions[1].sinkEnded;
@@ -248,7 +248,7 @@ void Flow::fail(FlowEnd reason, int code, const std::string &text)
 	if (state == State::Closed)
 		return;
 	if (state == State::Draining) {
-		/* What the kernel has by now is its own to deliver. */
+		/* The kernel delivers the bytes that it has. */
 		close(reason, code, text, !reported_);
 		return;
 	}
@@ -264,8 +264,8 @@ void Flow::fail(FlowEnd reason, int code, const std::string &text)
 		respond(failStatus_, {}, true);
 		streamSession->leaveStream(this);
 	}
-	/* Before it is open nothing was read, so a close is no lie, and a client is not reset
-	 * inside its connect(): the kernel itself resets where bytes are left in the receive
+	/* Nothing was read before the opening, so a close loses nothing, and a client is not reset
+	 * inside its connect(): the kernel itself resets if bytes are left in the receive
 	 * queue. */
 	close(reason, code, text, answered && !isThrough());
 }
@@ -274,7 +274,7 @@ void Flow::close(FlowEnd reason, int code, const std::string &text, bool reset)
 {
 	if (state == State::Closed)
 		return;
-	/* Cut in the middle: the peer must not take it for an end in order, as it may CANCEL. */
+	/* Cut in the middle: CANCEL could be taken for an orderly end. */
 	uint32_t streamCode = NGHTTP2_CONNECT_ERROR;
 	if (reason == FlowEnd::Aborted)
 		streamCode = state == State::Open ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
@@ -292,7 +292,7 @@ void Flow::close(FlowEnd reason, int code, const std::string &text, bool reset)
 	engine.bury(this);
 }
 
-/* The last event of the flow, with what it moved. */
+/* Sends the last event of the flow, with its byte counts. */
 void Flow::report(FlowEnd reason, int code, const std::string &text)
 {
 	if (reported_)

@@ -22,14 +22,14 @@ namespace kmesh::tunnel
 class Flow final : public StreamUser
 {
       public:
-	/* Draining: one end is gone; its last bytes are on their way to the other, a socket. */
+	/* Draining: one end is gone; its last bytes are being delivered to the other, a socket. */
 	enum class State { Pending, Connecting, Requesting, Open, Draining, Closed };
 
 	struct Socket final : public Pollable {
 		Flow *flow = nullptr;
 		int fd = -1;
 		bool readable = false, writable = false, peerEnded = false, failed = false;
-		/* What broke the connection; 0: nothing. What arrived before can still be read. */
+		/* Error of the connection; 0: none. Data received before can still be read. */
 		int error = 0;
 		void onEvents(uint32_t events) override
 		{
@@ -40,20 +40,20 @@ class Flow final : public StreamUser
 		ByteQueue pending;
 		bool sourceEnded = false;
 		bool sinkEnded = false;
-		/* Bytes passed on to the sink. */
+		/* Bytes delivered to the sink. */
 		uint64_t bytes = 0;
-		/* Of what is pending, the bytes in front that the source did not send. */
+		/* Leading pending bytes that did not come from the source. */
 		size_t prefix = 0;
 	};
 
 	Flow(Engine &engine, uint64_t id);
 	~Flow() override;
 
-	/* Of an accepted socket, in Engine::clients; 0: none. */
+	/* Key of an accepted socket in Engine::clients; 0: none. */
 	uint64_t clientKey = 0;
 
 	void adoptNear(int fd);
-	/* Fields are names and values in turn, parted by NUL. */
+	/* Fields alternate names and values, separated by NUL. */
 	void connect(const ConnectSpec &spec, const std::string &prefix, std::string responseFields,
 		     int failStatus);
 	void request(Session *session, std::string_view fields, bool reportOpen);
@@ -64,7 +64,7 @@ class Flow final : public StreamUser
 	void fail(FlowEnd reason, int code, const std::string &text = {});
 	void connectTimedOut();
 	void pump();
-	/* A timer of its own: a reset that waits for the bytes before it, or the drain. */
+	/* Flow-specific timer: a reset that waits for the bytes before it, or the drain. */
 	void timer();
 
 	void streamResponse(int status, const std::string &baggage, bool end) override;
@@ -74,9 +74,9 @@ class Flow final : public StreamUser
 	void streamClosed(uint32_t code, bool sessionLost) override;
 	ssize_t streamPull(uint8_t *into, size_t length, uint32_t *flags) override;
 
-	/* Flows of all engines that may still ask for their far socket. */
+	/* Flows of all engines that may still need a far socket. */
 	static std::atomic<int> undecided;
-	/* The highest number that any of their sockets ever had. */
+	/* The highest descriptor that any of their sockets ever had. */
 	static std::atomic<int> highestDescriptor;
 
 	Engine &engine;
@@ -87,9 +87,9 @@ class Flow final : public StreamUser
 	Direction directions[2]; /* 0 near to far, 1 far to near */
 	std::unique_ptr<RequestHeaders> requestHeaders;
 	bool queued = false;
-	/* What a plan for its like is kept by, until it is decided. */
+	/* Key for a plan, until the flow is decided. */
 	std::string planKey;
-	/* When a plan admitted it, in microseconds; 0: TypeScript did. */
+	/* When a plan admitted it, in microseconds; 0: decided by TypeScript. */
 	uint64_t admittedUs = 0;
 
       private:
@@ -113,34 +113,34 @@ class Flow final : public StreamUser
 	bool isThrough() const;
 
 	bool undecided_ = true;
-	/* The proxy's time is over: what has come is passed on, and then the end. */
+	/* The proxy is shutting down: received bytes are delivered, then the flow ends. */
 	bool leaving_ = false;
 	bool resetting_ = false;
 	std::string responseFields_;
 	int failStatus_ = 0;
 	bool reportOpen_ = false;
 	bool streamDone_ = false;
-	/* The stream's peer sent data. */
+	/* The stream's peer has sent data. */
 	bool streamSpoke_ = false;
 	/* An event about it is on its way. */
 	bool told_ = false;
 	/* The end was reported to TypeScript. */
 	bool reported_ = false;
-	/* The plan of a drain. */
+	/* State of a drain. */
 	struct Drain {
 		int side;
 		FlowEnd reason;
 		int code;
 		bool reset;
-		/* When to look again: nothing reports that bytes were acknowledged. */
+		/* Next check: there is no event for acknowledged bytes. */
 		uint32_t lookMs = 2;
 		bool looking = false;
-		/* What was on its way at the last look, and since when that has not changed. */
+		/* Unacknowledged bytes at the last check, and since when that is unchanged. */
 		size_t waiting = SIZE_MAX;
 		uint64_t waitingSince = 0;
 	};
 	std::unique_ptr<Drain> drain_;
-	/* Bytes that had been passed on when a reset began to wait for them; UINT64_MAX: none
+	/* Delivered bytes when a reset began to wait for more; UINT64_MAX: none
 	 * waits.
 	 */
 	uint64_t resetWaitsAt_ = UINT64_MAX;

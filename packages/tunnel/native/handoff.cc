@@ -1,5 +1,5 @@
-/* Connections that the connect hook sent to the outbound port (bpf/handoff.h): where they wanted to
- * go, and the endpoint that it chose. */
+/* Original destinations and chosen endpoints of connections that the connect hook sent to the
+ * outbound port (bpf/handoff.h). */
 #include <bpf/bpf.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,7 +32,7 @@ bool takeHandoff(int table, uint64_t netnsCookie, const sockaddr_storage &peer,
 	uint16_t port = ntohs(readAddress(local, own));
 	key.netns_cookie = netnsCookie;
 	key.client_port_be = readAddress(peer, key.client.bytes);
-	/* What the hook sends here goes from the pod's address to the same address. */
+	/* Handed-over connections go from the pod's address to the same address. */
 	if (port != KMESH_PORT_OUTBOUND || memcmp(own, key.client.bytes, sizeof own) != 0)
 		return false;
 	kmesh_handoff value{};

@@ -1,4 +1,4 @@
-/* nghttp2's callbacks, and the limits that keep a hostile peer's cost bounded. */
+/* nghttp2's callbacks, and limits that bound the cost of a hostile peer. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,8 +131,8 @@ static int onFrame(nghttp2_session *http, const nghttp2_frame *frame, void *data
 	return 0;
 }
 
-/* What a peer may send for each: window updates of the stream and of the connection, also where it
- * reads, and makes room, a few hundred bytes at a time. */
+/* Frames that a peer may send in response: window updates of the stream and of the connection,
+ * which it may send for every few hundred bytes. */
 static int onSent(nghttp2_session *, const nghttp2_frame *frame, void *data)
 {
 	if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS)
@@ -160,7 +160,7 @@ static int onStreamClose(nghttp2_session *http, int32_t stream, uint32_t code, v
 		nghttp2_session_set_stream_user_data(http, stream, nullptr);
 		session.users.erase(user);
 		user->streamSession = nullptr;
-		/* What the flow still holds no longer counts against the other streams of the
+		/* Unread data of the flow no longer counts against the other streams of the
 		 * connection. */
 		nghttp2_session_consume_connection(http, user->streamUnconsumed);
 		user->streamUnconsumed = 0;
@@ -196,7 +196,7 @@ nghttp2_nv fieldOf(std::string_view name, std::string_view value)
 	made.value = reinterpret_cast<uint8_t *>(const_cast<char *>(value.data()));
 	made.namelen = name.size();
 	made.valuelen = value.size();
-	/* Unique per connection: indexing them would only push useful entries out of the peer's
+	/* Unique per connection: indexing them would only evict useful entries from the peer's
 	 * table. */
 	made.flags = name == "traceparent" || name == "forwarded" ? NGHTTP2_NV_FLAG_NO_INDEX
 								  : NGHTTP2_NV_FLAG_NONE;
@@ -240,7 +240,7 @@ nghttp2_option *createHttpOptions()
 	nghttp2_option_set_no_auto_window_update(made, 1);
 	nghttp2_option_set_no_closed_streams(made, 1);
 	nghttp2_option_set_peer_max_concurrent_streams(made, 100);
-	/* Floods: settings entries per frame, unsent acknowledgements, CONTINUATION frames, resets
+	/* Floods: settings entries per frame, queued acknowledgements, CONTINUATION frames, resets
 	 * by the peer; see also Session::gotEmptyFrame. */
 	nghttp2_option_set_max_settings(made, 32);
 	nghttp2_option_set_max_outbound_ack(made, 1000);

@@ -1,4 +1,4 @@
-/* Numbers of what the engine reports. TypeScript's are generated from here
+/* Event numbers of the engine. Those of TypeScript are generated from here
  * (scripts/generate-kinds.ts). */
 #pragma once
 

@@ -23,18 +23,19 @@ static bool originalDestination(int fd, sockaddr_storage *out)
 	return getsockopt(fd, SOL_IPV6, IP6T_SO_ORIGINAL_DST, out, &length) == 0;
 }
 
-/* IPv4 and IPv6 have it in the same place. */
+/* IPv4 and IPv6 have the port at the same offset. */
 static double portOf(const sockaddr_storage &address)
 {
 	return ntohs(reinterpret_cast<const sockaddr_in &>(address).sin_port);
 }
 
 /*
- * Two connections from one port of a client to two ports of the pod are one to the proxy's port, so
- * conntrack gives the second another source port as it enters. By then the kernel has already found
- * a socket for its SYN, the first one's, and looks again only where that is not transparent: what a
- * transparent listener accepts would swallow the other's handshake for as long as it lives. What is
- * redirected comes to a local address, so only the option's permission matters, not the option.
+ * Two connections from one port of a client to two ports of the pod become one to the proxy's port,
+ * so conntrack gives the second another source port on input. By then early demux has already found
+ * a socket for its SYN, the first one's, and looks again only if that is not transparent: a socket
+ * accepted by a transparent listener would swallow the second handshake for its lifetime.
+ * Redirected traffic has a local destination, so only the option's permission matters, not the
+ * option.
  */
 void Listener::forgetTransparent()
 {
@@ -48,7 +49,7 @@ void Listener::onEvents(uint32_t)
 		acceptAll();
 }
 
-/* Sends an accepted socket where others like it went; false where that is for TypeScript to say. */
+/* Applies a plan to an accepted socket; false if TypeScript must decide. */
 bool Listener::follow(Flow &flow, const sockaddr_storage &peer)
 {
 	std::shared_ptr<const Plan> plan = engine->plans.find(flow.planKey);
@@ -143,7 +144,7 @@ void Listener::acceptAll()
 	engine->schedule(0, id, TimerKind::Listener);
 }
 
-/* Out of descriptors or memory: the queue keeps the connections; say so and look again soon. */
+/* Out of descriptors or memory: connections stay in the backlog; report it and retry soon. */
 void Listener::pause(int error)
 {
 	engine->emit(EventType::AcceptFailed, id, {static_cast<double>(error)});

@@ -1,5 +1,5 @@
-/* The engine's thread: epoll, timers, commands from TypeScript, and the order in which a turn of
- * the loop works. */
+/* The engine's thread: epoll, timers, commands from TypeScript, and the order of work in a turn of
+ * the loop. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -20,7 +20,7 @@
 namespace kmesh::tunnel
 {
 
-/* How long the end of a connection may wait for something more urgent to tell. */
+/* How long the end of a connection may wait for more urgent events. */
 static constexpr uint64_t kLazyMs = 8;
 
 /* How long a flow's bytes are reported more often than those of older flows. */
@@ -141,7 +141,7 @@ std::vector<EventBatch> Engine::take()
 		notified_ = false;
 		published.swap(published_);
 	}
-	/* Taken afterwards and reported before: no flow's end comes ahead of its beginning. */
+	/* Read later but reported first: no end of a flow precedes its beginning. */
 	std::vector<EventBatch> taken;
 	std::vector<Admitted> admitted = plans.take();
 	if (!admitted.empty()) {
@@ -204,8 +204,8 @@ void Engine::wakeHandlers()
 		notify();
 }
 
-/* The kernel gives the lowest number that is free: while none was high, few are in use. Only then
- * are they counted, which costs microseconds. */
+/* The kernel assigns the lowest free descriptor: if none was high, few are in use. Otherwise
+ * they are counted, which takes microseconds. */
 bool Engine::descriptorsLeft() const
 {
 	if (Flow::highestDescriptor + Flow::undecided < descriptorCeiling)
@@ -264,7 +264,8 @@ void Engine::bury(Session *session)
 	auto found = sessions.find(session->id);
 	if (found == sessions.end())
 		return;
-	/* A turn may end before all that is dirty was flushed, and the next one must not find it.
+	/* A turn may end before everything dirty was flushed; the next one must not find the
+	 * session.
 	 */
 	std::erase(dirtySessions, session);
 	buriedSessions_.push_back(std::move(found->second));
@@ -334,7 +335,7 @@ void Engine::reportBytes(bool all)
 	emit(EventType::Bytes, 0, {events.addExtra(std::move(extra))});
 }
 
-/* The thread is the engine's own, so it stays in the namespace it used last: most sockets need no
+/* The thread belongs to the engine, so it stays in the last namespace: most sockets need no
  * switch. */
 int Engine::enterNamespace(uint64_t id)
 {
@@ -392,7 +393,7 @@ void Engine::runTimers()
 		if (Flow *found = flow(id))
 			found->connectTimedOut();
 	}
-	/* What these schedule, also for now, is for the next turn. */
+	/* Timers that these schedule, even for now, are for the next turn. */
 	auto end = timers_.upper_bound(now_);
 	std::vector<Timer> due;
 	for (auto at = timers_.begin(); at != end; at++)
@@ -421,7 +422,7 @@ void Engine::runTimers()
 	}
 }
 
-/* Writes of all streams of a session are gathered here, so that one turn costs one record and one
+/* Flushes sessions once per turn, so that all streams of a session share one record and one
  * system call. */
 void Engine::runDirty()
 {

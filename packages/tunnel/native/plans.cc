@@ -1,4 +1,4 @@
-/* Plans, and what connections have in common that one of them serves. */
+/* Plans, and the keys of similar connections. */
 #include "plans.h"
 
 #include <string.h>
@@ -112,7 +112,7 @@ std::string planKey(uint64_t listener, const sockaddr_storage &peer,
 	return key;
 }
 
-/* `for="address:port"` at the start is every client's own and means nothing to a decision. */
+/* `for="address:port"` at the start differs per client and does not affect a decision. */
 static std::string_view withoutClient(std::string_view forwarded)
 {
 	static constexpr std::string_view kStart = "for=\"";

@@ -16,12 +16,12 @@ namespace kmesh::tunnel
 static constexpr size_t kOutHigh = 256 << 10;
 static constexpr size_t kGather = 16 << 10;
 static constexpr size_t kTurn = 512 << 10;
-/* A turn of reading ends after so long; a read that took longer halves the next one. */
+/* Maximum duration of a turn of reading; a longer read halves the size of the next one. */
 static constexpr uint64_t kReadTurnUs = 1000;
 static constexpr uint64_t kSlowReadUs = 500;
 static constexpr size_t kSmallestRead = 2 << 10;
-/* Key updates that a peer may ask for in a while. AES-GCM needs one after 24 million records (RFC
- * 8446, 5.5); each costs as much as a hundred of those. */
+/* Maximum number of key updates by the peer in a period. AES-GCM needs one after 24 million records
+ * (RFC 8446, 5.5); each costs as much as a hundred records. */
 static constexpr uint32_t kKeyUpdates = 32;
 static constexpr uint64_t kKeyUpdatesMs = 10000;
 
@@ -65,7 +65,7 @@ void Session::startTls(SSL_CTX *context)
 size_t Session::takeInput(uint8_t *into, size_t length)
 {
 	size_t taken = length < inLength_ ? length : inLength_;
-	/* OpenSSL goes on inside one call as long as there is input. */
+	/* OpenSSL continues inside one call as long as there is input. */
 	if (taken == 0 || keyUpdates_ > kKeyUpdates)
 		return 0;
 	memcpy(into, in_, taken);
@@ -124,7 +124,7 @@ void Session::encrypt(const uint8_t *bytes, size_t length)
 	}
 }
 
-/* Sends what is encrypted; true when all of it left. A carrier pulls instead. */
+/* Sends encrypted bytes; returns true when all were sent. A carrier pulls instead. */
 bool Session::writeOut()
 {
 	if (streamSession != nullptr || fd_ < 0) {
@@ -148,7 +148,7 @@ bool Session::writeOut()
 	return true;
 }
 
-/* A peer that sends its last bytes and closes answers what comes after with RST, which sending sees
+/* A peer that sends its last bytes and closes answers later data with RST, which sending detects
  * first. */
 void Session::sendFailed(int error)
 {

@@ -10,7 +10,8 @@
 namespace kmesh::tunnel
 {
 
-/* Window updates, answers to no PING and empty DATA that a peer may send beyond what it is sent. */
+/* Allowance for window updates, unsolicited PING acknowledgements and empty DATA of a peer, beyond
+ * what our frames justify. */
 static constexpr uint32_t kEmptyFrames = 10000;
 
 void Session::startHttp()
@@ -125,7 +126,7 @@ static ssize_t pullData(nghttp2_session *, int32_t, uint8_t *into, size_t length
 
 int32_t Session::submitRequest(StreamUser *user, std::string_view fields)
 {
-	/* nghttp2 would keep it waiting. Another session can be tried. */
+	/* nghttp2 would queue it. Another session can be tried. */
 	if (openStreams_ >=
 	    nghttp2_session_get_remote_settings(http, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
 		return -1;
@@ -183,7 +184,7 @@ void Session::gotRequest(Flow *flow, bool end)
 		}
 	}
 	EventBatch &events = engine.events;
-	/* References first: a definition is an event by itself. */
+	/* References first: a definition is a separate event. */
 	std::vector<int32_t> &references = engine.references;
 	references.clear();
 	auto refer = [&](const std::string &text, bool often) {
@@ -195,7 +196,7 @@ void Session::gotRequest(Flow *flow, bool end)
 	refer(headers.authority, true);
 	for (size_t index = 0; index + 1 < headers.fields.size(); index += 2) {
 		refer(headers.fields[index], true);
-		/* Every client's own. */
+		/* Differs per client. */
 		refer(headers.fields[index + 1], headers.fields[index] != "forwarded");
 	}
 	events.add(EventType::Request, flow->id, {static_cast<double>(id)});
@@ -233,7 +234,7 @@ void Session::consumed(StreamUser *user, size_t length)
 	markDirty();
 }
 
-/* The stream goes on without its user; what it held back of the connection's window is given back.
+/* Detaches the user of a stream that continues; the connection's window that it held is released.
  */
 void Session::forget(StreamUser *user)
 {

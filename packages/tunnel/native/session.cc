@@ -1,4 +1,4 @@
-/* The life of one mTLS HTTP/2 connection: beginnings, whom it trusts, liveness, draining (ambient
+/* The life of one mTLS HTTP/2 connection: start, trust, liveness, draining (ambient
  * contract 6.1, 6.4, 6.9). */
 #include <errno.h>
 #include <openssl/x509v3.h>
@@ -124,7 +124,7 @@ void Session::timer(TimerKind kind, int32_t stream)
 	case TimerKind::Pong:
 		if (pingSentAt_ == 0 || state == State::Dead)
 			break;
-		/* The answer may wait behind other bytes; those prove as much. */
+		/* The answer may wait behind other bytes, which prove liveness as well. */
 		if (uint64_t silent = engine.nowMs() - std::max(pingSentAt_, lastInputAt_);
 		    silent < engine.config.pingTimeoutMs) {
 			engine.schedule(engine.config.pingTimeoutMs - static_cast<uint32_t>(silent),
@@ -169,7 +169,7 @@ void Session::drain()
 	if (state == State::Dead)
 		return;
 	if (http == nullptr) {
-		/* A peer that was accepted is served: it gets GOAWAY after its first
+		/* An accepted peer is served: it gets GOAWAY after its first
 		 * requests. */
 		if (server)
 			drainWhenReady_ = true;
@@ -185,7 +185,7 @@ void Session::drain()
 		return;
 	draining_ = true;
 	if (server) {
-		/* Two steps, so that requests already on their way are still served. */
+		/* Two steps, so that requests already in flight are still served. */
 		nghttp2_submit_shutdown_notice(http);
 		engine.schedule(200, id, TimerKind::Goaway);
 	} else {

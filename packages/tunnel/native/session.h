@@ -45,7 +45,7 @@ class Session final : public StreamUser, public Pollable
 	void resume(StreamUser *user);
 	void consumed(StreamUser *user, size_t length);
 	void resetStream(StreamUser *user, uint32_t code);
-	/* Forgets a stream that was answered in full; the peer has a moment to end it itself. */
+	/* Detaches a fully answered stream; the peer has a moment to end it itself. */
 	void leaveStream(StreamUser *user);
 	void markDirty();
 	void flush();
@@ -58,7 +58,7 @@ class Session final : public StreamUser, public Pollable
 	{
 		return openStreams_;
 	}
-	/* Verification of the peer's leaf against what the session expects; called inside the
+	/* Verifies the peer's leaf against the expected identities; called during the
 	 * handshake. */
 	bool acceptsPeer(const std::vector<std::string> &peerIdentities) const;
 
@@ -79,9 +79,10 @@ class Session final : public StreamUser, public Pollable
 	{
 		return pingSentAt_ != 0;
 	}
-	/* A frame that carries nothing came; false when there have been too many of them. */
+	/* Counts a frame without content; returns false when there have been too many. */
 	bool gotEmptyFrame();
-	/* A frame was sent or came for which the peer may send some that carry nothing. */
+	/* Adds to the allowance of frames without content, for a frame that was sent or received.
+	 */
 	void earnEmptyFrames(uint32_t count);
 	void streamGone();
 	size_t takeInput(uint8_t *into, size_t length);
@@ -132,10 +133,10 @@ class Session final : public StreamUser, public Pollable
 	bool draining_ = false, goawaySent_ = false, settingsSeen_ = false;
 	bool drainWhenReady_ = false;
 	uint64_t pingSentAt_ = 0, lastInputAt_ = 0;
-	/* Bytes to read at a time: fewer where they are costly, so that a turn stays short. */
+	/* Read size: smaller if reads are slow, so that a turn stays short. */
 	size_t readSize_ = kFirstRead;
 	bool readDue_ = false;
-	/* The error that sending met; what the peer sent before it is still read. */
+	/* Error of sending; data that the peer sent before is still read. */
 	int sendError_ = 0;
 	uint32_t emptyFrames_ = 0;
 	uint32_t keyUpdates_ = 0;

@@ -21,7 +21,7 @@ struct SocketAddress {
 	{
 		return storage.ss_family;
 	}
-	/* IPv4 and IPv6 have it in the same place. */
+	/* IPv4 and IPv6 have the port at the same offset. */
 	void setPort(uint16_t port)
 	{
 		reinterpret_cast<sockaddr_in &>(storage).sin_port = htons(port);
@@ -29,13 +29,13 @@ struct SocketAddress {
 };
 
 bool parseAddress(const std::string &text, uint16_t port, SocketAddress *out);
-/* One number for an address and a port; IPv4-mapped IPv6 counts as IPv4. */
+/* Returns one number for an address and a port; IPv4-mapped IPv6 equals IPv4. */
 uint64_t endpointKey(const sockaddr_storage &from);
-/* IPv4 as IPv4-mapped IPv6; returns the port in network order. */
+/* Reads an address, IPv4 as IPv4-mapped IPv6; returns the port in network order. */
 uint16_t readAddress(const sockaddr_storage &from, uint8_t *address);
 void formatAddress(const sockaddr_storage &from, std::string *address, uint16_t *port);
 
-/* Something that epoll can report on. */
+/* An object registered with epoll. */
 class Pollable
 {
       public:
@@ -43,11 +43,11 @@ class Pollable
 	virtual void onEvents(uint32_t events) = 0;
 };
 
-/* How an outgoing socket is made. */
+/* Options of an outgoing socket. */
 struct ConnectSpec {
 	uint64_t namespaceId = 0;
 	SocketAddress target;
-	SocketAddress source; /* length 0: any of the pod's */
+	SocketAddress source; /* length 0: any address of the pod */
 	bool sourceRequired = false;
 	bool keepalive = true; /* not towards the pod's own application */
 	bool withinPod = false;
@@ -59,9 +59,9 @@ struct Listener final : public Pollable {
 	uint64_t id = 0;
 	int fd = -1;
 	bool tunnel = false;   /* accepted sockets speak HBONE */
-	bool outbound = false; /* accepted sockets want to leave the pod */
+	bool outbound = false; /* accepted sockets are outbound */
 	bool paused = false;
-	uint64_t netnsCookie = 0; /* known where connections may be handed over or have a pick */
+	uint64_t netnsCookie = 0; /* set if connections may be handed over or have a pick */
 	void onEvents(uint32_t events) override;
 	void acceptAll();
 	bool follow(Flow &flow, const sockaddr_storage &peer);
@@ -70,12 +70,12 @@ struct Listener final : public Pollable {
 	void resume();
 };
 
-/* tunnel-handoff.cc */
+/* handoff.cc */
 uint64_t netnsCookieOf(int fd);
-/* Original destination of a connection that the connect hook handed over; returned once. */
+/* Returns the original destination of a connection that the connect hook handed over, once. */
 bool takeHandoff(int table, uint64_t netnsCookie, const sockaddr_storage &peer,
 		 const sockaddr_storage &local, sockaddr_storage *original);
-/* The endpoint that the connect hook chose for a connection, 0 when none; returned once. */
+/* Returns the endpoint that the connect hook chose for a connection, 0 if none; once. */
 uint32_t takePick(int table, uint64_t netnsCookie, const sockaddr_storage &peer);
 
 } // namespace kmesh::tunnel

@@ -1,4 +1,4 @@
-/* Who uses an HTTP/2 stream. */
+/* Users of HTTP/2 streams. */
 #pragma once
 
 #include <stdint.h>
@@ -20,14 +20,14 @@ class StreamUser
 	virtual void streamResponse(int status, const std::string &baggage, bool end) = 0;
 	virtual void streamData(const uint8_t *bytes, size_t length) = 0;
 	virtual void streamEnd() = 0;
-	/* The stream is gone; `session` must not be touched afterwards through this stream. */
+	/* The stream is gone; `session` must not be used afterwards through this stream. */
 	virtual void streamClosed(uint32_t code, bool sessionLost) = 0;
 	virtual ssize_t streamPull(uint8_t *into, size_t length, uint32_t *flags) = 0;
 
 	Session *streamSession = nullptr;
 	int32_t streamId = -1;
 	bool streamDeferred = false;
-	/* Received bytes that do not count as consumed yet: what flow control holds back. */
+	/* Received but unconsumed bytes, which hold back flow control. */
 	size_t streamUnconsumed = 0;
 	/* Response headers while they arrive. */
 	int responseStatus = 0;

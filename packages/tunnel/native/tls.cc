@@ -1,4 +1,4 @@
-/* TLS contexts as the mesh uses them (ambient contract 6.1), on the OpenSSL that Node carries and
+/* TLS contexts for the mesh (ambient contract 6.1), on the OpenSSL that Node.js contains and
  * exports. */
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -18,8 +18,8 @@ static constexpr const char *kSuites12 =
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256";
 static const unsigned char kAlpn[] = {2, 'h', '2'};
 
-/* Certificates are sent as they are: brotli at its best level costs a handshake more than its keys
- * do, and inflating what a stranger sends is nothing that the mesh needs. Headers older than
+/* Certificates are sent uncompressed: brotli at its best level costs more than the handshake's key
+ * exchange, and the mesh need not inflate data of a stranger. Headers older than
  * OpenSSL 3.2 do not name the options. */
 static constexpr uint64_t kPlainCertificates = uint64_t{1} << 32 | uint64_t{1} << 33;
 
@@ -48,7 +48,7 @@ std::vector<std::string> uriNames(X509 *certificate)
 		const ASN1_STRING *value = name->d.uniformResourceIdentifier;
 		std::string text(reinterpret_cast<const char *>(ASN1_STRING_get0_data(value)),
 				 static_cast<size_t>(ASN1_STRING_length(value)));
-		/* A NUL inside would let two readers see two names. */
+		/* With a NUL inside, two readers could see two names. */
 		if (text.find('\0') == std::string::npos)
 			found.push_back(std::move(text));
 	}
@@ -79,8 +79,8 @@ static int verifyPeer(int ok, X509_STORE_CTX *store)
 	auto *session = static_cast<Session *>(SSL_get_ex_data(ssl, 0));
 	int error = X509_STORE_CTX_get_error(store);
 	if (!ok) {
-		/* Unknown revocation is allowed and an expired list still counts (ambient contract
-		 * 5, CRL). */
+		/* Unknown revocation status is allowed and an expired list still counts (ambient
+		 * contract 5, CRL). */
 		switch (error) {
 		case X509_V_ERR_UNABLE_TO_GET_CRL:
 		case X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER:
@@ -224,7 +224,7 @@ SSL_CTX *createTlsContext(const TlsOptions &options, std::string *error)
 		SSL_CTX_free(context);
 		return nullptr;
 	}
-	/* Every root of the bundle is an anchor by itself, an intermediate included. */
+	/* Every root of the bundle is a trust anchor, even an intermediate. */
 	X509_STORE_set_flags(SSL_CTX_get_cert_store(context), X509_V_FLAG_PARTIAL_CHAIN);
 	loadRevocations(context, options.crls);
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, verifyPeer);
@@ -237,7 +237,7 @@ static int tolerateUnknownRevocation(int ok, X509_STORE_CTX *store)
 	return ok || X509_STORE_CTX_get_error(store) != X509_V_ERR_CERT_REVOKED;
 }
 
-/* Whether a list revokes any certificate of a chain that was verified before: leaf first, anchor
+/* Returns whether a list revokes a certificate of a chain verified before: leaf first, anchor
  * last. */
 bool chainRevoked(const std::vector<std::string> &chain, const std::vector<std::string> &lists)
 {

@@ -1,4 +1,4 @@
-/* Contexts and names of TLS. */
+/* TLS contexts and names. */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -18,8 +18,8 @@ struct TlsOptions {
 SSL_CTX *createTlsContext(const TlsOptions &options, std::string *error);
 bool chainRevoked(const std::vector<std::string> &chain, const std::vector<std::string> &lists);
 std::vector<std::string> uriNames(X509 *certificate);
-/* Whether `uri` is `spiffe://<domain>/ns/<namespace>/sa/<account>`, of which only the domain must
- * not differ: namespace and account may be empty (ambient contract 6.1). */
+/* Returns whether `uri` is `spiffe://<domain>/ns/<namespace>/sa/<account>` with this domain;
+ * namespace and account may be empty (ambient contract 6.1). */
 bool isIdentityOf(std::string_view uri, std::string_view domain);
 std::string tlsErrorText();
 BIO_METHOD *sessionBioMethod();

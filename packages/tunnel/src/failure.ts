@@ -3,7 +3,7 @@ import type { ResponseFlag } from '@kmesh/probe';
 import { type FlowEnd, revokedVerdict, type SessionEnd } from './engine/events.ts';
 import { flowEndReason, sessionEndReason } from './engine/gen/kinds.ts';
 
-/** How a connection failed, for metrics and access log (contract 18). */
+/** Reason of a failed connection, for metrics and access log (contract 18). */
 export interface Failure {
   readonly flag: ResponseFlag;
   readonly error: string;
@@ -15,15 +15,15 @@ const ECONNRESET = 104;
 const EPIPE = 32;
 const ENOTCONN = 107;
 
-/** Where a connection goes, for the words of its failure. */
+/** Destination of a connection, for error texts. */
 export interface FailurePlace {
-  /** The socket that the proxy connects to: the next proxy's, or the application's. */
+  /** The peer of the proxy's socket: the next proxy or the application. */
   readonly peer: string;
-  /** What is asked of the next proxy; absent without one. */
+  /** The destination requested from the next proxy; absent without one. */
   readonly behind?: string | undefined;
 }
 
-/** What the end of a flow means; `undefined` when it is a normal one. Resets count as normal (contract 6.10). */
+/** Returns the failure of an ended flow; `undefined` for a normal end. Resets count as normal (contract 6.10). */
 export function flowFailure(end: FlowEnd, place: FailurePlace, tunnelled: boolean): Failure | undefined {
   const where = place.peer;
   switch (end.reason) {
@@ -54,7 +54,7 @@ export function flowFailure(end: FlowEnd, place: FailurePlace, tunnelled: boolea
   }
 }
 
-/** What the failed opening of an HBONE connection means. */
+/** Returns the failure of an HBONE connection that could not be opened. */
 export function sessionFailure(end: SessionEnd, where: string): Failure {
   switch (end.reason) {
     case sessionEndReason.connectTimeout:

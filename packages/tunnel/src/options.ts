@@ -3,17 +3,17 @@ import type { MeshChange, MeshView, NodeContext } from '@kmesh/orchestration';
 import type { ConnectionObserver, Reporter } from '@kmesh/probe';
 import type { ShareLimits } from './pod/descriptor-share.ts';
 
-/** A certificate as the tunnel presents it; `WorkloadCertificate` of the controller has these fields. */
+/** A certificate for the tunnel; satisfied by `WorkloadCertificate` of the controller. */
 export interface TunnelCertificate {
   readonly certificateChainPem: string;
   readonly privateKeyPem: string;
-  /** The trust bundle: the only roots that count for peers. */
+  /** The trust bundle: the only trusted roots for peers. */
   readonly rootsPem: readonly string[];
 }
 
-/** Where certificates come from; `CertificateManager` of the controller fits. */
+/** Source of certificates; satisfied by `CertificateManager` of the controller. */
 export interface CertificateSource {
-  /** The certificate at hand, without waiting. */
+  /** Returns the available certificate, without waiting. */
   current?(identity: Identity): TunnelCertificate | undefined;
   certificate(
     identity: Identity,
@@ -29,30 +29,30 @@ export interface RevocationSource {
   onChange(listener: () => void): () => void;
 }
 
-/** The mesh, and word of its changes; `MeshState` fits. */
+/** The mesh and its change notifications; satisfied by `MeshState`. */
 export interface TunnelMesh extends MeshView {
   subscribe(listener: (change: MeshChange) => void): () => void;
 }
 
-/** Counts that belong to no connection record. */
+/** Counters that belong to no connection record. */
 export interface TunnelCounters {
-  /** A handshake or a live connection was refused for a revoked certificate. */
+  /** Counts a handshake or a live connection refused for a revoked certificate. */
   revocationRejected(reporter: Reporter): void;
-  /** A live connection whose chain is unknown, so that revocation cannot cut it. */
+  /** Counts a live connection whose chain is unknown, so that revocation cannot cut it. */
   revocationUntracked(reporter: Reporter): void;
-  /** A destination known only by host name was resolved (contract 7.5). */
+  /** Counts the resolution of a destination known only by host name (contract 7.5). */
   onDemandDns(source: import('@kmesh/api').Workload, hostname: string): void;
-  /** Connections had to wait at a listener, for want of file descriptors mostly. */
+  /** Counts that connections had to wait at a listener, mostly for lack of file descriptors. */
   acceptFailed(): void;
-  /** A connection of a pod was refused because the pod holds its share of the descriptors. */
+  /** Counts a connection refused because its pod's share of the descriptors is used up. */
   shareExceeded(pod: PodInfo): void;
 }
 
 /** Settings of the tunnel; names follow the controller's configuration. Times in milliseconds. */
 export interface TunnelSettings {
-  /** Data threads; 1 when absent. A pod's connections stay on one of them. */
+  /** Data threads; default 1. A pod's connections stay on one of them. */
   readonly threads?: number;
-  /** SO_MARK of every socket made in a pod; absent = none. */
+  /** SO_MARK of every socket created in a pod; absent = none. */
   readonly mark?: number | undefined;
   readonly portReuse?: boolean;
   readonly ipv6?: boolean;
@@ -83,32 +83,32 @@ export interface TunnelSettings {
   readonly connectTimeoutMilliseconds?: number;
   /** How long a connection waits for its own workload and certificate. */
   readonly ownWaitMilliseconds?: number;
-  /** Descriptors of the process, and the most that one pod may hold. */
+  /** Descriptors of the process, and the maximum per pod. */
   readonly share?: ShareLimits;
   readonly tls12?: boolean;
   readonly postQuantumOnly?: boolean;
   readonly policyInfoLogging?: boolean;
-  /** How often byte counts reach the observer. */
+  /** Interval of byte counts to the observer. */
   readonly progressMilliseconds?: number;
-  /** After the other end has gone, a receiver that takes nothing for so long is given up. Default: 5 minutes. */
+  /** Timeout for a receiver that takes no data after the other end has gone. Default: 5 minutes. */
   readonly stallMilliseconds?: number;
   readonly socks5?: boolean;
   /** Ports of the per-pod listeners; only tests change them. */
   readonly ports?: { readonly outbound: number; readonly plaintext: number; readonly hbone: number };
 }
 
-/** The kernel table of connections that the connect hook sent to the outbound port; `BpfMap` fits. */
+/** The kernel table of connections that the connect hook sent to the outbound port; satisfied by `BpfMap`. */
 export interface HandoffTable {
   readonly fd: number;
   readonly keySize: number;
   readonly valueSize: number;
 }
 
-/** The endpoints that the connect hook chose for connections which the tunnel path serves. */
+/** The endpoints that the connect hook chose for connections of the tunnel path. */
 interface ChosenEndpoints {
-  /** By client; each entry is taken out when the connection is accepted. `BpfMap` fits. */
+  /** Keyed by client; each entry is removed when the connection is accepted. Satisfied by `BpfMap`. */
   readonly table: HandoffTable;
-  /** Uid of a workload by its number in the table. */
+  /** Returns the uid of a workload by its number in the table. */
   uidOf(workload: number): string | undefined;
 }
 
@@ -120,11 +120,11 @@ export interface TunnelOptions {
   readonly logger: Logger;
   readonly settings?: TunnelSettings;
   readonly revocations?: RevocationSource | undefined;
-  /** Asked for the original destination before conntrack is; absent: only conntrack is. */
+  /** Looked up for the original destination before conntrack; absent: only conntrack is used. */
   readonly handoffs?: HandoffTable | undefined;
-  /** Endpoints that were chosen for connections before they came here. Absent: none ever was. */
+  /** Endpoints chosen for connections before they were accepted. Absent: none. */
   readonly picks?: ChosenEndpoints | undefined;
   readonly counters?: Partial<TunnelCounters>;
-  /** All addresses of a host name; the node's resolver when absent. */
+  /** Resolves all addresses of a host name; default: the node's resolver. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;
 }

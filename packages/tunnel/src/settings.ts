@@ -4,7 +4,7 @@ import type { NativeTunnelConfig } from './engine/native.ts';
 import type { HandoffTable, TunnelSettings } from './options.ts';
 import type { ShareLimits } from './pod/descriptor-share.ts';
 
-/** {@link TunnelSettings} with the contract's defaults filled in. */
+/** {@link TunnelSettings} with the contract's defaults. */
 export interface ResolvedSettings {
   readonly threads: number;
   readonly mark: number | undefined;
@@ -53,7 +53,7 @@ export function resolveSettings(settings: TunnelSettings): ResolvedSettings {
   };
 }
 
-/** What the native side needs to know. A table of another layout is not asked: its connections are refused. */
+/** Returns the native side's settings. A table of another layout is not used: its connections are refused. */
 export function engineConfig(
   settings: TunnelSettings,
   handoffs?: HandoffTable,
@@ -87,7 +87,7 @@ export function engineConfig(
   return config;
 }
 
-/** Whole seconds in the range that the kernel takes for TCP_KEEPIDLE and TCP_KEEPINTVL. */
+/** Returns whole seconds in the range that the kernel accepts for TCP_KEEPIDLE and TCP_KEEPINTVL. */
 function keepaliveSeconds(milliseconds: number): number {
   return Math.min(32_767, Math.max(1, Math.round(milliseconds / 1000)));
 }

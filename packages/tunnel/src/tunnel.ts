@@ -20,13 +20,13 @@ const silentCounters: TunnelCounters = {
   shareExceeded: () => undefined,
 };
 
-/** How long a resolved host name is used; the node's resolver does not tell lifetimes. */
+/** How long a resolved host name is cached; the node's resolver does not return TTLs. */
 const HOSTNAME_MILLISECONDS = 10_000;
 const HOSTNAME_ENTRIES = 4_096;
-/** The byte counts of a connection are right this soon after it opened. */
+/** Maximum delay of byte counts for a young connection. */
 const YOUNG_MILLISECONDS = 250;
 
-/** How long a drain without any connection waits for peers that were sent GOAWAY. */
+/** How long a drain without connections waits for peers that were sent GOAWAY. */
 const QUIET_MILLISECONDS = 1_500;
 const SELF_UID = 'self';
 
@@ -87,7 +87,7 @@ export class Tunnel implements AsyncDisposable {
     this.#stops.push(() => clearInterval(progress));
   }
 
-  /** Pods that are served, the proxy itself not counted. */
+  /** Number of served pods, without the proxy itself. */
   get podCount(): number {
     return this.#pods.size - (this.#pods.has(SELF_UID) ? 1 : 0);
   }
@@ -96,12 +96,12 @@ export class Tunnel implements AsyncDisposable {
     return sum(this.#pods.values(), (pod) => pod.connectionCount);
   }
 
-  /** HBONE connections, both directions. */
+  /** Number of HBONE connections, both directions. */
   get sessionCount(): number {
     return sum(this.#pods.values(), (pod) => pod.sessionCount);
   }
 
-  /** Whether the data threads keep the process alive; they do by default. */
+  /** Sets whether the data threads keep the process alive; they do by default. */
   reference(keepAlive: boolean): void {
     for (const engine of this.#engines) engine.reference(keepAlive);
   }
@@ -110,14 +110,14 @@ export class Tunnel implements AsyncDisposable {
     return this.#pods.has(uid);
   }
 
-  /** Whether `uid` is served in exactly this namespace. */
+  /** Returns whether `uid` is served in exactly this namespace. */
   servesIn(uid: string, namespace: NetworkNamespace): boolean {
     return this.#pods.get(uid)?.runsIn(namespace) ?? false;
   }
 
   /**
-   * Starts the proxy of a pod: its listeners, inside its namespace, which belongs to the tunnel from now on (also when
-   * this fails). A pod that already runs is replaced.
+   * Starts the proxy of a pod: its listeners, inside its namespace, whose ownership passes to the tunnel (also when
+   * this fails). A running proxy of the pod is replaced.
    *
    * @throws SystemCallError `KMESH_SOCKET_FAILED` naming the port; KmeshError `KMESH_TUNNEL_CLOSED`.
    */
@@ -141,14 +141,14 @@ export class Tunnel implements AsyncDisposable {
     this.#add(SELF_UID, info, undefined, { workload });
   }
 
-  /** Cuts the pod's connections and closes its listeners. Unknown uids are fine. */
+  /** Cuts the pod's connections and closes its listeners. Unknown uids are ignored. */
   removePod(uid: string): void {
     const pod = this.#pods.get(uid);
     this.#pods.delete(uid);
     pod?.close();
   }
 
-  /** Live connections, for the config dump. */
+  /** Returns the live connections, for the config dump. */
   connections(uid: string): {
     readonly inbound: readonly CarriedDump[];
     readonly outbound: readonly CarriedDump[];
@@ -160,13 +160,13 @@ export class Tunnel implements AsyncDisposable {
     };
   }
 
-  /** Judges live connections again. Called by the subscription to the mesh; callers need not. */
+  /** Judges live connections again. Called by the subscription to the mesh; callers need not call it. */
   policyChanged(change: MeshChange): void {
     for (const engine of this.#engines) engine.takeBack();
     for (const pod of this.#pods.values()) pod.meshChanged(change);
   }
 
-  /** New revocation lists: handshakes use them from now on, live connections are checked. */
+  /** Applies new revocation lists: handshakes use them from now on, live connections are checked. */
   revocationsChanged(): void {
     for (const engine of this.#engines) engine.takeBack();
     this.#tls.revocationsChanged();
@@ -184,14 +184,14 @@ export class Tunnel implements AsyncDisposable {
     const began = performance.now();
     const passed = (): number => performance.now() - began;
     while (passed() < deadlineMilliseconds) {
-      // A moment for what the kernel accepted before the listeners closed.
+      // Time for connections that the kernel accepted before the listeners closed.
       await new Promise((resolve) => setTimeout(resolve, 50));
       if (this.connectionCount > 0 || this.#engines.some((engine) => engine.flowCount > 0)) continue;
-      // Peers with a handshake or a request under way find their connections still open.
+      // Peers with a handshake or request in progress find their connections still open.
       if (passed() > QUIET_MILLISECONDS || sum(this.#pods.values(), (pod) => pod.servedCount) === 0) break;
     }
     for (const pod of this.#pods.values()) pod.leave();
-    // A moment for the last frames, and for the records of what has ended.
+    // Time for the last frames, and for the records of ended connections.
     await new Promise((resolve) => setTimeout(resolve, 50));
     for (const pod of this.#pods.values()) pod.close();
     this.#pods.clear();

@@ -27,28 +27,28 @@ import {
 /** Callbacks for one listener. */
 export interface ListenerHandler {
   accepted(accepted: Accepted): void;
-  /** The kernel refused to hand over a connection: descriptors or memory ran out. Tried again by the engine. */
+  /** Accepting failed for lack of descriptors or memory. The engine tries again. */
   failed(errno: number): void;
 }
 
 /** Callbacks for one proxied connection. */
 export interface FlowHandler {
-  /** Exactly once, last. */
+  /** Called exactly once, last. */
   closed(end: FlowEnd): void;
-  /** The request was not answered, and nothing was read of the client: another session may be tried. */
+  /** The request was not answered, and nothing was read from the client: another session may be tried. */
   retry?(): void;
-  /** The response was 200; only when asked for. */
+  /** The response was 200; reported only on request. */
   opened?(baggage: string): void;
   /** Cumulative byte counts. */
   bytes?(up: number, down: number): void;
-  /** The client's address could not be used as source; a local one is. */
+  /** The client's address could not be used as the source; a local one is used. */
   sourceNotKept?(): void;
 }
 
 /** Callbacks for one HTTP/2 connection. */
 export interface SessionHandler {
   ready(ready: SessionReady): void;
-  /** Exactly once, last. */
+  /** Called exactly once, last. */
   closed(end: SessionEnd): void;
   request?(request: Request): void;
   limit?(streams: number): void;
@@ -56,11 +56,15 @@ export interface SessionHandler {
 }
 
 /**
- * A decision that the engine follows by itself for connections that are like the one that it was made for, until
- * {@link Engine.takeBack}. What it admits is reported afterwards, within milliseconds.
+ * A decision that the engine applies itself to connections similar to the one it was made for, until
+ * {@link Engine.takeBack}. Admitted connections are reported afterwards, within milliseconds.
  */
 export interface Plan {
-  /** A connection was admitted. @param stale whether the plan was taken back since: what it said has to be asked again */
+  /**
+   * A connection was admitted.
+   *
+   * @param stale whether the plan was withdrawn since: the connection must be decided again
+   */
   served(served: Served, stale: boolean): void;
   /** A connection was admitted and has ended in order since. */
   passed(passed: Passed): void;
@@ -71,38 +75,38 @@ interface Served {
   readonly flow: number;
   /** 0 for a request. */
   readonly clientPort: number;
-  /** Since it was admitted. */
+  /** Time since it was admitted. */
   readonly milliseconds: number;
 }
 
-/** A connection that a plan admitted, as it was when it ended. */
+/** A connection that a plan admitted, at its end. */
 export interface Passed {
   /** 0 for a request. */
   readonly clientPort: number;
-  /** From its beginning to its end. */
+  /** Duration of the connection. */
   readonly milliseconds: number;
   readonly bytesUp: number;
   readonly bytesDown: number;
 }
 
-/** What is sent of a request beside the client's port, for a plan. */
+/** The parts of a planned request; the client's port goes between the fields. */
 interface PlannedRequest {
   readonly session: number;
-  /** Streams that the session may have at most. */
+  /** Maximum number of streams on the session. */
   readonly streams: number;
   readonly before: string;
   readonly after: string;
 }
 
-/** Plans of one engine: when there are more they begin anew. */
+/** Maximum number of plans of one engine; beyond it all are dropped. */
 const MAXIMUM_PLANS = 4_096;
 
-/** Undecided flows wait for seconds at most, so few of them can end meanwhile. */
+/** Undecided flows wait only for seconds, so few of them can end meanwhile. */
 const MAXIMUM_ENDED_EARLY = 4_096;
 
 /**
- * One data thread: the native byte engine with its handlers. It moves every proxied byte; all decisions are made by the
- * handlers, on the thread that created it.
+ * One data thread: the native byte engine with its handlers. It moves every proxied byte; the handlers make all
+ * decisions, on the thread that created it.
  */
 export class Engine {
   readonly #native: NativeTunnel;
@@ -110,12 +114,12 @@ export class Engine {
   readonly #listeners = new Map<number, ListenerHandler>();
   readonly #flows = new Map<number, FlowHandler>();
   readonly #sessions = new Map<number, SessionHandler>();
-  /** Flows that ended before anyone decided about them: a later decision is answered at once. */
+  /** Flows that ended before a decision, which is then answered immediately. */
   readonly #endedEarly = new Map<number, FlowEnd>();
   readonly #reader = new EventReader();
   readonly #onError: (error: unknown) => void;
   #plans = new Map<number, Plan>();
-  /** Plans that were taken back, while events of what they admitted may still be on their way through {@link Engine}. */
+  /** Withdrawn plans, while events of connections that they admitted may still be queued. */
   readonly #takenBack = new Map<number, Plan>();
   #delivering = 0;
   #lastPlan = 0;
@@ -139,12 +143,12 @@ export class Engine {
     this.#handle = handle;
   }
 
-  /** Flows that have a handler: connections that this thread carries or decides. */
+  /** Number of flows with a handler: connections that this thread carries or decides. */
   get flowCount(): number {
     return this.#flows.size;
   }
 
-  /** Listeners whose connections may still arrive, those just removed included. */
+  /** Number of listeners whose connections may still arrive, including recently removed ones. */
   get listenerCount(): number {
     return this.#listeners.size;
   }
@@ -153,7 +157,7 @@ export class Engine {
     return this.#sessions.size;
   }
 
-  /** Whether the engine keeps the process alive; it does by default. */
+  /** Sets whether the engine keeps the process alive; it does by default. */
   reference(keepAlive: boolean): void {
     if (!this.#closed) this.#native.tunnelReference(this.#handle, keepAlive);
   }
@@ -168,7 +172,7 @@ export class Engine {
     if (!this.#closed && id !== 0) this.#native.tunnelRemoveNamespace(this.#handle, id);
   }
 
-  /** Accepts on a listening descriptor, which the engine owns from now on. */
+  /** Accepts on a listening descriptor, whose ownership passes to the engine. */
   addListener(fd: number, kind: 'outbound' | 'plaintext' | 'hbone', handler: ListenerHandler): number {
     const id = this.#nextId();
     this.#listeners.set(id, handler);
@@ -176,12 +180,12 @@ export class Engine {
     return id;
   }
 
-  /** Stops listening. Connections that the kernel had accepted are still delivered to the handler. */
+  /** Stops listening. Connections already accepted by the kernel are still delivered to the handler. */
   removeListener(id: number): void {
     if (!this.#closed) this.#native.tunnelRemoveListener(this.#handle, id);
   }
 
-  /** Decides about flow `id`: its events go to `handler` from now on. */
+  /** Sets the handler of flow `id`, which decides it and gets its events. */
   handleFlow(id: number, handler: FlowHandler): void {
     const ended = this.#endedEarly.get(id);
     if (ended === undefined) {
@@ -201,20 +205,20 @@ export class Engine {
     if (!this.#closed) this.#native.tunnelFlowConnect(this.#handle, flow, connect, 0, 0);
   }
 
-  /** As {@link connectFlow}, and so for all requests of its session that are like it; see {@link Engine.version}. */
+  /** Like {@link connectFlow}, also for all similar requests of its session; see {@link Engine.version}. */
   connectFlows(flow: number, connect: FlowConnect, version: number, plan: Plan): void {
     if (!this.#closed)
       this.#native.tunnelFlowConnect(this.#handle, flow, connect, this.#keep(version, plan), version);
   }
 
-  /** Sends an undecided flow as a request on a session; `fields` are names and values in turn, parted by NUL. */
+  /** Sends an undecided flow as a request on a session; `fields` alternates names and values, separated by NUL. */
   requestFlow(flow: number, session: number, fields: string, report = false): void {
     if (!this.#closed) this.#native.tunnelFlowRequest(this.#handle, flow, session, fields, report);
   }
 
   /**
-   * Sends accepted sockets that are like an undecided flow, in everything but the client's port, as requests on a session; to
-   * be called before the flow itself is sent. See {@link Engine.version}.
+   * Sends accepted sockets that equal an undecided flow, except for the client's port, as requests on a session. Call
+   * it before sending the flow itself. See {@link Engine.version}.
    */
   planRequests(flow: number, request: PlannedRequest, version: number, plan: Plan): void {
     const number = this.#closed ? 0 : this.#keep(version, plan);
@@ -223,14 +227,14 @@ export class Engine {
     this.#native.tunnelFlowPlan(this.#handle, flow, number, version, session, streams, before, after);
   }
 
-  /** Of what plans are made from: to be read before a decision is made, and given with its plan. */
+  /** Version of the inputs of plans: read it before deciding, and pass it with the plan. */
   get version(): number {
     return this.#version;
   }
 
   /**
-   * Ends all plans: what they were made from has changed. When this returns the engine follows none of them any more, and
-   * {@link Plan.served} or {@link Plan.passed} has been called for every connection that they ever admitted.
+   * Withdraws all plans, because their inputs have changed. When this returns the engine applies none of them, and
+   * {@link Plan.served} or {@link Plan.passed} has been called for every connection that they admitted.
    */
   takeBack(): void {
     if (this.#closed) return;
@@ -248,7 +252,7 @@ export class Engine {
     this.#delivered();
   }
 
-  /** The number of a plan, 0 where it is too late for it. */
+  /** Registers a plan and returns its number; 0 if its version is outdated or there are too many plans. */
   #keep(version: number, plan: Plan): number {
     if (version !== this.#version) return 0;
     if (this.#plans.size >= MAXIMUM_PLANS) {
@@ -260,7 +264,7 @@ export class Engine {
     return this.#lastPlan;
   }
 
-  /** A connection without a listener is cut: nothing would judge it. */
+  /** Reports an admitted connection. Without a listener it is cut, since nothing would judge it. */
   #serve(number: number, served: Served): void {
     const known = this.#plans.get(number);
     const plan = known ?? this.#takenBack.get(number);
@@ -286,17 +290,17 @@ export class Engine {
     if (this.#delivering === 0) this.#takenBack.clear();
   }
 
-  /** Turns an undecided flow away: a request with `status`, an accepted socket by closing it. */
+  /** Rejects an undecided flow: a request with `status`, an accepted socket by closing it. */
   rejectFlow(flow: number, status = 0): void {
     if (!this.#closed) this.#native.tunnelFlowReject(this.#handle, flow, status);
   }
 
-  /** Cuts a flow at once; one that is open with resets on both sides. */
+  /** Cuts a flow immediately; an open one with resets on both sides. */
   abortFlow(flow: number): void {
     if (!this.#closed) this.#native.tunnelFlowAbort(this.#handle, flow);
   }
 
-  /** Ends a flow in order where every byte that came is passed on. What is left of it is for {@link abortFlow}. */
+  /** Ends a flow by FIN if every received byte was passed on; otherwise use {@link abortFlow}. */
   leaveFlow(flow: number): void {
     if (!this.#closed) this.#native.tunnelFlowLeave(this.#handle, flow);
   }
@@ -319,7 +323,7 @@ export class Engine {
     return id;
   }
 
-  /** As {@link connectSession}, inside a CONNECT stream of another session. */
+  /** Like {@link connectSession}, inside a CONNECT stream of another session. */
   nestSession(
     carrier: number,
     fields: string,
@@ -334,7 +338,7 @@ export class Engine {
     return id;
   }
 
-  /** GOAWAY; the session ends with its last stream. */
+  /** Sends GOAWAY; the session ends with its last stream. */
   drainSession(session: number): void {
     if (!this.#closed) this.#native.tunnelSessionDrain(this.#handle, session);
   }
@@ -343,12 +347,12 @@ export class Engine {
     if (!this.#closed) this.#native.tunnelSessionAbort(this.#handle, session);
   }
 
-  /** Asks for the byte counts of open flows, all or young ones only; they come to {@link FlowHandler.bytes}. */
+  /** Requests the byte counts of all or only young open flows, which come to {@link FlowHandler.bytes}. */
   reportBytes(which: 'all' | 'young'): void {
     if (!this.#closed) this.#native.tunnelReportBytes(this.#handle, which === 'all');
   }
 
-  /** Ends the thread and cuts what is left. */
+  /** Ends the thread and cuts all remaining connections. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -361,7 +365,7 @@ export class Engine {
     for (const flow of flows) this.#guard(() => flow.closed(lost));
   }
 
-  /** Odd ids are the native side's. */
+  /** Returns the next id; odd ids belong to the native side. */
   #nextId(): number {
     this.#lastId += 2;
     return this.#lastId;

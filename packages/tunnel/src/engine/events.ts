@@ -1,7 +1,7 @@
 import { eventType, flowEndReason, sessionEndReason } from './gen/kinds.ts';
 import type { NativeTunnelExtra } from './native.ts';
 
-/** OpenSSL's verdict "certificate revoked", as {@link SessionEnd.code} of a failed handshake. */
+/** OpenSSL's verification error "certificate revoked", as {@link SessionEnd.code} of a failed handshake. */
 export const revokedVerdict = 23;
 
 export interface EndpointAddress {
@@ -14,13 +14,13 @@ export interface Accepted {
   readonly id: number;
   readonly peer: EndpointAddress;
   readonly local: EndpointAddress;
-  /** Before redirection; the local address where nothing redirected. */
+  /** The original destination; the local address without redirection. */
   readonly original: EndpointAddress;
-  /** Number of the workload that the connect hook chose; 0: none. */
+  /** Number of the workload chosen by the connect hook; 0: none. */
   readonly pick: number;
 }
 
-/** A CONNECT (or other) request on a served session. Only the headers that the mesh defines are kept. */
+/** A CONNECT (or other) request on a served session, with only the headers that the mesh defines. */
 export interface Request {
   readonly flow: number;
   readonly method: string;
@@ -35,17 +35,17 @@ export interface FlowEnd {
   readonly reason: number;
   /** errno, HTTP status or HTTP/2 error code, by reason. */
   readonly code: number;
-  /** Near to far: what the client sent. */
+  /** Near to far: bytes from the client. */
   readonly bytesUp: number;
   readonly bytesDown: number;
-  /** Since a plan admitted it; absent where none did. */
+  /** Time since a plan admitted it; absent without a plan. */
   readonly milliseconds?: number | undefined;
 }
 
 export interface SessionReady {
-  /** Streams that the peer allows at once; 0 on the serving side. */
+  /** Concurrent streams that the peer allows; 0 on the serving side. */
   readonly streamLimit: number;
-  /** URI names of the peer's leaf. */
+  /** URI names in the peer's leaf certificate. */
   readonly peerNames: readonly string[];
   /** Verified chain in DER, leaf first, anchor last. */
   readonly peerChain: readonly Uint8Array[];
@@ -58,12 +58,12 @@ export interface SessionEnd {
   readonly text: string;
 }
 
-/** Places in a record: type, id, five numbers, count of texts, and a reference per text. */
+/** Offsets in a record: type, id, five numbers, count of texts, and a reference per text. */
 const VALUES = 2;
 const TEXT_COUNT = 7;
 const TEXTS = 8;
 
-/** Reads batches of events one after the other. Texts that come often are sent once; it remembers them. */
+/** Reads batches of events in order. Frequent texts are sent once and remembered here. */
 export class EventReader {
   readonly #known: string[] = [];
   #numbers: Float64Array = new Float64Array();
@@ -79,7 +79,7 @@ export class EventReader {
     this.#next = 0;
   }
 
-  /** Goes to the next event; definitions of texts are taken in on the way. False at the end. */
+  /** Moves to the next event, handling definitions of texts on the way. False at the end. */
   next(): boolean {
     while (this.#next < this.#numbers.length) {
       this.#at = this.#next;
@@ -102,19 +102,19 @@ export class EventReader {
     return this.#numbers[this.#at + TEXT_COUNT] ?? 0;
   }
 
-  /** One of the five numbers. */
+  /** Returns one of the five numbers. */
   value(index: number): number {
     return this.#numbers[this.#at + VALUES + index] ?? 0;
   }
 
-  /** A text of the event; empty when it has fewer. */
+  /** Returns a text of the event; empty when it has fewer. */
   text(index: number): string {
     if (index >= this.textCount) return '';
     const reference = this.#numbers[this.#at + TEXTS + index] ?? 0;
     return (reference < 0 ? this.#texts[-1 - reference] : this.#known[reference]) ?? '';
   }
 
-  /** What number `index` refers to. */
+  /** Returns the extra that number `index` refers to. */
   extra(index: number): NativeTunnelExtra | undefined {
     return this.#extras[this.value(index)];
   }

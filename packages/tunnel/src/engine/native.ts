@@ -6,7 +6,7 @@ export interface TunnelHandle {
   readonly tunnel: unique symbol;
 }
 
-/** Numbers that an engine starts with; absent ones keep the contract's defaults. Times as named. */
+/** Settings of an engine; absent ones have the contract's defaults. Names contain the time units. */
 export interface NativeTunnelConfig {
   streamWindow?: number;
   connectionWindow?: number;
@@ -17,20 +17,20 @@ export interface NativeTunnelConfig {
   handshakeTimeoutMs?: number;
   stallMs?: number;
   mark?: number;
-  /** 0 turns keepalive off. */
+  /** 0 disables keepalive. */
   keepaliveTimeS?: number;
   keepaliveIntervalS?: number;
   keepaliveRetries?: number;
   userTimeoutMs?: number;
-  /** Descriptor of the map `handoffs`, of which the engine keeps a copy; absent: nothing is handed over. */
+  /** Descriptor of the map `handoffs`, which the engine duplicates; absent: no hand-off. */
   handoffTable?: number;
-  /** The same of the map `picks`; absent: no endpoint was chosen before. */
+  /** Descriptor of the map `picks`, likewise; absent: no endpoint was chosen before. */
   pickTable?: number;
 }
 
 /**
  * Receives events in batches. `numbers` holds records: type, id, five numbers, count of texts, and a reference
- * per text; `texts` and `extras` (certificate chains, byte counts) are what they refer to. The tunnel reads them.
+ * per text; references point to `texts` and `extras` (certificate chains, byte counts).
  */
 type NativeTunnelHandler = (
   numbers: Float64Array,
@@ -42,7 +42,7 @@ export type NativeTunnelExtra = readonly Uint8Array[] | Float64Array;
 
 /** Where and how the engine connects. */
 export interface EngineConnect {
-  /** Id of a namespace that was added; 0 is the process's own. */
+  /** Id of an added namespace; 0 is the process's own. */
   readonly namespace: number;
   readonly ip: string;
   readonly port: number;
@@ -58,13 +58,13 @@ export interface FlowConnect extends EngineConnect {
   readonly withinPod?: boolean;
   /** Sent before the client's bytes. */
   readonly prefix?: Uint8Array | undefined;
-  /** Fields of the 200 that a request gets, names and values in turn, parted by NUL. */
+  /** Fields of the 200 response to a request, alternating names and values, separated by NUL. */
   readonly responseFields?: string | undefined;
-  /** Status that a request gets when the connection fails. Absent: the flow is no request. */
+  /** Status of the response to a request when the connection fails. Absent: the flow is not a request. */
   readonly failureStatus?: number;
 }
 
-/** The byte engine of the tunnel path. Commands never fail: what goes wrong comes back as an event. */
+/** The byte engine of the tunnel path. Commands never fail: errors are reported as events. */
 export interface NativeTunnel {
   /** Versions of the headers that the engine was compiled with. */
   readonly nghttp2Headers: string;
@@ -77,7 +77,7 @@ export interface NativeTunnel {
   tunnelRemoveNamespace(engine: TunnelHandle, id: number): void;
   tunnelAddListener(engine: TunnelHandle, id: number, fd: number, hbone: boolean, outbound: boolean): void;
   tunnelRemoveListener(engine: TunnelHandle, id: number): void;
-  /** `plan` is the number of a plan for what is like the flow, of `version`; 0: none. */
+  /** `plan` is the number of a plan of `version` for connections similar to the flow; 0: none. */
   tunnelFlowConnect(
     engine: TunnelHandle,
     flow: number,
@@ -85,29 +85,29 @@ export interface NativeTunnel {
     plan: number,
     version: number,
   ): void;
-  /** A plan for what is like the flow; to be given before the flow is sent. */
+  /** Sets a plan for connections similar to the flow; call it before the flow is sent. */
   tunnelFlowPlan(
     engine: TunnelHandle,
     flow: number,
     plan: number,
     version: number,
     session: number,
-    /** Streams that the session may have at most. */
+    /** Maximum number of streams on the session. */
     streams: number,
-    /** Fields of the request up to the client's port, and from there on. */
+    /** Fields of the request before the client's port, and after it. */
     before: string,
     after: string,
   ): void;
   /**
-   * From here on only plans of `version` admit anything. Returns what plans admitted without an event so far: flow, plan, the
-   * client's port and the age in milliseconds, one after the other.
+   * From now on only plans of `version` admit connections. Returns admitted connections without an event so far: flow,
+   * plan, the client's port and the age in milliseconds, one after the other.
    */
   tunnelTakeBack(engine: TunnelHandle, version: number): readonly number[];
   tunnelFlowRequest(
     engine: TunnelHandle,
     flow: number,
     session: number,
-    /** Names and values in turn, parted by NUL. */
+    /** Alternating names and values, separated by NUL. */
     fields: string,
     report: boolean,
   ): void;
@@ -120,7 +120,7 @@ export interface NativeTunnel {
     context: TunnelHandle,
     trustDomain: string,
   ): void;
-  /** Keeps no source address. */
+  /** Does not keep the source address. */
   tunnelSessionConnect(
     engine: TunnelHandle,
     session: number,
@@ -132,16 +132,16 @@ export interface NativeTunnel {
     engine: TunnelHandle,
     session: number,
     carrier: number,
-    /** Names and values in turn, parted by NUL. */
+    /** Alternating names and values, separated by NUL. */
     fields: string,
     context: TunnelHandle,
     identities: readonly string[],
   ): void;
   tunnelSessionDrain(engine: TunnelHandle, session: number): void;
   tunnelSessionAbort(engine: TunnelHandle, session: number): void;
-  /** Of all open flows, or of those opened since the last two seconds. */
+  /** Reports all open flows, or those opened in about the last two seconds. */
   tunnelReportBytes(engine: TunnelHandle, all: boolean): void;
-  /** A context, or the reason why there is none. */
+  /** Returns a context, or the reason of the failure. */
   tunnelTlsContext(
     server: boolean,
     certificateChainPem: string,
@@ -155,10 +155,10 @@ export interface NativeTunnel {
 }
 
 /**
- * The tunnel engine's addon, loaded on first use.
+ * Loads the tunnel engine's addon on first use.
  *
- * @throws KmeshError `KMESH_ADDON_MISSING`, `KMESH_ADDON_BROKEN`; the latter also where Node.js carries other libraries
- * than the engine was compiled for
+ * @throws KmeshError `KMESH_ADDON_MISSING`, `KMESH_ADDON_BROKEN`; the latter also if the libraries in Node.js are
+ * incompatible with the headers that the engine was compiled with
  */
 export function nativeTunnel(): NativeTunnel {
   const native = loadAddon('tunnel') as NativeTunnel;
@@ -177,7 +177,7 @@ export function nativeTunnel(): NativeTunnel {
   return native;
 }
 
-/** Whether a library serves what was compiled with these headers: same major version, and not an older minor one. */
+/** Returns whether a library is compatible with headers: same major version, and not an older minor one. */
 function isCompatible(carried: string, headers: string): boolean {
   const [major, minor] = carried.split('.').map(Number);
   const [wantedMajor = 0, wantedMinor = 0] = headers.split('.').map(Number);

@@ -11,16 +11,16 @@ import {
 /** One inbound connection, registered before its first evaluation (contract 9, race). */
 export interface TrackedConnection {
   readonly connection: AuthorizationConnection;
-  /** Destination; the newest version of the resource while the workload exists. */
+  /** Destination workload; the newest version of the resource while it exists. */
   workload: Workload;
-  /** Cuts it: the policies now deny it. */
+  /** Cuts the connection because the policies now deny it. */
   deny(reason: string): void;
 }
 
-/** Connections judged in one turn of the loop: a few milliseconds. */
+/** Connections judged in one turn of the event loop: a few milliseconds. */
 const SLICE = 2_000;
 
-/** The inbound connections of a pod, so that every change of policy reaches them. Equal connections are two entries. */
+/** The inbound connections of a pod, so that policy changes apply to all of them. Equal connections are two entries. */
 export class ConnectionTracker {
   readonly #view: MeshView;
   readonly #tracked = new Set<TrackedConnection>();
@@ -39,13 +39,13 @@ export class ConnectionTracker {
     return this.#tracked;
   }
 
-  /** Registers a connection and evaluates it. The caller must {@link remove} it, whatever the answer. */
+  /** Registers a connection and evaluates it. The caller must {@link remove} it, whatever the result. */
   admit(tracked: TrackedConnection): Authorization {
     this.#tracked.add(tracked);
     return this.#evaluate(tracked);
   }
 
-  /** Registers a connection that is known to be allowed by what the mesh is now. The caller must {@link remove} it. */
+  /** Registers a connection that the current state is known to allow. The caller must {@link remove} it. */
   add(tracked: TrackedConnection): void {
     this.#tracked.add(tracked);
   }
@@ -56,7 +56,8 @@ export class ConnectionTracker {
 
   /**
    * Judges live connections again after an accepted change: all of them when policies changed, and those of a workload
-   * whose own resource changed, because its list of policies may have (better than upstream, conformance POL-08).
+   * whose own resource changed, because its list of policies may have changed (stricter than upstream, conformance
+   * POL-08).
    */
   changed(change: MeshChange): void {
     if (this.#tracked.size === 0) return;
@@ -74,7 +75,7 @@ export class ConnectionTracker {
     this.#judge(affected, 0);
   }
 
-  /** In slices, so that many connections do not hold up the loop; what is admitted meanwhile is judged by the new state. */
+  /** Judges in slices, so as not to block the loop; connections admitted meanwhile are judged by the new state. */
   #judge(affected: readonly TrackedConnection[], from: number): void {
     const until = Math.min(from + SLICE, affected.length);
     for (let at = from; at < until; at++) {

@@ -79,7 +79,7 @@ function validate(pod: PodContext, session: ServedSession, request: Request, wor
   }
   carried.application = formatSocketAddress(resolved.connect.ip, resolved.connect.port);
   const target = connectTarget(pod, session, workload, resolved);
-  // What is said of each connection is decided for each.
+  // Per-connection outputs require per-connection decisions.
   if (target.prefix !== undefined || authorization.notes.length > 0 || !pod.mayPlan()) {
     pod.engine.connectFlow(request.flow, target);
     return;
@@ -87,7 +87,7 @@ function validate(pod: PodContext, session: ServedSession, request: Request, wor
   pod.engine.connectFlows(request.flow, target, version, planFor(pod, session, resolved, tracked, carried));
 }
 
-/** The connection as policies see it, from now until it ends. */
+/** Creates the entry by which policies judge the connection until it ends. */
 function track(
   pod: PodContext,
   session: ServedSession,
@@ -114,8 +114,8 @@ function track(
 }
 
 /**
- * For requests of the session that are like the one of `first`. What the engine admits meanwhile is known to the tracker from
- * then on; where the mesh has changed since, it is judged by what the mesh is now.
+ * Creates a plan for requests of the session that are similar to `first`. The tracker learns of connections that the
+ * engine admits; if the mesh has changed since, they are judged by the current state.
  */
 function planFor(
   pod: PodContext,
@@ -199,7 +199,7 @@ function connectTarget(
     prefix = proxyHeader(peer, resolved.proxyHeaderDestination, identity);
   }
   const keep = pod.preserveSource && resolved.preserveSource && peer.ip !== resolved.connect.ip;
-  // A PROXY tunnel on loopback is reached from loopback, whatever address the pod's routes would choose.
+  // A PROXY tunnel on loopback needs a loopback source, whatever address the pod's routes would select.
   const source = keep ? peer.ip : resolved.preserveSource ? '' : loopbackSource(resolved.connect.ip);
   return {
     namespace: pod.namespace,

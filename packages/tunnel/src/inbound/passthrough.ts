@@ -69,7 +69,7 @@ function admit(pod: PodContext, accepted: Accepted, workload: Workload): void {
   const carried = new Carried(pod, accepted.id, start, dump, false);
   const tracked: TrackedConnection = {
     connection: {
-      // Never from an address: plaintext proves nothing (conformance NEG-02).
+      // Not derived from an address: plaintext proves no identity (conformance NEG-02).
       identity: undefined,
       sourceIp: peer.ip,
       destinationIp: original.ip,

@@ -1,13 +1,13 @@
 import type { Identity } from '@kmesh/api';
 import { type Baggage, formatIdentityUri, parseBaggage } from '@kmesh/orchestration';
 
-/** Descriptions that one identity may have within an hour; each is a set of metric series. */
+/** Maximum number of descriptions of one identity within an hour; each is a set of metric series. */
 const MAXIMUM_PER_IDENTITY = 16;
 const MAXIMUM_IDENTITIES = 4_096;
 const FORGET_MILLISECONDS = 3_600_000;
-/** Longer than any text that describes a workload within the limits of {@link VALUE}. */
+/** Longer than any description of a workload within the limits of {@link VALUE}. */
 const MAXIMUM_LENGTH = 2_048;
-/** What Kubernetes allows in names, labels and regions; 253 is the length of the longest name. */
+/** Characters that Kubernetes allows in names, labels and regions; 253 is the length of the longest name. */
 const VALUE = /^[\w.:/+-]{1,253}$/;
 
 interface Known {
@@ -15,15 +15,15 @@ interface Known {
   usedAt: number;
 }
 
-/** What peers said of themselves, by identity. Returned records are shared: labels are cached by object identity. */
+/** Descriptions that peers sent, by identity. Returned records are shared: labels are cached by object identity. */
 interface KnownPeer {
   readonly byText: Map<string, Known>;
   readonly other: Baggage;
 }
 
 /**
- * What peers say of themselves in `baggage` (contract 6.3), as far as it can be believed and afforded: a certificate proves
- * namespace and service account, and nothing proves the rest.
+ * Descriptions that peers send in `baggage` (contract 6.3), within limits of trust and memory: a certificate proves
+ * namespace and service account; the rest is unproven.
  */
 export class PeerBaggage {
   readonly #peers = new Map<string, KnownPeer>();
@@ -34,12 +34,12 @@ export class PeerBaggage {
   }
 
   /**
-   * The description in the `baggage` lines of a peer with this identity, with the namespace of its certificate, whatever it
-   * says itself. `undefined` without an identity and without a description. Values with characters or lengths that no name
-   * has count as unset. A peer that has had 16 descriptions within an hour is called `other`.
+   * Returns the description in the `baggage` lines of a peer with this identity, always with the namespace of its
+   * certificate. `undefined` without an identity or without a description. Values with characters or lengths that no
+   * name has count as unset. A peer that had 16 descriptions within an hour becomes `other`.
    *
-   * @param first what the same connection said first, if anything: a proxy's connection is of one workload, so
-   * whatever differs is `other` too
+   * @param first the first description on the same connection, if any: a proxy's connection belongs to one workload, so
+   * a differing description becomes `other` too
    */
   of(lines: readonly string[], identity: Identity | undefined, first?: Baggage): Baggage | undefined {
     if (identity === undefined || lines.length === 0) return undefined;

@@ -10,9 +10,9 @@ const TCP_OVER_IPV6 = 0x21;
 const TLV_IDENTITY = 0xd0;
 
 /**
- * A PROXY protocol v2 header (contract 6.8). Where the families differ, both addresses are written as IPv6.
+ * Encodes a PROXY protocol v2 header (contract 6.8). If the families differ, both addresses are written as IPv6.
  *
- * @throws KmeshError `KMESH_TUNNEL_PROXY_HEADER` when an address is none, or the identity is too long.
+ * @throws KmeshError `KMESH_TUNNEL_PROXY_HEADER` when an address is invalid, or the identity is too long.
  */
 export function proxyHeader(
   source: EndpointAddress,

@@ -18,7 +18,7 @@ import type { NestedSession, PodContext } from '../pod/pod-context.ts';
 import type { PoolAnswer, PooledSession } from './pool.ts';
 import { cachedIdentityUri, connectFields, connectFieldsAroundPort } from './request-fields.ts';
 
-/** Tries on another connection when the first turns out to be closing or dead. */
+/** Maximum number of tries, when connections turn out to be closing or dead. */
 const MAXIMUM_TRIES = 4;
 
 /** Serves one connection that was captured on its way out of the pod (contract 7.2). */
@@ -89,7 +89,7 @@ function send(
   accepted: Accepted,
   source: Workload,
   decision: TcpDecision | HboneDecision | DoubleHboneDecision,
-  /** Of what the decision was made from, where it is the same for all that are like this one. */
+  /** Version of the decision's inputs, if the decision applies to all similar connections. */
   version?: number,
 ): void {
   const tunnelled = decision.kind !== 'tcp';
@@ -130,7 +130,7 @@ function send(
   tunnelFlow(pod, accepted, source, decision, carried, 1, version);
 }
 
-/** Finds or makes the session, and sends the flow on it. */
+/** Finds or opens the session, and sends the flow on it. */
 function tunnelFlow(
   pod: PodContext,
   accepted: Accepted,
@@ -168,7 +168,7 @@ function tunnelFlow(
   });
 }
 
-/** The connection has a stream of the session until it ends or has to be tried again. */
+/** Occupies a stream of the session until the connection ends or must be retried. */
 function occupy(
   pod: PodContext,
   accepted: Accepted,
@@ -198,7 +198,7 @@ function occupy(
   return { release, again };
 }
 
-/** Lets the engine send connections that are like this one, in everything but the client's port, the same way. */
+/** Lets the engine send connections that equal this one, except for the client's port, the same way. */
 function plan(
   pod: PodContext,
   accepted: Accepted,
@@ -208,7 +208,7 @@ function plan(
   session: PooledSession,
   version: number,
 ): void {
-  // What a waypoint or a route may change, and who is counted by a route, is decided for each.
+  // Decisions of a waypoint or a route, and their counts, are made per connection.
   if (decision.via !== 'workload' || decision.route !== undefined || !pod.mayPlan()) return;
   const streams = pod.pool.plan(session);
   if (streams === 0) return;
@@ -240,7 +240,7 @@ function plan(
   });
 }
 
-/** The inner connection of double HBONE: never pooled, lives as long as its one stream (contract 6.9). */
+/** Opens the inner connection of double HBONE: never pooled, lives as long as its one stream (contract 6.9). */
 function nest(
   pod: PodContext,
   accepted: Accepted,
@@ -326,14 +326,14 @@ function poolFailure(
   return { flag: draining ? '-' : 'IDENTITY_ERROR', error: error.message };
 }
 
-/** Why an HBONE connection was never ready; a revoked peer is counted (contract 5). */
+/** Returns why an HBONE connection was never ready; a revoked peer is counted (contract 5). */
 function handshakeFailure(pod: PodContext, end: SessionEnd, where: string): Failure {
   const failure = sessionFailure(end, where);
   if (failure.flag === 'CERT_REVOKED') pod.counters.revocationRejected('source');
   return failure;
 }
 
-/** The first name that is a SPIFFE id (contract 6.1, peer identity). */
+/** Returns the first name that is a SPIFFE id (contract 6.1, peer identity). */
 export function firstIdentity(names: readonly string[]): import('@kmesh/api').Identity | undefined {
   for (const name of names) {
     const identity = parseIdentity(name);

@@ -3,7 +3,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { SessionEnd, SessionReady } from '../engine/events.ts';
 import type { TunnelHandle } from '../engine/native.ts';
 
-/** What a pooled connection is for (contract 6.5): sessions are shared only where all of it is equal. */
+/** Key of a pooled connection (contract 6.5): sessions are shared only if all fields are equal. */
 export interface PoolTarget {
   /** SPIFFE id of the source workload. */
   readonly sourceIdentity: string;
@@ -19,11 +19,11 @@ export interface PooledSession {
   readonly target: PoolTarget;
   readonly peerNames: readonly string[];
   readonly peerChain: readonly Uint8Array[];
-  /** Why the proxy itself ended it, when it did. */
+  /** Why the proxy itself ended it, if it did. */
   cause?: 'revoked';
 }
 
-/** The outcome of asking for a session. */
+/** The result of requesting a session. */
 export type PoolAnswer =
   | { readonly session: PooledSession }
   | { readonly failed: SessionEnd }
@@ -35,10 +35,10 @@ interface Session extends PooledSession {
   bucket: Bucket;
   open: number;
   limit: number;
-  /** Takes new streams. */
+  /** Whether it takes new streams. */
   pooled: boolean;
   lastUse: number;
-  /** Plans send streams to it. */
+  /** Whether plans send streams to it. */
   planned: boolean;
   timer: NodeJS.Timeout | undefined;
 }
@@ -52,24 +52,24 @@ interface Bucket {
 
 interface PoolOptions {
   readonly engine: Engine;
-  /** Engine id of the namespace that connections leave from. */
+  /** Engine id of the namespace of outgoing connections. */
   readonly namespace: number;
   readonly maximumStreams: number;
   readonly releaseMilliseconds: number;
-  /** A session to which plans send streams takes no more of them. */
+  /** Called when a session with planned streams stops taking new ones, or its limit changes. */
   readonly onPlannedLeft?: () => void;
   readonly connectTimeoutMilliseconds: number;
-  /** The TLS context of a source identity, now or soon. */
+  /** Returns the TLS context of a source identity. */
   readonly context: (target: PoolTarget) => TunnelHandle | Promise<TunnelHandle>;
 }
 
-/** Sessions of fewer streams would end plans all the time. */
+/** Sessions with fewer streams would withdraw plans constantly. */
 const FEWEST_PLANNED = 16;
 
 /** The HBONE connections of one pod: shared by key, one attempt at a time per key, bounded streams each. */
 export class SessionPool {
   readonly #options: PoolOptions;
-  /** By address; the rest of the key is compared, because few differ in nothing else. */
+  /** By address; the rest of the key is compared, because few sessions share an address. */
   readonly #buckets = new Map<string, Bucket[]>();
   readonly #sessions = new Set<Session>();
   #closed = false;
@@ -78,7 +78,7 @@ export class SessionPool {
     this.#options = options;
   }
 
-  /** Sessions that exist, draining ones included. */
+  /** Number of sessions, including draining ones. */
   get size(): number {
     return this.#sessions.size;
   }
@@ -88,7 +88,7 @@ export class SessionPool {
   }
 
   /**
-   * Hands a session with room for one more stream to `use`, at once when there is one. The caller must
+   * Passes a session with room for one more stream to `use`, immediately if there is one. The caller must
    * {@link release} it when its stream ends.
    */
   acquire(target: PoolTarget, use: (answer: PoolAnswer) => void): void {
@@ -107,8 +107,8 @@ export class SessionPool {
   }
 
   /**
-   * How many streams plans may send to a session, those included that it has; 0 where it is no session for them. From then on
-   * {@link adopt} says of each that they sent one.
+   * Returns how many streams plans may open on a session, including its current ones; 0 if plans may not use it. From
+   * then on {@link adopt} must be called for each such stream.
    */
   plan(pooled: PooledSession): number {
     const session = pooled as Session;
@@ -117,7 +117,7 @@ export class SessionPool {
     return session.limit;
   }
 
-  /** A stream was opened on a session; the caller must {@link release} it when it ends. */
+  /** Counts a stream that was opened on a session; the caller must {@link release} it when it ends. */
   adopt(pooled: PooledSession): void {
     this.#checkOut(pooled as Session);
   }
@@ -129,13 +129,13 @@ export class SessionPool {
     if (!session.pooled && session.open === 0) this.#options.engine.drainSession(session.id);
   }
 
-  /** Ends one session at once, with all its streams. */
+  /** Ends one session immediately, with all its streams. */
   abort(pooled: PooledSession): void {
     this.#leave(pooled as Session);
     this.#options.engine.abortSession(pooled.id);
   }
 
-  /** Takes no new streams; sessions end with their last one, or at once with `cut`. */
+  /** Stops accepting new streams; sessions end with their last one, or immediately with `cut`. */
   close(cut: boolean): void {
     this.#closed = true;
     for (const session of [...this.#sessions]) {
@@ -163,7 +163,7 @@ export class SessionPool {
   #checkOut(session: Session): void {
     session.open += 1;
     session.lastUse = performance.now();
-    // Full: it leaves for good and ends with its last stream.
+    // Full: it leaves the pool for good and ends with its last stream.
     if (session.open >= session.limit) this.#leave(session);
   }
 
@@ -275,7 +275,7 @@ export class SessionPool {
       use?.({ session });
     }
     if (bucket.waiting.length > 0 && !bucket.connecting) {
-      // The bucket may have been forgotten while the last session left it.
+      // The bucket may have been forgotten when its last session left.
       this.#remember(bucket);
       this.#connect(bucket);
     }

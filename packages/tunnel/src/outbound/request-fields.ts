@@ -5,7 +5,7 @@ import type { EndpointAddress } from '../engine/events.ts';
 
 const baggageOf = new WeakMap<Workload, string>();
 
-/** `baggage` of a workload, made once per resource. */
+/** Returns the `baggage` of a workload, cached per resource. */
 export function cachedBaggage(workload: Workload): string {
   let text = baggageOf.get(workload);
   if (text === undefined) {
@@ -17,7 +17,7 @@ export function cachedBaggage(workload: Workload): string {
 
 const identityOf = new WeakMap<Workload, string>();
 
-/** SPIFFE id of a workload, made once per resource. */
+/** Returns the SPIFFE id of a workload, cached per resource. */
 export function cachedIdentityUri(workload: Workload): string {
   let uri = identityOf.get(workload);
   if (uri === undefined) {
@@ -30,7 +30,7 @@ export function cachedIdentityUri(workload: Workload): string {
 let entropy = '';
 let entropyUsed = 0;
 
-/** Version 00, random trace and parent, not sampled (contract 6.2). */
+/** Returns version 00 with random trace and parent, not sampled (contract 6.2). */
 function randomTraceparent(): string {
   if (entropyUsed + 48 > entropy.length) {
     entropy = randomBytes(6144).toString('hex');
@@ -42,7 +42,7 @@ function randomTraceparent(): string {
   return `00-${trace}-${entropy.slice(middle, entropyUsed)}-00`;
 }
 
-/** {@link connectFields} up to the client's port, and from there up to the value of `traceparent`. */
+/** Returns {@link connectFields} split around the client's port, without the value of `traceparent`. */
 export function connectFieldsAroundPort(
   authority: string,
   source: Workload,
@@ -58,7 +58,7 @@ export function connectFieldsAroundPort(
   };
 }
 
-/** The fields of a CONNECT, name and value in turn, parted by NUL: exactly those of contract 6.2. */
+/** Returns exactly the fields of a CONNECT in contract 6.2: alternating names and values, separated by NUL. */
 export function connectFields(
   authority: string,
   source: Workload,

@@ -5,7 +5,7 @@ import { type Failure, type FailurePlace, flowFailure } from '../failure.ts';
 import type { PooledSession } from '../outbound/pool.ts';
 import type { PodContext } from './pod-context.ts';
 
-/** How a connection of the pod is shown in the config dump. */
+/** A connection of the pod in the config dump. */
 export interface CarriedDump {
   readonly direction: 'inbound' | 'outbound';
   readonly source: string;
@@ -13,7 +13,7 @@ export interface CarriedDump {
   readonly protocol: 'TCP' | 'HBONE' | 'DOUBLEHBONE';
 }
 
-/** One proxied connection with its record: from the moment it is counted to the end of its flow. */
+/** One proxied connection with its record, from its count to the end of its flow. */
 export class Carried implements FlowHandler {
   readonly flow: number;
   readonly start: ConnectionStart;
@@ -45,7 +45,7 @@ export class Carried implements FlowHandler {
   onRetry: (() => void) | undefined;
   onOpened: ((baggage: string) => void) | undefined;
 
-  /** Sockets beside the accepted one: what leaves through a pooled connection has none. */
+  /** Number of sockets besides the accepted one: a connection through a pooled session has none. */
   get #descriptors(): number {
     return this.#tunnelled && this.start.reporter === 'source' ? 0 : 1;
   }
@@ -70,7 +70,7 @@ export class Carried implements FlowHandler {
     this.onClosed?.(end);
   }
 
-  /** Inbound, the proxy connects to the application, not to where the HBONE connection came in. */
+  /** Inbound, the proxy connects to the application, not to the address of the HBONE connection. */
   #place(): FailurePlace {
     const { reporter, destinationAddress, hboneAddress } = this.start;
     if (reporter === 'destination') return { peer: this.application ?? destinationAddress };
@@ -100,41 +100,40 @@ export class Carried implements FlowHandler {
     );
   }
 
-  /** Ends an undecided flow for a reason of ours; `status` answers a request. */
+  /** Ends an undecided flow for a local reason; `status` answers a request. */
   refuse(cause: Failure, status: number): void {
     this.#cause = cause;
     this.#pod.engine.rejectFlow(this.flow, status);
   }
 
-  /** Cuts a live flow for a reason of ours. */
+  /** Cuts a live flow for a local reason. */
   cut(cause: Failure): void {
     this.#cause ??= cause;
     this.#pod.engine.abortFlow(this.flow);
   }
 
-  /** Ends a live flow in order where it can be, for a reason of ours. The rest is for {@link cut}. */
+  /** Ends a live flow by FIN if possible, for a local reason. Otherwise use {@link cut}. */
   leave(cause: Failure): void {
     this.#cause ??= cause;
     this.#pod.engine.leaveFlow(this.flow);
   }
 
-  /** The reason to report should the flow end now. */
+  /** Sets the reason to report if the flow ends now. */
   set cause(cause: Failure) {
     this.#cause ??= cause;
   }
 }
 
-/** Reading it costs more than the clock. */
+/** Cached, because reading it costs more than reading the clock. */
 const { timeOrigin } = performance;
 
-/** When a connection that is reported late began, in milliseconds since the epoch. */
+/** Returns the start of a connection that is reported late, in milliseconds since the epoch. */
 export function startOf(milliseconds: number): number {
   return timeOrigin + performance.now() - milliseconds;
 }
 
 /**
- * Makes the record of a connection that ended in order before anything was told of it: there is nothing of it to hold, cut or
- * judge again.
+ * Records a connection that ended in order before it was reported: there is nothing to hold, cut or judge again.
  */
 export function recordPassed({ observer }: PodContext, start: ConnectionStart, passed: Passed): void {
   const end = {
@@ -147,7 +146,7 @@ export function recordPassed({ observer }: PodContext, start: ConnectionStart, p
   else observer.passed(start, end);
 }
 
-/** Counts an accepted socket (contract 15.3); streams of an HBONE connection are no sockets. */
+/** Counts an accepted socket (contract 15.3); streams of an HBONE connection are not sockets. */
 export function socketOpened(pod: PodContext, reporter: Reporter): void {
   pod.share.change(1);
   pod.observer.socketsOpen(reporter, 1);
@@ -159,7 +158,7 @@ export function socketClosed(pod: PodContext, reporter: Reporter, isStream = fal
   pod.observer.socketsOpen(reporter, -1);
 }
 
-/** Turns an accepted connection away before it has a record: one log line, no metric. */
+/** Refuses an accepted connection before it has a record: one log line, no metric. */
 export function denyEarly(
   pod: PodContext,
   flow: number,

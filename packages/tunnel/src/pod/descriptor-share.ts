@@ -1,22 +1,22 @@
-/** What a node has for all of its pods, and a pod for itself. */
+/** Limits of descriptors per node and per pod. */
 export interface ShareLimits {
   /** Descriptors of the process. */
   readonly descriptors: number;
-  /** Most that one pod may hold, for as long as any are free; `undefined`: as many as stay free for the others. */
+  /** Maximum of one pod while enough are free; `undefined`: as many as stay free for the others. */
   readonly perPod: number | undefined;
 }
 
-/** Kept for what is not a pod's connection: pooled connections, xDS, the admin port. */
+/** Fraction reserved for other uses than pods' connections: pooled connections, xDS, the admin port. */
 const RESERVED_SHARE = 1 / 8;
-/** A pod gets these even when nothing is free. */
+/** Minimum for a pod, even when nothing is free. */
 const ALWAYS = 16;
-/** With fewer than this there is nothing to share: new connections wait until some are free (conformance ROB-06). */
+/** With fewer descriptors there are no shares: new connections wait until some are free (conformance ROB-06). */
 const WORTH_SHARING = 4_096;
 
 /**
- * Shares the descriptors of the process among its pods: a pod may hold as many as are free. One that takes all it can gets
- * half, two get a third each, and always as many stay free for the others. Where an operator sets what a pod may hold, that
- * is what it may hold: pods that together take all leave nothing but the reserve.
+ * Shares the descriptors of the process among its pods: a pod may hold as many as are free. A single greedy pod gets
+ * half, two get a third each, and the same number always stays free for the others. A limit set by the operator
+ * replaces this: pods that together use all leave only the reserve.
  */
 export class DescriptorShares {
   readonly #limits: ShareLimits;
@@ -26,12 +26,12 @@ export class DescriptorShares {
     this.#limits = limits;
   }
 
-  /** The share of one pod; `onRefused` is called once for each time that it begins to be refused. */
+  /** Returns the share of one pod; `onRefused` is called once per episode of refusals. */
   pod(onRefused: (held: number) => void): PodShare {
     return new PodShare(this, onRefused);
   }
 
-  /** Descriptors that a pod may hold now. @param held what it holds already */
+  /** Returns how many descriptors a pod may hold now. @param held how many it holds already */
   limit(held: number): number {
     const { descriptors, perPod } = this.#limits;
     if (descriptors < WORTH_SHARING) return perPod ?? Number.POSITIVE_INFINITY;
@@ -39,13 +39,13 @@ export class DescriptorShares {
     return Math.max(ALWAYS, perPod === undefined ? free : Math.min(perPod, held + free));
   }
 
-  /** Called by the shares of the pods. */
+  /** Adjusts the total; called by the shares of the pods. */
   change(by: number): void {
     this.#used += by;
   }
 }
 
-/** What one pod holds. */
+/** The descriptors of one pod. */
 export class PodShare {
   readonly #shares: DescriptorShares;
   readonly #onRefused: (held: number) => void;
@@ -66,11 +66,11 @@ export class PodShare {
     return this.#shares.limit(this.#held) - this.#held;
   }
 
-  /** Whether the pod may open another connection. */
+  /** Returns whether the pod may open another connection. */
   admits(): boolean {
     const limit = this.#shares.limit(this.#held);
     if (this.#held < limit) {
-      // A pod at its limit goes up and down around it: that is one episode.
+      // A pod at its limit fluctuates around it: that is one episode.
       if (this.#held < limit * 0.9) this.#refusing = false;
       return true;
     }
@@ -79,7 +79,7 @@ export class PodShare {
     return false;
   }
 
-  /** Descriptors that were opened for the pod, or closed. */
+  /** Adjusts the number of descriptors opened for the pod. */
   change(by: number): void {
     this.#held += by;
     this.#shares.change(by);

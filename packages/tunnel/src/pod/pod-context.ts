@@ -16,12 +16,12 @@ import type { ServedSession } from './served-session.ts';
 export interface NestedSession {
   readonly id: number;
   readonly peerChain: readonly Uint8Array[];
-  /** Its peer, as error texts name it. */
+  /** Its peer, as named in error texts. */
   readonly where: string;
   readonly carried: Carried;
 }
 
-/** What every connection of one pod needs. */
+/** State and services shared by the connections of one pod. */
 export interface PodContext {
   readonly uid: string;
   readonly info: PodInfo;
@@ -35,21 +35,21 @@ export interface PodContext {
   readonly logger: Logger;
   readonly settings: ResolvedSettings;
   readonly tls: TlsContexts;
-  /** What peers of this node say of themselves. */
+  /** Descriptions that peers of this node send. */
   readonly peers: PeerBaggage;
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
-  /** Uid of the endpoint that was chosen for a connection before it came here, by its number. */
+  /** Returns the uid of the endpoint that was chosen for a connection before it was accepted, by its number. */
   readonly pickOf: (pick: number) => string | undefined;
   readonly pool: SessionPool;
   readonly tracker: ConnectionTracker;
-  /** Descriptors that its connections hold. */
+  /** Descriptors of its connections. */
   readonly share: PodShare;
-  /** Whether the engine may follow decisions of this pod by itself. */
+  /** Returns whether the engine may apply decisions of this pod itself. */
   mayPlan(): boolean;
-  /** To be asked with each connection that a plan admitted. @param madeAt when the plan was made, as `performance.now()` has it */
+  /** Call for each connection that a plan admitted. @param madeAt when the plan was made, as of `performance.now()` */
   reviewPlans(madeAt: number): void;
-  /** Whether the client's address is kept towards the application. */
+  /** Whether the client's address is preserved towards the application. */
   readonly preserveSource: boolean;
   /** Connections with a record. */
   readonly carried: Set<Carried>;
@@ -59,8 +59,8 @@ export interface PodContext {
   readonly nested: Set<NestedSession>;
   /** The pod's own workload, when it is known. */
   ownWorkload(): Workload | undefined;
-  /** The same, waited for; rejects with `KMESH_WORKLOAD_UNKNOWN`. */
+  /** Waits for the pod's own workload; rejects with `KMESH_WORKLOAD_UNKNOWN`. */
   awaitOwnWorkload(): Promise<Workload>;
-  /** The certificate of a workload, waited for. */
+  /** Returns the certificate of a workload, waiting for it if needed. */
   certificate(workload: Workload): TunnelCertificate | Promise<TunnelCertificate>;
 }

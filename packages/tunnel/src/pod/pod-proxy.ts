@@ -28,11 +28,11 @@ import type { DescriptorShares } from './descriptor-share.ts';
 import type { PodContext } from './pod-context.ts';
 import { ServedSession } from './served-session.ts';
 
-/** What a pod proxy is made from. */
+/** Options of a pod proxy. */
 interface PodProxyOptions {
   readonly uid: string;
   readonly info: PodInfo;
-  /** Where the listeners are; undefined = the process's own namespace. */
+  /** Namespace of the listeners; undefined = the process's own. */
   readonly namespace: NetworkNamespace | undefined;
   readonly engine: Engine;
   readonly tunnel: TunnelOptions;
@@ -42,7 +42,7 @@ interface PodProxyOptions {
   readonly shares: DescriptorShares;
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
-  /** The proxy itself: HBONE only, no source preservation, its workload found otherwise (contract 2.4). */
+  /** The proxy itself: HBONE only, no source preservation, its workload from this function (contract 2.4). */
   readonly self?: { readonly workload: () => Workload | undefined };
 }
 
@@ -56,7 +56,7 @@ export class PodProxy {
   #closed = false;
   #draining = false;
 
-  /** @throws SystemCallError `KMESH_SOCKET_FAILED` when a port cannot be bound; nothing is left behind. */
+  /** @throws SystemCallError `KMESH_SOCKET_FAILED` when a port cannot be bound; everything is cleaned up. */
   constructor(options: PodProxyOptions) {
     this.uid = options.uid;
     this.info = options.info;
@@ -71,7 +71,7 @@ export class PodProxy {
     }
   }
 
-  /** Whether it runs in the same namespace (device and inode). */
+  /** Returns whether it runs in the same namespace (device and inode). */
   runsIn(namespace: NetworkNamespace): boolean {
     return this.#namespace?.sameAs(namespace) ?? false;
   }
@@ -84,7 +84,7 @@ export class PodProxy {
     return this.#context.pool.size + this.#context.served.size;
   }
 
-  /** HBONE connections that peers opened to this pod. */
+  /** Number of HBONE connections that peers opened to this pod. */
   get servedCount(): number {
     return this.#context.served.size;
   }
@@ -97,7 +97,7 @@ export class PodProxy {
     this.#context.tracker.changed(change);
   }
 
-  /** Cuts what the new revocation lists revoke (contract 5). */
+  /** Cuts connections whose certificates the new lists revoke (contract 5). */
   revocationsChanged(lists: readonly Uint8Array[]): void {
     const { counters, engine, pool, served, nested, carried } = this.#context;
     const revoked = (chain: readonly Uint8Array[]): boolean =>
@@ -131,7 +131,7 @@ export class PodProxy {
     }
   }
 
-  /** Listeners close at once, HBONE gets GOAWAY, live connections go on. */
+  /** Closes listeners immediately and sends GOAWAY on HBONE; live connections continue. */
   drain(): void {
     if (this.#draining) return;
     this.#draining = true;
@@ -140,13 +140,13 @@ export class PodProxy {
     for (const session of this.#context.served) session.drain();
   }
 
-  /** The end of a drain: connections whose bytes are through end by FIN, as by a ztunnel. {@link close} cuts the rest. */
+  /** Ends a drain: connections whose bytes are delivered end by FIN, as in ztunnel. {@link close} cuts the rest. */
   leave(): void {
     this.drain();
     for (const connection of [...this.#context.carried]) connection.leave(STOPPED);
   }
 
-  /** Cuts everything at once (contract 2.7, immediate drain). */
+  /** Cuts everything immediately (contract 2.7, immediate drain). */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -194,9 +194,9 @@ const STOPPED: Failure = { flag: '-', error: 'closed because the pod left the me
 
 type ListenerKind = 'outbound' | 'plaintext' | 'hbone';
 
-/** Connections that plans may admit before it is known how many there are; with less room each is decided on its own. */
+/** Connections that plans may admit before they are counted; with less room each is decided separately. */
 const ROOM_FOR_PLANS = 1_024;
-/** A plan is made anew at least so often. */
+/** Maximum age of a plan. */
 const PLAN_MILLISECONDS = 60_000;
 
 const EAFNOSUPPORT = 97;
@@ -218,8 +218,8 @@ function openListeners(options: PodProxyOptions): { fd: number; kind: ListenerKi
 }
 
 /**
- * The pod's own addresses, where connections that the connect hook hands over arrive. A listener of such an address comes
- * before those of all addresses: another proxy that shares the ports, and knows of no hand-over, gets none of them.
+ * Returns the pod's own addresses, where handed-over connections arrive. A listener on such an address takes
+ * precedence over a wildcard listener, so another proxy on the same ports without hand-off gets none of them.
  */
 function handoffAddresses({ tunnel, settings, namespace, info }: PodProxyOptions): string[] {
   if (tunnel.handoffs === undefined || namespace === undefined || !settings.portReuse) return [];
@@ -237,7 +237,7 @@ function handoffAddresses({ tunnel, settings, namespace, info }: PodProxyOptions
   }
 }
 
-/** Handshakes under way when this listener closes are finished by the next instance's (contract 10.5). */
+/** Lets the next instance's listener complete handshakes in progress when this one closes (contract 10.5). */
 function prepareHandOver({ tunnel, info }: PodProxyOptions, listener: number): void {
   try {
     migrateOnClose(listener);
@@ -250,9 +250,9 @@ function prepareHandOver({ tunnel, info }: PodProxyOptions, listener: number): v
 }
 
 /**
- * Of one address where that is given, else of all. A listener that cannot be made transparent still serves; only
- * `ENABLE_ORIG_SRC=true` insists. The engine takes the option away again from the plaintext ones
- * (`Listener::forgetTransparent`), whose users come by redirection to a local address.
+ * Opens a listener on one address, or on all. A listener that cannot be made transparent still serves, unless
+ * `ENABLE_ORIG_SRC=true` requires it. The engine resets the option on plaintext listeners
+ * (`Listener::forgetTransparent`), whose connections are redirected to a local address.
  */
 function openPort(options: PodProxyOptions, port: number, only?: string): number {
   const { settings, namespace } = options;

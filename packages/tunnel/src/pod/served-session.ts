@@ -15,12 +15,12 @@ export class ServedSession implements SessionHandler {
   readonly id: number;
   readonly accepted: Accepted;
   readonly #pod: PodContext;
-  /** The peer, as its certificate proves it; pinned for the life of the connection. */
+  /** The peer identity, proved by its certificate; fixed for the life of the connection. */
   identity: Identity | undefined;
   peerChain: readonly Uint8Array[] = [];
-  /** What the peer first said of itself on this connection. */
+  /** The first description that the peer sent on this connection. */
   baggage: Baggage | undefined;
-  /** Its requests that are connections now. */
+  /** Its requests that became connections. */
   readonly carried = new Set<Carried>();
   revoked = false;
   #ready = false;
@@ -57,12 +57,12 @@ export class ServedSession implements SessionHandler {
     this.#deny(`TLS handshake failed: ${end.text === '' ? 'the peer closed the connection' : end.text}`);
   }
 
-  /** GOAWAY: streams that run may finish. */
+  /** Sends GOAWAY: open streams may finish. */
   drain(): void {
     this.#pod.engine.drainSession(this.id);
   }
 
-  /** Ends it at once, with all its streams. */
+  /** Ends it immediately, with all its streams. */
   abort(): void {
     this.#cut = true;
     this.#pod.engine.abortSession(this.id);
@@ -72,7 +72,7 @@ export class ServedSession implements SessionHandler {
     try {
       const workload = this.#pod.ownWorkload() ?? (await this.#pod.awaitOwnWorkload());
       const certificate = await this.#pod.certificate(workload);
-      // Taken fresh for each connection, so that a rotated certificate is used from the next one on.
+      // Read for each connection, so that a rotated certificate applies from the next one on.
       this.#pod.engine.acceptSession(this.id, this.#pod.tls.server(certificate), workload.trustDomain);
     } catch (error) {
       this.#deny(error instanceof Error ? error.message : String(error));

@@ -9,8 +9,8 @@ interface Pair {
 }
 
 /**
- * TLS contexts (contract 6.1), one per certificate and side, made when first needed and again after the revocation
- * lists changed. Contexts are freed with the last reference to their certificate.
+ * TLS contexts (contract 6.1), one per certificate and side, created on first use and again after the revocation
+ * lists changed. A context is freed with the last reference to its certificate.
  */
 export class TlsContexts {
   readonly #pairs = new WeakMap<TunnelCertificate, Pair>();
@@ -29,7 +29,7 @@ export class TlsContexts {
     this.#postQuantumOnly = options.postQuantumOnly;
   }
 
-  /** New revocation lists: contexts made from now on carry them. */
+  /** Applies new revocation lists to contexts created from now on. */
   revocationsChanged(): void {
     this.#revision += 1;
   }
