@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What an address is, without looking anything up. */
+/* Classes of addresses, without lookups. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,13 +12,13 @@
 #define AF_INET6 10
 #define IPPROTO_TCP 6
 
-/* IPv4, natively or as an IPv4-mapped IPv6 address: the two are the same here. */
+/* IPv4, natively or as an IPv4-mapped IPv6 address: both are equivalent here. */
 static __always_inline bool is_mapped(const union kmesh_address *address)
 {
 	return address->halves[0] == 0 && address->words[2] == bpf_htonl(0xffff);
 }
 
-/* 127.0.0.0/8, ::1, and the unspecified addresses, which the kernel takes for loopback. */
+/* 127.0.0.0/8, ::1, and the unspecified addresses, which the kernel treats as loopback. */
 static __always_inline bool is_loopback(const union kmesh_address *address)
 {
 	if (address->halves[0])

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The common case of a dial, with all of it in registers: the address and port are those of a
- * service, every namespace sees the same of it, and the chosen endpoint may be dialled as it is.
+ * The fast path of a dial, entirely in registers: the address and port are those of a
+ * service, with the same view in every namespace, and the chosen endpoint may be dialled directly.
  *
- * Whatever is not exactly that is answered with NULL before anything is changed, and decided by the
- * general path of connect.bpf.c from the beginning, with the same draw.
+ * Anything else returns NULL before any change, and the
+ * general path of connect.bpf.c decides it from the start, with the same draw.
  */
 #pragma once
 
@@ -22,8 +22,9 @@ static __always_inline __u64 read_decision(const union kmesh_decision *decision)
 }
 
 /*
- * A random number for a connect: SplitMix64, whose state is in the line of `dials` that the connect
- * needs anyway. The helper has its state elsewhere, and costs as much as the rest of the choice.
+ * Returns a random number for a connect: SplitMix64, whose state is in the cache line of `dials`
+ * that the connect needs anyway. The helper's state is elsewhere, and it costs as much as the rest
+ * of the choice.
  */
 static __always_inline __u32 draw_for(const struct bpf_sock *sk)
 {
@@ -39,15 +40,15 @@ static __always_inline __u32 draw_for(const struct bpf_sock *sk)
 		return 0;
 	state = *(volatile __u64 *)&dial->draws + 0x9e3779b97f4a7c15;
 	*(volatile __u64 *)&dial->draws = state;
-	/* Each line begins elsewhere, and so does each load. */
+	/* Each line has a different start, and so does each load. */
 	state += kmesh_hash_keys[0] + ((__u64)index << 48);
 	state = (state ^ state >> 30) * 0xbf58476d1ce4e5b9;
 	state = (state ^ state >> 27) * 0x94d049bb133111eb;
 	return state >> 32;
 }
 
-/* 1 where `draw` is above `threshold`, else 0; by arithmetic, which the compiler must not see
- * through: weights make this one jump that no processor can foresee. */
+/* Returns 1 if `draw` is above `threshold`, else 0; by arithmetic that the compiler must not
+ * convert to a jump, which weights would make unpredictable. */
 static __always_inline __u64 is_above(__u32 draw, __u32 threshold)
 {
 	__u64 difference = (__u64)threshold - draw;
@@ -57,8 +58,8 @@ static __always_inline __u64 is_above(__u32 draw, __u32 threshold)
 }
 
 /*
- * One draw, of which there is one in a connect, serves both the slot and which of its two endpoints
- * it is: the upper half of draw x count is the slot, the lower half is what is left of the draw,
+ * One draw per connect selects both the slot and one of its two endpoints:
+ * the upper half of draw x count is the slot; the lower half is the rest of the draw,
  * uniform enough for 2^32 over the endpoints of one service.
  *
  * The address follows the endpoint in memory; see read_choice.
@@ -89,13 +90,13 @@ static __always_inline struct kmesh_endpoint *choose_endpoint(__u64 range, __u32
 	return &slots->v6.choices[is_above(product, slots->v6.threshold)].endpoint;
 }
 
-/* What is dialled in the place of a service. */
+/* The destination that replaces a service. */
 struct choice {
 	union kmesh_address address;
 	__u16 port_be;
 };
 
-/* Of an endpoint from choose_endpoint. */
+/* Reads an endpoint returned by choose_endpoint. */
 static __always_inline struct choice read_choice(const struct kmesh_endpoint *endpoint, bool mapped)
 {
 	struct choice choice = {.port_be = endpoint->port_be};
@@ -110,7 +111,7 @@ static __always_inline struct choice read_choice(const struct kmesh_endpoint *en
 	return choice;
 }
 
-/* The endpoint to dial instead, remembered for sockops; or NULL. See read_choice. */
+/* Returns the endpoint to dial instead, recorded for sockops; or NULL. See read_choice. */
 static __always_inline struct kmesh_endpoint *balance(struct bpf_sock_addr *ctx,
 						      const struct kmesh_pod *pod,
 						      const union kmesh_address dialled, __u32 draw)
@@ -136,7 +137,7 @@ static __always_inline struct kmesh_endpoint *balance(struct bpf_sock_addr *ctx,
 	decision.word = read_decision(&frontend->decision);
 	range =
 	    mapped ? *(volatile __u64 *)&frontend->range4 : *(volatile __u64 *)&frontend->range6;
-	/* The action and no flag. */
+	/* The action without flags. */
 	if ((__u32)decision.word != KMESH_FRONTEND_BALANCE || !(range >> 32))
 		return NULL;
 
@@ -153,8 +154,8 @@ static __always_inline struct kmesh_endpoint *balance(struct bpf_sock_addr *ctx,
 	dial = claim_dial(sk);
 	if (!dial)
 		return NULL;
-	/* Counted by sockops when it takes the dial over: this is the path that every balanced
-	 * connection waits for. */
+	/* Counted by sockops when it takes the dial over, because every balanced connection
+	 * waits for this path. */
 	fill_dial(dial, &dialled, port_be, decision.service, endpoint->workload, true);
 	return endpoint;
 }

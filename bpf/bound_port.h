@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Sockets that are bound to a port. Two services may have one backend, and from one port the kernel
- * makes one connection to it: without a mesh a program may dial both, for it dials two addresses.
- * So where the endpoint cannot be reached from this port the tunnel path serves the connection,
- * whose own address, or the dialled one, is still free.
+ * Sockets that are bound to a port. Two services may share a backend, to which the kernel allows
+ * only one connection from one port: without a mesh a program may dial both, as they are two
+ * addresses. So if the endpoint cannot be reached from this port the tunnel path serves the
+ * connection, for which the pod's own address, or the dialled one, is still free.
  */
 #pragma once
 
@@ -13,7 +13,7 @@
 #include <bpf/bpf_endian.h>
 #include <stdbool.h>
 
-/* The address to which a socket is bound; false when it is to none. */
+/* Reads the address to which a socket is bound; returns false if it is not bound to one. */
 static __always_inline bool read_source(const struct bpf_sock *sk, union kmesh_address *source)
 {
 	if (sk->family == AF_INET) {
@@ -29,8 +29,8 @@ static __always_inline bool read_source(const struct bpf_sock *sk, union kmesh_a
 	return source->halves[0] || source->halves[1];
 }
 
-/* Whether there is a connection between these two already, as the kernel looks for whom a packet of
- * the peer is. */
+/* Returns whether a connection between these two exists already, by the kernel's lookup for a
+ * packet of the peer. */
 static __noinline bool has_connection(struct bpf_sock_addr *ctx, const union kmesh_address *own,
 				      const union kmesh_address *peer, __u16 peer_port_be)
 {
@@ -61,8 +61,8 @@ static __noinline bool has_connection(struct bpf_sock_addr *ctx, const union kme
 	return found;
 }
 
-/* Whether a bound socket cannot reach a peer from its port. `unknown` is the answer where nothing
- * says which address it would have. */
+/* Returns whether a bound socket cannot reach a peer from its port. `unknown` is the result if its
+ * source address is not known. */
 static __noinline bool is_port_taken(struct bpf_sock_addr *ctx, __u64 netns_cookie,
 				     const union kmesh_address *peer, __u16 peer_port_be,
 				     bool unknown)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Whether istio-cni's rules let a socket's connection pass. */
+/* Whether istio-cni's rules exempt a socket's connection. */
 #pragma once
 
 #include "marks.h"
 
 #include <stdbool.h>
 
-/* Whatever an earlier connection of this socket, or the one of the listener that accepted it, was
- * allowed: this one is not. */
+/* Removes the exemption that an earlier connection of this socket, or of the listener that accepted
+ * it, had. */
 static __always_inline void stay_captured(struct bpf_sock_addr *ctx)
 {
 	__u32 mark;
@@ -18,7 +18,8 @@ static __always_inline void stay_captured(struct bpf_sock_addr *ctx)
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
 }
 
-/* Lets the connection past capture in its own pod. A mark that the application set stays. */
+/* Exempts the connection from capture in its own pod. A mark that the application set is preserved.
+ */
 static __noinline bool pass_capture(struct bpf_sock_addr *ctx)
 {
 	__u32 mark = KMESH_MARK;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * cgroup/connect4 and connect6: find what the dialled address means, choose an endpoint, choose the
+ * cgroup/connect4 and connect6: looks up the dialled address, chooses an endpoint and the
  * path.
  *
- * Only TCP sockets of enrolled pods are touched. Whatever the tables do not say for certain is left
- * to the tunnel path, with the dialled address unchanged (README.md, "One draw").
+ * Only TCP sockets of enrolled pods are affected. Anything that the tables do not decide for
+ * certain is left to the tunnel path, with the dialled address unchanged (README.md, "One draw").
  */
 #include "kmesh_maps.h"
 #include "address.h"
@@ -24,11 +24,11 @@
 
 #define ECONNREFUSED 111
 
-/* bpf_set_retval is known to cgroup/connect since Linux 6.1; without it a refusal shows as EPERM.
+/* cgroup/connect supports bpf_set_retval since Linux 6.1; without it a refusal shows as EPERM.
  */
 const volatile __u32 kmesh_has_set_retval = 1;
 
-/* TUNNEL, and CAPTURE for what cannot be handed over, are for the programs' own use: they answer
+/* TUNNEL, and CAPTURE for connects that cannot be handed over, are internal: the programs return
  * LEAVE or REFUSE. */
 enum { LEAVE = 1, REFUSE = 0, TUNNEL = 2, CAPTURE = 3 };
 
@@ -48,7 +48,7 @@ static __always_inline int refuse(struct bpf_sock_addr *ctx, const union kmesh_a
 	return REFUSE;
 }
 
-/* What the tables say about an address when no frontend does. */
+/* Result for an address without a frontend. */
 #define UNKNOWN 0xffff
 
 static __always_inline struct kmesh_frontend *find_scoped(struct kmesh_frontend_key *key,
@@ -95,8 +95,8 @@ static __noinline struct kmesh_frontend *find_by_cidr(const union kmesh_address 
 }
 
 /*
- * Everything but the common case of a port that is the same for every namespace. `decision` is that
- * of the entry when there is one; without an entry it is that of a CIDR, or UNKNOWN.
+ * Finds everything but the common case of a port that is the same for every namespace. `decision`
+ * is that of the entry if there is one; otherwise that of a CIDR, or UNKNOWN.
  */
 static __noinline struct kmesh_frontend *find_elsewhere(const union kmesh_address *address,
 							__u16 port_be, __u32 client_namespace,
@@ -111,8 +111,8 @@ static __noinline struct kmesh_frontend *find_elsewhere(const union kmesh_addres
 	found = find_scoped(&key, port_be, client_namespace);
 	if (!found) {
 		found = find_scoped(&key, 0, client_namespace);
-		/* Ports are written before their address: one that was not there a moment ago is
-		 * now, should the address be new. */
+		/* Ports are written before their address: if the address is new, a port that was
+		 * absent a moment ago is present now. */
 		order_loads();
 		if (found && found->decision.action == KMESH_FRONTEND_REFUSE) {
 			added = find_scoped(&key, port_be, client_namespace);
@@ -137,7 +137,7 @@ static __always_inline bool is_incomplete(void)
 	return !switches || switches->incomplete;
 }
 
-/* The dialled address is kept, past capture. */
+/* Keeps the dialled address, bypassing capture. */
 static __noinline int go_direct(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
 				__u32 reason)
 {
@@ -146,7 +146,7 @@ static __noinline int go_direct(struct bpf_sock_addr *ctx, const struct kmesh_po
 	return leave(reason);
 }
 
-/* The tunnel path takes it. */
+/* Leaves the connect to the tunnel path. */
 static __noinline int go_tunnel(struct bpf_sock_addr *ctx, __u32 reason)
 {
 	stay_captured(ctx);
@@ -159,8 +159,8 @@ static __always_inline bool is_captured(const struct kmesh_pod *pod)
 	return (pod->flags & (KMESH_POD_CAPTURED | KMESH_POD_BARE)) == KMESH_POD_CAPTURED;
 }
 
-/* After the attempt to hand a connect to the pod's proxy: where nothing else would capture it, it
- * must not go past the mesh. What was chosen goes with it either way. */
+/* After the attempt to hand a connect to the pod's proxy: without capture it
+ * must not bypass the mesh. The chosen endpoint is passed along either way. */
 static __always_inline int after_handoff(struct bpf_sock_addr *ctx, enum handoff result,
 					 const struct tunnelled *connect)
 {
@@ -173,7 +173,7 @@ static __always_inline int after_handoff(struct bpf_sock_addr *ctx, enum handoff
 	return refuse(ctx, connect->dialled, ctx->user_port, KMESH_REASON_REFUSED_BARE);
 }
 
-/* What an application asked for. */
+/* A dialled destination. */
 struct dial {
 	const union kmesh_address *address;
 	const struct kmesh_pod *pod;
@@ -182,7 +182,7 @@ struct dial {
 	__u16 port_be;
 };
 
-/* What becomes of a connect that no endpoint is chosen for. */
+/* Decides a connect for which no endpoint is chosen. */
 static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dial *dial,
 				     __u16 action, __u32 workload, bool *kept)
 {
@@ -217,7 +217,7 @@ static __noinline int decide_plainly(struct bpf_sock_addr *ctx, const struct dia
 	}
 }
 
-/* What the tables say of the dialled address. `chosen` is set when the peer has to be rewritten. */
+/* Decides the dialled address by the tables. Sets `chosen` if the peer must be rewritten. */
 static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_address *address,
 				  __u16 port_be, const struct kmesh_pod *pod, __u64 netns_cookie,
 				  struct choice *chosen, bool *kept, __u32 *pick, __u32 draw)
@@ -233,7 +233,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 	if (is_loopback(address))
 		return leave(KMESH_REASON_OUTSIDE_LOOPBACK);
 
-	/* Capture hands it to the DNS proxy. */
+	/* Capture redirects it to the DNS proxy. */
 	if (is_captured(pod) && port_be == bpf_htons(PORT_DNS))
 		return go_tunnel(ctx, KMESH_REASON_TUNNEL_DNS);
 
@@ -255,7 +255,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 	endpoint = choose_endpoint(range, dial.draw, mapped);
 	if (!endpoint || !endpoint->port_be)
 		return go_tunnel(ctx, KMESH_REASON_TUNNEL_SLOT);
-	/* Whichever path serves it: it is not chosen again. */
+	/* Whichever path serves it must not choose again. */
 	*pick = endpoint->workload;
 	if (endpoint->flags & KMESH_ENDPOINT_TUNNEL)
 		return go_tunnel(ctx, KMESH_REASON_TUNNEL_ENDPOINT);
@@ -272,7 +272,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 	choice = read_choice(endpoint, mapped);
 	if (is_port_taken(ctx, netns_cookie, &choice.address, choice.port_be, is_captured(pod))) {
 		go_tunnel(ctx, KMESH_REASON_TUNNEL_PORT);
-		/* The service's own address is free, and capture tells such connections apart. */
+		/* The service's own address is free, and capture distinguishes such connections. */
 		return is_captured(pod) ? CAPTURE : TUNNEL;
 	}
 	if ((pod->flags & KMESH_POD_CAPTURED) && !pass_capture(ctx))
@@ -281,12 +281,12 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const union kmesh_a
 		      true))
 		return go_tunnel(ctx, KMESH_REASON_TUNNEL_FLOW);
 	*chosen = choice;
-	/* Counted by sockops when it takes the dial over: this is the path that every balanced
-	 * connection waits for. */
+	/* Counted by sockops when it takes the dial over, because every balanced connection
+	 * waits for this path. */
 	return LEAVE;
 }
 
-/* The pod that the socket belongs to; NULL for everything that this program must not touch. */
+/* Returns the pod of the socket; NULL for everything that this program must not touch. */
 static __always_inline struct kmesh_pod *gate(struct bpf_sock_addr *ctx, __u64 *netns_cookie)
 {
 	struct kmesh_pod *pod;
@@ -301,7 +301,7 @@ static __always_inline struct kmesh_pod *gate(struct bpf_sock_addr *ctx, __u64 *
 	return NULL;
 }
 
-/* Every case. Not inlined, for the stack and registers that it needs. */
+/* Handles every case. Not inlined, because of the stack and registers that it needs. */
 static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
 			    __u64 netns_cookie, __u32 draw)
 {
@@ -334,7 +334,7 @@ static __noinline int dial4(struct bpf_sock_addr *ctx, const struct kmesh_pod *p
 	return verdict;
 }
 
-/* The common case first: see balance.h. Inlined, which spares a call and a return. */
+/* The common case first: see balance.h. Inlined to avoid a call. */
 static __always_inline bool balance4(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
 				     __u32 draw)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Counts decisions by enum kmesh_reason, each CPU for itself. */
+/* Counts decisions by enum kmesh_reason, per CPU. */
 #pragma once
 
 #include "kmesh_maps.h"

@@ -2,28 +2,28 @@
 /*
  * Reading `frontends` while the daemon writes it.
  *
- * - An entry appears when its `place` is stored, after all its other fields, and only in an entry
- *   that was free since before the last barrier (a grace period): a program that found a key in an
- *   entry never sees another key's fields there.
- * - `decision`, `range4` and `range6` of a live entry change by one 64-bit store each. Where two of
- *   them would have to change together, the key gets a second entry; the old one is taken away one
- *   barrier later, so that a program which had passed the new place before it was filled still
- *   finds the old one. Both are complete, so it does not matter which is found.
- * - A key is found by what is in the entries; `held` only spares looking at places that the key
- *   cannot be in. It is set after the entry is there and cleared after it is gone.
+ * - An entry becomes visible when its `place` is stored, after all its other fields, and only in
+ *   an entry that was free since before the last barrier (a grace period): a program that found a
+ *   key in an entry never sees another key's fields there.
+ * - `decision`, `range4` and `range6` of a live entry change by one 64-bit store each. If two of
+ *   them must change together, the key gets a second entry; the old one is removed one
+ *   barrier later, so that a program that had passed the new place before it was filled still
+ *   finds the old one. Both are complete, so either may be found.
+ * - A key is found by the contents of entries; `held` only skips places that
+ *   cannot hold the key. Its bit is set after the entry is stored and cleared after it is removed.
  */
 #pragma once
 
 #include "kmesh_maps.h"
 #include "order.h"
 
-/* Drawn at load, so that no client can choose addresses that collide. */
+/* Random, chosen at load, so that no client can choose colliding addresses. */
 const volatile __u64 kmesh_hash_keys[KMESH_HASH_KEYS] = {0};
 const volatile __u32 kmesh_frontend_mask = KMESH_FRONTEND_ENTRIES - 1;
 
 /* Multilinear hashing (Lemire and Kaser): with random keys two given inputs collide with
- * probability 2^-32, also where an attacker chose them. The same function is in frontend-slots.ts.
- * The key comes as its three 64-bit words, so that what is known of it at compile time costs
+ * probability 2^-32, even if chosen by an attacker. The same function is in frontend-slots.ts.
+ * The key is passed as its three 64-bit words, so that parts known at compile time cost
  * nothing. */
 static __always_inline __u32 hash_frontend(__u64 high, __u64 low, __u64 place)
 {
@@ -52,8 +52,8 @@ static __always_inline bool is_key_of(const struct kmesh_frontend *entry, __u64 
 
 #define KMESH_NO_PLACE 0xffffffffu
 
-/* Where a key is that is not at home. Global, so that the verifier walks the loop once and not for
- * every caller: Linux 6.1 would come within a hair of its limit. */
+/* Finds a key that is not at its home. Global, so that the verifier walks the loop once and not for
+ * every caller: Linux 6.1 would come close to its limit. */
 __weak __noinline __u32 probe_frontend(const struct kmesh_frontend_key *key, __u32 home, __u32 held)
 {
 	struct kmesh_frontend *entry;
@@ -76,7 +76,7 @@ __weak __noinline __u32 probe_frontend(const struct kmesh_frontend_key *key, __u
 	return KMESH_NO_PLACE;
 }
 
-/* The entry of a key that is not at home, or NULL. */
+/* Returns the entry of a key that is not at its home, or NULL. */
 static __noinline struct kmesh_frontend *search_frontend(__u64 high, __u64 low, __u64 place,
 							 __u32 home, __u32 held)
 {
@@ -85,12 +85,12 @@ static __noinline struct kmesh_frontend *search_frontend(__u64 high, __u64 low, 
 
 	if (held <= 1)
 		return NULL;
-	/* No place is past the end of the table, whatever its size. */
+	/* No place exceeds the table, whatever its size. */
 	index = probe_frontend(&key, home, held);
 	return bpf_map_lookup_elem(&frontends, &index);
 }
 
-/* The entry of a key, given as its three 64-bit words, or NULL. */
+/* Returns the entry of a key, given as its three 64-bit words, or NULL. */
 static __always_inline struct kmesh_frontend *find_frontend(__u64 high, __u64 low, __u64 place)
 {
 	__u32 home = hash_frontend(high, low, place) & kmesh_frontend_mask;

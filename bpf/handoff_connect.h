@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The connect hook's part of the hand-off; handoff.h says what it is. */
+/* The connect hook's part of the hand-off described in handoff.h. */
 #pragma once
 
 #include "bound_port.h"
@@ -21,9 +21,9 @@ struct sockaddr_in6 {
 };
 
 enum handoff {
-	HANDOFF_OFF,	/* not for this destination */
+	HANDOFF_OFF,	/* not used for this destination */
 	HANDOFF_DONE,	/* the peer is the pod's proxy now */
-	HANDOFF_FAILED, /* capture has to do it */
+	HANDOFF_FAILED, /* left to capture */
 };
 
 static __always_inline bool is_none(const union kmesh_address *address)
@@ -31,22 +31,22 @@ static __always_inline bool is_none(const union kmesh_address *address)
 	return !address->halves[0] && !address->halves[1];
 }
 
-/* fe80::/10 means something only on the interface that the application named with it. */
+/* fe80::/10 is only meaningful on the interface that the application specified. */
 static __always_inline bool is_link_local(const union kmesh_address *address)
 {
 	return (address->words[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 }
 
-/* A connect that the tunnel path is to serve. */
+/* A connect for the tunnel path. */
 struct tunnelled {
 	const struct kmesh_pod *pod;
 	const union kmesh_address *dialled;
 	__u64 netns_cookie;
-	__u32 pick; /* workload of the endpoint that was chosen; 0: none was */
+	__u32 pick; /* workload of the chosen endpoint; 0: none */
 };
 
-/* For sockops, later in the same system call: this connect goes to the proxy, at once or by
- * capture, which is to serve the endpoint that was chosen. */
+/* Records for sockops, later in the same system call, that this connect goes to the proxy, directly
+ * or by capture, and which endpoint the proxy must serve. */
 static __noinline bool remember_handoff(struct bpf_sock_addr *ctx, const struct tunnelled *connect,
 					bool handed)
 {
@@ -65,7 +65,8 @@ static __noinline bool remember_handoff(struct bpf_sock_addr *ctx, const struct 
 	return true;
 }
 
-/* What capture leaves alone as well: a pod that dials itself; and what no proxy could dial. */
+/* Returns whether capture ignores it as well: a pod that dials itself; or no proxy could dial it.
+ */
 static __always_inline bool is_left_alone(const struct kmesh_handoff_pod *pod,
 					  const union kmesh_address *dialled)
 {
@@ -73,7 +74,7 @@ static __always_inline bool is_left_alone(const struct kmesh_handoff_pod *pod,
 	       is_link_local(dialled);
 }
 
-/* Whether a socket that is bound to a port has a connection to the proxy from there already. */
+/* Returns whether a bound socket already has a connection to the proxy from its port. */
 static __always_inline bool is_proxy_taken(struct bpf_sock_addr *ctx,
 					   const union kmesh_address *own)
 {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * tc ingress on the interface of a captured pod: marks what the pod's table inet kmesh lets past
- * capture, and what it resets. Everything else, and all that is hard to read, is left to capture.
+ * tc ingress on the interface of a captured pod: marks packets that the pod's table inet kmesh
+ * exempts from capture, and those that it resets. Everything else, and all that is hard to parse,
+ * is left to capture.
  *
- * What the wire brought has its mark already, which no other packet can have here: a mark does not
- * outlive the way from one network namespace to another by any other way.
+ * Packets delivered by the wire have its mark already, which no other packet can have here: a mark
+ * does not survive the passage between network namespaces in any other way.
  */
 #include "kmesh_maps.h"
 #include "judge.h"
@@ -17,13 +18,13 @@
 static __always_inline int mark(struct __sk_buff *skb, __u32 value)
 {
 	value |= skb->mark & ~KMESH_MARK_MASK;
-	/* The context takes whole words only; clang would store the changed half. */
+	/* The context accepts whole words only; clang would store the changed half. */
 	asm volatile("" : "+r"(value));
 	skb->mark = value;
 	return NEXT;
 }
 
-/* Whether a peer without an attested identity may talk to this port now: never one that has the
+/* Returns whether a peer without an attested identity may use this port now: never one with the
  * address of a pod of this node. */
 static __always_inline enum passage admit_stranger(const struct packet *packet)
 {
@@ -41,8 +42,8 @@ static __always_inline enum passage admit_stranger(const struct packet *packet)
 	return changing || is_changing(server->workload) ? PASSAGE_UNDECIDED : PASSAGE_REFUSED;
 }
 
-/* One that is not let past capture is doubted: tracking may hold an earlier connection with its
- * addresses and ports, whose translation would let it in. */
+/* A SYN that is not exempted from capture is marked as doubted: conntrack may hold an earlier
+ * connection with its addresses and ports, whose translation would admit it. */
 static __always_inline int admit_syn(struct __sk_buff *skb, struct kmesh_lease *lease,
 				     const struct segment *segment, const struct packet *packet)
 {
@@ -58,13 +59,13 @@ static __always_inline int admit_syn(struct __sk_buff *skb, struct kmesh_lease *
 	case PASSAGE_UNKNOWN:
 		break;
 	}
-	/* What policies would forbid in a moment is left to the proxy. */
+	/* Connections that policies may deny in a moment are left to the proxy. */
 	return mark(skb,
 		    admit_stranger(packet) == PASSAGE_ALLOWED ? KMESH_MARK : KMESH_MARK_DOUBTED);
 }
 
-/* A later packet that the wire did not bring: of a connection that was let past capture it is reset
- * unless it may go on by another way. */
+/* A later packet that the wire did not deliver: if its connection was exempted from capture it is
+ * reset unless it may continue by another route. */
 static __always_inline int admit_later(struct __sk_buff *skb, struct kmesh_lease *lease,
 				       const struct segment *segment, const struct packet *packet)
 {

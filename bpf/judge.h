@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What may pass between two enrolled pods of this node without the tunnel path, judged for each
- * packet by what the tables say at that instant.
+ * Judges which packets may pass between two enrolled pods of this node without the tunnel path, by
+ * the tables at that instant.
  *
- * No function here knows of packets' bytes or of hooks, and none keeps anything but `connections`:
+ * Functions here use neither packet bytes nor hooks, and write only `connections`:
  * test/kernel-path/model/interleavings.c compiles this file for user space and tries every order of
- * its table accesses among those of the daemon.
+ * its table accesses relative to those of the daemon.
  *
- * The daemon's side of the rules, kept by VerdictTable and PodAddressTable:
- *  - what is not allowed any more is taken out of `verdicts` or `pod_addresses` first, then
- *    `generation` grows, then a grace period passes, and only then the change counts as made;
- *  - a judgement is kept under the generation that was read before it was made. So one that was
- *    made by tables of before a change is made anew with the next packet.
+ * The daemon's side of the rules, implemented by VerdictTable and PodAddressTable:
+ *  - permissions are removed from `verdicts` or `pod_addresses` first, then
+ *    `generation` grows, then a grace period passes, and only then is the change complete;
+ *  - a judgement is cached under the generation that was read before judging. So one
+ *    based on tables of before a change is repeated with the next packet.
  */
 #pragma once
 
@@ -27,7 +27,7 @@ struct segment {
 	const union kmesh_address *destination;
 	__u16 source_port_be;
 	__u16 destination_port_be;
-	__u32 interface; /* of the node, where it came from; 0: not at such an interface */
+	__u32 interface; /* ingress interface on the node; 0: not at such an interface */
 };
 
 static __always_inline bool is_lower(const struct segment *segment)
@@ -39,7 +39,7 @@ static __always_inline bool is_lower(const struct segment *segment)
 	return segment->source_port_be < segment->destination_port_be;
 }
 
-/* Both directions of a connection have one key. True when the source is its low end. */
+/* Both directions of a connection have one key. Returns true when the source is its low end. */
 static __always_inline bool make_key(const struct segment *segment,
 				     struct kmesh_connection_key *key)
 {
@@ -59,13 +59,14 @@ static __always_inline struct kmesh_owner *find_owner(const union kmesh_address 
 }
 
 enum passage {
-	PASSAGE_UNKNOWN, /* of no connection that the wire opened */
+	PASSAGE_UNKNOWN, /* not a connection that the wire opened */
 	PASSAGE_ALLOWED,
-	PASSAGE_REFUSED,   /* of one that may not go on */
-	PASSAGE_UNDECIDED, /* policies change at this instant: it will be sent again */
+	PASSAGE_REFUSED,   /* a connection that is denied now */
+	PASSAGE_UNDECIDED, /* policies are changing: expect a retransmission */
 };
 
-/* Allowed when both are certain, each is where its packets come from, and policy says so now. */
+/* Allows if both are certain, each matches the interface of its packets, and policy allows it now.
+ */
 static __always_inline enum passage ask(const struct kmesh_owner *client,
 					const struct kmesh_owner *server, __u16 port_be)
 {
@@ -97,8 +98,8 @@ static __always_inline __u32 hash_tuple(const struct kmesh_connection_key *key)
 	return (low * 0xc2b2ae3d27d4eb4full) >> 32;
 }
 
-/* What is known of a connection. Its memory may become another's at any time: then it is that one's
- * or neither's, never a mix of both. */
+/* Reads the state of a connection. Its memory may be reused at any time: then the result belongs to
+ * the other connection or to neither, never a mix of both. */
 static __always_inline bool read_connection(const struct kmesh_connection *from, __u32 tuple,
 					    struct kmesh_connection *to)
 {
@@ -109,9 +110,9 @@ static __always_inline bool read_connection(const struct kmesh_connection *from,
 }
 
 /*
- * Whether policy allows a connection now. `seen` is what was read of `connection`. When one end is
- * no enrolled pod any more there is nothing to attest: it is forgotten, and the other end takes the
- * packets of that one for a stranger's.
+ * Returns whether policy allows a connection now. `seen` was read from `connection`. If one end is
+ * no longer an enrolled pod there is nothing to attest: the entry is deleted, and the other end
+ * treats its packets as a stranger's.
  */
 static __always_inline enum passage judge(const struct kmesh_lease *lease,
 					  struct kmesh_connection *connection,
@@ -142,16 +143,16 @@ static __always_inline enum passage judge(const struct kmesh_lease *lease,
 }
 
 enum opening {
-	OPENING_CAPTURED, /* not certain, or not allowed: the tunnel path answers */
+	OPENING_CAPTURED, /* not certain, or not allowed: left to the tunnel path */
 	OPENING_ALLOWED,
-	OPENING_REPEATED,  /* allowed, and not answered the last time */
-	OPENING_UNDECIDED, /* policies change at this instant: it will be sent again */
-	OPENING_REFUSED,   /* was allowed when it was sent first: its pod did not capture it */
+	OPENING_REPEATED,  /* allowed, a retransmission without an answer */
+	OPENING_UNDECIDED, /* policies are changing: expect a retransmission */
+	OPENING_REFUSED,   /* was allowed at first, so its pod did not capture it */
 };
 
 /*
- * A first packet leaves its pod. An entry is made only of an allowed one; what an earlier
- * connection left under these addresses and ports goes with it.
+ * A SYN leaves its pod. Only an allowed one creates an entry; an entry of an earlier
+ * connection with these addresses and ports is replaced or removed.
  */
 static __always_inline enum opening open_connection(const struct kmesh_lease *lease, bool expired,
 						    const struct segment *segment, __u32 sequence)
@@ -167,7 +168,7 @@ static __always_inline enum opening open_connection(const struct kmesh_lease *le
 	connection.stamp.tuple = hash_tuple(&key);
 	connection.stamp.generation = read_generation(lease);
 	client = find_owner(segment->source);
-	/* Only its own pod may take a connection out: others may send what they like. */
+	/* Only its own pod may remove a connection: others may send anything. */
 	if (!client || client->interface != segment->interface)
 		return OPENING_CAPTURED;
 	earlier = bpf_map_lookup_elem(&connections, &key);
@@ -186,7 +187,7 @@ static __always_inline enum opening open_connection(const struct kmesh_lease *le
 			bpf_map_delete_elem(&connections, &key);
 		return OPENING_CAPTURED;
 	}
-	/* The same packet once more; it is judged again where it arrives. */
+	/* A retransmission; it is judged again on arrival. */
 	if (repeated)
 		return earlier->answered ? OPENING_ALLOWED : OPENING_REPEATED;
 	connection.client_interface = client->interface;
@@ -200,10 +201,9 @@ static __always_inline enum opening open_connection(const struct kmesh_lease *le
 }
 
 /*
- * A first packet arrives at the pod that it is for. Only the one of which the wire made an entry is
- * let past capture, judged again. The one that may not pass any more is not captured either: its
- * own pod let it out as one that policy allows, and here it would be judged as one without
- * identity.
+ * A SYN arrives at its destination pod. Only one with an entry of the wire
+ * is exempted from capture, after judging it again. One that is denied by now is not captured
+ * either: its own pod let it out as allowed, and here it would be judged as one without identity.
  */
 static __always_inline enum passage admit_opening(const struct kmesh_lease *lease,
 						  const struct segment *segment, __u32 sequence)
@@ -219,11 +219,11 @@ static __always_inline enum passage admit_opening(const struct kmesh_lease *leas
 	return judge(lease, connection, &seen, &key);
 }
 
-/* What the wire does with a later packet that leaves its pod. */
+/* The wire's action on a later packet that leaves its pod. */
 struct delivery {
 	enum passage passage;
-	__u32 interface; /* the node's side of the other pod */
-	bool delivered;	 /* straight into it; else the node's way */
+	__u32 interface; /* node side of the other pod */
+	bool delivered;	 /* directly into the pod; else through the node's stack */
 	__u8 mac[6];	 /* the other pod's */
 };
 
@@ -239,7 +239,7 @@ static __always_inline void deliver(const struct kmesh_lease *lease, bool expire
 	if (!connection || !read_connection(connection, hash_tuple(&key), &seen))
 		return;
 	by_client = seen.client_is_high != lower;
-	/* A foreign packet with these addresses: the pod that it is for refuses it. */
+	/* A spoofed packet with these addresses: the destination pod refuses it. */
 	if (segment->interface != (by_client ? seen.client_interface : seen.server_interface))
 		return;
 	if (!by_client && !seen.answered)
@@ -251,7 +251,7 @@ static __always_inline void deliver(const struct kmesh_lease *lease, bool expire
 	delivery->passage = expired ? PASSAGE_REFUSED : judge(lease, connection, &seen, &key);
 }
 
-/* A later packet arrives that the wire did not bring. */
+/* A later packet arrives that was not delivered by the wire. */
 static __always_inline enum passage admit_segment(const struct kmesh_lease *lease, bool expired,
 						  const struct segment *segment, bool resets)
 {
@@ -268,6 +268,6 @@ static __always_inline enum passage admit_segment(const struct kmesh_lease *leas
 	if (expired)
 		return PASSAGE_REFUSED;
 	passage = judge(lease, connection, &seen, &key);
-	/* What the wire brings bears its mark: this came by another way. */
+	/* Packets delivered by the wire have its mark: this one came by another route. */
 	return passage == PASSAGE_ALLOWED && seen.delivered ? PASSAGE_REFUSED : passage;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The few kernel fields that no BPF context offers. Offsets are relocated against the running
+/* Kernel fields that no BPF context offers. Offsets are relocated against the running
  * kernel's BTF. */
 #pragma once
 
@@ -22,7 +22,7 @@ struct sock_common {
 	} skc_cookie;
 };
 
-/* Named as the kernel names them; what a lock is made of differs by architecture. */
+/* Named as in the kernel; the contents of a lock depend on the architecture. */
 struct raw_spinlock {
 	struct kmesh_arch_lock {
 		__u32 word;
@@ -40,7 +40,7 @@ struct sock {
 		int owned;
 	} sk_lock;
 	int sk_err;
-	int sk_rx_dst_ifindex; /* since Linux 5.16; struct inet_sock has it before */
+	int sk_rx_dst_ifindex; /* since Linux 5.16; in struct inet_sock before */
 };
 
 struct inet_sock {
@@ -65,7 +65,7 @@ struct minmax {
 	struct minmax_sample s[3];
 };
 
-/* What an application has of a connection with MPTCP. */
+/* The application's socket of an MPTCP connection. */
 struct mptcp_sock {
 	struct inet_connection_sock sk;
 };

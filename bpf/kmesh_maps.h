@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Every map, with what it is for. Weak, because each program's object defines them and the linked
- * object keeps one of each. Names stay within 15 characters: the kernel cuts longer ones.
+ * Every map, with its purpose. Weak, because each program's object defines them and the linked
+ * object keeps one of each. Names are at most 15 characters long, the kernel's limit.
  */
 #pragma once
 
@@ -11,7 +11,7 @@
 #include "kmesh_config.h"
 #include "kmesh_types.h"
 
-/* Who is enrolled: asked first by every hook, so that other sockets pay for one lookup only. */
+/* Enrolled pods: looked up first by every hook, so that other sockets pay for one lookup only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, KMESH_POD_BUCKETS);
@@ -20,7 +20,8 @@ struct {
 	__type(value, struct kmesh_pod_bucket);
 } pods __weak SEC(".maps");
 
-/* What a dialled address and port mean. Mapped by the daemon, which keeps at least half of it free.
+/* Meaning of a dialled address and port. Mapped by the daemon, which keeps at least half of it
+ * free.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -30,7 +31,7 @@ struct {
 	__type(value, struct kmesh_frontend);
 } frontends __weak SEC(".maps");
 
-/* What an address means that only a CIDR of a service covers. */
+/* Meaning of an address that is covered only by a CIDR of a service. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, KMESH_MAX_CIDR_FRONTENDS);
@@ -39,7 +40,7 @@ struct {
 	__type(value, union kmesh_decision);
 } cidr_frontends __weak SEC(".maps");
 
-/* Endpoint slots. Mapped by the daemon, which writes a range before any frontend points at it.
+/* Endpoint slots. Mapped by the daemon, which writes a range before any frontend refers to it.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -66,7 +67,7 @@ struct {
 	__type(value, __u64);
 } counters __weak SEC(".maps");
 
-/* Decisions on their way from connect to sockops, within one system call. Mmap-able because its
+/* Decisions passed from connect to sockops, within one system call. Mmap-able because its
  * values are then page-aligned, so that each has its own cache line. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -76,7 +77,7 @@ struct {
 	__type(value, struct kmesh_dial);
 } dials __weak SEC(".maps");
 
-/* What was decided for a socket: dialled address, ids, telemetry state. */
+/* State per socket: dialled address, ids, telemetry. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -84,7 +85,7 @@ struct {
 	__type(value, struct kmesh_flow);
 } flows __weak SEC(".maps");
 
-/* Where the established flows are; see live.h. */
+/* Index of established flows; see live.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, KMESH_MAX_LIVE / KMESH_LIVE_BLOCK);
@@ -99,7 +100,7 @@ struct {
 	__type(value, struct kmesh_live_places);
 } live_places __weak SEC(".maps");
 
-/* What the reader of live flows found. Mapped by the daemon. */
+/* Results of the reader of live flows. Mapped by the daemon. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, KMESH_LIVE_FLOWS);
@@ -108,7 +109,7 @@ struct {
 	__type(value, struct kmesh_event);
 } live_flows __weak SEC(".maps");
 
-/* What daemons have counted of open connections, by socket cookie. No program uses it. */
+/* Bytes of open connections that daemons have counted, by socket cookie. No program uses it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, KMESH_MAX_LIVE);
@@ -117,7 +118,7 @@ struct {
 	__type(value, struct kmesh_counted);
 } counted __weak SEC(".maps");
 
-/* Opened, failed and closed connections, for the probe. Lossy: nothing decides by it. */
+/* Opened, failed and closed connections, for the probe. Lossy: no decision depends on it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, KMESH_EVENT_RING_BYTES);
@@ -131,7 +132,7 @@ struct {
 	__type(value, __u64);
 } events_lost __weak SEC(".maps");
 
-/* Refusals reported lately, by network-namespace cookie modulo size. */
+/* Recently reported refusals, by network-namespace cookie modulo size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, KMESH_REFUSAL_BUDGETS);
@@ -139,7 +140,7 @@ struct {
 	__type(value, struct kmesh_refusal_budget);
 } refusal_budgets __weak SEC(".maps");
 
-/* Refusals that were counted and not reported: over the budget, or no room in `events`. */
+/* Refusals counted but not reported: over the budget, or no room in `events`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -147,7 +148,7 @@ struct {
 	__type(value, __u64);
 } refusals_lost __weak SEC(".maps");
 
-/* Addresses of enrolled pods. Written by the daemon only: a socket counts as a pod's own when both
+/* Addresses of enrolled pods. Written by the daemon only: a socket counts as a pod's own if both
  * agree. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -166,8 +167,8 @@ struct {
 	__type(value, __u32);
 } verdicts __weak SEC(".maps");
 
-/* Connections between pods of this node that the wire let begin. Least recently used: a pod can
- * keep many from ending, and no other pod's new one is refused. */
+/* Connections between pods of this node that the wire admitted. Least recently used: a pod can
+ * keep many open, but cannot make new ones of other pods fail. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, KMESH_MAX_CONNECTIONS);
@@ -175,7 +176,7 @@ struct {
 	__type(value, struct kmesh_connection);
 } connections __weak SEC(".maps");
 
-/* How long these programs may decide. Mapped by the daemon, which renews it. */
+/* Lease of these programs. Mapped by the daemon, which renews it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -184,7 +185,7 @@ struct {
 	__type(value, struct kmesh_lease);
 } lease __weak SEC(".maps");
 
-/* Ports that the node's network does not let through, by a hash of workload and port. */
+/* Ports that the node's network blocks, by a hash of workload and port. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, KMESH_UNREACHABLE_PLACES);
@@ -192,7 +193,7 @@ struct {
 	__type(value, struct kmesh_unreachable);
 } unreachable __weak SEC(".maps");
 
-/* What the wire did, by enum kmesh_wire_count. */
+/* Counters of the wire, by enum kmesh_wire_count. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, KMESH_WIRE_COUNT);
@@ -200,7 +201,7 @@ struct {
 	__type(value, __u64);
 } wire_counts __weak SEC(".maps");
 
-/* Pods whose tunnelled connections go straight to their proxy. */
+/* Pods whose tunnelled connections go directly to their proxy. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, KMESH_MAX_HANDOFF_PODS);
@@ -209,7 +210,7 @@ struct {
 	__type(value, struct kmesh_handoff_pod);
 } handoff_pods __weak SEC(".maps");
 
-/* Endpoints that were chosen for connections which the tunnel path serves; the proxy takes each out
+/* Endpoints chosen for connections of the tunnel path; the proxy removes each entry
  * when it accepts. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -218,8 +219,8 @@ struct {
 	__type(value, struct kmesh_pick);
 } picks __weak SEC(".maps");
 
-/* Original destinations for the proxy, which takes each entry out when it accepts. What a proxy
- * that died never took is overwritten in time, hence least recently used. */
+/* Original destinations for the proxy, which removes each entry when it accepts. Entries left by a
+ * proxy that died are evicted over time, hence least recently used. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, KMESH_MAX_HANDOFFS);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Clang describes in BTF only the types that a map, a global or a function of the object uses. This
+ * Clang emits BTF only for types that a map, a global or a function of the object uses. This
  * constant uses the others, so that TypeScript's view of them is generated like that of map values.
  * No program reads it.
  */

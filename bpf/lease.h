@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The programs outlive the daemon, but not for ever: they decide only while the lease that it
- * renews has not run out. After that they change nothing any more.
+ * The programs outlive the daemon, but not forever: they decide only while the lease that it
+ * renews is valid. Afterwards they change nothing.
  */
 #pragma once
 
@@ -16,7 +16,7 @@ static __always_inline struct kmesh_lease *find_lease(void)
 	return bpf_map_lookup_elem(&lease, &zero);
 }
 
-/* The clock is asked once in a jiffy, which is as often as it changes; jiffies are read without a
+/* The clock is read once per jiffy, its resolution; jiffies are read without a
  * call. */
 static __always_inline bool has_expired(struct kmesh_lease *lease)
 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Reads the flows that are established now, when the daemon asks: one record in `live_flows` for
- * each, as if it had just opened. Runs in the daemon's system call and holds no lock, so sockets go
- * on meanwhile: what is read of one counts only if its place in `live` was its own before and
- * after, and then neither the socket nor its flow was freed in between. Plain reads of kernel
- * memory at the addresses that `live` has: an address that is none any more gives nothing.
+ * Reads the currently established flows on request of the daemon: one record per flow in
+ * `live_flows`, as if it had just opened. Runs in the daemon's system call without locks, so
+ * sockets continue meanwhile: a result counts only if the place in `live` belonged to the socket
+ * before and after, and then neither the socket nor its flow was freed in between. Reads kernel
+ * memory at the addresses in `live`: a read of an invalid address fails.
  */
 #include "kmesh_maps.h"
 #include "kernel_types.h"
@@ -44,9 +44,9 @@ static __always_inline void read_ends(const struct sock *sk, struct kmesh_event 
 }
 
 /*
- * Whether the socket's lock is free, and no context handles packets that came while an application
- * had it.
- * Where the kernel's locks are of another kind it is not known, and never said.
+ * Returns whether the socket's lock is free, and no context handles packets that arrived while an
+ * application held it.
+ * With another kind of kernel locks that is unknown: then false.
  */
 static __always_inline bool is_unlocked(const struct sock *sk)
 {
@@ -60,7 +60,7 @@ static __always_inline bool is_unlocked(const struct sock *sk)
 	return word == 0 && BPF_CORE_READ(sk, sk_lock.owned) == 0;
 }
 
-/* States in which a FIN was sent, and may be one of the bytes acknowledged. */
+/* States in which a FIN was sent, and may be among the bytes acknowledged. */
 static __always_inline bool has_sent_fin(__u8 state)
 {
 	return state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_LAST_ACK || state == BPF_TCP_CLOSING;
@@ -73,11 +73,11 @@ static __always_inline bool has_got_fin(__u8 state)
 }
 
 /*
- * Never more than was carried; a byte less for a moment. The kernel counts an arrived FIN as a byte
- * and then changes the state, in one hold of the socket's lock. Who sees the lock free after the
- * counter therefore sees the FIN in the state, if the counter has it; where it is not free a FIN
- * may be in the counter, and a byte is left to the next report. A FIN that was sent is in the state
- * long before it is acknowledged.
+ * Never more than was carried; possibly a byte less for a moment. The kernel counts a received FIN
+ * as a byte and then changes the state, in one hold of the socket's lock. If the lock is free after
+ * reading the counter, the state therefore includes a FIN that the counter has; otherwise a FIN may
+ * be in the counter, and a byte is left to the next report. A sent FIN is in the state long before
+ * it is acknowledged.
  */
 static __always_inline void read_bytes(const struct tcp_sock *tcp, struct kmesh_event *event,
 				       bool *settled)
@@ -89,7 +89,7 @@ static __always_inline void read_bytes(const struct tcp_sock *tcp, struct kmesh_
 	order_loads();
 }
 
-/* Takes the sequence numbers of SYN and FIN off. */
+/* Subtracts the sequence numbers of SYN and FIN. */
 static __always_inline void leave_flags_out(const struct kmesh_flow *flow, bool settled,
 					    struct kmesh_event *event)
 {
@@ -124,8 +124,8 @@ static __always_inline void describe(const struct tcp_sock *tcp, const struct km
 	event->attested = flow->attested;
 }
 
-/* Whether the socket that is there now is this one, and has not ended. A socket's end is reported
- * to the programs before its state says so. */
+/* Returns whether the socket at the address is still this one, and has not ended. A socket's end is
+ * reported to the programs before its state changes. */
 static __always_inline bool is_open(const struct sock *sk, __u64 cookie)
 {
 	__u64 found = 0;
@@ -134,8 +134,8 @@ static __always_inline bool is_open(const struct sock *sk, __u64 cookie)
 	return found == cookie && BPF_CORE_READ(sk, __sk_common.skc_state) != BPF_TCP_CLOSE;
 }
 
-/* Writes the record of a place; false when there is nothing to write. Global, so that the verifier
- * walks it once and not for each place of a block. */
+/* Writes the record of a place; returns false if there is nothing to write. Global, so that the
+ * verifier walks it once and not for each place of a block. */
 __noinline int read_place(struct kmesh_live *place, __u32 number, struct kmesh_event *event)
 {
 	__u64 socket, address;
@@ -159,8 +159,8 @@ __noinline int read_place(struct kmesh_live *place, __u32 number, struct kmesh_e
 	event->socket_cookie = place->cookie;
 	tcp = (const struct tcp_sock *)socket;
 	if (!is_open((const struct sock *)tcp, event->socket_cookie)) {
-		/* Where its flow does not know that it has ended, no program was at the hook, or
-		 * other software took its callbacks away: none will have to do with it. */
+		/* If its flow does not know that it has ended, no program was at the hook, or
+		 * other software removed its callbacks: no program will touch it again. */
 		order_loads();
 		if (*(volatile __u32 *)&place->uses == uses)
 			leave_place(place, number, socket);

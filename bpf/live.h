@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Which flows are established now. Each that is reported has a place in `live` from its opening to
- * its end. Free places are a stack: the one that was given back last is taken next, so that short
- * connections use a few places that are in the cache, and all places that were ever used are at the
+ * The established flows. Each reported flow has a place in `live` from its opening to
+ * its end. Free places are a stack: the most recently freed is reused first, so that short
+ * connections use few, cached places, and all places ever used are at the
  * front.
  */
 #pragma once
@@ -12,10 +12,10 @@
 
 #include <stdbool.h>
 
-/* Other processors may change the stack meanwhile; each time it is tried again. */
+/* Tries of a change to the stack, which other CPUs may change concurrently. */
 #define KMESH_LIVE_TRIES 16
 
-/* In place of a socket's address: to be given back. */
+/* Replaces a socket's address in a place that is yet to be freed. */
 #define KMESH_LIVE_LEFT 1
 
 static __always_inline struct kmesh_live *find_place(__u32 place)
@@ -33,8 +33,8 @@ static __always_inline struct kmesh_live_places *find_places(void)
 	return bpf_map_lookup_elem(&live_places, &zero);
 }
 
-/* The upper half of the head makes that a stack which is as it was, and was not meanwhile, is not
- * taken for unchanged. */
+/* The upper half of the head avoids the ABA problem: a stack that was changed and
+ * restored does not look unchanged. */
 static __always_inline __u64 next_head(__u64 head, __u32 place)
 {
 	return ((head >> 32) + 1) << 32 | place;
@@ -69,8 +69,8 @@ static __always_inline __u32 take_place(void)
 	return place <= KMESH_MAX_LIVE ? place : 0;
 }
 
-/* Gives a place back that no flow has any more. One that cannot be given back, because other
- * processors change the stack again and again, is left to the reader. */
+/* Frees a place that no flow uses any more. If that fails because other
+ * CPUs keep changing the stack, the reader frees it. */
 static __always_inline void give_place(__u32 place, struct kmesh_live *given)
 {
 	struct kmesh_live_places *places = find_places();
@@ -88,7 +88,7 @@ static __always_inline void give_place(__u32 place, struct kmesh_live *given)
 	*(volatile __u64 *)&given->socket = KMESH_LIVE_LEFT;
 }
 
-/* From now on the flow is found. What describes it must have been written. */
+/* Makes the flow visible to the reader. Its description must have been written. */
 static __always_inline void begin_live(struct bpf_sock_ops *ctx, const struct bpf_sock *sk,
 				       struct kmesh_flow *flow)
 {
@@ -108,14 +108,14 @@ static __always_inline void begin_live(struct bpf_sock_ops *ctx, const struct bp
 	*(volatile __u64 *)&live_flow->socket = (__u64)sk;
 }
 
-/* Gives the place back of a socket, unless that was done before. */
+/* Frees the place of a socket, unless that was done before. */
 static __always_inline void leave_place(struct kmesh_live *left, __u32 place, __u64 socket)
 {
 	if (__sync_val_compare_and_swap(&left->socket, socket, 0) == socket)
 		give_place(place, left);
 }
 
-/* From now on it is not. Neither its socket nor its flow is freed before. */
+/* Hides the flow from the reader. Neither its socket nor its flow is freed before. */
 static __always_inline void end_live(const struct bpf_sock *sk, struct kmesh_flow *flow)
 {
 	__u32 place = flow->place;
@@ -128,7 +128,7 @@ static __always_inline void end_live(const struct bpf_sock *sk, struct kmesh_flo
 	live_flow = find_place(place);
 	if (!live_flow)
 		return;
-	/* A plain number, which the socket's address is not to the verifier. */
+	/* A scalar, unlike the socket's address to the verifier. */
 	socket = *(volatile __u64 *)&live_flow->socket;
 	if (socket == (__u64)sk)
 		leave_place(live_flow, place, socket);

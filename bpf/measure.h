@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* How much a connection has carried. */
+/* Byte counts of a connection. */
 #pragma once
 
 #include "kmesh_maps.h"
@@ -11,15 +11,15 @@
 #define SK_FLAG_DONE (1UL << 1)
 
 /* The tunnel path reports its own connections. Those of a pod to itself are not reported; on the
- * accepting side that is known only from the client's side, so they count as reported here. */
+ * accepting side only the client's side reveals that, so they count as reported here. */
 static __always_inline bool is_reported(const struct kmesh_flow *flow)
 {
 	return flow->path == KMESH_PATH_KERNEL ||
 	       (flow->path == KMESH_PATH_OUTSIDE && flow->direction == KMESH_DIRECTION_INBOUND);
 }
 
-/* Cumulative counters of TCP, less the sequence numbers that SYN and FIN take. `state` is the
- * socket's, before it closed. */
+/* Reads cumulative counters of TCP, without the sequence numbers of SYN and FIN. `state` is the
+ * socket's state before it closed. */
 static __always_inline void measure_bytes(struct tcp_sock *tcp, const struct kmesh_flow *flow,
 					  __u32 state, struct kmesh_event *event)
 {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The order of loads and stores, where one side reads what another writes meanwhile. */
+/* Ordering of loads and stores for data that another side accesses concurrently. */
 #pragma once
 
 #include <linux/types.h>
 
-/* Not 0: this machine may perform loads in another order than the program asks for. */
+/* Not 0: this machine may reorder loads. */
 const volatile __u32 kmesh_weakly_ordered __weak = 0;
 
-/* What is loaded after it must not have been loaded before what precedes it. Where the machine
- * gives no such order an atomic operation that returns a value does; everywhere the compiler
- * needs a barrier. */
+/* Prevents later loads from being performed before earlier ones. If the machine
+ * does not order loads, an atomic operation that returns a value does; the compiler
+ * always needs a barrier. */
 static __always_inline void order_loads(void)
 {
 	__u64 fence = 0;
@@ -19,7 +19,7 @@ static __always_inline void order_loads(void)
 	asm volatile("" ::: "memory");
 }
 
-/* What is stored after it must not be seen before what was stored earlier. */
+/* Prevents later stores from becoming visible before earlier ones. */
 static __always_inline void order_stores(void)
 {
 	order_loads();

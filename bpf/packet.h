@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A TCP packet at an interface, as the programs there look at it. */
+/* A TCP packet as parsed by the programs at interfaces. */
 #pragma once
 
 #include "address.h"
@@ -11,7 +11,7 @@
 #define ETH_LENGTH 14
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
-#define IP_FRAGMENT 0x3fff /* more of them, or not the first */
+#define IP_FRAGMENT 0x3fff /* more fragments, or not the first */
 #define IP_FRAGMENT_OFFSET 0x1fff
 #define IP6_FRAGMENT_OFFSET 0xfff8
 #define IPPROTO_FRAGMENT 44
@@ -20,7 +20,7 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
-/* Where the proxy of a pod listens (ambient contract 4): what goes there is the tunnel path's. */
+/* Ports of a pod's proxy (ambient contract 4): they belong to the tunnel path. */
 #define PORT_OUTBOUND 15001
 #define PORT_INBOUND 15006
 #define PORT_HBONE 15008
@@ -36,10 +36,10 @@ struct packet {
 };
 
 enum reading {
-	READ_OTHER,    /* no TCP, or a fragment that is not the first */
+	READ_OTHER,    /* not TCP, or a fragment other than the first */
 	READ_TCP,      /* plain TCP */
 	READ_FRAGMENT, /* the first fragment of TCP; the others are read as READ_OTHER */
-	READ_UNCLEAR,  /* TCP, perhaps: headers in between, or cut within its header */
+	READ_UNCLEAR,  /* possibly TCP: headers in between, or a truncated header */
 };
 
 struct ipv4_header {
@@ -76,7 +76,7 @@ static __always_inline bool is_tunnel_port(__u16 port_be)
 	       port_be == bpf_htons(PORT_OUTBOUND);
 }
 
-/* Makes that many bytes readable by direct packet access. */
+/* Makes this many bytes readable by direct packet access. */
 static __always_inline bool is_linear(struct __sk_buff *skb, __u32 length)
 {
 	return skb->data + length <= skb->data_end || !bpf_skb_pull_data(skb, length);
@@ -126,14 +126,14 @@ static __always_inline enum reading read_ipv4(struct __sk_buff *skb, struct pack
 	return READ_FRAGMENT;
 }
 
-/* Headers that may come before TCP, and those that come before nothing of ours. */
+/* Returns whether TCP may follow this header, or it cannot be excluded. */
 static __always_inline bool may_hide_tcp(__u8 next_header)
 {
 	return next_header == 0 || next_header == 43 || next_header == IPPROTO_FRAGMENT ||
 	       next_header == 51 || next_header == 60 || next_header == 135;
 }
 
-/* The first of several, or the only one. */
+/* The first of several fragments, or the only one. */
 static __always_inline enum reading read_ipv6_fragment(struct __sk_buff *skb, struct packet *packet)
 {
 	struct ipv6_fragment_header header;
@@ -184,8 +184,8 @@ static __always_inline enum reading read_ipv6(struct __sk_buff *skb, struct pack
 	return READ_TCP;
 }
 
-/* `packet` must be zero. Fragments are put together before any rule of the pod looks at them: what
- * comes of it has the first one's header and mark, so that one is judged for all. */
+/* `packet` must be zero. Fragments are reassembled before any rule of the pod sees them: the
+ * result has the first one's header and mark, so that one is judged for all. */
 static __always_inline enum reading read_packet(struct __sk_buff *skb, struct packet *packet)
 {
 	if (skb->protocol == bpf_htons(ETH_P_IP))
@@ -195,8 +195,8 @@ static __always_inline enum reading read_packet(struct __sk_buff *skb, struct pa
 	return READ_OTHER;
 }
 
-/* The first packet of a connection, with nothing in it that could have been added on the way to
- * what the other end takes for the client's data. */
+/* Returns whether this is a SYN without anything that could have been added on the way and that the
+ * server would take for the client's data. */
 static __always_inline bool is_syn(const struct packet *packet)
 {
 	return (packet->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;

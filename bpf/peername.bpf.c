@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * cgroup/getpeername4 and 6: the application sees the address that it dialled, not the endpoint
- * that was chosen for it. Sockets without a rewritten flow keep what the kernel says.
+ * that was chosen for it. Sockets without a rewritten flow keep the kernel's answer.
  */
 #include "kmesh_maps.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The gate of every hook: which pod a network namespace is. */
+/* The gate of every hook: maps network namespaces to pods. */
 #pragma once
 
 #include "kmesh_maps.h"
 
-/* The pod with this namespace cookie, or NULL when none is enrolled. One array access. */
+/* Returns the pod with this namespace cookie, or NULL if none is enrolled. One array access. */
 static __always_inline struct kmesh_pod *find_pod(__u64 netns_cookie)
 {
 	__u32 index = netns_cookie & (KMESH_POD_BUCKETS - 1);
@@ -23,7 +23,7 @@ static __always_inline struct kmesh_pod *find_pod(__u64 netns_cookie)
 		place = 3;
 	else
 		return NULL;
-	/* Adds nothing, but leaves to the verifier one place of four instead of four places, for
+	/* Has no effect, but the verifier then sees one place instead of four, for
 	 * each of which it would walk all that follows. */
 	asm volatile("" : "+r"(same));
 	place += same - netns_cookie;

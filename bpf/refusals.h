@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Reports a connect that the hook refuses: no handshake follows, so sockops never hears of it. The
- * refusal does not depend on the report. How many reports a pod may cause is bounded, so that they
- * never take the room of connections; `counters` has every refusal.
+ * Reports a connect that the hook refuses: no handshake follows, so sockops never sees it. The
+ * refusal does not depend on the report. The reports per pod are limited, so that they
+ * never take the room of connections; `counters` includes every refusal.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a connect decided, kept until sockops sees the handshake begin, a few microseconds later in
- * the same system call, and makes it a flow. Writing a line of a small table costs far less than
+ * Keeps a connect's decision until sockops sees the handshake begin, a few microseconds later in
+ * the same system call, and creates a flow. Writing a line of a small table costs far less than
  * creating socket storage here, and a connect that fails before its SYN leaves nothing on the
  * socket.
  */
@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-/* The socket's line of `dials`, or NULL while another connect of this instant holds it. */
+/* Returns the socket's line of `dials`, or NULL while another concurrent connect holds it. */
 static __always_inline struct kmesh_dial *claim_dial(struct bpf_sock *sk)
 {
 	__u32 index = dial_index(sk);
@@ -24,8 +24,8 @@ static __always_inline struct kmesh_dial *claim_dial(struct bpf_sock *sk)
 	seen = *(volatile __u64 *)&dial->socket;
 	if (seen && seen != (__u64)sk && now - dial->written_jiffies < KMESH_DIAL_STALE_JIFFIES)
 		return NULL;
-	/* Fresh before it is claimed, lest another CPU takes the claim for a stale one; claimed in
-	 * one step, for another CPU may have seen the slot free in the same instant. */
+	/* Timestamp before claim, so that another CPU does not see a stale claim; claimed
+	 * atomically, because another CPU may have seen the slot free at the same time. */
 	dial->written_jiffies = now;
 	if (seen != (__u64)sk &&
 	    __sync_val_compare_and_swap(&dial->socket, seen, (__u64)sk) != seen)
@@ -54,7 +54,7 @@ static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
 
 	if (!flow)
 		return false;
-	/* Of an earlier connection of this socket. */
+	/* From an earlier connection of this socket. */
 	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->dialled = *dialled;
 	flow->dialled_port_be = port_be;
@@ -66,7 +66,7 @@ static __always_inline bool remember_on_socket(struct bpf_sock_addr *ctx,
 	return true;
 }
 
-/* A line that another connect holds is not taken over: the socket gets its storage at once. */
+/* If another connect holds the line, the socket gets its storage at once. */
 static __always_inline bool remember(struct bpf_sock_addr *ctx, const union kmesh_address *dialled,
 				     __u16 port_be, __u64 netns_cookie, __u32 service,
 				     __u32 workload, bool rewritten)
@@ -80,9 +80,9 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx, const union kmes
 	return true;
 }
 
-/* Nothing is remembered of this connect: what an earlier connect of a
- * socket at this place, or of this socket, left behind when it failed before its SYN is not its
- * own. */
+/* Removes what an earlier connect left behind that failed before its SYN, of
+ * this socket or of another one at its address: it must not apply to this connect.
+ */
 static __noinline void forget(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;

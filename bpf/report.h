@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* One record of a connection for the ring. What does not fit is counted, and the connection goes
- * on. */
+/* One record of a connection for the ring. A record that does not fit is counted, and the
+ * connection continues. */
 #pragma once
 
 #include "kmesh_maps.h"
@@ -69,8 +69,8 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 	}
 	event->time_ns = bpf_ktime_get_ns();
 	event->netns_cookie = flow->netns_cookie;
-	/* Cookies are allocated on first use, which is not free: read as it is unless this is the
-	 * record of an opening. */
+	/* Cookies are allocated on first use, which has a cost: read without allocation unless this
+	 * is the record of an opening. */
 	event->socket_cookie = kind == KMESH_EVENT_OPENED
 				   ? bpf_get_socket_cookie(ctx)
 				   : ((struct sock *)tcp)->__sk_common.skc_cookie.counter;
@@ -101,7 +101,7 @@ static __always_inline void report(struct bpf_sock_ops *ctx, const struct kmesh_
 	event->reserved = 0;
 	event->peer_identity = flow->peer_identity;
 	event->attested = flow->attested;
-	/* Wakes the reader only when it had caught up: it lets records gather before it takes them,
-	 * so under load that is once per batch. */
+	/* Wakes the reader only if it had caught up: it lets records accumulate before it takes
+	 * them, so under load that is once per batch. */
 	bpf_ringbuf_submit(event, 0);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * sockops: turns the decision of the connect hook into a flow on the socket, and reports each
- * connection of an enrolled pod once, when it fails or closes. Nothing here decides anything: when
- * a record does not fit into the ring it is counted and the connection goes on.
+ * connection of an enrolled pod once, when it fails or closes. Nothing is decided here: if
+ * a record does not fit into the ring it is counted and the connection continues.
  */
 #include "kmesh_maps.h"
 #include "address.h"
@@ -24,20 +24,20 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
-/* In every network namespace. */
+/* The same in every network namespace. */
 #define LOOPBACK_IFINDEX 1
 
 static __always_inline struct kmesh_flow *create_flow(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
 	struct kmesh_flow *flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
-	/* A socket that is connected again still carries its last flow. */
+	/* A reconnected socket still has its last flow. */
 	if (flow && flow->stage != KMESH_FLOW_DIALLED)
 		__builtin_memset(flow, 0, sizeof(*flow));
 	return flow;
 }
 
-/* What the wire knows of an established connection. */
+/* Copies the wire's state of an established connection. */
 static __always_inline void attest(struct kmesh_flow *flow, const struct kmesh_peer_key *socket)
 {
 	bool inbound = flow->direction == KMESH_DIRECTION_INBOUND, client_is_high;
@@ -56,8 +56,8 @@ static __always_inline void attest(struct kmesh_flow *flow, const struct kmesh_p
 }
 
 /*
- * Whether a connection that was cut may not be any more: then that is why. Asked at the instant of
- * its end, so that the record says it however soon the next packet followed the change.
+ * Returns whether a connection that was cut is denied now, which is then the reason. Checked
+ * when it ends, so that the record is right however soon the next packet followed the change.
  */
 static __always_inline bool is_denied(const struct kmesh_flow *flow,
 				      const struct kmesh_peer_key *socket, const struct sock *sk)
@@ -75,7 +75,7 @@ static __always_inline bool is_denied(const struct kmesh_flow *flow,
 		   PASSAGE_REFUSED;
 }
 
-/* Takes over what the connect hook wrote for this socket. */
+/* Takes over the connect hook's decision for this socket. */
 static __always_inline void take_dial(const struct bpf_sock *sk, struct kmesh_flow *flow)
 {
 	__u32 index = dial_index(sk);
@@ -93,8 +93,8 @@ static __always_inline void take_dial(const struct bpf_sock *sk, struct kmesh_fl
 }
 
 /*
- * An application that uses MPTCP has a socket of its own above the one that connects. It is asked
- * for its peer, so it knows what was dialled, too.
+ * With MPTCP the application has a separate socket above the one that connects. It answers
+ * getpeername, so it gets the dialled address, too.
  */
 static __always_inline void tell_owner(struct bpf_sock *sk, const struct kmesh_flow *flow)
 {
@@ -122,7 +122,7 @@ static __always_inline bool is_self(const struct kmesh_peer_key *key)
 	       key->local.halves[1] == key->remote.halves[1];
 }
 
-/* Which path a connection takes, so that no connection is reported by both. */
+/* Returns the path of a connection, so that only one path reports it. */
 static __always_inline __u8 path_of(const struct bpf_sock *sk, const struct kmesh_pod *pod,
 				    const struct kmesh_flow *flow, const struct kmesh_peer_key *key)
 {
@@ -151,7 +151,7 @@ static __always_inline bool is_redirected(struct tcp_sock *tcp, const struct kme
 	return arrival_interface(tcp) == LOOPBACK_IFINDEX && !is_self(key);
 }
 
-/* Whether this connect goes to the proxy of its pod by the connect hook's doing. */
+/* Returns whether the connect hook redirected this connect to the proxy of its pod. */
 static __always_inline bool take_handoff(struct bpf_sock_ops *ctx, __u64 netns_cookie,
 					 struct kmesh_flow *flow)
 {
@@ -164,9 +164,9 @@ static __always_inline bool take_handoff(struct bpf_sock_ops *ctx, __u64 netns_c
 }
 
 /*
- * The first packet may be sent long after connect, by another system call: what was allowed then is
- * looked up again, and a socket that may not go past capture any more does not. Neither does one
- * that has data for its first packet: the other pod would leave that to capture, as a stranger's.
+ * The SYN may be sent long after connect, by another system call: the permission is
+ * checked again, and the exemption from capture removed if it is gone. The same applies to a socket
+ * with data for its SYN: the other pod would leave that to capture, as a stranger's.
  */
 static __always_inline void reconsider(struct bpf_sock_ops *ctx, struct bpf_sock *sk,
 				       const struct kmesh_pod *pod,
@@ -293,8 +293,8 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 
 	if (!flow || flow->stage == KMESH_FLOW_DIALLED)
 		return;
-	/* Reported for good; a further connect on this socket starts anew. The stage is changed
-	 * before the record is written: who has the record reads of no live flow any more. */
+	/* Final report; a further connect on this socket starts anew. The stage is changed
+	 * before the record is written: after the record no reader finds a live flow. */
 	stage = flow->stage;
 	*(volatile __u8 *)&flow->stage = KMESH_FLOW_REPORTED;
 	__sync_lock_test_and_set(&flow->ended, 1);
@@ -312,8 +312,8 @@ static __always_inline void closed(struct bpf_sock_ops *ctx, __u32 old_state)
 }
 
 /*
- * In the counters of a socket FINs are bytes. The kernel changes the state in the same hold of the
- * socket's lock, so that who reads the counters and then the flow can tell; see live.bpf.c.
+ * A socket's counters include FINs as bytes. The kernel changes the state in the same hold of the
+ * socket's lock, so a reader of the counters and then the flow can tell; see live.bpf.c.
  */
 static __always_inline void finishing(struct bpf_sock_ops *ctx, __u32 state)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Both ends of a connection, as the context of sockops has them. */
+/* Both endpoints of a connection, from the context of sockops. */
 #pragma once
 
 #include "kmesh_maps.h"
@@ -7,7 +7,7 @@
 
 #include <bpf/bpf_endian.h>
 
-/* Without it clang joins the loads of both branches into one from a computed context pointer, which
+/* Otherwise clang merges the loads of both branches into one from a computed context pointer, which
  * the verifier rejects. */
 static __always_inline void keep_branches_apart(void)
 {

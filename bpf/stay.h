@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Whether the connection that a socket asks for may stay in the kernel. */
+/* Whether a connect may stay in the kernel. */
 #pragma once
 
 #include "address.h"
@@ -11,8 +11,8 @@
 #include <stdbool.h>
 
 /*
- * A socket that is bound to an address must be bound to its pod's own: a later
- * lookup by the connection's addresses would take the pod for another one.
+ * A socket that is bound to an address must be bound to its pod's own: otherwise a later
+ * lookup by the connection's addresses would find another pod.
  */
 static __noinline bool has_own_source(struct bpf_sock_addr *ctx)
 {
@@ -29,8 +29,8 @@ static __noinline bool has_own_source(struct bpf_sock_addr *ctx)
 }
 
 /*
- * Whether a pod's socket may dial a workload of this node past its own capture. Nothing is
- * permitted by that: what comes of it is judged where its packets leave the pod, and where they
+ * Returns whether a pod's socket may dial a workload of this node, bypassing its own capture. This
+ * permits nothing: the packets are judged where they leave the pod, and where they
  * arrive.
  */
 static __always_inline bool may_stay(struct bpf_sock_addr *ctx, const struct kmesh_pod *pod,
@@ -40,8 +40,8 @@ static __always_inline bool may_stay(struct bpf_sock_addr *ctx, const struct kme
 }
 
 /*
- * A pod may be the endpoint of the service that it calls. Packets of such a connection do not leave
- * the pod: nothing attests who sends them, and nothing would judge them again when policies change.
+ * A pod may be the endpoint of the service that it dials. Packets of such a connection do not leave
+ * the pod: nothing attests their sender, and nothing would judge them again when policies change.
  */
 static __always_inline bool is_own(const struct kmesh_pod *pod, __u32 workload)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Where a NetworkPolicy of the CNI drops what goes to an application's own port: it may admit the
- * mesh's port only. Nothing says so but that a first packet is sent again. Then connects to that
- * port take the tunnel path for a while, for longer each time.
+ * Ports to which a NetworkPolicy of the CNI drops packets: it may admit only the
+ * mesh's port. The only sign is a retransmitted SYN. Then connects to that
+ * port take the tunnel path for a while, longer each time.
  *
  * Two ports may share a place; the other one then takes the tunnel path, too.
  */
@@ -37,8 +37,8 @@ static __always_inline bool is_unreachable(__u32 workload, __u16 port_be)
 	return until && current_second() < until;
 }
 
-/* Returns the seconds for which the port counts as unreachable from now on; 0 where it did so
- * already. */
+/* Returns the seconds for which the port is now marked as unreachable; 0 if it already
+ * was. */
 static __always_inline __u32 note_unreachable(__u32 workload, __u16 port_be)
 {
 	struct kmesh_unreachable *place = find_unreachable(workload, port_be);
@@ -46,7 +46,7 @@ static __always_inline __u32 note_unreachable(__u32 workload, __u16 port_be)
 
 	if (!place || now < place->until)
 		return 0;
-	/* Reachable for as long as it had been unreachable: it begins anew. */
+	/* Reachable for as long as it had been unreachable: restart the back-off. */
 	if (now - place->until > UNREACHABLE_SECONDS << UNREACHABLE_DOUBLINGS)
 		place->times = 0;
 	seconds = UNREACHABLE_SECONDS << place->times;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What `verdicts` says. */
+/* Lookups in `verdicts`. */
 #pragma once
 
 #include "kmesh_maps.h"
 
 #include <stdbool.h>
 
-/* Asked before and after a verdict that is not allow: its absence then means no. */
+/* Checked before and after a verdict other than allow: only if false does its absence mean no. */
 static __always_inline bool is_changing(__u32 workload)
 {
 	struct kmesh_verdict_key key = {.workload = workload, .identity = KMESH_IDENTITY_CHANGING};

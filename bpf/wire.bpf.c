@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * tc ingress on the node's side of an enrolled pod's interface: who sends is known by the
+ * tc ingress on the node's side of an enrolled pod's interface: identifies the sender by the
  * interface, which is out of the pod's reach.
  *
- * The first packet of a connection to another enrolled pod of this node is judged, and travels the
- * node's usual way, so that a NetworkPolicy of the CNI sees it. Every later one is judged, too, and
- * goes straight into the other pod: no port of the node's bridge can read, alter or answer it.
- * A packet that is no longer allowed goes there with a mark by which the pod resets the connection;
- * one that resets it passes, for it carries nothing and its sender is gone.
- * Whatever is of no such connection is not touched.
+ * The SYN of a connection to another enrolled pod of this node is judged, and takes the
+ * node's usual way, so that a NetworkPolicy of the CNI sees it. Every later packet is judged, too,
+ * and delivered directly into the other pod: no port of the node's bridge can read, alter or answer
+ * it. A packet that is no longer allowed is delivered with a mark by which the pod resets the
+ * connection; an RST passes, because it carries no data and its sender is gone. Packets of other
+ * connections are not touched.
  */
 #include "kmesh_maps.h"
 #include "judge.h"
@@ -31,7 +31,7 @@ static __always_inline void count_wire(__u32 what)
 static __always_inline void set_mark(struct __sk_buff *skb, __u32 mark)
 {
 	mark |= skb->mark & ~KMESH_MARK_MASK;
-	/* The context takes whole words only; clang would store the changed half. */
+	/* The context accepts whole words only; clang would store the changed half. */
 	asm volatile("" : "+r"(mark));
 	skb->mark = mark;
 }
@@ -61,7 +61,7 @@ static __noinline int report_unreachable(const struct packet *packet)
 	return 0;
 }
 
-/* On the node's network the next hop's; the pod's own where the two are on one bridge. */
+/* The next hop's on the node's network; the pod's own if both are on one bridge. */
 static __always_inline void address_frame(struct __sk_buff *skb, const __u8 *mac)
 {
 	__u16 *frame = (void *)(long)skb->data, wanted[3];
@@ -91,7 +91,7 @@ static __always_inline int open_at_wire(struct __sk_buff *skb, struct kmesh_leas
 {
 	struct delivery delivery = {};
 
-	/* Data before the handshake would travel the node's way, where it can be altered. */
+	/* Data before the handshake would take the node's way, where it can be altered. */
 	expired |= packet->carries_data;
 	switch (open_connection(lease, expired, segment, packet->sequence)) {
 	case OPENING_REPEATED:
@@ -121,7 +121,7 @@ int kmesh_wire(struct __sk_buff *skb)
 	struct kmesh_lease *lease;
 	bool expired, passes, resets;
 
-	/* Fragments travel the node's way: delivering the first would vouch for the others. */
+	/* Fragments take the node's way: delivering the first would vouch for the others. */
 	if (read_packet(skb, &packet) != READ_TCP || is_tunnel_port(packet.source_port_be) ||
 	    is_tunnel_port(packet.destination_port_be))
 		return NEXT;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Connections between two enrolled pods of this node that the wire attests: what is set on their
+/* Connections between two enrolled pods of this node that the wire attests: options of their
  * sockets. */
 #pragma once
 
@@ -13,9 +13,9 @@
 #define IPPROTO_TCP 6
 #define TCP_CONGESTION 13
 
-/* No network is between the two that could be congested, and BBR's pacing halves the throughput of
- * bulk there and costs a timer for every burst. Who chose it for this socket or for the route keeps
- * it. */
+/* There is no network in between that could be congested, and BBR's pacing halves the throughput of
+ * bulk there and costs a timer per burst. An explicit choice for this socket or the route is
+ * preserved. */
 static __always_inline void send_unpaced(struct bpf_sock_ops *ctx, struct tcp_sock *tcp)
 {
 	struct inet_connection_sock *connection = (struct inet_connection_sock *)tcp;
