@@ -108,7 +108,7 @@ bool Session::gotEmptyFrame()
 {
 	if (++emptyFrames_ <= kEmptyFrames)
 		return true;
-	protocolError = "the peer sends frames that carry nothing without end";
+	protocolError = "the peer sends too many frames without content";
 	nghttp2_session_terminate_session(http, NGHTTP2_ENHANCE_YOUR_CALM);
 	return false;
 }

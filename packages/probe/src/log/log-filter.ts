@@ -91,7 +91,7 @@ export class LogFilter {
   #publish(directives: Map<string, number>): void {
     const bytes = new TextEncoder().encode(directivesText(directives));
     if (bytes.length > this.#text.length) {
-      throw invalid(`the filter would be ${bytes.length} bytes long; at most ${this.#text.length} are kept`);
+      throw invalid(`the filter would be ${bytes.length} bytes long; the limit is ${this.#text.length}`);
     }
     this.#text.set(bytes);
     Atomics.store(this.#header, 1, bytes.length);

@@ -121,22 +121,22 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
   });
   const pending = new Gauge({
     name: 'workload_manager_pending_proxy_count',
-    help: 'Pods that wait to be served (unstable)',
+    help: 'Pods waiting to be served (unstable)',
     registers,
   });
   const started = new Counter({
     name: 'workload_manager_proxies_started_total',
-    help: 'Pods that began to be served (unstable)',
+    help: 'Pods whose proxy started (unstable)',
     registers,
   });
   const stopped = new Counter({
     name: 'workload_manager_proxies_stopped_total',
-    help: 'Pods that ceased to be served (unstable)',
+    help: 'Pods whose proxy stopped (unstable)',
     registers,
   });
   const acceptFailures = new Counter({
     name: 'kmesh_accept_failures_total',
-    help: 'Times that new connections had to wait, for want of file descriptors mostly (unstable)',
+    help: 'Times that new connections had to wait, mostly for lack of file descriptors (unstable)',
     registers,
   });
   const shareExceeded = new Counter({
@@ -216,7 +216,7 @@ function addRouteMetrics(registry: Registry, read: () => readonly RouteReport[])
 function addLoopDelay(registry: Registry, read: () => LoopDelay): void {
   new Gauge({
     name: 'kmesh_event_loop_delay_seconds',
-    help: 'How long turns of the control thread took since the scrape before; quantile 1 is the longest (unstable)',
+    help: 'Duration of turns of the control thread since the previous scrape; quantile 1 is the longest (unstable)',
     labelNames: ['quantile'],
     registers: [registry],
     collect() {
@@ -255,7 +255,7 @@ function addKernelMetrics(registry: Registry, sources: ControlSources): void {
     cumulativeFamily(
       registry,
       'kmesh_table_refusals_total',
-      'Entries that a kernel table had no place for (unstable)',
+      'Entries that a kernel table refused (unstable)',
       ['table', 'reason'],
       () =>
         tables().flatMap(({ table, refused }) =>
@@ -292,7 +292,7 @@ function addKernelMetrics(registry: Registry, sources: ControlSources): void {
     addCumulativeCounter(
       registry,
       'kmesh_ring_events_lost_total',
-      'Kernel events that found no room (unstable)',
+      'Kernel events lost because the ring was full (unstable)',
       eventsLost,
     );
   }

@@ -66,7 +66,7 @@ export const metricTables = {
       counter('kmesh_tcp_workload_received_bytes', 'Bytes that clients sent to a workload (unstable)'),
       counter('kmesh_tcp_workload_sent_bytes', 'Bytes that a workload sent to clients (unstable)'),
       counter('kmesh_tcp_workload_connections_failed', 'Connections to a workload that failed (unstable)'),
-      counter('kmesh_tcp_retransmissions', 'TCP segments sent again (unstable)'),
+      counter('kmesh_tcp_retransmissions', 'TCP segments retransmitted (unstable)'),
     ],
   },
   service: {

@@ -81,7 +81,7 @@ export class ConnectionNaming {
       sourceAddress: endpointText(own ?? (family ? '::' : '0.0.0.0'), 0),
       destinationAddress: endpointText(ip, dialled.port),
       error: bare
-        ? 'The tunnel path has to serve this connection, and nothing brings it there: this pod has no capture rules, and it cannot be handed to its proxy.'
+        ? 'The tunnel path must serve this connection but cannot: this pod has no capture rules, and the connection cannot be handed to its proxy.'
         : (refusal?.error ?? 'Nothing in the mesh serves this address and port.'),
       routed: refusal?.routed,
       pod: client,

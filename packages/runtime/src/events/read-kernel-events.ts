@@ -86,7 +86,7 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
       reports?.close();
       ring.close();
       connections.close(path.pins !== undefined);
-      logger.debug('kernel events are no longer read', { lost: ring.counters.losses });
+      logger.debug('stopped reading kernel events', { lost: ring.counters.losses });
     },
   };
 }

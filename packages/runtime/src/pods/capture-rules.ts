@@ -36,7 +36,8 @@ export class PodCapture implements Disposable {
   }
 
   async #look(pod: string, logger: Logger): Promise<boolean> {
-    const meaning = 'what it dials and cannot be handed over is refused; nothing judges what dials it';
+    const meaning =
+      'connections it opens are refused unless they can be handed over; connections to it are not judged';
     try {
       if (await hasCaptureRules(this.#namespace)) return true;
       if (!this.#closed) logger.warn(`a pod has no capture rules: ${meaning}`, { pod });

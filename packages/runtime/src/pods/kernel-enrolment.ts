@@ -265,7 +265,7 @@ export class KernelEnrolment {
     try {
       await (await entry.bypass)?.remove();
     } catch (error) {
-      this.#logger.debug('the rules of a pod could not be removed; it is gone, most likely', {
+      this.#logger.debug('the rules of a pod could not be removed; the pod is probably gone', {
         pod: `${entry.info.namespace}/${entry.info.name}`,
         error: String(error),
       });

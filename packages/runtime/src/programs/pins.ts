@@ -69,7 +69,7 @@ export class Pins {
     for (const [name, path] of this.#maps()) {
       const pinned = open(() => openPinnedMap(path));
       if (pinned === undefined) {
-        if (existsSync(path)) this.#replace(path, 'it is no map');
+        if (existsSync(path)) this.#replace(path, 'it is not a map');
         continue;
       }
       try {
@@ -197,7 +197,7 @@ export class Pins {
     const pinned = open(() => openPinnedLink(path));
     if (pinned !== undefined && programOf(pinned) === program) return pinned;
     pinned?.close();
-    if (existsSync(path)) this.#replace(path, `it is no link of the program ${program}`);
+    if (existsSync(path)) this.#replace(path, `it is not a link of the program ${program}`);
     return undefined;
   }
 

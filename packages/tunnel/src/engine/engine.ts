@@ -269,7 +269,7 @@ export class Engine {
     const known = this.#plans.get(number);
     const plan = known ?? this.#takenBack.get(number);
     try {
-      if (plan === undefined) throw new Error(`the engine followed plan ${number}, which is not known`);
+      if (plan === undefined) throw new Error(`the engine applied the unknown plan ${number}`);
       plan.served(served, known === undefined);
     } catch (error) {
       this.abortFlow(served.flow);

@@ -242,7 +242,7 @@ function prepareHandOver({ tunnel, info }: PodProxyOptions, listener: number): v
   try {
     migrateOnClose(listener);
   } catch (error) {
-    tunnel.logger.debug('connections that begin in the moment of a hand-over may be reset', {
+    tunnel.logger.debug('connections that begin during a hand-over may be reset', {
       pod: `${info.namespace}/${info.name}`,
       error: (error as Error).message,
     });
@@ -349,7 +349,7 @@ function podContext(options: PodProxyOptions, namespace: number, serves: () => b
         ) {
           throw new KmeshError(
             'KMESH_TUNNEL_IDENTITY',
-            `the pod no longer has the identity ${target.sourceIdentity} that the connection began with`,
+            `the pod no longer has the identity ${target.sourceIdentity} that the connection started with`,
           );
         }
         const issued = certificate(workload);
