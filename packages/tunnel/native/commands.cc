@@ -52,7 +52,7 @@ napi_value engineAddListener(napi_env env, napi_callback_info info)
 			listener->netnsCookie = netnsCookieOf(fd);
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 		engine.prepareSocket(fd);
-		/* What is accepted has the listener's. */
+		/* Accepted sockets inherit it from the listener. */
 		if (outbound)
 			engine.prepareWithinPod(fd);
 		if (!tunnel)

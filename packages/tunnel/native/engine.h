@@ -143,13 +143,13 @@ class Engine
 	std::unordered_map<uint64_t, int> clients;
 	std::vector<Session *> dirtySessions;
 	std::vector<std::unique_ptr<Listener>> buriedListeners;
-	/* Data of one flow that HTTP/2 gave in pieces, on its way to the flow's socket at once. */
+	/* Data chunks of one flow from HTTP/2, to be written to the flow's socket together. */
 	struct {
 		Flow *flow = nullptr;
 		iovec parts[16];
 		size_t count = 0;
 	} chunks;
-	/* To be called while what the pieces point to is there. */
+	/* Call it while the memory of the chunks is valid. */
 	void sendChunks();
 	uint8_t *cipherScratch;
 	uint8_t *plainScratch[2];

@@ -217,8 +217,8 @@ void Flow::streamData(const uint8_t *bytes, size_t length)
 	chunks.parts[chunks.count++] = {const_cast<uint8_t *>(bytes), length};
 }
 
-/* HTTP/2 frames and TLS records end anywhere in the bytes of an application: one call for all of
- * them, where each piece would cost a way through the network stack. */
+/* HTTP/2 frames and TLS records end anywhere in an application's data: sends all chunks with one
+ * call, since each call passes through the network stack. */
 void Engine::sendChunks()
 {
 	Flow *flow = chunks.flow;

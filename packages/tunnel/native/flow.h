@@ -122,7 +122,7 @@ class Flow final : public StreamUser
 	bool streamDone_ = false;
 	/* The stream's peer has sent data. */
 	bool streamSpoke_ = false;
-	/* An event about it is on its way. */
+	/* An event about it was queued for TypeScript. */
 	bool told_ = false;
 	/* The end was reported to TypeScript. */
 	bool reported_ = false;

@@ -10,7 +10,7 @@
 namespace kmesh::tunnel
 {
 
-/* With its header a whole number of TLS records: none of a few bytes behind it. */
+/* With its header a whole number of TLS records, to avoid a tiny one at the end. */
 static constexpr uint32_t kDataFrame = (128 << 10) - 9;
 
 static Session &of(void *data)

@@ -21,7 +21,7 @@ enum class EventType : int {
 	ListenerClosed = 13,
 	/* Admitted by a plan. */
 	Served = 14,
-	/* Admitted by a plan, and ended in order before it was told. */
+	/* Admitted by a plan, and ended in order before it was reported. */
 	Passed = 15,
 };
 

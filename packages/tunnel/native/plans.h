@@ -43,7 +43,7 @@ struct Admitted {
 	uint64_t flow = 0, plan = 0;
 	uint16_t clientPort = 0;
 	uint64_t atUs = 0;
-	/* When it ended, where it has; 0: it is open. */
+	/* When it ended; 0: it is open. */
 	uint64_t endedUs = 0;
 	uint64_t bytesUp = 0, bytesDown = 0;
 };

@@ -54,7 +54,7 @@ export interface FlowConnect extends EngineConnect {
   /** Source address to keep; empty or absent for a local one. */
   readonly source?: string;
   readonly sourceRequired?: boolean;
-  /** To the pod's own application. */
+  /** Whether the target is the pod's own application. */
   readonly withinPod?: boolean;
   /** Sent before the client's bytes. */
   readonly prefix?: Uint8Array | undefined;
@@ -99,8 +99,8 @@ export interface NativeTunnel {
     after: string,
   ): void;
   /**
-   * From now on only plans of `version` admit connections. Returns admitted connections without an event so far: flow,
-   * plan, the client's port and the age in milliseconds, one after the other.
+   * From now on only plans of `version` admit connections. Returns admitted connections without an event so far, seven
+   * numbers each: flow, plan, client's port, milliseconds, 1 if it has ended, bytes up and down.
    */
   tunnelTakeBack(engine: TunnelHandle, version: number): readonly number[];
   tunnelFlowRequest(

@@ -17,7 +17,7 @@ export const eventType = {
   listenerClosed: 13,
   /** Admitted by a plan. */
   served: 14,
-  /** Admitted by a plan, and ended in order before it was told. */
+  /** Admitted by a plan, and ended in order before it was reported. */
   passed: 15,
 } as const;
 
