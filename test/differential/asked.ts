@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { MeshUpdate, Why, WhyOutcome } from '@kmesh/api';
-import { createLab, endpointText, type MeshPod } from '@kmesh/lab';
+import { createLab, endpointText, type MeshPod, type NodeProxy } from '@kmesh/lab';
 import { policy } from '@kmesh/lab/testing/traffic/policies.ts';
 import { Random } from './random-mesh.ts';
 import { ports, randomise, startWorld, type World } from './real-mesh.ts';
@@ -82,7 +82,7 @@ async function compareDials(
   for (const { fields } of own()) {
     const line = `${where}; logged ${JSON.stringify(fields)}`;
     const met = answer.outcomes.find((outcome) => isSameOutcome(outcome, fields));
-    assert.ok(met !== undefined, line);
+    assert.ok(met !== undefined, `${line}; all so far ${await reasonsOf(proxy)}`);
     // Nobody has the address of a service that the client does not see.
     if (met.verdict === 'allowed' && met.workload !== '') answered++;
     seen[met.verdict === 'allowed' ? (met.path as 'kernel' | 'tunnel') : met.verdict]++;
@@ -103,6 +103,12 @@ async function compareDials(
 
 function sourceOf({ pod }: MeshPod, to: string): string {
   return to.startsWith('[') ? `[${pod.addresses.v6}]` : `${pod.addresses.v4}:`;
+}
+
+/** Describes by which paths and for which reasons the node's connections went. */
+async function reasonsOf(proxy: NodeProxy): Promise<string> {
+  const samples = await proxy.metrics();
+  return JSON.stringify(samples.filter(({ name }) => name === 'kmesh_connections_path_total'));
 }
 
 /** Returns whether an outcome describes the connection of an access log line. */
