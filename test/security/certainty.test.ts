@@ -101,7 +101,7 @@ describe('connections between pods of a node and the certificates of their ident
     await mesh.node().proxy.until('it has its certificate', async () => (await serialOf(client)) > 0n);
     authority().status = { code: 14, details: 'not now' };
     try {
-      // Not by dialling: an HBONE session that begins before the certificate expires goes on after it.
+      // Not by dialling: a certificate of a few seconds leaves no time for retries.
       await untilEnrolled(mesh, [client, server]);
       const live = await open(client, server.addresses.v4, 8080);
       await exchange(live);

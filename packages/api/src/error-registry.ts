@@ -160,6 +160,11 @@ export const errorRegistry = {
     sentence: 'TLS does not accept the certificate, key or trust bundle that the authority issued.',
     outcome: 'refuse',
   },
+  KMESH_TUNNEL_CERTIFICATE_REVOKED: {
+    sentence:
+      'A revocation list names the own certificate of a connection; it carries no requests until it is renewed.',
+    outcome: 'refuse',
+  },
   KMESH_TUNNEL_PROXY_HEADER: {
     sentence: 'The addresses or the identity of a connection do not fit into a PROXY protocol header.',
     outcome: 'refuse',

@@ -65,6 +65,7 @@ enum class TimerKind : int {
 	Pong,
 	Goaway,
 	Drain,
+	Expiry,
 	Read,
 	/* With the stream's id. */
 	Stream,

@@ -163,6 +163,9 @@ void Flow::request(Session *session, std::string_view fields, bool reportOpen)
 		return;
 	reportOpen_ = reportOpen;
 	streamSide = 1;
+	/* Before the retry below, which must not choose it again. */
+	if (session != nullptr && session->hasExpired())
+		session->expire();
 	if (session == nullptr || !session->acceptsStreams() ||
 	    session->submitRequest(this, fields) < 0) {
 		streamSide = -1;
@@ -241,6 +244,14 @@ void Flow::reject(int status)
 		return;
 	failStatus_ = status;
 	fail(FlowEnd::Aborted, status);
+}
+
+void Flow::refuse()
+{
+	reported_ = true;
+	if (streamSession != nullptr)
+		streamSession->resetStream(this, NGHTTP2_REFUSED_STREAM);
+	close(FlowEnd::Aborted, 0, {}, false);
 }
 
 void Flow::fail(FlowEnd reason, int code, const std::string &text)

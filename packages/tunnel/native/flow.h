@@ -61,6 +61,8 @@ class Flow final : public StreamUser
 	void abort();
 	void leave();
 	void reject(int status);
+	/* Refuses a request of which TypeScript has not heard: the peer may send it elsewhere. */
+	void refuse();
 	void fail(FlowEnd reason, int code, const std::string &text = {});
 	void connectTimedOut();
 	void pump();

@@ -1,5 +1,6 @@
 /* The streams of one HTTP/2 connection: settings, requests either way, their ends. */
 #include <string.h>
+#include <time.h>
 
 #include <algorithm>
 
@@ -13,6 +14,51 @@ namespace kmesh::tunnel
 /* Allowance for window updates, unsolicited PING acknowledgements and empty DATA of a peer, beyond
  * what our frames justify. */
 static constexpr uint32_t kEmptyFrames = 10000;
+
+/* How long before its end a served session announces it, so that a peer has no request on its way
+ * then. Not a session that begins later than this: its peer has no better certificate. */
+static constexpr int64_t kNoticeMs = 1000;
+/* Longest timer: after a jump of the wall clock a session is checked again within this time. */
+static constexpr int64_t kLongestExpiryMs = 60000;
+
+static int64_t wallClockMs()
+{
+	timespec now{};
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000;
+}
+
+bool Session::hasExpired() const
+{
+	return validUntil_ <= wallClockMs() / 1000;
+}
+
+/* Asks the pool for other sessions, in a client; says GOAWAY, in a server. */
+void Session::expire()
+{
+	if (state != State::Open || draining_)
+		return;
+	if (server) {
+		drain();
+		return;
+	}
+	draining_ = true;
+	engine.emit(EventType::SessionDraining, id);
+	markDirty();
+}
+
+void Session::watchExpiry()
+{
+	if (validUntil_ == INT64_MAX || state != State::Open || draining_)
+		return;
+	int64_t rest = validUntil_ * 1000 - wallClockMs() - expiryNoticeMs_;
+	if (rest <= 0) {
+		expire();
+		return;
+	}
+	engine.schedule(static_cast<uint32_t>(std::min(rest, kLongestExpiryMs)), id,
+			TimerKind::Expiry);
+}
 
 void Session::startHttp()
 {
@@ -71,6 +117,10 @@ void Session::emitReady()
 	engine.emit(EventType::SessionReady, id, {limit, engine.events.addExtra(std::move(extra))});
 	for (std::string &name : names)
 		engine.events.addText(std::move(name));
+	validUntil_ = certificatesValidUntil(ssl_);
+	if (server && validUntil_ * 1000 - wallClockMs() > kNoticeMs)
+		expiryNoticeMs_ = kNoticeMs;
+	watchExpiry();
 }
 
 void Session::gotSettings()
@@ -169,6 +219,11 @@ void Session::gotRequest(Flow *flow, bool end)
 {
 	if (flow->requestHeaders == nullptr)
 		return;
+	if (hasExpired()) {
+		expire();
+		flow->refuse();
+		return;
+	}
 	if (end)
 		flow->directions[0].sourceEnded = true;
 	RequestHeaders &headers = *flow->requestHeaders;

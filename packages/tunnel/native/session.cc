@@ -144,6 +144,9 @@ void Session::timer(TimerKind kind, int32_t stream)
 	case TimerKind::Drain:
 		drain();
 		break;
+	case TimerKind::Expiry:
+		watchExpiry();
+		break;
 	case TimerKind::Goaway:
 		if (http == nullptr || state == State::Dead || goawaySent_)
 			break;

@@ -52,8 +52,13 @@ class Session final : public StreamUser, public Pollable
 	void timer(TimerKind kind, int32_t stream);
 	bool acceptsStreams() const
 	{
-		return state == State::Open && !draining_;
+		return state == State::Open && !draining_ && !hasExpired();
 	}
+	/* Whether a certificate that proved one of the two identities has expired. Streams that are
+	 * open go on; no other begins. */
+	bool hasExpired() const;
+	/* Takes the session out of use once it has expired. */
+	void expire();
 	uint32_t openStreams() const
 	{
 		return openStreams_;
@@ -118,6 +123,7 @@ class Session final : public StreamUser, public Pollable
 	void checkIdle();
 	void peerClosed();
 	void emitReady();
+	void watchExpiry();
 
 	int fd_ = -1;
 	SSL *ssl_ = nullptr;
@@ -129,6 +135,9 @@ class Session final : public StreamUser, public Pollable
 	std::string trustDomain_;
 	std::vector<std::string> identities_;
 	std::shared_ptr<SSL_CTX> context_;
+	/* End of validity of both chains, in seconds since 1970. */
+	int64_t validUntil_ = INT64_MAX;
+	int64_t expiryNoticeMs_ = 0;
 	uint32_t openStreams_ = 0;
 	bool draining_ = false, goawaySent_ = false, settingsSeen_ = false;
 	bool drainWhenReady_ = false;

@@ -5,6 +5,9 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <string.h>
+#include <time.h>
+
+#include <algorithm>
 
 #include "engine.h"
 #include "tls.h"
@@ -54,6 +57,27 @@ std::vector<std::string> uriNames(X509 *certificate)
 	}
 	GENERAL_NAMES_free(names);
 	return found;
+}
+
+static int64_t expiryOf(const X509 *certificate)
+{
+	tm fields{};
+	if (certificate == nullptr ||
+	    ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &fields) != 1)
+		return 0;
+	return timegm(&fields);
+}
+
+int64_t certificatesValidUntil(SSL *ssl)
+{
+	int64_t until = expiryOf(SSL_get_certificate(ssl));
+	STACK_OF(X509) *own = nullptr;
+	SSL_get0_chain_certs(ssl, &own);
+	for (STACK_OF(X509) * chain : {own, SSL_get0_verified_chain(ssl)}) {
+		for (int index = 0; chain != nullptr && index < sk_X509_num(chain); index++)
+			until = std::min(until, expiryOf(sk_X509_value(chain, index)));
+	}
+	return until;
 }
 
 bool isIdentityOf(std::string_view uri, std::string_view domain)

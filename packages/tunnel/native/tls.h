@@ -2,6 +2,7 @@
 #pragma once
 
 #include <openssl/ssl.h>
+#include <stdint.h>
 
 #include <string>
 #include <string_view>
@@ -17,6 +18,9 @@ struct TlsOptions {
 };
 SSL_CTX *createTlsContext(const TlsOptions &options, std::string *error);
 bool chainRevoked(const std::vector<std::string> &chain, const std::vector<std::string> &lists);
+/* Returns when the first certificate expires of those that proved either identity, in seconds since
+ * 1970. */
+int64_t certificatesValidUntil(SSL *ssl);
 std::vector<std::string> uriNames(X509 *certificate);
 /* Returns whether `uri` is `spiffe://<domain>/ns/<namespace>/sa/<account>` with this domain;
  * namespace and account may be empty (ambient contract 6.1). */

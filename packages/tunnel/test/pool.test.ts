@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
 import type { Engine, SessionHandler } from '../src/engine/engine.ts';
 import type { TunnelHandle } from '../src/engine/native.ts';
-import { type PooledSession, type PoolTarget, SessionPool } from '../src/outbound/pool.ts';
+import { type OwnContext, type PooledSession, type PoolTarget, SessionPool } from '../src/outbound/pool.ts';
 
 /** An engine that connects when it is told to. */
 class FakeEngine {
@@ -37,7 +37,13 @@ const target: PoolTarget = {
   port: 15008,
 };
 
+const own: OwnContext = {
+  handle: {} as TunnelHandle,
+  certificate: { certificateChainPem: '', privateKeyPem: '', rootsPem: [] },
+};
+
 let engine: FakeEngine;
+let revoked: boolean;
 let pool: SessionPool;
 let got: (PooledSession | string)[];
 
@@ -51,13 +57,15 @@ function acquire(): void {
 beforeEach(() => {
   engine = new FakeEngine();
   got = [];
+  revoked = false;
   pool = new SessionPool({
     engine: engine as unknown as Engine,
     namespace: 0,
     maximumStreams: 2,
     releaseMilliseconds: 60_000,
     connectTimeoutMilliseconds: 1_000,
-    context: () => ({}) as TunnelHandle,
+    context: () => own,
+    isRevoked: () => revoked,
   });
 });
 
@@ -129,7 +137,8 @@ describe('the pool', () => {
       releaseMilliseconds: 60_000,
       onPlannedLeft,
       connectTimeoutMilliseconds: 1_000,
-      context: () => ({}) as TunnelHandle,
+      context: () => own,
+      isRevoked: () => revoked,
     });
 
   test('plans send no more streams to a session than it has room for, and are ended when it takes no more', () => {
@@ -170,6 +179,36 @@ describe('the pool', () => {
     engine.opened[1]?.handler.limit?.(10);
     assert.equal(left, 1);
     assert.equal(pool.plan(got[1] as PooledSession), 0);
+  });
+
+  test('a session that goes out of use while plans use it ends them, and takes nothing more', () => {
+    let left = 0;
+    pool = pooling(20, () => {
+      left += 1;
+    });
+    acquire();
+    engine.ready(0);
+    const [session] = got as [PooledSession];
+    assert.equal(pool.plan(session), 20);
+    pool.retire(session);
+    assert.deepEqual([left, pool.plan(session), engine.drained], [1, 0, []]);
+    acquire();
+    assert.equal(engine.opened.length, 2);
+    pool.release(session);
+    assert.deepEqual(engine.drained, [1]);
+  });
+
+  test('where the own certificate is revoked and the peer has not noticed, nothing is sent', () => {
+    revoked = true;
+    acquire();
+    acquire();
+    engine.ready(0);
+    assert.deepEqual(got, ['KMESH_TUNNEL_CERTIFICATE_REVOKED', 'KMESH_TUNNEL_CERTIFICATE_REVOKED']);
+    assert.deepEqual(engine.drained, [1]);
+    revoked = false;
+    acquire();
+    engine.ready(1);
+    assert.equal(typeof got.at(-1), 'object');
   });
 
   test('after close nobody gets a session', () => {

@@ -58,6 +58,10 @@ function refuse(
 
 function validate(pod: PodContext, session: ServedSession, request: Request, workload: Workload): void {
   const { version } = pod.engine;
+  if (session.retired !== undefined) {
+    refuse(pod, session, request, INBOUND_STATUS.unavailable, session.retired);
+    return;
+  }
   const resolved = resolveInbound(pod.mesh, pod.node, {
     method: request.method,
     authority: request.authority,

@@ -13,9 +13,10 @@ import type { ConnectionStart, RoutedConnection } from '@kmesh/probe';
 import type { Accepted, SessionEnd } from '../engine/events.ts';
 import { sessionEndReason } from '../engine/gen/kinds.ts';
 import { type Failure, sessionFailure } from '../failure.ts';
+import type { TunnelCertificate } from '../options.ts';
 import { Carried, denyEarly, recordPassed, socketOpened, startOf } from '../pod/carried.ts';
 import type { NestedSession, PodContext } from '../pod/pod-context.ts';
-import type { PoolAnswer, PooledSession } from './pool.ts';
+import { type OwnContext, ownCertificateRevoked, type PoolAnswer, type PooledSession } from './pool.ts';
 import { cachedIdentityUri, connectFields, connectFieldsAroundPort } from './request-fields.ts';
 
 /** Maximum number of tries, when connections turn out to be closing or dead. */
@@ -252,45 +253,43 @@ function nest(
 ): void {
   let session: NestedSession | undefined;
   const where = `${decision.authority} behind ${carried.start.destinationAddress}`;
-  const withContext = (context: import('../engine/native.ts').TunnelHandle): void => {
+  const withContext = ({ handle, certificate }: OwnContext): void => {
     if (carried.ended) {
       outside.release();
       return;
     }
-    const inner = pod.engine.nestSession(
-      outer.id,
-      outside.fields,
-      context,
-      decision.innerAcceptedIdentities,
-      {
-        ready: ({ peerNames, peerChain }) => {
-          session = { id: inner, peerChain, where, carried };
-          pod.nested.add(session);
-          if (carried.ended) {
-            pod.engine.drainSession(inner);
-            return;
-          }
-          const destinationIdentity = firstIdentity(peerNames);
-          carried.onOpened = (baggage) => {
-            const derived =
-              pod.settings.responseBaggage && baggage !== ''
-                ? pod.peers.of([baggage], destinationIdentity)
-                : undefined;
-            carried.record.relabel({ destinationIdentity, derivedDestination: derived });
-          };
-          const hostname = decision.service?.hostname;
-          const fields = connectFields(decision.authority, source, accepted.peer, hostname, pod.node.network);
-          pod.engine.requestFlow(accepted.id, inner, fields, true);
-        },
-        closed: (end) => {
-          outside.release();
-          if (session !== undefined) pod.nested.delete(session);
-          else if (carried.ended) return;
-          else if (end.reason === sessionEndReason.carrierLost) outside.again();
-          else carried.refuse(handshakeFailure(pod, end, where), 0);
-        },
+    const inner = pod.engine.nestSession(outer.id, outside.fields, handle, decision.innerAcceptedIdentities, {
+      ready: ({ peerNames, peerChain }) => {
+        session = { id: inner, peerChain, where, carried };
+        pod.nested.add(session);
+        if (carried.ended) {
+          pod.engine.drainSession(inner);
+          return;
+        }
+        if (pod.tls.isRevoked(certificate)) {
+          carried.refuse(errorFailure(ownCertificateRevoked()), 0);
+          return;
+        }
+        const destinationIdentity = firstIdentity(peerNames);
+        carried.onOpened = (baggage) => {
+          const derived =
+            pod.settings.responseBaggage && baggage !== ''
+              ? pod.peers.of([baggage], destinationIdentity)
+              : undefined;
+          carried.record.relabel({ destinationIdentity, derivedDestination: derived });
+        };
+        const hostname = decision.service?.hostname;
+        const fields = connectFields(decision.authority, source, accepted.peer, hostname, pod.node.network);
+        pod.engine.requestFlow(accepted.id, inner, fields, true);
       },
-    );
+      closed: (end) => {
+        outside.release();
+        if (session !== undefined) pod.nested.delete(session);
+        else if (carried.ended) return;
+        else if (end.reason === sessionEndReason.carrierLost) outside.again();
+        else carried.refuse(handshakeFailure(pod, end, where), 0);
+      },
+    });
     carried.onClosed = () => {
       if (session !== undefined) pod.engine.drainSession(inner);
       else pod.engine.abortSession(inner);
@@ -307,12 +306,13 @@ function nest(
 function contextOf(
   pod: PodContext,
   source: Workload,
-  use: (context: import('../engine/native.ts').TunnelHandle) => void,
+  use: (context: OwnContext) => void,
   failed: (error: Error) => void,
 ): void {
   const certificate = pod.certificate(source);
-  if (!(certificate instanceof Promise)) use(pod.tls.client(certificate));
-  else certificate.then((issued) => use(pod.tls.client(issued))).catch(failed);
+  const made = (issued: TunnelCertificate) => ({ handle: pod.tls.client(issued), certificate: issued });
+  if (!(certificate instanceof Promise)) use(made(certificate));
+  else certificate.then((issued) => use(made(issued))).catch(failed);
 }
 
 function poolFailure(
@@ -321,9 +321,13 @@ function poolFailure(
   where: string,
 ): Failure {
   if ('failed' in answer) return handshakeFailure(pod, answer.failed, where);
-  const error: KmeshError = answer.error;
-  const draining = error.code === 'KMESH_TUNNEL_CLOSED';
-  return { flag: draining ? '-' : 'IDENTITY_ERROR', error: error.message };
+  return errorFailure(answer.error);
+}
+
+function errorFailure({ code, message }: KmeshError): Failure {
+  if (code === 'KMESH_TUNNEL_CLOSED') return { flag: '-', error: message };
+  const revoked = code === 'KMESH_TUNNEL_CERTIFICATE_REVOKED';
+  return { flag: revoked ? 'CERT_REVOKED' : 'IDENTITY_ERROR', error: message };
 }
 
 /** Returns why an HBONE connection was never ready; a revoked peer is counted (contract 5). */

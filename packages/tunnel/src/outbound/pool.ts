@@ -2,6 +2,7 @@ import { KmeshError } from '@kmesh/api';
 import type { Engine } from '../engine/engine.ts';
 import type { SessionEnd, SessionReady } from '../engine/events.ts';
 import type { TunnelHandle } from '../engine/native.ts';
+import type { TunnelCertificate } from '../options.ts';
 
 /** Key of a pooled connection (contract 6.5): sessions are shared only if all fields are equal. */
 export interface PoolTarget {
@@ -19,8 +20,16 @@ export interface PooledSession {
   readonly target: PoolTarget;
   readonly peerNames: readonly string[];
   readonly peerChain: readonly Uint8Array[];
+  /** The own certificate that it showed. */
+  readonly certificate: TunnelCertificate;
   /** Why the proxy itself ended it, if it did. */
   cause?: 'revoked';
+}
+
+/** The own end of a session. */
+export interface OwnContext {
+  readonly handle: TunnelHandle;
+  readonly certificate: TunnelCertificate;
 }
 
 /** The result of requesting a session. */
@@ -60,7 +69,9 @@ interface PoolOptions {
   readonly onPlannedLeft?: () => void;
   readonly connectTimeoutMilliseconds: number;
   /** Returns the TLS context of a source identity. */
-  readonly context: (target: PoolTarget) => TunnelHandle | Promise<TunnelHandle>;
+  readonly context: (target: PoolTarget) => OwnContext | Promise<OwnContext>;
+  /** Whether an own certificate is revoked. */
+  readonly isRevoked: (certificate: TunnelCertificate) => boolean;
 }
 
 /** Sessions with fewer streams would withdraw plans constantly. */
@@ -129,6 +140,14 @@ export class SessionPool {
     if (!session.pooled && session.open === 0) this.#options.engine.drainSession(session.id);
   }
 
+  /** Opens no more streams on a session; it ends with its last one. */
+  retire(pooled: PooledSession): void {
+    const session = pooled as Session;
+    if (!session.pooled) return;
+    this.#leave(session);
+    if (session.open === 0) this.#options.engine.drainSession(session.id);
+  }
+
   /** Ends one session immediately, with all its streams. */
   abort(pooled: PooledSession): void {
     this.#leave(pooled as Session);
@@ -189,7 +208,7 @@ export class SessionPool {
 
   #connect(bucket: Bucket): void {
     bucket.connecting = true;
-    let context: TunnelHandle | Promise<TunnelHandle>;
+    let context: OwnContext | Promise<OwnContext>;
     try {
       context = this.#options.context(bucket.target);
     } catch (error) {
@@ -206,7 +225,7 @@ export class SessionPool {
     }
   }
 
-  #open(bucket: Bucket, context: TunnelHandle): void {
+  #open(bucket: Bucket, { handle, certificate }: OwnContext): void {
     const { engine, namespace, connectTimeoutMilliseconds } = this.#options;
     const { ip, port, acceptedIdentities } = bucket.target;
     if (this.#closed) {
@@ -218,11 +237,11 @@ export class SessionPool {
     let session: Session | undefined;
     const id = engine.connectSession(
       { namespace, ip, port, timeoutMilliseconds: connectTimeoutMilliseconds },
-      context,
+      handle,
       acceptedIdentities,
       {
         ready: (ready) => {
-          session = this.#ready(bucket, id, ready);
+          session = this.#ready(bucket, id, ready, certificate);
         },
         limit: (streams) => {
           if (session === undefined) return;
@@ -230,9 +249,7 @@ export class SessionPool {
           if (session.planned) this.#options.onPlannedLeft?.();
         },
         draining: () => {
-          if (session === undefined) return;
-          this.#leave(session);
-          if (session.open === 0) engine.drainSession(id);
+          if (session !== undefined) this.retire(session);
         },
         closed: (end) => {
           if (session === undefined) {
@@ -246,12 +263,13 @@ export class SessionPool {
     );
   }
 
-  #ready(bucket: Bucket, id: number, ready: SessionReady): Session {
+  #ready(bucket: Bucket, id: number, ready: SessionReady, certificate: TunnelCertificate): Session {
     const session: Session = {
       id,
       target: bucket.target,
       peerNames: ready.peerNames,
       peerChain: ready.peerChain,
+      certificate,
       bucket,
       open: 0,
       limit: this.#limit(ready.streamLimit),
@@ -263,6 +281,11 @@ export class SessionPool {
     this.#sessions.add(session);
     bucket.sessions.push(session);
     bucket.connecting = false;
+    if (this.#options.isRevoked(certificate)) {
+      this.retire(session);
+      this.#fail(bucket, { error: ownCertificateRevoked() });
+      return session;
+    }
     if (session.limit === 0 || this.#closed) {
       this.#leave(session);
       this.#options.engine.drainSession(id);
@@ -294,8 +317,7 @@ export class SessionPool {
         session.timer = setTimeout(check, rest).unref();
         return;
       }
-      this.#leave(session);
-      if (session.open === 0) this.#options.engine.drainSession(session.id);
+      this.retire(session);
     };
     session.timer = setTimeout(check, release).unref();
   }
@@ -316,6 +338,11 @@ function sameTarget(left: PoolTarget, right: PoolTarget): boolean {
     left.acceptedIdentities.length === right.acceptedIdentities.length &&
     left.acceptedIdentities.every((identity, index) => identity === right.acceptedIdentities[index])
   );
+}
+
+/** Why a session whose own certificate is revoked carries no requests. */
+export function ownCertificateRevoked(): KmeshError {
+  return new KmeshError('KMESH_TUNNEL_CERTIFICATE_REVOKED', 'the certificate of the own identity is revoked');
 }
 
 function asKmeshError(error: unknown): KmeshError {

@@ -95,14 +95,20 @@ export class PodProxy {
 
   meshChanged(change: import('@kmesh/orchestration').MeshChange): void {
     this.#context.tracker.changed(change);
+    if (change.workloads.size === 0) return;
+    for (const session of this.#context.served) session.review();
   }
 
-  /** Cuts connections whose certificates the new lists revoke (contract 5). */
+  /**
+   * Cuts connections of peers whose certificates the new lists revoke (contract 5). Sessions whose own certificate they
+   * revoke take no more requests.
+   */
   revocationsChanged(lists: readonly Uint8Array[]): void {
     const { counters, engine, pool, served, nested, carried } = this.#context;
     const revoked = (chain: readonly Uint8Array[]): boolean =>
       nativeTunnel().tunnelChainRevoked(chain, lists);
     for (const session of [...served]) {
+      session.review();
       if (session.peerChain.length === 0 || !revoked(session.peerChain)) continue;
       const error = `the certificate of the client ${session.accepted.peer.ip} was revoked`;
       for (const connection of session.carried) connection.cause = { flag: 'CERT_REVOKED', error };
@@ -110,6 +116,7 @@ export class PodProxy {
       session.abort();
     }
     for (const session of [...pool.sessions()]) {
+      if (this.#context.tls.isRevoked(session.certificate)) pool.retire(session);
       if (!revoked(session.peerChain)) continue;
       session.cause = 'revoked';
       const where = `${session.target.ip}:${session.target.port}`;
@@ -352,11 +359,14 @@ function podContext(options: PodProxyOptions, namespace: number, serves: () => b
             `the pod no longer has the identity ${target.sourceIdentity} that the connection started with`,
           );
         }
+        const made = (issued: TunnelCertificate) => ({
+          handle: options.tls.client(issued),
+          certificate: issued,
+        });
         const issued = certificate(workload);
-        return issued instanceof Promise
-          ? issued.then((later) => options.tls.client(later))
-          : options.tls.client(issued);
+        return issued instanceof Promise ? issued.then(made) : made(issued);
       },
+      isRevoked: (own) => options.tls.isRevoked(own),
     }),
   };
   return context;

@@ -5,7 +5,10 @@ import type { Accepted, Request, SessionEnd, SessionReady } from '../engine/even
 import { revokedVerdict } from '../engine/events.ts';
 import { sessionEndReason } from '../engine/gen/kinds.ts';
 import { serveRequest } from '../inbound/hbone.ts';
+import type { TunnelCertificate } from '../options.ts';
 import { firstIdentity } from '../outbound/outbound.ts';
+import { ownCertificateRevoked } from '../outbound/pool.ts';
+import { cachedIdentityUri } from '../outbound/request-fields.ts';
 import type { Carried } from './carried.ts';
 import { socketClosed, socketOpened } from './carried.ts';
 import type { PodContext } from './pod-context.ts';
@@ -22,7 +25,8 @@ export class ServedSession implements SessionHandler {
   baggage: Baggage | undefined;
   /** Its requests that became connections. */
   readonly carried = new Set<Carried>();
-  revoked = false;
+  /** What the own end proved in the handshake. */
+  #own: { readonly identity: string; readonly certificate: TunnelCertificate } | undefined;
   #ready = false;
   #cut = false;
 
@@ -57,6 +61,24 @@ export class ServedSession implements SessionHandler {
     this.#deny(`TLS handshake failed: ${end.text === '' ? 'the peer closed the connection' : end.text}`);
   }
 
+  /**
+   * Returns why it takes no requests, if so: its handshake, which also compared the peer's trust domain with the own
+   * one, was that of another identity, or the own certificate is revoked.
+   */
+  get retired(): string | undefined {
+    const own = this.#own;
+    const workload = this.#pod.ownWorkload();
+    if (own === undefined || workload === undefined) return undefined;
+    if (own.identity !== cachedIdentityUri(workload))
+      return `the pod no longer has the identity ${own.identity}`;
+    return this.#pod.tls.isRevoked(own.certificate) ? ownCertificateRevoked().message : undefined;
+  }
+
+  /** Sends GOAWAY if it takes no more requests. */
+  review(): void {
+    if (this.retired !== undefined) this.drain();
+  }
+
   /** Sends GOAWAY: open streams may finish. */
   drain(): void {
     this.#pod.engine.drainSession(this.id);
@@ -72,6 +94,7 @@ export class ServedSession implements SessionHandler {
     try {
       const workload = this.#pod.ownWorkload() ?? (await this.#pod.awaitOwnWorkload());
       const certificate = await this.#pod.certificate(workload);
+      this.#own = { identity: cachedIdentityUri(workload), certificate };
       // Read for each connection, so that a rotated certificate applies from the next one on.
       this.#pod.engine.acceptSession(this.id, this.#pod.tls.server(certificate), workload.trustDomain);
     } catch (error) {

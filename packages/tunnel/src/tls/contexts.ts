@@ -1,9 +1,12 @@
+import { X509Certificate } from 'node:crypto';
 import { KmeshError } from '@kmesh/api';
 import { nativeTunnel, type TunnelHandle } from '../engine/native.ts';
 import type { RevocationSource, TunnelCertificate } from '../options.ts';
 
 interface Pair {
   revision: number;
+  /** Whether the lists revoke the certificate itself. */
+  revoked: boolean;
   client: TunnelHandle | undefined;
   server: TunnelHandle | undefined;
 }
@@ -34,22 +37,33 @@ export class TlsContexts {
     this.#revision += 1;
   }
 
+  /** @throws KmeshError `KMESH_TUNNEL_CERTIFICATE` */
   client(certificate: TunnelCertificate): TunnelHandle {
     const pair = this.#pair(certificate);
     pair.client ??= this.#make(certificate, false);
     return pair.client;
   }
 
+  /** @throws KmeshError `KMESH_TUNNEL_CERTIFICATE` */
   server(certificate: TunnelCertificate): TunnelHandle {
     const pair = this.#pair(certificate);
     pair.server ??= this.#make(certificate, true);
     return pair.server;
   }
 
+  /**
+   * Returns whether the current lists revoke a certificate of this node. It is still shown, so that a peer with the
+   * lists reports it; a peer without them would accept it, so no request goes over its sessions.
+   */
+  isRevoked(certificate: TunnelCertificate): boolean {
+    return this.#pair(certificate).revoked;
+  }
+
   #pair(certificate: TunnelCertificate): Pair {
     let pair = this.#pairs.get(certificate);
     if (pair === undefined || pair.revision !== this.#revision) {
-      pair = { revision: this.#revision, client: undefined, server: undefined };
+      const revoked = isRevoked(certificate, this.#revocations?.lists ?? []);
+      pair = { revision: this.#revision, revoked, client: undefined, server: undefined };
       this.#pairs.set(certificate, pair);
     }
     return pair;
@@ -71,4 +85,18 @@ export class TlsContexts {
       `the certificate, key or trust bundle from the authority cannot be used for TLS: ${made}`,
     );
   }
+}
+
+const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** Any root may be the one at the end of the chain. */
+function isRevoked(certificate: TunnelCertificate, lists: readonly Uint8Array[]): boolean {
+  if (lists.length === 0) return false;
+  const chain = derOf(certificate.certificateChainPem);
+  const { tunnelChainRevoked } = nativeTunnel();
+  return derOf(certificate.rootsPem.join('\n')).some((root) => tunnelChainRevoked([...chain, root], lists));
+}
+
+function derOf(pem: string): Uint8Array[] {
+  return (pem.match(PEM) ?? []).map((one) => new X509Certificate(one).raw);
 }
