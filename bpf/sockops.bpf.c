@@ -226,6 +226,19 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
+/*
+ * With net.ipv4.tcp_fwmark_accept a socket gets the mark of the first packet: of the pod's proxy,
+ * if that dialled. Dissolved and connected again, it would leave the pod as if it were the
+ * proxy's, which no application without privileges may do.
+ */
+static __always_inline void disown(struct bpf_sock_ops *ctx, const struct bpf_sock *sk)
+{
+	__u32 mark = sk->mark & ~KMESH_PROXY_MARK_MASK;
+
+	if (!is_tunnel_port(bpf_htons(ctx->local_port)))
+		bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+}
+
 static __always_inline struct kmesh_flow *start_inbound(struct bpf_sock_ops *ctx)
 {
 	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
@@ -235,8 +248,12 @@ static __always_inline struct kmesh_flow *start_inbound(struct bpf_sock_ops *ctx
 	struct kmesh_pod *pod;
 
 	pod = find_pod(netns_cookie);
-	if (!pod || !sk || is_proxy(sk) || !is_leased())
+	if (!pod || !sk || !is_leased())
 		return NULL;
+	if (is_proxy(sk)) {
+		disown(ctx, sk);
+		return NULL;
+	}
 	flow = create_flow(ctx, sk);
 	if (!flow)
 		return NULL;

@@ -26,12 +26,22 @@ const principals = (...names: string[]) => ({
   ),
 });
 
+const nameOf = (step: string): string => step.split('=')[0] ?? step;
+
 /** Steps without those that are nothing. */
 const steps = (...all: string[]) => all.filter((step) => step !== '');
 
 /** Ways to get a socket that one connect was allowed for to another port, with marks set between any two calls. */
 function sequences(allowed: string, wanted: string): string[][] {
-  const found: string[][] = [];
+  const found: string[][] = [
+    // The first packet to the one is on its way when the next call names the other.
+    ['nonblock', `connect=${allowed}`, `connect=${wanted}`, 'send'],
+    ['nonblock', `connect=${allowed}`, 'dissolve', `connect=${wanted}`, 'send'],
+    ['defer', `connect=${allowed}`, `connect=${wanted}`, 'send'],
+    ['defer', `connect=${allowed}`, `fastopen=${wanted}`],
+    ['defer', `connect=${allowed}`, 'dissolve', `fastopen=${wanted}`],
+    [`fastopen=${allowed}`, 'dissolve', `fastopen=${wanted}`],
+  ];
   for (const first of marks) {
     found.push(steps(first, `connect=${wanted}`));
     found.push(steps(first, `fastopen=${wanted}`));
@@ -100,27 +110,44 @@ for (const kernelPath of [true, false]) {
 
     const patient = (list: readonly string[]) => ['patience=3000', ...list];
     const at = (port: number) => `${server.addresses.v4}:${port}`;
+    const at6 = (port: number) => `[${server.addresses.v6}]:${port}`;
+    const mapped = (port: number) => `[::ffff:${server.addresses.v4}]:${port}`;
 
-    test('a socket that one connect was allowed for reaches no other port: deferred and dissolved connects, marks between any two calls', async (context) => {
-      const lists = sequences(at(ALLOWED), at(DENIED));
-      context.diagnostic(`${lists.length} sequences`);
-      const answers = await play(attacker, lists);
-      assert.equal(answers.length, lists.length);
-      assert.deepEqual(
-        lists.filter((_, index) => answers[index]?.includes(`port-${DENIED}`)),
-        [],
-      );
-      assert.equal(await accepted(DENIED), 0);
-      // The same calls lead to a port that is allowed: they are no nonsense.
-      const plain = sequences(at(ALLOWED), at(ALLOWED)).filter(
-        (list) => !list.some((step) => /mark/.test(step)),
-      );
-      const served = await play(attacker, plain.map(patient));
-      assert.deepEqual(
-        plain.filter((_, index) => !served[index]?.includes(`port-${ALLOWED}`)),
-        [],
-      );
-    });
+    for (const { kind, to, what } of [
+      { kind: '4', to: at, what: 'IPv4' },
+      { kind: '6', to: at6, what: 'IPv6' },
+      { kind: '6', to: mapped, what: 'IPv4 by a socket of IPv6' },
+      { kind: 'mptcp4', to: at, what: 'MPTCP over IPv4' },
+      { kind: 'mptcp6', to: at6, what: 'MPTCP over IPv6' },
+    ]) {
+      test(`a socket that one connect was allowed for reaches no other port by ${what}: deferred and dissolved connects, marks between any two calls`, async (context) => {
+        const of = (lists: string[][]) => lists.map((list) => [`kind=${kind}`, ...list]);
+        const lists = of(sequences(to(ALLOWED), to(DENIED)));
+        context.diagnostic(`${lists.length} sequences`);
+        const answers = await play(attacker, lists);
+        assert.equal(answers.length, lists.length);
+        assert.deepEqual(
+          lists.filter((_, index) => answers[index]?.includes(`port-${DENIED}`)),
+          [],
+        );
+        assert.equal(await accepted(DENIED), 0);
+        // The same calls lead to a port that is allowed: they are no nonsense.
+        const plain = of(sequences(to(ALLOWED), to(ALLOWED))).filter(
+          (list) => !list.some((step) => /mark/.test(step)),
+        );
+        // A deferred socket of MPTCP cannot send by MSG_FASTOPEN before it is connected, mesh or not.
+        if (kind.startsWith('mptcp'))
+          plain.splice(
+            plain.findIndex((list) => /^kind,defer,connect,fastopen$/.test(list.map(nameOf).join())),
+            1,
+          );
+        const served = await play(attacker, plain.map(patient));
+        assert.deepEqual(
+          plain.filter((_, index) => !served[index]?.includes(`port-${ALLOWED}`)),
+          [],
+        );
+      });
+    }
 
     test('a socket that was accepted and dissolved dials like a new one', async () => {
       const lists = marks.map((mark, index) =>
@@ -149,6 +176,30 @@ for (const kernelPath of [true, false]) {
       );
       assert.equal(await accepted(DENIED), 0);
     });
+
+    // Where it is off, as on every kernel by default, an accepted socket has no mark.
+    if (kernelPath)
+      test('a pod that takes over the marks of what it accepts does not get the proxy’s', async () => {
+        await attacker.run('sysctl', ['-w', 'net.ipv4.tcp_fwmark_accept=1']);
+        const child = attacker.spawn(evade(), ['patience=3000', 'accept=7010', 'dissolve', 'send']);
+        let text = '';
+        child.stderr?.on('data', (data) => {
+          text += data;
+        });
+        const ended = once(child, 'close');
+        const watch = await mesh.node().proxy.watch();
+        // By a mark of its own a connection takes the tunnel path: the proxy of the pod dials the application.
+        const dial = ['mark=0x70000', `connect=${attacker.addresses.v4}:7010`, 'send'];
+        await mesh.node().proxy.until('it is accepted', async () => {
+          if (text === '') await play(victim, [dial]);
+          return text !== '';
+        });
+        await ended;
+        const { fields } = await watch.line('inbound', { 'dst.workload': attacker.name });
+        assert.equal(fields['path'], 'tunnel');
+        assert.equal(text.trim(), 'mark 0');
+        await attacker.run('sysctl', ['-w', 'net.ipv4.tcp_fwmark_accept=0']);
+      });
 
     test('the address of another pod is no identity: not to an enrolled pod, nor to one on the node’s bridge', async () => {
       const only = policy('Allow', { ...principals('victim') }, { name: 'only-victim' });

@@ -4,10 +4,12 @@
  * as no ordinary program does. All run at once, and a line is printed for each: its number and what
  * came back, if anything.
  *
+ *   kind=4|6|mptcp4|mptcp6  goes on with a new socket of this family and protocol; else 4
  *   patience=MS      how long a connect may take, and an answer; before anything else. Else 500
  *   defer            the SYN is sent with the first data (TCP_FASTOPEN_CONNECT)
  *   mark=NUMBER      SO_MARK
- *   bind=IP[:PORT]   the source, whoever has it
+ *   nonblock         connect and send do not wait
+ *   bind=IP[:PORT]   the source, whoever has it; an IPv6 address in brackets
  *   connect=IP:PORT  fastopen=IP:PORT (MSG_FASTOPEN)
  *   dissolve         connect to AF_UNSPEC
  *   end              reads until the other side ends or resets the connection
@@ -18,6 +20,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -32,7 +35,16 @@
 #define TCP_FASTOPEN_NO_COOKIE 34
 #endif
 
-static int fd, patience = 500;
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+static int fd, patience = 500, family = AF_INET, protocol;
+
+struct address {
+	struct sockaddr_storage storage;
+	socklen_t length;
+};
 
 static void set_patience(int milliseconds)
 {
@@ -42,17 +54,34 @@ static void set_patience(int milliseconds)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 }
 
-static struct sockaddr_in address_of(const char *text)
+static struct address address_of(const char *text)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET};
+	struct address address = {};
+	struct sockaddr_in6 *six = (void *)&address.storage;
+	struct sockaddr_in *four = (void *)&address.storage;
+	const char *colon = strrchr(text, ':');
 	char ip[64];
-	const char *colon = strchr(text, ':');
 
+	if (*text == '[') {
+		snprintf(ip, sizeof(ip), "%.*s", (int)(strchr(text, ']') - text - 1), text + 1);
+		six->sin6_family = AF_INET6;
+		inet_pton(AF_INET6, ip, &six->sin6_addr);
+		six->sin6_port = strchr(text, ']')[1] ? htons(atoi(colon + 1)) : 0;
+		address.length = sizeof(*six);
+		return address;
+	}
 	snprintf(ip, sizeof(ip), "%.*s", colon ? (int)(colon - text) : (int)strlen(text), text);
-	inet_pton(AF_INET, ip, &address.sin_addr);
-	if (colon)
-		address.sin_port = htons(atoi(colon + 1));
+	four->sin_family = AF_INET;
+	inet_pton(AF_INET, ip, &four->sin_addr);
+	four->sin_port = colon ? htons(atoi(colon + 1)) : 0;
+	address.length = sizeof(*four);
 	return address;
+}
+
+static void set_kind(const char *kind)
+{
+	family = kind[strlen(kind) - 1] == '6' ? AF_INET6 : AF_INET;
+	protocol = strncmp(kind, "mptcp", 5) ? 0 : IPPROTO_MPTCP;
 }
 
 static int open_socket(void)
@@ -61,7 +90,7 @@ static int open_socket(void)
 
 	if (fd)
 		close(fd);
-	fd = socket(AF_INET, SOCK_STREAM, 0);
+	fd = socket(family, SOCK_STREAM, protocol);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	set_patience(patience);
 	return fd < 0;
@@ -81,10 +110,15 @@ static int read_to_end(void)
 static int step(char *name, char *value)
 {
 	struct sockaddr any = {.sa_family = AF_UNSPEC};
-	struct sockaddr_in address;
 	int one = 1, number, listener;
+	struct address address = {};
+	socklen_t length;
 	char line[64];
 
+	if (!strcmp(name, "kind")) {
+		set_kind(value);
+		return open_socket();
+	}
 	if (value)
 		address = address_of(value);
 	if (!strcmp(name, "patience"))
@@ -96,16 +130,19 @@ static int step(char *name, char *value)
 		number = strtol(value, NULL, 0);
 		return setsockopt(fd, SOL_SOCKET, SO_MARK, &number, sizeof(number));
 	}
+	if (!strcmp(name, "nonblock"))
+		return fcntl(fd, F_SETFL, O_NONBLOCK);
 	if (!strcmp(name, "bind")) {
 		setsockopt(fd, SOL_IP, IP_TRANSPARENT, &one, sizeof(one));
-		return bind(fd, (struct sockaddr *)&address, sizeof(address));
+		setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &one, sizeof(one));
+		return bind(fd, (struct sockaddr *)&address.storage, address.length);
 	}
 	if (!strcmp(name, "connect"))
-		return connect(fd, (struct sockaddr *)&address, sizeof(address));
+		return connect(fd, (struct sockaddr *)&address.storage, address.length);
 	if (!strcmp(name, "fastopen")) {
 		setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, &one, sizeof(one));
 		return sendto(fd, "hello", 5, MSG_FASTOPEN | MSG_NOSIGNAL,
-			      (struct sockaddr *)&address, sizeof(address)) < 0;
+			      (struct sockaddr *)&address.storage, address.length) < 0;
 	}
 	if (!strcmp(name, "end"))
 		return read_to_end();
@@ -114,15 +151,18 @@ static int step(char *name, char *value)
 	if (!strcmp(name, "dissolve"))
 		return connect(fd, &any, sizeof(any));
 	if (!strcmp(name, "accept")) {
+		struct sockaddr_in6 own = {.sin6_family = family, .sin6_port = htons(atoi(value))};
+
+		/* All addresses, in either family: the port is at the same place. */
 		listener = fd;
-		address.sin_addr.s_addr = 0;
-		address.sin_port = htons(atoi(value));
 		setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		if (bind(listener, (struct sockaddr *)&address, sizeof(address)) ||
-		    listen(listener, 8))
+		if (bind(listener, (struct sockaddr *)&own, sizeof(own)) || listen(listener, 8))
 			return -1;
 		fd = accept(listener, NULL, NULL);
 		close(listener);
+		length = sizeof(number);
+		if (!getsockopt(fd, SOL_SOCKET, SO_MARK, &number, &length))
+			fprintf(stderr, "mark %#x\n", number);
 		return fd < 0;
 	}
 	if (!strcmp(name, "wait")) {
