@@ -82,13 +82,16 @@ static __always_inline int admit_later(struct __sk_buff *skb, struct kmesh_lease
 	case PASSAGE_UNKNOWN:
 		break;
 	}
+	/* Its sender has no such connection any more, and this pod's end would send for minutes. */
+	if (resets)
+		return NEXT;
 	if (expired)
 		return mark(skb, KMESH_MARK_DOUBTED);
 	switch (admit_stranger(packet)) {
 	case PASSAGE_ALLOWED:
 		return NEXT;
 	case PASSAGE_UNDECIDED:
-		return resets ? NEXT : DROP;
+		return DROP;
 	default:
 		return mark(skb, KMESH_MARK_DOUBTED);
 	}
