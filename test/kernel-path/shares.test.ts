@@ -50,7 +50,6 @@ async function dialAll(
   await lab.node();
   await lab.node();
   await using mesh = await startMesh(lab, { kernelPath });
-  const { pod: client } = await mesh.pod({ name: 'client' });
   await mesh.apply(bound);
   const counts: Record<string, number>[] = [];
   let near: Pod | undefined;
@@ -61,6 +60,8 @@ async function dialAll(
       ports: { 80: 8080 },
     });
     await mesh.apply(service);
+    // One for each: conntrack keeps the port of a captured connection for minutes.
+    const { pod: client } = await mesh.pod({ name: `client-${index}`, serviceAccount: 'sa-client' });
     for (const { name, place, weight } of endpoints) {
       const workload = {
         services: { [keyOf(service)]: {} },

@@ -207,9 +207,13 @@ for (const kernelPath of [true, false]) {
       await untilTablesFollow(mesh);
       const before = await accepted(ALLOWED);
       for (const from of [attacker, neighbour]) {
+        const { v4, v6 } = victim.addresses;
         const lists = marks.flatMap((mark) => [
-          steps(mark, `bind=${victim.addresses.v4}`, `connect=${at(ALLOWED)}`, 'send'),
-          steps(`bind=${victim.addresses.v4}`, 'defer', `connect=${at(ALLOWED)}`, mark, 'send'),
+          steps(mark, `bind=${v4}`, `connect=${at(ALLOWED)}`, 'send'),
+          steps(`bind=${v4}`, 'defer', `connect=${at(ALLOWED)}`, mark, 'send'),
+          steps('kind=6', mark, `bind=[${v6}]`, `connect=${at6(ALLOWED)}`, 'send'),
+          steps('kind=6', `bind=[${v6}]`, 'defer', `connect=${at6(ALLOWED)}`, mark, 'send'),
+          steps('kind=mptcp4', mark, `bind=${v4}`, `connect=${at(ALLOWED)}`, 'send'),
         ]);
         assert.deepEqual(
           (await play(from, lists)).filter((answer) => answer !== ''),

@@ -11,6 +11,8 @@ import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 const PORT = 8086;
 
+type Family = 'v4' | 'v6';
+
 /** The client's answers do not leave it. */
 const HOLD = `table inet hold {
   chain output {
@@ -55,14 +57,18 @@ describe('half-open handshakes with a pod, on the kernel path', () => {
     await lab?.close();
   });
 
-  const served = async (from: Host) =>
-    (await attempt(from, server.addresses.v4, PORT, 'hello', 500, 5)).bytes;
+  const served = async (from: Host, family: Family) =>
+    (await attempt(from, server.addresses[family], PORT, 'hello', 500, 5)).bytes;
 
   /** What becomes of a handshake whose last packet comes after `change`. */
-  async function complete(from: Host, change: () => Promise<void>): Promise<{ how: string; more: number }> {
+  async function complete(
+    from: Host,
+    family: Family,
+    change: () => Promise<void>,
+  ): Promise<{ how: string; more: number }> {
     await from.run('nft', ['-f', '-'], { input: HOLD });
     try {
-      const socket = await open(from, server.addresses.v4, PORT);
+      const socket = await open(from, server.addresses[family], PORT);
       socket.resume();
       await eventually('the server waits for the last packet', async () =>
         (await tcpSocketsOf(server)).some(
@@ -81,30 +87,33 @@ describe('half-open handshakes with a pod, on the kernel path', () => {
     }
   }
 
-  for (const [name, change] of Object.entries({ client: denial, neighbour: strict, outside: strict })) {
-    test(`NEG-10: of ${name} is not completed once a policy denies it`, async () => {
+  const whoAndHow = Object.entries({ client: denial, neighbour: strict, outside: strict }).flatMap(
+    ([name, change]) => (['v4', 'v6'] as const).map((family) => ({ name, change, family })),
+  );
+  for (const { name, change, family } of whoAndHow) {
+    test(`NEG-10: of ${name} over IP${family} is not completed once a policy denies it`, async () => {
       const from = clients[name];
       assert.ok(from);
-      assert.equal(await served(from), 'hello', 'allowed before');
-      const { how, more } = await complete(from, () => mesh.apply(change));
+      assert.equal(await served(from, family), 'hello', 'allowed before');
+      const { how, more } = await complete(from, family, () => mesh.apply(change));
       assert.notEqual(how, 'open');
       assert.equal(more, 0);
       await mesh.apply(without(change));
       await untilTablesFollow(mesh);
-      await eventually('it is served again', async () => (await served(from)) === 'hello');
+      await eventually('it is served again', async () => (await served(from, family)) === 'hello');
     });
 
-    test(`of ${name} ends when the server no longer listens, and the next one is served when it does again`, async () => {
+    test(`of ${name} over IP${family} ends when the server no longer listens, and the next one is served when it does again`, async () => {
       const from = clients[name];
       assert.ok(from);
-      const { how, more } = await complete(from, async () => {
+      const { how, more } = await complete(from, family, async () => {
         listener.close();
       });
       assert.notEqual(how, 'open');
       assert.equal(more, 0);
-      assert.equal(await served(from), '');
+      assert.equal(await served(from, family), '');
       listener = await listen();
-      await eventually('it is served again', async () => (await served(from)) === 'hello');
+      await eventually('it is served again', async () => (await served(from, family)) === 'hello');
     });
   }
 });

@@ -15,7 +15,8 @@ import {
 } from '@kmesh/lab/testing/daemon/other-build.ts';
 import { type PinnedNode, pinnedNode, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { attempt, echo, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
-import { policy } from '@kmesh/lab/testing/traffic/policies.ts';
+import { untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
+import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
 
 const denial = policy('Deny', {
   principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-client' }],
@@ -113,16 +114,21 @@ describe('a policy that comes while no daemon runs', () => {
       const { pod: friend } = await mesh.pod({ name: 'friend' });
       await takesKernelPath(mesh, friend);
       const { proxy, agent } = mesh.node();
+      // A stranger, whom nobody attests, may come in until the daemon is away.
+      await mesh.apply(without(strict));
+      await untilTablesFollow(mesh);
+      const outside = await scene.lab.outsideHost();
       const live = await open(client, v4, 8081);
+      const stranger = await open(outside, v4, 8081);
       const kept = await open(friend, v4, 8081);
-      for (const socket of [live, kept]) await exchange(socket);
+      for (const socket of [live, stranger, kept]) await exchange(socket);
 
       proxy.kill(start.signal ?? 'SIGKILL');
       await proxy.ended;
       const earlier = new Set(mesh.istiod.connections.map(({ id }) => id));
-      for (const socket of [live, kept]) await exchange(socket);
+      for (const socket of [live, stranger, kept]) await exchange(socket);
       if (start.withoutAgent) await agent.close();
-      mesh.istiod.update([denial]);
+      mesh.istiod.update([denial, strict]);
       if (start.withoutRight) proxy.executable = withoutRight(directory, proxy.executable);
       proxy.executable = (start.build && builds[start.build]?.main) ?? proxy.executable;
       proxy.start(start.environment?.(pins));
@@ -143,6 +149,8 @@ describe('a policy that comes while no daemon runs', () => {
       // Without the lease's end to come: then it was acknowledged too early.
       const patience = start.withoutRight ? 1_000 : 5_000;
       await eventually('the live connection has ended', () => ends(live), patience);
+      await eventually('the stranger’s has ended', () => ends(stranger), patience);
+      assert.equal((await attempt(outside, v4, 8081, 'hello', 2_000)).bytes, '');
       const keptEnded = await ends(kept);
       if (start.allowed === 'goes on') assert.equal(keptEnded, false);
       if (!start.withoutAgent && !start.withoutRight) {
@@ -154,7 +162,7 @@ describe('a policy that comes while no daemon runs', () => {
           ),
         );
       }
-      for (const socket of [live, kept]) socket.destroy();
+      for (const socket of [live, stranger, kept]) socket.destroy();
     });
   }
 });
