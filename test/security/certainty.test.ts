@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createLab, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
-import { attempt, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
+import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
 import { untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
 import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
@@ -25,6 +25,7 @@ describe('connections between pods of a node and the certificates of their ident
   before(async () => {
     directory = mkdtempSync(join(tmpdir(), 'kmesh-crl-'));
     lab = await createLab();
+    await lab.node();
     await lab.node();
     mesh = await startMesh(lab, { kernelPath: true, environment: { CRL_PATH: join(directory, 'crl.pem') } });
     revoke();
@@ -62,6 +63,13 @@ describe('connections between pods of a node and the certificates of their ident
   }
 
   async function serialOf(of: Pod): Promise<bigint> {
+    const serial = await findSerial(of);
+    assert.ok(serial, `${of.name} has a certificate`);
+    return serial;
+  }
+
+  /** Of the certificate that the daemon holds for the pod: none that has expired. */
+  async function findSerial(of: Pod): Promise<bigint | undefined> {
     const { certificates } = (await mesh.node().proxy.configDump()) as unknown as {
       readonly certificates: readonly {
         readonly identity: string;
@@ -69,8 +77,7 @@ describe('connections between pods of a node and the certificates of their ident
       }[];
     };
     const leaf = certificates.find(({ identity }) => identity === spiffe(of))?.certChain[0];
-    assert.ok(leaf, `${of.name} has a certificate`);
-    return BigInt(leaf.serialNumber);
+    return leaf === undefined ? undefined : BigInt(leaf.serialNumber);
   }
 
   /** Nothing of a connection comes to the server's applications. */
@@ -110,6 +117,34 @@ describe('connections between pods of a node and the certificates of their ident
     } finally {
       authority().status = undefined;
     }
+  });
+
+  test('a pod whose certificate runs out, and its session to another node: what is open goes on, nothing begins', async () => {
+    const { pod: server } = await mesh.pod({ name: 'far' }, 1);
+    await server.serve({ port: 8080, mode: 'double' });
+    authority().lifetimeSeconds = 8;
+    const client = await pod();
+    authority().lifetimeSeconds = undefined;
+    await mesh
+      .node()
+      .proxy.until('it has its certificate', async () => (await findSerial(client)) !== undefined);
+    authority().status = { code: 14, details: 'not now' };
+    try {
+      const live = await open(client, server.addresses.v4, 8080);
+      await exchange(live);
+      await mesh
+        .node()
+        .proxy.until('it has run out', async () => (await findSerial(client)) === undefined, 20_000);
+      await isRefused(client, server);
+      await exchange(live);
+      live.destroy();
+    } finally {
+      authority().status = undefined;
+    }
+    await mesh
+      .node()
+      .proxy.until('it has another', async () => (await findSerial(client)) !== undefined, 20_000);
+    await echo(client, server.addresses.v4);
   });
 
   test('a pod that gets no certificate is not served, and takes the kernel path once it has one', async () => {
