@@ -4,8 +4,6 @@ import { createLab, endpointText, type Lab, type LabMesh, type Pod, startMesh } 
 import { repetitions } from '@kmesh/lab/testing/repetitions.ts';
 import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
 
-/** Two changes each. */
-const ROUNDS = repetitions({ ci: 16, full: 1_000 });
 /** That were dialled while policies changed, on each path. */
 const LEAST = repetitions({ ci: 200, full: 100_000 });
 
@@ -17,11 +15,13 @@ const principal = (name: string) => ({
 const onlyFriend = policy('Allow', principal('friend'), { name: 'only-friend' });
 const noStranger = policy('Deny', principal('stranger'), { name: 'no-stranger' });
 
-for (const [what, kernelPath, node] of [
-  ['on the kernel path', true, 0],
-  ['on the tunnel path', false, 0],
-  ['on the tunnel path to another node', true, 1],
+/** Rounds of two changes each, in a long run so many that {@link LEAST} is reached. */
+for (const [what, kernelPath, node, full] of [
+  ['on the kernel path', true, 0, 300],
+  ['on the tunnel path', false, 0, 1_000],
+  ['on the tunnel path to another node', true, 1, 600],
 ] as const) {
+  const rounds = repetitions({ ci: 16, full });
   describe(`policies that change while connections are made, ${what}`, () => {
     let lab: Lab;
     let mesh: LabMesh;
@@ -67,7 +67,7 @@ for (const [what, kernelPath, node] of [
         Promise.all(dialings.map((dialing) => dialing.turns(connections)));
       const stop = () => Promise.all(dialings.map((dialing) => dialing.stop()));
       try {
-        for (let round = 0; round < ROUNDS; round++) {
+        for (let round = 0; round < rounds; round++) {
           await mesh.apply(noStranger, without(onlyFriend));
           await turns(random(8));
           await mesh.apply(onlyFriend, without(noStranger));
@@ -82,7 +82,7 @@ for (const [what, kernelPath, node] of [
       const [allowed, denied] = await stop();
       await mesh.apply(without(onlyFriend));
       context.diagnostic(
-        `${2 * ROUNDS} changes, ${allowed?.connections} allowed, ${denied?.connections} denied connections`,
+        `${2 * rounds} changes, ${allowed?.connections} allowed, ${denied?.connections} denied connections`,
       );
       assert.deepEqual(denied?.byEndpoint, {});
       assert.deepEqual(allowed?.failures, []);
