@@ -47,8 +47,39 @@ static Napi::Value release_memory(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
+class TrimWorker : public Napi::AsyncWorker
+{
+      public:
+	explicit TrimWorker(Napi::Env env)
+	    : AsyncWorker(env, "kmesh:trim"), deferred(Napi::Promise::Deferred::New(env))
+	{
+	}
+
+	Napi::Promise::Deferred deferred;
+
+	void Execute() override
+	{
+		malloc_trim(0);
+	}
+
+	void OnOK() override
+	{
+		if (can_run(Env()))
+			deferred.Resolve(Env().Undefined());
+	}
+};
+
+static Napi::Value trim_allocator(const Napi::CallbackInfo &info)
+{
+	auto *worker = new TrimWorker(info.Env());
+
+	worker->Queue();
+	return worker->deferred.Promise();
+}
+
 void register_memory(Napi::Env env, Napi::Object exports)
 {
 	limit_allocator();
 	define<release_memory>(env, exports, "releaseMemory");
+	define<trim_allocator>(env, exports, "trimAllocator");
 }

@@ -291,6 +291,7 @@ interface NativeAddon {
   reuseportMigrate(fd: number): number;
 
   releaseMemory(): void;
+  trimAllocator(): Promise<void>;
 
   watcherOpen(fd: number, ready: (status: number, events: number) => void): NativeHandle | number;
   watcherStart(watcher: NativeHandle, events: number): number;

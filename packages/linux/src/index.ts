@@ -44,7 +44,13 @@ export {
   networkNamespaceFromDescriptor,
   openNetworkNamespace,
 } from './network-namespace.ts';
-export { denySystemCalls, dropPrivileges, releaseStartMemory, requestShortTurns } from './process.ts';
+export {
+  denySystemCalls,
+  dropPrivileges,
+  releaseFreeMemory,
+  releaseStartMemory,
+  requestShortTurns,
+} from './process.ts';
 export { programFile, runCarriedProgram, startThread } from './program-files.ts';
 export {
   connectSeqpacket,

@@ -70,3 +70,13 @@ export function releaseStartMemory(): void {
     globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
   addon().releaseMemory();
 }
+
+/**
+ * Returns free memory of the C library to the kernel, in a helper thread: of many blocks that are free but for a few
+ * between them, the library returns none by itself.
+ *
+ * @throws KMESH_ADDON_BROKEN
+ */
+export function releaseFreeMemory(): Promise<void> {
+  return addon().trimAllocator();
+}
