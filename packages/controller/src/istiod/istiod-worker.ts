@@ -4,13 +4,15 @@ import { xds } from '@kmesh/api';
 import { serveCalls } from './calls.ts';
 import { channelCredentials, grpcTarget, requestMetadata, tlsChannelOptions } from './channel.ts';
 import { SettingError } from './control-plane.ts';
+import { freePartsOfMessages, longBytes } from './message-parts.ts';
 import { type DeltaStream, openDeltaStream, type StreamEnd } from './stream.ts';
 import type { FromStream, OpenStream, ToStream } from './thread.ts';
 import type { OpenCalls } from './thread-calls.ts';
 
 /** Size of a piece: decoding and applying one takes a few slices of the control thread. */
-const pieceBytes = 128 * 1024;
+const pieceBytes = 256 * 1024;
 
+freePartsOfMessages(xds.deltaMethodPath);
 parentPort?.on('message', (request: OpenStream | OpenCalls) => {
   if (request.kind === 'calls') serveCalls(request);
   else void serve(request);
@@ -57,9 +59,10 @@ function relay(
     try {
       const { header, pieces: all } = xds.splitResponse(message, pieceBytes);
       pieces = [...all];
-      release(message);
+      const isLong = message.length >= longBytes;
+      if (isLong) release(message);
       const piece = pieces.shift();
-      send({ kind: 'response', header, piece }, piece?.buffer);
+      send({ kind: 'response', header, isLong, piece }, piece?.buffer);
     } catch (error) {
       send({ kind: 'malformed', reason: error instanceof Error ? error.message : String(error) });
     }
@@ -84,13 +87,13 @@ function relay(
   port.on('close', () => stream.close());
 }
 
-/** Messages of at least this length have dedicated memory, not a part of Node's pool. */
-const releasedBytes = 1024 * 1024;
-
-/** Frees a long message at once: the thread allocates too little for its garbage collector to run soon. */
+/**
+ * Frees a long message at once, which has memory of its own: the thread allocates too little for its garbage collector to
+ * run soon.
+ */
 function release(message: Buffer): void {
   const { buffer } = message;
-  if (message.length >= releasedBytes && buffer instanceof ArrayBuffer) buffer.transfer(0);
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 function failedEnd(error: unknown): StreamEnd {

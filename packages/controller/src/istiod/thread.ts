@@ -1,6 +1,6 @@
 import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
 import { KmeshError, type xds } from '@kmesh/api';
-import { startThread } from '@kmesh/linux';
+import { releaseFreeMemory, startThread } from '@kmesh/linux';
 import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
 import { grpcStatus } from './control-plane.ts';
 import type { StreamEnd } from './stream.ts';
@@ -50,6 +50,8 @@ export type FromStream =
   | {
       readonly kind: 'response';
       readonly header: xds.ResponseHeader;
+      /** Whether its assembly took memory worth returning to the kernel. */
+      readonly isLong: boolean;
       readonly piece: Uint8Array<ArrayBuffer> | undefined;
     }
   | { readonly kind: 'piece'; readonly piece: Uint8Array<ArrayBuffer> | undefined }
@@ -148,6 +150,7 @@ export class IstiodThread {
       port.postMessage(message, transfer);
     const { promise: ended, resolve: resolveEnded } = Promise.withResolvers<StreamEnd>();
     let connected = false;
+    let isLong = false;
     let end: StreamEnd | undefined;
     let response: PromiseWithResolvers<ReceivedResponse | undefined> | undefined;
     let piece: PromiseWithResolvers<Uint8Array | undefined> | undefined;
@@ -172,6 +175,8 @@ export class IstiodThread {
           connected = true;
           return;
         case 'response': {
+          isLong = message.isLong;
+          if (isLong) void releaseFreeMemory();
           let first = message.piece;
           const nextPiece = async (): Promise<Uint8Array | undefined> => {
             const present = first;
@@ -182,6 +187,7 @@ export class IstiodThread {
           return;
         }
         case 'piece':
+          if (isLong && message.piece === undefined) void releaseFreeMemory();
           piece?.resolve(message.piece);
           return;
         case 'malformed':
