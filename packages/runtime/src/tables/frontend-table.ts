@@ -1,4 +1,4 @@
-import type { RefusalReason, TableUsage } from '@kmesh/api';
+import { LargeMap, type RefusalReason, type TableUsage } from '@kmesh/api';
 import type { Slicer } from '@kmesh/orchestration';
 import { RefusalCounter } from './counters.ts';
 import type { FrontendEntry, FrontendSlots, FrontendSubject } from './frontend-slots.ts';
@@ -42,7 +42,11 @@ export class FrontendTable {
   readonly #slots: FrontendSlots;
   readonly #servicePorts: ServicePorts;
   readonly #refused = new RefusalCounter();
-  readonly #entries = new Map<string, readonly PlacedEntry[]>();
+  /**
+   * Most addresses of a large mesh are left to the tunnel path: of these only the slot is kept, without an object that
+   * each garbage collection would have to visit.
+   */
+  readonly #entries = new LargeMap<readonly PlacedEntry[] | number>();
   /** Subjects that got a tunnel entry, or none at all, instead of theirs. */
   readonly #reduced = new Map<string, 'tunnel' | 'absent'>();
   #writes = new Staged<Write>();
@@ -63,7 +67,7 @@ export class FrontendTable {
 
   /** Returns the entries of an address, including staged changes. */
   entriesOf(subject: FrontendSubject): readonly FrontendEntry[] {
-    return this.#entries.get(keyOf(subject)) ?? noEntries;
+    return this.#placedAt(keyOf(subject));
   }
 
   /** Subjects that did not fit, to be staged again when there is room. */
@@ -87,7 +91,7 @@ export class FrontendTable {
    */
   stage(subject: FrontendSubject, entries: readonly FrontendEntry[]): void {
     const key = keyOf(subject);
-    const previous = this.#entries.get(key) ?? noEntries;
+    const previous = this.#placedAt(key);
     const refusal = this.#replace(key, subject, previous, entries);
     if (refusal === undefined) {
       this.#reduced.delete(key);
@@ -205,10 +209,21 @@ export class FrontendTable {
     this.#used += reserved.length;
     for (const write of changed) this.#writes.of(write.entry).push(write);
     for (const entry of before.values()) this.#deletes.of(entry).push(entry);
-    if (placed.length === 0) this.#entries.delete(key);
+    this.#keep(key, placed);
+    return undefined;
+  }
+
+  #keep(key: string, placed: readonly PlacedEntry[]): void {
+    const [first] = placed;
+    if (first === undefined) this.#entries.delete(key);
+    else if (placed.length === 1 && isTunnelEntry(first)) this.#entries.set(key, first.slot);
     // A copy of the exact length: an array that grew by one entry has capacity for seventeen.
     else this.#entries.set(key, placed.slice());
-    return undefined;
+  }
+
+  #placedAt(key: string): readonly PlacedEntry[] {
+    const kept = this.#entries.get(key);
+    return typeof kept === 'number' ? [{ ...tunnelEntry, slot: kept }] : (kept ?? noEntries);
   }
 }
 
@@ -223,6 +238,11 @@ const tunnelEntry: FrontendEntry = {
   service: 0,
   scoped: false,
 };
+
+/** Returns whether an entry differs from {@link tunnelEntry} at most by its slot. */
+function isTunnelEntry(entry: FrontendEntry): boolean {
+  return idOf(entry) === idOf(tunnelEntry) && sameEntry(entry, tunnelEntry);
+}
 
 /**
  * Returns whether one store of the decision changes one entry into the other. An entry that starts to balance or to ask
