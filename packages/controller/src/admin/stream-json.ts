@@ -155,9 +155,24 @@ function* jsonPieces(value: unknown, indent = ''): Generator<string> {
   } else if (isPlainWithLazy(value)) {
     yield* jsonPieces(new LazyObject(Object.entries(value)), indent);
   } else {
-    const text = JSON.stringify(value, null, 2) ?? 'null';
-    yield indent === '' ? text : text.replaceAll('\n', `\n${indent}`);
+    yield plainJson(value, indent.length / indentWidth);
   }
+}
+
+const indentWidth = 2;
+
+/**
+ * Returns `JSON.stringify(value, null, 2)` as it is written `depth` levels deep, without the first indent. Written within
+ * as many arrays, and cut out of them: indenting the lines afterwards would allocate each text three times.
+ */
+function plainJson(value: unknown, depth: number): string {
+  let nested = value;
+  for (let level = 0; level < depth; level++) nested = [nested];
+  const text = JSON.stringify(nested, null, indentWidth) ?? 'null';
+  // Level n begins with a bracket, a line end and n indents, and ends with a line end, n - 1 indents and a bracket.
+  const before = 2 * depth + (indentWidth * depth * (depth + 1)) / 2;
+  const after = 2 * depth + (indentWidth * depth * (depth - 1)) / 2;
+  return text.slice(before, text.length - after);
 }
 
 function* between<Item>(
