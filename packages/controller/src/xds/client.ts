@@ -10,10 +10,16 @@ import {
   type ThreadStream,
 } from '../istiod/thread.ts';
 import { Interner } from './convert/common.ts';
-import { countResponse, createCounters, recordAnswer, type XdsCounters } from './counters.ts';
 import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage } from './requests.ts';
 import { RetainedResources, Waiters } from './resources.ts';
-import { type AppliedResponse, applyResponse } from './responses.ts';
+import {
+  type AppliedResponse,
+  applyResponse,
+  countResponse,
+  createCounters,
+  recordAnswer,
+  type XdsCounters,
+} from './responses.ts';
 import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError } from './retry.ts';
 import { RouteSubscription, type RoutesState } from './route-subscription.ts';
 
