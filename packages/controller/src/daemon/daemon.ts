@@ -21,14 +21,12 @@ import { versionInfo, versionLine } from '../version.ts';
 import { ZdsClient } from '../zds/client.ts';
 import type { ZdsCounts } from '../zds/pod-register.ts';
 import { startCertificates, startXds, xdsCountersFollower } from './control-plane.ts';
-import { DataPlane } from './data-plane.ts';
-import { startDns } from './dns.ts';
-import { IdentityCertainty } from './identity-certainty.ts';
+import { DataPlane, startDns } from './data-plane.ts';
+import { IdentityCertainty, kernelPathOf } from './kernel-path.ts';
 import { listenHttp } from './listen-http.ts';
 import { followLocalMesh } from './local-mesh.ts';
 import { podsOf } from './overview.ts';
 import { Readiness, readinessHandler } from './readiness.ts';
-import { kernelPathOf } from './start-kernel-path.ts';
 import {
   type DaemonLog,
   measureLoopDelay,
