@@ -17,11 +17,9 @@ import {
   noteServiceAddresses,
   noteWorkloadAddresses,
 } from './mesh-view.ts';
-import { PolicyIndex } from './policy-index.ts';
 import { RecentRecords } from './recent-records.ts';
-import { RouteIndex } from './route-index.ts';
+import { PolicyIndex, RouteIndex, WorkloadAddresses } from './record-indexes.ts';
 import { ServiceEndpoints, ServiceIndex } from './service-index.ts';
-import { WorkloadAddresses } from './workload-addresses.ts';
 
 /** Options of a {@link MeshState}. */
 interface MeshStateOptions {
