@@ -15,7 +15,7 @@ export interface ClusterOptions {
   readonly filters: readonly string[];
   /** The revision of this repository from which the cases upgrade; undefined where the command line names none. */
   readonly from: string | undefined;
-  /** Run only those of Istio's own tests whose name this regular expression matches. */
+  /** Run only those of Istio's own tests whose name this regular expression matches, and below them what is behind slashes in it. */
   readonly run: string;
 }
 
@@ -62,7 +62,8 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
         command.option('run', {
           type: 'string',
           default: '.',
-          describe: 'a regular expression, as of go test -run, of names of tests',
+          describe:
+            'a regular expression, as of go test -run, of names of tests; behind a slash, of names of their parts',
         }),
     )
     .command('use', 'print what a shell needs to use the cluster with kubectl and istioctl')
@@ -109,7 +110,8 @@ function shape<T>(command: import('yargs').Argv<T>) {
     .option('backend', {
       choices: ['bare', 'kind'] as const,
       default: 'bare' as const,
-      describe: 'bare: namespaces of this machine; kind: says what this machine lacks for kind',
+      describe:
+        'bare: namespaces of this machine; kind: containers that kind makes, of images that are released',
     })
     .option('proxy', {
       type: 'string',

@@ -7,6 +7,17 @@ export interface SuiteTest {
   readonly parts: { readonly passed: number; readonly failed: number; readonly skipped: number };
   /** Why it is not runnable, or the first words of what failed. */
   readonly reason: string;
+  /** Of the parts that have none below them, those that failed or did not end. */
+  readonly failures: readonly FailedPart[];
+}
+
+/** A part of a test that failed. */
+export interface FailedPart {
+  /** Below the test's own name. */
+  readonly name: string;
+  readonly seconds: number;
+  /** The first words of it. */
+  readonly reason: string;
 }
 
 /** A line of what `go tool test2json` makes of a test's output. */
@@ -88,7 +99,14 @@ function summary(name: string, one: Seen, all: ReadonlyMap<string, Seen>): Suite
     const said = what?.notes[end === 'fail' ? 0 : what.notes.length - 1] ?? '';
     return where === undefined || where === name ? said : `${where.slice(name.length + 1)}: ${said}`;
   };
-  const result = { name, seconds: one.seconds, parts };
+  const failures = leaves
+    .filter(([, { end }]) => end === 'fail' || end === undefined)
+    .map(([part, { seconds, notes, end }]) => ({
+      name: part.slice(name.length + 1),
+      seconds,
+      reason: notes[0] ?? (end === undefined ? 'it did not end' : ''),
+    }));
+  const result = { name, seconds: one.seconds, parts, failures };
   if (one.end === undefined) return { ...result, result: 'failed', reason: 'it did not end' };
   if (one.end === 'fail') return { ...result, result: 'failed', reason: of('fail') };
   // A test whose every part declined ran nothing.
@@ -113,17 +131,18 @@ export function suiteTable(tests: readonly SuiteTest[]): string {
     `${name.padEnd(width)}  ${result.padEnd(12)}  ${seconds.padStart(7)}  ${reason}`.trimEnd();
   return [
     row('test', 'result', 'seconds', 'parts, reason'),
-    ...tests.map(({ name, result, seconds, parts, reason }) => {
+    ...tests.flatMap(({ name, result, seconds, parts, reason, failures }) => {
       const counts = Object.entries(parts).flatMap(([what, number]) =>
         number > 0 ? [`${number} ${what}`] : [],
       );
       const ran = result !== 'not runnable' || seconds > 0;
-      return row(
-        name,
-        result,
-        ran ? seconds.toFixed(1) : '',
-        [...counts, reason].filter(Boolean).join('; ').slice(0, 300),
-      );
+      const said = [...counts, reason].filter(Boolean).join('; ').slice(0, 300);
+      return [
+        row(name, result, ran ? seconds.toFixed(1) : '', said),
+        ...failures.map((part) =>
+          row(`  ${part.name}`, 'failed', part.seconds.toFixed(1), part.reason.slice(0, 300)),
+        ),
+      ];
     }),
   ].join('\n');
 }

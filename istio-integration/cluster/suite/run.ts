@@ -17,6 +17,7 @@ import { startBalancer } from './balancer.ts';
 import { installAgain, installForSuite, meshProxy } from './mesh.ts';
 import { notRunnable } from './not-runnable.ts';
 import { readSuite, type SuiteTest, suiteTable } from './results.ts';
+import { runFlag, type Selection, selectTests, skipFlag } from './select.ts';
 import { makeSource, namesOfTests, testFolder } from './source.ts';
 
 /** What came of Istio's own tests. */
@@ -35,21 +36,22 @@ export interface SuiteReport {
 const SUITE_MINUTES = 90;
 
 /**
- * Runs the ambient tests of Istio's module whose name `pattern` matches in the cluster: builds them, installs Istio anew as
- * they want it, with the same proxy, and at the end as it was. Those that cannot run here are in the report, with the reason.
+ * Runs the ambient tests of Istio's module that `pattern` selects in the cluster, as `go test -run` takes it: builds them,
+ * installs Istio anew as they want it, with the same proxy, and at the end as it was. Those that cannot run here are in the
+ * report, with the reason.
  */
 export async function runSuite(api: Api, pattern: string, progress: Progress): Promise<SuiteReport> {
   const source = join(cache, 'istio-source');
   const program = await progress.step("Istio's tests built", () => buildSuite(progress));
   makeSource(moduleFolder('istio.io/istio'), source);
-  const asked = namesOfTests(join(source, testFolder)).filter((name) => new RegExp(pattern).test(name));
+  const { names: asked, parts } = selectTests(namesOfTests(join(source, testFolder)), pattern);
   if (asked.length === 0) throw new Error(`none of Istio's ambient tests has a name that matches ${pattern}`);
-  const chosen = asked.filter((name) => notRunnable[name] === undefined);
+  const chosen = { names: asked.filter((name) => notRunnable[name] === undefined), parts };
   const reports = join(cache, 'reports');
   mkdirSync(reports, { recursive: true });
   const log = join(reports, 'istio-suite.jsonl');
-  const ran = chosen.length === 0 ? [] : await runHere({ api, program, source, chosen, log }, progress);
-  const without = { seconds: 0, parts: { passed: 0, failed: 0, skipped: 0 } };
+  const ran = chosen.names.length === 0 ? [] : await runHere({ api, program, source, chosen, log }, progress);
+  const without = { seconds: 0, parts: { passed: 0, failed: 0, skipped: 0 }, failures: [] };
   const tests = asked.flatMap((name): SuiteTest[] => [
     ran.find((test) => test.name === name) ?? {
       name,
@@ -87,7 +89,7 @@ interface SuiteRun {
   readonly api: Api;
   readonly program: string;
   readonly source: string;
-  readonly chosen: readonly string[];
+  readonly chosen: Selection;
   readonly log: string;
 }
 
@@ -127,10 +129,8 @@ async function runTests(
   progress: Progress,
 ): Promise<SuiteTest[]> {
   const flags = [
-    ...['-test.v=test2json', `-test.run=^(${chosen.join('|')})$`, `-test.timeout=${SUITE_MINUTES}m`],
-    `-test.skip=${Object.keys(notRunnable)
-      .filter((name) => name.includes('/'))
-      .join('|')}`,
+    ...['-test.v=test2json', `-test.run=${runFlag(chosen)}`, `-test.timeout=${SUITE_MINUTES}m`],
+    `-test.skip=${skipFlag(Object.keys(notRunnable).filter((name) => name.includes('/')))}`,
     ...[`--istio.test.kube.config=${kubeconfig}`, '--istio.test.kube.deploy=false'],
     // Of kind's services a node's port takes the place: they have no addresses outside.
     `--istio.test.kube.loadbalancer=${!isKind()}`,
@@ -145,7 +145,7 @@ async function runTests(
   });
   const reader = readSuite();
   const file = createWriteStream(log);
-  await progress.step(`Istio's tests, ${chosen.length}`, async () => {
+  await progress.step(`Istio's tests, ${chosen.names.length}`, async () => {
     for await (const line of createInterface({ input: child.stdout })) {
       file.write(`${line}\n`);
       const ended = reader.read(line);

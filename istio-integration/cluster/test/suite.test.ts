@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { parse } from 'yaml';
 import { suiteValues } from '../suite/mesh.ts';
 import { readSuite, suiteTable } from '../suite/results.ts';
+import { runFlag, selectTests, skipFlag } from '../suite/select.ts';
 import { makeSource, namesOfTests } from '../suite/source.ts';
 
 const event = (fields: object): string => JSON.stringify({ Time: '2026-01-01T00:00:00Z', ...fields });
@@ -73,6 +74,10 @@ test("Istio's tests are told apart: passed, failed with the first words of what 
       ['TestHangs', 'failed', 0, { passed: 0, failed: 0, skipped: 0 }, 'it did not end'],
     ],
   );
+  assert.deepEqual(
+    reader.tests().flatMap(({ failures }) => failures),
+    [{ name: 'to/tcp', seconds: 0.1, reason: 'call.go:12: connection refused' }],
+  );
   assert.equal(reader.said(), 'what the framework says');
   const rows = suiteTable(reader.tests()).split('\n');
   assert.match(rows[0] ?? '', /^test +result +seconds +parts, reason$/);
@@ -80,7 +85,8 @@ test("Istio's tests are told apart: passed, failed with the first words of what 
     rows[2] ?? '',
     /^TestBad +failed +7\.0 +1 passed; 1 failed; to\/tcp: call\.go:12: connection refused$/,
   );
-  assert.match(rows[3] ?? '', /^TestElsewhere +not runnable +baseline_test\.go:7: needs two clusters$/);
+  assert.match(rows[3] ?? '', /^ {2}to\/tcp +failed +0\.1 +call\.go:12: connection refused$/);
+  assert.match(rows[4] ?? '', /^TestElsewhere +not runnable +baseline_test\.go:7: needs two clusters$/);
 });
 
 function folderWith(context: TestContext, files: Readonly<Record<string, string>>): string {
@@ -123,6 +129,17 @@ test('the tests of a package are all functions of its test files that the go com
     'util.go': 'func TestNothing(t *testing.T) {',
   });
   assert.deepEqual(namesOfTests(folder), ['TestFirst', 'TestSecond', 'TestLast']);
+});
+
+test('tests are selected as "go test -run" does, their parts behind slashes', () => {
+  const names = ['TestPodIP', 'TestTraffic', 'TestTrafficSplit'];
+  const flags = (pattern: string): string => runFlag(selectTests(names, pattern));
+  assert.equal(flags('.'), '^(TestPodIP|TestTraffic|TestTrafficSplit)$');
+  assert.equal(flags('TestPodIP|Split'), '^(TestPodIP|TestTrafficSplit)$');
+  assert.equal(flags('^TestTraffic$/gateway|services/to_a'), '^(TestTraffic)$/(gateway|services)/(to_a)');
+  assert.equal(flags('TestPodIP/a[/]b/(c/d)'), '^(TestPodIP)$/(a[/]b)/((c/d))');
+  assert.deepEqual(selectTests(names, 'TestOther').names, []);
+  assert.equal(skipFlag(['TestA/b (c)', 'TestB/d']), String.raw`^TestA$/^b \(c\)$|^TestB$/^d$`);
 });
 
 test("Istio is installed with the values that its tests' source names", () => {
