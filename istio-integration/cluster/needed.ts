@@ -1,4 +1,5 @@
-import { accessSync, constants } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** A program or file of the host that a cluster needs. */
@@ -8,6 +9,10 @@ export interface Needed {
   readonly at: string;
   /** Programs each of which does as well. */
   readonly or?: readonly string[];
+  /** Asks whether a program of these is of use: it ends with code 0 where it is. */
+  readonly asked?: readonly string[];
+  /** What is there is read, not run. */
+  readonly file?: true;
   /** What brings it. */
   readonly from: string;
 }
@@ -42,12 +47,28 @@ export const neededByMachines: readonly Needed[] = [
   debian('conntrack'),
 ];
 
+/** What kind makes nodes with. */
+export const containerEngine: Needed = {
+  name: 'a container engine',
+  at: 'docker',
+  or: ['podman'],
+  // A docker command is there on many machines, and no daemon that it would ask.
+  asked: ['ps'],
+  from: 'apt-get install docker.io, or podman, and for docker its daemon',
+};
+
 /** What a cluster of kind needs: nodes that are containers, and images that are released. */
 export const neededByKind: readonly Needed[] = [
   // For files of Istio's module and of Gateway API's.
   debian('golang-go', 'go'),
   { name: 'kind', at: 'kind', from: 'kind 0.30 or newer, from kind.sigs.k8s.io' },
-  { name: 'a container engine', at: 'docker', or: ['podman'], from: 'apt-get install docker.io, or podman' },
+  containerEngine,
+  {
+    name: 'cgroup v2',
+    at: '/sys/fs/cgroup/cgroup.controllers',
+    file: true,
+    from: "a host without hierarchies of cgroup v1, which Kubernetes' kubelet refuses from 1.35 on",
+  },
   { name: 'kubectl', at: 'kubectl', from: 'kubectl, from kubernetes.io' },
   {
     name: 'istioctl',
@@ -59,16 +80,42 @@ export const neededByKind: readonly Needed[] = [
 /** Fails with {@link MissingError} where one of these is not there. `path` is a search path. */
 export function checkNeeded(needed: readonly Needed[], path = process.env['PATH'] ?? ''): void {
   const folders = path.split(':').filter((folder) => folder !== '');
-  const missing = needed.filter(({ at, or = [] }) =>
-    [at, ...or].every((program) => findProgram(program, path) === undefined),
-  );
-  if (missing.length === 0) return;
-  const lines = missing.map(({ name, at, or = [], from }) =>
-    at.includes('/')
+  const lines = needed.flatMap((one) => {
+    const { name, at, or = [], file, from } = one;
+    const programs = [at, ...or];
+    if (file === true ? existsSync(at) : firstOfUse(one, path) !== undefined) return [];
+    const found = programs.filter((program) => findProgram(program, path) !== undefined);
+    if (found.length > 0)
+      return `${name}: ${found.join(' and ')} is there, and "${[found[0], ...(one.asked ?? [])].join(' ')}" fails; brought by: ${from}`;
+    return at.includes('/')
       ? `${name}: expected at ${at}; brought by: ${from}`
-      : `${name}: the program ${[at, ...or].join(' or ')} is expected on the search path (${folders.join(', ')}); brought by: ${from}`,
-  );
-  throw new MissingError(`this machine lacks what a cluster needs:\n  ${lines.join('\n  ')}`);
+      : `${name}: the program ${programs.join(' or ')} is expected on the search path (${folders.join(', ')}); brought by: ${from}`;
+  });
+  if (lines.length > 0)
+    throw new MissingError(`this machine lacks what a cluster needs:\n  ${lines.join('\n  ')}`);
+}
+
+/** Of the programs each of which does, the first that is there and of use. */
+export function firstOfUse(
+  { at, or = [], asked }: Pick<Needed, 'at' | 'or' | 'asked'>,
+  path = process.env['PATH'] ?? '',
+): string | undefined {
+  return [at, ...or].find((program) => {
+    const file = findProgram(program, path);
+    return file !== undefined && (asked === undefined || succeeds(file, asked));
+  });
+}
+
+/** A program that does not answer by then is of no use. */
+const ANSWER_MS = 20_000;
+
+function succeeds(file: string, args: readonly string[]): boolean {
+  try {
+    execFileSync(file, args, { stdio: 'ignore', timeout: ANSWER_MS, killSignal: 'SIGKILL' });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The file of a program, of the folders of a search path or, where it has a slash, at that path; undefined where it is not there. */

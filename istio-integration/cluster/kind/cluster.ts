@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { stringify } from 'yaml';
 import type { Nodes } from '../bare/nodes.ts';
 import { writeState } from '../bare/state.ts';
-import { findProgram } from '../needed.ts';
+import { containerEngine, findProgram, firstOfUse } from '../needed.ts';
 import { clusterFolder } from '../paths.ts';
 
 const execute = promisify(execFile);
@@ -15,11 +15,12 @@ export const kindName = 'kmesh';
 const CREATE_MS = 600_000;
 const COMMAND_MS = 180_000;
 
-/** The container engine that kind makes nodes with. */
-type Engine = 'docker' | 'podman';
+let found: string | undefined;
 
-function engine(): Engine {
-  return findProgram('docker') !== undefined ? 'docker' : 'podman';
+/** The container engine that kind makes nodes with; where none answers, the one that says why. */
+function engine(): string {
+  found ??= firstOfUse(containerEngine) ?? containerEngine.at;
+  return found;
 }
 
 async function run(
@@ -71,6 +72,8 @@ export async function startKindCluster({
   readonly kubeconfig: string;
 }): Promise<void> {
   mkdirSync(clusterFolder, { recursive: true });
+  // One of that name whose state is gone, as with its cache.
+  await run('kind', ['delete', 'cluster', '--name', kindName, '--kubeconfig', kubeconfig]);
   const configuration = join(clusterFolder, 'kind.yaml');
   writeFileSync(configuration, kindConfiguration(nodes));
   writeState({ backend: 'kind', nodes, machines: [] });

@@ -76,6 +76,7 @@ esac
 const podman = `#!/bin/sh
 state=${folder}/state
 echo "podman $*" >>$state/log
+[ "$1" != ps ] || exit 0
 node=$state/kmesh/$2
 [ -e $node ] || { echo "Error: no container with name or ID \\"$2\\" found: no such container" >&2; exit 125; }
 case $1 in
@@ -95,13 +96,19 @@ start) rm -f $node.stopped ;;
 esac
 `;
 
+/** docker as it is on a machine without its daemon. */
+const docker = `#!/bin/sh
+echo 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?' >&2
+exit 1
+`;
+
 const state = join(folder, 'state');
 const kubeconfig = join(folder, 'kubeconfig');
 const archive = join(folder, 'image.tar');
 writeFileSync(archive, 'an image');
 const programs = join(folder, 'programs');
 mkdirSync(programs);
-for (const [name, text] of Object.entries({ kind, podman }))
+for (const [name, text] of Object.entries({ kind, podman, docker }))
   writeFileSync(join(programs, name), text, { mode: 0o755 });
 // The shell's own programs, and no container engine of this machine.
 process.env['PATH'] = programs;
@@ -138,8 +145,16 @@ test('what is run in a node comes back, and what fails says why', async () => {
   await start();
   assert.equal(await clusterNodes().run('kmesh-worker', ['ls', '/']), 'in the node: ls /\n');
   await assert.rejects(clusterNodes().run('another', ['ls']), /no container with name or ID "another"/);
-  await assert.rejects(start(), /node\(s\) already exist for a cluster with the name "kmesh"/);
   await assert.rejects(clusterNodes().load(join(folder, 'nothing.tar')), /no such file or directory/);
+});
+
+test('a cluster of that name which nothing is known of any more is replaced', async () => {
+  await start();
+  rmSync(join(folder, 'cache'), { recursive: true });
+  await start();
+  assert.deepEqual(below(/\.bpf$/), ['kmesh-worker.bpf', 'kmesh-worker2.bpf']);
+  for (const name of clusterNodes().names)
+    assert.equal(readFileSync(join(state, 'kmesh', name), 'utf8'), 'an image');
 });
 
 test('a node whose power was cut runs nothing, and has its file system for BPF again when it is back', async () => {

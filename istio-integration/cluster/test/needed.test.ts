@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { cluster } from '../commands.ts';
-import { checkNeeded, MissingError } from '../needed.ts';
+import { checkNeeded, MissingError, type Needed } from '../needed.ts';
 import { parseOptions } from '../options.ts';
 
 test('names every program that is missing, where it is expected, and what brings it', (context) => {
@@ -79,12 +79,26 @@ test('a cluster of kind: what it needs and is not there is named', async (contex
       message,
       new RegExp(`the program ${program} is expected on the search path \\(${folder}\\); brought by: `),
     );
-  // One of the engines is enough.
-  for (const program of ['kind', 'podman', 'kubectl']) {
-    writeFileSync(join(folder, program), '');
+  const put = (program: string, text: string): void => {
+    writeFileSync(join(folder, program), `#!/bin/sh\n${text}\n`);
     chmodSync(join(folder, program), 0o755);
-  }
+  };
+  for (const program of ['kind', 'kubectl']) put(program, 'exit 9');
+  // A command without the daemon that it asks is no engine, as kind would say only when it is told to make nodes.
+  put('docker', 'exit 1');
+  assert.match(await up(), /a container engine: docker is there, and "docker ps" fails; brought by: /);
+  // One of the engines is enough.
+  put('podman', '[ "$1" = ps ]');
   const rest = await up();
-  assert.doesNotMatch(rest, /podman|kind is|kubectl/);
+  assert.doesNotMatch(rest, /engine|kind is|kubectl/);
   assert.match(rest, /the program istioctl is expected/);
+});
+
+test('a file that is missing is named as one that is there is not', () => {
+  const wanted = (at: string): Needed => ({ name: 'a hierarchy', at, file: true, from: 'another kernel' });
+  checkNeeded([wanted('/proc/self/mounts')]);
+  assert.throws(
+    () => checkNeeded([wanted('/proc/self/mounts'), wanted('/proc/nothing')]),
+    /needs:\n {2}a hierarchy: expected at \/proc\/nothing; brought by: another kernel$/,
+  );
 });
