@@ -3,6 +3,7 @@ import {
   chmodSync,
   copyFileSync,
   existsSync,
+  globSync,
   linkSync,
   mkdirSync,
   readFileSync,
@@ -64,6 +65,26 @@ const both = (name: string): string[] => [
 const [waypointReference = '', ...otherWaypointReferences] = both('proxyv2');
 export const waypointImage = waypointReference;
 
+const coredns: ClusterImage = {
+  name: 'coredns',
+  references: [dnsImage],
+  programs: { coredns: 'coredns' },
+  entrypoint: ['/coredns'],
+};
+
+const app: ClusterImage = {
+  name: 'app',
+  references: [appImage],
+  programs: { 'usr/local/bin/server': 'echo-server', 'usr/local/bin/client': 'echo-client' },
+  // Istio's own tests name them in the servers' command line.
+  files: {
+    'cert.crt': { source: 'tests/testdata/certs/dns/cert-chain.pem' },
+    'cert.key': { source: 'tests/testdata/certs/dns/key.pem' },
+  },
+  debian: ['dash', 'ip', 'cat', 'sleep'],
+  entrypoint: ['/usr/local/bin/server'],
+};
+
 /** Every image but the proxy's. */
 export const clusterImages: readonly ClusterImage[] = [
   {
@@ -72,12 +93,7 @@ export const clusterImages: readonly ClusterImage[] = [
     programs: { pause: 'pause' },
     entrypoint: ['/pause'],
   },
-  {
-    name: 'coredns',
-    references: [dnsImage],
-    programs: { coredns: 'coredns' },
-    entrypoint: ['/coredns'],
-  },
+  coredns,
   {
     name: 'pilot',
     references: both('pilot'),
@@ -93,19 +109,7 @@ export const clusterImages: readonly ClusterImage[] = [
     debian: ['dash', 'xtables-nft-multi', 'xtables-legacy-multi', 'nft', 'ipset', 'ip'],
     entrypoint: ['/usr/local/bin/install-cni'],
   },
-  {
-    name: 'app',
-    // Gateway API's conformance tests have it under a name of their own.
-    references: [appImage, 'registry.k8s.io/gateway-api/echo-advanced:v1.5.1'],
-    programs: { 'usr/local/bin/server': 'echo-server', 'usr/local/bin/client': 'echo-client' },
-    // Istio's own tests name them in the servers' command line.
-    files: {
-      'cert.crt': { source: 'tests/testdata/certs/dns/cert-chain.pem' },
-      'cert.key': { source: 'tests/testdata/certs/dns/key.pem' },
-    },
-    debian: ['dash', 'ip', 'cat', 'sleep'],
-    entrypoint: ['/usr/local/bin/server'],
-  },
+  app,
   {
     name: 'proxyv2',
     references: [waypointImage, ...otherWaypointReferences],
@@ -129,31 +133,54 @@ export const clusterImages: readonly ClusterImage[] = [
   },
 ];
 
-/** What Istio's own tests ask for beside them. */
-export const suiteImages: readonly ClusterImage[] = [
-  {
-    name: 'fake-registry',
-    references: ['registry.istio.io/testing/fake-registry:1.5'],
-    programs: { registry: 'fake-registry' },
-    entrypoint: ['/registry'],
-  },
-  // The next two are named by Gateway API's conformance tests.
-  {
+/** What Istio's own tests ask for beside them, by a name of their source. */
+const fakeRegistry: ClusterImage = {
+  name: 'fake-registry',
+  references: ['registry.istio.io/testing/fake-registry:1.5'],
+  programs: { registry: 'fake-registry' },
+  entrypoint: ['/registry'],
+};
+
+/** What Gateway API's conformance tests ask for, by its name without a version. */
+const conformanceImages: Readonly<Record<string, Omit<ClusterImage, 'references'>>> = {
+  'registry.k8s.io/gateway-api/echo-basic': {
     name: 'echo-basic',
-    references: ['v1.5.1', 'v1.6.0-dev.2', 'v1.6.0-dev.3'].map(
-      (tag) => `registry.k8s.io/gateway-api/echo-basic:${tag}`,
-    ),
     programs: { 'echo-basic': 'echo-basic' },
     entrypoint: ['/echo-basic'],
     user: '65532:65532',
   },
-  {
-    name: 'other-coredns',
-    references: ['registry.k8s.io/coredns/coredns:v1.12.2'],
-    programs: { coredns: 'coredns' },
-    entrypoint: ['/coredns'],
-  },
-];
+  'registry.k8s.io/gateway-api/echo-advanced': { ...app, name: 'echo-advanced' },
+  'registry.k8s.io/coredns/coredns': { ...coredns, name: 'other-coredns' },
+};
+
+/** The images of Istio's own tests, where Gateway API's conformance tests ask for those of these names. */
+export function suiteImages(names: readonly string[]): ClusterImage[] {
+  const references = new Map<string, string[]>();
+  for (const name of [...new Set(names)].sort()) {
+    const repository = name.replace(/:[^:/]*$/, '');
+    references.set(repository, [...(references.get(repository) ?? []), name]);
+  }
+  return [
+    fakeRegistry,
+    ...[...references].map(([repository, own]) => {
+      const image = conformanceImages[repository];
+      if (image === undefined)
+        throw new Error(
+          `Gateway API's conformance tests ask for ${own.join(', ')}, and nothing here is that`,
+        );
+      return { ...image, references: own };
+    }),
+  ];
+}
+
+/** Names of the images that the manifests in a folder ask for. */
+export function namesOfImages(folder: string): string[] {
+  return globSync('**/*.yaml', { cwd: folder }).flatMap((file) =>
+    [...readFileSync(join(folder, file), 'utf8').matchAll(/^\s*(?:- )?image: *["']?([^\s"']+)/gm)].map(
+      ([, name = '']) => name,
+    ),
+  );
+}
 
 /** Where a node finds images: this folder is bound into it. */
 export const imagesFolder = join(cache, 'images');

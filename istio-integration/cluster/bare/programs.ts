@@ -156,7 +156,9 @@ async function buildModules(wanted: readonly Module[], progress: Progress): Prom
 }
 
 /** The folder of a module that Istio's programs are made of, with what it has beside programs. */
-export function moduleFolder(module: 'istio.io/istio' | 'sigs.k8s.io/gateway-api'): string {
+export function moduleFolder(
+  module: 'istio.io/istio' | 'sigs.k8s.io/gateway-api' | 'sigs.k8s.io/gateway-api/conformance',
+): string {
   return execFileSync('go', ['list', '-m', '-f', '{{.Dir}}', module], {
     cwd: join(sources, 'istio'),
     encoding: 'utf8',

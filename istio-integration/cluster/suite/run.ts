@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Api, Manifest } from '../api/api.ts';
 import { kubeconfig } from '../bare/cluster.ts';
-import { buildImages, imagesFolder, suiteImages } from '../bare/images.ts';
+import { buildImages, imagesFolder, namesOfImages, suiteImages } from '../bare/images.ts';
 import { buildSuite, moduleFolder } from '../bare/programs.ts';
 import { isKind } from '../bare/state.ts';
 import { clusterNodes } from '../kind/nodes.ts';
@@ -97,9 +97,11 @@ async function runHere(run: SuiteRun, progress: Progress): Promise<SuiteTest[]> 
   const { api, source } = run;
   const proxy = await meshProxy(api);
   // Where images are released, so are these.
-  if (!isKind())
-    for (const image of await buildImages(progress, suiteImages))
+  if (!isKind()) {
+    const wanted = suiteImages(namesOfImages(moduleFolder('sigs.k8s.io/gateway-api/conformance')));
+    for (const image of await buildImages(progress, wanted))
       await clusterNodes().load(join(imagesFolder, image));
+  }
   const work = join(clusterFolder, 'istio-suite');
   const balancer = isKind() ? undefined : startBalancer(api);
   try {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { clusterImages, writeImage } from '../bare/images.ts';
+import { clusterImages, namesOfImages, suiteImages, writeImage } from '../bare/images.ts';
 import { referenceOf } from '../commands.ts';
 
 test('an image archive is an OCI layout that has every name, the program, its links and what Debian brings', (context) => {
@@ -53,4 +53,31 @@ test('images that Istio asks for are there under the names of the variant withou
     assert.equal(references.length, 2);
     assert.equal(references[1], `${references[0]}-distroless`);
   }
+});
+
+test("the images of Gateway API's conformance tests have every name by which its manifests ask for them", (context) => {
+  const folder = mkdtempSync(join(tmpdir(), 'kmesh-images-'));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const echo = 'registry.k8s.io/gateway-api/echo-basic';
+  mkdirSync(join(folder, 'base'));
+  writeFileSync(
+    join(folder, 'base/one.yaml'),
+    `containers:\n- name: a\n  image: ${echo}:v1\n- image: "${echo}:v2-dev.1"\n`,
+  );
+  writeFileSync(
+    join(folder, 'two.yaml'),
+    `containers:\n- image: registry.k8s.io/coredns/coredns:v9\n---\ncontainers:\n- image: ${echo}:v1\n`,
+  );
+  assert.deepEqual(
+    suiteImages(namesOfImages(folder)).map(({ name, references }) => [name, references]),
+    [
+      ['fake-registry', ['registry.istio.io/testing/fake-registry:1.5']],
+      ['other-coredns', ['registry.k8s.io/coredns/coredns:v9']],
+      ['echo-basic', [`${echo}:v1`, `${echo}:v2-dev.1`]],
+    ],
+  );
+  assert.throws(
+    () => suiteImages(['example.org/new:v1']),
+    /ask for example\.org\/new:v1, and nothing here is/,
+  );
 });
