@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { V1DaemonSet } from '@kubernetes/client-node';
+import type { V1Container, V1DaemonSet } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
 import type { Case } from './case.ts';
 import { SAMPLE, serves } from './kernel-path.ts';
@@ -23,20 +23,36 @@ async function pins(scene: Scene, node: string): Promise<string[]> {
     .sort();
 }
 
-async function rollToImage(scene: Scene, image: string): Promise<void> {
-  const containers = [{ name: 'istio-proxy', image }];
+/** The proxies' container as it is now. */
+async function proxyContainer(scene: Scene): Promise<V1Container> {
   const found = await scene.api.read<V1DaemonSet>(proxies);
   const [own] = found?.spec?.template.spec?.containers ?? [];
+  assert.ok(own !== undefined);
+  return own;
+}
+
+/**
+ * The same container with the image of an earlier Kmesh, told where cgroup v2 is: one from before hosts that have v1 beside it
+ * does not find it by itself.
+ */
+async function earlierContainer(scene: Scene, own: V1Container, image: string): Promise<V1Container> {
+  const [node = ''] = scene.nodes;
+  const mounts = await scene.outside.run(node, ['findmnt', '-n', '-o', 'TARGET', '-t', 'cgroup2']);
+  const [mount = ''] = mounts.split('\n').filter((line) => line.startsWith('/sys/fs/cgroup'));
+  const env = own.env?.map((one) =>
+    one.name === 'KMESH_CGROUP' ? { name: one.name, value: `/host${mount}` } : one,
+  );
+  return { ...own, image, ...(env === undefined ? {} : { env }) };
+}
+
+async function rollTo(scene: Scene, container: V1Container): Promise<void> {
   await waitForRoll(scene, () =>
-    scene.api.merge({
-      ...proxies,
-      spec: { template: { spec: { containers: [{ ...own, ...containers[0] }] } } },
-    } as Manifest),
+    scene.api.merge({ ...proxies, spec: { template: { spec: { containers: [container] } } } } as Manifest),
   );
 }
 
-/** Rolls the proxies to an image with connections of every kind open and new ones being made. Returns what was seen. */
-async function rollUnderLoad(scene: Scene, image: string): Promise<string> {
+/** Rolls the proxies to a container with connections of every kind open and new ones being made. Returns what was seen. */
+async function rollUnderLoad(scene: Scene, container: V1Container): Promise<string> {
   const [client, near, far] = [
     await onlyPod(scene, 'client'),
     await onlyPod(scene, 'near'),
@@ -49,7 +65,7 @@ async function rollUnderLoad(scene: Scene, image: string): Promise<string> {
   const between = await longConnections(scene, client, far, farHost, late);
   const short = await longConnections(scene, client, far, farHost, soon);
   const urls = [`http://near.${inside}:80`, `http://far.${inside}:80`];
-  const { failures, calls } = await underLoad(scene, urls, () => rollToImage(scene, image));
+  const { failures, calls } = await underLoad(scene, urls, () => rollTo(scene, container));
   assert.deepEqual(failures, []);
   const cut = { within: await within.cut, between: await between.cut, short: await short.cut };
   const said = `${calls} calls, none failed; cut of ${LONG} open within the node: ${cut.within}, to another node: ${cut.between}, there with an answer after ${SHORT_ANSWER} s: ${cut.short}`;
@@ -65,12 +81,12 @@ export const upgradeCases: readonly Case[] = [
     kernelPath: true,
     earlier: true,
     async run(scene) {
-      const own = (await scene.api.read<V1DaemonSet>(proxies))?.spec?.template.spec?.containers[0]?.image;
-      assert.ok(own !== undefined && scene.earlier !== undefined && own !== scene.earlier);
+      const own = await proxyContainer(scene);
+      assert.ok(scene.earlier !== undefined && own.image !== scene.earlier);
       const [node = ''] = scene.nodes;
       await serves(scene, SAMPLE);
       const before = await pins(scene, node);
-      const back = await rollUnderLoad(scene, scene.earlier);
+      const back = await rollUnderLoad(scene, await earlierContainer(scene, own, scene.earlier));
       await serves(scene, SAMPLE);
       const others = await pins(scene, node);
       const upgrade = await rollUnderLoad(scene, own);
