@@ -81,7 +81,7 @@ describe('the wire', () => {
     }
   }
 
-  test('of connections between two pods of a node its bridge carries the first packet and nothing else', async () => {
+  test('BPF-05: of connections between two pods of a node the bridge carries only the first packet', async () => {
     await watchingBridge('accept', async () => {
       const both = Object.values(server.pod.addresses).map((address) => endpointText(address, 8080));
       for (const each of both) {
@@ -92,7 +92,7 @@ describe('the wire', () => {
     });
   });
 
-  test('where the network drops what goes to the port, the next connects take the tunnel path, and it is said once', async () => {
+  test('if the network drops packets to the port, the next connects take the tunnel path, and one line is logged', async () => {
     const watch = await mesh.node().proxy.watch();
     const there = `${server.pod.addresses.v4}:8080`;
     await watchingBridge('drop', async () => {
@@ -108,7 +108,7 @@ describe('the wire', () => {
     });
   });
 
-  test('NEG-10: what a policy denies ends with its next packet', async () => {
+  test('NEG-10: a connection that a policy denies ends with its next packet', async () => {
     const noClient = policy('Deny', {
       principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-client' }],
       destinationPorts: [8081],
@@ -122,7 +122,7 @@ describe('the wire', () => {
     await mesh.apply(without(noClient));
   });
 
-  test('when the lease of a daemon that died is over, its live connections end and capture decides alone', async () => {
+  test('after the lease of a dead daemon its live connections end, and only capture decides', async () => {
     const socket = await open(client, server.pod.addresses.v4, 8081);
     await exchange(socket);
     const { proxy } = mesh.node();

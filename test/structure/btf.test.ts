@@ -31,7 +31,7 @@ test('struct layouts come from the types of an object', () => {
   assert.equal(fields.get('nested')?.fields?.[0]?.arrayLength, 2);
 });
 
-test('enums come with their values', () => {
+test('enums have their values', () => {
   const [state] = objectEnumLayouts(compileFixture('hooks'), ['sample_state']);
   assert.deepEqual(state?.values, [
     { name: 'SAMPLE_NEW', value: 1n },
@@ -39,7 +39,7 @@ test('enums come with their values', () => {
   ]);
 });
 
-test('a type that is not there and bytes that are no object are named', () => {
+test('a missing type and an invalid object are named in the error', () => {
   assert.throws(() => objectStructLayouts(compileFixture('hooks'), ['nobody']), /no struct or union nobody/);
   assert.throws(() => objectStructLayouts(new Uint8Array(200)), { code: 'KMESH_BTF_INVALID' });
   const cut = compileFixture('hooks').slice(0, 100);

@@ -38,7 +38,7 @@ const [, exceptions = ''] = /^## Rows without a test\n([^#]*)/m.exec(conformance
 const untested = conformanceIds(exceptions);
 const tests = conformanceTests();
 
-test('every row of the conformance checklist has a test, or a reason why it has none', () => {
+test('every row of the conformance checklist has a test, or a reason for having none', () => {
   assert.ok(rows.length > 400 && untested.length > 0, 'docs/conformance.md cannot be read');
   assert.deepEqual(
     rows.filter((id) => !tests.has(id) && !untested.includes(id)),
@@ -46,14 +46,14 @@ test('every row of the conformance checklist has a test, or a reason why it has 
   );
 });
 
-test('the reasons for rows without a test are about rows that exist and have none', () => {
+test('the reasons for rows without a test name only existing rows without a test', () => {
   assert.deepEqual(
     untested.filter((id) => tests.has(id) || !rows.includes(id)),
     [],
   );
 });
 
-test('every conformance id that leads the name of a test, or that a source cites, is in the checklist, once', () => {
+test('every conformance id that begins the name of a test, or that a source cites, is in the checklist once', () => {
   const strangers = [...tests]
     .filter(([id]) => !rows.includes(id))
     .map(([id, files]) => `${id}: ${files.join(', ')}`);

@@ -30,7 +30,7 @@ test('every error code in an @throws tag is registered', () => {
   assert.deepEqual(strangers, []);
 });
 
-test('the sentence of every error code is one that ends with a full stop and fits into a table', () => {
+test('the text of every error code is one sentence that ends with a full stop and fits into a table', () => {
   const bad = Object.entries(errorRegistry).filter(
     ([, { sentence }]) => !/^[A-Z`a-z][^|\n]*\.$/.test(sentence),
   );

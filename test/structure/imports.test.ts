@@ -73,7 +73,7 @@ test('every package declares the packages that it imports', () => {
   assert.deepEqual(missing, []);
 });
 
-test('C++ and BPF sources include only what stands below them', () => {
+test('C++ and BPF sources include only files of lower layers', () => {
   const offences: string[] = [];
   for (const file of globSync('{packages/*/native,bpf,packages/lab/src/**/native}/**/*.{cc,c,h}')) {
     for (const [, path = ''] of readFileSync(file, 'utf8').matchAll(/^#include "([^"]+)"/gm)) {

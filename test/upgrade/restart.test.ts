@@ -54,7 +54,7 @@ async function onKernelPath(mesh: LabMesh, client: Pod, server: Pod): Promise<vo
   throw new Error('no connection took the kernel path');
 }
 
-test('NEG-28, BPF-10: kill -9 of the daemon under load: kernel-path connections go on, new ones too, and the next start adopts the pins', async () => {
+test('NEG-28, BPF-10: after kill -9 of the daemon under load open and new kernel-path connections work, and the next start adopts the pins', async () => {
   await using scene = await pinnedNode();
   const { lab, mesh, client, server } = scene;
   const { proxy } = mesh.node();
@@ -86,7 +86,7 @@ test('NEG-28, BPF-10: kill -9 of the daemon under load: kernel-path connections 
   await onKernelPath(mesh, client, server);
 });
 
-test('NEG-26, NEG-27: pins of another layout and pins that are no such thing are replaced, and nothing is attached twice', async () => {
+test('NEG-26, NEG-27: pins of another layout and invalid pins are replaced, and nothing is attached twice', async () => {
   await using scene = await pinnedNode();
   const { lab, mesh, pins, client, server } = scene;
   const { proxy } = mesh.node();
@@ -115,7 +115,7 @@ test('NEG-26, NEG-27: pins of another layout and pins that are no such thing are
   await onKernelPath(mesh, client, server);
 });
 
-test('NEG-29: a pod that is created while the daemon is away is blocked by capture, never plain', async () => {
+test('NEG-29: connections of a pod that is created while no daemon runs are blocked by capture, never plain', async () => {
   await using scene = await pinnedNode();
   const { mesh, client } = scene;
   const { proxy } = mesh.node();
@@ -132,7 +132,7 @@ test('NEG-29: a pod that is created while the daemon is away is blocked by captu
   await proxy.ready();
 });
 
-test('kmesh uninstall from where the pods are out of sight removes nothing and says so; pods that are gone do not count', async () => {
+test('kmesh uninstall without access to the pods removes nothing and says so; removed pods do not count', async () => {
   await using scene = await pinnedNode();
   const { lab, mesh, pins, client, server } = scene;
   mesh.node().proxy.kill('SIGKILL');
@@ -163,7 +163,7 @@ test('kmesh uninstall from where the pods are out of sight removes nothing and s
   assert.equal((await server.run('nft', ['list', 'table', 'inet', 'kmesh'], { check: false })).stdout, '');
 });
 
-test('kmesh uninstall leaves neither programs nor pins nor tables, and an open connection goes on', async () => {
+test('BPF-06: kmesh uninstall leaves no programs, pins or tables, and an open connection continues', async () => {
   await using scene = await pinnedNode();
   const { lab, mesh, pins, client, server } = scene;
   await onKernelPath(mesh, client, server);

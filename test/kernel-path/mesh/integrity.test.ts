@@ -37,7 +37,7 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
     after(() => mesh?.[Symbol.asyncDispose]());
 
     for (const [seed, style] of oracleStyles.entries()) {
-      test(`BPF-04: none is lost, doubled or reordered, in style ${style}`, async () => {
+      test(`BPF-04: no byte is lost, doubled or reordered in style ${style}`, async () => {
         const oracle = await serveOracle(mesh.server, ++port);
         const dial = { style, connections: CONNECTIONS, rounds: ROUNDS, largest: 30_000, seed };
         const dialled = await dialOracle(mesh.client, mesh.server, port, dial);
@@ -48,7 +48,7 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
       });
     }
 
-    test('a reader that does not read holds the sender back, and gets every byte later', async () => {
+    test('a receiver that does not read stops the sender, and gets every byte later', async () => {
       const oracle = await serveOracle(mesh.server, ++port);
       const before = mesh.proxyMemory();
       let grown = 0;
@@ -74,7 +74,7 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
       );
     });
 
-    test('clients and servers that are killed leave no wrong byte behind', async () => {
+    test('killing clients and servers causes no wrong byte', async () => {
       for (const victim of ['client', 'server'] as const) {
         const oracle = await serveOracle(mesh.server, ++port, true);
         const dial = { style: 'mix', connections: 8, rounds: 100_000, largest: 20_000, seed: port };
@@ -100,7 +100,7 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
       }
     });
 
-    test('all of them took the path that is meant for them', async () => {
+    test('BPF-05: all of them took the expected path', async () => {
       const logged = () => Object.values(mesh.paths()).reduce((sum, count) => sum + count, 0);
       await eventually(`${connections} lines`, () => logged() >= connections);
       assert.equal(logged(), connections);

@@ -159,7 +159,7 @@ test('NEG-19: a dual-stack service has one range for each family', async () => {
   assert.deepEqual(mesh.endpoints('fd00::1', 80, 6).includes('tunnel'), true, 'w2 has no IPv6 address');
 });
 
-test('of endpoints that need the tunnel each has a slot where another may be dialled, and all of them share slot 0 where none may', async () => {
+test('endpoints that need the tunnel have a slot each if another endpoint does not, else they share slot 0', async () => {
   const mesh = fixture();
   await mesh.apply(
     service({ hostname: 'a', vips: vip('10.0.0.1') }),
@@ -212,7 +212,7 @@ test('the locality of the first pod ranks the endpoints, and a pod elsewhere is 
   assert.deepEqual(mesh.refused('pods'), { 'other-locality': 1 });
 });
 
-test('namespaces with another view of an address get entries of their own', async () => {
+test('namespaces with a different view of an address have separate entries', async () => {
   const mesh = fixture();
   await mesh.apply(
     service({ hostname: 'a', namespace: 'one', vips: vip('10.0.0.1'), ports: new Map([[80, 8080]]) }),
@@ -273,7 +273,7 @@ test('an old range is reused only after the barrier, and changes of one turn sha
   assert.equal(mesh.endpoints('10.0.0.1', 80).length, 3);
 });
 
-test('endpoints that do not fit go to the tunnel path, and the refusal is counted', async () => {
+test('BPF-07: endpoints that do not fit are left to the tunnel path, and the refusal is counted', async () => {
   const mesh = fixture({ endpoints: 4 });
   const updates = Array.from({ length: 5 }, (_, index) =>
     workload({ uid: `w${index}`, addresses: [`10.1.0.${index + 1}`] }, 'default/a'),
@@ -283,7 +283,7 @@ test('endpoints that do not fit go to the tunnel path, and the refusal is counte
   assert.deepEqual(mesh.refused('endpoints'), { 'table-full': 1 });
 });
 
-test('an address that does not fit is sent to the tunnel path, and without any room every unknown address is', async () => {
+test('BPF-07: an address that does not fit takes the tunnel path, and in a full table every unknown address does', async () => {
   const mesh = fixture({ frontends: 4 });
   const ports = new Map([
     [80, 1],
