@@ -109,7 +109,7 @@ for (const { title, settings, code } of [
     code: 'KMESH_CA_REFUSED',
   },
 ] as const) {
-  test(`CRT-03: ${title} is an error of its own`, async (context) => {
+  test(`CRT-03: ${title} is a distinct error`, async (context) => {
     const istiod = await authorityOf(context, { certificates: settings });
     const client = clientOf(istiod);
     await assert.rejects(client.issue(web), (error) => isKmeshError(error, code));
@@ -134,7 +134,7 @@ test('CRT-04: several roots in the last element are all trusted; intermediates b
   client.close();
 });
 
-test('two workloads complete mutual TLS 1.3 with what the manager holds; a revoked peer is found by its chain', async (context) => {
+test("two workloads complete mutual TLS 1.3 with the manager's certificates; a revoked peer is found by its chain", async (context) => {
   const istiod = await authorityOf(context, { certificates: { intermediate: true } });
   const client = clientOf(istiod);
   const manager = new CertificateManager({ source: client.source, logger: memoryLogger() });
@@ -195,7 +195,7 @@ test('short lifetimes are renewed at half-life over a real connection, with a ne
   client.close();
 });
 
-test('CRT-12: a rotated root file makes a new channel; an unreadable one leaves the old channel in use', async (context) => {
+test('CRT-12: a replaced root file opens a new channel; an unreadable one leaves the old channel in use', async (context) => {
   const istiod = await authorityOf(context);
   const directory = directoryOf(context);
   const path = mount(directory, istiod.rootPem);
@@ -244,7 +244,7 @@ test('CRT-12: a rotated root file makes a new channel; an unreadable one leaves 
   });
 });
 
-test('a token file is read for each call; an empty one fails the call; an expired token heals by itself', async (context) => {
+test('a token file is read for each call; an empty one fails the call; calls succeed again after an expired token', async (context) => {
   const istiod = await authorityOf(context);
   const path = join(directoryOf(context), 'token');
   writeFileSync(path, istiod.token);
@@ -289,7 +289,7 @@ test('at most eight calls are in flight on the wire', async (context) => {
   client.close();
 });
 
-test('CRT-17: a revoked intermediate drops what is under it, and nothing under an authority of the same name', (context) => {
+test('CRT-17: a revoked intermediate revokes its certificates, and none of another authority with the same name', (context) => {
   const roots = [
     createAuthority({ commonName: 'same name' }),
     createAuthority({ commonName: 'same name' }),
@@ -345,7 +345,7 @@ test('CRT-17: a revoked intermediate drops what is under it, and nothing under a
   assert.equal(check('both', both, 1, bundle), undefined);
 });
 
-test('CRT-18: a missing list is waited for; an empty one is accepted; garbage is refused; an expired one is used', async (context) => {
+test('CRT-18: a missing list is retried; an empty one is accepted; an invalid one is refused; an expired one is used', async (context) => {
   const authority = createAuthority();
   const leaf = authority.issue({ uris: [webUri] });
   const chain = [new X509Certificate(leaf.certificatePem)];
@@ -429,7 +429,7 @@ test('CRT-18: a list is found when its directory is mounted later, or again', as
   await eventually('the list of the new mount', () => !store.isRevoked(chain));
 });
 
-test('ROB-01: random and mutated revocation lists are read or refused, nothing else', () => {
+test('ROB-01: random and mutated revocation lists are read or refused without another error', () => {
   const authority = createAuthority();
   const { der } = authority.revocationList([1n, 2n, 3n]);
   let seed = 12_345;

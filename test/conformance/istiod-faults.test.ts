@@ -235,7 +235,7 @@ test('XDS-21: after an outage only what changed meanwhile is transferred, remova
   assert.ok(bytes() - first < first / 50, `${bytes() - first} bytes after ${first}`);
 });
 
-test('NEG-31: with istiod away at the start the client keeps trying, says why, and syncs once it is there', async (context) => {
+test('NEG-31: with istiod unreachable at the start the client retries, logs the reason, and synchronises once it is reachable', async (context) => {
   const node = await nodeOf(context, { mesh: generateMesh({ workloads: 50 }), startIstiodDown: true });
   const { istiod, client, logger, synced } = node;
   await istiod.waitFor(
@@ -253,7 +253,7 @@ test('NEG-31: with istiod away at the start the client keeps trying, says why, a
   assert.equal(node.state.counts.workloads, 50);
 });
 
-test('a wrong token is one log line per try, with the next try, and never a crash', async (context) => {
+test('a wrong token is one log line per attempt, with the time of the next one, and never a crash', async (context) => {
   const { istiod, client, logger, synced } = await nodeOf(context, { clientToken: 'stolen' });
   await istiod.waitFor('three tries', () => client.counters.terminations.Error >= 3, settleMilliseconds);
   const lines = logger.lines.filter((text) => text.includes('xDS connection failed'));
@@ -262,7 +262,7 @@ test('a wrong token is one log line per try, with the next try, and never a cras
   assert.equal(synced.size, 0);
 });
 
-test('bad resources beside good ones: the bad are named in the rejection, the good are in the state', async (context) => {
+test('of bad and good resources in a response the bad are named in the rejection, the good applied', async (context) => {
   const node = await nodeOf(context, { mesh: generateMesh({ workloads: 10 }) });
   const { istiod } = node;
   await istiod.waitForSettled(settleMilliseconds);
@@ -273,7 +273,7 @@ test('bad resources beside good ones: the bad are named in the rejection, the go
   await assertAlive(node, 700);
 });
 
-test('a 150 MB push is taken; memory returns to where it was, and the connection stays', async (context) => {
+test('a push of 150 MB is applied; memory returns to its earlier size, and the connection stays open', async (context) => {
   // The fake istiod encodes on this thread and answers no keepalive meanwhile.
   const node = await nodeOf(context, { mesh: generateMesh({ workloads: 100 }), keepaliveMilliseconds: 5000 });
   const { istiod, state } = node;
@@ -309,7 +309,7 @@ test('a push beyond the receive limit ends the stream, not the client', async (c
   await assertAlive(node, 810);
 });
 
-test('a slow drip delays a push and nothing else', async (context) => {
+test('a slowly sent push delays nothing else', async (context) => {
   const node = await nodeOf(context, { mesh: generateMesh({ workloads: 500 }), keepaliveMilliseconds: 5000 });
   const { istiod, state } = node;
   await istiod.waitForSettled(settleMilliseconds);
@@ -329,7 +329,7 @@ test('a slow drip delays a push and nothing else', async (context) => {
   await assertAlive(node, 3000);
 });
 
-test('ROB-02: a first push of 10 000 workloads is applied in slices, between which the loop turns', async (context) => {
+test('ROB-02: a first push of 10,000 workloads is applied in slices, between which the event loop runs', async (context) => {
   const istiod = await startIstiodProcess({ arguments: ['--generate', '10000', '--services', '500'] });
   const state = new MeshState({ node: 'node-0' });
   const slices: { readonly updates: number; readonly turn: number }[] = [];
@@ -390,7 +390,7 @@ test('ROB-02: a first push of 10 000 workloads is applied in slices, between whi
   );
 });
 
-test('ROB-03: one per cent churn per second is followed without falling behind', async (context) => {
+test('ROB-03: a churn of one per cent per second is applied without delay', async (context) => {
   const node = await nodeOf(context, { mesh: generateMesh({ workloads: 2000, services: 100 }) });
   const { istiod, state } = node;
   await istiod.waitForSettled(settleMilliseconds);
@@ -411,7 +411,7 @@ test('ROB-03: one per cent churn per second is followed without falling behind',
   context.diagnostic(`longest stall ${(delay.max / 1e6).toFixed(1)} ms, fake istiod included`);
 });
 
-test('XDS-21: certificates outlive an outage of the authority and are renewed after it', async (context) => {
+test('XDS-21: certificates stay in use during an outage of the authority and are renewed after it', async (context) => {
   const istiod = await startFakeIstiod({ certificates: { lifetimeSeconds: 4 } });
   context.after(() => istiod.close());
   const client = new CertificateClient({

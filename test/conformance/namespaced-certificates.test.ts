@@ -83,7 +83,7 @@ describe('certificates of 10 seconds', () => {
   }
 
   describe('while time passes', { concurrency: true }, () => {
-    test('CRT-13: a transfer over rotation and expiry is not interrupted, and new handshakes use the new certificate', async () => {
+    test('CRT-13: renewal and expiry do not interrupt a transfer, and new handshakes use the new certificate', async () => {
       const { proxy } = mesh.node(1);
       const before = await held(proxy, spiffe(server));
       assert.ok(before !== undefined && before.expires - Date.now() <= 10_000);
@@ -111,7 +111,7 @@ describe('certificates of 10 seconds', () => {
       again.destroy();
     });
 
-    test('CRT-11: only local identities are fetched, once each, and forgotten with their last workload', async () => {
+    test('CRT-11: only local identities are fetched, once each, and removed with their last workload', async () => {
       const { istiod } = mesh;
       const { node, proxy } = mesh.node(0);
       const account = (name: string): string => `spiffe://cluster.local/ns/default/sa/${name}`;
@@ -243,7 +243,7 @@ describe('revocation and settings of TLS', () => {
     { side: 'client', row: '16-client', reporter: 'destination', direction: 'inbound' },
     { side: 'server', row: '16-server', reporter: 'source', direction: 'outbound' },
   ] as const) {
-    test(`CRT-16: a list that gains the ${side} closes its open connections, flag CERT_REVOKED`, async () => {
+    test(`CRT-16: a list that revokes the ${side} closes its open connections, flag CERT_REVOKED`, async () => {
       const sockets = [
         await open(client(row), server(row).addresses.v4, 8080),
         await open(client(row), server(row).addresses.v6, 8080),

@@ -54,7 +54,7 @@ async function outcome(from: Host, ip: string, port: number): Promise<string> {
   return status === 0 ? 'R' : `HTTP ${status}`;
 }
 
-describe('calls that must be harmless', () => {
+describe("connections to the proxy's own ports", () => {
   for (const { id, what, target, ports, captured, uncaptured } of [
     {
       id: 'NSP-20',
@@ -166,7 +166,7 @@ for (const { encoding, decode } of [
   { encoding: 'zstd', decode: zstdDecompressSync },
   { encoding: 'br', decode: brotliDecompressSync },
 ]) {
-  test(`NSP-13: metrics are compressed with ${encoding} when asked for`, async () => {
+  test(`NSP-13: metrics are compressed with ${encoding} on request`, async () => {
     const { node } = mesh.node(0);
     const socket = await connectFrom(plain, { host: node.addresses.v4, port: 15020 });
     const call = request({
@@ -188,7 +188,7 @@ describe('shutdown', () => {
     [0, 'client'],
     [1, 'server'],
   ] as const) {
-    test(`NSP-09: while the ${whose}'s proxy shuts down an open connection goes on; after it new ones fail within 2 s`, async () => {
+    test(`NSP-09: while the ${whose}'s proxy shuts down an open connection continues; after it new ones fail within 2 s`, async () => {
       const { proxy, agent } = mesh.node(index);
       const established = await open(client, server.addresses.v4, 8080);
       await exchange(established);

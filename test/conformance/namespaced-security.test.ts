@@ -186,7 +186,7 @@ describe('mutual TLS STRICT as istiod sends it', () => {
   }
 });
 
-describe('policies over the wire of the control plane', () => {
+describe('policies from the control plane', () => {
   test('NEG-03, NEG-11, INB-16: ALLOW by principal serves its caller only; without a policy all are served again', async () => {
     const { pod: other } = await mesh.pod({ name: 'other', captured: { variant: 'nftables' } });
     const principal = spiffe(client).replace('spiffe://', '');
@@ -228,7 +228,7 @@ describe('policies over the wire of the control plane', () => {
   });
 });
 
-describe('packets that are not plain', () => {
+describe('packets with options, fragments and tags', () => {
   /** Whether the packets of a kind really arrive as that kind. */
   async function counter(pod: Pod, rule: string): Promise<() => Promise<number>> {
     const table = `add table inet kinds
@@ -310,7 +310,7 @@ add rule inet kinds seen ${rule} counter
   }
 });
 
-test('NEG-14: of 18,000 connections to a pod with policies, 15,000 of them open at once, none is left unjudged', async (context) => {
+test('NEG-14: all of 18,000 connections to a pod with policies, 15,000 of them open at once, are authorised', async (context) => {
   const { pod } = await mesh.pod({ name: 'crowded' }, 1);
   await pod.serve({ port: 8080, mode: 'silent' });
   const plainPod = async (name: string): Promise<Pod> => (await mesh.pod({ name, captured: false })).pod;
@@ -348,7 +348,7 @@ test('NEG-14: of 18,000 connections to a pod with policies, 15,000 of them open 
   assert.equal(await connections(), 15_000, 'nothing of the unwanted was delivered');
 });
 
-test('NEG-32: with a control plane that says nothing, enrolment is answered at once and pods outside the mesh notice nothing', async () => {
+test('NEG-32: with an unresponsive control plane enrolment is answered at once and pods outside the mesh are not affected', async () => {
   const { node, agent } = mesh.node(0);
   mesh.istiod.faults.stall(true);
   const late = await node.pod({ name: 'late', serviceAccount: 'sa-late' });

@@ -67,7 +67,7 @@ for (const variant of ['iptables', 'nftables']) {
       }
     });
 
-    test(`so are those of a captured pod to two pods (${variant}, IP${family})`, async () => {
+    test(`two connections from one port of a captured pod to two pods are both served (${variant}, IP${family})`, async () => {
       const targets = [...servers.values()].flatMap((pod) => ports.map((port) => ({ pod, family, port })));
       for (let localPort = 34_576; localPort < 34_584; localPort++) {
         const sockets = await connectAll(clients.get(variant) as Pod, localPort, targets);

@@ -34,7 +34,7 @@ after(async () => {
 
 for (const variant of ['iptables', 'nftables']) {
   for (const family of ['v4', 'v6'] as const) {
-    test(`connections stay captured where the proxy dialled in vain before (${variant}, IP${family})`, async () => {
+    test(`connections stay captured after the proxy's own attempts got no answer (${variant}, IP${family})`, async () => {
       const to = endpointText(lab.serviceAddress()[family], 80);
       for (let round = 1; round <= ROUNDS; round++) {
         const client = clients.get(variant) as Pod;

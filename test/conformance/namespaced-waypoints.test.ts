@@ -135,7 +135,7 @@ describe('service waypoints', () => {
     { name: 'host name of a workload', how: () => byName('waypoint.example') },
   ]) {
     for (const family of families) {
-      test(`NSP-07: a waypoint given by ${name} is asked for the VIP (IP${family})`, async () => {
+      test(`NSP-07: a waypoint given by ${name} gets the VIP as authority (IP${family})`, async () => {
         const service = await publish(`by-${name.replaceAll(' ', '-').toLowerCase()}-${family}`, how(family));
         const from = await mesh.proxyOf(client).watch();
         const authority = endpointText(vip(service, family), 80);
@@ -153,7 +153,7 @@ describe('service waypoints', () => {
     }
   }
 
-  test('NEG-22: a server that speaks first is heard through a waypoint', async () => {
+  test('NEG-22: the first bytes of a server arrive through a waypoint', async () => {
     const service = await publish('banner', byName(gateway.hostname));
     for (const family of families) {
       const socket = await open(client, vip(service, family), 81);
@@ -166,7 +166,7 @@ describe('service waypoints', () => {
     { name: 'host name', how: (empty: Service) => byName(empty.hostname) },
     { name: 'VIP', how: (empty: Service) => byAddress(empty.vips[0]?.ip ?? '') },
   ]) {
-    test(`NEG-23: a waypoint without ready pods, given by ${name}, refuses; nothing goes in the clear`, async () => {
+    test(`NEG-23: connections to a waypoint without ready pods, given by ${name}, are refused; no plaintext is sent`, async () => {
       const empty = serviceOf({
         name: `empty-${name.replace(' ', '-').toLowerCase()}`,
         vips: lab.serviceAddress(),
@@ -200,7 +200,7 @@ describe('service waypoints', () => {
 describe('sandwiched waypoints', () => {
   for (const protocol of ['NONE', 'PROXY'] as const) {
     for (const variant of ['iptables', 'nftables'] as const) {
-      test(`NSP-08: end to end through a captured waypoint that is bound by ${protocol} (${variant})`, async () => {
+      test(`NSP-08: connections pass a captured waypoint with application tunnel ${protocol} (${variant})`, async () => {
         const name = `sandwich-${protocol.toLowerCase()}-${variant}`;
         const { pod } = await mesh.pod({
           name,

@@ -201,7 +201,7 @@ describe('single pods', () => {
     });
   }
 
-  test('NSP-10: a pod that left the mesh while its application runs: no data for new clients, and none for open ones', async () => {
+  test('NSP-10: after a pod left the mesh while its application runs, neither new nor open connections transfer data', async () => {
     const { pod } = await mesh.pod({ name: 'leaving' }, 1);
     await pod.serve({ port: 8080, mode: 'double' });
     const established = await open(client, pod.addresses.v4, 8080);

@@ -115,7 +115,7 @@ describe('shutdown', () => {
     await daemon.ready();
   });
 
-  test('a request to the admin server that never ends does not outlast the deadline', async () => {
+  test('an unfinished request to the admin server ends at the deadline', async () => {
     await using daemon = start({ environment: { CONNECTION_TERMINATION_DEADLINE: '1s' } });
     await daemon.ready();
     const begun = performance.now();
@@ -171,7 +171,7 @@ describe('shutdown with an open proxied connection', () => {
     assert.equal(await answer, text);
   }
 
-  test('PRC-08: the process stays and data flows until the client closes', async () => {
+  test('PRC-08: the process continues and data is forwarded until the client closes', async () => {
     await open('60s');
     mesh.daemon.kill('SIGTERM');
     await mesh.daemon.until('it drains', () => mesh.daemon.log().includes('draining'));
@@ -183,7 +183,7 @@ describe('shutdown with an open proxied connection', () => {
     assert.ok(took < 3_000, `ended ${took} ms after the client closed`);
   });
 
-  test('PRC-09: at a short deadline the connection is cut and the process ends', async () => {
+  test('PRC-09: at a short deadline the connection is closed and the process ends', async () => {
     await open('1s');
     const cut = ending(socket, 10_000);
     const begun = performance.now();
@@ -265,7 +265,7 @@ function failures(daemon: DaemonProcess): readonly string[] {
     .filter((line) => line.includes('xDS connection failed'));
 }
 
-describe('settings that do not fit the control plane', () => {
+describe('settings that do not match the control plane', () => {
   let istiod: FakeIstiod;
   let stop: () => Promise<void>;
 
@@ -317,7 +317,7 @@ describe('settings that do not fit the control plane', () => {
       cause: /istiod\.nowhere\.invalid|ENOTFOUND|EAI_AGAIN/,
     },
   ]) {
-    test(`${name} is one log line with setting, cause and next try; not ready; no crash`, async () => {
+    test(`${name} is one log line with setting, cause and next attempt; not ready; no crash`, async () => {
       await using daemon = start({
         files: { 'etc/placeholder': '' },
         environment: { ...istiodEnvironment(istiod), ...environment },
@@ -340,7 +340,7 @@ describe('settings that do not fit the control plane', () => {
   }
 });
 
-test('NEG-31: control plane unreachable at start: it starts, is not ready, tries again without a crash, and recovers', async () => {
+test('NEG-31: with the control plane unreachable the daemon starts, is not ready, retries, and recovers', async () => {
   const istiod = await startFakeIstiod();
   try {
     await using daemon = start({ environment: istiodEnvironment(istiod) });

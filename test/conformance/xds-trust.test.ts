@@ -79,7 +79,7 @@ test('XDS-19: a control plane with another name is refused, unless ALT_XDS_HOSTN
   );
 });
 
-test('XDS-20: a root that is replaced through a symlink swap is trusted from the next connection on', async (context) => {
+test('XDS-20: a root that a symbolic link replaces is trusted from the next connection on', async (context) => {
   const folder = await mkdtemp(join(tmpdir(), 'kmesh-root-'));
   context.after(() => rm(folder, { recursive: true }));
   const publish = async (name: string, pem: string): Promise<void> => {
@@ -99,7 +99,7 @@ test('XDS-20: a root that is replaced through a symlink swap is trusted from the
   await eventually('client.status().synced.length === 2', () => client.status().synced.length === 2);
 });
 
-test('a wrong address is one log line per try that names the setting, the cause and the next try', async (context) => {
+test('a wrong address is one log line per attempt that names the setting, the cause and the next attempt', async (context) => {
   const istiod = await istiodOf(context);
   const { lines, client } = connect(context, istiod, { address: 'https://no-such-host.invalid:15012' });
   await eventually('lines.length > 0', () => lines.length > 0);

@@ -76,7 +76,7 @@ async function stopped(daemon: DaemonProcess): Promise<void> {
   assert.deepEqual(await daemon.ended, { code: 0, signal: null });
 }
 
-describe('the CNI agent breaks the protocol', () => {
+describe('violations of the protocol by the CNI agent', () => {
   const breaches = {
     'ZDS-06: an add without workload info': async () => {
       place.agent.faults.omitWorkloadInfo = true;
@@ -128,7 +128,7 @@ test('ZDS-02, ZDS-07: gauges, readiness and counters follow pods that start, fai
   await stopped(daemon);
 });
 
-test('ZDS-18: without a socket at the start it says so once, is not ready, and tries until there is one', async () => {
+test('ZDS-18: without a socket at the start it logs so once, is not ready, and retries until there is one', async () => {
   place.agent.stopListening();
   const daemon = await mesh.daemon(place, { environment: { RUST_LOG: 'info,zds=debug' } });
   const complaints = (): string[] =>
@@ -147,7 +147,7 @@ test('ZDS-18: without a socket at the start it says so once, is not ready, and t
   await stopped(daemon);
 });
 
-test('ZDS-14: with the agent gone the process is not ready, serves on, and recovers with a new snapshot', async () => {
+test('ZDS-14: without the agent the process is not ready, continues to serve, and recovers with a new snapshot', async () => {
   const daemon = await running();
   const open = await established();
   const connection = place.agent.ready.at(-1);
@@ -178,7 +178,7 @@ test('ZDS-23: while the control plane is unreachable no hello is sent; hello, sn
 });
 
 describe('ZDS-19: sockets in a pod namespace', () => {
-  test('ZDS-19: each carries mark 1337, listeners included, and listeners share their ports', async () => {
+  test('ZDS-19: each has mark 1337, listeners included, and listeners share their ports', async () => {
     const daemon = await running();
     const stranger = await mesh.lab.outsideHost();
     const outside = await listen(stranger, 8080, doubleEcho);
@@ -209,7 +209,7 @@ describe('ZDS-19: sockets in a pod namespace', () => {
     await stopped(daemon);
   });
 
-  test('ZDS-19: with INPOD_PORT_REUSE=false nothing else can have the ports', async () => {
+  test('ZDS-19: with INPOD_PORT_REUSE=false no other process can bind the ports', async () => {
     const daemon = await running({ INPOD_PORT_REUSE: 'false' });
     using namespace = openNetworkNamespace(server.namespacePath);
     for (const port of [15001, 15006, 15008]) {
@@ -220,7 +220,7 @@ describe('ZDS-19: sockets in a pod namespace', () => {
 });
 
 describe('shutdown with an open proxied connection', () => {
-  test('PRC-08: the process stays while data flows, and ends within 1 s after the client closes', async () => {
+  test('PRC-08: the process continues while data is forwarded, and ends within 1 s after the client closes', async () => {
     const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '60s' });
     const open = await established();
     daemon.kill('SIGTERM');
@@ -232,7 +232,7 @@ describe('shutdown with an open proxied connection', () => {
     assert.ok(performance.now() - begun < 1_000, `ended after ${performance.now() - begun} ms`);
   });
 
-  test('PRC-09: at the deadline the connection is cut and the process ends', async () => {
+  test('PRC-09: at the deadline the connection is closed and the process ends', async () => {
     const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '1s' });
     const open = await established();
     const cut = ending(open, 10_000);
@@ -283,7 +283,7 @@ test('ZDS-20: of two processes for one pod the first gets SIGTERM: new connectio
   await stopped(second);
 });
 
-test('ZDS-20: a peer whose handshake is under way at SIGTERM is served, told to go, and its stream finishes', async () => {
+test('ZDS-20: a peer with a pending handshake at SIGTERM is served, gets GOAWAY, and its stream finishes', async () => {
   const daemon = await running({ CONNECTION_TERMINATION_DEADLINE: '60s' });
   const stranger = await mesh.lab.outsideHost();
   const { authority } = mesh.istiod;

@@ -100,7 +100,7 @@ describe('ZDS', () => {
     assert.deepEqual([add?.uid, add?.workloadInfo?.name, add?.workloadInfo?.namespace], ['u', 'n', 's']);
   });
 
-  test('ZDS-02, ZDS-03: an add starts a proxy and is acknowledged; the same again changes nothing', async () => {
+  test('ZDS-02, ZDS-03: an add starts a proxy and is acknowledged; repeating it changes nothing', async () => {
     client.start();
     await agent.whenReady();
     const one = await pod();
@@ -143,7 +143,7 @@ describe('ZDS', () => {
     await until(() => fatal.length === 1);
   });
 
-  test('ZDS-07, ZDS-08: occupied ports are an error, the pod is pending and retried; a del forgets it', async () => {
+  test('ZDS-07, ZDS-08: ports in use are an error, the pod is pending and retried; a del removes it', async () => {
     client.start();
     await agent.whenReady();
     const one = await pod();
@@ -165,7 +165,7 @@ describe('ZDS', () => {
     assert.ok(await served(one));
   });
 
-  test('a pod whose namespace another pod is served in is an error that names both, and is served once that one is gone', async () => {
+  test('a second pod with the namespace of another is an error that names both, and is served once the other is removed', async () => {
     client.start();
     await agent.whenReady();
     const [one, two] = [await pod(), await pod()];
@@ -228,7 +228,7 @@ describe('ZDS', () => {
     await until(() => client.ready);
   });
 
-  test('ZDS-14: a lost connection means not ready, proxies keep serving, and a snapshot makes ready again', async () => {
+  test('ZDS-14: after a lost connection it is not ready, proxies continue to serve, and a snapshot makes it ready again', async () => {
     client.start();
     const first = await agent.whenReady();
     const one = await pod();
@@ -278,7 +278,7 @@ describe('ZDS', () => {
     }
   });
 
-  test('ZDS-17: when idle nothing is sent', async () => {
+  test('ZDS-17: an idle client sends nothing', async () => {
     // The retry of a pending pod is the only timer of the client.
     client = newClient(agent.path, 20);
     client.start();
@@ -357,7 +357,7 @@ describe('ZDS', () => {
     await untilDescriptors(before + 2);
   });
 
-  test('ZDS-22: a namespace that is gone while its descriptor is held stops cleanly', async () => {
+  test('ZDS-22: a pod whose namespace was deleted while its descriptor is held stops cleanly', async () => {
     client.start();
     await agent.whenReady();
     const one = await pod();
@@ -374,7 +374,7 @@ describe('ZDS', () => {
     await untilDescriptors(before);
   });
 
-  test('a pod whose descriptor is no namespace is named and reported; all others of the snapshot are served', async () => {
+  test('a pod whose descriptor is not a namespace is named in the answer; all others of the snapshot are served', async () => {
     const pods = [await pod(), await pod(), await pod()];
     const [sick] = pods;
     assert.ok(sick);
@@ -421,7 +421,7 @@ describe('ZDS', () => {
     }
   });
 
-  test('a pod whose descriptor is no namespace is asked for again, with growing waits, and what is ready stays so', async () => {
+  test('a pod whose descriptor is not a namespace is requested again with growing waits, and readiness is kept', async () => {
     const [sick, well] = [await pod(), await pod()];
     await agent.addPod(sick);
     await agent.addPod(well);

@@ -35,7 +35,7 @@ const clients: readonly Workload[] = clientNamespaces.map((namespace, index) =>
 const dialledIps = [...vipPool, ...vipPool, ...vipPool, ...vipPool, ...outsidePool, ...workloadPool];
 const dialledPorts = [...ports, 81];
 
-test(`in ${MESHES} random meshes a real connect gets what orchestration decides, and what the tables are read to say`, async () => {
+test(`in ${MESHES} random meshes real connects match the decisions of orchestration and the decoded tables`, async () => {
   const view = new MeshState({ routesHttpByConnection: true });
   // All but the getpeername programs, which would hide from the dialers where their sockets went.
   const programs = kernelPrograms.filter((name) => !name.startsWith('kmesh_peer'));

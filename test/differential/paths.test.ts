@@ -11,7 +11,7 @@ const MESHES = 10;
 const DIALS = 6;
 
 for (const kernelPath of [true, false]) {
-  test(`real connections of ${MESHES} random meshes reach what orchestration chooses, by its path, with the kernel path ${kernelPath ? 'on' : 'off'}`, async (context) => {
+  test(`real connections of ${MESHES} random meshes reach the endpoint and path that orchestration chooses, with the kernel path ${kernelPath ? 'on' : 'off'}`, async (context) => {
     await using lab = await createLab();
     const world = await startWorld(lab, { kernelPath });
     await using mesh = world.mesh;

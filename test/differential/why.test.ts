@@ -6,7 +6,7 @@ import { compareWithDials } from './asked.ts';
 const DIALS = 168;
 
 for (const kernelPath of [true, false]) {
-  test(`why says of each of ${DIALS} real connections of random meshes what becomes of it, with the kernel path ${kernelPath ? 'on' : 'off'}`, async (context) => {
+  test(`why predicts the outcome of each of ${DIALS} real connections of random meshes, with the kernel path ${kernelPath ? 'on' : 'off'}`, async (context) => {
     const seen = await compareWithDials(kernelPath, DIALS);
     context.diagnostic(JSON.stringify(seen));
     assert.ok(seen.tunnel > 10 && seen.refused > 10 && seen.denied > 0, JSON.stringify(seen));

@@ -6,7 +6,7 @@ import { dnsScene, named, until } from './scene.ts';
 
 // Each has a mesh of its own, and most wait for what does not answer: they wait together.
 describe('DNS of a real daemon', { concurrency: 3 }, () => {
-  test('OBS-20: queries are counted for the pod that asks, forwarded ones also with their time, and each is logged', async () => {
+  test('OBS-20: queries are counted for the client pod, forwarded ones also with their duration, and each is logged', async () => {
     await using scene = await dnsScene({ RUST_LOG: 'info,dns=debug' });
     const { mesh } = scene;
     await mesh.apply(named('ns1/www.google.com', ['1.1.1.1']));
@@ -48,7 +48,7 @@ describe('DNS of a real daemon', { concurrency: 3 }, () => {
     );
   });
 
-  test('XDS_ON_DEMAND works with DNS: a name is asked of the control plane when a pod asks for it', async () => {
+  test('with XDS_ON_DEMAND a name is requested from the control plane when a pod queries it', async () => {
     await using scene = await dnsScene({ XDS_ON_DEMAND: 'true' });
     scene.mesh.istiod.update([
       { kind: 'service', service: named('ns2/late.ns2.svc.cluster.local', ['10.96.0.9']) },
@@ -57,7 +57,7 @@ describe('DNS of a real daemon', { concurrency: 3 }, () => {
     assert.deepEqual(answer.answers, ['late.ns2.svc.cluster.local. A 10.96.0.9'], answer.text);
   });
 
-  test('a pod asks its own resolvers where its resolv.conf is in sight, and over IPv6 too', async () => {
+  test("queries are forwarded to the pod's own resolvers if its resolv.conf is visible, over IPv6 too", async () => {
     await using scene = await dnsScene();
     const second = await scene.secondResolver();
     // A container: a process in the pod with a file system of its own.
@@ -101,7 +101,7 @@ describe('DNS of a real daemon', { concurrency: 3 }, () => {
   });
 
   for (const address of ['0.0.0.0', '[::]'])
-    test(`DNS-26: at the wildcard address ${address} it answers over UDP and TCP from where it was asked`, async () => {
+    test(`DNS-26: at the wildcard address ${address} it answers over UDP and TCP from the address of the query`, async () => {
       await using scene = await dnsScene({ ISTIO_META_DNS_PROXY_ADDR: `${address}:15053` });
       await scene.mesh.apply(named('ns1/www.google.com', ['1.1.1.1']));
       for (const transport of ['+notcp', '+tcp'])
@@ -109,7 +109,7 @@ describe('DNS of a real daemon', { concurrency: 3 }, () => {
       assert.deepEqual(await scene.lookUp('glibc', 'www.google.com.'), ['1.1.1.1']);
     });
 
-  test('DNS-27: a silent resolver costs a query its time and SERVFAIL, and no other query of this or another pod', async () => {
+  test('DNS-27: a query to an unresponsive resolver gets SERVFAIL, and no other query of this or another pod is delayed', async () => {
     await using scene = await dnsScene();
     const { mesh, client } = scene;
     const { pod: other } = await mesh.pod({ name: 'other', namespace: 'ns1' });

@@ -174,28 +174,28 @@ test('DNS-19: a headless service of IPv6 is answered for AAAA, and empty for A',
   assert.deepEqual(other.answers, []);
 });
 
-test('DNS-20: a pod of a StatefulSet has a name of its own, and other pods are left to the resolver', async () => {
+test('DNS-20: a pod of a StatefulSet has its own name, and names of other pods are forwarded', async () => {
   assert.equal((await scene.dig('set-0.set.ns1.svc.cluster.local. A')).answers.length, 1);
   assert.equal((await scene.dig('set-7.set.ns1.svc.cluster.local. A')).status, 'NXDOMAIN');
 });
 
-test('DNS-23: dig takes the rest of 256 addresses over TCP by itself', async () => {
+test('DNS-23: dig gets all of 256 addresses by repeating the query over TCP', async () => {
   const short = await scene.dig('+noedns +ignore many.example. A');
   assert.ok(short.flags.includes('tc') && short.answers.length < 256);
   assert.equal((await scene.dig('many.example. A')).answers.length, 256);
 });
 
-test('DNS-24: EDNS is answered in kind', async () => {
+test('DNS-24: a query with EDNS gets an answer with EDNS', async () => {
   const small = await scene.dig('+bufsize=512 +dnssec www.google.com. A');
   assert.match(small.text, /EDNS: version: 0, flags: do; udp: 512/);
   assert.match((await scene.dig('+bufsize=4096 www.google.com. A')).text, /udp: 4096/);
 });
 
-test('DNS-28: an opcode that is no query is not implemented', async () => {
+test('DNS-28: another opcode than QUERY gets NOTIMP', async () => {
   assert.equal((await scene.dig('+opcode=status www.google.com. A')).status, 'NOTIMP');
 });
 
-test('DNS-28: a response that comes as a query is a format error', async () => {
+test('DNS-28: a response sent as a query gets FORMERR', async () => {
   const code = `
     const socket = require('node:dgram').createSocket('udp4');
     socket.on('message', (message) => { console.log(message.readUInt16BE(2) & 0xf); socket.close(); });
@@ -206,7 +206,7 @@ test('DNS-28: a response that comes as a query is a format error', async () => {
 });
 
 for (const how of ['glibc', 'musl', 'go', 'node'] satisfies Resolver[]) {
-  test(`programs with the resolver of ${how} find short names, both families, names of the world, and what does not exist`, async () => {
+  test(`programs with the resolver of ${how} resolve short names, both families, outside names, and get NXDOMAIN`, async () => {
     assert.deepEqual(await scene.lookUp(how, how === 'node' ? 'productpage.ns1' : 'productpage'), [
       '9.9.9.9',
     ]);
@@ -231,7 +231,7 @@ const expansions: readonly [question: string, answered: boolean][] = [
 ];
 
 for (const [question, answered] of expansions) {
-  test(`DNS-30: ${question} is ${answered ? 'completed to a name of the mesh' : 'left as it is'}`, async () => {
+  test(`DNS-30: ${question} is ${answered ? 'expanded to a name of the mesh' : 'not expanded'}`, async () => {
     const { status, flags, text } = await scene.dig(`${question}. A`);
     assert.equal(status, answered ? 'NOERROR' : 'NXDOMAIN', text);
     assert.equal(flags.includes('aa'), answered, text);
@@ -239,7 +239,7 @@ for (const [question, answered] of expansions) {
 }
 
 for (const how of ['glibc', 'musl', 'go', 'node'] satisfies Resolver[]) {
-  test(`the resolver of ${how} gets for every name of these rows what dig gets`, async () => {
+  test(`the resolver of ${how} gets the same answers as dig for every name of these rows`, async () => {
     for (const [id, question, , , answers] of cases) {
       const [name = '', type = ''] = question.split(' ');
       if (type !== 'A' && type !== 'AAAA') continue;
@@ -251,7 +251,7 @@ for (const how of ['glibc', 'musl', 'go', 'node'] satisfies Resolver[]) {
   });
 }
 
-test('DNS-31: what a program asks over UDP and TCP is captured, and what the proxy asks is not', async () => {
+test('DNS-31: queries of a program over UDP and TCP are captured, and those of the proxy are not', async () => {
   // The resolver answers names of the mesh with NXDOMAIN; the proxy with addresses.
   for (const transport of ['+notcp', '+tcp']) {
     assert.equal((await scene.dig(`${transport} www.google.com. A`)).status, 'NOERROR');
@@ -259,7 +259,7 @@ test('DNS-31: what a program asks over UDP and TCP is captured, and what the pro
   }
 });
 
-test('DNS-32: one socket that asks two resolvers sees each answer come from the resolver that it asked', async () => {
+test('DNS-32: one socket that queries two resolvers gets each answer from the address that it queried', async () => {
   const second = await scene.secondResolver();
   const code = `
     const socket = require('node:dgram').createSocket('udp4');

@@ -15,7 +15,7 @@ const dashboard = JSON.parse(
   ),
 ) as { readonly panels: readonly { readonly targets?: readonly { readonly expr: string }[] }[] };
 
-test('the dashboards’ five DNS queries fill with what the pods of a node ask', async () => {
+test("the dashboards’ five DNS panels have data from the queries of a node's pods", async () => {
   await using scene = await dnsScene();
   const { mesh, client } = scene;
   const { proxy } = mesh.node();

@@ -76,7 +76,7 @@ function run(program: string, ...words: readonly string[]): string {
 for (const page of ['README.md', 'docs/install.md', 'docs/operate.md']) {
   const text = readFileSync(join(root, page), 'utf8');
 
-  test(`${page}: every command is one that there is, with names that there are`, () => {
+  test(`${page}: every command exists, with existing options and names`, () => {
     const commands = [...text.matchAll(/^```sh\n(.*?)^```$/gms)].flatMap(([, block = '']) =>
       block.trim().split('\n'),
     );
@@ -88,7 +88,7 @@ for (const page of ['README.md', 'docs/install.md', 'docs/operate.md']) {
     }
   });
 
-  test(`${page}: every npm command is a script, every file is there, every image is of this version`, () => {
+  test(`${page}: every npm command is a script, every file exists, every image is of this version`, () => {
     for (const [, script = ''] of text.matchAll(/npm run ([a-z:]+)/g)) assert.ok(script in scripts, script);
     for (const [, path = ''] of text.matchAll(/((?:istio-integration|docs)\/[a-z0-9./-]+\.(?:yaml|md))/g))
       assert.ok(existsSync(join(root, path)), path);
@@ -112,7 +112,7 @@ for (const page of ['README.md', 'docs/install.md', 'docs/operate.md']) {
   });
 }
 
-test('the figures of memory are those of the stored run of bench -- footprint', () => {
+test('the memory figures equal those of the stored run of bench -- footprint', () => {
   const { figures } = JSON.parse(readFileSync(join(root, 'bench/results/footprint.json'), 'utf8')) as {
     figures: readonly { name: string; contestant: string; value: number }[];
   };

@@ -32,13 +32,13 @@ test('IST-01: the profile changes the node proxy of the ambient profile and noth
   for (const key of Object.keys(profile.values.ztunnel)) assert.ok(chartKeys.includes(key), key);
 });
 
-test('IST-01: beside chart values the profile adds one capability, with which the node is reached below its /proc', () => {
+test("IST-01: beside chart values the profile adds one capability, which gives access to the node's namespace below /proc", () => {
   const path = 'spec.template.spec.containers.[name:istio-proxy].securityContext.capabilities.add.[-1]';
   const overlay = { kind: 'DaemonSet', name: 'ztunnel', patches: [{ path, value: 'SYS_PTRACE' }] };
   assert.deepEqual(profile.components, { ztunnel: { k8s: { overlays: [overlay] } } });
 });
 
-test('no volume is a link of the host: container runtimes resolve those, and what they lead to is no path', () => {
+test('no volume is a symbolic link of the host: container runtimes resolve it to something that is not a path', () => {
   for (const { name, hostPath } of values.volumes ?? [])
     assert.doesNotMatch(hostPath?.path ?? '', /^\/proc\/.+\/(?:ns|fd|root|cwd|exe)\b/, name);
 });
@@ -57,7 +57,7 @@ describe('the DaemonSet of these values', () => {
   const pod = spec.template.spec;
   const [container] = pod.containers;
 
-  test('IST-11, IST-17, KME-08: names by which istiod, istioctl, the CNI agent, Kiali and the dashboards know it stay', () => {
+  test('IST-11, IST-17, KME-08: it keeps the names by which istiod, istioctl, the CNI agent, Kiali and the dashboards identify it', () => {
     assert.equal(metadata.name, 'ztunnel');
     assert.equal(pod.serviceAccountName, 'ztunnel');
     assert.deepEqual(spec.selector.matchLabels, { app: 'ztunnel' });
@@ -66,7 +66,7 @@ describe('the DaemonSet of these values', () => {
     assert.equal(spec.template.metadata.annotations['prometheus.io/port'], '15020');
   });
 
-  test('IST-15, KME-18: it rolls with an instance more, never with one less', () => {
+  test('IST-15, KME-18: a rollout surges by one instance, with none unavailable', () => {
     assert.deepEqual(spec.updateStrategy.rollingUpdate, { maxSurge: 1, maxUnavailable: 0 });
     assert.ok(pod.terminationGracePeriodSeconds >= 30);
   });
@@ -75,13 +75,13 @@ describe('the DaemonSet of these values', () => {
     assert.equal(spec.template.metadata.labels['istio.io/dataplane-mode'], 'none');
   });
 
-  test('IST-01: no capability, privilege or namespace of the host beyond the stock ones is asked for', () => {
+  test('IST-01: it requests no capability, privilege or host namespace beyond the stock ones', () => {
     const stock = ztunnelDaemonSet({ image: values.image }).spec.template.spec;
     assert.deepEqual(container?.securityContext, stock.containers[0]?.securityContext);
     assert.deepEqual(Object.keys(pod).sort(), Object.keys(stock).sort());
   });
 
-  test('IST-01: every mount has its volume, is of the host, and is read-only but for the BPF file system', () => {
+  test('IST-01: every mount has its volume of the host, and is read-only except for the BPF file system', () => {
     const volumes = new Map<string, Volume>(pod.volumes.map((volume) => [volume.name, volume]));
     assert.equal(volumes.size, pod.volumes.length, 'a name is used twice');
     for (const mount of values.volumeMounts ?? []) {
@@ -108,7 +108,7 @@ test('IST-11: the image names the Istio version that dashboards and istioctl sho
   );
 });
 
-test('IST-01: the Dockerfile says of the image what the OCI layout says', () => {
+test('IST-01: the Dockerfile and the OCI layout describe the same image', () => {
   const config = imageConfig(version, kmesh.istioVersion);
   const lines = text('image/Dockerfile')
     .split('\n')
@@ -124,7 +124,7 @@ test('IST-01: the Dockerfile says of the image what the OCI layout says', () => 
   ]);
 });
 
-test('IST-01: the network policy lets in the ports of the contract, TCP and UDP, and out everything', () => {
+test('IST-01: the network policy admits the ports of the contract, TCP and UDP, and all outbound traffic', () => {
   const policy = yaml<{
     spec: { ingress: { ports: { port: number; protocol: string }[] }[]; egress: object[] };
   }>('manifests/network-policy.yaml');
@@ -146,7 +146,7 @@ test('KME-08: the PodMonitor selects the pods of the DaemonSet and a port that t
   assert.equal(spec.podMetricsEndpoints[0]?.port, 'ztunnel-stats');
 });
 
-test('one version: every package and the image say the same', () => {
+test('every package and the image have the same version', () => {
   for (const name of [
     'api',
     'controller',

@@ -23,7 +23,7 @@ before(() => {
   output = script('release.ts', '--dry-run');
 });
 
-test('a dry run makes every part and tags nothing', () => {
+test('a dry run builds every part and tags nothing', () => {
   assert.match(output, new RegExp(`dry run of v${version}: nothing is tagged`));
   assert.equal(git('tag', '--list', `v${version}`), '');
   const sums = readFileSync(join(dist, 'SHA256SUMS'), 'utf8').trim().split('\n');
@@ -33,7 +33,7 @@ test('a dry run makes every part and tags nothing', () => {
   );
 });
 
-test('a second image of the executable has the same check sum', () => {
+test('a second image of the executable has the same checksum', () => {
   script('build-image.ts');
   const checked = execFileSync('sha256sum', ['--check', 'SHA256SUMS'], { cwd: dist, encoding: 'utf8' });
   assert.equal(checked.match(/: OK$/gm)?.length, 5, checked);
@@ -64,7 +64,7 @@ test('the notes name the version, the image by its digest, and the last change',
   assert.ok(notes.includes(`* ${git('log', '--no-merges', '--format=%s', '-1')}\n`));
 });
 
-test('a word that is no argument is refused before anything is removed', () => {
+test('an unknown argument is refused before anything is removed', () => {
   const { status, stderr } = spawnSync(process.execPath, [join(root, 'scripts/release.ts'), '--dryrun'], {
     encoding: 'utf8',
   });
@@ -78,7 +78,7 @@ test('the executable has at most 130 MB, the image 60 MB compressed', () => {
   assert.ok(statSync(join(root, 'dist/kmesh-image.tar')).size <= 60e6);
 });
 
-test('the executable needs no younger C library than 2.36', () => {
+test('the executable needs no newer C library than 2.36', () => {
   for (const file of ['dist/kmesh', 'build/kmesh-linux.node', 'build/kmesh-tunnel.node']) {
     const symbols = execFileSync('objdump', ['-T', join(root, file)], {
       encoding: 'utf8',
@@ -89,7 +89,7 @@ test('the executable needs no younger C library than 2.36', () => {
   }
 });
 
-test('every part of the image is in the bill of materials, with its licence beside it', () => {
+test('the bill of materials lists every part of the image, and its licence is in the image', () => {
   const bill = JSON.parse(readFileSync(join(rootfs, 'usr/share/doc/kmesh/sbom.cdx.json'), 'utf8')) as {
     bomFormat: string;
     components: { name: string; version: string; purl: string }[];

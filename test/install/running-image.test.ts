@@ -118,7 +118,7 @@ async function lineOf(place: Place, direction: string): Promise<AccessLine> {
   return found;
 }
 
-test('IST-01, PRC-18: the image runs as the stock DaemonSet runs it, and carries traffic on the tunnel path', async () => {
+test("IST-01, PRC-18: the image runs with the stock DaemonSet's settings, and carries traffic on the tunnel path", async () => {
   const places = [
     await nodeWithContainer('near', { image }),
     await nodeWithContainer('far', { image }),
@@ -142,7 +142,7 @@ test('IST-01, PRC-18: the image runs as the stock DaemonSet runs it, and carries
   assert.doesNotMatch(places[0].daemon.log(), /could not be dropped|stay allowed/);
 });
 
-test('the container ends within its grace period with 0 when the DaemonSet is rolled', async () => {
+test('the container exits with 0 within its grace period when the DaemonSet is rolled', async () => {
   const place = await nodeWithContainer('rolled', { image });
   place.daemon.kill('SIGTERM');
   assert.deepEqual(await place.daemon.ended, { code: 0, signal: null });

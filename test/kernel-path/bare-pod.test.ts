@@ -9,7 +9,7 @@ import { assertFields, untilTablesFollow } from '@kmesh/lab/testing/traffic/path
 /** Nothing names it; routes of the pod's node would carry it. */
 const FOREIGN = '10.1.200.9';
 
-describe('a pod without capture rules: what the mesh serves goes by the hand-off, or nowhere', () => {
+describe('a pod without capture rules: destinations of the mesh are reached by the hand-off, or refused', () => {
   let scene: HandoffScene;
   let mesh: LabMesh;
   let client: Pod;
@@ -22,13 +22,13 @@ describe('a pod without capture rules: what the mesh serves goes by the hand-off
   });
   after(() => scene?.[Symbol.asyncDispose]());
 
-  test('the log says so once, with what it means', () => {
+  test('the log says so once, with the consequence', () => {
     const said = mesh.proxyOf(client).log.match(/a pod has no capture rules: .* are refused unless/g) ?? [];
     assert.equal(said.length, 1);
     assert.doesNotMatch(mesh.proxyOf(far).log, /capture rules/);
   });
 
-  test('TCP port 53 of a pod of the mesh goes there by HBONE: no DNS proxy would be asked', async () => {
+  test('connections to TCP port 53 of a pod of the mesh use HBONE, not the DNS proxy', async () => {
     const server = await far.serve({ port: 53, mode: 'double' });
     const watch = await mesh.proxyOf(client).watch();
     await echo(client, far.addresses.v4, 53);
@@ -39,7 +39,7 @@ describe('a pod without capture rules: what the mesh serves goes by the hand-off
     await server.close();
   });
 
-  test('a socket with a mark of its own goes by HBONE', async () => {
+  test("a socket with an application's mark uses HBONE", async () => {
     const server = await far.serve({ port: 8101 });
     const watch = await mesh.proxyOf(client).watch();
     const report = await client.dial({ to: `${far.addresses.v4}:8101`, mark: 0x7_0000 });
@@ -68,7 +68,7 @@ describe('a pod without capture rules: what the mesh serves goes by the hand-off
     assert.equal(await watch.growth('kmesh_connections_path_total', counted), 1);
   });
 
-  test('a family of which the mesh knows no address of the pod is refused', async () => {
+  test('connections of an address family without a known address of the pod are refused', async () => {
     const { v4 } = client.addresses;
     const known = workloadOf(client, { protocol: 'HBONE' });
     const seen = await acceptedBy(far, 8103);
@@ -86,7 +86,7 @@ describe('a pod without capture rules: what the mesh serves goes by the hand-off
   });
 });
 
-test('without the hand-off a pod without capture rules is refused what must be tunnelled, until its rules are there', async () => {
+test('without the hand-off, tunnel connections of a pod without capture rules are refused until it has rules', async () => {
   await using scene = await handoffScene(false, { KMESH_HANDOFF: 'false' });
   const { client, far } = scene;
   const seen = await acceptedBy(far, 8104);

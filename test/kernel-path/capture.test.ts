@@ -74,7 +74,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         assert.deepEqual(paths, { outbound: ['kernel'], inbound: ['kernel'] });
       });
 
-      test(`plaintext from outside the mesh that needs no identity has no userspace hop (IP${family})`, async () => {
+      test(`plaintext from outside the mesh that is allowed without an identity has no userspace hop (IP${family})`, async () => {
         const paths = await pathsOf(() => echo(outside, server.pod.addresses[family]));
         assert.deepEqual(paths, { outbound: [], inbound: ['kernel'] });
       });
@@ -86,13 +86,13 @@ for (const variant of ['iptables', 'nftables'] as const) {
         await serving.close();
       });
 
-      test(`a pod that calls itself is left alone (IP${family})`, async () => {
+      test(`connections of a pod to itself are not changed (IP${family})`, async () => {
         await echo(server.pod, server.pod.addresses[family]);
         await echo(server.pod, family === 'v4' ? '127.0.0.1' : '::1');
       });
     }
 
-    test('a denied peer is refused by the tunnel path, an allowed one stays in the kernel, and ports count', async () => {
+    test('a denied peer is refused by the tunnel path, an allowed one stays in the kernel, by port too', async () => {
       const onlyFriend = policy('Allow', {
         principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-friend' }],
         destinationPorts: [8080],
@@ -114,7 +114,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       await mesh.apply(withPolicies(server, []), without(bound));
     });
 
-    test('NEG-02: under STRICT the same node goes on in the kernel, and nothing gets in by an address or a mark', async () => {
+    test('NEG-02: under STRICT connections within a node stay in the kernel, and an address or a mark admits nothing', async () => {
       await mesh.apply(strict);
       await untilTablesFollow(mesh);
       const { v4 } = server.pod.addresses;
@@ -129,7 +129,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       await mesh.apply(without(noStranger), without(strict));
     });
 
-    test('a pod that takes the address of another is not that other pod', async () => {
+    test('a pod that takes the address of another does not get its identity', async () => {
       const onlyFriend = policy('Allow', {
         principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-friend' }],
       });
@@ -164,7 +164,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       await mesh.apply(without(noStranger));
     });
 
-    test('no connect that begins after a DENY was acknowledged is served, however changes and dials race', async () => {
+    test('no connect that begins after a DENY was acknowledged is served, in any race of changes and dials', async () => {
       const noStranger = policy('Deny', {
         principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-stranger' }],
       });
@@ -191,7 +191,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       }
     });
 
-    test('the kubelet reaches the pod as ever, and istio-cni may write its rules anew', async () => {
+    test('the kubelet still reaches the pod, and istio-cni may write its rules again', async () => {
       await installProbeSource(mesh.node().node, [server.pod]);
       await echo(mesh.node().node, server.pod.addresses.v4);
       const socket = await open(friend, server.pod.addresses.v4, 8080);
@@ -206,7 +206,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       });
     });
 
-    test('NEG-39: marks and rules of other software stay as they are', async () => {
+    test('NEG-39: marks and rules of other software are not changed', async () => {
       const rules =
         'table inet other {\n chain first {\n type filter hook output priority -310;\n meta mark set meta mark or 0x70000\n }\n}\n';
       await friend.run('nft', ['-f', '-'], { input: rules });
@@ -216,7 +216,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       await friend.run('nft', ['delete', 'table', 'inet', 'other']);
     });
 
-    test('a pod that leaves the mesh keeps nothing of ours, and its connections go on', async () => {
+    test('a pod that leaves the mesh keeps no rules or programs, and its connections continue', async () => {
       const leaver = await mesh.pod({ name: 'leaver' });
       await leaver.pod.serve({ port: 8080, mode: 'double' });
       await untilEnrolled(mesh, [leaver.pod]);

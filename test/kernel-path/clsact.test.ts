@@ -22,7 +22,7 @@ async function table(pod: Pod): Promise<string> {
   return (await pod.run('nft', ['list', 'tables', 'inet'], { check: false })).stdout;
 }
 
-test("without tcx a pod's filter outlives kill -9 and a drain, connections go on, the next daemon replaces it, and uninstall takes it and nobody else's", async () => {
+test("without tcx a pod's filter survives kill -9 and a drain, connections continue, the next daemon replaces it, and uninstall removes only it", async () => {
   using foreign = await loadEmptyProgram();
   await using node = await pinnedNode(withoutTcx, kmeshSources);
   const { mesh, pins, client, servers } = node;
@@ -57,7 +57,7 @@ test("without tcx a pod's filter outlives kill -9 and a drain, connections go on
   other.close();
 });
 
-test('without tcx and without pins nothing is left after a drain; what kill -9 leaves is found by the next daemon and by uninstall', async () => {
+test('without tcx and pins nothing is left after a drain; the next daemon and uninstall find the remains of kill -9', async () => {
   await using lab = await createLab();
   await lab.node();
   await using mesh = await startMesh(lab, {
@@ -94,7 +94,7 @@ test('without tcx and without pins nothing is left after a drain; what kill -9 l
   assert.doesNotMatch(await table(server), /kmesh/);
 });
 
-test("without tcx a place that is somebody else's is left alone, and the pod stays on the tunnel path", async () => {
+test("without tcx another program's filter is not replaced, and the pod stays on the tunnel path", async () => {
   using foreign = await loadEmptyProgram();
   await using node = await pinnedNode(withoutTcx, kmeshSources);
   const { mesh, client } = node;

@@ -10,7 +10,7 @@ async function algorithmsTowards(host: Host, peer: Host): Promise<string[]> {
   return [...stdout.matchAll(/^\s+.*?\b(bbr|reno|cubic)\b/gm)].map(([, name]) => name ?? '');
 }
 
-describe('congestion control where the sockets of a node send by BBR', () => {
+describe('congestion control on a node whose default is BBR', () => {
   let scene: PinnedNode;
   let client: Pod;
   let server: Pod;
@@ -37,11 +37,11 @@ describe('congestion control where the sockets of a node send by BBR', () => {
     }
   }
 
-  test('both ends of a connection between two pods of the node send by reno', async () => {
+  test('both ends of a connection between two pods of the node use reno', async () => {
     assert.deepEqual(await endsOf(server, 8081), ['reno', 'reno']);
   });
 
-  test('the end whose route chose BBR keeps it', async () => {
+  test('an end whose route selects BBR keeps it', async () => {
     const { stdout } = await client.run('ip', ['route', 'get', server.addresses.v4]);
     const way = / (via \S+ )?dev \S+/.exec(stdout)?.[0].trim().split(' ') ?? [];
     await client.run('ip', ['route', 'add', server.addresses.v4, ...way, 'congctl', 'lock', 'bbr']);
@@ -49,7 +49,7 @@ describe('congestion control where the sockets of a node send by BBR', () => {
     await client.run('ip', ['route', 'del', server.addresses.v4]);
   });
 
-  test('a connection to a host outside of the mesh is left alone', async () => {
+  test('a connection to a host outside the mesh is not changed', async () => {
     const outside = await scene.lab.outsideHost('outside');
     await outside.run('sysctl', ['-qw', 'net.ipv4.tcp_congestion_control=bbr']);
     await outside.serve({ port: 8081, mode: 'double' });

@@ -58,7 +58,7 @@ describe('an application that dials services of one backend', () => {
     return lines.map(({ fields }) => fields['path'] ?? '').sort();
   }
 
-  test('may dial the backend itself and them all from one port, as without a mesh', async () => {
+  test('may dial the backend and all services from one port, as without a mesh', async () => {
     const to = [`${server.addresses.v4}:8080`, ...services];
     const taken = await paths(to.length, async () =>
       assert.deepEqual(await dial('tcp', FIXED_PORT, to), served(to)),
@@ -67,7 +67,7 @@ describe('an application that dials services of one backend', () => {
     assert.deepEqual(taken, ['kernel', 'tunnel', 'tunnel', 'tunnel']);
   });
 
-  test('is told what it dialled, also of a socket of MPTCP', async () => {
+  test('sees the dialled address as peer, also on an MPTCP socket', async () => {
     assert.equal(readFileSync('/proc/sys/net/mptcp/enabled', 'utf8').trim(), '1');
     const taken = await paths(services.length, async () =>
       assert.deepEqual(await dial('mptcp', 0, services), served(services)),

@@ -39,7 +39,7 @@ async function holdDials(client: Pod, server: Pod) {
   };
 }
 
-test('BPF-10: connects that failed and hold every place for what a connect decided keep no other off the kernel path', async () => {
+test('BPF-10: failed connects that occupy every entry of pending decisions do not keep others off the kernel path', async () => {
   await using node = await pinnedNode();
   const { mesh, client, servers } = node;
   await mesh.node().proxy.stop('SIGKILL');
@@ -48,7 +48,7 @@ test('BPF-10: connects that failed and hold every place for what a connect decid
   assert.deepEqual(report.failures, [], 'nobody serves the tunnel path');
 });
 
-test('BPF-10: handshakes that do not end, as many as there is room for, keep no other off the kernel path', async () => {
+test('BPF-10: unfinished handshakes that occupy every entry do not keep others off the kernel path', async () => {
   await using node = await pinnedNode();
   const { mesh, pins, client } = node;
   using connections = openPinnedMap(`${layoutOf(pins, 'handshakes')}/map-connections`);
@@ -62,7 +62,7 @@ test('BPF-10: handshakes that do not end, as many as there is room for, keep no 
   assert.deepEqual(report.failures, [], 'nobody serves the tunnel path');
 });
 
-test('BPF-10: what was decided for a connect that failed is not said of the next connect of its socket', async () => {
+test('BPF-10: the decision for a failed connect is not applied to the next connect of its socket', async () => {
   await using node = await pinnedNode({ KMESH_HANDOFF: 'false' });
   const { mesh, pins, client, servers } = node;
   await mesh.apply(policy('Deny', { destinationPorts: [DENIED] }));

@@ -92,7 +92,7 @@ async function exchangeOnce(pod: NetworkNamespace): Promise<void> {
   await once(server, 'close');
 }
 
-test('openings are reported, too, when that is wanted, and both records name the socket', async () => {
+test('open events are reported on request, and both records name the socket', async () => {
   const { events } = await record(exchangeOnce, 4, 'all');
   const cookies = (wanted: string) =>
     events.filter(({ kind }) => kind === wanted).map(({ socketCookie }) => socketCookie);

@@ -13,7 +13,7 @@ import { MeshState } from '@kmesh/orchestration';
 const ECONNREFUSED = 111;
 const SERVICES = 500;
 
-test('the programs find every key of a table that is as full as it may be, and no other', async () => {
+test('the programs find every key of a table at its maximum load, and no other', async () => {
   const view = new MeshState();
   await using path = await startKernelPath({
     view,

@@ -28,7 +28,7 @@ const versions = [
 ] as const;
 
 for (const { what, edit, how } of versions) {
-  test(`NEG-26: half-open connections of a daemon that was killed are ${how}, never let in unjudged: ${what}`, async () => {
+  test(`NEG-26: half-open connections of a killed daemon are ${how}, never admitted without a verdict: ${what}`, async () => {
     const other = buildOther(edit);
     await using node = await pinnedNode();
     const { mesh, client, servers } = node;

@@ -9,7 +9,7 @@ import { kmeshHandoffKeyLayout } from '@kmesh/runtime';
 
 const pinned = async (lab: { bpffs(): Promise<string> }) => ({ KMESH_PINS: `${await lab.bpffs()}/kmesh` });
 
-test('NEG-28: with no proxy what was handed over is refused, never plain, also without capture rules; a new proxy goes on', async () => {
+test('NEG-28: without a proxy handed-off connections are refused, never plain, also without capture rules; a new proxy serves them', async () => {
   await using scene = await handoffScene(false, pinned);
   const { mesh, client, far } = scene;
   const plain: string[] = [];
@@ -32,7 +32,7 @@ test('NEG-28: with no proxy what was handed over is refused, never plain, also w
   await echo(client, far.addresses.v6);
 });
 
-test('BPF-09: an entry that a dead proxy left behind serves nobody who dials the next one from the same address and port', async () => {
+test('BPF-09: an entry that a dead proxy left is not used for a later connection from the same address and port', async () => {
   let pins = '';
   await using scene = await handoffScene({ variant: 'nftables' }, async (lab) => {
     pins = `${await lab.bpffs()}/kmesh`;
@@ -79,7 +79,7 @@ function portOf(key: Uint8Array): number {
   return Buffer.from(key).readUInt16BE(kmeshHandoffKeyLayout.clientPortBe);
 }
 
-test('two instances that serve a pod at a time take what either one hands over: no new connection fails', async () => {
+test("two instances that serve a pod accept each other's hand-offs: no new connection fails", async () => {
   await using mesh = await startDaemonMesh();
   const place = await mesh.node();
   const far = await mesh.node();
@@ -118,7 +118,7 @@ test('two instances that serve a pod at a time take what either one hands over: 
   assert.ok(report.connections > 200, `${report.connections}`);
 });
 
-test('beside a proxy that knows of no hand-over, from it and back to it: no new connection fails', async () => {
+test('beside a proxy without hand-off, and in an update from and to it, no new connection fails', async () => {
   await using mesh = await startDaemonMesh();
   const place = await mesh.node();
   const far = await mesh.node();

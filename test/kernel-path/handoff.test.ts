@@ -19,7 +19,7 @@ const captures = [
 ] as const;
 
 for (const [name, capture] of captures) {
-  describe(`what must be tunnelled from pods ${name} goes from connect to the proxy`, () => {
+  describe(`tunnel connections of pods ${name} are handed from connect to the proxy`, () => {
     let scene: HandoffScene;
     let mesh: LabMesh;
     let client: Pod;
@@ -34,7 +34,7 @@ for (const [name, capture] of captures) {
     for (const form of ['v4', 'v6', 'mapped'] as const) {
       const family = form === 'v6' ? 'v6' : 'v4';
 
-      test(`NSP-02, BPF-09: by HBONE, between the pod's own and the dialled address for everyone who asks (${form})`, async () => {
+      test(`NSP-02, BPF-09: HBONE carries them, and the socket shows the pod's own and the dialled address (${form})`, async () => {
         const address = far.addresses[family];
         const own = client.addresses[family];
         const from = await mesh.proxyOf(client).watch();
@@ -73,7 +73,7 @@ for (const [name, capture] of captures) {
         server.close();
       });
 
-      test(`direct dials of the proxy's port end without service (NSP-24, NSP-26; ${form})`, async () => {
+      test(`direct connections to the proxy's port are closed (NSP-24, NSP-26; ${form})`, async () => {
         const loopback = { v4: '127.0.0.1', v6: '::1', mapped: '::ffff:127.0.0.1' }[form];
         for (const port of [15001, 15006, 15008]) {
           const own = await attempt(client, client.addresses[family], port);
@@ -83,7 +83,7 @@ for (const [name, capture] of captures) {
         }
       });
 
-      test(`NSP-14: a pod that calls itself is not handed to its proxy (${form})`, async () => {
+      test(`NSP-14: connections of a pod to itself are not handed to its proxy (${form})`, async () => {
         const serving = await client.serve({ port: 7001, mode: 'double' });
         const watch = await mesh.proxyOf(client).watch();
         const address = client.addresses[family];
@@ -101,7 +101,7 @@ for (const [name, capture] of captures) {
       });
     }
 
-    test('an application that has bound a source keeps it, and its mark', async () => {
+    test('an application that has bound a source address keeps it, and its mark', async () => {
       const socket = await client.connect({
         host: far.addresses.v4,
         port: 8080,
@@ -128,7 +128,7 @@ for (const [name, capture] of captures) {
       assert.ok(grown <= 1, `${grown} connections are tracked`);
     });
 
-    test('what is sent and closed before the proxy accepts it arrives', async () => {
+    test('bytes of a connection that closes before the proxy accepts it arrive', async () => {
       const received = Promise.withResolvers<string>();
       const server = await far.listen({ port: 8091 }, (socket) => {
         let text = '';

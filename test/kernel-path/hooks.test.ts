@@ -97,7 +97,7 @@ function counters(path: KernelPath): Record<string, bigint> {
 describe('the hooks of the kernel path', () => {
   before(() => assert.deepEqual(kernelPathObstacles(), [], 'this machine must run the kernel path'));
 
-  test('BPF-01: the programs load on this kernel, and a kernel that lacks something is told what and since when', async () => {
+  test('BPF-01: the programs load on this kernel, or the error names the missing feature and the kernel that has it', async () => {
     await using path = await start();
     assert.ok(path.object.programNames.includes('kmesh_connect4'));
     const old: Capability[] = probeCapabilities().map((row) =>
@@ -108,7 +108,7 @@ describe('the hooks of the kernel path', () => {
     assert.deepEqual(others, []);
   });
 
-  test('BPF-02: another connect program at the same cgroup runs as well, whoever came first', async () => {
+  test('BPF-02: another connect program at the same cgroup runs too, in either order of attachment', async () => {
     const cgroup = findCgroupMount() ?? '';
     using statistics = enableProgramStatistics();
     void statistics;
@@ -195,7 +195,7 @@ describe('the hooks of the kernel path', () => {
     assert.equal(counters(path).outside, 20n);
   });
 
-  test('NEG-36: UDP of an enrolled pod is untouched', async () => {
+  test('NEG-36: UDP of an enrolled pod is not changed', async () => {
     await using path = await start();
     using pod = createPodNamespace();
     path.tables.enrol(pod.cookie, client, false);
@@ -217,7 +217,7 @@ describe('the hooks of the kernel path', () => {
     assert.deepEqual(counters(path), { kernel: 0n, tunnel: 0n, outside: 0n, refused: 0n });
   });
 
-  test('NEG-37: IPv6 link-local and multicast destinations fare as without Kmesh', async () => {
+  test('NEG-37: IPv6 link-local and multicast destinations are reached as without Kmesh', async () => {
     await using path = await start();
     using pod = createPodNamespace();
     using outsider = createPodNamespace();
@@ -234,7 +234,7 @@ describe('the hooks of the kernel path', () => {
     assert.equal(counters(path).kernel, 0n);
   });
 
-  test("the proxy's own sockets inside a pod are left alone", async () => {
+  test("the proxy's own sockets in a pod are not changed", async () => {
     await using path = await start();
     using pod = createPodNamespace();
     path.tables.enrol(pod.cookie, client, false);
@@ -245,7 +245,7 @@ describe('the hooks of the kernel path', () => {
     assert.equal(readConnectCounters(path.object.map('counters')).outsideProxy, 1n);
   });
 
-  test('a pod that leaves the mesh is left alone at once', async () => {
+  test('connections of a pod that leaves the mesh are not changed from then on', async () => {
     await using path = await start();
     using pod = createPodNamespace();
     path.tables.enrol(pod.cookie, client, false);

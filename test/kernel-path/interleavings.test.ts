@@ -114,7 +114,7 @@ describe('the judgement of packets, compiled for user space', () => {
       .map((line) => JSON.parse(line) as Outcome);
   }
 
-  test('NEG-10: in every order of table accesses nothing passes that a change before it forbids', () => {
+  test('NEG-10: in every order of table accesses no packet passes that an earlier change forbids', () => {
     const outcomes = run(['exhaustive']);
     assert.equal(outcomes.length, 10);
     for (const { change, orders, with_passage, leaks } of outcomes) {
@@ -123,20 +123,20 @@ describe('the judgement of packets, compiled for user space', () => {
     }
   });
 
-  test('NEG-10: in 100,000 random orders of longer stories, with memory used again and spoofed packets, neither', () => {
+  test('NEG-10: in 100,000 random orders of longer histories, with reused memory and spoofed packets, none passes either', () => {
     const [outcome] = run(['random', '100000', '1']);
     assert.equal(outcome?.orders, 100_000);
     assert.equal(outcome?.leaks, 0);
     assert.ok((outcome?.with_passage ?? 0) > 10_000);
   });
 
-  test('a daemon that does not make old judgements void is found out', () => {
+  test('the model detects a daemon that does not invalidate old judgements', () => {
     const [outcome] = run(['random', '2000', '1'], { CARELESS: '1' });
     assert.ok((outcome?.leaks ?? 0) > 0);
   });
 
   for (const [at, check] of checks.entries()) {
-    test(`a judgement that does not look at this is found out: ${check.what}`, () => {
+    test(`the model detects a judgement without this check: ${check.what}`, () => {
       const changes = [check.without, ...('and' in check ? [check.and] : [])];
       const [outcome] = run(['random', '30000', '1'], {}, compileWithout(`${at}`, changes));
       assert.ok((outcome?.leaks ?? 0) > 0);

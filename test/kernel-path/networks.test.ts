@@ -78,8 +78,8 @@ async function endsByPolicy(mesh: LabMesh, client: Pod, server: Pod): Promise<vo
   await mesh.apply(without(deny));
 }
 
-describe('the wire on networks of other kinds', () => {
-  test('beside a program of other software at the hook it judges, and leaves delivery to the node', async () => {
+describe('the wire on other kinds of networks', () => {
+  test('beside a program of other software at the hook it judges packets and leaves delivery to the node', async () => {
     await using lab = await createLab();
     await lab.node();
     await using mesh = await startMesh(lab, { kernelPath: true });
@@ -110,7 +110,7 @@ describe('the wire on networks of other kinds', () => {
     await endsByPolicy(mesh, client, server);
   });
 
-  test('where pods are routed, not bridged, it delivers all but first packets', async () => {
+  test('between routed pods it delivers all packets except the first', async () => {
     await using lab = await createLab();
     await lab.node();
     await using mesh = await startMesh(lab, { kernelPath: true });

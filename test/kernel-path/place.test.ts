@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { commandOf, createLab, startMesh } from '@kmesh/lab';
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 
-test('in a cgroup namespace of its own the daemon says so once, and everything takes the tunnel path', async () => {
+test('in its own cgroup namespace the daemon logs so once, and all connections take the tunnel path', async () => {
   await using lab = await createLab();
   await lab.node();
   await using mesh = await startMesh(lab, { kernelPath: true });

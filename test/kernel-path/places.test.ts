@@ -67,11 +67,11 @@ describe('places of live flows, compiled for user space', () => {
     return compile(folder, `${tree}places`);
   }
 
-  test('no place has two owners or is lost, also where processors meet at it or there is none any more', () => {
+  test('no place has two owners or is lost, also under contention and when none is free', () => {
     execFileSync(program, []);
   });
 
-  test('four threads take and give 300,000 times each: every place is free once', () => {
+  test('after four threads take and return places 300,000 times each, every place is free once', () => {
     const { used, left } = JSON.parse(execFileSync(program, ['300000'], { encoding: 'utf8' })) as {
       readonly used: number;
       readonly left: number;
@@ -80,7 +80,7 @@ describe('places of live flows, compiled for user space', () => {
   });
 
   for (const [at, mistake] of mistakes.entries()) {
-    test(`it is found out when ${mistake.what}`, () => {
+    test(`the model detects that ${mistake.what}`, () => {
       const { from, to, found } = mistake;
       const careless = compileWith(`${at}`, from, to);
       assert.throws(() => execFileSync(careless, [], { encoding: 'utf8', stdio: 'pipe' }), found);

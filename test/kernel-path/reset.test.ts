@@ -12,7 +12,7 @@ const denial = policy('Deny', {
 });
 
 // By whichever path a round goes. The reset leaves while the verdicts are being written, when every other packet is dropped to be sent again.
-test('NEG-10: an idle connection that a policy denies ends at both ends: its reset is not lost', async () => {
+test('NEG-10: an idle connection that a policy denies is reset at both ends', async () => {
   await using lab = await createLab();
   await lab.node();
   await using mesh = await startMesh(lab, { kernelPath: true });

@@ -182,7 +182,7 @@ test('NEG-24: a service named waypoint and one with port 15021 are balanced like
   assert.deepEqual(answers, [['10.2.0.1|15021']]);
 });
 
-test('a known address without usable endpoint or with an undeclared port is refused, an unknown one left alone', async () => {
+test('a known address without usable endpoint or with an undeclared port is refused, an unknown one not changed', async () => {
   const answers = await dialIn(
     [
       {
@@ -228,7 +228,7 @@ test('LBA-09: weights hold within 2 % over 20,000 connections, and 0 is never ch
   }
 });
 
-test(`${CHANGES} changes of endpoints and weights while 64 clients dial: nothing fails, nothing goes to a removed endpoint`, async () => {
+test(`${CHANGES} changes of endpoints and weights while 64 clients dial: no connection fails or reaches a removed endpoint`, async () => {
   const view = new MeshState();
   await using path = await startKernelPath({ view, programs });
   using pod = createPodNamespace();

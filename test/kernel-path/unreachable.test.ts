@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 const model = fileURLToPath(new URL('./model/', import.meta.url));
 
-describe('for how long a port counts as unreachable, compiled for user space', () => {
+describe('how long a port counts as unreachable, compiled for user space', () => {
   let directory = '';
 
   before(() => {
@@ -24,13 +24,13 @@ describe('for how long a port counts as unreachable, compiled for user space', (
     return output.trim().split('\n').map(Number);
   }
 
-  test('a minute at first, then twice as long each time, and sixteen minutes at most', () => {
+  test('one minute at first, then twice as long each time, at most sixteen minutes', () => {
     // Each when the one before it is over.
     const seconds = [1_000, 1_060, 1_180, 1_420, 1_900, 2_860, 3_820];
     assert.deepEqual(answers(seconds.map((second) => [second, 'note'])), [60, 120, 240, 480, 960, 960, 960]);
   });
 
-  test('until its end, in which nothing makes it longer', () => {
+  test('further failures do not extend it', () => {
     assert.deepEqual(
       answers([
         [1_000, 'ask'],
@@ -43,7 +43,7 @@ describe('for how long a port counts as unreachable, compiled for user space', (
     );
   });
 
-  test('it begins anew with a minute once the port was reachable for the longest time', () => {
+  test('it starts at one minute again once the port was reachable for the maximum time', () => {
     const again = (pause: number) =>
       answers([
         [1_000, 'note'],

@@ -45,7 +45,7 @@ for (const [name, node, path] of [
   ['near', 0, 'kernel'],
   ['far', 1, 'tunnel'],
 ] as const) {
-  test(`BPF-11: 5 GiB and an idle minute on the ${path} path, IPv4 and IPv6: every byte is in the metrics and the log, once at each side`, async () => {
+  test(`BPF-11: of 5 GiB with an idle minute on the ${path} path, IPv4 and IPv6, metrics and log of each side count every byte once`, async () => {
     const source = mesh.node(0).proxy;
     const destination = mesh.node(node).proxy;
     const [from, to] = [await source.watch(), await destination.watch()];

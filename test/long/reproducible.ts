@@ -21,7 +21,7 @@ function build(variables: NodeJS.ProcessEnv): string {
   return readFileSync(join(root, 'dist/image.digest'), 'utf8');
 }
 
-test('two builds of the same sources have one digest', () => {
+test('two builds of the same sources have the same digest', () => {
   const mine = build({ NODE_COMPILE_CACHE: undefined, TZ: 'UTC', LANG: 'C' });
   const theirs = build({
     NODE_COMPILE_CACHE: join(root, 'build/compile-cache'),

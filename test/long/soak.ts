@@ -19,7 +19,7 @@ const PROGRESS_MILLISECONDS = 30_000;
 /** Pooled connections and the records of pods that left: what the daemon keeps for a moment on purpose. */
 const SETTLE_MILLISECONDS = 2_000;
 
-test(`${MINUTES} minutes of load and faults leave no trace`, {
+test(`${MINUTES} minutes of load and faults leak no memory, descriptor or table entry`, {
   timeout: (MINUTES + 5) * 60_000,
 }, async (context) => {
   assert.ok(MINUTES >= 2, 'a trend needs two minutes');

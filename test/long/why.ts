@@ -9,7 +9,7 @@ import { compareWithDials } from '../differential/asked.ts';
 const DIALS = 1_000;
 
 for (const kernelPath of [true, false]) {
-  test(`why says of each of ${DIALS} real connections of random meshes what becomes of it, with the kernel path ${kernelPath ? 'on' : 'off'}`, async (context) => {
+  test(`why predicts the outcome of each of ${DIALS} real connections of random meshes, with the kernel path ${kernelPath ? 'on' : 'off'}`, async (context) => {
     const seen = await compareWithDials(kernelPath, DIALS);
     context.diagnostic(JSON.stringify(seen));
     assert.ok(

@@ -84,7 +84,7 @@ describe('config dump with one object of every kind', () => {
     rmSync(path, { force: true });
   });
 
-  test('OBS-01: every top-level key is there, lists are lists and sorted', () => {
+  test('OBS-01: every top-level key exists, and lists are sorted', () => {
     assertShape('dump', dump, {
       workloads: 'array',
       services: 'array',
@@ -212,7 +212,7 @@ describe('config dump with one object of every kind', () => {
     ]);
   });
 
-  test('OBS-01: certificates carry chain and roots, decimal serials and whole seconds', () => {
+  test('OBS-01: certificates have chain and roots, decimal serials and whole seconds', () => {
     for (const certificate of dump['certificates'] as Item[]) {
       assertShape('certificate', certificate, {
         identity: 'text',
@@ -316,7 +316,7 @@ describe('config dump with one object of every kind', () => {
     assert.equal(named(pods, 'late')['state'], 'Pending');
   });
 
-  test('OBS-01: version, configuration and local file are complete, and no secret is in them', () => {
+  test('OBS-01: version, configuration and local file are complete and have no secrets', () => {
     for (const key of [
       ...['version', 'gitRevision', 'rustVersion', 'buildProfile', 'buildStatus', 'istioVersion'],
       'cryptoProvider',
@@ -380,7 +380,7 @@ describe('an empty process', () => {
 
   const post = (path: string) => daemon.http(path, { method: 'POST' });
 
-  test('OBS-02: lists of an empty process are empty and not missing', async () => {
+  test('OBS-02: lists of an empty process are empty, not missing', async () => {
     const dump = await daemon.json('/config_dump');
     for (const key of ['workloads', 'services', 'policies', 'certificates'])
       assert.deepEqual(dump[key], [], key);
@@ -413,7 +413,7 @@ describe('an empty process', () => {
     assert.match(answer.body, /usage: POST \/logging/);
   });
 
-  test('OBS-04: the admin port is refused to another host, on every address', async () => {
+  test('OBS-04: connections of another host to the admin port are refused, on every address', async () => {
     for (const host of [node.addresses.v4, node.addresses.v6]) {
       await assert.rejects(other.connect({ host, port: 15000 }), { code: 'ECONNREFUSED' });
     }
@@ -479,7 +479,7 @@ describe('an empty process', () => {
     await assert.rejects(node.connect({ host: '127.0.0.1', port: 9229 }), { code: 'ECONNREFUSED' });
   });
 
-  test('OBS-06: metrics at the start: build, process gauges, honest help texts', async () => {
+  test('OBS-06: metrics at the start have build and process gauges, and "unstable" in every other help', async () => {
     const { body } = await daemon.http('/metrics', { port: 15020 });
     assert.match(body, /^istio_build\{component="ztunnel",tag="1\.30\.1"\} 1$/m);
     for (const name of ['process_resident_memory_bytes', 'process_open_fds', 'process_start_time_seconds']) {
@@ -492,7 +492,7 @@ describe('an empty process', () => {
     }
   });
 
-  test('OBS-14: OpenMetrics is given to those who accept it, with its end mark', async () => {
+  test('OBS-14: a client that accepts OpenMetrics gets it, with its EOF marker', async () => {
     const answer = await daemon.http('/metrics', {
       port: 15020,
       headers: { accept: 'application/openmetrics-text; version=1.0.0' },

@@ -50,7 +50,7 @@ async function picture(name: string): Promise<void> {
 const textOf = (selector: string): Promise<string> =>
   page.evaluate(`document.querySelector(${JSON.stringify(selector)}).innerText`);
 
-test('the page shows pods, services, live connections and how the control plane is', async () => {
+test('the page shows pods, services, live connections and the state of the control plane', async () => {
   assert.match(await textOf('#state'), /^Ready · control plane connected/);
   assert.match(await textOf('#node'), /on node1/);
   assert.match(await textOf('#connections'), /shop\/client\s+shop\/web-[12]\s+shop\/web\s+kernel/);
@@ -60,18 +60,18 @@ test('the page shows pods, services, live connections and how the control plane 
   await picture('wide');
 });
 
-test('a name from the mesh is text and never markup', async () => {
+test('a name from the mesh is text, never markup', async () => {
   assert.match(await textOf('#services'), /default\/<b>bold<\/b>/);
   assert.equal(await page.evaluate(`document.querySelector('#services b')`), null);
 });
 
-test('routes are shown with the shares that are wanted, and with what is refused', async () => {
+test('routes are shown with their configured shares, and with refusals', async () => {
   const routes = await textOf('#split');
   assert.match(routes, /default\/split\s.*web\.shop\.svc\.cluster\.local\s+75 %\s+by connection/);
   assert.match(routes, /default\/split\s.*nowhere\.example\s+25 %\s+refused: it is not known/);
 });
 
-test('by keyboard alone one gets to the question, asks it and reads the steps', async () => {
+test('the question can be reached, sent and its steps read by keyboard alone', async () => {
   await page.press('Tab');
   assert.equal(await page.evaluate('document.activeElement.className'), 'skip');
   for (let presses = 0; presses < 5; presses++) {
@@ -87,14 +87,14 @@ test('by keyboard alone one gets to the question, asks it and reads the steps', 
   await picture('why');
 });
 
-test('a question that is not understood is answered with what is allowed', async () => {
+test('the error for an invalid question says what is allowed', async () => {
   await page.evaluate(`document.querySelector('[name=source]').value = 'nobody'`);
   await page.evaluate(`document.querySelector('#why').requestSubmit()`);
   await page.until(`document.querySelector('#answer .bad')`);
   assert.match(await textOf('#answer'), /neither namespace\/name of a pod nor an IP/);
 });
 
-test('the filter narrows connections and services, and says when nothing is left', async () => {
+test('the filter applies to connections and services, and an empty result says so', async () => {
   const filter = (text: string) =>
     page.evaluate(
       `(() => { const f = document.getElementById('filter'); f.value = '${text}'; f.dispatchEvent(new Event('input')); })()`,
@@ -106,7 +106,7 @@ test('the filter narrows connections and services, and says when nothing is left
   await filter('');
 });
 
-test('a narrow window has no sideways scrolling, and every cell says what it is', async () => {
+test('a narrow window has no horizontal scrolling, and every cell has a label', async () => {
   await page.resize(360, 740);
   await page.until('innerWidth === 360');
   assert.equal(await page.evaluate('document.documentElement.scrollWidth <= 360'), true);
@@ -118,7 +118,7 @@ test('a narrow window has no sideways scrolling, and every cell says what it is'
   await page.resize(1280, 900);
 });
 
-test('a control plane that goes away, and a daemon that does, are told', async () => {
+test('the page reports an unreachable control plane, and an unreachable daemon', async () => {
   await mesh.istiod.faults.refuse(true);
   await page.until(`!document.getElementById('attention').hidden`, 20_000);
   // For a moment it is only known that the stream has ended; which setting to check, after the next try.
@@ -130,7 +130,7 @@ test('a control plane that goes away, and a daemon that does, are told', async (
   await page.until(`document.getElementById('state').innerText.includes('does not answer')`);
 });
 
-test('the page asked for nothing but this daemon, and no error came up before it went', () => {
+test('the page sends requests only to this daemon, and has no error while it runs', () => {
   assert.ok(page.requests.length > 0);
   for (const url of page.requests) assert.match(url, /^(http:\/\/127\.0\.0\.1:15000\/|data:,)/);
   const serious = page.errors.filter((error) => !/ERR_CONNECTION|status of 400/.test(error));

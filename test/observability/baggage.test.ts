@@ -10,7 +10,7 @@ const AT_ONCE = 100;
 /** One line of the exposition: a name, labels with escaped values, a number. */
 const wellFormed = /^[a-zA-Z_:][\w:]*(\{([a-zA-Z_]\w*="(\\[\\"n]|[^"\\\n])*",?)*\})? \S+$/;
 
-test(`what a peer invents in baggage is bounded: its namespace is the certificate’s, and ${INVENTED} names are one set of series, "other"`, async () => {
+test(`invented baggage is bounded: the namespace is the certificate’s, and ${INVENTED} names are one set of series, "other"`, async () => {
   await using lab = await createLab();
   await lab.node();
   await using mesh = await startMesh(lab);

@@ -70,7 +70,7 @@ async function noConnections(): Promise<void> {
 }
 
 for (const addressed of ['service', 'pod'] as const) {
-  test(`a connection to a ${addressed}: both sides show what was dialled and where it goes, as a ztunnel does`, async () => {
+  test(`a connection to a ${addressed} shows the dialled address and the next hop on both sides, as in ztunnel`, async () => {
     const [from, to] = [client.pod.addresses.v4, server.pod.addresses.v4];
     const dialled = addressed === 'service' ? { host: '10.96.7.1', port: 80 } : { host: to, port: 8080 };
     const socket = await client.pod.connect(dialled);
@@ -101,7 +101,7 @@ for (const addressed of ['service', 'pod'] as const) {
   });
 }
 
-test('inbound HBONE shows as addressed only what forwarded says, not a service that the port would fit', async () => {
+test('inbound HBONE shows only the service in forwarded as addressed, not one with a matching port', async () => {
   const stranger = await lab.outsideHost();
   const to = server.pod.addresses.v4;
   const hbone = await openHbone(await connectFrom(stranger, { host: to, port: 15008 }), {
@@ -119,7 +119,7 @@ test('inbound HBONE shows as addressed only what forwarded says, not a service t
   await noConnections();
 });
 
-test('a plaintext connection into a pod is shown with the port that was dialled', async () => {
+test('an inbound plaintext connection is shown with the dialled port', async () => {
   const stranger = await lab.outsideHost();
   const to = server.pod.addresses.v4;
   const socket = await stranger.connect({ host: to, port: 8080 });

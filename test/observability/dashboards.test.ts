@@ -113,7 +113,7 @@ for (const dashboard of dashboards) {
     assert.equal(dashboard.templating.list[0]?.type, 'datasource');
   });
 
-  test(`${dashboard.title}: nothing counted is 0, legends name pods, links lead to a dashboard with that variable`, () => {
+  test(`${dashboard.title}: queries without samples yield 0, legends name pods, links point to a dashboard with that variable`, () => {
     for (const panel of panels) {
       for (const { expr, legendFormat } of panel.targets ?? []) {
         assert.ok(/ or on\(\) vector\(0\)$|^histogram_quantile/.test(expr), `${panel.title}: ${expr}`);
@@ -156,7 +156,7 @@ test('every recording rule passes promtool and has data', async () => {
 });
 
 for (const expression of istioQueries) {
-  test(`OBS-23: what Istio’s dashboards and Kiali ask for has data: ${expression.slice(0, 90)}`, () =>
+  test(`OBS-23: the queries of Istio’s dashboards and Kiali return data: ${expression.slice(0, 90)}`, () =>
     mustHaveData(expression));
 }
 

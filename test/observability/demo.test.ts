@@ -61,7 +61,7 @@ test('the demo serves every endpoint without a failure, ends by itself and print
 });
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  test(`${signal} ends the demo, shows what was seen, and leaves nothing behind`, async () => {
+  test(`${signal} ends the demo, which prints its summary and leaves nothing behind`, async () => {
     const { child, ended } = start(`(${carries()}; echo carries >&2) & exec $KMESH demo`);
     let log = '';
     child.stderr?.on('data', (text: string) => (log += text));
@@ -75,7 +75,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-test('a local mesh file is written when it is not there, and the demo runs on it', async () => {
+test('a missing local mesh file is created, and the demo uses it', async () => {
   const { ended } = start(
     'f=$(mktemp -d)/mesh.yaml; $KMESH demo --for 2s --json --local $f; grep -c workloadIps $f',
   );
@@ -102,7 +102,7 @@ for (const [what, line, sentence] of [
     /BPF is not permitted here/,
   ],
 ] as const) {
-  test(`${what} is one clear sentence, exit code 1, and nothing is left behind`, async () => {
+  test(`${what} is one sentence and exit code 1, and nothing is left behind`, async () => {
     const { child, ended } = start(line);
     const { code, stderr, stdout } = await ended;
     assert.equal(code, 1);
@@ -113,7 +113,7 @@ for (const [what, line, sentence] of [
   });
 }
 
-test('a taken port is named, and nothing is left behind', async () => {
+test('a port in use is named, and nothing is left behind', async () => {
   const { child, ended } = start(
     `${process.execPath} -e "require('net').createServer().listen(15021, '::')" & holder=$!; ` +
       "until ss -Hltn 'sport = :15021' | grep -q .; do sleep 0.05; done; " +
@@ -125,7 +125,7 @@ test('a taken port is named, and nothing is left behind', async () => {
   assert.deepEqual(leftOvers(child.pid), []);
 });
 
-test('a second demo does not start, and names the ports that are taken and the process that has them', async () => {
+test('a second demo does not start, and names the ports in use and the process that has them', async () => {
   const { ended } = start(
     `$KMESH demo --json 2>/dev/null & first=$!; ${carries()}; ` +
       '$KMESH demo --for 1s || echo second $?; kill $first; wait',
@@ -139,7 +139,7 @@ test('a second demo does not start, and names the ports that are taken and the p
   assert.match(stdout, /"failed":0/, 'the first goes on undisturbed');
 });
 
-test('a mistake in the local mesh file is printed where the person looks', async () => {
+test('an error in the local mesh file is printed in the view', async () => {
   const { ended } = start(
     `d=$(mktemp -d); $KMESH demo --json --local $d/mesh.yaml 2> $d/errors & demo=$!; ${carries()}; ` +
       'echo "workload: []" > $d/mesh.yaml; until grep -q "unknown key" $d/errors; do sleep 0.1; done; ' +
@@ -149,7 +149,7 @@ test('a mistake in the local mesh file is printed where the person looks', async
   assert.match(stderr, /kmesh demo: .*mesh\.yaml:1:1: workload is an unknown key/);
 });
 
-test('kmeshctl check beside the demo has no untrue and no doubled line, and the view shows policies, certificates and tunnelled traffic', async () => {
+test('kmeshctl check beside the demo has no wrong or repeated line, and the view shows policies, certificates and tunnelled traffic', async () => {
   const checked = `${process.execPath} packages/ctl/src/main.ts check`;
   const { ended } = start(
     `$KMESH demo & demo=$!; ${carries('tunnel')}; ${checked} && code=0 || code=$?; echo checked $code; kill $demo; wait`,

@@ -33,7 +33,7 @@ async function holder(world: World, host: string, bytes: number) {
 }
 
 for (const family of families) {
-  test(`a process that is killed leaves one line per side with all its bytes (IP${family})`, async () => {
+  test(`the connection of a killed process is one line per side with all its bytes (IP${family})`, async () => {
     await using world = await startProbeWorld();
     const read = Promise.withResolvers<void>();
     await world.server.listen({ port: 8080 }, (socket) => {
@@ -101,7 +101,7 @@ test('a server that does not answer is a failure with a reason', async () => {
   assert.equal(metric('istio_tcp_connections_opened_total', 'response_flags="-"'), 1);
 });
 
-test('a change of the workload while its connection is open changes nothing on its line and its series', async () => {
+test('a change of the workload does not alter the line and series of its open connection', async () => {
   await using world = await startProbeWorld();
   await world.server.listen({ port: 8080 }, (socket) => {
     socket.on('data', (data) => socket.write(data));

@@ -101,7 +101,7 @@ describe('connections', () => {
     }
   });
 
-  test('--watch goes on until it is interrupted, and then ends with 0', async () => {
+  test('--watch runs until it is interrupted, and then exits with 0', async () => {
     const child = mesh.node.spawn(...command('connections', '-w', '--interval', '0.1'));
     let text = '';
     child.stdout?.setEncoding('utf8').on('data', (more: string) => {
@@ -180,7 +180,7 @@ describe('why', () => {
   }
 });
 
-test('tables show how full the kernel tables are, and what they hold for an address', async () => {
+test('tables show the usage of the kernel tables, and the entries of an address', async () => {
   const { usage } = await json('tables');
   assert.equal((usage as { table: string; used: number }[]).find(({ table }) => table === 'pods')?.used, 3);
   const { stdout } = await kmeshctl('tables', mesh.serviceIp);
@@ -189,7 +189,7 @@ test('tables show how full the kernel tables are, and what they hold for an addr
   assert.match((await kmeshctl('tables', '203.0.113.9')).stdout, /has no entry for 203\.0\.113\.9/);
 });
 
-test('check finds the programs of Kmesh and, beside them, those of others in the order of their runs', async () => {
+test('check lists the programs of Kmesh and of other software in the order in which they run', async () => {
   using object = await loadEmptyProgram();
   using _link = object.program('empty_connect4').attachCgroup(mesh.lab.cgroup);
   const report = (await json('check', '--cgroup', mesh.lab.cgroup)) as unknown as {
@@ -209,7 +209,7 @@ test('check finds the programs of Kmesh and, beside them, those of others in the
   assert.equal(daemon?.state, 'ok', JSON.stringify(daemon));
 });
 
-test('log changes the level of the running daemon and goes back', async () => {
+test('log changes and resets the level of the running daemon', async () => {
   assert.equal((await kmeshctl('log', 'access=debug')).stdout, 'info,access=debug\n');
   assert.equal((await kmeshctl('log', '--reset')).stdout, 'info\n');
   const wrong = await kmeshctl('log', 'loud');

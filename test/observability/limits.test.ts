@@ -8,7 +8,7 @@ import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/pat
 const run = promisify(execFile);
 
 for (const kernelPath of [true, false]) {
-  test(`one pod's share of log lines and metric series is not another's, with the kernel path ${kernelPath ? 'on' : 'off'}`, async () => {
+  test(`pods have separate shares of log lines and metric series, with the kernel path ${kernelPath ? 'on' : 'off'}`, async () => {
     await using lab = await createLab();
     await lab.node();
     await using mesh = await startMesh(lab, {

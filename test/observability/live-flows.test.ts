@@ -64,7 +64,7 @@ for (const family of families) {
     assert.deepEqual([world.kernel.reconciled, world.kernel.open], [0, 0]);
   });
 
-  test(`a FIN is no byte of a connection that goes on half closed, whoever sent it (IP${family})`, async () => {
+  test(`a FIN is not counted as a byte of a half-closed connection, from either side (IP${family})`, async () => {
     for (const first of ['client', 'server'] as const) {
       await using world = await startProbeWorld();
       const accepted: Socket[] = [];
@@ -128,7 +128,7 @@ for (const family of families) {
   });
 }
 
-test('BPF-08: connections are counted while they are open, each once, also when their closings find no room in the ring; losses are exact', async () => {
+test('BPF-08: open connections are counted once each, also if the ring has no room for their close events; losses are exact', async () => {
   raiseDescriptorLimit(40_000);
   // More flows than one slice of a report holds, and a ring for some twenty events.
   const connections = 4_200;
@@ -193,7 +193,7 @@ test('BPF-08: connections are counted while they are open, each once, also when 
   assert.equal(metric('kmesh_connections_path_total', 'path="kernel"'), connections);
 });
 
-test('a FIN that arrives while a connection is read is no byte of it', async () => {
+test('a FIN that arrives while a connection is read is not counted as a byte', async () => {
   await using world = await startProbeWorld();
   await world.server.listen({ port: 8080 }, echo);
   const [bytes, connections] = [100, 3_000];
@@ -260,7 +260,7 @@ async function closeAll(sockets: readonly Socket[]): Promise<void> {
   await Promise.all(closed);
 }
 
-test('connections for which no place is left are counted when they close; the places of ended ones are used again', async () => {
+test('connections beyond the table are counted when they close, and entries of ended ones are reused', async () => {
   // Two blocks of 16 places, and both ends of a connection take one.
   await using world = await startProbeWorld({ capacities: { live: 2 } });
   await world.server.listen({ port: 8080 }, echo);
@@ -291,7 +291,7 @@ test('connections for which no place is left are counted when they close; the pl
   assert.equal(world.kernel.reconciled, 0);
 });
 
-test('connections that end while no program is at the hook are found to have ended, and their places are used again', async () => {
+test('the end of connections while no program is attached is detected, and their entries are reused', async () => {
   await using world = await startProbeWorld();
   await world.server.listen({ port: 8080 }, echo);
   const places = () => {

@@ -15,7 +15,7 @@ const sides = [
   { reporter: 'destination', direction: 'inbound' },
 ] as const;
 
-test('where programs read no kernel memory a connection is counted when it opens and its bytes when it has closed, and the log says so', async () => {
+test('if programs may not read kernel memory, a connection is counted when it opens and its bytes when it has closed, and the log says so', async () => {
   await using node = await pinnedNode(withoutKernelReads, kmeshSources);
   const { mesh, client, servers } = node;
   const { proxy } = mesh.node();

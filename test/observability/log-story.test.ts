@@ -19,7 +19,7 @@ function storyOf(log: string): string[] {
     );
 }
 
-test('the log tells of the start, each pod, an outage of the control plane and its end, and of the drain', async () => {
+test('the log reports the start, each pod, an outage of the control plane and its end, and the drain', async () => {
   await using lab = await createLab();
   await lab.node();
   await using mesh = await startMesh(lab, { kernelPath: true });

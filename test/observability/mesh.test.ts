@@ -165,7 +165,7 @@ test('OBS-23: Prometheus scrapes a real daemon under traffic, and every panel of
   }
 });
 
-test('OBS-19: while nobody reads the daemon’s log traffic goes on, and no line is lost', async () => {
+test('OBS-19: while the daemon’s log is not read traffic continues, and no line is lost', async () => {
   const watch = await proxyOf().watch();
   const connections = 6_000;
   const dialling = client.dial({ to: `${hostOf('near')}:82`, connections, concurrency: 16 });
@@ -198,7 +198,7 @@ test('OBS-17: a client of another trust domain is an early deny of the daemon: a
   }
 });
 
-test('OBS-18: connections that a drain cuts are errors in the log of the tunnel path', async () => {
+test('OBS-18: connections that a drain closes are errors in the log of the tunnel path', async () => {
   const watch = await proxyOf(1).watch();
   const socket = await client.connect({ host: hostOf('far'), port: 80 });
   socket.on('error', () => undefined);

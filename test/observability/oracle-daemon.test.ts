@@ -212,7 +212,7 @@ for (const way of ways) {
     assert.equal(grown('kmesh_connections_reconciled_total', {}), 0);
   });
 
-  test(`a ${way.name} server that is silent: connections on IPv4 and IPv6 fail in time with one line each that says so`, async () => {
+  test(`connections to an unresponsive ${way.name} server fail with one line each, on IPv4 and IPv6`, async () => {
     const watched = await watchNodes();
     const to = Object.values(hosts.get(way.name) ?? {});
     await Promise.all(

@@ -14,7 +14,7 @@ const sides = [
 ] as const;
 
 for (const handedOver of [true, false]) {
-  describe(`a pod calls its own service and is its only endpoint, ${handedOver ? 'handed over' : 'captured'}`, () => {
+  describe(`a pod that is the only endpoint of a service dials it, ${handedOver ? 'handed off' : 'captured'}`, () => {
     let lab: Lab;
     let mesh: LabMesh;
     let pod: Pod;
@@ -72,7 +72,7 @@ for (const handedOver of [true, false]) {
       });
     }
 
-    test('kmeshctl why says so', async () => {
+    test('kmeshctl why predicts the tunnel', async () => {
       const query = new URLSearchParams({ source: `default/${pod.name}`, destination: `${hosts.v4}:80` });
       const { body } = await mesh.node().proxy.http(15000, `/kmesh/why?${query}`);
       const { path, outcomes } = JSON.parse(body) as Why;
@@ -83,7 +83,7 @@ for (const handedOver of [true, false]) {
       );
     });
 
-    test('OBS-25: a policy that denies it ends it while it is idle, and denies the next one', async () => {
+    test('OBS-25: a denying policy closes it while it is idle, and denies the next one', async () => {
       const socket = await open(pod, hosts.v4, 80);
       await exchange(socket);
       const denial = policy('Deny', { principals: [{ kind: 'Exact', value: spiffe(pod).slice(9) }] });
@@ -97,7 +97,7 @@ for (const handedOver of [true, false]) {
       await echo(pod, hosts.v4, 80);
     });
 
-    test('with another endpoint on the node, its own share is tunnelled and the other one’s stays in the kernel', async () => {
+    test('with another endpoint on the node, connections to itself are tunnelled and those to the other one stay in the kernel', async () => {
       const { pod: other } = await mesh.pod({
         name: 'other',
         workload: { services: { 'default/own.default.svc.cluster.local': {} } },

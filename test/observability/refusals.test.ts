@@ -74,7 +74,7 @@ test('every connect that the hook refuses is one line with its reason, and no tr
   assert.equal(unlogged(world), 0);
 });
 
-test('a pod that dials in a loop what nobody serves neither floods the log nor takes the room of connections', async () => {
+test('a pod that dials refused destinations in a loop neither floods the log nor displaces events of connections', async () => {
   await using world = await startProbeWorld();
   const [host] = await withEmptyService(world);
   await world.server.listen({ port: 8080 }, (socket) => socket.on('error', () => undefined).end('x'));
@@ -102,7 +102,7 @@ test('a pod that dials in a loop what nobody serves neither floods the log nor t
   assert.equal(world.ring.counters.losses, 0);
 });
 
-test('while a quarter of the ring waits for its reader no refusal takes a place in it, and each is counted', async () => {
+test('refusals are counted but not written to a ring that is a quarter full', async () => {
   await using world = await startProbeWorld();
   const [host] = await withEmptyService(world);
   const refuse = () => assert.rejects(world.client.connect({ host, port: 80 }), { code: 'ECONNREFUSED' });

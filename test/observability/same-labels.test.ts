@@ -137,7 +137,7 @@ function namesOf({ lines }: Told, direction?: string): unknown[] {
     .sort();
 }
 
-describe('what metrics and log say of a connection between two pods of one node', () => {
+describe('metrics and log of a connection between two pods of one node', () => {
   let kernel: Awaited<ReturnType<typeof observeAll>>;
   let tunnel: Awaited<ReturnType<typeof observeAll>>;
 
@@ -147,7 +147,7 @@ describe('what metrics and log say of a connection between two pods of one node'
   });
 
   for (const what of ['service', 'pod'] as const) {
-    test(`a ${what} was dialled: the kernel path names the peers, principals and service that the tunnel names`, () => {
+    test(`for a dialled ${what} the kernel path names the same peers, principals and service as the tunnel`, () => {
       for (const [path, of] of Object.entries({ kernel, tunnel })) {
         const { lines } = of[what];
         assert.deepEqual(
@@ -174,7 +174,7 @@ describe('what metrics and log say of a connection between two pods of one node'
     });
   }
 
-  test('the application refuses: its client’s side fails once, and the log names the application’s port', () => {
+  test('if the application refuses, the client’s side fails once, and the log names the application’s port', () => {
     for (const { refused, server } of [kernel, tunnel]) {
       const outbound = refused.lines.filter(({ fields }) => fields['direction'] === 'outbound');
       assert.equal(outbound.length, 1);
@@ -189,7 +189,7 @@ describe('what metrics and log say of a connection between two pods of one node'
   });
 
   for (const what of ['idle', 'busy'] as const) {
-    test(`a policy ends a live, ${what} connection: a denial, which the server’s side counts and logs once`, () => {
+    test(`a policy that ends a live, ${what} connection is a denial, which the server’s side counts and logs once`, () => {
       for (const [path, of] of Object.entries({ kernel, tunnel })) {
         const { lines, failed } = of[what];
         assert.equal(lines.length, 2, path);

@@ -5,7 +5,7 @@ import { startTunnelWorld } from '@kmesh/lab/testing/probe/tunnel-world.ts';
 
 const rounds = 3;
 
-test('OBS-24: scrapes of 100,000 series do not hold up traffic through the tunnel', async () => {
+test('OBS-24: scrapes of 100,000 series do not delay traffic through the tunnel', async () => {
   await using world = await startTunnelWorld(100_000);
   const scrape = async () => (await (await fetch(world.metricsUrl)).text()).length;
   // A hundred bytes each, at least.

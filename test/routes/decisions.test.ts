@@ -87,7 +87,7 @@ for (const kernelPath of [true, false]) {
       assert.match(await kmeshctl('routes'), /no backend has a weight: every connection is refused/);
     });
 
-    test('the only destination of a route has all connections, on this node and on another', async () => {
+    test('the only destination of a route gets all connections, on this node and on another', async () => {
       for (const version of [0, 1]) {
         await apply(
           splitBy(
@@ -99,7 +99,7 @@ for (const kernelPath of [true, false]) {
       }
     });
 
-    test('a consumer route concerns clients of its namespace only', async () => {
+    test('a consumer route applies only to clients of its namespace', async () => {
       const own = splitBy(scene, [1, 0]);
       await apply(own, { ...splitBy(scene, [0, 1]), namespace: 'b', name: 'consumer' });
       assert.deepEqual((await dial()).byEndpoint, { v1: 200 });
@@ -109,7 +109,7 @@ for (const kernelPath of [true, false]) {
       assert.deepEqual((await dial(consumer.pod)).byEndpoint, { v1: 200 });
     });
 
-    test('what needs a waypoint is not applied, and why is told', async () => {
+    test('a route that needs a waypoint is not applied, and the reason is reported', async () => {
       await apply({ ...splitBy(scene, [1, 0]), unsupported: 'http.rewrite' });
       assert.deepEqual((await dial()).byEndpoint, { 'shop-0': 200 });
       const reason = /http\.rewrite: needs a waypoint/;
@@ -156,7 +156,7 @@ for (const kernelPath of [true, false]) {
       assert.deepEqual([...new Set(seen)], [`${behind.vips[0]?.ip}:80`]);
     });
 
-    test(`a change that is acknowledged is in force, and ${CHANGES} changes fail no connection of 64 clients`, async (context) => {
+    test(`an acknowledged change is in force, and ${CHANGES} changes fail no connection of 64 clients`, async (context) => {
       await apply(splitBy(scene, [1, 0]));
       const dialing = scene.client.pod.startDialing({
         to: scene.to,
@@ -195,7 +195,7 @@ for (const kernelPath of [true, false]) {
   });
 }
 
-test('a control plane that refuses routes is said once, and what it had sent before is served no more', async () => {
+test('a control plane that refuses routes is logged once, and its earlier routes are no longer applied', async () => {
   await using lab = await createLab();
   await lab.node();
   await using mesh = await startMesh(lab);

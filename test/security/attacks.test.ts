@@ -59,7 +59,7 @@ function sequences(allowed: string, wanted: string): string[][] {
 }
 
 for (const kernelPath of [true, false]) {
-  describe(`what gets past a denial, with the kernel path ${kernelPath ? 'on' : 'off'}`, () => {
+  describe(`attempts to bypass a denial, with the kernel path ${kernelPath ? 'on' : 'off'}`, () => {
     let lab: Lab;
     let mesh: LabMesh;
     let attacker: Pod;
@@ -232,7 +232,7 @@ for (const kernelPath of [true, false]) {
       ['between connect and its first packet', false, ['defer', 'connect', 'wait', 'send']],
       ['while the first packet is lost', true, ['wait', 'connect', 'send']],
     ] as const) {
-      test(`a policy that changes ${what} is the one that counts`, async () => {
+      test(`a policy that changes ${what} is enforced`, async () => {
         assert.match(
           (await play(attacker, [patient([`connect=${at(CHANGING)}`])]))[0] ?? '',
           /port-/,
@@ -277,7 +277,7 @@ for (const kernelPath of [true, false]) {
       });
     }
 
-    test('a pod that draws two others’ traffic to itself by ARP sees first packets at most, or what is encrypted', async () => {
+    test('a pod that redirects two others’ traffic by ARP sees at most first packets, or encrypted bytes', async () => {
       const program = buildNative('bridge', native);
       const places = [neighbour, victim, server].map(({ addresses }) => addresses.v4);
       await echo(victim, server.addresses.v4, ECHO);
@@ -303,7 +303,7 @@ for (const kernelPath of [true, false]) {
       if (kernelPath) assert.deepEqual([first > 0, others], [true, 0]);
     });
 
-    test('an identity of another trust domain, and a pod whose traffic an application tunnel takes, are the tunnel path’s', async () => {
+    test('an identity of another trust domain and a pod with an application tunnel take the tunnel path', async () => {
       const { pod: foreign } = await mesh.pod({
         name: 'foreign',
         workload: { trustDomain: 'elsewhere.example' },

@@ -89,7 +89,7 @@ describe('connections between pods of a node and the certificates of their ident
   }
 
   for (const side of ['client', 'server'] as const) {
-    test(`a ${side} whose certificate is revoked: its live connection ends, and no other is served`, async () => {
+    test(`after the certificate of a ${side} is revoked its live connection ends, and no other is served`, async () => {
       const { client, server, live } = await pair();
       const others = await pair();
       revoke(await serialOf(side === 'client' ? client : server));
@@ -100,7 +100,7 @@ describe('connections between pods of a node and the certificates of their ident
     });
   }
 
-  test('a pod whose certificate runs out and is not renewed: the same', async () => {
+  test('after the certificate of a pod expires its live connection ends, and no other is served', async () => {
     const server = await pod();
     authority().lifetimeSeconds = 5;
     const client = await pod();

@@ -53,7 +53,7 @@ const anchors: readonly (readonly [string, readonly string[]])[] = [
 const attestedIn = new Set(['STRICT', 'STRICT on port 8080', 'ALLOW the friend']);
 
 for (const kernelPath of [true, false]) {
-  describe(`who is served, with the kernel path ${kernelPath ? 'on' : 'off'}`, () => {
+  describe(`access between workloads, with the kernel path ${kernelPath ? 'on' : 'off'}`, () => {
     let matrix: Matrix;
 
     before(async () => {
@@ -61,7 +61,7 @@ for (const kernelPath of [true, false]) {
     });
     after(() => matrix?.[Symbol.asyncDispose]());
 
-    test('policies mean what was said by hand', async () => {
+    test('policies have the hand-written expected verdicts', async () => {
       assert.deepEqual(matrix.callers.map(({ name }) => name).toSorted(), everybody.toSorted());
       for (const [name, served] of anchors) {
         // What the proxy's mark takes past capture is attested on the kernel path alone.
@@ -74,7 +74,7 @@ for (const kernelPath of [true, false]) {
       }
     });
 
-    test('every caller gets the verdict of orchestration, by the path that is meant for it', async (context) => {
+    test('every caller gets the verdict of orchestration, on the expected path', async (context) => {
       const problems: string[] = [];
       const total = { kernel: 0, tunnel: 0, denied: 0 };
       // The tunnel path alone gets every second scenario here; test:long has them all, and their pairs.

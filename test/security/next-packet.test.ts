@@ -25,7 +25,7 @@ const changes = {
   ),
 };
 
-describe('a live connection between two pods of a node that sends all the time', () => {
+describe('a live connection between two pods of a node that sends continuously', () => {
   const pace = buildNative('pace', new URL('native/', import.meta.url));
   let lab: Lab;
   let mesh: LabMesh;
@@ -50,7 +50,7 @@ describe('a live connection between two pods of a node that sends all the time',
   });
 
   for (const [what, change] of Object.entries(changes)) {
-    test(`NEG-10: nothing that is sent after ${what} was acknowledged arrives`, async (context) => {
+    test(`NEG-10: no byte sent after ${what} was acknowledged arrives`, async (context) => {
       const inForce: number[] = [];
       const margins: number[] = [];
       const told: number[] = [];

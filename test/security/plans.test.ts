@@ -104,12 +104,12 @@ const records = (reporter: 'source' | 'destination') =>
 /** The engine says how long what it admitted by itself was open. */
 const isPlanned = ({ end }: Recorded): boolean => end?.durationMilliseconds !== undefined;
 
-describe('decisions that the engine follows by itself', () => {
+describe('plans of the engine', () => {
   for (const [what, to] of [
     ['an address of a pod', () => endpointText(server.pod.addresses.v4, PORT)],
     ['a service with one endpoint', () => endpointText(vip, PORT)],
   ] as const) {
-    test(`${what}: connections are served while the thread that decides is busy, and each is recorded as if it had decided`, async () => {
+    test(`${what}: connections are served while the control thread is busy, and each is recorded as if it had decided`, async () => {
       await client.pod.dial({ to: to(), mode: 'http' });
       await until(() => records('destination').every(({ end }) => end !== undefined));
       mesh.clear();
@@ -151,7 +151,7 @@ describe('decisions that the engine follows by itself', () => {
     });
   }
 
-  test('what the engine admitted and nobody was told of is cut when a policy denies it', async (context) => {
+  test('a connection that the engine admitted and has not reported is closed when a policy denies it', async (context) => {
     context.after(() => mesh.apply(without(noClient)));
     const to = endpointText(server.pod.addresses.v4, PORT);
     for (let round = 0; round < 5; round++) {
@@ -175,7 +175,7 @@ describe('decisions that the engine follows by itself', () => {
     }
   });
 
-  test('a plan serves nothing but its like: another port on the same connection of the proxies is denied each time', async (context) => {
+  test('a plan admits only equal requests: another port on the same HBONE connection is denied each time', async (context) => {
     const denied = policy('Deny', { destinationPorts: [PORT + 1] }, { name: 'denied-port' });
     context.after(() => mesh.apply(without(denied)));
     await server.pod.serve({ port: PORT + 1, mode: 'http', name: 'denied' });

@@ -28,7 +28,7 @@ const orders = {
   'before the mesh is told that the first one is gone': ['pod', 'fresh'],
 } as const;
 
-describe('the address of a pod that is gone, and another pod that got it', () => {
+describe('the address of a removed pod that another pod gets', () => {
   const evade = buildNative('evade', new URL('native/', import.meta.url));
   let lab: Lab;
   let mesh: LabMesh;
@@ -72,7 +72,7 @@ describe('the address of a pod that is gone, and another pod that got it', () =>
   }
 
   for (const [when, order] of Object.entries(orders)) {
-    test(`NEG-02: the second pod is not served as the first one, ${when}`, async () => {
+    test(`NEG-02: the second pod does not get the identity of the first one, ${when}`, async () => {
       const first: MeshPod = await mesh.pod({ name: `first-${++pods}`, serviceAccount: 'sa-first' });
       const ip = first.pod.addresses.v4;
       await mesh.apply(allow('first'));

@@ -32,7 +32,7 @@ async function untilForgotten(pod: Pod, sourcePort: number): Promise<void> {
  * translation that it had. What dials from the same port to the same address meets it there.
  */
 for (const handoff of ['true', 'false'] as const) {
-  describe(`a port that is used again after a reset, with KMESH_HANDOFF=${handoff}`, () => {
+  describe(`a port that is reused after a reset, with KMESH_HANDOFF=${handoff}`, () => {
     let lab: Lab;
     let mesh: LabMesh;
     let attacker: Pod;
@@ -75,7 +75,7 @@ for (const handoff of ['true', 'false'] as const) {
         test(`${who}: ${what}`, () => dialTwice(who === 'attacker' ? attacker : neighbour, port, change));
       }
     }
-    test('a policy resets it and forbids the next one, which the other pod does not take for the same', () =>
+    test('a policy resets the connection and denies the next one, which the other pod sees as a new one', () =>
       dialTwice(attacker, LIVE, denial, true));
 
     /** From one port to each server before and after a change. `forgotten`: the servers' pods track the first no more. */

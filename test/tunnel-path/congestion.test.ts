@@ -20,7 +20,7 @@ async function algorithms(pod: Pod, filter: string): Promise<string[]> {
   return [...stdout.matchAll(/^\s+(\w+) wscale:/gm)].map(([, name = '']) => name);
 }
 
-test('where a pod sends by BBR, the proxy does so between nodes and not towards the pod’s own applications', async () => {
+test('in a pod with BBR the proxy uses BBR between nodes and not towards the pod’s own applications', async () => {
   // New namespaces have what the host has, and the proxy listens before anyone can change it.
   const ofHost = readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim();
   const { pod: client } = await mesh.pod();

@@ -57,7 +57,7 @@ function processorSeconds(): number {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
-test('ROB-06: with file descriptors exhausted new connections wait, log and metric say so, the daemon answers, and all are served once some are free', async () => {
+test('ROB-06: without free file descriptors new connections wait, a log line and a metric report it, the daemon answers, and all are served once some are free', async () => {
   const idle = descriptors();
   const echoed = new Set<Socket>();
   // Each connection costs two descriptors; more than fit are opened.
@@ -104,7 +104,7 @@ test('ROB-06: with file descriptors exhausted new connections wait, log and metr
   await place.agent.removePod(late);
 });
 
-test('ROB-06: a pod for which none are left is refused and pending, and served once there are some', async () => {
+test('ROB-06: without free descriptors a new pod is refused and pending, and served once there are some', async () => {
   // Each pod holds its namespace and its listeners.
   const pods: { readonly uid: string; readonly namespace: ReturnType<typeof createNetworkNamespace> }[] = [];
   const connection = await place.agent.whenReady();

@@ -13,7 +13,7 @@ const places = [
 ] as const;
 
 for (const { what, client, server, drained, captured } of places) {
-  test(`PRC-09: at the deadline of a drain a connection ${what} ends by FIN when its bytes are through`, async () => {
+  test(`PRC-09: at the deadline of a drain a connection ${what} ends by FIN once its bytes are forwarded`, async () => {
     await using mesh = await startTestMesh();
     const from = await mesh.pod({ node: client });
     const to = await mesh.pod({ node: server, captured });

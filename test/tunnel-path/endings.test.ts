@@ -326,7 +326,7 @@ const requested: readonly RequestedRow[] = [
   },
 ];
 
-describe('how streams end that the proxy requested', () => {
+describe('ends of streams that the proxy requested', () => {
   for (const { id, what, peer, bytes, end, flag = '-', error } of requested) {
     for (const pace of ['fast', end === 'FIN' ? 'slow' : 'late'] as const) {
       row(id, `${what} (${pace} reader)`, async () => {
@@ -502,7 +502,7 @@ describe('how streams end that the proxy requested', () => {
   });
 });
 
-describe('how streams end that the proxy serves', () => {
+describe('ends of streams that the proxy serves', () => {
   async function open(): Promise<{ stream: FrameStream; connection: FrameConnection }> {
     const { pod, workload } = await mesh.pod({ captured: false });
     const socket = await connect(pod, server.addresses.v4, 15008);
@@ -683,7 +683,7 @@ describe('how streams end that the proxy serves', () => {
   });
 });
 
-describe('how plaintext connections end', () => {
+describe('ends of plaintext connections', () => {
   row('END-60', 'a FIN of either side is passed on, and the other direction goes on', async () => {
     onAccept = (socket) => {
       const chunks: Buffer[] = [];
@@ -756,7 +756,7 @@ describe('how plaintext connections end', () => {
     });
   }
 
-  test('thousands of refused connections leave neither descriptors nor sockets that are anybody’s', async () => {
+  test('thousands of refused connections leave no descriptors or sockets', async () => {
     deny(8098);
     using namespace = openNetworkNamespace(server.namespacePath);
     const descriptors = () => readdirSync('/proc/self/fd').length;
@@ -780,7 +780,7 @@ describe('how plaintext connections end', () => {
   });
 });
 
-test('the byte counts of a young connection do not wait for the regular report', async (context) => {
+test('bytes of a new connection are counted before the regular report', async (context) => {
   await using patient = await startTestMesh({ nodes: 1, settings: { progressMilliseconds: 60_000 } });
   const from = await patient.pod();
   const to = await patient.pod();

@@ -126,7 +126,7 @@ describe('HBONE connections and their pool', () => {
     server.close();
   });
 
-  test('HBN-04: the limit of the peer is kept', async () => {
+  test("HBN-04: the peer's limit of streams is respected", async () => {
     const { pod: client } = await mesh.pod();
     const { pod, server } = await peer({ maxConcurrentStreams: 10 });
     const sockets = await Promise.all(
@@ -166,7 +166,7 @@ describe('HBONE connections and their pool', () => {
     server.close();
   });
 
-  test('HBN-06: after GOAWAY running streams finish and new ones go elsewhere', async () => {
+  test('HBN-06: after GOAWAY open streams finish and new ones use another connection', async () => {
     const { pod: client } = await mesh.pod();
     const { pod, server } = await peer();
     const running = await connect(client, pod.addresses.v4, 8080);
@@ -313,7 +313,7 @@ describe('HBONE connections and their pool', () => {
     server.close();
   });
 
-  test('HBN-12: many clients and sources do not mix, and the pool forgets them', async () => {
+  test('HBN-12: many clients and sources are not mixed up, and the pool is empty at the end', async () => {
     const sources = await Promise.all([mesh.pod(), mesh.pod(), mesh.pod()]);
     const targets = await Promise.all([peer(), peer()]);
     const call = async (round: number): Promise<void> => {

@@ -29,7 +29,7 @@ after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-describe('HBONE seen by nghttp2’s tools', () => {
+describe('HBONE with nghttp2’s tools', () => {
   const tls = (): string[] => [
     `--cert=${join(directory, 'cert.pem')}`,
     `--key=${join(directory, 'key.pem')}`,

@@ -32,7 +32,7 @@ const families = {
 } as const;
 
 for (const [name, { family, allowed, start, denied, servers, address }] of Object.entries(families)) {
-  test(`ROB-01, INB-20: more ${name} sources than the engine remembers are each judged by their own address, also where the destination is the new one`, async () => {
+  test(`ROB-01, INB-20: more ${name} sources than the engine caches are each authorised by their own address, also with a new destination`, async () => {
     await using mesh = await startTestMesh({ nodes: 1 });
     const { pod: client } = await mesh.pod({ captured: false, name: 'client' });
     const { pod: server, workload } = await mesh.pod({ name: 'server' });

@@ -41,7 +41,7 @@ function vipOf(service: Service, family: 'v4' | 'v6'): string {
   return service.vips[family === 'v4' ? 0 : 1]?.ip ?? '';
 }
 
-describe('workloads that are known by host name only', () => {
+describe('workloads with only a hostname', () => {
   let mesh: TestMesh;
   let client: Member;
   let far: Member;
@@ -71,7 +71,7 @@ describe('workloads that are known by host name only', () => {
   }
 
   for (const family of ['v4', 'v6'] as const) {
-    test(`OUT-29: two calls of a host name are delivered and counted as two resolutions (IP${family})`, async () => {
+    test(`OUT-29: two calls of a hostname are delivered and counted as two resolutions (IP${family})`, async () => {
       const hostname = `far-${family}.example.org`;
       const { v4, v6 } = far.pod.addresses;
       answers.set(hostname, async () => [v6, v4]);
@@ -91,7 +91,7 @@ describe('workloads that are known by host name only', () => {
     });
   }
 
-  test('OUT-29: without another the resolver of the node answers', async () => {
+  test("OUT-29: the node's resolver is the default", async () => {
     await using own = await startTestMesh({ nodes: 1 });
     const caller = await own.pod({ name: 'caller' });
     own.own(await listen(caller.pod, 8080, doubleEcho));
@@ -106,7 +106,7 @@ describe('workloads that are known by host name only', () => {
     ['does not exist', 'nowhere.example.org', undefined, /nowhere\.example\.org.*ENOTFOUND/],
     ['has no address', 'empty.example.org', async () => [], /empty\.example\.org has no address/],
   ] as const) {
-    test(`OUT-30: a host name that ${what} is denied early`, async () => {
+    test(`OUT-30: a hostname that ${what} is an early deny`, async () => {
       if (answer !== undefined) answers.set(hostname, answer);
       const vip = vipOf(named(mesh, hostname, far.workload), 'v4');
       clear();
@@ -158,7 +158,7 @@ describe('an endpoint that fails the tunnel', () => {
     return { pod, server, application, wire };
   }
 
-  test('OUT-32: the expected identity is served, through TLS only', async () => {
+  test('OUT-32: a server with the expected identity is reached, over TLS only', async () => {
     const { pod, server, application, wire } = await presenting(uri);
     const socket = await connect(client.pod, pod.addresses.v4, 8080);
     socket.write(SECRET);
@@ -174,7 +174,7 @@ describe('an endpoint that fails the tunnel', () => {
     ['namespace', (workload) => uri({ ...workload, namespace: 'elsewhere' })],
     ['trust domain', (workload) => uri({ ...workload, trustDomain: 'example.org' })],
   ] as [string, (workload: Workload) => string][]) {
-    test(`OUT-32: a server of another ${what} gets no byte of the application`, async () => {
+    test(`OUT-32: a server of another ${what} receives no byte of the application`, async () => {
       const { pod, server, application, wire } = await presenting(name);
       mesh.clear();
       const socket = await connect(client.pod, pod.addresses.v4, 8080);
@@ -192,7 +192,7 @@ describe('an endpoint that fails the tunnel', () => {
     });
   }
 
-  test('OUT-33: without a setting a connection attempt lasts ten seconds', () => {
+  test('OUT-33: a connection attempt times out after ten seconds by default', () => {
     assert.equal(resolveSettings({}).connectTimeoutMilliseconds, 10_000);
   });
 
@@ -200,7 +200,7 @@ describe('an endpoint that fails the tunnel', () => {
     ['v4', 'iptables'],
     ['v6', 'ip6tables'],
   ] as const) {
-    test(`OUT-33: a port 15008 that swallows connections looks like a NetworkPolicy (IP${family})`, async () => {
+    test(`OUT-33: an unresponsive port 15008 is reported as NETWORK_POLICY (IP${family})`, async () => {
       const { pod } = await mesh.pod({ node: 1 });
       const application = mesh.own(await listen(pod, 8080, doubleEcho));
       await pod.run(command, ['-I', 'INPUT', '-p', 'tcp', '--dport', '15008', '--syn', '-j', 'DROP']);

@@ -66,7 +66,7 @@ for (const [way, ends] of Object.entries(ways)) {
       }
     }
 
-    test('a reader that does not read holds the sender back, and gets every byte later', async () => {
+    test('a receiver that does not read stops the sender, and gets every byte later', async () => {
       const { from, to } = ends();
       const oracle = await serveOracle(to, ++port);
       const dial = { connections: 2, largest: 64 * MIB, seed: 1 };
@@ -92,7 +92,7 @@ for (const [way, ends] of Object.entries(ways)) {
       assert.deepEqual([dialled.connections, served.connections], [1000, 1000]);
     });
 
-    test('programs that are killed leave no wrong byte behind', async () => {
+    test('killing programs causes no wrong byte', async () => {
       const { from, to } = ends();
       for (const victim of ['client', 'server'] as const) {
         const oracle = await serveOracle(to, ++port, true);
@@ -151,7 +151,7 @@ describe('a plaintext connection', () => {
     assert.deepEqual([end.bytesFromClient, end.bytesFromServer], [300 * 11, 300 * 22]);
   });
 
-  test('is cut at once when policy forbids it', async () => {
+  test('is closed at once when a policy denies it', async () => {
     mesh.clear();
     const socket = await exchanging(50);
     mesh.apply(forbidden);
@@ -173,7 +173,7 @@ describe('a plaintext connection', () => {
     assert.equal(((await promise) as NodeJS.ErrnoException).code, 'ECONNRESET');
   });
 
-  test('that turns into bulk and is an exchange again keeps every byte', async () => {
+  test('that alternates between small messages and bulk keeps every byte', async () => {
     const socket = await exchanging(50);
     socket.write(Buffer.alloc(3_000_000, 'x'));
     await readExactly(socket, 6_000_000, 20_000);
@@ -181,7 +181,7 @@ describe('a plaintext connection', () => {
     socket.destroy();
   });
 
-  test('holds its sender back when nobody reads, and loses nothing', async () => {
+  test('stops its sender if the receiver does not read, and loses nothing', async () => {
     let reader: Socket | undefined;
     const lazy = await listen(inside, 8083, (socket) => {
       reader = socket;
@@ -207,7 +207,7 @@ describe('a plaintext connection', () => {
     socket.destroy();
   });
 
-  test('passes on once what TCP sends again in other segments', async () => {
+  test('forwards bytes once that TCP retransmits in other segments', async () => {
     const socket = await exchanging(50);
     socket.setNoDelay(true);
     // The first arrives and its acknowledgement does not, the second does not arrive: they are sent again as one segment.
@@ -227,7 +227,7 @@ describe('a plaintext connection', () => {
     socket.destroy();
   });
 
-  test('keeps every byte where segments are lost', async () => {
+  test('keeps every byte despite lost segments', async () => {
     for (const host of [inside, outside]) await lose(host, someSegments);
     const oracle = await serveOracle(inside, ++port);
     const dial = { style: 'turns', connections: 16, rounds: 30, largest: 1_500, seed: 1 };

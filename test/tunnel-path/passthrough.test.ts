@@ -66,7 +66,7 @@ describe('inbound plaintext', () => {
     });
   }
 
-  test('PAS-02, NEG-02, NEG-08, NEG-09: under STRICT a plaintext caller is cut at once and nothing is delivered', async () => {
+  test('PAS-02, NEG-02, NEG-08, NEG-09: under STRICT a plaintext client is closed at once and no byte is delivered', async () => {
     mesh.clear();
     mesh.apply(strict);
     for (const family of families) {
@@ -92,7 +92,7 @@ describe('inbound plaintext', () => {
     mesh.apply({ kind: 'removePolicy', key: 'default/strict' });
   });
 
-  test('PAS-03, KME-12: ALLOW by source IP lets its client through and no other', async () => {
+  test('PAS-03, KME-12: ALLOW by source IP admits its client and no other', async () => {
     mesh.apply(policy('Allow', { sourceIps: [`${outside.addresses.v4}/32`, `${outside.addresses.v6}/128`] }));
     for (const family of families) {
       assert.equal(await hello(outside, server.pod.addresses[family], 8080), 'hello worldhello world');
@@ -148,7 +148,7 @@ describe('inbound plaintext', () => {
       second.close();
     });
 
-    test(`PAS-07, NEG-22: a server that speaks first is heard (${captured ? 'HBONE' : 'plaintext'})`, async () => {
+    test(`PAS-07, NEG-22: the first bytes of a server arrive (${captured ? 'HBONE' : 'plaintext'})`, async () => {
       const client = captured ? (await mesh.pod()).pod : outside;
       const listening = mesh.own(await listen(server.pod, 8085, (socket) => socket.write('220 ready\r\n')));
       const socket = await connect(client, server.pod.addresses.v6, 8085);
@@ -178,7 +178,7 @@ describe('inbound plaintext', () => {
     listening.close();
   });
 
-  test('PAS-05, HBN-11: a reset that meets bytes on their way to the application is not taken for an end', async () => {
+  test('PAS-05, HBN-11: a reset while bytes are in flight to the application is not treated as an end', async () => {
     const reset = (socket: Socket) => {
       socket.on('error', () => undefined);
       setImmediate(() => socket.resetAndDestroy());
@@ -233,7 +233,7 @@ describe('live policy changes', () => {
     close();
   });
 
-  test('POL-01: the access record names the policy and that it came late', async () => {
+  test('POL-01: the access record names the policy and says that it was applied later', async () => {
     mesh.clear();
     const { close, sockets } = await established(8101);
     mesh.apply(policy('Deny', { destinationPorts: [8101] }));
@@ -249,7 +249,7 @@ describe('live policy changes', () => {
     close();
   });
 
-  test('POL-02, POL-03, POL-06: changes that allow it, and changes of nothing, leave a connection alone', async () => {
+  test('POL-02, POL-03, POL-06: changes that still allow a connection, and empty ones, leave it open', async () => {
     const { sockets, close } = await established(8102);
     mesh.apply(policy('Deny', { destinationPorts: [1] }));
     mesh.apply(policy('Allow', { destinationPorts: [8102] }));
@@ -312,7 +312,7 @@ describe('live policy changes', () => {
   });
 });
 
-describe('what policies must and must not do', () => {
+describe('policies', () => {
   const principal = (name: string): string => `cluster.local/ns/default/sa/${name}`;
 
   async function outcome(from: Host, port = 8080): Promise<'served' | 'refused'> {
@@ -368,7 +368,7 @@ describe('what policies must and must not do', () => {
     mesh.apply({ kind: 'removePolicy', key: 'default/test' });
   });
 
-  test('NEG-07, NSP-15, KME-13: probes of the kubelet reach a policied pod past the proxy', async () => {
+  test('NEG-07, NSP-15, KME-13: probes of the kubelet reach a pod with policies without the proxy', async () => {
     const node = mesh.proxy(0).node;
     await installProbeSource(node, [server.pod]);
     mesh.apply(strict, policy('Allow', { destinationPorts: [1] }));
@@ -436,7 +436,7 @@ describe('what policies must and must not do', () => {
     );
   });
 
-  test('NEG-15: magic addresses do nothing to the enrolment of a pod', async () => {
+  test('NEG-15: connections to special addresses do not change the enrolment of a pod', async () => {
     const { pod } = await mesh.pod();
     for (const [address, port] of [
       ['0.0.0.2', 929],

@@ -75,7 +75,7 @@ describe('certificates in the tunnel', () => {
     });
   }
 
-  test('CRT-13: a rotation leaves a running transfer alone, new connections use the new certificate', async () => {
+  test('CRT-13: a renewal does not interrupt a transfer, and new connections use the new certificate', async () => {
     const fresh = await mesh.pod({ node: 0 });
     const open = await connect(fresh.pod, server.pod.addresses.v4, 8080);
     open.write('hello world');
@@ -121,7 +121,7 @@ describe('certificates in the tunnel', () => {
     mesh.revocations.set();
   });
 
-  test('CRT-16: a list that gains the peer cuts live connections, both directions, flag CERT_REVOKED', async () => {
+  test('CRT-16: a list that revokes the peer closes live connections, both directions, flag CERT_REVOKED', async () => {
     mesh.authority.rotate();
     for (const [revoked, side, proxy] of [
       [client, 'destination', 1],
@@ -140,7 +140,7 @@ describe('certificates in the tunnel', () => {
     }
   });
 
-  test('CRT-16: the record of a connection that is cut says CERT_REVOKED', async () => {
+  test('CRT-16: the record of a closed connection has CERT_REVOKED', async () => {
     const fresh = await mesh.pod({ node: 0 });
     for (const { records } of mesh.proxies) records.clear();
     const open = await connect(fresh.pod, server.pod.addresses.v4, 8080);
@@ -154,7 +154,7 @@ describe('certificates in the tunnel', () => {
     open.destroy();
   });
 
-  test('CRT-16: double HBONE, a list that gains the final server cuts what leads to it', async () => {
+  test('CRT-16: double HBONE: a list that revokes the final server closes the connections to it', async () => {
     const { counters, records } = mesh.proxy(0);
     const { service, gateway, final } = await gatewayed(mesh, 'inner', 'ip');
     const vip = service.vips[0]?.ip ?? '';
@@ -189,7 +189,7 @@ describe('certificates in the tunnel', () => {
     mesh.revocations.set();
   });
 
-  test('CRT-17: a revoked intermediate drops what is under it, not under another of the same name', () => {
+  test('CRT-17: a revoked intermediate revokes its certificates, and none of another with the same name', () => {
     const root = createAuthority();
     const twins = [root.intermediate({ commonName: 'twin' }), root.intermediate({ commonName: 'twin' })];
     const leaves = twins.map((twin) => [
@@ -208,7 +208,7 @@ describe('certificates in the tunnel', () => {
     );
   });
 
-  test('CRT-18: an expired list is still used, garbage and an empty list allow', () => {
+  test('CRT-18: an expired list is still used; with an invalid or empty list peers are accepted', () => {
     const root = createAuthority();
     const leaf = root.issue({ uris: ['spiffe://td/ns/a/sa/b'] });
     const chain = [leaf.certificateDer, root.certificateDer];

@@ -318,7 +318,7 @@ describe('hostile HTTP/2 clients', () => {
   ];
 
   for (const [what, make, expected] of attacks) {
-    test(`ROB-01: ${what} ends with the right error and harms nobody`, async () => {
+    test(`ROB-01: ${what} ends with the right error and affects no other client`, async () => {
       const before = application.seen.bytes;
       const { tls, closed, received } = await raw();
       tls.write(make());
@@ -383,7 +383,7 @@ describe('hostile HTTP/2 clients', () => {
     await healthy();
   });
 
-  test('ROB-01: clients that speak by the grammar in any order neither crash nor hang the proxy', {
+  test('ROB-01: clients that send valid frames in any order neither crash nor hang the proxy', {
     timeout: SECONDS * 2000 + 20_000,
   }, async () => {
     const limit = performance.now() + SECONDS * 1000;
@@ -399,7 +399,7 @@ describe('hostile HTTP/2 clients', () => {
     await healthy();
   });
 
-  test('ROB-01: random headers never fail a request that policy and authority allow, nor pass another', {
+  test('ROB-01: random headers never fail a request that policy and authority allow, nor admit another', {
     timeout: SECONDS * 2000 + 20_000,
   }, async () => {
     const until = performance.now() + SECONDS * 1000;
@@ -441,8 +441,8 @@ describe('hostile HTTP/2 clients', () => {
   });
 });
 
-describe('requests that differ in every text', () => {
-  test('ROB-01: each is judged by its own authority, however many texts came before', {
+describe('requests that differ in every value', () => {
+  test('ROB-01: each is decided by its own authority, after any number of earlier values', {
     timeout: 60_000,
   }, async () => {
     const socket = await openHbone(await connect(client.pod, server.pod.addresses.v4, 15008), {
@@ -468,7 +468,7 @@ describe('requests that differ in every text', () => {
 });
 
 describe('hostile HTTP/2 servers', () => {
-  test('ROB-01: a server that answers nonsense fails the caller and nothing else', {
+  test('ROB-01: a server with invalid answers fails only its caller', {
     timeout: SECONDS * 2000 + 60_000,
   }, async () => {
     const hostile = await mesh.pod({ captured: false, workload: { protocol: 'HBONE' } });
@@ -563,7 +563,7 @@ describe('hostile ZDS servers and PROXY headers', () => {
     await healthy();
   });
 
-  test('ROB-01: PROXY headers read back what was written, and refuse what cannot be', () => {
+  test('ROB-01: PROXY headers are decoded as written, and impossible ones refused', () => {
     for (let run = 0; run < 500; run++) {
       const wide = randomInt(2) === 1;
       const ip = (): string =>

@@ -30,7 +30,7 @@ async function openMany(count: number, open: () => Promise<Socket>): Promise<Soc
 }
 
 describe('robustness of the tunnel', () => {
-  test('ROB-04: 10,000 connections cost at most 40 KiB each on either side, and give it back', {
+  test('ROB-04: 10,000 connections use at most 40 KiB each on either side, and free it', {
     timeout: 120_000,
   }, async (context) => {
     await using mesh = await startProcessMesh();
@@ -61,7 +61,7 @@ describe('robustness of the tunnel', () => {
     }
   });
 
-  test('ROB-05, ROB-09: short calls: processor time stated, no handle and no memory is left', {
+  test('ROB-05, ROB-09: short calls: CPU time is reported, no handle and no memory is left', {
     timeout: 60_000,
   }, async (context) => {
     await using mesh = await startProcessMesh();
@@ -97,7 +97,7 @@ describe('robustness of the tunnel', () => {
     }
   });
 
-  test('ROB-06: out of descriptors is an error message that says so, and it recovers', {
+  test('ROB-06: the lack of descriptors is an error message that says so, and it recovers', {
     timeout: 60_000,
   }, async () => {
     await using mesh = await startProcessMesh({ openFiles: 160 });
@@ -116,7 +116,7 @@ describe('robustness of the tunnel', () => {
     echo.close();
   });
 
-  test('ROB-07: 24 million bytes at a reader that does not read grow nothing', {
+  test('ROB-07: 24 million bytes to a receiver that does not read do not grow memory', {
     timeout: 60_000,
   }, async (context) => {
     await using mesh = await startProcessMesh();
@@ -163,7 +163,7 @@ describe('robustness of the tunnel', () => {
     echo.close();
   });
 
-  test('a peer that changes its TLS keys without end is cut, and others do not wait for it', {
+  test('a peer that updates its TLS keys endlessly is disconnected, and others do not wait for it', {
     timeout: 60_000,
   }, async (context) => {
     await using mesh = await startTestMesh({ nodes: 1 });

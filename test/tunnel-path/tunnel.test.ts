@@ -110,7 +110,7 @@ for (const options of variants) {
       });
     }
 
-    test('NSP-20, NSP-21, NSP-24, NSP-26: calls of the proxy’s own ports are harmless', async () => {
+    test('NSP-20, NSP-21, NSP-24, NSP-26: connections to the proxy’s own ports are closed without effect', async () => {
       const gateway = mesh.proxy(0).node.addresses.v4;
       const outcome = async (from: Pod, to: string, port: number): Promise<'C' | 'R'> => {
         const how = await fate(from, to, port);
@@ -246,7 +246,7 @@ describe('waypoints and gateways', () => {
     });
   }
 
-  test('NEG-23: a waypoint with no ready pod refuses, nothing is sent in clear', async () => {
+  test('NEG-23: connections to a waypoint without ready pods are refused, and no plaintext is sent', async () => {
     const service = serviceOf({
       name: 'unready',
       vips: mesh.lab.serviceAddress(),
@@ -284,7 +284,7 @@ describe('waypoints and gateways', () => {
     ['the final server', { gateway: 0, final: 3 }],
     ['either', { gateway: 1, final: 2 }],
   ] as const) {
-    test(`HBN-15: ${layer} loses its connection before it answers: another one is tried`, async () => {
+    test(`HBN-15: if ${layer} loses its connection before an answer, another one is tried`, async () => {
       const { service, losses } = await gatewayed(mesh, `lossy-${layer.replaceAll(' ', '-')}`, 'ip');
       Object.assign(losses, lost);
       mesh.clear();
@@ -313,7 +313,7 @@ describe('waypoints and gateways', () => {
     assert.notEqual(end.flag, '-');
   });
 
-  test('a missing certificate fails the connection with flag IDENTITY_ERROR, never in clear', async () => {
+  test('without a certificate the connection fails with flag IDENTITY_ERROR, never as plaintext', async () => {
     await using lost = await startTestMesh({ nodes: 1 });
     lost.authority.failure = new Error('istiod does not know this pod yet');
     const from = await lost.pod();
@@ -324,7 +324,7 @@ describe('waypoints and gateways', () => {
     assert.match(end.error ?? '', /istiod/);
   });
 
-  test('NEG-33, NEG-34: another trust domain and a set network change nothing about policies', async () => {
+  test('NEG-33, NEG-34: another trust domain and a set network do not change policies', async () => {
     await using other = await startTestMesh({ nodes: 1, network: 'nw1', trustDomain: 'example.org' });
     const from = await other.pod({ serviceAccount: 'default' });
     const to = await other.pod();
@@ -351,7 +351,7 @@ describe('waypoints and gateways', () => {
 });
 
 describe('drain and hand-over', () => {
-  test('NSP-09, PRC-08: an open connection survives the drain and new ones fail', async () => {
+  test('NSP-09, PRC-08: during a drain an open connection continues and new ones fail', async () => {
     await using mesh = await startTestMesh({ nodes: 1 });
     const client = await mesh.pod();
     const server = await mesh.pod();
@@ -389,7 +389,7 @@ describe('drain and hand-over', () => {
     assert.equal(await fate(client.pod, server.pod.addresses.v4, 8080), 'closed');
   });
 
-  test('ZDS-20: under load a second proxy takes over: ≥ 99.9 % of new connections succeed, none is cut', {
+  test('ZDS-20: while a second proxy takes over under load ≥ 99.9 % of new connections succeed, and none is closed', {
     timeout: 60_000,
   }, async () => {
     await using mesh = await startTestMesh({ nodes: 1 });

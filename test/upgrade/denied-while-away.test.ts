@@ -95,7 +95,7 @@ async function ends(socket: Socket): Promise<boolean> {
   );
 }
 
-describe('a policy that comes while no daemon runs', () => {
+describe('a policy that arrives while no daemon runs', () => {
   const builds: Partial<Record<'flows' | 'handshakes', OtherBuild>> = {};
 
   const directory = mkdtempSync(join(tmpdir(), 'kmesh-away-'));
@@ -106,7 +106,7 @@ describe('a policy that comes while no daemon runs', () => {
   });
 
   for (const [how, start] of Object.entries(starts)) {
-    test(`NEG-26, NEG-10: ends live connections and forbids others once a daemon has acknowledged it that starts ${how}`, async () => {
+    test(`NEG-26, NEG-10: ends live connections and denies new ones once a daemon that starts ${how} has acknowledged it`, async () => {
       await using scene = await pinnedNode(start.withoutRight ? { KMESH_LEASE: '10s' } : {});
       const { mesh, pins, client, servers } = scene;
       const [server] = servers;

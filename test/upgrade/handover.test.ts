@@ -106,7 +106,7 @@ function describeReport(name: string, report: DialReport): string {
   );
 }
 
-test(`${HANDOVERS} hand-overs under load: at least 99.9 % of new connections succeed, none that ends in time is cut`, {
+test(`${HANDOVERS} hand-overs under load: at least 99.9 % of new connections succeed, and none that ends before the deadline is closed`, {
   timeout: 180_000,
 }, async (context) => {
   await using mesh = await startDaemonMesh();

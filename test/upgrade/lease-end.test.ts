@@ -9,7 +9,7 @@ import { attempt } from '@kmesh/lab/testing/traffic/echo.ts';
 /** Of the service that the node has. */
 const SERVICE = '10.96.0.1';
 
-test('after the lease, who listens on 15001 and 15006 serves the pods as if Kmesh had never been there', async () => {
+test('after the lease other listeners on 15001 and 15006 serve the pods as if Kmesh had never been installed', async () => {
   await using node = await pinnedNode({ KMESH_LEASE: '3s' });
   const { mesh, lab, client, servers } = node;
   const [server] = servers;

@@ -22,7 +22,7 @@ function count(object: BpfObject, slot: number): bigint {
   return new BigUint64Array(object.map('slots').mmap())[slot] ?? -1n;
 }
 
-test('a pinned link outlives its object, can be opened again, updated and removed', async () => {
+test('a pinned link survives its object, and can be opened again, updated and removed', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   const client = await node.pod({ name: 'client' });

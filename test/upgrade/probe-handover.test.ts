@@ -65,7 +65,7 @@ async function exchangeAll(sockets: readonly Socket[], times: number): Promise<v
 }
 
 for (const how of ['SIGTERM', 'SIGKILL'] as const) {
-  test(`connections that outlive a daemon (${how}) are left to the next one: each is counted and logged once, with all its bytes`, async () => {
+  test(`connections that outlive a daemon (${how}) are counted and logged once, with all their bytes, by the next one`, async () => {
     const { proxy } = mesh.node();
     const watch = await proxy.watch();
     await proxy.until('both sides of what came before are counted', async () => {

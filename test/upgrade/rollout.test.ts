@@ -13,7 +13,7 @@ import { shop, takesKernelPath, VIP } from './shop.ts';
 const CGROUP_CONNECT4 = 10;
 const main = fileURLToPath(new URL('../../packages/kmesh/src/main.ts', import.meta.url));
 
-test('from a ztunnel to Kmesh, to a newer Kmesh and back, each beside the one before it: no connection fails, and nothing stays', async () => {
+test('rollouts from a ztunnel to Kmesh, to a newer Kmesh and back: no connection fails, and nothing is left behind', async () => {
   const newer = buildOther(otherFlows);
   await using mesh = await startDaemonMesh();
   const { place, client, servers } = await shop(mesh);

@@ -24,7 +24,7 @@ function uninstall(pins: string): void {
   execFileSync(process.execPath, [main, 'uninstall'], { env: { ...process.env, KMESH_PINS: pins } });
 }
 
-test('BPF-10: pins that are not what their names say are replaced, not trusted: foreign maps and links, swapped pods, a directory half made', async () => {
+test('BPF-10: pins that do not match their names are replaced: foreign maps and links, swapped pods, an incomplete directory', async () => {
   await using node = await pinnedNode();
   const { lab, mesh, pins, client } = node;
   const { proxy } = mesh.node();
@@ -87,7 +87,7 @@ function pinForeignMap(name: string, keySize: number, valueSize: number, path: s
   map.pin(path);
 }
 
-test("BPF-02: other software's programs before and after ours run all the time, in the same order, through kill -9, restart and uninstall", async () => {
+test("BPF-02: other software's programs run in the same order throughout kill -9, restart and uninstall", async () => {
   using foreign = await loadEmptyProgram();
   await using node = await pinnedNode();
   const { lab, mesh, pins, client, servers } = node;

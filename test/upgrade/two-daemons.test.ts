@@ -10,7 +10,7 @@ import { shop, takesKernelPath, VIP } from './shop.ts';
 const CGROUP_CONNECT4 = 10;
 
 for (const same of [true, false]) {
-  test(`NEG-26, NEG-27, BPF-10: two daemons with the same pins at a time, ${same ? 'of one layout' : 'of different layouts'}: the younger serves, the older ends, no connection fails`, async () => {
+  test(`NEG-26, NEG-27, BPF-10: two daemons with the same pins at a time, ${same ? 'of one layout' : 'of different layouts'}: the newer serves, the older ends, no connection fails`, async () => {
     const other = same ? undefined : buildOther(otherFlows);
     await using mesh = await startDaemonMesh();
     const { place, client, servers, service } = await shop(mesh);

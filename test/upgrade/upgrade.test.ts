@@ -33,7 +33,7 @@ function layouts(pins: string, kind: string): string[] {
   return readdirSync(pins).filter((name) => name.startsWith(`${kind}-`));
 }
 
-describe('another version takes over', () => {
+describe('takeover by another version', () => {
   let flows: OtherBuild;
   let handshakes: OtherBuild;
 
@@ -42,7 +42,7 @@ describe('another version takes over', () => {
     handshakes = buildOther(otherHandshakes);
   });
 
-  test('NEG-26, NEG-27, BPF-10: upgrade to another layout after kill -9 and downgrade after a drain, under load: connections go on, new ones are balanced throughout, none fails', async () => {
+  test('NEG-26, NEG-27, BPF-10: upgrade to another layout after kill -9 and downgrade after a drain, under load: open connections continue, new ones are balanced, none fails', async () => {
     await using node = await pinnedNode();
     const { lab, mesh, pins, servers } = node;
     const { proxy } = mesh.node();
@@ -78,7 +78,7 @@ describe('another version takes over', () => {
     long.destroy();
   });
 
-  test('NEG-26, NEG-27: both versions in turn, each killed at some moment of its start: no connection fails', async () => {
+  test('NEG-26, NEG-27: if both versions run in turn, each killed at a random moment of its start, no connection fails', async () => {
     await using node = await pinnedNode();
     const { mesh, servers } = node;
     const { proxy } = mesh.node();
@@ -100,7 +100,7 @@ describe('another version takes over', () => {
     long.destroy();
   });
 
-  test('NEG-26: a version with which not even handshakes can be shared takes over by way of the tunnel path: no connect fails, and a live connection goes on or ends', async () => {
+  test('NEG-26: a version that cannot share handshakes takes over through the tunnel path: no connect fails, and a live connection continues or ends', async () => {
     await using node = await pinnedNode();
     const { lab, mesh, pins, servers } = node;
     const { proxy } = mesh.node();

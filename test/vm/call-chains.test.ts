@@ -9,7 +9,7 @@ import { BpfLoadError, openBpfObject } from '@kmesh/linux';
 import { objectFunctionNames } from '../../scripts/btf/btf.ts';
 import { deepestChain } from './call-chains.ts';
 
-test('the deepest call chain is the one that the verifier counts, not the sum of all functions', async () => {
+test('the deepest call chain is computed as by the verifier, not as the sum of all functions', async () => {
   const bytes = compileStacks(160);
   using object = openBpfObject(bytes, 'stacks');
   await object.load({ verifierStatistics: true });
@@ -30,7 +30,7 @@ test('the deepest call chain is the one that the verifier counts, not the sum of
   assert.deepEqual([chain.bytes, chain.functions.map(nameOf)], [480, ['kmesh_stacks', 'middle', 'deep']]);
 });
 
-test('a chain beyond 512 bytes is refused, by the kernel as by the budget', async () => {
+test('a chain of more than 512 bytes is refused by the kernel and by the check', async () => {
   using object = openBpfObject(compileStacks(200), 'stacks');
   await assert.rejects(object.load(), (error) => {
     assert.ok(error instanceof BpfLoadError);
@@ -39,7 +39,7 @@ test('a chain beyond 512 bytes is refused, by the kernel as by the budget', asyn
   });
 });
 
-test('frames that are not those of the functions, and calls that lead nowhere, are no chain', () => {
+test('frames of unknown functions and calls without a target are errors', () => {
   const instructions = new Uint8Array(16);
   instructions.set([0x85, 0x10, 1, 0]);
   const functions = [

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLab, keyOf, serviceOf, startKernelMesh, workloadOf } from '@kmesh/lab';
 
-test('20,000 connections reach three endpoints in their weights of 1:1:2, and each shows its peer as dialled', async () => {
+test('20,000 connections reach three endpoints by their weights of 1:1:2, and each shows the dialled address as peer', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   await using mesh = await startKernelMesh(lab);

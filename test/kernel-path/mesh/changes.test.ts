@@ -22,7 +22,7 @@ function strayAnswers(report: DialReport, endpointsAfter: readonly ReadonlySet<s
   );
 }
 
-test(`${CHANGES} endpoint changes under 64 dialling clients: nothing fails, nothing reaches an endpoint whose removal was acknowledged`, async (context) => {
+test(`${CHANGES} endpoint changes while 64 clients dial: no connection fails or reaches an endpoint whose removal was acknowledged`, async (context) => {
   await using lab = await createLab();
   const node = await lab.node();
   await using mesh = await startKernelMesh(lab);

@@ -17,7 +17,7 @@ async function assertEachPortAnswers(client: Pod, service: Service, name: (port:
   assert.deepEqual(report.byEndpoint, expected);
 }
 
-test('LBA-16: one call hits one of two pods, fifty more hit both, and both sides of each name the service', async () => {
+test('LBA-16: one call reaches one of two pods, fifty more reach both, and both sides of each name the service', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   await using mesh = await startKernelMesh(lab);
@@ -104,7 +104,7 @@ test('LBA-18: Strict mode without a local endpoint is refused', async () => {
   assert.deepEqual(served.byEndpoint, { near: 20 });
 });
 
-test('NEG-21: endpoints with target ports of their own are each reached there', async () => {
+test('NEG-21: each endpoint is reached at its own target port', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   await using mesh = await startKernelMesh(lab);
@@ -126,7 +126,7 @@ test('NEG-21: endpoints with target ports of their own are each reached there', 
   assert.deepEqual(Object.keys(report.byEndpoint).sort(), ['declared', 'elsewhere', 'moved']);
 });
 
-test('NEG-24: a service with waypoint in its name and one on port 15021 are like any other', async () => {
+test('NEG-24: a service named waypoint and one on port 15021 are served like any other', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   await using mesh = await startKernelMesh(lab);

@@ -95,7 +95,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         ] as const;
       };
 
-      test('NEG-17: whoever comes by a node’s port is served without an identity, and logged with the source that arrives', async () => {
+      test('NEG-17: clients through a NodePort are served without an identity, and logged with their source address on arrival', async () => {
         for (const { who, from, node, port, seen } of callers()) {
           for (const family of families) {
             const watch = await mesh.node().proxy.watch();
@@ -108,7 +108,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         }
       });
 
-      test('NEG-17: a policy judges whoever comes by a node’s port, on every node, and exempts nobody', async () => {
+      test('NEG-17: a policy applies to clients through a NodePort on every node, without exemption', async () => {
         const addresses = Object.values(outside.addresses).map(
           (ip) => `${ip}/${ip.includes(':') ? 128 : 32}`,
         );
@@ -134,7 +134,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         }
       });
 
-      test('NSP-15: probes of the kubelet pass, with and without policies, and are neither judged nor logged', async () => {
+      test('NSP-15: probes of the kubelet succeed, with and without policies, and are neither authorised nor logged', async () => {
         const { node, proxy } = mesh.node();
         await installProbeSource(node, [server.pod]);
         const watch = await proxy.watch();
@@ -150,7 +150,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         await installProbeSource(node, []);
       });
 
-      test('NSP-14, IST-02: a pod that calls itself, by its address, over lo or by its service, is served, under STRICT too', async () => {
+      test('NSP-14, IST-02: a pod reaches itself by its address, over lo and by its service, under STRICT too', async () => {
         for (const rules of [[], [strict]]) {
           await mesh.apply(...rules);
           await untilTablesFollow(mesh);

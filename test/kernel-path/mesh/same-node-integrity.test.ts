@@ -17,7 +17,7 @@ async function twoPods() {
   return { client, server, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-test('BPF-04: no byte between two pods of a node is lost, doubled or reordered, however the application reads and sends', async (t) => {
+test('BPF-04: no byte between two pods of a node is lost, doubled or reordered, in any style of reading and sending', async (t) => {
   await using scene = await twoPods();
   const { client, server } = scene;
   for (const [seed, style] of oracleStyles.entries()) {
@@ -39,7 +39,7 @@ test('BPF-04: no byte between two pods of a node is lost, doubled or reordered, 
   }
 });
 
-test('BPF-04: every byte between two pods of a node arrives where segments are lost', async (t) => {
+test('BPF-04: every byte between two pods of a node arrives despite lost segments', async (t) => {
   await using scene = await twoPods();
   const { client, server } = scene;
   for (const pod of [client, server]) await lose(pod, someSegments);

@@ -26,7 +26,7 @@ async function shadowedService() {
   };
 }
 
-test('an unmeshed process reaches what it dialled, beside a meshed one that is balanced', async () => {
+test('a process outside the mesh reaches the dialled address, beside a meshed one that is balanced', async () => {
   await using world = await shadowedService();
   await world.outside.serve({ port: 80 });
   await world.server.serve({ port: 8080 });
@@ -42,7 +42,7 @@ test('an unmeshed process reaches what it dialled, beside a meshed one that is b
   assert.deepEqual((await world.client.dial({ to: world.to, connections: 4 })).byEndpoint, { outside: 4 });
 });
 
-test('a UDP socket of a meshed pod is untouched, on the address and port of a service too', async () => {
+test('UDP of a meshed pod is not changed, also to the address and port of a service', async () => {
   await using world = await shadowedService();
   await world.outside.serve({ port: 80, protocol: 'udp' });
   await world.server.serve({ port: 8080, protocol: 'udp' });
@@ -95,7 +95,7 @@ test('getpeername shows the dialled address in IPv4, IPv6 and IPv4-mapped IPv6, 
   assert.match(local ?? '', new RegExp(`${world.server.addresses.v4.replaceAll('.', '\\.')}\\]?:8080$`));
 });
 
-test('half-close and large answers pass a balanced connection unchanged', async () => {
+test('half-close and large answers work on a balanced connection', async () => {
   await using world = await shadowedService();
   await world.server.serve({ port: 8080, mode: 'halfclose' });
   const report = await world.client.dial({
@@ -112,7 +112,7 @@ test('half-close and large answers pass a balanced connection unchanged', async 
   );
 });
 
-test('NEG-19: dual-stack pods and services: each family stays itself, and a happy-eyeballs client is balanced in both', async () => {
+test('NEG-19: dual-stack pods and services keep the family of the call, and a happy-eyeballs client is balanced in both', async () => {
   await using world = await shadowedService();
   await world.server.serve({ port: 8080, mode: 'http' });
   for (const [at, family] of (['v4', 'v6'] as const).entries()) {

@@ -30,7 +30,7 @@ function echoRequest(type: 8 | 128): Buffer {
   return bytes;
 }
 
-test('NEG-36: UDP, ICMP and SCTP from captured pods are untouched', async () => {
+test('NEG-36: UDP, ICMP and SCTP from captured pods are not changed', async () => {
   await using world = await capturedPods();
   const { client, server } = world;
   await server.serve({ port: 8080, protocol: 'udp' });
@@ -57,7 +57,7 @@ test('NEG-36: UDP, ICMP and SCTP from captured pods are untouched', async () => 
   assert.deepEqual(world.mesh.decisions(), {});
 });
 
-test('NEG-37: what a captured pod sends to IPv6 link-local and multicast addresses is untouched', async () => {
+test('NEG-37: packets of a captured pod to IPv6 link-local and multicast addresses are not changed', async () => {
   await using world = await capturedPods();
   const { client, server } = world;
   await server.serve({ port: 8080, protocol: 'udp' });
@@ -83,7 +83,7 @@ test('NEG-37: what a captured pod sends to IPv6 link-local and multicast address
   assert.deepEqual(world.mesh.decisions(), {});
 });
 
-test('NEG-37: a meshed pod reaches a link-local address over TCP as it dialled it', async () => {
+test('NEG-37: a meshed pod reaches a link-local address over TCP unchanged', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   await using mesh = await startKernelMesh(lab);
