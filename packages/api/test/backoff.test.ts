@@ -15,7 +15,7 @@ test('back-off starts at the first wait, doubles to the maximum, and spreads by 
   );
 });
 
-test('a wait is never above the maximum, however it is spread; a wait that is spread by itself may be', () => {
+test('jitter never raises a wait above the maximum, except for a caller that adds the jitter itself', () => {
   assert.equal(backoffMilliseconds(settings, 12, 1), 150_000);
   assert.equal(spreadWait(settings, doubledWait(settings, 12), 1), 180_000);
 });

@@ -60,13 +60,13 @@ describe('wire codecs', () => {
     assert.deepEqual(lengths, [null, 0]);
   });
 
-  test('a presence matcher of zero length survives', () => {
+  test('a presence matcher of zero length is kept', () => {
     const rules = [{ clauses: [{ matches: [{ notPrincipals: [{ presence: {} }] }] }] }];
     const decoded = securityProto.Authorization.decode(securityProto.Authorization.encode({ rules }));
     assert.equal(decoded.rules[0]?.clauses?.[0]?.matches?.[0]?.notPrincipals?.[0]?.matchType, 'presence');
   });
 
-  test('unknown fields are skipped, or kept when that is asked for', () => {
+  test('unknown fields are skipped, or kept on request', () => {
     const bytes = Buffer.concat([
       securityProto.Authorization.encode({ name: 'p' }),
       Buffer.from('7a0178', 'hex'),
@@ -82,7 +82,7 @@ describe('wire codecs', () => {
     assert.equal(caProto.IstioCertificateRequest.decode(encoded).validityDuration, 86_400);
   });
 
-  test('text that is no UTF-8 is an error', () => {
+  test('text that is not valid UTF-8 is an error', () => {
     assert.throws(() => workloadProto.Workload.decode(Buffer.of(0x0a, 1, 0xff)));
   });
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LargeMap } from '../src/large-map.ts';
 
-test('a large map holds what a map holds', () => {
+test('a large map behaves like a Map', () => {
   const large = new LargeMap<number>();
   const plain = new Map<string, number>();
   for (let index = 0; index < 5_000; index++) {

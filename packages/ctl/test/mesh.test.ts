@@ -132,7 +132,7 @@ test('json and yaml give the objects themselves', async () => {
   assert.match(await kmeshctl('policies', '-o', 'yaml'), /- name: strict/);
 });
 
-test('an unknown command and an unreachable daemon are sentences with a way out', async () => {
+test('the errors for an unknown command and an unreachable daemon say what to do', async () => {
   await assert.rejects(kmeshctl('wokloads'), (error: unknown) => isKmeshError(error, 'KMESH_USAGE'));
   await assert.rejects(
     commandLine(['workloads', '--admin', 'http://127.0.0.1:1'], () => {}).parseAsync(),

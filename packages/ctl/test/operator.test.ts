@@ -102,7 +102,7 @@ test('connections are a table with rates, and state the number left out', async 
   assert.match(text, /\n2 more; raise --limit/);
 });
 
-test('what narrows the connections is asked of the daemon', async () => {
+test('filters of connections are sent to the daemon', async () => {
   await kmeshctl('connections', 'web', '-n', 'shop', '--path', 'tunnel', '--limit', '7');
   assert.equal(requests.at(-1), 'GET /kmesh/connections?limit=7&text=web&namespace=shop&path=tunnel');
 });
@@ -120,7 +120,7 @@ test('why shows each step once under its name; a denial is exit code 3', async (
   ]);
 });
 
-test('tables show how full they are, what was refused, the pods, and what a run of each hook costs', async () => {
+test('tables show their usage, refused entries, the pods, and the cost of a run of each hook', async () => {
   const { text } = await kmeshctl('tables');
   assert.match(text, /frontends +5 +10 +50\.0 % +2 table-full\n/);
   assert.match(text, /kmesh_connect4 +10 +123\n/);
@@ -130,7 +130,7 @@ test('tables show how full they are, what was refused, the pods, and what a run 
   assert.match(ofAddress, /any other +every namespace +refuse +shop\/web\.shop\.svc\n/);
 });
 
-test('log shows, changes and resets; a wrong level is an error with the words of the daemon', async () => {
+test("log shows, changes and resets the filter; an invalid level is an error with the daemon's message", async () => {
   assert.equal((await kmeshctl('log')).text, 'info\n');
   assert.equal((await kmeshctl('log', 'access=debug', '--reset')).text, 'access=debug\n');
   assert.equal(requests.at(-1), 'POST /logging?reset=&level=access%3Ddebug');
@@ -142,7 +142,7 @@ test('log shows, changes and resets; a wrong level is an error with the words of
   );
 });
 
-test('metrics are readable: units, what all series share once, and no labels that say nothing', () => {
+test('metrics are printed with units, common labels once, and without empty labels', () => {
   const text = [
     'istio_tcp_sent_bytes_total{reporter="source",app="a",version="latest",zone="unknown"} 1536',
     'istio_tcp_sent_bytes_total{reporter="source",app="b",version="latest",zone="unknown"} 2',
@@ -167,7 +167,7 @@ test('metrics are readable: units, what all series share once, and no labels tha
   );
 });
 
-test('metrics are a block per family, a table with -o wide; the filter looks at names and labels', async () => {
+test('metrics are a block per family, a table with -o wide; the filter matches names and labels', async () => {
   const { text } = await kmeshctl('metrics', 'e=f', '--stats', admin);
   assert.match(text, /^a_total\n +12 +b=c"d e=f\n/);
   const wide = await kmeshctl('metrics', 'e=f', '--stats', admin, '-o', 'wide');
@@ -181,7 +181,7 @@ test('metrics are a block per family, a table with -o wide; the filter looks at 
   );
 });
 
-test('metric values of every spelling are numbers', () => {
+test('every notation of metric values is parsed', () => {
   const values = parseMetrics('a 1\nb{x="y z"} 1.5e3\nc +Inf\nd -Inf\ne{le="+Inf"} 7 1700000000000\n');
   assert.deepEqual(
     values.map(({ value }) => value),
@@ -219,7 +219,7 @@ test('a watch refreshes and survives a restart of the daemon', async () => {
   );
 });
 
-test('bytes, rates and times are short', () => {
+test('bytes, rates and times are abbreviated', () => {
   assert.deepEqual([0, 1023, 1536, 5 * 1024 ** 3].map(byteText), ['0 B', '1023 B', '1.5 KiB', '5.0 GiB']);
   assert.deepEqual([0.4, 2048].map(byteRate), ['', '2.0 KiB/s']);
   assert.deepEqual([0.2, 59, 60, 3_661, 90_000].map(durationText), ['0s', '59s', '1m', '1h1m', '1d1h']);

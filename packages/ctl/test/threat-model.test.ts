@@ -5,7 +5,7 @@ import { check, threatModel } from '../src/check.ts';
 
 const root = new URL('../../../', import.meta.url);
 
-test('check prints ten sentences on what the kernel path rests on, and docs/security.md names a test for each', () => {
+test('check prints the ten assumptions of the kernel path, and docs/security.md names a test for each', () => {
   const text = check({ rows: [], programs: [] }, 'short');
   const document = readFileSync(new URL('docs/security.md', root), 'utf8').split('\n');
   assert.equal(threatModel.length, 10);

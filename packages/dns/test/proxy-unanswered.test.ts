@@ -8,8 +8,8 @@ const resolver = '198.51.100.1';
 const second = '198.51.100.2';
 
 // Each of these waits for seconds for something that does not come, in a network of its own: they wait together.
-describe('what does not answer', { concurrency: true }, () => {
-  test('DNS-29: a pod whose workload is unknown gets SERVFAIL after five seconds, or its answer when it comes', async () => {
+describe('unresponsive resolvers and clients', { concurrency: true }, () => {
+  test('DNS-29: a pod whose workload is unknown gets SERVFAIL after five seconds, or its answer once the workload arrives', async () => {
     await using network = await PodNetwork.start({
       unknown: true,
       mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
@@ -22,7 +22,7 @@ describe('what does not answer', { concurrency: true }, () => {
     assert.deepEqual(addressesOf(await waiting), ['10.96.0.1']);
   });
 
-  test('DNS-27: a silent resolver costs its own clients five seconds and SERVFAIL, and other queries nothing', async () => {
+  test('DNS-27: queries to an unresponsive resolver get SERVFAIL after five seconds, and other queries are not delayed', async () => {
     await using network = await PodNetwork.start({
       resolvers: [resolver],
       mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
@@ -44,7 +44,7 @@ describe('what does not answer', { concurrency: true }, () => {
     );
   });
 
-  test('the second resolver is asked when the first is silent, unreachable or refuses', async () => {
+  test('the second resolver is used when the first does not respond, is unreachable or refuses', async () => {
     for (const first of ['silent', 'unreachable', 'refuses'] as const) {
       await using network = await PodNetwork.start({ resolvers: [resolver, second] });
       if (first === 'silent') network.resolver(resolver, () => undefined);
@@ -57,7 +57,7 @@ describe('what does not answer', { concurrency: true }, () => {
     }
   });
 
-  test('an unreachable resolver is SERVFAIL at once, and no resolver too', async () => {
+  test('with an unreachable resolver, or none, the answer is SERVFAIL at once', async () => {
     for (const resolvers of [[resolver], []]) {
       await using network = await PodNetwork.start({ resolvers });
       const began = performance.now();
@@ -66,7 +66,7 @@ describe('what does not answer', { concurrency: true }, () => {
     }
   });
 
-  test('a resolver that only lies is given up after 16 messages', async () => {
+  test('a resolver that sends only invalid answers is abandoned after 16 messages', async () => {
     await using network = await PodNetwork.start({ resolvers: [resolver] });
     network.resolver(resolver, (query, reply) => {
       for (let lie = 0; lie < 40; lie++) reply(answerOf(query, '6.6.6.6', { id: lie }));
@@ -74,7 +74,7 @@ describe('what does not answer', { concurrency: true }, () => {
     assert.equal(codeOf(await network.query('www.bing.com')), 'SERVFAIL');
   });
 
-  test('a pod that has 256 queries under way at a dead resolver is refused more, and another pod is answered as ever', async () => {
+  test('a pod with 256 pending queries gets SERVFAIL for further ones, and other pods are not affected', async () => {
     await using network = await PodNetwork.start({ resolvers: [resolver] });
     network.resolver(resolver, (query, reply) => {
       if (dnsPacket.decode(query).questions?.[0]?.name.toLowerCase().startsWith('live'))
@@ -98,7 +98,7 @@ describe('what does not answer', { concurrency: true }, () => {
     assert.deepEqual(addressesOf(await other.query('live.example')), ['203.0.113.7']);
   });
 
-  test('a query that comes back to the proxy ends there', async () => {
+  test('a query that loops back to the proxy is not forwarded again', async () => {
     await using network = await PodNetwork.start({ resolvers: [resolver] });
     let forwarded = 0;
     network.resolver(resolver, (query, reply) => {
@@ -111,7 +111,7 @@ describe('what does not answer', { concurrency: true }, () => {
     assert.ok(forwarded <= 3, `${forwarded} queries`);
   });
 
-  test('names that the table does not have are asked of the control plane, once, before they are forwarded', async () => {
+  test('unknown names are requested from the control plane, once, before they are forwarded', async () => {
     const demanded: string[] = [];
     const state: { apply?: () => void } = {};
     await using network = await PodNetwork.start({

@@ -24,7 +24,7 @@ test('names of the mesh are answered over UDP and TCP, as the mesh changes', asy
   assert.equal(codeOf(await network.query('web')), 'SERVFAIL');
 });
 
-test('DNS-23: what is shortened over UDP is complete over TCP', async () => {
+test('DNS-23: an answer that is truncated over UDP is complete over TCP', async () => {
   const vips = [...Array(256).keys()].map((last) => `nw1/10.30.0.${last}`);
   await using network = await PodNetwork.start({ mesh: [service('ns1/many.example', vips)] });
   const short = await network.query('many.example');
@@ -33,7 +33,7 @@ test('DNS-23: what is shortened over UDP is complete over TCP', async () => {
   assert.equal(new Set(addressesOf(await network.queryTcp('many.example'))).size, 256);
 });
 
-test('DNS-28: STATUS and responses are refused, and a server is not answered', async () => {
+test('DNS-28: STATUS and responses are refused, and messages from port 53 get no answer', async () => {
   await using network = await PodNetwork.start();
   const status = queryOf('a.b', 'A');
   status[2] = 0x10;
@@ -89,7 +89,7 @@ test('forged answers are dropped: another id, another question, another source',
   assert.deepEqual(addressesOf(await network.query('www.bing.com')), ['203.0.113.7']);
 });
 
-test('a resolver that does not keep the case of the name is asked over TCP', async () => {
+test('a query is repeated over TCP if the resolver does not keep the letter case of the name', async () => {
   await using network = await PodNetwork.start({ resolvers: [resolver] });
   const lowered = (query: Buffer, address: string): Buffer => {
     const { questions = [] } = dnsPacket.decode(query);
@@ -162,7 +162,7 @@ test('an answer of 64 kB is passed on over TCP, and truncated over UDP', async (
   assert.equal(dnsPacket.decode(answer).flag_tc, true);
 });
 
-test('a pod that is removed has no listener, and one that is added again has', async () => {
+test('a removed pod has no listener, and one that is added again has', async () => {
   await using network = await PodNetwork.start({
     mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
   });
@@ -172,7 +172,7 @@ test('a pod that is removed has no listener, and one that is added again has', a
   assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
 });
 
-test('a pod whose loopback is down already is removed, and the answering thread goes on', async () => {
+test('a pod whose loopback is down is removed, and the answering thread continues', async () => {
   await using network = await PodNetwork.start({
     mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
   });
@@ -231,7 +231,7 @@ test('PRC-19: a pod without IPv6 on its loopback is served on 127.0.0.1', async 
   assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
 });
 
-test('log lines say who asked for what, and what answered', async () => {
+test('log lines name the client, the query and the source of the answer', async () => {
   await using network = await PodNetwork.start({
     resolvers: [resolver],
     mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],

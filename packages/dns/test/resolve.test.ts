@@ -120,7 +120,7 @@ test('a wildcard replaces one label after the other, down to the last two', () =
   assert.deepEqual(wildcardsOf('a'), []);
 });
 
-test('a record that is sent again keeps its place, and one that is removed is gone', () => {
+test('an updated record keeps its place, and a removed one is not found', () => {
   const table = tableOf();
   const [first, second] = table.recordsOf('preferred.io');
   assert.ok(first !== undefined && second !== undefined);

@@ -54,7 +54,7 @@ const addressesIn = (packet: Packet): string[] =>
   (packet.answers ?? []).flatMap((answer) => ('data' in answer && answer.type === 'A' ? [answer.data] : []));
 const many = [...Array(256).keys()].map((last) => `10.30.0.${last}`);
 
-test('an answer that is written reads the same in another program, with the name as it was asked', () => {
+test('an answer is decoded correctly by another implementation, with the name as in the query', () => {
   const { packet } = answered(encoded('WwW.Example.cOm'), ['1.2.3.4', '5.6.7.8']);
   assert.equal(packet.id, 77);
   assert.equal(packet.flag_qr && packet.flag_aa && packet.flag_rd && packet.flag_ra && !packet.flag_tc, true);
@@ -67,7 +67,7 @@ test('an answer that is written reads the same in another program, with the name
   }
 });
 
-test('DNS-03: a CNAME leads from the question to the name without the search domain, and the addresses are on that', () => {
+test('DNS-03: a CNAME points from the question to the name without the search domain, which has the addresses', () => {
   const { packet } = answered(encoded('www.google.com.ns1.svc.cluster.local'), ['1.1.1.1'], 3);
   assert.deepEqual(
     packet.answers?.map((answer) => [answer.name, answer.type, 'data' in answer ? answer.data : '']),
@@ -78,7 +78,7 @@ test('DNS-03: a CNAME leads from the question to the name without the search dom
   );
 });
 
-test('IPv6 addresses in every spelling of the mesh', () => {
+test('IPv6 addresses are read in every notation of the mesh', () => {
   const texts = ['2001:db8::1', '::1', 'fe80::', '2002:1:2:3:4:5:6:7', '::ffff:1.2.3.4', '1::8'];
   const query = encoded('a.b', { questions: [{ name: 'a.b', type: 'AAAA' }] });
   const { packet } = answered(query, texts);
@@ -88,7 +88,7 @@ test('IPv6 addresses in every spelling of the mesh', () => {
   assert.deepEqual(bytes(found), bytes(texts));
 });
 
-test('DNS-23: 256 addresses are shortened over UDP and marked, and complete over TCP', () => {
+test('DNS-23: 256 addresses are truncated with TC over UDP, and complete over TCP', () => {
   const short = answered(encoded('many.example'), many);
   assert.equal(short.packet.flag_tc, true);
   assert.ok(short.length <= 512);
@@ -154,14 +154,14 @@ test('a message shorter than a header gets no answer', () => {
   assert.equal(parseQuery(Buffer.alloc(11)).kind, 'drop');
 });
 
-test('a name with a dot inside a label is no name of the mesh', () => {
+test('a name with a dot inside a label is never a name of the mesh', () => {
   const message = encoded('www.google.com');
   message[16] = 0x2e;
   message[12] = 14;
   assert.equal(parsed(message).name, undefined);
 });
 
-test('an upstream gets another id, another case of the name, and a payload without fragments', () => {
+test('a forwarded query has a new id, a random letter case and a payload size without fragments', () => {
   const message = encoded('abcdefghijklmnopqrstuvwxyz.example.com', { additionals: edns(4096) });
   const seen = new Set<string>();
   for (let round = 0; round < 20; round++) {
@@ -176,7 +176,7 @@ test('an upstream gets another id, another case of the name, and a payload witho
   assert.equal(seen.size, 20);
 });
 
-test('answers of an upstream: accepted, in another case, of another question, with records that are not there', () => {
+test('answers of a resolver are classified: valid, in another letter case, of another question, with missing records', () => {
   const message = encoded('abcdefghij.example.com');
   const query = parsed(message);
   const asked = upstreamQuery(message, query);
@@ -198,7 +198,7 @@ test('answers of an upstream: accepted, in another case, of another question, wi
   assert.equal(short.flag_tc, true);
 });
 
-test('every byte string is answered, refused or dropped: no throw, nothing written past the limit', () => {
+test('any byte string is answered, refused or dropped: nothing throws or writes past the limit', () => {
   const random = lcg(20_261_128);
   const seeds = [
     encoded('www.google.com'),

@@ -40,7 +40,7 @@ for (const args of [
 }
 
 for (const command of ['workloads', 'check', 'log', 'why', 'metrics']) {
-  test(`kmeshctl ${command} --help asks no daemon`, () => {
+  test(`kmeshctl ${command} --help needs no daemon`, () => {
     const { status, stdout } = run(kmeshctl, [command, '--help']);
     assert.equal(status, 0);
     assert.match(stdout, new RegExp(`kmeshctl ${command}`));
@@ -59,7 +59,7 @@ for (const [script, ...args] of [
   [kmeshctl, 'why'],
   [kmeshctl],
 ] as const) {
-  test(`${script === kmesh ? 'kmesh' : 'kmeshctl'} ${args.join(' ')} is used wrongly: exit code 2, one sentence`, () => {
+  test(`${script === kmesh ? 'kmesh' : 'kmeshctl'} ${args.join(' ')} is a usage error: exit code 2, one sentence`, () => {
     const { status, stdout, stderr } = run(script, args);
     assert.equal(status, 2);
     assert.equal(stdout, '');
@@ -74,7 +74,7 @@ test('both commands print a version', () => {
   }
 });
 
-test('a reader that has seen enough ends the output without a word', async () => {
+test('a closed reader ends the output without an error', async () => {
   for (const [script, args] of [
     [kmesh, ['help']],
     [kmeshctl, ['--help']],
@@ -90,7 +90,7 @@ test('a reader that has seen enough ends the output without a word', async () =>
   }
 });
 
-test('after the set-up both are commands of the workspace', () => {
+test('both are commands of the workspace after the set-up', () => {
   assert.match(readlinkSync(join(workspace, 'node_modules/.bin/kmesh')), /kmesh\/bin\/kmesh\.js$/);
   assert.match(readlinkSync(join(workspace, 'node_modules/.bin/kmeshctl')), /ctl\/bin\/kmeshctl\.js$/);
 });
@@ -98,7 +98,7 @@ test('after the set-up both are commands of the workspace', () => {
 // An old Node.js is one that does not strip types.
 const old = ['--no-strip-types'];
 
-test('under an old Node.js a command runs by the one that the set-up installed', () => {
+test('under an old Node.js a command runs with the installed Node.js', () => {
   const { status, stdout, stderr } = run(kmeshctl, ['version'], old);
   assert.deepEqual([status, stderr], [0, '']);
   assert.match(stdout, /^kmeshctl/);
@@ -108,7 +108,7 @@ test('under an old Node.js a command runs by the one that the set-up installed',
 const elsewhere = mkdtempSync(join(tmpdir(), 'kmesh-commands-'));
 after(() => rmSync(elsewhere, { recursive: true }));
 
-test('under an old Node.js before the set-up one sentence says what to do', () => {
+test('under an old Node.js, before the set-up, a command prints one sentence that says what to do', () => {
   mkdirSync(join(elsewhere, 'packages'));
   for (const name of ['kmesh', 'ctl']) {
     cpSync(join(workspace, `packages/${name}/bin`), join(elsewhere, `packages/${name}/bin`), {

@@ -78,7 +78,7 @@ test('a lab that is closed leaves nothing behind', async () => {
   await lab.close();
 });
 
-test('a pod that is removed leaves nothing behind while its node goes on', async () => {
+test('a removed pod leaves nothing behind, and its node continues', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   const [stays, goes] = [await node.pod({ name: 'stays' }), await node.pod({ name: 'goes' })];
@@ -109,7 +109,7 @@ for (const [ending, outcome] of [
   });
 }
 
-test('after kill -9 the processes are gone at once and the next lab sweeps the rest', async () => {
+test('after kill -9 the processes end at once, and the next lab removes the rest', async () => {
   // Labs of tests that run beside this one sweep too, now and then before this one has looked.
   for (let attempt = 1, seen = false; !seen; attempt++) {
     const { child } = await startOwner('waits');
@@ -132,7 +132,7 @@ test('after kill -9 the processes are gone at once and the next lab sweeps the r
   }
 });
 
-test('processes that sweep at the same time do not trip over each other', async () => {
+test('processes that clean up at the same time do not disturb each other', async () => {
   // No process has this id and this start time, so these are the remains of one that was killed.
   for (let lab = 1; lab <= 200; lab++) {
     const directory = `${STATE_DIRECTORY}/kmlab-${process.pid}-0-${lab}/bpf`;

@@ -67,7 +67,7 @@ test('a proxy gets a snapshot with one namespace for each pod, then what is adde
   assert.equal(await connection.closed, 'peer closed');
 });
 
-test('an error in an answer is told, and the newest of two proxies is the one that is asked', async () => {
+test('an error in an answer is reported, and the newest of two proxies gets the request', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   const pod = await node.pod({ name: 'pod' });
@@ -91,7 +91,7 @@ test('an error in an answer is told, and the newest of two proxies is the one th
   refusing.socket.close();
 });
 
-test('a proxy that speaks when it was not asked is cut off', async () => {
+test('a proxy that sends a message without a request is disconnected', async () => {
   await using lab = await createLab();
   await using agent = startFakeCniAgent(lab);
   const proxy = connectProxy(agent.path);
@@ -101,7 +101,7 @@ test('a proxy that speaks when it was not asked is cut off', async () => {
   assert.equal(await connection.closed, 'unsolicited data');
 });
 
-test('a proxy that answers twice, or with a hello of another version, is cut off', async () => {
+test('a proxy that answers twice, or with a hello of another version, is disconnected', async () => {
   await using lab = await createLab();
   await using agent = startFakeCniAgent(lab);
   const twice = connectProxy(agent.path, (socket) => {
@@ -118,7 +118,7 @@ test('a proxy that answers twice, or with a hello of another version, is cut off
   assert.match(agent.connections.at(-1)?.reason ?? '', /hello of version/);
 });
 
-test('faults reach the proxy as they are set', async () => {
+test('configured faults reach the proxy', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   const [pod, other] = [await node.pod({ name: 'pod' }), await node.pod({ name: 'other' })];

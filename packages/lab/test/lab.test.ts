@@ -21,7 +21,7 @@ test('pods on two nodes and a host outside reach each other in both families', a
   }
 });
 
-test('a pod is made in a few milliseconds', async (context) => {
+test('a pod is created in a few milliseconds', async (context) => {
   await using lab = await createLab();
   const node = await lab.node();
   const started = performance.now();
@@ -30,7 +30,7 @@ test('a pod is made in a few milliseconds', async (context) => {
   assert.equal(node.pods.length, 20);
 });
 
-test('the test process itself reads and writes sockets that belong to pods', async () => {
+test('the test process reads and writes sockets that belong to pods', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   const client = await node.pod({ name: 'client' });
@@ -54,7 +54,7 @@ test('the test process itself reads and writes sockets that belong to pods', asy
   await assert.rejects(client.connect({ host: server.addresses.v6, port: 1 }), { code: 'ECONNREFUSED' });
 });
 
-test('servers speak HTTP, echo, half-close and UDP, each under its own name', async () => {
+test('servers answer with their name over HTTP, echo, half-close and UDP', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   const client = await node.pod({ name: 'client' });
@@ -109,7 +109,7 @@ test('a failed connection is in the report with its step and reason', async () =
   ]);
 });
 
-test('what a command on a pod prints is returned and a failure names it', async () => {
+test('the output of a command in a pod is returned, and a failure has it', async () => {
   await using lab = await createLab();
   const node = await lab.node();
   const pod = await node.pod({ name: 'pod' });

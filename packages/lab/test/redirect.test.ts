@@ -6,7 +6,7 @@ import { createLab } from '../src/network/lab.ts';
 import type { Host } from '../src/pods/host.ts';
 
 for (const variant of ['iptables', 'nftables'] as const) {
-  test(`${variant}: what a captured pod sends and gets is redirected in both families, but not its own calls`, async () => {
+  test(`${variant}: connections of a captured pod are redirected in both directions and families, but not those to itself`, async () => {
     await using lab = await createLab();
     const node = await lab.node();
     const client = await node.pod({ name: 'client' });
@@ -51,7 +51,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
     await removeRedirect(server, { variant, dns: false });
   });
 
-  test(`${variant}: DNS goes to 15053 only with the rows for DNS`, async () => {
+  test(`${variant}: DNS is redirected to 15053 only with the DNS rules`, async () => {
     await using lab = await createLab();
     const node = await lab.node();
     const client = await node.pod({ name: 'client' });
@@ -72,7 +72,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
     assert.equal(await ask(53), 'resolver');
   });
 
-  test(`${variant}: policy routing leads marked replies to local sockets, and removal leaves none`, async () => {
+  test(`${variant}: policy routing delivers marked replies to local sockets, and is removed with the rules`, async () => {
     await using lab = await createLab();
     const node = await lab.node();
     const pod = await node.pod({ name: 'pod' });

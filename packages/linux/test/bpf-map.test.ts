@@ -31,7 +31,7 @@ const kinds = [
   { name: 'lru', type: mapTypes.lruHash, flags: 0 },
 ];
 for (const { name, type, flags } of kinds) {
-  test(`single entries of a ${name} map are written, read and removed as the mode says`, () => {
+  test(`single entries of a ${name} map are written, read and removed according to the mode`, () => {
     using map = createMap({ type, name: 'kmesh_t', keySize: 4, valueSize: 4, maxEntries: 10, flags });
     const [key, value] = [numbers([7]), numbers([70])];
     assert.equal(map.get(key), undefined);
@@ -75,13 +75,13 @@ test('batches write, read back and remove ten thousand entries', () => {
   );
 });
 
-test('a full map says how many entries of a batch went in', () => {
+test('a full map reports how many entries of a batch were written', () => {
   using map = createMap({ type: mapTypes.hash, name: 'kmesh_t', keySize: 4, valueSize: 4, maxEntries: 100 });
   assert.equal(map.updateBatch(numbers(range(150)), numbers(range(150)), 150), 100);
   assert.throws(() => map.set(numbers([1000]), numbers([1])), { errnoName: 'E2BIG' });
 });
 
-test('a map type without batches is served by single calls', () => {
+test('a map type without batches uses single calls', () => {
   const deviceHash = 25; // Its values are interface indexes; 1 is lo.
   using map = createMap({ type: deviceHash, name: 'kmesh_t', keySize: 4, valueSize: 4, maxEntries: 500 });
   const keys = range(200);
@@ -133,7 +133,7 @@ test('an mmap-able array is shared memory until it is closed', () => {
   assert.throws(() => plain.mmap(), { code: 'KMESH_INVALID_ARGUMENT' });
 });
 
-test('memory that is unmapped leaves the process at once, and comes back with what was written', () => {
+test('unmapped memory leaves the process at once, and has its contents when it is mapped again', () => {
   using map = createMap({
     ...{ type: mapTypes.array, name: 'kmesh_t', keySize: 4, valueSize: 8, maxEntries: 131_072 },
     flags: mmapable,
@@ -156,7 +156,7 @@ function mappedKilobytes(): number {
   return ofMaps.reduce((sum, text) => sum + Number(/^Rss: +(\d+) kB/m.exec(text)?.[1]), 0);
 }
 
-test('wrong sizes and closed maps are refused before the kernel is asked', () => {
+test('wrong sizes and closed maps are refused without a system call', () => {
   const map = createMap({ type: mapTypes.hash, name: 'kmesh_t', keySize: 4, valueSize: 4, maxEntries: 1 });
   assert.throws(() => map.get(new Uint8Array(3)), /the length of key is 3; it must be 4 bytes long/);
   assert.throws(() => map.set(numbers([1]), new Uint8Array(8)), { code: 'KMESH_INVALID_ARGUMENT' });
@@ -166,7 +166,7 @@ test('wrong sizes and closed maps are refused before the kernel is asked', () =>
   assert.throws(() => map.get(numbers([1])), { code: 'KMESH_CLOSED' });
 });
 
-test('the kernel barrier ends, and so does the way that replaces it', async () => {
+test('the kernel barrier ends, and so does its replacement', async () => {
   await kernelBarrier();
   assert.equal(addon().kernelBarrierByMap(), 0);
 });

@@ -38,12 +38,12 @@ function count(slot: number): bigint {
   return new BigUint64Array(object.map('slots').mmap())[slot] ?? -1n;
 }
 
-test('constants and sizes set before load are what the programs and maps have', () => {
+test('programs and maps have the constants and sizes that are set before the load', () => {
   assert.equal(object.program('read_constants').testRun(new Uint8Array(64)).result, 12);
   assert.equal(object.map('entries').maxEntries, 2048);
 });
 
-test('a program of a system call runs on another thread and answers in its context, also when it is closed meanwhile', async () => {
+test('a syscall program runs on another thread and returns its context, also if it is closed meanwhile', async () => {
   const add = object.program('add');
   const answer = await add.run(Uint8Array.of(2, 0, 0, 0, 3, 1, 0, 0, 9, 9, 9, 9));
   assert.deepEqual([...answer], [2, 0, 0, 0, 3, 1, 0, 0, 5, 1, 0, 0]);
@@ -58,7 +58,7 @@ test('a program of a system call runs on another thread and answers in its conte
   assert.equal((await running)[8], 2);
 });
 
-test('a load reports on request what each program cost the verifier, and its size in the kernel', async () => {
+test("a load reports on request the verifier's cost of each program, and its size in the kernel", async () => {
   using open = openBpfObject(compileFixture('hooks'), 'hooks');
   await open.load({ verifierStatistics: true });
   assert.deepEqual([...open.verifierStatistics.keys()].sort(), open.programNames.toSorted());
@@ -72,7 +72,7 @@ test('a load reports on request what each program cost the verifier, and its siz
   assert.equal(object.verifierStatistics.size, 0);
 });
 
-test('a load that fails while it is measured still says why', async () => {
+test('a load that fails while it is measured reports the reason', async () => {
   using open = openBpfObject(compileFixture('refused'), 'refused');
   await assert.rejects(open.load({ verifierStatistics: true }), (error: BpfLoadError) => {
     assert.equal(error.code, 'KMESH_BPF_LOAD_FAILED');
@@ -81,14 +81,14 @@ test('a load that fails while it is measured still says why', async () => {
   });
 });
 
-test('constants are found whatever the object is called', () => {
+test("constants are found independently of the object's name", () => {
   for (const name of ['a.b', 'a.rodata', 'a name that is far longer.than the kernel keeps']) {
     using open = openBpfObject(compileFixture('hooks'), name);
     open.setConstant('answer', 5);
   }
 });
 
-test('wrong names, values and states are refused with what is allowed', async () => {
+test('wrong names, values and states are refused, and the error says what is allowed', async () => {
   const open = openBpfObject(compileFixture('hooks'), 'hooks');
   assert.throws(() => open.setConstant('nobody', 1), /BPF object hooks has no constant named nobody/);
   assert.throws(() => open.setConstant('refused_port', 65536), /must be a number that fits 2 bytes/);
@@ -183,7 +183,7 @@ test('an impossible attachment is a permission or attach error with the errno', 
   );
 });
 
-test('every capability of this kernel is found, once, with the kernel that it needs', () => {
+test('every capability of this kernel is listed once, with the kernel version that it requires', () => {
   const table = probeCapabilities({ refresh: true });
   assert.equal(new Set(table.map((row) => row.name)).size, table.length);
   for (const row of table) {

@@ -44,7 +44,7 @@ libbpf: failed to load object 'o'
   assert.equal(summarizeVerifierLog(''), '');
 });
 
-test('a cgroup that holds nothing but this container is told from one that holds other pods', () => {
+test('a cgroup of only this container is distinguished from one with other pods', () => {
   const at = (root: string, point: string) =>
     listMounts(`30 24 0:26 ${root} ${point} rw,nosuid - cgroup2 cgroup2 rw`);
   const part = () => false;
@@ -75,7 +75,7 @@ test('a cgroup that holds nothing but this container is told from one that holds
   assert.match(cgroupObstacle('/elsewhere', at('/', '/host/cgroup'), '/', part) ?? '', /not in a cgroup v2/);
 });
 
-test('a directory of cgroup v1 and v2 mounts stands for the one of v2', () => {
+test('a directory of cgroup v1 and v2 mounts resolves to the v2 mount', () => {
   const mounts = listMounts(
     [
       '30 24 0:26 / /host/cgroup rw - tmpfs tmpfs rw',

@@ -71,7 +71,7 @@ test('records of varying size are delivered with their lengths', async () => {
   assert.deepEqual(seen, [...once, ...once]);
 });
 
-test('when no batch is taken the ring fills, memory stays bounded and losses are counted', async () => {
+test('if no batch is read the ring fills, memory stays bounded and losses are counted', async () => {
   using object = await load(250, 1 << 16);
   let delivered = 0;
   using ring = new EventRing(object.map('events'), {
@@ -108,7 +108,7 @@ test('records of a wrong size are counted as lost', async () => {
   await eventually('the records arrive', () => ring.counters.losses === 5);
 });
 
-test('an error of the handler is reported and the ring goes on', async () => {
+test('an error of the handler is reported and the ring continues', async () => {
   using object = await load(1);
   const errors: unknown[] = [];
   using ring = new EventRing(object.map('events'), {
@@ -128,7 +128,7 @@ test('an error of the handler is reported and the ring goes on', async () => {
   assert.equal(ring.counters.records, 6);
 });
 
-test('only ring buffers can be read, with sizes that fit', async () => {
+test('only ring buffers of valid sizes can be read', async () => {
   using object = await load(1);
   const onBatch = () => {};
   assert.throws(() => new EventRing(object.map('slots'), { onBatch }), { code: 'KMESH_INVALID_ARGUMENT' });

@@ -77,7 +77,7 @@ test('maps with mapped memory and watchers are opened and closed and nothing is 
   assert.throws(() => openPinnedMap('/nobody'), { code: 'KMESH_BPF_PIN_FAILED' });
 });
 
-test('a worker that ends with everything open leaves no descriptor behind', async () => {
+test('a worker that ends without closing anything leaves no descriptor behind', async () => {
   const bytes = compileFixture('hooks');
   const before = openDescriptors();
   const file = fileURLToPath(new URL('fixtures/busy-worker.ts', import.meta.url));

@@ -40,7 +40,7 @@ test('a named namespace outlives its name while it is open', () => {
   }
 });
 
-test('what is no network namespace is refused and closed', () => {
+test('a descriptor that is not a network namespace is refused and closed', () => {
   assert.throws(() => openNetworkNamespace('/proc/self/ns/mnt'), { code: 'KMESH_NAMESPACE_OPEN_FAILED' });
   assert.throws(() => openNetworkNamespace('/etc/hostname'), /is not a network namespace/);
   assert.throws(() => openNetworkNamespace('/run/netns/nobody'), { errnoName: 'ENOENT' });

@@ -67,7 +67,7 @@ function bitsOf(mask: string): number[] {
   return Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (value >> BigInt(bit)) & 1n);
 }
 
-test('every thread, and every program that is started later, keeps only what is named', () => {
+test('every thread, and every program started later, keeps only the named capabilities', () => {
   const { threads = [], child = [] } = dropIn(['netAdmin', 'bpf']);
   assert.ok(threads.length > 8, `${threads.length} threads`);
   for (const status of [...threads, ...child]) {
@@ -79,7 +79,7 @@ test('every thread, and every program that is started later, keeps only what is 
   }
 });
 
-test('what the process did not have it does not get', () => {
+test('a capability that the process did not have is not added', () => {
   const { threads = [], child = [] } = dropIn(
     ['netAdmin', 'bpf'],
     ['setpriv', '--bounding-set=-all,+net_admin,+kill'],
@@ -92,7 +92,7 @@ test('what the process did not have it does not get', () => {
   }
 });
 
-test('denied system calls fail in every thread and in programs that are started, and what is needed goes on', () => {
+test('denied system calls fail in every thread and in started programs, and allowed ones succeed', () => {
   const page = readFileSync(new URL('../../../docs/security.md', import.meta.url), 'utf8');
   const documented = [
     ...(/a seccomp filter(?<calls>.*)other architectures/s.exec(page)?.groups?.['calls'] ?? '').matchAll(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadCarriedAddon } from '../src/program-files.ts';
 
-test('addons that are loaded one after the other from files without a name are not taken for each other', () => {
+test('addons that are loaded from unnamed files one after another are kept apart', () => {
   const [linux, tunnel] = ['kmesh-linux.node', 'kmesh-tunnel.node'].map(
     (name) => loadCarriedAddon(name) as Record<string, unknown>,
   );

@@ -12,7 +12,7 @@ function turns(): Map<string, number> {
   return new Map(threads);
 }
 
-test('a thread that asks for short turns has them, and no other thread of the process', () => {
+test('a thread that requests short time slices gets them, and no other thread of the process does', () => {
   const own = String(process.pid);
   const before = turns();
   assert.ok((before.get(own) ?? 0) > 100_000, `${before.get(own)}`);

@@ -53,7 +53,7 @@ test('packets keep their boundaries in both directions', async () => {
   close();
 });
 
-test('a namespace is passed along and is the same one on the other side', async () => {
+test('a passed namespace is the same one on the receiving side', async () => {
   using namespace = createNetworkNamespace();
   const { client, peer, close } = await pair();
   const arriving = receive(peer);
@@ -65,7 +65,7 @@ test('a namespace is passed along and is the same one on the other side', async 
   close();
 });
 
-test('too long packets and too many descriptors are reported, and the excess is closed', async () => {
+test('oversized packets and excess descriptors are reported, and the descriptors closed', async () => {
   const before = openDescriptors();
   const { client, peer, close } = await pair({ maxPacketSize: 8, maxDescriptors: 2 });
   const files = Array.from({ length: 5 }, () => openSync('/dev/null', 'r'));
@@ -105,7 +105,7 @@ test('sending waits for a slow receiver and loses nothing', async () => {
   close();
 });
 
-test('the end of the peer closes the socket once, and sending then fails', async () => {
+test("the peer's close closes the socket once, and later sends fail", async () => {
   const { client, peer, close } = await pair();
   let closes = 0;
   peer.on('close', () => {
@@ -138,7 +138,7 @@ test('a paused socket receives nothing until it is resumed', async () => {
   close();
 });
 
-test('a path that is missing, taken or too long is named', async () => {
+test('the error for a missing, used or too long path names it', async () => {
   assert.throws(() => connectSeqpacket(join(directory, 'nobody')), {
     errnoName: 'ENOENT',
     syscall: 'connect',

@@ -57,7 +57,7 @@ for (const [address, wildcard] of [
   ['127.0.0.1', '0.0.0.0'],
   ['::1', '::'],
 ] as const) {
-  test(`Node serves and dials ${address} inside a namespace, half-open included`, async () => {
+  test(`Node.js serves and dials ${address} inside a namespace, half-open connections included`, async () => {
     const listener = openListener({ namespace, address: wildcard, port: 0, backlog: 16 });
     const { port } = socketLocalAddress(listener);
     const server = await serve(listener, async (socket) => {
@@ -115,7 +115,7 @@ test('one IPv6 listener serves both families by default, and shows mapped peers 
   closeDescriptor(strict);
 });
 
-test('every option that is asked for is on the socket', async () => {
+test('every requested option is set on the socket', async () => {
   const fd = openListener({
     namespace,
     address: '0.0.0.0',
@@ -171,7 +171,7 @@ test('a transparent client dials from an address that is not its own', async () 
   closeDescriptor(listener);
 });
 
-test('a connection that nothing answers times out without blocking the loop, and can be aborted', async () => {
+test('an unanswered connection attempt times out without blocking the loop, and can be aborted', async () => {
   using pod = createNetworkNamespace();
   inside(
     pod,
@@ -204,7 +204,7 @@ test('UDP sockets are bound inside the namespace', () => {
   closeDescriptor(fd);
 });
 
-test('arguments are refused before a socket is made', async () => {
+test('invalid arguments are refused before a socket is created', async () => {
   assert.throws(
     () => openListener({ address: 'localhost', port: 1 }),
     /address is "localhost"; it must be an IP address/,

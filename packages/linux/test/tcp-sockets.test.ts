@@ -94,7 +94,7 @@ for (const { name, address, bytes } of families) {
     assert.deepEqual([listeners.localPort, listeners.remotePort, listeners.count], [8080, 0, 1]);
   });
 
-  test(`FIN takes a sequence number: of whoever sent it once it is acknowledged, and of its receiver (${name})`, async () => {
+  test(`FIN counts as a byte at its sender once acknowledged, and at its receiver (${name})`, async () => {
     using namespace = createNetworkNamespace();
     using ends = await connected(namespace, address);
     ends.client.end('12345');
@@ -105,7 +105,7 @@ for (const { name, address, bytes } of families) {
     assert.deepEqual([client?.sent, server?.received], [7, 6]);
   });
 
-  test(`sockets are closed: their owner and their peer see it, others stay (${name})`, async () => {
+  test(`closed sockets end for owner and peer, others stay open (${name})`, async () => {
     using namespace = createNetworkNamespace();
     using ends = await connected(namespace, address);
     using others = createNetworkNamespace();
@@ -135,7 +135,7 @@ test('sockets of other namespaces are not listed', async () => {
   assert.equal((await listTcpSockets(other)).count, 3);
 });
 
-test('a namespace that is closed while its sockets are listed is listed all the same', async () => {
+test('a namespace that is closed while its sockets are listed is listed completely', async () => {
   const namespace = createNetworkNamespace();
   const listed = listTcpSockets(namespace);
   namespace.close();

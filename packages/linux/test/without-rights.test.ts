@@ -23,7 +23,7 @@ function run(script: string, options: { wrapper?: string[]; env?: NodeJS.Process
   return JSON.parse(result.stdout);
 }
 
-test('without capabilities each row says what is missing, and no row is an exception', () => {
+test('without capabilities every row names the missing one, and none throws', () => {
   const wrapper = ['setpriv', '--bounding-set=-all', '--inh-caps=-all'];
   const script = 'console.log(JSON.stringify(runtime.probeCapabilities()))';
   const table = run(script, { wrapper }) as { name: string; available: boolean; reason: string }[];
@@ -34,7 +34,7 @@ test('without capabilities each row says what is missing, and no row is an excep
   assert.equal(row('cgroup-mount')?.available, true);
 });
 
-test('a refused bpf call is a permission error that says what to do', () => {
+test('a refused bpf call is a permission error with a remedy', () => {
   const wrapper = ['setpriv', '--bounding-set=-all', '--inh-caps=-all'];
   const script = `
     try { runtime.createMap({ type: 1, name: 'x', keySize: 4, valueSize: 4, maxEntries: 1 }); }
@@ -45,7 +45,7 @@ test('a refused bpf call is a permission error that says what to do', () => {
   assert.match(message ?? '', /CAP_BPF/);
 });
 
-test('a missing addon says which command builds it', () => {
+test('the error for a missing addon names the command that builds it', () => {
   const script = `
     try { runtime.probeCapabilities(); }
     catch (error) { console.log(JSON.stringify([error.code, error.message])); }`;
@@ -54,7 +54,7 @@ test('a missing addon says which command builds it', () => {
   assert.match(message ?? '', /scripts\/build-addon\.sh/);
 });
 
-test('a missing file says where it was looked for and which command builds it', () => {
+test('the error for a missing file names its path and the command that builds it', () => {
   const script = `
     try { runtime.programFile('bpf/none.bpf.o'); }
     catch (error) { console.log(JSON.stringify([error.code, error.message])); }`;

@@ -81,13 +81,13 @@ test('OBS-16: the same call as JSON has the same keys, numbers as numbers', () =
   });
 });
 
-test('where a route chose who serves, the line ends with the route and the backend', () => {
+test('if a route chose the endpoint, the line ends with the route and the backend', () => {
   const { lines, log } = memoryLog();
   log.closed({ ...hbone, routed }, { flag: '-' }, counts);
   assert.match(lines[0] ?? '', / path=tunnel route="default\/split" backend="echo-v2\.default"\n$/);
 });
 
-test('inbound, sent bytes are the server’s; identities are only there where they are proved; unknown is left out', () => {
+test('inbound, sent bytes are the server’s; only proved identities are logged; unknown values are left out', () => {
   const { lines, log } = memoryLog();
   const inbound = start({
     reporter: 'destination',
@@ -103,7 +103,7 @@ test('inbound, sent bytes are the server’s; identities are only there where th
   );
 });
 
-test('OBS-16: identities that the kernel attests are there, without mutual TLS', () => {
+test('OBS-16: identities that the kernel attests are logged without mutual TLS', () => {
   const { lines, log } = memoryLog();
   log.closed(start({ path: 'kernel', sourceIdentity: client, attested: true }), { flag: '-' }, counts);
   const [line = ''] = lines;

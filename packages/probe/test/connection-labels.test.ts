@@ -25,7 +25,7 @@ test('OBS-11: locality labels are absent when both peers are unknown', () => {
   assert.equal(labels['destination_service'], 'unknown');
 });
 
-test('OBS-11: one known peer with a region brings all four locality labels, unknown where missing', () => {
+test('OBS-11: one known peer with a region adds all four locality labels, unknown where missing', () => {
   const labels = traffic({ ...strangers, destination: server });
   assert.deepEqual(
     [
@@ -92,7 +92,7 @@ test('OBS-13: a source known only from baggage has app = workload name and canon
   assert.equal(labels['source_zone'], 'us-a');
 });
 
-test('OBS-13: a workload resource overwrites all that baggage said, but not the principal', () => {
+test('OBS-13: a workload resource overrides all labels from baggage except the principal', () => {
   const labels = traffic({ reporter: 'destination', derivedSource: baggage, sourceIdentity: peer });
   assert.equal(labels['source_workload'], 'client');
   assert.equal(labels['source_app'], 'client');
@@ -123,7 +123,7 @@ test('label sets have exactly the names of the contract, in order', () => {
   assert.equal(trafficLabels(start(), '-').length, 27);
 });
 
-test('Kmesh families write - for what is unknown and never claim TLS that was not used', () => {
+test('Kmesh families have - for unknown values and never mutual_tls without TLS', () => {
   const unknown = start(strangers);
   const ofWorkload = named(workloadLabelNames, workloadLabels(unknown, '-'));
   assert.equal(ofWorkload['source_workload'], '-');

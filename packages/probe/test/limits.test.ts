@@ -26,7 +26,7 @@ async function readAll(socket: Socket): Promise<string> {
 
 const pipelined = 'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(5_000);
 
-test('of pipelined requests one is answered, then the connection ends; the others cost nothing', async (t) => {
+test('only one of several pipelined requests is answered before the connection ends, and the others cost nothing', async (t) => {
   let asked = 0;
   const port = await serve(t, (_, response) => {
     asked += 1;
@@ -52,7 +52,7 @@ test('requests one after another keep their connection', async (t) => {
   socket.destroy();
 });
 
-test('a client with all of its connections open takes none of those of another', async (t) => {
+test('a client with all of its connections open does not reduce those of another', async (t) => {
   const port = await serve(t, (_, response) => response.end('answer'));
   const open: Socket[] = [];
   t.after(() => {
@@ -79,7 +79,7 @@ test('a client with all of its connections open takes none of those of another',
   }
 });
 
-test('turns: few at a time, in order, some for each client, and the rest is turned away', async () => {
+test('few requests run at a time, in order, with a limit for each client, and further ones are refused', async () => {
   let mustEmpty = false;
   const turns = new Turnstile({ concurrent: 2, perClient: 2, waiting: 2 }, () => mustEmpty);
   const log: string[] = [];
@@ -106,7 +106,7 @@ test('turns: few at a time, in order, some for each client, and the rest is turn
   assert.deepEqual(log, ['a', 'a', 'b', 'c']);
 });
 
-test('the metrics port answers one of thousands of pipelined scrapes, and others go on meanwhile', async (t) => {
+test('the metrics port answers one of thousands of pipelined scrapes, and other scrapes meanwhile', async (t) => {
   const { server } = await startProbe(t);
   const greedy = connect(server.port, '127.0.0.1').on('error', () => undefined);
   t.after(() => greedy.destroy());

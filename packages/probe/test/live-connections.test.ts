@@ -28,7 +28,7 @@ function start(change: Partial<ConnectionStart> = {}): ConnectionStart {
   };
 }
 
-test('open connections are counted for the workload of the reporting side, and leave no trace', () => {
+test('open connections are counted for the workload of the reporting side, and closed ones leave no trace', () => {
   const live = new LiveConnections(silentObserver);
   const both = [live.opened(start()), live.opened(start({ reporter: 'destination' }))];
   assert.deepEqual([live.count, live.countOf('client'), live.countOf('server')], [2, 1, 1]);
@@ -37,7 +37,7 @@ test('open connections are counted for the workload of the reporting side, and l
   assert.deepEqual([live.count, live.countOf('client'), live.countOf('server')], [0, 0, 0]);
 });
 
-test('a service counts what its clients opened and what failed, until it is forgotten', () => {
+test('a service counts opened and failed connections of its clients, until it is removed', () => {
   const live = new LiveConnections(silentObserver);
   live.opened(start()).close(ended);
   live.opened(start()).close({ flag: 'CONNECT', error: 'refused' });
@@ -47,7 +47,7 @@ test('a service counts what its clients opened and what failed, until it is forg
   assert.deepEqual(live.serviceConnections('shop/web.shop.svc'), { opened: 0, failed: 0 });
 });
 
-test('the rate is that between the last two reports, and nothing once reports stay away', () => {
+test('the rate is that between the last two reports, and 0 without reports', () => {
   let now = 0;
   const live = new LiveConnections(silentObserver, () => now);
   const connection = live.opened(start());
@@ -73,7 +73,7 @@ test('reports in quick succession are joined', () => {
   assert.ok(Math.abs(rate - 1_000) < 1, `${rate}`);
 });
 
-test('the busiest are shown first and no more than asked for, whatever the order in which they came', () => {
+test('the busiest are listed first, up to the requested number, in any order of arrival', () => {
   let now = 0;
   const live = new LiveConnections(silentObserver, () => now);
   const rates = Array.from({ length: 1_000 }, (_, index) => (index * 7919) % 1_000);
@@ -91,7 +91,7 @@ test('the busiest are shown first and no more than asked for, whatever the order
   assert.equal(live.look(5).total, 1_000);
 });
 
-test('everything reaches the observer behind it', () => {
+test('every call is forwarded to the next observer', () => {
   const seen: string[] = [];
   const behind: ConnectionObserver = {
     opened: () => {

@@ -20,7 +20,7 @@ function sharesOf(linesPerSecond: number) {
   return { clock, shares, suppressed, episodes, write };
 }
 
-test('a pod writes ten seconds of its share at once, then its share, and others are not touched', (t) => {
+test('a pod may write ten seconds of its share at once, then its share, and other pods are not affected', (t) => {
   const { clock, shares, suppressed, write } = sharesOf(100);
   t.after(() => shares.close());
   assert.equal(write(loud, 5_000), 1_000);
@@ -30,7 +30,7 @@ test('a pod writes ten seconds of its share at once, then its share, and others 
   assert.deepEqual([...suppressed], [['loud', 8_900]]);
 });
 
-test('it is said once that lines are left out, and how many were when they are written again', (t) => {
+test('suppressed lines are reported once, and their number when lines are written again', (t) => {
   const { clock, shares, episodes, write } = sharesOf(100);
   t.after(() => shares.close());
   write(loud, 1_200);
@@ -51,7 +51,7 @@ test('it is said once that lines are left out, and how many were when they are w
   ]);
 });
 
-test('what belongs to no known pod shares one share, and pods that left are forgotten', (t) => {
+test('lines of unknown pods have one common share, and removed pods have none', (t) => {
   const { clock, shares, write } = sharesOf(1);
   t.after(() => shares.close());
   assert.equal(write(undefined, 8) + write(undefined, 8), 10);

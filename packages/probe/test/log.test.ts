@@ -19,7 +19,7 @@ const accepted: [string, string][] = [
   ['hickory::server=off', 'hickory::server=off'],
 ];
 for (const [text, meaning] of accepted) {
-  test(`OBS-03: the log filter takes ${text}`, () => {
+  test(`OBS-03: the log filter accepts ${text}`, () => {
     assert.equal(new LogFilter(text).toString(), meaning);
   });
 }
@@ -30,7 +30,7 @@ for (const text of ['foo', '', 'access=', 'access=loud', '=info', 'info,,debug',
   });
 }
 
-test('OBS-03: a level is added, replaces that of its scope, and reset goes back to the start', () => {
+test('OBS-03: a level is added, replaces that of its scope, and reset restores the first filter', () => {
   const filter = new LogFilter('info');
   filter.add('access=debug');
   assert.equal(filter.toString(), 'info,access=debug');
@@ -42,7 +42,7 @@ test('OBS-03: a level is added, replaces that of its scope, and reset goes back 
   assert.equal(filter.toString(), 'info');
 });
 
-test('the longest scope decides, and a change is seen through every view of the filter', () => {
+test('the longest matching scope decides, and every view of the filter sees a change', () => {
   const filter = new LogFilter('warn,xds=info,xds::delta=trace');
   const elsewhere = LogFilter.attach(filter.shared);
   assert.equal(elsewhere.enabled('ca', 'info'), false);
@@ -61,7 +61,7 @@ function logger(format: LogFormat, level = 'trace') {
   return { lines, log: createLogger({ scope: 'xds', filter: new LogFilter(level), writer, format }) };
 }
 
-test('plain lines have time, level, scope, message and fields divided by tabs', () => {
+test('plain lines have time, level, scope, message and fields separated by tabs', () => {
   const { lines, log } = logger('plain');
   log.info('connected', { peer: '10.0.0.1:15012', node: 'n 1', tries: 2, ok: true, none: undefined });
   log.child('ca').warn('slow', { error: 'no\nanswer' });
@@ -88,7 +88,7 @@ test('JSON lines have level, time, scope, message and the fields', () => {
   });
 });
 
-test('a logger writes only what the filter lets pass', () => {
+test('a logger writes only the lines that the filter admits', () => {
   const { lines, log } = logger('plain', 'info,ca=off');
   log.debug('no');
   log.child('ca').error('no');
@@ -115,7 +115,7 @@ function openPipe(t: { after(close: () => void): void }): { reader: Socket; desc
   return { reader, descriptor };
 }
 
-test('OBS-19: a slow consumer slows the producer, loses nothing and locks nothing up', async (t) => {
+test('OBS-19: a slow consumer slows the producer, without loss and without a deadlock', async (t) => {
   const { reader, descriptor } = openPipe(t);
   const { writer, dropped } = startLogThread(descriptor);
   const total = 25_000;
@@ -149,7 +149,7 @@ test('OBS-19: a slow consumer slows the producer, loses nothing and locks nothin
   assert.equal(dropped[0], 0n);
 });
 
-test('a consumer that never reads costs lines, which are counted, and never a wait', async (t) => {
+test('with a consumer that never reads lines are dropped and counted, and no thread waits', async (t) => {
   const { reader, descriptor } = openPipe(t);
   reader.pause();
   const { writer, dropped } = startLogThread(descriptor);
@@ -171,7 +171,7 @@ test('a consumer that never reads costs lines, which are counted, and never a wa
   assert.equal(received / line.length + Number(dropped[0]), written);
 });
 
-test('flushSync returns when all lines are out', async (t) => {
+test('flushSync returns when all lines are written', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'kmesh-log-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const path = join(folder, 'log');

@@ -71,7 +71,7 @@ test('OBS-08: 11 bytes each way are 11 received and 11 sent in all families, 0 f
   for (const family of families) assert.match(samples(atEnd, family)[0] ?? '', / 11$/, family);
 });
 
-test('OBS-09: bytes show while the connection is open, and never go down', async (t) => {
+test('OBS-09: bytes are counted while the connection is open, and never decrease', async (t) => {
   const probe = await startProbe(t);
   const connection = probe.observer.opened(start());
   connection.progress(1000, 50);
@@ -119,7 +119,7 @@ test('a reused address or a changed resource never relabels an open connection',
   assert.equal(await probe.sum(received, { source_workload: 'other' }), 5);
 });
 
-test('a resource that is replaced by an equal one goes on in the same series', async (t) => {
+test('a resource that is replaced by an equal one keeps its series', async (t) => {
   const probe = await startProbe(t);
   probe.observer.opened(start()).close({ flag: '-' });
   probe.observer.opened(start({ source: { ...client }, destination: { ...server } })).close({ flag: '-' });
@@ -144,7 +144,7 @@ test('round-trip times and retransmissions are counted once', async (t) => {
   assert.equal(sumOf(text, 'kmesh_connections_path_total', { path: 'kernel', reason: 'kernel' }), 1);
 });
 
-test('what a route gave to each backend is counted once, beside what the route wants', async (t) => {
+test("the connections of each backend of a route are counted once, beside the route's weights", async (t) => {
   const shares = [
     { service: echoService, port: 80, backend: 'v1', share: 0.9 },
     { service: echoService, port: 80, backend: '', share: 0.1 },
@@ -208,7 +208,7 @@ test('series of departed workloads are retired 15 minutes after their last event
   assert.equal(await probe.sum(opened, { source_workload: 'client' }), 1);
 });
 
-test('beyond the cap on series nothing is made, what is refused is counted, and known series go on', async (t) => {
+test('beyond the limit no series is created, refusals are counted, and known series continue', async (t) => {
   const probe = await startProbe(t, { maximumSeries: 30 });
   for (let index = 0; index < 5; index++) {
     const source = workload({ name: `client-${index}`, workloadName: `client-${index}` });
@@ -223,7 +223,7 @@ test('beyond the cap on series nothing is made, what is refused is counted, and 
   assert.ok(sumOf(text, 'kmesh_metrics_series_dropped_total') > 0);
 });
 
-test('a pod with more peers than its share counts the further ones as other, in one set, and another pod has its own', async (t) => {
+test("peers beyond a pod's share are counted as other, in one set of series, and another pod has its own", async (t) => {
   const { server } = await startProbe(t);
   const recorder = new MetricRecorder(server.recorderChannel());
   const overflows: string[] = [];
@@ -295,7 +295,7 @@ test('OBS-21: terminations of the xDS connection are counted by reason', async (
   assert.equal(text.includes('istio_xds_message'), false, 'families without samples are absent');
 });
 
-test('OBS-20: one DNS query answered and one forwarded are two requests, one upstream request, one duration', async (t) => {
+test('OBS-20: an answered and a forwarded DNS query are two requests, one upstream request and one duration', async (t) => {
   const probe = await startProbe(t);
   const dns = createDnsMetrics(probe.recorder);
   const question = { queryType: 'A', protocol: 'UDP', source: client };
@@ -329,7 +329,7 @@ test('open sockets go up and down, revocations are counted by reporter', async (
   assert.equal(sumOf(text, 'istio_crl_policy_rejections_total', { reporter: 'destination' }), 1);
 });
 
-test('what the inner response of double HBONE tells counts from then on under its labels, the start stays where it was', async (t) => {
+test('labels from the inner response of double HBONE apply from then on, and the opening keeps its labels', async (t) => {
   const probe = await startProbe(t);
   const connection = probe.observer.opened(start());
   connection.progress(10, 0);
@@ -345,7 +345,7 @@ test('what the inner response of double HBONE tells counts from then on under it
   assert.equal(sumOf(text, 'istio_tcp_received_bytes_total', { destination_workload: 'remote' }), 20);
 });
 
-test('a workload is present as long as one of its pods is', () => {
+test('a workload is present while one of its pods is', () => {
   const pods = new Map([
     ['a', workload({ name: 'a', uid: 'a' })],
     ['b', workload({ name: 'b', uid: 'b' })],
@@ -369,7 +369,7 @@ function presenceOf(mesh: ReadonlyMap<string, Workload>): WorkloadPresence {
   return new WorkloadPresence({ workload: (uid) => mesh.get(uid), workloads: () => mesh.values() });
 }
 
-test('what a thread recorded stays when the thread has ended, even if nobody scraped in between', async (t) => {
+test('counts of a thread that has ended are kept, even without a scrape in between', async (t) => {
   const probe = await startProbe(t);
   const channel = probe.server.recorderChannel();
   const worker = new Worker(new URL('./support/recording-thread.ts', import.meta.url), {

@@ -89,7 +89,7 @@ test('encodings follow the weights of the client', () => {
   assert.match(contentType('text/plain'), /^text\/plain/);
 });
 
-test('a client that does not finish its header is cut after two seconds, half-close is answered', async (t) => {
+test('a client that does not finish its header is disconnected after two seconds, and a half-close is answered', async (t) => {
   const probe = await startProbe(t);
   const half = connect({ host: '127.0.0.1', port: probe.server.port, allowHalfOpen: true });
   half.end('GET /foo HTTP/1.1\r\nHost: x\r\n\r\n');
@@ -107,12 +107,12 @@ test('a client that does not finish its header is cut after two seconds, half-cl
   assert.ok(Date.now() - began < 5000);
 });
 
-test('a control thread that does not answer delays a scrape but does not break it', async (t) => {
+test('a control thread that does not answer delays a scrape but does not fail it', async (t) => {
   const probe = await startProbe(t, { collect: () => new Promise(() => undefined) });
   assert.match(await probe.scrape(), /# EOF\n$/);
 });
 
-test('a metrics port that is taken is an error that names it', async (t) => {
+test('a metrics port in use is an error that names it', async (t) => {
   const probe = await startProbe(t);
   await assert.rejects(startScrapeServer({ host: '127.0.0.1', port: probe.server.port }), {
     code: 'KMESH_SCRAPE_LISTEN',

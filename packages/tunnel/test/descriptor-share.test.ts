@@ -12,7 +12,7 @@ function fill(share: PodShare, most = Number.POSITIVE_INFINITY): number {
   return opened;
 }
 
-test('greedy pods leave as much as each of them holds', () => {
+test('the descriptors left free are at least as many as the greediest pod holds', () => {
   for (const greedy of [1, 2, 3, 7]) {
     const shares = new DescriptorShares({ descriptors: 8_000, perPod: undefined });
     const pods = Array.from({ length: greedy }, () => shares.pod(() => undefined));
@@ -30,7 +30,7 @@ test('greedy pods leave as much as each of them holds', () => {
   }
 });
 
-test('what ends is free again for all', () => {
+test('descriptors of ended connections are free for all pods', () => {
   const shares = new DescriptorShares({ descriptors: 8_000, perPod: undefined });
   const [first, second] = [shares.pod(() => undefined), shares.pod(() => undefined)];
   fill(first);
@@ -39,7 +39,7 @@ test('what ends is free again for all', () => {
   assert.equal(fill(second), 3_500);
 });
 
-test('a limit per pod holds whatever is free, and a pod gets a few even when nothing is', () => {
+test('a limit per pod holds with any number of free descriptors, and a pod gets a few even without any', () => {
   const limited = new DescriptorShares({ descriptors: 8_000, perPod: 100 });
   assert.equal(fill(limited.pod(() => undefined)), 100);
   const all = new DescriptorShares({ descriptors: 8_000, perPod: undefined });
@@ -47,7 +47,7 @@ test('a limit per pod holds whatever is free, and a pod gets a few even when not
   assert.equal(fill(all.pod(() => undefined)), 16);
 });
 
-test('a limit that is set is what a pod may hold, beyond half of what is free and never beyond the reserve', () => {
+test('a configured limit applies beyond half of the free descriptors, but never to the reserve', () => {
   const shares = new DescriptorShares({ descriptors: 8_000, perPod: 5_000 });
   const [first, second] = [shares.pod(() => undefined), shares.pod(() => undefined)];
   assert.equal(fill(first), 5_000);
@@ -65,7 +65,7 @@ test('few descriptors are not shared: connections wait for them instead', () => 
   );
 });
 
-test('a pod at its limit is said so once, and again only after it was well below', () => {
+test('a pod at its limit is logged once, and again only after it was well below it', () => {
   const said: number[] = [];
   const share = new DescriptorShares({ descriptors: 8_000, perPod: 100 }).pod((held) => said.push(held));
   for (let round = 0; round < 50; round++) {

@@ -8,7 +8,7 @@ const other = { namespace: 'shop', workloadName: 'other', serviceName: 'other' }
 const describe = (name: string): string =>
   `k8s.cluster.name=c1,k8s.namespace.name=shop,k8s.deployment.name=${name},service.name=${name}`;
 
-test('a description of the namespace of the certificate is believed, and is the same record every time', () => {
+test("baggage of the certificate's namespace is accepted, and yields the same record every time", () => {
   const peers = new PeerBaggage();
   const first = peers.of([describe('web')], shop);
   assert.equal(first?.workloadName, 'web');
@@ -20,7 +20,7 @@ test('a description of the namespace of the certificate is believed, and is the 
   );
 });
 
-test('the namespace is that of the certificate, whatever the peer says; without a certificate nothing is believed', () => {
+test('the namespace is always that of the certificate; without a certificate baggage is ignored', () => {
   const peers = new PeerBaggage();
   for (const lines of [
     [describe('web').replace('=shop', '=payments')],
@@ -34,7 +34,7 @@ test('the namespace is that of the certificate, whatever the peer says; without 
 });
 
 for (const value of ['a"b', 'a\nb', 'a\\b', 'a b', 'ä', '\0', 'x'.repeat(254), '{}', '$x', '<b>']) {
-  test(`a value that no name can be counts as unset: ${JSON.stringify(value.slice(0, 12))}`, () => {
+  test(`a value that is not a valid name counts as unset: ${JSON.stringify(value.slice(0, 12))}`, () => {
     const baggage = new PeerBaggage().of(
       [`${describe('web')},service.version=${value},cloud.region=r1`],
       shop,
@@ -46,11 +46,11 @@ for (const value of ['a"b', 'a\nb', 'a\\b', 'a b', 'ä', '\0', 'x'.repeat(254), 
   });
 }
 
-test('a description longer than any real one is not read', () => {
+test('baggage longer than any real one is not read', () => {
   assert.equal(new PeerBaggage().of([`${describe('web')},pad=${'x'.repeat(3_000)}`], shop), undefined);
 });
 
-test('2,000 invented names of one peer on one connection add one description, "other"', () => {
+test('2,000 invented names of one peer on one connection add one record, "other"', () => {
   const peers = new PeerBaggage();
   const first = peers.of([describe('web')], shop);
   const seen = new Set(Array.from({ length: 2_000 }, (_, n) => peers.of([describe(`w${n}`)], shop, first)));
@@ -58,7 +58,7 @@ test('2,000 invented names of one peer on one connection add one description, "o
   assert.equal(peers.of([describe('web')], shop, first), first);
 });
 
-test('over many connections a peer has 16 descriptions within an hour, and "other"; other peers are not concerned', () => {
+test('over many connections a peer has 16 records per hour, and "other"; other peers are not affected', () => {
   let now = 0;
   const peers = new PeerBaggage(() => now);
   const all = (prefix: string) =>

@@ -79,7 +79,7 @@ describe('the pool', () => {
     assert.equal(new Set(got).size, 1);
   });
 
-  test('a full session leaves for good and is drained with its last stream', () => {
+  test('a full session leaves the pool for good and is drained with its last stream', () => {
     acquire();
     acquire();
     engine.ready(0);
@@ -93,7 +93,7 @@ describe('the pool', () => {
     assert.deepEqual(engine.drained, [1]);
   });
 
-  test('waiting callers that do not fit get the next session', () => {
+  test('waiting callers beyond the limit get the next session', () => {
     for (let caller = 0; caller < 5; caller++) acquire();
     engine.ready(0);
     assert.deepEqual([got.length, engine.opened.length], [2, 2]);
@@ -109,7 +109,7 @@ describe('the pool', () => {
     assert.equal(engine.opened.length, 2);
   });
 
-  test('a failed attempt answers everyone, and the next caller tries again', () => {
+  test('a failed attempt fails all waiting callers, and the next caller tries again', () => {
     acquire();
     acquire();
     engine.opened[0]?.handler.closed({ reason: 1, code: 111, text: 'refused' });
@@ -141,7 +141,7 @@ describe('the pool', () => {
       isRevoked: () => revoked,
     });
 
-  test('plans send no more streams to a session than it has room for, and are ended when it takes no more', () => {
+  test('plans open no more streams than a session allows, and end when it accepts no more', () => {
     let left = 0;
     pool = pooling(20, () => {
       left += 1;
@@ -165,7 +165,7 @@ describe('the pool', () => {
     assert.deepEqual(engine.drained, [1]);
   });
 
-  test('a session of few streams is not for plans, and one whose limit changes ends them', () => {
+  test('a session with few streams gets no plans, and a change of its limit ends them', () => {
     acquire();
     engine.ready(0);
     assert.equal(pool.plan(got[0] as PooledSession), 0);

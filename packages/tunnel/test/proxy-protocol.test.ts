@@ -21,7 +21,7 @@ test('IPv6 addresses are written in full, and a mixed pair as IPv6', () => {
   assert.equal(mixed.subarray(16, 32).toString('hex'), '00000000000000000000ffff0a000001');
 });
 
-test('what is no address is refused by name', () => {
+test('an invalid address is refused and named', () => {
   assert.throws(() => proxyHeader({ ip: 'host', port: 1 }, { ip: '10.0.0.2', port: 2 }, undefined), {
     code: 'KMESH_TUNNEL_PROXY_HEADER',
     message: /"host"/,

@@ -112,7 +112,7 @@ const browsers: readonly Headers[] = [
   { cookie: 'a=b' },
 ];
 
-test('what a browser sends changes nothing without the header of the page, and is done with it', async () => {
+test("a request from a browser changes state only with the page's header", async () => {
   for (const headers of browsers) {
     for (const path of changes) assert.equal(await ask('POST', path, { host, ...headers }), 403, path);
     assert.equal(await ask('GET', '/config_dump', { host, ...headers }), 200);
@@ -124,7 +124,7 @@ test('what a browser sends changes nothing without the header of the page, and i
   assert.equal(done.length, browsers.length);
 });
 
-test('istioctl, kmeshctl and curl change what they may without a header; a GET changes nothing', async () => {
+test('istioctl, kmeshctl and curl need no header for their changes; a GET changes nothing', async () => {
   for (const path of [...changes, ...reads]) {
     for (const method of ['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']) await ask(method, path, { host });
   }
@@ -152,7 +152,7 @@ async function quitBy(uid: number, before = ''): Promise<string> {
   return output.trim() || 'none';
 }
 
-test('only root shuts the proxy down: the socket tells whose the request is', async () => {
+test("only root can shut the proxy down, identified by the socket's owner", async () => {
   assert.equal(await quitBy(65534), '403');
   assert.equal(await quitBy(65534, 's.shutdown(socket.SHUT_WR)'), '403', 'half-closed');
   assert.deepEqual(done, []);
@@ -161,7 +161,7 @@ test('only root shuts the proxy down: the socket tells whose the request is', as
   assert.deepEqual(done, ['quit', 'quit']);
 });
 
-test('a client that hangs up before it is answered shuts nothing down, for its socket no longer says whose it was', async () => {
+test('a client that closes before the answer cannot shut the proxy down: its socket has no owner any more', async () => {
   for (let round = 0; round < 10; round++)
     assert.equal(await quitBy(65534, 's.close(); raise SystemExit'), 'none');
   assert.equal(await ask('GET', '/config_dump', { host }), 200);

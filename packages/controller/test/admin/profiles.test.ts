@@ -93,7 +93,7 @@ function packedOf(bytes: Buffer): bigint[] {
   return values;
 }
 
-test('a processor profile of a second has samples with the name of what ran', async () => {
+test('a CPU profile of one second has samples with the names of the functions that ran', async () => {
   const profiles = new Profiles();
   const profile = profiles.answer(
     '/debug/pprof/profile',
@@ -112,7 +112,7 @@ test('a processor profile of a second has samples with the name of what ran', as
   assert.ok(strings.includes('busyForTheProfile'), strings.join(', '));
 });
 
-test('a memory profile is there only while it is active', async () => {
+test('a memory profile is available only while profiling is active', async () => {
   const profiles = new Profiles();
   const ask = (path: string, query = '', post = query !== '') =>
     profiles.answer(path, new URLSearchParams(query), post);

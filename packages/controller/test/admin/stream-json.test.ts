@@ -43,7 +43,7 @@ test('lazy parts are written exactly as JSON.stringify writes the plain ones', a
   assert.equal(await written(new LazyObject([])), '{}');
 });
 
-test('a slow reader gets every byte, and no more is made than it takes', async () => {
+test('a slow reader gets every byte, and output is generated only as fast as it reads', async () => {
   const made = { items: 0 };
   const stream = new PassThrough({ highWaterMark: 64 * 1024 });
   const written = streamJson({ items: new LazyList(counting(5_000, made)) }, stream);
@@ -59,7 +59,7 @@ test('a slow reader gets every byte, and no more is made than it takes', async (
   assert.equal(made.items, 5_000);
 });
 
-test('nothing more is made once the reader has gone', { timeout: 10_000 }, async () => {
+test('no output is generated once the reader has closed', { timeout: 10_000 }, async () => {
   const made = { items: 0 };
   const stream = new Writable({ highWaterMark: 1, write: () => {} });
   const written = streamJson(new LazyList(counting(5_000, made)), stream);

@@ -137,7 +137,7 @@ test('a route is shown with its shares, and each backend as an outcome, a refuse
   ]);
 });
 
-describe('what a destination may be called', () => {
+describe('the forms of a destination', () => {
   for (const { destination, dialled } of [
     { destination: '10.96.0.1:80', dialled: '10.96.0.1:80' },
     { destination: '10.96.0.1', dialled: '10.96.0.1:80' },
@@ -170,7 +170,7 @@ describe('what a destination may be called', () => {
     { source: 'shop/client', destination: 'web:70000', says: /"70000" is not a port/ },
     { source: 'shop/client', destination: 'shop/headless:80', says: /has no address of its own/ },
   ]) {
-    test(`${source} to ${destination} cannot be asked, and the error says what can`, () => {
+    test(`${source} to ${destination} is refused, and the error names the allowed forms`, () => {
       assert.throws(
         () => ask(source, destination),
         (error: unknown) => isKmeshError(error, 'KMESH_QUESTION') && says.test(error.message),
@@ -198,7 +198,7 @@ test('endpoints are listed with their share of the draws; one of weight 0 gets n
   );
 });
 
-test('what is drawn for the tunnel keeps its share, and the path varies', () => {
+test('endpoints on the tunnel path keep their share, and the path varies', () => {
   const why = ask('shop/client', 'shop/web:80', [
     balanced(1, 0.25, '10.0.0.2'),
     { reason: 'tunnelEndpoint', share: 0.75, workload: 2 },
@@ -231,7 +231,7 @@ test('a policy at the destination decides, and is named', () => {
   assert.match(text(denied, 'policy'), /at shop\/vault: not allowed.*considered: shop\/clients/);
 });
 
-test('a name says what DNS answers, and a name that is not of the mesh that the resolvers do', () => {
+test('a name of the mesh shows the DNS answer, any other name that the resolvers answer', () => {
   assert.match(
     text(ask('shop/client', 'web'), 'address'),
     /DNS: the mesh answers web from service shop\/web\.shop\.svc\.cluster\.local, found as web\.shop\.svc\.cluster\.local: /,
@@ -239,7 +239,7 @@ test('a name says what DNS answers, and a name that is not of the mesh that the 
   assert.throws(() => ask('shop/client', 'www.example.org'), /resolved by the resolvers of the pod/);
 });
 
-test('a waypoint on the way is named', () => {
+test('a waypoint between source and destination is named', () => {
   const why = ask('shop/client', 'shop/guarded:80');
   assert.match(text(why, 'waypoint'), /through waypoint shop\/waypoint/);
   assert.equal(why.path, 'tunnel');
@@ -277,7 +277,7 @@ for (const { what, table, path, says } of [
   });
 }
 
-test('a source on another node is explained as what that node decides', () => {
+test("the decision about a source on another node is shown as that node's", () => {
   const why = ask('shop/away', 'shop/web:80');
   assert.match(text(why, 'source'), /on node node2, whose own proxy decides/);
   assert.equal(why.path, 'tunnel');

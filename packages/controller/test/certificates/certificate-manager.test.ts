@@ -76,7 +76,7 @@ test('CRT-06: ten callers ask for one new identity: one call, one certificate fo
   manager.close();
 });
 
-test('CRT-07: eight calls at most are in flight, and a RealTime one overtakes waiting Warmup ones', async () => {
+test('CRT-07: at most eight calls are in flight, and a RealTime call is started before waiting Warmup calls', async () => {
   const { authority, manager, fresh } = setup();
   const slow = Array.from({ length: 8 }, (_, index) => `slow-${index}`);
   for (const name of slow) void manager.certificate(identity(name), 'Warmup');
@@ -101,7 +101,7 @@ test('CRT-07: eight calls at most are in flight, and a RealTime one overtakes wa
   manager.close();
 });
 
-test('CRT-08: a failed renewal keeps the old certificate in service until it expires, and goes on trying', async () => {
+test('CRT-08: after a failed renewal the old certificate is used until it expires, and retries continue', async () => {
   const { clock, authority, manager, fresh } = setup();
   const first = manager.certificate(identity('web'), 'RealTime');
   await settle();
@@ -156,7 +156,7 @@ test('CRT-09: success resets the back-off', async () => {
   manager.close();
 });
 
-test('CRT-10: forgetting while a call runs drops its result; asking again calls again', async () => {
+test('CRT-10: removing an identity during its call discards the result; the next request calls again', async () => {
   const { authority, manager, fresh } = setup();
   const forgotten: string[] = [];
   manager.onChange((change) =>
@@ -180,7 +180,7 @@ test('CRT-10: forgetting while a call runs drops its result; asking again calls 
   manager.close();
 });
 
-test('a caller that may wait sits out failures; one that may not fails at once while retries go on', async () => {
+test('a caller that may wait is not affected by failures; one that may not fails at once while retries continue', async () => {
   const { clock, authority, manager, fresh } = setup();
   const patient = manager.certificate(identity('web'), 'RealTime', { waitMilliseconds: 5000 });
   const hopeless = assert.rejects(
@@ -234,7 +234,7 @@ test('ROB-08: after the clock jumped by an hour, either way, certificates are re
   }
 });
 
-test('an authority whose clock is ahead: the certificate that becomes valid first is kept, and said so in the log', async () => {
+test("if the authority's clock is ahead, the certificate that becomes valid first is kept, and the log says so", async () => {
   const clock = testClock();
   const logger = memoryLogger();
   const authority = promptAuthority(clock, 4 * hour, () => hour);
@@ -256,7 +256,7 @@ test('an authority whose clock is ahead: the certificate that becomes valid firs
   manager.close();
 });
 
-test('a renewal that is not valid yet waits beside the valid certificate and takes its place on time', async () => {
+test('a renewed certificate that is not valid yet replaces the current one when it becomes valid', async () => {
   const { clock, authority, manager } = setup();
   const first = manager.certificate(identity('web'), 'RealTime');
   await settle();
@@ -300,7 +300,7 @@ test('among certificates of one identity the newest valid one is chosen, else th
   }
 });
 
-test('an authority that hands out expired certificates is an error with back-off, and does not replace a good one', async () => {
+test('an expired certificate from the authority is an error with back-off and does not replace a valid one', async () => {
   const clock = testClock();
   let offset = -2 * hour;
   const authority = promptAuthority(clock, hour, () => offset);
@@ -320,7 +320,7 @@ test('an authority that hands out expired certificates is an error with back-off
   manager.close();
 });
 
-test('keys reach neither log nor dump nor inspection', async () => {
+test('private keys appear neither in the log nor in the dump nor in util.inspect', async () => {
   const logger = memoryLogger();
   const { leaf, privateKey } = material;
   const manager = new CertificateManager({

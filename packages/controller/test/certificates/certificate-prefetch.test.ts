@@ -78,7 +78,7 @@ test('only HBONE and native-tunnel workloads of this node are fetched, once per 
   assert.ok(!events.some((event) => /remote|plain/.test(event)));
 });
 
-test('workloads that are known before, as those of a local mesh file, are fetched like those that come later', async () => {
+test('workloads that are known before the start, as of a local mesh file, are fetched like later ones', async () => {
   const { events, prefetch, release } = setup();
   const mesh = new MeshState({ node: 'here' });
   const file = (name: string) =>
@@ -97,7 +97,7 @@ test('workloads that are known before, as those of a local mesh file, are fetche
   unsubscribe();
 });
 
-test('one after another, and forgotten when the last workload of the identity is gone', async () => {
+test('identities are fetched one after another, and removed with their last workload', async () => {
   const { events, change, release } = setup();
   change({ a: pod('one'), b: pod('two'), c: pod('one') });
   await settle();
@@ -112,7 +112,7 @@ test('one after another, and forgotten when the last workload of the identity is
   assert.ok(!events.includes('forget two'), 'replaced within one batch');
 });
 
-test('a full queue only logs', async () => {
+test('a full queue is only logged', async () => {
   const { events, logger, change, release } = setup(2);
   change(Object.fromEntries(['a', 'b', 'c', 'd', 'e'].map((name) => [name, pod(name)])));
   assert.equal(logger.lines.filter((line) => line.includes('queue is full')).length, 2);

@@ -5,7 +5,7 @@ import { createCertificateRequest } from '../../src/certificates/certificate-mes
 
 const uri = 'spiffe://td/ns/ns1/sa/sa1';
 
-test('CRT-01: OpenSSL reads the request: P-256, SHA-256, empty subject, one critical SAN, valid signature', async () => {
+test('CRT-01: the request has P-256, SHA-256, an empty subject, one critical SAN and a valid signature', async () => {
   const { pem, privateKey } = await createCertificateRequest(uri);
   assert.equal(privateKey.asymmetricKeyDetails?.namedCurve, 'prime256v1');
   const text = execFileSync('openssl', ['req', '-noout', '-text', '-verify', '-subject'], {
@@ -35,7 +35,7 @@ test('CRT-01: a request for names of the greatest length is still well-formed', 
   assert.ok(text.includes(`URI:${long}`));
 });
 
-test('every request proves a key of its own', async () => {
+test('every request has its own key', async () => {
   const [one, two] = await Promise.all([createCertificateRequest(uri), createCertificateRequest(uri)]);
   assert.ok(!one.privateKey.equals(two.privateKey));
 });

@@ -86,7 +86,7 @@ for (const [name, instead] of [
   ['KMESH_WITHOUT', 'are probed at start'],
   ['KMESH_HOOK_STATISTICS', 'kernel.bpf_stats_enabled'],
 ] as const) {
-  test(`${name}, which was removed, is refused with what applies now`, () => {
+  test(`the removed setting ${name} is refused, and the error names its replacement`, () => {
     for (const value of ['true', 'false', '']) refuses({ [name]: value }, name, 'was removed', instead);
   });
 }
@@ -98,7 +98,7 @@ for (const value of ['1', 'True', 'yes', '']) {
   });
 }
 
-test('PRC-14: a variable wins over PROXY_CONFIG, which wins over the mesh file', () => {
+test('PRC-14: a variable overrides PROXY_CONFIG, which overrides the mesh file', () => {
   using root = meshRoot('defaultConfig:\n  proxyMetadata: { FOO: file, BAR: file, BAZ: file }\n');
   const config = readConfig(
     { PROXY_CONFIG: 'proxyMetadata: { FOO: config, BAR: config }', ISTIO_META_FOO: 'variable' },
@@ -122,7 +122,7 @@ test('XDS-02: ISTIO_METAJSON values are parsed, and bad JSON is skipped with a w
   assert.match(config.warnings.join(), /ISTIO_METAJSON_BAD/);
 });
 
-test('PRC-15: the xDS address gets https:// when it has no scheme, keeps the one it has, and empty turns xDS off', () => {
+test('PRC-15: an xDS address without a scheme gets https://, another scheme is kept, and an empty address turns xDS off', () => {
   assert.equal(read({ XDS_ADDRESS: 'istiod:15012' }).xdsAddress, 'https://istiod:15012');
   assert.equal(read({ XDS_ADDRESS: 'http://x:1' }).xdsAddress, 'http://x:1');
   assert.equal(read({ XDS_ADDRESS: '' }).xdsAddress, undefined);

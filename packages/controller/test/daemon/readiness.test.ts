@@ -4,7 +4,7 @@ import { isKmeshError } from '@kmesh/api';
 import { listenHttp } from '../../src/daemon/listen-http.ts';
 import { Readiness, readinessHandler } from '../../src/daemon/readiness.ts';
 
-test('PRC-17: readiness names what is pending, and answers other methods and paths as such', async () => {
+test('PRC-17: readiness names the pending tasks; other methods get 405, other paths 404', async () => {
   const readiness = new Readiness();
   readiness.block('state manager');
   readiness.block('proxy');
@@ -29,7 +29,7 @@ test('PRC-17: readiness names what is pending, and answers other methods and pat
   }
 });
 
-test('a taken port is a start error that names the server and the port', async () => {
+test('a port in use is a start error that names the server and the port', async () => {
   const first = await listenHttp(
     'readiness',
     { hosts: ['127.0.0.1'], port: 0 },

@@ -15,7 +15,7 @@ const settings = {
   headers: 'XDS_HEADER_',
 };
 
-test('a thread that ends fails its streams, and the next stream starts it again', async () => {
+test('when the thread ends its streams fail, and the next stream starts it again', async () => {
   using plane = await ScriptedControlPlane.start();
   const controlPlane = { address: plane.address, rootCa: '', clusterId: 'c', headers: {} };
   const thread = new IstiodThread();
@@ -37,7 +37,7 @@ test('a thread that ends fails its streams, and the next stream starts it again'
   await thread.close();
 });
 
-test('a thread that ends fails the calls that wait; a cancelled call ends; the next call starts the thread again', async () => {
+test('when the thread ends its pending calls fail, a cancelled call ends, and the next call starts it again', async () => {
   // Takes connections and never answers.
   const taken: Socket[] = [];
   const silent = createServer((socket) => void taken.push(socket.on('error', () => undefined)));

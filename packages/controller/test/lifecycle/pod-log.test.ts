@@ -14,7 +14,7 @@ function podLog(): { readonly log: PodLog; readonly lines: string[] } {
 
 const info = (name: string) => ({ name, namespace: 'shop', serviceAccount: 'default' });
 
-test('each pod has its line, those that are served before those that no longer are', () => {
+test('each pod has its line, added pods before removed ones', () => {
   const { log, lines } = podLog();
   log.ends('1', info('one'));
   log.begins('2', info('two'));
@@ -27,14 +27,14 @@ test('each pod has its line, those that are served before those that no longer a
   assert.equal(lines.length, 2);
 });
 
-test('many pods at a time are a number', () => {
+test('many pods at once are one line with their number', () => {
   const { log, lines } = podLog();
   for (let uid = 0; uid < 11; uid++) log.begins(`${uid}`, info(`pod-${uid}`));
   log.close();
   assert.deepEqual(lines, ['pods are served {"pods":11}']);
 });
 
-test('what is over before it was told is not told', () => {
+test('a pod that is added and removed before it is logged is not logged', () => {
   const { log, lines } = podLog();
   log.begins('1', info('one'));
   log.ends('1', info('one'));

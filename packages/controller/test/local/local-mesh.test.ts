@@ -353,7 +353,7 @@ describe('the local mesh file', () => {
     );
   });
 
-  test('a workload type that the control plane has no number for is kept, in the dump too; known ones in any case', () => {
+  test('an unknown workload type is kept, also in the dump; known types are read in any letter case', () => {
     const typeOf = (type: string) => {
       const [workload] = parseLocalMesh(`${W}  workloadType: ${type}\n`, 'mesh.yaml').workloads.values();
       assert.ok(workload);
@@ -384,7 +384,7 @@ describe('the local mesh file', () => {
     await followed.close();
   });
 
-  test('garbage is refused or read, never anything else', () => {
+  test('random text is refused or parsed without another error', () => {
     for (let round = 0; round < FULL.length; round += 7) {
       const mutated = `${FULL.slice(0, round)}${'{[:&*-"'[round % 7]}${FULL.slice(round + 1)}`;
       try {
@@ -402,10 +402,10 @@ describe('differences between local meshes', () => {
 `;
   const both = parseLocalMesh(workloads + S, 'm');
 
-  test('nothing when nothing changed', () =>
+  test('equal states have no difference', () =>
     assert.deepEqual(localMeshUpdates(both, parseLocalMesh(workloads + S, 'm')), []));
 
-  test('only what changed, removals last', () => {
+  test('the difference has only the changes, removals last', () => {
     const next = parseLocalMesh(`${workloads.replace('uid: w', 'uid: v')}${S}`, 'm');
     assert.deepEqual(
       localMeshUpdates(both, next).map(({ kind }) => kind),

@@ -45,7 +45,7 @@ async function plainFile(directory: string): Promise<string> {
 }
 
 describe('watching the local mesh file', () => {
-  test('hands over the first state, then differences when the file is rewritten or renamed over', () =>
+  test('delivers the first state, then the difference when the file is rewritten or replaced', () =>
     watching(plainFile, async ({ directory, path, updates }) => {
       assert.deepEqual(
         updates.map(({ kind }) => kind),
@@ -62,7 +62,7 @@ describe('watching the local mesh file', () => {
       await eventually('the watch sees the change', () => updates.length === 5);
     }));
 
-  test('notices a swapped symbolic link, as ConfigMaps do it', () =>
+  test('detects a replaced symbolic link, as in ConfigMaps', () =>
     watching(
       async (directory) => {
         for (const version of ['a', 'b']) {
@@ -81,7 +81,7 @@ describe('watching the local mesh file', () => {
       },
     ));
 
-  test('keeps the last good state while the file is invalid or gone, and says so once per cause', () =>
+  test('keeps the last valid state while the file is invalid or missing, and logs each cause once', () =>
     watching(plainFile, async ({ path, watch, updates, errors }) => {
       await writeFile(path, 'workloads: 3\n');
       await eventually('the watch sees the change', () => errors.length === 1);

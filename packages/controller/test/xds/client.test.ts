@@ -44,7 +44,7 @@ function summaryOf(update: MeshUpdate): string {
 }
 
 describe('delta xDS client', () => {
-  test('XDS-01: first asks for addresses, then for policies, both wildcard and without versions', async () => {
+  test('XDS-01: requests addresses first, then policies, both as wildcard and without versions', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = startClient({ address: plane.address });
     const stream = await plane.stream();
@@ -61,7 +61,7 @@ describe('delta xDS client', () => {
     assert.deepEqual(running.synced, []);
   });
 
-  test('XDS-03: carries token, cluster id and configured headers', async () => {
+  test('XDS-03: requests have the token, the cluster id and the configured headers', async () => {
     using plane = await ScriptedControlPlane.start();
     await using _running = startClient({
       address: plane.address,
@@ -137,7 +137,7 @@ describe('delta xDS client', () => {
     assert.deepEqual(running.client.status().synced, [policyUrl, typeUrl]);
   });
 
-  test('XDS-07: acknowledges a type that it does not know and changes nothing', async () => {
+  test('XDS-07: acknowledges a response of an unknown type and changes nothing', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = startClient({ address: plane.address });
     const stream = await plane.stream();
@@ -157,7 +157,7 @@ describe('delta xDS client', () => {
     );
   });
 
-  test('XDS-08: removes workloads and services by name, and ignores names that it does not hold', async () => {
+  test('XDS-08: removes workloads and services by name, and ignores unknown names', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = startClient({ address: plane.address });
     const stream = await plane.stream();
@@ -182,7 +182,7 @@ describe('delta xDS client', () => {
     ]);
   });
 
-  test('STA-11: the updates of a response come before its removals', async () => {
+  test('STA-11: the updates of a response are applied before its removals', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = startClient({ address: plane.address });
     const stream = await plane.stream();
@@ -201,7 +201,7 @@ describe('delta xDS client', () => {
     ]);
   });
 
-  test('XDS-09, XDS-10: a new stream tells what is held, without what was rejected, and nothing is removed meanwhile', async () => {
+  test('XDS-09, XDS-10: a new stream sends the retained versions without rejected ones, and no resource is removed meanwhile', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = startClient({ address: plane.address });
     const stream = await plane.stream();
@@ -235,7 +235,7 @@ describe('delta xDS client', () => {
     assert.equal(running.client.counters.terminations.Complete, 1);
   });
 
-  test('XDS-10: a held workload whose newest version was rejected is still removed by its name', async () => {
+  test('XDS-10: a retained workload whose newest version was rejected can be removed by its name', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = startClient({ address: plane.address });
     const stream = await plane.stream();
@@ -246,7 +246,7 @@ describe('delta xDS client', () => {
     assert.deepEqual(summary(running.updates), ['+Kubernetes//Pod/ns/a', '-workload Kubernetes//Pod/ns/a']);
   });
 
-  test('XDS-11, XDS-12: ends are counted by reason, and every failure is one log line with its next try', async () => {
+  test('XDS-11, XDS-12: ends are counted by reason, and every failure is one log line with the time of the next attempt', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = startClient({ address: plane.address });
     const counted = running.client.counters.terminations;
@@ -312,7 +312,7 @@ describe('delta xDS client', () => {
     await missing;
   });
 
-  test('XDS-16: a name that was never answered is asked for again by the next stream', async () => {
+  test('XDS-16: the next stream requests names without an answer again', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = startClient({ address: plane.address, options: { onDemand: true } });
     const stream = await plane.stream();
@@ -327,7 +327,7 @@ describe('delta xDS client', () => {
     await waiting;
   });
 
-  test('an unreadable root, an unreadable token and a bad header are named with the next try', async () => {
+  test('the log names an unreadable root, an unreadable token and an invalid header with the time of the next attempt', async () => {
     const address = 'https://127.0.0.1:1';
     const cases = [
       { plane: {}, setting: 'XDS_ROOT_CA', cause: /ENOENT.*\/nonexistent\/root\.pem/ },

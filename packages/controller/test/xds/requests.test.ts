@@ -41,7 +41,7 @@ test('XDS-02: JSON metadata becomes the matching Struct values, JSON that does n
   });
 });
 
-test('proxy metadata overrides what the pod says about itself', () => {
+test('proxy metadata overrides the metadata of the pod', () => {
   const { metadata } = nodeMessage({ ...bare, instanceIp: '10.0.0.1', metadata: { NODE_NAME: 'other' } });
   assert.deepEqual(metadata?.fields?.['NODE_NAME'], { stringValue: 'other' });
   assert.deepEqual(metadata?.fields?.['INSTANCE_IPS'], { stringValue: '10.0.0.1' });

@@ -13,14 +13,14 @@ const settings = {
 };
 
 describe('reconnecting', () => {
-  test('XDS-11: failed connections wait 20, 40, 80, … ms, at most 15 s', () => {
+  test('XDS-11: after failed connections the wait is 20, 40, 80, … ms, at most 15 s', () => {
     const backoff = new Backoff(noJitter);
     const waits = Array.from({ length: 14 }, () => backoff.next('double', 0));
     assert.deepEqual(waits.slice(0, 6), [20, 40, 80, 160, 320, 640]);
     assert.deepEqual(waits.slice(-4), [15_000, 15_000, 15_000, 15_000]);
   });
 
-  test('XDS-11: a clean end is followed at once, and a regular reconnect after the time of before, which then is forgotten', () => {
+  test('XDS-11: after a clean end the client reconnects at once, after a regular reconnect with the current back-off, which is then reset', () => {
     const backoff = new Backoff(noJitter);
     assert.deepEqual([backoff.next('double', 0), backoff.next('double', 0)], [20, 40]);
     assert.equal(backoff.next('current', longEnough), 40);
@@ -29,7 +29,7 @@ describe('reconnecting', () => {
     assert.equal(backoff.next('double', longEnough), 20);
   });
 
-  test('a control plane that ends every stream at once is not asked in a busy loop', () => {
+  test('a control plane that ends every stream at once causes no busy loop', () => {
     const backoff = new Backoff(noJitter);
     const waits = Array.from({ length: 8 }, () => backoff.next('atOnce', 5));
     assert.deepEqual(waits, [0, 0, 0, 20, 40, 80, 160, 320]);
@@ -60,7 +60,7 @@ describe('reconnecting', () => {
     });
   }
 
-  test('an end before the connection stood is a connection error', () => {
+  test('an end before the connection is established is a connection error', () => {
     const diagnosis = diagnoseEnd(
       {
         connected: false,

@@ -88,14 +88,14 @@ describe('xDS under bad conditions', () => {
     assert.ok((running.client.counters.messageBytes.get(typeUrl) ?? 0) > 30 * 1024 * 1024);
   });
 
-  test('a message that says it has 4 GiB is refused before memory is taken for it', async () => {
+  test('a message with a declared length of 4 GiB is refused before memory is allocated for it', async () => {
     using plane = await startRaw((stream) => stream.write(header(0xffff_ffff)));
     await using running = startClient({ address: plane.address });
     await until(() => running.client.counters.terminations.Error > 0);
     assert.match(String(running.lines[0]?.fields['cause']), /larger than max/);
   });
 
-  test('a connection that breaks inside a message loses nothing: the next stream brings it', async () => {
+  test('a message that is lost with its connection is received by the next stream', async () => {
     const message = xds.DeltaDiscoveryResponse.encode({
       typeUrl,
       nonce: '1',
@@ -114,7 +114,7 @@ describe('xDS under bad conditions', () => {
     assert.equal(running.client.counters.terminations.Reconnect, 1);
   });
 
-  test('bytes that are no response end the stream, not the client', async () => {
+  test('an undecodable response ends the stream, not the client', async () => {
     let streams = 0;
     using plane = await startRaw((stream) => {
       streams++;
@@ -140,7 +140,7 @@ describe('xDS under bad conditions', () => {
     assert.deepEqual(terminations, { ConnectionError: 0, Reconnect: 1, Error: 0, Complete: 0 });
   });
 
-  test('a connection that went dead without a word is noticed and replaced', async () => {
+  test('a connection that stops responding is detected and replaced', async () => {
     using plane = await ScriptedControlPlane.start();
     using relay = await startRelay(plane.port);
     await using running = startClient({
@@ -155,7 +155,7 @@ describe('xDS under bad conditions', () => {
     assert.match(String(refused?.fields['cause']), /no connection within 200 ms/);
   });
 
-  test('while one response is applied the next one stays with the sender', async () => {
+  test('the next response is not read while one is applied', async () => {
     using plane = await ScriptedControlPlane.start();
     let release = (): void => {};
     const gate = new Promise<void>((resolve) => {
@@ -182,7 +182,7 @@ describe('xDS under bad conditions', () => {
     for (let index = 0; index < 20; index++) assert.equal((await stream.request()).responseNonce, `${index}`);
   });
 
-  test('versions that do not fit into a request are swept by the first answer instead', async () => {
+  test('resources whose versions do not fit into a request are removed if the first response lacks them', async () => {
     const retained = new RetainedResources();
     for (let index = 0; index < 60_000; index++) {
       retained.accept(

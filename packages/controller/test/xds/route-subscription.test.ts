@@ -90,7 +90,7 @@ function warnings({ lines }: RunningClient): string[] {
 }
 
 describe('the subscription to routes', () => {
-  test('is made once everything else has arrived, with the identity of the other types', async () => {
+  test('starts once all other types have arrived, with the same node', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = start(plane);
     const { stream, request } = await asked(plane);
@@ -103,7 +103,7 @@ describe('the subscription to routes', () => {
     assert.equal(running.client.status().routes, 'sent');
   });
 
-  test('is answered before the first mesh is reported as complete, and the mesh does not wait for ever', async () => {
+  test('is answered before the first mesh is reported as complete, with a limit on the wait', async () => {
     using plane = await ScriptedControlPlane.start();
     for (const patience of [60_000, 100]) {
       await using running = start(plane, undefined, patience);
@@ -120,7 +120,7 @@ describe('the subscription to routes', () => {
     }
   });
 
-  test('names a route that cannot be used, applies the others, and keeps the earlier version of the bad one', async () => {
+  test('rejects an invalid route by name, applies the others, and keeps the earlier version of the invalid one', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = start(plane);
     const { stream } = await asked(plane);
@@ -134,7 +134,7 @@ describe('the subscription to routes', () => {
     assert.deepEqual(applied(running), ['+one', '+two', '+two']);
   });
 
-  test('does not decode again what is sent again unchanged', async () => {
+  test('does not decode unchanged resources again', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = start(plane);
     const { stream } = await asked(plane);
@@ -148,7 +148,7 @@ describe('the subscription to routes', () => {
     assert.deepEqual(applied(running), ['+split', '+split']);
   });
 
-  test('after a reconnect removes what is gone, also where its newest version had been rejected', async () => {
+  test('after a reconnect removes routes that no longer exist, also if their newest version was rejected', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = start(plane);
     const first = await asked(plane);
@@ -168,7 +168,7 @@ describe('the subscription to routes', () => {
 
 describe('a control plane that refuses routes', () => {
   for (const code of [status.PERMISSION_DENIED, status.INVALID_ARGUMENT, status.UNIMPLEMENTED]) {
-    test(`with ${status[code]} is asked once, said once, and serves the rest at once`, async () => {
+    test(`with ${status[code]} gets one request and one log line, and the other types continue at once`, async () => {
       using plane = await ScriptedControlPlane.start();
       await using running = start(plane);
       const first = await asked(plane);
@@ -191,7 +191,7 @@ describe('a control plane that refuses routes', () => {
     });
   }
 
-  test('has the routes withdrawn that it sent before', async () => {
+  test('loses the routes that it sent before', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = start(plane);
     const first = await asked(plane);
@@ -206,7 +206,7 @@ describe('a control plane that refuses routes', () => {
     assert.equal(line?.fields['withdrawn'], 2);
   });
 
-  test('is asked again when the time is over, without anything else being sent', async () => {
+  test('gets the next request after the wait, without any other message', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = start(plane, 300);
     const first = await asked(plane);
@@ -218,7 +218,7 @@ describe('a control plane that refuses routes', () => {
   });
 });
 
-test('a control plane that restarts again and again before it answers has refused nothing', async () => {
+test('repeated restarts of the control plane before an answer are no refusal', async () => {
   using plane = await ScriptedControlPlane.start();
   await using running = start(plane);
   const first = await asked(plane);

@@ -29,8 +29,8 @@ const tcp = (...parts: Bytes[]) => field(4, message(...parts));
 const entry = message(field(1, text('key')), field(2, text('value')));
 const v1 = { hostname: 'v1.default.svc.cluster.local', port: undefined, weight: 1 };
 
-describe('what is applied', () => {
-  test('weights, ports and namespaces of clients are taken from the public numbers of the fields', () => {
+describe('supported routes', () => {
+  test('weights, ports and client namespaces are read by the public field numbers', () => {
     const match = field(1, message(field(2, varint(80)), field(6, text('a'))));
     const route = convert(
       Buffer.concat([tcp(match, destination('v1', 9), destination('v2.x', 1, 81)), field(6, text('.'))]),
@@ -56,7 +56,7 @@ describe('what is applied', () => {
     });
   });
 
-  test('an only destination has all of the connections, whatever its weight', () => {
+  test('a single destination gets all connections, whatever its weight', () => {
     for (const isGatewayApi of [true, false]) {
       const route = convert(
         Buffer.concat([tcp(destination('v1', 0)), http(destination('v1', 0))]),
@@ -67,7 +67,7 @@ describe('what is applied', () => {
     }
   });
 
-  test('what istiod writes of weights that are all 0 refuses every connection', () => {
+  test('a route whose weights are all 0, as istiod writes it, refuses every connection', () => {
     const sentinel = field(
       2,
       message(field(1, message(field(1, text('internal.cluster.local')), field(2, text('zero-weight'))))),
@@ -77,13 +77,13 @@ describe('what is applied', () => {
     assert.deepEqual(convert(http(fixedAnswer), true).http, [{ matches: [], backends: [] }]);
   });
 
-  test('a fixed answer that a person wrote, or beside destinations, is not taken for weights of 0', () => {
+  test('a direct response that a user configured, or beside destinations, is not treated as weights of 0', () => {
     const fixedAnswer = field(21, message(field(1, varint(503))));
     assert.equal(convert(http(fixedAnswer)).unsupported, 'http.directResponse');
     assert.equal(convert(http(fixedAnswer, toV1), true).unsupported, 'http.directResponse');
   });
 
-  test('rules and matches of gateways are not looked at, those of the mesh are', () => {
+  test('rules and matches of gateways are ignored, those of the mesh are not', () => {
     const forGateway = field(1, message(field(8, text('ingress')), field(2, message(field(1, text('GET'))))));
     const forMesh = field(1, message(field(8, text('mesh'))));
     const route = convert(Buffer.concat([http(forGateway, toV1), http(forGateway, forMesh, toV1)]));
@@ -230,7 +230,7 @@ const walk: Readonly<
   },
 };
 
-describe('every field of the route API is applied, or the whole route is not', () => {
+describe('a route is applied only if every one of its fields is supported', () => {
   for (const [name, { put, fields }] of Object.entries(walk)) {
     for (const [number, fieldName, value, becomes] of fields) {
       test(`${name}.${fieldName} (${number}): ${becomes}`, () => {
@@ -242,7 +242,7 @@ describe('every field of the route API is applied, or the whole route is not', (
     }
   }
 
-  test('what is unsupported for HTTP keeps the rules for TCP from being applied, and the other way round', () => {
+  test('an unsupported HTTP rule makes the TCP rules unsupported, and vice versa', () => {
     const rewrite = field(4, some);
     const subnet = field(1, message(field(3, text('10.0.0.0/8'))));
     for (const spec of [

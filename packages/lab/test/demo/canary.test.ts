@@ -9,7 +9,7 @@ const scene: CanaryScene = {
   route: (percent) => routeRecord({ hosts: ['shop'] }, [{ hostname: 'shop-v2', weight: percent }]),
 };
 
-test('the demo moves the weight of its canary 0, 10, 50, 100 % and begins anew, and counts from each change on', async () => {
+test('the demo sets the weight of its canary to 0, 10, 50, 100 % in a loop, and counts from each change', async () => {
   const sent: number[] = [];
   const answers = new Map([
     ['shop-v1', 900],

@@ -40,7 +40,7 @@ function state(change: Partial<ViewState> = {}): ViewState {
   };
 }
 
-test('the view shows shares, and rates since the moment before', () => {
+test('the view shows shares, and rates since the previous refresh', () => {
   const text = renderView(state(), 110, false);
   assert.match(text, /300 connections {2}200\/s {2}0 failed/);
   assert.match(text, /web +100 +web-1 25\.0 % +web-2 75\.0 %/);
@@ -62,7 +62,7 @@ test('the view shows what the canary should get and what it got', () => {
   assert.match(renderView(state({ canary: none }), 110, false), /it got nothing yet/);
 });
 
-test('the view fits its rows and columns whatever there is to say, with the problem of the mesh file in it', () => {
+test('the view fits its rows and columns with any content, including the error of the mesh file', () => {
   const failures = new Map(Array.from({ length: 40 }, (_, n) => [`web: connect reason ${n}`, n] as const));
   const tally = { ...state().tally, failures };
   const problem = 'mesh.yaml:3:5: workloads[0].protocol is "HBON"; allowed: TCP, HBONE\n  and more';
@@ -78,7 +78,7 @@ test('the view fits its rows and columns whatever there is to say, with the prob
   }
 });
 
-test('a taken port is found with the process that holds it, on either family', async () => {
+test('a port in use is found with the process that holds it, in either family', async () => {
   for (const host of ['127.0.0.1', '::']) {
     const server = createServer().listen(0, host);
     await once(server, 'listening');

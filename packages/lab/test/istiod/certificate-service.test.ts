@@ -100,7 +100,7 @@ for (const { title, csr, expected } of [
   });
 }
 
-test('a tampered request, text that is none, and refused impersonation get the status that istiod gives', () => {
+test("a tampered request, an undecodable one and a refused impersonation get istiod's status", () => {
   const good = request(p256, '/', `critical,URI:${uri}`);
   const bytes = Buffer.from(good.replaceAll(/-----[^-]+-----/g, ''), 'base64');
   bytes[bytes.length - 3] = (bytes.at(-3) ?? 0) ^ 1;

@@ -104,7 +104,7 @@ test('after a reconnect only what changed meanwhile is sent, and vanished names 
   });
 });
 
-test('on demand: nothing but the own node at first, then what is asked for, by alias and with its workloads', async () => {
+test('on demand: only the own node at first, then requested resources, by alias and with their workloads', async () => {
   const mesh = [
     { kind: 'workload', workload: workload('local', { node: 'node-a', addresses: ['10.0.0.9'] }) },
     {
@@ -192,7 +192,7 @@ const mistakes: readonly {
 ];
 
 for (const { title, expected, act } of mistakes) {
-  test(`a client that sends ${title} is found out`, async () => {
+  test(`a client that sends ${title} is detected`, async () => {
     await withIstiod({}, async (istiod, client) => {
       await act(client);
       await istiod.waitFor('a violation', () => istiod.violations.length > 0);

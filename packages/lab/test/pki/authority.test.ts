@@ -12,7 +12,7 @@ import { createAuthority } from '../../src/pki/authority.ts';
 
 const identity = 'spiffe://cluster.local/ns/default/sa/web';
 
-test('a leaf carries its names, validity and serial, and its issuer vouches for it', () => {
+test('a leaf has its names, validity and serial, and a valid signature of its issuer', () => {
   const authority = createAuthority({ commonName: 'root one' });
   const notBefore = new Date('2026-01-01T00:00:00Z');
   const notAfter = new Date('2055-01-01T00:00:00Z');
@@ -43,7 +43,7 @@ test('a leaf carries its names, validity and serial, and its issuer vouches for 
   );
 });
 
-test('OpenSSL verifies a chain with an intermediate and refuses the leaf once a list revokes it', () => {
+test('OpenSSL verifies a chain with an intermediate, and refuses a leaf that a list revokes', () => {
   const directory = mkdtempSync(join(tmpdir(), `kmesh-pki-${process.pid}-`));
   try {
     const root = createAuthority();

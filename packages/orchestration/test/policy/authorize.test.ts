@@ -130,7 +130,7 @@ describe('combinations', () => {
     assert.match(describeAuthorization(result), /not allowed/);
   });
 
-  test('RBC-22: a matching DENY wins over an ALLOW listed before it, and is named', () => {
+  test('RBC-22: a matching DENY takes precedence over an ALLOW listed before it, and is named', () => {
     const result = decide([policy('allow', [[]]), policy('deny', [[]], { action: 'Deny' })], tls);
     assert.deepEqual([result.allowed, result.policy], [false, 'ns/deny']);
     assert.match(describeAuthorization(result), /ns\/deny/);
@@ -192,7 +192,7 @@ describe('combinations', () => {
     assert.equal(decide([policy('deny', narrowed, { action: 'Deny' })], tls).allowed, true);
   });
 
-  test('RBC-30: 10,000 policies of 10 rules are all looked at', () => {
+  test('RBC-30: 10,000 policies of 10 rules are all evaluated', () => {
     const rules = Array.from({ length: 10 }, (_, index) => [
       [{ sourceIps: [`10.0.${index}.0/24`] }],
       [{ destinationPorts: [index + 1] }],
@@ -248,7 +248,7 @@ describe('combinations', () => {
     );
   });
 
-  test('a changed policy record is decided anew', () => {
+  test('a changed policy record is evaluated again', () => {
     const state = mesh(policy('p', [[]], { action: 'Deny' }));
     assert.equal(authorize(state, tls, destination).allowed, false);
     state.apply([{ kind: 'policy', policy: policy('p', [], { action: 'Deny' }) }]);

@@ -40,13 +40,13 @@ describe('services by VIP', () => {
     assert.equal(bestServiceByVip(mesh(hidden, wide), '', VIP, 'other'), wide);
   });
 
-  test('STA-15: the longest CIDR wins', () => {
+  test('STA-15: the longest CIDR is chosen', () => {
     const state = mesh(service('wide', cidrVips('10.0.0.0/8')), service('narrow', cidrVips('10.1.0.0/16')));
     assert.equal(bestServiceByVip(state, '', VIP, 'x')?.name, 'narrow');
     assert.equal(bestServiceByVip(state, '', '10.2.0.1', 'x')?.name, 'wide');
   });
 
-  test('STA-15: of equal CIDRs the canonical one wins', () => {
+  test('STA-15: of equal CIDRs the canonical one is chosen', () => {
     const state = mesh(
       service('first', cidrVips('10.0.0.0/8')),
       service('canonical', { ...cidrVips('10.0.0.0/8'), canonical: true }),
@@ -54,7 +54,7 @@ describe('services by VIP', () => {
     assert.equal(bestServiceByVip(state, '', VIP, 'x')?.name, 'canonical');
   });
 
-  test('STA-16: a short CIDR of the own namespace beats a long one elsewhere', () => {
+  test('STA-16: a short CIDR of the own namespace is preferred to a long one elsewhere', () => {
     const state = mesh(
       service('own', cidrVips('10.0.0.0/8')),
       service('elsewhere', { ...cidrVips('10.1.2.0/24'), namespace: 'other' }),
@@ -62,7 +62,7 @@ describe('services by VIP', () => {
     assert.equal(bestServiceByVip(state, '', VIP, 'ns')?.name, 'own');
   });
 
-  test('STA-17: an exact VIP wins inside a CIDR, in both families; family and network must match', () => {
+  test('STA-17: an exact VIP is preferred to a CIDR, in both families; family and network must match', () => {
     const state = mesh(
       service('wide4', cidrVips('10.0.0.0/8')),
       service('wide6', cidrVips('2001:db8::/32')),
@@ -97,12 +97,12 @@ describe('services by VIP', () => {
 });
 
 describe('by address and by hostname', () => {
-  test('a workload wins over a service VIP by address', () => {
+  test('a lookup by address prefers a workload to a service VIP', () => {
     const state = mesh(service('s', { vips: [vip(VIP)] }), workload('w', { addresses: [VIP] }));
     assert.equal(findByAddress(state, '', VIP, 'ns')?.kind, 'workload');
   });
 
-  test('STA-22: a service wins over a workload by hostname', () => {
+  test('STA-22: a lookup by hostname prefers a service to a workload', () => {
     const named = workload('w', { hostname: 's.example.com' });
     assert.equal(findByHostname(mesh(named), 'ns', 's.example.com')?.kind, 'workload');
     assert.equal(findByHostname(mesh(service('s'), named), 'ns', 's.example.com')?.kind, 'service');

@@ -274,7 +274,7 @@ describe('outbound decisions', () => {
     assert.equal(summary(decision), 'tcp 127.0.0.2:80');
   });
 
-  test('OUT-06: the waypoint itself goes direct', () => {
+  test('OUT-06: the waypoint itself connects directly', () => {
     const decision = outbound([at('127.0.0.2', { waypoint: WAYPOINT })], '127.0.0.2:80', {
       source: waypoint,
     });
@@ -343,7 +343,7 @@ describe('outbound decisions', () => {
     });
   }
 
-  test('OUT-25: a local endpoint is always taken, the remote one only when no local one is left', () => {
+  test('OUT-25: a local endpoint is always chosen, the remote one only if there is no local one', () => {
     const records = [
       example({
         loadBalancer: { mode: 'Failover', routingPreferences: ['Network'], healthPolicy: 'OnlyHealthy' },
@@ -404,7 +404,7 @@ describe('outbound decisions', () => {
     assert.equal(decision.service?.hostname, 'example.com');
   });
 
-  test('an endpoint with only a hostname asks for its resolution, then dials and names the answer', () => {
+  test('the hostname of an endpoint without addresses is resolved, and the result dialled and reported', () => {
     const named = inExample('e', { hostname: 'outside.example.org', protocol: 'HBONE' });
     const decision = outbound([example(), named], '127.0.0.3:80');
     assert.equal(summary(decision), 'resolve outside.example.org');
@@ -440,7 +440,7 @@ describe('outbound decisions', () => {
     }
   });
 
-  test('tells its steps when asked', () => {
+  test('reports its steps on request', () => {
     const trace: string[] = [];
     outbound([example({ waypoint: WAYPOINT })], '127.0.0.3:80', { trace });
     assert.deepEqual(trace, [

@@ -64,7 +64,7 @@ test('a backend with a waypoint is reached through it, by its own address', () =
   assert.equal(text(dial(meshOf([0, 0, 0, 1]), 0.5)), 'hbone 10.0.0.9:15008 10.1.0.2:80');
 });
 
-test('what was chosen before is not drawn again', () => {
+test('an endpoint that was chosen before is not drawn again', () => {
   const state = meshOf([90, 10, 1]);
   assert.equal(text(dial(state, 0, 'two')), 'tcp 10.0.1.2:9090');
   const decision = routeOf(state, { service: shop, port: 80, clientNamespace: 'ns' });

@@ -40,7 +40,7 @@ test('a route that is applied is reported with the share of each backend', () =>
   assert.deepEqual(report([{}]), wanted('ns/r0'));
 });
 
-test('a route for clients of some namespaces is reported as they see it', () => {
+test('a route for clients of some namespaces is reported for these namespaces', () => {
   assert.deepEqual(report([{ namespace: 'consumer' }]), wanted('consumer/r0'));
   assert.deepEqual(report([{ exportTo: ['a'], isGatewayApi: false }]), wanted('ns/r0'));
 });

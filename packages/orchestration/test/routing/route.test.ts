@@ -49,7 +49,7 @@ function said({ routes, shop, client = 'ns', port = 80, byConnection = false, ot
 const http = { tcp: undefined, http: [canary] };
 const httpPort = { httpPorts: new Set([80]) };
 
-describe('which route applies', () => {
+describe('the choice of a route', () => {
   const cases: Readonly<Record<string, readonly [Case, string]>> = {
     'weights of TCP rules are applied': [{ routes: [{ tcp: [canary] }] }, 'r0: 90 v1:80; 10 v2:80'],
     'weight 0 receives nothing': [{ routes: [{ tcp: [to(['v1', 1], ['v2', 0])] }] }, 'r0: 1 v1:80'],

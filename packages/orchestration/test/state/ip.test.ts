@@ -47,7 +47,7 @@ describe('IP addresses', () => {
     }
   });
 
-  test('masks CIDRs and refuses what is none', () => {
+  test('masks CIDRs and refuses invalid ones', () => {
     assert.equal(canonicalCidr('10.1.2.3/8'), '10.0.0.0/8');
     assert.equal(canonicalCidr('fd00::1/64'), 'fd00::/64');
     assert.equal(canonicalCidr('0.0.0.0/0'), '0.0.0.0/0');

@@ -36,7 +36,7 @@ describe('workloads by address', () => {
     }
   }
 
-  test('STA-05: among equals the latest arrival wins, and an update of the older one changes nothing', () => {
+  test('STA-05: among equals the newest is chosen, and an update of the older one changes nothing', () => {
     const [old, young] = [workload('c//Pod/ns/old', ip), workload('c//Pod/ns/young', ip)];
     const state = mesh(old, young);
     state.apply(updatesOf({ ...old, status: 'Unhealthy' }));
@@ -49,7 +49,7 @@ describe('workloads by address', () => {
     assert.equal(state.workload('host')?.uid, 'host');
   });
 
-  test('addresses that an update drops are forgotten, networks are kept apart', () => {
+  test('addresses that an update drops are not found, and networks are separate', () => {
     const state = mesh(workload('w', { addresses: ['10.0.0.1', '10.0.0.2'], network: 'n1' }));
     state.apply(updatesOf(workload('w', { addresses: ['10.0.0.2'], network: 'n2' })));
     assert.equal(state.workloadByAddress('n1', '10.0.0.1'), undefined);
@@ -75,7 +75,7 @@ describe('endpoints', () => {
     assert.ok(change.services.has(SERVICE));
   });
 
-  test('STA-08: a staged endpoint that is removed is not there later, and its staging entry is dropped', () => {
+  test('STA-08: a removed staged endpoint never becomes an endpoint, and its staging entry is dropped', () => {
     const state = mesh(healthy);
     state.apply([{ kind: 'removeWorkload', uid: 'healthy' }]);
     assert.equal(state.stagedEndpoints().size, 0);
@@ -88,7 +88,7 @@ describe('endpoints', () => {
     assert.deepEqual(uidsOf(mesh(allowAll, healthy, unhealthy)), ['healthy', 'unhealthy']);
   });
 
-  test('STA-09: a service that turns to ALLOW_ALL and back has its unhealthy endpoints at once and loses them', () => {
+  test('STA-09: a service that changes to ALLOW_ALL and back gets its unhealthy endpoints at once and loses them', () => {
     const state = mesh(service('a'), healthy, unhealthy);
     state.apply(updatesOf(allowAll));
     assert.deepEqual(uidsOf(state), ['healthy', 'unhealthy']);
@@ -96,7 +96,7 @@ describe('endpoints', () => {
     assert.deepEqual(uidsOf(state), ['healthy']);
   });
 
-  test('STA-10: an endpoint that turns unhealthy is evicted, and comes back healthy', () => {
+  test('STA-10: an endpoint that becomes unhealthy is removed, and added again once healthy', () => {
     const state = mesh(service('a'), healthy);
     state.apply(updatesOf({ ...healthy, status: 'Unhealthy' }));
     assert.deepEqual(uidsOf(state), []);
@@ -111,7 +111,7 @@ describe('endpoints', () => {
     assert.equal(state.endpoints(SERVICE).get('healthy')?.ports.get(80), 9090);
   });
 
-  test('STA-12: a service that is sent again carries its endpoints over', () => {
+  test('STA-12: an updated service keeps its endpoints', () => {
     const state = mesh(service('a'), healthy);
     state.apply(updatesOf(service('a', { ports: new Map([[81, 8081]]) })));
     assert.deepEqual(uidsOf(state), ['healthy']);
@@ -188,7 +188,7 @@ describe('other lookups', () => {
     assert.equal(unnamed.localWorkload('ns', 'default', 'here'), undefined);
   });
 
-  test('a hostname is found in whatever namespace it is, and forgotten with its service', () => {
+  test('a hostname is found in every namespace, and removed with its service', () => {
     const state = mesh(service('a'), service('a', { namespace: 'other' }));
     assert.deepEqual(
       state.servicesByHostname('a.example.com').map(({ namespace }) => namespace),
@@ -201,7 +201,7 @@ describe('other lookups', () => {
     );
   });
 
-  test('a service that is sent again keeps its place among those with the same VIP', () => {
+  test('an updated service keeps its place among those with the same VIP', () => {
     const first = service('a', { vips: [vip('10.1.0.1')] });
     const state = mesh(first, service('b', { vips: [vip('10.1.0.1')] }));
     state.apply(updatesOf({ ...first, canonical: true }));

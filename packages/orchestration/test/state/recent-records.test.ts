@@ -14,8 +14,8 @@ function moment(): number {
   return monotonicNanoseconds();
 }
 
-describe('the mesh of a moment ago', () => {
-  test('an address that passes from one pod to another belongs to each in its time', () => {
+describe('recent records of the mesh', () => {
+  test('an address that moves from one pod to another belongs to each pod during its time', () => {
     const state = new MeshState();
     state.apply(updatesOf(first));
     const atFirst = moment();
@@ -29,7 +29,7 @@ describe('the mesh of a moment ago', () => {
     assert.equal(state.workloadByAddressAt('', '10.0.0.1', atLast), second);
   });
 
-  test('of several records of a workload the one of that time is found', () => {
+  test('of several records of a workload the one of the requested time is found', () => {
     const state = mesh(first);
     const times = [moment()];
     for (const name of ['b', 'c']) {
@@ -40,7 +40,7 @@ describe('the mesh of a moment ago', () => {
     assert.deepEqual(names, [first.workloadName, 'b', 'c']);
   });
 
-  test('an address that another workload had the better claim to was never this one’s', () => {
+  test('an address that a preferred workload also had never belonged to the other one', () => {
     const loser = workload('c/plain', address);
     const winner = workload('c//Pod/ns/h', { ...address, protocol: 'HBONE' });
     const state = mesh(winner, loser);
@@ -49,7 +49,7 @@ describe('the mesh of a moment ago', () => {
     assert.equal(state.workloadByAddressAt('', '10.0.0.1', before), winner);
   });
 
-  test('a removed service is known for a while, and everything is forgotten in the end', (context) => {
+  test('a removed service is known for a limited time, and every record is removed in the end', (context) => {
     context.mock.timers.enable({ apis: ['setTimeout'] });
     const removed = service('a.example.com', {});
     const key = `${removed.namespace}/${removed.hostname}`;

@@ -148,7 +148,7 @@ test('the server’s side names the service that the client dialled, not the fir
   );
 });
 
-test('what the tunnel carries or what stays outside the mesh is not reported here', () => {
+test('connections of the tunnel and outside the mesh are not reported by the kernel path', () => {
   const { seen, batch } = watch();
   for (const path of ['tunnel', 'outside', 'refused'] as const) {
     batch({ kind: 'opened', ...outbound, path }, { kind: 'closed', ...outbound, path });
@@ -157,7 +157,7 @@ test('what the tunnel carries or what stays outside the mesh is not reported her
   assert.equal(seen.length, 0);
 });
 
-test('an accepted connection from another node is reported when it came straight to the pod', () => {
+test('an accepted connection from another node is reported if it reached the pod without the tunnel', () => {
   const { seen, batch } = watch({
     arrivedDirectly: (netns, ip, port) => netns === 2 && ip === '10.0.0.1' && port === 41000,
   });
@@ -166,7 +166,7 @@ test('an accepted connection from another node is reported when it came straight
   assert.equal(seen[0]?.fromClient, 5);
 });
 
-test('the server side finds its client also when the client side has closed in the batch before', () => {
+test('the server side finds its client also if the client side closed in the previous batch', () => {
   const { seen, batch } = watch();
   batch({ kind: 'opened', ...outbound }, { kind: 'closed', ...outbound });
   batch({ kind: 'opened', ...inbound }, { kind: 'closed', ...inbound });
@@ -176,7 +176,7 @@ test('the server side finds its client also when the client side has closed in t
   );
 });
 
-test('what policies ended is told once: by the server’s side when it was open, else by its client', () => {
+test('a connection that a policy ended is reported once: by the server’s side if it was open, else by its client', () => {
   for (const [kind, events, expected] of [
     ['closed', [outbound, inbound], ['-', 'DENY']],
     ['failed', [outbound], ['DENY']],
@@ -190,7 +190,7 @@ test('what policies ended is told once: by the server’s side when it was open,
   }
 });
 
-test('a failed connect is opened and closed with a reason to act on', () => {
+test('a failed connect is opened and closed with an actionable reason', () => {
   const reasons: [EventFields['reason'], RegExp][] = [
     ['refused', /^connection refused: .*\(10\.0\.0\.2:8080\)$/],
     ['timeout', /^connection timed out: .*network policies/],
@@ -207,7 +207,7 @@ test('a failed connect is opened and closed with a reason to act on', () => {
   }
 });
 
-test('a time-out breaks a connection off, and that is a failure; a reset is a normal end', () => {
+test('a time-out is a failure; a reset is a normal end', () => {
   for (const [reason, flag, error] of [
     ['reset', '-', /^$/],
     ['timeout', 'CONNECT', /^connection timed out/],
@@ -247,7 +247,7 @@ test('BPF-11: byte counts above 4 GiB are read as 64 bits', () => {
   assert.deepEqual([seen[0]?.fromClient, seen[0]?.fromServer], [5 * 2 ** 30 + 3, 2 ** 52 + 1]);
 });
 
-test('a short connection is told of once, when it ends', () => {
+test('a short connection is reported once, when it ends', () => {
   const { seen, batch, connections } = watch();
   batch({ kind: 'closed', ...outbound, cookie: 0, sent: 4 });
   batch({ kind: 'closed', ...outbound, cookie: 0, sent: 5 });
@@ -282,7 +282,7 @@ const told = ({ seen }: ReturnType<typeof watch>) =>
     end?.flag,
   ]);
 
-test('the server side of a short connection waits for the client, in its batch and beyond later ones and a report', () => {
+test('the server side of a short connection waits for the client through later batches and a report', () => {
   const together = watch(dialledOther);
   together.batch({ ...called, cookie: 0, received: 4 }, { ...caller, cookie: 0, sent: 4 });
   const apart = watch(dialledOther);
@@ -331,7 +331,7 @@ test('a server side that is listed before its client is waits for the next repor
   assert.deepEqual([ended.connections.open, ended.connections.reconciled], [0, 0]);
 });
 
-test('a server side that was listed once, whose client and end never come, is counted all the same', () => {
+test('a server side that was listed once, without a client or an end, is counted', () => {
   const byReports = watch(dialledOther);
   byReports.live(10, { ...called, kind: 'opened', received: 4 });
   byReports.live(20);
@@ -344,7 +344,7 @@ test('a server side that was listed once, whose client and end never come, is co
   assert.deepEqual(told(byEnd), [['destination', 'echo', 4, '-']]);
 });
 
-test('what an earlier daemon counted of a server side is not counted again when its client is late', () => {
+test('bytes of a server side that an earlier daemon counted are not counted again if its client is late', () => {
   for (const last of ['report', 'end'] as const) {
     const watched = watch(dialledOther);
     const counted = new Map<number, { sent: number; received: number }>([
@@ -361,7 +361,7 @@ test('what an earlier daemon counted of a server side is not counted again when 
   }
 });
 
-test('a server side finds its client for two reports after the client has closed, however many batches there are', () => {
+test('a server side finds its client for two reports after the client has closed, with any number of batches', () => {
   const watched = watch(dialledOther);
   watched.batch({ ...caller, sent: 4, timeNanoseconds: 1000 });
   for (let index = 0; index < 100; index++) watched.batch();
@@ -371,7 +371,7 @@ test('a server side finds its client for two reports after the client has closed
   assert.deepEqual(told(watched)[1], ['destination', 'other', 4, undefined]);
 });
 
-test('a client that had closed before the server’s side opened is another one, from the same port', () => {
+test('a client that closed before the server’s side opened is another connection from the same port', () => {
   const second = 1_000_000_000;
   const watched = watch(dialledOther);
   watched.batch({ ...caller, sent: 4, timeNanoseconds: second });
@@ -390,7 +390,7 @@ test('a client that had closed before the server’s side opened is another one,
   ]);
 });
 
-test('a server side whose client never comes is reported on a quiet node, too', ({ mock }) => {
+test('a server side without a client is reported on an idle node too', ({ mock }) => {
   mock.timers.enable({ apis: ['setTimeout'] });
   const watched = watch(dialledOther);
   const reporters = () => watched.seen.map(({ start }) => start.reporter);
@@ -409,7 +409,7 @@ test('a server side whose client never comes is reported on a quiet node, too', 
   watched.connections.close();
 });
 
-test('a server side whose client never comes is reported by its address, after a while or at the end', () => {
+test('a server side without a client is reported by its address, after a time limit or at the end', () => {
   const begin = () => {
     const watched = watch(dialledOther);
     watched.batch({ ...called, cookie: 0 });
@@ -438,7 +438,7 @@ test('a server side whose client never comes is reported by its address, after a
   }
 });
 
-test('of server sides whose clients do not come a bounded number waits, and each is reported once', () => {
+test('a bounded number of server sides waits for clients, and each is reported once', () => {
   const { seen, batch, connections } = watch(dialledOther);
   const ports = Array.from({ length: 5000 }, (_, index) => 10_000 + index);
   for (const port of ports) batch({ ...called, cookie: 0, remotePort: port });
@@ -450,7 +450,7 @@ test('of server sides whose clients do not come a bounded number waits, and each
   );
 });
 
-test('live flows move the counts of open connections and find those that have opened', () => {
+test('live flows update the counts of open connections and reveal opened ones', () => {
   const { seen, batch, live, connections } = watch();
   batch({ kind: 'opened', ...outbound });
   const unknown = { kind: 'opened', ...outbound, cookie: 99, localPort: 41001, sent: 7 } as const;
@@ -467,7 +467,7 @@ test('live flows move the counts of open connections and find those that have op
   assert.equal(connections.reconciled, 0);
 });
 
-test('live flows find both sides of a connection, whichever comes first', () => {
+test('live flows match both sides of a connection, in either order', () => {
   const { seen, live, connections } = watch();
   const flows: EventFields[] = [
     { kind: 'opened', ...inbound, received: 9 },
@@ -509,14 +509,14 @@ test('a workload or an address outside the mesh that is dialled directly is name
   );
 });
 
-test('of an accepted connection that the tunnel carried to the pod, or that the pod made to itself, the tunnel or nobody reports', () => {
+test('an accepted connection from the tunnel, or from the pod to itself, is not reported by the kernel path', () => {
   const { seen, batch } = watch({ arrivedDirectly: () => true });
   batch({ kind: 'opened', ...inbound, path: 'tunnel' });
   batch({ kind: 'opened', ...inbound, cookie: 14, path: 'outside' });
   assert.equal(seen.length, 0);
 });
 
-test('a lost closing is found when two reports of live flows lack the connection; a late event then counts nothing', () => {
+test('a lost close event is detected when two reports of live flows lack the connection; a late event then counts nothing', () => {
   const { seen, batch, live, connections } = watch();
   batch({ kind: 'opened', ...outbound, timeNanoseconds: 5 });
   live(10, { kind: 'opened', ...outbound, sent: 50 });
@@ -541,7 +541,7 @@ test('a connection opened after a report was begun is not missing from it', () =
   assert.equal(seen[0]?.end, undefined);
 });
 
-test('whether a connection is told of by two events, by its end or by a report only, the sums come right', () => {
+test('sums are correct for a connection reported by two events, by its end only, or by live flows only', () => {
   const { seen, batch, live, connections } = watch();
   let sum = 0;
   let time = 1000;
@@ -568,7 +568,7 @@ test('whether a connection is told of by two events, by its end or by a report o
   assert.equal(connections.open, 0);
 });
 
-test('of a connection that an earlier daemon has counted only what follows is counted, whoever tells of it first', () => {
+test('of a connection that an earlier daemon counted only later bytes are counted, whichever source reports it first', () => {
   const earlier = () => {
     const watched = watch();
     watched.connections.continueFrom((cookie) =>
@@ -599,7 +599,7 @@ test('of a connection that an earlier daemon has counted only what follows is co
   }
 });
 
-test('what goes on when a daemon ends is left to the next one', () => {
+test('connections that are open when a daemon ends are left to the next one', () => {
   const { seen, batch, connections } = watch();
   batch({ kind: 'opened', ...outbound });
   connections.beginLiveReport(10);
@@ -622,7 +622,7 @@ test('what goes on when a daemon ends is left to the next one', () => {
 
 const split = { route: 'shop/split', service: echoService, port: 80, backend: 'echo-v2.shop' };
 
-test('a connection that the kernel balanced has the route by which its server got it', () => {
+test('a connection that the kernel balanced has the route that chose its endpoint', () => {
   const asked: unknown[] = [];
   const { batch, seen } = watch({
     routed: (...question) => {
@@ -635,7 +635,7 @@ test('a connection that the kernel balanced has the route by which its server go
   assert.deepEqual(seen[0]?.start.routed, split);
 });
 
-test('a connect that the hook refused is an early deny of its pod, with the reason that the mesh gives', () => {
+test('a connect that the hook refused is an early deny of its pod, with the reason of the mesh state', () => {
   const denies: EarlyDeny[] = [];
   const observer = { ...silentObserver, earlyDeny: (deny: EarlyDeny) => void denies.push(deny) };
   const refusal = (pod: unknown, ip: string, port: number) => ({

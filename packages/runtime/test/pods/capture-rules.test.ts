@@ -75,7 +75,7 @@ for (const [what, pod, captured] of cases) {
   });
 }
 
-test('a listing that was cut short is not taken for one without rules', () => {
+test('a truncated listing does not count as one without rules', () => {
   assert.throws(() => readsAsCaptured('== addresses\n== ip\n== ip6\n== nft\n{"nftables": ['), SyntaxError);
 });
 

@@ -56,7 +56,7 @@ test('a thousand random weight sets are exact', () => {
   }
 });
 
-test('ranges never overlap and everything can be given back', () => {
+test('ranges never overlap, and all can be freed', () => {
   const allocator = new RangeAllocator(1000);
   const live: SlotRange[] = [];
   const owner = new Array<number>(1000).fill(0);

@@ -45,7 +45,7 @@ function fixture(frontends = 1024) {
   };
 }
 
-test('the hash is the one that its definition in 64 bits gives', () => {
+test('the hash equals its definition in 64-bit arithmetic', () => {
   for (let round = 0; round < 200; round++) {
     const keys = crypto.getRandomValues(new BigUint64Array(kmeshConstant.hashKeys));
     const words = crypto.getRandomValues(new Uint32Array(6));
@@ -56,7 +56,7 @@ test('the hash is the one that its definition in 64 bits gives', () => {
   }
 });
 
-test('a table that is half full finds every key, and nothing is left when all are deleted', async () => {
+test('a half-full table finds every key, and is empty when all are deleted', async () => {
   const { table, maps, read, flush } = fixture(2048);
   const ip = (index: number) =>
     index % 2 ? `10.0.${index >> 8}.${index & 255}` : `fd00::${index.toString(16)}`;
@@ -71,7 +71,7 @@ test('a table that is half full finds every key, and nothing is left when all ar
   assert.equal(table.usage().used, 0);
 });
 
-test('a view is complete before the entry that leads to it, and gone only after that entry', async () => {
+test('a view is written before the entry that refers to it, and removed after that entry', async () => {
   const { table, read, flush } = fixture();
   const view = () => [read('10.0.0.1', 80, 7), read('10.0.0.1', 80), read('10.0.0.1', 0)].map(Boolean);
   const seen: string[] = [];
@@ -108,7 +108,7 @@ test('a key that balances over another port has two complete entries until a bar
   assert.equal(read(ip, 80)?.range4.base, 400);
 });
 
-test('what one store changes stays where it is', async () => {
+test('an entry that one store can change keeps its slot', async () => {
   const { table, servicePorts, read, flush } = fixture();
   const target = servicePorts.add();
   const ip = 'fd00::1';
@@ -120,7 +120,7 @@ test('what one store changes stays where it is', async () => {
   assert.deepEqual([read(ip, 80)?.slot, read(ip, 80)?.action], [slot, 'tunnel']);
 });
 
-test('a slot is given again only when the barrier after its deletion is over', async () => {
+test('a slot is reused only after the barrier that follows its deletion', async () => {
   const { table, read } = fixture(1);
   const slicer = new Slicer(1000);
   const barrier = async () => {};
@@ -138,7 +138,7 @@ test('a slot is given again only when the barrier after its deletion is over', a
   assert.equal(read('10.0.0.2', 0)?.action, 'refuse');
 });
 
-test('the memory is mapped while frontends are written, and given back at rest', async ({ mock }) => {
+test('the memory is mapped while frontends are written, and unmapped at rest', async ({ mock }) => {
   mock.timers.enable({ apis: ['setTimeout'] });
   const { maps, table, flush, read } = fixture();
   const calls: string[] = [];

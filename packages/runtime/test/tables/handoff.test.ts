@@ -23,7 +23,7 @@ test('a pod is known by its cookie with the first address of each family, IPv4 a
   assert.deepEqual([...map.entries], [['3412000000000000', mapped + six]]);
 });
 
-test('an address that went is not kept, and a pod that left is gone', () => {
+test('a removed address is not kept, and a removed pod has no entry', () => {
   const map = fakeMap();
   const table = new HandoffPodTable(map);
   table.set(1n, ['10.0.0.5', 'fd00::5']);

@@ -65,7 +65,7 @@ for (const [name, policies, allowed] of rows) {
   });
 }
 
-test('NEG-41: what is certain of all ports at once is what is certain of each', () => {
+test('NEG-41: the verdict for all ports at once is certain exactly if it is for each port', () => {
   const actions = ['Allow', 'Deny'] as const;
   const who: readonly PolicyMatch[] = [{}, isA, { notPrincipals: isA.principals }, fromTen];
   const where: readonly PolicyMatch[] = [
@@ -111,7 +111,7 @@ function describeKey(hexKey: string): { identity: number; port: number } {
   return { identity: view.getUint32(layout.identity, true), port: view.getUint16(layout.portBe) };
 }
 
-test('what allows broadly is written after, and removed before, what narrows it', () => {
+test('broad verdicts are written after, and removed before, the verdicts that narrow them', () => {
   const map = new FakeTable(16, layout.size, 4);
   const table = new VerdictTable(map, () => undefined);
   table.set(7, [

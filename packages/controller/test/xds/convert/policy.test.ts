@@ -110,7 +110,7 @@ describe('conversion of policies', () => {
     assertRejected(withMatch({ notPrincipals: [{}] }), /not_principals has a string matcher without/);
   });
 
-  test('RBC-29: a field that this version does not know marks the smallest part around it', () => {
+  test('RBC-29: an unknown field marks the smallest enclosing part', () => {
     const policyOf = (...rule: readonly Uint8Array[]): Policy => convertBytes(field(5, ...rule));
     const known: PolicyMatch = { principals: [{ kind: 'Exact', value: 'td/ns/a/sa/b' }] };
     const inMatch = policyOf(field(1, field(2, future)));
@@ -125,7 +125,7 @@ describe('conversion of policies', () => {
     assert.deepEqual(newBranch.rules, [[[{ principals: [], hasUnknownField: true }]]]);
   });
 
-  test('a field that is not known at the top level is ignored', () => {
+  test('an unknown field at the top level is ignored', () => {
     const bytes = Buffer.concat([
       securityProto.Authorization.encode(withMatch({ principals: [{ exact: 'x' }] })),
       future,

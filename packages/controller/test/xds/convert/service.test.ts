@@ -69,7 +69,7 @@ describe('conversion of services', () => {
     );
   });
 
-  test('visibility falls back to public, families and canonical are taken over', () => {
+  test('visibility defaults to public; IP families and canonical are converted', () => {
     assert.equal(convert({ visibility: 9 as never }).visibility, 'Public');
     assert.equal(convert({ visibility: 1 }).visibility, 'Namespace');
     assert.equal(convert({}).ipFamilies, undefined);

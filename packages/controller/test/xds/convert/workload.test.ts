@@ -72,7 +72,7 @@ describe('conversion of workloads', () => {
     assertRejected({ status: 2 as never }, /status has the unsupported value 2/);
   });
 
-  test('unknown network modes and tunnel hand-overs are rejected, unknown workload types are deployments', () => {
+  test('unknown network modes and application tunnels are rejected, unknown workload types are deployments', () => {
     assertRejected({ networkMode: 2 as never }, /network_mode/);
     assertRejected({ applicationTunnel: { protocol: 2 as never } }, /application_tunnel protocol/);
     assert.equal(convert({ workloadType: 99 as never }).workloadType, 'deployment');
@@ -98,7 +98,7 @@ describe('conversion of workloads', () => {
     });
   });
 
-  test('ports are cut to 16 bits, and equal parts of two workloads are one object', () => {
+  test('ports are truncated to 16 bits, and equal parts of two workloads are one object', () => {
     const message = {
       services: { 'ns/a': { ports: [{ servicePort: 65_536 + 80, targetPort: 8080 }] } },
       locality: { region: 'r', zone: 'z' },
