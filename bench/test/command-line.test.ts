@@ -45,7 +45,7 @@ test('all suites together take at most 20 minutes, the guard is not one of them,
   assert.ok(suites.every(({ name }) => name !== 'guard'));
 });
 
-test('what is left is the plan at first, and what the suite says of itself later', () => {
+test("the remaining time is the planned one at first, and the suite's own estimate later", () => {
   const expected = [100, 60];
   assert.equal(secondsLeft({ expected, at: 0, part: 0, elapsed: 0 }), 160);
   assert.equal(secondsLeft({ expected, at: 0, part: 0.1, elapsed: 50 }), 110);

@@ -14,14 +14,14 @@ const service = {
 const identity = { certificateChainPem: 'chain', privateKeyPem: 'key', rootsPem: ['root'] };
 const count = (value: unknown, word: string) => JSON.stringify(value).split(word).length - 1;
 
-test('HTTP ports have a connection manager in one variant only, on both sides', () => {
+test('only one variant has a connection manager on HTTP ports, on both sides', () => {
   for (const side of [outboundSidecar, inboundSidecar]) {
     assert.equal(count(side('tcp', service, identity), 'HttpConnectionManager'), 0);
     assert.equal(count(side('http', service, identity), 'HttpConnectionManager'), 1);
   }
 });
 
-test('each side has mutual TLS and names whom it accepts', () => {
+test('each side has mutual TLS and names the peer that it accepts', () => {
   const client = outboundSidecar('http', service, identity);
   const server = inboundSidecar('http', service, identity);
   assert.equal(count(client, service.serverUri), 2);

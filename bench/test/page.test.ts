@@ -61,7 +61,7 @@ test('the page has each figure with the command that measures it, wins and losse
   assert.equal([...pages.keys()].filter((path) => path.endsWith('.svg')).length, 1);
 });
 
-test('bars are as long as their values are large, and names are escaped', () => {
+test('the length of a bar is proportional to its value, and names are escaped', () => {
   const named = {
     ...result,
     figures: result.figures.map((one) => ({ ...one, contestant: `<${one.contestant}>` })),
@@ -88,6 +88,6 @@ test('the same results give the same bytes', () => {
   assert.deepEqual(renderPages([result, growth]), renderPages([growth, result]));
 });
 
-test('the committed page and charts are those of the stored results', () => {
+test('the committed page and charts are generated from the stored results', () => {
   assert.deepEqual(staleFiles(), []);
 });

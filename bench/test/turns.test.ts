@@ -34,20 +34,20 @@ test('a ratio is the median of those of the rounds, not the ratio of the medians
   assert.equal(ratio.ok, true);
 });
 
-test('a bound that does not hold is said, in both directions', () => {
+test('a bound that does not hold is reported, in both directions', () => {
   const rounds = roundsOf({ 'no mesh': [100, 100, 100], kmesh: [40, 40, 40] });
   assert.equal(ratioOf(rounds, bound).ok, false);
   assert.equal(ratioOf(rounds, { ...bound, kind: 'atMost' }).ok, true);
 });
 
-test('what each adds to no mesh is compared when the bound is about that', () => {
+test('a bound on the overhead compares what each contestant adds to no mesh', () => {
   const rounds = roundsOf({ 'no mesh': [100], kmesh: [120], envoy: [300] });
   const ratio = ratioOf(rounds, { ...bound, to: 'envoy', above: 'no mesh', kind: 'atMost', bound: 0.2 });
   assert.equal(ratio.value, 0.1);
   assert.match(ratio.name, /added to no mesh/);
 });
 
-test('nothing is divided by a baseline that drifted', () => {
+test('no ratio is computed with a baseline that drifted', () => {
   const baseline = [100, 140, 100];
   assert.ok(driftOf(baseline) > MOST_DRIFT);
   const ratio = ratioOf(roundsOf({ 'no mesh': baseline, kmesh: [60, 84, 60] }), bound);
@@ -56,7 +56,7 @@ test('nothing is divided by a baseline that drifted', () => {
   assert.equal(ratio.because, 'no mesh drifted by 40 %, more than 30 %');
 });
 
-test('the drift that counts is that of the named baseline', () => {
+test('only the drift of the named baseline counts', () => {
   const rounds = roundsOf({ 'no mesh': [100, 140, 100], envoy: [50, 50, 50], kmesh: [100, 100, 100] });
   assert.equal(ratioOf(rounds, { ...bound, to: 'envoy' }).value, 2);
   assert.equal(ratioOf(rounds, { ...bound, to: 'envoy', baseline: 'no mesh' }).value, null);

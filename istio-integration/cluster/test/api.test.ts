@@ -66,7 +66,7 @@ test('applying an object tries again while a webhook cannot be reached, and send
   assert.match(sent, /application\/apply-patch\+yaml .*"a":"b"/s);
 });
 
-test('what the API server refuses fails at once with what it says', async (context) => {
+test('a refusal by the API server fails at once with its message', async (context) => {
   const { api, seen } = await server(context, () => ({
     status: 422,
     body: { kind: 'Status', message: 'that is no name' },
@@ -75,7 +75,7 @@ test('what the API server refuses fails at once with what it says', async (conte
   assert.equal(seen.length, 1);
 });
 
-test('an object that is not there reads as undefined, and removing it is no failure', async (context) => {
+test('a missing object reads as undefined, and removing it succeeds', async (context) => {
   const { api, seen } = await server(context, () => ({
     status: 404,
     body: { kind: 'Status', message: 'gone' },
@@ -85,7 +85,7 @@ test('an object that is not there reads as undefined, and removing it is no fail
   assert.deepEqual(seen, [`GET ${path}`, `DELETE ${path}`, `GET ${path}`]);
 });
 
-test('a Deployment is rolled out when all its pods are of its newest description and ready', async (context) => {
+test('a Deployment is rolled out when all its pods are ready and of its newest revision', async (context) => {
   const states = [
     { observedGeneration: 1, replicas: 2, updatedReplicas: 2, readyReplicas: 2 },
     { observedGeneration: 2, replicas: 3, updatedReplicas: 2, readyReplicas: 3 },
@@ -109,7 +109,7 @@ test('a Deployment is rolled out when all its pods are of its newest description
   );
 });
 
-test('what a service answers to a GET is what it says, and one that answers with an error says which', async (context) => {
+test('a GET of a service returns the body of its answer, and an error with its status', async (context) => {
   const asked: string[] = [];
   const { api } = await server(context, (request) => {
     asked.push(request.url ?? '');
@@ -123,7 +123,7 @@ test('what a service answers to a GET is what it says, and one that answers with
   await assert.rejects(api.service(of, 9090, '-/ready'), /prometheus answered 503: .*no endpoints available/);
 });
 
-test('a service that changed or went while it gets an address is no failure, and what is refused is', async (context) => {
+test('a service that changes or disappears while it gets an address is no failure; a refusal is', async (context) => {
   const answers = [200, 409, 404, 403];
   const bodies: string[] = [];
   const { api, seen } = await server(context, (_request, body) => {

@@ -6,7 +6,7 @@ import { waitUntil } from '../wait.ts';
 
 const service = (name: string, type: string): V1Service => ({ metadata: { name }, spec: { type } });
 
-test('services of type LoadBalancer get an address each, those that change meanwhile the next time, and new ones later', async () => {
+test('each service of type LoadBalancer gets an address; one that changes meanwhile gets it at the next attempt', async () => {
   const services = [service('one', 'LoadBalancer'), service('inside', 'ClusterIP')];
   services.push({
     ...service('kept', 'LoadBalancer'),
@@ -33,7 +33,7 @@ test('services of type LoadBalancer get an address each, those that change meanw
   assert.deepEqual(given, ['one 10.126.0.2', 'two 10.126.0.3']);
 });
 
-test('what the API server refuses ends it, and is said when it is stopped', async () => {
+test('a refusal by the API server ends the balancer, and stopping it reports the refusal', async () => {
   const { promise: asked, resolve } = Promise.withResolvers<void>();
   const balancer = startBalancer({
     services: async () => {

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { apiServer } from '../bare/addresses.ts';
 import { makeCredentials } from '../bare/credentials.ts';
 
-test('the API server shows a certificate for its addresses, and knows each user by a token of its own', (context) => {
+test('the API server has a certificate for its addresses and a separate token for each user', (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'kmesh-credentials-'));
   context.after(() => rmSync(folder, { recursive: true }));
   const credentials = makeCredentials(folder, [{ name: 'system:node:node1', groups: ['system:nodes'] }]);

@@ -10,7 +10,7 @@ import type { Nodes } from '../bare/nodes.ts';
 import { referenceOf } from '../commands.ts';
 import { earlierKmesh, earlierRevision, renameImage } from '../mesh/earlier.ts';
 
-test('an image gets another name, and stays the same otherwise', (context) => {
+test('a renamed image differs only in its name', (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'kmesh-earlier-'));
   context.after(() => rmSync(folder, { recursive: true }));
   const [from, to] = [join(folder, 'from.tar'), join(folder, 'to.tar')];
@@ -32,7 +32,7 @@ test('an image gets another name, and stays the same otherwise', (context) => {
   assert.deepEqual(files(to), files(from));
 });
 
-test('the revision to upgrade from has other layouts of what is pinned than this tree', () => {
+test('the revision to upgrade from has other pinned layouts than this tree', () => {
   const revision = earlierRevision();
   assert.ok(commitOf(revision));
   const names = (of: string): string | undefined =>
@@ -43,7 +43,7 @@ test('the revision to upgrade from has other layouts of what is pinned than this
   assert.notEqual(names(revision), names('HEAD'));
 });
 
-test('a revision that is none is named', async () => {
+test('an unknown revision is named in the error', async () => {
   await assert.rejects(
     earlierKmesh({} as Nodes, 'no-such-thing'),
     /--from no-such-thing: no revision of this repository/,

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { clusterImages, namesOfImages, suiteImages, writeImage } from '../bare/images.ts';
 import { referenceOf } from '../commands.ts';
 
-test('an image archive is an OCI layout that has every name, the program, its links and what Debian brings', (context) => {
+test("an image archive is an OCI layout with all names, the program, its links and Debian's files", (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'kmesh-images-'));
   context.after(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, 'program'), 'the program');
@@ -47,7 +47,7 @@ test('an image archive is an OCI layout that has every name, the program, its li
   assert.deepEqual(readdirSync(folder).sort(), ['image.tar', 'program']);
 });
 
-test('images that Istio asks for are there under the names of the variant without a shell as well', () => {
+test("Istio's images also have the names of the variant without a shell", () => {
   for (const name of ['pilot', 'install-cni', 'proxyv2']) {
     const references = clusterImages.find((image) => image.name === name)?.references ?? [];
     assert.equal(references.length, 2);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { junit } from '../report/junit.ts';
 
-test('a JUnit file has a line per case, with what a failing one said', () => {
+test('a JUnit file has an element per case, with the message of each failure', () => {
   const text = junit('cluster', [
     { name: 'IST-01: "quoted" & <odd>', seconds: 1.5, failure: undefined },
     { name: 'second', seconds: 0.25, failure: 'a \u001b[31mred\u001b[0m <line>' },

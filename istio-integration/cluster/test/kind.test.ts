@@ -124,7 +124,7 @@ const start = (): Promise<void> => startKindCluster({ nodes: 2, archives: [archi
 const below = (pattern: RegExp): string[] =>
   readdirSync(join(state, 'kmesh')).filter((name) => pattern.test(name));
 
-test('kind makes a node for the control plane and others with a zone each, which have a file system for BPF and the images', async () => {
+test('kind creates a control-plane node and nodes with a zone each, with a BPF file system and the images', async () => {
   await start();
   const names = ['kmesh-worker', 'kmesh-worker2'];
   const configuration = parse(kindConfiguration(2)) as { nodes: { role: string; labels?: object }[] };
@@ -141,7 +141,7 @@ test('kind makes a node for the control plane and others with a zone each, which
   assert.ok(existsSync(kubeconfig));
 });
 
-test('what is run in a node comes back, and what fails says why', async () => {
+test('a command in a node returns its output, and a failure its reason', async () => {
   await start();
   assert.equal(await clusterNodes().run('kmesh-worker', ['ls', '/']), 'in the node: ls /\n');
   await assert.rejects(clusterNodes().run('another', ['ls']), /no container with name or ID "another"/);
@@ -167,7 +167,7 @@ test('a node whose power was cut runs nothing, and has its file system for BPF a
   assert.deepEqual(below(/\.bpf$/), ['kmesh-worker.bpf', 'kmesh-worker2.bpf']);
 });
 
-test('"down" has kind take its cluster away', async () => {
+test('"down" removes the cluster by kind', async () => {
   await start();
   const down = await parseOptions(['down', '--json']);
   assert.ok(down);
@@ -176,7 +176,7 @@ test('"down" has kind take its cluster away', async () => {
   assert.throws(clusterNodes, /there is no cluster/);
 });
 
-test('a command for a cluster that kind has not any more says so', async () => {
+test('a command for a cluster that kind no longer has fails with a message that says so', async () => {
   await start();
   rmSync(join(state, 'kmesh'), { recursive: true });
   const use = await parseOptions(['use']);

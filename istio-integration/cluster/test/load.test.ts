@@ -5,7 +5,7 @@ import { kindsOf, lostOf } from '../cases/load.ts';
 const line = (second: number, why: string): string =>
   `2026-11-29T15:00:0${second}.000000Z\tdebug\tforwarder\trequest failed: Get "http://10.125.0.7:80": ${why}\n`;
 
-test('what a client lost is counted with its time and its kind, and what was never answered with it', () => {
+test('lost requests of a client are counted by time and kind, unanswered ones included', () => {
   const refused = 'dial tcp 10.125.0.7:80: connect: connection refused';
   const log =
     `2026-11-29T15:00:00.000000Z\tinfo\tsomething else\n${line(1, refused)}${line(2, refused)}` +

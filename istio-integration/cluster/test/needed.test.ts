@@ -9,7 +9,7 @@ import { cluster } from '../commands.ts';
 import { checkNeeded, MissingError, type Needed } from '../needed.ts';
 import { parseOptions } from '../options.ts';
 
-test('names every program that is missing, where it is expected, and what brings it', (context) => {
+test('names every missing program, its expected path, and the package that provides it', (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'kmesh-needed-'));
   context.after(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, 'there'), '');
@@ -41,7 +41,7 @@ test('names every program that is missing, where it is expected, and what brings
   assert.equal(MissingError.exitCode, 3);
 });
 
-test('"up" on a machine without the programs says which, and ends with code 3 before it does anything', (context) => {
+test('"up" on a machine without the programs names them and exits with code 3 before any change', (context) => {
   const cache = mkdtempSync(join(tmpdir(), 'kmesh-needed-'));
   context.after(() => rmSync(cache, { recursive: true }));
   const main = fileURLToPath(new URL('../main.ts', import.meta.url));
@@ -58,7 +58,7 @@ test('"up" on a machine without the programs says which, and ends with code 3 be
   assert.deepEqual(readdirSync(cache), []);
 });
 
-test('a cluster of kind: what it needs and is not there is named', async (context) => {
+test('names the missing requirements of a cluster of kind', async (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'kmesh-needed-'));
   const path = process.env['PATH'];
   context.after(() => {

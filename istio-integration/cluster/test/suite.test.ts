@@ -15,7 +15,7 @@ const said = (name: string, text: string): string =>
 const ended = (name: string, action: string, seconds = 0.1): string =>
   event({ Action: action, Test: name, Elapsed: seconds });
 
-test("Istio's tests are told apart: passed, failed with the first words of what failed, and not runnable", () => {
+test("results of Istio's tests are passed, failed with the first words of the failure, or not runnable", () => {
   const reader = readSuite();
   const ends = [
     'what the framework says',
@@ -99,7 +99,7 @@ function folderWith(context: TestContext, files: Readonly<Record<string, string>
   return folder;
 }
 
-test("the folder that Istio's tests take for their repository is the module, but for what reloads Prometheus", (context) => {
+test("the repository folder of Istio's tests is the module, except for the step that reloads Prometheus", (context) => {
   const deployment = {
     kind: 'Deployment',
     spec: { template: { spec: { containers: [{ name: 'reloader' }, { name: 'prometheus-server' }] } } },
@@ -121,7 +121,7 @@ test("the folder that Istio's tests take for their repository is the module, but
   assert.deepEqual(parse(other).spec.template.spec.containers, [{ name: 'prometheus-server' }]);
 });
 
-test('the tests of a package are all functions of its test files that the go command takes for one', (context) => {
+test('the tests of a package are all functions that the go command recognises as tests', (context) => {
   const folder = folderWith(context, {
     'b_test.go': 'func TestLast(t *testing.T) {',
     'a_test.go':
