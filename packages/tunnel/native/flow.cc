@@ -88,7 +88,7 @@ void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::stri
 	decided();
 	if (!kept) {
 		engine.emit(EventType::SourceNotKept, id);
-		told_ = true;
+		eventQueued_ = true;
 	}
 	if (fd < 0) {
 		bool setup =
@@ -309,7 +309,7 @@ void Flow::report(FlowEnd reason, int code, const std::string &text)
 	if (reported_)
 		return;
 	reported_ = true;
-	if (reason == FlowEnd::Complete && admittedUs != 0 && !told_ &&
+	if (reason == FlowEnd::Complete && admittedUs != 0 && !eventQueued_ &&
 	    engine.plans.ended(id, Engine::preciseUs(), directions[0].bytes, directions[1].bytes))
 		return;
 	engine.events.add(

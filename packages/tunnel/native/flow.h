@@ -124,8 +124,8 @@ class Flow final : public StreamUser
 	bool streamDone_ = false;
 	/* The stream's peer has sent data. */
 	bool streamSpoke_ = false;
-	/* An event about it was queued for TypeScript. */
-	bool told_ = false;
+	/* An event before the end was queued for TypeScript, so that the end needs one, too. */
+	bool eventQueued_ = false;
 	/* The end was reported to TypeScript. */
 	bool reported_ = false;
 	/* State of a drain. */
