@@ -2,18 +2,18 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import yargs from 'yargs';
 
-/** What a command line asks for. */
+/** A parsed command line. */
 export interface ClusterOptions {
   readonly command: 'up' | 'test' | 'istio-suite' | 'use' | 'logs' | 'down';
   readonly nodes: number;
-  /** What the nodes are: namespaces of this machine, or containers that kind makes. */
+  /** `bare`: nodes are namespaces of this machine; `kind`: containers that kind creates. */
   readonly backend: 'bare' | 'kind';
   readonly proxy: Proxy;
-  /** One JSON object on standard output instead of text. */
+  /** Print one JSON object instead of text. */
   readonly json: boolean;
   /** Run only cases whose name or id contains one of these. */
   readonly filters: readonly string[];
-  /** The revision of this repository from which the cases upgrade; undefined where the command line names none. */
+  /** Revision of this repository from which the cases upgrade; undefined: the newest with other pinned layouts. */
   readonly from: string | undefined;
   /** Run only those of Istio's own tests whose name this regular expression matches, and below them what is behind slashes in it. */
   readonly run: string;
@@ -23,41 +23,41 @@ export interface ClusterOptions {
 export type Proxy =
   /** Kmesh with the profile's mounts: both paths. */
   | { readonly kind: 'kmesh' }
-  /** Istio's ambient profile in which the image alone is another: Kmesh's own, or that of an archive. */
+  /** Istio's ambient profile with only the image replaced: by Kmesh's, or by that of an archive. */
   | { readonly kind: 'image'; readonly archive: string | undefined };
 
-/** A command line that asks for nothing that there is. Its message is for a person. */
+/** An invalid command line. The message is printed to the user. */
 export class UsageError extends Error {}
 
 const mostNodes = 5;
 
-/** Reads a command line, without the program. Throws {@link UsageError}; `--help` prints and returns `undefined`. */
+/** Parses arguments, without the program's name. Throws {@link UsageError}; `--help` prints and returns `undefined`. */
 export async function parseOptions(args: readonly string[]): Promise<ClusterOptions | undefined> {
-  // As a person has it in the fingers from go test.
+  // `-run` is accepted as in `go test`.
   const parser = yargs(args.map((arg) => arg.replace(/^-run(?==|$)/, '--run')))
     .scriptName('npm run cluster --')
     .usage(
       '$0 COMMAND: a real Kubernetes cluster with Istio ambient and Kmesh as its node proxy, on this machine',
     )
-    .option('json', { type: 'boolean', default: false, describe: 'answer with one JSON object' })
-    .command('up', 'make a cluster, with Istio and the proxy; one that runs is ended first', (command) =>
+    .option('json', { type: 'boolean', default: false, describe: 'print one JSON object' })
+    .command('up', 'start a cluster with Istio and the proxy; a running one is ended first', (command) =>
       shape(command),
     )
     .command(
       'test [filter..]',
-      'run the cases in the cluster that runs, those alone whose name contains a filter',
+      'run the cases in the running cluster, or those whose name contains a filter',
       (command) =>
         command
           .positional('filter', { type: 'string', array: true, default: [] as string[] })
           .option('from', {
             type: 'string',
             describe:
-              'the revision from which the cases upgrade; without it the newest with other layouts of what is pinned',
+              'revision from which the cases upgrade; default: the newest with other pinned layouts',
           }),
     )
     .command(
       'istio-suite',
-      "run the ambient tests of Istio's own module in the cluster that runs, those alone whose name --run matches",
+      "run the ambient tests of Istio's own module in the running cluster, or those whose name --run matches",
       (command) =>
         command.option('run', {
           type: 'string',
@@ -66,9 +66,9 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
             'a regular expression, as of go test -run, of names of tests; behind a slash, of names of their parts',
         }),
     )
-    .command('use', 'print what a shell needs to use the cluster with kubectl and istioctl')
+    .command('use', 'print shell commands that configure kubectl and istioctl for the cluster')
     .command('logs', 'collect the logs, objects and events of the cluster in a folder')
-    .command('down', 'end the cluster and remove what it left, also after a command was killed')
+    .command('down', 'end the cluster and remove everything of it, also after a command was killed')
     .demandCommand(1, 1, 'which command: up, test, istio-suite, use, logs or down', 'one command at a time')
     .strict()
     .version(false)
@@ -106,7 +106,7 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
 
 function shape<T>(command: import('yargs').Argv<T>) {
   return command
-    .option('nodes', { type: 'number', default: 2, describe: `nodes for pods, 1 to ${mostNodes}` })
+    .option('nodes', { type: 'number', default: 2, describe: `number of nodes for pods, 1 to ${mostNodes}` })
     .option('backend', {
       choices: ['bare', 'kind'] as const,
       default: 'bare' as const,
@@ -117,7 +117,7 @@ function shape<T>(command: import('yargs').Argv<T>) {
       type: 'string',
       default: 'kmesh',
       describe:
-        'kmesh: with the mounts of profiles/kmesh.yaml; kmesh-stock: the image alone; else the archive (tar, OCI) of an image that takes the place of ztunnel',
+        'kmesh: with the mounts of profiles/kmesh.yaml; kmesh-stock: only the image; or the archive (tar, OCI) of an image that replaces ztunnel',
     });
 }
 
