@@ -51,8 +51,7 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
           .positional('filter', { type: 'string', array: true, default: [] as string[] })
           .option('from', {
             type: 'string',
-            describe:
-              'revision from which the cases upgrade; default: the newest with other pinned layouts',
+            describe: 'revision from which the cases upgrade; default: the newest with other pinned layouts',
           }),
     )
     .command(

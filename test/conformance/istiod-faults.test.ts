@@ -38,7 +38,7 @@ interface Node {
 interface NodeOptions extends FakeIstiodOptions {
   readonly clientToken?: string;
   readonly startIstiodDown?: boolean;
-  /** Default 200: short, so that a dead connection is noticed soon. */
+  /** Default 200: short, so that a dead connection is detected soon. */
   readonly keepaliveMilliseconds?: number;
 }
 
@@ -85,7 +85,7 @@ function added(index: number): MeshUpdate {
   return { kind: 'workload', workload: generatedWorkload(index, 1, 1) };
 }
 
-/** Pushes one workload and waits until the state has it, which proves the whole path. */
+/** Pushes one workload and waits until the mesh state has it. */
 async function assertAlive({ istiod, state }: Node, index: number): Promise<void> {
   const { uid } = generatedWorkload(index, 1, 1);
   istiod.update([added(index)]);
@@ -288,7 +288,7 @@ test('a push of 150 MB is applied; memory returns to its earlier size, and the c
   await istiod.waitForSettled(settleMilliseconds);
   assert.equal(istiod.connections.length, 1);
   await assertAlive(node, 800);
-  // Nothing of the payload is kept: what was ballast is garbage by now. Time is given for it to be collected.
+  // The payload is not retained; wait until it is garbage-collected.
   const retained = (): number => {
     collectGarbage();
     const now = process.memoryUsage();

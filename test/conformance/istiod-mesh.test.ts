@@ -7,7 +7,7 @@ import { authorize, MeshState, parseIdentity, resolveOutbound } from '@kmesh/orc
 
 const quiet: Logger = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
 
-/** A mesh as it arrives: encoded by the control plane, decoded and kept by the node. */
+/** A mesh that the control plane encoded and the node decoded. */
 async function received(
   context: TestContext,
   mesh: readonly MeshUpdate[],

@@ -153,7 +153,7 @@ describe('revocation and settings of TLS', () => {
   let plain: Pod;
   const revoked: bigint[] = [];
 
-  /** A pod for each side of each row, since what is revoked stays so. */
+  /** A pod for each side of each row, because a revocation is permanent. */
   const clients = new Map<string, Pod>();
   const servers = new Map<string, MeshPod>();
 
@@ -184,7 +184,7 @@ describe('revocation and settings of TLS', () => {
     return servers.get(row)?.pod as Pod;
   }
 
-  /** Replaces the list as a projected volume does: as a whole, by a rename. */
+  /** Replaces the list by a rename, as a projected volume does. */
   function revoke(...serials: bigint[]): void {
     revoked.push(...serials);
     const list = mesh.istiod.authority.revocationList(revoked, { number: revoked.length + 1 });

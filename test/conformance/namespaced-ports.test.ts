@@ -39,7 +39,7 @@ after(() => closeWithPaths(mesh, lab));
 const families = ['v4', 'v6'] as const;
 const loopback: AddressPair = { v4: '127.0.0.1', v6: '::1' };
 
-/** `C` no connection, `R` a connection and no answer, `H` an HTTP error, otherwise the status. */
+/** `C`: connect failed, `R`: connected without an answer, `H`: an HTTP error, else the status. */
 async function outcome(from: Host, ip: string, port: number): Promise<string> {
   const { how, bytes } = await attempt(
     from,
@@ -116,7 +116,7 @@ describe("connections to the proxy's own ports", () => {
   ] as const) {
     for (const variant of ['iptables', 'nftables'] as const) {
       test(`${id}: ${what} ports ${ports.join(', ')} from a captured pod: ${captured}, from outside: ${uncaptured ?? 'not asked'} (${variant})`, async () => {
-        // The captured pod calls its own IP where the row is about a pod.
+        // For rows about a pod the captured pod dials its own address.
         const caller = variant === 'iptables' ? client : server;
         const { node } = mesh.node(variant === 'iptables' ? 0 : 1);
         const addresses = { node: node.addresses, pod: caller.addresses, loopback }[target];
@@ -125,7 +125,7 @@ describe("connections to the proxy's own ports", () => {
             const where = endpointText(addresses[family], port);
             assert.equal(await outcome(caller, addresses[family], port), captured, `captured to ${where}`);
             if (uncaptured === undefined) continue;
-            // Plaintext has no userspace hop on the kernel path: that nothing listens shows at once.
+            // Plaintext has no userspace hop on the kernel path, so a missing listener refuses the connect.
             const direct = mesh.kernelPath && id === 'NSP-25';
             const expected = direct ? 'C' : uncaptured;
             assert.equal(await outcome(plain, addresses[family], port), expected, `uncaptured to ${where}`);

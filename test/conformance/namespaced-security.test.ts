@@ -33,7 +33,7 @@ before(async () => {
   lab = await createLab();
   await lab.node();
   await lab.node();
-  // For NEG-14, whose crowd is more than half of what is free.
+  // For NEG-14: its connections need more than half of the free descriptors.
   mesh = await startMesh(lab, { environment: { KMESH_POD_DESCRIPTORS: '20000' } });
   ({ pod: client } = await mesh.pod({ name: 'client' }));
   ({ pod: plain } = await mesh.pod({ name: 'plain', captured: false }));
@@ -229,7 +229,7 @@ describe('policies from the control plane', () => {
 });
 
 describe('packets with options, fragments and tags', () => {
-  /** Whether the packets of a kind really arrive as that kind. */
+  /** Counts packets that match an nft rule: proves that packets of a kind arrive as that kind. */
   async function counter(pod: Pod, rule: string): Promise<() => Promise<number>> {
     const table = `add table inet kinds
 add chain inet kinds seen { type filter hook prerouting priority -450; }
@@ -266,7 +266,7 @@ add rule inet kinds seen ${rule} counter
         const { pod } = await mesh.pod({ name, captured: { variant } }, 1);
         await pod.serve({ port: 8080, mode: 'halfclose' });
         await untilEnrolled(mesh, [pod]);
-        // The way into the pod's node takes less than a sender that asks for fragments believes.
+        // A smaller MTU in the pod's node than at the sender causes fragments.
         const { node } = mesh.node(1);
         await plain.run('sysctl', ['-qw', 'net.ipv4.ip_no_pmtu_disc=1']);
         await node.run('ip', ['link', 'set', 'pods', 'mtu', kind.includes('fragments') ? '1300' : '1500']);
@@ -321,14 +321,14 @@ test('NEG-14: all of 18,000 connections to a pod with policies, 15,000 of them o
   const sourceIps = [`${unwanted.addresses.v4}/32`, `${unwanted.addresses.v6}/128`];
   const early = policy('Deny', { sourceIps }, { name: 'early' });
   const late = policy('Deny', { destinationPorts: [8080] }, { name: 'late' });
-  // Also when this test fails: the next one needs the pods served.
+  // Also if this test fails: the next one needs the pods to be served.
   context.after(() => mesh.apply(without(early), without(late)));
   await mesh.apply(early);
   const watch = await mesh.proxyOf(pod).watch();
   const to = families.map((family) => endpointText(pod.addresses[family], 8080));
   const dial = (from: Pod, connections: number, concurrency = connections) =>
     from.dial({ to, mode: 'http', connections, concurrency, timeoutMs: 60_000 });
-  // Over HBONE a connection takes one descriptor of the server's proxy and of the clients', in plaintext two of the server's.
+  // An HBONE connection uses one descriptor of each proxy, a plaintext connection two of the server's.
   const held = [...captured.map((from) => dial(from, 3_500)), dial(open, 1_000)];
   const denied = await dial(unwanted, 3_000, 500);
   assert.deepEqual([denied.failed, denied.byEndpoint], [3_000, {}]);

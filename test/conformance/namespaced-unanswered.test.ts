@@ -21,7 +21,7 @@ before(async () => {
     ['nftables', '40001 40512'],
   ] as const) {
     const { pod } = await mesh.pod({ name: variant, captured: { variant } });
-    // 256 ports of the first one's parity, which connect() goes round more than once in the test.
+    // 256 ports with the parity of the first one; the test uses each more than once.
     await pod.run('sysctl', ['-qw', `net.ipv4.ip_local_port_range=${ports}`]);
     clients.set(variant, pod);
   }

@@ -47,7 +47,7 @@ before(async () => {
   });
   peer = await serveWaypoint(waypoint.pod, {
     identity: mesh.identity(waypoint.pod),
-    // Whatever the authority is, the port says which server is meant.
+    // The port selects the server, for any authority.
     route: ({ authority }) => ({
       ip: server.pod.addresses[authority.startsWith('[') ? 'v6' : 'v4'],
       port: authority.endsWith(':81') || authority.endsWith(':8081') ? 8081 : 8080,
@@ -68,7 +68,7 @@ function byName(hostname: string): GatewayAddress {
   return { destination: { kind: 'hostname', namespace: 'default', hostname }, hboneMtlsPort: 15008 };
 }
 
-/** A service over the server, behind a waypoint, and the call of it. */
+/** A service of the server behind a waypoint, and its address to dial. */
 async function publish(name: string, through: GatewayAddress): Promise<Service> {
   const service = serviceOf({
     name,

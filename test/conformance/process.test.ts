@@ -30,7 +30,7 @@ import { listTcpSockets, openNetworkNamespace, tcpState } from '@kmesh/linux';
 let lab: Lab;
 let host: Host;
 
-/** No control plane, no CNI agent: ready as soon as it runs. */
+/** Without a control plane and a CNI agent it is ready as soon as it runs. */
 const alone = { XDS_ADDRESS: '', PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: 'default/app/default' };
 
 before(async () => {
@@ -143,7 +143,7 @@ describe('shutdown with an open proxied connection', () => {
   let mesh: SmallMesh;
   let socket: Socket;
 
-  /** A captured pod talks to an echo server outside the mesh, through the tunnel path. */
+  /** A captured pod with a connection to an echo server outside the mesh, on the tunnel path. */
   async function open(deadline: string): Promise<void> {
     mesh = await startSmallMesh({
       captured: true,
@@ -195,7 +195,7 @@ describe('shutdown with an open proxied connection', () => {
   });
 });
 
-/** Opens a request that is never finished, so that a drain has something to wait for. */
+/** Opens a request that is never finished, so that a drain must wait for it. */
 async function holdDrain(daemon: DaemonProcess): Promise<void> {
   const socket = await host.connect({ host: '127.0.0.1', port: 15000 });
   socket.on('error', () => undefined);
@@ -234,7 +234,7 @@ describe('readiness', () => {
 });
 
 test('PRC-18: it runs on a read-only root file system with only the temporary directory writable', async () => {
-  // Every mount that is a disk becomes read-only in a mount namespace of the process's own.
+  // Makes every mount of a disk read-only in a separate mount namespace.
   const writable = mkdtempSync(join(tmpdir(), 'kmesh-writable-'));
   const readOnly =
     `mount --make-rprivate / && mount -t tmpfs tmpfs ${writable} && export TMPDIR=${writable} && ` +

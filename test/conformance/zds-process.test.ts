@@ -51,7 +51,7 @@ async function running(environment: Record<string, string> = {}): Promise<Daemon
   return daemon;
 }
 
-/** An open connection from the client to the server that has carried something. */
+/** An open connection from the client to the server that has transferred bytes. */
 async function established(): Promise<Socket> {
   const socket = await connect(client, server.addresses.v4, 8080);
   await exchange(socket);
@@ -274,7 +274,7 @@ test('ZDS-20: of two processes for one pod the first gets SIGTERM: new connectio
   for (let call = 0; call < 40; call += 1) {
     assert.equal(await hello(client, server.addresses.v4, 8080), 'hello worldhello world');
   }
-  // What a plan admitted is counted some milliseconds later.
+  // Connections that a plan admits are counted some milliseconds later.
   await second.until('all went to the second', async () => (await opened()) >= before + 40);
   await exchange(old);
   old.end();

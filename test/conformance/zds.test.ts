@@ -71,7 +71,7 @@ async function pod(): Promise<Pod> {
   return made;
 }
 
-/** Whether something listens on 15008 of the pod. */
+/** Returns whether a socket listens on 15008 of the pod. */
 async function served(which: Pod): Promise<boolean> {
   const socket = await connect(which, which.addresses.v4, 15008).catch(() => undefined);
   socket?.destroy();
@@ -188,7 +188,7 @@ describe('ZDS', () => {
     for (const one of [gone, kept, deleted]) await agent.addPod(one);
     agent.keepOnly(kept);
     agent.keepOnly(deleted);
-    // The next connection is driven by hand, to put a del before the snapshot.
+    // The test writes the messages of the next connection, to send a del before the snapshot.
     agent.faults.silent = true;
     first.close();
     await until(() => ready.includes(false));
@@ -291,8 +291,7 @@ describe('ZDS', () => {
     const first = tries;
     await until(() => tries >= first + 10);
     assert.deepEqual([client.active, client.pending], [1, 1]);
-    // Packets keep their order: anything that was sent before this answer would have been taken for it or for
-    // unsolicited.
+    // Packets are ordered: an earlier unsolicited packet would have been read instead of this answer.
     assert.equal(await agent.sendAdd(well), '');
     assert.equal(connection.reason, undefined);
     assert.equal(agent.connections.length, 1);
@@ -364,7 +363,7 @@ describe('ZDS', () => {
     const before = descriptors();
     await agent.addPod(one);
     mesh.proxy(0).node.removePod(one);
-    // An exchange with the agent comes after whatever the client would have done by itself.
+    // An exchange with the agent is ordered after any message that the client would have sent.
     const other = await pod();
     assert.equal(await agent.addPod(other), '');
     assert.deepEqual(await agent.sendDelete(other), ['']);
@@ -404,12 +403,12 @@ describe('ZDS', () => {
       assert.equal(answers?.length, 1);
       assert.match(answers?.[0] ?? '', new RegExp(`${sick.name}.*${sick.uid}.*not a network namespace`));
       for (const one of pods.slice(1)) assert.ok(await served(one));
-      // Pods that come later arrive on the same connection, and the sick one is served once its descriptor is right.
+      // Later pods arrive on the same connection, and the failed one is served once its descriptor is valid.
       agent.sendDescriptorOf(sick, undefined);
       assert.equal(await agent.sendAdd(sick), '');
       assert.deepEqual([client.active, client.pending], [3, 0]);
       assert.equal(agent.connections.length, known + 1, 'the connection stayed');
-      // A wrong descriptor for a pod that runs leaves it running.
+      // A wrong descriptor does not stop a running pod.
       agent.sendDescriptorOf(sick, '/etc/hostname');
       assert.match(await agent.sendAdd(sick), /not a network namespace/);
       assert.ok(await served(sick));

@@ -18,8 +18,8 @@ interface Question {
 }
 
 /**
- * Asks `why`, then dials: what each connection did must be among what was said, by path, endpoint and verdict, and the
- * proxy must have counted as many connections for each path and reason as the answers say of those that were made.
+ * Calls `why`, then dials: each connection must match one of the predicted outcomes by path, endpoint and verdict, and
+ * the proxy must have counted the predicted number of connections for each path and reason.
  */
 export async function compareWithDials(kernelPath: boolean, dials: number): Promise<Seen> {
   await using lab = await createLab();
@@ -83,7 +83,7 @@ async function compareDials(
     const line = `${where}; logged ${JSON.stringify(fields)}`;
     const met = answer.outcomes.find((outcome) => isSameOutcome(outcome, fields));
     assert.ok(met !== undefined, `${line}; all so far ${await reasonsOf(proxy)}`);
-    // Nobody has the address of a service that the client does not see.
+    // No host has the address of a service that the client does not see.
     if (met.verdict === 'allowed' && met.workload !== '') answered++;
     seen[met.verdict === 'allowed' ? (met.path as 'kernel' | 'tunnel') : met.verdict]++;
     if (met.path === 'none') continue;
@@ -105,7 +105,7 @@ function sourceOf({ pod }: MeshPod, to: string): string {
   return to.startsWith('[') ? `[${pod.addresses.v6}]` : `${pod.addresses.v4}:`;
 }
 
-/** Describes by which paths and for which reasons the node's connections went. */
+/** Describes the paths and reasons of the node's connections. */
 async function reasonsOf(proxy: NodeProxy): Promise<string> {
   const samples = await proxy.metrics();
   return JSON.stringify(samples.filter(({ name }) => name === 'kmesh_connections_path_total'));
@@ -122,7 +122,7 @@ function isSameOutcome(outcome: WhyOutcome, fields: Readonly<Record<string, stri
   return reached === workload && fields['dst.addr'] === address;
 }
 
-/** A policy, or none, that denies or allows one of the clients at the servers' ports, in place of the one before. */
+/** Replaces the policy by none, or by one that denies or allows one of the clients at the servers' ports. */
 function randomPolicies(random: Random, { clients, view }: World): MeshUpdate[] {
   const before = view
     .policiesOfNamespace('default')

@@ -26,19 +26,17 @@ interface Draw {
   readonly share: number;
 }
 
-/**
- * Every way in which a connection may be drawn: each backend of a route that is applied, and each endpoint behind it.
- */
+/** Every possible draw of a connection: each backend of an applied route, and each of its endpoints. */
 export function drawsOf(view: MeshView, source: Workload, ip: string, port: number): readonly Draw[] {
   const backends = routeAt(view, source, ip, port);
   const draws = (first: readonly number[], share: number): Draw[] =>
     Array.from({ length: DRAWS }, (_, draw) => {
       const values = [...first, (draw + 0.5) / DRAWS];
-      // What is drawn after the last value is drawn by it again.
+      // Later draws repeat the last value.
       return { random: () => (values.length > 1 ? values.shift() : values[0]) ?? 0, share: share / DRAWS };
     });
   const sum = backends?.reduce((total, { weight }) => total + weight, 0) ?? 0;
-  // Where one has all the weight nothing is drawn.
+  // If one backend has all the weight there is no draw.
   if (backends === undefined || sum === 0 || backends[0]?.weight === sum) return draws([], 1);
   let below = 0;
   return backends.flatMap(({ weight }) => {
@@ -48,7 +46,7 @@ export function drawsOf(view: MeshView, source: Workload, ip: string, port: numb
   });
 }
 
-/** The backends of the route that is applied to a dial, if one is. */
+/** Returns the backends of the route that applies to a dial, if any. */
 function routeAt(
   view: MeshView,
   source: Workload,
@@ -65,7 +63,7 @@ function routeAt(
   return decision?.kind === 'applied' ? decision.backends : undefined;
 }
 
-/** Draws tried per target; more than the sum of any service's weights, so that no endpoint is missed. */
+/** Number of draws per target: more than the sum of any service's weights, so that no endpoint is missed. */
 const DRAWS = 128;
 
 /** Returns all outcomes of `resolveOutbound` for a dial, by trying every draw. */
@@ -93,13 +91,13 @@ export function expectedOutcome(view: MeshView, source: Workload, ip: string, po
       tunnel = true;
     }
   }
-  // Where only some backends refuse, the tunnel path refuses their share.
+  // If only some backends refuse, the tunnel path refuses their share.
   if (refused && served) tunnel = true;
   const backends = routeAt(view, source, ip, port) ?? [];
   return { direct, tunnel, refused, mayTunnel: isAmbiguous(view, source, ip) || isShared(view, backends) };
 }
 
-/** Whether a workload is behind two backends: which of them serves is the tunnel path's to say. */
+/** Returns whether a workload is behind two backends: only the tunnel path decides which of them serves. */
 function isShared(view: MeshView, backends: readonly ResolvedBackend[]): boolean {
   const uids = backends.flatMap(({ target }) =>
     target === undefined
@@ -110,14 +108,14 @@ function isShared(view: MeshView, backends: readonly ResolvedBackend[]): boolean
 }
 
 /**
- * The cases in which the kernel is not certain and sends a connection to the tunnel path although plain TCP would do.
+ * The cases in which the kernel is uncertain and a connection takes the tunnel path although plain TCP would suffice.
  */
 function isAmbiguous(view: MeshView, source: Workload, ip: string): boolean {
   const owner = view.workloadByAddress(source.network, ip);
   const exact = view.servicesByVip(source.network, ip);
   const covering = view.servicesByCidr(source.network, ip).map(({ service }) => service);
   if (owner !== undefined) return owner.waypoint !== undefined || exact.length + covering.length > 0;
-  // One table for a range does not say what routes say to one namespace and not to another.
+  // The one table of a range cannot express routes that apply to one namespace and not to another.
   if (exact.length === 0 && covering.some(({ hostname }) => view.routesOf(hostname).length > 0)) return true;
   for (const service of [...exact, ...covering]) {
     for (const uid of view.endpoints(`${service.namespace}/${service.hostname}`).keys()) {

@@ -31,13 +31,13 @@ const clients: readonly Workload[] = clientNamespaces.map((namespace, index) =>
     locality: { region: 'r1', zone: 'z1', subzone: '' },
   }),
 );
-// Services are what the tables are for; the rest is there to be left alone.
+// Services are in the tables; connections to other addresses must not be changed.
 const dialledIps = [...vipPool, ...vipPool, ...vipPool, ...vipPool, ...outsidePool, ...workloadPool];
 const dialledPorts = [...ports, 81];
 
 test(`in ${MESHES} random meshes real connects match the decisions of orchestration and the decoded tables`, async () => {
   const view = new MeshState({ routesHttpByConnection: true });
-  // All but the getpeername programs, which would hide from the dialers where their sockets went.
+  // All except the getpeername programs, which would hide the sockets' real peers from the dialers.
   const programs = kernelPrograms.filter((name) => !name.startsWith('kmesh_peer'));
   await using path = await startKernelPath({ view, programs });
   using namespaces = new DisposableStack();
@@ -45,7 +45,7 @@ test(`in ${MESHES} random meshes real connects match the decisions of orchestrat
   await path.tables.apply(view.apply(clients.map((client) => ({ kind: 'workload', workload: client }))));
   const pods = clients.map((client) => {
     const namespace = namespaces.use(createPodNamespace());
-    // As in a pod with capture rules: what the hook leaves to them keeps its address.
+    // As in a pod with capture rules: connections that the hook leaves to them keep their address.
     assert.equal(path.tables.enrol(namespace.cookie, client, true), true);
     return { client, dialer: dialers.adopt(new Dialer(namespace), (dialer) => dialer.close()) };
   });
@@ -96,18 +96,18 @@ test(`in ${MESHES} random meshes real connects match the decisions of orchestrat
   }
   const counted = readConnectCounters(counters);
   for (const [reason, { least, most }] of said) {
-    // Balanced ones are counted when the connection opens, and dialled once more for their shares.
+    // Balanced connections are counted when they open, and dialled once more for their shares.
     if (reason === 'kernelBalanced') continue;
     const connects = Number(counted[reason]);
     assert.ok(least <= connects && connects <= most, `${reason}: ${connects}, said ${least} to ${most}`);
   }
   assert.ok(said.size >= 8, [...said.keys()].join());
   for (const table of path.tables.usage()) assert.deepEqual(table.refused, {}, table.table);
-  // The test means nothing when everything went one way.
+  // The test is meaningful only if connections took several paths.
   const dials = seen.direct + seen.refused + seen.kept;
   assert.ok(seen.direct > dials / 10 && seen.refused > dials / 10, JSON.stringify(seen));
   assert.ok(seen.sets > MESHES / 2, JSON.stringify(seen));
-  // Nor when the tables left to the tunnel path what they could decide.
+  // The tables must not leave decidable connections to the tunnel path.
   assert.ok(seen.cautious < dials / 20, JSON.stringify(seen));
 });
 
@@ -133,14 +133,14 @@ function isOutcome({ reason, address }: ConnectOutcome, dialled: string, result:
   );
 }
 
-/** Every draw is plain TCP to one of a few endpoints, and each has a fair share. */
+/** Every draw is plain TCP to one of a few endpoints, each with a large enough share. */
 function isSmallSet(outcome: ExpectedOutcome | undefined): boolean {
   if (outcome === undefined || outcome.tunnel || outcome.refused || outcome.mayTunnel) return false;
   const shares = [...outcome.direct.values()];
   return shares.length > 1 && shares.length <= 6 && Math.min(...shares) >= 1 / 16;
 }
 
-/** Dials until every endpoint was reached; those that were not after so many dials that chance cannot explain it. */
+/** Dials until every endpoint was reached. Returns endpoints not reached after more dials than chance explains. */
 async function dialUntilAllSeen(
   dialer: Dialer,
   target: { readonly ip: string; readonly port: number },

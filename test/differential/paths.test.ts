@@ -21,13 +21,13 @@ for (const kernelPath of [true, false]) {
     await countsAsLogged(mesh.node(0), watch);
     context.diagnostic(JSON.stringify(seen));
     assert.ok(seen.tunnel > 20 && seen.refused > 50, JSON.stringify(seen));
-    // Tables that are late make a connection take the tunnel path, not another way.
+    // Outdated tables make a connection take the tunnel path, never a wrong one.
     assert.ok(seen.cautious <= seen.kernel / 4, JSON.stringify(seen));
     assert.equal(seen.kernel > 100, kernelPath, JSON.stringify(seen));
   });
 }
 
-/** One random mesh: every client dials every service and port. */
+/** In one random mesh every client dials every service and port. */
 async function compare(
   world: World,
   seed: number,
@@ -54,7 +54,7 @@ async function compare(
         [],
         `${where}: chosen are ${[...expected]}`,
       );
-      // The share of a route's backend may be refused while others serve.
+      // The share of one backend of a route may be refused while others serve.
       const [least, most] = [expected.size === 0 ? DIALS : 0, refused || expected.size === 0 ? DIALS : 0];
       assert.ok(
         least <= report.failed && report.failed <= most,
@@ -83,8 +83,8 @@ async function compare(
 }
 
 /**
- * The figure that a user looks at says the same as the access log: who dials counts, and an inbound proxy what it serves.
- * Lines of connections that failed may still come.
+ * The metrics agree with the access log: the client's side counts, and an inbound proxy the connections that it serves.
+ * Lines of failed connections may still follow.
  */
 async function countsAsLogged({ proxy }: MeshNode, watch: ProxyWatch): Promise<void> {
   const logged = (path: string) =>
@@ -116,7 +116,7 @@ function endpointsOf(
       { random },
     );
     refused ||= decision.kind === 'refused';
-    // The address of a service that it does not see leads nowhere.
+    // The address of a service that it does not see has no host.
     if (decision.kind === 'tcp' && decision.via === 'workload')
       endpoints.add(`${decision.workload?.name}:${decision.nextHop.port}`);
     if (decision.kind === 'hbone')

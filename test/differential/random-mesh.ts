@@ -11,7 +11,7 @@ import type {
 } from '@kmesh/api';
 import { service, workload } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 
-/** A small deterministic generator (xorshift), so that a failing mesh can be made again from its seed. */
+/** A small deterministic generator (xorshift), so that a failing mesh can be reproduced from its seed. */
 export class Random {
   #state: number;
 
@@ -85,7 +85,7 @@ const modes = [
 ] as const satisfies readonly LoadBalancerMode[];
 const hostnames = ['a.test', 'b.test', 'waypoint-shop.test', 'd.test', 'e.test'] as const;
 
-/** Updates that turn the last mesh into the next one: some records stay, some change, some go. */
+/** Updates that turn the previous mesh into the next one: some records stay, some change, some are removed. */
 export function randomUpdates(random: Random): MeshUpdate[] {
   const updates: MeshUpdate[] = [];
   for (const namespace of clientNamespaces) {

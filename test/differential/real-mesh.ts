@@ -17,7 +17,7 @@ import type { Random } from './random-mesh.ts';
 const names = ['one', 'two', 'three'] as const;
 export const ports = [80, 443] as const;
 const targetPorts = [8001, 8002] as const;
-/** Servers of every kind: in the mesh and outside it, near and far. */
+/** Servers of every kind: in the mesh and outside it, on the same node and on another. */
 const places = [
   { name: 'near', node: 0, captured: true },
   { name: 'near-too', node: 0, captured: true },
@@ -26,7 +26,7 @@ const places = [
   { name: 'far-plain', node: 1, captured: false },
 ] as const;
 
-/** Real pods on two nodes, over which random services are laid. */
+/** Real pods on two nodes that random services select. */
 export interface World {
   readonly mesh: LabMesh;
   /** The mesh as sent to the proxies. */
@@ -41,7 +41,7 @@ export async function startWorld(lab: Lab, options: { readonly kernelPath: boole
   await lab.node();
   await lab.node();
   const mesh = await startMesh(lab, options);
-  // Addresses that nobody has are refused at once, not when an ICMP message happens to come.
+  // Unused addresses are refused at once, independent of ICMP messages.
   for (const { node } of mesh.nodes) await answerForNobody(node, 'reset');
   const servers: MeshPod[] = [];
   for (const { name, node, captured } of places) {
@@ -62,7 +62,7 @@ export async function startWorld(lab: Lab, options: { readonly kernelPath: boole
   return { mesh, view, clients, servers, vips: names.map(() => lab.serviceAddress()) };
 }
 
-/** Makes it another mesh, and waits until the proxies decide by it. */
+/** Replaces the mesh, and waits until the proxies use it. */
 export async function randomise(
   { mesh, view, servers, vips }: World,
   random: Random,
@@ -99,7 +99,7 @@ function randomService(random: Random, name: string, vips: AddressPair): Service
   });
 }
 
-/** A route of each namespace of clients, or none, in place of the one before. */
+/** Replaces the routes by one of each client namespace, or by none. */
 function randomRoutes(random: Random, services: readonly Service[]): MeshUpdate[] {
   const hostnames = services.map(({ hostname }) => hostname);
   return ['default', 'other'].map((namespace): MeshUpdate => {

@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { workloadOf } from '@kmesh/lab';
 import { dnsScene, named, until } from './scene.ts';
 
-// Each has a mesh of its own, and most wait for what does not answer: they wait together.
+// Each test has its own mesh, and most wait for timeouts, so they run in parallel.
 describe('DNS of a real daemon', { concurrency: 3 }, () => {
   test('OBS-20: queries are counted for the client pod, forwarded ones also with their duration, and each is logged', async () => {
     await using scene = await dnsScene({ RUST_LOG: 'info,dns=debug' });
@@ -60,7 +60,7 @@ describe('DNS of a real daemon', { concurrency: 3 }, () => {
   test("queries are forwarded to the pod's own resolvers if its resolv.conf is visible, over IPv6 too", async () => {
     await using scene = await dnsScene();
     const second = await scene.secondResolver();
-    // A container: a process in the pod with a file system of its own.
+    // A container: a process in the pod with its own file system.
     const conf = `/tmp/kmesh-dns-own-${process.pid}`;
     writeFileSync(conf, `nameserver ${second}\n`);
     const script = 'mount --make-rprivate / && mount --bind "$0" /etc/resolv.conf && exec sleep 600';

@@ -61,7 +61,7 @@ before(async () => {
   });
   // The names go to the answering thread after the acknowledgement.
   await until(async () => (await scene.dig('many.example A')).answers.length > 0);
-  // The proxy looks at its resolv.conf every five seconds.
+  // The proxy reads its resolv.conf every five seconds.
   await until(async () => (await scene.dig('www.bing.com A')).status === 'NOERROR');
 });
 after(async () => {

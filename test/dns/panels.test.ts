@@ -51,7 +51,7 @@ test("the dashboards’ five DNS panels have data from the queries of a node's p
     await until(async () => {
       await scene.dig('www.google.com. A');
       const { status } = await scene.dig('www.bing.com. A');
-      // Once resolvers have answered, they cannot be reached any more.
+      // Resolvers answer once and become unreachable afterwards.
       if (status === 'NOERROR' && !failing) scene.useResolvers(unreachable);
       failing ||= status === 'NOERROR';
       await client.dial({ to: endpointText('10.96.7.7', 80), connections: 1 });
@@ -64,7 +64,7 @@ test("the dashboards’ five DNS panels have data from the queries of a node's p
   }
 });
 
-/** The metrics of a proxy in a network of its own, at an address that Prometheus reaches. */
+/** The metrics of a proxy in another network namespace, at an address that Prometheus reaches. */
 async function pageOf(proxy: NodeProxy): Promise<AsyncDisposable & { readonly address: string }> {
   const server = createServer((_, response) => {
     proxy.http(15020, '/stats/prometheus').then(

@@ -21,7 +21,7 @@ test('DNS-33: a proxy is replaced by the next one, and no lookup of a pod fails'
     ]);
     const client = await mesh.pod(place.node);
     const conf = join(directory, 'resolv.conf');
-    // One try: a lookup that is lost is a failure.
+    // One attempt: a lost lookup is a failure.
     writeFileSync(conf, 'nameserver 198.51.100.1\noptions attempts:1 timeout:3\n');
     const environment = { ISTIO_META_DNS_CAPTURE: 'true', CONNECTION_TERMINATION_DEADLINE: '3s' };
     let current = await mesh.daemon(place, { environment });

@@ -119,7 +119,7 @@ export async function dnsScene(environment: Readonly<Record<string, string>> = {
   };
 }
 
-/** One that knows a few names of the world outside, and nothing else. */
+/** A resolver that knows only a few outside names. */
 async function startUnbound(host: Pod, address: string, directory: string, more = ''): Promise<void> {
   const path = join(directory, `unbound-${host.name}.conf`);
   writeFileSync(
@@ -156,7 +156,7 @@ remote-control:
   throw new Error(`unbound does not answer: ${log}`);
 }
 
-/** Polls until something holds; the test's own limit ends it. */
+/** Polls until the condition holds or the test times out. */
 export async function until(holds: () => Promise<boolean>): Promise<void> {
   while (!(await holds())) await delay(20);
 }

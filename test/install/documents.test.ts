@@ -28,7 +28,8 @@ const { metadata, spec } = ztunnelDaemonSet({ image: '' }) as DaemonSet;
 const [container] = spec.template.spec.containers;
 
 /**
- * How each form of command is tried. What needs a cluster is held against what it names; a form that is not here fails.
+ * How each form of command is checked. Names in commands that need a cluster are compared with the manifests; an
+ * unknown form fails.
  */
 const forms: readonly (readonly [RegExp, (words: readonly string[]) => void])[] = [
   [/^npm run ([a-z:]+)$/, ([script = '']) => assert.ok(script in scripts, script)],
@@ -61,7 +62,7 @@ const forms: readonly (readonly [RegExp, (words: readonly string[]) => void])[] 
     /^helm install ztunnel istio\/ztunnel -n istio-system -f (\S+)$/,
     ([file = '']) => assert.ok(existsSync(join(root, file)), file),
   ],
-  // What istioctl reads is held by the tests of the config dump.
+  // The tests of the config dump check what istioctl reads.
   [/^istioctl ztunnel-config workloads$/, () => {}],
   [
     /^KMESH_PINS=\/sys\/fs\/bpf\/kmesh kmesh (uninstall)$/,

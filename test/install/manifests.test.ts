@@ -87,7 +87,7 @@ describe('the DaemonSet of these values', () => {
     for (const mount of values.volumeMounts ?? []) {
       assert.ok(volumes.get(mount.name)?.hostPath, mount.name);
       assert.equal(mount.readOnly === true, mount.mountPath !== '/sys/fs/bpf', mount.mountPath);
-      // Only a privileged container may have it.
+      // Only a privileged container may have this setting.
       assert.notEqual(mount.mountPropagation, 'Bidirectional');
     }
   });

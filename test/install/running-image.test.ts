@@ -21,7 +21,7 @@ const image = 'docker.io/kmesh/kmesh:0.1.0';
 let runtime: ContainerRuntime;
 let mesh: DaemonMesh;
 before(async () => {
-  // Of these sources, as a release would be: in a run of all tests release.test.ts has just made it.
+  // The image of these sources; in a run of all tests release.test.ts has just built it.
   if (!isNewer(archive))
     for (const script of ['build-binary.ts', 'build-image.ts'])
       execFileSync(process.execPath, [join(root, 'scripts', script)], {
@@ -36,7 +36,7 @@ after(async () => {
   await runtime[Symbol.asyncDispose]();
 });
 
-/** Whether a file was made after the last change of what an image is made of. */
+/** Returns whether a file is newer than all sources of an image. */
 function isNewer(file: string): boolean {
   const time = (path: string): number => statSync(path).mtimeMs;
   const sources = [
@@ -125,7 +125,7 @@ test("IST-01, PRC-18: the image runs with the stock DaemonSet's settings, and ca
   ] as const;
   const [client, server] = [await captured(places[0]), await captured(places[1])];
   await server.serve({ port: 8080 });
-  // A node that has not heard of the server yet would pass its connections on as to one outside the mesh.
+  // A node without the server's workload would forward its connections as to a destination outside the mesh.
   await mesh.istiod.waitForSettled(undefined, places.length);
   const report = await client.dial({ to: `${server.addresses.v4}:8080`, connections: 3 });
   assert.equal(report.failed, 0, JSON.stringify(report));
@@ -138,7 +138,7 @@ test("IST-01, PRC-18: the image runs with the stock DaemonSet's settings, and ca
     .filter((line) => line.includes('no kernel path'));
   assert.equal(off.length, 1, places[0].daemon.log());
   assert.match(off[0] ?? '', /cgroup/);
-  // Beside the runtime's own profile: capabilities and system calls are given up there, too.
+  // The process drops capabilities and system calls also under the runtime's own profile.
   assert.doesNotMatch(places[0].daemon.log(), /could not be dropped|stay allowed/);
 });
 
@@ -154,7 +154,7 @@ test('with the mounts of the profile the kernel path is on in the same image, an
   ) as ChartValues;
   const hierarchy = cgroupRoot();
   const beside = await emptyNode('kernel');
-  // A cluster's node is where process 1 is; the lab's is a namespace.
+  // In a cluster the node's namespace is that of process 1; in the lab it is another one.
   const node = join('/host/proc', basename(beside.node.namespacePath));
   const values = { ...chart, env: { ...chart.env, KMESH_NODE_NAMESPACE: node } };
   const place = await nodeWithContainer('kernel', values, {
@@ -163,7 +163,7 @@ test('with the mounts of the profile the kernel path is on in the same image, an
       '/sys/fs/bpf': await mesh.lab.bpffs(),
       '/proc': dirname(beside.node.namespacePath),
     },
-    // The pods of the lab, and nothing else on this machine.
+    // Only the pods of the lab.
     environment: {
       KMESH_CGROUP: join('/host/sys/fs/cgroup', relative(hierarchy, mesh.lab.cgroup)),
     },
@@ -189,7 +189,7 @@ test('IST-15, KME-18: rolled from one container to the next under load, no conne
   const [client, server] = [await captured(older), await captured(far)];
   await server.serve({ port: 8080 });
   const dialing = client.startDialing({ to: `${server.addresses.v4}:8080`, connections: 0 });
-  // As with maxSurge 1: the younger is ready before the older is asked to go.
+  // As with maxSurge 1: the newer is ready before the older gets SIGTERM.
   const younger = await nodeWithContainer('younger', { image }, { beside: older });
   older.daemon.kill('SIGTERM');
   assert.deepEqual(await older.daemon.ended, { code: 0, signal: null });

@@ -6,7 +6,7 @@ import { attempt, echo, spiffe } from '@kmesh/lab/testing/traffic/echo.ts';
 import { type HandoffScene, handoffScene } from '@kmesh/lab/testing/traffic/handoff-scene.ts';
 import { assertFields, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 
-/** Nothing names it; routes of the pod's node would carry it. */
+/** It is in no workload or service; the routes of the pod's node would forward to it. */
 const FOREIGN = '10.1.200.9';
 
 describe('a pod without capture rules: destinations of the mesh are reached by the hand-off, or refused', () => {
@@ -60,7 +60,7 @@ describe('a pod without capture rules: destinations of the mesh are reached by t
       [['connect', 'ECONNREFUSED']],
     );
     assert.deepEqual(await seen(), []);
-    // The hook refuses it, and nothing else reports that.
+    // The hook refuses it, and no other event reports it.
     const { fields, level } = await watch.line('outbound', { 'dst.addr': `${far.addresses.v4}:8102` });
     assert.equal(level, 'warn');
     assert.match(fields['error'] ?? '', /this pod has no capture rules/);
@@ -106,8 +106,7 @@ test('without the hand-off, tunnel connections of a pod without capture rules ar
 });
 
 /**
- * @returns who got through to a port until the call: connections are accepted in their order, that of the pod itself
- * last
+ * @returns the clients whose connections to a port were accepted until the call, in order, that of the pod itself last
  */
 async function acceptedBy(pod: Pod, port: number): Promise<() => Promise<readonly string[]>> {
   const seen: string[] = [];

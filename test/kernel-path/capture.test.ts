@@ -49,11 +49,11 @@ for (const variant of ['iptables', 'nftables'] as const) {
       await lab?.close();
     });
 
-    /** The paths that the log names for the connections that `act` makes, outbound and inbound. */
+    /** Returns the logged paths of the connections that `act` opens, outbound and inbound. */
     async function pathsOf(act: () => Promise<unknown>): Promise<{ outbound: string[]; inbound: string[] }> {
       const watch = await mesh.node().proxy.watch();
       await act();
-      // Lines of this connection come after those of all that was before it.
+      // Lines of this connection follow those of all earlier ones.
       const last = { 'dst.workload': 'stranger' };
       await echo(friend, stranger.addresses.v4, 7001);
       await Promise.all([watch.line('outbound', last), watch.line('inbound', last)]);
@@ -120,7 +120,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       const { v4 } = server.pod.addresses;
       assert.deepEqual(await pathsOf(() => echo(friend, v4)), { outbound: ['kernel'], inbound: ['kernel'] });
       assert.deepEqual((await attempt(outside, v4, 8080)).bytes, '');
-      // A privileged pod that sets the mark itself gets past its own capture, and no further than policy lets it.
+      // A privileged pod that sets the mark itself bypasses its own capture, but not policy.
       const noStranger = policy('Deny', {
         principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-stranger' }],
       });
@@ -156,7 +156,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-stranger' }],
       });
       await mesh.apply(noStranger);
-      // Some 30 ms; the limit leaves room for a busy machine.
+      // About 30 ms; the limit allows for a busy machine.
       assert.notEqual(await ending(denied, 5_000), 'open');
       await exchange(kept);
       kept.destroy();
@@ -232,7 +232,10 @@ for (const variant of ['iptables', 'nftables'] as const) {
   });
 }
 
-/** What a privileged process of a pod gets back, with a mark or an address that it chose; fails when left open. */
+/**
+ * Returns the answer to a privileged process of a pod that chose its mark or address; fails if the connection stays
+ * open.
+ */
 async function rawAttempt(
   from: Pod,
   address: string,

@@ -73,7 +73,7 @@ test('without tcx and pins nothing is left after a drain; the next daemon and un
   await takesKernelPath(mesh, client, to);
   await proxy.stop('SIGKILL');
   assert.deepEqual(await filters(server), ['kmesh_ingress 4b4d']);
-  // Nobody serves the tunnel path and no program is at the cgroup: blocked by capture, not plain.
+  // No proxy serves the tunnel path and no program is attached to the cgroup: capture blocks it, and it is not plain.
   const { how } = await attempt(client, server.addresses.v4, 8080, 'hello', 1_000);
   assert.notEqual(how, 'open');
   proxy.start();

@@ -4,7 +4,7 @@ import type { Host, Pod } from '@kmesh/lab';
 import { type PinnedNode, pinnedNode } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 
-/** The algorithms of a host's established sockets whose peer is this one. */
+/** Returns the congestion control of a host's established sockets with this peer. */
 async function algorithmsTowards(host: Host, peer: Host): Promise<string[]> {
   const { stdout } = await host.run('ss', ['-tinH', 'state', 'established', 'dst', peer.addresses.v4]);
   return [...stdout.matchAll(/^\s+.*?\b(bbr|reno|cubic)\b/gm)].map(([, name]) => name ?? '');
@@ -26,7 +26,7 @@ describe('congestion control on a node whose default is BBR', () => {
     await scene?.[Symbol.asyncDispose]();
   });
 
-  /** The algorithms of both ends of one connection. */
+  /** Returns the congestion control of both ends of one connection. */
   async function endsOf(to: Host, port: number): Promise<string[]> {
     const socket = await open(client, to.addresses.v4, port);
     try {

@@ -15,7 +15,7 @@ const CONNECTIONS_PER_SECOND = 14_000;
 const SLICES_PER_SECOND = 20;
 /** Repeats until one second meets the bounds: other load on the machine only increases the time. */
 const SECONDS = 30;
-/** Nanoseconds per run, including the kernel's own measuring. */
+/** Nanoseconds per run, including the kernel's measurement. */
 const bounds = { kmesh_connect4: 532, kmesh_sockops: 1_423 } as const;
 
 test('BPF-13: at 14,000 connections/s a run of connect4 costs at most 532 ns and one of sockops at most 1,423 ns', async (context) => {
@@ -61,7 +61,7 @@ test('BPF-13: at 14,000 connections/s a run of connect4 costs at most 532 ns and
   }
 });
 
-/** That many connections, spread over a second, or as long as the machine takes for them. */
+/** Opens this many connections over one second, or longer if the machine is slower. */
 async function oneSecond(dialer: Dialer): Promise<void> {
   const target = { ip: '10.1.0.1', port: 80, count: CONNECTIONS_PER_SECOND / SLICES_PER_SECOND };
   const started = performance.now();

@@ -5,7 +5,7 @@ import { createLab, keyOf, type Lab, type LabMesh, type Pod, serviceOf, startMes
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
 
-/** From here more than one service is dialled. */
+/** Source port from which several services are dialled. */
 const FIXED_PORT = 4_321;
 
 describe('an application that dials services of one backend', () => {
@@ -50,7 +50,7 @@ describe('an application that dials services of one backend', () => {
   }
 
   const served = (to: readonly string[]) => to.map((address) => `${address} 10`);
-  /** Paths of the connections of the client, by what it dialled. */
+  /** Paths of the client's connections by dialled address. */
   async function paths(count: number, act: () => Promise<void>): Promise<string[]> {
     const watch = await mesh.node().proxy.watch();
     await act();
@@ -63,7 +63,7 @@ describe('an application that dials services of one backend', () => {
     const taken = await paths(to.length, async () =>
       assert.deepEqual(await dial('tcp', FIXED_PORT, to), served(to)),
     );
-    // From one port the kernel has one connection to the backend: the others are the tunnel's.
+    // From one port the kernel can have one connection to the backend: the tunnel carries the others.
     assert.deepEqual(taken, ['kernel', 'tunnel', 'tunnel', 'tunnel']);
   });
 

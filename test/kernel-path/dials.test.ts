@@ -13,8 +13,7 @@ const ALLOWED = 8080;
 const DENIED = 8081;
 
 /**
- * Connects that failed before their SYN and whose sockets are still there. `again` lets the last one dial {@link
- * DENIED}.
+ * Connects that failed before their SYN and whose sockets are still open. `again`: the last one dials {@link DENIED}.
  */
 async function holdDials(client: Pod, server: Pod) {
   const child = client.spawn(

@@ -30,15 +30,15 @@ test('the programs find every key of a table at its maximum load, and no other',
     node: 'node-1',
     clusterId: 'Kubernetes',
   });
-  // Not one after the other: the hash is linear, and in so small a table one of some thousand of its keys puts neighbours
-  // into a few places.
+  // Not consecutive: the hash is linear, and in so small a table about one in a thousand hash keys puts consecutive
+  // addresses into few slots.
   const addresses = Array.from({ length: SERVICES }, (_, index) => {
     const [a, b, c] = createHash('sha256').update(`${index}`).digest();
     return index % 2 === 0
       ? `10.${a}.${b}.${c}`
       : `fd00::${a?.toString(16)}:${b?.toString(16)}:${index.toString(16)}`;
   });
-  // No endpoints: what is found is refused. Two entries each, one of the port and one of the address.
+  // Without endpoints a found address is refused. Two entries each: of the port and of the address.
   const updates = addresses.map((ip, index) => ({
     kind: 'service' as const,
     service: service({ hostname: `s${index}`, vips: [{ network: '', ip }], ports: new Map([[80, 8080]]) }),

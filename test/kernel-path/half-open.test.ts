@@ -11,7 +11,9 @@ import { listTcpSockets, openNetworkNamespace, tcpState } from '@kmesh/linux';
 
 const CONNECTIONS = 8;
 
-/** Behind the program at the interface, before every rule of ours and of capture: handshakes begin and do not end. */
+/**
+ * After the program at the interface, before every rule of Kmesh and of capture: handshakes begin and do not complete.
+ */
 const HOLD = `table inet hold {
   chain prerouting {
     type filter hook prerouting priority -400
@@ -21,9 +23,9 @@ const HOLD = `table inet hold {
 `;
 
 const versions = [
-  // What the wire let begin is shared: the next version's programs find it, and judge it again.
+  // Handshakes that the wire admitted are in a shared map: the next version's programs find and judge them again.
   { what: 'the next version reads handshakes in the same way', edit: otherFlows, how: 'served' },
-  // The packet that comes again is judged like a first one.
+  // The retransmitted packet is judged like a first one.
   { what: 'the next version reads handshakes in another way', edit: otherHandshakes, how: 'served' },
 ] as const;
 
@@ -50,7 +52,7 @@ for (const { what, edit, how } of versions) {
       await Promise.all(outcomes),
       outcomes.map(() => how),
     );
-    // Nothing of them is left that would let in or turn away the next one.
+    // No entry of them remains that would admit or refuse the next one.
     assert.equal(await outcomeOf(client, server), 'served');
   });
 }
@@ -63,10 +65,10 @@ async function halfOpen(client: Pod): Promise<number> {
 async function outcomeOf(client: Pod, server: Pod): Promise<'served' | 'cut' | 'silent'> {
   let socket: Socket;
   try {
-    // A handshake is tried again after 1, 3, 7 and 15 seconds.
+    // The kernel retransmits a SYN after 1, 3, 7 and 15 seconds.
     socket = await client.connect({ host: server.addresses.v4, port: 8081, timeoutMs: 40_000 });
   } catch (error) {
-    // The reset may be as fast as the connect.
+    // The reset may arrive before the connect returns.
     assert.equal((error as NodeJS.ErrnoException).code, 'ECONNRESET');
     return 'cut';
   }

@@ -58,7 +58,7 @@ test('BPF-09: an entry that a dead proxy left is not used for a later connection
   handed.destroy();
   proxy.start();
   await proxy.ready();
-  // Nobody asked for it, so it is there still: for an address and port that anybody in the pod may take.
+  // No proxy has read the entry, so it remains for an address and port that any process of the pod may use.
   assert.equal(left(), 1);
   const forged = await client.connect({ host: client.addresses.v4, port: 15001, ...from });
   forged.on('error', () => undefined).write('forged');
@@ -134,7 +134,7 @@ test('beside a proxy without hand-off, and in an update from and to it, no new c
     KMESH_CGROUP: mesh.lab.cgroup,
     KMESH_PINS: `${await mesh.lab.bpffs()}/kmesh`,
   };
-  // Where it looks for programs of an earlier daemon there are none: like a ztunnel, it leaves them alone.
+  // It finds no programs of an earlier daemon in its pin directory and, like a ztunnel, does not change them.
   const other = { ...settings, KMESH_KERNEL_PATH: 'false', KMESH_CGROUP: place.node.cgroup };
   const beyond = await mesh.daemon(far, { environment: { KMESH_KERNEL_PATH: 'false' } });
   let current = await mesh.daemon(place, { environment: kernel });

@@ -88,11 +88,11 @@ for (const [name, capture] of captures) {
         const watch = await mesh.proxyOf(client).watch();
         const address = client.addresses[family];
         await echo(client, form === 'mapped' ? `::ffff:${address}` : address, 7001);
-        // The line of a connection that is handed over comes after any of those before.
+        // The line of a handed-off connection follows those of earlier ones.
         await echo(client, far.addresses[family]);
         await watch.line('outbound', { 'dst.workload': 'far' });
         const outbound = watch.lines.filter(({ fields }) => fields['direction'] === 'outbound');
-        // What an earlier test dialled may be logged here too.
+        // Connections of an earlier test may be logged here too.
         const toItself = outbound.filter(({ fields }) =>
           /:7001$/.test(fields['dst.hbone_addr'] ?? fields['dst.addr'] ?? ''),
         );

@@ -37,7 +37,7 @@ import {
 
 const client = workload({ uid: 'client', addresses: ['10.0.0.9'] });
 
-/** The dialer reads from the socket where it went, which is what the getpeername programs hide. */
+/** The dialer reads the real peer of its socket, which the getpeername programs would hide. */
 const withoutPeerName = kernelPrograms.filter((name) => !name.startsWith('kmesh_peer'));
 
 /** One service on both families with one endpoint, and a PASSTHROUGH one. */

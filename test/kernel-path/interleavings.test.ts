@@ -16,7 +16,7 @@ interface Outcome {
   readonly leaks: number;
 }
 
-/** Each check of judge.h that stands between a packet and a pod: without it something must leak. */
+/** The checks of judge.h: without any one of them the model must find a leak. */
 const checks = [
   {
     what: 'whether the verdicts are those of the last judgement',
@@ -83,7 +83,7 @@ describe('the judgement of packets, compiled for user space', () => {
     return output;
   }
 
-  /** The model of a `judge.h` that lacks something. */
+  /** Builds the model of a `judge.h` without one check. */
   function compileWithout(...[name, changes]: [string, readonly (readonly [string, string])[]]): string {
     const tree = `${directory}/${name}/`;
     const folder = `${tree}test/kernel-path/model/`;

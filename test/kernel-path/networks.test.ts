@@ -8,7 +8,7 @@ import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
 import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import { enableProgramStatistics, openNetworkNamespace } from '@kmesh/linux';
 
-/** Counts what goes to and from port 8080 over the node, first packets by themselves. */
+/** Counts packets from and to port 8080 that the node forwards, first packets separately. */
 const seen = (family: 'bridge' | 'inet') => `table ${family} seen {
   chain forward {
     type filter hook forward priority 0;
@@ -23,7 +23,7 @@ const seen = (family: 'bridge' | 'inet') => `table ${family} seen {
 }
 `;
 
-/** Makes a captured pod whose network is changed before anything of the mesh is installed there. */
+/** Creates a captured pod whose network is changed before the mesh is installed there. */
 async function podWith(
   mesh: LabMesh,
   name: string,
@@ -37,7 +37,7 @@ async function podWith(
   return pod;
 }
 
-/** The name of the node's side of a pod's interface. */
+/** Returns the name of the node's side of a pod's interface. */
 async function nodeDevice(node: Node, pod: Pod): Promise<string> {
   const links = async (host: Node | Pod) =>
     JSON.parse((await host.run('ip', ['-j', 'link'])).stdout) as {

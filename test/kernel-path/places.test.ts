@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const bpf = fileURLToPath(new URL('../../bpf/', import.meta.url));
 const model = fileURLToPath(new URL('./model/', import.meta.url));
 
-/** What `live.h` may lack, and what the model says then. */
+/** Mistakes in `live.h`, and the model's message for each. */
 const mistakes = [
   {
     what: 'a stack that is as it was is taken for unchanged',
@@ -54,7 +54,7 @@ describe('places of live flows, compiled for user space', () => {
     return output;
   }
 
-  /** The model of a `live.h` that makes a mistake. */
+  /** Builds the model of a `live.h` with a mistake. */
   function compileWith(name: string, from: string, to: string): string {
     const tree = `${directory}/${name}/`;
     const folder = `${tree}test/kernel-path/model/`;

@@ -7,10 +7,10 @@ import { kernelObjectPath } from '@kmesh/lab/testing/kernel/kernel-path.ts';
 import { loadKernelObject } from '@kmesh/runtime';
 import { objectSection } from '../../scripts/btf/btf.ts';
 
-/** The instruction `r0 = 1` in place of the last one: a program without an end, which every verifier refuses. */
+/** The instruction `r0 = 1` in place of the last one: a program without an exit, which every verifier refuses. */
 const refused = Uint8Array.of(0xb7, 0, 0, 0, 1, 0, 0, 0);
 
-/** kmesh.bpf.o with programs that no kernel takes. */
+/** kmesh.bpf.o with programs that every kernel refuses. */
 function objectWithRefused(directory: string, sections: readonly string[]): string {
   const bytes = new Uint8Array(readFileSync(kernelObjectPath));
   for (const name of sections) objectSection(bytes, name)?.subarray(-refused.length).set(refused);

@@ -11,7 +11,8 @@ const denial = policy('Deny', {
   principals: [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-client' }],
 });
 
-// By whichever path a round goes. The reset leaves while the verdicts are being written, when every other packet is dropped to be sent again.
+// On either path. The reset is sent while the verdicts are written; all other packets are dropped then and
+// retransmitted.
 test('NEG-10: an idle connection that a policy denies is reset at both ends', async () => {
   await using lab = await createLab();
   await lab.node();

@@ -18,7 +18,7 @@ const client = workload({ uid: 'client', addresses: ['10.9.0.9'] });
 const vips = (...ips: string[]) => ips.map((ip) => ({ network: '', ip }));
 const ECONNREFUSED = 111;
 const CHANGES = repetitions({ ci: 240, full: 1_000 });
-/** The dialers read from the socket where it went, which is what the getpeername programs hide. */
+/** The dialers read the real peers of their sockets, which the getpeername programs would hide. */
 const programs = ['kmesh_sockops', 'kmesh_connect4', 'kmesh_connect6'] as const;
 
 /** Answers to `dials` in a mesh, each as sorted, distinct `ip|port` texts. */
@@ -267,7 +267,7 @@ test(`${CHANGES} changes of endpoints and weights while 64 clients dial: no conn
     child.stdout.on('data', (chunk: Buffer) => {
       output += chunk.toString();
     });
-    // Four at a time share a barrier; each moves the floor when it is acknowledged, in their order.
+    // Four changes at a time share a barrier; each raises the minimum version when it is acknowledged, in order.
     for (let change = 1; change <= CHANGES; change += 4) {
       await Promise.all(
         [change, change + 1, change + 2, change + 3].map(async (number) => {

@@ -16,7 +16,7 @@ import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
 import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
-/** Counts on the node's bridge what goes to and from port 8080, and may drop it. */
+/** Counts packets from and to port 8080 on the node's bridge, and may drop them. */
 const seen = (verdict: string) => `table bridge seen {
   chain forward {
     type filter hook forward priority 0;
@@ -96,7 +96,7 @@ describe('the wire', () => {
     const watch = await mesh.node().proxy.watch();
     const there = `${server.pod.addresses.v4}:8080`;
     await watchingBridge('drop', async () => {
-      // The kernel sends a first packet again after a second.
+      // The kernel retransmits a first packet after one second.
       await client.dial({ to: there, mode: 'http', connections: 1, timeoutMs: 2_500 });
       const report = await client.dial({ to: there, mode: 'http', connections: 10, concurrency: 2 });
       assert.equal(report.failed, 0);

@@ -1,6 +1,6 @@
 /**
- * 10,000 random exchanges with a waypoint that ends streams, sessions and sockets in every way, with readers of every
- * pace: every byte arrives, and every end as docs/endings.md has it. `npm run test:long -- endings`
+ * 10,000 random exchanges with a waypoint that ends streams, sessions and sockets in every way, with fast and slow
+ * readers: every byte arrives, and every end is as in docs/endings.md. `npm run test:long -- endings`
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,7 +1,7 @@
 /**
- * The integrity oracle at length: on each way that bytes take, 1,000 connections at once in every style while other clients
- * and servers are killed at random; more than 10 GB in all. KMESH_INTEGRITY_PATH takes one way alone.
- * `npm run test:long -- integrity`
+ * The integrity oracle in full: on each path of bytes, 1,000 connections at once in every style while other clients and
+ * servers are killed at random; more than 10 GB in all. KMESH_INTEGRITY_PATH selects one path. `npm run test:long --
+ * integrity`
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -22,7 +22,7 @@ import {
 const CONNECTIONS = 1_000;
 const ROUNDS = 140;
 const LARGEST = 200_000;
-/** Bytes that must have been checked on each way; three of them make the 10 GB. */
+/** Minimum number of checked bytes on each path; three paths make 10 GB. */
 const LEAST_BYTES = 3.4e9;
 
 const only = process.env['KMESH_INTEGRITY_PATH'];
@@ -71,7 +71,7 @@ for (const name of names) {
     assert.ok(bytes > LEAST_BYTES, `${bytes} bytes`);
     assert.equal(kills.failures, 0);
     assert.ok(kills.clients > 3 && kills.servers > 3, 'nobody was killed');
-    // So many at once may collide where the connect hook remembers them: then some take the tunnel path.
+    // Simultaneous connects may use the same entry in the connect hook: then some take the tunnel path.
     const { kernel = 0, tunnel = 0 } = mesh.paths();
     const [meant, other] = oraclePaths[name].path === 'kernel' ? [kernel, tunnel] : [tunnel, kernel];
     context.diagnostic(`${meant} connections by the path that is meant, ${other} by the other`);
@@ -97,7 +97,7 @@ function addKills(left: Kills, right: Kills): Kills {
   };
 }
 
-/** Servers with clients of which one side is killed at a random time, until told to stop. */
+/** Servers and clients of which one side is killed at a random time, until stopped. */
 async function killAtRandom(mesh: OracleMesh, firstPort: number, stopped: AbortSignal): Promise<Kills> {
   const total = { clients: 0, servers: 0, broken: 0, bytes: 0, failures: 0 };
   for (let port = firstPort; !stopped.aborted || total.servers < 4; port++) {

@@ -1,6 +1,6 @@
 /**
- * What is too long for every run: 5 GiB on one connection, which is then idle for a minute, on each path and family.
- * `npm run test:long -- large-and-idle`
+ * Tests that are too long for every run: 5 GiB on one connection, which is then idle for a minute, on each path and
+ * family. `npm run test:long -- large-and-idle`
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,6 +1,6 @@
 /**
- * Two builds of the same sources, from the bundle to the image, have one digest, whoever builds. Part of `npm run test:binary`.
- * `npm run test:long -- reproducible`
+ * Two builds of the same sources, from the bundle to the image, have the same digest, with any user and environment.
+ * Part of `npm run test:binary`. `npm run test:long -- reproducible`
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -1,7 +1,7 @@
 /**
- * Every pair of conditions that policies know, allowing and denying, in every scope and under STRICT, against every caller,
- * with the kernel path on and off: some 100,000 connections on each. KMESH_MATRIX_PART=2/4 takes the second quarter.
- * `npm run test:long -- security-matrix`
+ * Every pair of policy conditions, allowing and denying, in every scope and under STRICT, with every caller and the
+ * kernel path on and off: about 100,000 connections each. KMESH_MATRIX_PART=2/4 selects the second quarter. `npm run
+ * test:long -- security-matrix`
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

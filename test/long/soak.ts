@@ -1,8 +1,9 @@
 /**
- * Mixed load while pods come and go, daemons restart, istiod and the CNI agent are away, certificates of 40 s are renewed
- * and policies change. After each phase the load stops and the daemon that lives all the time is measured: memory after a
- * collection, descriptors, threads and entries of the kernel's tables are flat, and nothing failed that no fault explains.
- * KMESH_SOAK_MINUTES sets how long, 20 by default. `npm run test:long -- soak`
+ * Mixed load while pods are created and deleted, daemons restart, istiod and the CNI agent are unreachable,
+ * certificates of 40 s are renewed and policies change. After each phase the load stops and the daemon that is never
+ * restarted is measured: memory after a garbage collection, descriptors, threads and entries of the kernel tables do
+ * not grow, and no operation failed without a fault that explains it. KMESH_SOAK_MINUTES sets how long, 20 by default.
+ * `npm run test:long -- soak`
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -13,10 +14,10 @@ import { type Holding, holdingOf, trendsOf } from './soak/measure.ts';
 import { startSoak } from './soak/scene.ts';
 
 const MINUTES = Number(process.env['KMESH_SOAK_MINUTES'] ?? 20);
-/** Of load before and after a fault of one phase. */
+/** Duration of the load before and after a fault of one phase. */
 const LOAD_MILLISECONDS = 3_000;
 const PROGRESS_MILLISECONDS = 30_000;
-/** Pooled connections and the records of pods that left: what the daemon keeps for a moment on purpose. */
+/** The daemon keeps pooled connections and records of removed pods for a limited time. */
 const SETTLE_MILLISECONDS = 2_000;
 
 test(`${MINUTES} minutes of load and faults leak no memory, descriptor or table entry`, {

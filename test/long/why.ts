@@ -1,6 +1,6 @@
 /**
- * 1,000 real connections of random meshes on each path, each compared with what `why` said of it before.
- * `npm run test:long -- why`
+ * 1,000 real connections of random meshes on each path, each compared with the outcome that `why` predicted. `npm run
+ * test:long -- why`
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

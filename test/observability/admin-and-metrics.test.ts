@@ -12,7 +12,7 @@ import { wholeMesh } from '@kmesh/lab/testing/daemon/whole-mesh.ts';
 type Dump = Record<string, unknown>;
 type Item = Record<string, unknown>;
 
-/** What contract 13 says of a key: that it is there, and of which kind. */
+/** Requirement of contract 13 for a key: whether it must exist, and its type. */
 type Shape = Readonly<Record<string, 'text' | 'number' | 'bool' | 'array' | 'object' | 'any'>>;
 
 function assertShape(what: string, item: unknown, shape: Shape): void {
@@ -391,7 +391,7 @@ describe('an empty process', () => {
 
   for (const { query, status, level } of [
     { query: '', status: 200, level: 'info' },
-    // istioctl's way to ask for the level.
+    // The request by which istioctl sets the level.
     { query: '?level=', status: 200, level: 'info' },
     { query: '?level=debug', status: 200, level: 'debug' },
     { query: '?level=access=debug,info', status: 200, level: 'info,access=debug' },

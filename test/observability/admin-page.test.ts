@@ -8,7 +8,7 @@ import { serviceOf } from '@kmesh/lab';
 import { type Browser, type Page, startBrowser } from '@kmesh/lab/testing/daemon/browser.ts';
 import { type SmallMesh, startSmallMesh } from '@kmesh/lab/testing/daemon/small-mesh.ts';
 
-/** Pictures of the last run, for whoever wants to look at them. */
+/** Screenshots of the last run, for inspection. */
 const pictures = fileURLToPath(new URL('../../build/test/pages/', import.meta.url));
 
 let mesh: SmallMesh;
@@ -121,7 +121,7 @@ test('a narrow window has no horizontal scrolling, and every cell has a label', 
 test('the page reports an unreachable control plane, and an unreachable daemon', async () => {
   await mesh.istiod.faults.refuse(true);
   await page.until(`!document.getElementById('attention').hidden`, 20_000);
-  // For a moment it is only known that the stream has ended; which setting to check, after the next try.
+  // At first only the end of the stream is known; the setting to check is known after the next attempt.
   await page.until(`document.getElementById('problems').innerText.includes('Check XDS_ADDRESS')`, 20_000);
   assert.match(await textOf('#problems'), /control plane .* is unreachable: .*Check XDS_ADDRESS/);
   assert.match(await textOf('#problems'), /Traffic continues/);

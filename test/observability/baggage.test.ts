@@ -45,7 +45,7 @@ test(`invented baggage is bounded: the namespace is the certificate’s, and ${I
     );
   }
   peer.close();
-  // Characters and lengths that no name has, each first on a connection of its own.
+  // Characters and lengths that no name has, each first on a separate connection.
   for (const value of ['a"} 1 x{y="z', '%0Ainjected 1', 'x'.repeat(254), '\\n']) {
     peer = await open();
     await call(`k8s.namespace.name=${value},k8s.deployment.name=${value},service.name=plain`);

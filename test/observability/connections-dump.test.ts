@@ -49,7 +49,7 @@ after(async () => {
   await lab.close();
 });
 
-/** The one connection of a pod in a direction, waited for. */
+/** Waits for the one connection of a pod in a direction. */
 async function connectionOf(of: MeshPod, direction: 'inbound' | 'outbound'): Promise<Connection> {
   const proxy = mesh.proxyOf(of.pod);
   let found: readonly Connection[] = [];

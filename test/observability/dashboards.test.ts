@@ -60,8 +60,8 @@ after(async () => {
   await source?.close();
 });
 
-/** What Grafana does to a query before it sends it, with every variable at All. */
-/** What Prometheus is asked: without the 0 that stands for an empty answer, which would hide a metric that is not there. */
+/** Expands a query as Grafana does, with every variable set to All. */
+/** Fills in the variables of a query, and removes the default of 0, which would hide a missing metric. */
 function filled(expression: string): string {
   return expression
     .replace(/^\((.*)\) or on\(\) vector\(0\)$/, '$1')
@@ -71,7 +71,7 @@ function filled(expression: string): string {
 }
 
 async function mustHaveData(expression: string): Promise<void> {
-  // A scrape that a busy machine lets pass its time limit leaves nothing to be asked for until the next.
+  // After a scrape that timed out on a busy machine there is no data until the next one.
   let samples = await prometheus.query(expression);
   for (let tries = 0; samples.length === 0 && tries < 100; tries++) {
     await sleep(100);

@@ -14,7 +14,7 @@ interface Ended {
   readonly stderr: string;
 }
 
-/** Runs a shell line in network and mount namespaces of its own, where $KMESH is the executable. */
+/** Runs a shell command in separate network and mount namespaces; $KMESH is the executable. */
 function start(line: string): { child: ChildProcess; ended: Promise<Ended> } {
   const child = spawn('unshare', ['--net', '--mount', 'sh', '-ec', `ip link set lo up; ${line}`], {
     env: { ...process.env, KMESH: `${process.execPath} ${executable}` },
@@ -30,11 +30,11 @@ function start(line: string): { child: ChildProcess; ended: Promise<Ended> } {
   return { child, ended };
 }
 
-/** A shell command that waits until the demo's proxy has counted connections, those of one path if it is named. */
+/** Returns a shell command that waits until the demo's proxy has counted connections, of one path if it is given. */
 const carries = (path = ''): string =>
   `until curl -sf localhost:15020/metrics | grep -q '^kmesh_connections_path_total{path="${path}'; do sleep 0.1; done`;
 
-/** Names of the labs that a process has made and not removed. */
+/** Returns the names of the labs that a process has created and not removed. */
 function leftOvers(pid: number | undefined): string[] {
   const mark = `kmlab-${pid}-`;
   return [...readdirSync('/run/netns'), ...readdirSync(cgroupRoot())].filter((name) => name.startsWith(mark));

@@ -14,7 +14,7 @@ function vip(world: World, family: (typeof families)[number]): string {
   return world.service.vips[families.indexOf(family)]?.ip ?? '';
 }
 
-/** The log lines once there are so many. */
+/** Returns the log lines once there are `count`. */
 async function logOf(world: World, count: number): Promise<AccessLogLine[]> {
   await eventually(`${count} lines`, () => world.lines.length >= count);
   await world.settled();
@@ -23,7 +23,7 @@ async function logOf(world: World, count: number): Promise<AccessLogLine[]> {
   return lines;
 }
 
-/** A process in the client pod that sends so many bytes and then holds the connection, without ever reading. */
+/** A process in the client pod that sends a number of bytes and then holds the connection without reading. */
 async function holder(world: World, host: string, bytes: number) {
   const script = `exec 3<>/dev/tcp/${host}/80; printf '%0${bytes}d' 0 >&3; echo sent; exec sleep 1000`;
   const child = world.client.spawn('bash', ['-c', script]);

@@ -7,7 +7,7 @@ import { EventRing } from '@kmesh/linux';
 import { createConnectionObserver, MetricRecorder, startScrapeServer } from '@kmesh/probe';
 import { KernelConnections, kmeshEventLayout } from '@kmesh/runtime';
 
-/** A ring that is drained into metrics, and what the metrics say. */
+/** A ring that is drained into metrics, and the metrics. */
 async function start(t: TestContext, openings: boolean) {
   const server = await startScrapeServer({ host: '127.0.0.1', port: 0 });
   t.after(() => server.close());
@@ -81,7 +81,7 @@ for (const openings of [false, true]) {
 
 test('BPF-08: when the ring overflows the loss counter is exact and the connections stay consistent', async (t) => {
   const { emitter, settled, sum, connections } = await start(t, true);
-  // The reader is this thread: while it emits, nothing is handed over.
+  // The reader is this thread: it reads no event while it emits.
   emitter.emit(300_000);
   const total = emitter.emitted;
   const { records, losses } = await settled(total);
@@ -90,7 +90,7 @@ test('BPF-08: when the ring overflows the loss counter is exact and the connecti
   const opened = await sum('istio_tcp_connections_opened_total');
   const closed = await sum('istio_tcp_connections_closed_total');
   assert.equal(opened - closed, connections.open, 'what is open is what was not seen to close');
-  // Reports of live flows without them: their closings were lost.
+  // Reports of live flows that lack them: their close events were lost.
   const now = Number(process.hrtime.bigint());
   for (let report = 0; report < 2; report++) {
     connections.beginLiveReport(now);

@@ -45,7 +45,7 @@ const remote = {
 
 const command = (...args: string[]) => commandOf(kmeshctlExecutable, ...args);
 
-/** kmeshctl on the daemon's node; its failure is a result. */
+/** Runs kmeshctl on the daemon's node; a failure is returned. */
 function kmeshctl(...args: string[]): Promise<CommandResult> {
   return mesh.node.run(...command(...args), { check: false });
 }

@@ -20,7 +20,7 @@ function echo(socket: Socket): void {
   socket.on('end', () => socket.end());
 }
 
-/** Sends so many bytes and waits until they have come back. */
+/** Sends a number of bytes and waits until they are echoed. */
 async function exchange(socket: Socket, bytes: number): Promise<void> {
   let count = 0;
   const back = new Promise<void>((resolve) => {
@@ -130,7 +130,7 @@ for (const family of families) {
 
 test('BPF-08: open connections are counted once each, also if the ring has no room for their close events; losses are exact', async () => {
   raiseDescriptorLimit(40_000);
-  // More flows than one slice of a report holds, and a ring for some twenty events.
+  // More flows than one slice of a report holds, and a ring for about twenty events.
   const connections = 4_200;
   await using world = await startProbeWorld({ capacities: { events: 4096 } });
   await world.server.listen({ port: 8080 }, echo);
@@ -242,7 +242,7 @@ test('a FIN that arrives while a connection is read is not counted as a byte', a
   assert.ok(seen > connections, `${seen} records`);
 });
 
-/** Opens connections one after the other, each with so many bytes to and fro. */
+/** Opens connections one after another, each with a number of bytes in both directions. */
 async function openAll(world: World, count: number, bytes: number): Promise<Socket[]> {
   const sockets: Socket[] = [];
   while (sockets.length < count) {

@@ -1,4 +1,4 @@
-/** What somebody who reads the log at its default level is told of a start, of an outage and of an end. */
+/** The log at its default level for a start, an outage and an end. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
@@ -39,7 +39,7 @@ test('the log reports the start, each pod, an outage of the control plane and it
 
   const story = storyOf(proxy.log);
   assert.ok(story.some((line) => line.startsWith('warn xDS connection failed')));
-  // A node of the lab is not the machine; how often it is dialled in vain is the back-off's affair.
+  // A node of the lab is not the machine, and the number of failed attempts depends on the back-off.
   const unsaid = /^(warn|info) (xDS |the node's network namespace is out of reach)/;
   assert.deepEqual(
     story.filter((line) => !unsaid.test(line)),

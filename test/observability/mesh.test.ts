@@ -64,7 +64,7 @@ after(async () => {
 const hostOf = (name: string) => hosts.get(name)?.v4 ?? '';
 const proxyOf = (node = 0): NodeProxy => mesh.node(node).proxy;
 
-/** One connection that sends so many bytes and gets them back. */
+/** One connection that sends a number of bytes and receives them again. */
 async function echo(name: string, bytes: number): Promise<void> {
   const socket = await client.connect({ host: hostOf(name), port: 80 });
   socket.write(Buffer.alloc(bytes, 'x'));
@@ -79,7 +79,7 @@ async function echo(name: string, bytes: number): Promise<void> {
   await closed;
 }
 
-/** A port of this process that leads to a proxy's metrics. */
+/** A port of this process that forwards to a proxy's metrics. */
 async function exposeMetrics(proxy: NodeProxy): Promise<{ target: string; close(): void }> {
   const server = createServer((outside) => {
     outside.on('error', () => undefined);
@@ -104,10 +104,10 @@ interface Dashboard {
   }[];
 }
 
-/** What only a DNS proxy or a revocation list can count. */
+/** Families that need a DNS proxy or a revocation list. */
 const withoutSource = /istio_dns|istio_on_demand_dns|istio_crl/;
 
-/** What Grafana does to a query before it sends it, with every variable at All. */
+/** Expands a query as Grafana does, with every variable set to All. */
 const filled = (expression: string) =>
   expression.replaceAll('$__rate_interval', '10s').replaceAll(/\$\{?[a-z]+\}?/g, '.*');
 
@@ -136,7 +136,7 @@ test('OBS-23: Prometheus scrapes a real daemon under traffic, and every panel of
     }
   })();
   try {
-    // For the families of the control plane's connection.
+    // Provides samples for the families of the control plane's connection.
     mesh.istiod.faults.dropConnections();
     const panels = readdirSync(new URL('grafana/', addons))
       .map((file) => JSON.parse(readFileSync(new URL(`grafana/${file}`, addons), 'utf8')) as Dashboard)
@@ -169,7 +169,7 @@ test('OBS-19: while the daemon’s log is not read traffic continues, and no lin
   const watch = await proxyOf().watch();
   const connections = 6_000;
   const dialling = client.dial({ to: `${hostOf('near')}:82`, connections, concurrency: 16 });
-  // The reader of the log is this thread: the pipe fills while it sleeps.
+  // This thread reads the log: the pipe fills while it sleeps.
   await sleep(20);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);
   const report = await dialling;

@@ -34,7 +34,7 @@ const hosts = new Map<string, { v4: string; v6: string }>();
 const ON_KERNEL_PATH = repetitions({ ci: 500, full: 2_000 });
 const ON_TUNNEL_PATH = repetitions({ ci: 2_500, full: 10_000 });
 
-/** One server for each way that a connection of a captured pod can take. */
+/** One server for each path of a connection from a captured pod. */
 const ways = [
   { name: 'near', node: 0, captured: true, path: 'kernel', reason: 'balanced', connections: ON_KERNEL_PATH },
   {
@@ -92,14 +92,14 @@ async function watchNodes(): Promise<Watched[]> {
   );
 }
 
-/** What a node counted since, by name and labels. */
+/** Increase of a node's counters since then, by name and labels. */
 async function growthOf({ node, before }: Watched) {
   const now = await node.proxy.metrics();
   return (name: string, labels: Readonly<Record<string, string>>) =>
     sumOf(now, name, labels) - sumOf(before, name, labels);
 }
 
-/** Waits until every line has been written. A scrape comes after all that the daemon did until then. */
+/** Waits until every line has been written. A later scrape has all counts until then. */
 async function linesOf({ node, watch }: Watched, expected: number, name: string): Promise<AccessLine[]> {
   const found = () => watch.lines.filter(({ fields }) => fields['dst.workload'] === name);
   await node.proxy.until(`${expected} lines`, () => found().length >= expected, 10_000);
@@ -121,11 +121,11 @@ const counters = [
   'sent_bytes',
 ];
 
-/** What both sides say must be what was done: [reporter, node, opened and closed, failed]. */
+/** Asserts the counts of both sides: [reporter, node, opened and closed, failed]. */
 async function expectExactly(watched: readonly Watched[], way: Way, done: Expected): Promise<void> {
   const source = watched[0] as Watched;
   const destination = watched[way.node] as Watched;
-  // A proxy of the destination hears of refused connections, too.
+  // The destination's proxy reports refused connections, too.
   const inbound = !way.captured ? 0 : way.path === 'tunnel' ? done.all : done.established;
   const sourceLines = await linesOf(source, done.all + (source === destination ? inbound : 0), way.name);
   const inboundLines =
@@ -141,7 +141,7 @@ async function expectExactly(watched: readonly Watched[], way: Way, done: Expect
     assert.equal(lines.filter(({ level }) => level === 'error').length, failed);
     assert.equal(lines.filter(({ fields }) => fields['error'] !== undefined).length, failed);
   }
-  // Identities are logged where TLS has proved them or the kernel attests them, and nowhere else (ambient contract 16).
+  // Identities are logged only if TLS verified or the kernel attested them (ambient contract 16).
   const proven = way.captured ? [identity('client'), identity(way.name)] : [undefined, undefined];
   for (const { fields } of [...outbound, ...accepted]) {
     assert.deepEqual(
@@ -176,7 +176,8 @@ async function expectExactly(watched: readonly Watched[], way: Way, done: Expect
     );
     if (source !== destination) assert.deepEqual(values(counted, 'destination'), [0, 0, 0, 0, 0]);
   }
-  // The server's identity is its workload's when the connection opened; the client's is what was proved (15.2, 17).
+  // The server's identity is that of its workload when the connection opened; the client's is the verified one (15.2,
+  // 17).
   const principals = {
     source_principal: proven[0] ?? 'unknown',
     destination_principal: identity(way.name),
@@ -252,7 +253,7 @@ for (const way of ways) {
       const grown = await growthOf(source);
       return counters.map((name) => grown(`istio_tcp_${name}_total`, labels));
     };
-    // Where the kernel refuses the walk over flows, bytes are counted when a connection closes.
+    // If the kernel refuses to iterate over flows, bytes are counted when a connection closes.
     const withBytes = !source.node.proxy.log.includes('counted only when they close');
     await source.node.proxy.until(
       'it is counted',
@@ -280,7 +281,7 @@ test('connects that the hook refuses are early denies of the client’s node, ea
   const source = mesh.node().proxy;
   const before = await source.watch();
   let attempts = 0;
-  // Until the tables have it, the tunnel path would answer.
+  // Until it is in the tables, the tunnel path would answer.
   await source.until('the tables know it', async () => {
     attempts++;
     const attempt = await client.connect({ host: addresses.v4, port: 80 }).catch((error) => error.code);

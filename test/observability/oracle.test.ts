@@ -11,7 +11,7 @@ test(`${connections} connections of known sizes and endings: every metric and ev
   await world.server.listen({ port: 8080 }, servePlan);
   const [v4, v6] = world.service.vips;
   const host = { v4: v4?.ip ?? '', v6: v6?.ip ?? '' };
-  // Reports of live flows meanwhile must neither add nor take away.
+  // Reports of live flows meanwhile must not change the sums.
   const reporting = setInterval(() => void world.reports?.take(), 100);
   await converseAll({ client: world.client, host, refusesConnect: true }, connections, 128);
   clearInterval(reporting);

@@ -62,7 +62,7 @@ for (const handedOver of [true, false]) {
             ['tunnel', spiffe(pod), spiffe(pod), 'own.default.svc.cluster.local'],
           );
         }
-        // A connection after it: everything of the first one has been said by then.
+        // A later connection: by its line everything about the first one has been logged.
         await echo(pod, hosts[family], 80);
         for (const { reporter, direction } of sides) {
           const { opened, failed } = await watch.traffic(reporter, 2);
@@ -114,7 +114,7 @@ for (const handedOver of [true, false]) {
         new Set(['tunnel alone', 'kernel other']),
       );
       const own = lines.filter(({ fields }) => fields['path'] === 'tunnel').length;
-      // One draw: a second one would leave 50 or make 150 of them, which is seven standard deviations away.
+      // With a single draw; a second one would result in 50 or 150 of them, seven standard deviations away.
       assert.ok(own > 70 && own < 130, `${own} of ${connections}`);
     });
   });

@@ -7,7 +7,7 @@ import { kmeshEventLayout, readConnectCounters, readPerCpuCounters } from '@kmes
 
 type World = Awaited<ReturnType<typeof startProbeWorld>>;
 
-/** A service of two ports that nobody serves, beside the one of the world. */
+/** A service with two ports without endpoints, beside that of the scene. */
 async function withEmptyService(world: World): Promise<readonly [v4: string, v6: string]> {
   const { addresses } = await world.lab.outsideHost('vip-empty');
   await world.mesh.apply(serviceOf({ name: 'empty', vips: addresses, ports: { 80: 8080 } }));
@@ -23,7 +23,7 @@ interface Refusal {
   readonly 'dst.addr': string;
 }
 
-/** The lines of refusals, once there are so many. */
+/** Returns the lines of refusals once there are `count`. */
 async function refusals(world: World, count: number): Promise<Refusal[]> {
   await eventually(`${count} lines`, () => world.lines.length >= count);
   await world.settled();
@@ -43,7 +43,7 @@ test('every connect that the hook refuses is one line with its reason, and no tr
   const attempts = 200;
   for (let index = 0; index < attempts; index++) {
     const host = hosts[index % 2] ?? '';
-    // Every other pair dials a port that the service has not.
+    // Every other pair dials an undeclared port.
     const port = index % 4 < 2 ? 80 : 4321;
     await assert.rejects(world.client.connect({ host, port }), { code: 'ECONNREFUSED' });
   }
@@ -110,7 +110,7 @@ test('refusals are counted but not written to a ring that is a quarter full', as
   world.pauseReading();
   await refuse();
   assert.equal(unlogged(world), 0, 'there is room');
-  // Each has a record of either end; some more, for those whose server's end is still to come.
+  // Each has a record of each end, plus some for those whose server's end is pending.
   const quarter = world.mesh.object.map('events').maxEntries / 4;
   const connections = Math.ceil(quarter / kmeshEventLayout.size / 2) + 100;
   const vip = world.service.vips[0]?.ip ?? '';

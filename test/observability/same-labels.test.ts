@@ -27,7 +27,7 @@ interface Scene {
   readonly host: string;
 }
 
-/** What one connection left in log and metrics. */
+/** Log lines and metrics of one connection. */
 interface Told {
   readonly lines: readonly AccessLine[];
   /** Labels of the series whose connections were opened, without the security policy. */
@@ -53,7 +53,7 @@ async function denyLive({ mesh, client, host }: Scene, isBusy: boolean): Promise
   await exchange(socket);
   const principals = [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-client' }] as const;
   const denial = policy('Deny', { principals });
-  // The server answers all the time, so that its side may hear of it first.
+  // The server sends continuously, so that its side may detect the end first.
   const pace = setInterval(() => isBusy && socket.write('more'), 1);
   socket.resume();
   try {
@@ -66,7 +66,7 @@ async function denyLive({ mesh, client, host }: Scene, isBusy: boolean): Promise
   await mesh.apply(without(denial));
 }
 
-/** Connections by what happens to them, and how many lines tell of each. */
+/** Connections by their end, and the number of log lines for each. */
 const acts = {
   service: { act: ({ client, host }: Scene) => echo(client, host, 80), lines: 2 },
   pod: { act: ({ client, server }: Scene) => echo(client, server.pod.addresses.v6), lines: 2 },
@@ -98,7 +98,7 @@ async function observe(scene: Scene, name: Act): Promise<Told> {
   };
 }
 
-/** Until both sides have told of a connection; of one that only its client may tell, until that is there. */
+/** Waits until both sides have reported a connection, or the client's side if only that one reports it. */
 async function told(watch: ProxyWatch, lines: number | undefined): Promise<void> {
   await watch.line('outbound');
   if (lines === 2) await watch.line('inbound');
@@ -129,7 +129,7 @@ async function observeAll(kernelPath: boolean): Promise<Record<Act, Told> & Pick
 
 const named = ['src.workload', 'src.identity', 'dst.service', 'dst.workload', 'dst.identity', 'direction'];
 
-/** Who and what, and how it ended, by side. */
+/** Peers, service and end of the connection, by side. */
 function namesOf({ lines }: Told, direction?: string): unknown[] {
   return lines
     .filter(({ fields }) => direction === undefined || fields['direction'] === direction)
@@ -166,7 +166,7 @@ describe('metrics and log of a connection between two pods of one node', () => {
         assert.match(labels['destination_principal'] ?? '', /sa\/sa-server$/);
         if (what === 'service') assert.equal(labels['destination_service_name'], 'second');
       }
-      // Plain text is not said to be anything else.
+      // Plaintext has no other security policy.
       assert.deepEqual(
         [kernel[what].securityPolicies, tunnel[what].securityPolicies],
         [['unknown'], ['mutual_tls']],

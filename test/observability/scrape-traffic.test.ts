@@ -28,8 +28,8 @@ test('OBS-24: scrapes of 100,000 series do not delay traffic through the tunnel'
     await scraping;
   }
   assert.ok(scrapes >= rounds);
-  // The best round of each, since this machine has other work; the benchmark "scrape" compares exactly. A scrape that
-  // blocked a loop on which traffic waits would cost all its rendering in every round.
+  // The best round of each, because the machine may have other work; the benchmark "scrape" compares exactly. A scrape
+  // that blocked a loop of the traffic would add its whole rendering time in every round.
   const bound = Math.max(50_000, 3 * Math.min(...quiet));
   assert.ok(
     Math.min(...scraped) <= bound,

@@ -168,7 +168,7 @@ for (const kernelPath of [true, false]) {
       const times: number[] = [];
       const change = async (shares: [number, number]): Promise<void> => {
         const sent = performance.now();
-        // Answered once the kernel's tables obey.
+        // Answered once the kernel tables are updated.
         await mesh.apply(splitBy(scene, shares));
         times.push(performance.now() - sent);
       };
@@ -177,7 +177,7 @@ for (const kernelPath of [true, false]) {
           await change([1 + (at % 9), 1]);
           continue;
         }
-        // Each tenth gives everything to one of them, so that who still obeys the one before shows.
+        // Every tenth change gives all connections to one backend, which reveals the use of an outdated route.
         const toFirst = at % 20 === 9;
         await change(toFirst ? [1, 0] : [0, 1]);
         const { byEndpoint, failed } = await dial(undefined, 64);
@@ -235,7 +235,7 @@ test('KMESH_HTTP_ROUTES=by-connection splits the connections of HTTP rules witho
     concurrency: 8,
   });
   assert.deepEqual(Object.keys(report.byEndpoint).sort(), ['v1', 'v2']);
-  // The whole connection stays where it went.
+  // A connection stays at its backend.
   const kept = await scene.client.pod.dial({ to: scene.to, mode: 'http', connections: 1, requests: 100 });
   assert.deepEqual([Object.keys(kept.byEndpoint).length, kept.failed], [1, 0]);
   await mesh.apply({ ...splitBy(scene, []), tcp: undefined, http: [{ matches: [], backends: [] }] });

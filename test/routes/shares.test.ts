@@ -6,7 +6,10 @@ import { untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { deviations, splitBy, startSplitScene } from '@kmesh/lab/testing/traffic/split-scene.ts';
 
 const DIALS = repetitions({ ci: 400, full: 1_000 });
-/** Once in two million shares: with 3 the test would fail by itself once in a few runs. `npm run bench -- routes` has 10,000 dials. */
+/**
+ * Exceeded once in two million shares; with 3 the test would fail by chance in one of a few runs. `npm run bench --
+ * routes` has 10,000 dials.
+ */
 const DEVIATIONS = 5;
 
 const splits: readonly (readonly number[])[] = [
@@ -16,7 +19,7 @@ const splits: readonly (readonly number[])[] = [
   [60, 30, 10],
 ];
 
-/** Where each version runs, seen from the client: what a path serves is on its node, or on another one. */
+/** Node of each version relative to the client: the kernel path serves those on its node. */
 const places: Readonly<Record<string, readonly number[]>> = {
   'of one node': [0, 0, 0],
   'of two nodes': [0, 1, 0],

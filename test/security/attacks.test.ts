@@ -10,12 +10,12 @@ import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 const ALLOWED = 8080;
 const DENIED = 9090;
-/** Open until a test denies it. */
+/** A connection that stays open until a test denies it. */
 const CHANGING = 9091;
 /** The application echoes what it gets. */
 const ECHO = 9092;
 
-/** None, the kernel path's, and the proxy's. */
+/** No mark, the kernel path's, and the proxy's. */
 const marks = ['', 'mark=0x4b4d', 'mark=0x539'];
 
 const native = new URL('native/', import.meta.url);
@@ -31,7 +31,9 @@ const nameOf = (step: string): string => step.split('=')[0] ?? step;
 /** Steps without those that are nothing. */
 const steps = (...all: string[]) => all.filter((step) => step !== '');
 
-/** Ways to get a socket that one connect was allowed for to another port, with marks set between any two calls. */
+/**
+ * Sequences that try to use a socket with an allowed connect for another port, with marks set between any two calls.
+ */
 function sequences(allowed: string, wanted: string): string[][] {
   const found: string[][] = [
     // The first packet to the one is on its way when the next call names the other.
@@ -91,7 +93,7 @@ for (const kernelPath of [true, false]) {
       await lab?.close();
     });
 
-    /** What each list of steps brought, in their order. */
+    /** Results of the lists of steps, in order. */
     async function play(from: Pod, lists: readonly (readonly string[])[]): Promise<string[]> {
       const parameters = lists.flatMap((list) => [...list, '--']).slice(0, -1);
       const { stdout } = await from.run(evade(), parameters);
@@ -165,7 +167,7 @@ for (const kernelPath of [true, false]) {
               )) !== 'open'
             );
           } catch (error) {
-            // It may be reset as soon as it is accepted.
+            // It may be reset immediately after it is accepted.
             return (error as NodeJS.ErrnoException).code === 'ECONNRESET';
           }
         });
@@ -258,7 +260,7 @@ for (const kernelPath of [true, false]) {
         );
         if (hold) {
           child.stdin?.end('\n');
-          // On the tunnel path it is the proxy's packet that is lost.
+          // On the tunnel path the proxy's packet is lost.
           await mesh.node().proxy.until('the packet is lost', async () => {
             const { stdout } = await server.run('nft', ['list', 'counter', 'inet', 'lose', 'lost']);
             return !/packets 0/.test(stdout);
@@ -325,7 +327,7 @@ for (const kernelPath of [true, false]) {
   });
 }
 
-/** Before any other rule, first packets to the port are lost, whoever sends them. */
+/** Drops first packets to the port before any other rule, from every sender. */
 const LOSE_FIRST = `table inet lose {
   counter lost {
   }

@@ -1,26 +1,26 @@
 import type { Identity, Workload } from '@kmesh/api';
 import { type AddressPair, type Host, type LabMesh, type Pod, workloadOf } from '@kmesh/lab';
 
-/** Where a connection comes from, what it sets itself, and what the mesh can prove of it. */
+/** Source of a connection, its own socket options, and the identity that the mesh can verify. */
 export interface Caller {
   readonly name: string;
   readonly host: Host;
-  /** What certificates, or the kernel on the same node, vouch for; `undefined` for plaintext. */
+  /** Identity by certificate, or by the kernel on the same node; `undefined` for plaintext. */
   readonly identity: Identity | undefined;
-  /** Addresses that policies see. */
+  /** Source addresses for policies. */
   readonly seen: AddressPair;
-  /** Identity that the kernel path attests to packets that are not captured. */
+  /** Identity that the kernel path attests for packets that are not captured. */
   readonly attestedAs?: Caller['identity'];
-  /** In the mesh, and what it dials is captured: not so with the proxy's own mark. */
+  /** In the mesh, with captured connections: not with the proxy's mark. */
   readonly captured: boolean;
   readonly sameNode: boolean;
-  /** The kernel path may serve it: its pod is of this node, and nothing about its sockets is strange. */
+  /** The kernel path may serve it: its pod is on this node, and its sockets have no special options. */
   readonly kernelMayServe: boolean;
   readonly mark?: number;
   readonly sources?: readonly string[];
 }
 
-/** The kernel path's mark, the proxy's, and one of somebody else. */
+/** The kernel path's mark, the proxy's, and another one. */
 export const marks = { kernelPath: 0x4b4d, proxy: 0x539, other: 0x70000 } as const;
 
 interface Place {
@@ -29,7 +29,7 @@ interface Place {
   readonly serviceAccount: string;
 }
 
-/** Where the pods are that the mesh knows: both nodes, the policies' namespace and another, two service accounts. */
+/** Pods in the mesh: on both nodes, in the policies' namespace and another, with two service accounts. */
 const places: Readonly<Record<string, Place>> = {
   friend: { node: 0, namespace: 'shop', serviceAccount: 'sa-friend' },
   kin: { node: 0, namespace: 'other', serviceAccount: 'sa-friend' },
@@ -37,7 +37,7 @@ const places: Readonly<Record<string, Place>> = {
   'remote-kin': { node: 1, namespace: 'other', serviceAccount: 'sa-other' },
 };
 
-/** Every kind of caller against servers of the first node; both nodes are captured. */
+/** Every kind of caller of servers on the first node; pods of both nodes are captured. */
 export async function makeCallers(mesh: LabMesh): Promise<Caller[]> {
   const outside = await mesh.lab.outsideHost();
   const pods: Caller[] = [];
@@ -50,7 +50,7 @@ export async function makeCallers(mesh: LabMesh): Promise<Caller[]> {
   }
   const nodes = [0, 1].map((node) => {
     const { node: host } = mesh.node(node);
-    // A node reaches its own pods from the bridge, those of the other node from the wire.
+    // A node dials its own pods from the address of the bridge, those of the other node from its own address.
     const bridge = { v4: '10.1.0.1', v6: 'fd00:10:1::1' };
     return {
       ...plaintext(`host network of ${host.name}`, host, node === 0),
@@ -89,7 +89,7 @@ function plaintext(name: string, host: Host, sameNode: boolean): Caller {
   return { name, host, identity: undefined, seen, captured: false, sameNode, kernelMayServe: true };
 }
 
-/** Pods that have, and dial from, an address that the mesh believes to be a friend's. */
+/** Pods that have, and dial from, an address that belongs to a friend in the mesh state. */
 async function spoofing(mesh: LabMesh): Promise<Caller[]> {
   const callers: Caller[] = [];
   for (const node of [0, 1] as const) {
@@ -101,7 +101,7 @@ async function spoofing(mesh: LabMesh): Promise<Caller[]> {
       const stolen = { v4: `10.${node + 1}.200.${host}`, v6: `fd00:10:${node + 1}::${host}` };
       await mesh.apply(ghost(name, pod, stolen));
       await pod.addAddress(stolen.v4, 'lo');
-      // Not to be the pod's own choice when it has none.
+      // Deprecated, so that it is never the default source address of the pod.
       const deprecated = ['preferred_lft', '0', 'nodad'];
       await pod.run('ip', ['addr', 'add', `${stolen.v6}/128`, 'dev', 'eth0', ...deprecated]);
       const sources = Object.values(stolen);
@@ -121,7 +121,7 @@ function ghost(name: string, pod: Pod, addresses: AddressPair): Workload {
   return workloadOf({ ...identity, addresses }, { protocol: 'HBONE' });
 }
 
-/** Programs that are privileged enough to set a mark. */
+/** Programs with the privilege to set a mark. */
 async function marking(mesh: LabMesh, outside: Host): Promise<Caller[]> {
   const callers: Caller[] = [];
   for (const node of [0, 1] as const) {
@@ -130,8 +130,8 @@ async function marking(mesh: LabMesh, outside: Host): Promise<Caller[]> {
       const place: Place = { node, namespace: 'shop', serviceAccount: 'sa-friend' };
       const { pod } = await mesh.pod(podOptions(name, place, { variant: 'nftables' }), node);
       const base = enrolled(name, pod, place);
-      // With the proxy's mark it gets past its own capture. The wire knows its pod by the interface all the same; to
-      // everything else it is a stranger.
+      // With the proxy's mark it bypasses its own capture. The wire still identifies its pod by the interface; for
+      // everything else it has no identity.
       if (mark === marks.proxy) {
         const attested = node === 0 ? { attestedAs: base.identity } : {};
         callers.push({ ...plaintext(name, pod, node === 0), mark, ...attested });

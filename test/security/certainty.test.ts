@@ -10,11 +10,11 @@ import { attempt, echo, exchange, open, spiffe } from '@kmesh/lab/testing/traffi
 import { untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
 import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
-/** The server answers there as takesKernelPath asks, and doubles at 8080. */
+/** The server answers there as takesKernelPath requires, and doubles at 8080. */
 const HTTP = 8081;
 
-// The kernel vouches for a pod only while the daemon has a certificate of it (bpf/README.md, "Who may talk to whom"). What it served
-// until then ends, and the tunnel path, which would need the same certificate, refuses what comes after.
+// The kernel attests a pod only while the daemon has its certificate (bpf/README.md, "Who may talk to whom"). Without
+// it connections on the kernel path end, and the tunnel path, which needs the same certificate, refuses new ones.
 describe('connections between pods of a node and the certificates of their identities', () => {
   let directory: string;
   let lab: Lab;
@@ -45,7 +45,7 @@ describe('connections between pods of a node and the certificates of their ident
     return made;
   }
 
-  /** Two pods whose connections take the kernel path, with one that is open. */
+  /** Two pods with an open connection on the kernel path. */
   async function pair(): Promise<{ client: Pod; server: Pod; live: Socket }> {
     const [client, server] = [await pod(), await pod()];
     await takesKernelPath(mesh, client, `${server.addresses.v4}:${HTTP}`);
@@ -54,7 +54,7 @@ describe('connections between pods of a node and the certificates of their ident
     return { client, server, live };
   }
 
-  /** Writes the list anew, as a projected volume does: whole, by a rename. */
+  /** Replaces the list by a rename, as a projected volume does. */
   function revoke(...serials: bigint[]): void {
     revoked.push(...serials);
     const list = mesh.istiod.authority.revocationList(revoked, { number: revoked.length + 1 });
@@ -80,7 +80,7 @@ describe('connections between pods of a node and the certificates of their ident
     return leaf === undefined ? undefined : BigInt(leaf.serialNumber);
   }
 
-  /** Nothing of a connection comes to the server's applications. */
+  /** No byte of a connection reaches the server's applications. */
   async function isRefused(client: Pod, server: Pod): Promise<void> {
     const before = await server.counts();
     const attempts = Object.values(server.addresses).map((ip) => attempt(client, ip, 8080, 'hello', 1_500));

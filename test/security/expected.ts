@@ -10,14 +10,14 @@ export interface Attempt {
   readonly port: number;
 }
 
-/** What must come of it. */
+/** Expected result. */
 export interface Expected {
   readonly served: boolean;
-  /** As the destination's node logs it. */
+  /** The line in the log of the destination's node. */
   readonly path: 'kernel' | 'tunnel';
 }
 
-/** One inside and one outside of every range that a policy of the matrix names. */
+/** One address inside and one outside every range in the policies of the matrix. */
 const addressesOfAllKinds = ['10.1.0.77', '10.2.0.77', '172.18.0.1', '203.0.113.1', '10.1.0.2', '10.1.0.3'];
 const addressesOfAllKinds6 = [
   'fd00:10:1::77',
@@ -28,7 +28,7 @@ const addressesOfAllKinds6 = [
   'fd00:10:1::3',
 ];
 
-/** Orchestration's verdict, and the path that is meant: the kernel serves what is allowed whatever the addresses are. */
+/** Orchestration's verdict, and the expected path: the kernel serves callers that are allowed with any address. */
 export function expectedOf(view: MeshView, attempt: Attempt, kernelPath: boolean): Expected {
   const { caller, server, family, port } = attempt;
   const destinationIp = server.addresses[family === 'v4' ? 0 : 1] ?? '';
@@ -42,7 +42,7 @@ export function expectedOf(view: MeshView, attempt: Attempt, kernelPath: boolean
   }
   const served = allowed(caller.identity, caller.seen[family], destinationIp);
   const certain = served && isCertain(caller.identity);
-  // A pod's own address is never taken for a stranger's: what is not attested goes to the tunnel path.
+  // The address of a pod never counts as an unknown client's: without attestation the connection takes the tunnel path.
   const mayServe = caller.kernelMayServe && caller.attestedAs === undefined;
   return { served, path: kernelPath && certain && mayServe ? 'kernel' : 'tunnel' };
 }

@@ -1,4 +1,4 @@
-/** Handshakes that the server has answered and the client has not: what changes before its last packet comes. */
+/** Handshakes whose last packet is delayed while something changes. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';

@@ -1,9 +1,9 @@
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-/** What a program says, line by line. */
+/** Output of a program, line by line. */
 export interface Lines {
-  /** The next line; fails when there is none. */
+  /** Returns the next line; fails at the end of the output. */
   next(): Promise<string>;
 }
 

@@ -11,7 +11,7 @@ function named(name: string): Scenario {
   return found;
 }
 
-/** The friend's identity, whatever its sockets are marked with, and from either node. */
+/** The friend's identity, with any mark, from either node. */
 const friends = [
   'friend',
   'remote',
@@ -31,7 +31,10 @@ const strangersElsewhere = [
 ];
 const everybody = [...members, ...strangersOfNode1, ...strangersElsewhere];
 
-/** Who reaches port 8080 of the first server: said by hand, for a mistake in the rule and in its use would agree. */
+/**
+ * Callers that reach port 8080 of the first server, written by hand: a computed expectation could repeat the product's
+ * mistake.
+ */
 const anchors: readonly (readonly [string, readonly string[]])[] = [
   ['no policy', everybody],
   ['STRICT', members],
@@ -49,7 +52,7 @@ const anchors: readonly (readonly [string, readonly string[]])[] = [
   ['ALLOW the wire', strangersElsewhere.filter((name) => /outside|host/.test(name))],
 ];
 
-/** Where a friend's packets are served by their identity. */
+/** Scenarios in which a friend's packets are served by identity. */
 const attestedIn = new Set(['STRICT', 'STRICT on port 8080', 'ALLOW the friend']);
 
 for (const kernelPath of [true, false]) {
@@ -64,7 +67,7 @@ for (const kernelPath of [true, false]) {
     test('policies have the hand-written expected verdicts', async () => {
       assert.deepEqual(matrix.callers.map(({ name }) => name).toSorted(), everybody.toSorted());
       for (const [name, served] of anchors) {
-        // What the proxy's mark takes past capture is attested on the kernel path alone.
+        // Connections that bypass capture by the proxy's mark are attested only on the kernel path.
         const attested = kernelPath && attestedIn.has(name) ? ['marked-proxy-0'] : [];
         assert.deepEqual(
           (await matrix.servedBy(named(name), 8080)).toSorted(),
@@ -77,7 +80,7 @@ for (const kernelPath of [true, false]) {
     test('every caller gets the verdict of orchestration, on the expected path', async (context) => {
       const problems: string[] = [];
       const total = { kernel: 0, tunnel: 0, denied: 0 };
-      // The tunnel path alone gets every second scenario here; test:long has them all, and their pairs.
+      // With only the tunnel path every second scenario runs here; test:long runs all of them, and their pairs.
       for (const scenario of scenarios.filter((_, at) => kernelPath || at % 2 === 0)) {
         const outcome = await matrix.run(scenario);
         problems.push(...outcome.problems);
@@ -86,7 +89,7 @@ for (const kernelPath of [true, false]) {
       problems.push(...(await matrix.settle()));
       context.diagnostic(`connections: ${JSON.stringify(total)}`);
       assert.deepEqual(problems, []);
-      // The matrix means nothing when everything went one way.
+      // The matrix is meaningful only if there are both verdicts and both paths.
       assert.ok(total.tunnel > 1_000 && total.denied > 1_000, JSON.stringify(total));
       assert.equal(total.kernel > 1_000, kernelPath, JSON.stringify(total));
     });

@@ -20,26 +20,25 @@ import { policyUpdates, type Scenario } from './scenarios.ts';
 const ports = [8080, 9090] as const;
 const families = ['v4', 'v6'] as const;
 
-/** What one scenario showed. */
+/** Result of one scenario. */
 export interface Outcome {
-  /** Sentences about connections that were not judged, or not served by the path, that they should have been. */
+  /** Sentences about connections with a wrong verdict or path. */
   readonly problems: readonly string[];
   readonly connections: number;
   readonly byPath: Readonly<Record<'kernel' | 'tunnel' | 'denied', number>>;
 }
 
-/** Servers of one node and everybody who may call them, with real daemons on two nodes. */
+/** Servers on one node and all callers, with real daemons on two nodes. */
 export interface Matrix extends AsyncDisposable {
   readonly callers: readonly Caller[];
   readonly servers: readonly MeshPod[];
   /**
-   * Every caller against every server, port and family under these policies. What the log says of callers whose lines come
-   * late is judged by {@link settle}.
+   * Dials every server, port and family from every caller under these policies. {@link settle} checks the log lines that are written late.
    */
   run(scenario: Scenario): Promise<Outcome>;
   /** Waits for the late lines of all scenarios that were run; returns their problems. */
   settle(): Promise<string[]>;
-  /** Names of the callers that the first server serves on a port, in both families. */
+  /** Returns the names of the callers that the first server serves on a port, in both families. */
   servedBy(scenario: Scenario, port: number): Promise<string[]>;
 }
 
@@ -64,7 +63,7 @@ export async function startMatrix(options: { readonly kernelPath: boolean }): Pr
   }
 }
 
-/** Local ports of the callers whose lines come late, in one scenario: by its port a line is told to be of that scenario. */
+/** Local ports of callers with late lines in one scenario; the port assigns a line to its scenario. */
 interface PortWindow {
   readonly first: number;
   readonly last: number;
@@ -73,7 +72,7 @@ const PORTS_OF_A_WINDOW = 64;
 const FIRST_PORT = 20_000;
 const LAST_PORT = 65_000;
 
-/** A connection whose line may still come. */
+/** A connection without a line so far. */
 interface LateLine {
   readonly scenario: Scenario;
   readonly attempt: Attempt;
@@ -90,12 +89,12 @@ class RunningMatrix implements Matrix {
   readonly #kernelPath: boolean;
   readonly #view = new MeshState();
   #scenario: Scenario | undefined;
-  /** Both ends of connections that the proxy accepted, as far as its log was read. */
+  /** Both ends of connections that the proxy accepted, from the log read so far. */
   readonly #captured = new Set<string>();
   #logRead = 0;
   #window: PortWindow = windowAfter();
   #late: LateLine[] = [];
-  /** Since the first of the late lines was due. */
+  /** Time since the first late line was expected. */
   #lateWatch: ProxyWatch | undefined;
 
   constructor(
@@ -130,7 +129,7 @@ class RunningMatrix implements Matrix {
     );
     const lines = await this.#logged(scenario, watch, attempts, refused);
     const byKey = new Map(lines.map((line) => [keyOfLine(line), line] as const));
-    // Where two connects meet in one line of the hook's memory, one of them takes the tunnel path; they are counted.
+    // If two connects use the same entry of the hook's table, one of them takes the tunnel path; these are counted.
     let met = await watch.growth('kmesh_connect_decisions_total', { path: 'tunnel', reason: 'flow' });
     const problems = attempts.flatMap((attempt, at) => {
       const wanted = expected[at] as Expected;
@@ -140,7 +139,7 @@ class RunningMatrix implements Matrix {
         return [];
       }
       const line = byKey.get(keyOf(attempt));
-      // A port that a refused connection had a moment ago is tracked with that one's translation still.
+      // Connection tracking may still have the translation of a refused connection from the same port.
       const excused =
         wanted.path === 'kernel' &&
         line?.fields['path'] === 'tunnel' &&
@@ -222,13 +221,13 @@ class RunningMatrix implements Matrix {
     await this.#mesh.apply(...updates);
     this.#scenario = scenario;
     this.#window = windowAfter(this.#window);
-    // Until then connections ask the tunnel path.
+    // Until then connections take the tunnel path.
     await untilTablesFollow(this.#mesh);
   }
 
   /**
-   * Whether the access log tells seconds later of what the kernel path serves of a caller: its sockets are none of the mesh's,
-   * and the daemon waits for the client's side that a pod's connection has.
+   * Returns whether lines of a caller on the kernel path are written seconds later: its sockets are outside the mesh,
+   * and the daemon waits for the client's side that a pod's connection would have.
    */
   #isLate(caller: Caller): boolean {
     return this.#kernelPath && caller.attestedAs !== undefined;
@@ -253,8 +252,8 @@ class RunningMatrix implements Matrix {
   }
 
   /**
-   * One line of the access log for each attempt but the late ones; where some are missing, the error says which, and what
-   * came of them.
+   * Returns one line of the access log for each attempt except late ones; the error names missing ones and their
+   * outcome.
    */
   async #logged(
     scenario: Scenario,
@@ -284,7 +283,7 @@ class RunningMatrix implements Matrix {
     }
   }
 
-  /** Targets that did not answer a caller. */
+  /** Returns the targets that did not answer a caller. */
   async #refusedTargets(caller: Caller): Promise<Map<string, DialFailure>> {
     const attempts = this.#attempts(caller);
     if (!this.#isLate(caller)) return await dialAll(caller, attempts);
@@ -294,7 +293,7 @@ class RunningMatrix implements Matrix {
       const first = this.#window.first + at * share;
       const range = `net.ipv4.ip_local_port_range=${first} ${first + share - 1}`;
       await caller.host.run('sysctl', ['-qw', range]);
-      // From the same port to two of a server's, both captured, one gets another source port.
+      // Of two captured connections from the same port to two ports of a server, one gets another source port.
       const some = attempts.filter((attempt) => attempt.port === port);
       for (const [target, failure] of await dialAll(caller, some)) refused.set(target, failure);
     }
@@ -307,7 +306,7 @@ class RunningMatrix implements Matrix {
   }
 }
 
-/** Targets that did not answer a caller. */
+/** Returns the targets that did not answer a caller. */
 async function dialAll(caller: Caller, attempts: readonly Attempt[]): Promise<Map<string, DialFailure>> {
   const to = attempts.map(targetOf);
   const report = await caller.host.dial({

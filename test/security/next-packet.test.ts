@@ -1,4 +1,4 @@
-/** From a policy's change to the packet of a live connection that it ends. */
+/** The time from a policy change to the last packet of a live connection. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { createLab, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';

@@ -1,6 +1,6 @@
 /**
- * Decisions that the engine follows by itself (docs/threads.md). That it does shows where the thread that decides is held up: what
- * is served meanwhile was asked of nobody. Everything that a decision is made from must end that at once.
+ * Plans of the engine (docs/threads.md). The tests block the control thread: connections that are served meanwhile were
+ * admitted by a plan. A change of any input of the decision must end the plan at once.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -45,7 +45,7 @@ before(async () => {
 });
 after(() => mesh[Symbol.asyncDispose]());
 
-/** A new server, of the service. */
+/** Adds a server to the service. */
 async function serve(): Promise<void> {
   const { namespace, hostname } = service();
   const workload = { services: { [`${namespace}/${hostname}`]: {} } };
@@ -54,7 +54,7 @@ async function serve(): Promise<void> {
   serverProcess = server.pod.spawn('sleep', ['3600'], { stdio: 'ignore' }).pid ?? 0;
 }
 
-/** Connections that the server's namespace has accepted. */
+/** Returns the connections that the server's namespace has accepted. */
 function accepted(): number {
   const tcp = readFileSync(`/proc/${serverProcess}/net/snmp`, 'utf8').match(/^Tcp: .*$/gm) ?? [];
   const [names, values] = tcp.map((line) => line.split(' '));
@@ -63,7 +63,7 @@ function accepted(): number {
 
 const moment = new Int32Array(new SharedArrayBuffer(4));
 
-/** Holds the thread up until the server has accepted so many more. */
+/** Blocks this thread until the server has accepted a number of further connections. */
 function acceptsWhileBusy(more: number): void {
   const wanted = accepted() + more;
   const deadline = performance.now() + 20_000;
@@ -101,7 +101,7 @@ const records = (reporter: 'source' | 'destination') =>
     .proxy(reporter === 'source' ? 0 : 1)
     .records.connections.filter(({ start }) => start.reporter === reporter);
 
-/** The engine says how long what it admitted by itself was open. */
+/** The engine reports the duration of connections that a plan admitted. */
 const isPlanned = ({ end }: Recorded): boolean => end?.durationMilliseconds !== undefined;
 
 describe('plans of the engine', () => {
@@ -144,7 +144,7 @@ describe('plans of the engine', () => {
       const ports = records('source').map(({ start }) => start.sourceAddress);
       assert.equal(new Set(ports).size, ports.length);
       for (const port of ports) assert.match(port, new RegExp(`^${client.pod.addresses.v4}:\\d+$`));
-      // All sockets but those of the pooled connections are gone.
+      // All sockets except those of pooled connections are closed.
       await until(() => mesh.proxy(0).records.sockets.source === 0);
       assert.equal(mesh.proxy(0).tunnel.connectionCount, 0);
       assert.equal(mesh.proxy(1).tunnel.connectionCount, 0);
@@ -161,7 +161,7 @@ describe('plans of the engine', () => {
       mesh.clear();
       const held = dialing({ connections: 8, concurrency: 8, requests: 1_000_000_000 });
       acceptsWhileBusy(8);
-      // This thread knows of none of them, and it is not given a moment between the change and the judgement.
+      // This thread knows none of them, and does not yield between the change and the decision.
       assert.equal(records('destination').length, 0);
       mesh.apply(noClient);
       assert.equal(records('destination').length, 8);
@@ -196,7 +196,7 @@ describe('plans of the engine', () => {
     for (const { start } of planned) assert.match(start.hboneAddress ?? '', new RegExp(`:${PORT}$`));
   });
 
-  /** What must end plans, and how it is taken back. */
+  /** Changes that must end plans, and their reversal. */
   const changes: readonly {
     readonly what: string;
     readonly prepare?: () => void;

@@ -46,7 +46,7 @@ for (const [what, kernelPath, node, full] of [
       await lab?.close();
     });
 
-    /** Until the server has answered some more. */
+    /** Waits until the server has answered further connections. */
     async function served(): Promise<void> {
       const connections = async () => (await server.counts())[0]?.connections ?? 0;
       const before = await connections();
@@ -74,7 +74,7 @@ for (const [what, kernelPath, node, full] of [
           await turns(random(8));
         }
       } catch (error) {
-        // The next test must find neither load nor policies of this one.
+        // Removes the load and policies before the next test.
         await stop();
         await mesh.apply(without(onlyFriend), without(noStranger));
         throw error;

@@ -1,4 +1,6 @@
-/** A pod is gone and its address is another pod's, of another identity, while something of the first one is still there. */
+/**
+ * A pod is removed and another pod with another identity gets its address, while records of the first one still exist.
+ */
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
@@ -20,7 +22,7 @@ const allow = (...names: string[]) =>
     { name: 'only' },
   );
 
-/** What is known of the first pod when the second one begins. */
+/** Records of the first pod that exist when the second one starts. */
 const orders = {
   'when the first one is known to be gone': ['workload', 'pod', 'fresh'],
   'before anybody is told that the first one is gone': ['fresh'],
@@ -48,7 +50,7 @@ describe('the address of a removed pod that another pod gets', () => {
     await lab?.close();
   });
 
-  /** A pod with another pod's address, whose interface is gone. */
+  /** A pod with the address of another pod, whose interface was removed. */
   async function withAddressOf(first: Pod): Promise<Pod> {
     const { node } = mesh.node();
     await first.run('ip', ['link', 'delete', 'eth0']);
@@ -64,7 +66,7 @@ describe('the address of a removed pod that another pod gets', () => {
     return fresh;
   }
 
-  /** What the server answers to a connection from this address and port. */
+  /** Returns the server's answer to a connection from this address and port. */
   async function answer(from: Pod, source: string, port = 8081): Promise<string> {
     const to = `connect=${server.addresses.v4}:${port}`;
     const { stdout } = await from.run(evade, ['patience=1500', `bind=${source}`, to, 'send']);
@@ -91,7 +93,7 @@ describe('the address of a removed pod that another pod gets', () => {
           await agent.addPod(fresh, { variant: 'nftables' });
         }
       }
-      // Under the very addresses and ports of the live connection, and others.
+      // From the addresses and ports of the live connection, and from others.
       for (const source of [`${ip}:${live.localPort}`, `${ip}:0`])
         assert.equal(await answer(fresh, source), '', source);
       live.destroy();
@@ -100,7 +102,7 @@ describe('the address of a removed pod that another pod gets', () => {
         await mesh.apply({ kind: 'removeWorkload', uid: first.workload.uid }, workload);
       if (!order.some((step) => step === 'pod')) await agent.sendDelete(first.pod);
       assert.equal(await answer(fresh, `${ip}:${live.localPort ?? 0}`), '');
-      // It is who it is: once that one may, it is served.
+      // It has its own identity: once a policy allows that, it is served.
       await mesh.apply(allow('fresh'));
       await eventually(
         'the second pod is served',

@@ -9,7 +9,7 @@ import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts'
 
 const evade = () => buildNative('evade', new URL('native/', import.meta.url));
 
-/** Open until a policy denies it. */
+/** A connection that stays open until a policy denies it. */
 const LIVE = 8080;
 /** Its application resets what it has accepted. */
 const RESETTING = 8081;
@@ -20,7 +20,7 @@ const denial = policy(
   { name: 'late' },
 );
 
-/** The pod's connection tracking has nothing from a port any more. */
+/** Waits until the pod's connection tracking has no entry of a port. */
 async function untilForgotten(pod: Pod, sourcePort: number): Promise<void> {
   const isThere = async () =>
     (await pod.run('cat', ['/proc/net/nf_conntrack'])).stdout.includes(`sport=${sourcePort} `);
@@ -28,8 +28,8 @@ async function untilForgotten(pod: Pod, sourcePort: number): Promise<void> {
 }
 
 /*
- * A connection that ends by a reset of its server stays in the pods' connection tracking for ten seconds, with the
- * translation that it had. What dials from the same port to the same address meets it there.
+ * A connection that its server resets stays in the pods' connection tracking for ten seconds, with its translation. A
+ * new connection from the same port to the same address matches that entry.
  */
 for (const handoff of ['true', 'false'] as const) {
   describe(`a port that is reused after a reset, with KMESH_HANDOFF=${handoff}`, () => {
@@ -78,7 +78,10 @@ for (const handoff of ['true', 'false'] as const) {
     test('a policy resets the connection and denies the next one, which the other pod sees as a new one', () =>
       dialTwice(attacker, LIVE, denial, true));
 
-    /** From one port to each server before and after a change. `forgotten`: the servers' pods track the first no more. */
+    /**
+     * Dials each server from one port before and after a change. `forgotten`: the servers' pods no longer track the
+     * first connection.
+     */
     async function dialTwice(
       from: Pod,
       port: number,

@@ -1,10 +1,10 @@
 import type { MeshUpdate, Policy, PolicyMatch, StringMatcher } from '@kmesh/api';
 
-/** A set of policies that hold together. */
+/** A set of policies in force at the same time. */
 export interface Scenario {
   readonly name: string;
   readonly policies: readonly Policy[];
-  /** Policies that the first server names itself; those of scope `WorkloadSelector` apply nowhere else. */
+  /** Policies in the first server's list; those of scope `WorkloadSelector` apply only there. */
   readonly selected: readonly string[];
 }
 
@@ -68,7 +68,7 @@ const strict = make(
 const onlyFriend = make('Allow', conditions['the friend'] ?? {});
 const selector = { scope: 'WorkloadSelector' } as const;
 
-/** Each condition alone, as ALLOW and as DENY, and what is special. */
+/** Each condition alone, as ALLOW and as DENY, and special cases. */
 export function basicScenarios(): Scenario[] {
   const single = Object.entries(conditions).flatMap(([name, match]) => [
     scenario(`ALLOW ${name}`, [make('Allow', match)]),
@@ -140,14 +140,14 @@ export function* pairedScenarios(): Generator<Scenario> {
   }
 }
 
-/** Fields that both have could not be merged; a field and its opposite would never match, whatever the addresses are. */
+/** Fields that both have cannot be merged; a field and its negation would never match, with any address. */
 function overlap(left: PolicyMatch, right: PolicyMatch): boolean {
   const subjects = (match: PolicyMatch) =>
     Object.keys(match).map((field) => field.replace(/^not/, '').toLowerCase());
   return subjects(left).some((subject) => subjects(right).includes(subject));
 }
 
-/** What the control plane is told to go from one scenario to another. */
+/** Updates of the control plane from one scenario to the next. */
 export function policyUpdates(from: Scenario | undefined, to: Scenario): MeshUpdate[] {
   const kept = new Set(to.policies.map(keyOf));
   return [

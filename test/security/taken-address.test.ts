@@ -25,7 +25,7 @@ after(async () => {
   await lab?.close();
 });
 
-/** The server's packets for the victim's address go to another pod. */
+/** The server's packets to the victim's address reach another pod. */
 async function steal(thief: Pod): Promise<void> {
   const { stdout } = await thief.run('ip', ['-json', 'link', 'show', 'eth0']);
   const [{ address }] = JSON.parse(stdout) as [{ address: string }];
@@ -71,7 +71,7 @@ for (const { what, captured, dial } of [
     const onlyVictim = policy('Allow', { principals });
     await mesh.apply(onlyVictim);
     assert.notEqual(await ending(socket, 5_000), 'open');
-    // Its packets do not come from the pod whose address they carry, so nothing was attested.
+    // Its packets do not come from the pod whose address they have, so no identity was attested.
     const line = await watch.line('inbound', { path: 'tunnel' });
     assert.match(line.fields['error'] ?? '', /policy change/);
     assert.equal(line.fields['src.identity'], undefined);

@@ -8,7 +8,7 @@ import { attempt, echo } from '@kmesh/lab/testing/traffic/echo.ts';
 import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
 import { findCgroupMount } from '@kmesh/linux';
 
-/** What a container has unless its pod asks for more. */
+/** Default capabilities of a container. */
 const containerCapabilities = [
   ...['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'net_bind_service'],
   ...['net_raw', 'sys_chroot', 'mknod', 'audit_write', 'setfcap'],
@@ -29,7 +29,7 @@ before(async () => {
   server = await mesh.pod({ name: 'server' });
   await server.pod.serve({ port: 8080, mode: 'double' });
   const pinned = () => filesOf(pins).filter((file) => file.includes('/pods/')).length;
-  // Both sides of the interface of each.
+  // Both sides of each pod's interface.
   await mesh.node().proxy.until('both pods are pinned', () => pinned() === 4);
 });
 after(async () => {
@@ -37,7 +37,7 @@ after(async () => {
   await lab?.close();
 });
 
-/** A user of the pod that is nobody, in the mount namespace of the node: it sees the pins. */
+/** The user nobody of the pod, in the node's mount namespace, where the pins are visible. */
 const nobody = [
   'setpriv',
   '--reuid=65534',
@@ -47,7 +47,7 @@ const nobody = [
   '--bounding-set=-all',
 ];
 
-/** Root of a container: no file systems of the node, the capabilities of a container. */
+/** Root of a container: without the node's file systems, with the capabilities of a container. */
 function containerRoot(): string[] {
   const kept = containerCapabilities.map((name) => `+${name}`).join(',');
   const script = 'mount -t tmpfs none "$1" && mount -o remount,bind,ro "$2" && shift 2 && exec "$@"';
@@ -60,7 +60,7 @@ function run(actor: readonly string[], ...command: readonly string[]): Promise<C
   return member.pod.run(program, parameters, { check: false });
 }
 
-/** Everything of ours in the pod and at the hooks. */
+/** Everything of Kmesh in the pod and at the hooks. */
 async function ours(): Promise<string> {
   const rules = await member.pod.run('nft', ['list', 'table', 'inet', 'kmesh']);
   const programs = await member.pod.run('tc', ['filter', 'show', 'dev', 'eth0', 'ingress']);
@@ -77,7 +77,8 @@ function filesOf(folder: string): string[] {
 
 for (const [what, actor, mayMark] of [
   ['an unprivileged process', () => nobody, false],
-  // Linux lets CAP_NET_RAW set marks since 5.17, and dial from foreign addresses: rows of the matrix show how little it is good for.
+  // Since Linux 5.17 CAP_NET_RAW may set marks, and dial from foreign addresses: rows of the matrix test that this
+  // admits nothing.
   ['root of an ordinary container', containerRoot, true],
 ] as const) {
   test(`${what} of a pod cannot reach the mark, the tables or the hooks`, async () => {
@@ -119,7 +120,7 @@ for (const [what, actor, mayMark] of [
     }
     assert.equal(await ours(), before);
 
-    // The pod is what it was: with its identity under STRICT, and refused where that identity is.
+    // The pod still has its identity: served under STRICT, and refused if that identity is denied.
     await mesh.apply(strict);
     await echo(member.pod, server.pod.addresses.v4);
     const principals = [{ kind: 'Exact', value: 'cluster.local/ns/default/sa/sa-member' }] as const;

@@ -117,7 +117,10 @@ function isUsed(file: string, name: string, users: ReadonlyMap<string, ReadonlyS
   });
 }
 
-/** What only tests and scripts import. A name that the product imports, or that is gone, must leave this list. */
+/**
+ * Exports that only tests and scripts import. The list must not have a name that the product imports or that no longer
+ * exists.
+ */
 const forTestsOnly = new Set(
   `ANY_IDENTITY CertificateClientOptions LocalMeshWatch LogThread NO_IDENTITY PodLog PoolTarget
   ProgramCode RangeAllocator ScrapeServerOptions SeqpacketOptions SlotRange THRESHOLD_ALWAYS
@@ -129,10 +132,10 @@ const forTestsOnly = new Set(
   socketPeerAddress spiffeUri targetPortOf threatModel unpin`.split(/\s+/),
 );
 
-/** Types that no file imports, but that the declarations of what others import must be able to name. */
+/** Types that no file imports, but that declarations of imported names need. */
 const forDeclarations = new Set(['Codec', 'KernelMesh']);
 
-/** Files that the bundler puts in the place of another. */
+/** Files that the bundler substitutes for others. */
 const substitutes = new Set(['packages/kmesh/src/no-lab.ts']);
 
 test('every export is imported by another file of the product; of packages/lab, by anything', () => {

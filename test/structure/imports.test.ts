@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 
-/** From the top down; a package may import only what stands after it. */
+/** From the top down; a package may import only later ones. */
 const order = [
   'kmesh',
   'lab',
@@ -34,7 +34,7 @@ test('imports only point down the list of packages', () => {
   assert.deepEqual(offences, []);
 });
 
-/** Of the cluster harness; in none of them are its commands, and what all share. */
+/** Folders of the cluster harness; the commands and shared files are in none of them. */
 const clusterOrder = ['cases', 'report', 'mesh', 'kind', 'bare', 'api'];
 
 test('imports of the cluster harness only point down its folders, and of packages only to the lab', () => {

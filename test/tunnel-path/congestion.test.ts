@@ -21,7 +21,7 @@ async function algorithms(pod: Pod, filter: string): Promise<string[]> {
 }
 
 test('in a pod with BBR the proxy uses BBR between nodes and not towards the pod’s own applications', async () => {
-  // New namespaces have what the host has, and the proxy listens before anyone can change it.
+  // New namespaces have the host's default, and the proxy listens before it can be changed.
   const ofHost = readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim();
   const { pod: client } = await mesh.pod();
   const { pod: server } = await mesh.pod({ node: 1 });

@@ -51,7 +51,7 @@ function descriptors(): number {
   return readdirSync(`/proc/${daemon.pid}/fd`).length;
 }
 
-/** Processor seconds that the daemon has used. */
+/** Returns the CPU seconds of the daemon. */
 function processorSeconds(): number {
   const fields = readFileSync(`/proc/${daemon.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
   return (Number(fields[11]) + Number(fields[12])) / 100;
@@ -60,7 +60,7 @@ function processorSeconds(): number {
 test('ROB-06: without free file descriptors new connections wait, a log line and a metric report it, the daemon answers, and all are served once some are free', async () => {
   const idle = descriptors();
   const echoed = new Set<Socket>();
-  // Each connection costs two descriptors; more than fit are opened.
+  // Each connection needs two descriptors; more are opened than are available.
   for (let index = 0; index < 160; index += 1) {
     const socket = await connect(stranger, server.addresses.v4, 8080);
     sockets.push(socket);
@@ -83,7 +83,7 @@ test('ROB-06: without free file descriptors new connections wait, a log line and
   assert.ok(echoed.size > 60, `${echoed.size} are served`);
   assert.equal(sockets.filter(({ closed }) => closed).length, 0, 'none is refused');
 
-  // Enough is left for everything but new connections: metrics, readiness, and the CNI agent's pods.
+  // Enough descriptors are left for everything except new connections: metrics, readiness, and the CNI agent's pods.
   assert.equal(await metric(daemon, 'process_max_fds'), LIMIT);
   assert.ok(((await metric(daemon, 'process_open_fds')) ?? 0) >= LIMIT - 40);
   assert.ok(((await metric(daemon, 'kmesh_accept_failures_total')) ?? 0) > 0);
@@ -105,7 +105,7 @@ test('ROB-06: without free file descriptors new connections wait, a log line and
 });
 
 test('ROB-06: without free descriptors a new pod is refused and pending, and served once there are some', async () => {
-  // Each pod holds its namespace and its listeners.
+  // Each pod needs descriptors for its namespace and its listeners.
   const pods: { readonly uid: string; readonly namespace: ReturnType<typeof createNetworkNamespace> }[] = [];
   const connection = await place.agent.whenReady();
   try {

@@ -44,14 +44,14 @@ for (const { what, client, server, drained, captured } of places) {
     const from = await mesh.pod({ node: client });
     const to = await mesh.pod({ node: server, captured });
     const accepted: Socket[] = [];
-    // Listened to, a socket would be read.
+    // A `data` listener would make Node.js read the socket.
     const listening = await listen(to.pod, 8080, (socket) => accepted.push(socket.pause()));
     mesh.own(listening);
     const open = await connect(from.pod, to.pod.addresses.v4, 8080);
     const reader = ending(open, 10_000);
     let held = 0;
     const chunk = Buffer.alloc(1 << 20);
-    // Until nothing more is taken for a while: every queue on the way is full.
+    // Writes until no byte is accepted for a while: every queue on the path is full.
     const fill = (): void => {
       while (open.writableLength === 0 && !open.destroyed) {
         open.write(chunk);
@@ -69,7 +69,7 @@ for (const { what, client, server, drained, captured } of places) {
   });
 }
 
-/** Until a figure has stayed the same over ten looks. */
+/** Waits until ten consecutive readings of a figure are equal. */
 async function untilStill(figure: () => number): Promise<void> {
   let last = -1;
   let same = 0;

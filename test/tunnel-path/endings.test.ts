@@ -25,7 +25,7 @@ let client: Pod;
 let server: Pod;
 let outside: Pod;
 let waypoint: { pod: Pod; server: RudeWaypoint };
-/** What the scripts of the row do with the next request, and the next accepted socket. */
+/** Actions of the row's scripts on the next request and the next accepted socket. */
 let onStream: (stream: FrameStream) => void | Promise<void>;
 let onAccept: (socket: Socket) => void;
 
@@ -44,7 +44,7 @@ before(async () => {
     onStream: (stream) => void Promise.resolve(onStream(stream)).catch(() => undefined),
   });
   waypoint = { pod: rude.pod, server: mesh.own(made) };
-  // Nothing is read before a row asks for it.
+  // No byte is read before the row reads.
   using namespace = openNetworkNamespace(server.namespacePath);
   const listener = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
     socket.on('error', () => undefined);
@@ -66,8 +66,8 @@ interface Seen {
 type Pace = 'fast' | 'late' | 'slow';
 
 /**
- * Reads to the end of a connection: at once, 30 ms late, or bit by bit. A reset makes Node.js forget what it has read
- * and not handed out, so a slow reader is only for ends in order.
+ * Reads to the end of a connection: at once, 30 ms late, or in small pieces. After a reset Node.js discards bytes that
+ * it has read but not delivered, so a slow reader is only for orderly ends.
  */
 function readToEnd(socket: Socket, pace: Pace, milliseconds = 8_000): Promise<Seen> {
   const chunks: Buffer[] = [];
@@ -96,7 +96,7 @@ function readToEnd(socket: Socket, pace: Pace, milliseconds = 8_000): Promise<Se
   });
 }
 
-/** Connects, asks and reads to the end. A reset may come before the news that the connection was established. */
+/** Connects, sends a request and reads to the end. A reset may arrive before the `connect` event. */
 async function ask(pace: Pace): Promise<Seen> {
   let socket: Socket;
   try {
@@ -116,7 +116,7 @@ function assertClosed(seen: Seen): void {
   assert.equal(seen.bytes.length, 0);
 }
 
-/** A policy `default/deny`, for one port of all pods or for all. */
+/** A policy `default/deny`, for one port of all pods or for all ports. */
 function deny(port?: number): void {
   const rules = port === undefined ? [[]] : [[[{ destinationPorts: [port] }]]];
   mesh.apply({
@@ -125,7 +125,7 @@ function deny(port?: number): void {
   });
 }
 
-/** The record of the one connection that this row made, on a side, once it is closed. */
+/** Returns a side's record of this row's connection once it is closed. */
 async function recordOf(side: 'source' | 'destination'): Promise<Recorded> {
   return await mesh.proxy(side === 'source' ? 0 : 1).records.closed(side);
 }
@@ -149,10 +149,10 @@ const dialWaypoint = (): Promise<Socket> => connect(client, waypoint.pod.address
 interface RequestedRow {
   readonly id: string;
   readonly what: string;
-  /** What the waypoint does once the request has come. */
+  /** The waypoint's action after the request. */
   readonly peer: (stream: FrameStream) => void | Promise<void>;
   readonly bytes: number;
-  /** `closed` is either: what it is depends on whether the question had come by then. */
+  /** `closed` allows both: the result depends on whether the request had arrived. */
   readonly end: 'FIN' | 'RST' | 'closed';
   readonly flag?: string;
   readonly error?: RegExp;
@@ -513,7 +513,7 @@ describe('ends of streams that the proxy serves', () => {
   interface ServedRow {
     readonly id: string;
     readonly what: string;
-    /** What the client does after its request; the answer has come when `answered`. */
+    /** The client's action after its request; `answered`: after the answer. */
     readonly peer: (stream: FrameStream) => void | Promise<void>;
     readonly answered: boolean;
     readonly end: 'FIN' | 'RST';
@@ -728,7 +728,7 @@ describe('ends of plaintext connections', () => {
     row(id, `${what} is closed and not reset: FIN for a client that sends nothing`, async () => {
       deny(8098);
       const dial = () => connect(outside, server.addresses.v4, port);
-      // One at a time, and many at once, whose ends may be as fast as their beginnings.
+      // One at a time, and many at once, which may end before the test handles their beginning.
       for (const count of [1, 1, 1, 100]) {
         const sockets = await Promise.all(Array.from({ length: count }, dial));
         const seen = await Promise.all(sockets.map((socket) => readToEnd(socket, 'fast')));

@@ -121,7 +121,7 @@ describe('HBONE connections and their pool', () => {
       `${server.connections.length}`,
     );
     for (const socket of sockets) socket.destroy();
-    // Full ones leave for good and end with their last stream.
+    // Full connections leave the pool for good and end with their last stream.
     await until(() => server.open <= 1);
     server.close();
   });
@@ -153,7 +153,7 @@ describe('HBONE connections and their pool', () => {
     const socket = await connect(client, pod.addresses.v4, 8080);
     socket.write('hello world');
     await readExactly(socket, 11);
-    // One that is idle from now on is released in between.
+    // A connection that is idle from now on is released in between.
     const other = await peer();
     await echo(client, other.pod.addresses.v4);
     await until(() => other.server.open === 0, 3_000);
@@ -173,7 +173,7 @@ describe('HBONE connections and their pool', () => {
     running.write('hello world');
     await readExactly(running, 11);
     await until(() => server.connections.length === 1);
-    // What is answered after it has been read after it.
+    // The answer to a later message proves that this one was read.
     for (const session of server.sessions) {
       session.goaway(0);
       await new Promise((resolve) => session.ping(resolve));
@@ -219,7 +219,7 @@ describe('HBONE connections and their pool', () => {
     });
     const stalled = await connect(client, pod.addresses.v4, 8080);
     stalled.write(Buffer.alloc(24 << 20));
-    // Much of it waits for a reader.
+    // Many bytes wait for a reader.
     await until(() => (unread?.readableLength ?? 0) >= 65_536);
     await echo(client, pod.addresses.v4);
     assert.equal(server.connections.length, 1);
@@ -306,7 +306,7 @@ describe('HBONE connections and their pool', () => {
     assert.notEqual(stream?.rstCode, 0);
     kept.write('hello again');
     await readExactly(kept, 11);
-    // And the other way: the peer's reset reaches the application as one.
+    // In the other direction the peer's reset reaches the application as a reset.
     server.requests[0]?.stream.destroy(new Error('the application died'));
     assert.equal(await ending(kept), 'reset');
     assert.equal(server.connections.length, 1);

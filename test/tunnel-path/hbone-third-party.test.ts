@@ -8,7 +8,7 @@ import type { Pod } from '@kmesh/lab';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import { doubleEcho, listen } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
-// A third implementation of HTTP/2 beside ours and Node's: nghttp2's own tools (Debian's nghttp2-client).
+// A third implementation of HTTP/2 beside Kmesh's and Node's: nghttp2's tools (Debian's nghttp2-client).
 let mesh: TestMesh;
 let client: { pod: Pod; workload: Workload };
 let server: { pod: Pod; workload: Workload };
@@ -52,7 +52,7 @@ describe('HBONE with nghttp2’s tools', () => {
   }
 
   test('ROB-01: h2load’s requests on ten connections each get their answer', async () => {
-    // Without a client certificate h2load is refused; what it shows is that refusals neither hang nor leak.
+    // h2load has no client certificate and is refused; the test checks that refusals neither hang nor leak.
     const { stdout } = await client.pod.run(
       'h2load',
       ['-n', '200', '-c', '10', '-m', '10', `https://${server.pod.addresses.v4}:15008/`],

@@ -6,12 +6,12 @@ import { startTestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import { connect, doubleEcho, ending, listen, readExactly } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 const AT_ONCE = 32;
-/** Texts that the engine tells its handlers once. */
+/** Number of texts that the engine caches and sends to its handlers once. */
 const REMEMBERED = 4_096;
-/** Addresses of the server; each is a new text in an event whose other text is old. */
+/** Addresses of the server; each is a new text in an event whose other text is cached. */
 const TARGETS = 60;
 
-/** Prefixes that the client and the server have beside their own, and the n-th address of each. */
+/** Additional prefixes of client and server, and the n-th address of each. */
 const families = {
   IPv4: {
     family: 'v4',
@@ -65,7 +65,7 @@ for (const [name, { family, allowed, start, denied, servers, address }] of Objec
         socket?.destroy();
       }
     };
-    // The oldest text of all, until the engine starts over in the midst of the new targets.
+    // The oldest cached text, until the engine clears its cache during the new targets.
     const regular = address(allowed, 1);
     const own = server.addresses[family];
     assert.ok(await dial(regular, own));
@@ -88,13 +88,13 @@ for (const [name, { family, allowed, start, denied, servers, address }] of Objec
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
     assert.deepEqual(wrong, []);
-    // The application sees whom the proxy judged.
+    // The application sees the address that the proxy authorised.
     const served = [regular, ...plan.map(([source]) => source)].filter(isAllowed);
     assert.deepEqual(listening.seen.peers.toSorted(), served.toSorted());
   });
 }
 
-/** Plaintext from one prefix, and nothing else. */
+/** Allows only plaintext from one prefix. */
 function allowFrom(prefix: string): Policy {
   return {
     ...{ name: 'own-sources', namespace: 'default', scope: 'Namespace', action: 'Allow', dryRun: false },

@@ -236,7 +236,7 @@ describe('inbound HBONE', () => {
   });
 
   test('INB-23: more connections than there are ephemeral ports for one source', async () => {
-    // Two destinations share the 100 ports of the pod only because ports are chosen when connecting.
+    // Two destinations can share the pod's 100 ports only because ports are chosen at connect.
     await server.pod.run('sysctl', ['-qw', 'net.ipv4.ip_local_port_range=40000 40099']);
     const listening = [
       mesh.own(await listen(server.pod, 8092, () => undefined)),

@@ -226,7 +226,7 @@ describe('an endpoint that fails the tunnel', () => {
       server = mesh.own(
         await serveHbone(pod, {
           identity: mesh.authority.issue(made.workload),
-          // The port that is asked for is the status, after a 7.
+          // The requested port is 7 followed by the status.
           onRequest: ({ stream, authority }) => {
             stream.on('data', (chunk: Buffer) => received.push(chunk));
             stream.respond({ ':status': Number(/:7(\d+)$/.exec(authority)?.[1]) }, { endStream: true });
@@ -264,7 +264,7 @@ test('a pod whose loopback has no IPv6 is served over IPv4, and its neighbours i
   await bare.pod.run('sysctl', ['-qw', 'net.ipv6.conf.lo.disable_ipv6=1']);
   mesh.serve(mesh.proxy(0), bare.pod);
   for (const { pod } of [other, bare]) mesh.own(await listen(pod, 8080, doubleEcho));
-  // Its own IPv6 is lost to any proxy: the capture rules lead the application's answers through loopback.
+  // Its own IPv6 works with no proxy: the capture rules route the application's answers through loopback.
   for (const [from, to] of [
     [bare.pod, other.pod.addresses.v4],
     [client.pod, bare.pod.addresses.v4],

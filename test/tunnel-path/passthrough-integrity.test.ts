@@ -127,7 +127,7 @@ describe('a plaintext connection', () => {
     }
   }
 
-  /** A connection that has made so many exchanges of 11 and 22 bytes. */
+  /** A connection with a number of exchanges of 11 and 22 bytes. */
   async function exchanging(exchanges: number, port = 8080): Promise<Socket> {
     const socket = await connect(outside, inside.addresses.v4, port);
     await exchange(socket, exchanges);
@@ -190,7 +190,7 @@ describe('a plaintext connection', () => {
     mesh.own(lazy);
     const socket = await exchanging(50, 8083);
     reader?.pause();
-    // Small messages, each a segment of its own, until the system takes no more for a while.
+    // Small messages, each in a separate segment, until the kernel accepts no more for a while.
     const message = Buffer.alloc(500, 'x');
     let sent = 50 * 11;
     for (let idle = 0; idle < 20 && sent < HELD_LIMIT; ) {
@@ -210,7 +210,7 @@ describe('a plaintext connection', () => {
   test('forwards bytes once that TCP retransmits in other segments', async () => {
     const socket = await exchanging(50);
     socket.setNoDelay(true);
-    // The first arrives and its acknowledgement does not, the second does not arrive: they are sent again as one segment.
+    // The first arrives without its acknowledgement, the second is lost: both are retransmitted as one segment.
     await lose(outside, 'tcp sport 8080');
     socket.write('first ');
     // Its acknowledgement, which comes with the answer.
@@ -219,7 +219,7 @@ describe('a plaintext connection', () => {
     socket.write('second');
     await untilLost(inside, 1);
     await loseNothing(inside);
-    // The answer to what was sent again would acknowledge the first.
+    // The answer to the retransmission would acknowledge the first.
     await untilLost(outside, 2);
     await loseNothing(outside);
     assert.equal(String(await readExactly(socket, 24)), 'first first secondsecond');

@@ -45,7 +45,7 @@ function policy(
 const strict = policy('Deny', { notPrincipals: [{ kind: 'Presence' }] }, 'strict');
 const families = ['v4', 'v6'] as const;
 
-/** A connection that is refused: no byte comes, and it ends at once. */
+/** Asserts that a connection is refused: it ends at once without a byte. */
 async function refused(from: Host, to: string, port: number): Promise<void> {
   assert.notEqual(await fate(from, to, port), 'open');
 }
@@ -78,13 +78,13 @@ describe('inbound plaintext', () => {
     const { end } = await mesh.records.closed('destination');
     assert.equal(end.flag, 'DENY');
     assert.match(end.error ?? '', /default\/strict/);
-    // A mesh pod's address as source proves nothing either.
+    // The address of a mesh pod as source gives no identity either.
     const trusted = await mesh.pod();
     await outside.run('ip', ['addr', 'add', `${trusted.pod.addresses.v4}/32`, 'dev', 'lo']);
     const spoofed = connect(outside, server.pod.addresses.v4, 8080, {
       bindAddress: trusted.pod.addresses.v4,
     }).catch(() => undefined);
-    // What answers the first has answered before what answers this one.
+    // The answer to the first precedes the answer to this one.
     await refused(outside, server.pod.addresses.v4, 8080);
     const socket = await Promise.race([spoofed, undefined]);
     if (socket !== undefined) assert.notEqual(await ending(socket), 'open');
@@ -478,7 +478,7 @@ describe('policies', () => {
   });
 
   test('NEG-35: a reused pod IP has the identity of the certificate, not that of the old resource', async () => {
-    // The mesh still says that the IP belongs to sa-old; the pod that has it now is sa-new.
+    // In the mesh state the address still belongs to sa-old; the pod that has it now is sa-new.
     const { pod: reused } = await mesh.pod({ captured: false, workload: { serviceAccount: 'sa-old' } });
     mesh.apply(policy('Allow', { principals: [{ kind: 'Exact', value: principal('sa-old') }] }));
     const impostor = mesh.authority.make('spiffe://cluster.local/ns/default/sa/sa-new');

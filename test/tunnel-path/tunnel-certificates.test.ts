@@ -35,7 +35,7 @@ after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-/** A list of the mesh's authority that revokes the certificate that `member` has now. */
+/** A list of the mesh's authority that revokes the current certificate of `member`. */
 function revoke(...members: Member[]): Uint8Array {
   const serials = members.map(({ workload }) => mesh.authority.issue(workload).serial);
   return mesh.authority.authority.revocationList(serials).der;

@@ -61,7 +61,7 @@ function block(...fields: [string, string][]): Buffer {
   return Buffer.concat(fields.flatMap(([name, value]) => [Buffer.from([0]), text(name), text(value)]));
 }
 
-/** Header blocks that a server may answer with, and some that it may not. */
+/** Header blocks of valid and invalid answers of a server. */
 const answers: readonly (() => Buffer)[] = [
   () => Buffer.from([0x88]),
   () => Buffer.from([0x88]),
@@ -78,7 +78,7 @@ function number32(value: number): Buffer {
   return bytes;
 }
 
-/** A frame that the grammar allows somewhere, on a stream that may be the right one. */
+/** A valid frame, on a stream that may be the right one. */
 function plausible(role: 'client' | 'server', newest: number): Buffer {
   const stream = randomInt(8) === 0 ? randomInt(2 ** 31) : 1 + 2 * randomInt((newest >> 1) + 2);
   const headers = role === 'client' ? connectBlock() : (answers[randomInt(answers.length)] ?? connectBlock)();
@@ -134,7 +134,7 @@ function plausible(role: 'client' | 'server', newest: number): Buffer {
   }
 }
 
-/** Talks by the grammar for a while, in pieces of any size, sometimes with a wrong bit, and ends in any way. */
+/** Sends valid frames for a while, in pieces of any size, sometimes with a wrong bit, and ends in any way. */
 async function converse(tls: TLSSocket, role: 'client' | 'server'): Promise<void> {
   const parts: Buffer[] = role === 'client' ? [PREFACE, settings] : [settings];
   let newest = -1;
@@ -172,14 +172,14 @@ async function raw(): Promise<{ tls: TLSSocket; closed: () => boolean; received:
   return { tls, closed: () => closed, received: () => Buffer.concat(chunks) };
 }
 
-/** The proxy lives and serves a well-behaved caller. */
+/** Asserts that the proxy runs and serves a regular client. */
 async function healthy(): Promise<void> {
   const meshed = await mesh.pod();
   assert.equal(await hello(meshed.pod, server.pod.addresses.v4, 8080), 'hello worldhello world');
   mesh.proxy(0).tunnel.removePod(meshed.pod.uid);
 }
 
-/** Frame types of what came back, and the error code of a GOAWAY. */
+/** Types of the received frames, and the error code of a GOAWAY. */
 function framesOf(bytes: Buffer): { types: number[]; goaway: number | undefined } {
   const types: number[] = [];
   let goaway: number | undefined;
@@ -326,7 +326,7 @@ describe('hostile HTTP/2 clients', () => {
         await until(closed);
         assert.equal(framesOf(received()).goaway, expected);
       } else {
-        // The connection ends, or an answer shows that all of it was read.
+        // Waits until the connection ends, or an answer proves that all bytes were read.
         tls.write(frame(6, 0, 0, PING));
         await until(() => closed() || received().includes(frame(6, 1, 0, PING)), 20_000);
       }
@@ -430,7 +430,7 @@ describe('hostile HTTP/2 clients', () => {
         () => 0,
       );
       assert.ok(refused === 0 || refused === 400 || refused === 503, `${odd}: ${refused}`);
-      // A peer that goes on for a thousand malformed requests and resets is sent away.
+      // A peer with a thousand malformed requests and resets is disconnected.
       if (round % 200 === 0) {
         socket.close();
         socket = await open();
@@ -448,7 +448,7 @@ describe('requests that differ in every value', () => {
     const socket = await openHbone(await connect(client.pod, server.pod.addresses.v4, 15008), {
       identity: mesh.authority.issue(client.workload),
     });
-    // The engine remembers 4,096 texts: these are 6,000.
+    // The engine caches 4,096 texts; these are 6,000.
     for (let round = 0; round < 100; round++) {
       const answers = await Promise.all(
         Array.from({ length: 24 }, async (_, index) => {
@@ -510,7 +510,7 @@ describe('hostile HTTP/2 servers', () => {
     const limit = performance.now() + SECONDS * 1000;
     const lane = async (): Promise<void> => {
       for (let run = 0; run < 15 || performance.now() < limit; run++) {
-        // What comes before the end is no answer to judge.
+        // Frames before the end are not checked.
         const socket = await connect(caller.pod, hostile.pod.addresses.v4, 8080).catch(() => undefined);
         if (socket === undefined) continue;
         socket.write('GET / HTTP/1.1\r\n\r\n');

@@ -40,7 +40,7 @@ describe('robustness of the tunnel', () => {
     }
     const closed = () => until(() => mesh.proxies.every(({ descriptors }) => descriptors < 200), 20_000);
     const call = () => connect(mesh.client, mesh.server.addresses.v4, 8080);
-    // What a first load leaves behind (code, heaps, buffers) is not per connection.
+    // Memory of the first load (code, heaps, buffers) is not per connection.
     for (const socket of await openMany(500, call)) socket.destroy();
     await closed();
     const before = mesh.proxies.map(({ memory }) => memory);
@@ -51,7 +51,7 @@ describe('robustness of the tunnel', () => {
     for (const bytes of each) assert.ok(bytes <= 40 * KIB, `${bytes / KIB} KiB`);
     for (const socket of sockets) socket.destroy();
     await closed();
-    // A second load of the same size fits in what the first one used.
+    // A second load of the same size fits in the memory of the first one.
     const again = await openMany(10_000, call);
     const second = mesh.proxies.map(({ memory }) => memory);
     for (const socket of again) socket.destroy();
@@ -76,7 +76,7 @@ describe('robustness of the tunnel', () => {
       });
     const idle = mesh.proxies.map(({ descriptors }) => descriptors);
     await load(4_000);
-    // What stays is the connection between the proxies.
+    // Only the connection between the proxies remains.
     await until(() => mesh.proxies.every(({ descriptors }, side) => descriptors <= (idle[side] ?? 0) + 4));
     const [before, cpu] = [
       mesh.proxies.map(({ memory }) => memory),
@@ -130,7 +130,7 @@ describe('robustness of the tunnel', () => {
     const echo = await listen(mesh.server, 8081, (socket) => socket.pipe(socket));
     const warm = await connect(mesh.client, mesh.server.addresses.v4, 8080);
     const beside = await connect(mesh.client, mesh.server.addresses.v4, 8081);
-    /** A thousand exchanges beside it, by the same proxies and over the same session. */
+    /** Meanwhile a thousand exchanges by the same proxies over the same session. */
     const others = async (): Promise<void> => {
       for (let exchange = 0; exchange < 1_000; exchange++) {
         beside.write('x');
@@ -142,7 +142,7 @@ describe('robustness of the tunnel', () => {
     const before = mesh.proxies.map(({ memory }) => memory);
     const socket = await connect(mesh.client, mesh.server.addresses.v4, 8080);
     for (let sent = 0; sent < 24; sent++) socket.write(Buffer.alloc(1_000_000));
-    // Held back when the sender's queue is the same after all that went on beside it.
+    // The sender is stopped if its queue is unchanged after these exchanges.
     let queued: number;
     do {
       queued = socket.writableLength;
@@ -154,7 +154,7 @@ describe('robustness of the tunnel', () => {
     const late = mesh.proxies.map(({ memory }) => memory);
     const grown = late.map((memory, side) => memory - (before[side] ?? 0));
     context.diagnostic(`held back: ${grown.map((bytes) => `${Math.round(bytes / KIB)} KiB`).join(' and ')}`);
-    // The receiving side may hold one stream window (4 MiB) beside scratch buffers; the sending side holds nothing.
+    // The receiving side may hold one stream window (4 MiB) plus scratch buffers; the sending side holds no bytes.
     assert.ok((grown[0] ?? 0) < 4 << 20);
     assert.ok((grown[1] ?? 0) < 10 << 20);
     for (const side of [0, 1]) assert.ok((late[side] ?? 0) - (early[side] ?? 0) < 1 << 20, 'still growing');
@@ -175,7 +175,7 @@ describe('robustness of the tunnel', () => {
     const directory = mkdtempSync(join(tmpdir(), 'kmesh-keys-'));
     writeFileSync(join(directory, 'cert.pem'), certificateChainPem);
     writeFileSync(join(directory, 'key.pem'), privateKeyPem);
-    // In s_client each read of its input that begins with K is one update that asks for another.
+    // For s_client each input that begins with K is one key update that requests another.
     const flood =
       `yes K | openssl s_client -connect ${server.pod.addresses.v4}:15008 -alpn h2 -tls1_3 ` +
       `-cert ${directory}/cert.pem -key ${directory}/key.pem`;

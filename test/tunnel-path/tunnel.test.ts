@@ -153,7 +153,7 @@ describe('waypoints and gateways', () => {
     await mesh[Symbol.asyncDispose]();
   });
 
-  /** A waypoint pod without our proxy: the independent double, which passes requests on by HBONE. */
+  /** A waypoint pod without Kmesh: the lab's independent waypoint, which forwards requests over HBONE. */
   async function waypoint(
     network = '',
   ): Promise<
@@ -216,7 +216,7 @@ describe('waypoints and gateways', () => {
   for (const protocol of ['NONE', 'PROXY'] as const) {
     test(`NSP-08: a sandwiched waypoint, ${protocol}`, async () => {
       const way = await mesh.pod({ node: 1, workload: { applicationTunnel: { protocol, port: 15088 } } });
-      // The gateway inside: takes the bytes (after a PROXY header) and answers them itself.
+      // The gateway in the pod reads the bytes (after a PROXY header) and answers them itself.
       mesh.own(
         await listen(way.pod, 15088, (socket: Socket) => {
           let skip = protocol === 'PROXY' ? -1 : 0;

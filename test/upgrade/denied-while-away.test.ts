@@ -1,4 +1,4 @@
-/** What policy denies while no daemon runs, and every way in which the next one starts. */
+/** Policies that deny while no daemon runs, and every kind of start of the next one. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
@@ -26,13 +26,13 @@ interface Start {
   readonly signal?: NodeJS.Signals;
   /** Settings of the next daemon. */
   readonly environment?: (pins: string) => Readonly<Record<string, string>>;
-  /** The next daemon is this build. */
+  /** The next daemon has the same build. */
   readonly build?: 'flows' | 'handshakes';
-  /** It has neither CAP_BPF nor CAP_SYS_ADMIN, and reaches neither pins nor pods. */
+  /** It has neither CAP_BPF nor CAP_SYS_ADMIN, and no access to pins and pods. */
   readonly withoutRight?: boolean;
-  /** The CNI agent is away: nobody says which pods there are. */
+  /** The CNI agent is unreachable: the pods are not reported. */
   readonly withoutAgent?: boolean;
-  /** What becomes of a live connection that stays allowed. */
+  /** Expected outcome of a live connection that stays allowed. */
   readonly allowed: 'goes on' | 'goes on or ends';
 }
 
@@ -62,7 +62,7 @@ const starts: Readonly<Record<string, Start>> = {
   'before its CNI agent': { withoutAgent: true, allowed: 'goes on or ends' },
 };
 
-/** Until the daemon that was started has acknowledged what it was told. */
+/** Waits until the started daemon has acknowledged the policy. */
 async function acknowledged({ mesh }: PinnedNode, earlier: ReadonlySet<number>): Promise<void> {
   await mesh.istiod.waitFor(
     'answers of the next daemon',
@@ -133,7 +133,7 @@ describe('a policy that arrives while no daemon runs', () => {
       proxy.executable = (start.build && builds[start.build]?.main) ?? proxy.executable;
       proxy.start(start.environment?.(pins));
       if (start.withoutRight) {
-        // The first start has removed some pins: the next must not take what is left for obedient.
+        // The first start has removed some pins: the next must not treat the remaining ones as up to date.
         await eventually('the first start has tried', () =>
           proxy.log.includes('may stay active until their lease expires'),
         );
@@ -146,7 +146,7 @@ describe('a policy that arrives while no daemon runs', () => {
 
       const dialled = await attempt(client, v4, 8081, 'hello', 2_000);
       assert.deepEqual([dialled.how === 'open', dialled.bytes], [false, '']);
-      // Without the lease's end to come: then it was acknowledged too early.
+      // If the lease has not ended, the response was acknowledged too early.
       const patience = start.withoutRight ? 1_000 : 5_000;
       await eventually('the live connection has ended', () => ends(live), patience);
       await eventually('the stranger’s has ended', () => ends(stranger), patience);

@@ -13,9 +13,9 @@ import type { DaemonProcess } from '@kmesh/lab/testing/daemon/daemon-process.ts'
 import { untilServed } from '@kmesh/lab/testing/traffic/echo.ts';
 import { connect, readExactly } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
-/** How often the node's proxy is replaced while the load goes on. */
+/** Number of replacements of the node's proxy under load. */
 const HANDOVERS = 2;
-/** Connections that are open when the old instance is told to stop, and end by themselves in its drain time. */
+/** Connections that are open at SIGTERM of the old instance and end within its drain time. */
 const LONG_CONNECTIONS = 24;
 const DRAIN_SECONDS = 6;
 const OPENED = 'istio_tcp_connections_opened_total';
@@ -25,7 +25,7 @@ interface Load {
   readonly dialing: Dialing;
 }
 
-/** An open connection that talks until it is told to end; `broken` says what went wrong. */
+/** An open connection that exchanges bytes until it is stopped; `broken` has its failure. */
 interface LongConnection {
   readonly socket: Socket;
   readonly ended: Promise<void>;
@@ -59,7 +59,9 @@ async function startLong(from: Host, to: string): Promise<LongConnection> {
   return Object.assign(long, { ended });
 }
 
-/** Replaces the node's proxy as a rolling update does. Returns the new one, and the long connections that were cut. */
+/**
+ * Replaces the node's proxy as a rolling update does. Returns the new one, and the long connections that were closed.
+ */
 async function replace(
   mesh: DaemonMesh,
   place: AgentNode,
@@ -116,7 +118,7 @@ test(`${HANDOVERS} hand-overs under load: at least 99.9 % of new connections suc
   const near = await mesh.pod(place.node);
   const remote = await mesh.pod(far.node);
   const stranger = await mesh.lab.outsideHost('stranger');
-  // A narrow link queues its packets, so that handshakes are under way at any moment.
+  // A slow link queues packets, so that handshakes are pending at any moment.
   const narrow = 'rate 1mbit burst 1600 latency 200ms'.split(' ');
   await stranger.run('tc', ['qdisc', 'add', 'dev', 'eth0', 'root', 'tbf', ...narrow]);
   for (const pod of [server, near]) await place.agent.addPod(pod);

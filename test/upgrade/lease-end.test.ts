@@ -6,14 +6,14 @@ import { pinnedNode } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
 import { attempt } from '@kmesh/lab/testing/traffic/echo.ts';
 
-/** Of the service that the node has. */
+/** Address of the node's service. */
 const SERVICE = '10.96.0.1';
 
 test('after the lease other listeners on 15001 and 15006 serve the pods as if Kmesh had never been installed', async () => {
   await using node = await pinnedNode({ KMESH_LEASE: '3s' });
   const { mesh, lab, client, servers } = node;
   const [server] = servers;
-  // Of the service of the node, and of none.
+  // Address of the node's service, and one without a service.
   const vips = lab.serviceAddress();
   const outside = await lab.outsideHost();
   await outside.serve({ port: 7070 });
@@ -22,11 +22,12 @@ test('after the lease other listeners on 15001 and 15006 serve the pods as if Km
   await proxy.ended;
   for (const pod of [client, server]) await startStock(pod);
 
-  // Until then the kernel path goes on, to a server that says nothing of its own.
+  // Until then the kernel path continues, to a server that only answers.
   for (let tries = 0; (await answer(client, SERVICE, 80)) !== `15001 ${SERVICE} 80`; tries++)
     assert.ok(tries < 30, 'the lease does not end');
   for (const family of ['v4', 'v6'] as const) {
-    // A service, a pod of the node, somebody outside the mesh; and a client that netfilter alone brings in.
+    // A service, a pod of the node and a host outside the mesh; and a client that reaches the pod through netfilter
+    // only.
     const vip = vips[family];
     assert.equal(await answer(client, vip, 80), `15001 ${vip} 80`);
     const ip = server.addresses[family];
@@ -43,7 +44,7 @@ async function startStock(pod: Pod): Promise<void> {
   await once(child.stdout, 'data');
 }
 
-/** What comes back; nothing where the connection is refused or nobody speaks. */
+/** Returns the answer; empty if the connection is refused or there is no answer. */
 async function answer(from: Host, host: string, port: number): Promise<string> {
   return (await attempt(from, host, port, '', 1_000)).bytes;
 }

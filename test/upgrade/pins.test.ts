@@ -1,4 +1,4 @@
-/** What the runtime pins, in a bpffs of the lab's own, so that nothing of it can stay on the machine. */
+/** The runtime's pins, in a separate bpffs, so that no pin can remain on the machine. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLab } from '@kmesh/lab';

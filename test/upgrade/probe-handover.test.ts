@@ -9,7 +9,7 @@ let mesh: LabMesh;
 let client: Pod;
 let hosts: readonly string[];
 
-/** What one exchange sends and gets back. */
+/** Bytes of one exchange in both directions. */
 const [requestBytes, replyBytes] = [11, 22];
 
 before(async () => {
@@ -107,7 +107,7 @@ for (const how of ['SIGTERM', 'SIGKILL'] as const) {
     await exchangeAll(sockets, 1);
     for (const socket of sockets) socket.resume().end();
     await proxy.until('they are logged', () => watch.lines.length >= 2 * sockets.length);
-    // One closing is one line: these came after all of them.
+    // Each closed connection is one line; this line follows all of them.
     for (const { opened, closed, bytes } of await Promise.all(reporters.map(counts))) {
       const following = rest + sockets.length;
       assert.deepEqual(

@@ -100,7 +100,7 @@ test('NEG-26, NEG-27: pins of another layout and invalid pins are replaced, and 
   });
   proxy.kill('SIGKILL');
   await proxy.ended;
-  // What an upgrade finds: flow maps under another version, none under its own, and its links in use.
+  // State before an upgrade: flow maps of another version, none of its own, and links in use.
   const layout = readdirSync(pins).find((name) => name.startsWith('flows-'));
   execFileSync('mv', [`${pins}/${layout}`, `${pins}/flows-v999-00000000`]);
   proxy.start();
@@ -138,7 +138,7 @@ test('kmesh uninstall without access to the pods removes nothing and says so; re
   mesh.node().proxy.kill('SIGKILL');
   await mesh.node().proxy.ended;
   const names = readdirSync(`${pins}/pods`).sort();
-  // As in a container: processes of its own, and no names of namespaces.
+  // As in a container: a separate process namespace, and no named network namespaces.
   const hidden = spawnSync(
     'unshare',
     [
@@ -154,7 +154,7 @@ test('kmesh uninstall without access to the pods removes nothing and says so; re
   assert.equal(attachedProgramIds(lab.cgroup, CGROUP_CONNECT4).length, 1);
 
   mesh.node().node.removePod(client);
-  // The kernel ends a namespace a moment after its last user; until then it may as well be one out of sight.
+  // The kernel removes a namespace some time after its last user; until then it counts as one without access.
   await eventually('the pod that is gone does not count', () => {
     const env = { ...process.env, KMESH_PINS: pins };
     return spawnSync(process.execPath, [main, 'uninstall'], { env }).status === 0;

@@ -22,7 +22,7 @@ test('rollouts from a ztunnel to Kmesh, to a newer Kmesh and back: no connection
   await far.agent.addPod(remote);
   const pins = `${await mesh.lab.bpffs()}/kmesh`;
   const drain = { CONNECTION_TERMINATION_DEADLINE: '3s' };
-  // Stands in for a ztunnel, of which there is no program here: it listens as one and knows of no kernel path.
+  // A substitute for ztunnel, which is not available here: it listens on the same ports and has no kernel path.
   const ztunnel = { ...drain, KMESH_KERNEL_PATH: 'false' };
   const kmesh = { ...drain, KMESH_KERNEL_PATH: 'true', KMESH_CGROUP: mesh.lab.cgroup, KMESH_PINS: pins };
   const other = await mesh.daemon(far, { environment: ztunnel });
@@ -33,7 +33,7 @@ test('rollouts from a ztunnel to Kmesh, to a newer Kmesh and back: no connection
     from.startDialing({ to: `${VIP}:80`, connections: 0, concurrency: 2, mode: 'http' }),
   );
   const dialKernel = () => client.dial({ to: `${VIP}:80`, mode: 'http', connections: 10 });
-  /** As with maxSurge 1: the next one is ready before this one is asked to go. */
+  /** As with maxSurge 1: the next one is ready before this one gets SIGTERM. */
   const roll = async (environment: Record<string, string>, executable = kmeshExecutable): Promise<void> => {
     const next = await mesh.daemon(place, { environment, executable });
     await next.ready();
@@ -52,7 +52,7 @@ test('rollouts from a ztunnel to Kmesh, to a newer Kmesh and back: no connection
     assert.ok(report.connections > 200, `${report.connections}`);
   }
 
-  // What docs/operate.md has run on every node afterwards.
+  // The command that docs/operate.md prescribes for every node afterwards.
   execFileSync(process.execPath, [main, 'uninstall'], { env: { ...process.env, KMESH_PINS: pins } });
   assert.deepEqual(attachedProgramIds(mesh.lab.cgroup, CGROUP_CONNECT4), []);
   assert.equal(existsSync(pins), false);

@@ -7,7 +7,7 @@ import type { DaemonProcess } from '@kmesh/lab/testing/daemon/daemon-process.ts'
 /** The service's address. */
 export const VIP = '10.96.0.1';
 
-/** A node with a client and a service of two servers, whose CNI agent names them to whoever connects. */
+/** A node with a client and a service of two servers, whose CNI agent reports them to every daemon that connects. */
 export async function shop(mesh: DaemonMesh) {
   const place = await mesh.node();
   const service = serviceOf({
@@ -28,7 +28,7 @@ export async function shop(mesh: DaemonMesh) {
   return { place, client, service, servers: servers as [(typeof servers)[0], (typeof servers)[0]] };
 }
 
-/** Resolves when what is dialled is told by this daemon as of the kernel path. */
+/** Resolves when this daemon reports a dialled connection as on the kernel path. */
 export async function takesKernelPath(
   daemon: DaemonProcess,
   dial: () => Promise<{ readonly failures: readonly unknown[] }>,
@@ -39,7 +39,7 @@ export async function takesKernelPath(
       const before = daemon.log().length;
       assert.deepEqual((await dial()).failures, []);
       const lines = () => parseAccessLog(daemon.log().slice(before));
-      // Another daemon may have seen it.
+      // Another daemon may have reported it.
       await eventually('a line', () => lines().length > 0, 1_000).catch(() => undefined);
       return lines().some(({ fields }) => fields['path'] === 'kernel');
     },

@@ -28,7 +28,7 @@ test('BPF-10: pins that do not match their names are replaced: foreign maps and 
   await using node = await pinnedNode();
   const { lab, mesh, pins, client } = node;
   const { proxy } = mesh.node();
-  // A program decides a moment before it is pinned: two for each of three pods.
+  // Programs run before they are pinned: two for each of three pods.
   await eventually('every pod is pinned', () => readdirSync(`${pins}/pods`).length === 6);
   proxy.kill('SIGKILL');
   await proxy.ended;
@@ -45,7 +45,7 @@ test('BPF-10: pins that do not match their names are replaced: foreign maps and 
   alien.pin(`${pins}/links/kmesh_peer4`);
   rmSync(`${flows}/map-flows`);
   foreign.program('empty_connect4').pin(`${flows}/map-flows`);
-  // Half made: what a daemon that died early had not pinned yet.
+  // Incomplete pins, as of a daemon that died early.
   rmSync(`${flows}/map-counters`);
   rmSync(`${pins}/links/kmesh_sockops`);
   mkdirSync(`${pins}/flows-v77-00000000`);
@@ -132,7 +132,7 @@ test("BPF-02: other software's programs run in the same order throughout kill -9
   }
 });
 
-/** How often the other software's programs ran meanwhile. */
+/** Returns how often the other software's programs ran meanwhile. */
 async function counts(
   foreign: BpfObject,
   act: () => Promise<void>,

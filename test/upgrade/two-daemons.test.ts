@@ -39,7 +39,7 @@ for (const same of [true, false]) {
 
     const second = await start(other?.main ?? kmeshExecutable);
     assert.equal(attachedProgramIds(mesh.lab.cgroup, CGROUP_CONNECT4).length, 1);
-    // Both are told; the programs read the younger one's tables.
+    // Both receive the update; the programs read the newer one's tables.
     const [one, two] = servers;
     mesh.istiod.update([{ kind: 'workload', workload: workloadOf(two, { protocol: 'HBONE' }) }]);
     const { istiod } = mesh;
@@ -64,7 +64,7 @@ for (const same of [true, false]) {
     await exchange(long);
     await takesKernelPath(second, () => client.dial({ to: `${VIP}:80`, mode: 'http', connections: 10 }));
 
-    // The other way around, and the older one dies.
+    // In the other order, and the older one is killed.
     const third = await start(kmeshExecutable);
     second.kill('SIGKILL');
     await second.ended;

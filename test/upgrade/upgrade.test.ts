@@ -19,7 +19,7 @@ function load({ client }: PinnedNode): Dialing {
   return client.startDialing({ to: SHOP, connections: 0, concurrency: 4, mode: 'http' });
 }
 
-/** Nothing failed, and both endpoints were chosen about equally often: none is there twice, none is missing. */
+/** No connection failed, and both endpoints were chosen about equally often: neither is duplicated or missing. */
 async function assertBalanced(dialing: Dialing, atLeast: number): Promise<void> {
   const { failures, connections, byEndpoint } = await dialing.stop();
   assert.deepEqual(failures, []);
@@ -90,7 +90,7 @@ describe('takeover by another version', () => {
       await proxy.ended;
       proxy.executable = versions[round % 2] ?? '';
       proxy.start();
-      // From before its programs are loaded to after they are at their hooks.
+      // From before its programs are loaded to after they are attached.
       await pause(200 + Math.random() * 1_200);
       await exchange(long);
     }
@@ -116,7 +116,8 @@ describe('takeover by another version', () => {
       proxy.executable = version;
       proxy.start();
       await proxy.ready();
-      // The newer tables know nothing of it: what the wire cannot judge is not let past, and must not hang either.
+      // The newer tables have no entry of it: a connection that the wire cannot judge is not admitted, and must not
+      // hang.
       await exchange(long).catch((error) => assert.match(String(error), /ended after|ECONNRESET|EPIPE/));
       long.destroy();
       assert.equal(layouts(pins, 'handshakes').length, 1);

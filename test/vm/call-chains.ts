@@ -1,6 +1,6 @@
 import type { ProgramCode } from '@kmesh/linux';
 
-/** Functions of a program that call one another, and the stack that they hold together. */
+/** A call chain of a program's functions, and its total stack. */
 export interface CallChain {
   /** Indexes of the functions, the program first. */
   readonly functions: readonly number[];
@@ -9,8 +9,8 @@ export interface CallChain {
 }
 
 /**
- * What the verifier rounds a function's stack up to before it adds up a chain (`check_max_stack_depth`): the interpreter's
- * granularity. Newer kernels that compile to machine code round to 16 bytes, so what passes here passes there.
+ * The verifier rounds a function's stack up to this before it sums a chain (`check_max_stack_depth`): the interpreter's
+ * granularity. Newer kernels with a JIT compiler round to 16 bytes, so a chain that is accepted here is accepted there.
  */
 const ROUNDED_TO = 32;
 
@@ -29,7 +29,7 @@ const PSEUDO_FUNCTION = 4;
  * @throws Error when the frames are not those of these functions, or a call leads to no function
  */
 export function deepestChain(code: ProgramCode, frames: readonly number[]): CallChain {
-  // Without function information there is one function, the program itself.
+  // Without function information the program is the only function.
   const starts = code.functions.length === 0 ? [0] : code.functions.map(({ start }) => start);
   if (starts.length !== frames.length)
     throw new Error(`the verifier tells ${frames.length} stacks of ${starts.length} functions`);
@@ -53,7 +53,7 @@ export function deepestChain(code: ProgramCode, frames: readonly number[]): Call
   return from(0);
 }
 
-/** Who calls whom, by index. */
+/** Callees of each function, by index. */
 function calls(instructions: Uint8Array, starts: readonly number[]): Set<number>[] {
   const view = new DataView(instructions.buffer, instructions.byteOffset, instructions.byteLength);
   const found = starts.map(() => new Set<number>());
@@ -73,7 +73,7 @@ function calls(instructions: Uint8Array, starts: readonly number[]): Set<number>
         throw new Error(`instruction ${at} calls ${at + distance + 1}, where no function begins`);
       found[caller]?.add(callee);
     }
-    // Its second half is no instruction.
+    // Its second half is not an instruction.
     if (operation === LOAD_ADDRESS) at += 1;
   }
   return found;

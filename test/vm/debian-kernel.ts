@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 const cache = fileURLToPath(new URL('../../build/kernels/', import.meta.url));
 
-/** What Kmesh's tests use of the modules, and what the machine needs to reach this one's files. */
+/** Modules that Kmesh's tests use, and those for access to this machine's files. */
 const modules = [
   'boot/vmlinuz-*',
   'lib/modules/*/modules.*',
@@ -20,7 +20,7 @@ const modules = [
   'lib/modules/*/kernel/fs/overlayfs/*',
 ];
 
-/** A kernel that is unpacked and not installed. */
+/** A kernel that is unpacked, not installed. */
 export interface UnpackedKernel {
   readonly release: string;
   readonly image: string;
@@ -30,9 +30,7 @@ export interface UnpackedKernel {
   readonly busybox: string;
 }
 
-/**
- * Debian 12's kernel and a static busybox, out of the Debian archive by apt-get the first time, then out of `build/kernels`.
- */
+/** Returns Debian 12's kernel and a static busybox: downloaded by apt-get at first, later from `build/kernels`. */
 export function debianKernel(): UnpackedKernel {
   const name = newestPackage();
   const release = name.slice('linux-image-'.length);
@@ -63,7 +61,7 @@ export function debianKernel(): UnpackedKernel {
   return kernel;
 }
 
-/** What `linux-image-amd64` of Debian 12 stands for today. */
+/** The package that `linux-image-amd64` of Debian 12 currently depends on. */
 function newestPackage(): string {
   const ask = () =>
     /linux-image-6\.1\.\S+/.exec(

@@ -1,4 +1,4 @@
-/** Examines the kernel that runs: `node examine.ts FILE` writes a {@link KernelReport} to FILE. */
+/** Examines the running kernel: `node examine.ts FILE` writes a {@link KernelReport} to FILE. */
 import { renameSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { probeCapabilities } from '@kmesh/linux';
@@ -19,7 +19,7 @@ const report: KernelReport = {
   programs: await examinePrograms(),
   scenes: await playScenes(),
 };
-// Whoever finds the file finds all of it.
+// A rename, so that the file is complete when it exists.
 writeFileSync(`${file}.part`, JSON.stringify(report));
 renameSync(`${file}.part`, file);
 process.exit(0);

@@ -24,7 +24,7 @@ const modules = [
   ...['netfs', 'fscache', '9pnet', '9pnet_virtio', '9p', 'overlay'],
 ];
 
-/** Emulated and slow, on a machine that may have other things to do. */
+/** Emulation is slow, and the machine may have other work. */
 const LIMIT_MS = 15 * 60_000;
 
 /**
@@ -70,9 +70,9 @@ export async function runUnder(kernel: UnpackedKernel, command: string): Promise
 
 function options(kernel: UnpackedKernel, files: string, shared: string): string[] {
   return [
-    // One processor: V8 writes code that its other threads run, which an emulator of several does not always notice. Nor are
-    // emulated protection keys what V8 expects of them. Both end Node.js in one start of three.
-    // Emulated also where KVM would be there: what is measured is comparable from machine to machine.
+    // One processor: V8 writes code that its other threads run, and an emulator of several processors does not always
+    // detect that. Emulated protection keys do not work as V8 expects either. Both end Node.js in one of three starts.
+    // KVM is not used even if available, so that measurements are comparable between machines.
     ...['-accel', 'tcg', '-cpu', 'max,-pku', '-smp', '1', '-m', '4096'],
     ...['-nodefaults', '-no-reboot', '-display', 'none', '-serial', 'stdio'],
     ...['-kernel', kernel.image, '-initrd', files, '-append', 'console=ttyS0 quiet panic=-1'],

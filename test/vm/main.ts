@@ -1,7 +1,7 @@
 /**
- * `npm run test:kernels`: what the verifiers of this machine's kernel and of Debian 12's make of the programs, what each
- * kernel lacks, and a few real connections on each. `--json` prints the reports as one object in the last line. The exit
- * code is not 0 when a program does not load where it should, needs too much, or a connection goes wrong.
+ * `npm run test:kernels`: verification of the programs by this machine's kernel and by Debian 12's, features that each
+ * kernel lacks, and a few real connections on each. `--json` prints the reports as one object in the last line. The
+ * exit code is not 0 when a program does not load where it should, needs too much, or a connection goes wrong.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -32,7 +32,7 @@ console.log(`${reports.length} kernels in ${Math.round((performance.now() - star
 if (flags.includes('--json')) console.log(JSON.stringify({ reports, problems: found }));
 process.exit(found.length === 0 ? 0 : 1);
 
-/** A process of its own, as in the emulated machine. */
+/** A separate process, as in the emulated machine. */
 function examineHere(): KernelReport {
   const work = mkdtempSync(join(tmpdir(), 'kmesh-kernels-'));
   try {

@@ -8,7 +8,7 @@ import type { FeatureRow, ProgramRow } from './report.ts';
 
 type Load = () => Promise<BpfObject>;
 
-/** Loads each program by itself, with the settings that the daemon would choose here, so that one failure hides no other. */
+/** Loads each program separately, with the daemon's settings, so that one failure hides no other. */
 export async function examinePrograms(): Promise<ProgramRow[]> {
   const rows: ProgramRow[] = [];
   const functions = objectFunctionNames(readFileSync(kernelObjectPath));
@@ -16,7 +16,7 @@ export async function examinePrograms(): Promise<ProgramRow[]> {
   return rows;
 }
 
-/** What this kernel has of the kernel path, and what takes the place of the rest. */
+/** Features of the kernel path that this kernel has, and substitutes for the others. */
 export function examineFeatures(): FeatureRow[] {
   const obstacles = kernelPathObstacles();
   return [

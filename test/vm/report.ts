@@ -1,39 +1,39 @@
 import type { Capability } from '@kmesh/linux';
 
-/** One program under one kernel. What its verifier does not say is 0. */
+/** One program under one kernel. A value that its verifier does not report is 0. */
 export interface ProgramRow {
   readonly name: string;
   readonly loaded: boolean;
   /** Why it is not loaded. */
   readonly reason: string;
-  /** Instructions that the verifier walked, of at most a million. */
+  /** Instructions that the verifier processed; the limit is one million. */
   readonly processedInstructions: number;
   readonly verificationMs: number;
   /** Bytes of the deepest call chain, rounded as the verifier does; it allows 512. */
   readonly stackBytes: number;
-  /** The functions of that chain, the program first, with the stack that each has by itself. */
+  /** The functions of that chain, the program first, each with its own stack. */
   readonly callChain: readonly { readonly function: string; readonly stackBytes: number }[];
   /** Instructions after the kernel's own rewriting. */
   readonly instructions: number;
   readonly machineCodeBytes: number;
 }
 
-/** A part of the kernel path that a kernel may lack by itself. */
+/** A part of the kernel path that a kernel may lack independently of others. */
 export interface FeatureRow {
   readonly name: string;
   readonly on: boolean;
-  /** Why it is off, or what takes its place. */
+  /** Reason why it is off, or its substitute. */
   readonly detail: string;
 }
 
-/** Something that was done with real sockets. */
+/** A test with real sockets. */
 export interface SceneRow {
   readonly name: string;
   readonly ok: boolean;
   readonly detail: string;
 }
 
-/** What was found under one kernel. */
+/** Results for one kernel. */
 export interface KernelReport {
   readonly kernel: string;
   readonly where: 'this machine' | 'emulated';
@@ -43,11 +43,11 @@ export interface KernelReport {
   readonly scenes: readonly SceneRow[];
 }
 
-/** A quarter of what the verifier allows: older kernels walk up to four times as many for the same program. */
+/** A quarter of the verifier's limit: older kernels process up to four times as many for the same program. */
 const INSTRUCTION_BUDGET = 250_000;
 const STACK_BUDGET = 512;
 
-/** What is wrong, a sentence each; empty when all is well. */
+/** Problems, one sentence each; empty if there are none. */
 export function problems({ kernel, programs, scenes }: KernelReport): string[] {
   return [
     ...programs.flatMap((program) => programProblems(program).map((problem) => `${kernel}: ${problem}`)),

@@ -6,10 +6,10 @@ import type { SceneRow } from './report.ts';
 
 const CONNECTIONS = 40;
 
-/** An emulated machine takes that long to verify the programs. */
+/** An emulated machine needs this long to verify the programs. */
 const READY_MS = 180_000;
 
-/** Real connections over real pods, on whatever kernel runs. */
+/** Real connections between real pods, on the running kernel. */
 export async function playScenes(): Promise<SceneRow[]> {
   return [
     await play('connect hook alone: one service, two endpoints', hooksAlone),
@@ -103,7 +103,7 @@ async function captured(): Promise<string> {
   );
 }
 
-/** @returns who answered how often */
+/** @returns the number of answers by endpoint */
 async function dialAll(client: Pod, to: string): Promise<string> {
   const report = await client.dial({ to, connections: CONNECTIONS, concurrency: 4 });
   if (report.failed > 0)

@@ -5,7 +5,7 @@ import { repetitions } from '@kmesh/lab/testing/repetitions.ts';
 
 const CHANGES = repetitions({ ci: 250, full: 1_000 });
 
-/** Numbers below `bound` that are the same in every run. */
+/** Returns numbers below `bound`, the same in every run. */
 function drawing(seed: number): (bound: number) => number {
   let state = seed;
   return (bound) => {
@@ -14,7 +14,7 @@ function drawing(seed: number): (bound: number) => number {
   };
 }
 
-/** Answers of endpoints that were not in the mesh at any time between the connect and the change after it. */
+/** Answers of endpoints that were not in the mesh between the connect and the next change. */
 function strayAnswers(report: DialReport, endpointsAfter: readonly ReadonlySet<string>[]): unknown[] {
   return report.byEpoch.filter(
     ({ epoch, endpoint }) =>

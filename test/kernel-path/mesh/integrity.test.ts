@@ -57,7 +57,7 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
         grown = Math.max(grown, mesh.proxyMemory() - before);
       };
       const dial = { connections: 2, largest: HELD_BYTES, seed: 1 };
-      // While the sender is held, and while the bytes flow that were.
+      // While the sender is stopped, and while the held bytes are transferred.
       const dialled = await dialHeld(mesh.client, mesh.server, port, dial, oracle, () => {
         sample();
         sampling = setInterval(sample, 5);
@@ -104,7 +104,7 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
       const logged = () => Object.values(mesh.paths()).reduce((sum, count) => sum + count, 0);
       await eventually(`${connections} lines`, () => logged() >= connections);
       assert.equal(logged(), connections);
-      // Dials of the same instant may collide in the connect hook: one of them takes the tunnel path then.
+      // Simultaneous connects may use the same entry in the connect hook: one of them takes the tunnel path then.
       const least = path === 'kernel' ? 0.9 * connections : connections;
       assert.ok((mesh.paths()[path] ?? 0) >= least, JSON.stringify(mesh.paths()));
     });

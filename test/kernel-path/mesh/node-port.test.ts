@@ -19,7 +19,7 @@ import { attempt, echo } from '@kmesh/lab/testing/traffic/echo.ts';
 import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
 
-/** Ports of the nodes that lead to the pod: with the source as it is, and with the node's instead. */
+/** NodePorts of the pod: with the source address kept, and with it translated to the node's. */
 const PRESERVED = 30080;
 const REPLACED = 30081;
 const families = ['v4', 'v6'] as const;
@@ -76,7 +76,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         await lab?.close();
       });
 
-      /** Which host dials which node's port, and the source address that the pod sees. */
+      /** The host that dials, the node whose port it dials, and the source address that the pod sees. */
       const callers = () => {
         const [first, second] = mesh.nodes.map(({ node }) => node) as [Node, Node];
         const bridge = { v4: '10.1.0.1', v6: 'fd00:10:1::1' };
@@ -143,7 +143,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
         await untilTablesFollow(mesh);
         for (const family of families) await echo(node, server.pod.addresses[family]);
         await echo(member, server.pod.addresses.v4);
-        // Its line comes after those of all that was before it.
+        // Its line follows those of all earlier connections.
         await watch.access('inbound');
         assert.equal(watch.lines.filter(({ fields }) => fields['direction'] === 'inbound').length, 1);
         await mesh.apply(without(strict));

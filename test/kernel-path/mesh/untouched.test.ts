@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLab, installRedirect, startKernelMesh } from '@kmesh/lab';
 
-/** Two pods with istio-cni's rules, enrolled in the kernel path: nothing more could touch their packets. */
+/** Two pods with istio-cni's rules, enrolled in the kernel path: everything that can change packets is active. */
 async function capturedPods() {
   const lab = await createLab();
   const node = await lab.node();
@@ -66,7 +66,7 @@ test('NEG-37: packets of a captured pod to IPv6 link-local and multicast address
   const answer = await client.exchangeDatagram({ host: `${linkLocal}%eth0`, port: 8080, message: 'near' });
   assert.equal(answer, 'server near');
 
-  // The answer comes from a unicast address, which a socket connected to the group does not hear.
+  // The answer has a unicast source address, which a socket connected to the group does not receive.
   await assert.rejects(
     client.exchangeDatagram({ host: 'ff02::1%eth0', port: 8080, message: 'all', timeoutMs: 200 }),
     { code: 'ETIMEDOUT' },

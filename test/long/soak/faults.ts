@@ -59,7 +59,7 @@ function backAt({ istiod, nodes }: SoakScene['mesh']): boolean {
   return connections.length >= nodes.length && connections.every(({ outstanding }) => outstanding === 0);
 }
 
-/** Of node 1, whose connections may fail until it serves again. */
+/** The proxy of node 1, whose connections may fail until it serves again. */
 async function restart({ mesh, now }: SoakScene, signal: NodeJS.Signals): Promise<void> {
   const { proxy, agent } = mesh.node(1);
   now.restarting = true;

@@ -6,7 +6,7 @@ import type { serveRandomEndings } from '@kmesh/lab/testing/tunnel/random-ending
 /** Counts of one lane: completed operations and unexplained failures. */
 export interface LaneCount {
   done: number;
-  /** Failures that the fault under way explains. */
+  /** Failures that the current fault explains. */
   explained: number;
   readonly unexplained: string[];
 }
@@ -16,7 +16,7 @@ export interface Lane {
   readonly name: string;
   /** Runs a few operations. Returns the number completed, and the failures as sentences. */
   round(): Promise<{ readonly done: number; readonly failures: readonly string[] }>;
-  /** Whether a failure now has a known reason. */
+  /** Returns whether a current fault explains a failure. */
   isExplained(failure: string): boolean;
   readonly count: LaneCount;
 }
@@ -62,15 +62,12 @@ export function endings(
   };
 }
 
-/**
- * As of a StatefulSet: series of pods that never come again are kept for a quarter of an hour, and would look like a
- * leak.
- */
+/** Names repeat, as in a StatefulSet: series of removed pods are kept for 15 minutes and would look like a leak. */
 const NAMES = 24;
 
 let pods = 0;
 
-/** A pod comes, is called, calls, and goes. */
+/** A pod is created, gets a connection, opens one, and is deleted. */
 export function churn(mesh: LabMesh, client: Pod, server: string): Lane['round'] {
   return async () => {
     const node = pods++ % mesh.nodes.length;
@@ -80,7 +77,7 @@ export function churn(mesh: LabMesh, client: Pod, server: string): Lane['round']
     const workload = workloadOf(pod, { protocol: 'HBONE' });
     try {
       await mesh.apply(workload);
-      // Without a proxy, or with one that goes in the middle, it is in the snapshot of the next.
+      // Without a proxy, or if the proxy ends meanwhile, the pod is in the next one's snapshot.
       if ((await answerOf(place.agent.addPod(pod))) === 'pending') await place.agent.whenReady();
       await pod.serve({ port: 8080, mode: 'http' });
       const to = endpointText(pod.addresses[pods % 4 < 2 ? 'v4' : 'v6'], 8080);
@@ -100,7 +97,7 @@ export function churn(mesh: LabMesh, client: Pod, server: string): Lane['round']
   };
 }
 
-/** Of the proxy to the CNI agent; `pending` when their connection ended before it came. */
+/** The proxy's answer to the CNI agent; `pending` if the connection ended before it. */
 async function answerOf<Answer>(request: Promise<Answer>): Promise<Answer | 'pending'> {
   return await request.catch((error: unknown) => {
     if (error instanceof KmeshError && error.code === 'KMESH_LAB_ZDS') return 'pending';

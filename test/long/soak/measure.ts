@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { NodeProxy } from '@kmesh/lab';
 import { openPinnedMap } from '@kmesh/linux';
 
-/** What a daemon holds while nothing goes on. */
+/** Resources of an idle daemon. */
 export interface Holding {
   /** Seconds since the soak began. */
   readonly at: number;
@@ -10,11 +10,11 @@ export interface Holding {
   readonly memory: number;
   readonly descriptors: number;
   readonly threads: number;
-  /** Entries of the kernel tables and of every hash map that the programs fill themselves. */
+  /** Number of entries of the kernel tables and of every hash map that programs write. */
   readonly entries: number;
 }
 
-/** Maps that are not LRUs, whose places the kernel itself takes back. */
+/** Maps other than LRU maps, whose entries the kernel reuses. */
 const countedMaps = /^map-(handoffs|picks|verdicts|pod_addresses)$/;
 
 export async function holdingOf(proxy: NodeProxy, pins: string, at: number): Promise<Holding> {
@@ -44,22 +44,22 @@ function entriesOfPinned(pins: string): number {
   return entries;
 }
 
-/** How a figure went over the soak. */
+/** Trend of a figure over the soak. */
 export interface Trend {
   readonly name: keyof Omit<Holding, 'at'>;
   readonly first: number;
   readonly last: number;
   readonly most: number;
-  /** What a straight line through all samples after the warm-up gains over their time. */
+  /** Increase of the regression line through all samples after the warm-up. */
   readonly growth: number;
-  /** The most that it may gain. */
+  /** Maximum increase. */
   readonly bound: number;
 }
 
-/** The first samples are those of a daemon that still loads code and fills its pools. */
+/** During the first samples the daemon still loads code and fills its pools. */
 const WARM_UP = 1 / 3;
 
-/** A share of the mean, and what any one sample may be off by. */
+/** A share of the mean plus the tolerance of one sample. */
 const bounds = {
   memory: { share: 0.1, slack: 12 },
   descriptors: { share: 0.05, slack: 8 },
@@ -83,7 +83,7 @@ export function trendsOf(all: readonly Holding[]): Trend[] {
   });
 }
 
-/** Of the line with the least squares, per second. */
+/** Slope of the least-squares line, per second. */
 function slopeOf(samples: readonly Holding[], name: Trend['name']): number {
   const count = samples.length;
   const meanTime = samples.reduce((sum, { at }) => sum + at, 0) / count;

@@ -13,18 +13,18 @@ import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
 import { serveRandomEndings } from '@kmesh/lab/testing/tunnel/random-endings.ts';
 import { churn, dials, endings, type Lane, lane } from './load.ts';
 
-/** Two nodes with everything that the soak drives: the daemon of node 0 lives all the time, that of node 1 is restarted. */
+/** Two nodes with the pods of the soak: the daemon of node 0 is never restarted, that of node 1 is. */
 export interface SoakScene extends AsyncDisposable {
   readonly lab: Lab;
   readonly mesh: LabMesh;
   readonly pins: string;
   readonly lanes: readonly Lane[];
-  /** What explains failures at the moment. */
+  /** Faults that explain failures now. */
   readonly now: { restarting: boolean; istiodAway: boolean; denied: 'yes' | 'no' | 'changing' };
   deny(on: boolean): Promise<void>;
 }
 
-/** Refreshed at half of it: each identity many times in a soak. */
+/** Certificates are renewed at half their lifetime, each many times in a soak. */
 const CERTIFICATE_SECONDS = 40;
 
 export async function startSoak(): Promise<SoakScene> {
@@ -67,14 +67,14 @@ export async function startSoak(): Promise<SoakScene> {
     lane('waypoint', { round: endings(waypoint, client) }),
     lane('churn', {
       round: churn(mesh, client, endpointText(near.pod.addresses.v4, 8080)),
-      // A pod that the mesh does not know yet is not served.
+      // A pod without a workload in the mesh is not served yet.
       isExplained: () => now.restarting || now.istiodAway,
     }),
     lane('policy', {
       round: async () => {
         const before = now.denied;
         const { done, failures } = await dials(subject, both(near.pod, 8080))();
-        // What began under one policy and ended under another may have gone either way.
+        // An operation during a policy change may have either result.
         if (before === 'changing' || now.denied !== before) return { done: 0, failures: [] };
         if (before === 'no') return { done, failures };
         const let_in = Array.from({ length: done }, () => 'let in though denied');
