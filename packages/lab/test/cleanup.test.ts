@@ -25,7 +25,7 @@ interface Leftovers {
 
 const nothing: Leftovers = { namespaces: [], cgroups: [], mounts: [], pins: [], links: [], processes: [] };
 
-/** What carries the name of a lab of process `pid`, anywhere on this machine. */
+/** Returns everything on this machine that has the name of a lab of process `pid`. */
 async function leftoversOf(pid: number | undefined): Promise<Leftovers> {
   const mark = `kmlab-${pid}-`;
   const list = (path: string) =>
@@ -52,7 +52,7 @@ async function leftoversOf(pid: number | undefined): Promise<Leftovers> {
   };
 }
 
-/** Starts a process that makes a lab with pods, servers, pins, and then does as told. */
+/** Starts a process that creates a lab with pods, servers and pins, and then ends as requested. */
 async function startOwner(ending: string): Promise<{ child: ChildProcess; servers: number[] }> {
   const child = spawn(process.execPath, [OWNER, ending], { stdio: ['pipe', 'pipe', 'pipe'] });
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
@@ -110,7 +110,7 @@ for (const [ending, outcome] of [
 }
 
 test('after kill -9 the processes end at once, and the next lab removes the rest', async () => {
-  // Labs of tests that run beside this one sweep too, now and then before this one has looked.
+  // Labs of concurrent tests clean up too, possibly before this test has checked.
   for (let attempt = 1, seen = false; !seen; attempt++) {
     const { child } = await startOwner('waits');
     assert.deepEqual(
@@ -133,7 +133,7 @@ test('after kill -9 the processes end at once, and the next lab removes the rest
 });
 
 test('processes that clean up at the same time do not disturb each other', async () => {
-  // No process has this id and this start time, so these are the remains of one that was killed.
+  // No process has this id and start time, so these are leftovers of a killed one.
   for (let lab = 1; lab <= 200; lab++) {
     const directory = `${STATE_DIRECTORY}/kmlab-${process.pid}-0-${lab}/bpf`;
     mkdirSync(directory, { recursive: true });

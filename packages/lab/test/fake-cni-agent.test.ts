@@ -14,7 +14,7 @@ interface Received {
 const HELLO = zdsProto.ZdsHello.encode({ version: zdsProto.Version.V1 });
 const ACK = zdsProto.WorkloadResponse.encode({ ack: {} });
 
-/** The smallest proxy that follows the protocol; `answer` may misbehave. */
+/** The smallest proxy that follows the protocol; `answer` may violate it. */
 function connectProxy(
   path: string,
   answer: (socket: SeqpacketSocket, received: Received) => void = acknowledge,

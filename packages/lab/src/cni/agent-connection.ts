@@ -2,11 +2,11 @@ import { closeSync } from 'node:fs';
 import { KmeshError, zdsProto } from '@kmesh/api';
 import type { SeqpacketMessage, SeqpacketSocket } from '@kmesh/linux';
 
-/** What the agent waits for, in milliseconds (ambient contract 10.2). */
+/** Time limits of the agent, in milliseconds (ambient contract 10.2). */
 const HELLO_TIMEOUT = 5000;
 const ANSWER_TIMEOUT = 5000;
 
-/** One message of the agent and how it was answered. */
+/** One message of the agent and its answer. */
 interface Exchange {
   readonly request: zdsProto.WorkloadRequest | 'bytes';
   readonly descriptors: number;
@@ -16,7 +16,7 @@ interface Exchange {
   tookMs?: number;
 }
 
-/** One connection of a proxy to the fake agent, and everything that went over it. */
+/** One connection of a proxy to the fake agent, with all its messages. */
 export class AgentConnection {
   /** Every message sent, in order, with its answer. */
   readonly exchanges: Exchange[] = [];
@@ -92,7 +92,7 @@ export class AgentConnection {
       try {
         await this.#socket.send(bytes, descriptors);
       } catch (cause) {
-        // The proxy has just gone: the socket knows it before its end is read.
+        // The proxy has just closed: a send fails before the end of the stream is read.
         waiting.promise.catch(() => undefined);
         const reason = 'it takes no more packets';
         this.close(reason);

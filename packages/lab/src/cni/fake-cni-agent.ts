@@ -7,7 +7,7 @@ import { AgentConnection } from './agent-connection.ts';
 import { installRedirect, removeRedirect } from './redirect.ts';
 import type { RedirectOptions } from './rule-options.ts';
 
-/** Connections that the agent takes in one second (ambient contract 10.2). */
+/** Connections that the agent accepts per second (ambient contract 10.2). */
 const ACCEPTS_PER_SECOND = 5;
 
 /** Misbehaviour, switched on and off by the test while the agent runs. */
@@ -110,22 +110,24 @@ export class FakeCniAgent implements AsyncDisposable {
     return await this.sendAdd(pod);
   }
 
-  /** Sends an add to the newest connection, whatever was sent before; `namespaceOf` lends another pod's namespace. */
+  /**
+   * Sends an add to the newest connection, regardless of earlier messages; `namespaceOf` uses another pod's namespace.
+   */
   async sendAdd(pod: Pod, namespaceOf: Pod = pod): Promise<string> {
     const connection = [...this.#ready].at(-1);
     if (connection === undefined) return 'pending';
     return await this.#add(connection, pod, namespaceOf);
   }
 
-  /** The next snapshots say `keep` of this pod: the agent has lost its namespace descriptor. */
+  /** The next snapshots have `keep` for this pod: the agent has lost its namespace descriptor. */
   keepOnly(pod: Pod, on = true): void {
     const known = this.#pods.get(pod.uid);
     if (known !== undefined) known.keepOnly = on;
   }
 
   /**
-   * From now on adds of this pod carry a descriptor of `path`, as when the mount of a namespace file is gone: what is
-   * left is an empty file.
+   * From now on adds of this pod have a descriptor of `path`, as when a namespace file is no longer mounted and only
+   * the empty file is left.
    */
   sendDescriptorOf(pod: Pod, path: string | undefined): void {
     const known = this.#pods.get(pod.uid);
@@ -142,7 +144,7 @@ export class FakeCniAgent implements AsyncDisposable {
     return await this.sendDelete(pod);
   }
 
-  /** Informs every connection that the pod is gone, and changes nothing else: what happens when it was deleted. */
+  /** Informs every connection that the pod was deleted, without removing its rules. */
   async sendDelete(pod: Pod): Promise<string[]> {
     this.#pods.delete(pod.uid);
     return await Promise.all(
@@ -176,17 +178,17 @@ export class FakeCniAgent implements AsyncDisposable {
       this.#ready.add(connection);
       for (const resolve of this.#waiters.splice(0)) resolve();
     } catch {
-      // The reason is on the connection, where the test looks.
+      // The test reads the reason from the connection.
     }
   }
 
-  /** An error in an answer is recorded and does not stop the snapshot; no answer does. */
+  /** An error in an answer is recorded; only a missing answer stops the snapshot. */
   async #sendSnapshot(connection: AgentConnection): Promise<void> {
     const sent = new Set<string>();
     await this.#sendNew(connection, sent);
     await this.#pause();
     await connection.request({ snapshotSent: {} });
-    // Pods that came and went in the meantime.
+    // Pods that were added and removed meanwhile.
     await this.#sendNew(connection, sent);
     for (const uid of sent) {
       if (!this.#pods.has(uid)) await connection.request({ del: { uid } });

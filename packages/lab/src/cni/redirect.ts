@@ -46,8 +46,8 @@ export async function removeRedirect(pod: Host, options: RedirectOptions = {}): 
 }
 
 /**
- * The node's half: TCP connections that the node's own processes of user `uid` (the kubelet's) open to a pod in
- * `pods` leave with the probe address, which no rule captures. Replaces the rules of an earlier call. Contract 11.4.
+ * The node's part: TCP connections from the node's processes of user `uid` (the kubelet's) to a pod in `pods` get the
+ * probe address as source, which no rule captures. Replaces the rules of an earlier call. Contract 11.4.
  */
 export async function installProbeSource(node: Host, pods: readonly Host[], uid = 0): Promise<void> {
   const set = (name: string, type: string, ips: readonly string[]) =>

@@ -1,5 +1,7 @@
-/* Names and numbers of istio-cni's rules (ambient contract 11.1), written down once more on purpose: what the lab
- * installs must not follow what the proxy believes. */
+/*
+ * Names and numbers of istio-cni's rules (ambient contract 11.1), deliberately not imported from the product: a wrong
+ * value there must fail tests.
+ */
 
 /** Mark of the proxy's own packets, and of connections whose replies belong to a transparent socket. */
 export const PROXY_MARK = '0x539/0xfff';
@@ -19,14 +21,14 @@ export const PROBE_SOURCE = { v4: '169.254.7.127', v6: 'fd16:9254:7127:1337:ffff
 /** Loopback addresses that are never captured, by family. */
 export const LOOPBACK = { v4: '127.0.0.1/32', v6: '::1/128' } as const;
 
-/** Which of istio-cni's rules a pod gets (ambient contract 11.2, 11.3). */
+/** Selects the rules of istio-cni for a pod (ambient contract 11.2, 11.3). */
 export interface RedirectOptions {
   /** `iptables` by default. */
   readonly variant?: 'iptables' | 'nftables';
-  /** The rows for DNS; `true` by default. */
+  /** Whether to install the DNS rules; `true` by default. */
   readonly dns?: boolean;
   /** Pod annotation `ambient.istio.io/bypass-inbound-capture`: an ingress accepts its clients directly. */
   readonly bypassInbound?: boolean;
-  /** Pod annotation `istio.io/reroute-virtual-interfaces`: what comes in there is outbound traffic. */
+  /** Pod annotation `istio.io/reroute-virtual-interfaces`: packets that arrive there are outbound traffic. */
   readonly virtualInterfaces?: readonly string[];
 }

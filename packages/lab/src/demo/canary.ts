@@ -15,7 +15,7 @@ export interface CanaryScene {
 /** Progress of a canary. */
 export interface CanaryState {
   readonly name: string;
-  /** Share of the connections that the new version is to have, in percent. */
+  /** Intended share of the new version, in percent. */
   readonly wanted: number;
   /** Connections since the weight was changed, and those of them that the new version answered. */
   readonly connections: number;

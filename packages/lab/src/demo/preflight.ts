@@ -73,7 +73,7 @@ function holdersOf(wanted: ReadonlySet<string>): Map<string, string> {
   const holders = new Map<string, string>();
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     for (const fd of unlessGone(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {
-      // A process may close descriptors while they are listed; tolerate each one that is gone.
+      // A process may close descriptors while they are listed; ignore those.
       const link = unlessGone(() => readlinkSync(`/proc/${pid}/fd/${fd}`));
       const inode = /^socket:\[(\d+)\]$/.exec(link ?? '')?.[1];
       if (inode === undefined || !wanted.has(inode)) continue;

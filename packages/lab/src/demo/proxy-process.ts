@@ -14,7 +14,7 @@ export interface ProxyProcess {
   bytes(): Promise<{ readonly sent: number; readonly received: number }>;
   /** Identities for which the proxy holds a certificate. */
   certificates(): Promise<number>;
-  /** Why the local mesh file is not applied, in the proxy's words; undefined while it is applied. */
+  /** The proxy's reason for not applying the local mesh file; undefined while it is applied. */
   problem(): string | undefined;
   /** Drains it and waits for its end. */
   stop(): Promise<void>;

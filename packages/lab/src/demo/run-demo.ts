@@ -188,7 +188,7 @@ function useColour(): boolean {
   return process.env['NO_COLOR'] === undefined;
 }
 
-/** Draws over the last picture: to the top, each line cleared, then everything below. */
+/** Overwrites the previous view: moves to the top, clears each line, then everything below. */
 function show(text: string): void {
   process.stdout.write(`\x1b[H${text.replaceAll('\n', '\x1b[K\n')}\x1b[K\x1b[J`);
 }

@@ -141,7 +141,7 @@ export async function buildScene(lab: Lab, options: { readonly certificates: boo
   };
 }
 
-/** The service `shop`, whose two versions are services of their own: a route says who of them serves how much of it. */
+/** The service `shop`, whose two versions are separate services: a route sets their shares. */
 function shopOf(
   lab: Lab,
   pods: readonly Pod[],
@@ -229,7 +229,7 @@ function greeterPolicy(client: Pod): MeshUpdate {
   };
 }
 
-/** Stands in for the proxy of the other node: takes HBONE for its pod and passes the bytes on. */
+/** A substitute for the proxy of the other node: accepts HBONE for its pod and forwards the bytes. */
 export async function serveFarProxy(pod: Pod, identity: PeerIdentity): Promise<{ close(): void }> {
   return await serveWaypoint(pod, {
     identity,
@@ -237,12 +237,12 @@ export async function serveFarProxy(pod: Pod, identity: PeerIdentity): Promise<{
   });
 }
 
-/** Writes the demo's mesh as a local mesh file (ambient contract 4), unless the file is there already. */
+/** Writes the demo's mesh as a local mesh file (ambient contract 4), unless the file exists. */
 export function writeMeshFile(path: string, mesh: readonly MeshUpdate[]): void {
   if (!existsSync(path)) writeFileSync(path, meshFileText(mesh));
 }
 
-/** The text of {@link writeMeshFile}: what the demo's control plane would say. */
+/** The text of {@link writeMeshFile}: the mesh that the demo's control plane would send. */
 function meshFileText(mesh: readonly MeshUpdate[]): string {
   const workloads = mesh.flatMap((update) => (update.kind === 'workload' ? [update.workload] : []));
   const services = mesh.flatMap((update) => (update.kind === 'service' ? [update.service] : []));

@@ -9,7 +9,7 @@ const pauseMilliseconds = 250;
 
 /** Traffic that runs until stopped. */
 interface Traffic {
-  /** Begins no more rounds and waits for the running ones. */
+  /** Starts no more rounds and waits for the running ones. */
   stop(): Promise<void>;
 }
 

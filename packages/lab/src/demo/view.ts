@@ -2,7 +2,7 @@ import type { Overview } from '@kmesh/api';
 import type { CanaryState } from './canary.ts';
 import type { Tally } from './traffic.ts';
 
-/** State that one picture of the live view shows. */
+/** State that the live view shows. */
 export interface ViewState {
   readonly elapsedMilliseconds: number;
   readonly tally: Tally;

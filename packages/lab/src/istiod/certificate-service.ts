@@ -17,11 +17,11 @@ export interface CertificateSettings {
   delayMilliseconds: number;
   /** Answer with this gRPC status. */
   status: { readonly code: number; readonly details: string } | undefined;
-  /** Send a chain that is wrong in this way. */
+  /** Send a chain with this fault. */
   chain: 'complete' | 'empty' | 'leaf only' | 'garbage';
   /** Issue for this SPIFFE id instead of the requested one. */
   wrongUri: string | undefined;
-  /** Whose impersonation is accepted. */
+  /** Identities whose impersonation is accepted. */
   impersonation: 'allow' | 'deny';
 }
 
@@ -98,7 +98,7 @@ function requestViolations(
 }
 
 /**
- * Reads one CreateCertificate call and decides about it as istiod does (ambient contract 5).
+ * Reads one CreateCertificate call and accepts or refuses it as istiod does (ambient contract 5).
  *
  * @throws CertificateRefusal
  */

@@ -170,7 +170,7 @@ export class DeltaStream {
     const names = wildcard
       ? []
       : [...held.keys(), ...subscribe].filter((name) => !unsubscribe.includes(name));
-    // A name held with an empty version was requested on an earlier stream and never answered.
+    // A name with an empty version was requested on an earlier stream and got no answer.
     const unanswered = [...held].filter(([, version]) => version === '').map(([name]) => name);
     if (typeUrl === xds.addressTypeUrl) for (const name of unanswered) held.delete(name);
     const subscription = new Subscription({ typeUrl, wildcard, names, held, node: nodeName(node) });

@@ -191,7 +191,7 @@ function encodeRules(rules: readonly RouteRule[] | undefined): routeProto.TCPRou
   }));
 }
 
-/** What istiod writes of an HTTP rule without a backend of a weight: a fixed answer to requests. */
+/** istiod's form of an HTTP rule in which no backend has a weight: a direct response. */
 function encodeHttpRules(route: Route): routeProto.HTTPRoute[] {
   return encodeRules(route.http).map((rule) =>
     route.isGatewayApi && rule.route?.length === 0 ? { ...rule, directResponse: fixedAnswer } : rule,
@@ -200,7 +200,7 @@ function encodeHttpRules(route: Route): routeProto.HTTPRoute[] {
 
 /** `HTTPDirectResponse` with status 500. */
 const fixedAnswer = Buffer.from([0x08, 0xf4, 0x03]);
-/** What makes a route unsupported: a rewrite of requests. */
+/** An unsupported field of a route: a rewrite of requests. */
 const rewriting: routeProto.HTTPRoute = { rewrite: Buffer.of() };
 
 /** The payload of a `VirtualService` resource (docs/routes.md). */

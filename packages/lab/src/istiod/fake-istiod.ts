@@ -288,7 +288,7 @@ class RunningFakeIstiod implements FakeIstiod {
     for (const typeUrl of [xds.addressTypeUrl, xds.authorizationTypeUrl]) {
       for (const { stream } of this.#streams) stream.push(typeUrl, change);
     }
-    // Routes are sent again in full whenever anything changes, as istiod does.
+    // Every change sends all routes again, as istiod does.
     const typeUrl = xds.virtualServiceTypeUrl;
     const names = new Set([...(change.get(typeUrl) ?? []), ...this.#store.resources(typeUrl).keys()]);
     if (names.size === 0) return;

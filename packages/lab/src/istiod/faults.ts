@@ -7,9 +7,9 @@ import type { TransportFront } from './transport-front.ts';
 
 /** Faults of the fake control plane. Each call takes effect immediately; `false` or 0 ends a lasting fault. */
 export interface IstiodFaults {
-  /** Cuts every open connection (TCP reset). */
+  /** Resets every open connection. */
   dropConnections(): void;
-  /** Stops listening and cuts open connections: a control plane that is down. */
+  /** Stops listening and resets open connections: a control plane that is down. */
   refuse(on: boolean): Promise<void>;
   /** Streams stay open, but answers and pushes are held back until the stall ends. */
   stall(on: boolean): void;
@@ -22,13 +22,13 @@ export interface IstiodFaults {
   refuseType(typeUrl: string, on: boolean): void;
   /** Ends every open stream: cleanly, or with a gRPC status. */
   endStreams(status?: { readonly code: number; readonly details: string }): void;
-  /** Sends GOAWAY, as istiod does at the maximum age of a connection; open streams are cut after the grace time. */
+  /** Sends GOAWAY, as istiod does at the maximum age of a connection; open streams are ended after the grace time. */
   goaway(graceMilliseconds?: number): void;
   /** Stops all bytes in both directions; connections stay open. */
   halfOpen(on: boolean): void;
   /** Limits what the server sends per second. */
   slowDrip(bytesPerSecond: number): void;
-  /** Cuts the first connection on which this many more bytes were sent. */
+  /** Resets the first connection on which this many more bytes were sent. */
   closeMidMessage(afterBytes: number): void;
   /** Pushes valid workloads that together have this size, in one response. Returns their names. */
   bigPush(mebibytes: number): string[];

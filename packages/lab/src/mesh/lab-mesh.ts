@@ -38,7 +38,7 @@ interface MeshPodOptions extends PodOptions {
   readonly workload?: WorkloadOptions;
 }
 
-/** One node's proxy and the CNI agent that it talks to. */
+/** One node's proxy and its CNI agent. */
 export interface MeshNode {
   readonly node: Node;
   readonly agent: FakeCniAgent;

@@ -61,7 +61,7 @@ export class NodeProxy {
 
   /** Starts it, with optional further settings; use {@link NodeProxy.ready} to wait until it is ready. */
   start(environment: Readonly<Record<string, string>> = {}): void {
-    // More descriptors than the machine's default, as a node's container runtime gives.
+    // More descriptors than the machine's default, as from a node's container runtime.
     const script = 'ulimit -n 1048576 2>/dev/null; exec "$@"';
     const child = this.host.spawn(
       '/bin/sh',

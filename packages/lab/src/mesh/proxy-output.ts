@@ -1,4 +1,4 @@
-/** One line of the access log: who, where, how many bytes (ambient contract 16). */
+/** One line of the access log (ambient contract 16). */
 export interface AccessLine {
   readonly level: string;
   readonly message: string;

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileS
 import { KmeshError } from '@kmesh/api';
 
 /**
- * Where cgroup v2 is mounted; it is not always /sys/fs/cgroup (hybrid layouts).
+ * Returns the mount point of cgroup v2; it is not always /sys/fs/cgroup (hybrid layouts).
  *
  * @throws KMESH_LAB_NO_CGROUP when it is not mounted.
  */

@@ -35,9 +35,8 @@ function onSignal(signal: NodeJS.Signals): void {
 }
 
 /**
- * Removes what labs of dead processes left behind: their processes, cgroups, namespaces, pins and mounts. Labs of
- * running processes, including those of other users of this machine, are never touched. Returns the names of what was
- * removed.
+ * Removes leftovers of dead processes' labs: their processes, cgroups, namespaces, pins and mounts. Labs of running
+ * processes, including those of other users of this machine, are never touched. Returns the names of what was removed.
  */
 export function sweep(): string[] {
   const root = cgroupRoot();

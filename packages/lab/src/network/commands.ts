@@ -58,7 +58,7 @@ export function collect(
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
   });
-  // A command that ends without reading its input is judged by its exit code, not by the broken pipe.
+  // If a command ends without reading its input, its exit code counts, not the broken pipe.
   child.stdin?.on('error', () => undefined);
   child.stdin?.end(options.input ?? '');
   return new Promise((resolve, reject) => {

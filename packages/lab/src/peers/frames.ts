@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 
-/** Frame types and error codes of HTTP/2 (RFC 9113) that a rude peer sends. */
+/** Frame types and error codes of HTTP/2 (RFC 9113) for peers that violate or stress the protocol. */
 const frameType = {
   data: 0,
   headers: 1,

@@ -12,7 +12,7 @@ interface RudeWaypointOptions extends Omit<FrameOptions, 'role'> {
   readonly onStream: (stream: FrameStream) => void;
 }
 
-/** A waypoint that ends streams, HTTP/2 and TCP in every way and order that real ones do. */
+/** A waypoint that ends streams, HTTP/2 sessions and TCP connections in every way and order that real ones do. */
 export class RudeWaypoint implements Disposable {
   readonly connections: FrameConnection[] = [];
   readonly #close: () => void;
@@ -63,7 +63,7 @@ export async function serveRudeWaypoint(host: Host, options: RudeWaypointOptions
   return made;
 }
 
-/** Opens HTTP/2 by the frame over a connected socket, as the client. Rejects when the handshake fails. */
+/** Opens HTTP/2 at frame level over a connected socket, as the client. Rejects when the handshake fails. */
 export async function openRudeClient(
   socket: Socket,
   identity: PeerIdentity,

@@ -18,8 +18,8 @@ interface WaypointOptions {
 }
 
 /**
- * A waypoint (or an east-west gateway, which routes to another proxy's 15008 without looking inside): takes HBONE,
- * and forwards the bytes by its route, or answers with a status.
+ * A waypoint (or an east-west gateway, which forwards to another proxy's 15008 without decrypting): accepts HBONE, and
+ * forwards the bytes by its route, or answers with a status.
  */
 export function serveWaypoint(host: Host, options: WaypointOptions): Promise<HboneServer> {
   return serveHbone(host, {

@@ -1,8 +1,7 @@
 /**
- * Just enough of DER (X.690) to write certificates, requests and revocation lists, and to read requests.
+ * The parts of DER (X.690) that are needed to write certificates, requests and revocation lists, and to read requests.
  *
- * Deliberately independent of the controller's encoder: each is checked against the other and against OpenSSL, so that
- * a misunderstanding in one is found.
+ * Deliberately independent of the controller's encoder: each is checked against the other and against OpenSSL, so that an error in one is detected.
  */
 
 const universal = {

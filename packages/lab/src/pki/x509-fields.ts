@@ -71,7 +71,7 @@ export function extendedKeyUsage(usages: readonly ('server' | 'client')[]): Buff
   return extension('2.5.29.37', false, sequence(...identifiers));
 }
 
-/** SHA-1 over the key's encoding: an identifier, nothing that security rests on. */
+/** SHA-1 over the key's encoding: only an identifier, without relevance for security. */
 function keyIdentifier(publicKey: KeyObject): Buffer {
   return createHash('sha1')
     .update(publicKey.export({ type: 'spki', format: 'der' }))

@@ -105,7 +105,7 @@ export class Host implements HostPlace {
     return (await this.#servers?.counts()) ?? [];
   }
 
-  /** Opens connections from this host and reports who answered them. Failures are in the report, not thrown. */
+  /** Opens connections from this host and reports the answers by endpoint. Failures are in the report, not thrown. */
   dial(options: DialOptions): Promise<DialReport> {
     return startDialing(this, options).report;
   }

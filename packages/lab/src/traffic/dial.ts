@@ -62,18 +62,18 @@ export interface DialReport {
   readonly failures: readonly DialFailure[];
 }
 
-/** Clients at work. */
+/** Running clients. */
 export interface Dialing {
   /** Resolves when they have ended. */
   readonly report: Promise<DialReport>;
   /**
-   * Connections that begin after this resolves are counted under `epoch`; those that began before it was called,
-   * under the one before. This separates the effects of a change from connections already in progress.
+   * Connections that begin after this resolves are counted under `epoch`; those that began before the call, under the
+   * previous one. This separates the effects of a change from connections in progress.
    */
   epoch(epoch: number): Promise<void>;
   /** Resolves when `connections` connections that began after this call have ended, served or not. */
   turns(connections: number): Promise<void>;
-  /** Begins no more connections and waits for the running ones. */
+  /** Starts no more connections and waits for the running ones. */
   stop(): Promise<DialReport>;
 }
 

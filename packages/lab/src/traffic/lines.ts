@@ -6,7 +6,7 @@ import { keepAlive } from './http.ts';
 type Waiter = { resolve(answer: unknown): void; reject(error: Error): void };
 
 /**
- * Talks to a helper program: lines in, one JSON line out for each, in order. Unexpected lines go to
+ * Sends lines to a helper program, which answers each with one JSON line, in order. Other lines are passed to
  * `onOther`.
  */
 export class LineConversation {

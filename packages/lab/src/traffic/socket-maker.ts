@@ -1,6 +1,6 @@
 /**
- * The program behind `SocketMaker`: runs on a lab host, opens sockets there and passes them to the test process.
- * A socket is sent with a `handle` message and forgotten here before `done` follows, so that it has one owner.
+ * The program of `SocketMaker`: runs on a lab host, opens sockets there and passes them to the test process. A socket
+ * is sent with a `handle` message and closed here before `done` follows, so that it has one owner.
  */
 import { createSocket } from 'node:dgram';
 import { connect, createServer } from 'node:net';
@@ -38,7 +38,7 @@ function openConnection(id: number, options: ConnectOptions): void {
     ...(localAddress === undefined ? {} : { localAddress }),
     ...(localPort === undefined ? {} : { localPort }),
   });
-  // What the server says first must be read by the process that gets the socket.
+  // The first bytes of the server must be read by the process that gets the socket.
   socket.pause();
   const timeout = setTimeout(() => {
     socket.destroy(Object.assign(new Error(`connect ETIMEDOUT ${host}:${port}`), { code: 'ETIMEDOUT' }));
@@ -86,7 +86,7 @@ function exchangeDatagram(id: number, options: DatagramExchange): void {
     end();
     answer({ id, kind: 'done', text: message.toString() });
   });
-  // A connected datagram socket hears of a port that is closed.
+  // Only a connected datagram socket gets the error of a closed port.
   socket.connect(options.port, options.host, () => socket.send(options.message));
 }
 

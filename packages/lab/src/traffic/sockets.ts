@@ -45,8 +45,8 @@ interface Waiter {
 const PROGRAM = fileURLToPath(new URL('./socket-maker.ts', import.meta.url));
 
 /**
- * Makes sockets on a host for this process to use: a program that runs on the host opens them, so that they belong to
- * its namespace and cgroup and go through its hooks, and passes them over.
+ * Creates sockets on a host for this process: a program on the host opens them, so that they belong to its namespace
+ * and cgroup and its hooks apply, and passes them to this process.
  */
 export class SocketMaker {
   readonly #spawn: Spawn;
@@ -112,7 +112,7 @@ export class SocketMaker {
     if (waiter === undefined) return;
     if (answer.kind === 'handle') {
       if (handle === undefined) return;
-      // A reset may come before its user has a listener; it is then found in `errored`.
+      // A reset may arrive before a listener is added; it is then in `errored`.
       handle.on('error', () => undefined);
       waiter.handle = handle;
       return;
@@ -130,8 +130,8 @@ interface Place {
 }
 
 /**
- * A connection out of a host's namespace whose socket belongs to this process, so not to the host's cgroup: for the
- * proxy's own ports, and for peers. What the kernel path must see is made by `host.connect`.
+ * Opens a connection from a host's namespace whose socket belongs to this process, so not to the host's cgroup: for the
+ * proxy's ports, and for peers. Connections of the kernel path need `host.connect`.
  */
 export async function connectFrom(
   host: Place,

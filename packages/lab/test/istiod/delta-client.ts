@@ -4,7 +4,7 @@ import type { FakeIstiod } from '../../src/istiod/istiod-interface.ts';
 
 export type Response = ReturnType<typeof xds.DeltaDiscoveryResponse.decode>;
 
-/** A hand-driven delta client: sends what the test says and collects what comes. */
+/** A delta client under the test's control: sends requests and collects responses. */
 export interface DeltaClient {
   send(request: xds.DeltaDiscoveryRequest): void;
   /** The next response; fails after two seconds. */

@@ -30,9 +30,9 @@ export interface OtherBuild {
 }
 
 /**
- * Builds this repository once more with other structures: `edit` changes the text of bpf/kmesh_types.h. The programs
- * are compiled and TypeScript's view of them generated anew, as for a release; everything else is shared. A build is
- * kept, and used again by every test that needs the same one while the sources are the same.
+ * Builds this repository with other structures: `edit` changes the text of bpf/kmesh_types.h. The programs are compiled
+ * and the TypeScript layouts generated, as for a release; everything else is shared. A build is cached until the
+ * sources change.
  */
 export function buildOther(edit: (types: string) => string): OtherBuild {
   const before = readFileSync(join(root, 'bpf/kmesh_types.h'), 'utf8');

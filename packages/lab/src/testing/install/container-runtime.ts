@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ztunnelDaemonSet } from './ztunnel-chart.ts';
 
-/** A container to run: the pod that a DaemonSet makes on a node, with what the node puts in the place of names. */
+/** A container to run: a DaemonSet's pod on a node, with the values that the node resolves. */
 export interface NodePod {
   readonly daemonSet: ReturnType<typeof ztunnelDaemonSet>;
   /** Contents of the pod's ConfigMap and token, by volume and file. */

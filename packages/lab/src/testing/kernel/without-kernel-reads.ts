@@ -1,4 +1,7 @@
-/** Preloaded into a daemon: makes the kernel answer as one that is locked down to confidentiality, in which programs read no memory. */
+/**
+ * Preloaded into a daemon: makes system calls fail as in a kernel that is locked down to confidentiality, in which
+ * programs may not read kernel memory.
+ */
 import { addon } from '../../../../linux/src/addon.ts';
 
 const PROBE_READ_KERNEL = 113;

@@ -74,17 +74,17 @@ export async function startProbeWorld(options: KernelMeshOptions = {}) {
     get ring() {
       return ring;
     },
-    /** Stops reading the ring until `resumeReading`: what does not fit is lost. */
+    /** Stops reading the ring until `resumeReading`: records that do not fit are lost. */
     pauseReading: () => ring.close(),
     resumeReading: () => {
       ring = readRing();
     },
     log: () => lines.map((line) => JSON.parse(line) as AccessLogLine),
-    /** Resolves once all that the kernel reported before the call is logged: a refused connect comes after, and its line goes. */
+    /** Resolves once all events before the call are logged: a refused connect follows them, and its line is removed. */
     async settled() {
       const port = 9;
       const host = service.vips[0]?.ip ?? '';
-      // A refusal takes no room that connections need.
+      // Refusals are not written while the ring has little room.
       await eventually('the ring is empty', () => ring.counters.pending === 0);
       await client.connect({ host, port }).then(
         () => Promise.reject(new Error(`port ${port} of the service is open`)),

@@ -25,8 +25,8 @@ export async function loseNothing(host: Host): Promise<void> {
 export const someSegments = 'meta l4proto tcp numgen random mod 100 < 2';
 
 /**
- * Makes a node answer for addresses of services without a backend, as kube-proxy does for services without endpoints:
- * each packet immediately, with a reset or an ICMP message.
+ * Makes a node answer packets to services without a backend immediately, as kube-proxy does for services without
+ * endpoints: with a reset or an ICMP message.
  */
 export async function answerForNobody(node: Host, answer: 'reset' | 'unreachable'): Promise<void> {
   const replies = {

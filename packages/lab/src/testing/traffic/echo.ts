@@ -9,7 +9,7 @@ import { ending, readAll, readExactly } from '../tunnel/traffic.ts';
 const question = 'hello world';
 const answer = question + question;
 
-/** A connection from a host whose socket is the host's own; half open is allowed. */
+/** Opens a connection whose socket belongs to the host; half-open is allowed. */
 export async function open(from: Host, host: string, port: number): Promise<Socket> {
   const socket = await from.connect({ host, port });
   return socket.on('error', () => undefined);
@@ -44,7 +44,7 @@ export async function untilServed(hosts: readonly Host[], more: number): Promise
   await eventually(`${more} more connections are served`, async () => (await served()) >= before + more);
 }
 
-/** How a request ended for a client that may not have been served. */
+/** End of a request that may have been refused. */
 interface Attempt {
   /** `refused`: no connection; `cut`: ended or reset by the other side; `open`: neither in time. */
   readonly how: 'refused' | 'cut' | 'open';
@@ -53,8 +53,8 @@ interface Attempt {
 }
 
 /**
- * Connects, sends a request and reads to the end, or until `enough` bytes have come. A reset on the heels of the
- * connect counts as connected.
+ * Connects, sends a request and reads to the end, or until `enough` bytes have arrived. A reset right after the connect
+ * counts as connected.
  */
 export async function attempt(
   from: Host,

@@ -4,10 +4,10 @@ import { createLab, type Lab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
 import { untilEnrolled } from './paths.ts';
 
-/** Rules of the client's pod; without any nothing but the connect hook brings its connections to the proxy. */
+/** Rules of the client's pod; without any, only the connect hook hands its connections to the proxy. */
 type Capture = { readonly variant: 'iptables' | 'nftables' } | false;
 
-/** A client on the first node, a server that doubles on port 8080 of the second, both speak HBONE. */
+/** A client on the first node and a server that doubles on port 8080 of the second, both with HBONE. */
 export interface HandoffScene extends AsyncDisposable {
   readonly lab: Lab;
   readonly mesh: LabMesh;
@@ -15,7 +15,7 @@ export interface HandoffScene extends AsyncDisposable {
   readonly far: Pod;
 }
 
-/** Brings up two nodes whose proxies hand over unless the settings say otherwise. */
+/** Starts two nodes whose proxies use the hand-off, unless the settings disable it. */
 export async function handoffScene(
   capture: Capture,
   settings: Readonly<Record<string, string>> | ((lab: Lab) => Promise<Readonly<Record<string, string>>>) = {},
@@ -25,7 +25,7 @@ export async function handoffScene(
     await lab.node();
     await lab.node();
     const more = typeof settings === 'function' ? await settings(lab) : settings;
-    // Directories of pins are each node's own.
+    // Each node has its own directory of pins.
     const environment = (host: { readonly name: string }) => ({
       KMESH_HANDOFF: 'true',
       ...Object.fromEntries(
@@ -37,7 +37,7 @@ export async function handoffScene(
     });
     const mesh = await startMesh(lab, { kernelPath: true, environment });
     const client = await enrolPod(mesh, 'client', 0, capture);
-    // The way back from an application to a preserved source is part of the rules.
+    // The rules also route replies of an application to a preserved source address.
     const far = await enrolPod(mesh, 'far', 1, capture === false ? { variant: 'iptables' } : capture);
     await far.serve({ port: 8080, mode: 'double' });
     return {
@@ -53,7 +53,7 @@ export async function handoffScene(
   }
 }
 
-/** A pod of the mesh; back once the kernel path serves it. */
+/** Creates a pod of the mesh; returns once the kernel path serves it. */
 async function enrolPod(mesh: LabMesh, name: string, node: number, capture: Capture): Promise<Pod> {
   const { pod } = await mesh.pod({ name, captured: false, workload: { protocol: 'HBONE' } }, node);
   const problem = await mesh

@@ -6,9 +6,7 @@ import type { Lab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
 
 /**
- * Waits until the kernel tables have these pods, their capture rules and their certificates, where the kernel path is
- * on: it takes a pod a moment after its agent was answered. Pods whose identity the kernel never attests: `attested:
- * false`; pods that have no capture rules: `captured: false`.
+ * With the kernel path on, waits until the kernel tables have these pods, their capture rules and their certificates: a pod is added to them shortly after its agent was answered. Pods whose identity the kernel never attests: `attested: false`; pods without capture rules: `captured: false`.
  *
  * @throws KMESH_LAB_TIMEOUT
  */
@@ -33,10 +31,7 @@ export async function untilEnrolled(
   await untilTablesFollow(mesh);
 }
 
-/**
- * Waits until the kernel tables of every node have all that its proxy has taken of the mesh, where the kernel path is
- * on.
- */
+/** With the kernel path on, waits until the kernel tables of every node have the mesh state of its proxy. */
 export async function untilTablesFollow(mesh: LabMesh): Promise<void> {
   if (!mesh.kernelPath) return;
   for (const { proxy } of mesh.nodes) {
@@ -45,13 +40,12 @@ export async function untilTablesFollow(mesh: LabMesh): Promise<void> {
 }
 
 /**
- * Ends a mesh and its lab, once every line that its proxies logged agrees with the path that is meant for it: no kernel
- * path where it is off, and where it is on nothing of it that was tunnelled. Their metrics know a kernel path only
- * where the log does.
+ * Ends a mesh and its lab, after checking the path of every log line of its proxies: none has the kernel path if it is
+ * off, and no kernel-path line has fields of the tunnel. Metrics have a kernel path only if the log has.
  */
 export async function closeWithPaths(mesh: LabMesh | undefined, lab: Lab | undefined): Promise<void> {
   const lines = mesh?.nodes.flatMap(({ proxy }) => parseAccessLog(proxy.log)) ?? [];
-  // A proxy that a test has stopped has no metrics.
+  // A stopped proxy has no metrics.
   const counted = await Promise.all(
     mesh?.nodes.map(({ proxy }) => proxy.metrics().catch(() => [] as Sample[])) ?? [],
   );
@@ -65,12 +59,12 @@ export async function closeWithPaths(mesh: LabMesh | undefined, lab: Lab | undef
   }
   if (mesh?.kernelPath === false) assert.equal(byKernel, 0, 'the kernel path is off, and its metric counts');
   for (const { fields } of lines) {
-    // What ends before it is a connection has no path.
+    // An attempt that fails before the connect has no path.
     if (fields['path'] !== 'kernel') continue;
     const text = JSON.stringify(fields);
     assert.ok(mesh?.kernelPath, `the kernel path is off: ${text}`);
     assert.equal(fields['dst.hbone_addr'], undefined, `HBONE on the kernel path: ${text}`);
-    // The kernel attests both ends or none.
+    // The kernel attests both ends or neither.
     const attested = fields['src.identity'] !== undefined;
     assert.equal(fields['dst.identity'] !== undefined, attested, `one identity only: ${text}`);
     assert.doesNotMatch(fields['dst.addr'] ?? '', /:15008$/, `HBONE on the kernel path: ${text}`);

@@ -4,7 +4,7 @@ import type { LabMesh, MeshPod } from '../../mesh/lab-mesh.ts';
 import { keyOf, serviceOf } from '../../mesh/records.ts';
 import { takesKernelPath } from '../daemon/pinned-node.ts';
 
-/** A service whose versions are services of their own, and who dials it. */
+/** A service whose versions are separate services, and its client. */
 export interface SplitScene {
   readonly client: MeshPod;
   /** `shop`, port 80; its own endpoint is `shop-0`. */
@@ -50,7 +50,10 @@ export function splitBy(
   return routeRecord({ hosts: [service.hostname] }, [...backends, ...more]);
 }
 
-/** By how many standard deviations each version's count is off its share; one without a weight that was reached is infinitely so. */
+/**
+ * Returns the deviation of each version's count from its share, in standard deviations; infinite for a reached version
+ * without a weight.
+ */
 export function deviations(
   weights: readonly number[],
   byEndpoint: Readonly<Record<string, number>>,

@@ -43,7 +43,7 @@ export async function untilCarrying(host: Host, port: number, connections: numbe
   });
 }
 
-/** Waits until every connection to or from a port, seen on all of these hosts, has had so many bytes acknowledged. */
+/** Waits until a number of bytes is acknowledged on every connection to or from a port, on all of these hosts. */
 export async function untilAcknowledged(hosts: readonly Host[], port: number, bytes: number): Promise<void> {
   for (const host of hosts) {
     await eventually(`${bytes} bytes are acknowledged on ${host.name}`, async () => {

@@ -78,7 +78,7 @@ const bytes = randomBytes(LARGEST);
 
 /** A waypoint that ends the exchanges of its clients in every way. */
 interface RandomEndings {
-  /** One exchange of a random size and pace; asserts every byte and the end. Returns the name of the way. */
+  /** Runs one exchange of a random size and pace; asserts every byte and the end. Returns the name of the end. */
   exchange(client: Pod): Promise<string>;
   close(): void;
 }

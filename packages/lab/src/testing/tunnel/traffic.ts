@@ -157,7 +157,10 @@ export async function until(condition: () => boolean, milliseconds?: number): Pr
   await eventually(String(condition), condition, milliseconds);
 }
 
-/** Connects and asks, and returns how that ends when only the proxy decides: `refused`, `closed` unanswered, or `open`. */
+/**
+ * Connects and sends a request. Returns the end that the proxy decides: `refused`, `closed` without an answer, or
+ * `open`.
+ */
 export async function fate(
   host: Host,
   address: string,
@@ -171,6 +174,6 @@ export async function fate(
   socket.write('GET / HTTP/1.1\r\n\r\n');
   const how = await ending(socket, 2_500);
   socket.destroy();
-  // By FIN, or by RST where the question came before.
+  // By FIN, or by RST if the request arrived first.
   return how === 'open' ? 'open' : 'closed';
 }
