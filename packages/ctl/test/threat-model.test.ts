@@ -14,7 +14,7 @@ test('check prints the ten assumptions of the kernel path, and docs/security.md 
     const row = document.find((line) => line.startsWith(`| ${sentence} |`));
     assert.ok(row, `docs/security.md has: ${sentence}`);
     const tests = [...row.matchAll(/`(test\/[\w/-]+)`/g)].map(([, path = '']) => path);
-    // Of what root can do nothing is promised.
+    // There is no promise about what root can do.
     assert.ok(tests.length > 0 || sentence.startsWith('Root'), sentence);
     for (const path of tests) assert.ok(existsSync(new URL(`${path}.test.ts`, root)), path);
   }

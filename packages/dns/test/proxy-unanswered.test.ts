@@ -7,7 +7,7 @@ import { addressesOf, answerOf, codeOf, PodNetwork, queryOf } from './support/po
 const resolver = '198.51.100.1';
 const second = '198.51.100.2';
 
-// Each of these waits for seconds for something that does not come, in a network of its own: they wait together.
+// Each test waits several seconds for a timeout, in its own network namespace, so they run in parallel.
 describe('unresponsive resolvers and clients', { concurrency: true }, () => {
   test('DNS-29: a pod whose workload is unknown gets SERVFAIL after five seconds, or its answer once the workload arrives', async () => {
     await using network = await PodNetwork.start({
@@ -37,7 +37,7 @@ describe('unresponsive resolvers and clients', { concurrency: true }, () => {
     for (const answer of await Promise.all(silent)) assert.equal(codeOf(answer), 'SERVFAIL');
     const seconds = (performance.now() - began) / 1_000;
     assert.ok(seconds > 4.5 && seconds < 7, `${seconds} s`);
-    // One question is asked for all of them, three times.
+    // One query is sent for all of them, three times.
     assert.equal(asked, 3);
     await until(() =>
       network.warnings.some((line) => line.includes('not answer in time') && line.includes(resolver)),
@@ -104,7 +104,7 @@ describe('unresponsive resolvers and clients', { concurrency: true }, () => {
     network.resolver(resolver, (query, reply) => {
       forwarded++;
       if (forwarded > 20) return;
-      // A forwarder that asks this very proxy.
+      // A forwarder that forwards to this proxy.
       void network.ask(query).then(reply, () => undefined);
     });
     assert.equal(codeOf(await network.query('loop.example')), 'SERVFAIL');
@@ -134,7 +134,7 @@ describe('unresponsive resolvers and clients', { concurrency: true }, () => {
   });
 });
 
-/** Waits until something holds; the test's own limit ends it. */
+/** Waits until the condition holds or the test times out. */
 async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
 }

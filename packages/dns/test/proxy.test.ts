@@ -180,7 +180,7 @@ test('a pod whose loopback is down is removed, and the answering thread continue
     execFileSync('nsenter', [`--net=${network.namespace.path}`, 'ip', 'link', 'set', 'lo', state]);
   loopback('down');
   network.proxy.removePod('client');
-  // The thread takes both in their order: it is past the first when it is ready with the second.
+  // The thread processes both in order: the first is done when the second is.
   network.proxy.addPod('client', clientPod, network.namespace);
   await network.proxy.ready();
   loopback('up');
@@ -258,7 +258,7 @@ function framed(message: Uint8Array): Buffer {
   return Buffer.concat([head, message]);
 }
 
-/** Waits until something holds; the test's own limit ends it. */
+/** Waits until the condition holds or the test times out. */
 async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
 }

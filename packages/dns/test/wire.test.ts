@@ -11,7 +11,7 @@ import {
 import { parseQuery, type Query, responseCode } from '../src/wire/query.ts';
 import { clientAnswer, judgeUpstream, upstreamQuery } from '../src/wire/upstream.ts';
 
-/** A query as other software writes it. */
+/** A query encoded by another implementation. */
 function encoded(name: string, fields: Partial<Packet> = {}): Buffer {
   return dnsPacket.encode({
     ...{ type: 'query', id: 77, flags: dnsPacket.RECURSION_DESIRED, questions: [{ name, type: 'A' }] },

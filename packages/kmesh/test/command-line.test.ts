@@ -9,12 +9,12 @@ import { fileURLToPath } from 'node:url';
 const workspace = fileURLToPath(new URL('../../..', import.meta.url));
 const kmesh = join(workspace, 'packages/kmesh/bin/kmesh.js');
 const kmeshctl = join(workspace, 'packages/ctl/bin/kmeshctl.js');
-// Not a proxy's environment: nothing here may reach or change a daemon of this machine.
+// Without a proxy's settings: the test must not affect a daemon of this machine.
 const { PATH, NODE_COMPILE_CACHE } = process.env;
 const env = {
   PATH,
   KMESH_ADMIN: 'http://127.0.0.1:1',
-  // Many starts are cheap with it.
+  // Makes repeated starts cheap.
   ...(NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE }),
 };
 
@@ -95,7 +95,7 @@ test('both are commands of the workspace after the set-up', () => {
   assert.match(readlinkSync(join(workspace, 'node_modules/.bin/kmeshctl')), /ctl\/bin\/kmeshctl\.js$/);
 });
 
-// An old Node.js is one that does not strip types.
+// A Node.js that does not strip types counts as old.
 const old = ['--no-strip-types'];
 
 test('under an old Node.js a command runs with the installed Node.js', () => {

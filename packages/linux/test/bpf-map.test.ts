@@ -66,7 +66,7 @@ test('batches write, read back and remove ten thousand entries', () => {
     sorted(map),
     keys.map((key) => [key, key * 2]),
   );
-  // Every third key, and as many that are not there.
+  // Every third key, and as many missing ones.
   const some = keys.filter((key) => key % 3 === 0).flatMap((key) => [key, key + 1_000_000]);
   assert.equal(map.deleteBatch(numbers(some), some.length), some.length / 2);
   assert.deepEqual(

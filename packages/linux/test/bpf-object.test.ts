@@ -188,7 +188,7 @@ test('every capability of this kernel is listed once, with the kernel version th
   assert.equal(new Set(table.map((row) => row.name)).size, table.length);
   for (const row of table) {
     assert.match(row.requiredKernel, /^\d+\.\d+$/);
-    // A machine without a mount of bpffs gets none from these tests.
+    // These tests mount no bpffs on a machine without one.
     const expected = row.name === 'bpffs-mount' ? findBpffsMount() !== undefined : true;
     assert.equal(row.available, expected, `${row.name}: ${row.reason}`);
   }

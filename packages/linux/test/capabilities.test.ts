@@ -50,7 +50,7 @@ test('a cgroup of only this container is distinguished from one with other pods'
   const part = () => false;
   const obstacle = (directory: string, root: string, own: string, holdsOthers = false) =>
     cgroupObstacle(directory, at(root, '/host/cgroup'), own, part, () => holdsOthers);
-  // Of the whole hierarchy any part will do, and so does what the host mounted into a cgroup namespace.
+  // Any mount of the whole hierarchy is suitable, and so is a mount of the host in a cgroup namespace.
   assert.equal(
     cgroupObstacle('/host/cgroup/pods', at('/', '/host/cgroup'), '/', () => true),
     undefined,
@@ -64,7 +64,7 @@ test('a cgroup of only this container is distinguished from one with other pods'
     ['/host/cgroup/part', '/kubepods/pod1/proxy', '/kubepods/pod1/proxy'],
   ] as const)
     assert.match(obstacle(directory, root, own) ?? '', /own part of the cgroups/, `${directory} of ${root}`);
-  // A node in a cgroup namespace of its own: its root is no container's.
+  // A node in its own cgroup namespace: the root is not a container's.
   assert.equal(obstacle('/host/cgroup', '/', '/kubepods/pod1/proxy', true), undefined);
   for (const [root, own] of [
     ['/', '/'],

@@ -36,7 +36,7 @@ test('a million events arrive in order and without loss, at more than 100,000 a 
   const packet = new Uint8Array(64);
   const begin = performance.now();
   while (performance.now() - begin < 30_000 && expected < 1_000_000n) {
-    // Half of the ring at most, then the loop turns, as a busy but healthy program would have it.
+    // At most half of the ring between turns of the event loop, as in a busy program.
     program.testRun(packet, 100);
     await new Promise(setImmediate);
     while (ring.counters.pending > 1 << 20) await new Promise(setImmediate);
@@ -84,7 +84,7 @@ test('if no batch is read the ring fills, memory stays bounded and losses are co
       delivered += count;
     },
   });
-  // The loop does not turn during this, so at most two buffers and the ring can hold anything.
+  // The event loop does not run meanwhile, so only two buffers and the ring can hold records.
   object.program('emit').testRun(new Uint8Array(64), 400);
   await eventually(
     'the records arrive',
@@ -92,7 +92,7 @@ test('if no batch is read the ring fills, memory stays bounded and losses are co
   );
   const { losses } = ring.counters;
   assert(losses > 0);
-  // The program's own count of what it tried to emit.
+  // The program's count of attempted records.
   const globals = object.map('hooks.bss').get(new Uint8Array(4)) ?? new Uint8Array(8);
   assert.equal(BigInt(delivered + losses), new BigUint64Array(globals.buffer, 0, 1)[0]);
   assert(delivered + losses >= 400 * 250);

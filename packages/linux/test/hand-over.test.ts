@@ -12,7 +12,7 @@ function nft(namespace: NetworkNamespace, rules: string): void {
   execFileSync('nsenter', [`--net=${namespace.path}`, 'nft', '-f', '-'], { input: rules });
 }
 
-/** Keeps the last packet of every handshake from the listener's side. */
+/** Drops the last packet of every handshake before the listener. */
 const holdHandshakes = `table inet hold { chain output { type filter hook output priority 0;
   tcp dport ${port} tcp flags & (syn | ack) == ack drop; }; }`;
 

@@ -23,7 +23,9 @@ function openDescriptors(): number {
   return readdirSync('/proc/self/fd').length;
 }
 
-/** Runs `cycle` so often, with the loop turning now and then, and returns the growth of resident memory in bytes. */
+/**
+ * Runs `cycle` repeatedly, with turns of the event loop in between, and returns the growth of resident memory in bytes.
+ */
 async function repeat(times: number, cycle: () => void): Promise<number> {
   const turn = async (count: number) => {
     for (let index = 0; index < count; index += 1) {
@@ -72,7 +74,7 @@ test('maps with mapped memory and watchers are opened and closed and nothing is 
   });
   assert.equal(openDescriptors(), before);
   assert(growth < 48 << 20, `${growth >> 20} MiB`);
-  // What the last turns of the loop have not freed yet, and what the allocator mapped.
+  // Memory that the last turns of the loop have not freed yet, and the allocator's mappings.
   assert(mappings() - mappingsBefore < 2000, `${mappings() - mappingsBefore} mappings`);
   assert.throws(() => openPinnedMap('/nobody'), { code: 'KMESH_BPF_PIN_FAILED' });
 });

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-/** Numbers by name, as the kernel's headers have them on this machine. */
+/** Numbers by name, from the kernel headers of this machine. */
 const systemCalls: Record<string, number> = Object.fromEntries(
   [
     ...spawnSync('cc', ['-E', '-dM', '-include', 'sys/syscall.h', '-x', 'c', '/dev/null'], {
@@ -13,7 +13,7 @@ const systemCalls: Record<string, number> = Object.fromEntries(
   ].map(([, name, number]) => [name ?? '', Number(number)]),
 );
 
-/** Calls each with arguments that no kernel takes; what is denied says EPERM all the same, before it looks at them. */
+/** Calls each with invalid arguments; a denied call fails with EPERM before they are checked. */
 const callAll = `
 import ctypes, json, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -34,7 +34,7 @@ interface ThreadStatus {
   readonly noNewPrivileges: string;
 }
 
-/** Gives up privileges in a process with busy threads of every kind, and returns the state of each, and of a child's. */
+/** Drops privileges in a process with busy threads of every kind, and returns the state of each and of a child. */
 function dropIn(keep: readonly string[], wrapper: readonly string[] = []): Record<string, ThreadStatus[]> {
   const script = `
     import { dropPrivileges } from ${JSON.stringify(linux)};

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { requestShortTurns } from '@kmesh/linux';
 
-/** The turns of each thread of this process, in nanoseconds; as Linux 6.12 and later show them. */
+/** Time slices of the threads of this process, in nanoseconds. Requires Linux 6.12. */
 function turns(): Map<string, number> {
   const threads = readdirSync('/proc/self/task').map((thread): [string, number] => {
     const text = readFileSync(`/proc/self/task/${thread}/sched`, 'utf8');

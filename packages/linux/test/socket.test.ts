@@ -25,7 +25,7 @@ after(() => {
   namespace.close();
 });
 
-/** A Node server on a listener that was made inside the namespace. */
+/** A Node.js server on a listener that was created in the namespace. */
 async function serve(fd: number, handle: (socket: Socket) => void): Promise<Server> {
   const server = createServer({ allowHalfOpen: true }, handle);
   servers.push(server);
@@ -43,7 +43,7 @@ function descriptorOf(socket: Socket): number {
   return (socket as unknown as { _handle: { fd: number } })._handle.fd;
 }
 
-/** Everything up to the peer's end. Not by async iteration, which destroys the socket at the end of its reading half. */
+/** Reads to the peer's end. Not by async iteration, which destroys the socket at the end of its readable side. */
 async function readAll(socket: Socket): Promise<string> {
   let text = '';
   socket.on('data', (chunk) => {
@@ -61,7 +61,7 @@ for (const [address, wildcard] of [
     const listener = openListener({ namespace, address: wildcard, port: 0, backlog: 16 });
     const { port } = socketLocalAddress(listener);
     const server = await serve(listener, async (socket) => {
-      // The answer is written only after the client has ended its half.
+      // The answer is written only after the client's half-close.
       socket.end(`got ${await readAll(socket)}`);
     });
     const socket = wrap(await connectSocket({ namespace, address, port }));
@@ -161,7 +161,7 @@ test('a transparent client dials from an address that is not its own', async () 
   using pod = createNetworkNamespace();
   const listener = openListener({ namespace: pod, address: '127.0.0.1', port: 0 });
   const { port } = socketLocalAddress(listener);
-  // Packets to the foreign address must come back to this namespace.
+  // Packets to the foreign address must be routed to this namespace.
   inside(pod, 'ip route add local 198.51.100.0/24 dev lo');
   const source = { bindAddress: '198.51.100.7', transparent: true, bindAddressNoPort: true };
   const fd = await connectSocket({ namespace: pod, address: '127.0.0.1', port, ...source });

@@ -29,7 +29,7 @@ async function connected(namespace: NetworkNamespace, address: string) {
   return {
     client,
     accepted,
-    /** What the client's descriptor is a link to. */
+    /** Link target of the client's descriptor. */
     link,
     [Symbol.dispose]() {
       client.destroy();
@@ -39,7 +39,7 @@ async function connected(namespace: NetworkNamespace, address: string) {
   };
 }
 
-/** Port of the remote end, state and bytes of each socket that is no listener. */
+/** Remote port, state and bytes of each socket except listeners. */
 async function rows(namespace: NetworkNamespace) {
   const sockets = await listTcpSockets(namespace);
   const found: {
@@ -78,7 +78,7 @@ for (const { name, address, bytes } of families) {
     );
     const [client, server] = await rows(namespace);
     assert.deepEqual([client?.state, server?.state], [tcpState.established, tcpState.established]);
-    // SYN takes a sequence number of its client.
+    // The SYN counts as one byte of the client.
     assert.deepEqual(
       [client?.sent, client?.received, server?.sent, server?.received],
       [100_001, 0, 0, 100_000],

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 const runtime = fileURLToPath(new URL('../src/index.ts', import.meta.url));
 
-/** Runs a script in a Node of its own and returns the JSON that it prints. */
+/** Runs a script in a separate Node.js process and returns the JSON that it prints. */
 function run(script: string, options: { wrapper?: string[]; env?: NodeJS.ProcessEnv } = {}): unknown {
   const source = `import * as runtime from ${JSON.stringify(runtime)};\n${script}`;
   const command = [

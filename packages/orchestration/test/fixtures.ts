@@ -3,7 +3,7 @@ import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { parseIp } from '../src/state/ip.ts';
 import { MeshState } from '../src/state/mesh-state.ts';
 
-/** A workload with harmless values; a `uid` names what it is. */
+/** A workload with default values, named by its `uid`. */
 export function workload(uid: string, fields: Partial<Workload> = {}): Workload {
   return workloadRecord({
     uid,
@@ -57,10 +57,10 @@ export function oneMatch(match: PolicyMatch): Policy['rules'] {
   return [[[match]]];
 }
 
-/** What {@link mesh} takes. */
+/** Input of {@link mesh}. */
 export type MeshRecord = Workload | Service | Policy;
 
-/** Updates that bring these records. */
+/** Returns the updates for these records. */
 export function updatesOf(...records: MeshRecord[]): MeshUpdate[] {
   return records.map((record) => {
     if ('uid' in record) return { kind: 'workload', workload: record };

@@ -97,7 +97,7 @@ test('a logger writes only the lines that the filter admits', () => {
   assert.equal(log.enabled('debug'), false);
 });
 
-/** A pipe: what is written to the descriptor (blocking) comes out of the socket. */
+/** A pipe: bytes written to the descriptor (blocking) are read from the socket. */
 function openPipe(t: { after(close: () => void): void }): { reader: Socket; descriptor: number } {
   const folder = mkdtempSync(join(tmpdir(), 'kmesh-log-'));
   const path = join(folder, 'pipe');

@@ -129,7 +129,7 @@ test('the scrape thread alone runs at low priority', async (t) => {
   const before = niceness(main);
   await startProbe(t);
   const all = readdirSync('/proc/self/task').map((thread) => niceness(`/proc/self/task/${thread}/stat`));
-  // Also where the tests themselves run at a lower priority.
+  // Also if the tests run at a lower priority.
   assert.equal(niceness(main), before);
   assert.ok(all.includes(Math.max(10, before)), `${all}`);
 });

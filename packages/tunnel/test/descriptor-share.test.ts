@@ -16,7 +16,7 @@ test('the descriptors left free are at least as many as the greediest pod holds'
   for (const greedy of [1, 2, 3, 7]) {
     const shares = new DescriptorShares({ descriptors: 8_000, perPod: undefined });
     const pods = Array.from({ length: greedy }, () => shares.pod(() => undefined));
-    // In turns, as pods that open connections at the same time.
+    // Alternately, as pods that open connections at the same time.
     for (let more = true; more; ) more = pods.map((pod) => fill(pod, 1)).some((opened) => opened > 0);
     const fair = 7_000 / (greedy + 1);
     for (const pod of pods) assert.ok(Math.abs(pod.held - fair) <= greedy + 1, `${greedy} pods: ${pod.held}`);

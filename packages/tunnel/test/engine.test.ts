@@ -39,7 +39,7 @@ test('a removed listener still delivers what the kernel had accepted, and then i
   }
 });
 
-/** Nanoseconds that each thread of this process with such a name runs at a time. */
+/** Time slice of each thread of this process with this name, in nanoseconds. */
 function _slicesOf(name: string): number[] {
   const threads = readdirSync('/proc/self/task').map((id) => `/proc/self/task/${id}`);
   return threads

@@ -4,7 +4,7 @@ import type { Engine, SessionHandler } from '../src/engine/engine.ts';
 import type { TunnelHandle } from '../src/engine/native.ts';
 import { type OwnContext, type PooledSession, type PoolTarget, SessionPool } from '../src/outbound/pool.ts';
 
-/** An engine that connects when it is told to. */
+/** An engine that connects when the test triggers it. */
 class FakeEngine {
   readonly opened: { id: number; handler: SessionHandler }[] = [];
   readonly drained: number[] = [];
@@ -153,7 +153,7 @@ describe('the pool', () => {
     for (let more = 1; more < 19; more++) pool.adopt(session);
     acquire();
     assert.deepEqual([engine.opened.length, left], [1, 1]);
-    // One that the engine opened before it was told.
+    // A stream that the engine opened before it received the new limit.
     pool.adopt(session);
     assert.equal(pool.plan(session), 0);
     acquire();

@@ -134,7 +134,7 @@ test('istioctl, kmeshctl and curl need no header for their changes; a GET change
   assert.deepEqual(done, ['level debug', 'quit']);
 });
 
-/** POST /quitquitquit by a user, with what the client does before it reads. Answers the status, or `none`. */
+/** Sends POST /quitquitquit as a user, with an action before the answer is read. Returns the status, or `none`. */
 async function quitBy(uid: number, before = ''): Promise<string> {
   const program = [
     'import socket',

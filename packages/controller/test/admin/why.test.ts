@@ -79,7 +79,7 @@ type Reason = ConnectOutcome['reason'];
 /** Ids of the workloads that the tables may draw. */
 const workloadIds = ['', 'web-1', 'web-2'];
 
-/** @param table what the kernel tables say of the connect, or that there are none */
+/** @param table result of the kernel tables for the connect, or that there are none */
 function ask(
   source: string,
   destination: string,

@@ -31,7 +31,7 @@ interface Setup {
 function setup(): Setup {
   const clock = testClock();
   const authority = manualAuthority();
-  // A random number of 0.5 takes the jitter away.
+  // A random number of 0.5 removes the jitter.
   const manager = new CertificateManager({
     source: authority.source,
     logger: memoryLogger(),
@@ -201,7 +201,7 @@ test('a caller that may wait is not affected by failures; one that may not fails
 test('ROB-08: after the clock jumped by an hour, either way, certificates are renewed without a busy loop', async () => {
   for (const jump of [hour, -hour]) {
     const clock = testClock();
-    // The authority's clock does not jump along.
+    // The authority's clock does not jump.
     let offset = 0;
     const authority = promptAuthority(clock, 2 * hour, () => offset);
     const manager = new CertificateManager({
@@ -219,7 +219,7 @@ test('ROB-08: after the clock jumped by an hour, either way, certificates are re
     assert.equal(authority.calls.length, 2, `renewed within 30 s of a jump of ${jump / hour} h`);
     await clock.advance(10 * 60_000);
     assert.ok(authority.calls.length < 15, `${authority.calls.length} calls in ten minutes`);
-    // To a clock that went back, every new certificate is one of the future: the first becomes valid before them.
+    // For a clock that was set back, every new certificate is not valid yet: the first becomes valid before them.
     const served = await manager.certificate(identity('web'), 'RealTime');
     assert.equal(served.version > first.version, jump > 0);
     assert.ok(clock.timers <= 1);

@@ -8,12 +8,12 @@ import { formatIdentityUri } from '@kmesh/orchestration';
 import type { CertificateSource, IssuedCertificate } from '../../src/certificates/certificate-manager.ts';
 import type { Clock } from '../../src/certificates/clock.ts';
 
-/** Lets everything run that is waiting for promises only. */
+/** Runs everything that waits only for promises. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** A clock that only moves when told. */
+/** A clock that the test advances. */
 export interface TestClock extends Clock {
   /** Passes time, running timers in order. */
   advance(milliseconds: number): Promise<void>;
@@ -115,7 +115,7 @@ function makeMaterial(): { readonly leaf: X509Certificate; readonly privateKey: 
 /** One real certificate with its key, made by OpenSSL. */
 export const material = makeMaterial();
 
-/** A certificate that claims another validity: enough for what only looks at the dates. */
+/** A certificate with other dates, for code that reads only those. */
 export function issued(notBefore: number, notAfter: number): IssuedCertificate {
   const leaf = Object.create(material.leaf, {
     validFromDate: { value: new Date(notBefore) },
@@ -126,7 +126,7 @@ export function issued(notBefore: number, notAfter: number): IssuedCertificate {
   return { chain: [leaf], roots: [material.leaf], privateKey: material.privateKey };
 }
 
-/** An authority in memory whose answers the test gives one by one. */
+/** An authority in memory whose answers the test sends one by one. */
 export interface ManualAuthority {
   readonly source: CertificateSource;
   /** Account names in the order in which calls started. */

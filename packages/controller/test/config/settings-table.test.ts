@@ -5,16 +5,16 @@ import { isKmeshError } from '@kmesh/api';
 import { type Config, readConfig } from '../../src/config/config.ts';
 import { settingsGroups } from '../../src/config/settings.ts';
 
-/** What one variable of ambient contract 2.2 does: values that are taken, with what they become, and refused ones. */
+/** One variable of ambient contract 2.2: accepted values with their results, and refused ones. */
 interface Setting {
   readonly of: (config: Config) => unknown;
-  /** What it is when the variable is not set. */
+  /** The default. */
   readonly byDefault: unknown;
   readonly taken?: Readonly<Record<string, unknown>>;
-  /** Values that are taken with a warning that names the variable. */
+  /** Values that are accepted with a warning that names the variable. */
   readonly warned?: Readonly<Record<string, unknown>>;
   readonly refused?: readonly string[];
-  /** Other variables that have to be set with it. */
+  /** Other variables that must be set with it. */
   readonly along?: Readonly<Record<string, string>>;
 }
 
@@ -60,7 +60,7 @@ function duration(of: Setting['of'], byDefault: number): Setting {
   return { of, byDefault, taken: durations, refused: notDurations };
 }
 
-/** Environment of the daemon, variable by variable; `*` stands for a name of one's choice. */
+/** Variables of the daemon's environment; `*` is any name. */
 const settings: Readonly<Record<string, Setting>> = {
   ENABLE_PROXY: {
     of: (config) => config.proxyEnabled,

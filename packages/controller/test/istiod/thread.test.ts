@@ -38,7 +38,7 @@ test('when the thread ends its streams fail, and the next stream starts it again
 });
 
 test('when the thread ends its pending calls fail, a cancelled call ends, and the next call starts it again', async () => {
-  // Takes connections and never answers.
+  // Accepts connections and never answers.
   const taken: Socket[] = [];
   const silent = createServer((socket) => void taken.push(socket.on('error', () => undefined)));
   silent.listen(0, '127.0.0.1');

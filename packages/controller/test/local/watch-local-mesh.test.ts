@@ -9,7 +9,7 @@ import { type LocalMeshWatch, watchLocalMesh } from '../../src/local/watch-local
 
 const mesh = (uid: string) => `workloads: [{ uid: ${uid}, workloadIps: [], namespace: ns, services: {} }]\n`;
 
-/** A directory, a watch on a file in it, and everything that the watch said. */
+/** A directory, a watch on a file in it, and all its reports. */
 async function watching(
   prepare: (directory: string) => Promise<string>,
   run: (context: {

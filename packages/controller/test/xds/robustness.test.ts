@@ -15,7 +15,7 @@ import { pod, workloadResource } from './support/resources.ts';
 
 const typeUrl = xds.addressTypeUrl;
 
-/** A TCP relay that can stop passing bytes on without closing anything. */
+/** A TCP relay that can stop forwarding bytes without closing connections. */
 async function startRelay(port: number): Promise<{ address: string; freeze(): void } & Disposable> {
   const sockets = new Set<Socket>();
   let frozen = false;
@@ -43,7 +43,7 @@ async function startRelay(port: number): Promise<{ address: string; freeze(): vo
   };
 }
 
-/** An HTTP/2 server on which a test handles each stream by itself. */
+/** An HTTP/2 server whose streams the test handles. */
 async function startRaw(
   handle: (stream: ServerHttp2Stream, session: ServerHttp2Session) => void,
 ): Promise<{ address: string } & Disposable> {

@@ -28,7 +28,7 @@ function route(name: string, weight: number) {
   };
 }
 
-/** A client that asks for routes; refused, it asks again after `routesRefused` milliseconds. */
+/** A client that requests routes; after a refusal it requests them again after `routesRefused` milliseconds. */
 function start(plane: ScriptedControlPlane, routesRefused = 3_600_000, firstRoutes = 0): RunningClient {
   return startClient({
     address: plane.address,
@@ -38,14 +38,14 @@ function start(plane: ScriptedControlPlane, routesRefused = 3_600_000, firstRout
 
 type Request = Awaited<ReturnType<ServedStream['request']>>;
 
-/** Sends addresses and policies, of which there are none. */
+/** Answers the requests of addresses and policies with empty responses. */
 async function sendMesh(stream: ServedStream): Promise<void> {
   for (const { typeUrl } of await stream.subscriptions()) {
     stream.send({ typeUrl: typeUrl ?? '', nonce: typeUrl ?? '' });
   }
 }
 
-/** Requests until each of `wanted` was met. */
+/** Reads requests until each of `wanted` was received. */
 async function requestsUntil(
   stream: ServedStream,
   ...wanted: ((request: Request) => boolean)[]
@@ -60,13 +60,13 @@ const answers = [xds.addressTypeUrl, xds.authorizationTypeUrl].map(
 );
 const asksForRoutes = (request: Request) => request.typeUrl === typeUrl;
 
-/** Sends a mesh without anything; returns when it was answered. */
+/** Sends an empty mesh; returns when it is acknowledged. */
 async function serveMesh(stream: ServedStream): Promise<void> {
   await sendMesh(stream);
   await requestsUntil(stream, ...answers);
 }
 
-/** The next stream, with a mesh without anything, and the request for routes on it. */
+/** Accepts the next stream, sends an empty mesh, and returns the request for routes. */
 async function asked(plane: ScriptedControlPlane) {
   const stream = await plane.stream();
   await sendMesh(stream);
@@ -179,7 +179,7 @@ describe('a control plane that refuses routes', () => {
       assert.equal(warnings(running).length, 1);
       assert.match(warnings(running)[0] ?? '', /refuses to send routes/);
       assert.equal(running.client.status().lastError, undefined);
-      // A third stream is no occasion either; what is answered last shows that nothing was asked between.
+      // A third stream does not request routes either: the last answer proves that no request came before it.
       second.end();
       const third = await plane.stream();
       await serveMesh(third);

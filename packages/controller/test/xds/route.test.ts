@@ -6,7 +6,7 @@ import { type Bytes, field, message, text, varint } from './support/wire.ts';
 
 const typeUrl = 'type.googleapis.com/istio.networking.v1alpha3.VirtualService';
 
-/** Converts a `VirtualService` from its bytes; a route of the Gateway API carries its annotation. */
+/** Converts a `VirtualService` from its bytes; a route of the Gateway API has its annotation. */
 function convert(spec: Bytes, isGatewayApi = false) {
   const annotations = isGatewayApi ? { 'internal.istio.io/route-semantics': 'gateway' } : {};
   const payload = routeProto.Resource.encode({
@@ -103,14 +103,17 @@ describe('supported routes', () => {
   });
 });
 
-/** A field of the public API: its number, name, an example, and what it makes of the route it is in. */
+/** A field of the public API: its number, name, an example, and the result for a route that has it. */
 type PublicField = readonly [number: number, name: string, value: Bytes, becomes: string];
 
 const applied = 'applied';
 const some = message();
 const string = message(field(1, text('x')));
 
-/** Every field of `istio.networking.v1.VirtualService` and of what it needs, of the public API; reserved numbers are left out. */
+/**
+ * Every public field of `istio.networking.v1.VirtualService` and of the messages that it uses, without reserved
+ * numbers.
+ */
 const walk: Readonly<
   Record<string, { readonly put: (value: Bytes) => Bytes; readonly fields: readonly PublicField[] }>
 > = {

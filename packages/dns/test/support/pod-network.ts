@@ -29,7 +29,7 @@ export interface PodNetworkOptions {
   readonly proxy?: Partial<DnsProxyOptions>;
 }
 
-/** A pod's network with a DNS proxy in it, and room for resolvers on addresses of its own. */
+/** A pod's network namespace with a DNS proxy, and further addresses for resolvers. */
 export class PodNetwork implements AsyncDisposable {
   readonly namespace: NetworkNamespace;
   readonly state = new MeshState();
@@ -75,7 +75,7 @@ export class PodNetwork implements AsyncDisposable {
     return network;
   }
 
-  /** A second proxy of the same pod, ready beside the first. */
+  /** Starts a second proxy of the same pod beside the first. */
   async successor(): Promise<DnsProxy> {
     const proxy = this.#proxy();
     proxy.addPod('client', clientPod, this.namespace);
@@ -103,7 +103,7 @@ export class PodNetwork implements AsyncDisposable {
     });
   }
 
-  /** A resolver that answers as `handle` says, on UDP and, where `tcp` is given, on TCP. */
+  /** Starts a resolver that answers by `handle`, on UDP and, with `tcp`, on TCP. */
   resolver(
     address: string,
     handle: (query: Buffer, reply: (answer: Uint8Array) => void) => void,
@@ -142,7 +142,7 @@ export class PodNetwork implements AsyncDisposable {
     }
   }
 
-  /** Asks for a name over UDP. */
+  /** Queries a name over UDP. */
   async query(
     name: string,
     type: 'A' | 'AAAA' | 'NS' | 'TXT' = 'A',
@@ -151,7 +151,7 @@ export class PodNetwork implements AsyncDisposable {
     return dnsPacket.decode(await this.ask(queryOf(name, type, fields)));
   }
 
-  /** Asks for a name over TCP. */
+  /** Queries a name over TCP. */
   async queryTcp(name: string): Promise<DecodedPacket> {
     const fd = await connectSocket({ namespace: this.namespace, address: '127.0.0.1', port: 15_053 });
     const socket = new Socket({ fd, readable: true, writable: true });
@@ -193,7 +193,7 @@ export class PodNetwork implements AsyncDisposable {
 
 export const clientPod = { name: 'client', namespace: 'ns1', serviceAccount: 'default' };
 
-/** A query as other software writes it. */
+/** A query encoded by another implementation. */
 export function queryOf(
   name: string,
   type: 'A' | 'AAAA' | 'NS' | 'TXT',
@@ -205,7 +205,7 @@ export function queryOf(
   });
 }
 
-/** The answer of a resolver that says `address` to every question. */
+/** The answer of a resolver that answers every question with `address`. */
 export function answerOf(query: Buffer, address: string, fields: Partial<Packet> = {}): Buffer {
   const { id = 0, questions = [] } = dnsPacket.decode(query);
   const [question] = questions;

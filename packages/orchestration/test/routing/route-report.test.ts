@@ -8,7 +8,7 @@ import { gateway, service, updatesOf } from '../fixtures.ts';
 
 const shop = 'shop.example.com';
 
-/** What is reported of routes for `shop` that go to `v1` and to a backend that is not known, in lines. */
+/** Returns the report about routes of `shop` to `v1` and to an unknown backend, in lines. */
 function report(routes: readonly Partial<Route>[], fields: Partial<Service> = {}): string[] {
   const state = new MeshState();
   state.apply(updatesOf(service('shop', fields), service('v1')));

@@ -23,7 +23,7 @@ interface Case {
   readonly others?: readonly Service[];
 }
 
-/** What routes for `shop` say of a connection, in one line. */
+/** Returns the decision of routes of `shop` for a connection, in one line. */
 function said({ routes, shop, client = 'ns', port = 80, byConnection = false, others = [] }: Case): string {
   const state = new MeshState({ routesHttpByConnection: byConnection });
   state.apply(updatesOf(...services, service('shop', shop), ...others));

@@ -8,7 +8,7 @@ const IPS = ['10.0.0.1', '10.0.0.2', 'fd00::1'];
 const NAMES = ['a', 'b', 'c'];
 const UIDS = ['c//Pod/ns/p1', 'c//Pod/ns/p2', 'c//Pod/ns/p3', 'se1', 'se2'];
 
-/** The whole mesh as lists, every lookup a scan: what the indexes must agree with. */
+/** The mesh as lists, with every lookup as a scan: the reference for the indexes. */
 class ScannedMesh {
   /** In order of arrival. */
   workloads: Workload[] = [];

@@ -2,7 +2,7 @@ import type { Workload } from '@kmesh/api';
 import { workloadRecord } from '@kmesh/api/testing';
 import type { ConnectionStart } from '../../src/connection.ts';
 
-/** A complete workload; tests name only what matters to them. */
+/** A complete workload; tests override only relevant fields. */
 export function workload(change: Partial<Workload> = {}): Workload {
   const name = change.name ?? 'client-5d4-x1';
   return workloadRecord({
@@ -30,7 +30,7 @@ export const server = workload({
 });
 export const echoService = { name: 'echo', namespace: 'default', hostname: 'echo.default.svc.cluster.local' };
 
-/** An outbound plain TCP connection from client to server through the service; tests name what differs. */
+/** An outbound plain TCP connection from client to server through the service; tests override fields. */
 export function start(change: Partial<ConnectionStart> = {}): ConnectionStart {
   return {
     reporter: 'source',

@@ -352,7 +352,7 @@ test('bytes of a server side that an earlier daemon counted are not counted agai
     ]);
     watched.connections.continueFrom((cookie) => counted.get(cookie));
     watched.live(10, { ...called, kind: 'opened', received: 110 });
-    // The report is this daemon's, and what it noted of the connection replaced what the earlier one did.
+    // The report is this daemon's, and its record of the connection replaced the earlier daemon's.
     counted.clear();
     if (last === 'report') watched.live(20, { ...called, kind: 'opened', received: 120 });
     else watched.batch({ ...caller, sent: 120 }, { ...called, received: 120 });

@@ -32,7 +32,7 @@ export interface EventFields {
   peerIdentity?: number;
 }
 
-/** Records of `struct kmesh_event`, as the ring hands them over. */
+/** Records of `struct kmesh_event`, as delivered by the ring. */
 export function encodeEvents(events: readonly EventFields[]): Uint8Array {
   const bytes = new Uint8Array(events.length * layout.size);
   const view = new DataView(bytes.buffer);

@@ -87,7 +87,7 @@ function both(rules: readonly object[]): Pod {
   return { addresses: ipv6Addresses.none + ipv6Addresses.global, rules };
 }
 
-/** As the pod prints it. */
+/** The listing that the pod prints. */
 function listing({ addresses = ipv6Addresses.none, ip = '', ip6 = '', rules = [] }: Pod): string {
   const nftables = [{ metainfo: { version: '1.0.6' } }, ...rules.map((rule) => ({ rule }))];
   return `== addresses\n${addresses}== ip\n${ip}== ip6\n${ip6}== nft\n${JSON.stringify({ nftables })}`;

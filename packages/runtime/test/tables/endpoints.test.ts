@@ -7,7 +7,7 @@ import {
   THRESHOLD_ALWAYS,
 } from '../../src/tables/endpoints.ts';
 
-/** The exact share of each item, added up over all slots. */
+/** The exact share of each item, summed over all slots. */
 function shares(weights: readonly number[]): number[] {
   const result = weights.map(() => 0);
   const table = buildAliasTable(weights);

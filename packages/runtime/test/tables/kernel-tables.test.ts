@@ -36,7 +36,7 @@ function workload(fields: Partial<Workload> & { uid: string }, ...services: stri
   return { kind: 'workload', workload: workloadRecord({ ...defaults, ...fields }) };
 }
 
-/** Tables over a mesh state, with a barrier that the test can watch. */
+/** Tables over a mesh state, with an observable barrier. */
 function fixture(capacities: FakeCapacities = {}) {
   const view = new MeshState();
   const maps = fakeMaps(capacities);

@@ -10,7 +10,7 @@ import type { KernelMaps } from '../../src/tables/kernel-object.ts';
 
 type FrontendMaps = Pick<KernelMaps, 'frontends' | 'settings'>;
 
-/** What a program finds under a key. */
+/** The entry that a program finds under a key. */
 export interface FoundFrontend {
   readonly slot: number;
   /** Number of the probe that found it. */

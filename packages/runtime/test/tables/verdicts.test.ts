@@ -52,7 +52,7 @@ const rows: readonly [name: string, policies: readonly Policy[], allowed: boolea
 for (const [name, policies, allowed] of rows) {
   test(`NEG-41: with ${name} the verdict is ${allowed ? 'allow' : 'ask'}`, () => {
     assert.equal(certainlyAllowed(policies, { identity, destinationPort: 80 }), allowed);
-    // Never more than authorize allows, whatever the addresses are.
+    // Never more than authorize allows, for any addresses.
     const view = {
       policy: () => undefined,
       policiesOfNamespace: (of: string) => (of === '' ? [] : policies),
@@ -77,7 +77,7 @@ test('NEG-41: the verdict for all ports at once is certain exactly if it is for 
   const all = actions.flatMap((action) =>
     who.flatMap((peer) => where.map((ports) => policy(action, { ...peer, ...ports }))),
   );
-  // Each policy beside each, one of them tried only or not.
+  // Every pair of policies, with and without one of them as dry run.
   for (const [at, left] of all.entries()) {
     for (const [otherAt, right] of all.entries()) {
       const policies = [left, { ...right, dryRun: (at + otherAt) % 5 === 0 }];

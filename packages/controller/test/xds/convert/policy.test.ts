@@ -22,7 +22,7 @@ function assertRejected(message: securityProto.Authorization, reason: RegExp): v
   );
 }
 
-/** One length-delimited field; nesting these gives messages with fields that no schema knows. */
+/** One length-delimited field; nested ones are messages with unknown fields. */
 function field(number: number, ...content: readonly Uint8Array[]): Buffer {
   const body = Buffer.concat(content);
   return Buffer.concat([Buffer.of((number << 3) | 2, body.length), body]);

@@ -34,7 +34,7 @@ export interface ClientSetup {
   readonly apply?: (updates: readonly MeshUpdate[]) => void | Promise<void>;
 }
 
-/** A client against `address` that keeps what it gets. Close it with `await using`. */
+/** A client of `address` that records updates. Close it with `await using`. */
 export function startClient(setup: ClientSetup): RunningClient {
   const updates: MeshUpdate[] = [];
   const synced: string[] = [];

@@ -5,7 +5,7 @@ import { xds } from '@kmesh/api';
 type Request = ReturnType<typeof xds.DeltaDiscoveryRequest.decode>;
 type Call = grpc.ServerDuplexStream<Buffer, Buffer>;
 
-/** One stream as the control plane sees it; the test says what happens on it. */
+/** One stream at the control plane, under the test's control. */
 export class ServedStream {
   readonly metadata: grpc.Metadata;
   readonly requests: Request[] = [];
@@ -39,7 +39,7 @@ export class ServedStream {
     this.#call.write(Buffer.isBuffer(response) ? response : xds.DeltaDiscoveryResponse.encode(response));
   }
 
-  /** Sends a response and gives the answer to it. */
+  /** Sends a response and returns the client's answer. */
   async exchange(response: xds.DeltaDiscoveryResponse): Promise<Request> {
     this.send(response);
     return await this.request();
@@ -54,7 +54,7 @@ export class ServedStream {
   }
 }
 
-/** A control plane inside the test process that does nothing by itself. */
+/** A control plane in the test process that only sends what the test sends. */
 export class ScriptedControlPlane {
   readonly address: string;
   readonly port: number;
@@ -69,7 +69,7 @@ export class ScriptedControlPlane {
     this.address = `${secure ? 'https' : 'http'}://127.0.0.1:${port}`;
   }
 
-  /** Listens on loopback; `port` 0 takes a free one. */
+  /** Listens on loopback; `port` 0 selects a free one. */
   static async start(
     credentials: grpc.ServerCredentials = grpc.ServerCredentials.createInsecure(),
     port = 0,

@@ -14,7 +14,7 @@ export function randomFrom(seed: number): () => number {
   };
 }
 
-/** Resources that use every field, as the stock that mutations start from. */
+/** Resources that use every field, as input of the mutations. */
 function stock(): readonly { readonly typeUrl: string; readonly payload: Buffer }[] {
   const ip = Uint8Array.of(10, 1, 2, 3);
   const gateway = { hostname: { namespace: 'ns', hostname: 'gw' }, hboneMtlsPort: 15008 };
@@ -62,7 +62,7 @@ function stock(): readonly { readonly typeUrl: string; readonly payload: Buffer 
   ];
 }
 
-/** Flips, cuts, repeats, inserts and overwrites bytes; now and then replaces all of them. */
+/** Flips, removes, repeats, inserts and overwrites bytes; sometimes replaces all of them. */
 export function mutate(bytes: Buffer, random: () => number): Buffer {
   const below = (limit: number): number => Math.floor(random() * limit);
   if (random() < 0.05) return Buffer.from(Array.from({ length: below(64) }, () => below(256)));
@@ -86,8 +86,8 @@ export interface FuzzResult {
 }
 
 /**
- * Feeds mutated payloads to the resource decoder. Whatever they are, a payload either becomes an update or is rejected
- * with an error; anything else throws.
+ * Feeds mutated payloads to the resource decoder. Every payload must become an update or be rejected with an error;
+ * anything else throws.
  */
 export function fuzzResources(iterations: number, random: () => number): FuzzResult {
   const originals = stock();
@@ -115,7 +115,7 @@ export function fuzzResources(iterations: number, random: () => number): FuzzRes
   return { accepted, rejected };
 }
 
-/** Errors of the decoder are not all of one class: text that is no UTF-8 is a TypeError with a code. */
+/** The decoder's errors have several classes: text that is not valid UTF-8 is a TypeError with a code. */
 function isRejection(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const isMistake = error instanceof TypeError || error instanceof ReferenceError;

@@ -31,7 +31,7 @@ export function pod(name: string, ip: readonly number[] = [10, 0, 0, 1]): worklo
   return { uid: `Kubernetes//Pod/ns/${name}`, name, namespace: 'ns', addresses: [Uint8Array.from(ip)] };
 }
 
-/** A resource whose payload is no message at all. */
+/** A resource whose payload is not a message. */
 export function undecodableResource(name: string, version = 'v1'): xds.Resource {
   return { name, version, resource: { value: Uint8Array.of(0x0a, 0xff, 0xff) } };
 }

@@ -1,4 +1,4 @@
-/** Encoded protobuf values, written by hand: what a test decodes with them does not depend on this repository's own `.proto` files. */
+/** Encodes protobuf values by hand, so that tests of decoders do not depend on this repository's `.proto` files. */
 export type Bytes = Buffer;
 
 const varints = new WeakSet<Bytes>();
