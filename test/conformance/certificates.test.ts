@@ -329,7 +329,7 @@ test('CRT-17: a revoked intermediate revokes its certificates, and none of anoth
   assert.equal(
     check('intermediate', intermediateRevoked, 1, []),
     undefined,
-    'told apart by key identifier alone',
+    'distinguished by key identifier alone',
   );
   assert.equal(check('intermediate', intermediateRevoked, 0, []), 1);
 
@@ -377,9 +377,9 @@ test('CRT-18: a missing list is retried; an empty one is accepted; an invalid on
   assert.equal(changes, 1);
   writeFileSync(path, 'garbage');
   await eventually('a warning', () =>
-    logger.lines.some((line) => line.includes('loaded before stay in force')),
+    logger.lines.some((line) => line.includes('loaded lists stay in force')),
   );
-  assert.ok(missing.isRevoked(chain, bundle), 'garbage does not lift a revocation');
+  assert.ok(missing.isRevoked(chain, bundle), 'an invalid list does not undo a revocation');
 
   const disabled = open();
   assert.equal(disabled.state, 'disabled');
@@ -423,8 +423,8 @@ test('CRT-18: a list is found when its directory is mounted later, or again', as
   mountWith([leaf.serial]);
   await eventually('the list', () => store.isRevoked(chain));
   rmSync(directory, { recursive: true });
-  await eventually('the loss is seen', () => logger.lines.some((line) => line.includes('stay in force')));
-  assert.ok(store.isRevoked(chain), 'what was loaded stays in force');
+  await eventually('the loss is detected', () => logger.lines.some((line) => line.includes('stay in force')));
+  assert.ok(store.isRevoked(chain), 'the loaded list stays in force');
   mountWith([1n]);
   await eventually('the list of the new mount', () => !store.isRevoked(chain));
 });

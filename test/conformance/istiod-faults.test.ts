@@ -105,7 +105,7 @@ const disturbances: readonly {
     disturb: async ({ istiod }) => istiod.faults.dropConnections(),
   },
   {
-    title: 'it is down for a while',
+    title: 'it is unreachable for a while',
     disturb: async ({ istiod }) => {
       await istiod.faults.refuse(true);
       await sleep(400);
@@ -113,7 +113,7 @@ const disturbances: readonly {
     },
   },
   {
-    title: 'it flaps twenty times',
+    title: 'it restarts twenty times',
     disturb: async ({ istiod }) => {
       for (let round = 0; round < 20; round += 1) {
         await istiod.faults.refuse(true);
@@ -133,7 +133,7 @@ const disturbances: readonly {
     },
   },
   {
-    title: 'it sends a message that is no response',
+    title: 'it sends a message that is not a response',
     disturb: async ({ istiod }) => {
       const streams = istiod.connections.map((stream) => stream.id);
       istiod.faults.garbageMessage();
@@ -159,7 +159,7 @@ const disturbances: readonly {
       const before = istiod.acceptedConnections;
       istiod.faults.halfOpen(true);
       await istiod.waitFor(
-        'the client to give the connection up',
+        'the client to close the connection',
         () => istiod.acceptedConnections > before,
         5000,
       );
@@ -213,7 +213,7 @@ for (const { title, disturb } of disturbances) {
     assert.ok(state.counts.services === 10 && state.counts.policies === 5);
     await assertAlive(node, 500);
     clearInterval(watch);
-    assert.ok(lowest >= before.workloads, `only ${lowest} workloads were left for a moment`);
+    assert.ok(lowest >= before.workloads, `the mesh state had only ${lowest} workloads meanwhile`);
     istiod.assertNoViolations();
   });
 }

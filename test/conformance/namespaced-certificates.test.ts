@@ -140,7 +140,7 @@ describe('certificates of 10 seconds', () => {
       );
       const before = asked('sa-shared');
       await mesh.apply(two);
-      await istiod.waitFor('it is fetched again', () => asked('sa-shared') > before);
+      await istiod.waitFor('its certificate is requested again', () => asked('sa-shared') > before);
       assert.equal(asked('sa-remote'), 0);
     });
   });

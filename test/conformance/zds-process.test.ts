@@ -139,7 +139,7 @@ test('ZDS-18: without a socket at the start it logs so once, is not ready, and r
   await daemon.until('it has tried six times', () =>
     /still cannot be reached.*failures=6/.test(daemon.log()),
   );
-  assert.equal(complaints().length, 1, 'not once per try');
+  assert.equal(complaints().length, 1, 'fewer lines than attempts');
   assert.match(complaints()[0] ?? '', /\terror\tzds\t.*istio-cni.*(ENOENT|No such file)/);
   assert.equal((await readiness(daemon)).status, 500);
   place.agent.listen();
@@ -160,7 +160,7 @@ test('ZDS-14: without the agent the process is not ready, continues to serve, an
   await daemon.ready();
   await exchange(open);
   open.destroy();
-  assert.equal(await metric(daemon, 'workload_manager_proxies_started_total'), 2, 'proxies were left alone');
+  assert.equal(await metric(daemon, 'workload_manager_proxies_started_total'), 2, 'proxies keep running');
   await stopped(daemon);
 });
 
@@ -169,7 +169,7 @@ test('ZDS-23: while the control plane is unreachable no hello is sent; hello, sn
   const daemon = await mesh.daemon(place, { controlPlane: false });
   const tries = (): number => daemon.log().split('xDS connection failed').length - 1;
   await daemon.until('it has tried three times', () => tries() >= 3);
-  assert.equal(place.agent.connections.length, before, 'not even a connection');
+  assert.equal(place.agent.connections.length, before, 'no connection either');
   assert.equal((await readiness(daemon)).status, 500);
   await mesh.connect(daemon.host);
   await daemon.ready();

@@ -119,7 +119,7 @@ describe('ZDS', () => {
     assert.equal(await agent.sendAdd(one, other), '');
     assert.ok(await served(other));
     await until(() => counts.stopped === 1);
-    await eventually('it is served no more', async () => !(await served(one)));
+    await eventually('it is no longer served', async () => !(await served(one)));
   });
 
   test('ZDS-05: add, del, add leaves exactly one proxy', async () => {

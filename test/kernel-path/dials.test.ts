@@ -73,5 +73,5 @@ test('BPF-10: the decision for a failed connect is not applied to the next conne
     const view = new DataView(key.buffer, key.byteOffset);
     return [view.getUint16(32), view.getUint16(34)];
   });
-  assert.ok(!ports.includes(DENIED), 'the wire let it begin');
+  assert.ok(!ports.includes(DENIED), 'the wire admitted its first packet');
 });

@@ -40,14 +40,14 @@ const checks = [
     without: ['if (is_allowed(server->workload, client->identity, port_be))', 'if (port_be)'],
   },
   {
-    what: 'from whose interface a packet comes',
+    what: 'the interface from which a packet comes',
     without: [
       'if (segment->interface != (by_client ? seen.client_interface : seen.server_interface))',
       'if (by_client && segment->interface == 0)',
     ],
   },
   {
-    what: 'whether the wire brought it',
+    what: 'whether the wire delivered it',
     without: [
       'return passage == PASSAGE_ALLOWED && seen.delivered ? PASSAGE_REFUSED : passage;',
       'return passage;',

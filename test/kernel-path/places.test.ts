@@ -11,19 +11,19 @@ const model = fileURLToPath(new URL('./model/', import.meta.url));
 /** Mistakes in `live.h`, and the model's message for each. */
 const mistakes = [
   {
-    what: 'a stack that is as it was is taken for unchanged',
+    what: 'a stack with its earlier head counts as unchanged',
     from: 'return ((head >> 32) + 1) << 32 | place;',
     to: 'return (head & 0) | place;',
     found: /a place has two owners/,
   },
   {
-    what: 'a place that cannot be given back is left to nobody',
+    what: 'a place that cannot be returned is lost',
     from: '*(volatile __u64 *)&given->socket = KMESH_LIVE_LEFT;',
     to: ';',
     found: /a place is not left to the reader/,
   },
   {
-    what: 'a place is given back again and again',
+    what: 'a place is returned repeatedly',
     from: 'if (__sync_val_compare_and_swap(&left->socket, socket, 0) == socket)',
     to: 'if (socket)',
     found: /a place has two owners/,

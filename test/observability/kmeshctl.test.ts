@@ -66,7 +66,7 @@ describe('connections', () => {
   after(() => socket.destroy());
 
   test('an open connection is listed once, with its service and path, until it closes', async () => {
-    await mesh.daemon.until('the connection is seen', async () => {
+    await mesh.daemon.until('the connection is listed', async () => {
       const { total } = await mesh.daemon.json('/kmesh/connections');
       return total === 1;
     });
@@ -80,7 +80,7 @@ describe('connections', () => {
     assert.equal(pods.find(({ name }) => name === 'client')?.connections, 1);
     assert.equal((overview['services'] as { opened: number }[])[0]?.opened, 1);
     socket.destroy();
-    await mesh.daemon.until('the end is seen', async () => {
+    await mesh.daemon.until('the end is shown', async () => {
       const { total } = await mesh.daemon.json('/kmesh/connections');
       return total === 0;
     });
@@ -130,7 +130,7 @@ describe('why', () => {
       ],
     },
     {
-      name: 'a captured workload is asked for its policies, and the denial is exit code 3',
+      name: 'the policies of a captured workload are evaluated, and a denial is exit code 3',
       args: ['shop/client', 'shop/bank:443'],
       code: 3,
       says: [
@@ -152,24 +152,29 @@ describe('why', () => {
       says: [/refused/, /has no port 81/, /path +refused in the kernel/],
     },
     {
-      name: 'an address outside is left alone',
+      name: 'a connection to an address outside the mesh is not changed',
       args: ['shop/client', '203.0.113.9:443'],
       code: 0,
       says: [/allowed, path kernel/, /not known to the mesh/],
     },
     {
-      name: 'a source that nobody has is an error that says what is allowed',
+      name: 'an unknown source is an error that says what is allowed',
       args: ['nobody', 'shop/web'],
       code: 1,
       says: [/the source "nobody" is neither namespace\/name of a pod nor an IP/],
     },
     {
-      name: 'a port that is none is an error',
+      name: 'an invalid port is an error',
       args: ['shop/client', '[fd00::1]:http'],
       code: 1,
       says: [/"http" is not a port: 1 to 65535 is allowed/],
     },
-    { name: 'a missing argument is wrong use', args: ['shop/client'], code: 2, says: [/kmeshctl --help/] },
+    {
+      name: 'a missing argument is a usage error',
+      args: ['shop/client'],
+      code: 2,
+      says: [/kmeshctl --help/],
+    },
   ]) {
     test(name, async () => {
       const result = await kmeshctl('why', ...args);

@@ -33,13 +33,13 @@ for (const kernelPath of [true, false]) {
     const to = services.map(({ vips }) => endpointText(vips[0]?.ip ?? '', 80));
 
     const dialled = await loud.pod.dial({ to, connections: 600, concurrency: 4 });
-    assert.equal(dialled.failed, 0, 'a share of lines and series is none of connections');
+    assert.equal(dialled.failed, 0, 'shares of lines and series do not limit connections');
     const own = { namespace: 'default', pod: 'loud' };
     const count = (name: string, labels = own) => watch.growth(name, labels);
     const written = (name: string) =>
       watch.lines.filter(({ fields }) => fields['src.workload'] === name).length;
     await proxy.until(
-      'each connection has its line or is counted as left out',
+      'each connection has its line or is counted as suppressed',
       async () => written('loud') + (await count('kmesh_pod_log_lines_suppressed_total')) >= 600,
     );
     assert.ok(written('loud') >= 100 && written('loud') < 300, `${written('loud')} lines`);

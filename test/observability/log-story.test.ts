@@ -26,15 +26,15 @@ test('the log reports the start, each pod, an outage of the control plane and it
   const { proxy } = mesh.node();
   const { pod: client } = await mesh.pod({ name: 'client' });
   await untilEnrolled(mesh, [client]);
-  await eventually('the pod is told of', () => proxy.log.includes('pod="default/client"'));
+  await eventually('the pod is logged', () => proxy.log.includes('pod="default/client"'));
 
   await mesh.istiod.faults.refuse(true);
   mesh.istiod.faults.dropConnections();
-  await eventually('the outage is told of', () => proxy.log.includes('xDS connection failed'));
+  await eventually('the outage is logged', () => proxy.log.includes('xDS connection failed'));
   await mesh.istiod.faults.refuse(false);
-  await eventually('its end is told of', () => proxy.log.includes('connected again'));
+  await eventually('its end is logged', () => proxy.log.includes('connected again'));
   await mesh.node().agent.removePod(client);
-  await eventually('the pod that is gone is told of', () => proxy.log.includes('no longer served'));
+  await eventually('the removed pod is logged', () => proxy.log.includes('no longer served'));
   await proxy.stop();
 
   const story = storyOf(proxy.log);

@@ -17,7 +17,7 @@ const principals = (name: string) => ({
 
 const changes = {
   'a DENY of the client': policy('Deny', principals('client'), { name: 'no-client' }),
-  'an ALLOW of somebody else': policy('Allow', principals('somebody'), { name: 'only-somebody' }),
+  'an ALLOW of another identity': policy('Allow', principals('somebody'), { name: 'only-somebody' }),
   'a DENY of the port': policy(
     'Deny',
     { ...principals('client'), destinationPorts: [PORT] },
@@ -64,15 +64,15 @@ describe('a live connection between two pods of a node that sends continuously',
         const refused = BigInt(await sending.next());
         const newest = BigInt(await arrivals.next());
         await mesh.apply(without(change));
-        assert.ok(newest > 0n, 'something was let in before');
+        assert.ok(newest > 0n, 'packets were admitted before');
         assert.ok(newest < acknowledged, `sent ${newest - acknowledged} ns after the acknowledgement`);
         inForce.push(Number(newest - published) / 1e6);
         margins.push(Number(acknowledged - newest) / 1e6);
         told.push(Number(refused - published) / 1e6);
       }
       for (const [name, values] of Object.entries({
-        'published to the last packet let in': inForce,
-        'last packet let in to the acknowledgement': margins,
+        'published to the last admitted packet': inForce,
+        'last admitted packet to the acknowledgement': margins,
         'published to the reset at the client': told,
       }))
         context.diagnostic(`${name}, ms: ${summary(values)}`);

@@ -68,7 +68,7 @@ function acceptsWhileBusy(more: number): void {
   const wanted = accepted() + more;
   const deadline = performance.now() + 20_000;
   while (accepted() < wanted) {
-    assert.ok(performance.now() < deadline, 'nothing is served while the thread that decides is busy');
+    assert.ok(performance.now() < deadline, 'no connection is served while the control thread is busy');
     Atomics.wait(moment, 0, 0, 1);
   }
 }
@@ -139,7 +139,7 @@ describe('plans of the engine', () => {
           assert.ok((end.durationMilliseconds ?? 0) < performance.now() - began);
         }
         const planned = all.filter(isPlanned).length;
-        assert.ok(planned >= 100, `${planned} of ${all.length} were not asked about`);
+        assert.ok(planned >= 100, `${planned} of ${all.length} were admitted by plans`);
       }
       const ports = records('source').map(({ start }) => start.sourceAddress);
       assert.equal(new Set(ports).size, ports.length);

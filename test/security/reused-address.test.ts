@@ -24,10 +24,10 @@ const allow = (...names: string[]) =>
 
 /** Records of the first pod that exist when the second one starts. */
 const orders = {
-  'when the first one is known to be gone': ['workload', 'pod', 'fresh'],
-  'before anybody is told that the first one is gone': ['fresh'],
-  'before the node is told that the first one is gone': ['workload', 'fresh'],
-  'before the mesh is told that the first one is gone': ['pod', 'fresh'],
+  'once its removal is known': ['workload', 'pod', 'fresh'],
+  'before any component knows of its removal': ['fresh'],
+  'before the node knows of its removal': ['workload', 'fresh'],
+  'before the mesh state knows of its removal': ['pod', 'fresh'],
 } as const;
 
 describe('the address of a removed pod that another pod gets', () => {

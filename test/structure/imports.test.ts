@@ -24,7 +24,7 @@ test('imports only point down the list of packages', () => {
   const offences: string[] = [];
   for (const file of globSync('packages/*/src/**/*.ts')) {
     const own = order.indexOf(file.split('/')[1] ?? '');
-    assert.notEqual(own, -1, `${file} is in a package that the list does not know`);
+    assert.notEqual(own, -1, `${file} is in a package that is not in the list`);
     for (const [, specifier = '', target] of readFileSync(file, 'utf8').matchAll(importPattern)) {
       if (target !== undefined && order.indexOf(target) <= own) offences.push(`${file} imports ${specifier}`);
       if (specifier.startsWith('.') && specifier.includes('/packages/'))

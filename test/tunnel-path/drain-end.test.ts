@@ -7,9 +7,9 @@ import { connect, ending, listen, readExactly, until } from '@kmesh/lab/testing/
 /** Nodes of client and server, and the one whose proxy drains. */
 const places = [
   { what: 'of one node', client: 0, server: 0, drained: 0, captured: true },
-  { what: 'whose client is there', client: 0, server: 1, drained: 0, captured: true },
-  { what: 'whose server is there', client: 0, server: 1, drained: 1, captured: true },
-  { what: 'out of the mesh', client: 0, server: 1, drained: 0, captured: false },
+  { what: "of the client's proxy", client: 0, server: 1, drained: 0, captured: true },
+  { what: "of the server's proxy", client: 0, server: 1, drained: 1, captured: true },
+  { what: 'to a host outside the mesh', client: 0, server: 1, drained: 0, captured: false },
 ] as const;
 
 for (const { what, client, server, drained, captured } of places) {

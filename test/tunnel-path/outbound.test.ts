@@ -207,7 +207,7 @@ describe('an endpoint that fails the tunnel', () => {
       mesh.clear();
       const began = performance.now();
       assert.equal(await fate(client.pod, pod.addresses[family], 8080), 'closed');
-      assert.ok(performance.now() - began >= 290, 'not before the time is up');
+      assert.ok(performance.now() - began >= 290, 'not before the time limit');
       const { end } = await mesh.records.closed('source');
       assert.equal(end.flag, 'NETWORK_POLICY');
       assert.match(end.error ?? '', /NetworkPolicy.*15008/);

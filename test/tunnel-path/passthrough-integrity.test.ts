@@ -47,7 +47,7 @@ after(async () => {
 
 const ways = {
   'into a captured pod': () => ({ from: outside, to: inside }),
-  'from a captured pod out of the mesh': () => ({ from: inside as Host, to: outside }),
+  'from a captured pod to a host outside the mesh': () => ({ from: inside as Host, to: outside }),
 };
 
 for (const [way, ends] of Object.entries(ways)) {

@@ -33,33 +33,33 @@ interface Start {
   /** The CNI agent is unreachable: the pods are not reported. */
   readonly withoutAgent?: boolean;
   /** Expected outcome of a live connection that stays allowed. */
-  readonly allowed: 'goes on' | 'goes on or ends';
+  readonly allowed: 'continues' | 'continues or ends';
 }
 
 const starts: Readonly<Record<string, Start>> = {
-  'with the same pins, after kill -9': { allowed: 'goes on' },
-  'with the same pins, after a drain': { signal: 'SIGTERM', allowed: 'goes on' },
-  'of a version with other flows': { build: 'flows', allowed: 'goes on' },
-  'of a version with other handshakes': { build: 'handshakes', allowed: 'goes on or ends' },
-  'without pins': { environment: () => ({ KMESH_PINS: '' }), allowed: 'goes on or ends' },
+  'with the same pins, after kill -9': { allowed: 'continues' },
+  'with the same pins, after a drain': { signal: 'SIGTERM', allowed: 'continues' },
+  'of a version with other flows': { build: 'flows', allowed: 'continues' },
+  'of a version with other handshakes': { build: 'handshakes', allowed: 'continues or ends' },
+  'without pins': { environment: () => ({ KMESH_PINS: '' }), allowed: 'continues or ends' },
   'with the pins of another instance': {
     environment: (pins) => ({ KMESH_PINS: join(dirname(pins), 'another') }),
-    allowed: 'goes on or ends',
+    allowed: 'continues or ends',
   },
   'without a kernel path': {
     environment: () => ({ KMESH_KERNEL_PATH: 'false' }),
-    allowed: 'goes on or ends',
+    allowed: 'continues or ends',
   },
   'without a kernel path and without pins': {
     environment: () => ({ KMESH_KERNEL_PATH: 'false', KMESH_PINS: '' }),
-    allowed: 'goes on or ends',
+    allowed: 'continues or ends',
   },
-  'where the kernel path has lost its place': {
+  'with an unusable KMESH_CGROUP': {
     environment: () => ({ KMESH_CGROUP: '/sys/kernel' }),
-    allowed: 'goes on or ends',
+    allowed: 'continues or ends',
   },
-  'without the right to use BPF': { withoutRight: true, allowed: 'goes on or ends' },
-  'before its CNI agent': { withoutAgent: true, allowed: 'goes on or ends' },
+  'without the privilege for BPF': { withoutRight: true, allowed: 'continues or ends' },
+  'before its CNI agent': { withoutAgent: true, allowed: 'continues or ends' },
 };
 
 /** Waits until the started daemon has acknowledged the policy. */
@@ -152,7 +152,7 @@ describe('a policy that arrives while no daemon runs', () => {
       await eventually('the stranger’s has ended', () => ends(stranger), patience);
       assert.equal((await attempt(outside, v4, 8081, 'hello', 2_000)).bytes, '');
       const keptEnded = await ends(kept);
-      if (start.allowed === 'goes on') assert.equal(keptEnded, false);
+      if (start.allowed === 'continues') assert.equal(keptEnded, false);
       if (!start.withoutAgent && !start.withoutRight) {
         await proxy.ready();
         await eventually('who may is served', () =>

@@ -68,7 +68,7 @@ for (const how of ['SIGTERM', 'SIGKILL'] as const) {
   test(`connections that outlive a daemon (${how}) are counted and logged once, with all their bytes, by the next one`, async () => {
     const { proxy } = mesh.node();
     const watch = await proxy.watch();
-    await proxy.until('both sides of what came before are counted', async () => {
+    await proxy.until('both sides of earlier connections are counted', async () => {
       const [source, destination] = await Promise.all(reporters.map(counts));
       return source !== undefined && source.closed > 0 && destination?.closed === source.closed;
     });
@@ -87,14 +87,14 @@ for (const how of ['SIGTERM', 'SIGKILL'] as const) {
       5_000,
     );
     await proxy.stop(how);
-    assert.deepEqual(watch.lines, [], 'they go on, so no line says that they are complete');
+    assert.deepEqual(watch.lines, [], 'they continue, so no line reports their end');
     await exchangeAll(sockets, 2);
     proxy.start();
     await proxy.ready();
     await exchangeAll(sockets, 1);
     const rest = sockets.length * 3;
     await proxy.until(
-      'the next daemon counts what followed',
+      'the next daemon counts later bytes',
       async () => {
         const now = await Promise.all(reporters.map(counts));
         return now.every(({ bytes }) => bytes[0] === sockets.length * 3 * requestBytes);

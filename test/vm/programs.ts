@@ -61,7 +61,7 @@ async function examineProgram(
   try {
     using object = await load();
     const spent = object.verifierStatistics.get(name);
-    if (spent === undefined) return failed(name, 'left out: this kernel lacks what it needs');
+    if (spent === undefined) return failed(name, 'omitted: this kernel lacks a required feature');
     const program = object.program(name);
     const info = program.info();
     const code = program.code();

@@ -102,7 +102,7 @@ export function printReport(report: KernelReport): void {
     ]),
   );
   printTable(
-    ['deepest call chain of', 'stack', 'functions and what each has'],
+    ['deepest call chain of', 'stack', 'functions and the stack of each'],
     report.programs
       .filter(({ loaded }) => loaded)
       .map((row) => [row.name, `${row.stackBytes}`, chainOf(row)]),

@@ -70,7 +70,12 @@ export const suddenEndCases: readonly Case[] = [
           `http://${near.status?.podIP}:${ports.http}`,
           100,
         ),
-        'out of the mesh': dialling(scene, client, `http://${stranger.status?.podIP}:${ports.http}`, 100),
+        'to a host outside the mesh': dialling(
+          scene,
+          client,
+          `http://${stranger.status?.podIP}:${ports.http}`,
+          100,
+        ),
         'into the mesh': dialling(scene, stranger, `http://${near.status?.podIP}:${ports.http}`, 100),
       };
       const tunnel = { 'to another node': dialling(scene, client, `http://${farIp}:80`, 50) };

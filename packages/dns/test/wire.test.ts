@@ -125,9 +125,9 @@ const refusals: readonly [title: string, message: Buffer, code: number][] = [
   ['DNS-28: a response as a query', changed(encoded('a.b'), 2, 0x80), responseCode.formatError],
   ['two questions', changed(encoded('a.b'), 5, 2), responseCode.formatError],
   ['no question', changed(encoded('a.b'), 5, 0), responseCode.formatError],
-  ['a question that is cut off', encoded('a.b').subarray(0, 18), responseCode.formatError],
+  ['a truncated question', encoded('a.b').subarray(0, 18), responseCode.formatError],
   ['a pointer in the question', changed(encoded('a.b'), 12, 0xc0), responseCode.formatError],
-  ['a record that is not there', changed(encoded('a.b'), 11, 1), responseCode.formatError],
+  ['a missing record', changed(encoded('a.b'), 11, 1), responseCode.formatError],
   [
     'two OPT records',
     encoded('a.b', { additionals: [...edns(512), ...edns(512)] }),
@@ -231,7 +231,7 @@ test('any byte string is answered, refused or dropped: nothing throws or writes 
     }
     assert.ok(
       into.subarray(length).every((byte) => byte === guard),
-      'wrote past its answer',
+      'wrote past the end of its answer',
     );
   }
 });

@@ -30,7 +30,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
     };
 
     await installRedirect(client, options);
-    assert.equal(await answerOf(client, server, 8080), 'outbound', 'everything that the client sends');
+    assert.equal(await answerOf(client, server, 8080), 'outbound', 'all packets of the client');
     assert.equal(await answerOf(client, server, 15008), 'outbound');
     assert.equal(await answerOf(client, client, 8080), 'client', 'its own address');
     await removeRedirect(client, options);

@@ -21,7 +21,7 @@ for (const { address, migrate } of [
   { address: '::1', migrate: true },
   { address: '127.0.0.1', migrate: false },
 ]) {
-  const outcome = migrate ? 'is served by the other listener' : 'is reset, unless that was asked for';
+  const outcome = migrate ? 'is served by the other listener' : 'is reset, unless the setting disables that';
   test(`a pending handshake at a listener that closes ${outcome} (${address})`, async () => {
     using namespace = createNetworkNamespace('hand-over');
     const listener = { namespace, address: '::', port, reusePort: true };

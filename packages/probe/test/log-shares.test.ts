@@ -42,7 +42,7 @@ test('suppressed lines are reported once, and their number when lines are writte
   assert.deepEqual(episodes, [['loud', undefined]]);
   clock.now += 4_900;
   shares.endEpisodes();
-  assert.equal(episodes.length, 1, 'not before half of what may be written at once is there again');
+  assert.equal(episodes.length, 1, 'not before half of the burst is available again');
   clock.now += 200;
   shares.endEpisodes();
   assert.deepEqual(episodes, [
@@ -59,5 +59,5 @@ test('lines of unknown pods have one common share, and removed pods have none', 
     clock.now += 20;
     assert.equal(write({ namespace: 'shop', name: `pod-${index}` }, 1), 1);
   }
-  assert.equal(write({ namespace: 'shop', name: 'pod-4999' }, 20), 9, 'what is in use is not forgotten');
+  assert.equal(write({ namespace: 'shop', name: 'pod-4999' }, 20), 9, 'a share in use is kept');
 });

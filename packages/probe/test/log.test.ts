@@ -144,8 +144,8 @@ test('OBS-19: a slow consumer slows the producer, without loss and without a dea
   const lines = received.trimEnd().split('\n');
   assert.equal(lines.length, total);
   assert.ok(lines.every((line, index) => line.endsWith(`: line ${index}`)));
-  assert.ok(waits > 0, 'the producer was slowed');
-  assert.ok(turns > 0, 'the event loop went on');
+  assert.ok(waits > 0, 'the producer slowed down');
+  assert.ok(turns > 0, 'the event loop continued');
   assert.equal(dropped[0], 0n);
 });
 

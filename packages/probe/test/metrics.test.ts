@@ -277,7 +277,7 @@ test('two recorders that count the same label set are one series, also after one
   const third = another();
   third.observer.opened(start()).close({ flag: '-', bytesFromClient: 1 });
   await eventually(
-    'the third counts on',
+    'the third keeps counting',
     async () => (await probe.sum('istio_tcp_received_bytes_total')) === 16,
   );
   third.recorder.close();

@@ -10,7 +10,7 @@ const bytes = { bytesUp: 0, bytesDown: 0 };
 
 describe('what the end of a connection means', () => {
   const flows: [string, keyof typeof flowEndReason, number, boolean, string | undefined, RegExp?][] = [
-    ['a complete one is no failure', 'complete', 0, true, undefined],
+    ['a completed connection is no failure', 'complete', 0, true, undefined],
     ['a refused connect', 'connectFailed', 111, false, 'CONNECT', /ECONNREFUSED/],
     ['a connect that timed out', 'connectTimeout', 110, false, 'CONNECT', /timed out/],
     ['a denial by the peer', 'httpStatus', 401, true, 'CONNECT', /authorization policies/],
@@ -27,7 +27,7 @@ describe('what the end of a connection means', () => {
     ['a lost proxy connection', 'sessionLost', 0, true, 'CONNECT', /lost/],
     ['no descriptors left', 'setupFailed', 24, false, 'CONNECT', /file descriptors/],
     ['no right to enter the namespace', 'setupFailed', 1, false, 'CONNECT', /CAP_SYS_ADMIN/],
-    ['cut by the proxy itself', 'aborted', 0, true, '-'],
+    ['closed by the proxy itself', 'aborted', 0, true, '-'],
   ];
   for (const [what, reason, code, tunnelled, flag, error] of flows) {
     test(`flow: ${what}`, () => {

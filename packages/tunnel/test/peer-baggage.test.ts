@@ -68,5 +68,5 @@ test('over many connections a peer has 16 records per hour, and "other"; other p
   const another = { ...shop, serviceAccount: 'another' };
   assert.equal(peers.of([describe('fine')], another)?.workloadName, 'fine');
   now += 3_600_001;
-  assert.equal(peers.of([describe('c')], shop)?.workloadName, 'c', 'those of yesterday make room');
+  assert.equal(peers.of([describe('c')], shop)?.workloadName, 'c', 'records of the previous day are removed');
 });

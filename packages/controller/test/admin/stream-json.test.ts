@@ -47,11 +47,11 @@ test('a slow reader gets every byte, and output is generated only as fast as it 
   const made = { items: 0 };
   const stream = new PassThrough({ highWaterMark: 64 * 1024 });
   const written = streamJson({ items: new LazyList(counting(5_000, made)) }, stream);
-  await eventually('the stream is full', () => stream.writableNeedDrain);
+  await eventually("the stream's buffer is full", () => stream.writableNeedDrain);
   for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
   assert.ok(
     made.items > 0 && made.items < 500,
-    `${made.items} items were made for a reader that does not read`,
+    `${made.items} items were generated for a reader that does not read`,
   );
   const whole = JSON.parse(await text(stream)) as { items: unknown[] };
   await written;
@@ -66,7 +66,7 @@ test('no output is generated once the reader has closed', { timeout: 10_000 }, a
   await eventually('something is made', () => made.items > 0);
   stream.destroy();
   await written;
-  assert.ok(made.items < 500, `${made.items} items were made for nobody`);
+  assert.ok(made.items < 500, `${made.items} items were generated after the reader closed`);
 });
 
 test('items come in the order of their keys, also over many runs', async () => {

@@ -262,7 +262,7 @@ for (const { what, table, path, says } of [
   },
   { what: 'the tables keep the address', table: 'kernelWorkload', path: 'kernel', says: /is kept/ },
   {
-    what: 'the tables leave the address alone',
+    what: 'the tables do not change the address',
     table: 'outsidePassthrough',
     path: 'kernel',
     says: /leave the dialled address alone/,

@@ -93,7 +93,7 @@ function requestViolations(
   }
   if (parsed.uris.length !== 1 || parsed.otherNames > 0)
     violations.push('the request does not have exactly one URI');
-  if ((call.request.validityDuration ?? 0) <= 0) violations.push('the request asks for no lifetime');
+  if ((call.request.validityDuration ?? 0) <= 0) violations.push('the request has no lifetime');
   return violations;
 }
 

@@ -196,7 +196,7 @@ class RunningFakeIstiod implements FakeIstiod {
     const watches = ({ stream }: OpenStream): boolean =>
       [xds.addressTypeUrl, xds.authorizationTypeUrl].every((type) => stream.typeUrls.includes(type));
     await this.waitFor(
-      `${clients} or more clients, each of which has answered everything`,
+      `at least ${clients} clients, each with every response answered`,
       () => {
         const watching = [...this.#streams].filter(watches);
         return watching.length >= clients && watching.every(({ stream }) => stream.outstanding === 0);
@@ -261,7 +261,7 @@ class RunningFakeIstiod implements FakeIstiod {
     this.#streamCount += 1;
     const id = this.#streamCount;
     if (header(call.metadata, 'clusterid') === undefined)
-      this.violations.push(`stream ${id}: carries no clusterid header`);
+      this.violations.push(`stream ${id}: has no clusterid header`);
     const stream = new DeltaStream(id, {
       store: this.#store,
       caller,
@@ -302,8 +302,7 @@ class RunningFakeIstiod implements FakeIstiod {
       reply({ code: 16, details: 'request authenticate failure' });
       return;
     }
-    if (metadata['clusterid'] === undefined)
-      this.violations.push('certificate call carries no clusterid header');
+    if (metadata['clusterid'] === undefined) this.violations.push('certificate call has no clusterid header');
     const answer = async (): Promise<void> => {
       try {
         const accepted = acceptCertificateCall(

@@ -27,7 +27,7 @@ export function nodeProblem(node: xds.Node, caller: CallerIdentity | undefined):
     return `node id "${node.id ?? ''}" does not have four parts`;
   }
   if (type !== 'ztunnel') return `node type "${type}" is not ztunnel`;
-  if (isIP(ip) === 0) return `node id carries no valid IP: "${ip}"`;
+  if (isIP(ip) === 0) return `node id has no valid IP: "${ip}"`;
   if (!name.includes('.') || !domain.endsWith('.svc.cluster.local'))
     return `node id "${node.id}" is malformed`;
   if (metadataText(node, 'GENERATOR') !== undefined) return 'metadata GENERATOR must not be set';

@@ -57,7 +57,7 @@ const CONTROL_PLANE_PORT = 15012;
 function kernelPathByDefault(): boolean {
   const setting = process.env['KMESH_TEST_KERNEL_PATH'] ?? 'off';
   if (setting === 'on' || setting === 'off') return setting === 'on';
-  throw new KmeshError('KMESH_LAB_MESH', `KMESH_TEST_KERNEL_PATH is "${setting}"; it is on or off.`);
+  throw new KmeshError('KMESH_LAB_MESH', `KMESH_TEST_KERNEL_PATH is "${setting}"; allowed are on and off.`);
 }
 
 /**

@@ -241,7 +241,7 @@ describe('outbound decisions', () => {
       'doubleHbone 10.22.1.1:15008 example.com:80',
     ],
     [
-      'a workload that hides a service at its address does not let an undeclared port through',
+      'a workload with the address of a service does not admit an undeclared port',
       [example(), at('127.0.0.3')],
       '127.0.0.3:81',
       'refused NoHealthyUpstream',

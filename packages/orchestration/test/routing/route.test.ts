@@ -69,7 +69,7 @@ describe('the choice of a route', () => {
       { routes: [{ tcp: [canary] }], shop: { waypoint: gateway('/10.0.0.9') } },
       'r0 not applied: the service has a waypoint, which applies its routes',
     ],
-    'an unsupported route is not applied, and a younger one does not take its place': [
+    'an unsupported route is not applied, and neither is a newer one': [
       {
         routes: [
           { tcp: [], unsupported: 'http.rewrite' },
@@ -78,11 +78,11 @@ describe('the choice of a route', () => {
       },
       'r0 not applied: http.rewrite: needs a waypoint',
     ],
-    'the first rule that concerns the connection counts': [
+    'the first rule that matches the connection applies': [
       { routes: [{ tcp: [{ ...canary, matches: [{ port: 81 }] }, to(['v2', 1])] }] },
       'r0: 1 v2:80',
     ],
-    'a rule for another client namespace does not count': [
+    'a rule for another client namespace does not apply': [
       { routes: [{ tcp: [{ ...canary, matches: [{ sourceNamespace: 'other' }] }] }] },
       'none',
     ],
@@ -90,7 +90,7 @@ describe('the choice of a route', () => {
       { routes: [{ tcp: [canary] }], port: 81 },
       'none',
     ],
-    'of two routes the older one counts': [
+    'of two routes the older one applies': [
       {
         routes: [
           { tcp: [canary], createdAt: 2 },
@@ -99,13 +99,13 @@ describe('the choice of a route', () => {
       },
       'r1: 1 v2:80',
     ],
-    'a younger route serves the ports that the older one says nothing of': [
+    'a newer route applies to ports without a rule in the older one': [
       {
         routes: [{ tcp: [{ ...canary, matches: [{ port: 81 }] }] }, { tcp: [to(['v2', 1])], createdAt: 1 }],
       },
       'r1: 1 v2:80',
     ],
-    'a route for HTTP does not stand in the way of one for TCP': [
+    'a route for HTTP does not prevent one for TCP': [
       {
         routes: [
           { ...http, unsupported: 'http.match.headers', http: [] },
@@ -114,22 +114,22 @@ describe('the choice of a route', () => {
       },
       'r1: 90 v1:80; 10 v2:80',
     ],
-    "a route of the client's namespace comes before the service's": [
+    "a route of the client's namespace takes precedence over the service's": [
       {
         routes: [{ tcp: [canary] }, { tcp: [to(['v2', 1])], namespace: 'a', createdAt: 1 }],
         client: 'a',
       },
       'r1: 1 v2:80',
     ],
-    'a consumer route of the Gateway API is nothing to other namespaces': [
+    'a consumer route of the Gateway API does not apply to other namespaces': [
       { routes: [{ tcp: [canary], namespace: 'a' }], client: 'b' },
       'none',
     ],
-    'a VirtualService of another namespace concerns all': [
+    'a VirtualService of another namespace applies to all clients': [
       { routes: [{ tcp: [canary], namespace: 'a', isGatewayApi: false }], client: 'b' },
       'r0: 90 v1:80; 10 v2:80',
     ],
-    'exportTo "." is for the own namespace': [
+    'exportTo "." applies to its own namespace': [
       { routes: [{ tcp: [canary], exportTo: ['.'] }], client: 'b' },
       'none',
     ],
@@ -137,25 +137,25 @@ describe('the choice of a route', () => {
       { routes: [{ tcp: [canary], exportTo: ['b'] }], client: 'b' },
       'r0: 90 v1:80; 10 v2:80',
     ],
-    'HTTP rules are not applied unless that is asked for': [
+    'HTTP rules are not applied by default': [
       { routes: [http], shop: httpPort },
       'r0 not applied: HTTP routes split requests: needs a waypoint, or KMESH_HTTP_ROUTES=by-connection to split connections',
     ],
-    'HTTP rules without a match split connections where that is asked for': [
+    'HTTP rules without a match split connections if the setting says so': [
       { routes: [http], shop: httpPort, byConnection: true },
       'r0: 90 v1:80; 10 v2:80',
     ],
-    'HTTP rules say nothing of a port that is not declared HTTP, and why is told': [
+    'HTTP rules do not apply to a port that is not declared HTTP, and the reason is reported': [
       { routes: [http], byConnection: true },
       'r0 not applied: port 80 is not declared HTTP, and the route has rules for HTTP only',
     ],
-    'a route with a wildcard is not applied, and why is told': [
+    'a route with a wildcard is not applied, and the reason is reported': [
       {
         routes: [{ hosts: ['*.example.com'], tcp: [], unsupported: 'its host *.example.com is a wildcard' }],
       },
       'r0 not applied: its host *.example.com is a wildcard: needs a waypoint',
     ],
-    'a PASSTHROUGH service is not balanced, and so not split': [
+    'a PASSTHROUGH service is not balanced, so its connections are not split': [
       {
         routes: [{ tcp: [canary] }],
         shop: { loadBalancer: { routingPreferences: [], mode: 'Passthrough', healthPolicy: 'OnlyHealthy' } },

@@ -11,12 +11,12 @@ describe('workloads by address', () => {
   const ip = { addresses: ['10.0.0.1'] };
   const cases: [string, Workload, Workload][] = [
     [
-      'a pod over a ServiceEntry with HBONE',
+      'a pod before a ServiceEntry with HBONE',
       workload('c//Pod/ns/p', ip),
       workload('c/se', { ...ip, protocol: 'HBONE' }),
     ],
     [
-      'an HBONE pod over a plain pod',
+      'an HBONE pod before a plain pod',
       workload('c//Pod/ns/h', { ...ip, protocol: 'HBONE' }),
       workload('c//Pod/ns/p', ip),
     ],

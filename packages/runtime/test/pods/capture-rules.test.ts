@@ -40,10 +40,10 @@ interface Pod {
 const cases: readonly (readonly [what: string, pod: Pod, captured: boolean])[] = [
   ['a pod without any rule', {}, false],
   ["nftables' rule", { rules: [nftables('ip')] }, true],
-  ['a link-local address asks for no rule of IPv6', linkLocal([nftables('ip')]), true],
-  ['an address of IPv6 asks for a rule of IPv6', both([nftables('ip')]), false],
+  ['a link-local address requires no IPv6 rule', linkLocal([nftables('ip')]), true],
+  ['an IPv6 address requires an IPv6 rule', both([nftables('ip')]), false],
   ['rules for both families', both([nftables('ip'), nftables('ip6')]), true],
-  ['a rule for IPv6 alone', both([nftables('ip6')]), false],
+  ['only a rule for IPv6', both([nftables('ip6')]), false],
   ['iptables over nftables, as nft reads it', { rules: [iptables('ip', toProxy)] }, true],
   [
     'iptables over nftables, where nft reads nothing but names',
@@ -51,7 +51,7 @@ const cases: readonly (readonly [what: string, pod: Pod, captured: boolean])[] =
     true,
   ],
   ['iptables of old', { addresses: ipv6Addresses.global, ip: legacy, ip6: legacy }, true],
-  ['iptables of old for IPv4 alone', { addresses: ipv6Addresses.global, ip: legacy }, false],
+  ['only legacy iptables rules for IPv4', { addresses: ipv6Addresses.global, ip: legacy }, false],
   [
     'rules that redirect elsewhere, and those of the inbound side',
     {

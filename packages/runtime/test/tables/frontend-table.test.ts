@@ -83,7 +83,7 @@ test('a view is written before the entry that refers to it, and removed after th
   table.stage({ ip: '10.0.0.1' }, []);
   const barriers = await flush(() => seen.push(view().map(Number).join('')));
   assert.deepEqual([...new Set(seen)], ['110', '100', '000']);
-  assert.equal(barriers, 1, 'a program that was led to the view may still be looking for it');
+  assert.equal(barriers, 1, 'a program that read the reference may still look up the view');
 });
 
 test('a key that balances over another port has two complete entries until a barrier, never a mixture', async () => {
@@ -103,7 +103,7 @@ test('a key that balances over another port has two complete entries until a bar
   assert.equal(barriers, 1);
   assert.notEqual(read(ip, 80)?.slot, first);
   servicePorts.flip(one, 4, { family: 4, base: 300, size: 1 });
-  assert.equal(read(ip, 80)?.range4.base, 200, 'flips of the port that it left do not reach it');
+  assert.equal(read(ip, 80)?.range4.base, 200, 'changes of its former port do not affect it');
   servicePorts.flip(two, 4, { family: 4, base: 400, size: 1 });
   assert.equal(read(ip, 80)?.range4.base, 400);
 });

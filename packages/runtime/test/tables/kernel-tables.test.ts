@@ -255,7 +255,7 @@ test('only differences are written', async () => {
   const before = Buffer.from(mesh.maps.frontends.bytes.slice(0));
   await mesh.apply(...records);
   assert.equal(before.equals(Buffer.from(mesh.maps.frontends.bytes)), true);
-  assert.equal(mesh.barriers(), barriers, 'nothing replaced, nothing to wait for');
+  assert.equal(mesh.barriers(), barriers, 'without a replaced range there is no barrier');
 });
 
 test('an old range is reused only after the barrier, and changes of one turn share one', async () => {
@@ -298,7 +298,7 @@ test('BPF-07: an address that does not fit takes the tunnel path, and in a full 
   assert.deepEqual(mesh.refused('frontends'), { 'table-full': 2 });
   await mesh.apply({ kind: 'removeService', key: 'default/a' });
   await mesh.apply(service({ hostname: 'd' }));
-  assert.equal(mesh.incomplete(), 0, 'room again: the refused ones are taken in');
+  assert.equal(mesh.incomplete(), 0, 'once there is room, refused endpoints are added');
 });
 
 test('a fifth pod in a bucket of four is refused and counted', () => {

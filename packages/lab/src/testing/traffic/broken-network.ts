@@ -11,7 +11,7 @@ export async function lose(host: Host, match: string): Promise<void> {
 
 /** Waits until `packets` packets were dropped since {@link lose}. */
 export async function untilLost(host: Host, packets: number): Promise<void> {
-  await eventually(`${packets} packets are lost`, async () => {
+  await eventually(`${packets} packets are dropped`, async () => {
     const { stdout } = await host.run('nft', ['list', 'counter', 'inet', 'lossy', 'lost']);
     return Number(/packets (\d+)/.exec(stdout)?.[1]) >= packets;
   });

@@ -101,7 +101,10 @@ export function readExactly(socket: Socket, length: number, milliseconds = 20_00
   const chunks: Buffer[] = [];
   let have = 0;
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => finish(new Error(`only ${have} of ${length} bytes came`)), milliseconds);
+    const timer = setTimeout(
+      () => finish(new Error(`only ${have} of ${length} bytes arrived`)),
+      milliseconds,
+    );
     const finish = (error?: Error): void => {
       clearTimeout(timer);
       stop();
