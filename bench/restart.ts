@@ -2,6 +2,7 @@
  * The daemon is killed every second for a minute while a pod opens new connections on the kernel path as fast as it can,
  * at least 2,000/s: no connection may fail.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { createLab, startMesh } from '@kmesh/lab';
 import { atLeast, atMost, environment, figure, type Report } from './harness/report.ts';
 import { quick } from './harness/settings.ts';
@@ -24,7 +25,7 @@ export async function suite(): Promise<Report> {
   await server.serve({ port: 8080, mode: 'http' });
   const to = `${server.addresses.v4}:8080`;
   await client.dial({ to, mode: 'http', connections: 100 });
-  await pause(1_000);
+  await delay(1_000);
 
   const { proxy } = mesh.node();
   const dialing = client.startDialing({ to, mode: 'http', connections: 0, concurrency: CONCURRENCY });
@@ -35,7 +36,7 @@ export async function suite(): Promise<Report> {
     kills++;
     await proxy.ended;
     proxy.start();
-    await pause(1_000);
+    await delay(1_000);
   }
   const report = await dialing.stop();
   for (const failure of report.failures) console.error(failure);
@@ -50,8 +51,4 @@ export async function suite(): Promise<Report> {
     ],
     ratios: [atMost('failed connections', report.failed, 0), atLeast('new connections/s', rate, 2_000)],
   };
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

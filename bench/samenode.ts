@@ -5,11 +5,12 @@
  * compared are two turns of one round. Requests come from wrk and are answered by nginx, bulk is the lab's own; clients and
  * servers have a processor each.
  */
+
+import { type Bound, type Found, figuresOf, interleave, ratioOf } from './harness/interleave.ts';
 import { processorTime } from './harness/processor-time.ts';
 import { BULK_PORT, pinPrograms, requirePrograms, runWrk, warmUp } from './harness/programs.ts';
 import { environment, type Report } from './harness/report.ts';
 import { rounds } from './harness/settings.ts';
-import { type Bound, type Found, figuresOf, ratioOf, takeTurns } from './harness/turns.ts';
 import { type Contestant, contestant, type Way } from './samenode/contestants.ts';
 
 const ROUNDS = rounds(3);
@@ -103,7 +104,7 @@ export async function suite(): Promise<Report> {
   for (const way of ways) contestants.push(await contestant(stack, way));
   pinPrograms();
   for (const { client, to } of contestants) await warmUp(client, to);
-  const taken = await takeTurns({ contestants, measurements, rounds: ROUNDS });
+  const taken = await interleave({ contestants, measurements, rounds: ROUNDS });
   return {
     suite: 'samenode',
     environment: environment({ rounds: taken.length }),

@@ -30,7 +30,15 @@ import {
   MetricStore,
   renderStore,
 } from '@kmesh/probe';
-import { atMost, environment, type Figure, figure, type Ratio, type Report } from './harness/report.ts';
+import {
+  atMost,
+  environment,
+  type Figure,
+  figure,
+  median,
+  type Ratio,
+  type Report,
+} from './harness/report.ts';
 import { quick, rounds } from './harness/settings.ts';
 import { type Comparison, compare, type Latencies, percentile } from './scrape/compare.ts';
 import { startPacedEcho } from './scrape/driver.ts';
@@ -169,8 +177,4 @@ function report(series: number, comparison: Comparison, figures: Figure[], ratio
 function residentMegabytes(pid: number): number {
   const match = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
   return Number(match?.[1] ?? 0) / 1024;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((left, right) => left - right)[values.length >> 1] ?? Number.NaN;
 }

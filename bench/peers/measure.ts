@@ -1,9 +1,10 @@
 /** What is measured of a client and a server with something between them, and of which contestants. */
+
+import { type Bound, type Found, figuresOf, interleave, ratioOf } from '../harness/interleave.ts';
 import { processorTime } from '../harness/processor-time.ts';
 import { pinPrograms, requirePrograms, runIperf, runPaced, runWrk, warmUp } from '../harness/programs.ts';
 import { environment, type Report } from '../harness/report.ts';
 import { quick, rounds } from '../harness/settings.ts';
-import { type Bound, type Found, figuresOf, ratioOf, takeTurns } from '../harness/turns.ts';
 import {
   type Contestant,
   ENVOY_HTTP,
@@ -126,7 +127,7 @@ export async function measurePeers(options: PeersOptions): Promise<Report> {
   pinPrograms();
   for (const { client, to } of contestants) await warmUp(client, to);
   const wanted = measurements.filter(({ finds }) => finds.some((name) => figures.includes(name)));
-  const taken = await takeTurns({
+  const taken = await interleave({
     contestants,
     measurements: wanted.map(
       ({ run }) =>

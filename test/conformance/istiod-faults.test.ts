@@ -4,7 +4,8 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { type LogFields, type Logger, type MeshUpdate, xds } from '@kmesh/api';
+import { type MeshUpdate, xds } from '@kmesh/api';
+import { memoryLogger } from '@kmesh/api/testing';
 import { CertificateClient, CertificateManager, createXdsClient, type XdsClient } from '@kmesh/controller';
 import {
   type FakeIstiod,
@@ -18,14 +19,6 @@ import { MeshState } from '@kmesh/orchestration';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
-
-function memoryLogger(): Logger & { readonly lines: string[] } {
-  const lines: string[] = [];
-  const write = (message: string, fields?: LogFields): void => {
-    lines.push(`${message} ${JSON.stringify(fields ?? {})}`);
-  };
-  return { lines, error: write, warn: write, info: write, debug: write };
-}
 
 interface Node {
   readonly istiod: FakeIstiod;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createLab, endpointText, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
-import { answerForNobody } from '@kmesh/lab/testing/traffic/broken-network.ts';
+import { answerUnusedAddresses } from '@kmesh/lab/testing/traffic/broken-network.ts';
 import { untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
 
 const ROUNDS = 4;
@@ -14,7 +14,7 @@ const clients = new Map<string, Pod>();
 before(async () => {
   lab = await createLab();
   const node = await lab.node();
-  await answerForNobody(node, 'unreachable');
+  await answerUnusedAddresses(node, 'unreachable');
   mesh = await startMesh(lab, { kernelPath: false });
   for (const [variant, ports] of [
     ['iptables', '40000 40511'],

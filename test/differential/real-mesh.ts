@@ -9,7 +9,7 @@ import {
   serviceOf,
   startMesh,
 } from '@kmesh/lab';
-import { answerForNobody } from '@kmesh/lab/testing/traffic/broken-network.ts';
+import { answerUnusedAddresses } from '@kmesh/lab/testing/traffic/broken-network.ts';
 import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { MeshState } from '@kmesh/orchestration';
 import type { Random } from './random-mesh.ts';
@@ -42,7 +42,7 @@ export async function startWorld(lab: Lab, options: { readonly kernelPath: boole
   await lab.node();
   const mesh = await startMesh(lab, options);
   // Unused addresses are refused at once, independent of ICMP messages.
-  for (const { node } of mesh.nodes) await answerForNobody(node, 'reset');
+  for (const { node } of mesh.nodes) await answerUnusedAddresses(node, 'reset');
   const servers: MeshPod[] = [];
   for (const { name, node, captured } of places) {
     const server = await mesh.pod({ name, captured, workload: { capacity: 1 } }, node);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compareWithDials } from './asked.ts';
+import { compareWithDials } from './compare-why.ts';
 
 /** A share of what `npm run test:long -- why` dials. */
 const DIALS = 168;

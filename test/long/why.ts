@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compareWithDials } from '../differential/asked.ts';
+import { compareWithDials } from '../differential/compare-why.ts';
 
 const DIALS = 1_000;
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Workload } from '@kmesh/api';
 import { ZdsClient } from '@kmesh/controller';
-import { openHbone, openPeerTls, type Pod, startFakeCniAgent } from '@kmesh/lab';
+import { frameBytes, number32, openHbone, openPeerTls, type Pod, startFakeCniAgent } from '@kmesh/lab';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import {
   connect,
@@ -38,16 +38,7 @@ after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
-
-const settings = frame(4, 0, 0);
+const settings = frameBytes(4, 0, 0);
 
 /** A header block without indexing or compression. */
 function block(...fields: [string, string][]): Buffer {
@@ -72,12 +63,6 @@ const answers: readonly (() => Buffer)[] = [
   () => randomBytes(randomInt(20)),
 ];
 
-function number32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
-}
-
 /** A valid frame, on a stream that may be the right one. */
 function plausible(role: 'client' | 'server', newest: number): Buffer {
   const stream = randomInt(8) === 0 ? randomInt(2 ** 31) : 1 + 2 * randomInt((newest >> 1) + 2);
@@ -86,18 +71,18 @@ function plausible(role: 'client' | 'server', newest: number): Buffer {
   switch (randomInt(12)) {
     case 0:
     case 1:
-      return frame(1, 4 | randomInt(2), stream, headers);
+      return frameBytes(1, 4 | randomInt(2), stream, headers);
     case 2: {
       const at = randomInt(headers.length + 1);
       return Buffer.concat([
-        frame(1, randomInt(2), stream, headers.subarray(0, at)),
-        frame(9, 4, stream, headers.subarray(at)),
+        frameBytes(1, randomInt(2), stream, headers.subarray(0, at)),
+        frameBytes(9, 4, stream, headers.subarray(at)),
       ]);
     }
     case 3:
     case 4:
     case 5:
-      return frame(
+      return frameBytes(
         0,
         randomInt(2),
         stream,
@@ -105,7 +90,7 @@ function plausible(role: 'client' | 'server', newest: number): Buffer {
       );
     case 6: {
       const padding = randomInt(256);
-      return frame(
+      return frameBytes(
         0,
         8 | randomInt(2),
         stream,
@@ -113,9 +98,9 @@ function plausible(role: 'client' | 'server', newest: number): Buffer {
       );
     }
     case 7:
-      return frame(3, 0, stream, code);
+      return frameBytes(3, 0, stream, code);
     case 8:
-      return frame(
+      return frameBytes(
         8,
         0,
         randomInt(2) * stream,
@@ -123,14 +108,14 @@ function plausible(role: 'client' | 'server', newest: number): Buffer {
       );
     case 9: {
       const entry = Buffer.concat([Buffer.from([0, randomInt(1, 9)]), number32(randomInt(2 ** 32))]);
-      return frame(4, randomInt(8) === 0 ? 1 : 0, 0, randomInt(3) === 0 ? entry : Buffer.alloc(0));
+      return frameBytes(4, randomInt(8) === 0 ? 1 : 0, 0, randomInt(3) === 0 ? entry : Buffer.alloc(0));
     }
     case 10:
-      return frame(6, randomInt(2), 0, randomBytes(8));
+      return frameBytes(6, randomInt(2), 0, randomBytes(8));
     default:
       return randomInt(6) === 0
-        ? frame(7, 0, 0, Buffer.concat([number32(randomInt(2) === 0 ? 0x7fffffff : newest), code]))
-        : frame(2, 0, stream, randomBytes(5));
+        ? frameBytes(7, 0, 0, Buffer.concat([number32(randomInt(2) === 0 ? 0x7fffffff : newest), code]))
+        : frameBytes(2, 0, stream, randomBytes(5));
   }
 }
 
@@ -141,7 +126,7 @@ async function converse(tls: TLSSocket, role: 'client' | 'server'): Promise<void
   for (let count = randomInt(1, 60); count > 0; count--) {
     if (role === 'client' && randomInt(4) === 0) {
       newest += 2;
-      parts.push(frame(1, 4 | (randomInt(6) === 0 ? 1 : 0), newest, connectBlock()));
+      parts.push(frameBytes(1, 4 | (randomInt(6) === 0 ? 1 : 0), newest, connectBlock()));
     }
     parts.push(plausible(role, Math.max(1, newest)));
   }
@@ -203,38 +188,38 @@ describe('hostile HTTP/2 clients', () => {
       () => Buffer.concat([PREFACE, settings, Buffer.from('ffffff000000000001', 'hex')]),
       6,
     ],
-    ['DATA on stream 0', () => Buffer.concat([PREFACE, settings, frame(0, 0, 0, Buffer.from('x'))]), 1],
+    ['DATA on stream 0', () => Buffer.concat([PREFACE, settings, frameBytes(0, 0, 0, Buffer.from('x'))]), 1],
     [
       'HEADERS on an even stream',
-      () => Buffer.concat([PREFACE, settings, frame(1, 4, 2, connectBlock())]),
+      () => Buffer.concat([PREFACE, settings, frameBytes(1, 4, 2, connectBlock())]),
       1,
     ],
     [
       'a broken header block',
-      () => Buffer.concat([PREFACE, settings, frame(1, 4, 1, Buffer.from('ffffffffffffff', 'hex'))]),
+      () => Buffer.concat([PREFACE, settings, frameBytes(1, 4, 1, Buffer.from('ffffffffffffff', 'hex'))]),
       9,
     ],
     [
       'CONTINUATION without HEADERS',
-      () => Buffer.concat([PREFACE, settings, frame(9, 4, 1, Buffer.alloc(4))]),
+      () => Buffer.concat([PREFACE, settings, frameBytes(9, 4, 1, Buffer.alloc(4))]),
       1,
     ],
     [
       'a window that overflows',
-      () => Buffer.concat([PREFACE, settings, frame(8, 0, 0, Buffer.from('7fffffff', 'hex'))]),
+      () => Buffer.concat([PREFACE, settings, frameBytes(8, 0, 0, Buffer.from('7fffffff', 'hex'))]),
       3,
     ],
-    ['SETTINGS of a wrong size', () => Buffer.concat([PREFACE, frame(4, 0, 0, Buffer.alloc(5))]), 6],
+    ['SETTINGS of a wrong size', () => Buffer.concat([PREFACE, frameBytes(4, 0, 0, Buffer.alloc(5))]), 6],
     [
       'PUSH_PROMISE from a client',
-      () => Buffer.concat([PREFACE, settings, frame(5, 4, 1, Buffer.alloc(8))]),
+      () => Buffer.concat([PREFACE, settings, frameBytes(5, 4, 1, Buffer.alloc(8))]),
       1,
     ],
     [
       'a flood of CONTINUATION',
       () => {
-        const parts = [PREFACE, settings, frame(1, 0, 1, block([':method', 'CONNECT']))];
-        for (let index = 0; index < 10_000; index++) parts.push(frame(9, 0, 1, block(['a', 'b'])));
+        const parts = [PREFACE, settings, frameBytes(1, 0, 1, block([':method', 'CONNECT']))];
+        for (let index = 0; index < 10_000; index++) parts.push(frameBytes(9, 0, 1, block(['a', 'b'])));
         return Buffer.concat(parts);
       },
       'any',
@@ -245,8 +230,8 @@ describe('hostile HTTP/2 clients', () => {
         const parts = [PREFACE, settings];
         for (let stream = 1; stream < 20_000; stream += 2) {
           parts.push(
-            frame(1, 4, stream, connectBlock()),
-            frame(3, 0, stream, Buffer.from('00000008', 'hex')),
+            frameBytes(1, 4, stream, connectBlock()),
+            frameBytes(3, 0, stream, Buffer.from('00000008', 'hex')),
           );
         }
         return Buffer.concat(parts);
@@ -264,14 +249,14 @@ describe('hostile HTTP/2 clients', () => {
         Buffer.concat([
           PREFACE,
           settings,
-          ...Array.from({ length: 30_000 }, () => frame(6, 0, 0, Buffer.alloc(8))),
+          ...Array.from({ length: 30_000 }, () => frameBytes(6, 0, 0, Buffer.alloc(8))),
         ]),
       'any',
     ],
     [
       'a flood of WINDOW_UPDATE',
       () => {
-        const update = frame(8, 0, 0, Buffer.from('00000001', 'hex'));
+        const update = frameBytes(8, 0, 0, Buffer.from('00000001', 'hex'));
         return Buffer.concat([PREFACE, settings, ...Array.from({ length: 30_000 }, () => update)]);
       },
       11,
@@ -279,7 +264,7 @@ describe('hostile HTTP/2 clients', () => {
     [
       'a flood of answers to no PING',
       () => {
-        const pong = frame(6, 1, 0, Buffer.alloc(8));
+        const pong = frameBytes(6, 1, 0, Buffer.alloc(8));
         return Buffer.concat([PREFACE, settings, ...Array.from({ length: 30_000 }, () => pong)]);
       },
       11,
@@ -287,8 +272,11 @@ describe('hostile HTTP/2 clients', () => {
     [
       'a flood of empty DATA',
       () => {
-        const parts = [PREFACE, settings, frame(1, 4, 1, connectBlock())];
-        const [empty, padded] = [frame(0, 0, 1, Buffer.alloc(0)), frame(0, 8, 1, Buffer.from([3, 0, 0, 0]))];
+        const parts = [PREFACE, settings, frameBytes(1, 4, 1, connectBlock())];
+        const [empty, padded] = [
+          frameBytes(0, 0, 1, Buffer.alloc(0)),
+          frameBytes(0, 8, 1, Buffer.from([3, 0, 0, 0])),
+        ];
         for (let index = 0; index < 15_000; index++) parts.push(empty, padded);
         return Buffer.concat(parts);
       },
@@ -302,7 +290,7 @@ describe('hostile HTTP/2 clients', () => {
           [':authority', 'x:1'],
           ...Array.from({ length: 8 }, (_, at) => [`h${at}`, 'v'.repeat(12_000)] as [string, string]),
         );
-        return Buffer.concat([PREFACE, settings, frame(1, 4, 1, large)]);
+        return Buffer.concat([PREFACE, settings, frameBytes(1, 4, 1, large)]);
       },
       'any',
     ],
@@ -310,7 +298,7 @@ describe('hostile HTTP/2 clients', () => {
       'two hundred streams and one more',
       () => {
         const parts = [PREFACE, settings];
-        for (let stream = 1; stream <= 601; stream += 2) parts.push(frame(1, 4, stream, connectBlock()));
+        for (let stream = 1; stream <= 601; stream += 2) parts.push(frameBytes(1, 4, stream, connectBlock()));
         return Buffer.concat(parts);
       },
       'any',
@@ -327,8 +315,8 @@ describe('hostile HTTP/2 clients', () => {
         assert.equal(framesOf(received()).goaway, expected);
       } else {
         // Waits until the connection ends, or an answer proves that all bytes were read.
-        tls.write(frame(6, 0, 0, PING));
-        await until(() => closed() || received().includes(frame(6, 1, 0, PING)), 20_000);
+        tls.write(frameBytes(6, 0, 0, PING));
+        await until(() => closed() || received().includes(frameBytes(6, 1, 0, PING)), 20_000);
       }
       tls.destroy();
       assert.equal(application.seen.bytes, before, 'nothing reached the application');
@@ -363,7 +351,7 @@ describe('hostile HTTP/2 clients', () => {
             ? connectBlock()
             : randomBytes(randomInt(5) === 0 ? randomInt(20_000) : randomInt(32));
         parts.push(
-          frame(
+          frameBytes(
             randomInt(12),
             randomInt(256),
             randomInt(3) === 0 ? randomInt(2 ** 31) : randomInt(8),
@@ -493,11 +481,11 @@ describe('hostile HTTP/2 servers', () => {
         if (choice > 0) socket.write(settings);
         socket.once('data', () => {
           if (choice === 0) socket.write(randomBytes(200));
-          else if (choice === 1) socket.write(frame(1, 4, 1, randomBytes(20)));
-          else if (choice === 2) socket.write(frame(1, 4, 1, block([':status', '500'])));
+          else if (choice === 1) socket.write(frameBytes(1, 4, 1, randomBytes(20)));
+          else if (choice === 2) socket.write(frameBytes(1, 4, 1, block([':status', '500'])));
           else
             for (let index = 0; index < 20; index++)
-              socket.write(frame(randomInt(12), randomInt(256), 1, randomBytes(30)));
+              socket.write(frameBytes(randomInt(12), randomInt(256), 1, randomBytes(30)));
           setTimeout(() => socket.destroy(), 20);
         });
       },

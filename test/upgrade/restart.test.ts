@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { eventually } from '@kmesh/api/testing';
 import { createLab, installRedirect, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
@@ -48,7 +49,7 @@ async function onKernelPath(mesh: LabMesh, client: Pod, server: Pod): Promise<vo
   for (let tries = 0; tries < 50; tries++) {
     const watch = await mesh.node().proxy.watch();
     await echo(client, server.addresses.v4);
-    for (let wait = 0; wait < 20 && watch.lines.length === 0; wait++) await pause(50);
+    for (let wait = 0; wait < 20 && watch.lines.length === 0; wait++) await delay(50);
     if (watch.lines.some(({ fields }) => fields['path'] === 'kernel')) return;
   }
   throw new Error('no connection took the kernel path');
@@ -180,10 +181,6 @@ test('BPF-06: kmesh uninstall leaves no programs, pins or tables, and an open co
   await exchange(long);
   long.destroy();
 });
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
 
 test('NEG-40: the daemon is ready only when its programs are attached', async () => {
   await using lab = await createLab();

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createLab, keyOf, type Pod, serviceOf, startKernelMesh, startMesh, workloadOf } from '@kmesh/lab';
 import { startProbeWorld } from '@kmesh/lab/testing/probe/world.ts';
 import { untilAcknowledged } from '@kmesh/lab/testing/traffic/tcp-sockets.ts';
@@ -94,7 +95,7 @@ async function captured(): Promise<string> {
   for (let tries = 0; tries < 100; tries++) {
     const watch = await mesh.node().proxy.watch();
     const counts = await dialAll(client, '10.96.0.1:80');
-    for (let wait = 0; wait < 40 && watch.lines.length < CONNECTIONS; wait++) await pause(50);
+    for (let wait = 0; wait < 40 && watch.lines.length < CONNECTIONS; wait++) await delay(50);
     const kernel = watch.lines.filter(({ fields }) => fields['path'] === 'kernel').length;
     if (kernel >= CONNECTIONS) return `${counts}; access log: path=kernel`;
   }
@@ -116,8 +117,4 @@ async function dialAll(client: Pod, to: string): Promise<string> {
 
 function shop(vips: { v4: string; v6: string }) {
   return serviceOf({ name: 'shop', vips, ports: { 80: 8080 } });
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

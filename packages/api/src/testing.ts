@@ -1,5 +1,6 @@
 /** Shared by the tests of all packages and the lab, as `@kmesh/api/testing`; no shipped code imports it. */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { LogFields, Logger } from './logger.ts';
 import type { Route, RouteBackend, Service, Workload } from './model.ts';
 
 /**
@@ -94,4 +95,18 @@ export async function eventually<T>(
     if (value) return value;
     if (performance.now() > limit) throw new Error(`not within ${milliseconds} ms: ${what}`);
   }
+}
+
+/** A logger that keeps its lines, each with its fields as JSON. */
+interface MemoryLogger extends Logger {
+  readonly lines: string[];
+}
+
+/** Returns a logger that keeps its lines in memory. */
+export function memoryLogger(): MemoryLogger {
+  const lines: string[] = [];
+  const write = (message: string, fields?: LogFields): void => {
+    lines.push(`${message} ${JSON.stringify(fields ?? {})}`);
+  };
+  return { lines, error: write, warn: write, info: write, debug: write };
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { eventually } from '@kmesh/api/testing';
 import dnsPacket from 'dns-packet';
 import { pod, service } from './support/mesh.ts';
 import { addressesOf, answerOf, codeOf, PodNetwork, queryOf } from './support/pod-network.ts';
@@ -39,7 +40,7 @@ describe('unresponsive resolvers and clients', { concurrency: true }, () => {
     assert.ok(seconds > 4.5 && seconds < 7, `${seconds} s`);
     // One query is sent for all of them, three times.
     assert.equal(asked, 3);
-    await until(() =>
+    await eventually('the warning about the resolver', () =>
       network.warnings.some((line) => line.includes('not answer in time') && line.includes(resolver)),
     );
   });
@@ -92,7 +93,9 @@ describe('unresponsive resolvers and clients', { concurrency: true }, () => {
     assert.ok(performance.now() - began < 4_000);
     assert.deepEqual(new Set(codes), new Set(['SERVFAIL']));
     assert.equal(codeOf(await network.query('live.example')), 'SERVFAIL');
-    await until(() => network.warnings.some((line) => line.includes('exceeds its limit of pending queries')));
+    await eventually('the warning about the limit', () =>
+      network.warnings.some((line) => line.includes('exceeds its limit of pending queries')),
+    );
     await using other = await PodNetwork.start({ resolvers: [second] });
     other.resolver(second, (query, reply) => reply(answerOf(query, '203.0.113.7')));
     assert.deepEqual(addressesOf(await other.query('live.example')), ['203.0.113.7']);
@@ -133,8 +136,3 @@ describe('unresponsive resolvers and clients', { concurrency: true }, () => {
     assert.equal(demanded.length, count);
   });
 });
-
-/** Waits until the condition holds or the test times out. */
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
-}

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
+import { eventually } from '@kmesh/api/testing';
 import dnsPacket from 'dns-packet';
 import { service } from './support/mesh.ts';
 import { addressesOf, answerOf, clientPod, codeOf, PodNetwork, queryOf } from './support/pod-network.ts';
@@ -239,7 +240,9 @@ test('log lines name the client, the query and the source of the answer', async 
   network.resolver(resolver, (query, reply) => reply(answerOf(query, '203.0.113.7')));
   while (!network.debug.some((line) => line.includes('ns1/web'))) await network.query('web');
   await network.query('www.bing.com');
-  await until(() => network.debug.some((line) => line.includes('www.bing.com')));
+  await eventually('the line of the last query', () =>
+    network.debug.some((line) => line.includes('www.bing.com')),
+  );
   const line = network.debug.find((text) => text.includes('ns1/web')) ?? '';
   for (const part of [
     '"src.workload":"client"',
@@ -256,9 +259,4 @@ function framed(message: Uint8Array): Buffer {
   const head = Buffer.alloc(2);
   head.writeUInt16BE(message.length);
   return Buffer.concat([head, message]);
-}
-
-/** Waits until the condition holds or the test times out. */
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
 }

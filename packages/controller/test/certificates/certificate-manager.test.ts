@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import { isKmeshError } from '@kmesh/api';
+import { memoryLogger } from '@kmesh/api/testing';
 import { dumpCertificates } from '../../src/admin/config-dump.ts';
 import { CertificateManager } from '../../src/certificates/certificate-manager.ts';
 import { chooseCertificate, defaultBackoff, refreshAt } from '../../src/certificates/workload-certificate.ts';
@@ -11,7 +12,6 @@ import {
   type ManualAuthority,
   manualAuthority,
   material,
-  memoryLogger,
   promptAuthority,
   settle,
   type TestClock,

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Identity, Workload } from '@kmesh/api';
+import { memoryLogger } from '@kmesh/api/testing';
 import { MeshState } from '@kmesh/orchestration';
 import { CertificatePrefetch } from '../../src/certificates/certificate-prefetch.ts';
 import { WorkloadCertificate } from '../../src/certificates/workload-certificate.ts';
 import { localMeshUpdates, parseLocalMesh } from '../../src/local/local-mesh.ts';
-import { material, memoryLogger, settle } from './fixtures.ts';
+import { material, settle } from './fixtures.ts';
 
 type Pod = Pick<Workload, 'node' | 'protocol' | 'nativeTunnel' | 'serviceAccount'>;
 

@@ -3,7 +3,7 @@ import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Identity, LogFields, Logger } from '@kmesh/api';
+import type { Identity } from '@kmesh/api';
 import { formatIdentityUri } from '@kmesh/orchestration';
 import type { CertificateSource, IssuedCertificate } from '../../src/certificates/certificate-manager.ts';
 import type { Clock } from '../../src/certificates/clock.ts';
@@ -58,18 +58,6 @@ export function testClock(start = Date.parse('2026-06-01T00:00:00Z')): TestClock
       await settle();
     },
   };
-}
-
-export interface MemoryLogger extends Logger {
-  readonly lines: string[];
-}
-
-export function memoryLogger(): MemoryLogger {
-  const lines: string[] = [];
-  const write = (message: string, fields?: LogFields): void => {
-    lines.push(`${message} ${JSON.stringify(fields ?? {})}`);
-  };
-  return { lines, error: write, warn: write, info: write, debug: write };
 }
 
 export function identity(serviceAccount: string): Identity {

@@ -5,15 +5,8 @@ import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { isKmeshError } from '@kmesh/api';
 import { IstiodThread, standardTimes } from '../../src/istiod/thread.ts';
+import { xdsSettings as settings } from '../xds/support/client.ts';
 import { ScriptedControlPlane } from '../xds/support/control-plane.ts';
-
-const settings = {
-  address: 'XDS_ADDRESS',
-  rootCa: 'XDS_ROOT_CA',
-  alternativeHostname: 'ALT_XDS_HOSTNAME',
-  token: 'AUTH_TOKEN',
-  headers: 'XDS_HEADER_',
-};
 
 test('when the thread ends its streams fail, and the next stream starts it again', async () => {
   using plane = await ScriptedControlPlane.start();

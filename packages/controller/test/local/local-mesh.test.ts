@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isKmeshError } from '@kmesh/api';
+import { memoryLogger } from '@kmesh/api/testing';
 import { MeshState } from '@kmesh/orchestration';
 import { dumpWorkload } from '../../src/admin/dump-model.ts';
 import { readConfig } from '../../src/config/config.ts';
 import { followLocalMesh } from '../../src/daemon/local-mesh.ts';
 import { localMeshUpdates, parseLocalMesh } from '../../src/local/local-mesh.ts';
-import { memoryLogger } from '../certificates/fixtures.ts';
 
 const FULL = `
 workloads:

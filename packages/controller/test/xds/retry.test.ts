@@ -1,16 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Backoff, diagnoseEnd } from '../../src/xds/retry.ts';
+import { xdsSettings as settings } from './support/client.ts';
 
 const noJitter = (): number => 0.5;
 const longEnough = 2_000;
-const settings = {
-  address: 'XDS_ADDRESS',
-  rootCa: 'XDS_ROOT_CA',
-  alternativeHostname: 'ALT_XDS_HOSTNAME',
-  token: 'AUTH_TOKEN',
-  headers: 'XDS_HEADER_',
-};
 
 describe('reconnecting', () => {
   test('XDS-11: after failed connections the wait is 20, 40, 80, … ms, at most 15 s', () => {

@@ -72,19 +72,19 @@ export function takenPorts(ports: readonly number[]): TakenPort[] {
 function holdersOf(wanted: ReadonlySet<string>): Map<string, string> {
   const holders = new Map<string, string>();
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    for (const fd of unlessGone(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {
+    for (const fd of undefinedOnError(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {
       // A process may close descriptors while they are listed; ignore those.
-      const link = unlessGone(() => readlinkSync(`/proc/${pid}/fd/${fd}`));
+      const link = undefinedOnError(() => readlinkSync(`/proc/${pid}/fd/${fd}`));
       const inode = /^socket:\[(\d+)\]$/.exec(link ?? '')?.[1];
       if (inode === undefined || !wanted.has(inode)) continue;
-      const name = unlessGone(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trim());
+      const name = undefinedOnError(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trim());
       if (name !== undefined) holders.set(inode, `${name} (process ${pid})`);
     }
   }
   return holders;
 }
 
-function unlessGone<Value>(read: () => Value): Value | undefined {
+function undefinedOnError<Value>(read: () => Value): Value | undefined {
   try {
     return read();
   } catch {

@@ -14,7 +14,7 @@ import {
 import type { Lab } from '../network/lab.ts';
 import type { Pod } from '../pods/pod.ts';
 import { ObservedConnections } from './observed-connections.ts';
-import { workloadOf } from './records.ts';
+import { asUpdate, workloadOf } from './records.ts';
 
 export interface KernelMeshOptions {
   readonly capacities?: KernelCapacities;
@@ -119,10 +119,4 @@ export class KernelMesh implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-function asUpdate(change: MeshUpdate | Service | Workload | Route): MeshUpdate {
-  if ('kind' in change) return change;
-  if ('exportTo' in change) return { kind: 'route', route: change };
-  return 'uid' in change ? { kind: 'workload', workload: change } : { kind: 'service', service: change };
 }

@@ -13,7 +13,7 @@ import type { Node } from '../pods/node.ts';
 import type { Pod, PodOptions } from '../pods/pod.ts';
 import { relayInto } from './istiod-relay.ts';
 import { NodeProxy } from './node-proxy.ts';
-import { type WorkloadOptions, workloadOf } from './records.ts';
+import { asUpdate, type WorkloadOptions, workloadOf } from './records.ts';
 
 interface MeshOptions {
   /** Whether the proxies may use the kernel path, over the lab's cgroup; {@link kernelPathByDefault} when absent. */
@@ -239,10 +239,4 @@ export class LabMesh implements AsyncDisposable {
 export interface MeshPod {
   readonly pod: Pod;
   readonly workload: Workload;
-}
-
-function asUpdate(change: MeshUpdate | Service | Workload | Route): MeshUpdate {
-  if ('kind' in change) return change;
-  if ('exportTo' in change) return { kind: 'route', route: change };
-  return 'uid' in change ? { kind: 'workload', workload: change } : { kind: 'service', service: change };
 }

@@ -1,4 +1,4 @@
-import type { Service, Workload } from '@kmesh/api';
+import type { MeshUpdate, Route, Service, Workload } from '@kmesh/api';
 import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import type { AddressPair } from '../network/addresses.ts';
 import type { PodIdentity } from '../pods/pod.ts';
@@ -55,4 +55,11 @@ export function keyOf(service: Service): string {
 
 function portMap(ports: Ports): ReadonlyMap<number, number> {
   return new Map(Object.entries(ports).map(([port, target]) => [Number(port), target]));
+}
+
+/** Returns the update that adds or replaces a record; an update is returned unchanged. */
+export function asUpdate(change: MeshUpdate | Service | Workload | Route): MeshUpdate {
+  if ('kind' in change) return change;
+  if ('exportTo' in change) return { kind: 'route', route: change };
+  return 'uid' in change ? { kind: 'workload', workload: change } : { kind: 'service', service: change };
 }

@@ -37,7 +37,7 @@ export function removeStateDirectories(lab: string): void {
 
 /** Labs, alive or not, that have pins or files. */
 export function labsWithState(): string[] {
-  return [STATE_DIRECTORY, SYSTEM_MOUNT].flatMap((path) => unlessGone(() => readdirSync(path)) ?? []);
+  return [STATE_DIRECTORY, SYSTEM_MOUNT].flatMap((path) => ifExists(() => readdirSync(path)) ?? []);
 }
 
 function mountType(directory: string): string | undefined {
@@ -47,15 +47,15 @@ function mountType(directory: string): string | undefined {
 
 /** Removes a directory tree. Tolerates other processes that remove the same tree concurrently. */
 function removeTree(path: string): void {
-  for (const entry of unlessGone(() => readdirSync(path, { withFileTypes: true })) ?? []) {
+  for (const entry of ifExists(() => readdirSync(path, { withFileTypes: true })) ?? []) {
     const inside = `${path}/${entry.name}`;
     if (entry.isDirectory()) removeTree(inside);
-    else unlessGone(() => unlinkSync(inside));
+    else ifExists(() => unlinkSync(inside));
   }
-  unlessGone(() => rmdirSync(path));
+  ifExists(() => rmdirSync(path));
 }
 
-function unlessGone<Result>(act: () => Result): Result | undefined {
+function ifExists<Result>(act: () => Result): Result | undefined {
   try {
     return act();
   } catch (error) {

@@ -250,13 +250,20 @@ export class FrameConnection {
   }
 }
 
-function number32(value: number): Buffer {
+/** Returns a big-endian 32-bit number. */
+export function number32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);
   return bytes;
 }
 
-function frameBytes(type: number, flags: number, stream: number, payload: Buffer): Buffer {
+/** Returns one HTTP/2 frame. */
+export function frameBytes(
+  type: number,
+  flags: number,
+  stream: number,
+  payload: Buffer = Buffer.alloc(0),
+): Buffer {
   const head = Buffer.alloc(9);
   head.writeUIntBE(payload.length, 0, 3);
   head[3] = type;

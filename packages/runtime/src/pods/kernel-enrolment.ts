@@ -52,7 +52,7 @@ export class KernelEnrolment {
   readonly #unsubscribe: () => void;
   #closed = false;
   #handsOverNoMore = false;
-  #toldNoWire = false;
+  #loggedNoWire = false;
 
   /** @param handoff absent: connections of the tunnel path are left to capture */
   constructor(
@@ -189,8 +189,8 @@ export class KernelEnrolment {
 
   /** Logs only the first such pod: the others most likely have the same reason. */
   #tellNoWire({ info, namespace }: EnrolledPod): void {
-    if (this.#toldNoWire) return;
-    this.#toldNoWire = true;
+    if (this.#loggedNoWire) return;
+    this.#loggedNoWire = true;
     this.#logger.warn('the wire is not attached for a pod: its same-node connections take the tunnel path', {
       pod: `${info.namespace}/${info.name}`,
       error: this.#parts.node.whyNone(namespace),

@@ -277,7 +277,7 @@ function endPinnedLease(root: string, node: string): number {
   // A start that could not end the lease removed the first path and left those at the pods, which have the same lease.
   const paths = [
     join(root, 'links', 'kmesh_sockops'),
-    ...list(join(root, 'pods')).map((name) => join(root, 'pods', name)),
+    ...entriesOf(join(root, 'pods')).map((name) => join(root, 'pods', name)),
   ];
   for (const path of paths) {
     const link = linkWithin(path);
@@ -305,7 +305,7 @@ function linkWithin(path: string): Link | undefined {
 export function pinnedPods(root: string): Set<bigint> {
   const directory = join(root, 'pods');
   const pods = new Set<bigint>();
-  for (const name of list(directory)) {
+  for (const name of entriesOf(directory)) {
     const cookie = /^\d+(?=-)/.exec(name)?.[0];
     if (cookie === undefined) continue;
     // A pinned program (in place of a link) has no interface to check.
@@ -325,11 +325,11 @@ export function pinnedPods(root: string): Set<bigint> {
 export function removePins(root: string, kept?: string): boolean {
   let found = false;
   const visit = (directory: string) => {
-    for (const entry of list(directory)) {
+    for (const entry of entriesOf(directory)) {
       if (directory === root && entry === kept) continue;
       found = true;
       const path = join(directory, entry);
-      if (list(path).length > 0) visit(path);
+      if (entriesOf(path).length > 0) visit(path);
       rmSync(path, { recursive: true, force: true });
     }
   };
@@ -338,7 +338,8 @@ export function removePins(root: string, kept?: string): boolean {
   return found;
 }
 
-function list(directory: string): string[] {
+/** Returns the entries of a directory; none if it cannot be read. */
+export function entriesOf(directory: string): string[] {
   try {
     return readdirSync(directory);
   } catch {

@@ -1,4 +1,4 @@
-import { readdirSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import { KmeshError } from '@kmesh/api';
 import {
   attachedProgramIds,
@@ -13,7 +13,7 @@ import { CAPTURE_TABLE_REMOVAL } from '../pods/capture-table.ts';
 import { runInNamespace } from '../pods/run-in-namespace.ts';
 import { kmeshLeaseLayout } from '../tables/gen/layouts.ts';
 import { hashOfNode } from '../tables/lease.ts';
-import { pinnedPods, removePins } from './pins.ts';
+import { entriesOf, pinnedPods, removePins } from './pins.ts';
 
 /** Result of {@link uninstall}. */
 interface Uninstalled {
@@ -79,11 +79,11 @@ export function removeFiltersOf(cookies: readonly bigint[]): void {
 /** Opens each visible network namespace once. */
 function* visibleNamespaces(): Generator<NetworkNamespace> {
   const seen = new Set<string>();
-  const paths = list('/proc')
+  const paths = entriesOf('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map((pid) => `/proc/${pid}/ns/net`);
   for (const directory of ['/run/netns', '/var/run/netns']) {
-    paths.push(...list(directory).map((name) => `${directory}/${name}`));
+    paths.push(...entriesOf(directory).map((name) => `${directory}/${name}`));
   }
   for (const path of paths) {
     const link = readLink(path);
@@ -94,14 +94,6 @@ function* visibleNamespaces(): Generator<NetworkNamespace> {
     } catch {
       // The process is gone, or the name is not a namespace.
     }
-  }
-}
-
-function list(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
   }
 }
 

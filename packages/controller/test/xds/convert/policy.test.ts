@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { isKmeshError, type Policy, type PolicyMatch, securityProto } from '@kmesh/api';
+import { type Policy, type PolicyMatch, securityProto } from '@kmesh/api';
 import { convertPolicy } from '../../../src/xds/convert/policy.ts';
+import { assertRejects } from '../support/resources.ts';
 
 function convert(message: securityProto.Authorization): Policy {
   return convertBytes(securityProto.Authorization.encode(message));
@@ -16,10 +17,7 @@ function withMatch(match: securityProto.Match): securityProto.Authorization {
 }
 
 function assertRejected(message: securityProto.Authorization, reason: RegExp): void {
-  assert.throws(
-    () => convert(message),
-    (error) => isKmeshError(error, 'KMESH_XDS_RESOURCE_REJECTED') && reason.test(error.message),
-  );
+  assertRejects(() => convert(message), reason);
 }
 
 /** One length-delimited field; nested ones are messages with unknown fields. */

@@ -1,18 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { isKmeshError, type Service, workloadProto } from '@kmesh/api';
+import { type Service, workloadProto } from '@kmesh/api';
 import { Interner } from '../../../src/xds/convert/common.ts';
 import { convertService } from '../../../src/xds/convert/service.ts';
+import { assertRejects } from '../support/resources.ts';
 
 function convert(message: workloadProto.Service): Service {
   return convertService(workloadProto.Service.decode(workloadProto.Service.encode(message)), new Interner());
 }
 
 function assertRejected(message: workloadProto.Service, reason: RegExp): void {
-  assert.throws(
-    () => convert(message),
-    (error) => isKmeshError(error, 'KMESH_XDS_RESOURCE_REJECTED') && reason.test(error.message),
-  );
+  assertRejects(() => convert(message), reason);
 }
 
 const v4 = Uint8Array.of(10, 1, 2, 3);

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { isKmeshError, type Workload, workloadProto } from '@kmesh/api';
+import { type Workload, workloadProto } from '@kmesh/api';
 import { Interner } from '../../../src/xds/convert/common.ts';
 import { convertWorkload } from '../../../src/xds/convert/workload.ts';
+import { assertRejects } from '../support/resources.ts';
 
 const interner = new Interner();
 
@@ -12,10 +13,7 @@ function convert(message: workloadProto.Workload): Workload {
 }
 
 function assertRejected(message: workloadProto.Workload, reason: RegExp): void {
-  assert.throws(
-    () => convert(message),
-    (error) => isKmeshError(error, 'KMESH_XDS_RESOURCE_REJECTED') && reason.test(error.message),
-  );
+  assertRejects(() => convert(message), reason);
 }
 
 describe('conversion of workloads', () => {

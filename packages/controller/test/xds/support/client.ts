@@ -1,7 +1,16 @@
 import type { LogFields, Logger, MeshUpdate } from '@kmesh/api';
 import { eventually } from '@kmesh/api/testing';
-import type { ControlPlane } from '../../../src/istiod/control-plane.ts';
+import type { ControlPlane, ControlPlaneSettings } from '../../../src/istiod/control-plane.ts';
 import { createXdsClient, type XdsClient, type XdsClientOptions } from '../../../src/xds/client.ts';
+
+/** Settings that name the control plane, as in messages of the xDS client. */
+export const xdsSettings: ControlPlaneSettings = {
+  address: 'XDS_ADDRESS',
+  rootCa: 'XDS_ROOT_CA',
+  alternativeHostname: 'ALT_XDS_HOSTNAME',
+  token: 'AUTH_TOKEN',
+  headers: 'XDS_HEADER_',
+};
 
 export interface LogLine {
   readonly level: 'error' | 'warn' | 'info' | 'debug';

@@ -1,4 +1,5 @@
-import { securityProto, workloadProto, type xds } from '@kmesh/api';
+import assert from 'node:assert/strict';
+import { isKmeshError, securityProto, workloadProto, type xds } from '@kmesh/api';
 
 /** A workload resource, named after its uid. */
 export function workloadResource(workload: workloadProto.Workload, version = 'v1'): xds.Resource {
@@ -34,4 +35,12 @@ export function pod(name: string, ip: readonly number[] = [10, 0, 0, 1]): worklo
 /** A resource whose payload is not a message. */
 export function undecodableResource(name: string, version = 'v1'): xds.Resource {
   return { name, version, resource: { value: Uint8Array.of(0x0a, 0xff, 0xff) } };
+}
+
+/** Asserts that a conversion rejects its resource with a matching reason. */
+export function assertRejects(convert: () => unknown, reason: RegExp): void {
+  assert.throws(
+    convert,
+    (error) => isKmeshError(error, 'KMESH_XDS_RESOURCE_REJECTED') && reason.test(error.message),
+  );
 }

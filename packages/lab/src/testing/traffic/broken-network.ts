@@ -28,7 +28,7 @@ export const someSegments = 'meta l4proto tcp numgen random mod 100 < 2';
  * Makes a node answer packets to services without a backend immediately, as kube-proxy does for services without
  * endpoints: with a reset or an ICMP message.
  */
-export async function answerForNobody(node: Host, answer: 'reset' | 'unreachable'): Promise<void> {
+export async function answerUnusedAddresses(node: Host, answer: 'reset' | 'unreachable'): Promise<void> {
   const replies = {
     reset: ['tcp reset', 'tcp reset'],
     unreachable: ['icmp net-unreachable', 'icmpv6 no-route'],

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { driftOf, type Found, figuresOf, MOST_DRIFT, ratioOf, takeTurns } from '../harness/turns.ts';
+import { driftOf, type Found, figuresOf, interleave, MOST_DRIFT, ratioOf } from '../harness/interleave.ts';
 
 const roundsOf = (values: Readonly<Record<string, readonly number[]>>, name = 'requests') =>
   (Object.values(values)[0] ?? []).map(
@@ -14,7 +14,7 @@ const bound = { figure: 'requests', of: 'kmesh', to: 'no mesh', kind: 'atLeast',
 
 test('contestants take turns in each measurement, and the order changes with the round', async () => {
   const turns: string[] = [];
-  const rounds = await takeTurns({
+  const rounds = await interleave({
     contestants: [{ name: 'a' }, { name: 'b' }],
     measurements: ['x', 'y'].map((name) => async (one: { name: string }) => {
       turns.push(`${one.name}${name}`);

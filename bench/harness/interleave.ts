@@ -1,17 +1,17 @@
-/** Measures contestants in turns over several rounds; computes medians, and ratios of two turns of one round. */
+/** Interleaves the measurements of contestants over several rounds; computes medians, and ratios within a round. */
 import { interrupted, reportProgress, sayInterruptible } from './child.ts';
 import { type Figure, figure, median, type Ratio, significant } from './report.ts';
 
 /** Maximum drift of a baseline within one run, (highest − lowest) / median; beyond it, no ratio is computed. */
 export const MOST_DRIFT = 0.3;
 
-/** Results of one turn, by name of the figure. */
+/** Results of one contestant in one round, by name of the figure. */
 export type Found = Readonly<Record<string, number>>;
 
 /** All complete rounds, each with the results by contestant. */
 export type Rounds = readonly ReadonlyMap<string, Found>[];
 
-interface Turns<One extends { readonly name: string }> {
+interface Interleaving<One extends { readonly name: string }> {
   readonly contestants: readonly One[];
   /** Each measurement runs on all contestants in turn before the next begins. */
   readonly measurements: readonly ((one: One) => Promise<Found>)[];
@@ -23,8 +23,10 @@ interface Turns<One extends { readonly name: string }> {
  *
  * @throws Error when interrupted before the first round was complete.
  */
-export async function takeTurns<One extends { readonly name: string }>(turns: Turns<One>): Promise<Rounds> {
-  const { contestants, measurements, rounds } = turns;
+export async function interleave<One extends { readonly name: string }>(
+  interleaving: Interleaving<One>,
+): Promise<Rounds> {
+  const { contestants, measurements, rounds } = interleaving;
   using _ = sayInterruptible();
   const done: Map<string, Found>[] = [];
   const steps = rounds * measurements.length * contestants.length;
