@@ -124,7 +124,7 @@ function carriedScript(name: string): Script {
   } catch (cause) {
     throw new KmeshError(
       'KMESH_PROGRAM_FILE_MISSING',
-      `this executable does not carry ${name}: it was built wrongly; build it with "npm run build:binary"`,
+      `this executable does not contain ${name}; rebuild it with "npm run build:binary"`,
       { cause },
     );
   }

@@ -96,6 +96,6 @@ function cannotListen(data: ScrapeWorkerData, reason: string): KmeshError {
   return new KmeshError(
     'KMESH_SCRAPE_LISTEN',
     `Cannot serve metrics on ${data.host} port ${data.port}: ${reason}. ` +
-      'Stop what uses the port or give metrics another one.',
+      'Free the port or configure another one.',
   );
 }

@@ -170,7 +170,7 @@ export function nativeTunnel(): NativeTunnel {
     if (!isCompatible(carried, headers)) {
       throw new KmeshError(
         'KMESH_ADDON_BROKEN',
-        `the tunnel engine was compiled for ${library} ${headers}, and this Node.js carries ${carried}: use the Node.js of the workspace (node_modules/.bin/node)`,
+        `the tunnel engine was compiled for ${library} ${headers}, but this Node.js has ${carried}: use the Node.js of the workspace (node_modules/.bin/node)`,
       );
     }
   }

@@ -236,7 +236,7 @@ function handoffAddresses({ tunnel, settings, namespace, info }: PodProxyOptions
       .flatMap(({ addresses }) => addresses)
       .filter((address) => (isIPv4(address) ? true : settings.ipv6 && !/^fe[89ab]/i.test(address)));
   } catch (error) {
-    tunnel.logger.warn('another proxy that serves this pod too may get connections that it cannot serve', {
+    tunnel.logger.warn('another proxy of this pod may receive connections that it cannot serve', {
       pod: `${info.namespace}/${info.name}`,
       error: (error as Error).message,
     });
