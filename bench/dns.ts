@@ -1,6 +1,7 @@
 /**
- * Answers of the pods' DNS proxy beside unbound that answers the same names from local data, in one namespace, interleaved: as many as
- * come, and latency at 5,000 queries/s; then what forwarding adds, and what queries cost the control thread.
+ * Answers of the pods' DNS proxy compared with unbound, which answers the same names from local data, in one namespace,
+ * interleaved: maximum rate, and latency at 5,000 queries/s; then the delay that forwarding adds, and the cost of
+ * queries in the control thread.
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

@@ -76,7 +76,10 @@ async function fillPolicies(mesh: LabMesh, count: number): Promise<void> {
 
 const MOST = Math.max(...POLICIES);
 
-/** From sending a change of one policy until it is acknowledged, which it is when what is attached obeys. */
+/**
+ * Measures the time from sending a change of one policy until it is acknowledged, that is, until the attached programs
+ * apply it.
+ */
 async function changes(mesh: LabMesh): Promise<number[]> {
   const deny = policy('Deny', { destinationPorts: [9] }, { name: 'deny' });
   const times: number[] = [];

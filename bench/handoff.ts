@@ -1,7 +1,7 @@
 /**
- * New connections through the tunnel from two pods to one server, one request each: one pod's connections are handed over
- * by the connect hook, the other's captured by NAT rules. Interleaved.
- * Processor time is the lab's, with the kernel's share.
+ * New connections through the tunnel from two pods to one server, one request each: one pod's connections are handed
+ * off by the connect hook, the other's captured by NAT rules. Interleaved. CPU time is the lab's, with the kernel's
+ * share.
  */
 import { createLab, type MeshPod, startMesh } from '@kmesh/lab';
 import { processorTime } from './harness/processor-time.ts';

@@ -2,12 +2,12 @@
  * Mean time of the connect hook by the kernel's run statistics, compared with an empty program in the same run, and the
  * time to write the tables.
  *
- * At each table size the client dials the same number of services, spread evenly over the whole table: what grows is
- * the table, not the part of it that is in use. The rows "any service" dial all of them at random, which shows what
- * cold caches add. The client has an exclusive CPU while it is measured; see hook/native/dial-random.c.
+ * At each table size the client dials the same number of services, spread evenly over the whole table: only the table
+ * grows, not the used part of it. The rows "any service" dial all of them at random, which shows the cost of cold
+ * caches. The client has an exclusive CPU while it is measured; see hook/native/dial-random.c.
  *
  * The kernel's placement of a program and its tables changes the time by up to 30 ns for as long as they are loaded:
- * several loads are measured in turns, and the median is over all of them.
+ * measurements of several loads are interleaved, and the median is over all of them.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { loadEmptyProgram } from '@kmesh/lab/testing/kernel/empty-program.ts';

@@ -1,6 +1,6 @@
 /**
- * A client and a server in two pods of one node, with nothing between them, with Kmesh and with sidecars. For each
- * measurement all contestants have their turn one after the other; ratios compare two turns of one round.
+ * A client and a server in two pods of one node, without a mesh, with Kmesh and with sidecars. Each measurement runs on
+ * all contestants one after another; ratios compare results of one round.
  */
 import type { Report } from './harness/report.ts';
 import { ENVOY_HTTP, ENVOY_TCP, KMESH, NO_MESH } from './peers/contestants.ts';

@@ -1,6 +1,6 @@
 /**
- * The daemon is killed every second for a minute while a pod opens new connections on the kernel path as fast as it can,
- * at least 2,000/s: no connection may fail.
+ * The daemon is killed every second for a minute while a pod opens new connections on the kernel path as fast as it
+ * can, at least 2,000/s: no connection may fail.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { createLab, startMesh } from '@kmesh/lab';

@@ -32,7 +32,7 @@ const splits: readonly (readonly number[])[] = [
   [60, 30, 10],
 ];
 
-/** Where the versions run, seen from the client's node 0, and whether the kernel path is on. */
+/** Nodes of the versions (the client is on node 0), and whether the kernel path is on. */
 const places = [
   { name: 'kernel path', kernelPath: true, nodes: [0, 0, 0] },
   { name: 'both paths', kernelPath: true, nodes: [0, 1, 0] },
@@ -101,7 +101,7 @@ async function measureShares(
   await measureChanges({ name, mesh, scene }, figures, ratios);
 }
 
-/** From sending a change until it is acknowledged, which it is once what decides obeys it. */
+/** Measures the time from sending a change until it is acknowledged, that is, until it is in force. */
 async function measureChanges(
   { name, mesh, scene }: { readonly name: string; readonly mesh: LabMesh; readonly scene: SplitScene },
   figures: Figure[],

@@ -1,9 +1,9 @@
 /**
- * Two pods of one node: no mesh, through kube-proxy's rules, and the mesh with its defaults; on a bare bridge, and on a node
- * with the rules that clusters have. On the bridge also no mesh in pods that have a mesh's rules: what these cost is not in the
- * programs' or the daemon's power. Of each measurement all contestants have their turn one after the other, and what is
- * compared are two turns of one round. Requests come from wrk and are answered by nginx, bulk is the lab's own; clients and
- * servers have a processor each.
+ * Two pods of one node: no mesh, kube-proxy's rules, and the mesh with its defaults; on a bare bridge, and on a node
+ * with the usual rules of a cluster. On the bridge also pods with a mesh's rules and no mesh: neither programs nor
+ * daemon can reduce the cost of the rules. Each measurement runs on all contestants one after another; ratios compare
+ * results of one round. Requests come from wrk and are answered by nginx, bulk is the lab's own; clients and servers
+ * have a processor each.
  */
 
 import { type Bound, type Found, figuresOf, interleave, ratioOf } from './harness/interleave.ts';
@@ -50,7 +50,7 @@ const units: Readonly<Record<string, string>> = {
   [BULK]: 'Gbit/s',
 };
 
-/** In what turns they are measured. */
+/** Order of the measurements. */
 const measurements: readonly ((one: Contestant) => Promise<Found>)[] = [
   async ({ client, node, to }) => {
     const before = processorTime(node.cgroup);

@@ -1,22 +1,22 @@
 /**
- * What a scrape costs at 1,000, 10,000 and 100,000 series: time to render, memory, and the latency of proxied traffic while
- * the node is scraped and while it is not.
+ * Cost of a scrape at 1,000, 10,000 and 100,000 series: time to render, memory, and the latency of proxied traffic with
+ * and without scrapes.
  *
- * Traffic: messages of 512 bytes over 16 open connections, 2,000 per second, from a client through the proxies of two nodes to
- * an echo server and back; the client's proxy is scraped. Windows of five seconds with one scrape and with none, twice, take
- * turns. A p99 is the median of those of the windows: what else a machine does now and then, its host above all, is in a few
- * of them. The two quiet kinds of windows differ in nothing: their ratio says how far the other one can be trusted.
- * The bound is for a scrape in five seconds, three times as many as Istio's Prometheus makes. What a message pays that meets a
- * scrape is in the figures "during scrapes": those messages of windows with 20 scrapes a second that were under way while one
- * was, and so had to share the one processor with it.
+ * Traffic: messages of 512 bytes over 16 open connections, 2,000 per second, from a client through the proxies of two
+ * nodes to an echo server and back; the client's proxy is scraped. Windows of five seconds alternate: one with a
+ * scrape, two quiet ones, one with 20 scrapes per second. A p99 is the median of the windows, because disturbances by
+ * the machine or its host affect only few of them. The two quiet kinds of windows are equal: their ratio shows the
+ * accuracy of the other one. The bound is for one scrape in five seconds, three times as many as Istio's Prometheus
+ * makes. "During scrapes" are the messages of windows with 20 scrapes per second that coincided with a scrape and
+ * shared the CPU with it.
  *
- * The proxy that is scraped has one processor; client, server, the other proxy and the scraper share the other one. The first
- * three run at real-time priority and the scraper at idle priority with its bytes thrown away in the kernel: they stand for
- * other machines. At idle priority something also keeps each processor from sleeping: on a virtual machine waking one takes up
- * to 0.7 ms, which would drown what is looked for. What remains of the scraper is its half of a loopback connection, which a
- * network card would carry.
+ * The scraped proxy has one CPU; client, server, the other proxy and the scraper share the other one. The first three
+ * run at real-time priority, the scraper at idle priority, and the kernel discards its bytes: they represent other
+ * machines. A program at idle priority also keeps each CPU awake: on a virtual machine a wake-up takes up to 0.7 ms,
+ * which would hide the effect. The scraper's remaining cost is its half of a loopback connection, which a network card
+ * would carry.
  *
- * `KMESH_BENCH_SERIES` takes one of the sizes alone, `KMESH_BENCH_ROUNDS` is how many windows of each kind there are.
+ * `KMESH_BENCH_SERIES` selects one size, `KMESH_BENCH_ROUNDS` sets the number of windows of each kind.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -62,7 +62,7 @@ export async function suite(): Promise<Report> {
   return { suite: 'scrape', environment: environment(), figures, ratios };
 }
 
-/** Milliseconds to render a store of so many series. */
+/** Milliseconds to render a store of this many series. */
 function render(series: number): number[] {
   const { port1, port2 } = new MessageChannel();
   const store = new MetricStore();
@@ -118,9 +118,9 @@ async function measureTunnel(series: number, figures: Figure[], ratios: Ratio[])
     takeProcessor(1, world.scrapedPid);
     for (const pid of [process.pid, world.otherPid, ...others.map((other) => other.process.pid)])
       takeProcessor(0, pid ?? 0);
-    // It stands for another machine, where nothing of this one is in its way.
+    // It represents another machine, undisturbed by this one.
     execFileSync('chrt', ['--all-tasks', '--fifo', '--pid', '1', `${world.otherPid}`]);
-    // What this process does with one window must not be felt in the next.
+    // Work of this process on one window must not affect the next.
     execFileSync('chrt', ['--all-tasks', '--idle', '--pid', '0', `${process.pid}`]);
     const comparison = await compare({ client, scraper, rounds: windows });
     report(series, comparison, figures, ratios);
@@ -134,7 +134,7 @@ async function measureTunnel(series: number, figures: Figure[], ratios: Ratio[])
   }
 }
 
-/** All threads of a process run there and nowhere else. */
+/** Pins all threads of a process to a CPU. */
 function takeProcessor(processor: number, pid: number): void {
   execFileSync('taskset', ['--all-tasks', '--cpu-list', '--pid', `${processor}`, `${pid}`]);
 }

@@ -1,7 +1,6 @@
 /**
- * A client and a server on two nodes, with nothing between them, with Kmesh (whose traffic takes the tunnel there, mTLS) and with
- * sidecars. All contestants have their turn of each measurement one after the other, and what is compared are two turns of one
- * round.
+ * A client and a server on two nodes, without a mesh, with Kmesh (whose traffic takes the tunnel there, mTLS) and with
+ * sidecars. Each measurement runs on all contestants one after another; ratios compare results of one round.
  */
 import type { Report } from './harness/report.ts';
 import { ENVOY_HTTP, ENVOY_TCP, KMESH, NO_MESH } from './peers/contestants.ts';

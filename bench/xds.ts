@@ -1,8 +1,8 @@
 /**
- * The mesh from a control plane: what the first push of 1,000, 10,000 and 100,000 workloads costs the daemon, how
- * soon one endpoint change is in force afterwards, what it costs when a hundredth of the workloads changes in every
- * second, and what a config dump does to all that. The daemon is `kmesh proxy ztunnel` itself, over TLS, and its memory
- * is that of the whole process. `KMESH_BENCH_ROUNDS` and `KMESH_BENCH_WORKLOADS` make a run shorter.
+ * The mesh from a control plane: cost of the first push of 1,000, 10,000 and 100,000 workloads, delay of one endpoint
+ * change afterwards, cost of a churn of one per cent of the workloads per second, and the effect of a config dump. The
+ * daemon is `kmesh proxy ztunnel` itself, over TLS, and its memory is that of the whole process. `KMESH_BENCH_ROUNDS`
+ * and `KMESH_BENCH_WORKLOADS` make a run shorter.
  */
 import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';

@@ -1,4 +1,7 @@
-/** `--compare REV`: suites of this tree and of another revision in turns, each run with the benchmarks of its own tree. */
+/**
+ * `--compare REV`: interleaves suites of this tree and of another revision, each run with the benchmarks of its own
+ * tree.
+ */
 import { spawn } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -87,7 +87,7 @@ export interface Bound {
   readonly baseline?: string;
 }
 
-/** Divides round by round. Where the baseline drifted more than {@link MOST_DRIFT} there is no number. */
+/** Divides round by round. Returns no number if the baseline drifted more than {@link MOST_DRIFT}. */
 export function ratioOf(rounds: Rounds, bound: Bound): Ratio {
   const { figure: name, of, to, above, baseline = above ?? to, kind, bound: limit } = bound;
   const title = `${name}${above === undefined ? '' : `, added to ${above}`}: ${of} / ${to}`;

@@ -5,22 +5,22 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Another revision of this repository, checked out in a folder of its own, with the libraries of its own lockfile. */
+/** Another revision of this repository, checked out in a separate folder, with the libraries of its lockfile. */
 export interface WorkTree {
   readonly path: string;
-  /** Runs a program in it, with its own Node.js; what that prints goes to standard error. Fails where the program does. */
+  /** Runs a program in it, with its own Node.js; output goes to standard error. Throws if the program fails. */
   run(program: string, ...words: string[]): void;
-  /** Takes it away. */
+  /** Removes it. */
   remove(): void;
 }
 
-/** The commit of a revision, or undefined where this repository has none of that name. */
+/** Returns the commit of a revision; undefined if there is none of that name. */
 export function commitOf(revision: string): string | undefined {
   return git(['rev-parse', '--verify', '--quiet', `${revision}^{commit}`]);
 }
 
 /**
- * Checks a commit out, in the place of what was there.
+ * Checks out a commit, replacing the previous content.
  *
  * @throws Error when git or npm cannot.
  */
@@ -50,7 +50,7 @@ export function makeWorkTree(path: string, commit: string): WorkTree {
   return { path, run, remove };
 }
 
-/** What git says in this repository, or undefined where it fails. */
+/** Returns the output of git in this repository; undefined if it fails. */
 export function git(words: readonly string[]): string | undefined {
   const { status, stdout } = spawnSync('git', words, { cwd: root, encoding: 'utf8' });
   return status === 0 ? stdout.trim() : undefined;

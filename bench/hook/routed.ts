@@ -36,7 +36,10 @@ export function routeUpdate(index: number, weight: number): MeshUpdate {
   return { kind: 'route', route: routeRecord({ hosts, name: `route-${index}` }, backends) };
 }
 
-/** The hook on the same services with and without routes, in turns: the choice of a backend is in the slots and costs nothing. */
+/**
+ * The hook on the same services with and without routes, interleaved: the choice of a backend is in the slots and costs
+ * nothing.
+ */
 export async function measureRouted(figures: Figure[], ratios: Ratio[]): Promise<void> {
   const view = new MeshState();
   await using loads = await HookLoads.open(view);
@@ -63,7 +66,7 @@ export async function measureRouted(figures: Figure[], ratios: Ratio[]): Promise
   }
   const name = `connect at ${ROUTED_SERVICES} services, ${ROUTES} of them with a route`;
   figures.push(figure(name, 'without routes', 'ns', without), figure(name, 'with routes', 'ns', routed));
-  // Of the same load in the same round: what else the machine does changes slowly.
+  // Ratio of the same load in the same round: other work of the machine changes slowly.
   const pairs = routed.map((value, index) => value / (without[index] ?? Number.NaN));
   const ratio = figure(name, 'with / without, by load and round', '', pairs);
   figures.push(ratio);

@@ -41,7 +41,9 @@ export function barChart(title: string, bars: readonly Bar[]): string {
   return svg(height, title, [line(left, top - 4, left, height - 10, FAINT), ...rows]);
 }
 
-/** Lines over logarithmic axes: what is flat is level, what is proportional to the size climbs by the grid's diagonal. */
+/**
+ * Lines over logarithmic axes: a constant is horizontal, growth in proportion to the size follows the grid's diagonal.
+ */
 export function growthChart(
   title: string,
   options: { readonly x: string; readonly unit: string; readonly series: readonly Series[] },

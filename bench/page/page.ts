@@ -110,7 +110,7 @@ function seriesOf(figures: readonly Figure[], { size, unit, series }: Growth): S
   return [...found].map(([label, points]) => ({ label, points: points.toSorted(([a], [b]) => a - b) }));
 }
 
-/** How a line grows from its first point to its last, and whether that is flat, in proportion, or neither. */
+/** Describes the growth of a line from its first point to its last: flat, in proportion, or neither. */
 function growthNote({ label, points }: Series, x: string): string {
   const [first = [1, 1], last = [1, 1]] = [points[0], points.at(-1)];
   const [sizes, values] = [last[0] / first[0], last[1] / first[1]];

@@ -1,4 +1,4 @@
-/** What docs/performance.md shows of each suite, in order. A suite without a section has its table of bounds alone. */
+/** Sections of docs/performance.md for each suite, in order. A suite without a section has only its table of bounds. */
 
 /** One figure of all contestants. */
 interface BarsOf {
@@ -9,10 +9,10 @@ interface BarsOf {
 /** Figures that grow with the size of something, on logarithmic axes. */
 interface GrowthOf {
   readonly growth: string;
-  /** What grows, as the axis names it. */
+  /** Name of the axis. */
   readonly x: string;
   readonly unit: string;
-  /** Where the size stands: its first group, in the figure's name or in the contestant's. */
+  /** Matches the size, as its first group, in the figure's name or in the contestant's. */
   readonly size: { readonly in: 'name' | 'contestant'; readonly pattern: RegExp };
   /** Names of the lines: contestants where the size is in the name, else figures; all of the unit by default. */
   readonly series?: readonly string[];
@@ -21,9 +21,9 @@ interface GrowthOf {
 export interface Section {
   readonly suite: string;
   readonly title: string;
-  /** What is compared, in a sentence or two. */
+  /** The comparison in one or two sentences. */
   readonly about: string;
-  /** Where the time goes in which a figure falls short. */
+  /** Reasons why a figure misses its bound. */
   readonly shortfall?: string;
   readonly charts: readonly (BarsOf | GrowthOf)[];
 }

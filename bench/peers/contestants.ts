@@ -21,7 +21,7 @@ export interface Contestant {
   readonly cgroup: string;
   readonly client: Pod;
   readonly server: Pod;
-  /** Where the client dials: the server itself, or its service. */
+  /** Address that the client dials: the server's or its service's. */
   readonly to: string;
 }
 
@@ -34,7 +34,7 @@ interface Setting {
 
 const PORTS = { [HTTP_PORT]: HTTP_PORT, [SHORT_PORT]: SHORT_PORT, [BULK_PORT]: BULK_PORT };
 
-/** Sets up one of the names above; it ends with the stack. */
+/** Starts the contestant of this name; it ends with the stack. */
 export async function startContestant(
   stack: AsyncDisposableStack,
   name: string,

@@ -1,21 +1,21 @@
 /**
- * Envoy's configuration as Istio gives it to a sidecar, as far as Envoy's own build goes: virtual listeners on 15001 and 15006
- * that find the original destination, one listener for each port of the service, mTLS between the two, the access log in
- * Istio's format, and statistics with Istio's inclusion list. What Istio's own build has beside that (its metrics and the
- * exchange of metadata) is not in it: a real sidecar does more than this one.
+ * Envoy's configuration as Istio generates it for a sidecar, as far as Envoy's own build supports it: virtual listeners
+ * on 15001 and 15006 that use the original destination, one listener for each port of the service, mTLS between the
+ * two, the access log in Istio's format, and statistics with Istio's inclusion list. It lacks the parts of Istio's own
+ * build (metrics and metadata exchange): a real sidecar does more.
  */
 
-/** How a sidecar takes the service's HTTP ports. */
+/** A sidecar's mode for the service's HTTP ports. */
 export type EnvoyVariant = 'tcp' | 'http';
 
-/** A certificate and whom to trust, in PEM. */
+/** A certificate and the trusted roots, in PEM. */
 export interface SidecarIdentity {
   readonly certificateChainPem: string;
   readonly privateKeyPem: string;
   readonly rootsPem: readonly string[];
 }
 
-/** What both sidecars know of the service. */
+/** Configuration of the service for both sidecars. */
 export interface SidecarService {
   readonly hostname: string;
   readonly vip: string;
@@ -46,7 +46,7 @@ const socketAddress = (address: string, port: number): Json => ({
   socket_address: { address, port_value: port },
 });
 
-/** Lines go to /dev/null: what a node's container runtime does with them is not measured of any contestant. */
+/** Lines go to /dev/null: the container runtime's work on them is not measured for any contestant. */
 const accessLog = [
   extension('envoy.access_loggers.file', 'access_loggers.file.v3.FileAccessLog', {
     path: '/dev/null',

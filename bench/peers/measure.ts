@@ -1,4 +1,4 @@
-/** What is measured of a client and a server with something between them, and of which contestants. */
+/** Measurements of a client and a server with a contestant between them. */
 
 import { type Bound, type Found, figuresOf, interleave, ratioOf } from '../harness/interleave.ts';
 import { processorTime } from '../harness/processor-time.ts';
@@ -44,13 +44,13 @@ const units: Readonly<Record<string, string>> = {
   [BULKS]: 'Gbit/s',
 };
 
-/** What takes a turn, and the figures that it finds. */
+/** One measurement and its figures. */
 interface Measurement {
   readonly finds: readonly string[];
   readonly run: (one: Contestant, seconds: number) => Promise<Found>;
 }
 
-/** In what turns they are measured. */
+/** Order of the measurements. */
 const measurements: readonly Measurement[] = [
   {
     finds: [MANY, MANY_P50, CPU],
@@ -94,7 +94,7 @@ const measurements: readonly Measurement[] = [
   },
 ];
 
-/** Contestants of a run, all there are unless told otherwise. A ztunnel takes part where `ZTUNNEL_BIN` names one. */
+/** Contestants of a run, all by default. A ztunnel is one of them if `ZTUNNEL_BIN` is set. */
 const everyone = [
   ...[NO_MESH, KMESH, KMESH_TUNNEL],
   ...(process.env['ZTUNNEL_BIN'] === undefined ? [] : [ZTUNNEL]),
@@ -106,15 +106,15 @@ interface PeersOptions {
   readonly nodes: 1 | 2;
   readonly bounds: readonly Bound[];
   readonly contestants?: readonly string[];
-  /** Rounds, where it is not for the settings of the run to say. */
+  /** Number of rounds, if not by the run's settings. */
   readonly rounds?: number;
-  /** Seconds of one turn. */
+  /** Duration of one measurement in seconds. */
   readonly seconds?: number;
-  /** The figures that are wanted; all by default. */
+  /** The figures to report; all by default. */
   readonly figures?: readonly string[];
 }
 
-/** Starts the contestants, takes the rounds, and looks at the bounds. @throws Error naming a program that is missing */
+/** Starts the contestants, runs the rounds, and checks the bounds. @throws Error naming a program that is missing */
 export async function measurePeers(options: PeersOptions): Promise<Report> {
   const { contestants: names = everyone, bounds, nodes, suite, figures = Object.keys(units) } = options;
   const { rounds: count = rounds(3), seconds = quick ? 1 : 2 } = options;

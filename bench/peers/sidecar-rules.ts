@@ -1,6 +1,6 @@
 import type { Pod } from '@kmesh/lab';
 
-/** The user that sidecars run as: what it sends is not captured. */
+/** The user of sidecars, whose packets are not captured. */
 export const SIDECAR_UID = 1337;
 
 /** Input of `iptables-restore` that captures a pod for its sidecar as istio-init does. */

@@ -7,7 +7,7 @@ import { type EnvoyVariant, inboundSidecar, outboundSidecar, type SidecarIdentit
 import type { EnvoyProgram } from './envoy-program.ts';
 import { captureForSidecar, SIDECAR_UID } from './sidecar-rules.ts';
 
-/** Workers of a sidecar, as Istio's default says. */
+/** Workers of a sidecar: Istio's default. */
 const WORKERS = Math.min(2, availableParallelism());
 
 /** The two pods, and the service between them. */
@@ -54,10 +54,7 @@ export async function startEnvoyPair(
 
 let bases = 0;
 
-/**
- * Starts a pair of HAProxys that do mTLS and nothing else: the minimum cost of a hop through user space. They end with
- * the lab.
- */
+/** Starts a pair of HAProxys with mTLS only: the minimum cost of a hop through user space. They end with the lab. */
 export async function startHaproxyPair(
   stack: AsyncDisposableStack,
   { client, server }: SidecarPair,

@@ -3,7 +3,7 @@ import { createLab, installRedirect, keyOf, type Node, type Pod, serviceOf, star
 import { passesBridge } from '../harness/passes-bridge.ts';
 import { BULK_PORT, HTTP_PORT, SHORT_PORT, startNginx } from '../harness/programs.ts';
 
-/** Ports of the service, by what is behind them. */
+/** Ports of the service by server program. */
 const SERVICE_PORTS = { [HTTP_PORT]: HTTP_PORT, [SHORT_PORT]: SHORT_PORT, [BULK_PORT]: BULK_PORT };
 
 /** One data path from a client to a server on the same node. */
@@ -12,7 +12,7 @@ export interface Contestant {
   readonly node: Node;
   readonly client: Pod;
   readonly server: Pod;
-  /** Where the client dials: the server itself or its service. */
+  /** Address that the client dials: the server's or its service's. */
   readonly to: string;
 }
 
@@ -21,11 +21,11 @@ export interface Way {
   readonly name: string;
   /** The node has bridge-nf, connection tracking and some rules. */
   readonly busyNode: boolean;
-  /** `rules`: the server's address, from and to pods that have the rules of a mesh and none of its programs. */
+  /** `rules`: the server's address, between pods with a mesh's rules and without its programs. */
   readonly by: 'address' | 'rules' | 'kube-proxy' | 'kmesh';
 }
 
-/** Sets one up; it ends with the stack. */
+/** Starts a contestant; it ends with the stack. */
 export async function contestant(stack: AsyncDisposableStack, way: Way): Promise<Contestant> {
   const lab = stack.use(await createLab());
   const node = await lab.node();
@@ -69,7 +69,7 @@ async function serve(server: Pod, stack: AsyncDisposableStack): Promise<void> {
   await server.serve({ port: BULK_PORT, mode: 'halfclose' });
 }
 
-/** istio-cni's rules, and before them the translation that lets a connection past them as in a pod of the kernel path. */
+/** istio-cni's rules, and before them the translation that exempts a connection, as in a pod on the kernel path. */
 async function passRules(pod: Pod): Promise<void> {
   const claim = `tcp dport { ${Object.keys(SERVICE_PORTS).join(', ')} } meta nfproto ipv4 dnat ip to ip daddr`;
   const table = `table inet claim {
@@ -106,7 +106,7 @@ COMMIT
   await node.run('iptables-restore', ['--noflush'], { input: table });
 }
 
-/** A service of one endpoint as kube-proxy's iptables rules have it. */
+/** A service of one endpoint as kube-proxy's iptables rules. */
 async function translate(node: Node, vip: string, server: string): Promise<void> {
   const ports = Object.keys(SERVICE_PORTS);
   const table = `*nat

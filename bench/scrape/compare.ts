@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drive, type PacedEcho, type Sample } from './driver.ts';
 
-/** What happens beside the traffic in a window of time. The two quiet ones differ in nothing but their name. */
+/** Activity during a window of traffic. The two quiet kinds differ only in their name. */
 export const windowKinds = ['quiet', 'quietAgain', 'scraped', 'often'] as const;
 export type WindowKind = (typeof windowKinds)[number];
 
@@ -15,7 +15,7 @@ const windows: Readonly<Record<WindowKind, Window>> = {
   quiet: { milliseconds: 5000 },
   quietAgain: { milliseconds: 5000 },
   scraped: { milliseconds: 5000, interval: 5000 },
-  // So that enough messages meet a scrape.
+  // So that enough messages coincide with a scrape.
   often: { milliseconds: 1000, interval: 50 },
 };
 
@@ -29,7 +29,7 @@ export interface Latencies {
 
 export interface Comparison {
   readonly latencies: Readonly<Record<WindowKind, Latencies>>;
-  /** Of messages that were under way while a scrape was, in the windows that are scraped often. */
+  /** Of messages during a scrape, in the windows with frequent scrapes. */
   readonly during: Latencies;
   /** Milliseconds of each scrape in the windows that have one. */
   readonly durations: readonly number[];
@@ -65,7 +65,7 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
   for (let round = 0; round < options.rounds; round++) {
     for (let turn = 0; turn < windowKinds.length; turn++) {
       const kind = windowKinds[(round + turn) % windowKinds.length] ?? 'quiet';
-      // Lets work of the last window finish before the next one begins.
+      // Waits until work of the last window is done.
       await sleep(50);
       const { messages, scrapes } = await take(kind);
       add(latencies[kind], messages);

@@ -17,7 +17,7 @@ export interface Sample {
   readonly bytes: number;
 }
 
-/** A process that stands for other machines; see native/paced-echo.c. */
+/** A process that represents other machines; see native/paced-echo.c. */
 export interface PacedEcho {
   readonly process: ChildProcess;
   /** Returns its output up to the next `end`, exclusive. */

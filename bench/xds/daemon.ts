@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { xds } from '@kmesh/api';
 import { commandOf, kmeshExecutable } from '@kmesh/lab';
 
-/** A line of the daemon's log that a measurement looks at. */
+/** A line of the daemon's log that a measurement uses. */
 export type Mark = 'applied' | 'written';
 
 const markTexts: Readonly<Record<Mark, string>> = {
@@ -52,7 +52,7 @@ export class MeasuredDaemon {
     return this.#child.pid ?? 0;
   }
 
-  /** Times of a mark in milliseconds, those of now. */
+  /** Times of a mark so far, in milliseconds. */
   marks(mark: Mark): readonly number[] {
     return this.#marks[mark];
   }

@@ -83,7 +83,7 @@ export function fullPush(mesh: BenchmarkMesh): Buffer {
   return xds.DeltaDiscoveryResponse.encode({ typeUrl: xds.addressTypeUrl, nonce: 'full', resources });
 }
 
-/** Endpoints that turned unhealthy, or healthy again, in one response. */
+/** Endpoints that became unhealthy, or healthy again, in one response. */
 export function endpointChanges(
   mesh: BenchmarkMesh,
   indexes: readonly number[],

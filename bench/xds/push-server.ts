@@ -1,9 +1,9 @@
 /**
- * A control plane for benchmarks, in a process of its own: `push-server.ts <workloads> <services>`. Over TLS it pushes
- * what its parent asks for: `{ push: true }` for the whole mesh, `{ change: index }` for one endpoint change, `{
- * churnSeconds }` for a hundredth of the workloads in every second. It tells its parent where it listens, when somebody
- * has subscribed and acknowledged an empty mesh, and for each push the time before its first and after its last byte,
- * as log lines write it. It also signs certificates.
+ * A control plane for benchmarks, in a separate process: `push-server.ts <workloads> <services>`. Over TLS it pushes
+ * what its parent requests: `{ push: true }` for the whole mesh, `{ change: index }` for one endpoint change, `{
+ * churnSeconds }` for one per cent of the workloads per second. It reports to its parent its address, the
+ * acknowledgement of an empty mesh by a client, and for each push the time before its first and after its last byte, in
+ * the format of log lines. It also signs certificates.
  */
 import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';

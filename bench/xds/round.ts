@@ -19,7 +19,7 @@ export interface Round {
   readonly peakMegabytes: number;
   readonly settledMegabytes: number;
   readonly change: number;
-  /** While a hundredth of the workloads changes in every second. */
+  /** During a churn of one per cent of the workloads per second. */
   readonly churnCpu: number;
   readonly churnDelay: number;
   readonly churnMegabytes: number;
@@ -120,7 +120,7 @@ const round: Round = {
 await new Promise((resolve) => process.stdout.write(`${JSON.stringify(round)}\n`, resolve));
 process.exit(0);
 
-/** Nothing is missing and nothing was refused, whatever the log says. */
+/** Asserts that nothing is missing or refused, independently of the log. */
 async function checkTables(): Promise<void> {
   const metrics = await daemon.metrics();
   const entries = metrics.get('kmesh_table_entries{table="frontends"}');
