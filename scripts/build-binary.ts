@@ -40,9 +40,9 @@ const shared: BuildOptions = {
   keepNames: true,
   legalComments: 'none',
   logLevel: 'warning',
-  // Of services that Kmesh does not offer.
+  // Definitions of services that Kmesh does not have.
   external: ['@grpc/proto-loader'],
-  // The lab is no part of what a node needs.
+  // A node does not need the lab.
   alias: { '@kmesh/lab': './packages/kmesh/src/no-lab.ts' },
   banner: { js: "const kmeshModule=require('node:url').pathToFileURL(process.execPath).href;" },
   define: {
@@ -106,7 +106,7 @@ async function program(source: string, name: string): Promise<void> {
   assets[`${name}.compiled`] = `${file}.compiled`;
 }
 
-/** Beside the bundle is a list of what went into it, for the bill of materials. */
+/** A list of the bundle's inputs, for the bill of materials. */
 async function bundle(source: string, name: string): Promise<void> {
   const { metafile } = await build({
     ...shared,
@@ -114,7 +114,7 @@ async function bundle(source: string, name: string): Promise<void> {
     outfile: join(work, name),
     metafile: true,
   });
-  // One other character, and V8 holds each of the text in two bytes.
+  // With any other character V8 stores the whole text with two bytes per character.
   const text = readFileSync(join(work, name), 'latin1');
   const other = /[^\0-\x7f]+/.exec(text);
   if (other !== null)
@@ -131,8 +131,8 @@ function revision(): string {
 }
 
 /**
- * Copies as a container runtime unpacks. Written at once, the file lies in the page cache in pieces of two megabytes, and
- * each instruction that runs brings one of these into the process.
+ * Copies in small pieces, as a container runtime unpacks. If it is written at once, the page cache has it in pieces of
+ * 2 MB, each of which counts as resident once an instruction in it runs.
  */
 function writeInPieces(from: string, to: string): void {
   const bytes = readFileSync(from);

@@ -1,7 +1,7 @@
 /**
- * Builds the image from `dist/kmesh`, without a container engine: `dist/image` is an OCI image layout, `dist/kmesh-image.tar`
- * the same as one file (`ctr image import`), and `dist/rootfs` its files, from which istio-integration/image/Dockerfile builds
- * the same content.
+ * Builds the image from `dist/kmesh`, without a container engine: `dist/image` is an OCI image layout,
+ * `dist/kmesh-image.tar` the same as one file (`ctr image import`), and `dist/rootfs` its files, from which
+ * istio-integration/image/Dockerfile builds the same content.
  *
  * In it are the executable, the shared libraries and programs of Debian that it needs, their licences, and a bill of
  * materials. Two builds of the same sources have one digest.
@@ -26,7 +26,7 @@ import { imageConfig } from './image/image-config.ts';
 import { writeOciLayout } from './image/oci-layout.ts';
 import { billOfMaterials } from './image/sbom.ts';
 
-/** What the kernel path runs in a pod's network namespace; the tunnel path runs no program. */
+/** Programs that the kernel path runs in a pod's network namespace; the tunnel path runs none. */
 const programs = ['dash', 'nsenter', 'nft', 'iptables-legacy-save', 'ip6tables-legacy-save'];
 /** Names under which they are run, where the file has another. */
 const names: Readonly<Record<string, string>> = {
@@ -36,7 +36,7 @@ const names: Readonly<Record<string, string>> = {
   'usr/local/bin/kmeshctl': 'kmesh',
 };
 
-/** Nothing of when and where the archive was made. */
+/** Without the time and place of the build. */
 const reproducible = [
   '--sort=name',
   '--mtime=@0',

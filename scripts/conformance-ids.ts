@@ -19,7 +19,7 @@ export function conformanceIds(text: string): string[] {
 /** Returns the test files by the conformance ids that lead the names of their tests. */
 export function conformanceTests(): Map<string, string[]> {
   const tests = new Map<string, string[]>();
-  // The name may stand in a table of cases: a text that begins with ids and goes on after a colon, or ends.
+  // The name may be in a table of cases: a text that begins with ids and continues after a colon, or ends.
   const leading = new RegExp(`['"\`](${id}(?:(?:, | and | to )${id})*)(?=['"\`:])`, 'g');
   for (const file of globSync([
     'packages/*/test/**/*.ts',

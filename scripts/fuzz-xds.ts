@@ -1,5 +1,5 @@
 /**
- * Feeds random and mutated xDS payloads to the client's decoder for the given number of iterations:
+ * Feeds random and mutated xDS payloads to the client's decoder for a number of iterations:
  *
  *     node scripts/fuzz-xds.ts [--iterations 10000000] [--seed 1]
  *

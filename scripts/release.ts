@@ -1,7 +1,7 @@
 /**
- * Makes a release of the version in package.json: `npm run release -- --dry-run`. Builds into `dist/` the executable, the
- * image, its bill of materials, the profile and values, notes made from the commits since the last tag, and check sums.
- * A dry run does everything but tag; without it the commit is tagged `v<version>`, and nothing is pushed.
+ * Makes a release of the version in package.json: `npm run release -- --dry-run`. Builds into `dist/` the executable,
+ * the image, its bill of materials, the profile and values, notes made from the commits since the last tag, and check
+ * sums. A dry run does everything except the tag; without it the commit is tagged `v<version>`. Nothing is pushed.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';

@@ -65,7 +65,7 @@ if (files.length === 0) {
 const timeout = kind === 'long' ? 3_600_000 : 300_000;
 // The limit above ends a file that hangs; this one ends a whole run.
 const limit = { unit: 600_000, e2e: 2_400_000 }[kind];
-// Starting a daemon from its sources is cheap once their compiled code is kept.
+// Starting a daemon from its sources is cheap once the compiled code is cached.
 process.env['NODE_COMPILE_CACHE'] ??= resolve('build/compile-cache');
 
 /** Files to be run by one runner, as many at a time as `concurrency` says. */
@@ -74,7 +74,7 @@ interface Run {
   readonly concurrency?: number;
   /** `KMESH_TEST_KERNEL_PATH`. */
   readonly kernelPath?: string | undefined;
-  /** Its output comes in one piece, at its end. */
+  /** Its output is printed at once, at its end. */
   readonly held?: boolean;
 }
 
@@ -87,7 +87,7 @@ async function run({ files, concurrency = 1, kernelPath, held = false }: Run): P
       `--test-concurrency=${concurrency}`,
       '--test-reporter=spec',
       '--test-reporter-destination=stdout',
-      // Of one file among others, whoever runs them all knows the time.
+      // For one file among others, the runner of all of them measures the time.
       ...(held
         ? []
         : ['--test-reporter=./scripts/report-durations.ts', '--test-reporter-destination=stdout']),
@@ -124,8 +124,8 @@ function nameOf({ files, kernelPath }: Pick<Run, 'files' | 'kernelPath'>): strin
 }
 
 /**
- * Files of one of these groups never run beside one another: they attach to hooks of the whole machine, where each
- * would see the others' sockets, or they build into `dist/`. What attaches to a lab's own cgroup runs beside anything.
+ * Files of one of these groups never run concurrently: they attach to hooks of the whole machine, where each would see
+ * the others' sockets, or they build into `dist/`. Files that attach to a lab's cgroup run beside any other.
  */
 const groups: readonly ((file: string) => boolean)[] = [
   (file) => /\b(startKernelPath|findCgroupMount|enableProgramStatistics)\b/.test(readFileSync(file, 'utf8')),
@@ -136,7 +136,7 @@ function groupOf({ files: [file = ''] }: Run): number | undefined {
   return at < 0 ? undefined : at;
 }
 
-/** The slowest, which begin first; begun last, one of them would run alone at the end. */
+/** The slowest, which start first: started last, one of them would run alone at the end. */
 const slow = [
   'security/matrix',
   'tunnel-path/tunnel-robustness',
@@ -153,10 +153,10 @@ const slow = [
 ];
 const isSlow = ({ files: [file = ''] }: Run): boolean => slow.some((name) => file.includes(name));
 
-/** A third file fills the time in which others wait for a process, a timer or a packet. */
+/** A third file uses the time in which others wait for a process, a timer or a packet. */
 const atATime = availableParallelism() + 1;
 
-/** Runs each of them, several at a time; what takes long first, then groups. Returns those that failed. */
+/** Runs the files, several at a time: slow ones first, then groups. Returns the failed ones. */
 async function runBeside(runs: readonly Run[]): Promise<Run[]> {
   const rank = (one: Run): number => (isSlow(one) ? 0 : groupOf(one) !== undefined ? 1 : 2);
   const waiting = [...runs].sort((left, right) => rank(left) - rank(right));
@@ -169,7 +169,7 @@ async function runBeside(runs: readonly Run[]): Promise<Run[]> {
       const at = waiting.findIndex((one) => !busy.has(groupOf(one) ?? -1));
       const next = at < 0 ? undefined : waiting.splice(at, 1)[0];
       if (next === undefined) {
-        // All that is left is of groups that are being run.
+        // The remaining files belong to groups that are running.
         await new Promise<void>((resolve) => free.add(resolve));
         continue;
       }

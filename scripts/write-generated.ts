@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 
-/** Writes a generated file; with `--check` on the command line only fails when it differs from what it is generated from. */
+/** Writes a generated file; with `--check` only fails if the committed file differs. */
 export function writeGenerated(path: string, text: string, source: string): void {
   const file = new URL(`../${path}`, import.meta.url);
   if (!process.argv.includes('--check')) {

@@ -1,6 +1,6 @@
 /**
- * Runs one program as the single executable will, up to where it would need that executable, and writes what V8 compiled
- * of it: `compile-program.ts <program> <output>`. What its modules do when they are loaded is compiled then.
+ * Runs one program as in the single executable, up to the point where it would need that executable, and writes V8's
+ * compiled code of it: `compile-program.ts <program> <output>`. Code that runs at module load is compiled then.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -13,7 +13,7 @@ const module = { exports: {} };
 try {
   script.runInThisContext()(module.exports, createRequire(process.execPath), module);
 } catch (error) {
-  // The program of a thread finds none that started it, when its modules are loaded.
+  // The program of a thread has no parent thread when its modules are loaded.
   if (!(error instanceof TypeError)) throw error;
 }
 writeFileSync(output, script.createCachedData());

@@ -19,8 +19,8 @@ export const engineOptions: readonly string[] = [
 ];
 
 /**
- * With these V8 compiles the same sources to the same bytes, and keeps what it compiled. The executable itself must not
- * run with known seeds.
+ * With these options V8 compiles the same sources to the same bytes, and keeps compiled code. The executable itself
+ * must not run with known seeds.
  */
 const compilerOptions: readonly string[] = [
   ...engineOptions,
@@ -29,10 +29,10 @@ const compilerOptions: readonly string[] = [
   '--no-flush-bytecode',
 ];
 
-/** A compile cache or options from outside change what V8 has compiled when the program is loaded. */
+/** A compile cache or options of the environment would change the code that V8 compiles at load. */
 const compilerEnvironment: NodeJS.ProcessEnv = { PATH: process.env['PATH'] };
 
-/** Writes what V8 compiles of a program when it is started. */
+/** Writes the code that V8 compiles when a program starts. */
 export function compileProgram(program: string, output: string): void {
   const child = fileURLToPath(new URL('compile-program.ts', import.meta.url));
   execFileSync(process.execPath, [...compilerOptions, child, program, output], {
@@ -48,9 +48,9 @@ const optionsAt = 12;
 const fewestPieces = { ours: 5, nodes: 100 };
 
 /**
- * V8 takes compiled code only from a process with the same options, by a number in the code's head. The code depends on
- * none of ours: the number becomes that of the running executable, in our compiled code and in that of Node's own
- * modules, which would else be compiled again by each thread that starts.
+ * V8 accepts compiled code only from a process with the same options, by a number in the code's header. The code does
+ * not depend on these options: the number is set to that of the running executable, in Kmesh's compiled code and in
+ * that of Node's own modules, which each thread would otherwise compile again.
  */
 export function acceptCompiledCode(file: string): void {
   const bytes = readFileSync(file);

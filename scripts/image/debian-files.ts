@@ -58,7 +58,7 @@ function locate(program: string): string {
   return realpathSync(found);
 }
 
-/** Where the loader finds them. The names are kept: it is by these that they are found in the image. */
+/** Paths at which the loader finds them. The names are kept, because the loader in the image uses them. */
 function librariesOf(executable: string): string[] {
   const libraries: string[] = [];
   for (const line of run('ldd', [executable]).split('\n')) {
@@ -71,7 +71,7 @@ function librariesOf(executable: string): string[] {
   return libraries;
 }
 
-/** The package of each path. /lib and /usr/lib are one directory since Debian 12, of which packages name either. */
+/** The package of each path. /lib and /usr/lib are one directory since Debian 12; packages use either name. */
 function ownersOf(paths: readonly string[]): DebianFile[] {
   const namesOf = (path: string): string[] =>
     [path, realpathSync(path)].flatMap((name) => [name, name.replace(/^\/usr/, ''), `/usr${name}`]);

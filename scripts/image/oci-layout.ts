@@ -18,9 +18,9 @@ export interface OciImage {
 
 /** Result of {@link writeOciLayout}. */
 export interface WrittenImage {
-  /** Of the manifest: what a pull by digest names. */
+  /** Digest of the manifest, for pulls by digest. */
   readonly digest: string;
-  /** Of all layers as they travel. */
+  /** Size of all compressed layers. */
   readonly compressedBytes: number;
 }
 

@@ -13,8 +13,8 @@ export interface Materials {
 }
 
 /**
- * The CycloneDX bill of materials of the image, as JSON. It has no time stamp, and its serial number is made from what
- * it lists: the same materials give the same bytes.
+ * The CycloneDX bill of materials of the image, as JSON. It has no time stamp, and its serial number is a hash of the
+ * materials: the same materials give the same bytes.
  */
 export function billOfMaterials({ version, revision, modules, packages, libbpf }: Materials): string {
   const components = [
