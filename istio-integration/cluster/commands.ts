@@ -23,7 +23,7 @@ import { collectLogs } from './report/collect.ts';
 import { runSuite } from './suite/run.ts';
 import { waitUntil } from './wait.ts';
 
-/** Does what a command line asks for. Returns the exit code. */
+/** Runs a command. Returns the exit code. */
 export async function cluster(options: ClusterOptions): Promise<number> {
   const progress = startProgress();
   switch (options.command) {
@@ -73,7 +73,7 @@ export async function cluster(options: ClusterOptions): Promise<number> {
   }
 }
 
-/** Makes a cluster, and waits until everything in it is ready. */
+/** Starts a cluster, and waits until everything in it is ready. */
 async function up({ nodes, backend, proxy }: ClusterOptions, progress: Progress): Promise<void> {
   checkNeeded(backend === 'kind' ? neededByKind : neededByMachines);
   const archive = proxy.kind === 'image' && proxy.archive !== undefined ? proxy.archive : ownArchive();
@@ -91,7 +91,7 @@ async function up({ nodes, backend, proxy }: ClusterOptions, progress: Progress)
   });
 }
 
-/** What the nodes are to have: `archive` is the proxy's image. */
+/** Configuration of the nodes: `archive` is the proxy's image. */
 interface Parts {
   readonly nodes: number;
   readonly archive: string;
@@ -115,7 +115,9 @@ async function upOfKind({ nodes, archive }: Parts, progress: Progress): Promise<
   await progress.step('kind', () => startKindCluster({ nodes, archives: [archive], kubeconfig }));
 }
 
-/** Ends a cluster of either kind, whatever ended the command that made it. False where there is none. */
+/**
+ * Ends a cluster of either backend, in whatever way the command that started it ended. Returns false if there is none.
+ */
 async function endCluster(): Promise<boolean> {
   if (!isKind()) return await stopCluster();
   await stopKindCluster(kubeconfig);

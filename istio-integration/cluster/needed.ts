@@ -5,9 +5,9 @@ import { join } from 'node:path';
 /** A program or file of the host that a cluster needs. */
 export interface Needed {
   readonly name: string;
-  /** Looked for in the folders of `PATH`, or, where it has a slash, at that path. */
+  /** Searched in the folders of `PATH`, or at its path if it has a slash. */
   readonly at: string;
-  /** Programs each of which does as well. */
+  /** Alternatives to the program. */
   readonly or?: readonly string[];
   /** Asks whether a program of these is of use: it ends with code 0 where it is. */
   readonly asked?: readonly string[];
@@ -17,7 +17,7 @@ export interface Needed {
   readonly from: string;
 }
 
-/** Something is not on this machine. Its message names each thing, where it is expected, and what brings it. */
+/** Missing requirements of this machine. The message names each with its expected path and its source. */
 export class MissingError extends Error {
   /** The exit code of a command that ends with it. */
   static readonly exitCode = 3;
@@ -77,7 +77,7 @@ export const neededByKind: readonly Needed[] = [
   },
 ];
 
-/** Fails with {@link MissingError} where one of these is not there. `path` is a search path. */
+/** Throws {@link MissingError} if one of these is missing. `path` is a search path. */
 export function checkNeeded(needed: readonly Needed[], path = process.env['PATH'] ?? ''): void {
   const folders = path.split(':').filter((folder) => folder !== '');
   const lines = needed.flatMap((one) => {
@@ -118,7 +118,10 @@ function succeeds(file: string, args: readonly string[]): boolean {
   }
 }
 
-/** The file of a program, of the folders of a search path or, where it has a slash, at that path; undefined where it is not there. */
+/**
+ * Returns the file of a program in the folders of a search path, or at its path if it has a slash; undefined if it is
+ * missing.
+ */
 export function findProgram(program: string, path = process.env['PATH'] ?? ''): string | undefined {
   const files = program.includes('/')
     ? [program]

@@ -1,10 +1,10 @@
-/** What a person sees of a command: a line per step with its time, and between them a line that changes. */
+/** Progress of a command: a line per step with its duration, and between them a line that changes. */
 export interface Progress {
-  /** Names what is done now; on a terminal only, over the line before. */
+  /** Shows the current action; on a terminal, in place of the previous one. */
   note(text: string): void;
   /** Writes a line that stays. */
   say(text: string): void;
-  /** Runs a step, and writes one line with what it was and how long it took. */
+  /** Runs a step, and writes one line with its name and duration. */
   step<T>(name: string, action: () => Promise<T>): Promise<T>;
 }
 
@@ -14,10 +14,10 @@ interface Output {
   write(text: string): unknown;
 }
 
-/** A note is written no more often than this where each is a line of its own. */
+/** Minimum interval of notes that are separate lines. */
 const QUIET_MS = 15_000;
 
-/** Progress on standard error, so that what a command answers is alone on its standard output. */
+/** Progress on standard error, so that standard output has only the command's result. */
 export function startProgress(output: Output = process.stderr): Progress {
   const terminal = output.isTTY === true;
   let written = performance.now();

@@ -15,23 +15,23 @@ import {
 } from '@kubernetes/client-node';
 import { waitUntil } from '../wait.ts';
 
-/** A manifest, or an object as the API server has it. */
+/** A manifest, or an object of the API server. */
 export type Manifest = KubernetesObject & {
   readonly metadata: { readonly name: string };
   [field: string]: unknown;
 };
 
-/** What a command in a container answered. */
+/** Result of a command in a container. */
 export interface ExecResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Answers of the API server that say that a thing is not there, or is not yet known, or has changed. */
+/** Statuses for an object that does not exist, is not known yet, or has changed. */
 const NOT_FOUND = 404;
 const CONFLICT = 409;
-/** An API server that is asked while it starts, or a webhook whose pod has just begun, answers a moment later. */
+/** An API server or a webhook's pod that is starting answers shortly afterwards. */
 const ATTEMPT_MS = 30_000;
 
 /** The cluster through its API server. */
@@ -48,7 +48,7 @@ export class Api {
     this.#core = this.config.makeApiClient(CoreV1Api);
   }
 
-  /** Makes objects, or makes them as the manifests say. Tries again while a webhook cannot be reached. */
+  /** Creates or updates objects from manifests. Retries while a webhook cannot be reached. */
   async apply(...manifests: readonly Manifest[]): Promise<void> {
     for (const manifest of manifests) {
       let last = '';
@@ -77,7 +77,7 @@ export class Api {
     }
   }
 
-  /** Removes objects, and waits until they are gone. */
+  /** Removes objects and waits until they no longer exist. */
   async remove(...manifests: readonly Manifest[]): Promise<void> {
     for (const manifest of manifests)
       try {
@@ -127,7 +127,7 @@ export class Api {
     return items.map((namespace) => namespace.metadata?.name ?? '');
   }
 
-  /** Pods of a namespace with these labels, but those that are being removed. */
+  /** Pods of a namespace with these labels, except those that are being removed. */
   async pods(namespace: string, labels = ''): Promise<V1Pod[]> {
     const { items } = await this.#core.listNamespacedPod({
       namespace,
@@ -141,7 +141,10 @@ export class Api {
     return (await this.#core.listServiceForAllNamespaces()).items;
   }
 
-  /** Says at which address a service of type LoadBalancer is reached from outside. False where the service changed meanwhile, or went. */
+  /**
+   * Sets the external address of a service of type LoadBalancer. Returns false if the service changed or was removed
+   * meanwhile.
+   */
   async setBalancer(service: V1Service, ip: string): Promise<boolean> {
     const { name = '', namespace = '' } = service.metadata ?? {};
     const body = { ...service, status: { ...service.status, loadBalancer: { ingress: [{ ip }] } } };
@@ -166,7 +169,7 @@ export class Api {
       );
   }
 
-  /** What a container printed, a pod's first unless it is named; of its instance before this one with `previous`. */
+  /** Returns the log of a container, by default the pod's first; with `previous` that of its previous instance. */
   async log(
     pod: V1Pod,
     {
@@ -182,12 +185,12 @@ export class Api {
     });
   }
 
-  /** What a node's kubelet answers to a path. */
+  /** Returns a kubelet's answer to a path. */
   async kubelet(node: string, path: string): Promise<string> {
     return await this.#core.connectGetNodeProxyWithPath({ name: node, path });
   }
 
-  /** What a service answers to a GET of a path, which may have a query. */
+  /** Returns a service's answer to a GET of a path, which may have a query. */
   async service(
     of: { readonly name: string; readonly namespace: string },
     port: number,
@@ -307,7 +310,7 @@ function collecting(): { stream: Writable; text: () => string } {
   return { stream, text: () => Buffer.concat(parts).toString('utf8') };
 }
 
-/** The answer's HTTP status; 599 for what did not get as far as an answer. */
+/** The answer's HTTP status; 599 if there was no answer. */
 function codeOf(error: unknown): number {
   const { code } = error as { code?: unknown };
   return typeof code === 'number' ? code : 599;

@@ -1,6 +1,6 @@
 /**
- * Where everything of a cluster is. The host has one address in the nodes' network, through which its kubectl and istioctl
- * reach the API server; no other part of the host's network is touched.
+ * Addresses of a cluster. The host has one address in the nodes' network, through which its kubectl and istioctl reach
+ * the API server; the rest of the host's network is not changed.
  */
 export const network = {
   prefix: 24,
@@ -10,13 +10,13 @@ export const network = {
   hostInterface: 'kmesh-cluster',
   pods: '10.124.0.0/16',
   services: '10.125.0.0/16',
-  /** Of services of type LoadBalancer, where something gives them addresses; nodes take what goes there. */
+  /** Range of services of type LoadBalancer, if a controller assigns addresses; nodes accept connections to it. */
   balancers: '10.126.0.0/24',
   /** The first of the services' addresses: the API server's own service. */
   apiService: '10.125.0.1',
   dns: '10.125.0.10',
   domain: 'cluster.local',
-  /** Of an unused range: what the cluster's DNS says of names outside. */
+  /** An address of an unused range: the answer of the cluster's DNS for outside names. */
   documentation: '192.0.2.1',
 } as const;
 
@@ -25,5 +25,5 @@ export function nodeAddresses(number: number): { name: string; address: string; 
   return { name: `node${number}`, address: `10.123.0.${10 + number}`, pods: `10.124.${number}.0/24` };
 }
 
-/** Where the API server is asked for, from the host and from the nodes. */
+/** Address of the API server, from the host and from the nodes. */
 export const apiServer = `https://${network.control}:6443`;

@@ -21,7 +21,7 @@ import { readState, writeState } from './state.ts';
 /** Where the kubeconfig of the running cluster is. */
 export const kubeconfig = join(clusterFolder, 'kubeconfig');
 
-/** Starts a control plane and nodes, and gives each node the images: names in the images' folder. */
+/** Starts a control plane and nodes, and imports the images, named by their files, on each node. */
 export async function startCluster(
   { nodes, images }: { readonly nodes: number; readonly images: readonly string[] },
   progress: Progress,
@@ -45,10 +45,14 @@ export async function startCluster(
   );
 }
 
-/** Ends a cluster and removes what it left, whatever ended the command that made it. False where there is none. */
+/**
+ * Ends a cluster and removes everything of it, in whatever way the command that started it ended. Returns false if
+ * there is none.
+ */
 export async function stopCluster(): Promise<boolean> {
   const ended = await endMachines();
-  // A network namespace outlives its processes by as long as their connections wait for an answer, minutes where both ends went.
+  // A network namespace outlives its processes while their connections wait for an answer: minutes if both ends were
+  // killed.
   const link = `/sys/class/net/${network.hostInterface}`;
   try {
     if (existsSync(link)) run('ip', ['link', 'delete', network.hostInterface]);
@@ -79,7 +83,7 @@ async function begin(name: string): Promise<Machine> {
   return machine;
 }
 
-/** What a node is made of, beside its number. */
+/** Configuration of a node, except its number. */
 interface NodeParts {
   readonly control: Machine;
   readonly credentials: Credentials;
@@ -87,7 +91,7 @@ interface NodeParts {
   readonly images: readonly string[];
 }
 
-/** Starts a machine that {@link stopMachine} ended, with the files that it had. */
+/** Starts a machine that {@link stopMachine} ended, with its files. */
 export async function returnNode(name: string): Promise<void> {
   const state = readState();
   const control = state?.machines.find((machine) => machine.name === 'control');
@@ -96,7 +100,7 @@ export async function returnNode(name: string): Promise<void> {
     (one) => nodeAddresses(one).name === name,
   );
   if (number === undefined) throw new Error(`the cluster has no node ${name}`);
-  // Its end of the cable goes with the last connection of the machine before, which waits for an answer.
+  // Its network interface is removed with the last connection of the earlier machine, which waits for an answer.
   await runIn(control, ['sh', '-c', 'ip link delete "$0" 2>/dev/null || [ ! -e "/sys/class/net/$0" ]', name]);
   const place = await plugIn(number, control, state.nodes);
   await startContainerd(place.machine);
@@ -145,7 +149,7 @@ async function makeSwitch(control: Machine, nodes: number): Promise<void> {
 }
 
 async function connect(control: Machine, machine: Machine, address: string): Promise<void> {
-  // Of the host only the network is left: the other end is named by a process number, which is the host's.
+  // Only the host's network namespace is left: the other end is named by a process id of the host.
   run('nsenter', [
     ...['--target', String(control.pid), '--net', 'ip', 'link', 'add', machine.name, 'type', 'veth'],
     ...['peer', 'name', 'eth0', 'netns', String(machine.pid)],

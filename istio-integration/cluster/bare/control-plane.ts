@@ -3,7 +3,7 @@ import { apiServer, network } from './addresses.ts';
 import type { Credentials } from './credentials.ts';
 import { type Machine, runIn, startIn, writeIn } from './machine.ts';
 
-/** Users of the API server that its own programs are. */
+/** Users of the API server for its own programs. */
 export const controlUsers = [
   { name: 'system:kube-controller-manager', groups: ['system:masters'] },
   { name: 'system:kube-scheduler', groups: [] },
@@ -33,7 +33,7 @@ export async function startControlPlane(machine: Machine, credentials: Credentia
     `--service-cluster-ip-range=${network.services}`,
     `--advertise-address=${network.control}`,
     `--service-account-issuer=https://kubernetes.default.svc.${network.domain}`,
-    // The second is what Istio's tests ask a token for.
+    // The second audience is the one of Istio's tests.
     `--api-audiences=https://kubernetes.default.svc.${network.domain},kubernetes.default.svc`,
     `--service-account-key-file=${folder}/accounts.key`,
     `--service-account-signing-key-file=${folder}/accounts.key`,
@@ -44,7 +44,7 @@ export async function startControlPlane(machine: Machine, credentials: Credentia
     '--authorization-mode=Node,RBAC',
     '--enable-admission-plugins=NodeRestriction',
     '--allow-privileged=true',
-    // It is not on a node: a webhook's service address leads nowhere there, its pod's address does.
+    // It is not on a node: a webhook's service address cannot be reached there, its pod's address can.
     '--enable-aggregator-routing=true',
     '--kubelet-preferred-address-types=InternalIP',
   ]);
@@ -66,7 +66,7 @@ export async function startControlPlane(machine: Machine, credentials: Credentia
     `--root-ca-file=${folder}/ca.crt`,
     '--use-service-account-credentials=true',
     '--leader-elect=false',
-    // The cases cut a node's power and wait until the cluster has seen it.
+    // The cases cut a node's power and wait until the cluster has detected it.
     '--node-monitor-grace-period=20s',
   ]);
   startIn(machine, 'kube-scheduler', [

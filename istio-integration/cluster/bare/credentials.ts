@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { apiServer, network } from './addresses.ts';
 import { run } from './machine.ts';
 
-/** What the programs of a cluster show each other. Made anew for each cluster, and gone with it. */
+/** Credentials of the programs of a cluster, created for each cluster. */
 export interface Credentials {
   /** Authority of the API server's certificate, PEM. */
   readonly authority: string;
@@ -22,7 +22,9 @@ export interface ClusterUser {
   readonly groups: readonly string[];
 }
 
-/** Makes an authority, the API server's certificate, the key of service accounts' tokens, and a token for each user. */
+/**
+ * Creates an authority, the API server's certificate, the key of service accounts' tokens, and a token for each user.
+ */
 export function makeCredentials(directory: string, users: readonly ClusterUser[]): Credentials {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const at = (file: string): string => join(directory, file);

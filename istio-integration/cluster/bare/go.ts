@@ -4,14 +4,15 @@ import { delimiter, join } from 'node:path';
 import { cache } from '../paths.ts';
 import type { Progress } from '../progress.ts';
 
-/** The release that is taken where there is only an older one that cannot fetch a newer by itself. */
+/** The release that is downloaded if the installed one is older and cannot download a newer one. */
 const RELEASE = 'go1.26.8';
-/** From this minor version on, a go command fetches the version that a module asks for. */
+/** From this minor version on, a go command downloads the version that a module requires. */
 const FETCHES_ITSELF = 21;
 
 /**
- * Has `go` on the search path be one that builds the modules of the cluster. Debian 12's own is too old for them, and to know that
- * there are newer; it can fetch modules, and a release of Go is one, whose sum the checksum database knows.
+ * Puts a `go` on the search path that builds the modules of the cluster. Debian 12's is too old for them and for
+ * automatic downloads; but it can download modules, and a release of Go is one, with a checksum in the checksum
+ * database.
  */
 export function findGo(progress: Progress): void {
   const version = execFileSync('go', ['version'], { encoding: 'utf8' });
@@ -24,7 +25,7 @@ export function findGo(progress: Progress): void {
   process.env['PATH'] = [join(folder, 'bin'), process.env['PATH'] ?? ''].join(delimiter);
 }
 
-/** Whether what `go version` says is a go command that builds modules for newer ones. */
+/** Returns whether the output of `go version` is of a go command that can build modules for newer versions. */
 export function canBuild(version: string): boolean {
   const [, major = '0', minor = '0'] = / go(\d+)\.(\d+)/.exec(version) ?? [];
   return Number(major) > 1 || Number(minor) >= FETCHES_ITSELF || version.includes(' devel ');

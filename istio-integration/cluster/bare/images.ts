@@ -24,11 +24,11 @@ import { moduleFolder, programsFolder } from './programs.ts';
 /** An image of the cluster: a few programs on an empty file system. */
 export interface ClusterImage {
   readonly name: string;
-  /** The names that manifests call it by. */
+  /** Its names in manifests. */
   readonly references: readonly string[];
   /** Programs of the cache by their path in the image. */
   readonly programs: Readonly<Record<string, string>>;
-  /** Files of Istio's module by their path in the image, or what is left of one without what a pattern matches. */
+  /** Files of Istio's module by their path in the image; a pattern removes its matches from the file. */
   readonly files?: Readonly<Record<string, { readonly source: string; readonly without?: string }>>;
   /** Links by path. */
   readonly links?: Readonly<Record<string, string>>;
@@ -40,9 +40,9 @@ export interface ClusterImage {
   readonly user?: string;
 }
 
-/** The image of servers and clients in the cases, which answers on the usual ports of Istio's own tests. */
+/** The image of servers and clients in the cases; it listens on the ports of Istio's own tests. */
 export const appImage = `docker.io/istio/app:${istioVersion}`;
-/** The name by which Istio's sample of a Prometheus asks for it. */
+/** The name in Istio's sample Prometheus. */
 export const prometheusImage = 'docker.io/prom/prometheus:v3.10.0';
 export const dnsImage = 'registry.k8s.io/coredns/coredns:v1.14.2';
 const multi = ['iptables', 'ip6tables'].flatMap((family) =>
@@ -55,13 +55,13 @@ const multi = ['iptables', 'ip6tables'].flatMap((family) =>
 const plain = ['iptables', 'ip6tables'].flatMap((family) =>
   ['', '-save', '-restore'].map((verb) => [`usr/sbin/${family}${verb}`, 'xtables-nft-multi'] as const),
 );
-/** Istio's ambient profile asks for the images without a shell, which have a name of their own. */
+/** Istio's ambient profile requests the images without a shell, which have a separate name. */
 const both = (name: string): string[] => [
   `docker.io/istio/${name}:${istioVersion}`,
   `docker.io/istio/${name}:${istioVersion}-distroless`,
 ];
 
-/** Envoy, and Istio's agent beside it, under the names by which istiod and its injector ask for Istio's own build of them. */
+/** Envoy and Istio's agent, under the names by which istiod and its injector request Istio's own build. */
 const [waypointReference = '', ...otherWaypointReferences] = both('proxyv2');
 export const waypointImage = waypointReference;
 
@@ -117,7 +117,7 @@ export const clusterImages: readonly ClusterImage[] = [
     files: {
       'var/lib/istio/envoy/envoy_bootstrap_tmpl.json': {
         source: 'tools/packaging/common/envoy_bootstrap.json',
-        // An extension of Istio's build, without which Envoy's own ends at once.
+        // An extension of Istio's build; Envoy's own build exits at once if it is configured.
         without: String.raw`\{\{- if \.metadata_discovery \}\}[^]*?\{\{- end \}\}`,
       },
     },
@@ -182,7 +182,7 @@ export function namesOfImages(folder: string): string[] {
   );
 }
 
-/** Where a node finds images: this folder is bound into it. */
+/** The folder of images, which is bind-mounted into each node. */
 export const imagesFolder = join(cache, 'images');
 
 /** Writes the archives of images whose programs are newer, and returns the archives' names in {@link imagesFolder}. */

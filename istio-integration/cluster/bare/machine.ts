@@ -14,16 +14,19 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { waitUntil } from '../wait.ts';
 
-/** A set of namespaces (network, mounts, processes, cgroups, host name, IPC) with a root directory: a computer, to what runs in it. */
+/**
+ * A set of namespaces (network, mounts, processes, cgroups, host name, IPC) with a root directory: a machine for the
+ * programs in it.
+ */
 export interface Machine {
   readonly name: string;
-  /** Its process 1, as the host sees it. With it everything in the machine ends. */
+  /** Host process id of its process 1. Everything in the machine ends with it. */
   readonly pid: number;
-  /** Of that process, in clock ticks since the host's start: another process of the same number has another. */
+  /** Start time of that process, in clock ticks since boot: distinguishes it from a later process with the same id. */
   readonly startTime: string;
   /** Its root directory, on the host. */
   readonly root: string;
-  /** What its services print, on the host. */
+  /** Folder of its services' logs, on the host. */
   readonly logs: string;
 }
 
@@ -48,7 +51,7 @@ const environment = {
   HOME: '/root',
 };
 
-/** Where all cgroups of all machines are, in each hierarchy of the host: v1's, and v2's, of which one mount is enough. */
+/** Parents of all machines' cgroups, in each hierarchy of the host: v1's, and v2's, of which one mount is enough. */
 function cgroupFolders(): string[] {
   const mounts = readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
@@ -113,7 +116,7 @@ export async function runIn(
   return stdout;
 }
 
-/** Starts a program that lives as long as its machine. What it prints goes to a file of its name. */
+/** Starts a program that runs until its machine ends. Its output goes to a file of its name. */
 export function startIn(
   machine: Machine,
   service: string,
@@ -136,7 +139,7 @@ export function writeIn(machine: Machine, path: string, content: string | Uint8A
   writeFileSync(file, content);
 }
 
-/** Whether a machine's process 1 still runs. */
+/** Returns whether a machine's process 1 runs. */
 export function isUp(machine: Pick<Machine, 'pid' | 'startTime'>): boolean {
   return startTimeOf(machine.pid) === machine.startTime;
 }
@@ -147,8 +150,8 @@ export async function stopMachine(name: string): Promise<void> {
 }
 
 /**
- * Ends every machine of this host, also one of which nothing but its processes is left: all of them are in the machines'
- * cgroups. False where there was none.
+ * Ends every machine of this host, also one of which only processes are left: all of them are in the machines' cgroups.
+ * Returns false if there was none.
  */
 export async function endMachines(): Promise<boolean> {
   const folders = cgroupFolders().filter((folder) => existsSync(folder));
@@ -170,7 +173,7 @@ function entering(machine: Machine, command: readonly string[]): string[] {
   return ['bash', enterScript, machine.name, String(machine.pid), ...command];
 }
 
-/** Undefined when no such process is there, or only its entry, a zombie. */
+/** Undefined if there is no such process, or only a zombie. */
 function startTimeOf(pid: number): string | undefined {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
@@ -184,7 +187,7 @@ function makeCgroups(name: string): void {
   for (const folder of cgroupFolders()) {
     const group = join(folder, name);
     mkdirSync(group, { recursive: true });
-    // Cgroup v1: a new cpuset has no processor, and takes no process then.
+    // Cgroup v1: a new cpuset has no CPU, and accepts no process until it has one.
     for (const file of ['cpuset.cpus', 'cpuset.mems'])
       for (const path of [folder, group])
         if (existsSync(join(path, file)))
@@ -199,7 +202,7 @@ async function endCgroup(group: string): Promise<void> {
     for (const pid of readFileSync(join(path, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean))
       process.kill(Number(pid), 'SIGKILL');
   };
-  // What makes cgroups and processes first: all below ends with it.
+  // First the processes that create cgroups and processes: all others end with them.
   const folders = (): string[] => [
     ...new Set([group, ...globSync('**/', { cwd: group }).map((path) => join(group, path))]),
   ];
@@ -213,7 +216,7 @@ async function endCgroup(group: string): Promise<void> {
     );
 }
 
-/** True when it is done, undefined when a process that was killed has not left yet. */
+/** True when it is removed, undefined while a killed process has not ended. */
 function attempt(action: () => void): true | undefined {
   try {
     action();

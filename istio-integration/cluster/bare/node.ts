@@ -3,7 +3,7 @@ import { network } from './addresses.ts';
 import type { Credentials } from './credentials.ts';
 import { type Machine, runIn, startIn, writeIn } from './machine.ts';
 
-/** What a node is told about itself. */
+/** Configuration of a node. */
 export interface NodePlace {
   readonly machine: Machine;
   readonly address: string;
@@ -16,7 +16,7 @@ export const pauseImage = 'registry.k8s.io/pause:3.10';
 /** Where a node's containerd listens. */
 export const containerd = '/run/containerd/containerd.sock';
 
-/** The user of the API server that a node's kubelet and kube-proxy are. */
+/** User of the API server for a node's kubelet and kube-proxy. */
 export function nodeUsers(name: string): { name: string; groups: string[] }[] {
   return [
     { name: `system:node:${name}`, groups: ['system:nodes'] },
@@ -61,7 +61,7 @@ export function configureNode({ machine, address, pods }: NodePlace, credentials
       clusterDomain: network.domain,
       containerRuntimeEndpoint: `unix://${containerd}`,
       enforceNodeAllocatable: [],
-      // A host that is full is full for all nodes, and its files are not the cluster's.
+      // A full disk of the host affects all nodes, and its files are not the cluster's.
       evictionHard: { 'memory.available': '100Mi' },
       failCgroupV1: false,
       failSwapOn: false,
@@ -81,7 +81,7 @@ export function configureNode({ machine, address, pods }: NodePlace, credentials
   writeIn(machine, '/etc/resolv.conf', '');
   writeIn(machine, '/etc/hosts', `127.0.0.1 localhost\n::1 localhost\n${address} ${machine.name}\n`);
   writeIn(machine, '/etc/machine-id', `${Buffer.from(machine.name).toString('hex').padEnd(32, '0')}\n`);
-  // As kind's: each pod has a route to the node, and nothing else is between them.
+  // As in kind: each pod has a route to the node.
   writeIn(
     machine,
     '/etc/cni/net.d/10-pods.conflist',
@@ -105,7 +105,7 @@ export function configureNode({ machine, address, pods }: NodePlace, credentials
   );
 }
 
-/** Starts containerd and waits until it takes images. */
+/** Starts containerd and waits until it accepts images. */
 export async function startContainerd(machine: Machine): Promise<void> {
   await runIn(machine, [
     'sh',
@@ -126,7 +126,7 @@ export async function startContainerd(machine: Machine): Promise<void> {
   );
 }
 
-/** Gives a node an image, from an archive at a path in the node. */
+/** Imports an image on a node, from an archive at a path in the node. */
 export async function importImage(machine: Machine, archive: string): Promise<void> {
   await runIn(
     machine,
@@ -151,7 +151,7 @@ export function startKubelet({ machine, address }: NodePlace): void {
     `--hostname-override=${machine.name}`,
     `--cluster-cidr=${network.pods}`,
     '--proxy-mode=iptables',
-    // Limits of the whole host, which are not a node's to set.
+    // Limits of the whole host, which a node must not set.
     '--conntrack-max-per-core=0',
     '--conntrack-tcp-timeout-established=0',
     '--conntrack-tcp-timeout-close-wait=0',

@@ -6,17 +6,17 @@ import { runIn, stopMachine } from './machine.ts';
 import { importImage } from './node.ts';
 import { machineOf, readState } from './state.ts';
 
-/** What is done to the nodes of a cluster from outside of it, whatever they are made of. */
+/** Operations on the nodes of a cluster from outside, for each backend. */
 export interface Nodes {
   /** Names of those that run pods, in order. */
   readonly names: readonly string[];
-  /** Runs a program as root in a node's own namespaces, and returns what it prints. Fails with what it says, if it fails. */
+  /** Runs a program as root in a node's namespaces, and returns its output. Throws with its error output. */
   run(node: string, command: readonly string[]): Promise<string>;
   /** Ends everything in a node at once. */
   cutPower(node: string): Promise<void>;
-  /** Starts a node again, with the files that it had. */
+  /** Starts a node again, with its files. */
   returnPower(node: string): Promise<void>;
-  /** Gives every node the images of an archive of the host. */
+  /** Imports the images of an archive of the host on every node. */
   load(archive: string): Promise<void>;
 }
 
@@ -32,7 +32,7 @@ export function machineNodes(): Nodes {
     cutPower: stopMachine,
     returnPower: returnNode,
     async load(archive) {
-      // A node sees no more of the host than that folder.
+      // A node has access only to that folder of the host.
       mkdirSync(imagesFolder, { recursive: true });
       const name = 'given.tar';
       copyFileSync(archive, join(imagesFolder, name));

@@ -20,14 +20,14 @@ import { cache, istioVersion, repository } from '../paths.ts';
 import type { Progress } from '../progress.ts';
 import { run } from './machine.ts';
 
-/** A Go module of ours, and the programs that it is built into. */
+/** A Go module of this repository, and the programs that are built from it. */
 interface Module {
   readonly folder: string;
-  /** What says which build is in the cache, where a folder has more than one such module. */
+  /** Name of the stamp of the cached build, if a folder has several modules. */
   readonly key?: string;
   /** Packages to build, and the file that each is written to. */
   readonly packages: Readonly<Record<string, string>>;
-  /** Names under which the file is called; one that has none is called by its own. */
+  /** Names of links to the file; without any, its own name. */
   readonly names: Readonly<Record<string, readonly string[]>>;
   /** Variables that the build sets. */
   readonly variables: Readonly<Record<string, string>>;
@@ -38,7 +38,7 @@ interface Module {
 }
 
 const sources = join(repository, 'istio-integration/cluster/programs');
-/** Where built programs are, each under the name by which it is called. */
+/** Folder of the built programs, by name. */
 export const programsFolder = join(cache, 'bin');
 
 const goEnvironment = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=readonly -buildvcs=false' };
@@ -102,7 +102,7 @@ function modules(): Module[] {
       packages: { 'github.com/prometheus/prometheus/cmd/prometheus': 'prometheus' },
       names: {},
       variables: {},
-      // Of what it can look for targets in: Debian's build leaves out the only one that is wanted here.
+      // The discovery mechanisms that are built: Debian's build lacks the one that is needed here.
       tags: ['remove_all_sd', 'enable_kubernetes_sd'],
     },
   ];
@@ -122,14 +122,14 @@ const suiteModule: Module = {
   tags: ['integ'],
 };
 
-/** Builds the programs that are not in the cache as the sources say, and returns their folder. */
+/** Builds the programs that the cache lacks or that are outdated, and returns their folder. */
 export async function buildPrograms(progress: Progress): Promise<string> {
   await buildModules(modules(), progress);
   takeEnvoy();
   return programsFolder;
 }
 
-/** Builds Istio's ambient tests, where the cache has them not, and returns the file that runs them. */
+/** Builds Istio's ambient tests if the cache lacks them, and returns the program that runs them. */
 export async function buildSuite(progress: Progress): Promise<string> {
   await buildModules([suiteModule], progress);
   return join(programsFolder, 'ambient.test');
@@ -144,7 +144,7 @@ async function buildModules(wanted: readonly Module[], progress: Progress): Prom
     const built = files.every((file) => existsSync(join(programsFolder, file)));
     if (built && existsSync(keyFile) && readFileSync(keyFile, 'utf8') === key) continue;
     await build(module, ['build'], module.packages, progress);
-    // Vetting what others wrote takes as long as compiling it.
+    // Vetting other projects' code takes as long as compiling it.
     if (module.tests !== undefined) await build(module, ['test', '-c', '-vet=off'], module.tests, progress);
     for (const [file, names] of Object.entries(module.names))
       for (const name of names) {
@@ -180,7 +180,7 @@ function takeEnvoy(): void {
   copyFileSync(envoy, file);
 }
 
-/** Of everything that a module's programs are made of. */
+/** Hash of all sources of a module's programs. */
 function keyOf(module: Module): string {
   const hash = createHash('sha256')
     .update(JSON.stringify(module))
@@ -188,13 +188,13 @@ function keyOf(module: Module): string {
   const own = Object.keys(module.packages).filter((path) => path.startsWith('.'));
   for (const file of ['go.mod', 'go.sum', ...own.map((path) => join(path, 'main.go'))]) {
     const path = join(sources, module.folder, file);
-    // One that needs no other module has no sums.
+    // A module without dependencies has no go.sum.
     if (existsSync(path)) hash.update(readFileSync(path));
   }
   return hash.digest('hex');
 }
 
-/** All packages in one run: while the linker is at one of them, the others are compiled. */
+/** All packages in one run: some are compiled while another is linked. */
 async function build(
   module: Module,
   verb: readonly string[],
@@ -211,7 +211,7 @@ async function build(
       ...verb,
       '-v',
       '-trimpath',
-      // Nobody debugs them: it would be made for each package, and thrown away by the linker.
+      // Without debug information, which the linker would discard.
       '-gcflags=all=-dwarf=false',
       ...(module.tags === undefined ? [] : ['-tags', module.tags.join(',')]),
       '-ldflags',
@@ -226,7 +226,7 @@ async function build(
   let compiled = 0;
   for await (const line of createInterface({ input: child.stderr })) {
     said.push(line);
-    // One line per package, as its turn comes, and all else that the compiler says.
+    // One line per package, and all other output of the compiler.
     if (/^[\w.-]+(?:\/[\w.@~-]+)*$/.test(line)) compiled += 1;
     progress.note(`${files.join(', ')}: ${compiled} packages compiled, now ${line}`);
   }

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { clusterFolder } from '../paths.ts';
 import type { Machine } from './machine.ts';
 
-/** What is known of a cluster between two commands. Written before anything that `down` would have to end. */
+/** State of a cluster between two commands. Written before anything is started that `down` must end. */
 export interface ClusterState {
-  /** What the nodes are: machines of this file, or containers that kind made. */
+  /** Backend of the nodes: machines in this file, or containers of kind. */
   readonly backend: 'bare' | 'kind';
   /** How many run pods. */
   readonly nodes: number;
@@ -15,12 +15,12 @@ export interface ClusterState {
 
 const file = join(clusterFolder, 'state.json');
 
-/** Undefined where there is no cluster, not even a part of one. */
+/** Undefined without a cluster or a part of one. */
 export function readState(): ClusterState | undefined {
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ClusterState) : undefined;
 }
 
-/** Whether the cluster that runs is of kind, with images that are released. */
+/** Returns whether the running cluster is of kind, with released images. */
 export function isKind(): boolean {
   return readState()?.backend === 'kind';
 }
@@ -32,7 +32,7 @@ export function writeState(state: ClusterState): void {
   renameSync(`${file}.new`, file);
 }
 
-/** A machine of the cluster that runs, by its name. Fails where there is no such machine. */
+/** Returns a machine of the running cluster by name. Throws if there is none. */
 export function machineOf(name: string): Machine {
   const machine = readState()?.machines.find((one) => one.name === name);
   if (machine === undefined) throw new Error(`the cluster has no machine ${name}`);

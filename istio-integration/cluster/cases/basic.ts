@@ -47,7 +47,7 @@ async function eachToEach(
     }
 }
 
-/** What holds of any mesh. */
+/** Cases for any mesh. */
 export const basicCases: readonly Case[] = [
   {
     name: 'pods of the mesh are enrolled by istio-cni, others are not',

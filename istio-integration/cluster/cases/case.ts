@@ -1,13 +1,13 @@
 import type { Scene } from './scene.ts';
 
-/** A situation in a cluster, and what must come of it. */
+/** A situation in a cluster, and its expected result. */
 export interface Case {
   /** Begins with the ids of docs/conformance.md that it checks, if any. */
   readonly name: string;
-  /** It is about the kernel path, so not about a proxy without the mounts of the profile. */
+  /** Whether it needs the kernel path, and so a proxy with the mounts of the profile. */
   readonly kernelPath?: true;
-  /** It needs an image of an earlier revision: {@link Scene.earlier}. */
+  /** Whether it needs an image of an earlier revision: {@link Scene.earlier}. */
   readonly earlier?: true;
-  /** Fails when something else came of it. Leaves the scene as it was. Returns what it measured, if it did, in a line of text. */
+  /** Throws if the result differs. Restores the scene. May return its measurements in a line of text. */
   readonly run: (scene: Scene) => Promise<string> | Promise<void>;
 }

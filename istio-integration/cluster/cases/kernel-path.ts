@@ -6,10 +6,10 @@ import type { Case } from './case.ts';
 import { rollProxies, underLoad } from './lifecycle.ts';
 import { answered, call, inside, onlyPod, outside, proxyOf, type Scene } from './scene.ts';
 
-/** What {@link kernelShare} looks at. */
+/** Sample of {@link kernelShare}. */
 export const SAMPLE = 40;
 
-/** How many of {@link SAMPLE} connections between two pods of a node were on the kernel path, as the access log says. */
+/** Returns how many of {@link SAMPLE} connections between two pods of a node took the kernel path, by the access log. */
 export async function kernelShare(scene: Scene): Promise<number> {
   const client = await onlyPod(scene, 'client');
   const near = await onlyPod(scene, 'near');
@@ -56,7 +56,7 @@ export async function serves(scene: Scene, share: number): Promise<void> {
 
 const identity = (account: string): string => `spiffe://cluster.local/ns/${inside}/sa/${account}`;
 
-/** Counts of connections from one app to a service, by what else a reporter says of them. */
+/** Counts of connections from one app to a service, by reporter and remaining labels. */
 async function openedBy(scene: Scene, from: string, to: string): Promise<Sample[]> {
   const stranger = await onlyPod(scene, 'stranger', outside);
   const proxy = await proxyOf(scene, scene.nodes[0] ?? '');
@@ -70,8 +70,8 @@ async function openedBy(scene: Scene, from: string, to: string): Promise<Sample[
 }
 
 /**
- * What must not differ between the connections of two apps to one service: all labels but the source's own names, and whether they were
- * encrypted, as those that the tunnel carries are.
+ * Labels that must be equal for the connections of two apps to one service: all except the source's names and the
+ * security policy, which differs on the tunnel path.
  */
 function alike(labels: Sample['labels']): Record<string, string> {
   return Object.fromEntries(

@@ -11,12 +11,12 @@ export async function restart({ api }: Scene, of: Manifest): Promise<void> {
   await api.merge({ ...of, spec: { template: { metadata: { annotations } } } });
 }
 
-/** Rolls the proxies of all nodes as their DaemonSet does, and waits until those before are gone. */
+/** Rolls the proxies of all nodes by their DaemonSet, and waits until the old ones have ended. */
 export async function rollProxies(scene: Scene): Promise<void> {
   await waitForRoll(scene, () => restart(scene, proxies));
 }
 
-/** Changes the proxies' DaemonSet, and waits until all pods of before are gone. */
+/** Changes the proxies' DaemonSet, and waits until all old pods have ended. */
 export async function waitForRoll(scene: Scene, change: () => Promise<void>): Promise<void> {
   const before = await scene.api.pods('istio-system', 'app=ztunnel');
   await change();
@@ -37,7 +37,7 @@ export async function waitForRoll(scene: Scene, change: () => Promise<void>): Pr
     );
 }
 
-/** Calls URLs 25 times a second, each in a connection of its own, while something happens. Returns how many there were. */
+/** Calls URLs 25 times per second, each on a new connection, during an action. Returns the number of calls. */
 export async function underLoad(
   scene: Scene,
   urls: readonly string[],
@@ -63,7 +63,7 @@ export async function underLoad(
   return { calls, failures };
 }
 
-/** What a mesh goes through. */
+/** Lifecycle of a mesh. */
 export const lifecycleCases: readonly Case[] = [
   {
     name: 'IST-27, KME-16: a pod that is labelled none leaves the mesh, and comes back without the label',

@@ -2,25 +2,25 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { waitUntil } from '../wait.ts';
 import type { Scene } from './scene.ts';
 
-/** A connection that came to nothing. */
+/** A failed connection. */
 export interface LostConnection {
-  /** Milliseconds since 1970, by the clock of the machine on which all is. */
+  /** Milliseconds since 1970, by the host's clock. */
   readonly at: number;
   readonly why: string;
 }
 
-/** What came of connections that were opened one after another. */
+/** Result of a series of connections. */
 export interface Dialled {
   readonly connections: number;
   readonly lost: readonly LostConnection[];
 }
 
-/** Connections of one call of the client; with more, a call that fails takes longer to be seen. */
+/** Connections of one call of the client; with more, a failed call is detected later. */
 const BATCH_SECONDS = 2;
-/** A whole batch fails when it takes longer: what is lost without an answer takes two seconds. */
+/** A whole batch fails if it takes longer: a connection without an answer takes two seconds. */
 const BATCH_LIMIT_SECONDS = 12;
 
-/** Opens `perSecond` connections to a URL each second, with one request in each, until told to stop. */
+/** Opens `perSecond` connections to a URL each second, with one request in each, until stopped. */
 export function dialling(
   scene: Scene,
   from: V1Pod,
@@ -47,7 +47,7 @@ export function dialling(
   };
 }
 
-/** Opens connections to a URL, with one request in each, all at once or so many a second. Returns those that came to nothing. */
+/** Opens connections to a URL, with one request in each, all at once or at a rate. Returns the failed ones. */
 export async function lostOfBatch(
   { api }: Scene,
   from: V1Pod,
@@ -66,7 +66,7 @@ export async function lostOfBatch(
   return lostOf(stdout + stderr, count);
 }
 
-/** The connections of a batch that came to nothing, as the client logs them. */
+/** The failed connections of a batch, from the client's log. */
 export function lostOf(log: string, count: number): LostConnection[] {
   const lost = [...log.matchAll(/^(\S+Z)\t\w+\tforwarder\trequest failed: (.*)$/gm)].map(
     ([, time = '', why = '']) => ({ at: Date.parse(time), why }),
@@ -80,7 +80,7 @@ export function lostOf(log: string, count: number): LostConnection[] {
   ];
 }
 
-/** Lost connections by what they said, without what is another for each, the most frequent first. */
+/** Failed connections by error text without its variable parts, the most frequent first. */
 export function kindsOf(lost: readonly LostConnection[]): string {
   const counts = new Map<string, number>();
   for (const { why } of lost) {
@@ -101,7 +101,7 @@ export async function longConnections(
   host: string,
   { count, answerSeconds }: { readonly count: number; readonly answerSeconds: number },
 ): Promise<{
-  /** How many were cut before their answer. */
+  /** Number of connections that ended before their answer. */
   readonly cut: Promise<number>;
 }> {
   const path = `/long?delay=${answerSeconds}s&at=${Date.now()}`;

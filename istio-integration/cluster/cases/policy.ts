@@ -23,12 +23,14 @@ const strict: Manifest = {
   spec: { mtls: { mode: 'STRICT' } },
 };
 
-/** How often a policy is made again. */
+/** Number of times a policy is created. */
 const TURNS = 10;
-/** So many connections in a row are refused. */
+/** This many connections in a row are refused. */
 const IN_A_ROW = 100;
 
-/** Fails unless a stranger's connections are all refused behind their `connect`, and those on which it only reads in order. */
+/**
+ * Asserts that all of a stranger's connections are refused after their `connect`, and end in order if it only reads.
+ */
 async function refusedPlainly(scene: Scene, server: string): Promise<void> {
   const stranger = await onlyPod(scene, 'stranger', outside);
   const pod = await onlyPod(scene, server);
@@ -48,7 +50,7 @@ async function refusedPlainly(scene: Scene, server: string): Promise<void> {
   }
 }
 
-/** Policies, of connections. */
+/** Policies for connections. */
 export const policyCases: readonly Case[] = [
   ...(['near', 'far'] as const).flatMap((server): Case[] => [
     {
@@ -149,7 +151,7 @@ export const policyCases: readonly Case[] = [
       });
       const before = await onlyPod(scene, 'near');
       await having(scene, [allow], async () => {
-        // What the probe asks for is refused to everyone else: the policy is in force.
+        // The probe's request is refused from all other clients: the policy is in force.
         await callUntil(scene, client, `tcp://near.${inside}:${ports.tcp}`, 'refused');
         await callUntil(scene, client, url, 'answered');
         const start = await livenessProbes(scene, before);
@@ -173,7 +175,7 @@ export const policyCases: readonly Case[] = [
   },
 ];
 
-/** How many of its liveness probes a pod's kubelet counts. */
+/** Returns the number of a pod's liveness probes by the kubelet's count. */
 async function livenessProbes(
   { api }: Scene,
   pod: V1Pod,

@@ -9,12 +9,12 @@ import { inside, proxies, type Scene } from './scene.ts';
 
 type PodSpec = NonNullable<NonNullable<V1DaemonSet['spec']>['template']['spec']>;
 
-/** Volumes and settings of the profile: what a proxy that knows nothing of the kernel path has not. */
+/** Volumes and settings of the profile that a proxy without a kernel path lacks. */
 const ofProfile = (name: string): boolean => name.startsWith('host-') || name.startsWith('KMESH_');
-/** Short enough to be waited for. */
+/** Short, because the case waits for its end. */
 const LEASE = '5s';
 
-/** The DaemonSet's pods as they are without what the profile adds to Istio's own. */
+/** The DaemonSet's pod template without the profile's additions to Istio's. */
 function withoutKernelPath(spec: PodSpec): PodSpec {
   return {
     ...spec,
@@ -37,14 +37,14 @@ function withLease(spec: PodSpec): PodSpec {
   };
 }
 
-/** Rolls the proxies to other pods. */
+/** Rolls the proxies to another pod template. */
 async function rollTo(scene: Scene, { volumes, containers }: PodSpec): Promise<void> {
   await waitForRoll(scene, () =>
     scene.api.merge({ ...proxies, spec: { template: { spec: { volumes, containers } } } } as Manifest),
   );
 }
 
-/** Back to a proxy without a kernel path, and to Kmesh again. */
+/** Rollback to a proxy without a kernel path, and rollout of Kmesh. */
 export const rollbackCases: readonly Case[] = [
   {
     name: 'rolled to a proxy that knows nothing of the kernel path, and back: no call fails, also when the lease ends',
@@ -57,7 +57,7 @@ export const rollbackCases: readonly Case[] = [
       const { failures, calls } = await underLoad(scene, urls, async () => {
         await rollTo(scene, withLease(spec));
         await rollTo(scene, withoutKernelPath(spec));
-        // What is pinned decides until its lease ends; then the proxy has all of it.
+        // Pinned programs decide until their lease ends; then all connections reach the proxy.
         await waitUntil(
           'the proxy to serve what the kernel path served',
           60_000,

@@ -25,16 +25,16 @@ import { uninstallCases } from './uninstall.ts';
 import { upgradeCases } from './upgrade.ts';
 import { waypointCases } from './waypoint.ts';
 
-/** What came of a run of the cases. */
+/** Result of a run of the cases. */
 export interface CaseReport {
   readonly passed: number;
   readonly failed: number;
-  /** Where the verdicts are, as JUnit has them. */
+  /** Path of the JUnit file. */
   readonly junit: string;
   readonly cases: readonly Verdict[];
 }
 
-/** All cases in the order in which they run: the later, the more they change. */
+/** All cases in their order: later ones change more. */
 export const allCases: readonly Case[] = [
   ...basicCases,
   ...serviceCases,
@@ -52,8 +52,8 @@ export const allCases: readonly Case[] = [
 ];
 
 /**
- * Runs the cases whose name contains one of `filters`, or all; those of the kernel path where the proxies have one. Logs
- * are collected where one fails.
+ * Runs the cases whose name contains one of `filters`, or all; those of the kernel path where the proxies have one.
+ * Logs are collected where one fails.
  */
 export async function runCases(
   api: Api,
@@ -110,7 +110,7 @@ export async function runCases(
   return { passed: verdicts.length - failed, failed, junit: file, cases: verdicts };
 }
 
-/** Whether the DaemonSet of the proxies has the mounts of profiles/kmesh.yaml. */
+/** Returns whether the DaemonSet of the proxies has the mounts of profiles/kmesh.yaml. */
 async function hasKernelPath(api: Api): Promise<boolean> {
   const found = await api.read<V1DaemonSet>(proxies);
   return found?.spec?.template.spec?.volumes?.some(({ name }) => name === 'host-bpf') === true;

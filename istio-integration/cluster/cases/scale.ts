@@ -8,10 +8,10 @@ import { deployment, having, inside, proxyOf, type Scene } from './scene.ts';
 
 const PODS = 50;
 const CROWD = 'crowd';
-/** What a proxy may have open beside what it had before: a connection or two of its own that just begin. */
+/** Additional descriptors that a proxy may have: one or two of its own new connections. */
 const SPARE = 8;
 
-/** Pods that do nothing, so that only their coming and going costs. */
+/** Idle pods, so that only their creation and deletion costs. */
 const crowd: Manifest = {
   apiVersion: 'apps/v1',
   kind: 'Deployment',
@@ -29,7 +29,7 @@ const crowd: Manifest = {
   },
 };
 
-/** How many files a proxy has open. */
+/** Returns the number of open descriptors of a proxy. */
 async function descriptors(scene: Scene, proxy: V1Pod): Promise<number> {
   const id = proxy.status?.containerStatuses?.[0]?.containerID?.replace(/^containerd:\/\//, '') ?? '';
   const node = proxy.spec?.nodeName ?? '';
@@ -51,7 +51,7 @@ async function descriptorsOfAll(scene: Scene): Promise<number[]> {
   return await Promise.all(scene.nodes.map(async (node) => descriptors(scene, await proxyOf(scene, node))));
 }
 
-/** Many pods at a time. */
+/** Many pods at once. */
 export const scaleCases: readonly Case[] = [
   {
     name: 'fifty pods come and go, twice: all are enrolled, and the proxies keep nothing open of them',

@@ -11,7 +11,7 @@ export const outside = 'kmesh-outside';
 /** The servers' ports: HTTP, plain TCP, and TCP on which the server speaks first. */
 export const ports = { http: 8080, tcp: 9090, serverFirst: 9091 } as const;
 
-/** What the cases play with: clients and servers on each node, inside and outside of the mesh. */
+/** The pods of the cases: clients and servers on each node, inside and outside the mesh. */
 export interface Scene {
   readonly api: Api;
   readonly kubeconfig: string;
@@ -20,13 +20,13 @@ export interface Scene {
   readonly outside: Nodes;
   /** Whether the proxies have the mounts of the profile. */
   readonly kernelPath: boolean;
-  /** The image of an earlier Kmesh, where a case wants one. */
+  /** The image of an earlier Kmesh, if a case needs one. */
   readonly earlier: string | undefined;
-  /** What a case that failed left: it is removed when the logs are collected. */
+  /** Remains of a failed case: removed after the logs are collected. */
   readonly left: Manifest[];
 }
 
-/** What a client's calls gave. */
+/** Result of a client's calls. */
 export interface Calls {
   readonly failed: boolean;
   readonly text: string;
@@ -49,7 +49,7 @@ export function namespace(name: string, member: boolean): Manifest {
   return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
 }
 
-/** A Deployment of servers, which is a client as well, with an account and a service of its name. */
+/** A Deployment of servers, also used as clients, with an account and a service of the same name. */
 export function app(
   name: string,
   place: {
@@ -120,7 +120,7 @@ export function deployment(name: string, of = inside): Manifest {
   };
 }
 
-/** Brings the cases' apps in, and waits until they run and the mesh has those that are its members. */
+/** Creates the cases' apps, and waits until they run and the members of the mesh are enrolled. */
 export async function setScene(scene: Scene): Promise<void> {
   const { api, nodes } = scene;
   const [near = '', far = near] = nodes;
@@ -136,7 +136,7 @@ export async function setScene(scene: Scene): Promise<void> {
   for (const name of ['client', 'near', 'far']) await enrolled(await onlyPod(scene, name));
 }
 
-/** Applies objects, runs what is to be seen with them, and removes them; where that fails, after the logs are collected. */
+/** Applies objects, runs an action, and removes the objects; if the action fails, after the logs are collected. */
 export async function having(
   { api, left }: Scene,
   objects: readonly Manifest[],
@@ -152,7 +152,7 @@ export async function having(
   await api.remove(...objects);
 }
 
-/** Takes the cases' apps out. */
+/** Removes the cases' apps. */
 export async function clearScene({ api }: Scene): Promise<void> {
   await api.remove(namespace(inside, true), namespace(outside, false));
 }
@@ -180,7 +180,7 @@ export async function clusterIp({ api }: Scene, name: string, of = inside): Prom
   return service?.spec?.clusterIP ?? '';
 }
 
-/** Fails when istio-cni has not enrolled the pod. */
+/** Throws if istio-cni has not enrolled the pod. */
 export async function enrolled(pod: V1Pod): Promise<void> {
   const state = pod.metadata?.annotations?.['ambient.istio.io/redirection'];
   if (state !== 'enabled')
@@ -206,7 +206,7 @@ export async function call(
   };
 }
 
-/** Calls a URL from a pod again and again until it does not fail, or, for `refused`, until it does. */
+/** Calls a URL from a pod repeatedly until it succeeds or, with `refused`, until it fails. */
 export async function callUntil(
   scene: Scene,
   from: V1Pod,
@@ -240,7 +240,7 @@ export async function proxyOf({ api }: Scene, node: string): Promise<V1Pod> {
   return pod;
 }
 
-/** Waits for an access log line of a node's proxy that fits. */
+/** Waits for a matching access log line of a node's proxy. */
 export async function accessLine(
   scene: Scene,
   node: string,

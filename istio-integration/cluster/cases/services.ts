@@ -27,7 +27,7 @@ function service(name: string, selector: Readonly<Record<string, string>>, spec:
   };
 }
 
-/** Lets a node forward to a pod only TCP connections to 15008, as a NetworkPolicy does, while something happens. */
+/** During an action, a node forwards to a pod only TCP connections to 15008, as with a NetworkPolicy. */
 async function underNetworkPolicy(
   { outside: nodes }: Scene,
   node: string,
@@ -47,7 +47,10 @@ async function underNetworkPolicy(
   }
 }
 
-/** Connects two pods of a node by an interface more, as a CNI plugin for several networks does, while something happens. */
+/**
+ * During an action, two pods of a node are connected by an additional interface, as by a CNI plugin for several
+ * networks.
+ */
 async function withSecondInterface(
   { outside: nodes }: Scene,
   node: string,
@@ -71,12 +74,12 @@ async function withSecondInterface(
   try {
     await action();
   } finally {
-    // The other end goes with it.
+    // The other end is removed with it.
     await shell(`ip -n ${namespaces[0]} link delete second0`);
   }
 }
 
-/** Kinds of services, and ways to a pod beside them. */
+/** Kinds of services, and other ways to reach a pod. */
 export const serviceCases: readonly Case[] = [
   {
     name: 'internalTrafficPolicy Local: only the pod on the node of the client, and none where there is none',
@@ -97,7 +100,7 @@ export const serviceCases: readonly Case[] = [
         const names = [near, far].map((pod) => pod.metadata?.name);
         assert.deepEqual(await servers('both'), names.sort());
         assert.deepEqual(await servers('local'), [near.metadata?.name]);
-        // Known by now: it was made before the service that was just called.
+        // Already known: it was created before the service that was just called.
         await callUntil(scene, client, `http://elsewhere.${inside}:80`, 'refused');
       });
     },
@@ -126,7 +129,7 @@ export const serviceCases: readonly Case[] = [
         await underNetworkPolicy(scene, node, pod, async () => {
           await callUntil(scene, stranger, url, 'refused');
           await callUntil(scene, far, url, 'answered');
-          // Its plain SYN is lost, and comes again: from then on the kernel path knows that the port is not to be reached.
+          // Its plain SYN is dropped and retransmitted: from then on the port counts as unreachable by the kernel path.
           await callUntil(scene, near, url, 'answered');
           answered(await call(scene, near, url, { count: 20 }));
           const line = await accessLine(
@@ -160,7 +163,7 @@ export const serviceCases: readonly Case[] = [
       await withSecondInterface(scene, node, ends, async () => {
         const calls = await callUntil(scene, client, `http://192.168.77.2:${ports.http}`, 'answered');
         assert.deepEqual(calls.servers, [stranger.metadata?.name]);
-        // The server speaks over the link itself, past every node.
+        // The server answers over the link itself, past every node.
         assert.match(calls.text, /IP=192\.168\.77\.1\b/);
         for (const name of ['near', 'far']) {
           const url = `http://${name}.${inside}:80`;

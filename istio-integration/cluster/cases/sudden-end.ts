@@ -23,7 +23,7 @@ import {
 const LONG = 10;
 const long = { count: LONG, answerSeconds: 15 };
 
-/** Ends a pod's container as the kernel's memory killer does. Returns the instant. */
+/** Kills a pod's container as the kernel does when memory is exhausted. Returns the time. */
 async function killContainer(scene: Scene, pod: V1Pod): Promise<number> {
   const id = pod.status?.containerStatuses?.[0]?.containerID?.replace(/^containerd:\/\//, '') ?? '';
   const at = Date.now();
@@ -47,7 +47,7 @@ async function readyAgain(scene: Scene, before: V1Pod): Promise<void> {
   );
 }
 
-/** The proxy ends without a farewell. */
+/** The proxy ends without a drain. */
 export const suddenEndCases: readonly Case[] = [
   {
     name: 'NEG-28: kill -9 of the proxy under load: no connection of the kernel path is lost or cut',
@@ -61,7 +61,7 @@ export const suddenEndCases: readonly Case[] = [
       const stranger = await onlyPod(scene, 'stranger', outside);
       const proxy = await proxyOf(scene, client.spec?.nodeName ?? '');
       const [nearIp, farIp] = [await clusterIp(scene, 'near'), await clusterIp(scene, 'far')];
-      // Names are not among them: the DNS proxy is away as well.
+      // Without names: the DNS proxy does not run either.
       const kernel = {
         'to a pod of the node by its service': dialling(scene, client, `http://${nearIp}:80`, 100),
         'to a pod of the node by its address': dialling(

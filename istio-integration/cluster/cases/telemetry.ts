@@ -14,7 +14,7 @@ const istiod: Manifest = {
   metadata: { name: 'istiod', namespace: 'istio-system' } as Manifest['metadata'],
 };
 
-/** What Prometheus answers to a query now. */
+/** Returns the current result of a query. */
 async function ask(
   scene: Scene,
   query: string,
@@ -28,7 +28,7 @@ async function ask(
   return data.result;
 }
 
-/** Asks until as many series have a number as there are wanted. Returns their values. */
+/** Queries until the expected number of series has a value. Returns the values. */
 async function values(scene: Scene, query: string, wanted: number): Promise<number[]> {
   let last: number[] = [];
   return await waitUntil(
@@ -52,7 +52,7 @@ async function traffic(scene: Scene): Promise<void> {
     answered(await call(scene, await onlyPod(scene, from), `http://${to}.${inside}:80`, { count: 20 }));
 }
 
-/** Metrics, as a Prometheus in the cluster finds them. */
+/** Metrics in a Prometheus of the cluster. */
 export const telemetryCases: readonly Case[] = [
   {
     name: "Istio's sample of a Prometheus finds the proxies by their annotations, and each query of Istio's dashboard has values",

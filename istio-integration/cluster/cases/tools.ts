@@ -7,14 +7,14 @@ import { istioctl } from '../mesh/install.ts';
 import type { Case } from './case.ts';
 import { answered, call, inside, onlyPod, outside, proxyOf, type Scene } from './scene.ts';
 
-/** Asks a node's proxy through istioctl, and takes its JSON. */
+/** Queries a node's proxy by istioctl, and parses its JSON. */
 async function asked(scene: Scene, kind: string): Promise<readonly Record<string, unknown>[]> {
   const proxy = await proxyOf(scene, (await onlyPod(scene, 'client')).spec?.nodeName ?? '');
   const pod = `${proxy.metadata?.name}.istio-system`;
   return JSON.parse(await istioctl(scene.kubeconfig, ['ztunnel-config', kind, pod, '-o', 'json'])) as never;
 }
 
-/** istioctl, as people run it against ztunnel. */
+/** istioctl's commands for ztunnel. */
 export const toolCases: readonly Case[] = [
   {
     name: 'istioctl ztunnel-config workloads shows the pods, with HBONE for members of the mesh alone',
@@ -63,7 +63,7 @@ export const toolCases: readonly Case[] = [
     },
   },
   {
-    // Of a pod it asks a sidecar, and ends with an error where there is none, with any node proxy.
+    // For a pod it queries a sidecar, and fails without one, with any node proxy.
     name: 'istioctl x describe finds the pods of a service of the mesh',
     async run(scene) {
       const said = await istioctl(scene.kubeconfig, ['experimental', 'describe', 'service', `far.${inside}`]);

@@ -16,7 +16,7 @@ interface DaemonSet extends KubernetesObject {
   };
 }
 
-/** What is left in the network namespaces of a node's pods of what Kmesh and istio-cni write: a line each. */
+/** Returns rules and tables of Kmesh and istio-cni in the network namespaces of a node's pods, one per line. */
 async function leftInPods(scene: Scene, node: string): Promise<string[]> {
   const script =
     'for pod in /run/netns/*; do nsenter --net="$pod" sh -c "nft list tables; iptables-save" 2>/dev/null | ' +

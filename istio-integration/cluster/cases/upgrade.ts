@@ -9,10 +9,10 @@ import { callUntil, clusterIp, having, inside, onlyPod, proxies, type Scene } fr
 
 /** Connections of each kind that are open while the proxies are rolled. */
 const LONG = 10;
-/** Shorter than the time that a proxy gives open connections at its end, and longer than until the first one's end. */
+/** Shorter than a proxy's drain, and longer than the time until the first proxy ends. */
 const [SHORT_ANSWER, LATE_ANSWER] = [8, 60];
 
-/** What is pinned on a node, but for what each pod has. */
+/** Pins of a node, except those of each pod. */
 async function pins(scene: Scene, node: string): Promise<string[]> {
   const text = await scene.outside.run(node, [
     ...['find', '/sys/fs/bpf/kmesh', '-mindepth', '1', '-not', '-path', '*/pods/*'],
@@ -69,7 +69,8 @@ async function rollUnderLoad(scene: Scene, container: V1Container): Promise<stri
   assert.deepEqual(failures, []);
   const cut = { within: await within.cut, between: await between.cut, short: await short.cut };
   const said = `${calls} calls, none failed; cut of ${LONG} open within the node: ${cut.within}, to another node: ${cut.between}, there with an answer after ${SHORT_ANSWER} s: ${cut.short}`;
-  // A tunnel's end is in the proxy, which gives what is open some seconds, as a ztunnel does; the kernel path's is not.
+  // The proxy terminates tunnelled connections and drains them for some seconds, as ztunnel does; connections of the
+  // kernel path do not end in it.
   assert.deepEqual(cut, { within: 0, between: LONG, short: 0 }, said);
   return said;
 }
@@ -92,7 +93,7 @@ export const upgradeCases: readonly Case[] = [
       const upgrade = await rollUnderLoad(scene, own);
       await serves(scene, SAMPLE);
       assert.deepEqual(await pins(scene, node), before);
-      // Only this one's programs and tables decide: a policy that comes now is in force at once, and gone when it is removed.
+      // Only the new programs and tables decide: a new policy is in force at once, and no longer after its removal.
       const client = await onlyPod(scene, 'client');
       const principals = [`cluster.local/ns/${inside}/sa/client`];
       const deny: Manifest = {

@@ -23,14 +23,14 @@ import {
 const WAYPOINT = 'waypoint';
 const SERVICE = 'behind';
 const url = `http://${SERVICE}.${inside}:80`;
-/** What the waypoint adds to a request, as the server says what it got. */
+/** A header that the waypoint adds to a request, as the server reports it. */
 const THROUGH = /RequestHeader=X-Through:(\S+)/;
-/** As a request has them and its answer repeats them: together more than 200 kB. */
+/** Headers of a request that the answer repeats: more than 200 kB in total. */
 const LARGE_HEADERS = 14;
 const LARGE_HEADER = 16_000;
 const identity = (account: string): string => `spiffe://cluster.local/ns/${inside}/sa/${account}`;
 
-/** A server on another node than its client, and what calls its pod past the service. */
+/** A server on another node than its client, and a URL of its pod. */
 interface Behind {
   readonly client: V1Pod;
   readonly pod: V1Pod;
@@ -84,7 +84,7 @@ const onlyWaypoint: Manifest = {
   },
 };
 
-/** Brings in a server and a waypoint, and takes both out again. */
+/** Creates a server and a waypoint, and removes both afterwards. */
 async function withWaypoint(
   scene: Scene,
   traffic: 'service' | 'workload',
@@ -112,7 +112,7 @@ async function useWaypoint({ api }: Scene, name: string | null): Promise<void> {
   });
 }
 
-/** Calls the service until an answer is as wanted. */
+/** Calls the service until an answer meets the condition. */
 async function callsUntil(
   scene: Scene,
   from: V1Pod,
@@ -132,7 +132,9 @@ async function callsUntil(
   );
 }
 
-/** Both tunnels, as the node proxies say: to the waypoint with the client's identity, to the pod with the waypoint's. */
+/**
+ * Both tunnels in the node proxies' logs: to the waypoint with the client's identity, to the pod with the waypoint's.
+ */
 async function twoTunnels(scene: Scene, { client, pod }: Behind, address: string): Promise<void> {
   await accessLine(
     scene,
@@ -153,7 +155,7 @@ async function twoTunnels(scene: Scene, { client, pod }: Behind, address: string
   );
 }
 
-/** Asks the service with headers that its answer repeats, and returns how long each of them was in that. */
+/** Calls the service with headers that its answer repeats, and returns the length of each in the answer. */
 async function largeAnswer({ api }: Scene, from: V1Pod): Promise<number[]> {
   const headers = Array.from({ length: LARGE_HEADERS }, (_, index) => `-H "X-Large-${index}: $text"`);
   const answer = await api.exec(from, [
@@ -187,7 +189,7 @@ export const waypointCases: readonly Case[] = [
             [...text.matchAll(new RegExp(THROUGH, 'g'))].map(([, name]) => name),
             Array.from({ length: 20 }, () => WAYPOINT),
           );
-          // By the pod's own address it is not a service's traffic.
+          // By the pod's address it is not traffic of a service.
           assert.doesNotMatch(answered(await call(scene, client, direct)).text, THROUGH);
           await twoTunnels(scene, behind, `${await clusterIp(scene, SERVICE)}:80`);
 
@@ -233,7 +235,7 @@ export const waypointCases: readonly Case[] = [
             servers.filter((server) => server.startsWith(`${name}-`)).length;
           assert.equal(of(SERVICE), 0);
           assert.equal(of('near') + of('far'), 200);
-          // Expected 50; one run in 100,000 is further away.
+          // Expected 50; exceeded by chance in one run of 100,000.
           assert.ok(of('near') > 22 && of('near') < 80, `${of('near')} of 200 went to one of four parts`);
         });
       }),

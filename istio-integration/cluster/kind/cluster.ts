@@ -32,7 +32,7 @@ async function run(
     timeout: timeoutMs,
     killSignal: 'SIGKILL',
     maxBuffer: 64 << 20,
-    // Where there is none kind takes docker, and says only that it is not there.
+    // Without any, kind uses docker and only reports that it is missing.
     env: { ...process.env, KIND_EXPERIMENTAL_PROVIDER: engine() },
   });
   return stdout;
@@ -46,7 +46,7 @@ function namesOf(nodes: number): string[] {
   );
 }
 
-/** What kind is told: a node for the control plane, and the others, each in a zone of its own. */
+/** kind's configuration: a node for the control plane, and others, each in a separate zone. */
 export function kindConfiguration(nodes: number): string {
   return stringify({
     kind: 'Cluster',
@@ -61,7 +61,7 @@ export function kindConfiguration(nodes: number): string {
   });
 }
 
-/** Has kind make a cluster, and gives its nodes what Kmesh needs of them and the images of `archives`. */
+/** Creates a cluster with kind, mounts what Kmesh needs in its nodes, and imports the images of `archives`. */
 export async function startKindCluster({
   nodes,
   archives,
@@ -122,12 +122,12 @@ export async function kindClusterIsThere(): Promise<boolean> {
   return (await run('kind', ['get', 'clusters'])).split('\n').includes(kindName);
 }
 
-/** Gathers what kind's nodes say in a folder. */
+/** Collects the logs of kind's nodes in a folder. */
 export async function exportKindLogs(folder: string): Promise<void> {
   await run('kind', ['export', 'logs', folder, '--name', kindName]);
 }
 
-/** Has kind take its cluster away. */
+/** Removes kind's cluster. */
 export async function stopKindCluster(kubeconfig: string): Promise<void> {
   await run('kind', ['delete', 'cluster', '--name', kindName, '--kubeconfig', kubeconfig]);
   rmSync(clusterFolder, { recursive: true, force: true });

@@ -22,7 +22,10 @@ const corefile = `.:53 {
 const labels = { 'k8s-app': 'kube-dns' };
 const place = { name: 'coredns', namespace: 'kube-system' };
 
-/** The cluster's DNS as kubeadm makes it, but that of outside it knows one domain alone, whose names lead nowhere. */
+/**
+ * The cluster's DNS as by kubeadm, except that it has only one outside domain, whose names resolve to an address
+ * without a server.
+ */
 export const dnsManifests = [
   { apiVersion: 'v1', kind: 'ServiceAccount', metadata: place },
   {

@@ -5,19 +5,19 @@ import { commitOf, git, makeWorkTree } from '../../../bench/harness/work-tree.ts
 import type { Nodes } from '../bare/nodes.ts';
 import { cache } from '../paths.ts';
 
-/** An image of Kmesh that was built of an earlier revision. */
+/** An image of Kmesh that was built from an earlier revision. */
 export interface EarlierKmesh {
   readonly commit: string;
-  /** The name by which the nodes have it. */
+  /** Its name on the nodes. */
   readonly reference: string;
 }
 
-/** Where the names of the layouts of what is pinned are, and what their lines are like. */
+/** File with the names of pinned layouts, and the pattern of its lines. */
 const [LAYOUTS, NAMED] = ['packages/runtime/src/tables/gen/layouts.ts', "(handshakes|flows): '"];
 
 /**
- * The revision that the cases come from and go back to where none is named: the newest with other layouts of what is pinned,
- * so that an upgrade from it has everything that one can have.
+ * The default revision of the upgrade cases: the newest with other pinned layouts, which is the most difficult kind of
+ * upgrade.
  */
 export function earlierRevision(): string {
   const changed = git(['log', '-1', '--format=%H', `-G${NAMED}`, '--', LAYOUTS]);
@@ -26,7 +26,7 @@ export function earlierRevision(): string {
   return `${changed}^`;
 }
 
-/** Builds Kmesh's image of an earlier revision, once, and gives it to the nodes. */
+/** Builds Kmesh's image of an earlier revision, once, and imports it on the nodes. */
 export async function earlierKmesh(nodes: Nodes, revision: string): Promise<EarlierKmesh> {
   const commit = commitOf(revision);
   if (commit === undefined) throw new Error(`--from ${revision}: no revision of this repository`);
@@ -53,7 +53,7 @@ interface Index {
   readonly manifests: readonly { readonly annotations?: Record<string, string> }[];
 }
 
-/** Writes an archive of an OCI layout as another, in which the image has another name. */
+/** Copies an archive of an OCI layout with another name of the image. */
 export function renameImage(from: string, reference: string, to: string): void {
   const work = `${to}.work`;
   rmSync(work, { recursive: true, force: true });

@@ -21,10 +21,10 @@ const filterState = (key: string, format: string, fields: Json = {}): Json => ({
   shared_with_upstream: 'ONCE',
   ...fields,
 });
-/** Of Envoy itself, in the place of `istio.hashable_string`. */
+/** Envoy's own type that replaces `istio.hashable_string`. */
 const hashable: Json = { factory_key: 'envoy.hashable_string' };
 
-/** What istiod's own of this name notes of a tunnel, for policy and for the next hop, with a type that Envoy knows. */
+/** The tunnel metadata of istiod's filter of this name, for policy and for the next hop, with a type that Envoy has. */
 const connectAuthority: Json = {
   name: 'connect_authority',
   typed_config: {
@@ -46,7 +46,7 @@ const configPatches: readonly Json[] = [
   httpFilter('istio.stats', gone),
   httpFilter('connect_authority', { operation: 'REPLACE', value: connectAuthority }),
   networkFilter('istio.stats', gone),
-  // For tunnels in tunnels, between networks.
+  // For double HBONE between networks.
   {
     applyTo: 'LISTENER',
     match: { context: 'ANY', listener: { name: 'inner_connect_originate' } },
@@ -55,9 +55,8 @@ const configPatches: readonly Json[] = [
 ];
 
 /**
- * With `PILOT_ENABLE_METADATA_EXCHANGE=false` has istiod leave out of its configuration for waypoints, gateways and sidecars what is in Istio's build of Envoy alone and
- * refused by Envoy's own: the discovery of peers' metadata, Istio's metrics, and a filter of sidecars that
- * chooses a protocol's name.
+ * Together with `PILOT_ENABLE_METADATA_EXCHANGE=false` removes from istiod's configuration of waypoints, gateways and
+ * sidecars the parts that Envoy's own build refuses: peer metadata, Istio's metrics, and the sidecars' ALPN filter.
  */
 export function plainEnvoyFilters(): Manifest[] {
   const filter = (name: string, spec: Json): Manifest => ({

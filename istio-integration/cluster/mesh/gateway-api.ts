@@ -4,7 +4,7 @@ import { parseAllDocuments } from 'yaml';
 import type { Manifest } from '../api/api.ts';
 import { moduleFolder } from '../bare/programs.ts';
 
-/** The definitions of Gateway API's resources, which Istio has people install before it. */
+/** The definitions of Gateway API's resources, which must be installed before Istio. */
 export function gatewayApi(): Manifest[] {
   const folder = join(moduleFolder('sigs.k8s.io/gateway-api'), 'config/crd/standard');
   return globSync('*.yaml', { cwd: folder })

@@ -11,10 +11,10 @@ import { waitUntil } from '../wait.ts';
 const execute = promisify(execFile);
 const INSTALL_MS = 120_000;
 
-/** That of the cluster's cache, or, where the images are Istio's own, the one on the search path. */
+/** istioctl of the cluster's cache, or, with Istio's own images, the one in `PATH`. */
 const istioctlProgram = (): string => (isKind() ? 'istioctl' : join(programsFolder, 'istioctl'));
 
-/** Runs istioctl against the cluster of a kubeconfig, and returns what it prints. */
+/** Runs istioctl against the cluster of a kubeconfig, and returns its output. */
 export async function istioctl(
   kubeconfig: string,
   args: readonly string[],
@@ -28,15 +28,15 @@ export async function istioctl(
   return stdout;
 }
 
-/** What is in the place of ztunnel. */
+/** The node proxy that replaces ztunnel. */
 export interface MeshProxy {
   /** Its image. */
   readonly reference: string;
-  /** Whether everything else is as profiles/kmesh.yaml says, or stock. */
+  /** Whether to apply profiles/kmesh.yaml, or to change only the image. */
   readonly mounts: boolean;
 }
 
-/** Installs Istio's ambient profile, and what `files` with an IstioOperator each add to it; ours has the last word. */
+/** Installs Istio's ambient profile with the IstioOperators of `files`; Kmesh's takes precedence. */
 export async function installMesh(
   kubeconfig: string,
   { reference, mounts }: MeshProxy,
@@ -46,7 +46,7 @@ export async function installMesh(
     hub: 'docker.io/istio',
     tag: istioVersion,
     'values.ztunnel.image': reference,
-    // Waypoints, gateways and sidecars are Envoy's own build there, which takes no cluster with Istio's filter for it.
+    // Waypoints, gateways and sidecars use Envoy's own build, which refuses clusters with Istio's filter.
     ...(isKind() ? {} : { 'values.pilot.env.PILOT_ENABLE_METADATA_EXCHANGE': 'false' }),
     ...(mounts ? {} : { profile: 'ambient' }),
   };
@@ -63,7 +63,7 @@ export async function installMesh(
   );
 }
 
-/** What of Istio has pods. */
+/** Parts of Istio that have pods. */
 const workloads: readonly Manifest[] = [
   { kind: 'Deployment', name: 'istiod' },
   { kind: 'DaemonSet', name: 'istio-cni-node' },
@@ -75,8 +75,8 @@ const workloads: readonly Manifest[] = [
 }));
 
 /**
- * Takes Istio out of the cluster, as a person would, and waits until its pods are gone: it goes with the last of them, and what is
- * installed before that goes with it.
+ * Uninstalls Istio with istioctl, and waits until its pods have ended: the removal of the namespace completes with the
+ * last of them and would also remove a new installation.
  */
 export async function uninstallMesh(kubeconfig: string): Promise<void> {
   await istioctl(kubeconfig, ['uninstall', '--purge', '--skip-confirmation'], { timeoutMs: INSTALL_MS });

@@ -4,7 +4,7 @@ import { parse, parseAllDocuments, stringify } from 'yaml';
 import type { Manifest } from '../api/api.ts';
 import { moduleFolder } from '../bare/programs.ts';
 
-/** Istio's own is 15 s: a rate would have its first value after half a minute. */
+/** Istio's interval is 15 s: a rate would have its first value after 30 s. */
 const SCRAPE = '2s';
 
 interface Container {
@@ -16,7 +16,10 @@ interface Sample extends Manifest {
   spec?: { template?: { spec?: { containers?: readonly Container[] | undefined } } };
 }
 
-/** The Prometheus of Istio's samples, which finds what it scrapes by annotations. It scrapes more often, and does not watch its configuration. */
+/**
+ * The Prometheus of Istio's samples, which discovers targets by annotations. It scrapes more often, and does not watch
+ * its configuration.
+ */
 export function prometheusManifests(): Manifest[] {
   const text = readFileSync(join(moduleFolder('istio.io/istio'), 'samples/addons/prometheus.yaml'), 'utf8');
   return parseAllDocuments(text).map((document) => {
@@ -39,7 +42,7 @@ export function prometheusManifests(): Manifest[] {
   });
 }
 
-/** The queries of the dashboard of ztunnel that Istio brings, for a minute of time. */
+/** The queries of Istio's ztunnel dashboard, with an interval of one minute. */
 export function ztunnelQueries(): string[] {
   const file = join(moduleFolder('istio.io/istio'), 'manifests/addons/dashboards/ztunnel-dashboard.gen.json');
   const found: string[] = [];

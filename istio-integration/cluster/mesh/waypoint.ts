@@ -16,7 +16,7 @@ export function waypoint(
   };
 }
 
-/** Has a waypoint take requests with headers of up to this many KiB; Envoy takes 60 by default. */
+/** Sets a waypoint's limit of request headers in KiB; Envoy's default is 60. */
 export function largeHeaders(name: string, namespace: string, kib: number): Manifest {
   return {
     apiVersion: 'networking.istio.io/v1alpha3',

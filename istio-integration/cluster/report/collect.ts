@@ -6,8 +6,8 @@ import { exportKindLogs } from '../kind/cluster.ts';
 import { cache } from '../paths.ts';
 
 /**
- * Gathers what a cluster says: logs of its machines' services, of all containers, and events, in a new folder, which stays when
- * the cluster goes. Returns the folder.
+ * Collects logs of a cluster's machines and containers, and events, in a new folder, which outlives the cluster.
+ * Returns the folder.
  */
 export async function collectLogs(api: Api, name = 'logs'): Promise<string> {
   const folder = join(cache, 'reports', `${new Date().toISOString().replace(/[:.]/g, '-')}-${name}`);

@@ -1,14 +1,14 @@
-/** What came of one case. */
+/** Result of one case. */
 export interface Verdict {
   readonly name: string;
   readonly seconds: number;
-  /** What it said when it failed. */
+  /** Message of its failure. */
   readonly failure: string | undefined;
-  /** What it measured, in a line. */
+  /** Its measurements, in one line. */
   readonly measured?: string | undefined;
 }
 
-/** The verdicts as a JUnit file, which every CI reads. */
+/** Returns the results as a JUnit file. */
 export function junit(suite: string, verdicts: readonly Verdict[]): string {
   const failures = verdicts.filter(({ failure }) => failure !== undefined).length;
   const seconds = verdicts.reduce((sum, verdict) => sum + verdict.seconds, 0);
@@ -29,7 +29,7 @@ export function junit(suite: string, verdicts: readonly Verdict[]): string {
   ].join('\n');
 }
 
-/** Text for XML; what XML cannot hold, as terminals' colours, is left out. */
+/** Escapes text for XML; removes characters that XML does not allow, such as terminal escapes. */
 function escaped(text: string): string {
   return (
     text

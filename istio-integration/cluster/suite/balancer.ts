@@ -4,16 +4,16 @@ import type { Api } from '../api/api.ts';
 import { network } from '../bare/addresses.ts';
 
 const EVERY_MS = 300;
-/** The first and the last of the range are nobody's. */
+/** The first and the last address of the range are not assigned. */
 const LAST = 254;
 
-/** What gives addresses to services, in the place of a cloud's controller; kube-proxy of the nodes does the rest. */
+/** Assigns addresses to services, like a cloud's controller; the nodes' kube-proxy forwards the connections. */
 export interface Balancer {
-  /** Ends it, and fails with what it met, if it did. Addresses that were given stay. */
+  /** Stops it, and throws its error, if any. Assigned addresses stay. */
   stop(): Promise<void>;
 }
 
-/** Gives each service of type LoadBalancer an address of its own, until stopped. */
+/** Assigns an address to each service of type LoadBalancer, until stopped. */
 export function startBalancer(api: Pick<Api, 'services' | 'setBalancer'>): Balancer {
   const end = new AbortController();
   const work = async (): Promise<void> => {
@@ -23,7 +23,7 @@ export function startBalancer(api: Pick<Api, 'services' | 'setBalancer'>): Balan
     }
   };
   const done = work();
-  // Nobody waits for it before the end.
+  // Its result is awaited only at the end.
   done.catch(() => undefined);
   return {
     stop() {
@@ -38,7 +38,7 @@ async function giveAddresses(api: Pick<Api, 'services' | 'setBalancer'>): Promis
   const taken = new Set(services.flatMap((service) => addressOf(service) ?? []));
   for (const service of services.filter((one) => addressOf(one) === undefined)) {
     const ip = freeAddress(taken);
-    // One that changed meanwhile gets its address the next time.
+    // A service that changed meanwhile gets its address at the next attempt.
     if (await api.setBalancer(service, ip)) taken.add(ip);
   }
 }

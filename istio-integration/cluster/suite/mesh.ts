@@ -10,7 +10,7 @@ import { testFolder } from './source.ts';
 /** The authority that Istio's tests give to istiod; they expect it there from the start. */
 const authority = { name: 'cacerts', namespace: 'istio-system' };
 
-/** What the cluster's mesh has in the place of ztunnel. */
+/** The node proxy of the cluster's mesh. */
 export async function meshProxy(api: Api): Promise<MeshProxy> {
   const found = await api.read<V1DaemonSet>({
     apiVersion: 'apps/v1',
@@ -24,7 +24,10 @@ export async function meshProxy(api: Api): Promise<MeshProxy> {
   return { reference, mounts: pod?.volumes?.some(({ name }) => name === 'host-bpf') === true };
 }
 
-/** Installs Istio anew as its ambient tests want it, with the same proxy. `source` is the folder of Istio's sources. */
+/**
+ * Installs Istio again with the settings of its ambient tests and the same proxy. `source` is the folder of Istio's
+ * sources.
+ */
 export async function installForSuite(
   api: Api,
   proxy: MeshProxy,
@@ -51,14 +54,14 @@ export async function installForSuite(
   ]);
 }
 
-/** Installs Istio anew as `up` does. */
+/** Installs Istio again as `up` does. */
 export async function installAgain(api: Api, proxy: MeshProxy): Promise<void> {
   await uninstallMesh(kubeconfig);
   await api.remove({ apiVersion: 'v1', kind: 'Secret', metadata: authority } as Manifest);
   await installMesh(kubeconfig, proxy);
 }
 
-/** The values that the tests' own source names. */
+/** The values in the source of the tests. */
 export function suiteValues(mainTest: string): string {
   const text = /ambientControlPlaneValues = `([^`]*)`/.exec(mainTest)?.[1];
   if (text === undefined)

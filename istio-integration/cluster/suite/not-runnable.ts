@@ -2,7 +2,7 @@ const metrics = "metrics that only Istio's build of Envoy keeps, and the image o
 const wasm = 'a WebAssembly module from an image registry outside, which is out of reach here';
 
 /**
- * Istio's ambient tests, or parts of one behind a slash, that cannot run in this cluster, and why. Others decline by
+ * Istio's ambient tests, or parts after a slash, that cannot run in this cluster, with the reason. Others skip
  * themselves.
  */
 export const notRunnable: Readonly<Record<string, string>> = {

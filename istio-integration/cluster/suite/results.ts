@@ -3,9 +3,9 @@ export interface SuiteTest {
   readonly name: string;
   readonly result: 'passed' | 'failed' | 'not runnable';
   readonly seconds: number;
-  /** Of the tests below it that have none below them. */
+  /** Counts of the leaf tests below it. */
   readonly parts: { readonly passed: number; readonly failed: number; readonly skipped: number };
-  /** Why it is not runnable, or the first words of what failed. */
+  /** Reason why it is not runnable, or the first words of its failure. */
   readonly reason: string;
   /** Of the parts that have none below them, those that failed or did not end. */
   readonly failures: readonly FailedPart[];
@@ -20,7 +20,7 @@ export interface FailedPart {
   readonly reason: string;
 }
 
-/** A line of what `go tool test2json` makes of a test's output. */
+/** A line of the output of `go tool test2json`. */
 interface TestEvent {
   readonly Action: string;
   readonly Test?: string;
@@ -28,7 +28,7 @@ interface TestEvent {
   readonly Elapsed?: number;
 }
 
-/** What was seen of a test or a part of one. */
+/** Results of a test or a part of one so far. */
 interface Seen {
   readonly notes: string[];
   end: 'pass' | 'fail' | 'skip' | undefined;
@@ -36,19 +36,19 @@ interface Seen {
   leaf: boolean;
 }
 
-/** Takes what a run of Istio's tests says, line by line, as `go tool test2json` writes it. */
+/** Reads the output of a run of Istio's tests, line by line, in the format of `go tool test2json`. */
 export interface SuiteReader {
-  /** Returns the test that ended with this line, where one did that is not below another. */
+  /** Returns the top-level test that ended with this line, if any. */
   read(line: string): string | undefined;
-  /** All tests that began, in the order of their beginning. */
+  /** All started tests, in order. */
   tests(): SuiteTest[];
-  /** What was said outside of tests, the last lines of it. */
+  /** The last lines of output outside tests. */
   said(): string;
 }
 
 const KEPT_NOTES = 40;
 const KEPT_LINES = 60;
-/** What a test says: the file and line of the test's source, and a text. */
+/** A log line of a test: file and line of its source, and a text. */
 const note = /^\s*(\w+_?\w*\.go:\d+): (.*\S)/;
 
 export function readSuite(): SuiteReader {
@@ -109,7 +109,7 @@ function summary(name: string, one: Seen, all: ReadonlyMap<string, Seen>): Suite
   const result = { name, seconds: one.seconds, parts, failures };
   if (one.end === undefined) return { ...result, result: 'failed', reason: 'it did not end' };
   if (one.end === 'fail') return { ...result, result: 'failed', reason: of('fail') };
-  // A test whose every part declined ran nothing.
+  // A test whose parts all skip themselves ran nothing.
   if (one.end === 'skip' || (leaves.length > 0 && parts.passed === 0))
     return { ...result, result: 'not runnable', reason: of('skip') };
   return { ...result, result: 'passed', reason: '' };
@@ -124,7 +124,7 @@ function parseEvent(line: string): TestEvent | undefined {
   }
 }
 
-/** A table of tests for a person. */
+/** A readable table of tests. */
 export function suiteTable(tests: readonly SuiteTest[]): string {
   const width = Math.max(4, ...tests.map(({ name }) => name.length));
   const row = (name: string, result: string, seconds: string, reason: string): string =>
