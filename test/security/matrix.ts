@@ -33,7 +33,8 @@ export interface Matrix extends AsyncDisposable {
   readonly callers: readonly Caller[];
   readonly servers: readonly MeshPod[];
   /**
-   * Dials every server, port and family from every caller under these policies. {@link settle} checks the log lines that are written late.
+   * Dials every server, port and family from every caller under these policies. {@link settle} checks the log lines
+   * that are written late.
    */
   run(scenario: Scenario): Promise<Outcome>;
   /** Waits for the late lines of all scenarios that were run; returns their problems. */

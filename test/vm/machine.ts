@@ -28,8 +28,8 @@ const modules = [
 const LIMIT_MS = 15 * 60_000;
 
 /**
- * Boots a kernel in an emulated machine that sees this one's files read-only, runs a command there in the repository, and
- * returns what it wrote to the file `report` of the directory `/run/kernels/result`.
+ * Boots a kernel in an emulated machine that sees this one's files read-only, runs a command there in the repository,
+ * and returns what it wrote to the file `report` of the directory `/run/kernels/result`.
  *
  * @throws Error with the end of the console when the command left no report
  */

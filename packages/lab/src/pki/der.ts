@@ -1,7 +1,8 @@
 /**
  * The parts of DER (X.690) that are needed to write certificates, requests and revocation lists, and to read requests.
  *
- * Deliberately independent of the controller's encoder: each is checked against the other and against OpenSSL, so that an error in one is detected.
+ * Deliberately independent of the controller's encoder: each is checked against the other and against OpenSSL, so that
+ * an error in one is detected.
  */
 
 const universal = {

@@ -6,7 +6,9 @@ import type { Lab } from '../../network/lab.ts';
 import type { Pod } from '../../pods/pod.ts';
 
 /**
- * With the kernel path on, waits until the kernel tables have these pods, their capture rules and their certificates: a pod is added to them shortly after its agent was answered. Pods whose identity the kernel never attests: `attested: false`; pods without capture rules: `captured: false`.
+ * With the kernel path on, waits until the kernel tables have these pods, their capture rules and their certificates: a
+ * pod is added to them shortly after its agent was answered. Pods whose identity the kernel never attests: `attested:
+ * false`; pods without capture rules: `captured: false`.
  *
  * @throws KMESH_LAB_TIMEOUT
  */

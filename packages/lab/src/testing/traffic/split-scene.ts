@@ -18,8 +18,8 @@ export interface SplitScene {
 const serverPort = 8080;
 
 /**
- * Builds a client on node 0, the service `shop` and one version for each of `nodes`, on that node. With the kernel path on,
- * returns when connections to everything on node 0 take it.
+ * Builds a client on node 0, the service `shop` and one version for each of `nodes`, on that node. With the kernel path
+ * on, returns when connections to everything on node 0 take it.
  */
 export async function startSplitScene(mesh: LabMesh, nodes: readonly number[]): Promise<SplitScene> {
   const client = await mesh.pod({ name: 'client' });
