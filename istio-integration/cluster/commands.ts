@@ -32,7 +32,7 @@ export async function cluster(options: ClusterOptions): Promise<number> {
       return answer(
         options,
         { cluster: 'up', kubeconfig },
-        `the cluster is up; "npm run cluster -- use" says how`,
+        `the cluster is up; "npm run cluster -- use" prints how to use it`,
       );
     case 'test': {
       findGo(progress);
@@ -68,7 +68,11 @@ export async function cluster(options: ClusterOptions): Promise<number> {
     }
     case 'down': {
       const was = await progress.step('down', endCluster);
-      return answer(options, { cluster: 'down', was }, was ? 'the cluster is gone' : 'there was no cluster');
+      return answer(
+        options,
+        { cluster: 'down', was },
+        was ? 'the cluster was removed' : 'there was no cluster',
+      );
     }
   }
 }
@@ -105,13 +109,13 @@ async function upOfMachines({ nodes, archive }: Parts, progress: Progress): Prom
   const images = await progress.step('images', () => buildImages(progress));
   mkdirSync(imagesFolder, { recursive: true });
   copyFileSync(archive, join(imagesFolder, 'proxy.tar'));
-  await progress.step('what was there before', endCluster);
+  await progress.step('the previous cluster', endCluster);
   await startCluster({ nodes, images: [...images, 'proxy.tar'] }, progress);
 }
 
 async function upOfKind({ nodes, archive }: Parts, progress: Progress): Promise<void> {
   findGo(progress);
-  await progress.step('what was there before', endCluster);
+  await progress.step('the previous cluster', endCluster);
   await progress.step('kind', () => startKindCluster({ nodes, archives: [archive], kubeconfig }));
 }
 
@@ -162,7 +166,7 @@ async function running(): Promise<Api> {
 function ownArchive(): string {
   const archive = join(repository, 'dist/kmesh-image.tar');
   if (!existsSync(archive))
-    throw new MissingError(`Kmesh's image: expected at ${archive}; brought by: npm run build:image`);
+    throw new MissingError(`Kmesh's image: expected at ${archive}; provided by: npm run build:image`);
   return archive;
 }
 
@@ -179,9 +183,7 @@ export function referenceOf(archive: string): string {
   const { manifests } = JSON.parse(index) as { manifests: { annotations?: Record<string, string> }[] };
   const reference = manifests[0]?.annotations?.['io.containerd.image.name'];
   if (reference === undefined)
-    throw new Error(
-      `${archive} does not say what its image is called (io.containerd.image.name in index.json)`,
-    );
+    throw new Error(`${archive} has no image name (io.containerd.image.name in index.json)`);
   return reference;
 }
 

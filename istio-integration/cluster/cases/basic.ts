@@ -69,7 +69,7 @@ export const basicCases: readonly Case[] = [
       ]),
   },
   {
-    name: 'traffic between nodes is HBONE with the identities of both pods, as both access logs say',
+    name: 'traffic between nodes is HBONE with the identities of both pods in both access logs',
     async run(scene) {
       const [client, far] = [await onlyPod(scene, 'client'), await onlyPod(scene, 'far')];
       answered(await call(scene, client, `http://far.${inside}:80`));
@@ -91,7 +91,7 @@ export const basicCases: readonly Case[] = [
     },
   },
   {
-    name: 'a headless service, and a NodePort from outside of the mesh',
+    name: 'a headless service, and a NodePort from outside the mesh, are reached',
     async run(scene) {
       const labels = { app: 'far' };
       const service = (name: string, spec: object): Manifest => ({

@@ -98,12 +98,12 @@ async function linesOf(scene: Scene, from: string, to: string): Promise<AccessLi
 /** The kernel path, in a cluster that gives Kmesh its mounts. */
 export const kernelPathCases: readonly Case[] = [
   {
-    name: 'connections between pods of a node are on the kernel path, all of them',
+    name: 'all connections between pods of a node take the kernel path',
     kernelPath: true,
     run: (scene) => serves(scene, SAMPLE),
   },
   {
-    name: 'OBS-12: a connection of a pod to its own service has both principals in metrics and access log, as one between two pods',
+    name: 'OBS-12: a connection of a pod to its own service has both principals in metrics and access log, like one between two pods',
     kernelPath: true,
     async run(scene) {
       const host = `near.${inside}`;

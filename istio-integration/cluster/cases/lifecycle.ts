@@ -66,7 +66,7 @@ export async function underLoad(
 /** Lifecycle of a mesh. */
 export const lifecycleCases: readonly Case[] = [
   {
-    name: 'IST-27, KME-16: a pod that is labelled none leaves the mesh, and comes back without the label',
+    name: 'IST-27, KME-16: a pod that is labelled none leaves the mesh, and returns without the label',
     async run(scene) {
       const far = await onlyPod(scene, 'far');
       const client = await onlyPod(scene, 'client');

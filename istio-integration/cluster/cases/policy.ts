@@ -54,7 +54,7 @@ async function refusedPlainly(scene: Scene, server: string): Promise<void> {
 export const policyCases: readonly Case[] = [
   ...(['near', 'far'] as const).flatMap((server): Case[] => [
     {
-      name: `IST-06: DENY for a service account refuses it, and no other (${server})`,
+      name: `IST-06: DENY for a service account refuses only that one (${server})`,
       async run(scene) {
         const client = await onlyPod(scene, 'client');
         const other = await onlyPod(scene, server === 'near' ? 'far' : 'near');
@@ -90,7 +90,7 @@ export const policyCases: readonly Case[] = [
       },
     },
     {
-      name: `IST-05: STRICT refuses plaintext from outside of the mesh, and takes members (${server})`,
+      name: `IST-05: STRICT refuses plaintext from outside the mesh, and allows members (${server})`,
       async run(scene) {
         const client = await onlyPod(scene, 'client');
         const stranger = await onlyPod(scene, 'stranger', outside);
@@ -105,7 +105,7 @@ export const policyCases: readonly Case[] = [
       },
     },
     {
-      name: `IST-05, IST-06: plaintext that STRICT or DENY refuses is accepted and then closed, whoever speaks first (${server})`,
+      name: `IST-05, IST-06: plaintext that STRICT or DENY refuses is accepted and then closed, with either side sending first (${server})`,
       async run(scene) {
         const everyone = authorization('deny-strangers', server, {
           action: 'DENY',
@@ -116,7 +116,7 @@ export const policyCases: readonly Case[] = [
       },
     },
     {
-      name: `IST-06: a policy that is removed and made again at once with other rules is what it is by now (${server})`,
+      name: `IST-06: a policy that is removed and created again at once has its new rules in force (${server})`,
       async run(scene) {
         const clients = [
           { account: 'client', pod: await onlyPod(scene, 'client') },
@@ -141,7 +141,7 @@ export const policyCases: readonly Case[] = [
     },
   ]),
   {
-    name: "KME-13: an ALLOW policy of the application's port leaves the kubelet's probes alone",
+    name: "KME-13: an ALLOW policy for the application's port does not affect the kubelet's probes",
     async run(scene) {
       const client = await onlyPod(scene, 'client');
       const url = `http://near.${inside}:80`;

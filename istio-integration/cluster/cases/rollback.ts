@@ -47,7 +47,7 @@ async function rollTo(scene: Scene, { volumes, containers }: PodSpec): Promise<v
 /** Rollback to a proxy without a kernel path, and rollout of Kmesh. */
 export const rollbackCases: readonly Case[] = [
   {
-    name: 'rolled to a proxy that knows nothing of the kernel path, and back: no call fails, also when the lease ends',
+    name: 'rollback to a proxy without a kernel path, and rollout of Kmesh: no call fails, also when the lease ends',
     kernelPath: true,
     async run(scene) {
       const spec = (await scene.api.read<V1DaemonSet>(proxies))?.spec?.template.spec;

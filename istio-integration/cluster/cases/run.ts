@@ -101,7 +101,7 @@ export async function runCases(
     }
     verdicts.push({ name, seconds: (performance.now() - started) / 1000, failure, measured });
   }
-  await progress.step('apps of the cases taken out', () => clearScene(scene));
+  await progress.step('apps of the cases removed', () => clearScene(scene));
   const folder = join(cache, 'reports');
   mkdirSync(folder, { recursive: true });
   const file = join(folder, 'cluster.xml');

@@ -54,7 +54,7 @@ async function descriptorsOfAll(scene: Scene): Promise<number[]> {
 /** Many pods at once. */
 export const scaleCases: readonly Case[] = [
   {
-    name: 'fifty pods come and go, twice: all are enrolled, and the proxies keep nothing open of them',
+    name: 'fifty pods are created and deleted, twice: all are enrolled, and the proxies leak no descriptors',
     async run(scene) {
       const before = await descriptorsOfAll(scene);
       const seconds: string[] = [];

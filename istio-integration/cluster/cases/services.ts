@@ -82,7 +82,7 @@ async function withSecondInterface(
 /** Kinds of services, and other ways to reach a pod. */
 export const serviceCases: readonly Case[] = [
   {
-    name: 'internalTrafficPolicy Local: only the pod on the node of the client, and none where there is none',
+    name: "internalTrafficPolicy Local: only the pod on the client's node is reached, and none without one",
     async run(scene) {
       const all = service('both', { group: 'servers' });
       const local = service('local', { group: 'servers' }, { internalTrafficPolicy: 'Local' });
@@ -115,7 +115,7 @@ export const serviceCases: readonly Case[] = [
     },
   },
   {
-    name: 'a NetworkPolicy that admits only 15008: members of the mesh get through, others do not',
+    name: 'a NetworkPolicy that admits only 15008: members of the mesh are connected, others are not',
     async run(scene) {
       const [node = ''] = scene.nodes;
       const guarded = app('guarded', { namespace: inside, node });
@@ -147,7 +147,7 @@ export const serviceCases: readonly Case[] = [
     },
   },
   {
-    name: 'a pod with a second interface reaches what is behind it, and the mesh by the first as before',
+    name: 'a pod with a second interface reaches the network behind it, and the mesh through the first',
     async run(scene) {
       const [client, near, stranger] = await Promise.all([
         onlyPod(scene, 'client'),

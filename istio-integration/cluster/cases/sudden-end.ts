@@ -50,7 +50,7 @@ async function readyAgain(scene: Scene, before: V1Pod): Promise<void> {
 /** The proxy ends without a drain. */
 export const suddenEndCases: readonly Case[] = [
   {
-    name: 'NEG-28: kill -9 of the proxy under load: no connection of the kernel path is lost or cut',
+    name: 'NEG-28: kill -9 of the proxy under load: no connection of the kernel path fails or is closed',
     kernelPath: true,
     async run(scene) {
       const [client, near, far] = [
@@ -105,7 +105,7 @@ export const suddenEndCases: readonly Case[] = [
     },
   },
   {
-    name: 'the power of a node is cut, and comes back: the other node serves on, and what was there is served again',
+    name: "a node loses its power and gets it back: the other node continues to serve, and the node's pods are served again",
     async run(scene) {
       const [, node = ''] = scene.nodes;
       const client = await onlyPod(scene, 'client');

@@ -55,7 +55,7 @@ async function traffic(scene: Scene): Promise<void> {
 /** Metrics in a Prometheus of the cluster. */
 export const telemetryCases: readonly Case[] = [
   {
-    name: "Istio's sample of a Prometheus finds the proxies by their annotations, and each query of Istio's dashboard has values",
+    name: "Istio's sample Prometheus discovers the proxies by their annotations, and each query of Istio's dashboard has values",
     async run(scene) {
       const manifests = prometheusManifests();
       const queries = ztunnelQueries();

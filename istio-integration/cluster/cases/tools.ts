@@ -17,7 +17,7 @@ async function asked(scene: Scene, kind: string): Promise<readonly Record<string
 /** istioctl's commands for ztunnel. */
 export const toolCases: readonly Case[] = [
   {
-    name: 'istioctl ztunnel-config workloads shows the pods, with HBONE for members of the mesh alone',
+    name: 'istioctl ztunnel-config workloads shows the pods, with HBONE only for members of the mesh',
     async run(scene) {
       const workloads = await asked(scene, 'workloads');
       const protocolOf = (name: string | undefined): unknown =>
@@ -28,7 +28,7 @@ export const toolCases: readonly Case[] = [
     },
   },
   {
-    name: 'istioctl ztunnel-config services, certificates, connections and policies answer',
+    name: 'istioctl ztunnel-config services, certificates, connections and policies succeed',
     async run(scene) {
       answered(await call(scene, await onlyPod(scene, 'client'), `http://far.${inside}:80`));
       const services = await asked(scene, 'services');
@@ -71,7 +71,7 @@ export const toolCases: readonly Case[] = [
     },
   },
   {
-    name: "istioctl bug-report takes in each proxy's log and its configuration, as it does of a ztunnel",
+    name: "istioctl bug-report collects each proxy's log and configuration, as for a ztunnel",
     async run(scene) {
       const folder = mkdtempSync(join(tmpdir(), 'kmesh-bug-report-'));
       try {
@@ -95,7 +95,7 @@ export const toolCases: readonly Case[] = [
     },
   },
   {
-    name: 'istioctl x describe pod says what holds for a pod; without --ignoreUnmeshed it looks for a sidecar in it',
+    name: 'istioctl x describe pod describes a pod; without --ignoreUnmeshed it looks for a sidecar in it',
     async run(scene) {
       const far = (await onlyPod(scene, 'far')).metadata?.name ?? '';
       const said = await istioctl(scene.kubeconfig, [

@@ -40,7 +40,7 @@ async function membersAre(scene: Scene, state: 'enabled' | undefined): Promise<v
 /** The end of a mesh; a new one is installed after it. */
 export const uninstallCases: readonly Case[] = [
   {
-    name: 'uninstalled as Istio is, with the pods kept: they talk on, nothing is left in them, and a new mesh takes them in',
+    name: 'Istio is uninstalled while the pods stay: they stay connected, nothing is left in them, and a new mesh enrols them',
     async run(scene) {
       const daemonSet = await scene.api.read<DaemonSet>(proxies);
       const { containers } = daemonSet?.spec?.template?.spec ?? {};

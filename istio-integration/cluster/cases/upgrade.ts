@@ -78,7 +78,7 @@ async function rollUnderLoad(scene: Scene, container: V1Container): Promise<stri
 /** From an earlier Kmesh to this one, and back. */
 export const upgradeCases: readonly Case[] = [
   {
-    name: 'IST-15, KME-18: rolled back to an earlier Kmesh, and upgraded from it: no call fails, what is open ends as with ztunnel, the kernel path serves as before, and nothing of the other is left',
+    name: 'IST-15, KME-18: rollback to an earlier Kmesh, and upgrade from it: no call fails, open connections end as with ztunnel, the kernel path serves as before, and nothing of the other is left',
     kernelPath: true,
     earlier: true,
     async run(scene) {

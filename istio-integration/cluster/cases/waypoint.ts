@@ -175,7 +175,7 @@ const headersWhole = (lengths: readonly number[]): boolean =>
 /** Waypoints that istiod deploys and configures: Envoy, and Istio's agent beside it. */
 export const waypointCases: readonly Case[] = [
   {
-    name: 'IST-07: traffic to a service with a waypoint of istiod goes through it, whole, is judged by it, and does not go around it',
+    name: "IST-07: traffic to a service with istiod's waypoint passes it completely, is authorised by it, and cannot bypass it",
     run: (scene) =>
       withWaypoint(scene, 'service', async (behind) => {
         const { client, pod, direct } = behind;
@@ -241,7 +241,7 @@ export const waypointCases: readonly Case[] = [
       }),
   },
   {
-    name: 'IST-07: traffic to the address of a pod with a waypoint goes through it, and is judged by it',
+    name: 'IST-07: traffic to the address of a pod with a waypoint passes it, and is authorised by it',
     run: (scene) =>
       withWaypoint(scene, 'workload', async (behind) => {
         const { client, pod, direct } = behind;

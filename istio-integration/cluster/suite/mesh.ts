@@ -20,7 +20,7 @@ export async function meshProxy(api: Api): Promise<MeshProxy> {
   const pod = found?.spec?.template.spec;
   const reference = pod?.containers[0]?.image;
   if (reference === undefined)
-    throw new Error('the cluster has no DaemonSet ztunnel; make it anew with "up"');
+    throw new Error('the cluster has no DaemonSet ztunnel; start it again with "up"');
   return { reference, mounts: pod?.volumes?.some(({ name }) => name === 'host-bpf') === true };
 }
 

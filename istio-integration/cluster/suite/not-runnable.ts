@@ -1,5 +1,5 @@
-const metrics = "metrics that only Istio's build of Envoy keeps, and the image of that is not to be had here";
-const wasm = 'a WebAssembly module from an image registry outside, which is out of reach here';
+const metrics = "metrics of Istio's build of Envoy, whose image is not available here";
+const wasm = 'a WebAssembly module from an outside image registry, which cannot be reached here';
 
 /**
  * Istio's ambient tests, or parts after a slash, that cannot run in this cluster, with the reason. Others skip

@@ -37,8 +37,8 @@ const layoutDirectory = /^(v\d+|(handshakes|flows)-v\d+-[0-9a-f]{8})$/;
 
 /**
  * The pins of one node, under one directory on bpffs: `links/` for the programs at the cgroup, `handshakes-<layout>/`
- * and `flows-<layout>/` for the maps of those layouts, `pods/` for the programs at the pods' interfaces. What is found
- * there is taken only when the kernel says that it is what its name claims.
+ * and `flows-<layout>/` for the maps of those layouts, `pods/` for the programs at the pods' interfaces. A pin
+ * is adopted only if the kernel confirms that it is the object that its name claims.
  */
 export class Pins {
   readonly root: string;
