@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings a fresh Debian 12 machine to where `npm start` and `npm test` work: Debian packages, npm packages,
+# Prepares a fresh Debian 12 machine for `npm start` and `npm test`: Debian packages, npm packages,
 # the native addon, the BPF objects and the lab's helper programs. Every step is skipped when it has nothing to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,13 +12,13 @@ fail() {
 [ "$(uname -s)" = Linux ] || fail "Kmesh runs on Linux only (this is $(uname -s)): use a Linux machine or a virtual machine."
 [ "$(id -u)" = 0 ] || fail "this needs root, for network namespaces and BPF: run it again as root (sudo npm start)."
 
-# What builds and runs Kmesh itself, then what the tests bring up beside it.
+# Packages to build and run Kmesh, then those of the tests.
 packages=(clang llvm clang-format bpftool g++ make pkg-config libelf-dev zlib1g-dev
 	iproute2 iptables nftables ipset ethtool procps curl openssl)
 if [ "${KMESH_BOOTSTRAP:-}" != start ]; then
 	packages+=(nghttp2-client prometheus chromium wrk nginx-light containerd runc bind9-dnsutils unbound musl-tools golang-go)
 fi
-# What the cluster of `npm run test:cluster` is made of, beside what is built for it.
+# Packages of the cluster of `npm run test:cluster`.
 if [ "${KMESH_BOOTSTRAP:-}" = cluster ]; then
 	packages+=(etcd-server containernetworking-plugins conntrack python3-pip)
 fi
@@ -30,7 +30,7 @@ done
 if [ "${#missing[@]}" -gt 0 ]; then
 	command -v apt-get >/dev/null || fail "missing ${missing[*]}, and there is no apt-get to install them: install them by hand."
 	echo "kmesh: installing Debian packages: ${missing[*]}" >&2
-	# Packages that bring a service must not start it on this machine.
+	# Services of the packages must not start on this machine.
 	policy=/usr/sbin/policy-rc.d
 	placed=
 	if [ ! -e "$policy" ]; then
@@ -54,7 +54,7 @@ stamp=node_modules/.kmesh-stamp
 wanted=$(cat package.json package-lock.json packages/*/package.json | sha256sum)
 if [ ! -x node_modules/.bin/node ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
 	echo "kmesh: installing npm packages" >&2
-	# Meanwhile what needs none of them.
+	# Meanwhile the steps that do not need them.
 	bash scripts/build-bpf.sh &
 	bpf=$!
 	bash scripts/build-lab.sh &

@@ -18,7 +18,7 @@ for program in enter namespace serve dial raw dns-load; do
   mv -f "$temporary" "$output"
 done
 
-# Resolvers of three runtimes, for tests of DNS; where a compiler is missing, bootstrap.sh without KMESH_BOOTSTRAP=start brings it.
+# Resolvers of three runtimes, for tests of DNS; bootstrap.sh without KMESH_BOOTSTRAP=start installs missing compilers.
 build_resolver() { # name, source, command that takes the output's path
   local output="$output_directory/$1" source="$2"
   shift 2

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `npm run test:cluster`: sets up what is missing, then a cluster from nothing, all cases in it, and nothing of it left. Arguments are those of "up", as
-# --proxy and --nodes. The image is that of this tree, as it is now.
+# `npm run test:cluster`: installs what is missing, starts a cluster, runs all cases in it, and removes it. Arguments are those of
+# "up", such as --proxy and --nodes. The image is built from this tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 KMESH_BOOTSTRAP=cluster bash scripts/bootstrap.sh >&2

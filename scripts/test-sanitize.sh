@@ -22,7 +22,7 @@ fi
 export KMESH_ADDON_DIRECTORY="$output"
 export KMESH_FUZZ_SECONDS="${KMESH_FUZZ_SECONDS:-150}"
 export KMESH_TEST_BYTES="${KMESH_TEST_BYTES:-67108864}"
-# Node.js itself is not built with them, and does not free what it has at its end.
+# Node.js itself is built without sanitizers, and does not free its memory at exit.
 export ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:log_path=$output/report"
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$output/report"
 compiler="${CXX:-g++}"

@@ -11,7 +11,7 @@ step() {
 	printf -- '-- %s: %ss\n' "$name" "$((SECONDS - started))"
 }
 
-# A copy, for a test that makes a release makes dist/ anew.
+# A copy, because a test of the release rebuilds dist/.
 executable() {
 	node scripts/build-binary.ts
 	rm -rf build/test/executable
@@ -27,5 +27,5 @@ step 'generated code' bash scripts/generate.sh --check
 step 'vendored code' bash scripts/update-libbpf.sh --check
 step 'unit tests' npm run --silent test:unit
 step 'executable' executable
-# Daemons are what ships, which also starts in a third of the time.
+# Daemons run the shipped executable, which also starts in a third of the time.
 KMESH_BINARY="$PWD/build/test/executable/kmesh" step 'tests across packages' npm run --silent test:e2e

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# The first process of the emulated machine: makes this repository's machine its root, read-only with a layer of
-# memory over it, and runs the command in /command there. Shared folders: `root`, and `result` for the answer.
+# The first process of the emulated machine: mounts the host's root file system, read-only with an overlay in
+# memory, and runs the command in /command there. Shared folders: `root`, and `result` for the answer.
 . /settings
 busybox=/bin/busybox
 mount="$busybox mount"
@@ -19,7 +19,7 @@ $mount -t tmpfs run /root/run
 $mount -t cgroup2 cgroup /root/sys/fs/cgroup
 $mount -t bpf bpf /root/sys/fs/bpf
 
-# Modules that the kernel asks for by itself, such as those of nftables; it looks for the program in this root.
+# For modules that the kernel requests, such as those of nftables; it looks for the program in this root.
 $busybox mkdir -p "/lib/modules/$release"
 $mount --bind "/root$root/lib/modules/$release" "/lib/modules/$release"
 printf '#!/bin/busybox sh\nexec /bin/busybox modprobe "$@"\n' >/modprobe

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Latency at a fixed rate, open loop: requests are due at their tick regardless of answers, and
- * are measured from it. A request that finds no free connection waits for one, and that counts.
+ * are measured from it. A request without a free connection waits for one, and that time counts.
  *
  * usage: paced-http ADDRESS PORT CONNECTIONS RATE SECONDS
  * output: {"p50": …, "p99": …}, in microseconds. The exit code is 1 when a connection fails.
@@ -62,7 +62,7 @@ static int open_connection(const char *address, int port)
 	return made;
 }
 
-/* Whether an answer has come to its end. */
+/* Returns whether an answer is complete. */
 static int take_answer(int socket)
 {
 	char bytes[4096];

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Stands for the other machines of a latency measurement: an echo server, a client that sends
- * messages through a proxy at a steady pace, and Prometheus.
+ * Represents the other machines of a latency measurement: an echo server, a client that sends
+ * messages through a proxy at a steady rate, and Prometheus.
  *
- * Server and client run at real-time priority: what happens on this machine delays the proxy, not
- * the measuring programs. Prometheus runs at idle priority and lets the kernel throw away what it
- * is sent: it takes nothing from the proxy, as if it were elsewhere.
+ * Server and client run at real-time priority: other work on this machine delays the proxy, not the
+ * measuring programs. Prometheus runs at idle priority and has the kernel discard received bytes:
+ * it uses no CPU time of the proxy, as if it were on another machine.
  *
  * usage: paced-echo serve                       answers whatever it is sent; prints its port
  *        paced-echo drive ADDRESS PORT CONNECTIONS RATE
@@ -146,7 +146,7 @@ static void receive(struct connection *connection)
 		       (now_ns() - connection->started) / 1000.0);
 }
 
-/* Open loop: a message leaves on its tick, on a connection that waits for nothing. */
+/* Open loop: a message is sent at its tick, on an idle connection. */
 static void drive_round(int queue, struct connection *connections, int count, double rate,
 			int64_t milliseconds)
 {
@@ -213,7 +213,7 @@ static size_t scrape_once(const char *port)
 
 	if (send(connected, request, sizeof(request) - 1, MSG_NOSIGNAL) != sizeof(request) - 1)
 		fail("paced-echo: cannot scrape");
-	/* Of TCP this throws away what has come, without copying it. */
+	/* With TCP this discards received bytes without copying them. */
 	while ((count = recv(connected, NULL, 1 << 20, MSG_TRUNC)) > 0)
 		bytes += count;
 	if (count < 0)
@@ -249,7 +249,7 @@ static int scrape(const char *port)
 	return 0;
 }
 
-/* To wake a virtual processor that sleeps takes the host up to 0.7 ms, as it likes. */
+/* Waking an idle virtual CPU takes the host up to 0.7 ms. */
 static _Noreturn void idle(int processor)
 {
 	cpu_set_t set;

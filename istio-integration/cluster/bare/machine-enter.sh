@@ -1,6 +1,6 @@
 #!/bin/bash
-# machine-enter.sh NAME PID PROGRAM ...: becomes a program of the machine whose process 1 is PID here: in its cgroups, so that
-# what the program starts is counted to the machine, and then in its namespaces.
+# machine-enter.sh NAME PID PROGRAM ...: executes a program in the machine whose process 1 has the host's PID: in its cgroups, so that
+# child processes belong to the machine, and then in its namespaces.
 set -euo pipefail
 name=$1 pid=$2
 shift 2

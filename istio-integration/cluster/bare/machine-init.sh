@@ -1,7 +1,7 @@
 #!/bin/bash
-# machine-init.sh ROOT NAME PROGRAMS IMAGES: process 1 of a machine, in namespaces of its own. Makes the file systems that a node has
-# below ROOT, steps into them, and then only takes in processes without a parent. What it needs of the host is read-only; the
-# rest is below ROOT, so that nothing of the host is touched and nothing stays when this process ends.
+# machine-init.sh ROOT NAME PROGRAMS IMAGES: process 1 of a machine, in separate namespaces. Mounts the file systems of a
+# node below ROOT, enters them, and then only reaps orphaned processes. Mounts of the host are read-only; everything else is
+# below ROOT, so that the host is not changed and nothing remains when this process ends.
 set -euo pipefail
 root=$1 name=$2 programs=$3 images=$4
 
@@ -39,7 +39,7 @@ else
 		mount -t "$type" -o "$options" "$type" "$root$place"
 	done <<<"$hierarchies"
 fi
-# What looks a program up there finds the one that the host's administrator chose.
+# Alternatives of programs are those of the host.
 for file in passwd group nsswitch.conf protocols services ld.so.cache ld.so.conf ld.so.conf.d alternatives ssl ca-certificates; do
 	[ ! -e "/etc/$file" ] || [ -e "etc/$file" ] || cp -a "/etc/$file" "etc/$file"
 done
@@ -47,7 +47,7 @@ hostname "$name"
 pivot_root . old
 cd /
 umount -l /old
-# Volumes of containers that are mounted both ways need it.
+# Required by volumes with bidirectional mount propagation.
 mount --make-rshared /
 sysctl -qw net.ipv4.ip_forward=1
 ip link set lo up

@@ -59,7 +59,7 @@ struct client {
 	char response[RESPONSE_SIZE + 1];
 };
 
-/* How often an endpoint answered connections that began in an epoch. */
+/* Number of answers of an endpoint to connections that began in an epoch. */
 struct tally {
 	unsigned int epoch;
 	uint64_t count;
@@ -151,7 +151,7 @@ static void fail(struct client *client, const char *step, const char *reason)
 	finish(client);
 }
 
-/* What the application reads back must be what it dialled, whichever peer answers. */
+/* getpeername must return the dialled address, with any endpoint. */
 static void check_peer(const struct client *client)
 {
 	const union address *dialled = &targets[client->target].address;
@@ -184,7 +184,7 @@ static void add_extra_headers(int file, int family)
 		die("extra headers: %s", strerror(errno));
 }
 
-/* A mark and a source address that the application chose itself. */
+/* A mark and a source address that the application sets itself. */
 static void set_origin(int file, int family)
 {
 	const union address *source = family == AF_INET ? &options.source4 : &options.source6;
@@ -249,8 +249,10 @@ static void on_banner_end(struct client *client)
 	finish(client);
 }
 
-/* Takes one whole response out of the buffer. Returns -1 when it is malformed, 0 when bytes are
- * missing, 1 when taken. */
+/*
+ * Removes one complete response from the buffer. Returns -1 if it is malformed, 0 if bytes are
+ * missing, else 1.
+ */
 static int take_response(struct client *client, char *name, size_t size)
 {
 	char *end = strstr(client->response, "\r\n\r\n"), *field;
@@ -294,7 +296,7 @@ static bool send_payload(struct client *client)
 	return true;
 }
 
-/* Returns whether the connection still runs. */
+/* Returns whether the connection is still open. */
 static bool on_response(struct client *client)
 {
 	char name[128];
@@ -540,7 +542,7 @@ int main(int count, char **arguments)
 	for (unsigned int i = 0; i < options.concurrency; i++)
 		clients[i].file = -1;
 	if (epoll_ctl(poller, EPOLL_CTL_ADD, STDIN_FILENO, &input) != 0)
-		input_open = false; /* a file or /dev/null: no command will come */
+		input_open = false; /* a file or /dev/null: no commands */
 	started = now_ns();
 	for (;;) {
 		int ready;

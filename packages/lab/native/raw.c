@@ -3,7 +3,7 @@
  * raw listen <4|6> <protocol>          prints "<from address> <payload in hex>" for each packet,
  * after "listening" raw send <ip> <protocol> <hex>       sends one packet with this payload
  *
- * Packets of any IP protocol, for what has no client here: ICMP, SCTP.
+ * Packets of any IP protocol without a client here: ICMP, SCTP.
  */
 #include "common.h"
 

@@ -77,7 +77,9 @@ static void drop(struct connection *connection)
 	free(connection);
 }
 
-/* Sends now what the socket takes and keeps the rest. Returns false when the connection is broken.
+/*
+ * Sends the bytes that the socket accepts and keeps the rest. Returns false if the connection is
+ * broken.
  */
 static bool emit(struct connection *connection, const char *bytes, size_t length)
 {
@@ -181,7 +183,7 @@ static bool on_bytes(struct connection *connection, char *bytes, size_t length)
 	}
 }
 
-/* The peer sent its last byte: answer where the mode says so, then end. */
+/* The peer sent its last byte: answer if the mode requires it, then end. */
 static bool on_end(struct connection *connection)
 {
 	char answer[256];

@@ -1,16 +1,16 @@
 /*
- * Every order in which the judgement of packets (bpf/judge.h, compiled as it is) and the daemon's
- * changes of its tables can meet, or random ones of a longer story.
+ * Model of all interleavings of the judgement of packets (bpf/judge.h, compiled unchanged) and the
+ * daemon's changes of its tables, or random ones of a longer history.
  *
  *   interleavings exhaustive|random [ROUNDS [SEED]]
  *
- * Actors are coroutines that give way before each access to a table. One that judges packets runs
- * one packet after the other, as a connection brings them. The daemon changes its tables in the
- * order that judge.h asks for, with grace periods in between: one ends when each judgement that was
+ * Actors are coroutines that yield before each access to a table. An actor that judges packets
+ * judges them one after another, as on a connection. The daemon changes its tables in the order
+ * that judge.h requires, with grace periods in between: one ends when each judgement that was
  * running at its beginning has ended.
  *
- * The rule: no packet whose judgement begins after a change counts as made is let past by what was
- * allowed before. A daemon that makes a mistake on purpose shows that the rule would be broken.
+ * Invariant: no packet whose judgement begins after a change is complete passes by an earlier
+ * permission. A deliberately faulty daemon shows that the model detects violations.
  */
 #include <arpa/inet.h>
 #include <stdbool.h>
@@ -27,7 +27,7 @@
 #define MOST_CHOICES 512
 #define ELEMENTS 16
 
-/* --- Tables: an element that was found stays readable after it is gone, as under RCU. --- */
+/* --- Tables: a found element stays readable after its removal, as under RCU. --- */
 
 struct element {
 	bool present;
@@ -38,7 +38,7 @@ struct element {
 struct table {
 	const void *map;
 	size_t key_size, value_size;
-	/* Memory is used again at once, for whatever key comes next: an LRU table does that. */
+	/* Memory is reused at once for the next key, as in an LRU table. */
 	bool reused;
 	struct element elements[ELEMENTS * 64];
 	size_t used;
@@ -98,7 +98,7 @@ static void drop(struct table *table, const void *key)
 		element->present = false;
 }
 
-/* --- Coroutines, and who goes next. --- */
+/* --- Coroutines and the scheduler. --- */
 
 struct actor {
 	ucontext_t context;
@@ -116,33 +116,33 @@ static int running;
 static bool is_random;
 static unsigned choices[MOST_CHOICES], widths[MOST_CHOICES], depth, planned;
 
-static void give_way(void)
+static void yield_turn(void)
 {
 	swapcontext(&actors[running].context, &scheduler);
 }
 
 void *model_lookup(const void *map, const void *key)
 {
-	give_way();
+	yield_turn();
 	struct table *table = table_of(map);
 	struct element *found = element_of(table, key);
-	/* What was found may be another's before it is read. */
+	/* A found element may be reused for another key before it is read. */
 	if (found && table->reused && is_random)
-		give_way();
+		yield_turn();
 	return found ? found->value : NULL;
 }
 
 long model_update(const void *map, const void *key, const void *value, unsigned long long flags)
 {
 	(void)flags;
-	give_way();
+	yield_turn();
 	put(table_of(map), key, value);
 	return 0;
 }
 
 long model_delete(const void *map, const void *key)
 {
-	give_way();
+	yield_turn();
 	drop(table_of(map), key);
 	return 0;
 }
@@ -159,12 +159,12 @@ static void grace_period(void)
 {
 	struct actor *self = &actors[running];
 
-	give_way();
+	yield_turn();
 	for (int at = 0; at < ACTORS; at++)
 		self->awaited[at] = actors[at].judgements;
 	self->waits = true;
 	while (!is_over(self))
-		give_way();
+		yield_turn();
 	self->waits = false;
 }
 
@@ -207,7 +207,7 @@ static void run_all(void)
 	}
 }
 
-/* --- The story. --- */
+/* --- The history. --- */
 
 enum { CLIENT = 1, SERVER = 2, OTHER = 3 };
 #define PORT htons(8080)
@@ -217,7 +217,7 @@ enum { CLIENT = 1, SERVER = 2, OTHER = 3 };
 
 static struct kmesh_lease the_lease;
 static bool is_expired;
-/* Changes that count as made: what they forbid must not pass from then on. */
+/* Completed changes: no packet that they forbid may pass from then on. */
 static bool is_forbidden;
 static unsigned allowances;
 static bool careless;
@@ -256,7 +256,7 @@ static struct kmesh_verdict_key verdict_key(void)
 	return key;
 }
 
-/* Everybody where no policy applies: then all that is asked is whether the two are certain. */
+/* All clients if no policy applies: then only the certainty of both identities matters. */
 static bool is_open;
 
 static void allow(void)
@@ -269,14 +269,14 @@ static void allow(void)
 	put(table_of(&verdicts), &key, &value);
 }
 
-/* One packet: `judge` says whether it is let past. */
+/* One packet: `judge` returns whether it passes. */
 static bool judged(bool (*judge)(void))
 {
 	struct actor *self = &actors[running];
 	unsigned allowed_before;
 	bool forbidden, result;
 
-	give_way();
+	yield_turn();
 	allowed_before = allowances;
 	forbidden = is_forbidden;
 	self->judgements++;
@@ -327,7 +327,7 @@ static bool answers(void)
 	return delivery.passage == PASSAGE_ALLOWED;
 }
 
-/* By another way than the wire, or from somebody else's interface. */
+/* By another route than the wire, or from another pod's interface. */
 static bool is_spoofed(void)
 {
 	struct segment segment = by_client();
@@ -343,7 +343,9 @@ static unsigned segments = 1;
 
 static void connection(void)
 {
-	/* What leaves is not let in by that: it is judged again where it arrives. */
+	/*
+	 * A packet that may leave is not admitted by that: it is judged again at its destination.
+	 */
 	if (!judged(leaves) || !judged(arrives))
 		return;
 	for (unsigned at = 0; at < segments; at++)
@@ -375,8 +377,10 @@ static void spoofer(void)
 {
 	if (judged(is_spoofed))
 		leaks++;
-	/* The table is full: the connection makes room for another one of the same pods, to a port
-	 * that no policy denies, which gets its memory. */
+	/*
+	 * The table is full: the connection's entry is evicted, and another connection of the same
+	 * pods, to a port that no policy denies, gets its memory.
+	 */
 	struct segment segment = by_client();
 	struct kmesh_connection_key key;
 	struct kmesh_connection other;
@@ -390,11 +394,11 @@ static void spoofer(void)
 
 static void make_known(void)
 {
-	give_way();
+	yield_turn();
 	if (!careless)
 		the_lease.generation++;
 	grace_period();
-	give_way();
+	yield_turn();
 	is_forbidden = true;
 }
 
@@ -402,7 +406,7 @@ static void policy_changes(void)
 {
 	struct kmesh_verdict_key key = verdict_key();
 
-	give_way();
+	yield_turn();
 	drop(table_of(&verdicts), &key);
 	make_known();
 }
@@ -411,7 +415,7 @@ static void certificate_is_revoked(void)
 {
 	struct kmesh_owner owner = owner_of(CLIENT);
 
-	give_way();
+	yield_turn();
 	owner.identity = 0;
 	set_owner(CLIENT, owner);
 	make_known();
@@ -421,12 +425,12 @@ static void server_is_deleted(void)
 {
 	union kmesh_address address = address_of(SERVER);
 
-	give_way();
+	yield_turn();
 	drop(table_of(&pod_addresses), &address);
 	make_known();
 }
 
-/* The client's address becomes that of another pod, which may call the server as well. */
+/* The client's address becomes that of another pod, which is also allowed to call the server. */
 static void address_is_reused(void)
 {
 	union kmesh_address address = address_of(CLIENT);
@@ -435,19 +439,19 @@ static void address_is_reused(void)
 	    .workload = SERVER, .identity = IDENTITY + OTHER, .port_be = PORT};
 	__u32 value = KMESH_VERDICT_ALLOW;
 
-	give_way();
+	yield_turn();
 	drop(table_of(&pod_addresses), &address);
 	make_known();
-	give_way();
+	yield_turn();
 	put(table_of(&verdicts), &key, &value);
-	give_way();
+	yield_turn();
 	set_owner(CLIENT, owner);
 }
 
-/* No daemon is there to change a table: its lease runs out. */
+/* No daemon changes the tables: its lease expires. */
 static void daemon_dies(void)
 {
-	give_way();
+	yield_turn();
 	is_expired = true;
 	grace_period();
 	is_forbidden = true;
@@ -460,12 +464,12 @@ static void policy_changes_often(void)
 		policy_changes();
 		if (round == 2)
 			return;
-		give_way();
+		yield_turn();
 		is_forbidden = false;
 		allowances++;
 		allow();
 		if (random() % 2)
-			give_way();
+			yield_turn();
 	}
 }
 
@@ -517,7 +521,7 @@ static unsigned long explore(void (*change)(void), bool is_live, void (*third)(v
 		run_all();
 		runs++;
 		rounds_with_passage += passed > before;
-		/* The next plan: the last choice that has another one left. */
+		/* The next schedule: advances the last choice that has an alternative left. */
 		while (depth > 0 && choices[depth - 1] + 1 == widths[depth - 1])
 			depth--;
 		if (depth == 0)

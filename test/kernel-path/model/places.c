@@ -1,10 +1,11 @@
 /*
- * Places of live flows (bpf/live.h, compiled as it is) while other processors take and give them.
+ * Model of the places of live flows (bpf/live.h, compiled unchanged) while other CPUs take and
+ * return them.
  *
  *   places            what follows from a few orders that are hard to meet
  *   places ROUNDS     threads take and give places, with the machine's own atomic operations
  *
- * Fails, and says why, where a place has two owners at once or is lost.
+ * Fails with a reason if a place has two owners at once or is lost.
  */
 #include <pthread.h>
 #include <stdbool.h>
@@ -13,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Runs before a compare-and-swap: what another processor does in that instant. */
+/* Runs before a compare-and-swap: the concurrent action of another CPU. */
 static __thread void (*meanwhile)(void);
-/* So many compare-and-swaps come too late. */
+/* Number of compare-and-swaps that fail. */
 static __thread int lost_races;
 
 static inline uint64_t compare_and_swap(uint64_t *at, uint64_t expected, uint64_t wanted)
@@ -90,7 +91,7 @@ static void reset(void)
 	memset(owners, 0, sizeof(owners));
 }
 
-/* The first free place is the same again, and what comes after it is not. */
+/* The first free place is the same again, but its successor is not (ABA). */
 static void take_two_and_give_the_first(void)
 {
 	__u32 first = take();
@@ -113,7 +114,7 @@ static void keep_apart_what_looks_unchanged(void)
 	expect(take() != second, "a place has two owners");
 }
 
-/* What the reader of live flows does with a place that nobody could give back. */
+/* The reader's handling of a place that could not be returned. */
 static void leave_to_the_reader(void)
 {
 	__u32 place;
@@ -160,7 +161,7 @@ static void *take_and_give(void *seed)
 	return NULL;
 }
 
-/* Every place that was ever used is free once, or left to the reader. */
+/* Every used place is free once, or left to the reader. */
 static void count_places(void)
 {
 	__u32 free = 0, left = 0;

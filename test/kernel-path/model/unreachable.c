@@ -1,7 +1,7 @@
 /*
- * For how long a port counts as unreachable (bpf/unreachable.h, compiled as it is), with a clock of
- * its own. Reads lines `SECOND ask|note`, and answers each with the seconds of a span that begins,
- * or whether the port is unreachable then.
+ * Model of the time for which a port counts as unreachable (bpf/unreachable.h, compiled unchanged),
+ * with a simulated clock. Reads lines `SECOND ask|note`, and answers each with the duration of a
+ * span that begins, or whether the port is unreachable then.
  */
 #include <stdio.h>
 #include <string.h>

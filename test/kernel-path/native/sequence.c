@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * sequence tcp|mptcp PORT IP:PORT...: dials one address after the other, all from one port (0: of
- * the kernel's choice), and keeps the connections. Of each it prints whom the kernel names as the
- * peer and how many bytes came back, or the error.
+ * sequence tcp|mptcp PORT IP:PORT...: dials the addresses one after another from one port (0:
+ * chosen by the kernel), and keeps the connections. Prints for each the peer by getpeername and the
+ * number of received bytes, or the error.
  */
 #include <arpa/inet.h>
 #include <errno.h>

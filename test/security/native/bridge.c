@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * bridge OWN_IP CLIENT_IP SERVER_IP TEXT: a pod that tells two others of its bridge, again and
- * again, that each has its own hardware address, and passes on what they then send by it, until its
- * input ends. It prints how many first packets it saw, how many others, and how many with that
- * text.
+ * bridge OWN_IP CLIENT_IP SERVER_IP TEXT: ARP spoofing by a pod. Repeatedly announces its own
+ * hardware address for two other pods of its bridge, and forwards the packets that it receives
+ * from them, until its input ends. Prints the number of first packets, of other packets, and of
+ * packets with that text.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -91,7 +91,7 @@ static unsigned sum(const void *from, size_t length)
 	return total;
 }
 
-/* What leaves a pod has no checksum yet: the device would have made it. */
+/* Packets from a pod have no checksum yet: the device would have computed it. */
 static void complete(const struct iphdr *ip, struct tcphdr *tcp)
 {
 	size_t length = ntohs(ip->tot_len) - ip->ihl * 4;

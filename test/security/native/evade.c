@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * evade STEP... [-- STEP...]...: each list of steps is a process of its own that treats one socket
- * as no ordinary program does. All run at once, and a line is printed for each: its number and what
- * came back, if anything.
+ * evade STEP... [-- STEP...]...: runs each list of steps, an unusual sequence of calls on one
+ * socket, in a separate process, all at once. Prints a line for each: its number and the received
+ * bytes, if any.
  *
  *   kind=4|6|mptcp4|mptcp6  goes on with a new socket of this family and protocol; else 4
  *   patience=MS      how long a connect may take, and an answer; before anything else. Else 500
@@ -13,10 +13,10 @@
  *   connect=IP:PORT  fastopen=IP:PORT (MSG_FASTOPEN)
  *   dissolve         connect to AF_UNSPEC
  *   end              reads until the other side ends or resets the connection
- *   again            goes on with a new socket
- *   accept=PORT      goes on with a socket that a listener accepted
+ *   again            continues with a new socket
+ *   accept=PORT      continues with a socket that a listener accepted
  *   wait             prints "ready" and reads a line from the standard input
- *   send             read: what comes within the time
+ *   send             read: bytes received within the time limit
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -174,7 +174,7 @@ static int step(char *name, char *value)
 	exit(2);
 }
 
-/* What came back of all that. A step that fails does not end it: the next one may still work. */
+/* Returns the answer. A failed step does not end the list: the next one may still succeed. */
 static void play(int number, char **steps, int count)
 {
 	struct pollfd readable;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Tries what a pod without privileges must not be able to do, and prints one line for each attempt:
- * what it was, and the errno or "done".
+ * Tries operations that a pod without privileges must not be able to perform, and prints one line
+ * for each: its name, and the errno or "done".
  *
  * usage: intrude CGROUP PIN...
  */
@@ -121,7 +121,7 @@ int main(int count, char **arguments)
 	change_hooks(arguments[1]);
 	leave_cgroup(arguments[1]);
 	say("get another network", unshare(CLONE_NEWNET) == 0);
-	/* All capabilities, but not over this pod's network. */
+	/* All capabilities, but not in the pod's network namespace. */
 	if (unshare(CLONE_NEWUSER) == 0) {
 		set_mark("set the mark from a user namespace", stream);
 		open_by_id("open a map from a user namespace", BPF_MAP_GET_FD_BY_ID);

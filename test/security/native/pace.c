@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * pace serve PORT: says "ready"; then for each connection, one after the other, the newest time
- * that came on it before it ended. pace send IP PORT: says "ready" once the first time was
- * answered, and sends the time, nanoseconds of CLOCK_MONOTONIC, again and again until it cannot;
- * then says when that was.
+ * pace serve PORT: prints "ready"; then for each connection, one after another, the newest time
+ * that was received before it ended. pace send IP PORT: prints "ready" once the first time was
+ * answered, and sends the time (nanoseconds of CLOCK_MONOTONIC) continuously until it fails; then
+ * prints the time of the failure.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -37,7 +37,7 @@ static void say(uint64_t time)
 	fflush(stdout);
 }
 
-/* The last whole time that comes. */
+/* The last complete time that is received. */
 static uint64_t newest_of(int fd)
 {
 	uint64_t newest = 0, time;

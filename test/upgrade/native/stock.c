@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * stock: what a proxy sees that knows redirects and nothing else. Listens on 15001 and 15006, and
- * answers each connection with "PORT IP PORT": where it came in, and what netfilter says that it
- * was for; "PORT -" where netfilter knows of no other destination. Prints "ready" when it listens.
+ * stock: a proxy that only handles redirected connections. Listens on 15001 and 15006, and answers
+ * each connection with "PORT IP PORT": its listener, and the original destination by netfilter;
+ * "PORT -" if netfilter has none. Prints "ready" when it listens.
  */
 #include <arpa/inet.h>
 #include <linux/netfilter_ipv4.h>

@@ -1,5 +1,7 @@
-/* What the programs take from libbpf, for user space: maps are named by their address, and each
- * access to one is a point at which something else may happen. */
+/*
+ * User-space replacement of the parts of libbpf that the programs use: maps are identified by their
+ * address, and other actors may run at each access to one.
+ */
 #pragma once
 
 #define __uint(name, value) int(*name)[value]

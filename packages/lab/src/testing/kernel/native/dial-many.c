@@ -18,8 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* SO_PEERNAME answers while the handshake is under way, when getpeername does not yet. It wants the
- * exact length. */
+/* SO_PEERNAME works during the handshake, unlike getpeername. It requires the exact length. */
 static void print_peer(int fd, socklen_t length)
 {
 	struct sockaddr_storage peer;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The smallest possible hook: shows the kernel's own cost of measuring and calling a program, and
- * stands in for programs of other software. */
+/*
+ * The smallest possible hook: shows the kernel's cost of measuring and calling a program, and
+ * represents programs of other software.
+ */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

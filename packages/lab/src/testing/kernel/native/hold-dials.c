@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Connects that fail between the connect hook and their SYN, on sockets that stay open: all want
- * the source port of a connection to the same destination that there is already.
+ * Connects that fail between the connect hook and their SYN, on sockets that stay open: all use
+ * the source port of an existing connection to the same destination.
  *
  * usage: hold-dials ADDRESS PORT COUNT NEXT-PORT
- * output: how many failed so. A line of input lets the last of them connect to NEXT-PORT of
- * ADDRESS, and its errno is printed, 0 when its handshake has begun. Ends with the input.
+ * output: the number of these failures. After a line of input the last socket connects to
+ * NEXT-PORT of ADDRESS, and its errno is printed, 0 if its handshake has begun. Ends with the
+ * input.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

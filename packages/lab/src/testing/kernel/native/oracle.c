@@ -45,8 +45,8 @@ enum style {
 	STYLE_VECTOR,	/* non-blocking, into small pieces */
 	STYLE_PEEK,	/* every other read is peeked first */
 	STYLE_ALL,	/* MSG_WAITALL */
-	STYLE_TURNS,	/* answers are read in the opposite order of the questions */
-	STYLE_HOLD,	/* the server reads nothing until a command: what is taken? */
+	STYLE_TURNS,	/* answers are read in the opposite order of the requests */
+	STYLE_HOLD,	/* the server reads nothing until a command */
 	STYLE_LOWAT,	/* SO_RCVLOWAT */
 	STYLE_SPLICE,	/* splice into a pipe */
 	STYLE_SLOW,	/* non-blocking, pauses between reads */
@@ -108,7 +108,7 @@ static void fail(struct stream *s, const char *what)
 			(unsigned long long)s->sent, (unsigned long long)s->read, strerror(errno));
 }
 
-/* A read that may not be short was: right only where the other side was killed. */
+/* A read was short although it must not be: correct only if the other side was killed. */
 static void judge_short(struct stream *s, const char *what)
 {
 	char byte;
@@ -139,7 +139,7 @@ static bool check(struct stream *s, const char *bytes, size_t length)
 	return true;
 }
 
-/* Non-blocking: waits by poll when there is nothing. */
+/* Non-blocking: waits by poll if there are no bytes. */
 static ssize_t poll_and_read(struct stream *s, struct iovec *pieces, int count)
 {
 	struct pollfd poller = {.fd = s->fd, .events = POLLIN};
@@ -261,7 +261,7 @@ static bool read_payload(struct stream *s, size_t length)
 	return true;
 }
 
-/* Counts what was taken when no more is taken for a while. */
+/* Counts the accepted bytes once no more are accepted for a while. */
 static ssize_t send_patiently(struct stream *s, const char *bytes, size_t length)
 {
 	struct pollfd poller = {.fd = s->fd, .events = POLLOUT};
@@ -346,7 +346,7 @@ static bool read_message(struct stream *s)
 		uint64_t position = s->read;
 		ssize_t got;
 
-		/* What is peeked is compared with the numbered bytes. */
+		/* Peeked bytes are compared with the numbered bytes. */
 		if (s->style == STYLE_PEEK)
 			got = recv(s->fd, s->buffer, left, 0);
 		else
@@ -372,7 +372,7 @@ static bool read_message(struct stream *s)
 
 static uint32_t draw_length(struct stream *s)
 {
-	/* Mostly small, as messages are; now and then large. */
+	/* Mostly small, like messages; sometimes large. */
 	return 1 + draw(s, draw(s, 8) ? (s->largest < 2000 ? s->largest : 2000) : s->largest);
 }
 
@@ -407,7 +407,7 @@ static void run_duplex(struct stream *s)
 	pthread_join(thread, NULL);
 }
 
-/* Reads the answer of a round, in the opposite order of the questions where the style says so. */
+/* Reads the answer of a round, in the opposite order of the requests if the style requires it. */
 static bool read_in_turn(struct stream *s, uint32_t round)
 {
 	uint32_t mine = round * client_count + client_count - 1 - s->index;
@@ -526,7 +526,7 @@ static void *serve_one(void *argument)
 
 static struct sockaddr_in6 target;
 
-/* Whether its reads never wait. */
+/* Returns whether its reads never wait. */
 static bool reads_at_once(enum style style)
 {
 	switch (style) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Writes connection events as sockops does, one per run, as fast as it is asked to: the ends of
- * connections, or openings and closings in turn. A test knows from the count of runs what must
- * arrive: connection i (from 0) has cookie i + 1, sends i % 1000 bytes and receives i % 500.
+ * Writes connection events as sockops does, one per run, at any rate: ends of connections, or
+ * alternately openings and closings. The number of runs determines the expected events: connection
+ * i (from 0) has cookie i + 1, sends i % 1000 bytes and receives i % 500.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Gives packets an 802.1Q tag on their way out, and counts those that arrive with one. */
+/* Adds an 802.1Q tag to outgoing packets, and counts tagged packets that arrive. */
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
