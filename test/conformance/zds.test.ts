@@ -305,7 +305,7 @@ describe('ZDS', () => {
       logger: mesh.proxy(0).logger,
       pods: mesh.proxy(0).tunnel,
       onReady: () => assert.fail('there is nothing to be ready with'),
-      onProtocolError: () => assert.fail('nobody can break the protocol'),
+      onProtocolError: () => assert.fail('no peer can violate the protocol'),
     });
     const { promise: enough, resolve } = Promise.withResolvers<void>();
     context.mock.method(globalThis, 'setTimeout', (run: () => void, wait: number) => {

@@ -44,7 +44,7 @@ test('BPF-10: failed connects that occupy every entry of pending decisions do no
   await mesh.node().proxy.stop('SIGKILL');
   await using _ = await holdDials(client, servers[0]);
   const report = await client.dial({ to: SHOP, mode: 'http', connections: 100 });
-  assert.deepEqual(report.failures, [], 'nobody serves the tunnel path');
+  assert.deepEqual(report.failures, [], 'no proxy serves the tunnel path');
 });
 
 test('BPF-10: unfinished handshakes that occupy every entry do not keep others off the kernel path', async () => {
@@ -58,7 +58,7 @@ test('BPF-10: unfinished handshakes that occupy every entry do not keep others o
   for (let index = 0; index < maxEntries; index++) view.setUint32(index * connections.keySize, index + 1);
   connections.updateBatch(keys, new Uint8Array(maxEntries * connections.valueSize), maxEntries);
   const report = await client.dial({ to: SHOP, mode: 'http', connections: 100 });
-  assert.deepEqual(report.failures, [], 'nobody serves the tunnel path');
+  assert.deepEqual(report.failures, [], 'no proxy serves the tunnel path');
 });
 
 test('BPF-10: the decision for a failed connect is not applied to the next connect of its socket', async () => {

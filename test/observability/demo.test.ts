@@ -136,7 +136,7 @@ test('a second demo does not start, and names the ports in use and the process t
     stderr,
     /ports that the node proxy needs are taken: .*15000 by \S+ \(process \d+\).*another demo/,
   );
-  assert.match(stdout, /"failed":0/, 'the first goes on undisturbed');
+  assert.match(stdout, /"failed":0/, 'the first continues undisturbed');
 });
 
 test('an error in the local mesh file is printed in the view', async () => {

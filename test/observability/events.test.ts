@@ -57,8 +57,8 @@ function sumBelow(connections: number, modulus: number): number {
 }
 
 for (const openings of [false, true]) {
-  const told = openings ? 'openings and ends' : 'ends';
-  test(`BPF-08: 100,000 ${told} per second arrive without a loss and every byte is counted`, async (t) => {
+  const reported = openings ? 'openings and ends' : 'ends';
+  test(`BPF-08: 100,000 ${reported} per second arrive without a loss and every byte is counted`, async (t) => {
     const { emitter, settled, sum, connections } = await start(t, openings);
     const began = performance.now();
     while (emitter.emitted < 100_000) {

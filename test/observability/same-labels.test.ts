@@ -28,7 +28,7 @@ interface Scene {
 }
 
 /** Log lines and metrics of one connection. */
-interface Told {
+interface Observed {
   readonly lines: readonly AccessLine[];
   /** Labels of the series whose connections were opened, without the security policy. */
   readonly opened: readonly Readonly<Record<string, string>>[];
@@ -76,12 +76,12 @@ const acts = {
 } as const;
 type Act = keyof typeof acts;
 
-async function observe(scene: Scene, name: Act): Promise<Told> {
+async function observe(scene: Scene, name: Act): Promise<Observed> {
   const { proxy } = scene.mesh.node();
   const [earlier, watch] = [await proxy.metrics(), await proxy.watch()];
   const { act, lines } = acts[name];
   await act(scene);
-  await told(watch, lines);
+  await untilReported(watch, lines);
   const now = await proxy.metrics();
   const grown = (metric: string) =>
     now.filter((sample) => sample.name === metric && sample.value > sumOf(earlier, metric, sample.labels));
@@ -99,12 +99,12 @@ async function observe(scene: Scene, name: Act): Promise<Told> {
 }
 
 /** Waits until both sides have reported a connection, or the client's side if only that one reports it. */
-async function told(watch: ProxyWatch, lines: number | undefined): Promise<void> {
+async function untilReported(watch: ProxyWatch, lines: number | undefined): Promise<void> {
   await watch.line('outbound');
   if (lines === 2) await watch.line('inbound');
 }
 
-async function observeAll(kernelPath: boolean): Promise<Record<Act, Told> & Pick<Scene, 'server'>> {
+async function observeAll(kernelPath: boolean): Promise<Record<Act, Observed> & Pick<Scene, 'server'>> {
   await using lab = await createLab();
   await lab.node();
   await using mesh = await startMesh(lab, { kernelPath });
@@ -122,15 +122,15 @@ async function observeAll(kernelPath: boolean): Promise<Record<Act, Told> & Pick
   await server.pod.serve({ port: 8080, mode: 'double' });
   await untilEnrolled(mesh, [server.pod, client]);
   const scene = { mesh, client, server, host };
-  const results: Partial<Record<Act, Told>> = {};
+  const results: Partial<Record<Act, Observed>> = {};
   for (const name of Object.keys(acts) as Act[]) results[name] = await observe(scene, name);
-  return { ...(results as Record<Act, Told>), server };
+  return { ...(results as Record<Act, Observed>), server };
 }
 
 const named = ['src.workload', 'src.identity', 'dst.service', 'dst.workload', 'dst.identity', 'direction'];
 
 /** Peers, service and end of the connection, by side. */
-function namesOf({ lines }: Told, direction?: string): unknown[] {
+function namesOf({ lines }: Observed, direction?: string): unknown[] {
   return lines
     .filter(({ fields }) => direction === undefined || fields['direction'] === direction)
     .map(({ level, fields }) => [level, ...named.map((name) => fields[name])])

@@ -157,7 +157,7 @@ for (const kernelPath of [true, false]) {
       );
       const playing = play(attacker, lists.map(patient));
       for (const index of marks.keys()) {
-        await mesh.node().proxy.until('somebody listens', async () => {
+        await mesh.node().proxy.until('a socket listens', async () => {
           try {
             const socket = await victim.connect({ host: attacker.addresses.v4, port: 7000 + index });
             return (

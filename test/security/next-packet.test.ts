@@ -53,7 +53,7 @@ describe('a live connection between two pods of a node that sends continuously',
     test(`NEG-10: no byte sent after ${what} was acknowledged arrives`, async (context) => {
       const inForce: number[] = [];
       const margins: number[] = [];
-      const told: number[] = [];
+      const resets: number[] = [];
       for (let round = 0; round < ROUNDS; round++) {
         await takesKernelPath(mesh, client, `${server.addresses.v4}:8080`);
         const sending = linesOf(client.spawn(pace, ['send', server.addresses.v4, String(PORT)]));
@@ -68,12 +68,12 @@ describe('a live connection between two pods of a node that sends continuously',
         assert.ok(newest < acknowledged, `sent ${newest - acknowledged} ns after the acknowledgement`);
         inForce.push(Number(newest - published) / 1e6);
         margins.push(Number(acknowledged - newest) / 1e6);
-        told.push(Number(refused - published) / 1e6);
+        resets.push(Number(refused - published) / 1e6);
       }
       for (const [name, values] of Object.entries({
         'published to the last admitted packet': inForce,
         'last admitted packet to the acknowledgement': margins,
-        'published to the reset at the client': told,
+        'published to the reset at the client': resets,
       }))
         context.diagnostic(`${name}, ms: ${summary(values)}`);
     });

@@ -50,7 +50,7 @@ for (const [what, kernelPath, node, full] of [
     async function served(): Promise<void> {
       const connections = async () => (await server.counts())[0]?.connections ?? 0;
       const before = await connections();
-      await mesh.proxyOf(server).until('somebody is served', async () => (await connections()) > before + 10);
+      await mesh.proxyOf(server).until('a client is served', async () => (await connections()) > before + 10);
     }
 
     // What a change holds up is sent again after ever longer waits, of which changes without a pause may meet each.

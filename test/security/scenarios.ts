@@ -100,7 +100,7 @@ function special(): Scenario[] {
     ]),
     scenario('a selected ALLOW', [make('Allow', conditions['the friend'] ?? {}, selector)], ['shop/allow']),
     scenario('a selected DENY', [make('Deny', conditions['no principal'] ?? {}, selector)], ['shop/deny']),
-    scenario('a policy that nobody selects', [make('Deny', { destinationPorts: [8080] }, selector)]),
+    scenario('a policy that no workload lists', [make('Deny', { destinationPorts: [8080] }, selector)]),
     scenario('a selected policy that is not known', [onlyFriend], ['shop/unknown']),
     scenario('two clauses', [
       make(

@@ -361,7 +361,7 @@ describe('ends of streams that the proxy requested', () => {
     },
   );
 
-  row('END-23', 'a session reset after DATA is a reset, after what had come', async () => {
+  row('END-23', 'a session reset after DATA is a reset, after the bytes received before', async () => {
     onStream = async (stream) => {
       stream.respond();
       await stream.send(large.subarray(0, 5_000));
@@ -435,25 +435,29 @@ describe('ends of streams that the proxy requested', () => {
     assertLog(await recordOf('source'), '-');
   });
 
-  row('END-31', "the application's RST is RST_STREAM CONNECT_ERROR, after what it had sent", async () => {
-    const got = Promise.withResolvers<FrameStream>();
-    onStream = (stream) => {
-      stream.respond();
-      got.resolve(stream);
-    };
-    const socket = await dialWaypoint();
-    socket.write(large.subarray(0, 30_000));
-    const stream = await got.promise;
-    await stream.until(() => stream.received.length === 30_000);
-    socket.resetAndDestroy();
-    await stream.until(() => stream.events.includes('reset 10'));
-    assert.deepEqual(stream.events, ['headers', 'data', 'reset 10']);
-    const record = await recordOf('source');
-    assertLog(record, '-');
-    assert.equal(record.fromClient, 30_000);
-  });
+  row(
+    'END-31',
+    "the application's RST is RST_STREAM CONNECT_ERROR, after the bytes that it sent",
+    async () => {
+      const got = Promise.withResolvers<FrameStream>();
+      onStream = (stream) => {
+        stream.respond();
+        got.resolve(stream);
+      };
+      const socket = await dialWaypoint();
+      socket.write(large.subarray(0, 30_000));
+      const stream = await got.promise;
+      await stream.until(() => stream.received.length === 30_000);
+      socket.resetAndDestroy();
+      await stream.until(() => stream.events.includes('reset 10'));
+      assert.deepEqual(stream.events, ['headers', 'data', 'reset 10']);
+      const record = await recordOf('source');
+      assertLog(record, '-');
+      assert.equal(record.fromClient, 30_000);
+    },
+  );
 
-  row('END-32', 'an application that closes while it is sent to: END_STREAM, then RST_STREAM', async () => {
+  row('END-32', 'an application that closes while the peer sends: END_STREAM, then RST_STREAM', async () => {
     const got = Promise.withResolvers<FrameStream>();
     onStream = async (stream) => {
       stream.respond();
@@ -470,7 +474,7 @@ describe('ends of streams that the proxy requested', () => {
     assertLog(await recordOf('source'), '-');
   });
 
-  row('END-33', 'a receiver that takes nothing is given up', async () => {
+  row('END-33', 'a receiver that acknowledges nothing is reset', async () => {
     onStream = async (stream) => {
       stream.respond();
       await stream.send(Buffer.alloc(3 << 20), true);
@@ -643,7 +647,7 @@ describe('ends of streams that the proxy serves', () => {
     },
   );
 
-  row('END-50', "the application's FIN is END_STREAM; the client goes on sending", async () => {
+  row('END-50', "the application's FIN is END_STREAM; the client continues to send", async () => {
     const reading = Promise.withResolvers<Seen>();
     onAccept = (socket) => {
       socket.end('answer');
@@ -684,7 +688,7 @@ describe('ends of streams that the proxy serves', () => {
 });
 
 describe('ends of plaintext connections', () => {
-  row('END-60', 'a FIN of either side is passed on, and the other direction goes on', async () => {
+  row('END-60', 'a FIN of either side is forwarded, and the other direction stays open', async () => {
     onAccept = (socket) => {
       const chunks: Buffer[] = [];
       socket.on('data', (chunk: Buffer) => chunks.push(chunk)).resume();

@@ -83,7 +83,7 @@ for (const [name, { family, allowed, start, denied, servers, address }] of Objec
         const [source, target] = plan[at] as [string, string];
         const may = isAllowed(source);
         if ((await dial(source, target)) !== may)
-          wrong.push(`${source} to ${target} ${may ? 'denied' : 'let in'}`);
+          wrong.push(`${source} to ${target} ${may ? 'denied' : 'allowed'}`);
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));

@@ -148,7 +148,7 @@ describe('robustness of the tunnel', () => {
       queued = socket.writableLength;
       await others();
     } while (socket.writableLength !== queued);
-    assert.ok(queued > 0, 'somebody takes all of it');
+    assert.ok(queued > 0, 'the receiver accepts all bytes');
     const early = mesh.proxies.map(({ memory }) => memory);
     await others();
     const late = mesh.proxies.map(({ memory }) => memory);

@@ -43,8 +43,8 @@ for (const same of [true, false]) {
     const [one, two] = servers;
     mesh.istiod.update([{ kind: 'workload', workload: workloadOf(two, { protocol: 'HBONE' }) }]);
     const { istiod } = mesh;
-    const told = () => istiod.connections.every(({ outstanding }) => outstanding === 0);
-    await istiod.waitFor('answers of both', told);
+    const acknowledged = () => istiod.connections.every(({ outstanding }) => outstanding === 0);
+    await istiod.waitFor('answers of both', acknowledged);
     for (const daemon of [first, second]) {
       await daemon.until(
         'its tables follow',

@@ -32,7 +32,7 @@ export function deepestChain(code: ProgramCode, frames: readonly number[]): Call
   // Without function information the program is the only function.
   const starts = code.functions.length === 0 ? [0] : code.functions.map(({ start }) => start);
   if (starts.length !== frames.length)
-    throw new Error(`the verifier tells ${frames.length} stacks of ${starts.length} functions`);
+    throw new Error(`the verifier reports ${frames.length} stacks for ${starts.length} functions`);
   const callees = calls(code.instructions, starts);
   const deepest = new Map<number, CallChain>();
   // The verifier refuses recursion, so this ends.

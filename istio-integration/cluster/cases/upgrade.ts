@@ -111,7 +111,7 @@ export const upgradeCases: readonly Case[] = [
       });
       await callUntil(scene, client, `http://near.${inside}:80`, 'answered');
       const layouts = others.filter((pin) => !before.includes(pin));
-      return `back: ${back}; upgrade: ${upgrade}; pins of its own of the earlier one: ${layouts.length}`;
+      return `back: ${back}; upgrade: ${upgrade}; pins only of the earlier one: ${layouts.length}`;
     },
   },
 ];

@@ -6,7 +6,7 @@ import { Api, type Manifest } from '../api/api.ts';
 
 type Answer = { readonly status?: number; readonly body: object };
 
-/** An API server on loopback that knows ConfigMaps and Deployments, and for the rest answers as it is told. */
+/** An API server on loopback that stores ConfigMaps and Deployments, and otherwise sends the test's answers. */
 async function server(context: TestContext, answer: (request: IncomingMessage, body: string) => Answer) {
   const seen: string[] = [];
   const http = createServer(async (request, response) => {

@@ -22,7 +22,7 @@ const { kindConfiguration, startKindCluster } = await import('../kind/cluster.ts
 const { clusterNodes } = await import('../kind/nodes.ts');
 const { parseOptions } = await import('../options.ts');
 
-/** kind in the words and codes of its own: it takes podman only where it is told to, and makes no cluster twice. */
+/** A fake kind with its messages and exit codes: uses podman only if requested, and refuses to create a cluster twice. */
 const kind = `#!/bin/sh
 state=${folder}/state
 echo "kind $*" >>$state/log

@@ -77,8 +77,8 @@ export async function startSoak(): Promise<SoakScene> {
         // An operation during a policy change may have either result.
         if (before === 'changing' || now.denied !== before) return { done: 0, failures: [] };
         if (before === 'no') return { done, failures };
-        const let_in = Array.from({ length: done }, () => 'let in though denied');
-        return { done: failures.length, failures: let_in };
+        const allowed = Array.from({ length: done }, () => 'allowed although denied');
+        return { done: failures.length, failures: allowed };
       },
     }),
   ];

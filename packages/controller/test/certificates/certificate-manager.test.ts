@@ -94,7 +94,7 @@ test('CRT-07: at most eight calls are in flight, and a RealTime call is started 
   assert.deepEqual(
     order,
     ['warm-3', 'urgent', 'warm-1', 'warm-2'],
-    'a waiting job is raised when somebody needs it now',
+    'a waiting request gets a higher priority when a connection needs it',
   );
   for (const name of [...authority.pending]) await authority.answer(name, fresh());
   assert.deepEqual(authority.pending, []);
@@ -244,7 +244,7 @@ test("if the authority's clock is ahead, the certificate that becomes valid firs
   const seen: number[] = [];
   manager.onChange(({ certificate }) => seen.push(certificate?.version ?? 0));
   await clock.advance(hour);
-  assert.ok(authority.calls.length > 5, 'it goes on asking, for the clock may be put right');
+  assert.ok(authority.calls.length > 5, 'it continues to request, because the clock may be corrected');
   assert.equal(await manager.certificate(identity('web'), 'RealTime'), first);
   assert.ok(first.notBefore <= clock.now(), 'the wait ends when the first one becomes valid');
   assert.deepEqual(seen, [], 'no later one took its place');
@@ -266,7 +266,7 @@ test('a renewed certificate that is not valid yet replaces the current one when 
   await authority.answer('web', issued(clock.now() + hour / 2, clock.now() + 3 * hour));
   await clock.advance(hour / 2 - 1000);
   assert.equal(await manager.certificate(identity('web'), 'RealTime'), old);
-  assert.equal(authority.calls.length, 2, 'nothing is asked for while the next one is on hand');
+  assert.equal(authority.calls.length, 2, 'no request while the next certificate is available');
   await clock.advance(1000);
   const renewed = await manager.certificate(identity('web'), 'RealTime');
   assert.equal(renewed.version, 2);

@@ -274,7 +274,7 @@ const called = { kind: 'closed', ...inbound } as const;
 const stranger = { kind: 'closed', ...outbound, cookie: 77, localPort: 41999 } as const;
 
 /** Reporter, service and bytes of each connection. */
-const told = ({ seen }: ReturnType<typeof watch>) =>
+const reported = ({ seen }: ReturnType<typeof watch>) =>
   seen.map(({ start, fromClient, end }) => [
     start.reporter,
     start.destinationService?.name,
@@ -293,7 +293,7 @@ test('the server side of a short connection waits for the client through later b
   assert.equal(apart.seen.length, 0);
   apart.batch({ ...caller, cookie: 0, sent: 4 });
   for (const watched of [together, apart]) {
-    assert.deepEqual(told(watched), [
+    assert.deepEqual(reported(watched), [
       ['source', 'other', 4, '-'],
       ['destination', 'other', 4, '-'],
     ]);
@@ -304,7 +304,7 @@ test('a server side that has ended is named when a report lists its client', () 
   const watched = watch(dialledOther);
   watched.batch({ ...called, received: 4 });
   watched.live(10, { ...caller, kind: 'opened', sent: 4 });
-  assert.deepEqual(told(watched), [
+  assert.deepEqual(reported(watched), [
     ['source', 'other', 4, undefined],
     ['destination', 'other', 4, '-'],
   ]);
@@ -315,7 +315,7 @@ test('a server side that is listed before its client is waits for the next repor
   listedAgain.live(10, { ...called, kind: 'opened', received: 4 });
   assert.equal(listedAgain.seen.length, 0);
   listedAgain.live(20, { ...called, kind: 'opened', received: 5 }, { ...caller, kind: 'opened', sent: 5 });
-  assert.deepEqual(told(listedAgain), [
+  assert.deepEqual(reported(listedAgain), [
     ['source', 'other', 5, undefined],
     ['destination', 'other', 5, undefined],
   ]);
@@ -324,7 +324,7 @@ test('a server side that is listed before its client is waits for the next repor
   ended.batch({ ...called, received: 6 });
   ended.batch({ ...caller, sent: 6 });
   ended.live(20);
-  assert.deepEqual(told(ended), [
+  assert.deepEqual(reported(ended), [
     ['source', 'other', 6, '-'],
     ['destination', 'other', 6, '-'],
   ]);
@@ -335,13 +335,13 @@ test('a server side that was listed once, without a client or an end, is counted
   const byReports = watch(dialledOther);
   byReports.live(10, { ...called, kind: 'opened', received: 4 });
   byReports.live(20);
-  assert.deepEqual(told(byReports), [['destination', 'echo', 4, undefined]]);
+  assert.deepEqual(reported(byReports), [['destination', 'echo', 4, undefined]]);
   byReports.live(30);
-  assert.deepEqual(told(byReports), [['destination', 'echo', 4, '-']]);
+  assert.deepEqual(reported(byReports), [['destination', 'echo', 4, '-']]);
   const byEnd = watch(dialledOther);
   byEnd.live(10, { ...called, kind: 'opened', received: 4 });
   byEnd.connections.close(true);
-  assert.deepEqual(told(byEnd), [['destination', 'echo', 4, '-']]);
+  assert.deepEqual(reported(byEnd), [['destination', 'echo', 4, '-']]);
 });
 
 test('bytes of a server side that an earlier daemon counted are not counted again if its client is late', () => {
@@ -368,7 +368,7 @@ test('a server side finds its client for two reports after the client has closed
   watched.live(10);
   for (let index = 0; index < 100; index++) watched.batch();
   watched.live(20, { ...called, kind: 'opened', received: 4 });
-  assert.deepEqual(told(watched)[1], ['destination', 'other', 4, undefined]);
+  assert.deepEqual(reported(watched)[1], ['destination', 'other', 4, undefined]);
 });
 
 test('a client that closed before the server’s side opened is another connection from the same port', () => {
@@ -384,7 +384,7 @@ test('a client that closed before the server’s side opened is another connecti
   });
   assert.equal(watched.seen.length, 1);
   watched.batch({ ...outbound, kind: 'closed', cookie: 0, sent: 5, timeNanoseconds: 3 * second });
-  assert.deepEqual(told(watched).slice(1), [
+  assert.deepEqual(reported(watched).slice(1), [
     ['source', 'echo', 5, '-'],
     ['destination', 'echo', 5, '-'],
   ]);

@@ -28,7 +28,7 @@ interface PrometheusOptions {
   readonly scrapeMilliseconds: number;
 }
 
-/** Starts Debian's Prometheus on a free loopback port with a data folder of its own. */
+/** Starts Debian's Prometheus on a free loopback port with a separate data folder. */
 export async function startPrometheus(options: PrometheusOptions): Promise<Prometheus> {
   const folder = mkdtempSync(join(tmpdir(), `kmesh-prometheus-${process.pid}-`));
   const configuration = {
