@@ -22,13 +22,13 @@ export const threatModel = [
   'An identity within the node is attested: packets come from the interface and address that the node gave to that pod, and the daemon holds a valid certificate of it.',
   'Such a connection is plain TCP and not encrypted; with KMESH_SAME_NODE=mtls it is mutual TLS, as every connection between nodes is.',
   'STRICT is met by attestation, unless KMESH_SAME_NODE=mtls is set.',
-  'Every packet is judged by the policies of that instant: what they deny ends with its next packet; nothing that is sent after a change was acknowledged arrives.',
-  "On the node's bridge others see first packets at most, where no other software owns the hook; elsewhere bytes travel the node's network in plain text.",
+  'Every packet is judged by the current policies: a denied connection ends with its next packet, and no packet sent after a change was acknowledged arrives.',
+  "If no other software owns the hook, others on the node's bridge see at most first packets; otherwise bytes take the node's network in plain text.",
   'A pod with NET_RAW or NET_ADMIN can send its own connections past the mesh, in plain text.',
-  "Such a pod is not taken for another one, and gets into no pod past that pod's policies.",
+  "Such a pod does not get the identity of another one, and cannot bypass the policies of any pod.",
   'A pod without these capabilities cannot leave the mesh.',
   'Root on the node can do anything, and so can any process that may write to the pins or load BPF programs.',
-  'When the daemon dies its programs decide for the time of KMESH_LEASE and then no more.',
+  'After the daemon has died its programs decide for the time of KMESH_LEASE, and not after that.',
 ] as const;
 
 /** Result of one check. */
