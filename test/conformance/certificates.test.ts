@@ -89,7 +89,11 @@ test('CRT-02: in shared mode the call impersonates the pod; in dedicated mode it
 for (const { title, settings, code } of [
   { title: 'an empty response', settings: { chain: 'empty' }, code: 'KMESH_CA_RESPONSE_EMPTY' },
   { title: 'a single element', settings: { chain: 'leaf only' }, code: 'KMESH_CA_ROOT_MISSING' },
-  { title: 'text that is no certificate', settings: { chain: 'garbage' }, code: 'KMESH_CA_RESPONSE_INVALID' },
+  {
+    title: 'text that is not a certificate',
+    settings: { chain: 'garbage' },
+    code: 'KMESH_CA_RESPONSE_INVALID',
+  },
   {
     title: 'a leaf for another identity',
     settings: { wrongUri: 'spiffe://cluster.local/ns/default/sa/mallory' },
@@ -207,7 +211,7 @@ test('CRT-12: a replaced root file opens a new channel; an unreadable one leaves
   await client.issue(web);
   await client.issue(web);
   const [one, two] = istiod.certificateRequests;
-  assert.equal(one?.peer, two?.peer, 'one channel for both calls');
+  assert.equal(one?.peer, two?.peer, 'both calls use one channel');
 
   const newRoot = await istiod.rotateServerRoot();
   await assert.rejects(client.issue(web), (error) => isKmeshError(error, 'KMESH_CA_UNREACHABLE'));
@@ -225,7 +229,7 @@ test('CRT-12: a replaced root file opens a new channel; an unreadable one leaves
     await client.issue(web);
     return logger.lines.some((line) => line.includes('CA_ROOT_CA') && line.includes('unusable'));
   });
-  assert.equal(istiod.certificateRequests.at(-1)?.peer, peer, 'still the channel of before');
+  assert.equal(istiod.certificateRequests.at(-1)?.peer, peer, 'the earlier channel is still used');
   const warnings = logger.lines.length;
   await client.issue(web);
   assert.ok(logger.lines.length > warnings, 'reading is tried again with each call');

@@ -220,7 +220,7 @@ test('XDS-21: after an outage only what changed meanwhile is transferred, remova
   await istiod.faults.refuse(true);
   const gone = generatedWorkload(3, 10, 100).uid;
   istiod.update([{ kind: 'removeWorkload', uid: gone }, added(900)]);
-  await istiod.waitFor('a failed try', () => client.status().nextTryAt !== undefined, settleMilliseconds);
+  await istiod.waitFor('a failed attempt', () => client.status().nextTryAt !== undefined, settleMilliseconds);
   assert.ok(state.workload(gone) !== undefined, 'the last state is kept while istiod is away');
   await istiod.faults.refuse(false);
   await istiod.waitFor('the removal', () => state.workload(gone) === undefined, settleMilliseconds);
@@ -248,7 +248,7 @@ test('NEG-31: with istiod unreachable at the start the client retries, logs the 
 
 test('a wrong token is one log line per attempt, with the time of the next one, and never a crash', async (context) => {
   const { istiod, client, logger, synced } = await nodeOf(context, { clientToken: 'stolen' });
-  await istiod.waitFor('three tries', () => client.counters.terminations.Error >= 3, settleMilliseconds);
+  await istiod.waitFor('three attempts', () => client.counters.terminations.Error >= 3, settleMilliseconds);
   const lines = logger.lines.filter((text) => text.includes('xDS connection failed'));
   assert.ok(lines.length <= client.counters.terminations.Error);
   assert.ok(lines.every((line) => /"nextTryMs":\d+/.test(line) && !line.includes('stolen')));
@@ -433,7 +433,7 @@ test('XDS-21: certificates stay in use during an outage of the authority and are
   const first = await manager.certificate(identity, 'RealTime');
   await istiod.faults.refuse(true);
   while (Date.now() < first.notBefore + 2300) {
-    assert.equal(await manager.certificate(identity, 'RealTime'), first, 'served past its half-life');
+    assert.equal(await manager.certificate(identity, 'RealTime'), first, 'in use after its half-life');
     await sleep(50);
   }
   await istiod.faults.refuse(false);

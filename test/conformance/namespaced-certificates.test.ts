@@ -129,7 +129,7 @@ describe('certificates of 10 seconds', () => {
       await istiod.waitFor('the local one', () => asked('sa-shared') === 1);
       assert.equal(asked('sa-remote'), 0);
       await mesh.apply(two, workload('later', 'sa-later', node.name));
-      await istiod.waitFor('what comes after', () => asked('sa-later') === 1);
+      await istiod.waitFor('a later resource', () => asked('sa-later') === 1);
       assert.equal(asked('sa-shared'), 1, 'the second of the identity shares');
       await mesh.apply({ kind: 'removeWorkload', uid: one.uid });
       assert.ok((await held(proxy, account('sa-shared'))) !== undefined, 'kept for the second');

@@ -286,7 +286,7 @@ add rule inet kinds seen ${rule} counter
         await mesh.apply(without(allow), strict);
         assert.equal((await plain.dial(dial)).failed, 1, 'refused under STRICT');
         await mesh.apply(without(strict));
-        assert.ok((await seen()) > 0, 'packets of the kind came');
+        assert.ok((await seen()) > 0, 'packets of the kind arrived');
         assert.equal((await pod.counts())[0]?.connections, 2);
         await node.run('ip', ['link', 'set', 'pods', 'mtu', '1500']);
       });
@@ -304,7 +304,7 @@ add rule inet kinds seen ${rule} counter
         assert.equal((await plain.dial(dial)).failed, 1, 'refused under STRICT');
         await mesh.apply(without(strict));
       }
-      assert.ok(tags.seen() > 0, 'tagged packets came');
+      assert.ok(tags.seen() > 0, 'tagged packets arrived');
       assert.equal((await pod.counts())[0]?.connections, 2);
     });
   }
@@ -345,7 +345,7 @@ test('NEG-14: all of 18,000 connections to a pod with policies, 15,000 of them o
   }
   const counts = await watch.traffic('destination', 18_000, { response_flags: 'DENY' });
   assert.deepEqual([counts.closed, counts.failed, counts.sent], [18_000, 18_000, 0]);
-  assert.equal(await connections(), 15_000, 'nothing of the unwanted was delivered');
+  assert.equal(await connections(), 15_000, 'no byte of the denied client was delivered');
 });
 
 test('NEG-32: with an unresponsive control plane enrolment is answered at once and pods outside the mesh are not affected', async () => {

@@ -299,7 +299,7 @@ describe('settings that do not match the control plane', () => {
       cause: /self-signed|unable to|certificate/,
     },
     {
-      name: 'a root file that is not there',
+      name: 'a missing root file',
       environment: { XDS_ROOT_CA: '/nowhere/root-cert.pem' },
       setting: 'XDS_ROOT_CA',
       cause: /\/nowhere\/root-cert\.pem/,
@@ -335,7 +335,7 @@ describe('settings that do not match the control plane', () => {
         .log()
         .split('\n')
         .filter((text) => /\t(warn|error)\t/.test(text) && !failures(daemon).includes(text));
-      assert.deepEqual(others, [], 'nothing else complains');
+      assert.deepEqual(others, [], 'no other warnings');
     });
   }
 });

@@ -241,7 +241,7 @@ describe('ZDS', () => {
     assert.equal(await hello(caller.pod, one.addresses.v4, 8080), 'hello worldhello world');
     await until(() => client.ready);
     assert.deepEqual(ready, [true, false, true]);
-    assert.equal(counts.started, 1, 'the proxy was left alone');
+    assert.equal(counts.started, 1, 'the proxy was not changed');
   });
 
   test('ZDS-15: a wrong number of descriptors is a read failure, and none is leaked', async () => {

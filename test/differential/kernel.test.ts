@@ -99,7 +99,7 @@ test(`in ${MESHES} random meshes real connects match the decisions of orchestrat
     // Balanced connections are counted when they open, and dialled once more for their shares.
     if (reason === 'kernelBalanced') continue;
     const connects = Number(counted[reason]);
-    assert.ok(least <= connects && connects <= most, `${reason}: ${connects}, said ${least} to ${most}`);
+    assert.ok(least <= connects && connects <= most, `${reason}: ${connects}, predicted ${least} to ${most}`);
   }
   assert.ok(said.size >= 8, [...said.keys()].join());
   for (const table of path.tables.usage()) assert.deepEqual(table.refused, {}, table.table);

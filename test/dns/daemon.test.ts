@@ -141,7 +141,7 @@ describe('DNS of a real daemon', { concurrency: 3 }, () => {
     assert.ok(seconds > 4.5 && seconds < 6.5, `${seconds} s`);
     assert.ok(answered >= 8, `${answered}`);
     const { proxy } = mesh.node();
-    await proxy.until('the failure is counted and said', async () => {
+    await proxy.until('the failure is counted and logged', async () => {
       const failed = (await proxy.metrics()).filter(
         ({ name }) => name === 'istio_dns_upstream_failures_total',
       );

@@ -194,7 +194,7 @@ test('IST-15, KME-18: rolled from one container to the next under load, no conne
   older.daemon.kill('SIGTERM');
   assert.deepEqual(await older.daemon.ended, { code: 0, signal: null });
   const before = younger.daemon.log().length;
-  await younger.daemon.until('the younger carries connections', () =>
+  await younger.daemon.until('the newer one carries connections', () =>
     younger.daemon.log().slice(before).includes('direction="outbound"'),
   );
   const report = await dialing.stop();

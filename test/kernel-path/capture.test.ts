@@ -223,7 +223,7 @@ for (const variant of ['iptables', 'nftables'] as const) {
       const socket = await open(friend, leaver.pod.addresses.v4, 8080);
       await exchange(socket);
       await mesh.node().agent.removePod(leaver.pod);
-      await eventually('the rules go', async () => (await kmeshTable(leaver.pod)) === '');
+      await eventually('the rules are removed', async () => (await kmeshTable(leaver.pod)) === '');
       const filters = await leaver.pod.run('tc', ['filter', 'show', 'dev', 'eth0', 'ingress']);
       assert.equal(filters.stdout.trim(), '');
       await exchange(socket);

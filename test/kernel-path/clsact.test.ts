@@ -114,5 +114,5 @@ test("without tcx another program's filter is not replaced, and the pod stays on
   assert.ok(watch.lines.every(({ fields }) => fields['path'] === 'tunnel'));
   assert.deepEqual(await filters(late), ['empty_tc 4b4d']);
   const { proxy } = mesh.node();
-  await proxy.until('it says why', () => /stays on the tunnel path.*EEXIST/.test(proxy.log));
+  await proxy.until('it logs the reason', () => /stays on the tunnel path.*EEXIST/.test(proxy.log));
 });

@@ -58,7 +58,7 @@ const checks = [
     without: ['delivery->passage = expired ? PASSAGE_REFUSED : judge(', 'delivery->passage = judge('],
   },
   {
-    what: 'a first packet where it arrives',
+    what: 'a first packet at its destination',
     without: [
       'seen.sequence != sequence || seen.client_is_high == lower)\n\t\treturn PASSAGE_UNKNOWN;\n\treturn judge(lease, connection, &seen, &key);',
       'seen.sequence != sequence || seen.client_is_high == lower)\n\t\treturn PASSAGE_UNKNOWN;\n\treturn PASSAGE_ALLOWED;',

@@ -475,7 +475,7 @@ describe('an empty process', () => {
   test('SIGUSR1 does not open the inspector of Node.js', async () => {
     const marker = 'SIGUSR1 has no effect';
     process.kill(daemon.pid, 'SIGUSR1');
-    await daemon.until('the signal was taken', () => daemon.log().includes(marker));
+    await daemon.until('the signal was handled', () => daemon.log().includes(marker));
     await assert.rejects(node.connect({ host: '127.0.0.1', port: 9229 }), { code: 'ECONNREFUSED' });
   });
 

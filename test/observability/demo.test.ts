@@ -50,7 +50,7 @@ test('the demo serves every endpoint without a failure, ends by itself and print
   assert.ok(result.connections > 100);
   assert.ok(result.hookNs > 0);
   assert.ok(result.path.kernel > 0 && result.path.tunnel > 0 && result.path.outside > 0);
-  assert.ok(result.path.kernel > result.path.tunnel, 'what is on the node stays in the kernel');
+  assert.ok(result.path.kernel > result.path.tunnel, 'connections within the node stay in the kernel');
   assert.deepEqual(Object.keys(result.byEndpoint.web).sort(), ['web-1', 'web-2', 'web-3']);
   for (const [service, endpoints] of Object.entries(result.byEndpoint)) {
     for (const [name, count] of Object.entries(endpoints as Record<string, number>)) {

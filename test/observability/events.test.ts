@@ -89,7 +89,7 @@ test('BPF-08: when the ring overflows the loss counter is exact and the connecti
   assert.equal(records + losses, total);
   const opened = await sum('istio_tcp_connections_opened_total');
   const closed = await sum('istio_tcp_connections_closed_total');
-  assert.equal(opened - closed, connections.open, 'what is open is what was not seen to close');
+  assert.equal(opened - closed, connections.open, 'open connections are those without a close event');
   // Reports of live flows that lack them: their close events were lost.
   const now = Number(process.hrtime.bigint());
   for (let report = 0; report < 2; report++) {

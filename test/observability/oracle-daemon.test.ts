@@ -208,7 +208,7 @@ for (const way of ways) {
       grown('kmesh_connections_path_total', { path: way.path, reason: way.reason }),
       way.connections,
     );
-    assert.equal(grown('kmesh_connections_path_total', {}), way.connections, 'and by no other path');
+    assert.equal(grown('kmesh_connections_path_total', {}), way.connections, 'and on no other path');
     assert.equal(grown('kmesh_ring_events_lost_total', {}), 0);
     assert.equal(grown('kmesh_connections_reconciled_total', {}), 0);
   });

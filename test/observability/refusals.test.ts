@@ -98,7 +98,7 @@ test('a pod that dials refused destinations in a loop neither floods the log nor
   assert.equal(all, 20_000);
   assert.equal(failed + unlogged(world), all, 'each one is a line or counted as none');
   assert.ok(failed < all, `${failed} lines`);
-  assert.equal(lines.length - failed, 2 * served, 'and the connections have theirs');
+  assert.equal(lines.length - failed, 2 * served, 'and connections have their own limit');
   assert.equal(world.ring.counters.losses, 0);
 });
 
@@ -119,7 +119,7 @@ test('refusals are counted but not written to a ring that is a quarter full', as
   await refuse();
   assert.equal(unlogged(world), 1);
   world.resumeReading();
-  await eventually('all that waited is logged', () => world.lines.length === connections * 2 + 1);
+  await eventually('the waiting lines are logged', () => world.lines.length === connections * 2 + 1);
   await refuse();
   await eventually('the next refusal is logged', () => world.lines.length === connections * 2 + 2);
   assert.deepEqual([unlogged(world), world.ring.counters.losses], [1, 0]);

@@ -192,7 +192,7 @@ describe('plans of the engine', () => {
     for (const { target } of failures) assert.match(target, new RegExp(`:${PORT + 1}$`));
     assert.ok(failed > 50 && connections - failed > 50, `${failed} of ${connections} failed`);
     const planned = records('destination').filter(isPlanned);
-    assert.ok(planned.length > 20, `${planned.length} were not asked about`);
+    assert.ok(planned.length > 20, `${planned.length} were admitted by plans`);
     for (const { start } of planned) assert.match(start.hboneAddress ?? '', new RegExp(`:${PORT}$`));
   });
 
@@ -236,24 +236,24 @@ describe('plans of the engine', () => {
       undo: () => mesh.apply(server.workload, { kind: 'removePolicy', key: 'default/listed' }),
     },
     {
-      what: 'a waypoint of the workload that is not there',
+      what: 'a missing waypoint of the workload',
       change: () => mesh.apply({ ...server.workload, waypoint: nowhere }),
       undo: () => mesh.apply(server.workload),
     },
     {
-      what: 'a waypoint of the service that is not there',
+      what: 'a missing waypoint of the service',
       to: () => endpointText(vip, PORT),
       change: () => mesh.apply({ ...service(), waypoint: nowhere }),
       undo: () => mesh.apply(service()),
     },
     {
-      what: 'an endpoint that is not healthy any more',
+      what: 'an endpoint that became unhealthy',
       to: () => endpointText(vip, PORT),
       change: () => mesh.apply({ ...server.workload, status: 'Unhealthy' }),
       undo: () => mesh.apply(server.workload),
     },
     {
-      what: 'a port that the service loses',
+      what: 'a port that is removed from the service',
       to: () => endpointText(vip, PORT),
       change: () => mesh.apply({ ...service(), ports: new Map([[PORT + 1, PORT]]) }),
       undo: () => mesh.apply(service()),

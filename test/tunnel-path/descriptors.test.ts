@@ -67,7 +67,7 @@ test('ROB-06: without free file descriptors new connections wait, a log line and
     socket.once('data', () => echoed.add(socket));
     socket.write('hello world');
   }
-  await daemon.until('it says so', () => /\terror\t.*raise its file descriptor limit/.test(daemon.log()));
+  await daemon.until('it logs so', () => /\terror\t.*raise its file descriptor limit/.test(daemon.log()));
   assert.match(daemon.log(), /connections wait because the proxy cannot accept them: EMFILE/);
   assert.equal(
     daemon.log().split('raise its file descriptor limit').length,
@@ -77,11 +77,11 @@ test('ROB-06: without free file descriptors new connections wait, a log line and
 
   const before = processorSeconds();
   await new Promise((resolve) => setTimeout(resolve, 1_000));
-  assert.ok(processorSeconds() - before < 0.5, 'it does not spin');
+  assert.ok(processorSeconds() - before < 0.5, 'it does not loop');
   const waiting = sockets.filter((socket) => !echoed.has(socket));
   assert.ok(waiting.length > 20, `${waiting.length} wait`);
   assert.ok(echoed.size > 60, `${echoed.size} are served`);
-  assert.equal(sockets.filter(({ closed }) => closed).length, 0, 'none is refused');
+  assert.equal(sockets.filter(({ closed }) => closed).length, 0, 'no connection is refused');
 
   // Enough descriptors are left for everything except new connections: metrics, readiness, and the CNI agent's pods.
   assert.equal(await metric(daemon, 'process_max_fds'), LIMIT);
@@ -97,7 +97,9 @@ test('ROB-06: without free file descriptors new connections wait, a log line and
   await answer;
 
   for (const socket of echoed) socket.destroy();
-  await daemon.until('those that waited are served', () => waiting.every((socket) => echoed.has(socket)));
+  await daemon.until('the waiting connections are served', () =>
+    waiting.every((socket) => echoed.has(socket)),
+  );
   for (const socket of sockets) socket.destroy();
   await daemon.until('the descriptors are free again', () => descriptors() <= idle + 8);
   assert.equal(await hello(stranger, server.addresses.v4, 8080), 'hello worldhello world');

@@ -251,7 +251,7 @@ const requested: readonly RequestedRow[] = [
   })),
   {
     id: 'END-14',
-    what: 'a status other than 200 is a failure that names what was asked for',
+    what: 'a status other than 200 is a failure that names the status and the authority',
     peer: (stream) => stream.respond(503, true),
     bytes: 0,
     end: 'closed',
@@ -314,7 +314,7 @@ const requested: readonly RequestedRow[] = [
   },
   {
     id: 'END-21',
-    what: 'GOAWAY leaves a running stream alone',
+    what: 'GOAWAY does not affect a running stream',
     peer: async (stream) => {
       stream.respond();
       stream.connection.goaway(stream.id, 0);

@@ -186,9 +186,9 @@ describe('an endpoint that fails the tunnel', () => {
       assert.match(end.error ?? '', /identities/);
       assert.equal(end.bytesFromServer ?? 0, 0);
       assert.ok(wire.length > 0, 'TLS was tried');
-      assert.ok(!Buffer.concat(wire).includes(SECRET), 'nothing in clear');
+      assert.ok(!Buffer.concat(wire).includes(SECRET), 'no plaintext');
       assert.equal(server.requests.length, 0);
-      assert.equal(application.seen.connections, 0, 'no detour past the tunnel');
+      assert.equal(application.seen.connections, 0, 'no connection bypasses the tunnel');
     });
   }
 

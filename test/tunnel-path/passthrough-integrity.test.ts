@@ -73,7 +73,7 @@ for (const [way, ends] of Object.entries(ways)) {
       const dialled = await dialHeld(from, to, port, dial, oracle);
       const served = await oracle.finish();
       assert.deepEqual([dialled.failures, served.failures, served.connections], [0, 0, 2]);
-      assert.ok(dialled.held > 0 && dialled.held < HELD_LIMIT, `${dialled.held} bytes were taken`);
+      assert.ok(dialled.held > 0 && dialled.held < HELD_LIMIT, `${dialled.held} bytes were accepted`);
     });
 
     test('a thousand connections at once exchange every byte', async () => {
@@ -200,7 +200,7 @@ describe('a plaintext connection', () => {
       idle = taken ? 0 : idle + 1;
       await delay(taken ? 1 : 25);
     }
-    assert.ok(sent < HELD_LIMIT, `${sent} bytes were taken`);
+    assert.ok(sent < HELD_LIMIT, `${sent} bytes were accepted`);
     const answered = readExactly(socket, 2 * (sent - 50 * 11), 60_000);
     reader?.resume();
     assert.equal((await answered).length, 2 * (sent - 50 * 11));

@@ -195,7 +195,7 @@ describe('robustness of the tunnel', () => {
       socket.destroy();
       longest = Math.max(longest, performance.now() - began);
     }
-    assert.ok(over, 'the connection was not cut');
+    assert.ok(over, 'the connection was not closed');
     context.diagnostic(`longest connection beside it: ${longest.toFixed(1)} ms`);
     rmSync(directory, { recursive: true });
     echo.close();

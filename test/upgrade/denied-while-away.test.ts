@@ -134,7 +134,7 @@ describe('a policy that arrives while no daemon runs', () => {
       proxy.start(start.environment?.(pins));
       if (start.withoutRight) {
         // The first start has removed some pins: the next must not treat the remaining ones as up to date.
-        await eventually('the first start has tried', () =>
+        await eventually('the first start has attempted it', () =>
           proxy.log.includes('may stay active until their lease expires'),
         );
         proxy.kill('SIGKILL');
@@ -155,7 +155,7 @@ describe('a policy that arrives while no daemon runs', () => {
       if (start.allowed === 'continues') assert.equal(keptEnded, false);
       if (!start.withoutAgent && !start.withoutRight) {
         await proxy.ready();
-        await eventually('who may is served', () =>
+        await eventually('allowed clients are served', () =>
           echo(friend, v4, 8081).then(
             () => true,
             () => false,

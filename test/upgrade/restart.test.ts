@@ -156,7 +156,7 @@ test('kmesh uninstall without access to the pods removes nothing and says so; re
 
   mesh.node().node.removePod(client);
   // The kernel removes a namespace some time after its last user; until then it counts as one without access.
-  await eventually('the pod that is gone does not count', () => {
+  await eventually('the removed pod does not count', () => {
     const env = { ...process.env, KMESH_PINS: pins };
     return spawnSync(process.execPath, [main, 'uninstall'], { env }).status === 0;
   });

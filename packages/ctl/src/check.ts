@@ -25,7 +25,7 @@ export const threatModel = [
   'Every packet is judged by the current policies: a denied connection ends with its next packet, and no packet sent after a change was acknowledged arrives.',
   "If no other software owns the hook, others on the node's bridge see at most first packets; otherwise bytes take the node's network in plain text.",
   'A pod with NET_RAW or NET_ADMIN can send its own connections past the mesh, in plain text.',
-  "Such a pod does not get the identity of another one, and cannot bypass the policies of any pod.",
+  'Such a pod does not get the identity of another one, and cannot bypass the policies of any pod.',
   'A pod without these capabilities cannot leave the mesh.',
   'Root on the node can do anything, and so can any process that may write to the pins or load BPF programs.',
   'After the daemon has died its programs decide for the time of KMESH_LEASE, and not after that.',

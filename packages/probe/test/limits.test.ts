@@ -100,7 +100,7 @@ test('few requests run at a time, in order, with a limit for each client, and fu
   mustEmpty = true;
   (await first[1])?.[Symbol.dispose]();
   await Promise.resolve();
-  assert.deepEqual(log, ['a', 'a', 'b'], 'the next waits until no turn is taken');
+  assert.deepEqual(log, ['a', 'a', 'b'], 'the next waits while requests run');
   (await waiting[0])?.[Symbol.dispose]();
   await waiting[1];
   assert.deepEqual(log, ['a', 'a', 'b', 'c']);

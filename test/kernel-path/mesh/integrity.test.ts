@@ -66,7 +66,7 @@ for (const name of Object.keys(oraclePaths) as OraclePath[]) {
       connections += 2;
       assert.deepEqual([dialled.failures, served.failures, served.connections], [0, 0, 2]);
       assert.ok(served.bytes >= 2 * HELD_BYTES);
-      assert.ok(dialled.held > 0 && dialled.held < HELD_LIMIT, `${dialled.held} bytes were taken`);
+      assert.ok(dialled.held > 0 && dialled.held < HELD_LIMIT, `${dialled.held} bytes were accepted`);
       assert.ok(grown < HELD_LIMIT, `the proxies grew by ${grown} bytes`);
       await eventually(
         'the proxies give back what they held',

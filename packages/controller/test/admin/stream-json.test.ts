@@ -63,7 +63,7 @@ test('no output is generated once the reader has closed', { timeout: 10_000 }, a
   const made = { items: 0 };
   const stream = new Writable({ highWaterMark: 1, write: () => {} });
   const written = streamJson(new LazyList(counting(5_000, made)), stream);
-  await eventually('something is made', () => made.items > 0);
+  await eventually('an item is generated', () => made.items > 0);
   stream.destroy();
   await written;
   assert.ok(made.items < 500, `${made.items} items were generated after the reader closed`);

@@ -268,7 +268,7 @@ for (const { what, table, path, says } of [
     says: /leave the dialled address alone/,
   },
   { what: 'the pod calls itself', table: 'outsideLoopback', path: 'outside', says: /calls itself/ },
-  { what: 'nothing can answer', table: 'refusedEmpty', path: 'none', says: /no endpoint can answer/ },
+  { what: 'no endpoint can answer', table: 'refusedEmpty', path: 'none', says: /no endpoint can answer/ },
 ] as const) {
   test(`the path is ${path} when ${what}`, () => {
     const why = ask('shop/client', 'shop/web:80', table);

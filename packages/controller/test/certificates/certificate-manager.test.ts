@@ -229,7 +229,7 @@ test('ROB-08: after the clock jumped by an hour, either way, certificates are re
     await clock.advance(10 * 60_000);
     const settled = authority.calls.length;
     await clock.advance(20 * 60_000);
-    assert.equal(authority.calls.length, settled, 'calm again once the clocks agree');
+    assert.equal(authority.calls.length, settled, 'no requests once the clocks agree');
     manager.close();
   }
 });
@@ -246,13 +246,13 @@ test("if the authority's clock is ahead, the certificate that becomes valid firs
   await clock.advance(hour);
   assert.ok(authority.calls.length > 5, 'it continues to request, because the clock may be corrected');
   assert.equal(await manager.certificate(identity('web'), 'RealTime'), first);
-  assert.ok(first.notBefore <= clock.now(), 'the wait ends when the first one becomes valid');
-  assert.deepEqual(seen, [], 'no later one took its place');
+  assert.ok(first.notBefore <= clock.now(), 'the wait ends once the first one is valid');
+  assert.deepEqual(seen, [], 'no later one replaces it');
   assert.ok(logger.lines.some((line) => line.includes('not valid yet') && line.includes('peers reject it')));
   assert.ok(logger.lines.some((line) => line.includes('an earlier one')));
   const asked = authority.calls.length;
   await clock.advance(begun + 2.5 * hour - clock.now());
-  assert.equal(authority.calls.length, asked, 'calm until half-life');
+  assert.equal(authority.calls.length, asked, 'no requests until half-life');
   manager.close();
 });
 
@@ -343,7 +343,7 @@ test('private keys appear neither in the log nor in the dump nor in util.inspect
     inspect(manager, { depth: 9, showHidden: true }),
   ].join('\n');
   assert.ok(shown.includes('cluster.local'));
-  for (const secret of secrets) assert.ok(!shown.includes(secret), `${secret.slice(0, 12)}… was shown`);
+  for (const secret of secrets) assert.ok(!shown.includes(secret), `${secret.slice(0, 12)}… was disclosed`);
   manager.close();
 });
 

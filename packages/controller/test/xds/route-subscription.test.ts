@@ -231,7 +231,7 @@ test('repeated restarts of the control plane before an answer are no refusal', a
   }
   const { stream } = await asked(plane);
   await stream.exchange({ typeUrl, nonce: 'b', resources: [route('split', 2)] });
-  assert.deepEqual(applied(running), ['+split', '+split'], 'what was held stayed');
+  assert.deepEqual(applied(running), ['+split', '+split'], 'held descriptors stay open');
   assert.equal(
     warnings(running).some((message) => message.includes('refuses')),
     false,
