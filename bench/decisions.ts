@@ -9,6 +9,7 @@ import type { MeshUpdate, Policy, Service, Workload } from '@kmesh/api';
 import { serviceRecord, workloadRecord } from '@kmesh/api/testing';
 import { createLab, keyOf, serviceOf, startMesh } from '@kmesh/lab';
 import { authorize, MeshState, resolveOutbound } from '@kmesh/orchestration';
+import { asInstalled } from './harness/as-installed.ts';
 import { processTime } from './harness/processor-time.ts';
 import {
   HTTP_PORT,
@@ -41,7 +42,8 @@ async function connections(): Promise<Figure[]> {
   const lab = stack.use(await createLab());
   await lab.node();
   await lab.node();
-  const mesh = stack.use(await startMesh(lab, { kernelPath: true, discardsOutput: true }));
+  const environment = await asInstalled(lab);
+  const mesh = stack.use(await startMesh(lab, { kernelPath: true, environment, discardsOutput: true }));
   const vips = lab.serviceAddress();
   const shop = serviceOf({
     name: 'shop',

@@ -25,7 +25,11 @@ export async function suite(): Promise<Report> {
   await using mesh = await startMesh(lab, {
     kernelPath: true,
     redirect: { variant: 'iptables' },
-    environment: ({ name }) => ({ KMESH_HANDOFF: String(name === first.name), RUST_LOG: 'warn' }),
+    environment: ({ name, cgroup }) => ({
+      KMESH_CGROUP: cgroup,
+      KMESH_HANDOFF: String(name === first.name),
+      RUST_LOG: 'warn',
+    }),
   });
   const handed = await mesh.pod({ name: 'handed' }, 0);
   const captured = await mesh.pod({ name: 'captured' }, 1);

@@ -1,5 +1,6 @@
 /** Configurations between a client and a server: no mesh, Kmesh, a ztunnel, sidecars; on one node and on two. */
 import { createLab, keyOf, type Lab, type Node, type Pod, serviceOf, startMesh } from '@kmesh/lab';
+import { asInstalled } from '../harness/as-installed.ts';
 import { passesBridge } from '../harness/passes-bridge.ts';
 import { BULK_PORT, HTTP_PORT, SHORT_PORT, startIperf, startNginx } from '../harness/programs.ts';
 import type { EnvoyVariant } from './envoy-config.ts';
@@ -98,7 +99,8 @@ async function throughNodeProxy(
   { stack, lab, nodes }: Setting,
   options: { readonly kernelPath: boolean; readonly executable?: string },
 ): Promise<Made> {
-  const mesh = stack.use(await startMesh(lab, { ...options, discardsOutput: true }));
+  const environment = await asInstalled(lab);
+  const mesh = stack.use(await startMesh(lab, { ...options, environment, discardsOutput: true }));
   const vips = lab.serviceAddress();
   const service = serviceOf({ name: 'shop', vips, ports: PORTS });
   await mesh.apply(service);

@@ -1,5 +1,6 @@
 /** Two pods of one node, with and without a mesh, on a bare bridge and on a node with the rules that clusters have. */
 import { createLab, installRedirect, keyOf, type Node, type Pod, serviceOf, startMesh } from '@kmesh/lab';
+import { asInstalled } from '../harness/as-installed.ts';
 import { passesBridge } from '../harness/passes-bridge.ts';
 import { BULK_PORT, HTTP_PORT, SHORT_PORT, startNginx } from '../harness/programs.ts';
 
@@ -45,7 +46,8 @@ export async function contestant(stack: AsyncDisposableStack, way: Way): Promise
       to: way.by === 'kube-proxy' ? vips.v4 : server.addresses.v4,
     };
   }
-  const mesh = stack.use(await startMesh(lab, { kernelPath: true, discardsOutput: true }));
+  const environment = await asInstalled(lab);
+  const mesh = stack.use(await startMesh(lab, { kernelPath: true, environment, discardsOutput: true }));
   const service = serviceOf({ name: 'shop', vips, ports: SERVICE_PORTS });
   await mesh.apply(service);
   const { pod: client } = await mesh.pod({ name: 'client' });
