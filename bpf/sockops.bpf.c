@@ -246,6 +246,7 @@ static __always_inline struct kmesh_flow *start_inbound(struct bpf_sock_ops *ctx
 	struct bpf_sock *sk = ctx->sk;
 	struct kmesh_flow *flow;
 	struct kmesh_pod *pod;
+	struct tcp_sock *tcp;
 
 	pod = find_pod(netns_cookie);
 	if (!pod || !sk || !is_leased())
@@ -254,6 +255,11 @@ static __always_inline struct kmesh_flow *start_inbound(struct bpf_sock_ops *ctx
 		disown(ctx, sk);
 		return NULL;
 	}
+	read_key(ctx, &key);
+	tcp = bpf_skc_to_tcp_sock(sk);
+	/* From the pod's proxy, which reports it: neither storage nor further runs. */
+	if (tcp && !is_loopback(&key.remote) && is_redirected(tcp, &key))
+		return NULL;
 	flow = create_flow(ctx, sk);
 	if (!flow)
 		return NULL;
@@ -263,7 +269,6 @@ static __always_inline struct kmesh_flow *start_inbound(struct bpf_sock_ops *ctx
 	flow->started_ns = bpf_ktime_get_ns();
 	flow->workload = pod->workload;
 	flow->direction = KMESH_DIRECTION_INBOUND;
-	read_key(ctx, &key);
 	flow->path = path_of(sk, pod, flow, &key);
 	flow->stage = KMESH_FLOW_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
