@@ -12,7 +12,7 @@ function sharesOf(linesPerSecond: number) {
   const shares = new LogShares({
     linesPerSecond,
     now: () => clock.now,
-    onSuppressed: ({ name }) => suppressed.set(name, (suppressed.get(name) ?? 0) + 1),
+    onSuppressed: ({ name }, lines) => suppressed.set(name, (suppressed.get(name) ?? 0) + lines),
     onEpisode: ({ name }, leftOut) => episodes.push([name, leftOut]),
   });
   const write = (pod: LogOwner | undefined, lines: number) =>
@@ -27,7 +27,11 @@ test('a pod may write ten seconds of its share at once, then its share, and othe
   assert.equal(write(quiet, 500), 500);
   clock.now += 1_000;
   assert.equal(write(loud, 5_000), 100);
+  shares.endEpisodes();
   assert.deepEqual([...suppressed], [['loud', 8_900]]);
+  write({ ...loud }, 10);
+  shares.endEpisodes();
+  assert.deepEqual([...suppressed], [['loud', 8_910]], 'whichever record names the pod');
 });
 
 test('suppressed lines are reported once, and their number when lines are written again', (t) => {

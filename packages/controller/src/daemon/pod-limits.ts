@@ -23,9 +23,9 @@ export class PodLimits {
     this.#note('descriptors', namespace, name);
   }
 
-  lineSuppressed({ namespace, name }: LogOwner): void {
-    this.#metrics.lineSuppressed(namespace, name);
-    this.#note('log lines', namespace, name);
+  linesSuppressed({ namespace, name }: LogOwner, lines: number): void {
+    this.#metrics.linesSuppressed(namespace, name, lines);
+    this.#note('log lines', namespace, name, lines);
   }
 
   /** @param suppressed lines suppressed in an episode that has ended; `undefined` if an episode begins */
@@ -54,14 +54,14 @@ export class PodLimits {
   }
 
   /** Returns whether the pod reached this limit for the first time. */
-  #note(limit: Limit, namespace: string, name: string): boolean {
+  #note(limit: Limit, namespace: string, name: string, times = 1): boolean {
     const key = `${limit} ${namespace}/${name}`;
     const known = this.#reached.get(key);
     if (known === undefined && this.#reached.size >= MOST_LISTED) {
       const [oldest] = this.#reached.keys();
       if (oldest !== undefined) this.#reached.delete(oldest);
     }
-    this.#reached.set(key, { limit, namespace, name, times: (known?.times ?? 0) + 1 });
+    this.#reached.set(key, { limit, namespace, name, times: (known?.times ?? 0) + times });
     return known === undefined;
   }
 }

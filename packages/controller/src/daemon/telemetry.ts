@@ -120,7 +120,7 @@ export function startTelemetry(
   const limits = new PodLimits(log.logger.child('limits'), metrics);
   const shares = new LogShares({
     linesPerSecond: config.podLogLines,
-    onSuppressed: (pod) => limits.lineSuppressed(pod),
+    onSuppressed: (pod, lines) => limits.linesSuppressed(pod, lines),
     onEpisode: (pod, suppressed) => limits.logEpisode(pod, suppressed),
   });
   const { filter, writer } = log;

@@ -8,6 +8,7 @@ import {
   type LogFormat,
   lineEnd,
   lineStart,
+  logTime,
 } from './line-format.ts';
 import type { LogFilter } from './log-filter.ts';
 import type { LogOwner, LogShares } from './log-shares.ts';
@@ -67,7 +68,7 @@ export class AccessLog {
     const sent = outbound ? bytesFromClient : bytesFromServer;
     const received = outbound ? bytesFromServer : bytesFromClient;
     const duration = Math.floor(counts.durationMilliseconds);
-    const begin = lineStart(format, level, scope, 'connection complete');
+    const begin = completeStarts[format][level];
     const peers = this.#peers.of(start, this.#peersOf);
     const measured =
       format === 'json'
@@ -81,7 +82,9 @@ export class AccessLog {
             ...(end.error === undefined ? [] : [{ name: 'error', value: end.error }]),
             ...ownFields(start),
           ]);
-    this.#options.writer.write(`${begin}${from}${peers}${measured}${own}${lineEnd(format)}`);
+    this.#options.writer.write(
+      `${begin.before}${logTime()}${begin.after}${from}${peers}${measured}${own}${lineEnd(format)}`,
+    );
   }
 
   earlyDeny(deny: EarlyDeny): void {
@@ -116,6 +119,15 @@ function isLoggedAlike(known: ConnectionStart, start: ConnectionStart): boolean 
 /** Returns the pod of this node. */
 function podOf({ reporter, source, destination }: ConnectionStart): LogOwner | undefined {
   return reporter === 'source' ? source : destination;
+}
+
+const completeStarts = { plain: startsOf('plain'), json: startsOf('json') } as const;
+
+function startsOf(format: LogFormat) {
+  return {
+    info: lineStart(format, 'info', scope, 'connection complete'),
+    error: lineStart(format, 'error', scope, 'connection complete'),
+  } as const;
 }
 
 /** Results of {@link ownFields} without a route. */

@@ -7,8 +7,8 @@ export interface LogOwner {
 interface LogSharesOptions {
   /** Sustained rate of lines per pod. */
   readonly linesPerSecond: number;
-  /** Called for each suppressed line. */
-  readonly onSuppressed: (owner: LogOwner) => void;
+  /** Called once a second with the lines suppressed since, and when an episode ends. */
+  readonly onSuppressed: (owner: LogOwner, lines: number) => void;
   /** Called once when suppression of a pod's lines begins, and once when it ends. */
   readonly onEpisode: (owner: LogOwner, suppressed: number | undefined) => void;
   /** Milliseconds of a monotonic clock. */
@@ -21,6 +21,8 @@ interface Bucket {
   filledAt: number;
   /** Lines suppressed in the current episode; `undefined` outside an episode. */
   suppressed: number | undefined;
+  /** Of these, lines that were not passed to `onSuppressed` yet. */
+  unreported: number;
 }
 
 /** Burst after a quiet time, as seconds of the sustained rate. */
@@ -39,6 +41,8 @@ export class LogShares {
   readonly #now: () => number;
   readonly #burst: number;
   readonly #buckets = new Map<string, Bucket>();
+  /** The same by the object that names the owner, so that no key is built per line. */
+  #known = new WeakMap<LogOwner, Bucket>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: LogSharesOptions) {
@@ -61,7 +65,7 @@ export class LogShares {
       this.#timer ??= setInterval(() => this.endEpisodes(), LOOK_MILLISECONDS).unref();
     }
     bucket.suppressed += 1;
-    this.#options.onSuppressed(bucket.owner);
+    bucket.unreported += 1;
     return false;
   }
 
@@ -70,6 +74,8 @@ export class LogShares {
     let running = false;
     for (const bucket of this.#buckets.values()) {
       if (bucket.suppressed === undefined) continue;
+      if (bucket.unreported > 0) this.#options.onSuppressed(bucket.owner, bucket.unreported);
+      bucket.unreported = 0;
       this.#fill(bucket);
       if (bucket.lines < this.#burst / 2) {
         running = true;
@@ -87,7 +93,10 @@ export class LogShares {
     clearInterval(this.#timer);
   }
 
-  #bucketOf({ namespace, name }: LogOwner): Bucket {
+  #bucketOf(owner: LogOwner): Bucket {
+    const known = this.#known.get(owner);
+    if (known !== undefined) return known;
+    const { namespace, name } = owner;
     const key = `${namespace}/${name}`;
     let bucket = this.#buckets.get(key);
     if (bucket === undefined) {
@@ -97,9 +106,11 @@ export class LogShares {
         lines: this.#burst,
         filledAt: this.#now(),
         suppressed: undefined,
+        unreported: 0,
       };
       this.#buckets.set(key, bucket);
     }
+    this.#known.set(owner, bucket);
     return bucket;
   }
 
@@ -108,6 +119,7 @@ export class LogShares {
       this.#fill(bucket);
       if (bucket.lines >= this.#burst && bucket.suppressed === undefined) this.#buckets.delete(key);
     }
+    this.#known = new WeakMap();
   }
 
   #fill(bucket: Bucket): void {

@@ -72,8 +72,8 @@ export interface ControlMetrics {
   acceptFailed(): void;
   /** Counts a connection refused because its pod's share of the descriptors is used up. */
   shareExceeded(namespace: string, pod: string): void;
-  /** Counts a line of a pod that was suppressed in the access log. */
-  lineSuppressed(namespace: string, pod: string): void;
+  /** Counts lines of a pod that were suppressed in the access log. */
+  linesSuppressed(namespace: string, pod: string, lines: number): void;
   /** Counts label sets beyond a pod's share, which count under `other`. */
   seriesOverflowed(namespace: string, pod: string): void;
   /** Returns the exposition without an end marker; pass it to `startScrapeServer` as `collect`. */
@@ -176,7 +176,7 @@ export function createControlMetrics(tag: string, sources: ControlSources = {}):
     proxyStopped: () => stopped.inc(),
     acceptFailed: () => acceptFailures.inc(),
     shareExceeded: (namespace, pod) => shareExceeded.inc({ namespace, pod }),
-    lineSuppressed: (namespace, pod) => suppressed.inc({ namespace, pod }),
+    linesSuppressed: (namespace, pod, lines) => suppressed.inc({ namespace, pod }, lines),
     seriesOverflowed: (namespace, pod) => overflowed.inc({ namespace, pod }),
     collect: () => registryText(registry),
   };

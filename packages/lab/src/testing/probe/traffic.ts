@@ -124,7 +124,7 @@ function makeBeat(recorder: MetricRecorder, control: ControlMetrics): () => void
     control.xdsMessage(addresses, 2000);
     control.xdsTerminated('Reconnect');
     control.shareExceeded('shop', 'client-1');
-    control.lineSuppressed('shop', 'client-1');
+    control.linesSuppressed('shop', 'client-1', 1);
     control.seriesOverflowed('shop', 'client-1');
     control.proxies(2, 0);
     control.proxyStarted();
