@@ -5,6 +5,8 @@
 #include <openssl/crypto.h>
 #include <string.h>
 
+#include <algorithm>
+
 #include "arguments.h"
 #include "commands.h"
 
@@ -12,6 +14,10 @@ using namespace kmesh::tunnel;
 
 namespace
 {
+
+/* Numbers for which the array is made at first, and at most: a larger batch is rare. */
+constexpr size_t kLeastNumbers = 2 << 10;
+constexpr size_t kMostHeld = 32 << 10;
 
 double numberProperty(napi_env env, napi_value object, const char *name, double fallback)
 {
@@ -48,24 +54,48 @@ napi_value extraOf(napi_env env, const EventExtra &extra)
 	return list;
 }
 
-/* Calls the handler once: (numbers, texts, extras). */
-void deliver(napi_env env, napi_value handler, const EventBatch &batch)
+/* Returns the holder's array with these numbers at its beginning. */
+napi_value heldNumbers(napi_env env, Holder &holder, const std::vector<double> &numbers)
 {
-	napi_value arguments[3], item, global;
-	arguments[0] = numbersOf(env, batch.numbers);
-	napi_create_array_with_length(env, batch.texts.size(), &arguments[1]);
+	napi_value buffer, array;
+	if (holder.numbers == nullptr || numbers.size() > holder.capacity) {
+		void *data = nullptr;
+		size_t capacity = std::max(numbers.size() * 2, kLeastNumbers);
+		if (holder.numbers != nullptr)
+			napi_delete_reference(env, holder.numbers);
+		holder.numbers = nullptr;
+		napi_create_arraybuffer(env, capacity * sizeof(double), &data, &buffer);
+		napi_create_typedarray(env, napi_float64_array, capacity, buffer, 0, &array);
+		napi_create_reference(env, array, 1, &holder.numbers);
+		holder.room = static_cast<double *>(data);
+		holder.capacity = capacity;
+	}
+	memcpy(holder.room, numbers.data(), numbers.size() * sizeof(double));
+	napi_get_reference_value(env, holder.numbers, &array);
+	return array;
+}
+
+/* Calls the handler once: (numbers, count of numbers, texts, extras). */
+void deliver(napi_env env, napi_value handler, Holder &holder, const EventBatch &batch)
+{
+	napi_value arguments[4], item, global;
+	size_t count = batch.numbers.size();
+	arguments[0] = count <= kMostHeld ? heldNumbers(env, holder, batch.numbers)
+					  : numbersOf(env, batch.numbers);
+	napi_create_double(env, static_cast<double>(count), &arguments[1]);
+	napi_create_array_with_length(env, batch.texts.size(), &arguments[2]);
 	for (size_t index = 0; index < batch.texts.size(); index++) {
 		/* One character per byte: header values are bytes, and everything else is ASCII. */
 		const std::string &text = batch.texts[index];
 		napi_create_string_latin1(env, text.data(), text.size(), &item);
-		napi_set_element(env, arguments[1], static_cast<uint32_t>(index), item);
+		napi_set_element(env, arguments[2], static_cast<uint32_t>(index), item);
 	}
-	napi_create_array_with_length(env, batch.extras.size(), &arguments[2]);
+	napi_create_array_with_length(env, batch.extras.size(), &arguments[3]);
 	for (size_t index = 0; index < batch.extras.size(); index++)
-		napi_set_element(env, arguments[2], static_cast<uint32_t>(index),
+		napi_set_element(env, arguments[3], static_cast<uint32_t>(index),
 				 extraOf(env, batch.extras[index]));
 	napi_get_global(env, &global);
-	napi_call_function(env, global, handler, 3, arguments, nullptr);
+	napi_call_function(env, global, handler, 4, arguments, nullptr);
 }
 
 void onSignal(napi_env env, napi_value, void *context, void *)
@@ -80,7 +110,7 @@ void onSignal(napi_env env, napi_value, void *context, void *)
 	for (const EventBatch &batch : batches) {
 		napi_handle_scope scope;
 		napi_open_handle_scope(env, &scope);
-		deliver(env, handler, batch);
+		deliver(env, handler, *holder, batch);
 		napi_close_handle_scope(env, scope);
 	}
 	holder->handling = false;
@@ -100,6 +130,10 @@ void stopEngine(Holder *holder)
 	if (holder->signal != nullptr)
 		napi_release_threadsafe_function(holder->signal, napi_tsfn_abort);
 	holder->signal = nullptr;
+	if (holder->numbers != nullptr)
+		napi_delete_reference(holder->env, holder->numbers);
+	holder->numbers = nullptr;
+	holder->capacity = 0;
 }
 
 void cleanup(void *data)

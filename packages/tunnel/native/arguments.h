@@ -20,6 +20,11 @@ struct Holder {
 	napi_env env = nullptr;
 	napi_ref handler = nullptr;
 	napi_threadsafe_function signal = nullptr;
+	/* The array in which events are passed: one for each batch would be garbage outside of V8's
+	 * heap, whose collection takes as long as the events. */
+	napi_ref numbers = nullptr;
+	double *room = nullptr;
+	size_t capacity = 0;
 	/* While the handler runs, commands are collected: they wake the engine's thread once.
 	 */
 	bool handling = false;

@@ -131,8 +131,8 @@ export class Engine {
   constructor(config: NativeTunnelConfig, onError: (error: unknown) => void) {
     this.#native = nativeTunnel();
     this.#onError = onError;
-    const handle = this.#native.tunnelStart(config, (numbers, texts, extras) =>
-      this.#dispatch(numbers, texts, extras),
+    const handle = this.#native.tunnelStart(config, (numbers, count, texts, extras) =>
+      this.#dispatch(numbers, count, texts, extras),
     );
     if (handle === undefined) {
       throw new KmeshError(
@@ -379,9 +379,14 @@ export class Engine {
     }
   }
 
-  #dispatch(numbers: Float64Array, texts: readonly string[], extras: readonly NativeTunnelExtra[]): void {
+  #dispatch(
+    numbers: Float64Array,
+    count: number,
+    texts: readonly string[],
+    extras: readonly NativeTunnelExtra[],
+  ): void {
     const reader = this.#reader;
-    reader.load(numbers, texts, extras);
+    reader.load({ numbers, count, texts, extras });
     this.#delivering += 1;
     while (!this.#closed && reader.next()) {
       try {

@@ -63,17 +63,27 @@ const VALUES = 2;
 const TEXT_COUNT = 7;
 const TEXTS = 8;
 
+/** A batch: the first `count` of the numbers, and what they refer to. */
+interface EventNumbers {
+  readonly numbers: Float64Array;
+  readonly count: number;
+  readonly texts: readonly string[];
+  readonly extras: readonly NativeTunnelExtra[];
+}
+
 /** Reads batches of events in order. Frequent texts are sent once and remembered here. */
 export class EventReader {
   readonly #known: string[] = [];
   #numbers: Float64Array = new Float64Array();
+  #count = 0;
   #texts: readonly string[] = [];
   #extras: readonly NativeTunnelExtra[] = [];
   #at = 0;
   #next = 0;
 
-  load(numbers: Float64Array, texts: readonly string[], extras: readonly NativeTunnelExtra[]): void {
+  load({ numbers, count, texts, extras }: EventNumbers): void {
     this.#numbers = numbers;
+    this.#count = count;
     this.#texts = texts;
     this.#extras = extras;
     this.#next = 0;
@@ -81,7 +91,7 @@ export class EventReader {
 
   /** Moves to the next event, handling definitions of texts on the way. False at the end. */
   next(): boolean {
-    while (this.#next < this.#numbers.length) {
+    while (this.#next < this.#count) {
       this.#at = this.#next;
       this.#next = this.#at + TEXTS + this.textCount;
       if (this.type !== eventType.textDefined) return true;

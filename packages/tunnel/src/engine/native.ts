@@ -29,11 +29,12 @@ export interface NativeTunnelConfig {
 }
 
 /**
- * Receives events in batches. `numbers` holds records: type, id, five numbers, count of texts, and a reference
+ * Receives events in batches. The first `count` of `numbers`, valid during the call, are records: type, id, five numbers, count of texts, and a reference
  * per text; references point to `texts` and `extras` (certificate chains, byte counts).
  */
 type NativeTunnelHandler = (
   numbers: Float64Array,
+  count: number,
   texts: readonly string[],
   extras: readonly NativeTunnelExtra[],
 ) => void;
