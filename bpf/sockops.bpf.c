@@ -258,8 +258,10 @@ static __always_inline struct kmesh_flow *start_inbound(struct bpf_sock_ops *ctx
 	read_key(ctx, &key);
 	tcp = bpf_skc_to_tcp_sock(sk);
 	/* From the pod's proxy, which reports it: neither storage nor further runs. */
-	if (tcp && !is_loopback(&key.remote) && is_redirected(tcp, &key))
+	if (tcp && !is_loopback(&key.remote) && is_redirected(tcp, &key)) {
+		send_unpaced(ctx, tcp);
 		return NULL;
+	}
 	flow = create_flow(ctx, sk);
 	if (!flow)
 		return NULL;
@@ -301,7 +303,7 @@ static __always_inline void established(struct bpf_sock_ops *ctx, struct kmesh_f
 	if (tcp && is_reported(flow))
 		begin_live(ctx, sk, flow);
 	report(ctx, flow, tcp, KMESH_EVENT_OPENED, 0, false);
-	if (tcp && flow->attested)
+	if (tcp && (flow->attested || is_handed(flow)))
 		send_unpaced(ctx, tcp);
 }
 

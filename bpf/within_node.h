@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Connections between two enrolled pods of this node that the wire attests: options of their
- * sockets. */
+/* Connections that do not leave the node: between two enrolled pods that the wire attests, and
+ * between an application and its pod's proxy. Options of their sockets. */
 #pragma once
 
 #include "kmesh_maps.h"

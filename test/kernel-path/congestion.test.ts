@@ -3,10 +3,16 @@ import { after, before, describe, test } from 'node:test';
 import type { Host, Pod } from '@kmesh/lab';
 import { type PinnedNode, pinnedNode } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
+import { handoffScene } from '@kmesh/lab/testing/traffic/handoff-scene.ts';
 
-/** Returns the congestion control of a host's established sockets with this peer. */
-async function algorithmsTowards(host: Host, peer: Host): Promise<string[]> {
-  const { stdout } = await host.run('ss', ['-tinH', 'state', 'established', 'dst', peer.addresses.v4]);
+/** The algorithms of a host's established sockets whose peer is this one. */
+function algorithmsTowards(host: Host, peer: Host): Promise<string[]> {
+  return algorithmsOf(host, `dst ${peer.addresses.v4}`);
+}
+
+/** The algorithms of a host's established sockets that a filter of `ss` selects. */
+async function algorithmsOf(host: Host, filter: string): Promise<string[]> {
+  const { stdout } = await host.run('ss', ['-tinH', 'state', 'established', filter]);
   return [...stdout.matchAll(/^\s+.*?\b(bbr|reno|cubic)\b/gm)].map(([, name]) => name ?? '');
 }
 
@@ -55,4 +61,21 @@ describe('congestion control on a node whose default is BBR', () => {
     await outside.serve({ port: 8081, mode: 'double' });
     assert.deepEqual(await endsOf(outside, 8081), ['bbr', 'bbr']);
   });
+});
+
+test('applications send by reno to their pod’s proxy, which sends by BBR to the other node', async () => {
+  await using scene = await handoffScene(false);
+  const { client, far } = scene;
+  for (const pod of [client, far]) await pod.run('sysctl', ['-qw', 'net.ipv4.tcp_congestion_control=bbr']);
+  // What listened before has what the host has.
+  await far.serve({ port: 8081, mode: 'double' });
+  const socket = await open(client, far.addresses.v4, 8081);
+  try {
+    await exchange(socket);
+    assert.deepEqual(await algorithmsOf(client, 'dport = :15001'), ['reno'], 'the client');
+    assert.deepEqual(await algorithmsOf(client, 'dport = :15008'), ['bbr'], 'its proxy');
+    assert.deepEqual(await algorithmsOf(far, 'sport = :8081'), ['reno'], 'the server');
+  } finally {
+    socket.destroy();
+  }
 });
