@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { createLab } from '@kmesh/lab';
 import type { ChildMessage } from './child.ts';
+import { MOST_IN_USE, shareInUse } from './machine-load.ts';
 import { secondsLeft, startProgress } from './progress.ts';
 import { printReport, type Report, storeReport } from './report.ts';
 import { suites } from './suites.ts';
@@ -48,6 +49,11 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
   try {
     for (const [at, name] of names.entries()) {
       if (interrupted) break;
+      const inUse = await shareInUse();
+      if (inUse > MOST_IN_USE)
+        console.error(
+          `bench: other programs use ${percent(inUse)} of the CPUs: expect no figure to be repeated`,
+        );
       const began = performance.now();
       let part = 0;
       let what = '';
@@ -80,6 +86,7 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
       const settings = {
         ...report.environment,
         took: `${took} s`,
+        ...(inUse > MOST_IN_USE ? { 'in use by others': percent(inUse) } : {}),
         ...(interrupted ? { interrupted: 'yes' } : {}),
       };
       const whole = { ...report, environment: settings };
@@ -92,6 +99,10 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
   }
   return { reports, failed, interrupted };
+}
+
+function percent(share: number): string {
+  return `${Math.round(share * 100)} %`;
 }
 
 function startSuite(name: string, quick: boolean) {
