@@ -49,7 +49,7 @@ export {
   dropPrivileges,
   releaseFreeMemory,
   releaseStartMemory,
-  requestShortTurns,
+  requestShortSlices,
 } from './process.ts';
 export { programFile, runCarriedProgram, startThread } from './program-files.ts';
 export {
