@@ -9,11 +9,11 @@ export interface Needed {
   readonly at: string;
   /** Alternatives to the program. */
   readonly or?: readonly string[];
-  /** Asks whether a program of these is of use: it ends with code 0 where it is. */
+  /** Arguments with which a usable program exits with code 0. */
   readonly asked?: readonly string[];
-  /** What is there is read, not run. */
+  /** A file that is read, not a program. */
   readonly file?: true;
-  /** What brings it. */
+  /** Package or command that provides it. */
   readonly from: string;
 }
 
@@ -47,12 +47,12 @@ export const neededByMachines: readonly Needed[] = [
   debian('conntrack'),
 ];
 
-/** What kind makes nodes with. */
+/** The program with which kind creates nodes. */
 export const containerEngine: Needed = {
   name: 'a container engine',
   at: 'docker',
   or: ['podman'],
-  // A docker command is there on many machines, and no daemon that it would ask.
+  // Many machines have the docker command without its daemon.
   asked: ['ps'],
   from: 'apt-get install docker.io, or podman, and for docker its daemon',
 };
@@ -86,10 +86,10 @@ export function checkNeeded(needed: readonly Needed[], path = process.env['PATH'
     if (file === true ? existsSync(at) : firstOfUse(one, path) !== undefined) return [];
     const found = programs.filter((program) => findProgram(program, path) !== undefined);
     if (found.length > 0)
-      return `${name}: ${found.join(' and ')} is there, and "${[found[0], ...(one.asked ?? [])].join(' ')}" fails; brought by: ${from}`;
+      return `${name}: ${found.join(' and ')} is there, and "${[found[0], ...(one.asked ?? [])].join(' ')}" fails; provided by: ${from}`;
     return at.includes('/')
-      ? `${name}: expected at ${at}; brought by: ${from}`
-      : `${name}: the program ${programs.join(' or ')} is expected on the search path (${folders.join(', ')}); brought by: ${from}`;
+      ? `${name}: expected at ${at}; provided by: ${from}`
+      : `${name}: the program ${programs.join(' or ')} is expected on the search path (${folders.join(', ')}); provided by: ${from}`;
   });
   if (lines.length > 0)
     throw new MissingError(`this machine lacks what a cluster needs:\n  ${lines.join('\n  ')}`);

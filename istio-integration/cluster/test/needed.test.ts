@@ -86,7 +86,7 @@ test('names the missing requirements of a cluster of kind', async (context) => {
   for (const program of ['kind', 'kubectl']) put(program, 'exit 9');
   // A command without the daemon that it asks is no engine, as kind would say only when it is told to make nodes.
   put('docker', 'exit 1');
-  assert.match(await up(), /a container engine: docker is there, and "docker ps" fails; brought by: /);
+  assert.match(await up(), /a container engine: docker is there, and "docker ps" fails; provided by: /);
   // One of the engines is enough.
   put('podman', '[ "$1" = ps ]');
   const rest = await up();
@@ -99,6 +99,6 @@ test('a file that is missing is named as one that is there is not', () => {
   checkNeeded([wanted('/proc/self/mounts')]);
   assert.throws(
     () => checkNeeded([wanted('/proc/self/mounts'), wanted('/proc/nothing')]),
-    /needs:\n {2}a hierarchy: expected at \/proc\/nothing; brought by: another kernel$/,
+    /needs:\n {2}a hierarchy: expected at \/proc\/nothing; provided by: another kernel$/,
   );
 });
