@@ -3,7 +3,7 @@ import { interrupted, reportProgress, sayInterruptible } from './child.ts';
 import { type Figure, figure, median, type Ratio, significant } from './report.ts';
 
 /** Maximum drift of a baseline within one run, (highest − lowest) / median; beyond it, no ratio is computed. */
-export const MOST_DRIFT = 0.3;
+export const MAXIMUM_DRIFT = 0.3;
 
 /** Results of one contestant in one round, by name of the figure. */
 export type Found = Readonly<Record<string, number>>;
@@ -87,13 +87,13 @@ export interface Bound {
   readonly baseline?: string;
 }
 
-/** Divides round by round. Returns no number if the baseline drifted more than {@link MOST_DRIFT}. */
+/** Divides round by round. Returns no number if the baseline drifted more than {@link MAXIMUM_DRIFT}. */
 export function ratioOf(rounds: Rounds, bound: Bound): Ratio {
   const { figure: name, of, to, above, baseline = above ?? to, kind, bound: limit } = bound;
   const title = `${name}${above === undefined ? '' : `, added to ${above}`}: ${of} / ${to}`;
   const drift = driftOf(valuesOf(rounds, name, baseline));
-  if (!(drift <= MOST_DRIFT)) {
-    const because = `${baseline} drifted by ${Math.round(drift * 100)} %, more than ${MOST_DRIFT * 100} %`;
+  if (!(drift <= MAXIMUM_DRIFT)) {
+    const because = `${baseline} drifted by ${Math.round(drift * 100)} %, more than ${MAXIMUM_DRIFT * 100} %`;
     return { name: title, value: null, bound: limit, kind, ok: false, because };
   }
   const base = above === undefined ? undefined : valuesOf(rounds, name, above);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { driftOf, type Found, figuresOf, interleave, MOST_DRIFT, ratioOf } from '../harness/interleave.ts';
+import { driftOf, type Found, figuresOf, interleave, MAXIMUM_DRIFT, ratioOf } from '../harness/interleave.ts';
 
 const roundsOf = (values: Readonly<Record<string, readonly number[]>>, name = 'requests') =>
   (Object.values(values)[0] ?? []).map(
@@ -49,7 +49,7 @@ test('a bound on the overhead compares what each contestant adds to no mesh', ()
 
 test('no ratio is computed with a baseline that drifted', () => {
   const baseline = [100, 140, 100];
-  assert.ok(driftOf(baseline) > MOST_DRIFT);
+  assert.ok(driftOf(baseline) > MAXIMUM_DRIFT);
   const ratio = ratioOf(roundsOf({ 'no mesh': baseline, kmesh: [60, 84, 60] }), bound);
   assert.equal(ratio.value, null);
   assert.equal(ratio.ok, false);

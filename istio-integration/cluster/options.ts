@@ -29,7 +29,7 @@ export type Proxy =
 /** An invalid command line. The message is printed to the user. */
 export class UsageError extends Error {}
 
-const mostNodes = 5;
+const maximumNodes = 5;
 
 /** Parses arguments, without the program's name. Throws {@link UsageError}; `--help` prints and returns `undefined`. */
 export async function parseOptions(args: readonly string[]): Promise<ClusterOptions | undefined> {
@@ -89,8 +89,8 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
   };
   if (values.help === true) return undefined;
   const nodes = values.nodes ?? 2;
-  if (!Number.isInteger(nodes) || nodes < 1 || nodes > mostNodes)
-    throw new UsageError(`--nodes ${values.nodes}: a whole number from 1 to ${mostNodes}`);
+  if (!Number.isInteger(nodes) || nodes < 1 || nodes > maximumNodes)
+    throw new UsageError(`--nodes ${values.nodes}: a whole number from 1 to ${maximumNodes}`);
   return {
     command: values._[0] as ClusterOptions['command'],
     nodes,
@@ -105,7 +105,11 @@ export async function parseOptions(args: readonly string[]): Promise<ClusterOpti
 
 function shape<T>(command: import('yargs').Argv<T>) {
   return command
-    .option('nodes', { type: 'number', default: 2, describe: `number of nodes for pods, 1 to ${mostNodes}` })
+    .option('nodes', {
+      type: 'number',
+      default: 2,
+      describe: `number of nodes for pods, 1 to ${maximumNodes}`,
+    })
     .option('backend', {
       choices: ['bare', 'kind'] as const,
       default: 'bare' as const,

@@ -115,7 +115,7 @@ describe('HBONE connections and their pool', () => {
         await readExactly(socket, 11, 20_000);
       }),
     );
-    assert.ok(server.mostStreams <= 100, `${server.mostStreams} streams on one connection`);
+    assert.ok(server.maximumStreams <= 100, `${server.maximumStreams} streams on one connection`);
     assert.ok(
       server.connections.length >= 10 && server.connections.length <= 12,
       `${server.connections.length}`,
@@ -138,7 +138,7 @@ describe('HBONE connections and their pool', () => {
         await readExactly(socket, 11);
       }),
     );
-    assert.ok(server.mostStreams <= 10, `${server.mostStreams}`);
+    assert.ok(server.maximumStreams <= 10, `${server.maximumStreams}`);
     assert.equal(server.connections.length, 4);
     for (const socket of sockets) socket.destroy();
     server.close();

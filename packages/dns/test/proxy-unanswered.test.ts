@@ -108,7 +108,7 @@ describe('unresponsive resolvers and clients', { concurrency: true }, () => {
       forwarded++;
       if (forwarded > 20) return;
       // A forwarder that forwards to this proxy.
-      void network.ask(query).then(reply, () => undefined);
+      void network.send(query).then(reply, () => undefined);
     });
     assert.equal(codeOf(await network.query('loop.example')), 'SERVFAIL');
     assert.ok(forwarded <= 3, `${forwarded} queries`);

@@ -38,10 +38,10 @@ test('DNS-28: STATUS and responses are refused, and messages from port 53 get no
   await using network = await PodNetwork.start();
   const status = queryOf('a.b', 'A');
   status[2] = 0x10;
-  assert.equal(codeOf(dnsPacket.decode(await network.ask(status))), 'NOTIMP');
+  assert.equal(codeOf(dnsPacket.decode(await network.send(status))), 'NOTIMP');
   const response = queryOf('a.b', 'A');
   response[2] = 0x80;
-  assert.equal(codeOf(dnsPacket.decode(await network.ask(response))), 'FORMERR');
+  assert.equal(codeOf(dnsPacket.decode(await network.send(response))), 'FORMERR');
 });
 
 test('DNS-04: other names are answered by the resolver, not authoritative, with its response code and all its records', async () => {
@@ -158,7 +158,7 @@ test('an answer of 64 kB is passed on over TCP, and truncated over UDP', async (
     (query, reply) => reply(huge(query, 60_000)),
     (query, socket) => socket.write(framed(huge(query, 65_535))),
   );
-  const answer = await network.ask(queryOf('huge.example', 'TXT'));
+  const answer = await network.send(queryOf('huge.example', 'TXT'));
   assert.ok(answer.length <= 512);
   assert.equal(dnsPacket.decode(answer).flag_tc, true);
 });
@@ -200,7 +200,7 @@ test('DNS-33: a second instance takes over without a lost query', async () => {
   const traffic = (async () => {
     while (asking) {
       asked++;
-      await network.ask(queryOf('web', 'A'), 2_000).catch((error: unknown) => failures.push(String(error)));
+      await network.send(queryOf('web', 'A'), 2_000).catch((error: unknown) => failures.push(String(error)));
     }
   })();
   const next = await network.successor();

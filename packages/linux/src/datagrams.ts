@@ -5,7 +5,7 @@ import type { NetworkNamespace } from './network-namespace.ts';
 
 const payloadOffset = 40;
 const tooLong = 0xffff_ffff;
-const mostSlots = 64;
+const maximumSlots = 64;
 
 /**
  * Memory for datagrams that are received and sent in batches of up to 64, with one system call each. To answer, write
@@ -24,7 +24,7 @@ export class DatagramBatch {
       const message = 'the addon does not match these sources: run scripts/build-addon.sh';
       throw new KmeshError('KMESH_ADDON_BROKEN', message);
     }
-    this.slots = integerIn('slots', slots, 1, mostSlots);
+    this.slots = integerIn('slots', slots, 1, maximumSlots);
     this.payloadBytes = integerIn('payloadBytes', payloadBytes, 8, 65_536);
     // Addresses and lengths are aligned in every slot.
     this.#slotBytes = Math.ceil((payloadOffset + payloadBytes) / 8) * 8;
@@ -78,7 +78,7 @@ export class DatagramBatch {
 }
 
 /** A datagram to one address, from a dedicated socket. */
-interface AskOptions {
+interface RequestDatagramOptions {
   /** Default: the process's own. */
   readonly namespace?: NetworkNamespace | undefined;
   readonly address: string;
@@ -94,7 +94,13 @@ interface AskOptions {
  *
  * @throws SystemCallError `KMESH_SOCKET_FAILED`
  */
-export function askByDatagram({ namespace, address, port, mark, payload }: AskOptions): number {
+export function sendRequestDatagram({
+  namespace,
+  address,
+  port,
+  mark,
+  payload,
+}: RequestDatagramOptions): number {
   const family = address.includes(':') ? 6 : 4;
   const fd = addon().datagramAsk(namespace?.fd ?? -1, family, address, port, mark ?? 0, payload);
   if (fd >= 0) return fd;

@@ -25,7 +25,7 @@ export {
   findCgroupMount,
   probeCapabilities,
 } from './capabilities.ts';
-export { askByDatagram, DatagramBatch, receiveDatagram, retireUdpSocket } from './datagrams.ts';
+export { DatagramBatch, receiveDatagram, retireUdpSocket, sendRequestDatagram } from './datagrams.ts';
 export {
   closeDescriptor,
   DescriptorWatcher,

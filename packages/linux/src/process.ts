@@ -56,7 +56,7 @@ export function requestShortSlices(): boolean {
 }
 
 /** A larger heap is left to V8, which collects it incrementally. */
-const mostHeapBytes = 48 * 1024 * 1024;
+const maximumHeapBytes = 48 * 1024 * 1024;
 
 /**
  * Returns start-up memory to the kernel: garbage of this thread's heap (with `--expose-gc`), free memory of the C
@@ -66,7 +66,7 @@ const mostHeapBytes = 48 * 1024 * 1024;
  * @throws KMESH_ADDON_BROKEN
  */
 export function releaseStartMemory(): void {
-  if (process.memoryUsage().heapUsed < mostHeapBytes)
+  if (process.memoryUsage().heapUsed < maximumHeapBytes)
     globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
   addon().releaseMemory();
 }

@@ -1,11 +1,11 @@
 import { Socket } from 'node:net';
 import {
-  askByDatagram,
   closeDescriptor,
   connectSocket,
   DescriptorWatcher,
   type NetworkNamespace,
   receiveDatagram,
+  sendRequestDatagram,
 } from '@kmesh/linux';
 import { maximumTcpBytes } from '../wire/answer.ts';
 import { word } from '../wire/query.ts';
@@ -18,7 +18,7 @@ interface AttemptOptions {
   /** Namespace of the pod; `undefined` for the process's own. */
   readonly namespace: NetworkNamespace | undefined;
   readonly mark: number | undefined;
-  readonly asked: UpstreamQuery;
+  readonly outgoing: UpstreamQuery;
   readonly timeoutMilliseconds: number;
 }
 
@@ -35,15 +35,15 @@ export interface AttemptEvents {
 export type AttemptFailure = 'unreachable' | 'lying' | 'closed';
 
 /** Wrong messages after which the attempt fails: the server is broken, or its answers are forged. */
-const mostRejected = 16;
+const maximumRejected = 16;
 /** Shared by all attempts: a datagram is processed before the next one is read. */
 const received = Buffer.alloc(maximumTcpBytes + 1);
 const EAGAIN = -11;
 
 /** Sends a query over UDP from a dedicated port. Returns a cancel function; after its call, no event is reported. */
-export function askOverUdp(options: AttemptOptions, events: AttemptEvents): () => void {
-  const { server: address, port, namespace, mark, asked } = options;
-  const fd = askByDatagram({ namespace, address, port, mark, payload: asked.message });
+export function queryOverUdp(options: AttemptOptions, events: AttemptEvents): () => void {
+  const { server: address, port, namespace, mark, outgoing } = options;
+  const fd = sendRequestDatagram({ namespace, address, port, mark, payload: outgoing.message });
   let open = true;
   let rejected = 0;
   const close = (): void => {
@@ -64,7 +64,7 @@ export function askOverUdp(options: AttemptOptions, events: AttemptEvents): () =
         events.failed('unreachable');
         return;
       }
-      const verdict = judgeUpstream(received.subarray(0, length), asked);
+      const verdict = judgeUpstream(received.subarray(0, length), outgoing);
       if (verdict === 'accepted' || verdict === 'case') {
         // Answer the client first; closing the socket can wait.
         open = false;
@@ -73,7 +73,7 @@ export function askOverUdp(options: AttemptOptions, events: AttemptEvents): () =
         return;
       }
       events.rejected(verdict);
-      if (++rejected < mostRejected) continue;
+      if (++rejected < maximumRejected) continue;
       close();
       events.failed('lying');
     }
@@ -84,8 +84,8 @@ export function askOverUdp(options: AttemptOptions, events: AttemptEvents): () =
 }
 
 /** Sends a query over TCP. Returns a cancel function; after its call, no event is reported. */
-export function askOverTcp(options: AttemptOptions, events: AttemptEvents): () => void {
-  const { server: address, port, namespace, mark, asked, timeoutMilliseconds: timeout } = options;
+export function queryOverTcp(options: AttemptOptions, events: AttemptEvents): () => void {
+  const { server: address, port, namespace, mark, outgoing, timeoutMilliseconds: timeout } = options;
   const abort = new AbortController();
   let socket: Socket | undefined;
   let over = false;
@@ -112,7 +112,7 @@ export function askOverTcp(options: AttemptOptions, events: AttemptEvents): () =
       }
       socket = new Socket({ fd, readable: true, writable: true });
       readAnswer(socket, (bytes) => {
-        const verdict = judgeUpstream(bytes, asked);
+        const verdict = judgeUpstream(bytes, outgoing);
         if (verdict === 'accepted' || verdict === 'case') end(() => events.answered(bytes, 'accepted'));
         else {
           events.rejected(verdict);
@@ -121,9 +121,9 @@ export function askOverTcp(options: AttemptOptions, events: AttemptEvents): () =
       });
       socket.on('error', () => end(() => events.failed('unreachable')));
       socket.on('close', () => end(() => events.failed('closed')));
-      const framed = Buffer.allocUnsafe(asked.message.length + 2);
-      framed.writeUInt16BE(asked.message.length);
-      framed.set(asked.message, 2);
+      const framed = Buffer.allocUnsafe(outgoing.message.length + 2);
+      framed.writeUInt16BE(outgoing.message.length);
+      framed.set(outgoing.message, 2);
       socket.write(framed);
     },
     () => end(() => events.failed('unreachable')),

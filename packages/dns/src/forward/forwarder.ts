@@ -1,7 +1,7 @@
 import type { NetworkNamespace } from '@kmesh/linux';
 import { flag, HEADER_BYTES, type Query, responseCode, word } from '../wire/query.ts';
 import { clientAnswer, upstreamQuery } from '../wire/upstream.ts';
-import { type AttemptEvents, type AttemptFailure, askOverTcp, askOverUdp } from './attempt.ts';
+import { type AttemptEvents, type AttemptFailure, queryOverTcp, queryOverUdp } from './attempt.ts';
 
 /** A query for the pod's resolvers. */
 interface ForwardRequest {
@@ -38,9 +38,9 @@ interface ForwarderOptions {
 }
 
 /** Limit of pending queries per pod; more are refused, so that a dead resolver does not affect other pods. */
-const mostQueriesPerPod = 256;
+const maximumQueriesPerPod = 256;
 /** Limit of queries that wait for one answer; more are refused. */
-const mostJoined = 64;
+const maximumJoined = 64;
 const deadlineMilliseconds = 5_000;
 /** Delays before the second, third and fourth datagram without an answer, by the number of resolvers. */
 const retryMilliseconds = { one: [1_000, 1_500], several: [400, 800, 1_300] } as const;
@@ -60,7 +60,7 @@ export class Forwarder {
 
   constructor(options: ForwarderOptions) {
     this.#options = options;
-    this.#budget = new Budget(mostQueriesPerPod, options.budget);
+    this.#budget = new Budget(maximumQueriesPerPod, options.budget);
   }
 
   get pending(): number {
@@ -71,7 +71,7 @@ export class Forwarder {
     const key = jobKey(request);
     const running = this.#jobs.get(key);
     if (running !== undefined) {
-      if (running.requests.length < mostJoined) running.requests.push(request);
+      if (running.requests.length < maximumJoined) running.requests.push(request);
       else request.done(undefined, { reason: 'limit', server: undefined, seconds: 0 });
       return;
     }
@@ -145,7 +145,7 @@ class Job {
   }
 
   start(): void {
-    this.#askNext();
+    this.#queryNext();
     if (this.#over) return;
     this.#timers.push(setTimeout(() => this.#giveUp('timeout'), deadlineMilliseconds));
     this.#retryLater(0);
@@ -178,24 +178,24 @@ class Job {
         if (this.#overTcp) return;
         if (this.#lastServer !== undefined) this.#events.failed(this.#lastServer);
         this.#retryLater(step + 1);
-        this.#askNext();
+        this.#queryNext();
       }, wait),
     );
   }
 
-  #askNext(): void {
+  #queryNext(): void {
     const server = this.#servers[this.#begun % this.#servers.length];
     if (this.#over || server === undefined) return;
     this.#begun++;
-    this.#ask(server, askOverUdp);
+    this.#queryServer(server, queryOverUdp);
   }
 
-  #ask(server: string, how: typeof askOverUdp): void {
+  #queryServer(server: string, how: typeof queryOverUdp): void {
     const [first] = this.requests;
     if (first === undefined) return;
     this.#lastServer = server;
     const { namespace, mark, port } = this.#options;
-    const asked = upstreamQuery(first.message, first.query);
+    const outgoing = upstreamQuery(first.message, first.query);
     this.#open++;
     let cancel: (() => void) | undefined;
     const settle = (): void => {
@@ -210,12 +210,12 @@ class Job {
       },
       answered: (bytes, verdict) => {
         settle();
-        this.#answered(server, bytes, { verdict, payload: asked.payload, overTcp: how === askOverTcp });
+        this.#answered(server, bytes, { verdict, payload: outgoing.payload, overTcp: how === queryOverTcp });
       },
     };
     try {
       cancel = how(
-        { server, port, namespace, mark, asked, timeoutMilliseconds: deadlineMilliseconds },
+        { server, port, namespace, mark, outgoing, timeoutMilliseconds: deadlineMilliseconds },
         events,
       );
       this.#cancels.add(cancel);
@@ -239,14 +239,14 @@ class Job {
       // An answer over TCP cannot be forged without seeing the query.
       if (!this.#overTcp) {
         this.#overTcp = true;
-        this.#ask(server, askOverTcp);
+        this.#queryServer(server, queryOverTcp);
       }
       return;
     }
     const code = word(bytes, 2) & 0xf;
     if (refusals.has(code) && this.#begun < this.#servers.length && !this.#overTcp) {
       this.#fallback = { bytes, server };
-      this.#askNext();
+      this.#queryNext();
       return;
     }
     if (refusals.has(code) && this.#open > 0) {
@@ -261,7 +261,7 @@ class Job {
     if (this.#over) return;
     this.#events.failed(server);
     if (this.#overTcp && this.#open === 0) this.#giveUp(reason);
-    else if (!this.#overTcp && this.#begun < this.#servers.length) this.#askNext();
+    else if (!this.#overTcp && this.#begun < this.#servers.length) this.#queryNext();
     else if (this.#open === 0) this.#giveUp(reason);
   }
 

@@ -4,16 +4,16 @@ import { isIP } from 'node:net';
 
 /** The used part of a resolv.conf. */
 export interface ResolvConf {
-  /** Addresses of resolvers, at most {@link mostServers}. */
+  /** Addresses of resolvers, at most {@link maximumServers}. */
   readonly servers: readonly string[];
   /** Lower case, without leading and trailing dots. */
   readonly search: readonly string[];
 }
 
 /** The limit of the C library's resolver. */
-const mostServers = 3;
-const mostSearchDomains = 32;
-const mostBytes = 65_536;
+const maximumServers = 3;
+const maximumSearchDomains = 32;
+const maximumBytes = 65_536;
 
 /** Parses the text of a resolv.conf; unknown lines are skipped, as in every resolver. */
 function parseResolvConf(text: string): ResolvConf {
@@ -30,7 +30,7 @@ function parseResolvConf(text: string): ResolvConf {
         .filter((word) => word !== '');
     }
   }
-  return { servers: servers.slice(0, mostServers), search: search.slice(0, mostSearchDomains) };
+  return { servers: servers.slice(0, maximumServers), search: search.slice(0, maximumSearchDomains) };
 }
 
 /**
@@ -47,7 +47,7 @@ export async function readResolvConf(
   try {
     const status = await file.stat();
     if (!status.isFile()) return undefined;
-    const bytes = Buffer.alloc(Math.min(mostBytes, Math.max(4_096, status.size)));
+    const bytes = Buffer.alloc(Math.min(maximumBytes, Math.max(4_096, status.size)));
     const { bytesRead } = await file.read(bytes, 0, bytes.length, 0);
     return parseResolvConf(bytes.toString('latin1', 0, bytesRead));
   } catch {

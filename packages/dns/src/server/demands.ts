@@ -1,18 +1,21 @@
 import { candidateNames, defaultSearchDomains, wildcardsOf } from '../names/resolve.ts';
 
 /** Delay before a name is requested again; meanwhile the control plane pushes it when it appears. */
-const askedMilliseconds = 30_000;
-const mostAsked = 10_000;
+const repeatMilliseconds = 30_000;
+const maximumRequested = 10_000;
 /** Longest wait for the control plane; the query is then forwarded. */
 const waitMilliseconds = 2_000;
 /** Limit of resources requested for one query. */
-const mostNames = 16;
+const maximumNames = 16;
 
 /** Requests names that the table does not have from the control plane (`XDS_ON_DEMAND`), each at a limited rate. */
 export class Demands {
   readonly #clusterDomain: string;
   readonly #post: (id: number, names: readonly string[]) => void;
-  readonly #asked = new Map<string, { readonly until: number; readonly done: Promise<void> | undefined }>();
+  readonly #requested = new Map<
+    string,
+    { readonly until: number; readonly done: Promise<void> | undefined }
+  >();
   readonly #open = new Map<number, () => void>();
   #next = 1;
 
@@ -25,26 +28,26 @@ export class Demands {
   /**
    * Resolves when the name is known or does not exist, or after two seconds; `undefined` if it was requested recently.
    */
-  ask(name: string, namespace: string): Promise<void> | undefined {
+  request(name: string, namespace: string): Promise<void> | undefined {
     const key = `${namespace}/${name}`;
-    const known = this.#asked.get(key);
+    const known = this.#requested.get(key);
     const now = performance.now();
     if (known !== undefined && (known.done !== undefined || known.until > now)) return known.done;
     const names = demandNames(name, namespace, this.#clusterDomain);
     if (names.length === 0) return undefined;
-    if (this.#asked.size >= mostAsked) this.#asked.clear();
+    if (this.#requested.size >= maximumRequested) this.#requested.clear();
     const id = this.#next++;
     const done = new Promise<void>((resolve) => {
       const finish = (): void => {
         clearTimeout(timer);
         this.#open.delete(id);
-        this.#asked.set(key, { until: performance.now() + askedMilliseconds, done: undefined });
+        this.#requested.set(key, { until: performance.now() + repeatMilliseconds, done: undefined });
         resolve();
       };
       const timer = setTimeout(finish, waitMilliseconds);
       this.#open.set(id, finish);
     });
-    this.#asked.set(key, { until: 0, done });
+    this.#requested.set(key, { until: 0, done });
     this.#post(id, names);
     return done;
   }
@@ -75,5 +78,5 @@ function demandNames(name: string, namespace: string, clusterDomain: string): st
     // The headless service of a pod's name.
     if (labels.length === 3) names.add(`${owner}/${labels.slice(1).join('.')}${suffix}`);
   }
-  return [...names].slice(0, mostNames);
+  return [...names].slice(0, maximumNames);
 }

@@ -13,17 +13,17 @@ import type { ClientWorkload, DnsThreadData, FromThread, QueryLine, ToThread } f
 import { closePodSockets, ServedPod } from './served-pod.ts';
 
 /** Limit of forwarded queries of all pods. */
-const mostQueries = 4_096;
+const maximumQueries = 4_096;
 const reportMilliseconds = 250;
 /** Limit of log lines in one report. */
-const mostLines = 1_000;
+const maximumLines = 1_000;
 const readConfMilliseconds = 5_000;
 
 const data = workerData as DnsThreadData;
 const port = parentPort as NonNullable<typeof parentPort>;
 const table = new NameTable();
 const pods = new Map<string, ServedPod>();
-const budget = new Budget(mostQueries);
+const budget = new Budget(maximumQueries);
 const troubles = new Map<string, { uid: string; server: string; reason: string; count: number }>();
 let generation = 0;
 let ownConf: ResolvConf = { servers: [], search: [] };
@@ -101,7 +101,7 @@ function addPod({ uid, namespace, sockets }: ToThread & { kind: 'pod' }): void {
       ownSearch: data.ownSearch,
       observer: observerOf(uid, namespace, () => pod.client),
       onRejected: (server, verdict) => trouble(uid, server, verdict),
-      ...(demands === undefined ? {} : { demand: (name) => demands.ask(name, namespace) }),
+      ...(demands === undefined ? {} : { demand: (name) => demands.request(name, namespace) }),
     });
     pods.set(uid, pod);
   } catch (error) {
@@ -132,7 +132,7 @@ function observerOf(uid: string, namespace: string, client: () => ServedPod['cli
       return logsQueries;
     },
     line(query, result, endpoints) {
-      if (lines.length >= mostLines) {
+      if (lines.length >= maximumLines) {
         linesLeft++;
         return;
       }

@@ -68,9 +68,9 @@ export interface PodServerOptions {
 /** How long queries wait for the pod's own workload (contract 12). */
 const workloadMilliseconds = 5_000;
 /** Limit of queries that wait for the workload; more are refused at once. */
-const mostWaiting = 256;
+const maximumWaiting = 256;
 /** Limit of cached decisions per type; the cache is cleared when the table changes. */
-const mostRemembered = 4_096;
+const maximumRemembered = 4_096;
 
 /** A decision in a form that is ready to be written. */
 interface Remembered {
@@ -140,7 +140,8 @@ export class PodServer {
       return this.#refuse(into, at, query, responseCode.refused);
     }
     if (this.#context === undefined) {
-      if (this.#waiting.size >= mostWaiting) return this.#refuse(into, at, query, responseCode.serverFailure);
+      if (this.#waiting.size >= maximumWaiting)
+        return this.#refuse(into, at, query, responseCode.serverFailure);
       this.#wait(new Uint8Array(message), transport, later());
       return -1;
     }
@@ -181,7 +182,7 @@ export class PodServer {
     const remembered = this.#remembered[type];
     let decision = remembered.get(name);
     if (decision === undefined) {
-      if (remembered.size >= mostRemembered) remembered.clear();
+      if (remembered.size >= maximumRemembered) remembered.clear();
       decision = remember(resolveName(this.#options.table, context, name, type), type);
       remembered.set(name, decision);
     }

@@ -5,11 +5,11 @@ import type { Answerer } from './udp-listener.ts';
 /** Idle timeout of a connection (contract 12). */
 const idleMilliseconds = 5_000;
 /** Limit of connections per pod; the oldest one is closed for a new one. */
-const mostConnections = 128;
+const maximumConnections = 128;
 /** Limit of pending queries per connection; beyond it, reading stops (backpressure). */
-const mostPending = 32;
+const maximumPending = 32;
 /** Limit of unsent answers to a client that does not read. */
-const mostUnsentBytes = 262_144;
+const maximumUnsentBytes = 262_144;
 
 /** Shared by all connections: an answer is copied out at once. */
 const written = Buffer.alloc(maximumTcpBytes + 2);
@@ -38,7 +38,7 @@ export class TcpListener {
   }
 
   #serve(socket: Socket): void {
-    if (this.#connections.size >= mostConnections) {
+    if (this.#connections.size >= maximumConnections) {
       const [oldest] = this.#connections;
       oldest?.destroy();
       if (oldest !== undefined) this.#connections.delete(oldest);
@@ -53,7 +53,7 @@ export class TcpListener {
       while (held.length >= 2 && !socket.destroyed) {
         const length = held.readUInt16BE(0);
         if (held.length < length + 2) break;
-        if (pending >= mostPending) {
+        if (pending >= maximumPending) {
           socket.pause();
           return;
         }
@@ -84,7 +84,7 @@ export class TcpListener {
 }
 
 function send(socket: Socket, framed: Buffer, length: number): void {
-  if (socket.writableLength > mostUnsentBytes) {
+  if (socket.writableLength > maximumUnsentBytes) {
     socket.destroy();
     return;
   }

@@ -130,7 +130,7 @@ export class PodNetwork implements AsyncDisposable {
   }
 
   /** Sends raw bytes over UDP and returns the answer. */
-  async ask(message: Uint8Array, milliseconds = 8_000): Promise<Buffer> {
+  async send(message: Uint8Array, milliseconds = 8_000): Promise<Buffer> {
     const socket = this.client();
     try {
       socket.send(message, 15_053, '127.0.0.1');
@@ -148,7 +148,7 @@ export class PodNetwork implements AsyncDisposable {
     type: 'A' | 'AAAA' | 'NS' | 'TXT' = 'A',
     fields: Partial<Packet> = {},
   ): Promise<DecodedPacket> {
-    return dnsPacket.decode(await this.ask(queryOf(name, type, fields)));
+    return dnsPacket.decode(await this.send(queryOf(name, type, fields)));
   }
 
   /** Queries a name over TCP. */

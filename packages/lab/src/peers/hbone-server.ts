@@ -43,7 +43,7 @@ export class HboneServer {
   readonly connections: TLSSocket[] = [];
   readonly sessions = new Set<ServerHttp2Session>();
   /** Maximum number of concurrent streams on one connection so far. */
-  mostStreams = 0;
+  maximumStreams = 0;
   readonly #sockets = new Set<Socket>();
 
   constructor(options: HboneServerOptions) {
@@ -81,7 +81,7 @@ export class HboneServer {
       const session = stream.session as ServerHttp2Session;
       const count = (open.get(session) ?? 0) + 1;
       open.set(session, count);
-      this.mostStreams = Math.max(this.mostStreams, count);
+      this.maximumStreams = Math.max(this.maximumStreams, count);
       stream.on('close', () => open.set(session, (open.get(session) ?? 1) - 1));
       stream.on('error', () => undefined);
       const socket = session.socket as TLSSocket;

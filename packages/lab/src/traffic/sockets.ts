@@ -60,24 +60,24 @@ export class SocketMaker {
 
   /** Rejects with an error that carries the connect's `code`, such as ECONNREFUSED. Sockets may be half open. */
   async connect(options: ConnectOptions): Promise<Socket> {
-    const { handle } = await this.#ask({ kind: 'connect', options });
+    const { handle } = await this.#queryServer({ kind: 'connect', options });
     const socket = handle as Socket;
     socket.allowHalfOpen = true;
     return socket;
   }
 
   async listen(options: ListenOptions, onConnection: (socket: Socket) => void): Promise<Server> {
-    const { handle } = await this.#ask({ kind: 'listen', options });
+    const { handle } = await this.#queryServer({ kind: 'listen', options });
     const server = handle as Server & { allowHalfOpen: boolean };
     server.allowHalfOpen = true;
     return server.on('connection', onConnection);
   }
 
   async exchangeDatagram(options: DatagramExchange): Promise<string> {
-    return (await this.#ask({ kind: 'datagram', options })).text;
+    return (await this.#queryServer({ kind: 'datagram', options })).text;
   }
 
-  #ask(request: Distributed<MakerRequest>): Promise<MakerResult> {
+  #queryServer(request: Distributed<MakerRequest>): Promise<MakerResult> {
     this.#lastId += 1;
     const id = this.#lastId;
     this.#child ??= this.#start();

@@ -1,5 +1,5 @@
 /** Maximum number of bytes that {@link writeValue} writes. */
-export const mostValueBytes = 32;
+export const maximumValueBytes = 32;
 
 /** Writes a sample's value in decimal for the exposition formats. @returns the end offset */
 export function writeValue(bytes: Uint8Array, at: number, value: number): number {

@@ -1,4 +1,4 @@
-import { mostValueBytes, writeValue } from './exposition-text.ts';
+import { maximumValueBytes, writeValue } from './exposition-text.ts';
 import { cellOf, type MetricStore, type StoredRow, type StoredTable } from './store.ts';
 import { familyOffset, type MetricFamily } from './tables.ts';
 
@@ -61,7 +61,7 @@ function* renderPlain(
   for (const row of table.rows) {
     if ((row.mask & mask) === 0) continue;
     const whole = Math.min(row.labels.length, longestWholeLabels);
-    if (!page.fits(name.length + whole + mostValueBytes + 2)) yield* page.flush();
+    if (!page.fits(name.length + whole + maximumValueBytes + 2)) yield* page.flush();
     page.append(name);
     if (row.labels.length <= longestWholeLabels) page.append(row.labels);
     else yield* page.bytes(row.labels);
@@ -131,7 +131,7 @@ class Page {
       this.append(piece);
       start += piece.length;
     }
-    if (!this.fits(mostValueBytes + 2)) yield* this.flush();
+    if (!this.fits(maximumValueBytes + 2)) yield* this.flush();
   }
 
   *flush(): Generator<Uint8Array, void, undefined> {

@@ -41,7 +41,7 @@ function tell(message: ToMain): void {
 }
 
 /** Requests the control thread's registry and waits at most a second. */
-function askControl(): Promise<void> {
+function requestControlMetrics(): Promise<void> {
   return new Promise((resolve) => {
     const question = nextQuestion++;
     const timer = setTimeout(done, 1000);
@@ -73,7 +73,7 @@ async function scrape(request: IncomingMessage, response: ServerResponse): Promi
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  await askControl();
+  await requestControlMetrics();
   processText ??= loadProcessText();
   const texts = [controlText, await (await processText)()];
   if (turns.taken === 1) refresh();

@@ -161,7 +161,7 @@ function openedAt(event: KernelEventReader): number {
 const batchesKept = 8;
 const reportsKept = 2;
 /** Above this number only clients of the last batches are kept. */
-const mostDeparted = 16_384;
+const maximumDeparted = 16_384;
 /** A client's end may be reported shortly before the handshake completes on the server's side. */
 const handshakeNanoseconds = 100_000_000;
 
@@ -243,7 +243,7 @@ class LocalClients {
   #forget(): void {
     for (let oldest = this.#departed[0]; oldest !== undefined; oldest = this.#departed[0]) {
       if (this.#batch - oldest.batch <= batchesKept) return;
-      if (this.#report - oldest.report < reportsKept && this.#departedCount <= mostDeparted) return;
+      if (this.#report - oldest.report < reportsKept && this.#departedCount <= maximumDeparted) return;
       this.#departed.shift();
       this.#departedCount -= oldest.starts.length;
       for (const start of oldest.starts) this.#remove(start);
@@ -279,9 +279,9 @@ export interface HeldServer {
  * live flows if it stays open. A connection dialled by a pod's proxy has no client side in the kernel: its record is
  * delayed by this time, which is therefore short.
  */
-const mostHeldMilliseconds = 2000;
+const maximumHeldMilliseconds = 2000;
 /** Maximum number of held records; beyond it the oldest is released. */
-const mostHeld = 4096;
+const maximumHeld = 4096;
 
 /**
  * Holds accepted connections that have ended until their client's side is reported, which names the dialled service and
@@ -298,7 +298,7 @@ export class HeldServers {
     if (alike === undefined) this.#byHash.set(server.hash, [server]);
     else alike.push(server);
     this.#order.add(server);
-    if (this.#order.size <= mostHeld) return undefined;
+    if (this.#order.size <= maximumHeld) return undefined;
     const [oldest] = this.#order;
     if (oldest !== undefined) this.#remove(oldest);
     return oldest;
@@ -316,14 +316,14 @@ export class HeldServers {
   /** Returns milliseconds until {@link HeldServers.takeOverdue} has the next; `undefined` when nothing waits. */
   overdueIn(now: number): number | undefined {
     const [oldest] = this.#order;
-    return oldest && Math.max(0, oldest.heldAt + mostHeldMilliseconds - now);
+    return oldest && Math.max(0, oldest.heldAt + maximumHeldMilliseconds - now);
   }
 
   /** Takes the records that have waited long enough; all of them if no time is given. */
   takeOverdue(now = Number.POSITIVE_INFINITY): readonly HeldServer[] {
     const overdue: HeldServer[] = [];
     for (const server of this.#order) {
-      if (now - server.heldAt < mostHeldMilliseconds) break;
+      if (now - server.heldAt < maximumHeldMilliseconds) break;
       overdue.push(server);
     }
     for (const server of overdue) this.#remove(server);

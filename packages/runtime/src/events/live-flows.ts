@@ -26,9 +26,9 @@ interface LiveFlowReportsOptions {
 }
 
 /** Bytes of a long connection appear within 5 s, which includes the duration of a large report. */
-const mostIntervalMilliseconds = 3000;
+const maximumIntervalMilliseconds = 3000;
 /** The delay is `restPerWork` × the duration of the last report, clamped to these two. */
-const leastIntervalMilliseconds = 1000;
+const minimumIntervalMilliseconds = 1000;
 const restPerWork = 30;
 
 /**
@@ -48,7 +48,7 @@ export class LiveFlowReports implements Disposable {
     const counted = new CountedFlows(options.object.map('counted'), options.generation ?? 1);
     this.#counted = counted;
     options.connections.continueFrom((cookie) => counted.earlier(cookie));
-    this.#schedule(options.intervalMilliseconds ?? leastIntervalMilliseconds);
+    this.#schedule(options.intervalMilliseconds ?? minimumIntervalMilliseconds);
   }
 
   /** Takes a report now, or joins the one in progress. */
@@ -82,8 +82,8 @@ export class LiveFlowReports implements Disposable {
       this.take()
         .catch(this.#options.onError)
         .finally(() => {
-          const rest = Math.max(leastIntervalMilliseconds, restPerWork * (performance.now() - began));
-          this.#schedule(this.#options.intervalMilliseconds ?? Math.min(rest, mostIntervalMilliseconds));
+          const rest = Math.max(minimumIntervalMilliseconds, restPerWork * (performance.now() - began));
+          this.#schedule(this.#options.intervalMilliseconds ?? Math.min(rest, maximumIntervalMilliseconds));
         });
     }, milliseconds);
     this.#timer.unref();

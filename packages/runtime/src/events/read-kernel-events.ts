@@ -43,7 +43,7 @@ const probeSources: ReadonlySet<string> = new Set([
 ]);
 
 /** Maximum time spent on remaining events when the daemon ends. */
-const mostDrainMilliseconds = 250;
+const maximumDrainMilliseconds = 250;
 
 /** Reads the event ring and the live flows, and reports the connections of the kernel path to the observer. */
 export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
@@ -126,7 +126,7 @@ function startReports(
 
 /** Handles the events left in the ring, for a limited time, since programs continue writing. */
 async function drain(ring: EventRing): Promise<void> {
-  const deadline = performance.now() + mostDrainMilliseconds;
+  const deadline = performance.now() + maximumDrainMilliseconds;
   for (let empty = 0; empty < 2 && performance.now() < deadline; ) {
     await new Promise((resolve) => setTimeout(resolve, 10));
     empty = ring.counters.pending === 0 ? empty + 1 : 0;

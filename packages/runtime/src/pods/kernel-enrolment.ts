@@ -27,7 +27,7 @@ interface EnrolledPod {
 const LATER_LOOKS = [150, 1_100];
 
 /** Maximum number of reset sockets whose close event is awaited. */
-const MOST_DENIED = 65_536;
+const MAXIMUM_DENIED = 65_536;
 
 /**
  * Enrols pods in the kernel tables, each once capture lets its connections through and the mesh knows its
@@ -247,7 +247,7 @@ export class KernelEnrolment {
 
   #noteDenied(socketCookie: number): void {
     // Events may be lost.
-    if (this.#denied.size >= MOST_DENIED) this.#denied.clear();
+    if (this.#denied.size >= MAXIMUM_DENIED) this.#denied.clear();
     this.#denied.add(socketCookie);
   }
 
