@@ -166,7 +166,7 @@ async function running(): Promise<Api> {
 function ownArchive(): string {
   const archive = join(repository, 'dist/kmesh-image.tar');
   if (!existsSync(archive))
-    throw new MissingError(`Kmesh's image: expected at ${archive}; provided by: npm run build:image`);
+    throw new MissingError(`Kmesh's image: expected at ${archive}; brought by: npm run build:image`);
   return archive;
 }
 

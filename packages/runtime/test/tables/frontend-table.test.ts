@@ -120,7 +120,7 @@ test('an entry that one store can change keeps its slot', async () => {
   assert.deepEqual([read(ip, 80)?.slot, read(ip, 80)?.action], [slot, 'tunnel']);
 });
 
-test('a slot is reused only after the barrier that follows its deletion', async () => {
+test('a slot is given again only when the barrier after its deletion is over', async () => {
   const { table, read } = fixture(1);
   const slicer = new Slicer(1000);
   const barrier = async () => {};
