@@ -5,13 +5,13 @@ import { createServer, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
 import {
-  type FaultyWaypoint,
   type FrameConnection,
   type FrameStream,
   http2Code,
-  openFrameClient,
+  openRudeClient,
   type Pod,
-  serveFaultyWaypoint,
+  type RudeWaypoint,
+  serveRudeWaypoint,
 } from '@kmesh/lab';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import type { Recorded } from '@kmesh/lab/testing/tunnel/recorder.ts';
@@ -24,7 +24,7 @@ let mesh: TestMesh;
 let client: Pod;
 let server: Pod;
 let outside: Pod;
-let waypoint: { pod: Pod; server: FaultyWaypoint };
+let waypoint: { pod: Pod; server: RudeWaypoint };
 /** Actions of the row's scripts on the next request and the next accepted socket. */
 let onStream: (stream: FrameStream) => void | Promise<void>;
 let onAccept: (socket: Socket) => void;
@@ -37,13 +37,13 @@ before(async () => {
   client = (await mesh.pod()).pod;
   server = (await mesh.pod({ node: 1 })).pod;
   outside = (await mesh.pod({ captured: false })).pod;
-  const faulty = await mesh.pod({ node: 1, captured: false, workload: { protocol: 'HBONE' } });
-  const identity = mesh.authority.issue(faulty.workload);
-  const made = await serveFaultyWaypoint(faulty.pod, {
+  const rude = await mesh.pod({ node: 1, captured: false, workload: { protocol: 'HBONE' } });
+  const identity = mesh.authority.issue(rude.workload);
+  const made = await serveRudeWaypoint(rude.pod, {
     identity,
     onStream: (stream) => void Promise.resolve(onStream(stream)).catch(() => undefined),
   });
-  waypoint = { pod: faulty.pod, server: mesh.own(made) };
+  waypoint = { pod: rude.pod, server: mesh.own(made) };
   // No byte is read before the row reads.
   using namespace = openNetworkNamespace(server.namespacePath);
   const listener = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
@@ -510,7 +510,7 @@ describe('ends of streams that the proxy serves', () => {
   async function open(): Promise<{ stream: FrameStream; connection: FrameConnection }> {
     const { pod, workload } = await mesh.pod({ captured: false });
     const socket = await connect(pod, server.addresses.v4, 15008);
-    const connection = await openFrameClient(socket, mesh.authority.issue(workload));
+    const connection = await openRudeClient(socket, mesh.authority.issue(workload));
     return { stream: connection.connect(`${server.addresses.v4}:8080`), connection };
   }
 
@@ -678,7 +678,7 @@ describe('ends of streams that the proxy serves', () => {
   row('END-51', 'a refused application is 503, and the log names its port', async () => {
     const { pod, workload } = await mesh.pod({ captured: false });
     const socket = await connect(pod, server.addresses.v4, 15008);
-    const connection = await openFrameClient(socket, mesh.authority.issue(workload));
+    const connection = await openRudeClient(socket, mesh.authority.issue(workload));
     const stream = connection.connect(`${server.addresses.v4}:8099`);
     await stream.until(() => stream.events.includes('end'));
     const record = await recordOf('destination');

@@ -16,7 +16,6 @@ export { type AddressPair, endpointText, parseEndpoint } from './network/address
 export { cgroupRoot } from './network/cgroups.ts';
 export { type CommandResult, runCommand } from './network/commands.ts';
 export { createLab, Lab } from './network/lab.ts';
-export { FaultyWaypoint, openFrameClient, serveFaultyWaypoint } from './peers/faulty-peer.ts';
 export { FrameConnection, FrameStream, frameBytes, http2Code, number32 } from './peers/frames.ts';
 export {
   HboneClient,
@@ -26,6 +25,7 @@ export {
   type PeerTlsOptions,
 } from './peers/hbone-client.ts';
 export { HboneServer, serveHbone } from './peers/hbone-server.ts';
+export { openRudeClient, RudeWaypoint, serveRudeWaypoint } from './peers/rude-peer.ts';
 export { serveWaypoint } from './peers/waypoint.ts';
 export { createAuthority } from './pki/authority.ts';
 export { Host } from './pods/host.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { serveFaultyWaypoint } from '../../peers/faulty-peer.ts';
 import { type FrameStream, http2Code } from '../../peers/frames.ts';
 import type { PeerIdentity } from '../../peers/hbone-client.ts';
+import { serveRudeWaypoint } from '../../peers/rude-peer.ts';
 import type { Pod } from '../../pods/pod.ts';
 import { startTestMesh } from './mesh.ts';
 import { connect } from './traffic.ts';
@@ -86,7 +86,7 @@ interface RandomEndings {
 /** Serves {@link RandomEndings} on a pod that takes HBONE itself. */
 export async function serveRandomEndings(pod: Pod, identity: PeerIdentity): Promise<RandomEndings> {
   const plans = new Map<string, { way: Way; size: number }>();
-  const waypoint = await serveFaultyWaypoint(pod, {
+  const waypoint = await serveRudeWaypoint(pod, {
     identity,
     onStream: (stream) => void answer(stream, plans),
   });

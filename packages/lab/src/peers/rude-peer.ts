@@ -5,7 +5,7 @@ import type { Host } from '../pods/host.ts';
 import { FrameConnection, type FrameOptions, type FrameStream } from './frames.ts';
 import { openPeerTls, type PeerIdentity } from './hbone-client.ts';
 
-interface FaultyWaypointOptions extends Omit<FrameOptions, 'role'> {
+interface RudeWaypointOptions extends Omit<FrameOptions, 'role'> {
   readonly identity: PeerIdentity;
   readonly port?: number;
   /** Called for each request; decides what happens on the stream and on its connection. */
@@ -13,7 +13,7 @@ interface FaultyWaypointOptions extends Omit<FrameOptions, 'role'> {
 }
 
 /** A waypoint that ends streams, HTTP/2 sessions and TCP connections in every way and order that real ones do. */
-export class FaultyWaypoint implements Disposable {
+export class RudeWaypoint implements Disposable {
   readonly connections: FrameConnection[] = [];
   readonly #close: () => void;
 
@@ -31,11 +31,8 @@ export class FaultyWaypoint implements Disposable {
   }
 }
 
-/** Serves a {@link FaultyWaypoint} on a lab host, on port 15008 unless given another. */
-export async function serveFaultyWaypoint(
-  host: Host,
-  options: FaultyWaypointOptions,
-): Promise<FaultyWaypoint> {
+/** Serves a {@link RudeWaypoint} on a lab host, on port 15008 unless given another. */
+export async function serveRudeWaypoint(host: Host, options: RudeWaypointOptions): Promise<RudeWaypoint> {
   const { identity, port = 15008 } = options;
   const secureContext = createSecureContext({
     cert: identity.certificateChainPem,
@@ -59,7 +56,7 @@ export async function serveFaultyWaypoint(
       made.connections.push(connection);
     });
   });
-  const made = new FaultyWaypoint(() => server.close());
+  const made = new RudeWaypoint(() => server.close());
   using namespace = openNetworkNamespace(host.namespacePath);
   const fd = openListener({ namespace, address: '::', port, reuseAddress: true });
   await new Promise<void>((resolve) => server.listen({ fd }, resolve));
@@ -67,7 +64,7 @@ export async function serveFaultyWaypoint(
 }
 
 /** Opens HTTP/2 at frame level over a connected socket, as the client. Rejects when the handshake fails. */
-export async function openFrameClient(
+export async function openRudeClient(
   socket: Socket,
   identity: PeerIdentity,
   options: Omit<FrameOptions, 'role'> = {},
