@@ -9,7 +9,7 @@ import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Workload } from '@kmesh/api';
-import { endpointText, openFrameClient, openHbone, type Pod, serveFaultyWaypoint } from '@kmesh/lab';
+import { endpointText, openHbone, openRudeClient, type Pod, serveRudeWaypoint } from '@kmesh/lab';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import {
   connect,
@@ -113,11 +113,11 @@ for (const whose of ['client', 'server'] as const) {
 
 test('a server that says nothing: the client itself opens no stream on a session whose server’s certificate has expired', async () => {
   const from = await client();
-  const faulty = await mesh.pod({ node: 1, captured: false, workload: { protocol: 'HBONE' } });
-  const expiry = expiring(faulty);
+  const rude = await mesh.pod({ node: 1, captured: false, workload: { protocol: 'HBONE' } });
+  const expiry = expiring(rude);
   const asked: number[] = [];
-  const waypoint = await serveFaultyWaypoint(faulty.pod, {
-    identity: mesh.authority.issue(faulty.workload),
+  const waypoint = await serveRudeWaypoint(rude.pod, {
+    identity: mesh.authority.issue(rude.workload),
     onStream: (stream) => {
       asked.push(Date.now());
       stream.respond();
@@ -126,7 +126,7 @@ test('a server that says nothing: the client itself opens no stream on a session
   });
   mesh.own(waypoint);
   const ask = async () => {
-    const socket = await connect(from.pod, faulty.pod.addresses.v4, 8080);
+    const socket = await connect(from.pod, rude.pod.addresses.v4, 8080);
     socket.end();
     return await readExactly(socket, 6).then(String, () => 'not served');
   };
@@ -141,29 +141,29 @@ test('a server that says nothing: the client itself opens no stream on a session
 });
 
 describe('a client that goes on with its session', () => {
-  const ask = (connection: Awaited<ReturnType<typeof openFrameClient>>) =>
+  const ask = (connection: Awaited<ReturnType<typeof openRudeClient>>) =>
     connection.connect(endpointText(server.pod.addresses.v4, 8080));
 
   test('after its certificate expired: its stream goes on, and each further one is refused for another session', async () => {
     const outside = await mesh.pod({ captured: false });
     const expiry = expiring(outside);
     const socket = await connect(outside.pod, server.pod.addresses.v4, 15008);
-    const faulty = await openFrameClient(socket, mesh.authority.issue(outside.workload));
-    const first = ask(faulty);
+    const rude = await openRudeClient(socket, mesh.authority.issue(outside.workload));
+    const first = ask(rude);
     await first.until(() => first.events.includes('headers'));
     // A second that is like it follows a plan.
-    const second = ask(faulty);
+    const second = ask(rude);
     await second.until(() => second.events.includes('headers'));
     assert.ok(Date.now() < expiry, 'too slow a machine for this lifetime');
     await passed(expiry);
     const before = mesh.proxy(1).records.connections.length;
-    const later = [ask(faulty), ask(faulty)];
+    const later = [ask(rude), ask(rude)];
     await first.send(Buffer.from('hello world'));
     await first.until(() => first.received.length === 22);
-    assert.ok(faulty.goaways > 0);
+    assert.ok(rude.goaways > 0);
     for (const { events } of later) assert.doesNotMatch(events.join(), /headers|data/);
     assert.equal(mesh.proxy(1).records.connections.length, before);
-    faulty.reset();
+    rude.reset();
     mesh.authority.rotate();
   });
 
@@ -171,8 +171,8 @@ describe('a client that goes on with its session', () => {
     const outside = await mesh.pod({ captured: false });
     const expiry = expiring(outside);
     const socket = await connect(outside.pod, server.pod.addresses.v4, 15008);
-    const faulty = await openFrameClient(socket, mesh.authority.issue(outside.workload));
-    const first = ask(faulty);
+    const rude = await openRudeClient(socket, mesh.authority.issue(outside.workload));
+    const first = ask(rude);
     await first.until(() => first.events.includes('headers'));
     const authority = endpointText(server.pod.addresses.v4, 8080);
     const text = (value: string) => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)]);
@@ -180,36 +180,36 @@ describe('a client that goes on with its session', () => {
     const [name, method, authorityName, value] = fields as [Buffer, Buffer, Buffer, Buffer];
     const literal = Buffer.from([0]);
     // HEADERS without END_HEADERS: the rest comes in a CONTINUATION.
-    faulty.frame(1, 0, 3, Buffer.concat([literal, name, method]));
+    rude.frame(1, 0, 3, Buffer.concat([literal, name, method]));
     assert.ok(Date.now() < expiry, 'too slow a machine for this lifetime');
     await passed(expiry);
     const before = mesh.proxy(1).records.connections.length;
-    faulty.frame(9, 4, 3, Buffer.concat([literal, authorityName, value]));
+    rude.frame(9, 4, 3, Buffer.concat([literal, authorityName, value]));
     await first.send(Buffer.from('hello world'));
     await first.until(() => first.received.length === 22);
-    assert.doesNotMatch((faulty.streams.get(3)?.events ?? []).join(), /headers|data/);
+    assert.doesNotMatch((rude.streams.get(3)?.events ?? []).join(), /headers|data/);
     assert.equal(mesh.proxy(1).records.connections.length, before);
-    faulty.reset();
+    rude.reset();
     mesh.authority.rotate();
   });
 
   test('after the server’s trust domain changed, with which its own was compared: further requests are refused', async () => {
     const outside = await mesh.pod({ captured: false });
     const socket = await connect(outside.pod, server.pod.addresses.v4, 15008);
-    const faulty = await openFrameClient(socket, mesh.authority.issue(outside.workload));
-    const first = ask(faulty);
+    const rude = await openRudeClient(socket, mesh.authority.issue(outside.workload));
+    const first = ask(rude);
     await first.until(() => first.events.includes('headers'));
     mesh.proxy(1).records.clear();
     mesh.apply({ ...server.workload, trustDomain: 'elsewhere.local' });
-    const second = ask(faulty);
+    const second = ask(rude);
     const { error } = await mesh.proxy(1).records.wait(() => mesh.proxy(1).records.denies[0]);
     assert.match(error, /no longer has the identity spiffe:\/\/cluster\.local\//);
     await second.until(() => second.events.includes('headers'));
     assert.equal(second.received.length, 0);
     assert.deepEqual(mesh.proxy(1).records.connections, []);
-    await second.connection.streams.get(1)?.until(() => faulty.goaways > 0);
+    await second.connection.streams.get(1)?.until(() => rude.goaways > 0);
     mesh.apply(server.workload);
-    faulty.reset();
+    rude.reset();
   });
 });
 

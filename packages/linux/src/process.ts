@@ -51,7 +51,7 @@ const shortestNanoseconds = 100_000;
  * of work are much shorter than the slices of other threads. Its share of the CPU does not change. Requires Linux 6.12;
  * earlier kernels ignore it. Returns false if a sandbox forbids the call.
  */
-export function requestShortTurns(): boolean {
+export function requestShortSlices(): boolean {
   return addon().requestSlice(shortestNanoseconds) === 0;
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { requestShortTurns } from '@kmesh/linux';
+import { requestShortSlices } from '@kmesh/linux';
 
 /** Time slices of the threads of this process, in nanoseconds. Requires Linux 6.12. */
 function turns(): Map<string, number> {
@@ -16,7 +16,7 @@ test('a thread that requests short time slices gets them, and no other thread of
   const own = String(process.pid);
   const before = turns();
   assert.ok((before.get(own) ?? 0) > 100_000, `${before.get(own)}`);
-  assert.equal(requestShortTurns(), true);
+  assert.equal(requestShortSlices(), true);
   const after = turns();
   assert.equal(after.get(own), 100_000);
   for (const [thread, slice] of before) if (thread !== own) assert.equal(after.get(thread), slice);

@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { requestShortTurns } from '@kmesh/linux';
+import { requestShortSlices } from '@kmesh/linux';
 import { createDnsMetrics, type DnsMetrics, MetricRecorder, retireDeparted } from '@kmesh/probe';
 import type { ForwardOutcome } from '../forward/forwarder.ts';
 import { Budget } from '../forward/forwarder.ts';
@@ -33,7 +33,7 @@ let linesLeft = 0;
 let draining = false;
 const metrics = startMetrics();
 // A query takes a few microseconds, but would wait a thousand times as long for the time slices of busy threads.
-requestShortTurns();
+requestShortSlices();
 const demands = data.onDemand
   ? new Demands(data.clusterDomain, (id, names) => post({ kind: 'demand', id, names }))
   : undefined;
