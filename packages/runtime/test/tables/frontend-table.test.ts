@@ -120,6 +120,37 @@ test('an entry that one store can change keeps its slot', async () => {
   assert.deepEqual([read(ip, 80)?.slot, read(ip, 80)?.action], [slot, 'tunnel']);
 });
 
+test('an address that is left to the tunnel keeps its slot, also as its meaning changes and back', async () => {
+  const { table, maps, servicePorts, read, flush } = fixture();
+  const target = servicePorts.add();
+  const ip = '10.0.0.1';
+  const tunnelled = [entry({ action: 'tunnel' })];
+  table.stage({ ip }, tunnelled);
+  await flush();
+  const slot = read(ip, 0)?.slot;
+  assert.deepEqual(
+    table.entriesOf({ ip }).map(({ action, port, namespaceId }) => [action, port, namespaceId]),
+    [['tunnel', 0, 0]],
+  );
+  table.stage({ ip }, tunnelled);
+  assert.equal(table.dirty, false, 'the same meaning writes nothing');
+
+  table.stage({ ip }, [entry({ service: 3 }), entry({ port: 80, action: 'balance', target, service: 3 })]);
+  await flush();
+  assert.deepEqual([read(ip, 0)?.slot, read(ip, 0)?.action], [slot, 'refuse']);
+  assert.equal(read(ip, 80)?.action, 'balance');
+  table.stage({ ip }, tunnelled);
+  await flush();
+  assert.deepEqual([read(ip, 0)?.slot, read(ip, 0)?.action], [slot, 'tunnel']);
+  assert.equal(read(ip, 80), undefined);
+  assert.equal(table.usage().used, 1);
+
+  table.stage({ ip }, []);
+  await flush();
+  assert.equal(liveFrontends(maps), 0);
+  assert.deepEqual([table.usage().used, [...table.keys()]], [0, []]);
+});
+
 test('a slot is given again only when the barrier after its deletion is over', async () => {
   const { table, read } = fixture(1);
   const slicer = new Slicer(1000);
