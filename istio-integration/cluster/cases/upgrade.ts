@@ -5,7 +5,7 @@ import type { Case } from './case.ts';
 import { SAMPLE, serves } from './kernel-path.ts';
 import { underLoad, waitForRoll } from './lifecycle.ts';
 import { longConnections } from './load.ts';
-import { callUntil, clusterIp, having, inside, onlyPod, proxies, type Scene } from './scene.ts';
+import { callUntil, clusterIp, having, inside, onlyPod, proxies, proxyOf, type Scene } from './scene.ts';
 
 /** Connections of each kind that are open while the proxies are rolled. */
 const LONG = 10;
@@ -88,6 +88,8 @@ export const upgradeCases: readonly Case[] = [
       await serves(scene, SAMPLE);
       const before = await pins(scene, node);
       const back = await rollUnderLoad(scene, await earlierContainer(scene, own, scene.earlier));
+      const [without] = /.*no kernel path.*/.exec(await scene.api.log(await proxyOf(scene, node))) ?? [];
+      assert.equal(without, undefined, `${scene.earlier} cannot be upgraded from here: ${without}`);
       await serves(scene, SAMPLE);
       const others = await pins(scene, node);
       const upgrade = await rollUnderLoad(scene, own);
