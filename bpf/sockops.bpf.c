@@ -96,10 +96,10 @@ static __always_inline void take_dial(const struct bpf_sock *sk, struct kmesh_fl
  * With MPTCP the application has a separate socket above the one that connects. It answers
  * getpeername, so it gets the dialled address, too.
  */
-static __always_inline void tell_owner(struct bpf_sock *sk, const struct kmesh_flow *flow)
+static __always_inline void copy_to_owner(struct bpf_sock *sk, const struct kmesh_flow *flow)
 {
 	struct mptcp_sock *owner;
-	struct kmesh_flow *told;
+	struct kmesh_flow *owned;
 
 	if (!bpf_core_type_exists(struct mptcp_sock) ||
 	    !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_skc_to_mptcp_sock))
@@ -107,13 +107,13 @@ static __always_inline void tell_owner(struct bpf_sock *sk, const struct kmesh_f
 	owner = bpf_skc_to_mptcp_sock(sk);
 	if (!owner)
 		return;
-	told =
+	owned =
 	    bpf_sk_storage_get(&flows, owner, 0, flow->rewritten ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-	if (!told)
+	if (!owned)
 		return;
-	told->dialled = flow->dialled;
-	told->dialled_port_be = flow->dialled_port_be;
-	told->rewritten = flow->rewritten;
+	owned->dialled = flow->dialled;
+	owned->dialled_port_be = flow->dialled_port_be;
+	owned->rewritten = flow->rewritten;
 }
 
 static __always_inline bool is_self(const struct kmesh_peer_key *key)
@@ -212,7 +212,7 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
 		read_remote(ctx, &flow->dialled);
 		flow->dialled_port_be = read_remote_port(ctx);
 	}
-	tell_owner(sk, flow);
+	copy_to_owner(sk, flow);
 	flow->netns_cookie = netns_cookie;
 	flow->started_ns = bpf_ktime_get_ns();
 	flow->direction = KMESH_DIRECTION_OUTBOUND;
