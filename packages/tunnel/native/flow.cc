@@ -87,8 +87,8 @@ void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::stri
 	int fd = engine.openSocket(spec, &error, &kept);
 	decided();
 	if (!kept) {
+		announce();
 		engine.emit(EventType::SourceNotKept, id);
-		eventQueued_ = true;
 	}
 	if (fd < 0) {
 		bool setup =
@@ -303,6 +303,14 @@ void Flow::close(FlowEnd reason, int code, const std::string &text, bool reset)
 	engine.bury(this);
 }
 
+/* Call it before an event about the flow: TypeScript must know of it. */
+void Flow::announce()
+{
+	if (admittedUs != 0 && !eventQueued_)
+		engine.plans.announce(id);
+	eventQueued_ = true;
+}
+
 /* Sends the last event of the flow, with its byte counts. */
 void Flow::report(FlowEnd reason, int code, const std::string &text)
 {
@@ -312,6 +320,7 @@ void Flow::report(FlowEnd reason, int code, const std::string &text)
 	if (reason == FlowEnd::Complete && admittedUs != 0 && !eventQueued_ &&
 	    engine.plans.ended(id, Engine::preciseUs(), directions[0].bytes, directions[1].bytes))
 		return;
+	announce();
 	engine.events.add(
 	    EventType::FlowClosed, id,
 	    {static_cast<double>(reason), static_cast<double>(code),

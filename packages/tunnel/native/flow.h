@@ -110,6 +110,7 @@ class Flow final : public StreamUser
 	bool discardInput(Socket &socket);
 	void finishIfDone();
 	void close(FlowEnd reason, int code, const std::string &text, bool reset);
+	void announce();
 	void report(FlowEnd reason, int code, const std::string &text);
 	void decided();
 	bool isThrough() const;

@@ -20,7 +20,8 @@
 namespace kmesh::tunnel
 {
 
-/* How long the end of a connection may wait for more urgent events. */
+/* How long the end of a connection may wait for more urgent events, and the beginning of one for
+ * its end. */
 static constexpr uint64_t kLazyMs = 8;
 
 /* How long a flow's bytes are reported more often than those of older flows. */
@@ -184,10 +185,13 @@ void Engine::wakeHandlers()
 {
 	if (!urgent_ && (lazySince_ == 0 || now_ + 1 < lazySince_ + kLazyMs))
 		return;
+	/* Before anything else is published. A connection that may end soon, reported with its end,
+	 * saves most of its cost; an urgent event may be about the session that carries it. */
+	plans.release(urgent_ ? UINT64_MAX : (now_ - kLazyMs) * 1000);
 	urgent_ = false;
-	lazySince_ = 0;
+	lazySince_ = plans.anyAdmitted() ? now_ + 1 : 0;
 	bool any = !events.numbers.empty();
-	if (!any && !plans.anyAdmitted())
+	if (!any && !plans.anyReleased())
 		return;
 	if (any)
 		knownTexts.startOverWhenFull();

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include <algorithm>
+
 #include "stream.h"
 
 namespace kmesh::tunnel
@@ -36,10 +38,36 @@ std::shared_ptr<const Plan> Plans::find(const std::string &key) const
 bool Plans::admit(const Plan &plan, const Admitted &admitted)
 {
 	std::lock_guard<std::mutex> lock(mutex_);
-	if (plan.version != version_ || admitted_.size() >= kUnknown)
+	if (plan.version != version_ || admitted_.size() + released_.size() >= kUnknown)
 		return false;
 	admitted_.push_back(admitted);
 	return true;
+}
+
+void Plans::release(uint64_t beforeUs)
+{
+	std::lock_guard<std::mutex> lock(mutex_);
+	auto stays = [beforeUs](const Admitted &one) {
+		return one.endedUs == 0 && one.atUs >= beforeUs && !one.announced;
+	};
+	auto first = std::stable_partition(admitted_.begin(), admitted_.end(), stays);
+	released_.insert(released_.end(), first, admitted_.end());
+	admitted_.erase(first, admitted_.end());
+}
+
+bool Plans::anyReleased()
+{
+	std::lock_guard<std::mutex> lock(mutex_);
+	return !released_.empty();
+}
+
+void Plans::announce(uint64_t flow)
+{
+	std::lock_guard<std::mutex> lock(mutex_);
+	for (Admitted &one : admitted_) {
+		if (one.flow == flow)
+			one.announced = true;
+	}
 }
 
 bool Plans::anyAdmitted()
@@ -51,13 +79,15 @@ bool Plans::anyAdmitted()
 bool Plans::ended(uint64_t flow, uint64_t nowUs, uint64_t bytesUp, uint64_t bytesDown)
 {
 	std::lock_guard<std::mutex> lock(mutex_);
-	for (Admitted &one : admitted_) {
-		if (one.flow != flow)
-			continue;
-		one.endedUs = nowUs;
-		one.bytesUp = bytesUp;
-		one.bytesDown = bytesDown;
-		return true;
+	for (std::vector<Admitted> *unknown : {&admitted_, &released_}) {
+		for (Admitted &one : *unknown) {
+			if (one.flow != flow)
+				continue;
+			one.endedUs = nowUs;
+			one.bytesUp = bytesUp;
+			one.bytesDown = bytesDown;
+			return true;
+		}
 	}
 	return false;
 }
@@ -65,14 +95,14 @@ bool Plans::ended(uint64_t flow, uint64_t nowUs, uint64_t bytesUp, uint64_t byte
 bool Plans::manyAdmitted()
 {
 	std::lock_guard<std::mutex> lock(mutex_);
-	return admitted_.size() >= kUnknown / 2;
+	return admitted_.size() + released_.size() >= kUnknown / 2;
 }
 
 std::vector<Admitted> Plans::take()
 {
 	std::vector<Admitted> taken;
 	std::lock_guard<std::mutex> lock(mutex_);
-	taken.swap(admitted_);
+	taken.swap(released_);
 	return taken;
 }
 
@@ -81,7 +111,9 @@ std::vector<Admitted> Plans::takeBack(uint64_t version)
 	std::vector<Admitted> taken;
 	std::lock_guard<std::mutex> lock(mutex_);
 	version_ = version;
-	taken.swap(admitted_);
+	taken.swap(released_);
+	taken.insert(taken.end(), admitted_.begin(), admitted_.end());
+	admitted_.clear();
 	return taken;
 }
 

@@ -45,6 +45,8 @@ struct Admitted {
 	uint64_t atUs = 0;
 	/* When it ended; 0: it is open. */
 	uint64_t endedUs = 0;
+	/* Other events of it follow. */
+	bool announced = false;
 	uint64_t bytesUp = 0, bytesDown = 0;
 };
 
@@ -58,16 +60,27 @@ class Plans
 	/* Returns whether the plan is still valid; if so, TypeScript will learn of the connection.
 	 */
 	bool admit(const Plan &plan, const Admitted &admitted);
+	/* Lets TypeScript take the connections that have ended, that were admitted before
+	 * `beforeUs`, or that have other events; the others are still likely to end before they are
+	 * reported.
+	 */
+	void release(uint64_t beforeUs);
+	bool anyReleased();
+	/* Whether some are left for a later release. */
 	bool anyAdmitted();
+	/* Call it before an event of the flow other than its orderly end: its beginning is to be
+	 * reported before. */
+	void announce(uint64_t flow);
 	/* Records an orderly end. Returns false if TypeScript already knows the connection; else
 	 * its end is reported with its beginning. */
 	bool ended(uint64_t flow, uint64_t nowUs, uint64_t bytesUp, uint64_t bytesDown);
 	/* So many that TypeScript must be woken at once. */
 	bool manyAdmitted();
 
-	/* TypeScript's thread. Returns admitted connections that were not taken yet, in order. */
+	/* TypeScript's thread. Returns released connections that were not taken yet. */
 	std::vector<Admitted> take();
-	/* Likewise, and no plan of an earlier version admits anything from now on. */
+	/* Returns all that were not taken yet. No plan of an earlier version admits anything from
+	 * now on. */
 	std::vector<Admitted> takeBack(uint64_t version);
 
       private:
@@ -78,6 +91,7 @@ class Plans
 	std::mutex mutex_;
 	uint64_t version_ = 0;
 	std::vector<Admitted> admitted_;
+	std::vector<Admitted> released_;
 	/* All of one version. */
 	std::unordered_map<std::string, std::shared_ptr<const Plan>> plans_;
 	uint64_t plansVersion_ = 0;
