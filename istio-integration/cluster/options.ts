@@ -114,7 +114,7 @@ function shape<T>(command: import('yargs').Argv<T>) {
       choices: ['bare', 'kind'] as const,
       default: 'bare' as const,
       describe:
-        'bare: namespaces of this machine; kind: containers that kind creates, from Istio's released images',
+        'bare: namespaces of this machine; kind: containers that kind creates, from released images',
     })
     .option('proxy', {
       type: 'string',
