@@ -113,8 +113,7 @@ function shape<T>(command: import('yargs').Argv<T>) {
     .option('backend', {
       choices: ['bare', 'kind'] as const,
       default: 'bare' as const,
-      describe:
-        'bare: namespaces of this machine; kind: containers that kind creates, from released images',
+      describe: 'bare: namespaces of this machine; kind: containers that kind creates, from released images',
     })
     .option('proxy', {
       type: 'string',
