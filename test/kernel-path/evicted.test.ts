@@ -67,7 +67,8 @@ describe('a live connection between two pods whose entry was evicted', () => {
   }
 
   async function evict(socket: Socket): Promise<void> {
-    await fill('used');
+    // The kernel's choice is only nearly the least recently used: it may take another flood.
+    for (let floods = 0; floods < 5 && isKnown(socket); floods++) await fill('used');
     assert.equal(isKnown(socket), false, 'it is evicted');
   }
 

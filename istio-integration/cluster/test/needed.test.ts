@@ -29,8 +29,8 @@ test('names every missing program, its expected path, and the package that provi
       const lines = error.message.split('\n').slice(1);
       assert.equal(lines.length, 3, error.message);
       assert.match(lines[0] ?? '', /program not-executable is expected on the search path \(\/nowhere, /);
-      assert.match(lines[1] ?? '', /package of absent: .*brought by: installing absent/);
-      assert.match(lines[2] ?? '', new RegExp(`expected at ${folder}/gone; brought by: installing`));
+      assert.match(lines[1] ?? '', /package of absent: .*provided by: installing absent/);
+      assert.match(lines[2] ?? '', new RegExp(`expected at ${folder}/gone; provided by: installing`));
       return true;
     },
   );
@@ -53,7 +53,7 @@ test('"up" on a machine without the programs names them and exits with code 3 be
   for (const program of ['go', 'containerd', 'runc', 'etcd'])
     assert.match(
       stderr,
-      new RegExp(`the program ${program} is expected on the search path \\(/nowhere\\); brought by: `),
+      new RegExp(`the program ${program} is expected on the search path \\(/nowhere\\); provided by: `),
     );
   assert.deepEqual(readdirSync(cache), []);
 });
@@ -77,7 +77,7 @@ test('names the missing requirements of a cluster of kind', async (context) => {
   for (const program of ['kind', 'docker or podman', 'kubectl', 'istioctl'])
     assert.match(
       message,
-      new RegExp(`the program ${program} is expected on the search path \\(${folder}\\); brought by: `),
+      new RegExp(`the program ${program} is expected on the search path \\(${folder}\\); provided by: `),
     );
   const put = (program: string, text: string): void => {
     writeFileSync(join(folder, program), `#!/bin/sh\n${text}\n`);
