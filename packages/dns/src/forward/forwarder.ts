@@ -57,6 +57,7 @@ export class Forwarder {
   readonly #jobs = new Map<string, Job>();
   /** Resolver → end of its penalty. */
   readonly #penalties = new Map<string, number>();
+  #closed = false;
 
   constructor(options: ForwarderOptions) {
     this.#options = options;
@@ -68,6 +69,10 @@ export class Forwarder {
   }
 
   forward(request: ForwardRequest): void {
+    if (this.#closed) {
+      request.done(undefined, { reason: 'closed', server: undefined, seconds: 0 });
+      return;
+    }
     const key = jobKey(request);
     const running = this.#jobs.get(key);
     if (running !== undefined) {
@@ -93,8 +98,9 @@ export class Forwarder {
     job.start();
   }
 
-  /** Ends pending queries without an answer. */
+  /** Ends pending queries, and those that follow on their connections, without an answer. */
   close(): void {
+    this.#closed = true;
     for (const job of [...this.#jobs.values()]) job.finish(undefined, 'closed');
   }
 
