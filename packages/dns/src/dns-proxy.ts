@@ -67,7 +67,9 @@ const sliceMilliseconds = 4;
 const restMilliseconds = 1;
 const recordsPerMessage = 256;
 const logCheckMilliseconds = 250;
+/** Delay before a thread that failed within this time after its start is replaced; any other is replaced at once. */
 const restartMilliseconds = 1_000;
+const soonMilliseconds = 10_000;
 const troubleMilliseconds = 10_000;
 
 /**
@@ -83,6 +85,7 @@ export class DnsProxy implements AsyncDisposable {
   #clientsChanged = false;
   #flushing: Promise<void> | undefined;
   #thread: Worker;
+  #startedAt = 0;
   #ready: Promise<void>;
   #logsQueries = false;
   #closed = false;
@@ -178,6 +181,7 @@ export class DnsProxy implements AsyncDisposable {
       onDemand: demand !== undefined,
       recorder: channel,
     };
+    this.#startedAt = performance.now();
     const thread = startThread(new URL('./server/dns-worker.ts', import.meta.url), {
       name: 'kmesh-dns',
       workerData,
@@ -194,7 +198,8 @@ export class DnsProxy implements AsyncDisposable {
   #failed(error: Error): void {
     if (this.#closed) return;
     this.#options.logger.error('the DNS thread failed and is restarted', { error: String(error.stack) });
-    setTimeout(() => {
+    const failedSoon = performance.now() - this.#startedAt < soonMilliseconds;
+    const restart = (): void => {
       if (this.#closed) return;
       ({ thread: this.#thread, ready: this.#ready } = this.#start());
       this.#logsQueries = false;
@@ -203,13 +208,20 @@ export class DnsProxy implements AsyncDisposable {
         try {
           this.#postPod(uid, pod, openPodSockets(this.#options.settings, pod.namespace));
         } catch (failure) {
-          this.#options.logger.error('the DNS proxy cannot serve a pod', {
-            pod: podName(pod),
-            error: String(failure),
-          });
+          this.#reportUnserved(uid, String(failure));
         }
       }
-    }, restartMilliseconds);
+    };
+    if (failedSoon) setTimeout(restart, restartMilliseconds);
+    else restart();
+  }
+
+  #reportUnserved(uid: string, error: string): void {
+    const pod = this.#pods.get(uid);
+    this.#options.logger.error('the DNS proxy cannot serve a pod', {
+      pod: pod === undefined ? uid : podName(pod),
+      error,
+    });
   }
 
   #post(message: ToThread): void {
@@ -294,6 +306,9 @@ export class DnsProxy implements AsyncDisposable {
         break;
       case 'troubles':
         for (const trouble of message.troubles) this.#reportTrouble(trouble);
+        break;
+      case 'unserved':
+        this.#reportUnserved(message.uid, message.error);
         break;
       case 'drained':
         this.#drained?.();

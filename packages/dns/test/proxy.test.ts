@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { fstatSync, openSync } from 'node:fs';
 import { test } from 'node:test';
+import { MessageChannel } from 'node:worker_threads';
 import { eventually } from '@kmesh/api/testing';
+import type { RecorderChannel } from '@kmesh/probe';
 import dnsPacket from 'dns-packet';
+import { Budget } from '../src/forward/forwarder.ts';
+import { NameTable } from '../src/names/resolve.ts';
+import { ServedPod } from '../src/server/served-pod.ts';
 import { service } from './support/mesh.ts';
 import { addressesOf, answerOf, clientPod, codeOf, PodNetwork, queryOf } from './support/pod-network.ts';
 
@@ -260,3 +266,47 @@ function framed(message: Uint8Array): Buffer {
   head.writeUInt16BE(message.length);
   return Buffer.concat([head, message]);
 }
+
+test('a thread that fails is restarted with the mesh, the pods and new sockets, and the log says why', async () => {
+  const ports = [new MessageChannel(), new MessageChannel()];
+  const counters = [undefined, new BigInt64Array(new SharedArrayBuffer(24))];
+  let starts = 0;
+  await using network = await PodNetwork.start({
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+    proxy: {
+      // The first thread fails with the first query that it counts.
+      recorder: () =>
+        ({
+          port: ports[starts]?.port1,
+          budget: { counters: counters[starts++] },
+        }) as unknown as RecorderChannel,
+    },
+  });
+  const lost = network.client();
+  lost.send(queryOf('web', 'A'), 15_053, '127.0.0.1');
+  await eventually('the thread failed and was replaced', () => starts === 2);
+  lost.close();
+  assert.match(network.warnings.join(), /the DNS thread failed and is restarted .*takeSeries/);
+  await network.proxy.ready();
+  assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
+  assert.deepEqual(addressesOf(await network.queryTcp('web')), ['10.96.0.1']);
+  for (const { port2 } of ports) port2.close();
+});
+
+test('sockets that cannot be served are closed', async () => {
+  const budget = new Budget(10);
+  const file = openSync('/dev/null', 'r');
+  const regular = openSync(import.meta.filename, 'r');
+  const create = () =>
+    new ServedPod({
+      ...{ namespace: 'ns1', table: new NameTable(), budget, mark: undefined, port: 53, ownSearch: false },
+      sockets: { udp: [regular], tcp: [file], namespace: undefined },
+      settings: { clusterDomain: 'cluster.local', preferredNamespace: undefined, ipv6: true },
+      generation: () => 0,
+      ownConf: () => ({ servers: [], search: [] }),
+      onRejected: () => undefined,
+      observer: { asked: () => {}, forwarded: () => {}, logs: false, line: () => {} },
+    });
+  assert.throws(create, /watch|poll|epoll/);
+  assert.throws(() => fstatSync(file), /EBADF/);
+});

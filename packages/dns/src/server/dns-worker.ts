@@ -10,7 +10,7 @@ import { Demands } from './demands.ts';
 import type { QueryObserver, Transport } from './pod-server.ts';
 import { types } from './pod-server.ts';
 import type { ClientWorkload, DnsThreadData, FromThread, QueryLine, ToThread } from './protocol.ts';
-import { closePodSockets, ServedPod } from './served-pod.ts';
+import { ServedPod } from './served-pod.ts';
 
 /** Limit of forwarded queries of all pods. */
 const maximumQueries = 4_096;
@@ -105,8 +105,8 @@ function addPod({ uid, namespace, sockets }: ToThread & { kind: 'pod' }): void {
     });
     pods.set(uid, pod);
   } catch (error) {
-    closePodSockets(sockets);
-    throw error;
+    // Not thrown: that would end the service of all pods.
+    post({ kind: 'unserved', uid, error: String(error) });
   }
 }
 

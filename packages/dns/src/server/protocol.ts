@@ -78,5 +78,7 @@ export type FromThread =
   | { readonly kind: 'demand'; readonly id: number; readonly names: readonly string[] }
   | { readonly kind: 'queries'; readonly lines: readonly QueryLine[]; readonly left: number }
   | { readonly kind: 'troubles'; readonly troubles: readonly UpstreamTrouble[] }
+  /** A pod whose sockets the thread could not use, and has closed. */
+  | { readonly kind: 'unserved'; readonly uid: string; readonly error: string }
   /** No query is pending any more. */
   | { readonly kind: 'drained' };

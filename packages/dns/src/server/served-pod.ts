@@ -38,9 +38,11 @@ export class ServedPod {
   #lookedAt = Number.NEGATIVE_INFINITY;
   #closed = false;
 
+  /** Takes ownership of the sockets, also if it throws. @throws SystemCallError */
   constructor(options: ServedPodOptions) {
     this.#options = options;
     const { sockets, mark, budget, port, onRejected } = options;
+    const unused = new Set([...sockets.udp, ...sockets.tcp]);
     this.#namespace =
       sockets.namespace === undefined ? undefined : networkNamespaceFromDescriptor(sockets.namespace);
     this.#forwarder = new Forwarder({
@@ -51,8 +53,20 @@ export class ServedPod {
     this.#server = new PodServer({ ...options, forwarder: this.#forwarder });
     if (options.ownSearch) this.#server.setSearch(options.ownConf().search);
     this.#lookForConf();
-    for (const fd of sockets.udp) this.#udp.push(new UdpListener(fd, this.#server.answerer('udp')));
-    for (const fd of sockets.tcp) this.#tcp.push(new TcpListener(fd, this.#server.answerer('tcp')));
+    try {
+      for (const fd of sockets.udp) {
+        unused.delete(fd);
+        this.#udp.push(new UdpListener(fd, this.#server.answerer('udp')));
+      }
+      for (const fd of sockets.tcp) {
+        unused.delete(fd);
+        this.#tcp.push(new TcpListener(fd, this.#server.answerer('tcp')));
+      }
+    } catch (error) {
+      this.close();
+      for (const fd of unused) closeDescriptor(fd);
+      throw error;
+    }
   }
 
   get namespace(): string {
@@ -111,12 +125,6 @@ export class ServedPod {
       this.#server.setSearch([...new Set([...known, ...found.search])]);
     });
   }
-}
-
-/** Closes the sockets of a pod that cannot be served. */
-export function closePodSockets({ udp, tcp, namespace }: PodSockets): void {
-  for (const fd of [...udp, ...tcp]) closeDescriptor(fd);
-  if (namespace !== undefined) closeDescriptor(namespace);
 }
 
 function isLoopback(address: string): boolean {
