@@ -46,7 +46,7 @@ test('frames of unknown functions and calls without a target are errors', () => 
     { start: 0, type: 1 },
     { start: 1, type: 2 },
   ];
-  assert.throws(() => deepestChain({ instructions, functions }, [8]), /1 stacks of 2 functions/);
+  assert.throws(() => deepestChain({ instructions, functions }, [8]), /1 stacks for 2 functions/);
   assert.throws(() => deepestChain({ instructions, functions }, [8, 8]), /calls 2, where no function begins/);
   assert.equal(deepestChain({ instructions: new Uint8Array(8), functions: [] }, [0]).bytes, 32);
 });
