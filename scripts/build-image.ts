@@ -20,14 +20,15 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { podPrograms } from '../packages/runtime/src/pods/run-in-namespace.ts';
 import { bundledModules } from './image/bundled-modules.ts';
 import { debianFiles, debianPackages } from './image/debian-files.ts';
 import { imageConfig } from './image/image-config.ts';
 import { writeOciLayout } from './image/oci-layout.ts';
 import { billOfMaterials } from './image/sbom.ts';
 
-/** Programs that the kernel path runs in a pod's network namespace; the tunnel path runs none. */
-const programs = ['dash', 'nsenter', 'nft', 'iptables-legacy-save', 'ip6tables-legacy-save'];
+/** Debian's names of the programs that Kmesh runs. */
+const programs = podPrograms.map((name) => (name === 'sh' ? 'dash' : name));
 /** Names under which they are run, where the file has another. */
 const names: Readonly<Record<string, string>> = {
   'usr/bin/sh': 'dash',

@@ -60,13 +60,19 @@ export class PodCapture implements Disposable {
 /** Port to which istio-cni's rules redirect outbound connections of a pod (ambient contract 11). */
 const OUTBOUND_PORT = 15001;
 
-/** Lists everything needed in one process. Legacy iptables would create a missing table when asked for it. */
+/**
+ * Lists everything needed in one process, with {@link podPrograms} and what a shell has itself. Legacy iptables would
+ * create a missing table when asked for it.
+ */
 const LISTING = `
+lines() { if [ -r "$1" ]; then while read -r line; do echo "$line"; done < "$1"; fi; }
 echo '== addresses'
-cat /proc/net/if_inet6 2>/dev/null
+lines /proc/net/if_inet6
 for family in ip ip6; do
   echo "== $family"
-  if grep -qsx nat "/proc/net/\${family}_tables_names"; then "\${family}tables-legacy-save" -t nat; fi
+  for table in $(lines "/proc/net/\${family}_tables_names"); do
+    if [ "$table" = nat ]; then "\${family}tables-legacy-save" -t nat || exit 1; fi
+  done
 done
 echo '== nft'
 exec nft -j list ruleset

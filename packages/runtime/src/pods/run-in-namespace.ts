@@ -2,6 +2,9 @@ import { spawn } from 'node:child_process';
 import { KmeshError } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
 
+/** All programs that the kernel path runs; the image has these and no others. The tunnel path runs none. */
+export const podPrograms = ['sh', 'nsenter', 'nft', 'iptables-legacy-save', 'ip6tables-legacy-save'] as const;
+
 /**
  * Runs a program of the node in a pod's network namespace and returns its output.
  *

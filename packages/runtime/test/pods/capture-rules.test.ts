@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { readsAsCaptured } from '../../src/pods/capture-rules.ts';
+import type { Logger } from '@kmesh/api';
+import { createNetworkNamespace } from '@kmesh/linux';
+import { PodCapture, readsAsCaptured } from '../../src/pods/capture-rules.ts';
+import { podPrograms } from '../../src/pods/run-in-namespace.ts';
 
 const ipv6Addresses = {
   none: '00000000000000000000000000000001 01 80 10 80       lo\n',
@@ -92,3 +99,37 @@ function listing({ addresses = ipv6Addresses.none, ip = '', ip6 = '', rules = []
   const nftables = [{ metainfo: { version: '1.0.6' } }, ...rules.map((rule) => ({ rule }))];
   return `== addresses\n${addresses}== ip\n${ip}== ip6\n${ip6}== nft\n${JSON.stringify({ nftables })}`;
 }
+
+test('legacy iptables rules of a pod are read with the programs of the image only', async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), 'kmesh-programs-'));
+  const { PATH } = process.env;
+  context.after(() => {
+    process.env['PATH'] = PATH;
+    rmSync(folder, { recursive: true });
+  });
+  for (const program of podPrograms)
+    symlinkSync(execFileSync('which', [program], { encoding: 'utf8' }).trim(), join(folder, program));
+  const warnings: string[] = [];
+  const logger = { warn: (message: string) => void warnings.push(message) } as unknown as Logger;
+  using namespace = createNetworkNamespace('captured');
+  const inside = (program: string, args: readonly string[], input = '') =>
+    execFileSync('nsenter', [`--net=${namespace.path}`, program, ...args], { input });
+  const found = async () => {
+    process.env['PATH'] = folder;
+    using capture = new PodCapture(namespace, 'ns/pod', logger);
+    const result = await capture.found;
+    process.env['PATH'] = PATH;
+    return result;
+  };
+  assert.equal(await found(), false);
+  inside('iptables-legacy-restore', [], legacy);
+  assert.equal(await found(), true);
+  inside('ip', ['address', 'add', 'fd00::7/64', 'dev', 'lo', 'nodad']);
+  assert.equal(await found(), false, 'its IPv6 connections are not captured');
+  inside('ip6tables-legacy-restore', [], legacy.replace('127.0.0.1/32', '::1/128'));
+  assert.equal(await found(), true);
+  assert.deepEqual(
+    warnings.filter((message) => message.includes('cannot be read')),
+    [],
+  );
+});
