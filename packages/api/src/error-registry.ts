@@ -283,7 +283,7 @@ export const errorRegistry = {
     outcome: 'caller',
   },
   KMESH_INTERFACE_LIST_FAILED: {
-    sentence: 'The interfaces of a network namespace cannot be listed.',
+    sentence: 'The interfaces of a network namespace, or the filters of one, cannot be listed.',
     outcome: 'caller',
   },
   KMESH_WATCH_FAILED: {

@@ -194,6 +194,7 @@ interface NativeAddon {
     handle: number,
     replace: boolean,
   ): { handle: number; priority: number } | number;
+  filterList(index: number, egress: boolean, namespace: number): string[] | number;
   filterProgram(
     interfaceIndex: number,
     egress: boolean,

@@ -63,6 +63,7 @@ export { connectSocket, migrateOnClose, openListener, openUdpSocket } from './so
 export { socketPeerAddress } from './socket-options.ts';
 export { destroyTcpSockets, listTcpSockets, type TcpSockets, tcpState } from './tcp-sockets.ts';
 export {
+  filtersAtInterface,
   type InterfaceSide,
   linksAtInterface,
   programsAtInterface,

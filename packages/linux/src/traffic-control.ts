@@ -73,6 +73,19 @@ export function programsAtInterface(side: InterfaceSide): string[] {
 }
 
 /**
+ * Returns the program names of the clsact filters at a side of an interface; empty for filters of other kinds.
+ *
+ * @throws SystemCallError `KMESH_INTERFACE_LIST_FAILED`
+ */
+export function filtersAtInterface(side: InterfaceSide): string[] {
+  const index = interfaceIndex(side, 'filters');
+  const names = addon().filterList(index, side.direction === 'egress', side.namespace?.fd ?? -1);
+  if (typeof names !== 'number') return names;
+  const message = `cannot list the filters at ${labelOf(side)}`;
+  throw systemCallError(-names, 'KMESH_INTERFACE_LIST_FAILED', message, 'netlink');
+}
+
+/**
  * Removes the clsact filter at a position if its program has this name.
  *
  * @returns whether a filter was removed; false if the interface does not exist

@@ -4,6 +4,7 @@ export { createKernelResolver } from './events/kernel-resolver.ts';
 export { LiveFlowReports } from './events/live-flows.ts';
 export { type KernelEvents, readKernelEvents } from './events/read-kernel-events.ts';
 export { KernelEnrolment } from './pods/kernel-enrolment.ts';
+export { podPrograms } from './pods/run-in-namespace.ts';
 export type { KernelPathConfig } from './programs/kernel-path.ts';
 export { type KernelPath, startKernelPath } from './programs/kernel-path.ts';
 export { pinnedHandoffs, withdrawEarlier } from './programs/pins.ts';

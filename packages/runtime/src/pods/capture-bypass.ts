@@ -2,6 +2,7 @@ import { existsSync, rmSync } from 'node:fs';
 import {
   type BpfProgram,
   capability,
+  filtersAtInterface,
   type InterfaceSide,
   type Link,
   linksAtInterface,
@@ -83,7 +84,7 @@ export async function installCaptureBypass(
     const wire = new Map<string, WireEnd>();
     for (const { nodeInterface, mac, addresses } of seen?.interfaces ?? []) {
       const side = { device: nodeInterface, direction: 'ingress', namespace: seen?.node } as InterfaceSide;
-      const delivered = await isFree(side);
+      const delivered = isFree(side);
       attachments.push(
         attach(parts.wire, side, parts.pins, parts.pins?.podPath(own.cookie, `wire-${nodeInterface}`)),
       );
@@ -175,22 +176,11 @@ function takeAway(attachment: Attachment): void {
  * Returns whether no other software has a program at this hook: a program after ours would not see packets that ours
  * delivers. False if that cannot be determined.
  */
-async function isFree(side: InterfaceSide): Promise<boolean> {
-  const { namespace, device } = side;
-  if (namespace === undefined) return false;
+function isFree(side: InterfaceSide): boolean {
+  if (side.namespace === undefined) return false;
   try {
-    if (programsAtInterface(side).some((name) => name !== WIRE_PROGRAM)) return false;
-    const filters = await runInNamespace(namespace, ['sh', '-c', listFilters(Number(device))]);
-    return filters
-      .split('\n')
-      .filter((line) => /^filter .* handle /.test(line))
-      .every((line) => line.includes(WIRE_PROGRAM));
+    return [...programsAtInterface(side), ...filtersAtInterface(side)].every((name) => name === WIRE_PROGRAM);
   } catch {
     return false;
   }
-}
-
-/** Lists by index, since a name may change between two commands. */
-function listFilters(index: number): string {
-  return `exec tc filter show dev "$(ip -o link show | sed -n 's/^${index}: \\([^:@]*\\).*/\\1/p')" ingress`;
 }
