@@ -107,6 +107,7 @@ describe('the wire on other kinds of networks', () => {
     assert.equal(syns, 20);
     assert.ok(others >= 20 * 4, `${others} later packets went the node's way`);
     assert.ok(foreign.program('empty_tc').info().runCount >= 20n * 6n, 'the other program sees every packet');
+    assert.match(mesh.node().proxy.log, /other software has a program at the node side of a pod’s interface/);
     await endsByPolicy(mesh, client, server);
   });
 

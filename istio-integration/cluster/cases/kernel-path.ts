@@ -98,9 +98,18 @@ async function linesOf(scene: Scene, from: string, to: string): Promise<AccessLi
 /** The kernel path, in a cluster that gives Kmesh its mounts. */
 export const kernelPathCases: readonly Case[] = [
   {
-    name: 'all connections between pods of a node take the kernel path',
+    name: 'all connections between pods of a node take the kernel path; capture is found in every pod, and the wire delivers packets itself',
     kernelPath: true,
-    run: (scene) => serves(scene, SAMPLE),
+    async run(scene) {
+      await serves(scene, SAMPLE);
+      for (const node of scene.nodes) {
+        const log = await scene.api.log(await proxyOf(scene, node));
+        assert.doesNotMatch(
+          log,
+          /has no capture rules|cannot be read|other software has a program|the wire is not attached/,
+        );
+      }
+    },
   },
   {
     name: 'OBS-12: a connection of a pod to its own service has both principals in metrics and access log, like one between two pods',

@@ -53,6 +53,7 @@ export class KernelEnrolment {
   #closed = false;
   #handsOverNoMore = false;
   #loggedNoWire = false;
+  #loggedUndelivered = false;
 
   /** @param handoff absent: connections of the tunnel path are left to capture */
   constructor(
@@ -188,13 +189,23 @@ export class KernelEnrolment {
   }
 
   /** Logs only the first such pod: the others most likely have the same reason. */
-  #tellNoWire({ info, namespace }: EnrolledPod): void {
+  #reportNoWire({ info, namespace }: EnrolledPod): void {
     if (this.#loggedNoWire) return;
     this.#loggedNoWire = true;
     this.#logger.warn('the wire is not attached for a pod: its same-node connections take the tunnel path', {
       pod: `${info.namespace}/${info.name}`,
       error: this.#parts.node.whyNone(namespace),
     });
+  }
+
+  /** Logs only the first such pod: other software has its programs at all of them. */
+  #reportUndelivered({ info }: EnrolledPod): void {
+    if (this.#loggedUndelivered) return;
+    this.#loggedUndelivered = true;
+    this.#logger.warn(
+      'other software has a program at the node side of a pod’s interface: packets between pods of the node are judged, but pass the node’s network',
+      { pod: `${info.namespace}/${info.name}` },
+    );
   }
 
   #rememberFor(milliseconds: number, { cookie, knownAs }: EnrolledPod): void {
@@ -214,7 +225,8 @@ export class KernelEnrolment {
     const isServed = () => !this.#closed && this.#pods.get(uid) === entry;
     if (installed === undefined || !isServed()) return;
     entry.wire = installed.wire;
-    if (installed.wire.size === 0) this.#tellNoWire(entry);
+    if (installed.wire.size === 0) this.#reportNoWire(entry);
+    else if ([...installed.wire.values()].some(({ delivered }) => !delivered)) this.#reportUndelivered(entry);
     entry.bare = !captured;
     this.#enrol(entry);
     if (captured || !(await capture.appears()) || !isServed()) return;
