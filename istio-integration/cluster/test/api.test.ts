@@ -33,12 +33,12 @@ async function server(context: TestContext, answer: (request: IncomingMessage, b
   await new Promise((resolve) => http.once('listening', resolve));
   const { port } = http.address() as AddressInfo;
   const kubeconfig = {
-    'current-context': 'stub',
+    'current-context': 'test',
     clusters: [
-      { name: 'stub', cluster: { server: `http://127.0.0.1:${port}`, 'insecure-skip-tls-verify': true } },
+      { name: 'test', cluster: { server: `http://127.0.0.1:${port}`, 'insecure-skip-tls-verify': true } },
     ],
-    users: [{ name: 'stub', user: {} }],
-    contexts: [{ name: 'stub', context: { cluster: 'stub', user: 'stub' } }],
+    users: [{ name: 'test', user: {} }],
+    contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
   };
   return { api: new Api(JSON.stringify(kubeconfig)), seen };
 }
