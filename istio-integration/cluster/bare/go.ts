@@ -25,6 +25,11 @@ export function findGo(progress: Progress): void {
   process.env['PATH'] = [join(folder, 'bin'), process.env['PATH'] ?? ''].join(delimiter);
 }
 
+/** The environment of go commands, with the search path as {@link findGo} leaves it. */
+export function goEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=readonly -buildvcs=false' };
+}
+
 /** Returns whether the output of `go version` is of a go command that can build modules for newer versions. */
 export function canBuild(version: string): boolean {
   const [, major = '0', minor = '0'] = / go(\d+)\.(\d+)/.exec(version) ?? [];

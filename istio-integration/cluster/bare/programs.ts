@@ -18,6 +18,7 @@ import { findEnvoy } from '../../../bench/peers/envoy-program.ts';
 import { MissingError } from '../needed.ts';
 import { cache, istioVersion, repository } from '../paths.ts';
 import type { Progress } from '../progress.ts';
+import { goEnvironment } from './go.ts';
 import { run } from './machine.ts';
 
 /** A Go module of this repository, and the programs that are built from it. */
@@ -40,8 +41,6 @@ interface Module {
 const sources = join(repository, 'istio-integration/cluster/programs');
 /** Folder of the built programs, by name. */
 export const programsFolder = join(cache, 'bin');
-
-const goEnvironment = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=readonly -buildvcs=false' };
 
 const kubernetesVersion = (): string =>
   /k8s\.io\/kubernetes (v\S+)/.exec(readFileSync(join(sources, 'kubernetes/go.mod'), 'utf8'))?.[1] ?? '';
@@ -162,7 +161,7 @@ export function moduleFolder(
   return execFileSync('go', ['list', '-m', '-f', '{{.Dir}}', module], {
     cwd: join(sources, 'istio'),
     encoding: 'utf8',
-    env: goEnvironment,
+    env: goEnvironment(),
   }).trim();
 }
 
@@ -219,7 +218,7 @@ async function build(
       ...['-o', `${made}/`],
       ...Object.keys(packages),
     ],
-    { cwd: directory, env: goEnvironment, stdio: ['ignore', 'ignore', 'pipe'] },
+    { cwd: directory, env: goEnvironment(), stdio: ['ignore', 'ignore', 'pipe'] },
   );
   const files = Object.values(packages);
   const said: string[] = [];
