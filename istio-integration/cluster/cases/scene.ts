@@ -120,7 +120,10 @@ export function deployment(name: string, of = inside): Manifest {
   };
 }
 
-/** Creates the cases' apps, and waits until they run and the members of the mesh are enrolled. */
+/**
+ * Creates the cases' apps, and waits until they run, the members of the mesh are enrolled, and their services have
+ * endpoints: kube-proxy, which serves the one outside the mesh, and istiod learn of ready pods a moment later.
+ */
 export async function setScene(scene: Scene): Promise<void> {
   const { api, nodes } = scene;
   const [near = '', far = near] = nodes;
@@ -133,7 +136,11 @@ export async function setScene(scene: Scene): Promise<void> {
   );
   for (const name of ['client', 'near', 'far']) await api.rolledOut(deployment(name));
   await api.rolledOut(deployment('stranger', outside));
-  for (const name of ['client', 'near', 'far']) await enrolled(await onlyPod(scene, name));
+  const clients = [await onlyPod(scene, 'client'), await onlyPod(scene, 'stranger', outside)];
+  for (const name of ['client', 'near', 'far']) {
+    await enrolled(await onlyPod(scene, name));
+    for (const client of clients) await callUntil(scene, client, `http://${name}.${inside}:80`, 'answered');
+  }
 }
 
 /** Applies objects, runs an action, and removes the objects; if the action fails, after the logs are collected. */
