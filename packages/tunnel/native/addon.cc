@@ -243,6 +243,7 @@ static void defineFunctions(napi_env env, napi_value exports)
 	    {"tunnelSessionNest", sessionNest},
 	    {"tunnelSessionDrain", sessionDrain},
 	    {"tunnelSessionAbort", sessionAbort},
+	    {"tunnelUnacknowledged", engineUnacknowledged},
 	    {"tunnelReportBytes", engineReportBytes},
 	    {"tunnelTlsContext", tlsContext},
 	    {"tunnelChainRevoked", tlsChainRevoked},

@@ -280,6 +280,20 @@ napi_value engineReportBytes(napi_env env, napi_callback_info info)
 	return post(in.holder(), [all = in.flag(1)](Engine &engine) { engine.reportBytes(all); });
 }
 
+/* (engine) → number of ended sessions whose peers have bytes to acknowledge */
+napi_value engineUnacknowledged(napi_env env, napi_callback_info info)
+{
+	Arguments in(env, info);
+	const Holder *holder = in.holder();
+	napi_value count;
+	napi_create_int32(env,
+			  holder != nullptr && holder->engine != nullptr
+			      ? holder->engine->lingering.unacknowledged()
+			      : 0,
+			  &count);
+	return count;
+}
+
 /* (server, certificate chain, key, roots, revocation lists, TLS 1.2 too, post-quantum only) →
  * context or error text */
 napi_value tlsContext(napi_env env, napi_callback_info info)

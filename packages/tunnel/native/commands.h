@@ -23,6 +23,7 @@ napi_value sessionNest(napi_env env, napi_callback_info info);
 napi_value sessionDrain(napi_env env, napi_callback_info info);
 napi_value sessionAbort(napi_env env, napi_callback_info info);
 napi_value engineReportBytes(napi_env env, napi_callback_info info);
+napi_value engineUnacknowledged(napi_env env, napi_callback_info info);
 napi_value tlsContext(napi_env env, napi_callback_info info);
 napi_value tlsChainRevoked(napi_env env, napi_callback_info info);
 

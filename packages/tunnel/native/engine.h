@@ -21,6 +21,7 @@
 #include "bytes.h"
 #include "events.h"
 #include "flow.h"
+#include "lingering.h"
 #include "plans.h"
 #include "session.h"
 #include "socket.h"
@@ -69,6 +70,8 @@ enum class TimerKind : int {
 	Read,
 	/* With the stream's id. */
 	Stream,
+	/* Of a lingering socket. */
+	Lingering,
 };
 
 class Engine
@@ -142,6 +145,7 @@ class Engine
 	std::unordered_map<uint64_t, uint32_t> portRanges;
 	/* Addresses and ports of clients with open plaintext connections. */
 	std::unordered_map<uint64_t, int> clients;
+	LingeringSockets lingering{*this};
 	std::vector<Session *> dirtySessions;
 	std::vector<std::unique_ptr<Listener>> buriedListeners;
 	/* Data chunks of one flow from HTTP/2, to be written to the flow's socket together. */

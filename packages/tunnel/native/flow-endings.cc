@@ -4,10 +4,8 @@
  * orderly (FIN, END_STREAM) or not (RST, RST_STREAM).
  */
 #include <errno.h>
-#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,22 +16,12 @@
 namespace kmesh::tunnel
 {
 
-/* How long input from a socket that acknowledged everything is discarded: closing it
- * then answers with RST, which an application that still writes would take for the end. */
-static constexpr uint64_t kLingerMs = 5000;
 /* How long a reset waits for unread bytes before it. */
 static constexpr uint32_t kResetPatienceMs = 5000;
 static constexpr uint32_t kLongestLookMs = 200;
 /* Discarding reads per turn. */
 static constexpr int kDiscards = 4;
 static constexpr size_t kDiscardBytes = 1 << 20;
-
-/* Returns unacknowledged bytes, including a FIN. */
-static size_t unacknowledged(int fd)
-{
-	int count = 0;
-	return ioctl(fd, SIOCOUTQ, &count) == 0 && count > 0 ? static_cast<size_t>(count) : 0;
-}
 
 /*
  * A peer that has sent everything may reset a stream that it no longer reads (RFC 9113, 8.1), so
@@ -205,7 +193,7 @@ void Flow::drainStep()
 		}
 	}
 	uint64_t now = engine.nowMs();
-	size_t waiting = way.pending.size() + unacknowledged(socket.fd);
+	size_t waiting = way.pending.size() + unacknowledgedBytes(socket.fd);
 	if (waiting != plan.waiting) {
 		plan.waiting = waiting;
 		plan.waitingSince = now;

@@ -419,6 +419,9 @@ void Engine::runTimers()
 				found->second->resume();
 			break;
 		}
+		case TimerKind::Lingering:
+			lingering.look(timer.id);
+			break;
 		default:
 			if (Session *found = session(timer.id))
 				found->timer(timer.kind, timer.stream);
@@ -496,6 +499,7 @@ void Engine::run()
 		buriedFlows_.clear();
 		buriedSessions_.clear();
 		buriedListeners.clear();
+		lingering.endTurn();
 	}
 	/* Sessions first: closing them ends the flows on their streams. */
 	while (!sessions.empty())
@@ -504,6 +508,7 @@ void Engine::run()
 		flows.begin()->second->abort();
 	buriedFlows_.clear();
 	buriedSessions_.clear();
+	lingering.closeAll();
 	dirtySessions.clear();
 	for (auto &[id, listener] : listeners)
 		::close(listener->fd);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "engine.h"
 #include "http2.h"
@@ -219,8 +220,11 @@ void Session::kill(SessionEnd end, int code, const std::string &text)
 		carrier->resetStream(this,
 				     end == SessionEnd::Closed ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
 	}
-	if (fd_ >= 0 && end != SessionEnd::Closed && end != SessionEnd::TlsFailed &&
-	    end != SessionEnd::Http2Failed && end != SessionEnd::PingTimeout) {
+	if (fd_ >= 0 && (end == SessionEnd::Closed || end == SessionEnd::TlsFailed ||
+			 end == SessionEnd::Http2Failed)) {
+		/* The peer may still send, and has the last bytes to read. */
+		engine.lingering.add(std::exchange(fd_, -1), out_);
+	} else if (fd_ >= 0 && end != SessionEnd::PingTimeout) {
 		linger reset{1, 0};
 		setsockopt(fd_, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 	}

@@ -176,7 +176,7 @@ export class Tunnel implements AsyncDisposable {
 
   /**
    * Graceful drain (contract 2.7): listeners close, HBONE gets GOAWAY, live connections may finish. Resolves when the
-   * last one has, or at the deadline, which cuts the rest.
+   * peers of all have acknowledged the last bytes, or at the deadline, which cuts the rest.
    */
   async drain(deadlineMilliseconds: number): Promise<void> {
     this.#draining = true;
@@ -187,6 +187,8 @@ export class Tunnel implements AsyncDisposable {
       // Time for connections that the kernel accepted before the listeners closed.
       await new Promise((resolve) => setTimeout(resolve, 50));
       if (this.connectionCount > 0 || this.#engines.some((engine) => engine.flowCount > 0)) continue;
+      // Responses in the buffers of ended sessions, which the process's end would cut.
+      if (this.#engines.some((engine) => engine.unacknowledgedCount > 0)) continue;
       // Peers with a handshake or request in progress find their connections still open.
       if (passed() > QUIET_MILLISECONDS || sum(this.#pods.values(), (pod) => pod.servedCount) === 0) break;
     }

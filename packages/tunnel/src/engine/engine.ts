@@ -153,6 +153,11 @@ export class Engine {
     return this.#listeners.size;
   }
 
+  /** Number of ended sessions whose peers have not yet acknowledged the last bytes. */
+  get unacknowledgedCount(): number {
+    return this.#closed ? 0 : this.#native.tunnelUnacknowledged(this.#handle);
+  }
+
   get sessionCount(): number {
     return this.#sessions.size;
   }

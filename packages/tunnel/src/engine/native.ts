@@ -142,6 +142,8 @@ export interface NativeTunnel {
   tunnelSessionAbort(engine: TunnelHandle, session: number): void;
   /** Reports all open flows, or those opened in about the last two seconds. */
   tunnelReportBytes(engine: TunnelHandle, all: boolean): void;
+  /** Returns the number of ended sessions whose peers have bytes to acknowledge. */
+  tunnelUnacknowledged(engine: TunnelHandle): number;
   /** Returns a context, or the reason of the failure. */
   tunnelTlsContext(
     server: boolean,

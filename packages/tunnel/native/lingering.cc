@@ -1,0 +1,186 @@
+#include "lingering.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "engine.h"
+
+namespace kmesh::tunnel
+{
+
+/* How long a peer may take to acknowledge anything. */
+static constexpr uint64_t kStallMs = 30000;
+/* More sockets than this are not worth their descriptors: the oldest is closed. */
+static constexpr size_t kSockets = 256;
+static constexpr uint32_t kFirstLookMs = 5;
+static constexpr uint32_t kLongestLookMs = 200;
+static constexpr int kDiscards = 4;
+static constexpr size_t kDiscardBytes = 1 << 20;
+
+size_t unacknowledgedBytes(int fd)
+{
+	int count = 0;
+	return ioctl(fd, SIOCOUTQ, &count) == 0 && count > 0 ? static_cast<size_t>(count) : 0;
+}
+
+class LingeringSocket final : public Pollable
+{
+      public:
+	LingeringSocket(LingeringSockets &all, Engine &engine, uint64_t id, int fd,
+			ByteQueue &unsent)
+	    : id(id), all_(all), engine_(engine), fd_(fd)
+	{
+		unsent_.swap(unsent);
+		since_ = engine.nowMs();
+	}
+	~LingeringSocket() override
+	{
+		finish();
+	}
+	void onEvents(uint32_t) override
+	{
+		step();
+	}
+	void begin()
+	{
+		engine_.watch(fd_, this, interest());
+		step();
+		if (fd_ >= 0)
+			look();
+	}
+	/* Closes the socket when its peer has taken everything, or takes nothing for too long. */
+	void look()
+	{
+		size_t waiting = unsent_.size() + unacknowledgedBytes(fd_);
+		if (waiting != waiting_) {
+			waiting_ = waiting;
+			since_ = engine_.nowMs();
+		}
+		all_.unacknowledged_ += (waiting > 0) - counted_;
+		counted_ = waiting > 0;
+		if (engine_.nowMs() - since_ >= (waiting > 0 ? kStallMs : kLingerMs)) {
+			all_.close(this);
+			return;
+		}
+		engine_.schedule(lookMs_, id, TimerKind::Lingering);
+		lookMs_ = std::min(lookMs_ * 2, kLongestLookMs);
+	}
+	void finish()
+	{
+		if (fd_ < 0)
+			return;
+		engine_.unwatch(fd_);
+		::close(fd_);
+		fd_ = -1;
+		all_.unacknowledged_ -= counted_;
+		counted_ = 0;
+	}
+	const uint64_t id;
+
+      private:
+	void step()
+	{
+		if (fd_ < 0)
+			return;
+		/* After the peer's FIN close() sends no RST, and delivers the rest. */
+		if (!sendRest() || !discardInput() || (inputEnded_ && unsent_.empty()))
+			all_.close(this);
+		else
+			engine_.rewatch(fd_, this, interest());
+	}
+	uint32_t interest() const
+	{
+		uint32_t events = 0;
+		if (!inputEnded_)
+			events |= EPOLLIN;
+		if (!unsent_.empty())
+			events |= EPOLLOUT;
+		return events;
+	}
+	/* Returns false when the connection has failed. */
+	bool sendRest()
+	{
+		while (!unsent_.empty()) {
+			if (unsent_.sendTo(fd_) < 0 && errno != EINTR)
+				return errno == EAGAIN;
+		}
+		if (!ended_)
+			shutdown(fd_, SHUT_WR);
+		ended_ = true;
+		return true;
+	}
+	/* Likewise. */
+	bool discardInput()
+	{
+		for (int turn = 0; turn < kDiscards && !inputEnded_; turn++) {
+			ssize_t got = recv(fd_, nullptr, kDiscardBytes, MSG_TRUNC);
+			if (got < 0)
+				return errno == EAGAIN || errno == EINTR;
+			inputEnded_ = got == 0;
+		}
+		return true;
+	}
+
+	LingeringSockets &all_;
+	Engine &engine_;
+	int fd_;
+	ByteQueue unsent_;
+	bool ended_ = false, inputEnded_ = false;
+	int counted_ = 0;
+	size_t waiting_ = 0;
+	uint64_t since_ = 0;
+	uint32_t lookMs_ = kFirstLookMs;
+};
+
+LingeringSockets::LingeringSockets(Engine &engine) : engine_(engine)
+{
+}
+
+LingeringSockets::~LingeringSockets() = default;
+
+void LingeringSockets::add(int fd, ByteQueue &unsent)
+{
+	if (sockets_.size() >= kSockets)
+		close(sockets_.begin()->second.get());
+	uint64_t id = engine_.nextId();
+	auto socket = std::make_unique<LingeringSocket>(*this, engine_, id, fd, unsent);
+	LingeringSocket &added = *socket;
+	sockets_.emplace(id, std::move(socket));
+	added.begin();
+}
+
+void LingeringSockets::look(uint64_t id)
+{
+	auto found = sockets_.find(id);
+	if (found != sockets_.end())
+		found->second->look();
+}
+
+void LingeringSockets::close(LingeringSocket *socket)
+{
+	auto found = sockets_.find(socket->id);
+	if (found == sockets_.end())
+		return;
+	socket->finish();
+	closed_.push_back(std::move(found->second));
+	sockets_.erase(found);
+}
+
+void LingeringSockets::endTurn()
+{
+	closed_.clear();
+}
+
+void LingeringSockets::closeAll()
+{
+	sockets_.clear();
+	closed_.clear();
+}
+
+} // namespace kmesh::tunnel

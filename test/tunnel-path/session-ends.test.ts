@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { frameBytes, number32, openPeerTls } from '@kmesh/lab';
+import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
+import { connect, listen, until } from '@kmesh/lab/testing/tunnel/traffic.ts';
+
+/** Bytes of the response that its reader leaves in the buffers, which hold as much. */
+const RESPONSE = 1 << 20;
+
+let mesh: TestMesh;
+
+before(async () => {
+  mesh = await startTestMesh({ nodes: 1 });
+});
+after(async () => {
+  await mesh[Symbol.asyncDispose]();
+});
+
+describe('peers that go on sending while their session ends', () => {
+  test('INB-19: a client without a certificate reads the alert, not a reset', async () => {
+    const client = await mesh.pod({ captured: false });
+    const server = await mesh.pod();
+    for (let round = 0; round < 20; round++) {
+      const socket = await connect(client.pod, server.pod.addresses.v4, 15008);
+      const tls = await openPeerTls(socket, {
+        rootsPem: mesh.authority.issue(client.workload).rootsPem,
+      });
+      const failed = new Promise<NodeJS.ErrnoException>((resolve) => tls.once('error', resolve));
+      // As long as the client has no answer: more than the socket's buffers hold.
+      for (let written = 0; written < 64; written++) tls.write(Buffer.alloc(1 << 20));
+      assert.equal((await failed).code, 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', `round ${round}`);
+      tls.destroy();
+    }
+  });
+
+  test('PRC-09: at a drain a slow reader that sends PING and WINDOW_UPDATE gets the whole response', async () => {
+    const client = await mesh.pod({ captured: false });
+    const server = await mesh.pod();
+    mesh.own(
+      await listen(server.pod, 8080, (socket) => {
+        socket.resume();
+        socket.end(Buffer.alloc(RESPONSE, 'k'));
+      }),
+    );
+    const socket = await connect(client.pod, server.pod.addresses.v4, 15008);
+    const tls = await openPeerTls(socket, { identity: mesh.authority.issue(client.workload) });
+    const literal = (text: string): Buffer => Buffer.concat([Buffer.from([text.length]), Buffer.from(text)]);
+    const field = (name: string, value: string): Buffer =>
+      Buffer.concat([Buffer.from([0]), literal(name), literal(value)]);
+    tls.write(
+      Buffer.concat([
+        Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+        frameBytes(4, 0, 0, Buffer.concat([Buffer.from([0, 4]), number32(2 * RESPONSE)])),
+        frameBytes(8, 0, 0, number32(2 * RESPONSE)),
+        frameBytes(
+          1,
+          5,
+          1,
+          Buffer.concat([
+            field(':method', 'CONNECT'),
+            field(':authority', `${server.pod.addresses.v4}:8080`),
+          ]),
+        ),
+      ]),
+    );
+    // Nobody reads: the response is in the buffers, which hold it.
+    const { connections } = mesh.proxy(0).records;
+    await until(() => connections.some(({ end }) => end !== undefined), 20_000);
+    const drained = mesh.proxy(0).tunnel.drain(30_000);
+    await until(() => mesh.proxy(0).tunnel.sessionCount === 0, 20_000);
+    for (let frame = 0; frame < 20; frame++) {
+      tls.write(frameBytes(6, 0, 0, Buffer.alloc(8)));
+      tls.write(frameBytes(8, 0, 0, number32(1)));
+      await sleep(5);
+    }
+    let ended = false;
+    tls.once('close', () => (ended = true));
+    const chunks: Buffer[] = [];
+    tls.on('data', (chunk: Buffer) => chunks.push(chunk));
+    await until(() => ended, 20_000);
+    const { data, goaways } = readFrames(Buffer.concat(chunks));
+    assert.equal(data, RESPONSE);
+    assert.ok(goaways > 0, 'GOAWAY was read');
+    await drained;
+  });
+});
+
+/** Number of bytes in DATA frames, and of GOAWAY frames. */
+function readFrames(bytes: Buffer): { data: number; goaways: number } {
+  let [data, goaways] = [0, 0];
+  for (let at = 0; at + 9 <= bytes.length; ) {
+    const length = bytes.readUIntBE(at, 3);
+    if (bytes[at + 3] === 0) data += length;
+    if (bytes[at + 3] === 7) goaways += 1;
+    at += 9 + length;
+  }
+  return { data, goaways };
+}
