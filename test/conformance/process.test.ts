@@ -244,6 +244,7 @@ test('PRC-18: it runs on a read-only root file system with only the temporary di
     '{ ! touch /kmesh-writable 2>/dev/null || echo "not read-only"; } && exec "$@"';
   using _ = { [Symbol.dispose]: () => rmSync(writable, { recursive: true }) };
   await using daemon = start({
+    environment: { PATH: process.env['PATH'] ?? '' },
     through: `exec unshare --mount sh -c '${readOnly.replaceAll("'", "'\\''")}' sh "$@"`,
   });
   await daemon.ready();

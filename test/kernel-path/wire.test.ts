@@ -11,7 +11,6 @@ import {
   type Pod,
   startMesh,
 } from '@kmesh/lab';
-import { ImagePrograms } from '@kmesh/lab/testing/daemon/image-programs.ts';
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
@@ -33,8 +32,6 @@ const seen = (verdict: string) => `table bridge seen {
 `;
 
 describe('the wire', () => {
-  // As in the image: what the daemon cannot find out, it does not deliver.
-  const programs = new ImagePrograms();
   let lab: Lab;
   let mesh: LabMesh;
   let server: MeshPod;
@@ -46,7 +43,7 @@ describe('the wire', () => {
     await lab.node();
     mesh = await startMesh(lab, {
       kernelPath: true,
-      environment: { KMESH_LEASE: '3s', KMESH_PINS: `${await lab.bpffs()}/kmesh`, PATH: programs.path },
+      environment: { KMESH_LEASE: '3s', KMESH_PINS: `${await lab.bpffs()}/kmesh` },
     });
     server = await mesh.pod({ name: 'server' });
     ({ pod: client } = await mesh.pod({ name: 'client' }));
@@ -58,7 +55,6 @@ describe('the wire', () => {
   after(async () => {
     await mesh?.close();
     await lab?.close();
-    programs[Symbol.dispose]();
   });
 
   const node = () => mesh.node().node;

@@ -1,5 +1,6 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { imageSearchPath } from './image-programs.ts';
 
 /** The single executable to test instead of the sources; unset otherwise. */
 const binary = process.env['KMESH_BINARY'];
@@ -21,9 +22,10 @@ export function commandOf(executable: string, ...args: string[]): [program: stri
   return executable.endsWith('.ts') ? [process.execPath, [executable, ...args]] : [executable, args];
 }
 
-/** Environment of a started daemon: the program path and, to make repeated starts cheap, Node's compile cache. */
+/** Environment of a started daemon: the image's programs and, to make repeated starts cheap, Node's compile cache. */
 export function inheritedEnvironment(): NodeJS.ProcessEnv {
-  const { PATH, NODE_COMPILE_CACHE } = process.env;
+  const PATH = imageSearchPath();
+  const { NODE_COMPILE_CACHE } = process.env;
   return NODE_COMPILE_CACHE === undefined ? { PATH } : { PATH, NODE_COMPILE_CACHE };
 }
 
