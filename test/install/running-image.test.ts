@@ -180,6 +180,7 @@ test('with the mounts of the profile the kernel path is on in the same image, an
   });
   const check = runtime.exec('kernel', 'kmeshctl', 'check');
   assert.match(check, /^ok +hook +programs of Kmesh +kmesh_connect4, kmesh_connect6/m);
+  assert.match(check, /^ok +hook +the wire +delivers packets between 2 pods itself/m);
   assert.doesNotMatch(check, /no answer/);
 });
 

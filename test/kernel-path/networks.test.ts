@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createLab, type LabMesh, type Node, type Pod, startMesh, workloadOf } from '@kmesh/lab';
+import {
+  commandOf,
+  createLab,
+  kmeshctlExecutable,
+  type LabMesh,
+  type Node,
+  type Pod,
+  startMesh,
+  workloadOf,
+} from '@kmesh/lab';
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { loadEmptyProgram } from '@kmesh/lab/testing/kernel/empty-program.ts';
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
@@ -108,6 +117,11 @@ describe('the wire on other kinds of networks', () => {
     assert.ok(others >= 20 * 4, `${others} later packets went the node's way`);
     assert.ok(foreign.program('empty_tc').info().runCount >= 20n * 6n, 'the other program sees every packet');
     assert.match(mesh.node().proxy.log, /other software has a program at the node side of a pod’s interface/);
+    const { stdout } = await node.run(...commandOf(kmeshctlExecutable, 'check'), { check: false });
+    assert.match(
+      stdout,
+      /^warning +hook +the wire +other software has a program .* of 2 of 2 pods, such as default\/client/m,
+    );
     await endsByPolicy(mesh, client, server);
   });
 

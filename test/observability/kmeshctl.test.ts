@@ -212,6 +212,12 @@ test('check lists the programs of Kmesh and of other software in the order in wh
   assert.match(connect4[1]?.remark ?? '', /may change the dialled address/);
   const daemon = report.rows.find(({ area }) => area === 'daemon');
   assert.equal(daemon?.state, 'ok', JSON.stringify(daemon));
+  const wire = report.rows.find(({ name }) => name === 'the wire');
+  assert.deepEqual(
+    [wire?.state, wire?.detail],
+    ['ok', 'delivers packets between 3 pods itself'],
+    JSON.stringify(report.rows),
+  );
 });
 
 test('log changes and resets the level of the running daemon', async () => {

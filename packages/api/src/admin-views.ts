@@ -158,6 +158,11 @@ export interface TablesPod {
   readonly state: 'kernel' | 'unattested' | 'tunnel';
   /** No capture rules were found in it: connections that cannot be handed off to its proxy are refused. */
   readonly bare: boolean;
+  /**
+   * Whether the wire at all of its interfaces delivers packets to other pods of the node itself. Otherwise they are
+   * judged, but pass the node's network. Absent while no wire is attached.
+   */
+  readonly delivered?: boolean;
 }
 
 /** One entry of the frontend table, with ids resolved to names. */

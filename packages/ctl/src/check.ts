@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { Overview, OverviewLimit, OverviewRoute } from '@kmesh/api';
+import type { Overview, OverviewLimit, OverviewRoute, TablesView } from '@kmesh/api';
 import {
   attachedPrograms,
   type CapabilityName,
@@ -106,6 +106,7 @@ async function askDaemon(
         ...limits.map(limitRow),
         ...refusedRows(controlPlane),
         ...routes.flatMap(routeRows),
+        ...wireRows((await client.json('/kmesh/tables')) as TablesView),
       ],
       places,
     };
@@ -136,6 +137,22 @@ function refusedRows({ address, routesRefused }: Overview['controlPlane']): Chec
 /** Reports routes that are not applied: traffic does not show it, and the machine is not at fault. */
 function routeRows({ route, problems }: OverviewRoute): CheckRow[] {
   return problems.map((detail) => ({ area: 'daemon', name: `route ${route}`, state: 'warning', detail }));
+}
+
+/** Reports whether packets between pods of the node stay off its network; no row before pods are served. */
+function wireRows({ pods }: TablesView): CheckRow[] {
+  const attached = pods.filter(({ delivered }) => delivered !== undefined);
+  const undelivered = attached.filter(({ delivered }) => delivered === false);
+  const [first] = undelivered;
+  if (attached.length === 0) return [];
+  const row = { area: 'hook', name: 'the wire' } as const;
+  if (first === undefined)
+    return [{ ...row, state: 'ok', detail: `delivers packets between ${attached.length} pods itself` }];
+  const detail =
+    `other software has a program at the node side of the interfaces of ${undelivered.length} of ` +
+    `${attached.length} pods, such as ${first.namespace}/${first.name}: packets between pods are judged, but pass the ` +
+    "node's network in plain text";
+  return [{ ...row, state: 'warning', detail }];
 }
 
 function capabilityRows(without: readonly CapabilityName[]): CheckRow[] {

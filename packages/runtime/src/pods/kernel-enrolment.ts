@@ -126,13 +126,14 @@ export class KernelEnrolment {
 
   /** Returns every pod that was added, and its state in the tables. */
   pods(): TablesPod[] {
-    return [...this.#pods.values()].map(({ info, cookie, bare }) => {
+    return [...this.#pods.values()].map(({ info, cookie, bare, wire }) => {
       const attested = this.#tables.isAttested(cookie);
       return {
         namespace: info.namespace,
         name: info.name,
         state: attested === undefined ? 'tunnel' : attested ? 'kernel' : 'unattested',
         bare,
+        ...(wire !== undefined && wire.size > 0 ? { delivered: isDelivered(wire) } : {}),
       };
     });
   }
@@ -226,7 +227,7 @@ export class KernelEnrolment {
     if (installed === undefined || !isServed()) return;
     entry.wire = installed.wire;
     if (installed.wire.size === 0) this.#reportNoWire(entry);
-    else if ([...installed.wire.values()].some(({ delivered }) => !delivered)) this.#reportUndelivered(entry);
+    else if (!isDelivered(installed.wire)) this.#reportUndelivered(entry);
     entry.bare = !captured;
     this.#enrol(entry);
     if (captured || !(await capture.appears()) || !isServed()) return;
@@ -337,4 +338,8 @@ export class KernelEnrolment {
     entry.workloadUid = workloadUid;
     this.#served = undefined;
   }
+}
+
+function isDelivered(wire: CaptureBypass['wire']): boolean {
+  return [...wire.values()].every(({ delivered }) => delivered);
 }
