@@ -17,7 +17,7 @@ import { MeshState } from '@kmesh/orchestration';
 import { atLeast, atMost, environment, figure, type Report } from './harness/report.ts';
 import { rounds } from './harness/settings.ts';
 
-const ROUNDS = rounds(3);
+const ROUNDS = rounds(3, 2);
 const SECONDS = 2;
 const NAMES = 100;
 const loadProgram = fileURLToPath(new URL('../build/lab/dns-load', import.meta.url));

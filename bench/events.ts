@@ -36,7 +36,7 @@ const required = 100_000;
 const maximumNanoseconds = 1000;
 const rates = [required, 200_000, 400_000];
 const seconds = 2;
-const ROUNDS = rounds(3);
+const ROUNDS = rounds(3, 2);
 
 /** The suite `events`. */
 export async function suite(): Promise<Report> {

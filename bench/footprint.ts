@@ -12,7 +12,7 @@ import type { FootprintRound } from './footprint/round.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './harness/report.ts';
 import { largestMesh, rounds } from './harness/settings.ts';
 
-const count = rounds(3);
+const count = rounds(3, 2);
 const meshes = [
   { name: 'idle', workloads: 0, services: 0, bound: 70 },
   { name: '10,000 workloads', workloads: 10_000, services: 500, bound: 110 },

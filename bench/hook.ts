@@ -22,7 +22,7 @@ import { HookLoads, tablesOver } from './hook/loads.ts';
 import { measureRouted } from './hook/routed.ts';
 
 const sizes = [100, 1000, 10_000, 20_000] as const;
-const ROUNDS = rounds(3);
+const ROUNDS = rounds(3, 2);
 /** Services that the client uses at every size. */
 const DIALLED = 100;
 

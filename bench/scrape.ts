@@ -39,11 +39,11 @@ import {
   type Ratio,
   type Report,
 } from './harness/report.ts';
-import { quick, rounds } from './harness/settings.ts';
+import { quick, rounds, whole } from './harness/settings.ts';
 import { type Comparison, compare, type Latencies, percentile } from './scrape/compare.ts';
 import { startPacedEcho } from './scrape/driver.ts';
 
-const sizes = [1000, 10_000, 100_000].filter(
+const sizes = (whole ? [1000, 100_000] : [1000, 10_000, 100_000]).filter(
   (size) => Number(process.env['KMESH_BENCH_SERIES'] ?? (quick ? 10_000 : size)) === size,
 );
 const windows = rounds(2);

@@ -11,7 +11,7 @@ import { atMost, environment, type Figure, figure, type Ratio, type Report } fro
 import { largestMesh, rounds } from './harness/settings.ts';
 import type { Round } from './xds/round.ts';
 
-const count = rounds(3);
+const count = rounds(3, 2);
 const meshes = [
   { workloads: 1_000, services: 100 },
   { workloads: 10_000, services: 500 },

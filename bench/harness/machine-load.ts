@@ -8,11 +8,25 @@ export const MOST_IN_USE = 0.1;
 /** How long is looked, at a resolution of a hundredth of a second and CPU. */
 const LOOK_MILLISECONDS = 300;
 
+/** How often is looked at most. */
+const LOOKS = 20;
+
 /** Returns the share of the CPUs that is in use now, from 0 to 1. Call it while no suite runs. */
-export async function shareInUse(): Promise<number> {
+async function shareInUse(): Promise<number> {
   const before = readFileSync('/proc/stat', 'utf8');
   await sleep(LOOK_MILLISECONDS);
   return shareBetween(before, readFileSync('/proc/stat', 'utf8'));
+}
+
+/**
+ * Waits some seconds, until the machine is at rest: the suite before may have left work to the kernel. Returns the share
+ * of the CPUs that is in use then, which is above {@link MOST_IN_USE} if others use the machine.
+ */
+export async function settledShare(): Promise<number> {
+  for (let look = 1; ; look++) {
+    const share = await shareInUse();
+    if (share <= MOST_IN_USE || look === LOOKS) return share;
+  }
 }
 
 /** Returns the share in use between two readings of /proc/stat. Time that the hypervisor gave to others is in use. */

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { createLab } from '@kmesh/lab';
 import type { ChildMessage } from './child.ts';
-import { MOST_IN_USE, shareInUse } from './machine-load.ts';
+import { MOST_IN_USE, settledShare } from './machine-load.ts';
 import { secondsLeft, startProgress } from './progress.ts';
 import { printReport, type Report, storeReport } from './report.ts';
 import { suites } from './suites.ts';
@@ -49,7 +49,7 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
   try {
     for (const [at, name] of names.entries()) {
       if (interrupted) break;
-      const inUse = await shareInUse();
+      const inUse = await settledShare();
       if (inUse > MOST_IN_USE)
         console.error(
           `bench: other programs use ${percent(inUse)} of the CPUs: expect no figure to be repeated`,
@@ -58,7 +58,7 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
       let part = 0;
       let what = '';
       let report: Report | undefined;
-      child = startSuite(name, quick);
+      child = startSuite(name, { quick, whole: names.length === suites.length });
       child.on('message', (message: ChildMessage) => {
         if (message.kind === 'report') report = message.report;
         else ({ part, what } = message);
@@ -105,8 +105,12 @@ function percent(share: number): string {
   return `${Math.round(share * 100)} %`;
 }
 
-function startSuite(name: string, quick: boolean) {
+function startSuite(name: string, { quick, whole }: { readonly quick: boolean; readonly whole: boolean }) {
   return fork(fileURLToPath(new URL('run-child.ts', import.meta.url)), [name], {
-    env: { ...process.env, ...(quick ? { KMESH_BENCH_QUICK: '1' } : {}) },
+    env: {
+      ...process.env,
+      ...(quick ? { KMESH_BENCH_QUICK: '1' } : {}),
+      ...(whole ? { KMESH_BENCH_WHOLE: '1' } : {}),
+    },
   });
 }

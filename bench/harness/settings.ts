@@ -3,9 +3,16 @@
 /** Whether the run was started with `--quick`: figures for development, never stored. */
 export const quick = process.env['KMESH_BENCH_QUICK'] === '1';
 
-/** Returns the rounds of a suite: `KMESH_BENCH_ROUNDS`, else at most two in a quick run, else `full`. */
-export function rounds(full: number): number {
-  return Number(process.env['KMESH_BENCH_ROUNDS'] ?? (quick ? Math.min(full, 2) : full));
+/** Whether all suites run, which may take 20 minutes together. */
+export const whole = process.env['KMESH_BENCH_WHOLE'] === '1';
+
+/**
+ * Returns the rounds of a suite: `KMESH_BENCH_ROUNDS`, else at most two in a quick run, else `full`; `amongAll` if all
+ * suites run.
+ */
+export function rounds(full: number, amongAll = full): number {
+  const planned = whole ? amongAll : full;
+  return Number(process.env['KMESH_BENCH_ROUNDS'] ?? (quick ? Math.min(planned, 2) : planned));
 }
 
 /**
