@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { shareBetween, settledShare } from '../harness/machine-load.ts';
+import { settledShare, shareBetween } from '../harness/machine-load.ts';
 
 test('the share in use is what is neither idle nor waiting for a disk, and includes stolen time', () => {
   const before = 'cpu  100 10 50 1000 40 5 5 20 7 0\ncpu0 1 2 3';
