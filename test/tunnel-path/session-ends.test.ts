@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { frameBytes, number32, openPeerTls } from '@kmesh/lab';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import { connect, listen, until } from '@kmesh/lab/testing/tunnel/traffic.ts';
@@ -11,7 +10,7 @@ const RESPONSE = 1 << 20;
 let mesh: TestMesh;
 
 before(async () => {
-  mesh = await startTestMesh({ nodes: 1 });
+  mesh = await startTestMesh({ nodes: 2 });
 });
 after(async () => {
   await mesh[Symbol.asyncDispose]();
@@ -67,13 +66,20 @@ describe('peers that go on sending while their session ends', () => {
     // Nobody reads: the response is in the buffers, which hold it.
     const { connections } = mesh.proxy(0).records;
     await until(() => connections.some(({ end }) => end !== undefined), 20_000);
-    const drained = mesh.proxy(0).tunnel.drain(30_000);
+    let isDrained = false;
+    const drained = mesh
+      .proxy(0)
+      .tunnel.drain(30_000)
+      .then(() => (isDrained = true));
     await until(() => mesh.proxy(0).tunnel.sessionCount === 0, 20_000);
-    for (let frame = 0; frame < 20; frame++) {
-      tls.write(frameBytes(6, 0, 0, Buffer.alloc(8)));
-      tls.write(frameBytes(8, 0, 0, number32(1)));
-      await sleep(5);
+    const send = (frame: Buffer) => new Promise((resolve) => tls.write(frame, resolve));
+    for (let round = 0; round < 20; round++) {
+      await send(frameBytes(6, 0, 0, Buffer.alloc(8)));
+      await send(frameBytes(8, 0, 0, number32(1)));
     }
+    // A drain that began later, and has nothing to wait for, ends first.
+    await mesh.proxy(1).tunnel.drain(30_000);
+    assert.ok(!isDrained, 'the drain waits for the reader');
     let ended = false;
     tls.once('close', () => (ended = true));
     const chunks: Buffer[] = [];

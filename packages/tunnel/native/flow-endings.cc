@@ -19,9 +19,6 @@ namespace kmesh::tunnel
 /* How long a reset waits for unread bytes before it. */
 static constexpr uint32_t kResetPatienceMs = 5000;
 static constexpr uint32_t kLongestLookMs = 200;
-/* Discarding reads per turn. */
-static constexpr int kDiscards = 4;
-static constexpr size_t kDiscardBytes = 1 << 20;
 
 /*
  * A peer that has sent everything may reset a stream that it no longer reads (RFC 9113, 8.1), so
@@ -156,19 +153,14 @@ void Flow::drain(int side, FlowEnd reason, int code, bool reset)
 /* Discards input; returns true when no more will come. */
 bool Flow::discardInput(Socket &socket)
 {
-	for (int turn = 0; socket.readable; turn++) {
-		if (turn == kDiscards) {
-			engine.pumpLater(this);
-			return false;
-		}
-		/* Discards on a TCP socket, without copying. */
-		ssize_t got = recv(socket.fd, nullptr, kDiscardBytes, MSG_TRUNC);
-		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
-			return true;
-		if (got < 0 && errno == EAGAIN)
-			socket.readable = false;
-	}
-	return false;
+	if (!socket.readable)
+		return false;
+	Input left = kmesh::tunnel::discardInput(socket.fd);
+	if (left == Input::More)
+		engine.pumpLater(this);
+	if (left == Input::NoneNow)
+		socket.readable = false;
+	return left == Input::Ended;
 }
 
 void Flow::drainStep()

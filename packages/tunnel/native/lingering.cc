@@ -20,6 +20,7 @@ static constexpr uint64_t kStallMs = 30000;
 static constexpr size_t kSockets = 256;
 static constexpr uint32_t kFirstLookMs = 5;
 static constexpr uint32_t kLongestLookMs = 200;
+/* Discarding reads per turn. */
 static constexpr int kDiscards = 4;
 static constexpr size_t kDiscardBytes = 1 << 20;
 
@@ -27,6 +28,19 @@ size_t unacknowledgedBytes(int fd)
 {
 	int count = 0;
 	return ioctl(fd, SIOCOUTQ, &count) == 0 && count > 0 ? static_cast<size_t>(count) : 0;
+}
+
+Input discardInput(int fd)
+{
+	for (int turn = 0; turn < kDiscards; turn++) {
+		/* Discards on a TCP socket, without copying. */
+		ssize_t got = recv(fd, nullptr, kDiscardBytes, MSG_TRUNC);
+		if (got < 0 && errno == EAGAIN)
+			return Input::NoneNow;
+		if (got == 0 || (got < 0 && errno != EINTR))
+			return Input::Ended;
+	}
+	return Input::More;
 }
 
 class LingeringSocket final : public Pollable
@@ -88,8 +102,10 @@ class LingeringSocket final : public Pollable
 	{
 		if (fd_ < 0)
 			return;
+		bool sending = sendRest();
+		inputEnded_ = inputEnded_ || discardInput(fd_) == Input::Ended;
 		/* After the peer's FIN close() sends no RST, and delivers the rest. */
-		if (!sendRest() || !discardInput() || (inputEnded_ && unsent_.empty()))
+		if (!sending || (inputEnded_ && unsent_.empty()))
 			all_.close(this);
 		else
 			engine_.rewatch(fd_, this, interest());
@@ -113,17 +129,6 @@ class LingeringSocket final : public Pollable
 		if (!ended_)
 			shutdown(fd_, SHUT_WR);
 		ended_ = true;
-		return true;
-	}
-	/* Likewise. */
-	bool discardInput()
-	{
-		for (int turn = 0; turn < kDiscards && !inputEnded_; turn++) {
-			ssize_t got = recv(fd_, nullptr, kDiscardBytes, MSG_TRUNC);
-			if (got < 0)
-				return errno == EAGAIN || errno == EINTR;
-			inputEnded_ = got == 0;
-		}
 		return true;
 	}
 

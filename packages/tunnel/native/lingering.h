@@ -20,6 +20,15 @@ class LingeringSocket;
 /* How long input from a peer that acknowledged everything is discarded. */
 inline constexpr uint64_t kLingerMs = 5000;
 
+enum class Input {
+	More,
+	NoneNow,
+	Ended,
+};
+
+/* Discards input of a TCP socket, as much as fits into a turn, and says what is left. */
+Input discardInput(int fd);
+
 /* Returns the bytes that a socket's peer has not acknowledged, including a FIN. */
 size_t unacknowledgedBytes(int fd);
 

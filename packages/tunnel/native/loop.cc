@@ -397,7 +397,7 @@ void Engine::runTimers()
 		if (Flow *found = flow(id))
 			found->connectTimedOut();
 	}
-	/* Timers that these schedule, even for now, are for the next turn. */
+	/* Timers that these schedule, even without a delay, are for the next turn. */
 	auto end = timers_.upper_bound(now_);
 	std::vector<Timer> due;
 	for (auto at = timers_.begin(); at != end; at++)
