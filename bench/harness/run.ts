@@ -35,6 +35,7 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
     const suite = suites.find((one) => one.name === name);
     return (quick ? suite?.quickSeconds : suite?.seconds) ?? 60;
   });
+  const whole = names.length === suites.length;
   let interrupted = false;
   let child: ReturnType<typeof startSuite> | undefined;
   let asked = 0;
@@ -58,7 +59,7 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
       let part = 0;
       let what = '';
       let report: Report | undefined;
-      child = startSuite(name, { quick, whole: names.length === suites.length });
+      child = startSuite(name, { quick, whole });
       child.on('message', (message: ChildMessage) => {
         if (message.kind === 'report') report = message.report;
         else ({ part, what } = message);
@@ -86,14 +87,15 @@ export async function runSuites({ names, quick, store }: RunOptions): Promise<Ou
       const settings = {
         ...report.environment,
         took: `${took} s`,
+        ...(whole ? { 'among all suites': 'yes' } : {}),
         ...(inUse > MOST_IN_USE ? { 'in use by others': percent(inUse) } : {}),
         ...(interrupted ? { interrupted: 'yes' } : {}),
       };
-      const whole = { ...report, environment: settings };
-      reports.push(whole);
-      printReport(whole);
+      const complete = { ...report, environment: settings };
+      reports.push(complete);
+      printReport(complete);
       console.log('');
-      if (store) storeReport(whole);
+      if (store) storeReport(complete);
     }
   } finally {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
