@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { commandOf, createLab, machineSearchPath, startMesh } from '@kmesh/lab';
+import { commandOf, createLab, exportMachinePath, startMesh } from '@kmesh/lab';
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 
 test('in its own cgroup namespace the daemon logs so once, and all connections take the tunnel path', async () => {
@@ -28,7 +28,7 @@ test('in its own cgroup namespace the daemon logs so once, and all connections t
     const script = `mount -t cgroup2 none ${own} && exec ${command} "$@"`;
     writeFileSync(
       launcher,
-      `#!/bin/sh\n${machineSearchPath()}\nexec unshare -C -m sh -c '${script}' sh "$@"\n`,
+      `#!/bin/sh\n${exportMachinePath()}\nexec unshare -C -m sh -c '${script}' sh "$@"\n`,
     );
     chmodSync(launcher, 0o755);
     proxy.executable = launcher;

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
-import { commandOf, machineSearchPath } from '@kmesh/lab';
+import { commandOf, exportMachinePath } from '@kmesh/lab';
 import {
   buildOther,
   type OtherBuild,
@@ -83,7 +83,7 @@ async function acknowledged({ mesh }: PinnedNode, earlier: ReadonlySet<number>):
 function withoutRight(directory: string, executable: string): string {
   const path = join(directory, 'kmesh');
   const command = commandOf(executable).flat().join(' ');
-  const shell = `#!/bin/sh\n${machineSearchPath()}\nexec setpriv --bounding-set=-bpf,-sys_admin -- ${command} "$@"\n`;
+  const shell = `#!/bin/sh\n${exportMachinePath()}\nexec setpriv --bounding-set=-bpf,-sys_admin -- ${command} "$@"\n`;
   writeFileSync(path, shell, { mode: 0o755 });
   return path;
 }

@@ -5,7 +5,7 @@ export { startFakeIstiod } from './istiod/fake-istiod.ts';
 export { generatedService, generatedWorkload, generateMesh } from './istiod/generate-mesh.ts';
 export type { FakeIstiod, FakeIstiodOptions } from './istiod/istiod-interface.ts';
 export { startIstiodProcess } from './istiod/istiod-process.ts';
-export { machineSearchPath } from './mesh/image-programs.ts';
+export { exportMachinePath } from './mesh/image-programs.ts';
 export { relayInto } from './mesh/istiod-relay.ts';
 export { startKernelMesh } from './mesh/kernel-mesh.ts';
 export { commandOf, kmeshctlExecutable, kmeshExecutable, kmeshSources } from './mesh/kmesh-program.ts';

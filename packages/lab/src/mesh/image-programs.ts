@@ -22,7 +22,7 @@ export function imageSearchPath(): string {
 }
 
 /** A shell statement for scripts that start a daemon by another program: the search path of this process. */
-export function machineSearchPath(): string {
+export function exportMachinePath(): string {
   return `export PATH='${process.env['PATH'] ?? ''}'`;
 }
 

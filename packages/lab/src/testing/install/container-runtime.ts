@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { machineSearchPath } from '../../mesh/image-programs.ts';
+import { exportMachinePath } from '../../mesh/image-programs.ts';
 import type { ztunnelDaemonSet } from './ztunnel-chart.ts';
 
 /** A container to run: a DaemonSet's pod on a node, with the values that the node resolves. */
@@ -100,7 +100,7 @@ export class ContainerRuntime implements AsyncDisposable {
     const rest = [this.#image, name, '/usr/local/bin/kmesh', ...container.args].map(quoted);
     writeFileSync(
       path,
-      `#!/bin/sh\n${machineSearchPath()}\nexec ${command.join(' ')} --with-ns "network:/proc/$$/ns/net" ${rest.join(' ')}\n`,
+      `#!/bin/sh\n${exportMachinePath()}\nexec ${command.join(' ')} --with-ns "network:/proc/$$/ns/net" ${rest.join(' ')}\n`,
     );
     chmodSync(path, 0o755);
     return path;
