@@ -127,3 +127,21 @@ test('the memory figures equal those of the stored run of bench -- footprint', (
   const sizes = `Resident memory was ${idle} MB idle, ${some} MB with 10,000 workloads and ${many} MB with 100,000`;
   assert.ok(page('docs/operate.md').includes(sizes), sizes);
 });
+
+test('the ratios of the comparison with ztunnel equal those of the stored runs of one node and two nodes', () => {
+  const page = readFileSync(join(root, 'README.md'), 'utf8').replaceAll(/\s+/g, ' ');
+  const ratio = (suite: string, wanted: string): number => {
+    const { ratios } = JSON.parse(readFileSync(join(root, `bench/results/${suite}.json`), 'utf8')) as {
+      ratios: readonly { name: string; value: number }[];
+    };
+    const found = ratios.find(({ name }) => name === wanted);
+    assert.ok(found, `${suite}: ${wanted}`);
+    return found.value;
+  };
+  const requests = ['onenode', 'twonodes'].map((suite) =>
+    ratio(suite, 'requests, 64 connections: kmesh / Envoy pair, TCP proxy').toFixed(1),
+  );
+  assert.ok(page.includes(`| ${requests.join(', ')} |`), requests.join(', '));
+  const connections = ratio('twonodes', 'new connections: kmesh / no mesh').toFixed(2);
+  assert.ok(page.includes(`| ${connections} |`), connections);
+});
