@@ -54,7 +54,7 @@ export const sections: readonly Section[] = [
     about:
       'The same with the server on another node. Kmesh’s traffic takes the tunnel there, HBONE over mutual TLS, with the kernel path on or off.',
     shortfall:
-      'Measured when the programs of both nodes were attached to the pods of both, and connections were captured; as installed, they are handed over. With 64 connections a request costs the engines of both nodes 20 µs of CPU. Each receives and sends it once on the application’s socket, and frames of what is ready share the records between the nodes; 15.5 µs are the sends through the kernel’s TCP, both sides of it, of which netfilter 4.4. A new connection costs the engine 47 µs on the client’s node and 94 µs on the server’s, of which netfilter 6 and 21, the engine itself 8 and 9. Bulk: iperf3 does not process its bytes, so without a mesh a byte costs two copies, 0.7 s of CPU per GB. Through the tunnel it passes three TCP connections and is encrypted and decrypted, about 3.6 s per GB. perf attributes 27 % of the engine’s time to AES-256-GCM, 43 % to the kernel’s TCP and 10 % to copies between OpenSSL’s buffers and the engine’s. With one connection each message wakes two proxies in each direction, which dominates its latency: a pair of HAProxys with mutual TLS only is not noticeably faster.',
+      'With 64 connections a request costs the engines of both nodes 20 µs of CPU. Each receives and sends it once on the application’s socket, and frames of what is ready share the records between the nodes; 15.5 µs are the sends through the kernel’s TCP, both sides of it, of which netfilter 4.4. A new connection costs the engine 47 µs on the client’s node and 94 µs on the server’s, of which netfilter 6 and 21, the engine itself 8 and 9. Bulk: iperf3 does not process its bytes, so without a mesh a byte costs two copies, 0.7 s of CPU per GB. Through the tunnel it passes three TCP connections and is encrypted and decrypted, about 3.6 s per GB. perf attributes 27 % of the engine’s time to AES-256-GCM, 43 % to the kernel’s TCP and 10 % to copies between OpenSSL’s buffers and the engine’s. With one connection each message wakes two proxies in each direction, which dominates its latency: a pair of HAProxys with mutual TLS only is not noticeably faster.',
     charts: traffic,
   },
   {
@@ -137,7 +137,7 @@ export const sections: readonly Section[] = [
     title: 'A node that fills',
     about: 'A daemon on the kernel path with growing numbers of pods, open connections and policies.',
     shortfall:
-      'At rest the daemon reads each open connection once a second, which costs a few microseconds each, independent of the number of pods.',
+      'At rest the daemon reads each open connection once a second, which costs about 20 µs each, independent of the number of pods.',
     charts: [
       {
         growth: 'processor time at rest, by pods',
