@@ -43,11 +43,12 @@ describe('config dump with one object of every kind', () => {
   let dump: Dump;
   let socket: Socket;
   const path = join(tmpdir(), `kmesh-local-${process.pid}.yaml`);
+  const secrets = ['value-of-an-xds-header', 'value-of-a-ca-header'] as const;
 
   before(async () => {
     writeFileSync(path, localMesh);
     mesh = await startSmallMesh({
-      environment: { LOCAL_XDS_PATH: path },
+      environment: { LOCAL_XDS_PATH: path, XDS_HEADER_KEY: secrets[0], CA_HEADER_KEY: secrets[1] },
       mesh: (node) => [
         ...wholeMesh,
         ...['zebra', 'ape'].map((name) => ({
@@ -316,7 +317,7 @@ describe('config dump with one object of every kind', () => {
     assert.equal(named(pods, 'late')['state'], 'Pending');
   });
 
-  test('OBS-01: version, configuration and local file are complete and have no secrets', () => {
+  test('OBS-01: version, configuration and local file are complete, and neither the dump nor the log has secrets', () => {
     for (const key of [
       ...['version', 'gitRevision', 'rustVersion', 'buildProfile', 'buildStatus', 'istioVersion'],
       'cryptoProvider',
@@ -325,7 +326,11 @@ describe('config dump with one object of every kind', () => {
     }
     const config = dump['config'] as Item;
     for (const key of configKeys) assert.ok(key in config, `config.${key}`);
-    assert.ok(!JSON.stringify(dump).includes(mesh.istiod.token), 'the token is in no part of it');
+    for (const text of [JSON.stringify(dump), mesh.daemon.log()]) {
+      for (const secret of [mesh.istiod.token, ...secrets]) assert.ok(!text.includes(secret), secret);
+      assert.doesNotMatch(text, /PRIVATE KEY/);
+    }
+    assert.deepEqual([config['xdsHeaders'], config['caHeaders']], [['key'], ['key']]);
     assert.equal(config['xdsRootCert'], 'inline');
     const local = dump['staticConfig'] as Record<string, Item[]>;
     for (const [list, name] of [

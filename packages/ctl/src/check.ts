@@ -20,7 +20,7 @@ import { type Column, type OutputFormat, renderObject, renderTable } from './out
  */
 export const threatModel = [
   'An identity within the node is attested: packets come from the interface and address that the node gave to that pod, and the daemon holds a valid certificate of it.',
-  'Such a connection is plain TCP and not encrypted; with KMESH_SAME_NODE=mtls it is mutual TLS, as every connection between nodes is.',
+  'Such a connection is plain TCP and not encrypted; with KMESH_SAME_NODE=mtls it is mutual TLS, as between pods of the mesh on different nodes.',
   'STRICT is met by attestation, unless KMESH_SAME_NODE=mtls is set.',
   'Every packet is judged by the current policies: a denied connection ends with its next packet, and no packet sent after a change was acknowledged arrives.',
   "If no other software owns the hook, others on the node's bridge see at most first packets; otherwise bytes take the node's network in plain text.",
