@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { createLab, kmeshSources, type Pod, startMesh, workloadOf } from '@kmesh/lab';
+import { createLab, kmeshSources, type Node, type Pod, startMesh, workloadOf } from '@kmesh/lab';
 import { pinnedNode, SHOP, takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
 import { loadEmptyProgram } from '@kmesh/lab/testing/kernel/empty-program.ts';
 import { attempt, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
@@ -15,7 +15,21 @@ const withoutTcx = {
 /** Names of the programs of the filters at a pod's interface. */
 async function filters(pod: Pod): Promise<string[]> {
   const { stdout } = await pod.run('tc', ['filter', 'show', 'dev', 'eth0', 'ingress']);
-  return [...stdout.matchAll(/handle 0x([0-9a-f]+) (\w+)/g)].map(([, handle, name]) => `${name} ${handle}`);
+  return filtersIn(stdout);
+}
+
+/** The same of all interfaces of a node: the node's side of its pods' interfaces. */
+async function nodeFilters(node: Node): Promise<string[]> {
+  const names = "ip -o link | sed 's/^[0-9]*: //; s/[:@].*//'";
+  const { stdout } = await node.run('sh', [
+    '-c',
+    `for link in $(${names}); do tc filter show dev $link ingress; done`,
+  ]);
+  return filtersIn(stdout);
+}
+
+function filtersIn(listing: string): string[] {
+  return [...listing.matchAll(/handle 0x([0-9a-f]+) (\w+)/g)].map(([, handle, name]) => `${name} ${handle}`);
 }
 
 async function table(pod: Pod): Promise<string> {
@@ -50,7 +64,10 @@ test("without tcx a pod's filter survives kill -9 and a drain, connections conti
   assert.deepEqual((await dialing.stop()).failures, []);
   long.destroy();
   await proxy.stop('SIGKILL');
+  const wire = 'kmesh_wire 4b4d';
+  assert.deepEqual(await nodeFilters(mesh.node().node), [wire, wire, wire]);
   execFileSync(process.execPath, [kmeshSources, 'uninstall'], { env: { ...process.env, KMESH_PINS: pins } });
+  assert.deepEqual(await nodeFilters(mesh.node().node), []);
   assert.deepEqual(await filters(servers[0]), ['empty_tc 1']);
   assert.deepEqual(await filters(servers[1]), []);
   for (const pod of [client, ...servers]) assert.doesNotMatch(await table(pod), /kmesh/);
@@ -81,7 +98,7 @@ test('without tcx and pins nothing is left after a drain; the next daemon and un
   await takesKernelPath(mesh, client, to);
   assert.deepEqual(await filters(server), ['kmesh_ingress 4b4d']);
   await proxy.stop('SIGTERM');
-  assert.deepEqual(await filters(server), []);
+  assert.deepEqual([...(await filters(server)), ...(await nodeFilters(mesh.node().node))], []);
   assert.doesNotMatch(await table(server), /kmesh/);
 
   proxy.start();
@@ -91,7 +108,23 @@ test('without tcx and pins nothing is left after a drain; the next daemon and un
   const env = { ...process.env, KMESH_PINS: `${await lab.bpffs()}/none` };
   execFileSync(process.execPath, [kmeshSources, 'uninstall'], { env });
   assert.deepEqual([...(await filters(server)), ...(await filters(client))], []);
+  assert.deepEqual(await nodeFilters(mesh.node().node), []);
   assert.doesNotMatch(await table(server), /kmesh/);
+});
+
+test('without tcx a pod that leaves the mesh while no daemon runs has no filter on either side once the next one runs', async () => {
+  await using node = await pinnedNode(withoutTcx, kmeshSources);
+  const { mesh, client, servers } = node;
+  const { proxy, agent } = mesh.node();
+  await proxy.stop('SIGKILL');
+  assert.deepEqual(await filters(servers[1]), ['kmesh_ingress 4b4d']);
+  await agent.removePod(servers[1]);
+  proxy.start();
+  await proxy.ready();
+  await takesKernelPath(mesh, client, `${servers[0].addresses.v4}:8080`);
+  assert.deepEqual(await filters(servers[1]), []);
+  assert.deepEqual(await filters(servers[0]), ['kmesh_ingress 4b4d']);
+  assert.deepEqual(await nodeFilters(mesh.node().node), ['kmesh_wire 4b4d', 'kmesh_wire 4b4d']);
 });
 
 test("without tcx another program's filter is not replaced, and the pod stays on the tunnel path", async () => {

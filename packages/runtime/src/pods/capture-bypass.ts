@@ -6,6 +6,7 @@ import {
   type InterfaceSide,
   type Link,
   linksAtInterface,
+  listInterfaces,
   type NetworkNamespace,
   openPinnedLink,
   programsAtInterface,
@@ -109,10 +110,25 @@ export async function installCaptureBypass(
   }
 }
 
-/** Removes our filters that a daemon left in a pod. @returns whether there was one */
-export function removeLeftFilter(namespace: NetworkNamespace): boolean {
-  const side = { device: POD_INTERFACE, direction: 'ingress', namespace } as const;
-  return removeFilter(side, FILTER_PLACE, INGRESS_PROGRAM);
+/**
+ * Removes our filters that a daemon left at the interfaces of a namespace: a pod's, or the node's with its side of the
+ * pods' interfaces.
+ *
+ * @returns whether there was one
+ * @throws SystemCallError `KMESH_INTERFACE_LIST_FAILED`
+ */
+export function removeLeftFilters(namespace: NetworkNamespace): boolean {
+  let found = false;
+  for (const { index } of listInterfaces(namespace, namespace)) {
+    if (removeLeftFilter(namespace, index)) found = true;
+  }
+  return found;
+}
+
+/** As {@link removeLeftFilters}, of one interface. */
+export function removeLeftFilter(namespace: NetworkNamespace, device: number): boolean {
+  const side = { device, direction: 'ingress', namespace } as const;
+  return [INGRESS_PROGRAM, WIRE_PROGRAM].some((program) => removeFilter(side, FILTER_PLACE, program));
 }
 
 function attach(

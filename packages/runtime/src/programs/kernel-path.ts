@@ -201,7 +201,7 @@ export async function startKernelPath(
         if (owned.disposed) return;
         const links = pins?.attach(object, cgroup) ?? attachKernelObject(object, cgroup);
         for (const link of links.values()) owned.defer(() => link.close());
-        removeFiltersOf(pins?.removeStale(pods) ?? []);
+        removeFiltersOf(pins?.removeStale(pods) ?? [], nodeSide);
         endOtherLeases(cgroup, node.node, ownProgram);
         taken.resolve();
         logger.info('kernel path enabled', { cgroup, pins: config.pins ?? 'none' });

@@ -8,8 +8,9 @@ import {
   openNetworkNamespace,
   programById,
 } from '@kmesh/linux';
-import { removeLeftFilter } from '../pods/capture-bypass.ts';
+import { removeLeftFilter, removeLeftFilters } from '../pods/capture-bypass.ts';
 import { CAPTURE_TABLE_REMOVAL } from '../pods/capture-table.ts';
+import type { NodeSide } from '../pods/node-side.ts';
 import { runInNamespace } from '../pods/run-in-namespace.ts';
 import { kmeshLeaseLayout } from '../tables/gen/layouts.ts';
 import { hashOfNode } from '../tables/lease.ts';
@@ -51,7 +52,7 @@ export async function uninstall(
     let namespaces = 0;
     for (const namespace of visible) {
       // A daemon without pins may have left a filter.
-      const filtered = removeLeftFilter(namespace);
+      const filtered = removeLeftFilters(namespace);
       if ((filtered || pods.has(namespace.cookie)) && (await removeTable(namespace))) namespaces++;
     }
     return { pins: found ? root : undefined, namespaces };
@@ -67,12 +68,25 @@ async function removeTable(namespace: NetworkNamespace): Promise<boolean> {
   return true;
 }
 
-/** Removes the filters of pods that left the mesh while no daemon ran, if their namespaces are visible. */
-export function removeFiltersOf(cookies: readonly bigint[]): void {
+/**
+ * Removes the filters of pods that left the mesh while no daemon ran, on both sides of their interfaces, if their
+ * namespaces are visible.
+ */
+export function removeFiltersOf(cookies: readonly bigint[], nodeSide: NodeSide): void {
   if (cookies.length === 0) return;
   for (const namespace of visibleNamespaces()) {
-    if (cookies.includes(namespace.cookie)) removeLeftFilter(namespace);
-    namespace.close();
+    try {
+      if (!cookies.includes(namespace.cookie)) continue;
+      removeLeftFilters(namespace);
+      const seen = nodeSide.interfacesOf(namespace);
+      for (const { nodeInterface } of seen?.interfaces ?? []) {
+        if (seen !== undefined) removeLeftFilter(seen.node, nodeInterface);
+      }
+    } catch {
+      // Without a lease a filter that stays decides nothing.
+    } finally {
+      namespace.close();
+    }
   }
 }
 
