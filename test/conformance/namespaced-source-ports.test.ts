@@ -35,7 +35,7 @@ after(async () => {
   await lab?.close();
 });
 
-/** From one port of a host to several endpoints at once; a handshake that has to be repeated takes a second. */
+/** Connects from one port of a host to several endpoints at once; a handshake that is retransmitted takes a second. */
 async function connectAll(from: Host, localPort: number, targets: readonly Target[]): Promise<Socket[]> {
   return await Promise.all(
     targets.map(({ pod, family, port }) => {

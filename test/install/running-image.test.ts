@@ -51,7 +51,7 @@ function isNewer(file: string): boolean {
   return existsSync(file) && time(file) > Math.max(...newest);
 }
 
-/** A node whose proxy is a container of the image, made as the DaemonSet of these values says. */
+/** A node whose proxy is a container of the image, created as by the DaemonSet of these values. */
 async function nodeWithContainer(
   name: string,
   values: ChartValues,

@@ -5,12 +5,12 @@ import { type PinnedNode, pinnedNode } from '@kmesh/lab/testing/daemon/pinned-no
 import { exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 import { handoffScene } from '@kmesh/lab/testing/traffic/handoff-scene.ts';
 
-/** The algorithms of a host's established sockets whose peer is this one. */
+/** Returns the congestion control of a host's established sockets whose peer is `peer`. */
 function algorithmsTowards(host: Host, peer: Host): Promise<string[]> {
   return algorithmsOf(host, `dst ${peer.addresses.v4}`);
 }
 
-/** The algorithms of a host's established sockets that a filter of `ss` selects. */
+/** Returns the congestion control of a host's established sockets that a filter of `ss` selects. */
 async function algorithmsOf(host: Host, filter: string): Promise<string[]> {
   const { stdout } = await host.run('ss', ['-tinH', 'state', 'established', filter]);
   return [...stdout.matchAll(/^\s+.*?\b(bbr|reno|cubic)\b/gm)].map(([, name]) => name ?? '');
@@ -67,7 +67,7 @@ test('applications send by reno to their pod’s proxy, which sends by BBR to th
   await using scene = await handoffScene(false);
   const { client, far } = scene;
   for (const pod of [client, far]) await pod.run('sysctl', ['-qw', 'net.ipv4.tcp_congestion_control=bbr']);
-  // What listened before has what the host has.
+  // Sockets that listened before keep the host's default.
   await far.serve({ port: 8081, mode: 'double' });
   const socket = await open(client, far.addresses.v4, 8081);
   try {

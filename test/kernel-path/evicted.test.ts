@@ -1,6 +1,6 @@
 /**
- * The table of connections between pods of a node is full, and what was used least recently has made room: a live connection whose
- * entry is gone must end, neither hang nor go on unjudged.
+ * The table of connections between pods of a node is full, and the least recently used entry was evicted: a live
+ * connection without an entry must end; it must neither hang nor continue without being judged.
  */
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
@@ -45,7 +45,7 @@ describe('a live connection between two pods whose entry was evicted', () => {
   });
   after(() => node?.[Symbol.asyncDispose]());
 
-  /** First packets of three times as many connections as the table holds; `used`: and one more of each. */
+  /** Sends first packets of three times as many connections as the table holds; with `used`, also a second packet of each. */
   async function fill(...used: readonly 'used'[]): Promise<void> {
     using table = openPinnedMap(`${layoutOf(node.pins, 'handshakes')}/map-connections`);
     const count = `${3 * table.info.maxEntries}`;
@@ -67,12 +67,12 @@ describe('a live connection between two pods whose entry was evicted', () => {
   }
 
   async function evict(socket: Socket): Promise<void> {
-    // The kernel's choice is only nearly the least recently used: it may take another flood.
+    // The kernel only approximates the least recently used entry: another flood may be needed.
     for (let floods = 0; floods < 5 && isKnown(socket); floods++) await fill('used');
     assert.equal(isKnown(socket), false, 'it is evicted');
   }
 
-  /** Both ends of a connection to the server that waits for somebody to speak. */
+  /** Returns both ends of an idle connection to the server that may send first. */
   async function idle(): Promise<{ client: Socket; served: Socket }> {
     const before = accepted.length;
     const client = await open(node.client, server.addresses.v4, SPEAKS);
@@ -92,7 +92,7 @@ describe('a live connection between two pods whose entry was evicted', () => {
     await evict(client);
     client.write('more');
     assert.equal(await ending(client, 5_000), 'reset');
-    // Its end is told as by a client that is gone: when it speaks.
+    // The server's end is reset when it sends, as if its client no longer existed.
     served.write('news');
     assert.notEqual(await ending(served, 5_000), 'open');
     await takesKernelPath(node.mesh, node.client);

@@ -12,7 +12,8 @@ import { listTcpSockets, openNetworkNamespace, tcpState } from '@kmesh/linux';
 const CONNECTIONS = 8;
 
 /**
- * After the program at the interface, before every rule of Kmesh and of capture: handshakes begin and do not complete.
+ * Drops first packets after the program at the interface and before all rules of Kmesh and of capture: handshakes begin
+ * and do not complete.
  */
 const HOLD = `table inet hold {
   chain prerouting {

@@ -72,7 +72,7 @@ async function counted(node: Node, family: string, act: () => Promise<void>) {
   return found;
 }
 
-/** A live connection ends with its next packet after a DENY of its client. */
+/** Asserts that a live connection ends with its next packet after a DENY of its client. */
 async function endsByPolicy(mesh: LabMesh, client: Pod, server: Pod): Promise<void> {
   const deny = policy('Deny', {
     principals: [{ kind: 'Exact', value: `cluster.local/ns/default/sa/${client.serviceAccount}` }],

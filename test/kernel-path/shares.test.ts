@@ -8,10 +8,10 @@ import { policy } from '@kmesh/lab/testing/traffic/policies.ts';
 
 const DIALS = repetitions({ ci: 2_000, full: 20_000 });
 const SERVICES = repetitions({ ci: 1, full: 4 });
-/** Of some tens of shares one is beyond 3 in every tenth run by chance; beyond this, one in three thousand runs. */
+/** Limit in standard deviations. Of some tens of shares, one exceeds 3 in every tenth run by chance; this, in one of 3,000 runs. */
 const DEVIATIONS = 4.5;
 
-/** Of a client on the first node: served by the kernel, left to the tunnel by a policy, and on another node. */
+/** Endpoints as a client on the first node sees them: on the kernel path, on the tunnel path by a policy, on another node. */
 const places = ['near', 'asked', 'far'] as const;
 
 interface Endpoint {
@@ -30,7 +30,7 @@ function randomEndpoints(service: number): Endpoint[] {
   }));
 }
 
-/** A policy that looks at addresses: the kernel cannot say what it comes to. */
+/** A policy by address, which the kernel tables cannot decide. */
 const byAddress = policy(
   'Deny',
   {
@@ -60,7 +60,7 @@ async function dialAll(
       ports: { 80: 8080 },
     });
     await mesh.apply(service);
-    // One for each: conntrack keeps the port of a captured connection for minutes.
+    // One client for each service: conntrack keeps the port of a captured connection for minutes.
     const { pod: client } = await mesh.pod({ name: `client-${index}`, serviceAccount: 'sa-client' });
     for (const { name, place, weight } of endpoints) {
       const workload = {
@@ -75,7 +75,7 @@ async function dialAll(
     if (kernelPath && near !== undefined) await takesKernelPath(mesh, client, `${near.addresses.v4}:8080`);
     await untilTablesFollow(mesh);
     const watch = await mesh.node().proxy.watch();
-    // In turn by IPv4 and IPv6.
+    // Services alternate between IPv4 and IPv6.
     const to = endpointText(service.vips[index % 2]?.ip ?? '', 80);
     const report = await client.dial({ to, mode: 'http', connections: DIALS, concurrency: 4 });
     assert.equal(report.failed, 0, JSON.stringify(report.failures));

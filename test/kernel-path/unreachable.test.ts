@@ -17,7 +17,7 @@ describe('how long a port counts as unreachable, compiled for user space', () =>
   });
   after(() => rmSync(directory, { recursive: true, force: true }));
 
-  /** The answers to all queries, in order; `note`: a first packet was retransmitted without an answer. */
+  /** Returns the answers to all queries, in order; `note`: a first packet was retransmitted without an answer. */
   function answers(questions: readonly (readonly [second: number, what: 'ask' | 'note'])[]): number[] {
     const input = questions.map(([second, what]) => `${second} ${what}\n`).join('');
     const output = execFileSync(`${directory}/unreachable`, { input, encoding: 'utf8' });
@@ -25,7 +25,7 @@ describe('how long a port counts as unreachable, compiled for user space', () =>
   }
 
   test('one minute at first, then twice as long each time, at most sixteen minutes', () => {
-    // Each when the previous one has ended.
+    // Each span begins when the previous one has ended.
     const seconds = [1_000, 1_060, 1_180, 1_420, 1_900, 2_860, 3_820];
     assert.deepEqual(answers(seconds.map((second) => [second, 'note'])), [60, 120, 240, 480, 960, 960, 960]);
   });

@@ -1,4 +1,4 @@
-/** What a socket shows of urgent data, of a queue that is only looked at and of a half-close, compared with no mesh at all. */
+/** Urgent data, peeking and half-closes on sockets of the kernel path, compared with sockets of no mesh. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
@@ -31,7 +31,7 @@ test('BPF-04: urgent data, SIOCATMARK, MSG_PEEK, SIOCINQ and half-closes between
   for (const family of ['v4', 'v6'] as const) {
     const expected = await stories(plain, other.addresses[family]);
     assert.equal(expected.length, 3);
-    // With what it must show in any case, so that no empty story equals another.
+    // Also compared with fixed results, so that two empty outputs do not count as equal.
     assert.match(
       expected[0] ?? '',
       /^p: inq=2 peek=2:ab at=0 read=2:ab at=1 urgent=1:c again=-1 read=2:de end=0$/,

@@ -28,7 +28,7 @@ const principals = (...names: string[]) => ({
 
 const nameOf = (step: string): string => step.split('=')[0] ?? step;
 
-/** Steps without those that are nothing. */
+/** Omits empty steps. */
 const steps = (...all: string[]) => all.filter((step) => step !== '');
 
 /**
@@ -36,7 +36,7 @@ const steps = (...all: string[]) => all.filter((step) => step !== '');
  */
 function sequences(allowed: string, wanted: string): string[][] {
   const found: string[][] = [
-    // The first packet to the one is on its way when the next call names the other.
+    // The first packet to the allowed port is on its way at the connect to the other port.
     ['nonblock', `connect=${allowed}`, `connect=${wanted}`, 'send'],
     ['nonblock', `connect=${allowed}`, 'dissolve', `connect=${wanted}`, 'send'],
     ['defer', `connect=${allowed}`, `connect=${wanted}`, 'send'],
@@ -122,7 +122,7 @@ for (const kernelPath of [true, false]) {
       { kind: 'mptcp4', to: at, what: 'MPTCP over IPv4' },
       { kind: 'mptcp6', to: at6, what: 'MPTCP over IPv6' },
     ]) {
-      test(`a socket that one connect was allowed for reaches no other port by ${what}: deferred and dissolved connects, marks between any two calls`, async (context) => {
+      test(`a socket with one allowed connect reaches no other port by ${what}: deferred and dissolved connects, marks between any two calls`, async (context) => {
         const of = (lists: string[][]) => lists.map((list) => [`kind=${kind}`, ...list]);
         const lists = of(sequences(to(ALLOWED), to(DENIED)));
         context.diagnostic(`${lists.length} sequences`);
@@ -133,7 +133,7 @@ for (const kernelPath of [true, false]) {
           [],
         );
         assert.equal(await accepted(DENIED), 0);
-        // The same calls lead to a port that is allowed: they are no nonsense.
+        // The same calls succeed with a port that is allowed, so they are valid.
         const plain = of(sequences(to(ALLOWED), to(ALLOWED))).filter(
           (list) => !list.some((step) => /mark/.test(step)),
         );
@@ -179,9 +179,9 @@ for (const kernelPath of [true, false]) {
       assert.equal(await accepted(DENIED), 0);
     });
 
-    // Where it is off, as on every kernel by default, an accepted socket has no mark.
+    // With the sysctl off, which is the default, an accepted socket has no mark.
     if (kernelPath)
-      test('a pod that takes over the marks of what it accepts does not get the proxy’s', async () => {
+      test('an accepted socket that gets the mark of its peer does not get the proxy’s', async () => {
         await attacker.run('sysctl', ['-w', 'net.ipv4.tcp_fwmark_accept=1']);
         const child = attacker.spawn(evade(), ['patience=3000', 'accept=7010', 'dissolve', 'send']);
         let text = '';
@@ -190,7 +190,7 @@ for (const kernelPath of [true, false]) {
         });
         const ended = once(child, 'close');
         const watch = await mesh.node().proxy.watch();
-        // By a mark of its own a connection takes the tunnel path: the proxy of the pod dials the application.
+        // A connection whose application set a mark takes the tunnel path: the proxy of the pod dials the application.
         const dial = ['mark=0x70000', `connect=${attacker.addresses.v4}:7010`, 'send'];
         await mesh.node().proxy.until('it is accepted', async () => {
           if (text === '') await play(victim, [dial]);

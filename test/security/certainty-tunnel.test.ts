@@ -1,7 +1,7 @@
 /**
- * A session of the tunnel path proves two identities once, in its handshake, and is used for as long as callers need it. It must
- * not be used for new connections after what proved them is no longer true. Connections that stand go on over an expiry, as
- * over a renewal (docs/contract.md, 9).
+ * A session of the tunnel path verifies two identities once, in its handshake, and may last for hours. No new connection
+ * may use it once one of its certificates is no longer valid. Open connections continue after an expiry, as after a
+ * renewal (docs/contract.md, 9).
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -26,7 +26,7 @@ interface Member {
   readonly workload: Workload;
 }
 
-/** Long enough for what a test does before it, on a busy machine. */
+/** Lifetime of certificates: enough for the first part of a test, on a busy machine. */
 const LIFETIME = 4_000;
 
 let mesh: TestMesh;
@@ -46,7 +46,7 @@ async function serving(): Promise<Member> {
   return made;
 }
 
-/** Gives these a certificate that expires soon. Returns when, in whole seconds. */
+/** Issues certificates that expire soon, on a whole second. Returns the time of expiry. */
 function expiring(...members: Member[]): number {
   const notAfter = new Date(Math.ceil((Date.now() + LIFETIME) / 1_000) * 1_000);
   mesh.authority.rotate();
@@ -56,7 +56,7 @@ function expiring(...members: Member[]): number {
   return notAfter.getTime();
 }
 
-/** Until then the wall clock, by which certificates are judged, has no event of its own. */
+/** Waits until a time of the wall clock: the expiry of a certificate causes no event to wait for. */
 const passed = (moment: number): Promise<void> => delay(Math.max(0, moment - Date.now()) + 20);
 
 async function exchange(socket: Socket): Promise<void> {
@@ -64,7 +64,7 @@ async function exchange(socket: Socket): Promise<void> {
   assert.equal((await readExactly(socket, 22)).toString(), 'hello worldhello world');
 }
 
-/** An open connection of `from` to the server, over a session of its own. */
+/** Opens a connection of `from` to the server, over a separate session. */
 async function live(from: Member, to: Member = server): Promise<Socket> {
   const socket = await connect(from.pod, to.pod.addresses.v4, 8080);
   await exchange(socket);
@@ -111,7 +111,7 @@ for (const whose of ['client', 'server'] as const) {
   });
 }
 
-test('a server that says nothing: the client itself opens no stream on a session whose server’s certificate has expired', async () => {
+test('if the server sends no GOAWAY: the client opens no stream on a session whose server’s certificate has expired', async () => {
   const from = await client();
   const rude = await mesh.pod({ node: 1, captured: false, workload: { protocol: 'HBONE' } });
   const expiry = expiring(rude);
@@ -144,14 +144,14 @@ describe('a client that goes on with its session', () => {
   const ask = (connection: Awaited<ReturnType<typeof openRudeClient>>) =>
     connection.connect(endpointText(server.pod.addresses.v4, 8080));
 
-  test('after its certificate expired: its stream goes on, and each further one is refused for another session', async () => {
+  test('after its certificate expired: its open stream continues, and each further one is refused', async () => {
     const outside = await mesh.pod({ captured: false });
     const expiry = expiring(outside);
     const socket = await connect(outside.pod, server.pod.addresses.v4, 15008);
     const rude = await openRudeClient(socket, mesh.authority.issue(outside.workload));
     const first = ask(rude);
     await first.until(() => first.events.includes('headers'));
-    // A second that is like it follows a plan.
+    // A second, equal request follows a plan.
     const second = ask(rude);
     await second.until(() => second.events.includes('headers'));
     assert.ok(Date.now() < expiry, 'too slow a machine for this lifetime');
@@ -167,7 +167,7 @@ describe('a client that goes on with its session', () => {
     mesh.authority.rotate();
   });
 
-  test('whose last request began before the expiry and is complete after it: it is refused', async () => {
+  test('whose last request begins before the expiry and is complete after it: that request is refused', async () => {
     const outside = await mesh.pod({ captured: false });
     const expiry = expiring(outside);
     const socket = await connect(outside.pod, server.pod.addresses.v4, 15008);
@@ -213,8 +213,8 @@ describe('a client that goes on with its session', () => {
   });
 });
 
-describe('an own certificate that is revoked, and peers that do not know', () => {
-  /** Both proxies of the test read one source. The other one is told of nothing, and keeps its contexts. */
+describe('an own certificate that is revoked, while the peers still accept it', () => {
+  /** Both proxies of the test read one source. The other one is not notified, and keeps its contexts. */
   function revoke(node: number, { workload }: Member): void {
     const { serial } = mesh.authority.issue(workload);
     mesh.revocations.lists = [mesh.authority.authority.revocationList([serial]).der];
@@ -227,7 +227,7 @@ describe('an own certificate that is revoked, and peers that do not know', () =>
     mesh.proxy(node).tunnel.revocationsChanged();
   }
 
-  test('as a client: nothing new goes over its session, nor over another', async () => {
+  test('as a client: no new connection uses its session, or another one', async () => {
     const from = await client();
     const open = await live(from);
     revoke(0, from);
@@ -265,7 +265,7 @@ describe('plans', () => {
   };
 
   for (const whose of ['client', 'server'] as const) {
-    test(`send nothing over a session whose ${whose}’s certificate has expired, while the thread that decides is busy`, async (context) => {
+    test(`admit no connection to a session whose ${whose}’s certificate has expired, while the control thread is busy`, async (context) => {
       const [from, to] = [await client(), await mesh.pod({ node: 1 })];
       await to.pod.serve({ port: 8080, mode: 'http' });
       const { pid } = to.pod.spawn('sleep', ['3600'], { stdio: 'ignore' });
@@ -283,7 +283,7 @@ describe('plans', () => {
       await dialling.turns(3);
       assert.ok(Date.now() < expiry - 500, 'too slow a machine for this lifetime');
       await delay(expiry - 40 - Date.now());
-      // From here on this thread decides nothing and hears of nothing.
+      // From here on this thread is blocked: it decides nothing and receives no event.
       const before = accepted();
       holdUntil(expiry - 5);
       const planned = accepted() - before;
@@ -292,11 +292,11 @@ describe('plans', () => {
       holdUntil(expiry + 300);
       const afterExpiry = accepted() - atExpiry;
       mesh.authority.rotate();
-      // The same session would go on here.
+      // With a new certificate, connections are served again.
       await dialling.turns(3);
       await dialling.stop();
       context.diagnostic(`${planned} in 35 ms before the expiry, ${afterExpiry} in 270 ms after it`);
-      // The engine asks after 256 that were not reported: fewer, or their absence would show nothing.
+      // The engine admits at most 256 connections that were not reported: with more, it would stop for that reason.
       assert.ok(planned > 0 && planned < 200, `${planned} by plans`);
       assert.equal(afterExpiry, 0);
     });

@@ -13,7 +13,7 @@ const PORT = 8086;
 
 type Family = 'v4' | 'v6';
 
-/** The client's answers do not leave it. */
+/** Drops the client's ACKs, so that its handshakes do not complete. */
 const HOLD = `table inet hold {
   chain output {
     type filter hook output priority 0;
@@ -60,7 +60,7 @@ describe('half-open handshakes with a pod, on the kernel path', () => {
   const served = async (from: Host, family: Family) =>
     (await attempt(from, server.addresses[family], PORT, 'hello', 500, 5)).bytes;
 
-  /** What becomes of a handshake whose last packet comes after `change`. */
+  /** Returns the outcome of a handshake whose last packet arrives after `change`. */
   async function complete(
     from: Host,
     family: Family,

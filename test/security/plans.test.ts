@@ -159,11 +159,11 @@ describe('plans of the engine', () => {
       assert.equal((await client.pod.dial({ to, mode: 'http', connections: 3 })).failed, 0);
       await until(() => records('destination').filter(({ end }) => end !== undefined).length === 3);
       mesh.clear();
-      // Some may be accepted before this thread goes on.
+      // Some may be accepted before this thread continues.
       const before = accepted();
       const held = dialing({ connections: 8, concurrency: 8, requests: 1_000_000_000 });
       acceptsWhileBusy(8, before);
-      // This thread knows none of them, and does not yield between the change and the decision.
+      // None of them was reported to this thread, which does not yield between the change and the decision.
       assert.equal(records('destination').length, 0);
       mesh.apply(noClient);
       assert.equal(records('destination').length, 8);

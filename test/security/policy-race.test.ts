@@ -4,7 +4,7 @@ import { createLab, endpointText, type Lab, type LabMesh, type Pod, startMesh } 
 import { repetitions } from '@kmesh/lab/testing/repetitions.ts';
 import { policy, without } from '@kmesh/lab/testing/traffic/policies.ts';
 
-/** That were dialled while policies changed, on each path. */
+/** Minimum number of connections that are dialled while policies change, on each path. */
 const LEAST = repetitions({ ci: 200, full: 100_000 });
 
 const random = (below: number): number => Math.floor(Math.random() * below);
@@ -15,7 +15,7 @@ const principal = (name: string) => ({
 const onlyFriend = policy('Allow', principal('friend'), { name: 'only-friend' });
 const noStranger = policy('Deny', principal('stranger'), { name: 'no-stranger' });
 
-/** Rounds of two changes each, in a long run so many that {@link LEAST} is reached. */
+/** `full`: rounds of two changes in a long run, enough for {@link LEAST}. */
 for (const [what, kernelPath, node, full] of [
   ['on the kernel path', true, 0, 300],
   ['on the tunnel path', false, 0, 1_000],
@@ -53,7 +53,7 @@ for (const [what, kernelPath, node, full] of [
       await mesh.proxyOf(server).until('a client is served', async () => (await connections()) > before + 10);
     }
 
-    // What a change holds up is sent again after ever longer waits, of which changes without a pause may meet each.
+    // Packets that a change delays are retransmitted with growing intervals; another change may delay each of them again.
     const dialAsOftenAsPossible = (from: Pod) =>
       from.startDialing({
         ...{ to, connections: 0, concurrency: 3, mode: 'http' },
@@ -98,7 +98,7 @@ for (const [what, kernelPath, node, full] of [
         await dialing.turns(2 * round);
         await mesh.apply(denial);
         await dialing.epoch(1);
-        // Some that were denied.
+        // A few denied connections.
         await dialing.turns(3);
         const report = await dialing.stop();
         assert.ok(

@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { errorRegistry } from '../../packages/api/src/error-registry.ts';
 
-// That a used code is registered is what its type says; a comment has no type.
+// The compiler checks the codes that are used, but not those in comments.
 const registered = new Set(Object.keys(errorRegistry));
 const sources = globSync('{packages/*/src,scripts}/**/*.ts')
   .filter((file) => !file.endsWith('/error-registry.ts'))

@@ -4,7 +4,7 @@ import { frameBytes, number32, openPeerTls } from '@kmesh/lab';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import { connect, listen, until } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
-/** Bytes of the response that its reader leaves in the buffers, which hold as much. */
+/** Bytes of a response that its reader does not read; the buffers on the path hold all of it. */
 const RESPONSE = 1 << 20;
 
 let mesh: TestMesh;
@@ -26,7 +26,7 @@ describe('peers that go on sending while their session ends', () => {
         rootsPem: mesh.authority.issue(client.workload).rootsPem,
       });
       const failed = new Promise<NodeJS.ErrnoException>((resolve) => tls.once('error', resolve));
-      // As long as the client has no answer: more than the socket's buffers hold.
+      // More than the socket's buffers hold, so that the client is still sending when the alert arrives.
       for (let written = 0; written < 64; written++) tls.write(Buffer.alloc(1 << 20));
       assert.equal((await failed).code, 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', `round ${round}`);
       tls.destroy();
@@ -63,7 +63,7 @@ describe('peers that go on sending while their session ends', () => {
         ),
       ]),
     );
-    // Nobody reads: the response is in the buffers, which hold it.
+    // The client does not read: the whole response is in the buffers.
     const { connections } = mesh.proxy(0).records;
     await until(() => connections.some(({ end }) => end !== undefined), 20_000);
     let isDrained = false;

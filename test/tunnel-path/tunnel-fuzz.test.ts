@@ -19,7 +19,7 @@ import {
 import { openListener, openNetworkNamespace } from '@kmesh/linux';
 import { proxyHeader } from '@kmesh/tunnel';
 
-// `KMESH_FUZZ_SECONDS=600 node --test test/conformance/tunnel-fuzz.test.ts` for a long run.
+// For a long run: `KMESH_FUZZ_SECONDS=600 npm run test:e2e -- tunnel-fuzz`.
 const SECONDS = Number(process.env['KMESH_FUZZ_SECONDS'] ?? 1.5);
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 

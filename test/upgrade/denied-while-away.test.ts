@@ -114,7 +114,7 @@ describe('a policy that arrives while no daemon runs', () => {
       const { pod: friend } = await mesh.pod({ name: 'friend' });
       await takesKernelPath(mesh, friend);
       const { proxy, agent } = mesh.node();
-      // A stranger, whom nobody attests, may come in until the daemon is away.
+      // A client without an attested identity is allowed while the daemon runs.
       await mesh.apply(without(strict));
       await untilTablesFollow(mesh);
       const outside = await scene.lab.outsideHost();

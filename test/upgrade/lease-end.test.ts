@@ -22,7 +22,7 @@ test('after the lease other listeners on 15001 and 15006 serve the pods as if Km
   await proxy.ended;
   for (const pod of [client, server]) await startStock(pod);
 
-  // Until then the kernel path continues, to a server that only answers.
+  // Until the lease ends the kernel path serves the connection: the answer is that of the server.
   for (let tries = 0; (await answer(client, SERVICE, 80)) !== `15001 ${SERVICE} 80`; tries++)
     assert.ok(tries < 30, 'the lease does not end');
   for (const family of ['v4', 'v6'] as const) {

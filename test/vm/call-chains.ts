@@ -15,15 +15,15 @@ export interface CallChain {
 const ROUNDED_TO = 32;
 
 const INSTRUCTION_BYTES = 8;
-/** `BPF_JMP | BPF_CALL`, and the `src_reg` that says that the callee is a function of the program. */
+/** `BPF_JMP | BPF_CALL`, and the `src_reg` of a call of a function of the program. */
 const CALL = 0x85;
 const PSEUDO_CALL = 1;
-/** `BPF_LD | BPF_IMM | BPF_DW`, and the `src_reg` of an address of a function, for a helper that calls it. */
+/** `BPF_LD | BPF_IMM | BPF_DW`, and the `src_reg` of the address of a function that a helper calls. */
 const LOAD_ADDRESS = 0x18;
 const PSEUDO_FUNCTION = 4;
 
 /**
- * The call chain of a loaded program that needs most stack.
+ * Returns the call chain of a loaded program that needs the most stack.
  *
  * @param frames - bytes of stack of each function, as the verifier reports them.
  * @throws Error when the frames are not those of these functions, or a call leads to no function
@@ -62,7 +62,7 @@ function calls(instructions: Uint8Array, starts: readonly number[]): Set<number>
     if (starts[caller + 1] === at) caller += 1;
     const place = at * INSTRUCTION_BYTES;
     const [operation, source] = [view.getUint8(place), view.getUint8(place + 1) >>> 4];
-    // The kernel shows the distance to a callee in the offset, that to an address in the number.
+    // The kernel shows the distance of a call in the offset, that of an address in the immediate value.
     let distance: number | undefined;
     if (operation === CALL && source === PSEUDO_CALL) distance = view.getInt16(place + 2, true);
     else if (operation === LOAD_ADDRESS && source === PSEUDO_FUNCTION)

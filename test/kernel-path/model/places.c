@@ -2,8 +2,8 @@
  * Model of the places of live flows (bpf/live.h, compiled unchanged) while other CPUs take and
  * return them.
  *
- *   places            what follows from a few orders that are hard to meet
- *   places ROUNDS     threads take and give places, with the machine's own atomic operations
+ *   places            runs a few orders that rarely occur by chance
+ *   places ROUNDS     threads take and return places, with the machine's atomic operations
  *
  * Fails with a reason if a place has two owners at once or is lost.
  */

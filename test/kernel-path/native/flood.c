@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * flood INTERFACE SOURCE DESTINATION COUNT [used]: sends first packets of as many connections, from
- * any port to any port, as a pod with NET_RAW may; with `used` also a reset of each, for which the
- * wire looks it up once more. The frames carry the interface's own address, so that first packets
- * go no further than the node's side of it.
+ * flood INTERFACE SOURCE DESTINATION COUNT [used]: sends the first packets of COUNT connections
+ * with different ports, as a pod with NET_RAW may; with `used` also a reset of each, for which the
+ * wire looks the connection up again. The frames have the interface's own hardware address as their
+ * destination, so that first packets do not go beyond the node's side of it.
  */
 #include <arpa/inet.h>
 #include <linux/if_packet.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Urgent data, half-closes and the ways to look at a queue without taking from it:
+ * Urgent data, half-closes, and reads of a receive queue without consuming it:
  *
- *   urgent serve PORT     accepts connections one after another, and tells each what it saw
- *   urgent dial IP PORT   sends one conversation for each way to read, and prints what it is told
+ *   urgent serve PORT     accepts connections one after another, and sends each its observations
+ *   urgent dial IP PORT   has one conversation for each way to read, and prints the observations
  *
- * The client waits for an answer between two steps, so what the server sees depends on nothing
- * but the connection.
+ * The client waits for an answer between two steps, so that the server's observations depend only
+ * on the connection.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -50,7 +50,7 @@ static void ask(int fd, const char *what, unsigned long request)
 	tell(what, value, NULL, 0);
 }
 
-/* Until so many bytes are there, or the urgent one. */
+/* Waits until the queue has this many bytes, or an urgent one. */
 static void await(int fd, int wanted, short events)
 {
 	struct pollfd seen = {.fd = fd, .events = events};
@@ -79,7 +79,7 @@ static void serve_one(int fd)
 	if (way == 'n')
 		fcntl(fd, F_SETFL, O_NONBLOCK);
 	send(fd, "?", 1, 0);
-	/* "ab", an urgent 'c', "de": of these the first read ends before the mark. */
+	/* "ab", an urgent 'c', "de": the first read ends before the mark. */
 	await(fd, way == 'i' ? 5 : 2, POLLIN | POLLPRI);
 	ask(fd, "inq", SIOCINQ);
 	take(fd, "peek", 60, MSG_PEEK);
@@ -88,12 +88,12 @@ static void serve_one(int fd)
 	ask(fd, "at", SIOCATMARK);
 	take(fd, "urgent", 1, MSG_OOB);
 	take(fd, "again", 1, MSG_OOB);
-	/* At the mark SIOCINQ says 0. */
+	/* At the mark SIOCINQ returns 0. */
 	await(fd, 0, POLLIN);
 	take(fd, "read", 60, 0);
 	if (way == 'n')
 		take(fd, "empty", 60, 0);
-	/* The other end sends no more, and still hears the story. */
+	/* The client half-closes, and still receives the observations. */
 	send(fd, "?", 1, 0);
 	await(fd, 0, POLLIN | POLLRDHUP);
 	take(fd, "end", 60, 0);

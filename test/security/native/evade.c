@@ -4,12 +4,12 @@
  * socket, in a separate process, all at once. Prints a line for each: its number and the received
  * bytes, if any.
  *
- *   kind=4|6|mptcp4|mptcp6  goes on with a new socket of this family and protocol; else 4
- *   patience=MS      how long a connect may take, and an answer; before anything else. Else 500
+ *   kind=4|6|mptcp4|mptcp6  continues with a new socket of this family and protocol; default 4
+ *   patience=MS      time limit of a connect and of an answer, 500 by default; the first step
  *   defer            the SYN is sent with the first data (TCP_FASTOPEN_CONNECT)
  *   mark=NUMBER      SO_MARK
  *   nonblock         connect and send do not wait
- *   bind=IP[:PORT]   the source, whoever has it; an IPv6 address in brackets
+ *   bind=IP[:PORT]   the source address, own or foreign; an IPv6 address in brackets
  *   connect=IP:PORT  fastopen=IP:PORT (MSG_FASTOPEN)
  *   dissolve         connect to AF_UNSPEC
  *   end              reads until the other side ends or resets the connection
