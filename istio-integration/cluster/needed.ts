@@ -95,7 +95,7 @@ export function checkNeeded(needed: readonly Needed[], path = process.env['PATH'
     throw new MissingError(`this machine lacks what a cluster needs:\n  ${lines.join('\n  ')}`);
 }
 
-/** Of the programs each of which does, the first that is there and of use. */
+/** Returns the first of alternative programs that exists and works. */
 export function firstOfUse(
   { at, or = [], asked }: Pick<Needed, 'at' | 'or' | 'asked'>,
   path = process.env['PATH'] ?? '',
@@ -106,7 +106,7 @@ export function firstOfUse(
   });
 }
 
-/** A program that does not answer by then is of no use. */
+/** A program that does not answer within this time counts as unusable. */
 const ANSWER_MS = 20_000;
 
 function succeeds(file: string, args: readonly string[]): boolean {

@@ -15,7 +15,7 @@ export interface ClusterOptions {
   readonly filters: readonly string[];
   /** Revision of this repository from which the cases upgrade; undefined: the newest with other pinned layouts. */
   readonly from: string | undefined;
-  /** Run only those of Istio's own tests whose name this regular expression matches, and below them what is behind slashes in it. */
+  /** Run only Istio's own tests that this pattern selects, as `go test -run` does: elements after a slash select parts. */
   readonly run: string;
 }
 

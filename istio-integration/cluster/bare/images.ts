@@ -133,7 +133,7 @@ export const clusterImages: readonly ClusterImage[] = [
   },
 ];
 
-/** What Istio's own tests ask for beside them, by a name of their source. */
+/** A further image that Istio's own tests request; its name is in their source. */
 const fakeRegistry: ClusterImage = {
   name: 'fake-registry',
   references: ['registry.istio.io/testing/fake-registry:1.5'],
@@ -141,7 +141,7 @@ const fakeRegistry: ClusterImage = {
   entrypoint: ['/registry'],
 };
 
-/** What Gateway API's conformance tests ask for, by its name without a version. */
+/** Images that Gateway API's conformance tests request, by name without version. */
 const conformanceImages: Readonly<Record<string, Omit<ClusterImage, 'references'>>> = {
   'registry.k8s.io/gateway-api/echo-basic': {
     name: 'echo-basic',
@@ -153,7 +153,7 @@ const conformanceImages: Readonly<Record<string, Omit<ClusterImage, 'references'
   'registry.k8s.io/coredns/coredns': { ...coredns, name: 'other-coredns' },
 };
 
-/** The images of Istio's own tests, where Gateway API's conformance tests ask for those of these names. */
+/** Returns the images of Istio's own tests. `names`: those that Gateway API's conformance tests request. */
 export function suiteImages(names: readonly string[]): ClusterImage[] {
   const references = new Map<string, string[]>();
   for (const name of [...new Set(names)].sort()) {
@@ -166,14 +166,14 @@ export function suiteImages(names: readonly string[]): ClusterImage[] {
       const image = conformanceImages[repository];
       if (image === undefined)
         throw new Error(
-          `Gateway API's conformance tests ask for ${own.join(', ')}, and nothing here is that`,
+          `Gateway API's conformance tests request ${own.join(', ')}, which cannot be built here`,
         );
       return { ...image, references: own };
     }),
   ];
 }
 
-/** Names of the images that the manifests in a folder ask for. */
+/** Returns the names of the images in the manifests of a folder. */
 export function namesOfImages(folder: string): string[] {
   return globSync('**/*.yaml', { cwd: folder }).flatMap((file) =>
     [...readFileSync(join(folder, file), 'utf8').matchAll(/^\s*(?:- )?image: *["']?([^\s"']+)/gm)].map(

@@ -51,7 +51,7 @@ const environment = {
   HOME: '/root',
 };
 
-/** Parents of all machines' cgroups, in each hierarchy of the host: v1's, and v2's, of which one mount is enough. */
+/** Returns the parents of all machines' cgroups: in each v1 hierarchy of the host, and in one mount of v2. */
 function cgroupFolders(): string[] {
   const mounts = readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
@@ -100,7 +100,7 @@ export async function startMachine({ name, directory, programs, images }: Machin
   return { name, pid, startTime: startTimeOf(pid) ?? '', root, logs };
 }
 
-/** Runs a program in a machine until it ends, and returns what it prints. Fails with what it says, if it fails. */
+/** Runs a program in a machine until it ends, and returns its output. If it fails, throws with its error output. */
 export async function runIn(
   machine: Machine,
   command: readonly string[],

@@ -154,7 +154,7 @@ async function buildModules(wanted: readonly Module[], progress: Progress): Prom
   }
 }
 
-/** The folder of a module that Istio's programs are made of, with what it has beside programs. */
+/** Returns the source folder of a module from which Istio's programs are built, for its other files. */
 export function moduleFolder(
   module: 'istio.io/istio' | 'sigs.k8s.io/gateway-api' | 'sigs.k8s.io/gateway-api/conformance',
 ): string {

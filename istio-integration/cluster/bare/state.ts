@@ -7,9 +7,9 @@ import type { Machine } from './machine.ts';
 export interface ClusterState {
   /** Backend of the nodes: machines in this file, or containers of kind. */
   readonly backend: 'bare' | 'kind';
-  /** How many run pods. */
+  /** Number of nodes that run pods. */
   readonly nodes: number;
-  /** In the order in which they were started; none of kind's. */
+  /** In the order in which they were started; empty with kind. */
   readonly machines: readonly Machine[];
 }
 

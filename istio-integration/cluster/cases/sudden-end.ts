@@ -19,7 +19,7 @@ import {
   type Scene,
 } from './scene.ts';
 
-/** Connections that are open while the proxy ends, each with a request whose answer comes later. */
+/** Connections that are open while the proxy ends, each with a request that is answered later. */
 const LONG = 10;
 const long = { count: LONG, answerSeconds: 15 };
 

@@ -32,8 +32,8 @@ async function proxyContainer(scene: Scene): Promise<V1Container> {
 }
 
 /**
- * The same container with the image of an earlier Kmesh, told where cgroup v2 is: one from before hosts that have v1 beside it
- * does not find it by itself.
+ * The same container with the image of an earlier Kmesh and the place of cgroup v2: some revisions do not find it on hosts
+ * that also have v1.
  */
 async function earlierContainer(scene: Scene, own: V1Container, image: string): Promise<V1Container> {
   const [node = ''] = scene.nodes;
@@ -51,7 +51,7 @@ async function rollTo(scene: Scene, container: V1Container): Promise<void> {
   );
 }
 
-/** What was seen of a roll under load. */
+/** Result of a roll under load. */
 interface Roll {
   readonly said: string;
   /** How many of {@link LONG} connections between two pods of the node were closed. */

@@ -17,7 +17,7 @@ const COMMAND_MS = 180_000;
 
 let found: string | undefined;
 
-/** The container engine that kind makes nodes with; where none answers, the one that says why. */
+/** Returns the container engine with which kind creates nodes; if none answers, the one whose error is reported. */
 function engine(): string {
   found ??= firstOfUse(containerEngine) ?? containerEngine.at;
   return found;
@@ -72,7 +72,7 @@ export async function startKindCluster({
   readonly kubeconfig: string;
 }): Promise<void> {
   mkdirSync(clusterFolder, { recursive: true });
-  // One of that name whose state is gone, as with its cache.
+  // A cluster of that name may remain although its state was removed, as with the cache.
   await run('kind', ['delete', 'cluster', '--name', kindName, '--kubeconfig', kubeconfig]);
   const configuration = join(clusterFolder, 'kind.yaml');
   writeFileSync(configuration, kindConfiguration(nodes));

@@ -7,7 +7,7 @@ export interface SuiteTest {
   readonly parts: { readonly passed: number; readonly failed: number; readonly skipped: number };
   /** Reason why it is not runnable, or the first words of its failure. */
   readonly reason: string;
-  /** Of the parts that have none below them, those that failed or did not end. */
+  /** The leaf parts that failed or did not end. */
   readonly failures: readonly FailedPart[];
 }
 
@@ -16,7 +16,7 @@ export interface FailedPart {
   /** Below the test's own name. */
   readonly name: string;
   readonly seconds: number;
-  /** The first words of it. */
+  /** The first words of its failure. */
   readonly reason: string;
 }
 

@@ -20,25 +20,25 @@ import { readSuite, type SuiteTest, suiteTable } from './results.ts';
 import { runFlag, type Selection, selectTests, skipFlag } from './select.ts';
 import { makeSource, namesOfTests, testFolder } from './source.ts';
 
-/** What came of Istio's own tests. */
+/** Results of Istio's own tests. */
 export interface SuiteReport {
   readonly passed: number;
   readonly failed: number;
   readonly notRunnable: number;
-  /** Everything that the tests said, a line of `go tool test2json` each. */
+  /** The complete output of the tests, in lines of `go tool test2json`. */
   readonly log: string;
   /** The table of the tests, as text. */
   readonly table: string;
   readonly tests: readonly SuiteTest[];
 }
 
-/** Longest time that all tests take. */
+/** Time limit of all tests together. */
 const SUITE_MINUTES = 90;
 
 /**
- * Runs the ambient tests of Istio's module that `pattern` selects in the cluster, as `go test -run` takes it: builds them,
- * installs Istio anew as they want it, with the same proxy, and at the end as it was. Those that cannot run here are in the
- * report, with the reason.
+ * Runs in the cluster the ambient tests of Istio's module that `pattern` selects, with the syntax of `go test -run`: builds
+ * them, installs Istio again with their settings and the same proxy, and restores the earlier installation afterwards. The
+ * report lists tests that cannot run here, with the reason.
  */
 export async function runSuite(api: Api, pattern: string, progress: Progress): Promise<SuiteReport> {
   const source = join(cache, 'istio-source');
@@ -96,7 +96,7 @@ interface SuiteRun {
 async function runHere(run: SuiteRun, progress: Progress): Promise<SuiteTest[]> {
   const { api, source } = run;
   const proxy = await meshProxy(api);
-  // Where images are released, so are these.
+  // kind's nodes pull released images.
   if (!isKind()) {
     const wanted = suiteImages(namesOfImages(moduleFolder('sigs.k8s.io/gateway-api/conformance')));
     for (const image of await buildImages(progress, wanted))
@@ -105,14 +105,14 @@ async function runHere(run: SuiteRun, progress: Progress): Promise<SuiteTest[]> 
   const work = join(clusterFolder, 'istio-suite');
   const balancer = isKind() ? undefined : startBalancer(api);
   try {
-    await progress.step('Istio as its tests want it', async () => {
+    await progress.step('Istio with the settings of its tests', async () => {
       await installForSuite(api, proxy, source, work);
       if (!isKind()) await api.apply(...plainEnvoyFilters());
     });
     return await runTests(run, work, progress);
   } finally {
     await progress.step('Istio as before', async () => {
-      // Where the tests ended by themselves they took theirs out.
+      // Left by tests that did not end by themselves.
       await api.remove(
         ...(await api.namespaces('istio-testing=istio-test'))
           .filter((name) => name !== 'istio-system')
@@ -134,7 +134,7 @@ async function runTests(
     ...['-test.v=test2json', `-test.run=${runFlag(chosen)}`, `-test.timeout=${SUITE_MINUTES}m`],
     `-test.skip=${skipFlag(Object.keys(notRunnable).filter((name) => name.includes('/')))}`,
     ...[`--istio.test.kube.config=${kubeconfig}`, '--istio.test.kube.deploy=false'],
-    // Of kind's services a node's port takes the place: they have no addresses outside.
+    // With kind services have no external addresses: the tests use a port of a node.
     `--istio.test.kube.loadbalancer=${!isKind()}`,
     ...['--istio.test.ambient', '--istio.test.skipVM'],
     ...['--istio.test.hub=docker.io/istio', `--istio.test.tag=${istioVersion}`],

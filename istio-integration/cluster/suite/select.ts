@@ -1,24 +1,24 @@
-/** Tests of a package, and what of each is to run. */
+/** Tests of a package, and the parts of each that run. */
 export interface Selection {
   readonly names: readonly string[];
   /** A regular expression for the names of parts, and one for those of their parts, and so on. */
   readonly parts: readonly string[];
 }
 
-/** Selects tests as `go test -run` does: what is behind a slash in `pattern` is for the parts of a test. */
+/** Selects tests as `go test -run` does: elements of `pattern` after a slash select parts of a test. */
 export function selectTests(names: readonly string[], pattern: string): Selection {
   const [first = '', ...parts] = elements(pattern);
   const name = new RegExp(first);
   return { names: names.filter((one) => name.test(one)), parts };
 }
 
-/** What the program of the tests is to be told, so that it runs exactly those. */
+/** Returns the value of `-test.run` that selects exactly these. */
 export function runFlag({ names, parts }: Selection): string {
-  // In brackets: outside of them a bar is between whole patterns, with their slashes.
+  // In parentheses: outside of them a bar separates whole patterns, with their slashes.
   return [`^(${names.join('|')})$`, ...parts.map((part) => `(${part})`)].join('/');
 }
 
-/** What the program of the tests is to be told, so that it leaves out exactly the parts of these names. */
+/** Returns the value of `-test.skip` that skips exactly the parts of these names. */
 export function skipFlag(names: readonly string[]): string {
   return names
     .map((name) =>
@@ -30,7 +30,7 @@ export function skipFlag(names: readonly string[]): string {
     .join('|');
 }
 
-/** Splits at each slash outside of brackets. */
+/** Splits at each slash outside of brackets and parentheses. */
 function elements(pattern: string): string[] {
   const found = [''];
   let depth = 0;

@@ -6,9 +6,9 @@ import { parseAllDocuments, stringify } from 'yaml';
 export const testFolder = 'tests/integration/ambient';
 
 /**
- * Makes of `module`, a folder of Istio's sources, one in `folder` that Istio's tests take for their repository: all links,
- * but for the sample of a Prometheus, of which what only reloads its configuration is left out: an image that a cluster
- * without a registry has not.
+ * Creates in `folder` a repository for Istio's tests: links to the files of `module`, a folder of Istio's sources, and a
+ * changed sample of Prometheus, without the container that reloads its configuration: a cluster without a registry does not
+ * have its image.
  */
 export function makeSource(module: string, folder: string): void {
   const changed = 'samples/addons/prometheus.yaml';
@@ -44,7 +44,7 @@ function onlyServer(text: string): string {
     .join('---\n');
 }
 
-/** Names of the tests of a package, in the order of its files' names and in each from the top. */
+/** Returns the names of the tests of a package, ordered by file name and position in the file. */
 export function namesOfTests(folder: string): string[] {
   return readdirSync(folder)
     .filter((name) => name.endsWith('_test.go'))

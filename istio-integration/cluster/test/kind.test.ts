@@ -15,7 +15,7 @@ import { parse } from 'yaml';
 
 const folder = mkdtempSync(join(tmpdir(), 'kmesh-kind-'));
 after(() => rmSync(folder, { recursive: true }));
-// Where the state of a cluster is, is known once.
+// The place of the state is read once, at import.
 process.env['KMESH_CLUSTER_CACHE'] = join(folder, 'cache');
 const { cluster } = await import('../commands.ts');
 const { kindConfiguration, startKindCluster } = await import('../kind/cluster.ts');

@@ -84,7 +84,7 @@ test('names the missing requirements of a cluster of kind', async (context) => {
     chmodSync(join(folder, program), 0o755);
   };
   for (const program of ['kind', 'kubectl']) put(program, 'exit 9');
-  // A command without the daemon that it asks is no engine, as kind would say only when it is told to make nodes.
+  // A command whose daemon does not run is not an engine; kind itself would report that only when it creates nodes.
   put('docker', 'exit 1');
   assert.match(await up(), /a container engine: docker is there, and "docker ps" fails; provided by: /);
   // One of the engines is enough.
