@@ -5,10 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** Share of the CPUs in use before a suite, above which its results are marked as those of a busy machine. */
 export const MOST_IN_USE = 0.1;
 
-/** How long is looked, at a resolution of a hundredth of a second and CPU. */
+/** Duration of one measurement; /proc/stat has a resolution of 10 ms per CPU. */
 const LOOK_MILLISECONDS = 300;
 
-/** How often is looked at most. */
+/** Maximum number of measurements. */
 const LOOKS = 20;
 
 /** Returns the share of the CPUs that is in use now, from 0 to 1. Call it while no suite runs. */
@@ -19,8 +19,8 @@ async function shareInUse(): Promise<number> {
 }
 
 /**
- * Waits some seconds, until the machine is at rest: the suite before may have left work to the kernel. Returns the share
- * of the CPUs that is in use then, which is above {@link MOST_IN_USE} if others use the machine.
+ * Waits until the machine is at rest, at most some seconds: the suite before may have left work to the kernel. Returns the
+ * last measured share, which is above {@link MOST_IN_USE} if other programs use the machine.
  */
 export async function settledShare(): Promise<number> {
   for (let look = 1; ; look++) {

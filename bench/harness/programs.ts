@@ -14,7 +14,7 @@ const SERVER_CPU = availableParallelism() > 1 ? '1' : '0';
 export const HTTP_PORT = 9080;
 export const SHORT_PORT = 9081;
 
-/** The port of bulk: of iperf3, or of the lab's own server. */
+/** Port of the bulk server: iperf3, or the lab's own. */
 export const BULK_PORT = 8081;
 
 /** Programs of Debian packages, by the name of the program. */

@@ -4,7 +4,7 @@ import { formatIp } from '@kmesh/orchestration';
 
 export const ENDPOINTS_PER_SERVICE = 10;
 
-/** Services `from` to `to`, service i at 10.0.0.1 + i, port 80, with ten endpoints of their own. */
+/** Services `from` to `to`, service i at 10.0.0.1 + i, port 80, each with ten endpoints. */
 export function* meshUpdates(from: number, to: number): Generator<MeshUpdate> {
   for (let index = from; index < to; index++) {
     yield serviceUpdate(hostnameOf(index), 0x0a00_0001 + index);
@@ -13,7 +13,7 @@ export function* meshUpdates(from: number, to: number): Generator<MeshUpdate> {
   }
 }
 
-/** The two versions of service i: one service each, of every second of its endpoints. */
+/** The two versions of service i: two services, each with every second of its endpoints. */
 export function* versionUpdates(index: number): Generator<MeshUpdate> {
   for (const version of [0, 1] as const)
     yield serviceUpdate(hostnameOf(index, version), 0x0a80_0001 + 2 * index + version);

@@ -22,7 +22,7 @@ const WARM_UP = 6000;
 
 const client = workload({ uid: 'Kubernetes//Pod/default/client', addresses: ['10.255.0.1'] });
 
-/** Which of the mesh's services are dialled: `services` of them, `step` apart. */
+/** The services that are dialled: `services` of the mesh's, `step` apart. */
 export interface Dialled {
   readonly services: number;
   readonly step: number;
@@ -84,7 +84,7 @@ export class HookLoads implements AsyncDisposable {
 
   /**
    * Returns the mean nanoseconds of the connect hook of one load; with several batches the median of their means, which
-   * leaves out those that an interrupt fell into.
+   * excludes batches that were interrupted.
    */
   async measure(object: BpfObject, dialled: Dialled, batches = 1): Promise<number> {
     const links = attachKernelObject(object, this.#cgroup.path);

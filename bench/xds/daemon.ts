@@ -12,7 +12,7 @@ const markTexts: Readonly<Record<Mark, string>> = {
   written: '\tkernel\tthe kernel tables follow the mesh',
 };
 const clockTicksPerSecond = 100;
-/** What docs/settings.md says for a node with a large mesh; the executable has options of its own. */
+/** The options of docs/settings.md for a large mesh; the executable has built-in options. */
 const sourcesEnvironment = { NODE_OPTIONS: '--max-semi-space-size=4' };
 
 /** An unmodified `kmesh proxy ztunnel`, observed through its log, its ports and /proc. */

@@ -7,15 +7,15 @@
  * measuring programs. Prometheus runs at idle priority and has the kernel discard received bytes:
  * it uses no CPU time of the proxy, as if it were on another machine.
  *
- * usage: paced-echo serve                       answers whatever it is sent; prints its port
+ * usage: paced-echo serve                       echoes its input; prints its port
  *        paced-echo drive ADDRESS PORT CONNECTIONS RATE
  *        paced-echo scrape PORT
- *        paced-echo idle PROCESSOR              keeps it from sleeping
+ *        paced-echo idle PROCESSOR              keeps the CPU awake
  *
  * input of drive: milliseconds of a round; output: "START MICROSECONDS" of each message in a line,
  * the start in microseconds of CLOCK_MONOTONIC, and an empty line.
  *
- * input of scrape: milliseconds of a round, and from the begin of one scrape to the next; output:
+ * input of scrape: milliseconds of a round, and from the start of one scrape to the next; output:
  * "START MICROSECONDS BYTES" of each scrape in a line, and an empty line.
  */
 #define _GNU_SOURCE
