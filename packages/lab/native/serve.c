@@ -10,7 +10,7 @@
  * a connection:
  *
  *   banner     server-first: sends "<name>\n" and closes
- *   http       HTTP/1.1: every request is answered with JSON that says who answered and whom it saw
+ *   http       HTTP/1.1: every request is answered with JSON: server name, addresses, request
  *   echo       sends back what it gets, until the peer's end
  *   double     sends every byte block back twice
  *   halfclose  reads to the peer's end, then sends "<name> <bytes read>\n" and closes

@@ -43,8 +43,8 @@ const weights = [1, 1, 2];
 /**
  * Builds one node with a client pod, a service `web` (HTTP and raw TCP) of three endpoints with weights 1:1:2, a
  * service `shop` of two versions, a service `greeter` with an IPv6 address only, and a destination outside the mesh;
- * every server is running when it returns. With certificates, `greeter` is in the mesh and a policy lets the client
- * alone in, and there is a service `ledger` on another node.
+ * every server is running when it returns. With certificates, `greeter` is in the mesh, a policy allows only the
+ * client to call it, and there is a service `ledger` on another node.
  */
 export async function buildScene(lab: Lab, options: { readonly certificates: boolean }): Promise<Scene> {
   const node = await lab.node({ name: 'node1' });

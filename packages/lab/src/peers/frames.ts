@@ -75,7 +75,7 @@ export class FrameStream {
     this.connection.frame(frameType.headers, END_HEADERS | (endStream ? END_STREAM : 0), this.id, block);
   }
 
-  /** Writes all bytes as the windows allow, the last frame with END_STREAM if asked. */
+  /** Writes all bytes as the windows allow, the last frame with END_STREAM if `endStream` is set. */
   async send(bytes: Buffer, endStream = false): Promise<void> {
     let at = 0;
     while (at < bytes.length) {

@@ -86,7 +86,7 @@ export function objectIdentifier(dotted: string): Buffer {
   return element(universal.objectIdentifier, Buffer.from(bytes));
 }
 
-/** UTCTime until 2049, GeneralizedTime from 2050, as RFC 5280 4.1.2.5 asks. Whole seconds. */
+/** UTCTime until 2049, GeneralizedTime from 2050, as RFC 5280 4.1.2.5 requires. Whole seconds. */
 export function time(date: Date): Buffer {
   const digits = date.toISOString().replaceAll(/[-:T]/g, '').slice(0, 14);
   const year = date.getUTCFullYear();

@@ -54,7 +54,7 @@ export function subjectAlternativeName(names: AlternativeNames, critical: boolea
   return extension('2.5.29.17', critical, sequence(...general));
 }
 
-/** CA or not; critical, as RFC 5280 asks of authorities. */
+/** CA or not; critical, as RFC 5280 requires of authorities. */
 export function basicConstraints(authority: boolean): Buffer {
   return extension('2.5.29.19', true, authority ? sequence(boolean(true)) : sequence());
 }
@@ -90,7 +90,7 @@ export function revocationListNumber(number: number): Buffer {
   return extension('2.5.29.20', false, integer(number));
 }
 
-/** An extension that no verifier knows, for tests of critical unknown ones. */
+/** An extension that every verifier rejects as unknown if it is critical. */
 export function unknownExtension(critical: boolean): Buffer {
   return extension('1.3.6.1.4.1.99999.1', critical, element(0x05));
 }

@@ -61,7 +61,7 @@ export async function startProbeWorld(options: KernelMeshOptions = {}) {
     new LiveFlowReports({
       object: mesh.object,
       connections: kernel,
-      // Tests ask for them.
+      // Tests request reports themselves.
       intervalMilliseconds: 2 ** 30,
       onError: (error) => {
         throw error;
