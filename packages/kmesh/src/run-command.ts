@@ -82,8 +82,8 @@ const usage = `usage: kmesh <command>
   demo              run a lab mesh on this machine and show its traffic
       --for DURATION    stop after this time, such as 10s
       --json            print one JSON object at the end, and no live view
-      --local FILE      take the mesh from a local mesh file instead of the lab's istiod;
-      the file is created if it is missing, and read again when it changes
+      --local FILE      take the mesh from a local mesh file instead of the lab's istiod; the file is
+                        created if it is missing, and read again when it changes
   uninstall         detach and unpin the kernel path and clean up the pods' namespaces
   version           print build information
   help              print this; --help after a command does the same and does not run it

@@ -1,7 +1,10 @@
 import { exitCode, isKmeshError } from '@kmesh/api';
 import { runCommand } from './run-command.ts';
 
-/** Runs the executable's command and sets the exit code: 0 success, 1 failure, 2 wrong usage. Never rejects. */
+/**
+ * Runs the executable's command and sets the exit code: 0 success, 1 failure or an unknown command (ambient contract
+ * 2.1), 2 wrong usage of a command. Never rejects.
+ */
 export async function runMain(args: readonly string[]): Promise<void> {
   // A reader such as head may close the output early; this is not a failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
