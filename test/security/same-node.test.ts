@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLab, startMesh } from '@kmesh/lab';
-import { echo } from '@kmesh/lab/testing/traffic/echo.ts';
+import { pinnedNode } from '@kmesh/lab/testing/daemon/pinned-node.ts';
+import { echo, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 import { untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 
 test('with KMESH_SAME_NODE=mtls a connection between two pods of a node is mutual TLS, and no packet takes the kernel path', async () => {
   await using lab = await createLab();
@@ -21,3 +23,24 @@ test('with KMESH_SAME_NODE=mtls a connection between two pods of a node is mutua
   const secured = { connection_security_policy: 'mutual_tls' };
   assert.equal(await watch.growth('istio_tcp_connections_opened_total', secured), 2);
 });
+
+for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+  test(`a daemon that starts with KMESH_SAME_NODE=mtls after ${signal} of one without it ends open kernel-path connections, and serves new ones by mutual TLS`, async () => {
+    await using node = await pinnedNode();
+    const { mesh, client, servers } = node;
+    const [server, other] = servers;
+    const { proxy } = mesh.node();
+    const live = await open(client, server.addresses.v4, 8081);
+    await exchange(live);
+    await proxy.stop(signal);
+    await exchange(live);
+    proxy.start({ KMESH_SAME_NODE: 'mtls' });
+    await proxy.ready();
+    live.write('plain text');
+    assert.equal(await ending(live, 5_000), 'reset');
+    const watch = await proxy.watch();
+    await echo(client, other.addresses.v4, 8081);
+    const { fields } = await watch.line('outbound', { 'dst.workload': other.name });
+    assert.deepEqual([fields['path'], fields['dst.hbone_addr']], ['tunnel', `${other.addresses.v4}:8081`]);
+  });
+}
