@@ -48,7 +48,12 @@ describe('config dump with one object of every kind', () => {
   before(async () => {
     writeFileSync(path, localMesh);
     mesh = await startSmallMesh({
-      environment: { LOCAL_XDS_PATH: path, XDS_HEADER_KEY: secrets[0], CA_HEADER_KEY: secrets[1] },
+      environment: {
+        LOCAL_XDS_PATH: path,
+        XDS_HEADER_KEY: secrets[0],
+        CA_HEADER_KEY: secrets[1],
+        RUST_LOG: 'trace',
+      },
       mesh: (node) => [
         ...wholeMesh,
         ...['zebra', 'ape'].map((name) => ({
