@@ -10,6 +10,7 @@ import {
   callUntil,
   deployment,
   enrolled,
+  identity,
   inside,
   onlyPod,
   outside,
@@ -73,7 +74,6 @@ export const basicCases: readonly Case[] = [
     async run(scene) {
       const [client, far] = [await onlyPod(scene, 'client'), await onlyPod(scene, 'far')];
       answered(await call(scene, client, `http://far.${inside}:80`));
-      const identity = (account: string): string => `spiffe://cluster.local/ns/${inside}/sa/${account}`;
       const out = await accessLine(
         scene,
         nodeOf(client),

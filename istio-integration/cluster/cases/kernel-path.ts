@@ -4,7 +4,7 @@ import { type AccessLine, parseAccessLog, parseMetrics, type Sample } from '@kme
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
 import { rollProxies, underLoad } from './lifecycle.ts';
-import { answered, call, inside, onlyPod, outside, proxyOf, type Scene } from './scene.ts';
+import { answered, call, identity, inside, onlyPod, outside, proxyOf, type Scene } from './scene.ts';
 
 /** Sample of {@link kernelShare}. */
 export const SAMPLE = 40;
@@ -53,8 +53,6 @@ export async function serves(scene: Scene, share: number): Promise<void> {
     { everyMs: 500, state: () => `${last}` },
   );
 }
-
-const identity = (account: string): string => `spiffe://cluster.local/ns/${inside}/sa/${account}`;
 
 /** Counts of connections from one app to a service, by reporter and remaining labels. */
 async function openedBy(scene: Scene, from: string, to: string): Promise<Sample[]> {

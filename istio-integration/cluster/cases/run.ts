@@ -15,6 +15,7 @@ import { kernelPathCases } from './kernel-path.ts';
 import { lifecycleCases } from './lifecycle.ts';
 import { policyCases } from './policy.ts';
 import { rollbackCases } from './rollback.ts';
+import { routeCases } from './routes.ts';
 import { scaleCases } from './scale.ts';
 import { clearScene, proxies, type Scene, setScene } from './scene.ts';
 import { serviceCases } from './services.ts';
@@ -41,6 +42,7 @@ export const allCases: readonly Case[] = [
   ...toolCases,
   ...policyCases,
   ...waypointCases,
+  ...routeCases,
   ...telemetryCases,
   ...lifecycleCases,
   ...scaleCases,

@@ -11,6 +11,9 @@ export const outside = 'kmesh-outside';
 /** The servers' ports: HTTP, plain TCP, and TCP on which the server speaks first. */
 export const ports = { http: 8080, tcp: 9090, serverFirst: 9091 } as const;
 
+/** The identity of an account of the mesh's namespace. */
+export const identity = (account: string): string => `spiffe://cluster.local/ns/${inside}/sa/${account}`;
+
 /** The pods of the cases: clients and servers on each node, inside and outside the mesh. */
 export interface Scene {
   readonly api: Api;

@@ -1,68 +1,39 @@
 import assert from 'node:assert/strict';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Manifest } from '../api/api.ts';
-import { largeHeaders, waypoint } from '../mesh/waypoint.ts';
+import { largeHeaders } from '../mesh/waypoint.ts';
 import { waitUntil } from '../wait.ts';
 import type { Case } from './case.ts';
+import { httpRoute, THROUGH } from './routes.ts';
 import {
   accessLine,
   answered,
-  app,
-  type Calls,
   call,
   callUntil,
   clusterIp,
   deployment,
   having,
+  identity,
   inside,
-  onlyPod,
   ports,
   type Scene,
 } from './scene.ts';
+import {
+  type Behind,
+  callsUntil,
+  SERVICE,
+  service,
+  type Target,
+  url,
+  useWaypoint,
+  WAYPOINT,
+  withWaypoint,
+} from './waypoint-scene.ts';
 
-const WAYPOINT = 'waypoint';
-const SERVICE = 'behind';
-const url = `http://${SERVICE}.${inside}:80`;
-/** A header that the waypoint adds to a request, as the server reports it. */
-const THROUGH = /RequestHeader=X-Through:(\S+)/;
 /** Headers of a request that the answer repeats: more than 200 kB in total. */
 const LARGE_HEADERS = 14;
 const LARGE_HEADER = 16_000;
-const identity = (account: string): string => `spiffe://cluster.local/ns/${inside}/sa/${account}`;
-
-/** A server on another node than its client, and a URL of its pod. */
-interface Behind {
-  readonly client: V1Pod;
-  readonly pod: V1Pod;
-  readonly direct: string;
-}
-
-type Target = { readonly group: string; readonly kind: string; readonly name: string };
-const service: Target = { group: '', kind: 'Service', name: SERVICE };
 const gateway: Target = { group: 'gateway.networking.k8s.io', kind: 'Gateway', name: WAYPOINT };
-
-/** A route of the service to others, by weight. */
-function route(to: readonly { readonly name: string; readonly weight: number }[]): Manifest {
-  return {
-    apiVersion: 'gateway.networking.k8s.io/v1',
-    kind: 'HTTPRoute',
-    metadata: { name: SERVICE, namespace: inside } as Manifest['metadata'],
-    spec: {
-      parentRefs: [service],
-      rules: [
-        {
-          filters: [
-            {
-              type: 'RequestHeaderModifier',
-              requestHeaderModifier: { set: [{ name: 'x-through', value: WAYPOINT }] },
-            },
-          ],
-          backendRefs: to.map(({ name, weight }) => ({ name, weight, port: 80 })),
-        },
-      ],
-    },
-  };
-}
 
 /** Has the waypoint refuse requests whose path begins with `/denied`. */
 const denied = (target: Target): Manifest => ({
@@ -83,54 +54,6 @@ const onlyWaypoint: Manifest = {
     rules: [{ from: [{ source: { principals: [identity(WAYPOINT).replace('spiffe://', '')] } }] }],
   },
 };
-
-/** Creates a server and a waypoint, and removes both afterwards. */
-async function withWaypoint(
-  scene: Scene,
-  traffic: 'service' | 'workload',
-  action: (behind: Behind) => Promise<void>,
-): Promise<void> {
-  const [, far] = scene.nodes;
-  const client = await onlyPod(scene, 'client');
-  const place = { namespace: inside, ...(far === undefined ? {} : { node: far }) };
-  const labels = traffic === 'workload' ? { 'istio.io/use-waypoint': WAYPOINT } : {};
-  await having(scene, [waypoint(WAYPOINT, { namespace: inside, traffic })], async () => {
-    await scene.api.rolledOut(deployment(WAYPOINT));
-    await having(scene, app(SERVICE, { ...place, labels }), async () => {
-      await scene.api.rolledOut(deployment(SERVICE));
-      const pod = await onlyPod(scene, SERVICE);
-      await action({ client, pod, direct: `http://${pod.status?.podIP}:${ports.http}` });
-    });
-  });
-}
-
-async function useWaypoint({ api }: Scene, name: string | null): Promise<void> {
-  await api.merge({
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: { name: SERVICE, namespace: inside, labels: { 'istio.io/use-waypoint': name } } as never,
-  });
-}
-
-/** Calls the service until an answer meets the condition. */
-async function callsUntil(
-  scene: Scene,
-  from: V1Pod,
-  to: string,
-  wanted: (calls: Calls) => boolean,
-): Promise<Calls> {
-  let last = '';
-  return await waitUntil(
-    `the wanted answer of ${to}`,
-    30_000,
-    async () => {
-      const calls = await call(scene, from, to);
-      last = calls.text;
-      return wanted(calls) ? calls : undefined;
-    },
-    { everyMs: 200, state: () => last },
-  );
-}
 
 /**
  * Both tunnels in the node proxies' logs: to the waypoint with the client's identity, to the pod with the waypoint's.
@@ -180,64 +103,51 @@ export const waypointCases: readonly Case[] = [
       withWaypoint(scene, 'service', async (behind) => {
         const { client, pod, direct } = behind;
         const own = [{ name: SERVICE, weight: 1 }];
-        await having(scene, [route(own), denied(service), largeHeaders(WAYPOINT, inside, 1024)], async () => {
-          assert.doesNotMatch((await callUntil(scene, client, url, 'answered')).text, THROUGH);
-          await useWaypoint(scene, WAYPOINT);
-          await callsUntil(scene, client, url, ({ text }) => THROUGH.test(text));
-          const { text } = answered(await call(scene, client, url, { count: 20 }));
-          assert.deepEqual(
-            [...text.matchAll(new RegExp(THROUGH, 'g'))].map(([, name]) => name),
-            Array.from({ length: 20 }, () => WAYPOINT),
-          );
-          // By the pod's address it is not traffic of a service.
-          assert.doesNotMatch(answered(await call(scene, client, direct)).text, THROUGH);
-          await twoTunnels(scene, behind, `${await clusterIp(scene, SERVICE)}:80`);
+        await having(
+          scene,
+          [httpRoute(own), denied(service), largeHeaders(WAYPOINT, inside, 1024)],
+          async () => {
+            assert.doesNotMatch((await callUntil(scene, client, url, 'answered')).text, THROUGH);
+            await useWaypoint(scene, WAYPOINT);
+            await callsUntil(scene, client, url, ({ text }) => THROUGH.test(text));
+            const { text } = answered(await call(scene, client, url, { count: 20 }));
+            assert.deepEqual(
+              [...text.matchAll(new RegExp(THROUGH, 'g'))].map(([, name]) => name),
+              Array.from({ length: 20 }, () => WAYPOINT),
+            );
+            // By the pod's address it is not traffic of a service.
+            assert.doesNotMatch(answered(await call(scene, client, direct)).text, THROUGH);
+            await twoTunnels(scene, behind, `${await clusterIp(scene, SERVICE)}:80`);
 
-          const refused = await callsUntil(scene, client, `${url}/denied/it`, ({ text: said }) =>
-            said.includes('StatusCode=403'),
-          );
-          assert.deepEqual(refused.servers, []);
-          assert.deepEqual((await call(scene, client, `${direct}/denied/it`)).servers, [pod.metadata?.name]);
+            const refused = await callsUntil(scene, client, `${url}/denied/it`, ({ text: said }) =>
+              said.includes('StatusCode=403'),
+            );
+            assert.deepEqual(refused.servers, []);
+            assert.deepEqual((await call(scene, client, `${direct}/denied/it`)).servers, [
+              pod.metadata?.name,
+            ]);
 
-          let lengths: readonly number[] = [];
-          await waitUntil(
-            'large headers that come back whole',
-            30_000,
-            async () => {
-              lengths = await largeAnswer(scene, client);
-              return headersWhole(lengths) ? true : undefined;
-            },
-            { everyMs: 200, state: () => JSON.stringify(lengths) },
-          );
+            let lengths: readonly number[] = [];
+            await waitUntil(
+              'large headers that come back whole',
+              30_000,
+              async () => {
+                lengths = await largeAnswer(scene, client);
+                return headersWhole(lengths) ? true : undefined;
+              },
+              { everyMs: 200, state: () => JSON.stringify(lengths) },
+            );
 
-          await having(scene, [onlyWaypoint], async () => {
-            await callUntil(scene, client, direct, 'refused');
-            answered(await call(scene, client, url, { count: 5 }));
-          });
+            await having(scene, [onlyWaypoint], async () => {
+              await callUntil(scene, client, direct, 'refused');
+              answered(await call(scene, client, url, { count: 5 }));
+            });
 
-          await scene.api.merge({ ...deployment(WAYPOINT), spec: { replicas: 0 } });
-          await callUntil(scene, client, url, 'refused');
-          assert.equal((await call(scene, client, url, { count: 5 })).servers.length, 0);
-        });
-      }),
-  },
-  {
-    name: 'KME-05: an HTTPRoute shares the requests to a service with a waypoint by weight',
-    run: (scene) =>
-      withWaypoint(scene, 'service', async ({ client }) => {
-        const shares = { [SERVICE]: 0, near: 1, far: 3 };
-        const weights = Object.entries(shares).map(([name, weight]) => ({ name, weight }));
-        await having(scene, [route(weights)], async () => {
-          await useWaypoint(scene, WAYPOINT);
-          await callsUntil(scene, client, url, ({ text }) => THROUGH.test(text));
-          const { servers } = answered(await call(scene, client, url, { count: 200 }));
-          const of = (name: string): number =>
-            servers.filter((server) => server.startsWith(`${name}-`)).length;
-          assert.equal(of(SERVICE), 0);
-          assert.equal(of('near') + of('far'), 200);
-          // Expected 50; exceeded by chance in one run of 100,000.
-          assert.ok(of('near') > 22 && of('near') < 80, `${of('near')} of 200 went to one of four parts`);
-        });
+            await scene.api.merge({ ...deployment(WAYPOINT), spec: { replicas: 0 } });
+            await callUntil(scene, client, url, 'refused');
+            assert.equal((await call(scene, client, url, { count: 5 })).servers.length, 0);
+          },
+        );
       }),
   },
   {
