@@ -38,10 +38,11 @@ export function refuseChange(headers: IncomingHttpHeaders): string | undefined {
   return `a browser must send ${pageRequestHeader} with requests that change something; other clients need no header`;
 }
 
-/** As {@link refuseForeign}, for requests that only root may send; allows them if the socket's owner cannot be read. */
+/** As {@link refuseForeign}, for requests that only root may send; refuses them if the socket's owner cannot be read. */
 export function refuseOthers(request: IncomingMessage): string | undefined {
   const uid = uidOfPeer(request.socket);
-  if (uid === undefined || uid === 0 || uid === process.getuid?.()) return undefined;
+  if (uid === 0 || uid === process.getuid?.()) return undefined;
+  if (uid === undefined) return 'only root may shut the proxy down, and the list of sockets cannot be read';
   return uid === 'unknown'
     ? 'only root may shut the proxy down, and the connection must stay open until it is answered'
     : `only root may shut the proxy down, not user ${uid}`;
