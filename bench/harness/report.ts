@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { quick } from './settings.ts';
@@ -34,6 +34,15 @@ export interface Report {
   readonly environment: Readonly<Record<string, string | number>>;
   readonly figures: readonly Figure[];
   readonly ratios: readonly Ratio[];
+  /** The stored run that this one replaced, if it was of the same kernel and processor: the values of its ratios. */
+  readonly before?: EarlierRun;
+}
+
+/** A run whose ratios show whether those of a later one are repeatable. */
+export interface EarlierRun {
+  readonly commit: string | number;
+  readonly date: string | number;
+  readonly ratios: Readonly<Record<string, number>>;
 }
 
 /** What `bench/<suite>.ts` exports. */
@@ -107,11 +116,26 @@ export function printReport(report: Report): void {
     if (!ok && value !== null && because !== undefined) console.log(`\n${name}: ${because}`);
 }
 
-/** Stores the report in bench/results. */
+/** Stores the report in bench/results, with the ratios of the run that it replaces. */
 export function storeReport(report: Report): void {
   const directory = fileURLToPath(new URL('../results/', import.meta.url));
   mkdirSync(directory, { recursive: true });
-  writeFileSync(`${directory}${report.suite}.json`, `${JSON.stringify(report, undefined, 2)}\n`);
+  const file = `${directory}${report.suite}.json`;
+  const earlier = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Report) : undefined;
+  writeFileSync(file, `${JSON.stringify({ ...report, ...repeated(report, earlier) }, undefined, 2)}\n`);
+}
+
+/** Returns the part of a report about an earlier run, if that is of the same kernel and processor. */
+export function repeated(report: Report, earlier: Report | undefined): Pick<Report, 'before'> {
+  const same = ['kernel', 'cpu', 'cores'].every(
+    (name) => earlier?.environment[name] === report.environment[name],
+  );
+  if (earlier === undefined || !same) return {};
+  const { commit = 'unknown', date = 'unknown' } = earlier.environment;
+  const ratios = Object.fromEntries(
+    earlier.ratios.flatMap(({ name, value }) => (value === null ? [] : [[name, value]])),
+  );
+  return { before: { commit, date, ratios } };
 }
 
 /** Prints a table with aligned columns; nothing if it has no rows. */

@@ -20,8 +20,50 @@ export function renderPages(reports: readonly Report[]): Pages {
   const missed = reports.flatMap(({ suite, ratios }) =>
     ratios.filter(({ ok }) => !ok).map((ratio) => ({ suite, ratio })),
   );
-  pages.set(PAGE, `${[heading, shortfalls(missed), ...parts].join('\n\n')}\n`);
+  pages.set(PAGE, `${[heading, renderHeadlines(reports), shortfalls(missed), ...parts].join('\n\n')}\n`);
   return pages;
+}
+
+/** Two runs of a ratio in the summary differ by less than this share. */
+const REPEATABLE = 0.1;
+
+/** The summary: ratios that two runs of one machine agree on, and the names of those that they do not. */
+function renderHeadlines(reports: readonly Report[]): string {
+  const rows: string[] = [];
+  const left: string[] = [];
+  for (const { suite, headlines = [] } of sections) {
+    const report = reports.find((one) => one.suite === suite);
+    if (report === undefined) continue;
+    for (const name of headlines) {
+      const ratio = report.ratios.find((one) => one.name === name);
+      const earlier = report.before?.ratios[name];
+      if (ratio === undefined || ratio.value === null || earlier === undefined) {
+        left.push(`${suite}, ${name} (not in two runs)`);
+        continue;
+      }
+      const differs = Math.abs(ratio.value / earlier - 1);
+      if (differs >= REPEATABLE)
+        left.push(`${suite}, ${name} (${spelled(ratio.value)}, ${spelled(earlier)})`);
+      else
+        rows.push(
+          `| ${suite} | ${name} | ${spelled(ratio.value)} | ${spelled(earlier)} | ${Math.round(differs * 100)} % | ${boundText(ratio)} | ${ratio.ok ? 'yes' : '**no**'} |`,
+        );
+    }
+  }
+  return [
+    '## Summary',
+    '',
+    'Ratios of two runs on one machine that differ by less than 10 %.',
+    '',
+    ...[
+      '| suite | ratio | value | run before | differs by | bound | holds |',
+      '|---|---|---|---|---|---|---|',
+    ],
+    ...rows,
+    ...(left.length === 0
+      ? []
+      : ['', `Not in the table, because two runs differ by more: ${left.join('; ')}.`]),
+  ].join('\n');
 }
 
 const heading = `# Performance
@@ -78,7 +120,7 @@ function renderSection(section: Section, report: Report, pages: Map<string, stri
     lines.push('', `![${name}](${path.replace('docs/', '')})`);
   }
   if (notes.length > 0) lines.push('', ...notes);
-  if (shortfall !== undefined) lines.push('', shortfall);
+  if (shortfall !== undefined) lines.push('', typeof shortfall === 'string' ? shortfall : shortfall(report));
   if (charts.length === 0) lines.push('', ...figureTable(report.figures));
   if (report.ratios.length > 0) lines.push('', ...boundTable(report.ratios));
   return lines.join('\n');

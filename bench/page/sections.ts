@@ -1,4 +1,5 @@
 /** Sections of docs/performance.md for each suite, in order. A suite without a section has only its table of bounds. */
+import type { Report } from '../harness/report.ts';
 
 /** One figure of all contestants. */
 interface BarsOf {
@@ -23,8 +24,10 @@ export interface Section {
   readonly title: string;
   /** The comparison in one or two sentences. */
   readonly about: string;
+  /** Ratios for the summary at the top, by name. */
+  readonly headlines?: readonly string[];
   /** Reasons why a figure misses its bound. */
-  readonly shortfall?: string;
+  readonly shortfall?: string | ((report: Report) => string);
   readonly charts: readonly (BarsOf | GrowthOf)[];
 }
 
@@ -40,12 +43,34 @@ const traffic: readonly BarsOf[] = [
   { bars: 'bulk, 4 streams', better: 'more' },
 ];
 
+const envoys = ['HTTP', 'TCP proxy'].map((variant) => `Envoy pair, ${variant}`);
+
+/** What no mesh makes of a pair of Envoys that proxy TCP: Kmesh cannot make more on the path of no mesh. */
+function atMostNoMesh({ figures }: Report): string {
+  const of = (name: string, contestant: string): number =>
+    figures.find((one) => one.name === name && one.contestant === contestant)?.value ?? Number.NaN;
+  const [requests = '', time = ''] = ['requests, 64 connections', 'CPU per 1,000 requests'].map((name) =>
+    (of(name, 'no mesh') / of(name, 'Envoy pair, TCP proxy')).toFixed(2),
+  );
+  return `Within a node Kmesh's connections are plain TCP, so that no mesh is the limit: it makes ${requests} times the requests of a pair of Envoys that proxy TCP, with ${time} of their CPU time. Envoy's HTTP variant serves new connections of clients over few connections between the sidecars.`;
+}
+
 export const sections: readonly Section[] = [
   {
     suite: 'onenode',
     title: 'Two pods of one node',
     about:
       'A client and a server on one node, on a bare bridge: no mesh, Kmesh with its defaults (the kernel path), Kmesh without the kernel path, and pairs of sidecars with mutual TLS behind Istio’s capture rules. Envoy has Istio’s access log and list of statistics, but not the additions of Istio’s own build; HAProxy does mutual TLS only, the minimum cost of two hops through user space.',
+    headlines: [
+      ...envoys.flatMap((envoy) =>
+        ['requests, 64 connections', 'CPU per 1,000 requests', 'new connections'].map(
+          (name) => `${name}: kmesh / ${envoy}`,
+        ),
+      ),
+      'p50, 1 connection: kmesh / no mesh',
+      'bulk, 1 stream: kmesh / no mesh',
+    ],
+    shortfall: atMostNoMesh,
     charts: traffic,
   },
   {
@@ -53,6 +78,14 @@ export const sections: readonly Section[] = [
     title: 'Two nodes',
     about:
       'The same with the server on another node. Kmesh’s traffic takes the tunnel there, HBONE over mutual TLS, with the kernel path on or off.',
+    headlines: [
+      ...envoys.map((envoy) => `requests, 64 connections: kmesh / ${envoy}`),
+      'requests, 64 connections: kmesh / no mesh',
+      'new connections: kmesh / no mesh',
+      'p50, 1 connection: kmesh / no mesh',
+      'bulk, 1 stream: kmesh / no mesh',
+      'bulk, 4 streams: kmesh / no mesh',
+    ],
     shortfall:
       'With 64 connections a request costs the engines of both nodes 20 µs of CPU. Each receives and sends it once on the application’s socket, and frames of what is ready share the records between the nodes; 15.5 µs are the sends through the kernel’s TCP, both sides of it, of which netfilter 4.4. A new connection costs the engine 47 µs on the client’s node and 94 µs on the server’s, of which netfilter 6 and 21, the engine itself 8 and 9. Bulk: iperf3 does not process its bytes, so without a mesh a byte costs two copies, 0.7 s of CPU per GB. Through the tunnel it passes three TCP connections and is encrypted and decrypted, about 3.6 s per GB. perf attributes 27 % of the engine’s time to AES-256-GCM, 43 % to the kernel’s TCP and 10 % to copies between OpenSSL’s buffers and the engine’s. With one connection each message wakes two proxies in each direction, which dominates its latency: a pair of HAProxys with mutual TLS only is not noticeably faster.',
     charts: traffic,
@@ -62,6 +95,11 @@ export const sections: readonly Section[] = [
     title: 'Beside kube-proxy, and on a node with rules',
     about:
       'Two pods of one node, directly, through a service of kube-proxy’s iptables rules, and in the mesh; on a bare bridge, and on a node with bridge-nf, connection tracking and some twenty rules.',
+    headlines: ['requests, 64 connections', 'new connections'].flatMap((name) => [
+      `${name}: kmesh, bare bridge / no mesh, bare bridge`,
+      `${name}: kmesh, node / no mesh, node`,
+      `${name}: kmesh, node / kube-proxy, node`,
+    ]),
     charts: [
       { bars: 'requests, 64 connections', better: 'more' },
       { bars: 'CPU per 1,000 requests', better: 'less' },

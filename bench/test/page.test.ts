@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Report } from '../harness/report.ts';
+import { type Report, repeated } from '../harness/report.ts';
 import { renderPages } from '../page/page.ts';
 import { staleFiles } from '../page/write.ts';
 
@@ -59,6 +59,26 @@ test('the page has each figure with the command that measures it, wins and losse
   for (const [, chart = ''] of page.matchAll(/\]\((performance\/[^)]+)\)/g))
     assert.ok(pages.has(`docs/${chart}`), `${chart} is shown and not drawn`);
   assert.equal([...pages.keys()].filter((path) => path.endsWith('.svg')).length, 1);
+});
+
+test('the summary has only ratios that two runs of one machine agree on', () => {
+  const ratio = (name: string, value: number) =>
+    ({ name, value, bound: 4, kind: 'atLeast', ok: value >= 4 }) as const;
+  const environment = { kernel: '6.18', cpu: 'one', cores: 2, commit: 'abc', date: 'today' };
+  const [same, other, single] = ['HTTP', 'TCP proxy'].flatMap((variant) => [
+    `requests, 64 connections: kmesh / Envoy pair, ${variant}`,
+    `new connections: kmesh / Envoy pair, ${variant}`,
+  ]) as [string, string, string];
+  const first: Report = { ...result, environment, ratios: [ratio(same, 8), ratio(other, 5)] };
+  const second: Report = { ...first, ratios: [ratio(same, 8.5), ratio(other, 4), ratio(single, 4)] };
+  const page = renderPages([{ ...second, ...repeated(second, first) }]).get('docs/performance.md') ?? '';
+  const [, summary = ''] = /## Summary\n([\s\S]*?)\n## /.exec(page) ?? [];
+  assert.ok(summary.includes(`| onenode | ${same} | 8.5 | 8 | 6 % | ≥ 4 | yes |`));
+  assert.ok(summary.includes(`${other} (4, 5)`) && !summary.includes(`| ${other} |`));
+  assert.ok(summary.includes(`${single} (not in two runs)`));
+  const elsewhere = { ...first, environment: { ...environment, kernel: '6.12' } };
+  assert.deepEqual(repeated(second, elsewhere), {});
+  assert.deepEqual(repeated(second, undefined), {});
 });
 
 test('the length of a bar is proportional to its value, and names are escaped', () => {
