@@ -1,7 +1,7 @@
 /**
  * Two pods of one node: no mesh, kube-proxy's rules, and the mesh with its defaults; on a bare bridge, and on a node
- * with the usual rules of a cluster. On the bridge also pods with a mesh's rules and no mesh: neither programs nor
- * daemon can reduce the cost of the rules. Each measurement runs on all contestants one after another; ratios compare
+ * with the usual rules of a cluster. On both also pods with a mesh's rules and no mesh: neither programs nor daemon can
+ * reduce the cost of the rules. Each measurement runs on all contestants one after another; ratios compare
  * results of one round. Requests come from wrk and are answered by nginx, bulk is the lab's own; clients and servers
  * have a processor each.
  */
@@ -20,6 +20,7 @@ const BARE = 'no mesh, bare bridge';
 const BARE_RULES = 'only rules in the pods, bare bridge';
 const BARE_MESH = 'kmesh, bare bridge';
 const NODE = 'no mesh, node';
+const NODE_RULES = 'only rules in the pods, node';
 const KUBE_PROXY = 'kube-proxy, node';
 const NODE_MESH = 'kmesh, node';
 
@@ -28,6 +29,7 @@ const ways: readonly Way[] = [
   { name: BARE_RULES, busyNode: false, by: 'rules' },
   { name: BARE_MESH, busyNode: false, by: 'kmesh' },
   { name: NODE, busyNode: true, by: 'address' },
+  { name: NODE_RULES, busyNode: true, by: 'rules' },
   { name: KUBE_PROXY, busyNode: true, by: 'kube-proxy' },
   { name: NODE_MESH, busyNode: true, by: 'kmesh' },
 ];
@@ -93,7 +95,13 @@ const bounds: readonly Bound[] = [
     { figure: CPU, ...pair, kind: 'atMost', bound: 1 },
   ]),
   { figure: FRESH, of: NODE_MESH, to: KUBE_PROXY, kind: 'atLeast', bound: 1 },
-  { figure: FRESH, of: BARE_MESH, to: BARE_RULES, kind: 'atLeast', bound: 0.9 },
+  ...[
+    { of: BARE_MESH, to: BARE_RULES },
+    { of: NODE_MESH, to: NODE_RULES },
+  ].flatMap((pair): Bound[] => [
+    { figure: MANY, ...pair, kind: 'atLeast', bound: 1 },
+    { figure: FRESH, ...pair, kind: 'atLeast', bound: 0.9 },
+  ]),
 ];
 
 /** The suite `samenode`. */
