@@ -96,22 +96,26 @@ export async function applyResponse(
     batch.add(update, [name]);
   };
 
-  for (let piece = await response.nextPiece(); piece; piece = await response.nextPiece()) {
-    for (const part of xds.readPiece(piece)) {
-      const isRemoval = typeof part === 'string';
-      unconfirmed?.delete(isRemoval ? part : part.name);
-      if (isRemoval) {
-        counts.removed++;
-        remove(part);
-      } else replace(part);
+  try {
+    for (let piece = await response.nextPiece(); piece; piece = await response.nextPiece()) {
+      for (const part of xds.readPiece(piece)) {
+        const isRemoval = typeof part === 'string';
+        unconfirmed?.delete(isRemoval ? part : part.name);
+        if (isRemoval) {
+          counts.removed++;
+          remove(part);
+        } else replace(part);
+        if (batch.isDue()) await batch.flush();
+      }
+    }
+    for (const name of unconfirmed ?? []) {
+      remove(name);
       if (batch.isDue()) await batch.flush();
     }
+  } finally {
+    // Also if the rest of the response is lost: the next stream reports these changes as held.
+    await batch.flush();
   }
-  for (const name of unconfirmed ?? []) {
-    remove(name);
-    if (batch.isDue()) await batch.flush();
-  }
-  await batch.flush();
   return { header, known, ...counts, rejections };
 }
 

@@ -6,9 +6,11 @@ import {
 } from 'node:http2';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { describe, test } from 'node:test';
-import { xds } from '@kmesh/api';
+import { type MeshUpdate, xds } from '@kmesh/api';
+import { Interner } from '../../src/xds/convert/common.ts';
 import { buildFirstRequest } from '../../src/xds/requests.ts';
 import { RetainedResources } from '../../src/xds/resources.ts';
+import { applyResponse } from '../../src/xds/responses.ts';
 import { startClient, until } from './support/client.ts';
 import { ScriptedControlPlane } from './support/control-plane.ts';
 import { pod, workloadResource } from './support/resources.ts';
@@ -204,5 +206,34 @@ describe('xDS under bad conditions', () => {
     assert.equal(versions['/10.0.0.1'], '');
     assert.ok(unconfirmed.size > 0);
     assert.equal(sent - 1 + unconfirmed.size, 60_000);
+  });
+
+  test('changes that were received before the rest of a response was lost are applied', async () => {
+    const retained = new RetainedResources();
+    const applied: MeshUpdate[] = [];
+    const { header, pieces } = xds.splitResponse(
+      xds.DeltaDiscoveryResponse.encode({ typeUrl, nonce: '1', resources: [workloadResource(pod('a'))] }),
+      1_000,
+    );
+    const rest = pieces.values();
+    const nextPiece = async (): Promise<Uint8Array> => {
+      const { value } = rest.next();
+      if (value === undefined) throw new Error('the thread ended');
+      return value;
+    };
+    const applying = applyResponse(
+      { header, nextPiece },
+      {
+        interner: new Interner(),
+        retained: () => retained,
+        unconfirmed: () => undefined,
+        apply: (updates) => void applied.push(...updates),
+        settled: () => {},
+        notUnderstood: () => {},
+      },
+    );
+    await assert.rejects(applying, /the thread ended/);
+    assert.deepEqual([...retained.names()], ['Kubernetes//Pod/ns/a']);
+    assert.equal(applied.length, 1);
   });
 });
