@@ -302,6 +302,37 @@ test('a push beyond the receive limit ends the stream, not the client', async (c
   await assertAlive(node, 810);
 });
 
+test('XDS-10: resources whose newest version was rejected are removed if they vanish while istiod is away', async (context) => {
+  const policy: MeshUpdate = {
+    kind: 'policy',
+    policy: { name: 'p', namespace: 'ns', scope: 'Global', action: 'Allow', rules: [], dryRun: false },
+  };
+  const node = await nodeOf(context, { mesh: [added(1), added(2), policy] });
+  const { istiod, state } = node;
+  await istiod.waitForSettled(settleMilliseconds);
+  const { uid } = generatedWorkload(1, 1, 1);
+  const undecodable = (name: string) => {
+    const payload = Buffer.from([0x0a, 0xff, 0xff, 0xff, 0x7f]);
+    return { name, version: 'bad', payload, aliases: [], node: undefined, services: [] };
+  };
+  istiod.faults.pushRaw(xds.addressTypeUrl, [undecodable(uid)]);
+  istiod.faults.pushRaw(xds.authorizationTypeUrl, [undecodable('ns/p')]);
+  const rejections = (): number => istiod.requests.filter(({ kind }) => kind === 'nack').length;
+  await istiod.waitFor('both rejections', () => rejections() === 2, settleMilliseconds);
+  assert.ok(state.workload(uid) && state.policy('ns/p'), 'the old versions stay');
+  await istiod.faults.refuse(true);
+  istiod.update([
+    { kind: 'removeWorkload', uid },
+    { kind: 'removePolicy', key: 'ns/p' },
+  ]);
+  await istiod.faults.refuse(false);
+  await assertAlive(node, 3);
+  await istiod.waitForSettled(settleMilliseconds);
+  assert.equal(state.workload(uid), undefined);
+  assert.equal(state.policy('ns/p'), undefined);
+  assert.ok(state.workload(generatedWorkload(2, 1, 1).uid));
+});
+
 test('a slowly sent push delays nothing else', async (context) => {
   const node = await nodeOf(context, { mesh: generateMesh({ workloads: 500 }), keepaliveMilliseconds: 5000 });
   const { istiod, state } = node;

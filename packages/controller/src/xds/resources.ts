@@ -6,8 +6,8 @@ export type HeldKind = 'workload' | 'service' | 'policy' | 'route';
 
 /**
  * The resources of one type that the mesh state holds from this client, with kind and version for the next reconnect.
- * A resource whose newest version was rejected stays held, since its old version serves, but the reconnect omits its
- * version, so that the control plane sends it again (docs/contract.md 3.3).
+ * A resource whose newest version was rejected stays held, since its old version serves; the reconnect names it with an
+ * empty version, so that the control plane sends it again, or removes it (docs/contract.md 3.3).
  */
 export class RetainedResources {
   readonly #versions: Record<HeldKind, LargeMap<string | undefined>> = {
@@ -55,10 +55,10 @@ export class RetainedResources {
     return undefined;
   }
 
-  /** Yields names and versions for the first request after a reconnect. */
+  /** Yields names and versions for the first request after a reconnect. The control plane removes only named resources. */
   *versions(): Generator<readonly [name: string, version: string]> {
     for (const versions of Object.values(this.#versions)) {
-      for (const [name, version] of versions) if (version !== undefined) yield [name, version];
+      for (const [name, version] of versions) yield [name, version ?? ''];
     }
   }
 

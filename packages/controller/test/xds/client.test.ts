@@ -201,7 +201,7 @@ describe('delta xDS client', () => {
     ]);
   });
 
-  test('XDS-09, XDS-10: a new stream sends the retained versions without rejected ones, and no resource is removed meanwhile', async () => {
+  test('XDS-09, XDS-10: a new stream sends the retained versions, an empty one after a rejection, and no resource is removed meanwhile', async () => {
     using plane = await ScriptedControlPlane.start();
     await using running = startClient({ address: plane.address });
     const stream = await plane.stream();
@@ -228,6 +228,7 @@ describe('delta xDS client', () => {
     assert.deepEqual(addresses.initialResourceVersions, {
       'Kubernetes//Pod/ns/a': 'v1',
       'Kubernetes//Pod/ns/b': 'v2',
+      'Kubernetes//Pod/ns/c': '',
     });
     assert.deepEqual(policies.initialResourceVersions, { 'ns/p': '' });
     assert.ok(addresses.node?.id);

@@ -170,7 +170,8 @@ export class DeltaStream {
     const names = wildcard
       ? []
       : [...held.keys(), ...subscribe].filter((name) => !unsubscribe.includes(name));
-    // A name with an empty version was requested on an earlier stream and got no answer.
+    // A name with an empty version was requested on an earlier stream and got no answer, or its newest version was
+    // rejected.
     const unanswered = [...held].filter(([, version]) => version === '').map(([name]) => name);
     if (typeUrl === xds.addressTypeUrl) for (const name of unanswered) held.delete(name);
     const subscription = new Subscription({ typeUrl, wildcard, names, held, node: nodeName(node) });
@@ -178,10 +179,8 @@ export class DeltaStream {
     this.#types.set(typeUrl, state);
     this.#orHold(() => {
       const { resources, removed } = subscription.pending(this.#host.store);
-      const missing = wildcard
-        ? []
-        : unanswered.filter((name) => this.#host.store.find(typeUrl, name).length === 0);
-      this.#respond(state, resources, [...removed, ...missing]);
+      const missing = unanswered.filter((name) => this.#host.store.find(typeUrl, name).length === 0);
+      this.#respond(state, resources, [...new Set([...removed, ...missing])]);
     });
   }
 
