@@ -84,6 +84,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
 
   const state = new MeshState({
     node: config.nodeName,
+    clusterId: config.clusterId,
     routesHttpByConnection: config.routesHttpByConnection,
   });
   const certainty = new IdentityCertainty(config);

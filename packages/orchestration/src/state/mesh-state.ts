@@ -18,7 +18,7 @@ import {
   noteWorkloadAddresses,
 } from './mesh-view.ts';
 import { RecentRecords } from './recent-records.ts';
-import { PolicyIndex, RouteIndex, WorkloadAddresses } from './record-indexes.ts';
+import { LocalWorkloads, PolicyIndex, RouteIndex, WorkloadAddresses } from './record-indexes.ts';
 import { ServiceEndpoints, ServiceIndex } from './service-index.ts';
 
 /** Options of a {@link MeshState}. */
@@ -28,6 +28,8 @@ interface MeshStateOptions {
    * `NODE_NAME`).
    */
   readonly node?: string;
+  /** The own cluster, whose workloads are preferred where names are not unique. */
+  readonly clusterId?: string;
   /** Applies HTTP routes to connections; see `MeshView`. */
   readonly routesHttpByConnection?: boolean;
 }
@@ -46,7 +48,7 @@ export class MeshState implements MeshView, MeshHistory {
   readonly #workloads = new LargeMap<Workload>();
   readonly #addresses = new WorkloadAddresses();
   readonly #workloadHostnames = new Map<string, Workload[]>();
-  readonly #local = new Map<string, Workload>();
+  readonly #local: LocalWorkloads;
   readonly #services = new ServiceIndex();
   readonly #endpoints = new ServiceEndpoints();
   readonly #policies = new PolicyIndex();
@@ -56,6 +58,7 @@ export class MeshState implements MeshView, MeshHistory {
 
   constructor(options: MeshStateOptions = {}) {
     this.#node = options.node ?? '';
+    this.#local = new LocalWorkloads(options.clusterId);
     this.routesHttpByConnection = options.routesHttpByConnection ?? false;
   }
 
@@ -121,7 +124,7 @@ export class MeshState implements MeshView, MeshHistory {
   }
 
   localWorkload(namespace: string, serviceAccount: string, name: string): Workload | undefined {
-    return this.#local.get(`${namespace}/${serviceAccount}/${name}`);
+    return this.#local.find(namespace, serviceAccount, name);
   }
 
   /** Returns every workload of this node, for certificate prefetch (docs/contract.md 5). */
@@ -253,7 +256,8 @@ export class MeshState implements MeshView, MeshHistory {
     noteWorkloadAddresses(change, previous);
     noteWorkloadAddresses(change, next);
     this.#addresses.update(previous, next);
-    this.#replaceLocal(previous, next);
+    const isLocal = next !== undefined && (this.#node === '' || next.node === this.#node);
+    this.#local.update(previous, isLocal ? next : undefined);
     this.#replaceHostname(previous, next);
 
     for (const key of previous?.services.keys() ?? []) {
@@ -278,16 +282,6 @@ export class MeshState implements MeshView, MeshHistory {
     change.services.add(key);
     noteServiceAddresses(change, previous);
     noteServiceAddresses(change, next);
-  }
-
-  #replaceLocal(previous: Workload | undefined, next: Workload | undefined): void {
-    if (previous !== undefined) {
-      const key = localKey(previous);
-      if (this.#local.get(key) === previous) this.#local.delete(key);
-    }
-    if (next !== undefined && (this.#node === '' || next.node === this.#node)) {
-      this.#local.set(localKey(next), next);
-    }
   }
 
   #replaceHostname(previous: Workload | undefined, next: Workload | undefined): void {
@@ -317,10 +311,6 @@ export function policyKey(policy: Policy): string {
 /** Returns the key of a route: `namespace/name`. */
 export function routeKey(route: Pick<Route, 'namespace' | 'name'>): string {
   return `${route.namespace}/${route.name}`;
-}
-
-function localKey(workload: Workload): string {
-  return `${workload.namespace}/${workload.serviceAccount}/${workload.name}`;
 }
 
 /** Time that a connection waits for its own workload, in milliseconds (docs/contract.md 6.6, 7.2). */

@@ -1,4 +1,7 @@
-/** The indexes of the mesh state besides those of services: workloads by address, policies by namespace, routes by host. */
+/**
+ * The indexes of the mesh state besides those of services: workloads by address, workloads of the node by name, policies
+ * by namespace, routes by host.
+ */
 import { LargeMap, type Policy, type Route, type Workload } from '@kmesh/api';
 import { compilePolicy } from '../policy/match.ts';
 
@@ -77,6 +80,66 @@ function claimRank(workload: Workload): number {
   const pod = workload.uid.includes('//Pod/');
   if (workload.protocol === 'HBONE') return pod ? 3 : 1;
   return pod ? 2 : 0;
+}
+
+/**
+ * Workloads of the node by namespace, service account and name: all that the CNI agent reports of a pod. Other workloads
+ * may have the same ones, such as the pod of an equal StatefulSet in another cluster, on a node with an equal name. A
+ * workload of the own cluster outranks the rest, then a pod does, then the one that came first. When the winner is
+ * removed, the next one takes over.
+ */
+export class LocalWorkloads {
+  readonly #clusterId: string | undefined;
+  /** The winner is the first of its list. */
+  readonly #byName = new Map<string, Workload[]>();
+
+  constructor(clusterId: string | undefined) {
+    this.#clusterId = clusterId;
+  }
+
+  find(namespace: string, serviceAccount: string, name: string): Workload | undefined {
+    return this.#byName.get(localKey({ namespace, serviceAccount, name }))?.[0];
+  }
+
+  *values(): Generator<Workload> {
+    for (const claimants of this.#byName.values()) yield* claimants;
+  }
+
+  /** Replaces `previous` by `next`; either may be absent, or not of the node. */
+  update(previous: Workload | undefined, next: Workload | undefined): void {
+    const key = next && localKey(next);
+    const position =
+      previous === undefined ? -1 : (this.#byName.get(localKey(previous))?.indexOf(previous) ?? -1);
+    if (previous !== undefined && position >= 0) {
+      const old = localKey(previous);
+      const claimants = this.#byName.get(old) ?? [];
+      if (next !== undefined && key === old) {
+        claimants[position] = next;
+        this.#rank(claimants);
+        return;
+      }
+      claimants.splice(position, 1);
+      if (claimants.length === 0) this.#byName.delete(old);
+    }
+    if (next === undefined || key === undefined) return;
+    const claimants = this.#byName.get(key);
+    if (claimants === undefined) this.#byName.set(key, [next]);
+    else {
+      claimants.push(next);
+      this.#rank(claimants);
+    }
+  }
+
+  #rank(claimants: Workload[]): void {
+    if (claimants.length === 1) return;
+    const rank = ({ clusterId, uid }: Workload): number =>
+      (clusterId === this.#clusterId ? 2 : 0) + (uid.includes('//Pod/') ? 1 : 0);
+    claimants.sort((left, right) => rank(right) - rank(left));
+  }
+}
+
+function localKey(workload: Pick<Workload, 'namespace' | 'serviceAccount' | 'name'>): string {
+  return `${workload.namespace}/${workload.serviceAccount}/${workload.name}`;
 }
 
 const NO_POLICIES: readonly Policy[] = [];

@@ -188,6 +188,32 @@ describe('other lookups', () => {
     assert.equal(unnamed.localWorkload('ns', 'default', 'here'), undefined);
   });
 
+  test('of local workloads with one name, that of the own cluster is found, then a pod, then the first', () => {
+    const name = 'web-0';
+    const own = workload('c//Pod/ns/web-0', { name, clusterId: 'c' });
+    const entry = workload('c/networking.istio.io/WorkloadEntry/ns/web-0', { name, clusterId: 'c' });
+    const others = ['a', 'b'].map((clusterId) => workload(`${clusterId}//Pod/ns/web-0`, { name, clusterId }));
+    const ranked = [own, entry, ...others];
+    for (const order of [ranked, [...ranked].reverse()]) {
+      const state = new MeshState({ clusterId: 'c' });
+      const found = () => state.localWorkload('ns', 'default', name)?.uid;
+      state.apply(updatesOf(...order));
+      assert.equal(found(), own.uid);
+      state.apply(updatesOf({ ...entry, status: 'Unhealthy' }, ...others));
+      assert.equal(found(), own.uid, 'after updates of the others');
+      state.apply([{ kind: 'removeWorkload', uid: own.uid }]);
+      assert.equal(found(), entry.uid);
+      state.apply([{ kind: 'removeWorkload', uid: entry.uid }]);
+      const [first, second] = others.toSorted((left, right) => order.indexOf(left) - order.indexOf(right));
+      assert.equal(found(), first?.uid);
+      state.apply([{ kind: 'removeWorkload', uid: first?.uid ?? '' }]);
+      assert.equal(found(), second?.uid);
+      state.apply(updatesOf({ ...(second as Workload), name: 'web-1' }));
+      assert.equal(found(), undefined);
+      assert.equal([...state.localWorkloads()].length, 1);
+    }
+  });
+
   test('a hostname is found in every namespace, and removed with its service', () => {
     const state = mesh(service('a'), service('a', { namespace: 'other' }));
     assert.deepEqual(
