@@ -3,8 +3,9 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { commandOf, createLab, exportMachinePath, startMesh } from '@kmesh/lab';
+import { commandOf, createLab, exportMachinePath, generatedWorkload, startMesh } from '@kmesh/lab';
 import { takesKernelPath } from '@kmesh/lab/testing/daemon/pinned-node.ts';
+import { untilEnrolled } from '@kmesh/lab/testing/traffic/paths.ts';
 
 test('in its own cgroup namespace the daemon logs so once, and all connections take the tunnel path', async () => {
   await using lab = await createLab();
@@ -51,4 +52,21 @@ test('in its own cgroup namespace the daemon logs so once, and all connections t
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+});
+
+test('a pod that the kernel tables cannot serve is logged once, not with every change of the mesh', async () => {
+  await using lab = await createLab();
+  await lab.node();
+  await using mesh = await startMesh(lab, { kernelPath: true });
+  const { pod: near } = await mesh.pod({ name: 'near' });
+  await untilEnrolled(mesh, [near]);
+  const { proxy } = mesh.node();
+  const said = () => proxy.log.match(/\tpods\ta pod stays on the tunnel path.*/g) ?? [];
+  await mesh.pod({ name: 'far', workload: { locality: { region: 'elsewhere', zone: '', subzone: '' } } });
+  await proxy.until('the pod is logged', async () => said().length > 0);
+  for (let index = 0; index < 5; index++) await mesh.apply(generatedWorkload(index, 1, 1));
+  // A later pod: by its line, everything about the changes has been logged.
+  await mesh.pod({ name: 'later', workload: { locality: { region: 'elsewhere', zone: '', subzone: '' } } });
+  await proxy.until('the later pod is logged', async () => said().some((line) => line.includes('later')));
+  assert.equal(said().filter((line) => line.includes('far')).length, 1);
 });

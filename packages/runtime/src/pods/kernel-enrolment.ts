@@ -21,6 +21,8 @@ interface EnrolledPod {
   workloadUid: string | undefined;
   /** The last workload that it was enrolled as. */
   knownAs: string | undefined;
+  /** Whether the tables refused it since it was last enrolled. Each change of the mesh tries again. */
+  refused: boolean;
 }
 
 /** Delays of further checks, in milliseconds: a connect judged just before a policy change may open just after it. */
@@ -92,6 +94,7 @@ export class KernelEnrolment {
       bare: false,
       workloadUid: undefined,
       knownAs: undefined,
+      refused: false,
     };
     this.#pods.set(uid, entry);
     this.#byCookie.set(entry.cookie, entry);
@@ -324,11 +327,14 @@ export class KernelEnrolment {
     if (this.#tables.enrol(cookie, workload, true, { bare, wire })) {
       this.#isServedAs(entry, workload.uid);
       entry.knownAs = workload.uid;
+      entry.refused = false;
       this.#handOver(entry, workload.addresses);
       return;
     }
     this.#handoff?.delete(cookie);
     this.#isServedAs(entry, undefined);
+    if (entry.refused) return;
+    entry.refused = true;
     this.#logger.warn('a pod stays on the tunnel path: the kernel tables cannot serve it', {
       pod: `${info.namespace}/${info.name}`,
     });
