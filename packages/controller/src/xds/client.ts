@@ -22,6 +22,7 @@ import {
 } from './responses.ts';
 import { Backoff, type Diagnosis, diagnoseEnd, diagnoseError } from './retry.ts';
 import { RouteSubscription, type RoutesState } from './route-subscription.ts';
+import { WatchedNames } from './watched-names.ts';
 
 /** Options of an xDS client. */
 export interface XdsClientOptions {
@@ -34,6 +35,8 @@ export interface XdsClientOptions {
   /** Completes host names of routes that have no dot. */
   readonly clusterDomain?: string;
   readonly logger: Logger;
+  /** Number of names without a resource that stay subscribed (on-demand mode); 4096. */
+  readonly absentNames?: number;
   /** For tests. */
   readonly times?: Partial<StreamTimes>;
   readonly random?: () => number;
@@ -72,7 +75,7 @@ interface XdsStatus {
 export interface XdsClient {
   readonly counters: XdsCounters;
   status(): XdsStatus;
-  /** Subscribes to a name unless subscribed, and resolves when it has arrived or does not exist (on-demand mode). */
+  /** Requests a resource by name, and resolves when it has arrived or does not exist (on-demand mode). */
   demand(name: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -127,6 +130,7 @@ class DeltaClient {
   /** gRPC status of the last stream's end. */
   #endCode: number | undefined;
   #unconfirmed = new Map<string, Set<string>>();
+  readonly #watched: WatchedNames;
   #lastError: XdsStatus['lastError'];
   /** Whether this stream's connection was logged. */
   #reported = false;
@@ -138,6 +142,7 @@ class DeltaClient {
     this.#sink = sink;
     this.#thread = options.thread ?? new IstiodThread();
     this.#backoff = new Backoff(options.random);
+    this.#watched = new WatchedNames(options.absentNames);
     this.#routes = new RouteSubscription({
       ask: () => void this.#askForRoutes(),
       after: subscribedTypes,
@@ -206,6 +211,8 @@ class DeltaClient {
       if (this.#stopped.signal.aborted) stream.close();
       for (const request of requests) stream.send(request);
       this.#subscribed = true;
+      // Names that were demanded while the requests were built.
+      for (const name of this.#waiters.names()) if (!this.#watched.has(name)) this.#ask(name);
       await Promise.race([this.#options.receiveAfter, stream.ended]);
       await this.#receive(stream);
       const end = await stream.ended;
@@ -225,10 +232,14 @@ class DeltaClient {
     for (const typeUrl of subscribedTypes) {
       const retained = this.#retainedOf(typeUrl);
       const isAddress = typeUrl === xds.addressTypeUrl;
-      const pending = isAddress ? this.#waiters.names() : [];
+      const pending = isAddress ? [...this.#waiters.names()] : [];
       const onDemand = isAddress && this.#options.onDemand;
       const request = await buildFirstRequest({ typeUrl, node, onDemand, retained, pending });
       if (request.unconfirmed.size > 0) this.#unconfirmed.set(typeUrl, request.unconfirmed);
+      if (onDemand) {
+        const held = new Set(retained.names()).difference(request.unconfirmed);
+        this.#watched.begin(held.union(new Set(pending)));
+      }
       requests.push(request.bytes);
     }
     return requests;
@@ -274,6 +285,8 @@ class DeltaClient {
     const { header, known, rejections } = response;
     if (known) await this.#sink.applied?.(header.typeUrl, rejections.length === 0);
     stream.send(answerTo(response));
+    const excess = this.#watched.forgetAbsent(this.#waiters.names());
+    if (excess !== undefined) stream.send(excess);
     this.#answered(response);
   }
 
@@ -313,8 +326,8 @@ class DeltaClient {
       clusterDomain: this.#options.clusterDomain,
       unconfirmed: (typeUrl) => this.#unconfirmed.get(typeUrl),
       apply: (updates) => this.#sink.apply(updates),
-      settled: (typeUrl, names) => {
-        if (typeUrl === xds.addressTypeUrl) this.#waiters.release(names);
+      settled: (typeUrl, names, isRemoval) => {
+        if (typeUrl === xds.addressTypeUrl) this.#settled(names, isRemoval);
       },
       notUnderstood: (key) => this.#logPolicyOnce(key),
     });
@@ -341,9 +354,15 @@ class DeltaClient {
     }
   }
 
+  /** @param names of a resource or a removal; the first is its own, the others are aliases */
+  #settled(names: readonly string[], isRemoval: boolean): void {
+    const [name] = names;
+    if (this.#options.onDemand && name !== undefined) this.#watched.settled(name, isRemoval);
+    this.#waiters.release(names);
+  }
+
   #ask(name: string): void {
-    const typeUrl = xds.addressTypeUrl;
-    this.#stream?.send(xds.DeltaDiscoveryRequest.encode({ typeUrl, resourceNamesSubscribe: [name] }));
+    for (const request of this.#watched.ask(name)) this.#stream?.send(request);
   }
 
   #report(diagnosis: Diagnosis, wait: number): void {

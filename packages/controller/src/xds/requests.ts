@@ -107,9 +107,10 @@ export async function buildFirstRequest({
     chunk.push([name, version]);
     return true;
   };
-  for (const name of pending) add(name, '');
+  const waiting = new Set(pending);
+  for (const name of waiting) add(name, '');
   for (const [name, version] of retained.versions()) {
-    if (!add(name, version)) unconfirmed.add(name);
+    if (!waiting.has(name) && !add(name, version)) unconfirmed.add(name);
     if (chunk.length < 256) continue;
     flush();
     if (slicer.due) await slicer.pause();

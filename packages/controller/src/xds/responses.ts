@@ -22,8 +22,8 @@ interface ResponseTarget {
   readonly clusterDomain?: string | undefined;
   /** Applies one slice of changes. */
   readonly apply: (updates: readonly MeshUpdate[]) => void | Promise<void>;
-  /** Called with the name and aliases of each resource or removal after it is applied. */
-  readonly settled: (typeUrl: string, names: readonly string[]) => void;
+  /** Called with the name and aliases of each resource, or the name of each removal, after it is applied. */
+  readonly settled: (typeUrl: string, names: readonly string[], isRemoval: boolean) => void;
   /** Called for a policy with fields unknown to this version. */
   readonly notUnderstood: (policyKey: string) => void;
   /** Names to remove unless this response carries them; see `FirstRequest` in requests.ts. */
@@ -81,9 +81,9 @@ export async function applyResponse(
     try {
       const update = decodeResource(header.typeUrl, resource, target.interner, target.clusterDomain);
       const replaced = retained.accept(resource.name, update.kind, resource.version);
-      if (replaced !== undefined) batch.add(removalOf(replaced, resource.name), noNames);
+      if (replaced !== undefined) batch.add(removalOf(replaced, resource.name));
       noteUnknownParts(update, target);
-      batch.add(update, namesOf(resource));
+      batch.add(update, { names: namesOf(resource), isRemoval: false });
       counts.accepted++;
     } catch (error) {
       retained.reject(resource.name);
@@ -93,7 +93,7 @@ export async function applyResponse(
   const remove = (name: string): void => {
     const update = removalFor(name, retained);
     if (update === undefined) counts.unknownRemovals++;
-    batch.add(update, [name]);
+    batch.add(update, { names: [name], isRemoval: true });
   };
 
   try {
@@ -119,7 +119,11 @@ export async function applyResponse(
   return { header, known, ...counts, rejections };
 }
 
-const noNames: readonly string[] = [];
+/** The names of a resource, or the name of a removal. */
+interface Settled {
+  readonly names: readonly string[];
+  readonly isRemoval: boolean;
+}
 
 /** Changes to apply together, and the names that are settled afterwards. */
 class Batch {
@@ -127,7 +131,7 @@ class Batch {
   readonly #target: ResponseTarget;
   readonly #slicer: Slicer;
   #updates: MeshUpdate[] = [];
-  #names: (readonly string[])[] = [];
+  #settled: Settled[] = [];
   /**
    * Number of updates per slice; adjusted to the duration of the last slices. Small at first: applying is not
    * interrupted, and code that has not run yet is ten times slower.
@@ -141,9 +145,9 @@ class Batch {
     this.#slicer = slicer;
   }
 
-  add(update: MeshUpdate | undefined, names: readonly string[]): void {
+  add(update: MeshUpdate | undefined, settled?: Settled): void {
     if (update !== undefined) this.#updates.push(update);
-    if (names.length > 0) this.#names.push(names);
+    if (settled !== undefined) this.#settled.push(settled);
   }
 
   isDue(): boolean {
@@ -155,8 +159,10 @@ class Batch {
     this.#updates = [];
     if (updates.length > 0) await this.#target.apply(updates);
     this.#adjust(updates.length);
-    for (const names of this.#names) this.#target.settled(this.#typeUrl, names);
-    this.#names = [];
+    for (const { names, isRemoval } of this.#settled) {
+      this.#target.settled(this.#typeUrl, names, isRemoval);
+    }
+    this.#settled = [];
     await this.#slicer.pause();
     this.#begun = performance.now();
   }

@@ -328,6 +328,71 @@ describe('delta xDS client', () => {
     await waiting;
   });
 
+  test('XDS-14: a watched name is unsubscribed from before it is requested again, and the oldest of many that do not exist', async () => {
+    using plane = await ScriptedControlPlane.start();
+    await using running = startClient({
+      address: plane.address,
+      options: { onDemand: true, absentNames: 1 },
+    });
+    const stream = await plane.stream();
+    await stream.subscriptions();
+    const uid = 'Kubernetes//Pod/ns/a';
+    const demanded = async (name: string, answer: Parameters<typeof stream.send>[0]): Promise<void> => {
+      const done = running.client.demand(name);
+      assert.deepEqual((await stream.request()).resourceNamesSubscribe, [name]);
+      stream.send({ typeUrl, ...answer });
+      await done;
+      assert.notEqual((await stream.request()).responseNonce, '');
+    };
+    const unsubscribed = async (): Promise<readonly string[]> => {
+      const { resourceNamesUnsubscribe, resourceNamesSubscribe } = await stream.request();
+      assert.deepEqual(resourceNamesSubscribe, []);
+      return resourceNamesUnsubscribe;
+    };
+    await demanded('/10.0.0.2', { nonce: '1', removedResources: ['/10.0.0.2'] });
+    const resource = { ...workloadResource(pod('a')), aliases: ['/10.0.0.1'] };
+    await demanded('/10.0.0.1', { nonce: '2', resources: [resource] });
+    await stream.exchange({ typeUrl, nonce: '3', removedResources: [uid] });
+    assert.deepEqual(await unsubscribed(), ['/10.0.0.2']);
+    for (const name of ['/10.0.0.1', uid]) {
+      const again = running.client.demand(name);
+      assert.deepEqual(await unsubscribed(), [name]);
+      assert.deepEqual((await stream.request()).resourceNamesSubscribe, [name]);
+      stream.send({ typeUrl, nonce: `again ${name}`, resources: [resource] });
+      await again;
+      assert.notEqual((await stream.request()).responseNonce, '');
+    }
+  });
+
+  test('XDS-14: a name that is demanded while the first requests are built is requested on that stream', async () => {
+    using plane = await ScriptedControlPlane.start();
+    await using running = startClient({ address: plane.address, options: { onDemand: true } });
+    const early = running.client.demand('ns/host');
+    const stream = await plane.stream();
+    await stream.subscriptions();
+    assert.deepEqual((await stream.request()).resourceNamesSubscribe, ['ns/host']);
+    stream.send({ typeUrl, nonce: '1', removedResources: ['ns/host'] });
+    await early;
+  });
+
+  test('XDS-16: a held resource that is demanded again is requested with an empty version', async () => {
+    using plane = await ScriptedControlPlane.start();
+    await using running = startClient({ address: plane.address, options: { onDemand: true } });
+    const stream = await plane.stream();
+    await stream.subscriptions();
+    const resource = serviceResource({ namespace: 'ns', hostname: 'host' });
+    await stream.exchange({ typeUrl, nonce: '1', resources: [resource] });
+    const waiting = running.client.demand('ns/host');
+    await stream.request();
+    await stream.request();
+    stream.end();
+    const next = await plane.stream();
+    const [addresses] = await next.subscriptions();
+    assert.deepEqual(addresses.initialResourceVersions, { 'ns/host': '' });
+    next.send({ typeUrl, nonce: '2', resources: [resource] });
+    await waiting;
+  });
+
   test('the log names an unreadable root, an unreadable token and an invalid header with the time of the next attempt', async () => {
     const address = 'https://127.0.0.1:1';
     const cases = [

@@ -206,6 +206,13 @@ export class DeltaStream {
       this.#violation(`asks for ${subscribe.join(', ')} although it already watches all of ${typeUrl}`);
     }
     if (subscribe.length + unsubscribe.length === 0) return;
+    // istiod does not answer such a request.
+    const same = [
+      ...subscribe.filter((name) => state.subscription.watches(name)),
+      ...unsubscribe.filter((name) => !state.subscription.watches(name)),
+    ];
+    if (same.length > 0) this.#violation(`changes nothing about the subscription to ${same.join(', ')}`);
+    if (same.length === subscribe.length + unsubscribe.length) return;
     state.subscription.unsubscribe(unsubscribe);
     state.subscription.subscribe(subscribe);
     this.#orHold(() => {

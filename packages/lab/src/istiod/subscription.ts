@@ -33,6 +33,11 @@ export class Subscription {
     for (const name of names) this.#names.delete(name);
   }
 
+  /** Returns whether the client subscribed to a name, or was sent the resource of that name. */
+  watches(name: string): boolean {
+    return this.#names.has(name);
+  }
+
   /**
    * Returns what to send now: watched resources not held in their current version, and held names that no longer exist.
    */
@@ -48,21 +53,21 @@ export class Subscription {
     return { resources, removed };
   }
 
-  /** Returns the part of a change that this subscription watches. */
+  /**
+   * Returns the part of a change that this subscription watches. As with istiod, a subscription to an alias, or to a
+   * service, does not include resources that appear later.
+   */
   affected(
     store: ResourceStore,
     names: ReadonlySet<string>,
   ): { resources: StoredResource[]; removed: string[] } {
-    const watched = this.wildcard
-      ? undefined
-      : new Set([...this.#watched(store)].map((resource) => resource.name));
     const resources: StoredResource[] = [];
     const removed: string[] = [];
     for (const name of names) {
       const resource = store.resources(this.typeUrl).get(name);
       if (resource === undefined) {
         if (this.#held.has(name) || this.#names.has(name)) removed.push(name);
-      } else if (watched === undefined || watched.has(name)) {
+      } else if (this.wildcard || this.#names.has(name) || this.#isOfNode(resource)) {
         resources.push(resource);
       }
     }
@@ -82,7 +87,10 @@ export class Subscription {
   }
 
   markSent(resources: readonly StoredResource[], removed: readonly string[]): void {
-    for (const resource of resources) this.#held.set(resource.name, resource.version);
+    for (const resource of resources) {
+      this.#held.set(resource.name, resource.version);
+      if (!this.wildcard) this.#names.add(resource.name);
+    }
     for (const name of removed) this.#held.delete(name);
   }
 
@@ -94,10 +102,13 @@ export class Subscription {
   *#watched(store: ResourceStore): Iterable<StoredResource> {
     const direct = [...this.#names].flatMap((name) => store.find(this.typeUrl, name));
     yield* this.#withEndpoints(store, direct);
-    if (this.#node === '') return;
     for (const resource of store.resources(this.typeUrl).values()) {
-      if (resource.node === this.#node) yield resource;
+      if (this.#isOfNode(resource)) yield resource;
     }
+  }
+
+  #isOfNode({ node }: StoredResource): boolean {
+    return this.#node !== '' && node === this.#node;
   }
 
   /** A subscription to a service includes its workloads. */
