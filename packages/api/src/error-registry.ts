@@ -89,6 +89,11 @@ export const errorRegistry = {
       'The control plane did not send the workload of the pod in time; check that istiod knows the pod and that xDS is connected.',
     outcome: 'refuse',
   },
+  KMESH_DEMAND_UNANSWERED: {
+    sentence:
+      'The control plane did not tell in time whether an address or a name is in the mesh (XDS_ON_DEMAND); check that xDS is connected.',
+    outcome: 'refuse',
+  },
   KMESH_CA_UNREACHABLE: {
     sentence: 'The certificate authority does not answer; check CA_ADDRESS and the network.',
     outcome: 'retry',

@@ -125,6 +125,11 @@ export interface TunnelOptions {
   /** Endpoints chosen for connections before they were accepted. Absent: none. */
   readonly picks?: ChosenEndpoints | undefined;
   readonly counters?: Partial<TunnelCounters>;
+  /**
+   * Asks the control plane for resources that a decision lacks; resolves when they are in the mesh or do not exist,
+   * rejects without an answer. Absent: the mesh is complete.
+   */
+  readonly demand?: ((names: readonly string[]) => Promise<void>) | undefined;
   /** Resolves all addresses of a host name; default: the node's resolver. */
   readonly resolveHostname?: (hostname: string) => Promise<readonly string[]>;
 }

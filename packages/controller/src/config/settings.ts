@@ -25,7 +25,7 @@ export const settingsGroups: readonly SettingsGroup[] = [
       {
         names: ['XDS_ON_DEMAND'],
         byDefault: 'false',
-        meaning: 'request addresses only when a connection needs them',
+        meaning: 'request addresses only when a connection needs them; without a kernel path',
       },
       {
         names: ['CA_ADDRESS', 'CA_ROOT_CA', 'ALT_CA_HOSTNAME', 'CA_HEADER_*', 'SECRET_TTL'],

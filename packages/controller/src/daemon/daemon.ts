@@ -22,6 +22,7 @@ import { ZdsClient } from '../zds/client.ts';
 import type { ZdsCounts } from '../zds/pod-register.ts';
 import { startCertificates, startXds, xdsCountersFollower } from './control-plane.ts';
 import { DataPlane, startDns } from './data-plane.ts';
+import { demandsOf } from './demands.ts';
 import { IdentityCertainty, kernelPathOf } from './kernel-path.ts';
 import { listenHttp } from './listen-http.ts';
 import { followLocalMesh } from './local-mesh.ts';
@@ -180,6 +181,7 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     handoffs: kernel.path?.object.map('handoffs') ?? pinned,
     dns,
     picks: kernel.path?.picks,
+    demand: config.xdsOnDemand && xds !== undefined ? demandsOf(xds) : undefined,
   });
   stack.defer(() => dataPlane.close());
 

@@ -37,6 +37,8 @@ interface DataPlaneOptions {
   readonly dns: DnsProxy | undefined;
   /** Endpoints that the connect hook drew for connections of the tunnel; absent without a kernel path. */
   readonly picks: TunnelOptions['picks'];
+  /** Requests resources that a connection needs; absent unless `XDS_ON_DEMAND`. */
+  readonly demand: TunnelOptions['demand'];
 }
 
 /** A served pod of this node. */
@@ -72,6 +74,7 @@ export class DataPlane implements ZdsPods {
       revocations: options.revocations,
       handoffs: options.handoffs,
       picks: options.picks,
+      demand: options.demand,
     });
     try {
       const dedicated = config.proxyMode === 'dedicated' ? config.proxyWorkload : undefined;

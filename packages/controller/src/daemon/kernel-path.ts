@@ -26,11 +26,7 @@ export async function kernelPathOf(
   certainty: IdentityCertainty,
 ): Promise<StartedKernelPath> {
   const logger = log.logger.child('kernel');
-  const disabled = config.proxyEnabled
-    ? config.kernelPath.enabled
-      ? undefined
-      : 'KMESH_KERNEL_PATH=false'
-    : 'ENABLE_PROXY=false';
+  const disabled = disablingSetting(config);
   if (disabled !== undefined) {
     const earlierEnded = withdrawEarlier(config.kernelPath, config.nodeName, logger);
     return { path: undefined, off: disabled, earlierEnded };
@@ -50,6 +46,14 @@ export async function kernelPathOf(
     log.logger.warn('no kernel path: every connection takes the tunnel path', { error: off });
     return { path: undefined, off, earlierEnded };
   }
+}
+
+/** Returns the setting that disables the kernel path, if any. */
+function disablingSetting(config: Config): string | undefined {
+  if (!config.proxyEnabled) return 'ENABLE_PROXY=false';
+  if (!config.kernelPath.enabled) return 'KMESH_KERNEL_PATH=false';
+  // The programs cannot ask for what the tables lack, and treat an unknown address as outside the mesh.
+  return config.xdsOnDemand ? 'XDS_ON_DEMAND=true' : undefined;
 }
 
 /** Interval of checks for expired certificates, in milliseconds. */

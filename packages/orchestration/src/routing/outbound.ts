@@ -20,6 +20,8 @@ import { type ResolvedBackend, routeOf } from './route.ts';
 import { describeBackends, drawBackend } from './route-draw.ts';
 import {
   acceptedIdentities,
+  noteMissingAddress,
+  noteMissingBackend,
   type SelectionContext,
   selectByAddress,
   selectFromService,
@@ -52,6 +54,11 @@ interface OutboundOptions {
   readonly random?: () => number;
   /** Receives one sentence per step. */
   readonly trace?: RouteTrace;
+  /**
+   * Receives the name of each resource that the decision lacks: `network/ip` or `namespace/hostname`. If the view has
+   * not the whole mesh, decide again once the control plane was asked for them.
+   */
+  readonly missing?: (name: string) => void;
 }
 
 /**
@@ -71,6 +78,7 @@ export function resolveOutbound(
     random: options.random ?? Math.random,
     trace,
     pick: request.pick,
+    missing: options.missing,
   };
   const text = formatSocketAddress(destination.ip, destination.port);
 
@@ -80,6 +88,7 @@ export function resolveOutbound(
   }
 
   const found = findByAddress(view, source.network, destination.ip, source.namespace);
+  noteMissingAddress(context, source.network, destination.ip);
   const service = found?.kind === 'service' ? found.service : undefined;
   trace?.push(`${text} is ${describe(found)}`);
   if (service !== undefined) {
@@ -148,6 +157,8 @@ function throughRoute(
     return undefined;
   }
   context.trace?.push(`route ${key} is applied by connection: ${describeBackends(decision.backends)}`);
+  for (const { hostname } of decision.backends)
+    noteMissingBackend(context, hostname, decision.route.namespace);
   const { backend, workloadUid } = drawBackend(context, decision.backends, ip);
   const use = backend === undefined ? undefined : { route: key, service, port, backend: backend.hostname };
   const refused = (text: string): OutboundDecision => {

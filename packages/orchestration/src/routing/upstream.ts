@@ -1,6 +1,6 @@
 import type { ApplicationTunnel, GatewayAddress, IpFamilies, PortMap, Service, Workload } from '@kmesh/api';
 import { formatIdentityUri, identityUriOf, parseIdentity } from '../policy/identity.ts';
-import { ipFamily } from '../state/ip.ts';
+import { ipFamily, isLoopback } from '../state/ip.ts';
 import type { MeshView } from '../state/mesh-view.ts';
 import { drawWeighted, eligibleCandidates, type LocalitySource } from './balance.ts';
 import type { RouteTrace, SocketTarget } from './decision.ts';
@@ -165,6 +165,30 @@ export interface SelectionContext {
   readonly trace: RouteTrace | undefined;
   /** Uid of the endpoint that an earlier layer drew; it is not drawn again. */
   readonly pick?: string | undefined;
+  /** Receives the names of resources that the view lacks. */
+  readonly missing?: ((name: string) => void) | undefined;
+}
+
+/** Reports an address that no workload and no service has exactly; a CIDR VIP may hide what is not known. */
+export function noteMissingAddress({ view, missing }: SelectionContext, network: string, ip: string): void {
+  if (missing === undefined || isLoopback(ip)) return;
+  const isKnown =
+    view.workloadByAddress(network, ip) !== undefined || view.servicesByVip(network, ip).length > 0;
+  if (!isKnown) missing(`${network}/${ip}`);
+}
+
+/**
+ * Reports a backend whose service is not known. Only the host name of a Kubernetes service tells its namespace; of any
+ * other that of the route is assumed.
+ */
+export function noteMissingBackend(
+  { view, missing }: SelectionContext,
+  hostname: string,
+  routeNamespace: string,
+): void {
+  if (missing === undefined || hostname === '' || view.servicesByHostname(hostname).length > 0) return;
+  const [, namespace, kind] = hostname.split('.');
+  missing(`${kind === 'svc' ? namespace : routeNamespace}/${hostname}`);
 }
 
 /** An address on a network, and why it is looked up. */
@@ -182,6 +206,7 @@ export function selectByAddress(
   context: SelectionContext,
   { network, target, purpose }: AddressSelection,
 ): Upstream | undefined {
+  noteMissingAddress(context, network, target.ip);
   const service = bestServiceByVip(context.view, network, target.ip, context.source.namespace);
   if (service !== undefined) return selectFromService(context, service, { target, purpose });
   const workload = context.view.workloadByAddress(network, target.ip);
@@ -205,6 +230,9 @@ export function selectFromService(
     requestedIp: ip,
     purpose,
   });
+  if (candidates.length === 0 && mayHaveEndpoints(service, port, purpose)) {
+    context.missing?.(`${service.namespace}/${service.hostname}`);
+  }
   const eligible = eligibleCandidates(candidates, service.loadBalancer, context.source);
   const picked = eligible.find(({ workload, weight }) => workload.uid === context.pick && weight > 0);
   const chosen = picked ?? drawWeighted(eligible, context.random);
@@ -215,6 +243,11 @@ export function selectFromService(
   );
   if (chosen === undefined) return undefined;
   return { workload: chosen.workload, address: chosen.address, port: chosen.targetPort, service };
+}
+
+function mayHaveEndpoints(service: Service, port: number, purpose: LookupPurpose): boolean {
+  if (service.loadBalancer?.mode === 'Passthrough') return false;
+  return purpose === 'waypoint' || service.ports.has(port);
 }
 
 /** A waypoint or network gateway reference, and the call that leads there. */
@@ -238,7 +271,10 @@ export function selectGateway(
     return selectByAddress(context, { network: destination.network, target, purpose });
   }
   const found = findByHostname(context.view, destination.namespace, destination.hostname);
-  if (found === undefined) return undefined;
+  if (found === undefined) {
+    context.missing?.(`${destination.namespace}/${destination.hostname}`);
+    return undefined;
+  }
   const target = { ip: callIp, port };
   return found.kind === 'service'
     ? selectFromService(context, found.service, { target, purpose })

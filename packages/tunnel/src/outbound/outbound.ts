@@ -46,8 +46,13 @@ function refuse(pod: PodContext, accepted: Accepted, error: string, routed?: Rou
   denyEarly(pod, accepted.id, where, error);
 }
 
-function route(pod: PodContext, accepted: Accepted, source: Workload): void {
+const NOTHING_ASKED: ReadonlySet<string> = new Set();
+
+/** @param asked names that the control plane was asked for, for this connection */
+function route(pod: PodContext, accepted: Accepted, source: Workload, asked = NOTHING_ASKED): void {
   const { version } = pod.engine;
+  const { demand } = pod;
+  const missing = new Set<string>();
   let drawn = false;
   const decision = resolveOutbound(
     pod.mesh,
@@ -63,8 +68,17 @@ function route(pod: PodContext, accepted: Accepted, source: Workload): void {
         drawn = true;
         return Math.random();
       },
+      ...(demand === undefined ? {} : { missing: (name: string) => missing.add(name) }),
     },
   );
+  const unasked = [...missing.difference(asked)];
+  if (demand !== undefined && unasked.length > 0) {
+    demand(unasked).then(
+      () => route(pod, accepted, pod.ownWorkload() ?? source, asked.union(missing)),
+      (error: Error) => refuse(pod, accepted, error.message),
+    );
+    return;
+  }
   if (decision.kind === 'refused') {
     refuse(pod, accepted, decision.message, decision.route);
     return;

@@ -4,7 +4,13 @@ import type { ConnectionObserver } from '@kmesh/probe';
 import type { Engine } from '../engine/engine.ts';
 import type { ConnectionTracker } from '../inbound/connection-tracker.ts';
 import type { PeerBaggage } from '../inbound/peer-baggage.ts';
-import type { CertificateSource, TunnelCertificate, TunnelCounters, TunnelMesh } from '../options.ts';
+import type {
+  CertificateSource,
+  TunnelCertificate,
+  TunnelCounters,
+  TunnelMesh,
+  TunnelOptions,
+} from '../options.ts';
 import type { SessionPool } from '../outbound/pool.ts';
 import type { ResolvedSettings } from '../settings.ts';
 import type { TlsContexts } from '../tls/contexts.ts';
@@ -39,6 +45,8 @@ export interface PodContext {
   readonly peers: PeerBaggage;
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
+  /** Asks the control plane for resources; absent if the mesh is complete. */
+  readonly demand: TunnelOptions['demand'];
   /** Returns the uid of the endpoint that was chosen for a connection before it was accepted, by its number. */
   readonly pickOf: (pick: number) => string | undefined;
   readonly pool: SessionPool;

@@ -320,6 +320,7 @@ function podContext(options: PodProxyOptions, namespace: number, serves: () => b
     ),
     counters: options.counters,
     resolveHostname: options.resolveHostname,
+    demand: tunnel.demand,
     pickOf: (pick) => (pick === 0 ? undefined : picks?.uidOf(pick)),
     mayPlan: () => serves() && !settings.policyInfoLogging && context.share.room >= ROOM_FOR_PLANS,
     reviewPlans: (madeAt) => {
