@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
 import {
+  connectFrom,
   createLab,
   keyOf,
   type Lab,
   type LabMesh,
+  openHbone,
   type Pod,
   serviceOf,
   startMesh,
@@ -45,6 +47,14 @@ for (const kernelPath of [false, true]) {
       await echo(client, ip, port);
       return (await watch.line('outbound')).fields;
     }
+
+    test('XDS-14: a pod accepts a request for its service by host name, and answers that an unknown one is unavailable', async () => {
+      const socket = await connectFrom(outside, { host: server.addresses.v4, port: 15008 });
+      using peer = await openHbone(socket, { identity: mesh.identity(client) });
+      const { status } = await peer.request('shop.default.svc.cluster.local:80');
+      assert.equal(status, 200);
+      assert.equal((await peer.request('other.default.svc.cluster.local:80')).status, 503);
+    });
 
     test('XDS-14: the first connection to a pod, and to a service, takes HBONE', async () => {
       for (const [ip, port] of [

@@ -4,7 +4,13 @@ import { serviceKey } from '../state/mesh-state.ts';
 import type { MeshView, NodeContext } from '../state/mesh-view.ts';
 import { type FailureCategory, ILLEGAL_PORTS, type RoutingFailure, type SocketTarget } from './decision.ts';
 import { type Authority, type HeaderValue, headerLines, parseAuthority } from './headers.ts';
-import { bestServiceByHostname, findByAddress } from './lookup.ts';
+import {
+  bestServiceByHostname,
+  findByAddress,
+  findDestination,
+  formatDestination,
+  nameOfHost,
+} from './lookup.ts';
 import { allServiceWaypoints, leadsToWorkload } from './waypoint.ts';
 
 /** Status codes in answer to a CONNECT (docs/contract.md 6.6). A policy denial is 401. */
@@ -21,6 +27,8 @@ interface InboundRequest {
   /** Whether PROXY application tunnels are delivered to loopback (docs/contract.md 6.8); true by default. */
   readonly localhostApplicationTunnel?: boolean;
   readonly illegalPorts?: ReadonlySet<number>;
+  /** Receives the name of each resource that the decision lacks; see `OutboundOptions`. */
+  readonly missing?: (name: string) => void;
 }
 
 /** A request that proceeds to authorization. */
@@ -66,7 +74,7 @@ export function resolveInbound(
     return badRequest('IPMismatch', `Authority ${request.authority} is not served by ${local}.`);
   }
 
-  const upstream = findUpstream(view, request.workload, authority);
+  const upstream = findUpstream(view, request, authority);
   if ('category' in upstream) return { kind: 'refused', status: INBOUND_STATUS.unavailable, ...upstream };
   const tunnel = request.workload.applicationTunnel;
   const target = { ip: request.destination.ip, port: tunnel?.port ?? upstream.port };
@@ -119,13 +127,19 @@ function destinationAllowed(
   const { workload } = request;
   if (workload.applicationTunnel !== undefined) return true;
   const found = findByAddress(view, node.network, authority.ip, undefined);
-  if (found === undefined) return false;
+  if (found === undefined) {
+    request.missing?.(`${node.network}/${authority.ip}`);
+    return false;
+  }
   const waypoints =
     found.kind === 'service'
       ? allServiceWaypoints(found.service)
       : found.workload.waypoint === undefined
         ? []
         : [found.workload.waypoint];
+  for (const { destination } of waypoints) {
+    if (findDestination(view, destination) === undefined) request.missing?.(formatDestination(destination));
+  }
   return waypoints.some((waypoint) =>
     leadsToWorkload(view, waypoint, { workload, ip: request.destination.ip }),
   );
@@ -134,7 +148,7 @@ function destinationAllowed(
 /** Finds the target port and the services that the call may address; the target IP is always the pod's own. */
 function findUpstream(
   view: MeshView,
-  workload: Workload,
+  { workload, missing }: InboundRequest,
   authority: Authority,
 ): { readonly port: number; readonly services: readonly Service[] } | RoutingFailure {
   if (authority.kind === 'address') {
@@ -143,6 +157,7 @@ function findUpstream(
   const { hostname, port } = authority;
   const service = bestServiceByHostname(view, hostname, workload.namespace);
   if (service === undefined) {
+    missing?.(nameOfHost(hostname, workload.namespace));
     return { category: 'NoHostname', message: `No service ${hostname} is visible to ${workload.namespace}.` };
   }
   const endpoint = view.endpoints(`${service.namespace}/${service.hostname}`).get(workload.uid);

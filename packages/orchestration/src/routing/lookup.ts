@@ -114,6 +114,15 @@ export function findDestination(view: MeshView, destination: GatewayDestination)
     : findByHostname(view, destination.namespace, destination.hostname);
 }
 
+/**
+ * Returns the name by which the control plane knows the service of a host name. Only that of a Kubernetes service tells
+ * its namespace; for any other one `namespace` is assumed.
+ */
+export function nameOfHost(hostname: string, namespace: string): string {
+  const [, own, kind] = hostname.split('.');
+  return `${kind === 'svc' ? own : namespace}/${hostname}`;
+}
+
 /** Formats a reference as configuration spells it: `network/ip` or `namespace/hostname`. */
 export function formatDestination(destination: GatewayDestination): string {
   return destination.kind === 'address'

@@ -4,7 +4,7 @@ import { ipFamily, isLoopback } from '../state/ip.ts';
 import type { MeshView } from '../state/mesh-view.ts';
 import { drawWeighted, eligibleCandidates, type LocalitySource } from './balance.ts';
 import type { RouteTrace, SocketTarget } from './decision.ts';
-import { bestServiceByVip, findByHostname } from './lookup.ts';
+import { bestServiceByVip, findByHostname, nameOfHost } from './lookup.ts';
 
 /** How an endpoint is reached. */
 type AddressChoice =
@@ -177,18 +177,14 @@ export function noteMissingAddress({ view, missing }: SelectionContext, network:
   if (!isKnown) missing(`${network}/${ip}`);
 }
 
-/**
- * Reports a backend whose service is not known. Only the host name of a Kubernetes service tells its namespace; of any
- * other that of the route is assumed.
- */
+/** Reports a backend whose service is not known. */
 export function noteMissingBackend(
   { view, missing }: SelectionContext,
   hostname: string,
   routeNamespace: string,
 ): void {
   if (missing === undefined || hostname === '' || view.servicesByHostname(hostname).length > 0) return;
-  const [, namespace, kind] = hostname.split('.');
-  missing(`${kind === 'svc' ? namespace : routeNamespace}/${hostname}`);
+  missing(nameOfHost(hostname, routeNamespace));
 }
 
 /** An address on a network, and why it is looked up. */

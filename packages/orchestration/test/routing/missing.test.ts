@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { routeRecord } from '@kmesh/api/testing';
+import { resolveInbound } from '../../src/routing/inbound.ts';
 import { resolveOutbound } from '../../src/routing/outbound.ts';
 import { gateway, type MeshRecord, memberOf, mesh, service, vip, workload } from '../fixtures.ts';
 
@@ -68,4 +69,31 @@ test('XDS-14: for a route a decision lacks every backend that is not known, whic
   const route = routeRecord({ hosts: ['shop.example.com'], namespace: 'ns' }, backends);
   state.apply([{ kind: 'route', route }]);
   assert.deepEqual(missing(state, '10.1.0.1:80'), ['ns/v2.example.com', 'other/v3.other.svc.cluster.local']);
+});
+
+test('XDS-14: for an inbound request a decision lacks the object at its authority, and its waypoints', () => {
+  const behind = service('behind', {
+    vips: [vip('10.1.0.2')],
+    waypoint: gateway('ns/waypoint.example.com'),
+  });
+  const state = mesh(near, behind);
+  const requests: Record<string, readonly string[]> = {
+    '10.0.0.2:80': [],
+    '10.0.0.9:80': ['/10.0.0.9'],
+    '10.1.0.2:80': ['ns/waypoint.example.com'],
+    'behind.example.com:80': [],
+    'shop.example.com:80': ['ns/shop.example.com'],
+    'shop.other.svc.cluster.local:80': ['other/shop.other.svc.cluster.local'],
+  };
+  for (const [authority, expected] of Object.entries(requests)) {
+    const names: string[] = [];
+    const destination = { ip: '10.0.0.2', port: 15008 };
+    const missing = (name: string): unknown => names.push(name);
+    resolveInbound(
+      state,
+      { network: '' },
+      { method: 'CONNECT', authority, destination, workload: near, missing },
+    );
+    assert.deepEqual(names, expected, authority);
+  }
 });

@@ -56,8 +56,19 @@ function refuse(
   denyEarly(pod, request.flow, where, error, status);
 }
 
-function validate(pod: PodContext, session: ServedSession, request: Request, workload: Workload): void {
+const NOTHING_ASKED: ReadonlySet<string> = new Set();
+
+/** @param asked names that the control plane was asked for, for this request */
+function validate(
+  pod: PodContext,
+  session: ServedSession,
+  request: Request,
+  workload: Workload,
+  asked = NOTHING_ASKED,
+): void {
   const { version } = pod.engine;
+  const { demand } = pod;
+  const missing = new Set<string>();
   if (session.retired !== undefined) {
     refuse(pod, session, request, INBOUND_STATUS.unavailable, session.retired);
     return;
@@ -69,7 +80,16 @@ function validate(pod: PodContext, session: ServedSession, request: Request, wor
     workload,
     localhostApplicationTunnel: pod.settings.localhostApplicationTunnel,
     illegalPorts: pod.settings.illegalPorts,
+    ...(demand === undefined ? {} : { missing: (name: string) => missing.add(name) }),
   });
+  const unasked = [...missing.difference(asked)];
+  if (demand !== undefined && unasked.length > 0) {
+    demand(unasked).then(
+      () => validate(pod, session, request, pod.ownWorkload() ?? workload, asked.union(missing)),
+      (error: Error) => refuse(pod, session, request, INBOUND_STATUS.unavailable, error.message),
+    );
+    return;
+  }
   if (resolved.kind === 'refused') {
     refuse(pod, session, request, resolved.status, resolved.message);
     return;
