@@ -34,7 +34,7 @@ export function demandsOf(
     const limit = delay(limitMilliseconds, undefined, { signal: over.signal }).then(() => {
       throw new KmeshError(
         'KMESH_DEMAND_UNANSWERED',
-        `The control plane did not tell within ${limitMilliseconds} ms whether ${names.join(', ')} is in the mesh; ` +
+        `The control plane did not answer within ${limitMilliseconds} ms whether ${names.join(', ')} is in the mesh; ` +
           'check that the xDS connection is up.',
       );
     });

@@ -16,6 +16,7 @@ import type { Request } from '../engine/events.ts';
 import type { FlowConnect } from '../engine/native.ts';
 import { cachedBaggage } from '../outbound/request-fields.ts';
 import { Carried, denyEarly, recordPassed, startOf } from '../pod/carried.ts';
+import { type Asked, asksFirst, missingOf, NOTHING_ASKED, reportTo } from '../pod/demand.ts';
 import type { PodContext } from '../pod/pod-context.ts';
 import type { ServedSession } from '../pod/served-session.ts';
 import type { TrackedConnection } from './connection-tracker.ts';
@@ -56,9 +57,6 @@ function refuse(
   denyEarly(pod, request.flow, where, error, status);
 }
 
-const NOTHING_ASKED: ReadonlySet<string> = new Set();
-
-/** @param asked names that the control plane was asked for, for this request */
 function validate(
   pod: PodContext,
   session: ServedSession,
@@ -67,8 +65,7 @@ function validate(
   asked = NOTHING_ASKED,
 ): void {
   const { version } = pod.engine;
-  const { demand } = pod;
-  const missing = new Set<string>();
+  const missing = missingOf(pod);
   if (session.retired !== undefined) {
     refuse(pod, session, request, INBOUND_STATUS.unavailable, session.retired);
     return;
@@ -80,16 +77,13 @@ function validate(
     workload,
     localhostApplicationTunnel: pod.settings.localhostApplicationTunnel,
     illegalPorts: pod.settings.illegalPorts,
-    ...(demand === undefined ? {} : { missing: (name: string) => missing.add(name) }),
+    ...reportTo(missing),
   });
-  const unasked = [...missing.difference(asked)];
-  if (demand !== undefined && unasked.length > 0) {
-    demand(unasked).then(
-      () => validate(pod, session, request, pod.ownWorkload() ?? workload, asked.union(missing)),
-      (error: Error) => refuse(pod, session, request, INBOUND_STATUS.unavailable, error.message),
-    );
-    return;
-  }
+  const later = {
+    again: (names: Asked) => validate(pod, session, request, pod.ownWorkload() ?? workload, names),
+    refuse: (reason: string) => refuse(pod, session, request, INBOUND_STATUS.unavailable, reason),
+  };
+  if (asksFirst(pod, missing, asked, later)) return;
   if (resolved.kind === 'refused') {
     refuse(pod, session, request, resolved.status, resolved.message);
     return;

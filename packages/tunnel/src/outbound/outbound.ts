@@ -15,6 +15,7 @@ import { sessionEndReason } from '../engine/gen/kinds.ts';
 import { type Failure, sessionFailure } from '../failure.ts';
 import type { TunnelCertificate } from '../options.ts';
 import { Carried, denyEarly, recordPassed, socketOpened, startOf } from '../pod/carried.ts';
+import { type Asked, asksFirst, missingOf, NOTHING_ASKED, reportTo } from '../pod/demand.ts';
 import type { NestedSession, PodContext } from '../pod/pod-context.ts';
 import { type OwnContext, ownCertificateRevoked, type PoolAnswer, type PooledSession } from './pool.ts';
 import { cachedIdentityUri, connectFields, connectFieldsAroundPort } from './request-fields.ts';
@@ -46,13 +47,9 @@ function refuse(pod: PodContext, accepted: Accepted, error: string, routed?: Rou
   denyEarly(pod, accepted.id, where, error);
 }
 
-const NOTHING_ASKED: ReadonlySet<string> = new Set();
-
-/** @param asked names that the control plane was asked for, for this connection */
 function route(pod: PodContext, accepted: Accepted, source: Workload, asked = NOTHING_ASKED): void {
   const { version } = pod.engine;
-  const { demand } = pod;
-  const missing = new Set<string>();
+  const missing = missingOf(pod);
   let drawn = false;
   const decision = resolveOutbound(
     pod.mesh,
@@ -68,17 +65,14 @@ function route(pod: PodContext, accepted: Accepted, source: Workload, asked = NO
         drawn = true;
         return Math.random();
       },
-      ...(demand === undefined ? {} : { missing: (name: string) => missing.add(name) }),
+      ...reportTo(missing),
     },
   );
-  const unasked = [...missing.difference(asked)];
-  if (demand !== undefined && unasked.length > 0) {
-    demand(unasked).then(
-      () => route(pod, accepted, pod.ownWorkload() ?? source, asked.union(missing)),
-      (error: Error) => refuse(pod, accepted, error.message),
-    );
-    return;
-  }
+  const later = {
+    again: (names: Asked) => route(pod, accepted, pod.ownWorkload() ?? source, names),
+    refuse: (reason: string) => refuse(pod, accepted, reason),
+  };
+  if (asksFirst(pod, missing, asked, later)) return;
   if (decision.kind === 'refused') {
     refuse(pod, accepted, decision.message, decision.route);
     return;
