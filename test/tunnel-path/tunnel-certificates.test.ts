@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Workload } from '@kmesh/api';
-import { createAuthority, openHbone, type Pod, serveHbone } from '@kmesh/lab';
+import { createAuthority, openHbone, type Pod, serveHbone, serveRudeWaypoint } from '@kmesh/lab';
 import { gatewayed } from '@kmesh/lab/testing/tunnel/gateway.ts';
 import { startTestMesh, type TestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import {
@@ -12,6 +12,7 @@ import {
   hello,
   listen,
   readExactly,
+  until,
 } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import type { TunnelSettings } from '@kmesh/tunnel';
 import { nativeTunnel } from '@kmesh/tunnel';
@@ -152,6 +153,55 @@ describe('certificates in the tunnel', () => {
     assert.match(end.error ?? '', /revoked/);
     mesh.revocations.set();
     open.destroy();
+  });
+
+  test('CRT-16: a list that comes between a client’s connect and its handshake counts for it', async () => {
+    const outside = await mesh.pod({ captured: false });
+    const { counters, records, tunnel } = mesh.proxy(1);
+    const [before, sessions] = [counters.destination, tunnel.sessionCount];
+    records.clear();
+    const socket = await connect(outside.pod, server.pod.addresses.v4, 15008);
+    await until(() => tunnel.sessionCount > sessions);
+    mesh.revocations.set(revoke(outside));
+    const opened = openHbone(socket, { identity: mesh.authority.issue(outside.workload) });
+    const asked = opened.then((peer) => mesh.own(peer).request(`${server.pod.addresses.v4}:8080`));
+    await assert.rejects(asked);
+    const deny = await records.wait(() => records.denies[0]);
+    assert.match(deny.error, /revoked/);
+    assert.equal(counters.destination, before + 1);
+    assert.equal(records.connections.length, 0);
+    mesh.revocations.set();
+  });
+
+  test('CRT-16: a list that comes between the connect to a server and its handshake counts for it', async () => {
+    const slow = await mesh.pod({ node: 1, captured: false, workload: { protocol: 'HBONE' } });
+    const { counters, records } = mesh.proxy(0);
+    const before = counters.source;
+    records.clear();
+    const waypoint = await serveRudeWaypoint(slow.pod, {
+      identity: mesh.authority.issue(slow.workload),
+      onStream: (stream) => stream.respond(),
+      beforeTls: async () => mesh.revocations.set(revoke(slow)),
+    });
+    mesh.own(waypoint);
+    assert.equal(await fate(client.pod, slow.pod.addresses.v4, 8080), 'closed');
+    const { end } = await records.closed('source');
+    assert.equal(end.flag, 'CERT_REVOKED');
+    assert.equal(counters.source, before + 1);
+    mesh.revocations.set();
+  });
+
+  test('CRT-16: double HBONE: a list that comes before the final server’s handshake counts for it', async () => {
+    const { counters, records } = mesh.proxy(0);
+    const { service, final, hooks } = await gatewayed(mesh, 'late', 'ip');
+    hooks.passing = () => mesh.revocations.set(revoke(final));
+    const before = counters.source;
+    records.clear();
+    assert.equal(await fate(client.pod, service.vips[0]?.ip ?? '', 8080), 'closed');
+    const { end } = await records.closed('source');
+    assert.equal(end.flag, 'CERT_REVOKED');
+    assert.equal(counters.source, before + 1);
+    mesh.revocations.set();
   });
 
   test('CRT-16: double HBONE: a list that revokes the final server closes the connections to it', async () => {

@@ -40,6 +40,7 @@ const target: PoolTarget = {
 const own: OwnContext = {
   handle: {} as TunnelHandle,
   certificate: { certificateChainPem: '', privateKeyPem: '', rootsPem: [] },
+  revision: 1,
 };
 
 let engine: FakeEngine;
@@ -66,6 +67,7 @@ beforeEach(() => {
     connectTimeoutMilliseconds: 1_000,
     context: () => own,
     isRevoked: () => revoked,
+    isRevokedSince: () => false,
   });
 });
 
@@ -139,6 +141,7 @@ describe('the pool', () => {
       connectTimeoutMilliseconds: 1_000,
       context: () => own,
       isRevoked: () => revoked,
+      isRevokedSince: () => false,
     });
 
   test('plans open no more streams than a session allows, and end when it accepts no more', () => {

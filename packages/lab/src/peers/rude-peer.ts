@@ -10,6 +10,8 @@ interface RudeWaypointOptions extends Omit<FrameOptions, 'role'> {
   readonly port?: number;
   /** Called for each request; decides what happens on the stream and on its connection. */
   readonly onStream: (stream: FrameStream) => void;
+  /** Called for each accepted socket; TLS begins when it resolves. */
+  readonly beforeTls?: () => Promise<void>;
 }
 
 /** A waypoint that ends streams, HTTP/2 sessions and TCP connections in every way and order that real ones do. */
@@ -40,8 +42,9 @@ export async function serveRudeWaypoint(host: Host, options: RudeWaypointOptions
     ca: [...identity.rootsPem],
     minVersion: 'TLSv1.3',
   });
-  const server = createServer((raw: Socket) => {
+  const server = createServer({ pauseOnConnect: true }, async (raw: Socket) => {
     raw.on('error', () => undefined);
+    await options.beforeTls?.();
     const tls = new TLSSocket(raw, {
       isServer: true,
       secureContext,

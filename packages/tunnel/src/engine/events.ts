@@ -58,6 +58,13 @@ export interface SessionEnd {
   readonly text: string;
 }
 
+/** The end of a handshake in which the peer's certificate is revoked. */
+export const revokedEnd: SessionEnd = {
+  reason: sessionEndReason.tlsFailed,
+  code: revokedVerdict,
+  text: 'certificate revoked',
+};
+
 /** Offsets in a record: type, id, five numbers, count of texts, and a reference per text. */
 const VALUES = 2;
 const TEXT_COUNT = 7;

@@ -10,14 +10,20 @@ import {
   withResolvedAddress,
 } from '@kmesh/orchestration';
 import type { ConnectionStart, RoutedConnection } from '@kmesh/probe';
-import type { Accepted, SessionEnd } from '../engine/events.ts';
+import { type Accepted, revokedEnd, type SessionEnd } from '../engine/events.ts';
 import { sessionEndReason } from '../engine/gen/kinds.ts';
 import { type Failure, sessionFailure } from '../failure.ts';
 import type { TunnelCertificate } from '../options.ts';
 import { Carried, denyEarly, recordPassed, socketOpened, startOf } from '../pod/carried.ts';
 import { type Asked, asksFirst, missingOf, NOTHING_ASKED, reportTo } from '../pod/demand.ts';
 import type { NestedSession, PodContext } from '../pod/pod-context.ts';
-import { type OwnContext, ownCertificateRevoked, type PoolAnswer, type PooledSession } from './pool.ts';
+import {
+  type OwnContext,
+  ownCertificateRevoked,
+  ownContext,
+  type PoolAnswer,
+  type PooledSession,
+} from './pool.ts';
 import { cachedIdentityUri, connectFields, connectFieldsAroundPort } from './request-fields.ts';
 
 /** Maximum number of tries, when connections turn out to be closing or dead. */
@@ -261,7 +267,7 @@ function nest(
 ): void {
   let session: NestedSession | undefined;
   const where = `${decision.authority} behind ${carried.start.destinationAddress}`;
-  const withContext = ({ handle, certificate }: OwnContext): void => {
+  const withContext = ({ handle, certificate, revision }: OwnContext): void => {
     if (carried.ended) {
       outside.release();
       return;
@@ -272,6 +278,10 @@ function nest(
         pod.nested.add(session);
         if (carried.ended) {
           pod.engine.drainSession(inner);
+          return;
+        }
+        if (pod.tls.isRevokedSince(revision, peerChain)) {
+          carried.refuse(handshakeFailure(pod, revokedEnd, where), 0);
           return;
         }
         if (pod.tls.isRevoked(certificate)) {
@@ -318,7 +328,7 @@ function contextOf(
   failed: (error: Error) => void,
 ): void {
   const certificate = pod.certificate(source);
-  const made = (issued: TunnelCertificate) => ({ handle: pod.tls.client(issued), certificate: issued });
+  const made = (issued: TunnelCertificate) => ownContext(pod.tls, issued);
   if (!(certificate instanceof Promise)) use(made(certificate));
   else certificate.then((issued) => use(made(issued))).catch(failed);
 }

@@ -1,8 +1,9 @@
 import { KmeshError } from '@kmesh/api';
 import type { Engine } from '../engine/engine.ts';
-import type { SessionEnd, SessionReady } from '../engine/events.ts';
+import { revokedEnd, type SessionEnd, type SessionReady } from '../engine/events.ts';
 import type { TunnelHandle } from '../engine/native.ts';
 import type { TunnelCertificate } from '../options.ts';
+import type { TlsContexts } from '../tls/contexts.ts';
 
 /** Key of a pooled connection (contract 6.5): sessions are shared only if all fields are equal. */
 export interface PoolTarget {
@@ -30,6 +31,12 @@ export interface PooledSession {
 export interface OwnContext {
   readonly handle: TunnelHandle;
   readonly certificate: TunnelCertificate;
+  /** Revision of the revocation lists that verify the peer. */
+  readonly revision: number;
+}
+
+export function ownContext(tls: TlsContexts, certificate: TunnelCertificate): OwnContext {
+  return { handle: tls.client(certificate), certificate, revision: tls.revision };
 }
 
 /** The result of requesting a session. */
@@ -72,6 +79,8 @@ interface PoolOptions {
   readonly context: (target: PoolTarget) => OwnContext | Promise<OwnContext>;
   /** Whether an own certificate is revoked. */
   readonly isRevoked: (certificate: TunnelCertificate) => boolean;
+  /** Whether lists newer than a revision revoke a peer's chain. */
+  readonly isRevokedSince: (revision: number, chain: readonly Uint8Array[]) => boolean;
 }
 
 /** Sessions with fewer streams would withdraw plans constantly. */
@@ -225,7 +234,7 @@ export class SessionPool {
     }
   }
 
-  #open(bucket: Bucket, { handle, certificate }: OwnContext): void {
+  #open(bucket: Bucket, own: OwnContext): void {
     const { engine, namespace, connectTimeoutMilliseconds } = this.#options;
     const { ip, port, acceptedIdentities } = bucket.target;
     if (this.#closed) {
@@ -237,11 +246,11 @@ export class SessionPool {
     let session: Session | undefined;
     const id = engine.connectSession(
       { namespace, ip, port, timeoutMilliseconds: connectTimeoutMilliseconds },
-      handle,
+      own.handle,
       acceptedIdentities,
       {
         ready: (ready) => {
-          session = this.#ready(bucket, id, ready, certificate);
+          session = this.#ready(bucket, id, ready, own);
         },
         limit: (streams) => {
           if (session === undefined) return;
@@ -263,7 +272,8 @@ export class SessionPool {
     );
   }
 
-  #ready(bucket: Bucket, id: number, ready: SessionReady, certificate: TunnelCertificate): Session {
+  #ready(bucket: Bucket, id: number, ready: SessionReady, own: OwnContext): Session {
+    const { certificate } = own;
     const session: Session = {
       id,
       target: bucket.target,
@@ -281,6 +291,11 @@ export class SessionPool {
     this.#sessions.add(session);
     bucket.sessions.push(session);
     bucket.connecting = false;
+    if (this.#options.isRevokedSince(own.revision, ready.peerChain)) {
+      this.abort(session);
+      this.#fail(bucket, { failed: revokedEnd });
+      return session;
+    }
     if (this.#options.isRevoked(certificate)) {
       this.retire(session);
       this.#fail(bucket, { error: ownCertificateRevoked() });

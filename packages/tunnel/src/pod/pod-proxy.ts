@@ -20,7 +20,7 @@ import { servePlaintext } from '../inbound/passthrough.ts';
 import type { PeerBaggage } from '../inbound/peer-baggage.ts';
 import type { TunnelCertificate, TunnelCounters, TunnelOptions } from '../options.ts';
 import { serveOutbound } from '../outbound/outbound.ts';
-import { SessionPool } from '../outbound/pool.ts';
+import { ownContext, SessionPool } from '../outbound/pool.ts';
 import type { ResolvedSettings } from '../settings.ts';
 import type { TlsContexts } from '../tls/contexts.ts';
 import type { CarriedDump } from './carried.ts';
@@ -360,14 +360,12 @@ function podContext(options: PodProxyOptions, namespace: number, serves: () => b
             `the pod no longer has the identity ${target.sourceIdentity} that the connection started with`,
           );
         }
-        const made = (issued: TunnelCertificate) => ({
-          handle: options.tls.client(issued),
-          certificate: issued,
-        });
+        const made = (issued: TunnelCertificate) => ownContext(options.tls, issued);
         const issued = certificate(workload);
         return issued instanceof Promise ? issued.then(made) : made(issued);
       },
       isRevoked: (own) => options.tls.isRevoked(own),
+      isRevokedSince: (revision, chain) => options.tls.isRevokedSince(revision, chain),
     }),
   };
   return context;

@@ -13,6 +13,8 @@ import type { Carried } from './carried.ts';
 import { socketClosed, socketOpened } from './carried.ts';
 import type { PodContext } from './pod-context.ts';
 
+const peerRevoked = 'the certificate of the client is revoked';
+
 /** One HBONE connection that a peer opened to the pod (contract 6.6). */
 export class ServedSession implements SessionHandler {
   readonly id: number;
@@ -26,8 +28,12 @@ export class ServedSession implements SessionHandler {
   /** Its requests that became connections. */
   readonly carried = new Set<Carried>();
   /** What the own end proved in the handshake. */
-  #own: { readonly identity: string; readonly certificate: TunnelCertificate } | undefined;
+  #own:
+    | { readonly identity: string; readonly certificate: TunnelCertificate; readonly revision: number }
+    | undefined;
   #ready = false;
+  /** Whether lists that came during the handshake revoke the peer. */
+  #peerRevoked = false;
   #cut = false;
 
   constructor(pod: PodContext, accepted: Accepted) {
@@ -45,6 +51,12 @@ export class ServedSession implements SessionHandler {
     this.identity = firstIdentity(ready.peerNames);
     this.peerChain = ready.peerChain;
     if (ready.peerChain.length === 0) this.#pod.counters.revocationUntracked('destination');
+    if (this.#own !== undefined && this.#pod.tls.isRevokedSince(this.#own.revision, ready.peerChain)) {
+      this.#peerRevoked = true;
+      this.#pod.counters.revocationRejected('destination');
+      this.#deny(peerRevoked);
+      this.abort();
+    }
   }
 
   request(request: Request): void {
@@ -69,6 +81,7 @@ export class ServedSession implements SessionHandler {
     const own = this.#own;
     const workload = this.#pod.ownWorkload();
     if (own === undefined || workload === undefined) return undefined;
+    if (this.#peerRevoked) return peerRevoked;
     if (own.identity !== cachedIdentityUri(workload))
       return `the pod no longer has the identity ${own.identity}`;
     return this.#pod.tls.isRevoked(own.certificate) ? ownCertificateRevoked().message : undefined;
@@ -92,11 +105,12 @@ export class ServedSession implements SessionHandler {
 
   async #accept(): Promise<void> {
     try {
-      const workload = this.#pod.ownWorkload() ?? (await this.#pod.awaitOwnWorkload());
-      const certificate = await this.#pod.certificate(workload);
-      this.#own = { identity: cachedIdentityUri(workload), certificate };
+      const pod = this.#pod;
+      const workload = pod.ownWorkload() ?? (await pod.awaitOwnWorkload());
+      const certificate = await pod.certificate(workload);
+      this.#own = { identity: cachedIdentityUri(workload), certificate, revision: pod.tls.revision };
       // Read for each connection, so that a rotated certificate applies from the next one on.
-      this.#pod.engine.acceptSession(this.id, this.#pod.tls.server(certificate), workload.trustDomain);
+      pod.engine.acceptSession(this.id, pod.tls.server(certificate), workload.trustDomain);
     } catch (error) {
       this.#deny(error instanceof Error ? error.message : String(error));
       this.abort();

@@ -32,6 +32,20 @@ export class TlsContexts {
     this.#postQuantumOnly = options.postQuantumOnly;
   }
 
+  /** Revision of the revocation lists that contexts have from now on. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /**
+   * Returns whether a peer's chain is revoked by lists newer than `revision`, that of the context which verified it: a
+   * handshake ends with the lists it began with.
+   */
+  isRevokedSince(revision: number, chain: readonly Uint8Array[]): boolean {
+    if (revision === this.#revision || chain.length === 0) return false;
+    return nativeTunnel().tunnelChainRevoked(chain, this.#revocations?.lists ?? []);
+  }
+
   /** Applies new revocation lists to contexts created from now on. */
   revocationsChanged(): void {
     this.#revision += 1;

@@ -31,6 +31,8 @@ export async function gatewayed(
   const port = by === 'ip' ? 15008 : 15443;
   /** Number of requests to leave unanswered, each ending its connection. */
   const losses = { gateway: 0, final: 0 };
+  /** Called for each request that the gateway passes on, before it does. */
+  const hooks: { passing?: () => void } = {};
   const final = await mesh.pod({
     node: 1,
     captured: false,
@@ -54,7 +56,11 @@ export async function gatewayed(
     await serveWaypoint(gateway.pod, {
       identity: mesh.authority.issue(gateway.workload),
       port,
-      route: () => (losses.gateway-- > 0 ? 'lost' : { ip: final.pod.addresses.v4, port: 15008 }),
+      route: () => {
+        if (losses.gateway-- > 0) return 'lost';
+        hooks.passing?.();
+        return { ip: final.pod.addresses.v4, port: 15008 };
+      },
     }),
   );
   const service = serviceOf({
@@ -80,5 +86,5 @@ export async function gatewayed(
       networkGateway: { destination, hboneMtlsPort: 15008 },
     },
   );
-  return { service, gateway, final, inner, port, losses };
+  return { service, gateway, final, inner, port, losses, hooks };
 }
