@@ -312,7 +312,11 @@ function nest(
       if (session !== undefined) pod.engine.drainSession(inner);
       else pod.engine.abortSession(inner);
     };
-    carried.onRetry = outside.again;
+    carried.onRetry = () => {
+      // It goes on where it only refused this request, or allows none.
+      pod.engine.drainSession(inner);
+      outside.again();
+    };
   };
   const failed = (error: Error): void => {
     outside.release();

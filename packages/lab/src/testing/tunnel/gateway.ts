@@ -1,3 +1,4 @@
+import { constants } from 'node:http2';
 import type { Workload } from '@kmesh/api';
 import { serviceOf } from '../../mesh/records.ts';
 import { serveHbone } from '../../peers/hbone-server.ts';
@@ -29,8 +30,8 @@ export async function gatewayed(
     workload: { protocol: 'HBONE', network: 'far' },
   });
   const port = by === 'ip' ? 15008 : 15443;
-  /** Number of requests to leave unanswered, each ending its connection. */
-  const losses = { gateway: 0, final: 0 };
+  /** Number of requests to leave unanswered, each ending its connection, and to refuse, which goes on. */
+  const losses = { gateway: 0, final: 0, refused: 0 };
   /** Called for each request that the gateway passes on, before it does. */
   const hooks: { passing?: () => void } = {};
   const final = await mesh.pod({
@@ -44,6 +45,10 @@ export async function gatewayed(
       onRequest: ({ stream, session }) => {
         if (losses.final-- > 0) {
           session.destroy();
+          return;
+        }
+        if (losses.refused-- > 0) {
+          stream.close(constants.NGHTTP2_REFUSED_STREAM);
           return;
         }
         stream.respond({ ':status': 200, baggage: 'k8s.deployment.name=final,service.name=final' });
