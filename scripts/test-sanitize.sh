@@ -15,7 +15,7 @@ if [[ $# -gt 0 ]]; then
   files=("$@")
 else
   tests=test/tunnel-path
-  files=("$tests"/{drain-end,endings,random-endings,hbone-pool,passthrough,outbound,inbound,tunnel,tunnel-certificates,session-ends,tunnel-fuzz}.test.ts
+  files=("$tests"/{drain-end,endings,random-endings,hbone-pool,passthrough,outbound,inbound,tunnel,nested-sessions,tunnel-certificates,session-ends,tunnel-fuzz}.test.ts
     packages/tunnel/test/engine.test.ts)
 fi
 

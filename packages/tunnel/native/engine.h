@@ -68,6 +68,8 @@ enum class TimerKind : int {
 	Drain,
 	Expiry,
 	Read,
+	/* Of a nested session that leaves. */
+	Leave,
 	/* With the stream's id. */
 	Stream,
 	/* Of a lingering socket. */

@@ -13,7 +13,6 @@
 namespace kmesh::tunnel
 {
 
-static constexpr size_t kOutHigh = 256 << 10;
 static constexpr size_t kGather = 16 << 10;
 static constexpr size_t kTurn = 512 << 10;
 /* Maximum duration of a turn of reading; a longer read halves the size of the next one. */
@@ -345,58 +344,6 @@ void Session::onEvents(uint32_t events)
 		markDirty();
 	if (readable_ && !readDue_ && state != State::Dead)
 		readSocket();
-}
-
-/* A session nested in a stream of another one: the stream is its transport. */
-void Session::streamResponse(int status, const std::string &, bool end)
-{
-	if (status != 200 || end) {
-		kill(SessionEnd::CarrierFailed, status,
-		     "the gateway answered CONNECT with status " + std::to_string(status));
-		return;
-	}
-	carrierOpen_ = true;
-	startTls(context_.get());
-}
-
-void Session::streamData(const uint8_t *bytes, size_t length)
-{
-	if (state == State::Dead)
-		return;
-	Session *carrier = streamSession;
-	if (carrier != nullptr)
-		carrier->consumed(this, length);
-	input(bytes, length);
-}
-
-void Session::streamEnd()
-{
-	peerClosed();
-}
-
-void Session::streamClosed(uint32_t code, bool sessionLost)
-{
-	if (state == State::Dead)
-		return;
-	if (state == State::Connecting) {
-		bool lost = sessionLost || code == NGHTTP2_REFUSED_STREAM;
-		kill(lost ? SessionEnd::CarrierLost : SessionEnd::CarrierFailed,
-		     static_cast<int>(code), "the gateway closed the stream");
-	} else {
-		peerClosed();
-	}
-}
-
-ssize_t Session::streamPull(uint8_t *into, size_t length, uint32_t *)
-{
-	if (!carrierOpen_ || out_.empty()) {
-		streamDeferred = true;
-		return NGHTTP2_ERR_DEFERRED;
-	}
-	size_t taken = out_.take(into, length);
-	if (out_.size() < kOutHigh)
-		markDirty();
-	return static_cast<ssize_t>(taken);
 }
 
 } // namespace kmesh::tunnel

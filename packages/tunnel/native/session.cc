@@ -84,20 +84,6 @@ void Session::connect(const ConnectSpec &spec, SSL_CTX *context,
 	adopt(fd);
 }
 
-void Session::nest(Session *carrier, std::string_view fields, SSL_CTX *context,
-		   std::vector<std::string> identities)
-{
-	identities_ = std::move(identities);
-	SSL_CTX_up_ref(context);
-	context_ = std::shared_ptr<SSL_CTX>(context, SSL_CTX_free);
-	state = State::Connecting;
-	engine.schedule(engine.config.handshakeTimeoutMs, id, TimerKind::Handshake);
-	if (carrier == nullptr || !carrier->acceptsStreams() ||
-	    carrier->submitRequest(this, fields) < 0) {
-		kill(SessionEnd::CarrierLost, 0, "the gateway connection is closing");
-	}
-}
-
 void Session::timer(TimerKind kind, int32_t stream)
 {
 	switch (kind) {
@@ -147,6 +133,9 @@ void Session::timer(TimerKind kind, int32_t stream)
 		break;
 	case TimerKind::Expiry:
 		watchExpiry();
+		break;
+	case TimerKind::Leave:
+		leaveStep();
 		break;
 	case TimerKind::Goaway:
 		if (http == nullptr || state == State::Dead || goawaySent_)
@@ -201,34 +190,51 @@ void Session::drain()
 
 void Session::kill(SessionEnd end, int code, const std::string &text)
 {
-	if (state == State::Dead)
+	if (state == State::Dead) {
+		if (end == SessionEnd::Aborted && streamSession != nullptr)
+			leaveCarrier();
 		return;
+	}
+	/* The peer may still send, and has the last bytes to read. */
+	bool last = end == SessionEnd::Closed || end == SessionEnd::TlsFailed ||
+		    end == SessionEnd::Http2Failed;
+	bool leaves = last && carrierOpen_ && streamSession != nullptr;
+	closedDue_ = leaves && state == State::Open;
 	state = State::Dead;
 	if (fd_ >= 0)
 		engine.unwatch(fd_);
-	engine.emit(EventType::SessionClosed, id,
-		    {static_cast<double>(end), static_cast<double>(code)});
-	engine.events.addText(std::string(text));
+	if (!closedDue_)
+		emitClosed(end, code, text);
 	std::vector<StreamUser *> orphans(users.begin(), users.end());
 	users.clear();
 	for (StreamUser *user : orphans) {
 		user->streamSession = nullptr;
 		user->streamClosed(0, true);
 	}
-	if (streamSession != nullptr) {
-		Session *carrier = streamSession;
-		carrier->resetStream(this,
-				     end == SessionEnd::Closed ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+	if (leaves) {
+		streamSession->resume(this);
+		lastBytesSince_ = engine.nowMs();
+		lastBytes_ = out_.size();
+		leaveStep();
+		return;
 	}
-	if (fd_ >= 0 && (end == SessionEnd::Closed || end == SessionEnd::TlsFailed ||
-			 end == SessionEnd::Http2Failed)) {
-		/* The peer may still send, and has the last bytes to read. */
+	if (streamSession != nullptr)
+		streamSession->resetStream(this, end == SessionEnd::Closed ? NGHTTP2_NO_ERROR
+									   : NGHTTP2_CANCEL);
+	if (fd_ >= 0 && last) {
 		engine.lingering.add(std::exchange(fd_, -1), out_);
 	} else if (fd_ >= 0 && end != SessionEnd::PingTimeout) {
 		linger reset{1, 0};
 		setsockopt(fd_, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 	}
 	engine.bury(this);
+}
+
+void Session::emitClosed(SessionEnd end, int code, const std::string &text)
+{
+	engine.emit(EventType::SessionClosed, id,
+		    {static_cast<double>(end), static_cast<double>(code)});
+	engine.events.addText(std::string(text));
 }
 
 void Session::checkIdle()

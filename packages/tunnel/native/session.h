@@ -108,6 +108,8 @@ class Session final : public StreamUser, public Pollable
 
       private:
 	static constexpr size_t kFirstRead = 16 << 10;
+	/* More encrypted bytes than these wait in HTTP/2. */
+	static constexpr size_t kOutHigh = 256 << 10;
 
 	void forget(StreamUser *user);
 	void readLater();
@@ -124,6 +126,10 @@ class Session final : public StreamUser, public Pollable
 	void peerClosed();
 	void emitReady();
 	void watchExpiry();
+	void emitClosed(SessionEnd end, int code, const std::string &text);
+	void leaveStep();
+	void leaveCarrier();
+	void carrierLeft();
 
 	int fd_ = -1;
 	SSL *ssl_ = nullptr;
@@ -148,6 +154,12 @@ class Session final : public StreamUser, public Pollable
 	/* Error of sending; data that the peer sent before is still read. */
 	int sendError_ = 0;
 	uint32_t emptyFrames_ = 0;
+	/* A nested session that has ended leaves once its carrier has taken the last bytes: how
+	 * many there were at the last check, and since when. */
+	size_t lastBytes_ = 0;
+	uint64_t lastBytesSince_ = 0;
+	/* Its end is reported when it has left, because it holds a stream of the carrier. */
+	bool closedDue_ = false;
 	uint32_t keyUpdates_ = 0;
 	uint64_t keyUpdatesSince_ = 0;
 };

@@ -186,7 +186,7 @@ export class Tunnel implements AsyncDisposable {
     while (passed() < deadlineMilliseconds) {
       // Time for connections that the kernel accepted before the listeners closed.
       await new Promise((resolve) => setTimeout(resolve, 50));
-      if (this.connectionCount > 0) continue;
+      if (this.connectionCount > 0 || sum(this.#pods.values(), (pod) => pod.nestedCount) > 0) continue;
       // The end of the process would also cut responses in the buffers of ended sessions.
       if (this.#engines.some((engine) => engine.flowCount + engine.unacknowledgedCount > 0)) continue;
       // Peers with a handshake or request in progress find their connections still open.

@@ -89,6 +89,11 @@ export class PodProxy {
     return this.#context.served.size;
   }
 
+  /** Number of inner connections through gateways, also those whose last bytes the gateway has still to take. */
+  get nestedCount(): number {
+    return this.#context.nested.size;
+  }
+
   connections(): CarriedDump[] {
     return [...this.#context.carried].map(({ dump }) => dump);
   }

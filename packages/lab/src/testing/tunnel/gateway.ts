@@ -1,8 +1,10 @@
-import { constants } from 'node:http2';
+import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { Workload } from '@kmesh/api';
 import { serviceOf } from '../../mesh/records.ts';
+import type { PeerIdentity } from '../../peers/hbone-client.ts';
 import { serveHbone } from '../../peers/hbone-server.ts';
 import { serveWaypoint } from '../../peers/waypoint.ts';
+import type { Pod } from '../../pods/pod.ts';
 import { uri } from './authority.ts';
 import type { TestMesh } from './mesh.ts';
 
@@ -23,6 +25,13 @@ export async function gatewayed(
   name: string,
   by: 'ip' | 'hostname',
   subjectAltNames: readonly string[] = [],
+  /** Serves the gateway in place of the usual one. */
+  serveGateway?: (
+    gateway: Pod,
+    identity: PeerIdentity,
+    port: number,
+    final: Pod,
+  ) => Promise<{ close(): void }>,
 ) {
   const gateway = await mesh.pod({
     node: 1,
@@ -32,8 +41,11 @@ export async function gatewayed(
   const port = by === 'ip' ? 15008 : 15443;
   /** Number of requests to leave unanswered, each ending its connection, and to refuse, which goes on. */
   const losses = { gateway: 0, final: 0, refused: 0 };
-  /** Called for each request that the gateway passes on, before it does. */
-  const hooks: { passing?: () => void } = {};
+  /**
+   * `passing` is called for each request that the gateway passes on, before it does; `requested` answers each request
+   * to the final server.
+   */
+  const hooks: { passing?: () => void; requested?: (stream: ServerHttp2Stream) => void } = {};
   const final = await mesh.pod({
     node: 1,
     captured: false,
@@ -51,22 +63,29 @@ export async function gatewayed(
           stream.close(constants.NGHTTP2_REFUSED_STREAM);
           return;
         }
+        if (hooks.requested !== undefined) {
+          hooks.requested(stream);
+          return;
+        }
         stream.respond({ ':status': 200, baggage: 'k8s.deployment.name=final,service.name=final' });
         stream.on('data', (chunk: Buffer) => stream.write(Buffer.concat([chunk, chunk])));
         stream.on('end', () => stream.end());
       },
     }),
   );
+  const identity = mesh.authority.issue(gateway.workload);
+  const usual = {
+    identity,
+    port,
+    route: () => {
+      if (losses.gateway-- > 0) return 'lost';
+      hooks.passing?.();
+      return { ip: final.pod.addresses.v4, port: 15008 };
+    },
+  } as const;
   mesh.own(
-    await serveWaypoint(gateway.pod, {
-      identity: mesh.authority.issue(gateway.workload),
-      port,
-      route: () => {
-        if (losses.gateway-- > 0) return 'lost';
-        hooks.passing?.();
-        return { ip: final.pod.addresses.v4, port: 15008 };
-      },
-    }),
+    (await serveGateway?.(gateway.pod, identity, port, final.pod)) ??
+      (await serveWaypoint(gateway.pod, usual)),
   );
   const service = serviceOf({
     name,
