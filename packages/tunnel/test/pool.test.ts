@@ -104,6 +104,22 @@ describe('the pool', () => {
     assert.equal(got.length, 5);
   });
 
+  test('callers of a server that allows no streams fail after four connections, or get one that does', () => {
+    acquire();
+    for (let at = 0; at < 3; at++) engine.ready(at, 0);
+    assert.deepEqual([engine.opened.length, got], [4, []]);
+    engine.ready(3, 0);
+    assert.deepEqual([engine.opened.length, got], [4, ['it allows no streams']]);
+    assert.deepEqual(engine.drained, [1, 2, 3, 4]);
+    acquire();
+    engine.ready(4, 0);
+    engine.ready(5, 1);
+    assert.equal(typeof got.at(-1), 'object');
+    acquire();
+    for (let at = 6; at < 9; at++) engine.ready(at, 0);
+    assert.equal(got.length, 2);
+  });
+
   test("the peer's own limit counts when it is lower, also when it changes", () => {
     acquire();
     engine.ready(0, 1);

@@ -1,6 +1,7 @@
 import { KmeshError } from '@kmesh/api';
 import type { Engine } from '../engine/engine.ts';
 import { revokedEnd, type SessionEnd, type SessionReady } from '../engine/events.ts';
+import { sessionEndReason } from '../engine/gen/kinds.ts';
 import type { TunnelHandle } from '../engine/native.ts';
 import type { TunnelCertificate } from '../options.ts';
 import type { TlsContexts } from '../tls/contexts.ts';
@@ -64,6 +65,8 @@ interface Bucket {
   readonly sessions: Session[];
   readonly waiting: ((answer: PoolAnswer) => void)[];
   connecting: boolean;
+  /** Sessions in a row that allowed no streams. */
+  useless: number;
 }
 
 interface PoolOptions {
@@ -82,6 +85,10 @@ interface PoolOptions {
   /** Whether lists newer than a revision revoke a peer's chain. */
   readonly isRevokedSince: (revision: number, chain: readonly Uint8Array[]) => boolean;
 }
+
+/** Maximum number of connections to a server that allows no streams. */
+const MAXIMUM_USELESS = 4;
+const noStreams: SessionEnd = { reason: sessionEndReason.closed, code: 0, text: 'it allows no streams' };
 
 /** Sessions with fewer streams would withdraw plans constantly. */
 const FEWEST_PLANNED = 16;
@@ -176,7 +183,7 @@ export class SessionPool {
   #bucket(target: PoolTarget): Bucket {
     const known = this.#buckets.get(target.ip)?.find((bucket) => sameTarget(bucket.target, target));
     if (known !== undefined) return known;
-    const bucket: Bucket = { target, sessions: [], waiting: [], connecting: false };
+    const bucket: Bucket = { target, sessions: [], waiting: [], connecting: false, useless: 0 };
     this.#remember(bucket);
     return bucket;
   }
@@ -301,9 +308,14 @@ export class SessionPool {
       this.#fail(bucket, { error: ownCertificateRevoked() });
       return session;
     }
+    bucket.useless = session.limit === 0 ? bucket.useless + 1 : 0;
     if (session.limit === 0 || this.#closed) {
       this.#leave(session);
       this.#options.engine.drainSession(id);
+      if (bucket.useless >= MAXIMUM_USELESS) {
+        this.#fail(bucket, { failed: noStreams });
+        return session;
+      }
     } else {
       this.#armRelease(session);
     }
@@ -339,6 +351,7 @@ export class SessionPool {
 
   #fail(bucket: Bucket, answer: PoolAnswer): void {
     bucket.connecting = false;
+    bucket.useless = 0;
     const waiting = bucket.waiting.splice(0);
     this.#forgetIfUnused(bucket);
     for (const use of waiting) use(answer);
