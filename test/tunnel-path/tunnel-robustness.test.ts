@@ -5,9 +5,10 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { type FrameStream, serveRudeWaypoint } from '@kmesh/lab';
 import { startTestMesh } from '@kmesh/lab/testing/tunnel/mesh.ts';
 import { startProcessMesh } from '@kmesh/lab/testing/tunnel/processes.ts';
-import { connect, listen, readExactly, until } from '@kmesh/lab/testing/tunnel/traffic.ts';
+import { connect, ending, listen, readExactly, until } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import { raiseDescriptorLimit } from '@kmesh/linux';
 
 raiseDescriptorLimit();
@@ -161,6 +162,34 @@ describe('robustness of the tunnel', () => {
     for (const one of [socket, warm, beside, ...stalled]) one.destroy();
     silent.close();
     echo.close();
+  });
+
+  test('a server that changes its SETTINGS endlessly is disconnected', async () => {
+    await using mesh = await startTestMesh({ nodes: 1 });
+    const client = await mesh.pod();
+    const hostile = await mesh.pod({ captured: false, workload: { protocol: 'HBONE' } });
+    let changes = 0;
+    // As many at a time as the other end acknowledges in order.
+    const flood = async ({ connection }: FrameStream): Promise<void> => {
+      while (!connection.closed && changes < 30_000) {
+        for (let burst = 0; burst < 500; burst++) connection.limit(100 + (changes++ % 2));
+        await until(() => connection.closed || connection.acknowledged > changes - 10);
+      }
+    };
+    let flooded: Promise<void> | undefined;
+    const waypoint = await serveRudeWaypoint(hostile.pod, {
+      identity: mesh.authority.issue(hostile.workload),
+      onStream: (stream) => {
+        stream.respond();
+        flooded = flood(stream);
+      },
+    });
+    mesh.own(waypoint);
+    const socket = await connect(client.pod, hostile.pod.addresses.v4, 8080);
+    assert.equal(await ending(socket, 20_000), 'reset');
+    await flooded;
+    assert.ok(changes < 15_000, `${changes} changes`);
+    assert.equal(waypoint.connections[0]?.goaways, 1);
   });
 
   test('a peer that updates its TLS keys endlessly is disconnected, and others do not wait for it', {

@@ -112,8 +112,11 @@ static int onFrame(nghttp2_session *http, const nghttp2_frame *frame, void *data
 			return NGHTTP2_ERR_CALLBACK_FAILURE;
 		break;
 	case NGHTTP2_SETTINGS:
-		if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
-			session.gotSettings();
+		if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
+			break;
+		if (!session.gotEmptyFrame())
+			return NGHTTP2_ERR_CALLBACK_FAILURE;
+		session.gotSettings();
 		break;
 	case NGHTTP2_PING:
 		if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)

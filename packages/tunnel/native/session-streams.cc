@@ -11,8 +11,8 @@
 namespace kmesh::tunnel
 {
 
-/* Allowance for window updates, unsolicited PING acknowledgements and empty DATA of a peer, beyond
- * what our frames justify. */
+/* Allowance for window updates, SETTINGS, unsolicited PING acknowledgements and empty DATA of a
+ * peer, beyond what our frames justify. */
 static constexpr uint32_t kEmptyFrames = 10000;
 
 /* How long before its end a served session announces it, so that a peer has no request on its way
@@ -127,8 +127,9 @@ void Session::gotSettings()
 {
 	uint32_t limit =
 	    nghttp2_session_get_remote_settings(http, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-	if (server)
+	if (server || (settingsSeen_ && limit == streamLimit_))
 		return;
+	streamLimit_ = limit;
 	if (!settingsSeen_) {
 		settingsSeen_ = true;
 		/* Ready only now: a server that rejects our certificate never gets this far in

@@ -147,6 +147,7 @@ class Session final : public StreamUser, public Pollable
 	uint32_t openStreams_ = 0;
 	bool draining_ = false, goawaySent_ = false, settingsSeen_ = false;
 	bool drainWhenReady_ = false;
+	uint32_t streamLimit_ = 0;
 	uint64_t pingSentAt_ = 0, lastInputAt_ = 0;
 	/* Read size: smaller if reads are slow, so that a turn stays short. */
 	size_t readSize_ = kFirstRead;

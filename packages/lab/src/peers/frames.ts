@@ -120,6 +120,8 @@ export class FrameConnection {
   closed = false;
   /** Number of received GOAWAY frames. */
   goaways = 0;
+  /** Number of SETTINGS that the other end has acknowledged. */
+  acknowledged = 0;
   readonly #options: FrameOptions;
   #streamWindow = INITIAL_WINDOW;
   #input: Buffer = Buffer.alloc(0);
@@ -156,6 +158,11 @@ export class FrameConnection {
 
   frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): void {
     this.#write(frameBytes(type, flags, stream, payload));
+  }
+
+  /** Sends SETTINGS_MAX_CONCURRENT_STREAMS. */
+  limit(streams: number): void {
+    this.frame(frameType.settings, 0, 0, Buffer.concat([Buffer.from([0, 3]), number32(streams)]));
   }
 
   goaway(lastStream: number, code: number): void {
@@ -200,6 +207,7 @@ export class FrameConnection {
   #got(type: number, flags: number, id: number, payload: Buffer): void {
     if (type === frameType.settings) {
       if ((flags & ACK) === 0) this.#gotSettings(payload);
+      else this.acknowledged += 1;
     } else if (type === frameType.ping) {
       if ((flags & ACK) === 0) this.frame(frameType.ping, ACK, 0, payload);
     } else if (type === frameType.window) {
