@@ -140,7 +140,7 @@ void Flow::drain(int side, FlowEnd reason, int code, bool reset)
 {
 	state = State::Draining;
 	drain_ = std::make_unique<Drain>(Drain{side, reason, code, reset});
-	drain_->waitingSince = engine.nowMs();
+	drain_->since = drain_->waitingSince = engine.nowMs();
 	Socket &other = sockets[1 - side];
 	if (other.fd >= 0) {
 		engine.unwatch(other.fd);
@@ -178,7 +178,6 @@ void Flow::drainStep()
 			way.sinkEnded = true;
 			shutdown(socket.fd, SHUT_WR);
 		}
-		report(plan.reason, plan.code, {});
 		if (!plan.reset && (directions[plan.side].sourceEnded || discardInput(socket))) {
 			close(plan.reason, plan.code, {}, false);
 			return;
@@ -199,6 +198,9 @@ void Flow::drainStep()
 		close(plan.reason, plan.code, {}, true);
 		return;
 	}
+	/* One event, not three, if it closes at once. */
+	if (flushed && now > plan.since)
+		report(plan.reason, plan.code, {});
 	if (plan.looking)
 		return;
 	plan.looking = true;

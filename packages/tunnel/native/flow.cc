@@ -260,7 +260,10 @@ void Flow::fail(FlowEnd reason, int code, const std::string &text)
 		return;
 	if (state == State::Draining) {
 		/* The kernel delivers the bytes that it has. */
-		close(reason, code, text, !reported_);
+		bool flushed = directions[1 - drain_->side].pending.empty();
+		if (flushed)
+			report(drain_->reason, drain_->code, {});
+		close(reason, code, text, !flushed);
 		return;
 	}
 	if (state == State::Open && reason == FlowEnd::Reset && streamSide < 0) {
@@ -296,6 +299,10 @@ void Flow::close(FlowEnd reason, int code, const std::string &text, bool reset)
 		streamSession->resetStream(this, streamCode);
 	for (Socket &socket : sockets)
 		closeSocket(engine, socket, reset);
+	if (held_) {
+		engine.events.add(EventType::FlowReleased, id);
+		engine.announce(true);
+	}
 	report(reason, code, text);
 	auto client = engine.clients.find(clientKey);
 	if (clientKey != 0 && client != engine.clients.end() && --client->second == 0)
@@ -317,10 +324,13 @@ void Flow::report(FlowEnd reason, int code, const std::string &text)
 	if (reported_)
 		return;
 	reported_ = true;
-	if (reason == FlowEnd::Complete && admittedUs != 0 && !eventQueued_ &&
+	held_ = state == State::Draining;
+	if (!held_ && reason == FlowEnd::Complete && admittedUs != 0 && !eventQueued_ &&
 	    engine.plans.ended(id, Engine::preciseUs(), directions[0].bytes, directions[1].bytes))
 		return;
 	announce();
+	if (held_)
+		engine.events.add(EventType::FlowHeld, id);
 	engine.events.add(
 	    EventType::FlowClosed, id,
 	    {static_cast<double>(reason), static_cast<double>(code),

@@ -129,6 +129,8 @@ class Flow final : public StreamUser
 	bool eventQueued_ = false;
 	/* The end was reported to TypeScript. */
 	bool reported_ = false;
+	/* A socket was open then. */
+	bool held_ = false;
 	/* State of a drain. */
 	struct Drain {
 		int side;
@@ -141,6 +143,7 @@ class Flow final : public StreamUser
 		/* Unacknowledged bytes at the last check, and since when that is unchanged. */
 		size_t waiting = SIZE_MAX;
 		uint64_t waitingSince = 0;
+		uint64_t since = 0;
 	};
 	std::unique_ptr<Drain> drain_;
 	/* Delivered bytes when a reset began to wait for more; UINT64_MAX: none

@@ -23,6 +23,9 @@ enum class EventType : int {
 	Served = 14,
 	/* Admitted by a plan, and ended in order before it was reported. */
 	Passed = 15,
+	/* Before FlowClosed, when a socket stays open for a while: FlowReleased follows. */
+	FlowHeld = 16,
+	FlowReleased = 17,
 };
 
 /* Why a flow ended. */

@@ -35,6 +35,10 @@ export interface ListenerHandler {
 export interface FlowHandler {
   /** Called exactly once, last. */
   closed(end: FlowEnd): void;
+  /** Called before {@link closed} if a socket stays open for a while; {@link released} follows it. */
+  held?(): void;
+  /** The last socket was closed. */
+  released?(): void;
   /** The request was not answered, and nothing was read from the client: another session may be tried. */
   retry?(): void;
   /** The response was 200; reported only on request. */
@@ -113,6 +117,8 @@ export class Engine {
   readonly #handle: TunnelHandle;
   readonly #listeners = new Map<number, ListenerHandler>();
   readonly #flows = new Map<number, FlowHandler>();
+  /** Handlers of closed flows with an open socket. */
+  readonly #held = new Map<number, FlowHandler>();
   readonly #sessions = new Map<number, SessionHandler>();
   /** Flows that ended before a decision, which is then answered immediately. */
   readonly #endedEarly = new Map<number, FlowEnd>();
@@ -364,10 +370,12 @@ export class Engine {
     this.#native.tunnelStop(this.#handle);
     const lost: FlowEnd = { reason: flowEndReason.aborted, code: 0, bytesUp: 0, bytesDown: 0 };
     const flows = [...this.#flows.values()];
+    const held = [...this.#held.values()];
     this.#flows.clear();
     this.#sessions.clear();
     this.#listeners.clear();
     for (const flow of flows) this.#guard(() => flow.closed(lost));
+    for (const flow of held) this.#guard(() => flow.released?.());
   }
 
   /** Returns the next id; odd ids belong to the native side. */
@@ -442,6 +450,19 @@ export class Engine {
         this.#flows.delete(id);
         if (handler === undefined) this.#rememberEnd(id, readFlowEnd(event));
         else handler.closed(readFlowEnd(event));
+        return;
+      }
+      case eventType.flowHeld: {
+        const handler = this.#flows.get(id);
+        if (handler === undefined) return;
+        this.#held.set(id, handler);
+        handler.held?.();
+        return;
+      }
+      case eventType.flowReleased: {
+        const handler = this.#held.get(id);
+        this.#held.delete(id);
+        handler?.released?.();
         return;
       }
       case eventType.flowOpened:

@@ -23,6 +23,7 @@ export class Carried implements FlowHandler {
   readonly #tunnelled: boolean;
   #cause: Failure | undefined;
   #ended = false;
+  #held = false;
 
   constructor(pod: PodContext, flow: number, start: ConnectionStart, dump: CarriedDump, tunnelled: boolean) {
     this.#pod = pod;
@@ -56,7 +57,6 @@ export class Carried implements FlowHandler {
 
   closed(end: FlowEnd): void {
     this.#ended = true;
-    this.#pod.share.change(-this.#descriptors);
     this.#pod.carried.delete(this);
     const failure = this.#cause ?? flowFailure(end, this.#place(), this.#tunnelled);
     this.record.close({
@@ -66,8 +66,17 @@ export class Carried implements FlowHandler {
       bytesFromServer: end.bytesDown,
       durationMilliseconds: end.milliseconds,
     });
-    socketClosed(this.#pod, this.start.reporter, this.#tunnelled && this.start.reporter === 'destination');
+    if (!this.#held) this.released();
     this.onClosed?.(end);
+  }
+
+  held(): void {
+    this.#held = true;
+  }
+
+  released(): void {
+    this.#pod.share.change(-this.#descriptors);
+    socketClosed(this.#pod, this.start.reporter, this.#tunnelled && this.start.reporter === 'destination');
   }
 
   /** Inbound, the proxy connects to the application, not to the address of the HBONE connection. */

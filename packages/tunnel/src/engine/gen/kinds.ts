@@ -19,6 +19,9 @@ export const eventType = {
   served: 14,
   /** Admitted by a plan, and ended in order before it was reported. */
   passed: 15,
+  /** Before FlowClosed, when a socket stays open for a while: FlowReleased follows. */
+  flowHeld: 16,
+  flowReleased: 17,
 } as const;
 
 /** Why a flow ended. */
