@@ -504,6 +504,22 @@ describe('ends of streams that the proxy requested', () => {
     assert.equal((await readToEnd(socket, 'fast')).end, 'RST');
     await stream.until(() => stream.connection.closed || stream.events.includes('reset 2'));
   });
+
+  row('END-35', 'a receiver that acknowledges nothing after it has ended as well is reset', async () => {
+    onStream = async (stream) => {
+      stream.respond();
+      await stream.until(() => stream.events.includes('end'));
+      await stream.send(Buffer.alloc(3 << 20), true);
+    };
+    const socket = await dialWaypoint();
+    socket.pause();
+    socket.end('question');
+    const record = await recordOf('source');
+    assert.ok(record.fromServer < 3 << 20);
+    assertLog(record, '-');
+    const seen = await readToEnd(socket, 'fast');
+    assert.equal(seen.end, 'RST');
+  });
 });
 
 describe('ends of streams that the proxy serves', () => {

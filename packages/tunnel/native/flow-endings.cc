@@ -122,7 +122,7 @@ void Flow::endWithStream(uint32_t code, bool sessionLost)
 	Direction &from = directions[streamSide], &to = directions[1 - streamSide];
 	bool inOrder = !sessionLost && endsInOrder(code, streamSpoke_);
 	if (from.sourceEnded && to.sinkEnded && (sessionLost || code == NGHTTP2_NO_ERROR)) {
-		pump();
+		drain(1 - streamSide, FlowEnd::Complete, 0, false);
 		return;
 	}
 	bool reset = !from.sourceEnded && !inOrder;
