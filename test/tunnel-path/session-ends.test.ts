@@ -7,6 +7,9 @@ import { connect, listen, until } from '@kmesh/lab/testing/tunnel/traffic.ts';
 /** Bytes of a response that its reader does not read; the buffers on the path hold all of it. */
 const RESPONSE = 1 << 20;
 
+/** More than the ended sessions that a data thread waits for. */
+const STRANGERS = 300;
+
 let mesh: TestMesh;
 
 before(async () => {
@@ -33,9 +36,12 @@ describe('peers that go on sending while their session ends', () => {
     }
   });
 
-  test('PRC-09: at a drain a slow reader that sends PING and WINDOW_UPDATE gets the whole response', async () => {
+  test('PRC-09: at a drain a slow reader that sends PING and WINDOW_UPDATE gets the whole response, also beside hundreds of failed handshakes', async () => {
     const client = await mesh.pod({ captured: false });
     const server = await mesh.pod();
+    const strangers = await Promise.all(
+      Array.from({ length: STRANGERS }, () => connect(client.pod, server.pod.addresses.v4, 15008)),
+    );
     mesh.own(
       await listen(server.pod, 8080, (socket) => {
         socket.resume();
@@ -71,6 +77,8 @@ describe('peers that go on sending while their session ends', () => {
       .proxy(0)
       .tunnel.drain(30_000)
       .then(() => (isDrained = true));
+    await until(() => mesh.proxy(0).tunnel.sessionCount === STRANGERS, 20_000);
+    for (const stranger of strangers) stranger.write('no TLS at all');
     await until(() => mesh.proxy(0).tunnel.sessionCount === 0, 20_000);
     const send = (frame: Buffer) => new Promise((resolve) => tls.write(frame, resolve));
     for (let round = 0; round < 20; round++) {
@@ -88,6 +96,7 @@ describe('peers that go on sending while their session ends', () => {
     const { data, goaways } = readFrames(Buffer.concat(chunks));
     assert.equal(data, RESPONSE);
     assert.ok(goaways > 0, 'GOAWAY was read');
+    for (const stranger of strangers) stranger.destroy();
     await drained;
   });
 });

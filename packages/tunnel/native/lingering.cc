@@ -16,7 +16,7 @@ namespace kmesh::tunnel
 
 /* How long a peer may take to acknowledge anything. */
 static constexpr uint64_t kStallMs = 30000;
-/* More sockets than this are not worth their descriptors: the oldest is closed. */
+/* More sockets than this are not worth their descriptors: one is closed. */
 static constexpr size_t kSockets = 256;
 static constexpr uint32_t kFirstLookMs = 5;
 static constexpr uint32_t kLongestLookMs = 200;
@@ -47,8 +47,8 @@ class LingeringSocket final : public Pollable
 {
       public:
 	LingeringSocket(LingeringSockets &all, Engine &engine, uint64_t id, int fd,
-			ByteQueue &unsent)
-	    : id(id), all_(all), engine_(engine), fd_(fd)
+			ByteQueue &unsent, bool trusted)
+	    : id(id), trusted(trusted), all_(all), engine_(engine), fd_(fd)
 	{
 		unsent_.swap(unsent);
 		since_ = engine.nowMs();
@@ -96,6 +96,7 @@ class LingeringSocket final : public Pollable
 		counted_ = 0;
 	}
 	const uint64_t id;
+	const bool trusted;
 
       private:
 	void step()
@@ -149,12 +150,22 @@ LingeringSockets::LingeringSockets(Engine &engine) : engine_(engine)
 
 LingeringSockets::~LingeringSockets() = default;
 
-void LingeringSockets::add(int fd, ByteQueue &unsent)
+void LingeringSockets::add(int fd, ByteQueue &unsent, bool trusted)
 {
-	if (sockets_.size() >= kSockets)
-		close(sockets_.begin()->second.get());
+	/* Strangers make room first: anybody can fail in a handshake. */
+	if (sockets_.size() >= kSockets) {
+		auto oldest = std::find_if(sockets_.begin(), sockets_.end(),
+					   [](const auto &one) { return !one.second->trusted; });
+		if (oldest == sockets_.end() && !trusted) {
+			::close(fd);
+			return;
+		}
+		if (oldest == sockets_.end())
+			oldest = sockets_.begin();
+		close(oldest->second.get());
+	}
 	uint64_t id = engine_.nextId();
-	auto socket = std::make_unique<LingeringSocket>(*this, engine_, id, fd, unsent);
+	auto socket = std::make_unique<LingeringSocket>(*this, engine_, id, fd, unsent, trusted);
 	LingeringSocket &added = *socket;
 	sockets_.emplace(id, std::move(socket));
 	added.begin();

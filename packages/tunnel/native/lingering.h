@@ -43,8 +43,9 @@ class LingeringSockets
       public:
 	explicit LingeringSockets(Engine &engine);
 	~LingeringSockets();
-	/* Takes the socket, which is not registered with epoll, and the bytes to send first. */
-	void add(int fd, ByteQueue &unsent);
+	/* Takes the socket, which is not registered with epoll, and the bytes to send first.
+	 * `trusted`: its peer has proved an identity. */
+	void add(int fd, ByteQueue &unsent, bool trusted);
 	void look(uint64_t id);
 	void endTurn();
 	void closeAll();

@@ -199,7 +199,8 @@ void Session::kill(SessionEnd end, int code, const std::string &text)
 	bool last = end == SessionEnd::Closed || end == SessionEnd::TlsFailed ||
 		    end == SessionEnd::Http2Failed;
 	bool leaves = last && carrierOpen_ && streamSession != nullptr;
-	closedDue_ = leaves && state == State::Open;
+	bool wasOpen = state == State::Open;
+	closedDue_ = leaves && wasOpen;
 	state = State::Dead;
 	if (fd_ >= 0)
 		engine.unwatch(fd_);
@@ -222,7 +223,7 @@ void Session::kill(SessionEnd end, int code, const std::string &text)
 		streamSession->resetStream(this, end == SessionEnd::Closed ? NGHTTP2_NO_ERROR
 									   : NGHTTP2_CANCEL);
 	if (fd_ >= 0 && last) {
-		engine.lingering.add(std::exchange(fd_, -1), out_);
+		engine.lingering.add(std::exchange(fd_, -1), out_, wasOpen);
 	} else if (fd_ >= 0 && end != SessionEnd::PingTimeout) {
 		linger reset{1, 0};
 		setsockopt(fd_, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
