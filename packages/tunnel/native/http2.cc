@@ -169,7 +169,7 @@ static int onStreamClose(nghttp2_session *http, int32_t stream, uint32_t code, v
 		user->streamUnconsumed = 0;
 		user->streamClosed(code, false);
 	}
-	session.streamGone();
+	session.streamGone(stream);
 	return 0;
 }
 

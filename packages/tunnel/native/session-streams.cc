@@ -139,6 +139,25 @@ void Session::gotSettings()
 		return;
 	}
 	engine.emit(EventType::SessionLimit, id, {static_cast<double>(limit)});
+	if (openStreams_ > limit)
+		withdrawUnsent();
+}
+
+/* Requests that wait for the socket would now wait for streams to end, without limit: they can be
+ * sent on another session. nghttp2 keeps them until it may open a stream again. */
+void Session::withdrawUnsent()
+{
+	std::vector<StreamUser *> unsent;
+	for (StreamUser *user : users) {
+		if (nghttp2_session_find_stream(http, user->streamId) == nullptr)
+			unsent.push_back(user);
+	}
+	for (StreamUser *user : unsent) {
+		withdrawn_.insert(user->streamId);
+		openStreams_--;
+		resetStream(user, NGHTTP2_REFUSED_STREAM);
+		user->streamClosed(NGHTTP2_REFUSED_STREAM, false);
+	}
 }
 
 void Session::gotGoaway()
@@ -319,9 +338,9 @@ void Session::leaveStream(StreamUser *user)
 	markDirty();
 }
 
-void Session::streamGone()
+void Session::streamGone(int32_t stream)
 {
-	if (openStreams_ > 0)
+	if (withdrawn_.erase(stream) == 0 && openStreams_ > 0)
 		openStreams_--;
 	markDirty();
 }

@@ -89,7 +89,7 @@ class Session final : public StreamUser, public Pollable
 	/* Adds to the allowance of frames without content, for a frame that was sent or received.
 	 */
 	void earnEmptyFrames(uint32_t count);
-	void streamGone();
+	void streamGone(int32_t stream);
 	size_t takeInput(uint8_t *into, size_t length);
 	void putOutput(const uint8_t *bytes, size_t length);
 
@@ -112,6 +112,7 @@ class Session final : public StreamUser, public Pollable
 	static constexpr size_t kOutHigh = 256 << 10;
 
 	void forget(StreamUser *user);
+	void withdrawUnsent();
 	void readLater();
 	void sendFailed(int error);
 	void startTls(SSL_CTX *context);
@@ -148,6 +149,8 @@ class Session final : public StreamUser, public Pollable
 	bool draining_ = false, goawaySent_ = false, settingsSeen_ = false;
 	bool drainWhenReady_ = false;
 	uint32_t streamLimit_ = 0;
+	/* Streams that do not count as open any more. */
+	std::unordered_set<int32_t> withdrawn_;
 	uint64_t pingSentAt_ = 0, lastInputAt_ = 0;
 	/* Read size: smaller if reads are slow, so that a turn stays short. */
 	size_t readSize_ = kFirstRead;

@@ -200,6 +200,16 @@ describe('the pool', () => {
     assert.equal(pool.plan(got[1] as PooledSession), 0);
   });
 
+  test('a session whose limit falls to its streams takes no more, and ends with the last', () => {
+    acquire();
+    engine.ready(0);
+    engine.opened[0]?.handler.limit?.(1);
+    acquire();
+    assert.equal(engine.opened.length, 2);
+    pool.release(got[0] as PooledSession);
+    assert.deepEqual(engine.drained, [1]);
+  });
+
   test('a session that goes out of use while plans use it ends them, and takes nothing more', () => {
     let left = 0;
     pool = pooling(20, () => {

@@ -263,6 +263,7 @@ export class SessionPool {
           if (session === undefined) return;
           session.limit = this.#limit(streams);
           if (session.planned) this.#options.onPlannedLeft?.();
+          if (session.open >= session.limit) this.retire(session);
         },
         draining: () => {
           if (session !== undefined) this.retire(session);
