@@ -90,4 +90,28 @@ describe('double HBONE', () => {
     // The connection ends in order, and holds nothing.
     await until(() => inner.sessions.size === 0 && outer?.events.at(-1) === 'end');
   });
+
+  test('HBN-15: if the gateway loses its connection during the handshake inside, another one is tried', async () => {
+    let outer = 0;
+    const { service } = await gatewayed(mesh, 'lost', 'ip', [], (gateway, identity, port, final) =>
+      serveRudeWaypoint(gateway, {
+        identity,
+        port,
+        onStream: (stream) => {
+          outer += 1;
+          if (outer > 2) {
+            void passOn(stream, gateway, final).catch(() => undefined);
+            return;
+          }
+          stream.respond();
+          const lose = outer === 1 ? stream.connection.end : stream.connection.reset;
+          void stream.until(() => stream.received.length > 0).then(lose.bind(stream.connection));
+        },
+      }),
+    );
+    mesh.clear();
+    assert.equal(await hello(client, service.vips[0]?.ip ?? '', 8080), 'hello worldhello world');
+    assert.equal(outer, 3);
+    assert.equal((await mesh.records.closed('source')).end.flag, '-');
+  });
 });

@@ -55,13 +55,15 @@ void Session::streamClosed(uint32_t code, bool sessionLost)
 		carrierLeft();
 		return;
 	}
-	if (state == State::Connecting) {
-		bool lost = sessionLost || code == NGHTTP2_REFUSED_STREAM;
-		kill(lost ? SessionEnd::CarrierLost : SessionEnd::CarrierFailed,
-		     static_cast<int>(code), "the gateway closed the stream");
-	} else {
+	bool connecting = state == State::Connecting;
+	/* Nothing was read from the application, so another session of the gateway can be tried. */
+	if ((sessionLost && state != State::Open) || (connecting && code == NGHTTP2_REFUSED_STREAM))
+		kill(SessionEnd::CarrierLost, static_cast<int>(code), "the gateway was lost");
+	else if (connecting)
+		kill(SessionEnd::CarrierFailed, static_cast<int>(code),
+		     "the gateway closed the stream");
+	else
 		peerClosed();
-	}
 }
 
 ssize_t Session::streamPull(uint8_t *into, size_t length, uint32_t *flags)
