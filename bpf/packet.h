@@ -11,6 +11,8 @@
 #define ETH_LENGTH 14
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
+#define ETH_P_8021Q 0x8100
+#define ETH_P_8021AD 0x88a8
 #define IP_FRAGMENT 0x3fff /* more fragments, or not the first */
 #define IP_FRAGMENT_OFFSET 0x1fff
 #define IP6_FRAGMENT_OFFSET 0xfff8
@@ -192,6 +194,10 @@ static __always_inline enum reading read_packet(struct __sk_buff *skb, struct pa
 		return read_ipv4(skb, packet);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		return read_ipv6(skb, packet);
+	/* The kernel has taken off one VLAN tag. It takes off a second one after this program, and then
+	 * the IP stack sees the packet. */
+	if (skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
+		return READ_UNCLEAR;
 	return READ_OTHER;
 }
 

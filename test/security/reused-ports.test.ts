@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { eventually } from '@kmesh/api/testing';
 import { createLab, type Lab, type LabMesh, type Pod, startMesh } from '@kmesh/lab';
 import { buildNative } from '@kmesh/lab/testing/kernel/dialer.ts';
+import { tagPackets } from '@kmesh/lab/testing/traffic/packet-tags.ts';
 import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
 
@@ -76,17 +77,19 @@ for (const handoff of ['true', 'false'] as const) {
       }
     }
     test('a policy resets the connection and denies the next one, which the other pod sees as a new one', () =>
-      dialTwice(attacker, LIVE, denial, true));
+      dialTwice(attacker, LIVE, denial, { forgotten: true }));
+    test('neighbour: a policy resets it, and forbids the next one, whose packets have two VLAN tags', () =>
+      dialTwice(neighbour, LIVE, strict, { tagged: true }));
 
     /**
      * Dials each server from one port before and after a change. `forgotten`: the servers' pods no longer track the
-     * first connection.
+     * first connection. `tagged`: from the change on, all packets of the client have two VLAN tags.
      */
     async function dialTwice(
       from: Pod,
       port: number,
       change: typeof denial,
-      forgotten = false,
+      { forgotten = false, tagged = false } = {},
     ): Promise<void> {
       const texts = new Map<string, string>();
       const before = new Map(accepted);
@@ -106,6 +109,8 @@ for (const handoff of ['true', 'false'] as const) {
       });
       const children = await Promise.all(dialling);
       for (const { name } of servers) assert.equal(accepted.get(name), (before.get(name) ?? 0) + 1, name);
+      const [seenAt] = servers;
+      using tags = tagged && seenAt !== undefined ? await tagPackets(from, seenAt, 2) : undefined;
       await mesh.apply(change);
       await untilTablesFollow(mesh);
       await Promise.all(
@@ -122,6 +127,7 @@ for (const handoff of ['true', 'false'] as const) {
         assert.doesNotMatch(texts.get(name) ?? '', /port-/, name);
         assert.equal(accepted.get(name), (before.get(name) ?? 0) + 1, name);
       }
+      if (tags !== undefined) assert.ok(tags.seen() > 0, 'tagged packets arrived');
       await mesh.apply(without(change));
       await untilTablesFollow(mesh);
     }

@@ -12,14 +12,14 @@ interface PacketTags extends Disposable {
   seen(): number;
 }
 
-/** Adds an 802.1Q tag to every packet that leaves `from`, and counts tagged packets that reach `to`. */
-export async function tagPackets(from: Host, to: Host): Promise<PacketTags> {
+/** Adds one 802.1Q tag, or two, to every packet that leaves `from`, and counts tagged packets that reach `to`. */
+export async function tagPackets(from: Host, to: Host, tags: 1 | 2 = 1): Promise<PacketTags> {
   const object = await openBpfObject(compile(), 'tag').load();
   const attach = (host: Host, program: string, direction: 'egress' | 'ingress'): Link => {
     using namespace = openNetworkNamespace(host.namespacePath);
     return object.program(program).attachTc({ device: 'eth0', direction, namespace });
   };
-  const links = [attach(from, 'tag', 'egress'), attach(to, 'count', 'ingress')];
+  const links = [attach(from, tags === 1 ? 'tag' : 'tag_twice', 'egress'), attach(to, 'count', 'ingress')];
   return {
     seen: () => {
       const value = object.map('tagged').get(new Uint8Array(4));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Adds an 802.1Q tag to outgoing packets, and counts tagged packets that arrive. */
+/* Adds 802.1Q tags to outgoing packets, and counts tagged packets that arrive. */
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -18,6 +18,13 @@ int tag(struct __sk_buff *skb)
 {
 	bpf_skb_vlan_push(skb, bpf_htons(0x8100), 3 << 13);
 	return 0;
+}
+
+SEC("tc")
+int tag_twice(struct __sk_buff *skb)
+{
+	bpf_skb_vlan_push(skb, bpf_htons(0x8100), 3 << 13);
+	return tag(skb);
 }
 
 SEC("tc")
