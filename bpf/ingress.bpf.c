@@ -116,8 +116,10 @@ int kmesh_ingress(struct __sk_buff *skb)
 	case READ_FRAGMENT:
 		break;
 	}
-	if (is_tunnel_port(packet.source_port_be) || is_tunnel_port(packet.destination_port_be))
+	if (is_tunnel_port(packet.destination_port_be))
 		return NEXT;
+	if (is_tunnel_port(packet.source_port_be))
+		return is_syn(&packet) ? mark(skb, KMESH_MARK_DOUBTED) : NEXT;
 	lease = find_lease();
 	if (!lease)
 		return NEXT;

@@ -194,8 +194,8 @@ static __always_inline enum reading read_packet(struct __sk_buff *skb, struct pa
 		return read_ipv4(skb, packet);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		return read_ipv6(skb, packet);
-	/* The kernel has taken off one VLAN tag. It takes off a second one after this program, and then
-	 * the IP stack sees the packet. */
+	/* The kernel has removed one VLAN tag. It removes a second one after this program, and then
+	 * the IP stack gets the packet. */
 	if (skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
 		return READ_UNCLEAR;
 	return READ_OTHER;

@@ -33,7 +33,8 @@ const CLAIMED = '0x40000000';
  * - `guard`, after all translation: resets what the programs at the interfaces marked as denied. What they marked as
  *   uncertain is reset only if it was exempted from capture into this pod: otherwise the proxy decides.
  * - `guard` and `guard-output`: a connection reset by its server stays in conntrack for ten seconds, with its claim. A
- *   SYN with the same addresses and ports that may not bypass capture is dropped until then; a retry is captured.
+ *   SYN with the same addresses and ports that may not bypass capture is dropped until then; a retry is captured. So is
+ *   one in the other direction: to conntrack it is invalid, and what is invalid is not translated, so not captured.
  * - `handoff`: loopback traffic between an application and its proxy is not tracked, on arrival either, except the
  *   proxy's answers to redirected connections, which come from 127.0.0.1 or ::1.
  *
@@ -67,11 +68,16 @@ export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
     ${NEITHER} accept
     ${REFUSED} meta l4proto tcp reject with tcp reset
     ${FIRST_PACKET} ct mark & ${CLAIMED} == ${CLAIMED} drop
+    ${FIRST_PACKET} ct state invalid drop
     ${DOUBTED} meta l4proto tcp ct mark & ${CLAIMED} == ${CLAIMED} ct direction original reject with tcp reset
   }
   chain guard-output {
     type filter hook output priority -90; policy accept;
-    ${FIRST_PACKET} ct mark & ${CLAIMED} == ${CLAIMED} ${NOT_PASSED} drop
+    ${FIRST_PACKET} ${NOT_PASSED} jump first-output
+  }
+  chain first-output {
+    ct mark & ${CLAIMED} == ${CLAIMED} drop
+    meta oif != ${LOOPBACK} ct state invalid drop
   }
 }
 `;
