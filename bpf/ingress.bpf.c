@@ -11,6 +11,7 @@
 #include "judge.h"
 #include "lease.h"
 #include "packet.h"
+#include "rejection.h"
 
 #define NEXT -1
 #define DROP 2
@@ -109,6 +110,7 @@ int kmesh_ingress(struct __sk_buff *skb)
 		return NEXT;
 	switch (read_packet(skb, &packet)) {
 	case READ_OTHER:
+		note_rejection(skb);
 		return NEXT;
 	case READ_UNCLEAR:
 		return mark(skb, KMESH_MARK_DOUBTED);

@@ -11,22 +11,15 @@
  * connections are not touched.
  */
 #include "kmesh_maps.h"
+#include "blocked_port.h"
+#include "counters.h"
 #include "judge.h"
 #include "lease.h"
 #include "packet.h"
-#include "unreachable.h"
 
 #define NEXT -1
 #define DROP 2
 #define PACKET_HOST 0
-
-static __always_inline void count_wire(__u32 what)
-{
-	__u64 *counter = bpf_map_lookup_elem(&wire_counts, &what);
-
-	if (counter)
-		*counter += 1;
-}
 
 static __always_inline void set_mark(struct __sk_buff *skb, __u32 mark)
 {
@@ -34,31 +27,6 @@ static __always_inline void set_mark(struct __sk_buff *skb, __u32 mark)
 	/* The context accepts whole words only; clang would store the changed half. */
 	asm volatile("" : "+r"(mark));
 	skb->mark = mark;
-}
-
-static __noinline int report_unreachable(const struct packet *packet)
-{
-	struct kmesh_owner *server = find_owner(&packet->destination);
-	struct kmesh_event *event;
-
-	if (!server || !note_unreachable(server->workload, packet->destination_port_be))
-		return 0;
-	count_wire(KMESH_WIRE_UNREACHABLE);
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event)
-		return 0;
-	__builtin_memset(event, 0, sizeof(*event));
-	event->time_ns = bpf_ktime_get_ns();
-	event->netns_cookie = server->netns_cookie;
-	event->local = packet->source;
-	event->remote = event->dialled = packet->destination;
-	event->local_port_be = packet->source_port_be;
-	event->remote_port_be = event->dialled_port_be = packet->destination_port_be;
-	event->workload = server->workload;
-	event->kind = KMESH_EVENT_UNREACHABLE;
-	event->path = KMESH_PATH_KERNEL;
-	bpf_ringbuf_submit(event, 0);
-	return 0;
 }
 
 /* The next hop's on the node's network; the pod's own if both are on one bridge. */
@@ -89,13 +57,18 @@ static __always_inline int open_at_wire(struct __sk_buff *skb, struct kmesh_leas
 					bool expired, const struct segment *segment,
 					const struct packet *packet)
 {
+	struct kmesh_peer_key ends = {};
 	struct delivery delivery = {};
 
 	/* Data before the handshake would take the node's way, where it can be altered. */
 	expired |= packet->carries_data;
 	switch (open_connection(lease, expired, segment, packet->sequence)) {
 	case OPENING_REPEATED:
-		report_unreachable(packet);
+		ends.local = packet->source;
+		ends.remote = packet->destination;
+		ends.local_port_be = packet->source_port_be;
+		ends.remote_port_be = packet->destination_port_be;
+		report_unreachable(&ends);
 		return NEXT;
 	case OPENING_ALLOWED:
 		count_wire(KMESH_WIRE_OPENED);

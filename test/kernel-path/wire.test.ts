@@ -31,6 +31,15 @@ const seen = (verdict: string) => `table bridge seen {
 }
 `;
 
+/** Rejects first packets to a port, as some CNIs do what a NetworkPolicy does not admit. */
+const rejecting = (port: number) => `table inet rejecting {
+  chain forward {
+    type filter hook forward priority 0
+    tcp dport ${port} tcp flags & (syn | ack) == syn reject with icmpx type port-unreachable
+  }
+}
+`;
+
 describe('the wire', () => {
   let lab: Lab;
   let mesh: LabMesh;
@@ -100,13 +109,36 @@ describe('the wire', () => {
       await client.dial({ to: there, mode: 'http', connections: 1, timeoutMs: 2_500 });
       const report = await client.dial({ to: there, mode: 'http', connections: 10, concurrency: 2 });
       assert.equal(report.failed, 0);
-      await mesh.node().proxy.until('the port is named', () => /drops packets to a port/.test(watch.text));
-      assert.equal(watch.text.match(/drops packets to a port/g)?.length, 1);
+      await mesh.node().proxy.until('the port is named', () => /blocks a port/.test(watch.text));
+      assert.equal(watch.text.match(/blocks a port/g)?.length, 1);
       assert.match(await answerOf(there), /^tunnel: .*does not let the port through/);
       const other = `${server.pod.addresses.v4}:8081`;
       assert.match(await answerOf(other), /^kernel: .*is kept/);
     });
   });
+
+  for (const [family, port] of [
+    ['v4', 8082],
+    ['v6', 8083],
+  ] as const) {
+    test(`if the network rejects a first packet by ICMP, the next connects take the tunnel path (IP${family})`, async () => {
+      await server.pod.serve({ port, mode: 'http' });
+      const there = endpointText(server.pod.addresses[family], port);
+      const watch = await mesh.node().proxy.watch();
+      await node().run('nft', ['-f', '-'], { input: rejecting(port) });
+      try {
+        // Earlier than the first packet is retransmitted, which would reveal it, too.
+        const first = await client.dial({ to: there, mode: 'http', connections: 1, timeoutMs: 600 });
+        assert.equal(first.failed, 1);
+        const report = await client.dial({ to: there, mode: 'http', connections: 10, concurrency: 2 });
+        assert.equal(report.failed, 0);
+        await mesh.node().proxy.until('the port is named', () => /blocks a port/.test(watch.text));
+        assert.match(await answerOf(there), /^tunnel: .*does not let the port through/);
+      } finally {
+        await node().run('nft', ['delete', 'table', 'inet', 'rejecting']);
+      }
+    });
+  }
 
   test('NEG-10: a connection that a policy denies ends with its next packet', async () => {
     const noClient = policy('Deny', {

@@ -54,7 +54,7 @@ export function readKernelEvents(options: KernelEventsOptions): KernelEvents {
     wasDenied: (socketCookie) => enrolment.wasDenied(socketCookie),
     onUnreachable: (workload, port) =>
       logger.warn(
-        'the network of this node drops packets to a port: connections to it take the tunnel path for a while; look for a NetworkPolicy that admits port 15008 only',
+        'the network of this node blocks a port: connections to it take the tunnel path for a while; look for a NetworkPolicy that admits port 15008 only',
         { workload: tables.workloadUid(workload), port },
       ),
     resolver: createKernelResolver({
