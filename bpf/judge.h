@@ -19,6 +19,7 @@
 #include "order.h"
 #include "verdicts.h"
 
+#include <bpf/bpf_endian.h>
 #include <stdbool.h>
 
 /* One direction of a connection. */
@@ -217,6 +218,27 @@ static __always_inline enum passage admit_opening(const struct kmesh_lease *leas
 	    seen.sequence != sequence || seen.client_is_high == lower)
 		return PASSAGE_UNKNOWN;
 	return judge(lease, connection, &seen, &key);
+}
+
+/*
+ * A server answers a SYN that is not the one of the entry: an earlier connection had these
+ * addresses and ports, and the server has forgotten it. The SYN had another destination when the
+ * wire saw it, which the node translated, and the answer has to take the same way back.
+ */
+static __always_inline void end_earlier(const struct segment *segment, __u32 acknowledgement)
+{
+	struct kmesh_connection *connection, seen;
+	struct kmesh_connection_key key;
+	bool lower = make_key(segment, &key);
+
+	connection = bpf_map_lookup_elem(&connections, &key);
+	if (!connection || !read_connection(connection, hash_tuple(&key), &seen))
+		return;
+	/* Only the server itself may end it. */
+	if (seen.client_is_high != lower || segment->interface != seen.server_interface)
+		return;
+	if (bpf_ntohl(acknowledgement) != bpf_ntohl(seen.sequence) + 1)
+		bpf_map_delete_elem(&connections, &key);
 }
 
 /* The wire's action on a later packet that leaves its pod. */

@@ -32,7 +32,7 @@ struct packet {
 	union kmesh_address destination;
 	__u16 source_port_be;
 	__u16 destination_port_be;
-	__u32 sequence;
+	__u32 sequence, acknowledgement;
 	__u8 flags;
 	bool carries_data;
 };
@@ -90,6 +90,7 @@ static __always_inline void read_tcp(const struct tcp_header *tcp, __u32 length,
 	packet->source_port_be = tcp->source_port_be;
 	packet->destination_port_be = tcp->destination_port_be;
 	packet->sequence = tcp->sequence;
+	packet->acknowledgement = tcp->acknowledgement;
 	packet->flags = tcp->flags;
 	packet->carries_data = length > (__u32)(tcp->offset >> 4) * 4;
 }
@@ -206,4 +207,9 @@ static __always_inline enum reading read_packet(struct __sk_buff *skb, struct pa
 static __always_inline bool is_syn(const struct packet *packet)
 {
 	return (packet->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+static __always_inline bool is_syn_answer(const struct packet *packet)
+{
+	return (packet->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == (TCP_SYN | TCP_ACK);
 }

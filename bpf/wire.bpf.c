@@ -109,6 +109,8 @@ int kmesh_wire(struct __sk_buff *skb)
 	segment.interface = skb->ifindex;
 	if (is_syn(&packet))
 		return open_at_wire(skb, lease, expired, &segment, &packet);
+	if (is_syn_answer(&packet))
+		end_earlier(&segment, packet.acknowledgement);
 	deliver(lease, expired, &segment, &delivery);
 	if (delivery.passage == PASSAGE_UNKNOWN)
 		return NEXT;
