@@ -216,6 +216,23 @@ for (const variant of ['iptables', 'nftables'] as const) {
       await friend.run('nft', ['delete', 'table', 'inet', 'other']);
     });
 
+    test("a pod's own redirect applies to connections that bypass its capture", async () => {
+      const rules = [8090, 8080].map((port) => `tcp dport ${port} redirect to :8091`).join('\n ');
+      const chain = `chain output {\n type nat hook output priority -99\n ${rules}\n }`;
+      await outside.serve({ port: 8090, name: 'outside' });
+      await friend.serve({ port: 8091, name: 'local' });
+      const { v4, v6 } = outside.addresses;
+      const to = [`${v4}:8090`, `[${v6}]:8090`, `${server.pod.addresses.v4}:8080`];
+      const outsideOnly = to.slice(0, 2);
+      const dial = async (destinations: string[]) =>
+        (await friend.dial({ to: destinations, connections: destinations.length })).byEndpoint;
+      assert.deepEqual(await dial(outsideOnly), { outside: 2 });
+      await friend.run('nft', ['-f', '-'], { input: `table inet own {\n ${chain}\n}\n` });
+      assert.deepEqual(await dial(to), { local: 3 });
+      await friend.run('nft', ['delete', 'table', 'inet', 'own']);
+      assert.deepEqual(await dial(outsideOnly), { outside: 2 });
+    });
+
     test('a pod that leaves the mesh keeps no rules or programs, and its connections continue', async () => {
       const leaver = await mesh.pod({ name: 'leaver' });
       await leaver.pod.serve({ port: 8080, mode: 'double' });

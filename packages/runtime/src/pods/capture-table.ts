@@ -16,6 +16,9 @@ const DOUBTED = 'meta mark & 0x0000ffff == 0x00004b4e';
 const REFUSED = 'meta mark & 0x0000ffff == 0x00004b4f';
 const NEITHER = 'meta mark & 0x0000fffe != 0x00004b4e';
 
+/** To istio-cni's rules the mark of the proxy, of which they compare twelve bits. Only while those rules see the packet. */
+const AS_PROXY = '0x00004539';
+
 const FIRST_PACKET = 'tcp flags & (syn | ack) == syn';
 
 /** Index of the loopback interface in every network namespace; comparing the number is much cheaper than the name. */
@@ -27,9 +30,11 @@ const CLAIMED = '0x40000000';
 /**
  * The table `inet kmesh` of a pod, separate because istio-cni flushes and rewrites its own tables.
  *
- * - `claim` and `claim-output`, before istio-cni's chains: a connection that may bypass capture is translated to its
- *   own address. That uses up the connection's single translation, so no later redirect applies; and the
- *   connection stays tracked, for rules that match on that.
+ * - `claim`, before istio-cni's chains: a connection that may bypass capture is translated to its own address. That uses
+ *   up the connection's single translation, so no later redirect applies; and the connection stays tracked, for rules
+ *   that match on that.
+ * - `claim-output`, for connections of the pod: istio-cni's rules take them for the proxy's, so a redirect that the pod
+ *   itself has installed, as for a local proxy of a cloud's metadata service, applies as it does without Kmesh.
  * - `guard`, after all translation: resets what the programs at the interfaces marked as denied. What they marked as
  *   uncertain is reset only if it was exempted from capture into this pod: otherwise the proxy decides.
  * - `guard` and `guard-output`: a connection reset by its server stays in conntrack for ten seconds, with its claim. A
@@ -59,9 +64,7 @@ export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
   }
   chain claim-output {
     type nat hook output priority -110; policy accept;
-    ${PASSED} meta l4proto tcp ct mark set ct mark or ${CLAIMED}
-    ${PASSED} meta nfproto ipv4 meta l4proto tcp dnat ip to ip daddr
-    ${PASSED} meta nfproto ipv6 meta l4proto tcp dnat ip6 to ip6 daddr
+    ${PASSED} meta l4proto tcp ct mark set ct mark or ${CLAIMED} meta mark set meta mark and 0xffff0000 or ${AS_PROXY}
   }
   chain guard {
     type filter hook prerouting priority -90; policy accept;
@@ -76,6 +79,7 @@ export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
     ${FIRST_PACKET} ${NOT_PASSED} jump first-output
   }
   chain first-output {
+    meta mark & 0x0000ffff == ${AS_PROXY} meta mark set meta mark and 0xffff0000 or 0x00004b4d accept
     ct mark & ${CLAIMED} == ${CLAIMED} drop
     meta oif != ${LOOPBACK} ct state invalid drop
   }
