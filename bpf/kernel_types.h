@@ -44,6 +44,7 @@ struct sock {
 };
 
 struct inet_sock {
+	void *inet_opt;
 	int rx_dst_ifindex;
 };
 

@@ -163,10 +163,16 @@ static __always_inline bool take_handoff(struct bpf_sock_ops *ctx, __u64 netns_c
 	return announce_handoff(&key, netns_cookie, flow);
 }
 
+/* Returns whether a SYN of this socket has neither data nor IP options. */
+static __always_inline bool is_plain(const struct tcp_sock *tcp)
+{
+	return !tcp || (!tcp->fastopen_req && !((const struct inet_sock *)tcp)->inet_opt);
+}
+
 /*
  * The SYN may be sent long after connect, by another system call: the permission is
  * checked again, and the exemption from capture removed if it is gone. The same applies to a socket
- * with data for its SYN: the other pod would leave that to capture, as a stranger's.
+ * with data or IP options for its SYN: the other pod would leave that to capture, as a stranger's.
  */
 static __always_inline void reconsider(struct bpf_sock_ops *ctx, struct bpf_sock *sk,
 				       const struct kmesh_pod *pod,
@@ -180,7 +186,7 @@ static __always_inline void reconsider(struct bpf_sock_ops *ctx, struct bpf_sock
 		return;
 	server = find_owner(&key->remote);
 	tcp = bpf_skc_to_tcp_sock(sk);
-	if (!server || (pod->identity && !(tcp && tcp->fastopen_req) &&
+	if (!server || (pod->identity && is_plain(tcp) &&
 			is_allowed(server->workload, pod->identity, key->remote_port_be)))
 		return;
 	mark = sk->mark & ~KMESH_MARK_MASK;

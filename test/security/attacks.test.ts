@@ -151,6 +151,15 @@ for (const kernelPath of [true, false]) {
       });
     }
 
+    test('a socket with IP options is served by a port that is allowed, and by no other', async () => {
+      const [allowed, denied] = await play(attacker, [
+        patient(['options', `connect=${at(ALLOWED)}`, 'send']),
+        ['options', `connect=${at(DENIED)}`, 'send'],
+      ]);
+      assert.match(allowed ?? '', new RegExp(`port-${ALLOWED}`));
+      assert.equal(denied, '');
+    });
+
     test('a socket that was accepted and dissolved dials like a new one', async () => {
       const lists = marks.map((mark, index) =>
         steps(`accept=${7000 + index}`, 'dissolve', mark, `connect=${at(DENIED)}`, 'send'),

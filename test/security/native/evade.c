@@ -130,6 +130,8 @@ static int step(char *name, char *value)
 		number = strtol(value, NULL, 0);
 		return setsockopt(fd, SOL_SOCKET, SO_MARK, &number, sizeof(number));
 	}
+	if (!strcmp(name, "options"))
+		return setsockopt(fd, SOL_IP, IP_OPTIONS, "\1\1\1", 4);
 	if (!strcmp(name, "nonblock"))
 		return fcntl(fd, F_SETFL, O_NONBLOCK);
 	if (!strcmp(name, "bind")) {
