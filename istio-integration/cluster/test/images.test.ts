@@ -78,6 +78,6 @@ test("the images of Gateway API's conformance tests have every name by which its
   );
   assert.throws(
     () => suiteImages(['example.org/new:v1']),
-    /ask for example\.org\/new:v1, and nothing here is/,
+    /request example\.org\/new:v1, which cannot be built here/,
   );
 });
