@@ -65,6 +65,21 @@ test('DNS-04: other names are answered by the resolver, not authoritative, with 
   assert.deepEqual(addressesOf(await network.queryTcp('www.bing.com')), ['203.0.113.7']);
 });
 
+test('DNS-04: a client that ends its side of a TCP connection gets the answer of the resolver, and then the end', async () => {
+  await using network = await PodNetwork.start({
+    resolvers: [resolver],
+    mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+  });
+  const asked = Promise.withResolvers<() => void>();
+  network.resolver(resolver, (query, reply) => asked.resolve(() => reply(answerOf(query, '203.0.113.7'))));
+  const answer = network.queryTcp('www.bing.com', { halfClose: true });
+  const reply = await asked.promise;
+  // A later connection was answered: the end of the first one has been seen.
+  await network.queryTcp('web.ns1.svc.cluster.local', { halfClose: true });
+  reply();
+  assert.deepEqual(addressesOf(await answer), ['203.0.113.7']);
+});
+
 test('DNS-01: types other than A and AAAA are forwarded, also for names of the mesh', async () => {
   await using network = await PodNetwork.start({
     resolvers: [resolver],

@@ -22,7 +22,8 @@ export class TcpListener {
 
   constructor(fd: number, answer: Answerer) {
     this.#answer = answer;
-    this.#server = createServer((socket) => this.#serve(socket));
+    // A client may end its side after its queries; forwarded ones are answered later.
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#server.on('error', () => undefined);
     this.#server.listen({ fd });
   }
@@ -49,6 +50,10 @@ export class TcpListener {
     socket.on('close', () => this.#connections.delete(socket));
     let held: Buffer = Buffer.alloc(0);
     let pending = 0;
+    let ended = false;
+    const endAnswered = (): void => {
+      if (ended && pending === 0) socket.end();
+    };
     const take = (): void => {
       while (held.length >= 2 && !socket.destroyed) {
         const length = held.readUInt16BE(0);
@@ -69,6 +74,7 @@ export class TcpListener {
             send(socket, framed, answer.length);
             socket.resume();
             take();
+            endAnswered();
           };
         });
         if (size > 0) send(socket, Buffer.from(written.subarray(0, size + 2)), size);
@@ -79,6 +85,10 @@ export class TcpListener {
     socket.on('data', (chunk: Buffer) => {
       held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
       take();
+    });
+    socket.on('end', () => {
+      ended = true;
+      endAnswered();
     });
   }
 }

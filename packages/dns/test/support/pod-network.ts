@@ -151,15 +151,20 @@ export class PodNetwork implements AsyncDisposable {
     return dnsPacket.decode(await this.send(queryOf(name, type, fields)));
   }
 
-  /** Queries a name over TCP. */
-  async queryTcp(name: string): Promise<DecodedPacket> {
+  /**
+   * Queries a name over TCP.
+   *
+   * @param options.halfClose ends the client's side after the query, and reads until the proxy ends its own
+   */
+  async queryTcp(name: string, { halfClose = false } = {}): Promise<DecodedPacket> {
     const fd = await connectSocket({ namespace: this.namespace, address: '127.0.0.1', port: 15_053 });
     const socket = new Socket({ fd, readable: true, writable: true });
     socket.write(dnsPacket.streamEncode(dnsPacket.decode(queryOf(name, 'A'))));
+    if (halfClose) socket.end();
     let held = Buffer.alloc(0);
     for await (const chunk of socket) {
       held = Buffer.concat([held, chunk as Buffer]);
-      if (held.length >= 2 && held.length >= held.readUInt16BE(0) + 2) break;
+      if (!halfClose && held.length >= 2 && held.length >= held.readUInt16BE(0) + 2) break;
     }
     socket.destroy();
     return dnsPacket.streamDecode(held) as DecodedPacket;
