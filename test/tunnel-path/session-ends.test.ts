@@ -101,6 +101,25 @@ describe('peers that go on sending while their session ends', () => {
   });
 });
 
+test('PRC-09: a drain does not wait for a peer that is gone', async () => {
+  await using own = await startTestMesh({ nodes: 2 });
+  const client = await own.pod();
+  const server = await own.pod({ node: 1 });
+  await server.pod.serve({ port: 8080, mode: 'http' });
+  const to = `${server.pod.addresses.v4}:8080`;
+  assert.equal((await client.pod.dial({ to, mode: 'http', connections: 1 })).failed, 0);
+  // Its node has lost its power, or it was deleted: no packet is answered any more.
+  await server.pod.run('ip', ['link', 'set', 'eth0', 'down']);
+  let isDrained = false;
+  const drained = own
+    .proxy(0)
+    .tunnel.drain(60_000)
+    .then(() => (isDrained = true));
+  // A session is given up after 30 s without an answer.
+  await until(() => isDrained, 20_000);
+  await drained;
+});
+
 /** Number of bytes in DATA frames, and of GOAWAY frames. */
 function readFrames(bytes: Buffer): { data: number; goaways: number } {
   let [data, goaways] = [0, 0];

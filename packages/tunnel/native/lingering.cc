@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -16,6 +18,8 @@ namespace kmesh::tunnel
 
 /* How long a peer may take to acknowledge anything. */
 static constexpr uint64_t kStallMs = 30000;
+/* A peer that leaves so many retransmissions unanswered, for some 3 s, is gone. */
+static constexpr int kUnanswered = 4;
 /* More sockets than this are not worth their descriptors: one is closed. */
 static constexpr size_t kSockets = 256;
 static constexpr uint32_t kFirstLookMs = 5;
@@ -28,6 +32,15 @@ size_t unacknowledgedBytes(int fd)
 {
 	int count = 0;
 	return ioctl(fd, SIOCOUTQ, &count) == 0 && count > 0 ? static_cast<size_t>(count) : 0;
+}
+
+/* A peer whose buffer is full is there: it answers probes, which are no retransmissions. */
+static bool isGone(int fd)
+{
+	tcp_info info = {};
+	socklen_t length = sizeof info;
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 &&
+	       info.tcpi_retransmits >= kUnanswered;
 }
 
 Input discardInput(int fd)
@@ -76,8 +89,9 @@ class LingeringSocket final : public Pollable
 			waiting_ = waiting;
 			since_ = engine_.nowMs();
 		}
-		all_.unacknowledged_ += (waiting > 0) - counted_;
-		counted_ = waiting > 0;
+		int counts = waiting > 0 && !isGone(fd_);
+		all_.unacknowledged_ += counts - counted_;
+		counted_ = counts;
 		if (engine_.nowMs() - since_ >= (waiting > 0 ? kStallMs : kLingerMs)) {
 			all_.close(this);
 			return;

@@ -1,6 +1,12 @@
 import { Client, type ClientOptions, type ServiceError, status } from '@grpc/grpc-js';
 import { caProto, isKmeshError, KmeshError } from '@kmesh/api';
-import { channelCredentials, grpcTarget, requestMetadata, tlsChannelOptions } from './channel.ts';
+import {
+  type ChannelEnd,
+  channelCredentials,
+  grpcTarget,
+  requestMetadata,
+  tlsChannelOptions,
+} from './channel.ts';
 import type { FromCalls, OpenCalls, ToCalls } from './thread-calls.ts';
 
 const channelOptions: ClientOptions = {
@@ -50,7 +56,7 @@ export function serveCalls({ port, ...options }: OpenCalls): void {
 class Connection {
   readonly #options: Omit<OpenCalls, 'port' | 'kind'>;
   readonly #onRootsUnusable: (reason: string) => void;
-  #channel: Client | undefined;
+  #channel: { readonly client: Client; readonly end: ChannelEnd } | undefined;
   #stale = true;
   #closed = false;
   #rebuilding: Promise<Client> | undefined;
@@ -90,13 +96,19 @@ class Connection {
 
   close(): void {
     this.#closed = true;
-    this.#channel?.close();
+    this.#leave();
+  }
+
+  #leave(): void {
+    if (this.#channel === undefined) return;
+    this.#channel.end.closed = true;
+    this.#channel.client.close();
     this.#channel = undefined;
   }
 
   /** Returns the channel, rebuilt if the roots changed. While they cannot be read, the old channel stays. */
   #current(): Promise<Client> {
-    if (!this.#stale && this.#channel !== undefined) return Promise.resolve(this.#channel);
+    if (!this.#stale && this.#channel !== undefined) return Promise.resolve(this.#channel.client);
     this.#rebuilding ??= this.#rebuild().finally(() => {
       this.#rebuilding = undefined;
     });
@@ -109,20 +121,21 @@ class Connection {
     // Before reading: a change during the read must not be lost.
     this.#stale = false;
     try {
-      const credentials = await channelCredentials(controlPlane, settings);
+      const end = { closed: false };
+      const credentials = await channelCredentials(controlPlane, settings, end);
       const fresh = new Client(grpcTarget(controlPlane.address), credentials, {
         ...channelOptions,
         ...tlsChannelOptions(controlPlane),
       });
-      old?.close();
+      this.#leave();
       if (this.#closed) fresh.close();
-      else this.#channel = fresh;
+      else this.#channel = { client: fresh, end };
       return fresh;
     } catch (cause) {
       this.#stale = true;
       if (old === undefined) throw cause;
       this.#onRootsUnusable(cause instanceof Error ? cause.message : String(cause));
-      return old;
+      return old.client;
     }
   }
 }

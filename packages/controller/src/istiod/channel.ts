@@ -24,15 +24,24 @@ export function grpcTarget(address: string): string {
   return family === 6 ? `ipv6:[${host}]:${port}` : `dns:${host}:${port}`;
 }
 
+/** Whether a channel is closed, for its credentials. */
+export interface ChannelEnd {
+  closed: boolean;
+}
+
 /**
- * Creates channel credentials. Root files are read at each call, so a replaced root applies to the next connection
- * (conformance XDS-20).
+ * Creates the credentials of one channel. Root files are read at each call, so a replaced root applies to the next
+ * connection (conformance XDS-20).
+ *
+ * Once the channel is closed they trust no server: the library connects once more, up to a second later, if a channel
+ * is closed while it waits to try again, and would keep that connection.
  *
  * @throws SettingError with the setting of the roots.
  */
 export async function channelCredentials(
   plane: ControlPlane,
   settings: ControlPlaneSettings,
+  end: ChannelEnd,
 ): Promise<ChannelCredentials> {
   const { host, secure } = hostAndPort(plane.address);
   if (!secure) return ChannelCredentials.createInsecure();
@@ -44,6 +53,7 @@ export async function channelCredentials(
   const names = [host, plane.alternativeHostname].filter((name) => name !== undefined && name !== '');
   return ChannelCredentials.createFromSecureContext(secureContext, {
     checkServerIdentity: (_name, certificate) => {
+      if (end.closed) return new Error('the channel is closed');
       const problems = names.map((name) => tls.checkServerIdentity(name ?? '', certificate));
       return problems.some((problem) => problem === undefined) ? undefined : problems[0];
     },

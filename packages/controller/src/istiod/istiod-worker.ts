@@ -35,14 +35,19 @@ async function open(
   { controlPlane, settings, times }: Omit<OpenStream, 'port' | 'kind'>,
   onConnected: () => void,
 ): Promise<DeltaStream> {
-  return openDeltaStream({
+  const end = { closed: false };
+  const stream = openDeltaStream({
     target: grpcTarget(controlPlane.address),
-    credentials: await channelCredentials(controlPlane, settings),
+    credentials: await channelCredentials(controlPlane, settings, end),
     metadata: await requestMetadata(controlPlane, settings),
     channelOptions: tlsChannelOptions(controlPlane),
     times,
     onConnected,
   });
+  void stream.ended.then(() => {
+    end.closed = true;
+  });
+  return stream;
 }
 
 /** Passes messages between the port and the stream. Earlier messages are still queued in the port. */

@@ -129,7 +129,8 @@ export function openDeltaStream(options: DeltaStreamOptions): DeltaStream {
 function watchUntilReady(client: Client, ready: () => void): void {
   const channel = client.getChannel();
   const look = (): void => {
-    const state = channel.getConnectivityState(true);
+    // The call connects.
+    const state = channel.getConnectivityState(false);
     if (state === connectivityState.READY) ready();
     else if (state !== connectivityState.SHUTDOWN) {
       channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, (error) => {
