@@ -102,20 +102,21 @@ describe('peers that go on sending while their session ends', () => {
 });
 
 test('PRC-09: a drain does not wait for a peer that is gone', async () => {
-  await using own = await startTestMesh({ nodes: 2 });
+  await using own = await startTestMesh({ nodes: 2, settings: { pool: { releaseMilliseconds: 1_000 } } });
   const client = await own.pod();
   const server = await own.pod({ node: 1 });
   await server.pod.serve({ port: 8080, mode: 'http' });
   const to = `${server.pod.addresses.v4}:8080`;
   assert.equal((await client.pod.dial({ to, mode: 'http', connections: 1 })).failed, 0);
-  // Its node has lost its power, or it was deleted: no packet is answered any more.
-  await server.pod.run('ip', ['link', 'set', 'eth0', 'down']);
+  // It was deleted: no packet is answered any more.
+  const silence = 'table inet gone { chain arriving { type filter hook prerouting priority -300; policy drop; }; }';
+  await server.pod.run('nft', [silence]);
+  // Until the unused session is released, its last frames unacknowledged.
+  const { tunnel } = own.proxy(0);
+  await until(() => tunnel.unacknowledgedCount > 0, 20_000);
   let isDrained = false;
-  const drained = own
-    .proxy(0)
-    .tunnel.drain(60_000)
-    .then(() => (isDrained = true));
-  // A session is given up after 30 s without an answer.
+  const drained = tunnel.drain(60_000).then(() => (isDrained = true));
+  // The session itself is given up after 30 s without an answer.
   await until(() => isDrained, 20_000);
   await drained;
 });

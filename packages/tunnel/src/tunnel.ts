@@ -174,6 +174,11 @@ export class Tunnel implements AsyncDisposable {
     for (const pod of this.#pods.values()) pod.revocationsChanged(lists);
   }
 
+  /** Returns the number of ended HBONE connections whose peers have bytes to acknowledge, and answer. */
+  get unacknowledgedCount(): number {
+    return sum(this.#engines, (engine) => engine.unacknowledgedCount);
+  }
+
   /**
    * Graceful drain (contract 2.7): listeners close, HBONE gets GOAWAY, live connections may finish. Resolves when the
    * peers of all have acknowledged the last bytes, or at the deadline, which cuts the rest.
@@ -188,7 +193,7 @@ export class Tunnel implements AsyncDisposable {
       await new Promise((resolve) => setTimeout(resolve, 50));
       if (this.connectionCount > 0 || sum(this.#pods.values(), (pod) => pod.nestedCount) > 0) continue;
       // The end of the process would also cut responses in the buffers of ended sessions.
-      if (this.#engines.some((engine) => engine.flowCount + engine.unacknowledgedCount > 0)) continue;
+      if (this.#engines.some(({ flowCount }) => flowCount > 0) || this.unacknowledgedCount > 0) continue;
       // Peers with a handshake or request in progress find their connections still open.
       if (passed() > QUIET_MILLISECONDS || sum(this.#pods.values(), (pod) => pod.servedCount) === 0) break;
     }
