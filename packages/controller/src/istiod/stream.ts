@@ -9,7 +9,17 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { xds } from '@kmesh/api';
-import type { StreamTimes } from './thread.ts';
+
+/** Timeouts in milliseconds; tests shorten them. */
+export interface StreamTimes {
+  readonly connectTimeout: number;
+  readonly keepaliveTime: number;
+  readonly keepaliveTimeout: number;
+  /** Delay before routes are requested again after a refusal. */
+  readonly routesRefused: number;
+  /** Longest wait of the first mesh state for its routes. */
+  readonly firstRoutes: number;
+}
 
 /** The end of a stream. */
 export interface StreamEnd {

@@ -3,19 +3,8 @@ import { KmeshError, type xds } from '@kmesh/api';
 import { releaseFreeMemory, startThread } from '@kmesh/linux';
 import type { ControlPlane, ControlPlaneSettings } from './control-plane.ts';
 import { grpcStatus } from './control-plane.ts';
-import type { StreamEnd } from './stream.ts';
+import type { StreamEnd, StreamTimes } from './stream.ts';
 import { CallsOfThread, type OpenCalls, type ThreadCalls } from './thread-calls.ts';
-
-/** Timeouts in milliseconds; tests shorten them. */
-export interface StreamTimes {
-  readonly connectTimeout: number;
-  readonly keepaliveTime: number;
-  readonly keepaliveTimeout: number;
-  /** Delay before routes are requested again after a refusal. */
-  readonly routesRefused: number;
-  /** Longest wait of the first mesh state for its routes. */
-  readonly firstRoutes: number;
-}
 
 /** The timeouts of a node proxy. */
 export const standardTimes: StreamTimes = {

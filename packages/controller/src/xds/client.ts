@@ -2,13 +2,8 @@ import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger, type MeshUpdate, xds } from '@kmesh/api';
 import type { ControlPlane, ControlPlaneSettings } from '../istiod/control-plane.ts';
-import {
-  IstiodThread,
-  type ReceivedResponse,
-  type StreamTimes,
-  standardTimes,
-  type ThreadStream,
-} from '../istiod/thread.ts';
+import type { StreamTimes } from '../istiod/stream.ts';
+import { IstiodThread, type ReceivedResponse, standardTimes, type ThreadStream } from '../istiod/thread.ts';
 import { Interner } from './convert/common.ts';
 import { answerTo, buildFirstRequest, type NodeIdentity, nodeMessage } from './requests.ts';
 import { RetainedResources, Waiters } from './resources.ts';

@@ -3,7 +3,7 @@ import { Slicer } from '@kmesh/orchestration';
 import type { JsonValue } from '../config/computed.ts';
 import { grpcStatus } from '../istiod/control-plane.ts';
 import type { RetainedResources } from './resources.ts';
-import type { AppliedResponse, Rejection } from './responses.ts';
+import { type AppliedResponse, rejectionText } from './responses.ts';
 
 /** Identity of this proxy in xDS requests. */
 export interface NodeIdentity {
@@ -133,15 +133,4 @@ export function answerTo(response: AppliedResponse): Buffer {
     };
   }
   return xds.DeltaDiscoveryRequest.encode(answer);
-}
-
-/** Formats `name: reason; name: reason`, cut at `maximumLength` with a count of the rest. */
-export function rejectionText(rejections: readonly Rejection[], maximumLength: number): string {
-  let text = '';
-  for (const [index, { name, reason }] of rejections.entries()) {
-    const item = `${index === 0 ? '' : '; '}${name}: ${reason}`;
-    if (text.length + item.length > maximumLength) return `${text}; and ${rejections.length - index} more`;
-    text += item;
-  }
-  return text;
 }

@@ -7,7 +7,6 @@ import { convertPolicy, hasUnknownPart } from './convert/policy.ts';
 import { convertRoute } from './convert/route.ts';
 import { convertService } from './convert/service.ts';
 import { convertWorkload } from './convert/workload.ts';
-import { rejectionText } from './requests.ts';
 import { type HeldKind, type RetainedResources, removalOf } from './resources.ts';
 import type { TerminationReason } from './retry.ts';
 
@@ -314,4 +313,15 @@ export function recordAnswer(response: AppliedResponse, counters: XdsCounters, l
   counters.acknowledged++;
   logger.debug('xDS response applied', { type, resources: accepted, removed: response.removed });
   return true;
+}
+
+/** Formats `name: reason; name: reason`, cut at `maximumLength` with a count of the rest. */
+export function rejectionText(rejections: readonly Rejection[], maximumLength: number): string {
+  let text = '';
+  for (const [index, { name, reason }] of rejections.entries()) {
+    const item = `${index === 0 ? '' : '; '}${name}: ${reason}`;
+    if (text.length + item.length > maximumLength) return `${text}; and ${rejections.length - index} more`;
+    text += item;
+  }
+  return text;
 }
