@@ -6,10 +6,13 @@ import {
   accessLine,
   answered,
   app,
+  type Calls,
   call,
+  callsUntil,
   callUntil,
   deployment,
   enrolled,
+  having,
   identity,
   inside,
   onlyPod,
@@ -123,14 +126,18 @@ export const basicCases: readonly Case[] = [
   {
     name: 'IST-03: all pods of a service get connections',
     async run(scene) {
-      const replicas = app('many', { namespace: inside, replicas: 3 });
-      await scene.api.apply(...replicas);
-      await scene.api.rolledOut(deployment('many'));
-      const client = await onlyPod(scene, 'client');
-      const names = (await scene.api.pods(inside, 'app=many')).map((pod) => pod.metadata?.name);
-      const calls = answered(await call(scene, client, `http://many.${inside}:80`, { count: 60 }));
-      assert.deepEqual([...new Set(calls.servers)].sort(), names.sort());
-      await scene.api.remove(...replicas);
+      const many = app('many', { namespace: inside, replicas: 3 });
+      await having(scene, many, async () => {
+        await scene.api.rolledOut(deployment('many'));
+        const client = await onlyPod(scene, 'client');
+        const pods = await scene.api.pods(inside, 'app=many');
+        const url = `http://many.${inside}:80`;
+        // istiod learns of ready pods one after the other.
+        const isEach = ({ servers }: Calls): boolean => new Set(servers).size === pods.length;
+        await callsUntil(scene, client, url, isEach, { count: 60 });
+        const { servers } = answered(await call(scene, client, url, { count: 60 }));
+        assert.deepEqual([...new Set(servers)].sort(), pods.map((pod) => pod.metadata?.name).sort());
+      });
     },
   },
   {

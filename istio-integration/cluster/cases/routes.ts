@@ -7,6 +7,7 @@ import {
   answered,
   type Calls,
   call,
+  callsUntil,
   callUntil,
   clusterIp,
   having,
@@ -18,7 +19,6 @@ import {
 } from './scene.ts';
 import {
   type Behind,
-  callsUntil,
   SERVICE,
   service,
   url,

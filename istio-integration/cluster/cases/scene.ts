@@ -236,6 +236,27 @@ export async function callUntil(
   );
 }
 
+/** Calls a URL from a pod, `count` times at once, until the answers meet a condition. */
+export async function callsUntil(
+  scene: Scene,
+  from: V1Pod,
+  to: string,
+  wanted: (calls: Calls) => boolean,
+  { count = 1 } = {},
+): Promise<Calls> {
+  let last = '';
+  return await waitUntil(
+    `the wanted answer of ${to}`,
+    30_000,
+    async () => {
+      const calls = await call(scene, from, to, { count });
+      last = calls.text;
+      return wanted(calls) ? calls : undefined;
+    },
+    { everyMs: 200, state: () => last },
+  );
+}
+
 /** Fails unless all calls were answered. */
 export function answered(calls: Calls): Calls {
   if (calls.failed) throw new Error(`a call failed:\n${calls.text}`);

@@ -1,7 +1,6 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import { waypoint } from '../mesh/waypoint.ts';
-import { waitUntil } from '../wait.ts';
-import { app, type Calls, call, deployment, having, inside, onlyPod, ports, type Scene } from './scene.ts';
+import { app, deployment, having, inside, onlyPod, ports, type Scene } from './scene.ts';
 
 export const WAYPOINT = 'waypoint';
 /** Name of the server, its service and its account. */
@@ -55,24 +54,4 @@ export async function useWaypoint({ api }: Scene, name: string | null): Promise<
     kind: 'Service',
     metadata: { name: SERVICE, namespace: inside, labels: { 'istio.io/use-waypoint': name } } as never,
   });
-}
-
-/** Calls the service until an answer meets the condition. */
-export async function callsUntil(
-  scene: Scene,
-  from: V1Pod,
-  to: string,
-  wanted: (calls: Calls) => boolean,
-): Promise<Calls> {
-  let last = '';
-  return await waitUntil(
-    `the wanted answer of ${to}`,
-    30_000,
-    async () => {
-      const calls = await call(scene, from, to);
-      last = calls.text;
-      return wanted(calls) ? calls : undefined;
-    },
-    { everyMs: 200, state: () => last },
-  );
 }

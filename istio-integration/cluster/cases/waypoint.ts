@@ -9,6 +9,7 @@ import {
   accessLine,
   answered,
   call,
+  callsUntil,
   callUntil,
   clusterIp,
   deployment,
@@ -20,7 +21,6 @@ import {
 } from './scene.ts';
 import {
   type Behind,
-  callsUntil,
   SERVICE,
   service,
   type Target,
