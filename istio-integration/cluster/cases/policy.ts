@@ -111,8 +111,12 @@ export const policyCases: readonly Case[] = [
           action: 'DENY',
           rules: [{ from: [{ source: { notNamespaces: [inside] } }] }],
         });
-        for (const object of [strict, everyone])
+        const stranger = await onlyPod(scene, 'stranger', outside);
+        for (const object of [strict, everyone]) {
           await having(scene, [object], () => refusedPlainly(scene, server));
+          // Otherwise the first policy would refuse the first calls of the second.
+          await callUntil(scene, stranger, `http://${server}.${inside}:80`, 'answered');
+        }
       },
     },
     {
