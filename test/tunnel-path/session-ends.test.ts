@@ -109,7 +109,8 @@ test('PRC-09: a drain does not wait for a peer that is gone', async () => {
   const to = `${server.pod.addresses.v4}:8080`;
   assert.equal((await client.pod.dial({ to, mode: 'http', connections: 1 })).failed, 0);
   // It was deleted: no packet is answered any more.
-  const silence = 'table inet gone { chain arriving { type filter hook prerouting priority -300; policy drop; }; }';
+  const silence =
+    'table inet gone { chain arriving { type filter hook prerouting priority -300; policy drop; }; }';
   await server.pod.run('nft', [silence]);
   // Until the unused session is released, its last frames unacknowledged.
   const { tunnel } = own.proxy(0);
