@@ -43,7 +43,7 @@ export interface AppliedResponse {
   readonly unknownRemovals: number;
 }
 
-export interface Rejection {
+interface Rejection {
   readonly name: string;
   readonly reason: string;
 }
