@@ -107,6 +107,16 @@ async function tcpLines(scene: Scene, { client }: Behind): Promise<AccessLine['f
 const routedLines = async (scene: Scene, behind: Behind): Promise<AccessLine['fields'][]> =>
   (await tcpLines(scene, behind)).filter((fields) => String(fields['route']).includes(SERVICE));
 
+/** Waits until the service's own server answers on its TCP port, or one to which a route leads. */
+async function untilServed(scene: Scene, { client, pod }: Behind, byOwn: boolean): Promise<void> {
+  await callsUntil(
+    scene,
+    client,
+    tcp,
+    ({ failed, servers }) => !failed && (servers[0] === pod.metadata?.name) === byOwn,
+  );
+}
+
 /** Another port of the same service is not the route's. */
 async function otherPort(scene: Scene, { client, pod }: Behind): Promise<void> {
   const { servers } = answered(await call(scene, client, url, { count: 20 }));
@@ -130,7 +140,7 @@ export const routeCases: readonly Case[] = [
     name: 'KME-05: a TCPRoute shares the connections to a service with a waypoint by weight',
     run: (scene) =>
       withWaypoint(scene, 'service', async (behind) => {
-        const { client, pod } = behind;
+        const { client } = behind;
         await callUntil(scene, client, tcp, 'answered');
         await useWaypoint(scene, WAYPOINT);
         const address = `${await clusterIp(scene, SERVICE)}:${ports.tcp}`;
@@ -150,12 +160,7 @@ export const routeCases: readonly Case[] = [
         );
         await callUntil(scene, client, tcp, 'answered');
         await having(scene, [tcpRoute(WEIGHTS)], async () => {
-          await callsUntil(
-            scene,
-            client,
-            tcp,
-            ({ failed, servers }) => !failed && servers[0] !== pod.metadata?.name,
-          );
+          await untilServed(scene, behind, false);
           const before = await throughWaypoint();
           sharedByWeight(await manyCalls(scene, behind, tcp));
           let through = 0;
@@ -177,15 +182,10 @@ export const routeCases: readonly Case[] = [
     kernelPath: true,
     run: (scene) =>
       withServer(scene, {}, async (behind) => {
-        const { client, pod } = behind;
+        const { client } = behind;
         await callUntil(scene, client, tcp, 'answered');
         await having(scene, [tcpRoute(WEIGHTS)], async () => {
-          await callsUntil(
-            scene,
-            client,
-            tcp,
-            ({ failed, servers }) => !failed && servers[0] !== pod.metadata?.name,
-          );
+          await untilServed(scene, behind, false);
           const before = (await routedLines(scene, behind)).length;
           sharedByWeight(await manyCalls(scene, behind, tcp));
           const lines = await waitUntil(
@@ -209,12 +209,7 @@ export const routeCases: readonly Case[] = [
           await otherPort(scene, behind);
         });
         // Without the route the service has its own endpoints again.
-        await callsUntil(
-          scene,
-          client,
-          tcp,
-          ({ failed, servers }) => !failed && servers[0] === pod.metadata?.name,
-        );
+        await untilServed(scene, behind, true);
       }),
   },
 ];
