@@ -15,6 +15,7 @@ struct ByteQueue::Block {
 	uint32_t capacity;
 	/* Unread bytes are from begin to end. */
 	uint32_t begin, end;
+	std::shared_ptr<HeldBytes> held;
 
 	uint8_t *bytes()
 	{
@@ -70,8 +71,10 @@ void ByteQueue::append(const uint8_t *from, size_t length)
 		if (last_ == nullptr || last_->end == last_->capacity) {
 			bool small = last_ == nullptr && length <= kSmallBlock - sizeof(Block);
 			size_t size = small ? kSmallBlock : kLargeBlock;
-			auto *block = static_cast<Block *>(allocate(size));
-			*block = {nullptr, static_cast<uint32_t>(size - sizeof(Block)), 0, 0};
+			auto *block = new (allocate(size)) Block{
+			    nullptr, static_cast<uint32_t>(size - sizeof(Block)), 0, 0, held_};
+			if (held_ != nullptr)
+				held_->add(size);
 			if (last_ == nullptr)
 				first_ = block;
 			else
@@ -153,7 +156,11 @@ void ByteQueue::dropFirst()
 	first_ = block->next;
 	if (first_ == nullptr)
 		last_ = nullptr;
-	giveBack(block, block->capacity + sizeof(Block));
+	size_t size = block->capacity + sizeof(Block);
+	if (block->held != nullptr)
+		block->held->remove(size);
+	block->~Block();
+	giveBack(block, size);
 }
 
 } // namespace kmesh::tunnel

@@ -148,6 +148,8 @@ class Engine
 	/* Addresses and ports of clients with open plaintext connections. */
 	std::unordered_map<uint64_t, int> clients;
 	LingeringSockets lingering{*this};
+	/* What flows between two sockets hold. */
+	const std::shared_ptr<HeldBytes> plainHeld = std::make_shared<HeldBytes>();
 	std::vector<Session *> dirtySessions;
 	std::vector<std::unique_ptr<Listener>> buriedListeners;
 	/* Data chunks of one flow from HTTP/2, to be written to the flow's socket together. */

@@ -15,6 +15,7 @@ namespace kmesh::tunnel
 {
 
 static constexpr size_t kTurn = 512 << 10;
+static constexpr size_t kReadWithoutRoom = 16 << 10;
 
 void Flow::socketEvents(Socket &socket, uint32_t events)
 {
@@ -94,7 +95,9 @@ void Flow::pumpSockets(int direction)
 			engine.pumpLater(this);
 			return;
 		}
-		ssize_t got = recv(source.fd, engine.cipherScratch, Engine::kScratch, 0);
+		/* What the receiver does not take at once is held. */
+		size_t room = engine.plainHeld->admits() ? Engine::kScratch : kReadWithoutRoom;
+		ssize_t got = recv(source.fd, engine.cipherScratch, room, 0);
 		if (got < 0) {
 			if (errno == EINTR)
 				continue;
@@ -115,7 +118,7 @@ void Flow::pumpSockets(int direction)
 		}
 		size_t length = static_cast<size_t>(got);
 		moved += length;
-		if (length < Engine::kScratch && !source.peerEnded)
+		if (length < room && !source.peerEnded)
 			source.readable = false;
 		ssize_t sent = send(sink.fd, engine.cipherScratch, length, MSG_NOSIGNAL);
 		if (sent < 0) {

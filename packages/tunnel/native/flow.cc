@@ -66,6 +66,8 @@ void Flow::adoptNear(int fd)
 	/* Not watched before a decision: an undecided connection is not read and costs
 	 * nothing. */
 	sockets[0].fd = fd;
+	for (Direction &way : directions)
+		way.pending.countIn(engine.plainHeld);
 }
 
 void Flow::connect(const ConnectSpec &spec, const std::string &prefix, std::string fields,
@@ -174,6 +176,7 @@ void Flow::request(Session *session, std::string_view fields, bool reportOpen)
 		return;
 	}
 	state = State::Requesting;
+	directions[1].pending.countIn(session->held);
 	decided();
 }
 

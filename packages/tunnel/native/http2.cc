@@ -148,7 +148,7 @@ static int onData(nghttp2_session *http, uint8_t, int32_t stream, const uint8_t 
 {
 	of(data).earnEmptyFrames(1);
 	if (StreamUser *user = userOf(http, stream)) {
-		user->streamUnconsumed += length;
+		of(data).received(user, length);
 		user->streamData(bytes, length);
 	} else {
 		nghttp2_session_consume(http, stream, length);
@@ -163,10 +163,9 @@ static int onStreamClose(nghttp2_session *http, int32_t stream, uint32_t code, v
 		nghttp2_session_set_stream_user_data(http, stream, nullptr);
 		session.users.erase(user);
 		user->streamSession = nullptr;
-		/* Unread data of the flow no longer counts against the other streams of the
-		 * connection. */
-		nghttp2_session_consume_connection(http, user->streamUnconsumed);
-		user->streamUnconsumed = 0;
+		/* What the flow has not delivered counts as held, and no longer against the other
+		 * streams' window. */
+		session.release(user);
 		user->streamClosed(code, false);
 	}
 	session.streamGone(stream);

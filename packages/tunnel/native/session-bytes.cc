@@ -19,6 +19,9 @@ static constexpr size_t kTurn = 512 << 10;
 static constexpr uint64_t kReadTurnUs = 1000;
 static constexpr uint64_t kSlowReadUs = 500;
 static constexpr size_t kSmallestRead = 2 << 10;
+/* While a session holds as much as it may: until the next look, and while nothing is free. */
+static constexpr uint32_t kNoRoomMs = 5;
+static constexpr size_t kReadWithoutRoom = 16 << 10;
 /* Maximum number of key updates by the peer in a period. AES-GCM needs one after 24 million records
  * (RFC 8446, 5.5); each costs as much as a hundred records. */
 static constexpr uint32_t kKeyUpdates = 32;
@@ -129,7 +132,7 @@ bool Session::writeOut()
 	if (streamSession != nullptr || fd_ < 0) {
 		if (streamSession != nullptr && !out_.empty())
 			streamSession->resume(this);
-		return out_.size() < kOutHigh;
+		return out_.size() < outHigh();
 	}
 	while (!out_.empty()) {
 		if (out_.sendTo(fd_) < 0) {
@@ -162,10 +165,10 @@ void Session::sendFailed(int error)
 	readLater();
 }
 
-void Session::readLater()
+void Session::readLater(uint32_t delayMs)
 {
 	if (!readDue_)
-		engine.schedule(0, id, TimerKind::Read);
+		engine.schedule(delayMs, id, TimerKind::Read);
 	readDue_ = true;
 }
 
@@ -183,7 +186,7 @@ void Session::flush()
 	std::vector<uint8_t> &gather = engine.gather;
 	gather.clear();
 	while (http != nullptr && state != State::Dead) {
-		if (out_.size() >= kOutHigh && !writeOut())
+		if (out_.size() >= outHigh() && !writeOut())
 			break;
 		if (produced >= kTurn) {
 			markDirty();
@@ -284,6 +287,12 @@ void Session::readSocket()
 {
 	uint64_t began = 0;
 	while (readable_ && state != State::Dead && state != State::Undecided) {
+		if (!inputEnded_ && !held->admits()) {
+			/* The answer to our PING may wait in the socket. */
+			lastInputAt_ = engine.nowMs();
+			readLater(kNoRoomMs);
+			return;
+		}
 		uint64_t before = Engine::preciseUs();
 		if (began == 0)
 			began = before;
@@ -292,6 +301,8 @@ void Session::readSocket()
 			return;
 		}
 		size_t room = readSize_;
+		if (HeldBytes::free() == 0)
+			room = std::min(room, kReadWithoutRoom);
 		ssize_t got = recv(fd_, engine.cipherScratch, room, 0);
 		if (got > 0) {
 			if (static_cast<size_t>(got) < room && !inputEnded_ && sendError_ == 0)

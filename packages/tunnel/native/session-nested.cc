@@ -12,6 +12,8 @@ static constexpr uint32_t kLeaveLookMs = 500;
 void Session::nest(Session *carrier, std::string_view fields, SSL_CTX *context,
 		   std::vector<std::string> identities)
 {
+	if (carrier != nullptr)
+		held = carrier->held;
 	identities_ = std::move(identities);
 	SSL_CTX_up_ref(context);
 	context_ = std::shared_ptr<SSL_CTX>(context, SSL_CTX_free);
@@ -76,7 +78,7 @@ ssize_t Session::streamPull(uint8_t *into, size_t length, uint32_t *flags)
 	size_t taken = out_.take(into, length);
 	if (ended && out_.empty())
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
-	else if (out_.size() < kOutHigh)
+	else if (out_.size() < outHigh())
 		markDirty();
 	return static_cast<ssize_t>(taken);
 }

@@ -229,6 +229,7 @@ void Session::beginRequest(int32_t stream)
 	flow->streamSide = 0;
 	flow->streamSession = this;
 	flow->streamId = stream;
+	flow->directions[0].pending.countIn(held);
 	users.insert(flow.get());
 	openStreams_++;
 	nghttp2_session_set_stream_user_data(http, stream, flow.get());
@@ -300,13 +301,36 @@ void Session::resume(StreamUser *user)
 	markDirty();
 }
 
+/* A stream's window bounds what its receiver leaves unread. The connection's is given back at once
+ * while little is held, so that streams that nobody reads do not stop the others. */
+void Session::received(StreamUser *user, size_t length)
+{
+	user->streamUnconsumed += length;
+	unreleased_ += length;
+	if (held->holdsLittle()) {
+		nghttp2_session_consume_connection(http, unreleased_);
+		unreleased_ = 0;
+	}
+}
+
 void Session::consumed(StreamUser *user, size_t length)
 {
 	if (http == nullptr || length == 0)
 		return;
-	nghttp2_session_consume(http, user->streamId, length);
+	nghttp2_session_consume_stream(http, user->streamId, length);
+	size_t due = std::min(length, unreleased_);
+	nghttp2_session_consume_connection(http, due);
+	unreleased_ -= due;
 	user->streamUnconsumed -= length;
 	markDirty();
+}
+
+void Session::release(StreamUser *user)
+{
+	size_t due = std::min(user->streamUnconsumed, unreleased_);
+	nghttp2_session_consume_connection(http, due);
+	unreleased_ -= due;
+	user->streamUnconsumed = 0;
 }
 
 /* Detaches the user of a stream that continues; the connection's window that it held is released.
@@ -316,8 +340,7 @@ void Session::forget(StreamUser *user)
 	users.erase(user);
 	user->streamSession = nullptr;
 	nghttp2_session_set_stream_user_data(http, user->streamId, nullptr);
-	nghttp2_session_consume_connection(http, user->streamUnconsumed);
-	user->streamUnconsumed = 0;
+	release(user);
 }
 
 void Session::resetStream(StreamUser *user, uint32_t code)

@@ -43,7 +43,10 @@ class Session final : public StreamUser, public Pollable
 
 	int32_t submitRequest(StreamUser *user, std::string_view fields);
 	void resume(StreamUser *user);
+	void received(StreamUser *user, size_t length);
 	void consumed(StreamUser *user, size_t length);
+	/* Releases the connection's window that a stream's unread bytes still hold. */
+	void release(StreamUser *user);
 	void resetStream(StreamUser *user, uint32_t code);
 	/* Detaches a fully answered stream; the peer has a moment to end it itself. */
 	void leaveStream(StreamUser *user);
@@ -97,6 +100,10 @@ class Session final : public StreamUser, public Pollable
 	const uint64_t id;
 	const bool server;
 	State state = State::Undecided;
+	/* What its streams have not delivered, also after it has ended. A nested session shares
+	 * that of its carrier, whose socket is read for both. What it has not sent does not count:
+	 * two proxies that stopped reading for it would wait for each other. */
+	std::shared_ptr<HeldBytes> held = std::make_shared<HeldBytes>();
 	nghttp2_session *http = nullptr;
 	bool dirty = false;
 	bool lateGoawayDue = false;
@@ -110,10 +117,15 @@ class Session final : public StreamUser, public Pollable
 	static constexpr size_t kFirstRead = 16 << 10;
 	/* More encrypted bytes than these wait in HTTP/2. */
 	static constexpr size_t kOutHigh = 256 << 10;
+	static constexpr size_t kOutHighWithoutRoom = 32 << 10;
 
 	void forget(StreamUser *user);
 	void withdrawUnsent();
-	void readLater();
+	void readLater(uint32_t delayMs = 0);
+	size_t outHigh() const
+	{
+		return held->admits() ? kOutHigh : kOutHighWithoutRoom;
+	}
 	void sendFailed(int error);
 	void startTls(SSL_CTX *context);
 	void handshake();
@@ -146,6 +158,8 @@ class Session final : public StreamUser, public Pollable
 	int64_t validUntil_ = INT64_MAX;
 	int64_t expiryNoticeMs_ = 0;
 	uint32_t openStreams_ = 0;
+	/* Received bytes for which the peer has not got the connection's window back. */
+	size_t unreleased_ = 0;
 	bool draining_ = false, goawaySent_ = false, settingsSeen_ = false;
 	bool drainWhenReady_ = false;
 	uint32_t streamLimit_ = 0;

@@ -8,6 +8,7 @@ import { tunnelProxyProgram } from '../../mesh/kmesh-program.ts';
 import { workloadOf } from '../../mesh/records.ts';
 import type { TunnelProxyStart } from '../../mesh/tunnel-proxy.ts';
 import { createLab, type Lab } from '../../network/lab.ts';
+import type { PeerIdentity } from '../../peers/hbone-client.ts';
 import type { Pod } from '../../pods/pod.ts';
 import { TestAuthority } from './authority.ts';
 
@@ -50,6 +51,7 @@ interface ProcessMesh extends AsyncDisposable {
   readonly client: Pod;
   readonly server: Pod;
   readonly proxies: readonly [ProxyProcess, ProxyProcess];
+  readonly clientCertificate: PeerIdentity;
 }
 
 /** `openFiles` limits the descriptors of the server's proxy. */
@@ -91,7 +93,8 @@ export async function startProcessMesh(options: { openFiles?: number } = {}): Pr
       await start(nodes[1].name, server, options.openFiles),
     ] as const;
     for (const pod of [client, server]) await installRedirect(pod, { dns: false });
-    return { lab, client, server, proxies, [Symbol.asyncDispose]: dispose };
+    const clientCertificate = authority.issue(workloadOf(client, { protocol: 'HBONE' }));
+    return { lab, client, server, proxies, clientCertificate, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;
