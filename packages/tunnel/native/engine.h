@@ -171,6 +171,10 @@ class Engine
 	static constexpr size_t kScratch = 256 << 10;
 
       private:
+	/* How long the end of a connection may wait for more urgent events, and the beginning of
+	 * one for its end. */
+	static constexpr uint64_t kLazyMs = 8;
+
 	static void *threadMain(void *self);
 	void run();
 	void runCommands();

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
-import type { Engine, SessionHandler } from '../src/engine/engine.ts';
+import type { Engine } from '../src/engine/engine.ts';
+import type { SessionHandler } from '../src/engine/handlers.ts';
 import type { TunnelHandle } from '../src/engine/native.ts';
 import { type OwnContext, type PooledSession, type PoolTarget, SessionPool } from '../src/outbound/pool.ts';
 

@@ -1,19 +1,16 @@
 import { KmeshError } from '@kmesh/api';
 import type { NetworkNamespace } from '@kmesh/linux';
 import {
-  type Accepted,
   EventReader,
   type FlowEnd,
-  type Request,
   readAccepted,
   readFlowEnd,
   readRequest,
   readSessionEnd,
   readSessionReady,
-  type SessionEnd,
-  type SessionReady,
 } from './events.ts';
 import { eventType, flowEndReason } from './gen/kinds.ts';
+import type { FlowHandler, ListenerHandler, SessionHandler } from './handlers.ts';
 import {
   type EngineConnect,
   type FlowConnect,
@@ -23,75 +20,7 @@ import {
   nativeTunnel,
   type TunnelHandle,
 } from './native.ts';
-
-/** Callbacks for one listener. */
-export interface ListenerHandler {
-  accepted(accepted: Accepted): void;
-  /** Accepting failed for lack of descriptors or memory. The engine tries again. */
-  failed(errno: number): void;
-}
-
-/** Callbacks for one proxied connection. */
-export interface FlowHandler {
-  /** Called exactly once, last. */
-  closed(end: FlowEnd): void;
-  /** Called before {@link closed} if a socket stays open for a while; {@link released} follows it. */
-  held?(): void;
-  /** The last socket was closed. */
-  released?(): void;
-  /** The request was not answered, and nothing was read from the client: another session may be tried. */
-  retry?(): void;
-  /** The response was 200; reported only on request. */
-  opened?(baggage: string): void;
-  /** Cumulative byte counts. */
-  bytes?(up: number, down: number): void;
-  /** The client's address could not be used as the source; a local one is used. */
-  sourceNotKept?(): void;
-}
-
-/** Callbacks for one HTTP/2 connection. */
-export interface SessionHandler {
-  ready(ready: SessionReady): void;
-  /** Called exactly once, last. */
-  closed(end: SessionEnd): void;
-  request?(request: Request): void;
-  limit?(streams: number): void;
-  draining?(): void;
-}
-
-/**
- * A decision that the engine applies itself to connections similar to the one it was made for, until
- * {@link Engine.takeBack}. Admitted connections are reported afterwards, within milliseconds.
- */
-export interface Plan {
-  /**
-   * A connection was admitted.
-   *
-   * @param stale whether the plan was withdrawn since: the connection must be decided again
-   */
-  served(served: Served, stale: boolean): void;
-  /** A connection was admitted and has ended in order since. */
-  passed(passed: Passed): void;
-}
-
-/** A connection that a plan admitted. */
-interface Served {
-  readonly flow: number;
-  /** 0 for a request. */
-  readonly clientPort: number;
-  /** Time since it was admitted. */
-  readonly milliseconds: number;
-}
-
-/** A connection that a plan admitted, at its end. */
-export interface Passed {
-  /** 0 for a request. */
-  readonly clientPort: number;
-  /** Duration of the connection. */
-  readonly milliseconds: number;
-  readonly bytesUp: number;
-  readonly bytesDown: number;
-}
+import { type Plan, Plans } from './plans.ts';
 
 /** The parts of a planned request; the client's port goes between the fields. */
 interface PlannedRequest {
@@ -101,9 +30,6 @@ interface PlannedRequest {
   readonly before: string;
   readonly after: string;
 }
-
-/** Maximum number of plans of one engine; beyond it all are dropped. */
-const MAXIMUM_PLANS = 4_096;
 
 /** Undecided flows wait only for seconds, so few of them can end meanwhile. */
 const MAXIMUM_ENDED_EARLY = 4_096;
@@ -124,12 +50,7 @@ export class Engine {
   readonly #endedEarly = new Map<number, FlowEnd>();
   readonly #reader = new EventReader();
   readonly #onError: (error: unknown) => void;
-  #plans = new Map<number, Plan>();
-  /** Withdrawn plans, while events of connections that they admitted may still be queued. */
-  readonly #takenBack = new Map<number, Plan>();
-  #delivering = 0;
-  #lastPlan = 0;
-  #version = 0;
+  readonly #plans: Plans;
   #lastId = 0;
   #closed = false;
 
@@ -137,6 +58,7 @@ export class Engine {
   constructor(config: NativeTunnelConfig, onError: (error: unknown) => void) {
     this.#native = nativeTunnel();
     this.#onError = onError;
+    this.#plans = new Plans((flow) => this.abortFlow(flow), onError);
     const handle = this.#native.tunnelStart(config, (numbers, count, texts, extras) =>
       this.#dispatch(numbers, count, texts, extras),
     );
@@ -240,7 +162,7 @@ export class Engine {
 
   /** Version of the inputs of plans: read it before deciding, and pass it with the plan. */
   get version(): number {
-    return this.#version;
+    return this.#plans.version;
   }
 
   /**
@@ -249,56 +171,17 @@ export class Engine {
    */
   takeBack(): void {
     if (this.#closed) return;
-    this.#version += 1;
-    for (const [number, plan] of this.#plans) this.#takenBack.set(number, plan);
-    this.#plans.clear();
-    this.#delivering += 1;
-    const admitted = this.#native.tunnelTakeBack(this.#handle, this.#version);
-    for (let at = 0; at + 6 < admitted.length; at += 7) {
-      const [flow = 0, plan = 0, clientPort = 0, milliseconds = 0, ended = 0, bytesUp = 0, bytesDown = 0] =
-        admitted.slice(at, at + 7);
-      if (ended === 0) this.#serve(plan, { flow, clientPort, milliseconds });
-      else this.#pass(plan, { clientPort, milliseconds, bytesUp, bytesDown });
-    }
-    this.#delivered();
+    this.#plans.withdraw();
+    const admitted = this.#native.tunnelTakeBack(this.#handle, this.#plans.version);
+    this.#plans.delivering(() => this.#plans.reportAdmitted(admitted));
   }
 
   /** Registers a plan and returns its number; 0 if its version is outdated or there are too many plans. */
   #keep(version: number, plan: Plan): number {
-    if (version !== this.#version) return 0;
-    if (this.#plans.size >= MAXIMUM_PLANS) {
-      this.takeBack();
-      return 0;
-    }
-    this.#lastPlan += 1;
-    this.#plans.set(this.#lastPlan, plan);
-    return this.#lastPlan;
-  }
-
-  /** Reports an admitted connection. Without a listener it is cut, since nothing would judge it. */
-  #serve(number: number, served: Served): void {
-    const known = this.#plans.get(number);
-    const plan = known ?? this.#takenBack.get(number);
-    try {
-      if (plan === undefined) throw new Error(`the engine applied the unknown plan ${number}`);
-      plan.served(served, known === undefined);
-    } catch (error) {
-      this.abortFlow(served.flow);
-      this.#onError(error);
-    }
-  }
-
-  #pass(number: number, passed: Passed): void {
-    this.#guard(() => {
-      const plan = this.#plans.get(number) ?? this.#takenBack.get(number);
-      if (plan === undefined) throw new Error(`the engine followed plan ${number}, which is not known`);
-      plan.passed(passed);
-    });
-  }
-
-  #delivered(): void {
-    this.#delivering -= 1;
-    if (this.#delivering === 0) this.#takenBack.clear();
+    if (version !== this.#plans.version) return 0;
+    if (!this.#plans.full) return this.#plans.add(plan);
+    this.takeBack();
+    return 0;
   }
 
   /** Rejects an undecided flow: a request with `status`, an accepted socket by closing it. */
@@ -400,15 +283,15 @@ export class Engine {
   ): void {
     const reader = this.#reader;
     reader.load({ numbers, count, texts, extras });
-    this.#delivering += 1;
-    while (!this.#closed && reader.next()) {
-      try {
-        this.#deliver(reader);
-      } catch (error) {
-        this.#onError(error);
+    this.#plans.delivering(() => {
+      while (!this.#closed && reader.next()) {
+        try {
+          this.#deliver(reader);
+        } catch (error) {
+          this.#onError(error);
+        }
       }
-    }
-    this.#delivered();
+    });
   }
 
   #deliver(event: EventReader): void {
@@ -418,14 +301,14 @@ export class Engine {
         this.#listeners.get(event.value(0))?.accepted(readAccepted(event));
         return;
       case eventType.served:
-        this.#serve(event.value(0), {
+        this.#plans.served(event.value(0), {
           flow: id,
           clientPort: event.value(1),
           milliseconds: event.value(2),
         });
         return;
       case eventType.passed:
-        this.#pass(event.value(0), {
+        this.#plans.passed(event.value(0), {
           clientPort: event.value(1),
           milliseconds: event.value(2),
           bytesUp: event.value(3),

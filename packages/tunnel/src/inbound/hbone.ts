@@ -11,9 +11,9 @@ import {
   resolveInbound,
 } from '@kmesh/orchestration';
 import type { ConnectionStart } from '@kmesh/probe';
-import type { Plan } from '../engine/engine.ts';
 import type { Request } from '../engine/events.ts';
 import type { FlowConnect } from '../engine/native.ts';
+import type { Plan } from '../engine/plans.ts';
 import { cachedBaggage } from '../outbound/request-fields.ts';
 import { Carried, denyEarly, recordPassed, startOf } from '../pod/carried.ts';
 import { type Asked, asksFirst, missingOf, NOTHING_ASKED, reportTo } from '../pod/demand.ts';

@@ -1,6 +1,7 @@
 import type { ConnectionStart, ObservedConnection, Reporter, RoutedConnection } from '@kmesh/probe';
-import type { FlowHandler, Passed } from '../engine/engine.ts';
 import type { FlowEnd } from '../engine/events.ts';
+import type { FlowHandler } from '../engine/handlers.ts';
+import type { Passed } from '../engine/plans.ts';
 import { type Failure, type FailurePlace, flowFailure } from '../failure.ts';
 import type { PooledSession } from '../outbound/pool.ts';
 import type { PodContext } from './pod-context.ts';

@@ -11,8 +11,9 @@ import {
   SystemCallError,
 } from '@kmesh/linux';
 import { type Authorization, identityUriOf, parseIdentity, waitForWorkload } from '@kmesh/orchestration';
-import type { Engine, ListenerHandler } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
 import type { Accepted } from '../engine/events.ts';
+import type { ListenerHandler } from '../engine/handlers.ts';
 import { nativeTunnel } from '../engine/native.ts';
 import type { Failure } from '../failure.ts';
 import { ConnectionTracker, type TrackedConnection } from '../inbound/connection-tracker.ts';

@@ -1,9 +1,9 @@
 import type { Identity } from '@kmesh/api';
 import { type Baggage, formatSocketAddress } from '@kmesh/orchestration';
-import type { SessionHandler } from '../engine/engine.ts';
 import type { Accepted, Request, SessionEnd, SessionReady } from '../engine/events.ts';
 import { revokedVerdict } from '../engine/events.ts';
 import { sessionEndReason } from '../engine/gen/kinds.ts';
+import type { SessionHandler } from '../engine/handlers.ts';
 import { serveRequest } from '../inbound/hbone.ts';
 import type { TunnelCertificate } from '../options.ts';
 import { firstIdentity } from '../outbound/outbound.ts';
