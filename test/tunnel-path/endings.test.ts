@@ -457,6 +457,40 @@ describe('ends of streams that the proxy requested', () => {
     },
   );
 
+  /** Dials a waypoint that does not answer, sends `bytes` and resets. */
+  const resetUnanswered = async (bytes: number): Promise<FrameStream> => {
+    const got = Promise.withResolvers<FrameStream>();
+    onStream = got.resolve;
+    const socket = await dialWaypoint();
+    if (bytes > 0) await new Promise((resolve) => socket.write(large.subarray(0, bytes), resolve));
+    const stream = await got.promise;
+    socket.resetAndDestroy();
+    return stream;
+  };
+
+  for (const [id, bytes] of [
+    ['END-36', 0],
+    ['END-38', 30_000],
+  ] as const) {
+    row(id, `the application's RST after ${bytes} bytes ends a request without a response`, async () => {
+      const stream = await resetUnanswered(bytes);
+      await stream.until(() => stream.events.includes('reset 10'), 10_000);
+      assert.deepEqual(stream.events, ['headers', 'reset 10']);
+      const record = await recordOf('source');
+      assertLog(record, '-');
+      assert.equal(record.fromClient, 0);
+    });
+  }
+
+  row('END-37', "the application's RST before the response: what it sent is forwarded first", async () => {
+    const stream = await resetUnanswered(30_000);
+    stream.respond();
+    await stream.until(() => stream.events.includes('reset 10'));
+    assert.deepEqual(stream.events, ['headers', 'data', 'reset 10']);
+    assert.equal(stream.received.length, 30_000);
+    assertLog(await recordOf('source'), '-');
+  });
+
   row('END-32', 'an application that closes while the peer sends: END_STREAM, then RST_STREAM', async () => {
     const got = Promise.withResolvers<FrameStream>();
     onStream = async (stream) => {

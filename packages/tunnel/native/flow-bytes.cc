@@ -34,6 +34,11 @@ void Flow::socketEvents(Socket &socket, uint32_t events)
 			finishConnect((events & (EPOLLERR | EPOLLHUP)) != 0);
 		return;
 	}
+	if (state == State::Requesting) {
+		if (events & (EPOLLERR | EPOLLHUP))
+			clientReset();
+		return;
+	}
 	if ((events & EPOLLERR) && socket.error == 0) {
 		int error = 0;
 		socklen_t length = sizeof error;

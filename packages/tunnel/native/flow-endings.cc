@@ -41,6 +41,14 @@ void Flow::resetLater(int code)
 	resetting_ = true;
 }
 
+/* The client is gone before the peer has answered, which may still want the bytes that it sent. */
+void Flow::clientReset()
+{
+	sockets[0].error = ECONNRESET;
+	engine.schedule(unreadBytes(sockets[0].fd) > 0 ? kResetPatienceMs : 0, id,
+			TimerKind::FlowEnding);
+}
+
 /* A socket accepts no more data. Bytes that it had sent before are still passed on. */
 void Flow::breakSocket(int side, int error)
 {
@@ -67,6 +75,10 @@ void Flow::timer()
 	if (state == State::Draining) {
 		drain_->looking = false;
 		drainStep();
+		return;
+	}
+	if (state == State::Requesting && sockets[0].error != 0) {
+		fail(FlowEnd::Reset, sockets[0].error);
 		return;
 	}
 	if (state != State::Open || resetWaitsAt_ == UINT64_MAX)

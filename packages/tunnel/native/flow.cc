@@ -27,8 +27,7 @@ static void closeSocket(Engine &engine, Flow::Socket &socket, bool reset)
 	socket.fd = -1;
 }
 
-/* Returns the number of bytes in the receive queue. */
-static int unread(int fd)
+int unreadBytes(int fd)
 {
 	int count = 0;
 	return ioctl(fd, FIONREAD, &count) == 0 ? count : 0;
@@ -61,10 +60,16 @@ void Flow::decided()
 	planKey = {};
 }
 
+void Flow::watchNear()
+{
+	if (!sockets[0].watched)
+		engine.watch(sockets[0].fd, &sockets[0], EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	sockets[0].watched = true;
+}
+
 void Flow::adoptNear(int fd)
 {
-	/* Not watched before a decision: an undecided connection is not read and costs
-	 * nothing. */
+	/* Not watched before a decision: an undecided connection costs nothing. */
 	sockets[0].fd = fd;
 	for (Direction &way : directions)
 		way.pending.countIn(engine.plainHeld);
@@ -147,7 +152,7 @@ void Flow::open()
 	state = State::Open;
 	engine.opened(*this);
 	if (sockets[0].fd >= 0) {
-		engine.watch(sockets[0].fd, &sockets[0], EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+		watchNear();
 		/* It was accepted a while ago: most clients have sent data. */
 		sockets[0].readable = sockets[0].writable = true;
 	}
@@ -176,6 +181,10 @@ void Flow::request(Session *session, std::string_view fields, bool reportOpen)
 		return;
 	}
 	state = State::Requesting;
+	/* A peer may never answer: there is no timeout, but the client may end. */
+	watchNear();
+	if (sockets[0].error != 0)
+		clientReset();
 	directions[1].pending.countIn(session->held);
 	decided();
 }
@@ -220,7 +229,7 @@ void Flow::leave()
 	for (int side = 0; side < 2; side++) {
 		if (!directions[side].pending.empty() ||
 		    (side != streamSide &&
-		     (sockets[side].error != 0 || unread(sockets[side].fd) > 0)))
+		     (sockets[side].error != 0 || unreadBytes(sockets[side].fd) > 0)))
 			return;
 	}
 	leaving_ = true;

@@ -28,6 +28,7 @@ class Flow final : public StreamUser
 	struct Socket final : public Pollable {
 		Flow *flow = nullptr;
 		int fd = -1;
+		bool watched = false;
 		bool readable = false, writable = false, peerEnded = false, failed = false;
 		/* Error of the connection; 0: none. Data received before can still be read. */
 		int error = 0;
@@ -96,6 +97,8 @@ class Flow final : public StreamUser
 
       private:
 	void socketEvents(Socket &socket, uint32_t events);
+	void watchNear();
+	void clientReset();
 	void askConnected(const ConnectSpec &spec);
 	void finishConnect(bool failed);
 	void open();
@@ -151,5 +154,8 @@ class Flow final : public StreamUser
 	 */
 	uint64_t resetWaitsAt_ = UINT64_MAX;
 };
+
+/* Returns the number of bytes in a socket's receive queue. */
+int unreadBytes(int fd);
 
 } // namespace kmesh::tunnel
