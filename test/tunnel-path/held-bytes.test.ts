@@ -56,6 +56,7 @@ test('ROB-07: what receivers do not read has a limit, also when their streams ha
   const grown = mesh.proxies[1].memory - before;
   context.diagnostic(`held: ${Math.round(grown / MIB)} MiB; accepted: ${Math.round(sent / MIB)} MiB`);
   assert.ok(grown < LIMIT + SLACK, `${grown / MIB} MiB`);
+  await until(() => mesh.proxies[1].stderr.includes('applications of a pod do not read'));
   // Nothing is lost: once they read, everything arrives.
   server.server.on('connection', (socket) => socket.resume());
   for (const socket of deaf) socket.resume();

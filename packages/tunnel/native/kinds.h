@@ -26,6 +26,8 @@ enum class EventType : int {
 	/* Before FlowClosed, when a socket stays open for a while: FlowReleased follows. */
 	FlowHeld = 16,
 	FlowReleased = 17,
+	/* Not read until its receivers have taken some bytes. */
+	SessionWaits = 18,
 };
 
 /* Why a flow ended. */

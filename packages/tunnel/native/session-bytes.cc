@@ -291,8 +291,14 @@ void Session::readSocket()
 			/* The answer to our PING may wait in the socket. */
 			lastInputAt_ = engine.nowMs();
 			readLater(kNoRoomMs);
+			if (!waits_)
+				engine.emit(EventType::SessionWaits, id);
+			waits_ = true;
 			return;
 		}
+		/* At its limit it changes often: that is one event. */
+		if (waits_ && held->holdsLittle())
+			waits_ = false;
 		uint64_t before = Engine::preciseUs();
 		if (began == 0)
 			began = before;

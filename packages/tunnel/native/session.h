@@ -169,6 +169,7 @@ class Session final : public StreamUser, public Pollable
 	/* Read size: smaller if reads are slow, so that a turn stays short. */
 	size_t readSize_ = kFirstRead;
 	bool readDue_ = false;
+	bool waits_ = false;
 	/* Error of sending; data that the peer sent before is still read. */
 	int sendError_ = 0;
 	uint32_t emptyFrames_ = 0;

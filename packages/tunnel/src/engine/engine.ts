@@ -366,6 +366,9 @@ export class Engine {
       case eventType.sessionDraining:
         this.#sessions.get(id)?.draining?.();
         return;
+      case eventType.sessionWaits:
+        this.#sessions.get(id)?.waits?.();
+        return;
       case eventType.sessionClosed: {
         const handler = this.#sessions.get(id);
         this.#sessions.delete(id);

@@ -33,4 +33,6 @@ export interface SessionHandler {
   request?(request: Request): void;
   limit?(streams: number): void;
   draining?(): void;
+  /** Applications read too little: the connection is not read until they have taken some bytes. */
+  waits?(): void;
 }

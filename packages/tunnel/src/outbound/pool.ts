@@ -1,4 +1,5 @@
 import { KmeshError } from '@kmesh/api';
+import { formatSocketAddress } from '@kmesh/orchestration';
 import type { Engine } from '../engine/engine.ts';
 import { revokedEnd, type SessionEnd, type SessionReady } from '../engine/events.ts';
 import { sessionEndReason } from '../engine/gen/kinds.ts';
@@ -77,6 +78,8 @@ interface PoolOptions {
   readonly releaseMilliseconds: number;
   /** Called when a session with planned streams stops taking new ones, or its limit changes. */
   readonly onPlannedLeft?: () => void;
+  /** Called when a session to `peer` is not read, because applications read too little. */
+  readonly onWaits?: (peer: string) => void;
   readonly connectTimeoutMilliseconds: number;
   /** Returns the TLS context of a source identity. */
   readonly context: (target: PoolTarget) => OwnContext | Promise<OwnContext>;
@@ -268,6 +271,7 @@ export class SessionPool {
         draining: () => {
           if (session !== undefined) this.retire(session);
         },
+        waits: () => this.#options.onWaits?.(formatSocketAddress(ip, port)),
         closed: (end) => {
           if (session === undefined) {
             this.#fail(bucket, { failed: end });

@@ -28,6 +28,7 @@ import type { CarriedDump } from './carried.ts';
 import type { DescriptorShares } from './descriptor-share.ts';
 import type { PodContext } from './pod-context.ts';
 import { ServedSession } from './served-session.ts';
+import { reportUnread } from './unread.ts';
 
 /** Options of a pod proxy. */
 interface PodProxyOptions {
@@ -351,6 +352,7 @@ function podContext(options: PodProxyOptions, namespace: number, serves: () => b
       namespace,
       maximumStreams: settings.maximumStreams,
       onPlannedLeft: () => engine.takeBack(),
+      onWaits: (peer) => reportUnread(logger, info, peer),
       releaseMilliseconds: settings.releaseMilliseconds,
       connectTimeoutMilliseconds: settings.connectTimeoutMilliseconds,
       context: (target) => {

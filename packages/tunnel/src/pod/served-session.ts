@@ -12,6 +12,7 @@ import { cachedIdentityUri } from '../outbound/request-fields.ts';
 import type { Carried } from './carried.ts';
 import { socketClosed, socketOpened } from './carried.ts';
 import type { PodContext } from './pod-context.ts';
+import { reportUnread } from './unread.ts';
 
 const peerRevoked = 'the certificate of the client is revoked';
 
@@ -61,6 +62,14 @@ export class ServedSession implements SessionHandler {
 
   request(request: Request): void {
     serveRequest(this.#pod, this, request);
+  }
+
+  waits(): void {
+    reportUnread(
+      this.#pod.logger,
+      this.#pod.info,
+      formatSocketAddress(this.accepted.peer.ip, this.accepted.peer.port),
+    );
   }
 
   closed(end: SessionEnd): void {

@@ -22,6 +22,8 @@ export const eventType = {
   /** Before FlowClosed, when a socket stays open for a while: FlowReleased follows. */
   flowHeld: 16,
   flowReleased: 17,
+  /** Not read until its receivers have taken some bytes. */
+  sessionWaits: 18,
 } as const;
 
 /** Why a flow ended. */
