@@ -86,9 +86,9 @@ static bool bindSource(int fd, int family, const SocketAddress &source, uint16_t
  * SYN of one for a packet of the other. So ports of connected clients are avoided, and
  * only one parity is used: connect() prefers the parity of the range's start for clients
  * while such ports are free. conntrack also keeps an unanswered SYN for two minutes: an
- * application that got the port of such an entry would bypass capture. On the kernel path
- * conntrack separates the two (KMESH_KEPT_SOURCE_MARK): clients bound to an address prefer the
- * other parity, those of other systems know none, and a client may take the port later.
+ * application that got the port of such an entry would bypass capture. The other parity is that
+ * of clients bound to an address, other systems know none, and a client may take the port later:
+ * on the kernel path the table `inet kmesh` separates the two by KMESH_KEPT_SOURCE_MARK.
  */
 uint16_t Engine::choosePort(uint64_t namespaceId, const SocketAddress &source)
 {
