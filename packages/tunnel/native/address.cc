@@ -83,4 +83,12 @@ uint64_t endpointKey(const sockaddr_storage &from)
 	return hash;
 }
 
+uint64_t addressKey(const sockaddr_storage &from)
+{
+	sockaddr_storage address = from;
+	/* IPv4 and IPv6 have the port at the same offset. */
+	reinterpret_cast<sockaddr_in &>(address).sin_port = 0;
+	return endpointKey(address);
+}
+
 } // namespace kmesh::tunnel

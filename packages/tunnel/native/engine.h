@@ -21,6 +21,7 @@
 #include "bytes.h"
 #include "events.h"
 #include "flow.h"
+#include "handshakes.h"
 #include "lingering.h"
 #include "plans.h"
 #include "session.h"
@@ -150,6 +151,7 @@ class Engine
 	LingeringSockets lingering{*this};
 	/* What flows between two sockets hold. */
 	const std::shared_ptr<HeldBytes> plainHeld = std::make_shared<HeldBytes>();
+	Handshakes handshakes{*this};
 	std::vector<Session *> dirtySessions;
 	std::vector<std::unique_ptr<Listener>> buriedListeners;
 	/* Data chunks of one flow from HTTP/2, to be written to the flow's socket together. */

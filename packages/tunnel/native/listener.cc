@@ -113,6 +113,7 @@ void Listener::acceptAll()
 		uint32_t pick = 0;
 		if (tunnel) {
 			auto session = std::make_unique<Session>(*engine, number, true);
+			session->handshakeOwner = {id, addressKey(peer)};
 			session->adopt(accepted);
 			engine->sessions.emplace(number, std::move(session));
 		} else {

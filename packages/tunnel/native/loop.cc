@@ -334,7 +334,7 @@ void Engine::runDirty()
 int Engine::timeout() const
 {
 	if (!pumpQueue_.empty() || !dirtySessions.empty() || !late_.empty() ||
-	    !admittedRequests.empty())
+	    !admittedRequests.empty() || handshakes.any())
 		return 0;
 	uint64_t due = UINT64_MAX;
 	if (!timers_.empty())
@@ -366,6 +366,7 @@ void Engine::run()
 		}
 		runCommands();
 		runTimers();
+		handshakes.run();
 		std::vector<uint64_t> queue;
 		queue.swap(pumpQueue_);
 		for (uint64_t id : queue) {

@@ -44,11 +44,33 @@ void Session::gotKeyUpdate()
 	keyUpdates_++;
 }
 
-void Session::startTls(SSL_CTX *context)
+void Session::beginHandshake()
 {
 	state = State::Handshaking;
 	engine.schedule(engine.config.handshakeTimeoutMs, id, TimerKind::Handshake);
-	ssl_ = SSL_new(context);
+}
+
+void Session::handshakeLater()
+{
+	if (!handshakeDue_)
+		engine.handshakes.add(handshakeOwner, id);
+	handshakeDue_ = true;
+}
+
+void Session::continueHandshake()
+{
+	handshakeDue_ = false;
+	if (state != State::Handshaking)
+		return;
+	if (ssl_ == nullptr)
+		startTls();
+	if (readable_)
+		readSocket();
+}
+
+void Session::startTls()
+{
+	ssl_ = SSL_new(context_.get());
 	BIO *bio = BIO_new(sessionBioMethod());
 	BIO_set_data(bio, this);
 	SSL_set_bio(ssl_, bio, bio);
@@ -353,13 +375,22 @@ void Session::onEvents(uint32_t events)
 			     error, strerror(error));
 			return;
 		}
-		startTls(context_.get());
+		beginHandshake();
+		handshakeLater();
 	}
 	if (state == State::Dead)
 		return;
 	if (blocked_ && sendError_ == 0 && (events & EPOLLOUT) && writeOut())
 		markDirty();
 	if (readable_ && !readDue_ && state != State::Dead)
+		readSoon();
+}
+
+void Session::readSoon()
+{
+	if (state == State::Handshaking)
+		handshakeLater();
+	else
 		readSocket();
 }
 

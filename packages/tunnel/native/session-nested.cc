@@ -33,7 +33,8 @@ void Session::streamResponse(int status, const std::string &, bool end)
 		return;
 	}
 	carrierOpen_ = true;
-	startTls(context_.get());
+	beginHandshake();
+	startTls();
 }
 
 void Session::streamData(const uint8_t *bytes, size_t length)

@@ -58,15 +58,17 @@ void Session::accept(SSL_CTX *context, const std::string &trustDomain)
 	if (state != State::Undecided)
 		return;
 	trustDomain_ = trustDomain;
-	startTls(context);
-	if (readable_)
-		readSocket();
+	SSL_CTX_up_ref(context);
+	context_ = std::shared_ptr<SSL_CTX>(context, SSL_CTX_free);
+	beginHandshake();
+	handshakeLater();
 }
 
 void Session::connect(const ConnectSpec &spec, SSL_CTX *context,
 		      std::vector<std::string> identities)
 {
 	identities_ = std::move(identities);
+	handshakeOwner.pod = spec.namespaceId;
 	SSL_CTX_up_ref(context);
 	context_ = std::shared_ptr<SSL_CTX>(context, SSL_CTX_free);
 	int error = 0;
@@ -126,7 +128,7 @@ void Session::timer(TimerKind kind, int32_t stream)
 		break;
 	case TimerKind::Read:
 		readDue_ = false;
-		readSocket();
+		readSoon();
 		break;
 	case TimerKind::Drain:
 		drain();

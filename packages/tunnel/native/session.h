@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bytes.h"
+#include "handshakes.h"
 #include "kinds.h"
 #include <nghttp2/nghttp2.h>
 #include "socket.h"
@@ -33,6 +34,9 @@ class Session final : public StreamUser, public Pollable
 	~Session() override;
 
 	void adopt(int fd);
+	/* Who the handshake of a session over a socket is for; set it first. */
+	HandshakeOwner handshakeOwner;
+	void continueHandshake();
 	void accept(SSL_CTX *context, const std::string &trustDomain);
 	void connect(const ConnectSpec &spec, SSL_CTX *context,
 		     std::vector<std::string> identities);
@@ -127,9 +131,12 @@ class Session final : public StreamUser, public Pollable
 		return held->admits() ? kOutHigh : kOutHighWithoutRoom;
 	}
 	void sendFailed(int error);
-	void startTls(SSL_CTX *context);
+	void beginHandshake();
+	void handshakeLater();
+	void startTls();
 	void handshake();
 	void startHttp();
+	void readSoon();
 	void readSocket();
 	void input(const uint8_t *bytes, size_t length);
 	void encrypt(const uint8_t *bytes, size_t length);
@@ -170,6 +177,7 @@ class Session final : public StreamUser, public Pollable
 	size_t readSize_ = kFirstRead;
 	bool readDue_ = false;
 	bool waits_ = false;
+	bool handshakeDue_ = false;
 	/* Error of sending; data that the peer sent before is still read. */
 	int sendError_ = 0;
 	uint32_t emptyFrames_ = 0;

@@ -31,6 +31,8 @@ struct SocketAddress {
 bool parseAddress(const std::string &text, uint16_t port, SocketAddress *out);
 /* Returns one number for an address and a port; IPv4-mapped IPv6 equals IPv4. */
 uint64_t endpointKey(const sockaddr_storage &from);
+/* Likewise for an address without its port. */
+uint64_t addressKey(const sockaddr_storage &from);
 /* Reads an address, IPv4 as IPv4-mapped IPv6; returns the port in network order. */
 uint16_t readAddress(const sockaddr_storage &from, uint8_t *address);
 void formatAddress(const sockaddr_storage &from, std::string *address, uint16_t *port);
