@@ -168,7 +168,8 @@ struct {
 } verdicts __weak SEC(".maps");
 
 /* Connections between pods of this node that the wire admitted. Least recently used: a pod can
- * keep many open, but cannot make new ones of other pods fail. */
+ * keep many open, but cannot make new ones of other pods fail. The reader of live flows uses the
+ * entries of idle connections, too. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, KMESH_MAX_CONNECTIONS);

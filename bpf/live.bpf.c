@@ -7,6 +7,7 @@
  * memory at the addresses in `live`: a read of an invalid address fails.
  */
 #include "kmesh_maps.h"
+#include "judge.h"
 #include "kernel_types.h"
 #include "live.h"
 #include "measure.h"
@@ -124,6 +125,24 @@ static __always_inline void describe(const struct tcp_sock *tcp, const struct km
 	event->attested = flow->attested;
 }
 
+/*
+ * An idle connection uses its entry in `connections` only here. Otherwise connections that others
+ * open and close would evict it, and its next packet would reset it.
+ */
+static __always_inline void use_connection(const struct kmesh_flow *flow,
+					   const struct kmesh_event *event)
+{
+	struct segment segment = {&event->local, &event->remote, event->local_port_be,
+				  event->remote_port_be, 0};
+	struct kmesh_connection_key key;
+
+	/* Its other end is one of the other flows. */
+	if (!flow->attested || flow->direction != KMESH_DIRECTION_OUTBOUND)
+		return;
+	make_key(&segment, &key);
+	bpf_map_lookup_elem(&connections, &key);
+}
+
 /* Returns whether the socket at the address is still this one, and has not ended. A socket's end is
  * reported to the programs before its state changes. */
 static __always_inline bool is_open(const struct sock *sk, __u64 cookie)
@@ -173,6 +192,7 @@ __noinline int read_place(struct kmesh_live *place, __u32 number, struct kmesh_e
 		return false;
 	leave_flags_out(&flow, settled, event);
 	describe(tcp, &flow, event);
+	use_connection(&flow, event);
 	order_loads();
 	return *(volatile __u64 *)&place->socket == socket &&
 	       *(volatile __u32 *)&place->uses == uses;

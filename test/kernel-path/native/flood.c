@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * flood INTERFACE SOURCE DESTINATION COUNT [used]: sends the first packets of COUNT connections
- * with different ports, as a pod with NET_RAW may; with `used` also a reset of each, for which the
- * wire looks the connection up again. The frames have the interface's own hardware address as their
- * destination, so that first packets do not go beyond the node's side of it.
+ * flood INTERFACE SOURCE DESTINATION FIRST COUNT [used]: sends the first packets of COUNT
+ * connections with different ports, from number FIRST on, as a pod with NET_RAW may; with `used`
+ * also a reset of each, for which the wire looks the connection up again. The frames have the
+ * interface's own hardware address as their destination, so that first packets do not go beyond the
+ * node's side of it.
  */
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -32,9 +33,9 @@ int main(int count, char **arguments)
 	struct sockaddr_ll device = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
 	struct frame frame = {};
 	struct ifreq request = {};
-	long wanted;
+	long first, last;
 
-	if (fd < 0 || count < 5)
+	if (fd < 0 || count < 6)
 		return 2;
 	strncpy(request.ifr_name, arguments[1], IFNAMSIZ - 1);
 	if (ioctl(fd, SIOCGIFHWADDR, &request))
@@ -54,11 +55,12 @@ int main(int count, char **arguments)
 	inet_pton(AF_INET, arguments[3], &frame.ip.daddr);
 	frame.tcp.doff = 5;
 	frame.tcp.syn = 1;
-	wanted = atol(arguments[4]);
-	for (long sent = 0; sent < wanted; sent++) {
-		frame.tcp.source = htons(10000 + sent % PORTS);
-		frame.tcp.dest = htons(20000 + sent / PORTS);
-		for (int resets = 0; resets <= (count > 5); resets++) {
+	first = atol(arguments[4]);
+	last = first + atol(arguments[5]);
+	for (long number = first; number < last; number++) {
+		frame.tcp.source = htons(10000 + number % PORTS);
+		frame.tcp.dest = htons(20000 + number / PORTS);
+		for (int resets = 0; resets <= (count > 6); resets++) {
 			frame.tcp.syn = !resets;
 			frame.tcp.rst = resets;
 			while (send(fd, &frame, sizeof(frame), 0) < 0)
