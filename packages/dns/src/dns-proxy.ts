@@ -318,7 +318,8 @@ export class DnsProxy implements AsyncDisposable {
 
   async #demand(id: number, names: readonly string[]): Promise<void> {
     const { demand } = this.#options;
-    if (demand !== undefined) await Promise.all(names.map((name) => demand(name)));
+    // Without an answer the thread goes on by itself.
+    if (demand !== undefined) await Promise.allSettled(names.map((name) => demand(name)));
     await this.#flushed();
     if (!this.#closed) this.#post({ kind: 'demanded', id });
   }

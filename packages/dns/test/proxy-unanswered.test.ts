@@ -137,4 +137,30 @@ describe('unresponsive resolvers and clients', { concurrency: true }, () => {
     assert.equal(codeOf(await network.query('absent.example')), 'SERVFAIL');
     assert.equal(demanded.length, count);
   });
+
+  test('a pod with 64 queries that wait for the control plane gets SERVFAIL for further ones', async () => {
+    const demanded = new Set<string>();
+    const { promise: never } = Promise.withResolvers<void>();
+    await using network = await PodNetwork.start({
+      mesh: [service('ns1/web.ns1.svc.cluster.local', ['nw1/10.96.0.1'])],
+      proxy: {
+        demand: (name) => {
+          demanded.add(name);
+          return never;
+        },
+      },
+    });
+    const codes: string[] = [];
+    const client = network.client();
+    client.on('message', (message: Buffer) => codes.push(codeOf(dnsPacket.decode(message))));
+    for (let index = 0; codes.length < 20; index++) {
+      client.send(queryOf(`unknown-${index}.ns2`, 'A'), 15_053, '127.0.0.1');
+      if (index % 16 === 0) await delay(5);
+    }
+    client.close();
+    assert.deepEqual(new Set(codes), new Set(['SERVFAIL']));
+    const services = [...demanded].filter((name) => name.startsWith('ns2/'));
+    assert.equal(services.length, 64);
+    assert.deepEqual(addressesOf(await network.query('web')), ['10.96.0.1']);
+  });
 });

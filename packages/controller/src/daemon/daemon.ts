@@ -38,6 +38,9 @@ import {
 } from './telemetry.ts';
 import { adminViews, forgetRemovedServices } from './views.ts';
 
+/** As long as a query waits for the control plane. */
+const dnsDemandMilliseconds = 2_000;
+
 /** A running node proxy. */
 interface Daemon {
   /** Starts a graceful drain; further calls do nothing. */
@@ -109,9 +112,10 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
   stack.defer(() => xds?.close());
   const scrape = await startScrape(config, log);
   stack.defer(() => scrape.server.close());
+  const lookUp = xds && demandsOf(xds, { limitMilliseconds: dnsDemandMilliseconds });
   const dns = startDns({
     ...{ config, state, log, scrape },
-    demand: (name) => xds?.demand(name) ?? Promise.resolve(),
+    demand: (name) => lookUp?.([name]) ?? Promise.resolve(),
   });
   stack.defer(() => dns?.close());
   const kernel = await kernelStarts;

@@ -23,9 +23,9 @@ export function demandsOf(
   { limitMilliseconds = 5_000, keptMilliseconds = 1_000 }: DemandOptions = {},
 ): (names: readonly string[]) => Promise<void> {
   const answered = new Map<string, number>();
-  const demand = async (name: string): Promise<void> => {
+  const demand = async (name: string, signal: AbortSignal): Promise<void> => {
     if ((answered.get(name) ?? 0) > performance.now()) return;
-    await client.demand(name);
+    await client.demand(name, signal);
     if (answered.size >= maximumKept) answered.clear();
     answered.set(name, performance.now() + keptMilliseconds);
   };
@@ -40,7 +40,7 @@ export function demandsOf(
     });
     limit.catch(() => undefined);
     try {
-      await Promise.race([Promise.all(names.map(demand)), limit]);
+      await Promise.race([Promise.all(names.map((name) => demand(name, over.signal))), limit]);
     } finally {
       over.abort();
     }

@@ -70,8 +70,12 @@ interface XdsStatus {
 export interface XdsClient {
   readonly counters: XdsCounters;
   status(): XdsStatus;
-  /** Requests a resource by name, and resolves when it has arrived or does not exist (on-demand mode). */
-  demand(name: string): Promise<void>;
+  /**
+   * Requests a resource by name, and resolves when it has arrived or does not exist (on-demand mode).
+   *
+   * @param signal ends the wait: the promise is then never resolved
+   */
+  demand(name: string, signal?: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -97,7 +101,7 @@ export function createXdsClient(options: XdsClientOptions, sink: XdsSink): XdsCl
   return {
     counters: client.counters,
     status: () => client.status(),
-    demand: (name) => client.demand(name),
+    demand: (name, signal) => client.demand(name, signal),
     close: async () => {
       client.stop();
       await running;
@@ -166,8 +170,8 @@ class DeltaClient {
     return this.#thread.close();
   }
 
-  demand(name: string): Promise<void> {
-    const { first, done } = this.#waiters.add(name);
+  demand(name: string, signal?: AbortSignal): Promise<void> {
+    const { first, done } = this.#waiters.add(name, signal);
     // Without a stream the first request of the next stream carries the name.
     if (first && this.#subscribed) this.#ask(name);
     return done;

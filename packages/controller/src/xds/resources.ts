@@ -89,14 +89,24 @@ export function removalOf(kind: HeldKind, name: string): MeshUpdate {
 
 /** Callers that wait for resources by name: on-demand lookups (docs/contract.md 3.3). */
 export class Waiters {
-  readonly #waiting = new Map<string, (() => void)[]>();
+  readonly #waiting = new Map<string, Set<() => void>>();
 
-  /** Adds a caller; `first` is true for the first caller of a name. */
-  add(name: string): { readonly first: boolean; readonly done: Promise<void> } {
+  /**
+   * Adds a caller; `first` is true for the first caller of a name.
+   *
+   * @param signal forgets the caller, and a name without callers: the control plane may never answer
+   */
+  add(name: string, signal?: AbortSignal): { readonly first: boolean; readonly done: Promise<void> } {
     const { promise: done, resolve } = Promise.withResolvers<void>();
     const others = this.#waiting.get(name);
-    if (others === undefined) this.#waiting.set(name, [resolve]);
-    else others.push(resolve);
+    const waiting = others ?? new Set();
+    waiting.add(resolve);
+    this.#waiting.set(name, waiting);
+    const forget = (): void => {
+      waiting.delete(resolve);
+      if (waiting.size === 0 && this.#waiting.get(name) === waiting) this.#waiting.delete(name);
+    };
+    signal?.addEventListener('abort', forget, { once: true });
     return { first: others === undefined, done };
   }
 

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { isKmeshError } from '@kmesh/api';
 import { eventually } from '@kmesh/api/testing';
 import { demandsOf } from '../../src/daemon/demands.ts';
+import { Waiters } from '../../src/xds/resources.ts';
 
 test('XDS-14: a name is requested again only some time after its answer', async () => {
   const requested: string[] = [];
@@ -25,4 +26,17 @@ test('XDS-14: without an answer a demand fails, and the next one waits for it an
   const patient = demandsOf(client)(['/10.0.0.1']);
   for (const answer of answers) answer();
   await patient;
+});
+
+test('names that the control plane never answers are forgotten once nobody waits for them', async () => {
+  const waiters = new Waiters();
+  const client = { demand: (name: string, signal?: AbortSignal) => waiters.add(name, signal).done };
+  const hasty = demandsOf(client, { limitMilliseconds: 20 });
+  const patient = demandsOf(client)(['/10.0.0.1']);
+  const names = Array.from({ length: 100 }, (_, index) => `/10.0.0.${index}`);
+  await assert.rejects(hasty(names), (error) => isKmeshError(error, 'KMESH_DEMAND_UNANSWERED'));
+  assert.deepEqual([...waiters.names()], ['/10.0.0.1']);
+  waiters.release(['/10.0.0.1']);
+  await patient;
+  assert.equal(waiters.size, 0);
 });

@@ -69,6 +69,8 @@ export interface PodServerOptions {
 const workloadMilliseconds = 5_000;
 /** Limit of queries that wait for the workload; more are refused at once. */
 const maximumWaiting = 256;
+/** Limit of queries that wait for the control plane; more are refused at once. */
+const maximumAsking = 64;
 /** Limit of cached decisions per type; the cache is cleared when the table changes. */
 const maximumRemembered = 4_096;
 
@@ -87,6 +89,8 @@ export class PodServer {
     AAAA: new Map<string, Remembered | 'forward'>(),
   } as const;
   readonly #waiting = new Set<() => void>();
+  /** Queries that wait for the control plane. */
+  #asking = 0;
   #context: NameContext | undefined;
   #search: readonly string[] | undefined;
   #generation = -1;
@@ -228,9 +232,26 @@ export class PodServer {
     if (parsed.kind !== 'query') return;
     const { query } = parsed;
     const isAddress = query.type === recordType.a || query.type === recordType.aaaa;
-    const asking = isAddress && query.name !== undefined ? this.#options.demand?.(query.name) : undefined;
-    if (asking === undefined) this.#send(message, query, transport, reply);
-    else void asking.then(() => this.#answerLater(message, query, transport, reply));
+    const { demand } = this.#options;
+    if (demand === undefined || !isAddress || query.name === undefined) {
+      this.#send(message, query, transport, reply);
+      return;
+    }
+    if (this.#asking >= maximumAsking) {
+      // Not forwarded: the name may be one of the mesh.
+      reply(refusal(query, responseCode.serverFailure));
+      return;
+    }
+    const asking = demand(query.name);
+    if (asking === undefined) {
+      this.#send(message, query, transport, reply);
+      return;
+    }
+    this.#asking++;
+    void asking.then(() => {
+      this.#asking--;
+      this.#answerLater(message, query, transport, reply);
+    });
   }
 
   #send(message: Uint8Array, query: Query, transport: Transport, reply: (answer: Uint8Array) => void): void {
