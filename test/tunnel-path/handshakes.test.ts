@@ -11,6 +11,9 @@ const HANDSHAKES = 300;
 /** Most handshakes for which others may wait: those of a few turns of the data thread. */
 const FEW = HANDSHAKES / 3;
 
+/** Most handshakes in progress on a node. */
+const MAXIMUM = 2_048;
+
 type TestPod = Awaited<ReturnType<TestMesh['pod']>>;
 
 let mesh: TestMesh;
@@ -88,4 +91,29 @@ test('a handshake does not wait for those of another client with the same pod', 
   stack.defer(() => session.raw.destroy());
   context.diagnostic(`handshakes before it: ${answered()}`);
   assert.ok(answered() < FEW, `${answered()} of ${HANDSHAKES} handshakes came first`);
+});
+
+test('at the limit of handshakes in progress the oldest of the client that has most of them ends', async () => {
+  using stack = new DisposableStack();
+  const sessions = (): number => mesh.proxy(0).tunnel.sessionCount;
+  await until(() => sessions() < 10);
+  const idle = sessions();
+  const first = await connect(peer.pod, server.pod.addresses.v4, 15008);
+  stack.defer(() => first.destroy());
+  let ended = 0;
+  for (let count = 0; count < MAXIMUM + 20; count++) {
+    const socket = await connect(attacker.pod, server.pod.addresses.v4, 15008);
+    stack.defer(() => socket.destroy());
+    socket.once('close', () => {
+      ended += 1;
+    });
+    socket.resume();
+  }
+  await until(() => ended === 21);
+  assert.equal(sessions(), idle + MAXIMUM);
+  const errors = mesh.records.denies.map(({ error }) => error);
+  assert.equal(errors.filter((error) => error?.startsWith('too many TLS handshakes')).length, 21);
+  // That of the other client was older than all of them.
+  const session = await openRudeClient(first, mesh.authority.issue(peer.workload));
+  session.raw.destroy();
 });

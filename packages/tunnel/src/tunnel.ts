@@ -8,7 +8,9 @@ import { PeerBaggage } from './inbound/peer-baggage.ts';
 import type { TunnelCounters, TunnelOptions } from './options.ts';
 import type { CarriedDump } from './pod/carried.ts';
 import { DescriptorShares } from './pod/descriptor-share.ts';
+import { OpenHandshakes } from './pod/open-handshakes.ts';
 import { PodProxy } from './pod/pod-proxy.ts';
+import type { ServedSession } from './pod/served-session.ts';
 import { engineConfig, type ResolvedSettings, resolveSettings } from './settings.ts';
 import { TlsContexts } from './tls/contexts.ts';
 
@@ -39,6 +41,7 @@ export class Tunnel implements AsyncDisposable {
   readonly #tls: TlsContexts;
   readonly #peers = new PeerBaggage();
   readonly #shares: DescriptorShares;
+  readonly #handshakes = new OpenHandshakes<ServedSession>();
   readonly #counters: TunnelCounters;
   readonly #hostnames = new Map<
     string,
@@ -240,6 +243,7 @@ export class Tunnel implements AsyncDisposable {
       tls: this.#tls,
       peers: this.#peers,
       shares: this.#shares,
+      handshakes: this.#handshakes,
       counters: this.#counters,
       resolveHostname: (hostname) => this.#resolve(hostname),
       ...(self === undefined ? {} : { self }),

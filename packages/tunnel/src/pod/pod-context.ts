@@ -16,6 +16,7 @@ import type { ResolvedSettings } from '../settings.ts';
 import type { TlsContexts } from '../tls/contexts.ts';
 import type { Carried } from './carried.ts';
 import type { PodShare } from './descriptor-share.ts';
+import type { OpenHandshakes } from './open-handshakes.ts';
 import type { ServedSession } from './served-session.ts';
 
 /** The inner connection of double HBONE once its peer is known (contract 6.9); it carries one flow. */
@@ -63,6 +64,8 @@ export interface PodContext {
   readonly carried: Set<Carried>;
   /** HBONE connections that this pod serves. */
   readonly served: Set<ServedSession>;
+  /** Of all pods. */
+  readonly handshakes: OpenHandshakes<ServedSession>;
   /** Inner connections that this pod opened through gateways. */
   readonly nested: Set<NestedSession>;
   /** The pod's own workload, when it is known. */

@@ -26,6 +26,7 @@ import type { ResolvedSettings } from '../settings.ts';
 import type { TlsContexts } from '../tls/contexts.ts';
 import type { CarriedDump } from './carried.ts';
 import type { DescriptorShares } from './descriptor-share.ts';
+import type { OpenHandshakes } from './open-handshakes.ts';
 import type { PodContext } from './pod-context.ts';
 import { ServedSession } from './served-session.ts';
 import { reportUnread } from './unread.ts';
@@ -42,6 +43,7 @@ interface PodProxyOptions {
   readonly tls: TlsContexts;
   readonly peers: PeerBaggage;
   readonly shares: DescriptorShares;
+  readonly handshakes: OpenHandshakes<ServedSession>;
   readonly counters: TunnelCounters;
   readonly resolveHostname: (hostname: string) => Promise<readonly string[]>;
   /** The proxy itself: HBONE only, no source preservation, its workload from this function (contract 2.4). */
@@ -336,6 +338,7 @@ function podContext(options: PodProxyOptions, namespace: number, serves: () => b
     preserveSource: settings.originalSource !== false && self === undefined,
     carried: new Set(),
     served: new Set(),
+    handshakes: options.handshakes,
     nested: new Set(),
     ownWorkload,
     awaitOwnWorkload: () =>

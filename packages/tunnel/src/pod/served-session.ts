@@ -43,12 +43,14 @@ export class ServedSession implements SessionHandler {
     this.accepted = accepted;
     pod.served.add(this);
     pod.engine.handleSession(accepted.id, this);
+    pod.handshakes.begin(this, accepted.peer.ip)?.giveUp();
     socketOpened(pod, 'destination');
     void this.#accept();
   }
 
   ready(ready: SessionReady): void {
     this.#ready = true;
+    this.#pod.handshakes.end(this);
     this.identity = firstIdentity(ready.peerNames);
     this.peerChain = ready.peerChain;
     if (ready.peerChain.length === 0) this.#pod.counters.revocationUntracked('destination');
@@ -74,6 +76,7 @@ export class ServedSession implements SessionHandler {
 
   closed(end: SessionEnd): void {
     this.#pod.served.delete(this);
+    this.#pod.handshakes.end(this);
     socketClosed(this.#pod, 'destination');
     if (this.#ready || this.#cut || end.reason === sessionEndReason.aborted) return;
     if (end.code === revokedVerdict && end.reason === sessionEndReason.tlsFailed) {
@@ -110,6 +113,12 @@ export class ServedSession implements SessionHandler {
   abort(): void {
     this.#cut = true;
     this.#pod.engine.abortSession(this.id);
+  }
+
+  /** Ends its handshake in favour of others. */
+  giveUp(): void {
+    this.#deny('too many TLS handshakes are in progress, and this is the oldest');
+    this.abort();
   }
 
   async #accept(): Promise<void> {
