@@ -39,8 +39,12 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     live.write('plain text');
     assert.equal(await ending(live, 5_000), 'reset');
     const watch = await proxy.watch();
-    await echo(client, other.addresses.v4, 8081);
-    const { fields } = await watch.line('outbound', { 'dst.workload': other.name });
+    const next = await open(client, other.addresses.v4, 8081);
+    await exchange(next);
+    // The daemon that was killed may have left events of connections to the same pod.
+    const from = `${client.addresses.v4}:${next.localPort}`;
+    next.end();
+    const { fields } = await watch.line('outbound', { 'src.addr': from });
     assert.deepEqual([fields['path'], fields['dst.hbone_addr']], ['tunnel', `${other.addresses.v4}:8081`]);
   });
 }
