@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -239,8 +240,34 @@ int Engine::enterNamespace(uint64_t id)
 	return 0;
 }
 
+/* struct sched_attr of linux/sched/types.h, which is incomplete in older headers. */
+struct ScheduleAttributes {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+	uint32_t utilizationMinimum, utilizationMaximum;
+};
+
+static constexpr uint64_t kSliceNs = 100000;
+
+/* A turn takes microseconds, but would wait a thousand times as long for the time slices of others,
+ * such as the threads that collect garbage after a scrape. The thread's share of the CPU is the
+ * same. Requires Linux 6.12; earlier kernels ignore it. */
+static void requestShortSlices()
+{
+	ScheduleAttributes attributes{};
+	if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0)
+		return;
+	attributes.size = sizeof attributes;
+	attributes.runtime = kSliceNs;
+	syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
 void *Engine::threadMain(void *self)
 {
+	requestShortSlices();
 	sigset_t all;
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, nullptr);
