@@ -124,17 +124,13 @@ function nameOf({ files, kernelPath }: Pick<Run, 'files' | 'kernelPath'>): strin
 }
 
 /**
- * Files of one of these groups never run concurrently: they attach to hooks of the whole machine, where each would see
- * the others' sockets, or they build into `dist/`. Files that attach to a lab's cgroup run beside any other.
+ * Files that never run concurrently: they attach to hooks of the whole machine, where each would see the others'
+ * sockets and `kmeshctl check` the others' programs, or they build into `dist/`. Files that attach to a lab's cgroup run
+ * beside any other.
  */
-const groups: readonly ((file: string) => boolean)[] = [
-  (file) => /\b(startKernelPath|findCgroupMount|enableProgramStatistics)\b/.test(readFileSync(file, 'utf8')),
-  (file) => file.startsWith('test/install/'),
-];
-function groupOf({ files: [file = ''] }: Run): number | undefined {
-  const at = groups.findIndex((isOf) => isOf(file));
-  return at < 0 ? undefined : at;
-}
+const isAlone = ({ files: [file = ''] }: Run): boolean =>
+  file.startsWith('test/install/') ||
+  /\b(startKernelPath|findCgroupMount|enableProgramStatistics)\b/.test(readFileSync(file, 'utf8'));
 
 /** The slowest, which start first: started last, one of them would run alone at the end. */
 const slow = [
@@ -156,29 +152,29 @@ const isSlow = ({ files: [file = ''] }: Run): boolean => slow.some((name) => fil
 /** A third file uses the time in which others wait for a process, a timer or a packet. */
 const atATime = availableParallelism() + 1;
 
-/** Runs the files, several at a time: slow ones first, then groups. Returns the failed ones. */
+/** Runs the files, several at a time: slow ones first, then those that wait for each other. Returns the failed ones. */
 async function runBeside(runs: readonly Run[]): Promise<Run[]> {
-  const rank = (one: Run): number => (isSlow(one) ? 0 : groupOf(one) !== undefined ? 1 : 2);
+  const rank = (one: Run): number => (isSlow(one) ? 0 : isAlone(one) ? 1 : 2);
   const waiting = [...runs].sort((left, right) => rank(left) - rank(right));
-  const busy = new Set<number>();
+  let aloneRuns = false;
   const failed: Run[] = [];
   const seconds = new Map<string, number>();
   const free = new Set<() => void>();
   const worker = async (): Promise<void> => {
     while (waiting.length > 0) {
-      const at = waiting.findIndex((one) => !busy.has(groupOf(one) ?? -1));
+      const at = waiting.findIndex((one) => !(aloneRuns && isAlone(one)));
       const next = at < 0 ? undefined : waiting.splice(at, 1)[0];
       if (next === undefined) {
-        // The remaining files belong to groups that are running.
+        // The remaining files wait for the one of their kind that runs.
         await new Promise<void>((resolve) => free.add(resolve));
         continue;
       }
-      const group = groupOf(next);
-      if (group !== undefined) busy.add(group);
+      const alone = isAlone(next);
+      aloneRuns ||= alone;
       const began = performance.now();
       if ((await run({ ...next, held: true })) !== 0) failed.push(next);
       seconds.set(nameOf(next), (performance.now() - began) / 1000);
-      if (group !== undefined) busy.delete(group);
+      if (alone) aloneRuns = false;
       for (const wake of free) wake();
       free.clear();
     }
