@@ -6,9 +6,6 @@
  * the mesh: CNI plugins and kube-proxy use others. */
 #define KMESH_PROXY_MARK 0x539
 #define KMESH_PROXY_MARK_MASK 0xfff
-/* Added to it on the proxy's sockets with a client's address as source, within the pod: by it the
- * table `inet kmesh` separates them from the client's own connections in conntrack. */
-#define KMESH_KEPT_SOURCE_MARK 0x10000
 
 /* Default capacities; the daemon may set others before load. */
 /* A power of two, twice the maximum number of frontends: 262,144 in 32 MiB. */

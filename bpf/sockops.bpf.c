@@ -239,7 +239,7 @@ static __always_inline void start_outbound(struct bpf_sock_ops *ctx)
  */
 static __always_inline void disown(struct bpf_sock_ops *ctx, const struct bpf_sock *sk)
 {
-	__u32 mark = sk->mark & ~(KMESH_PROXY_MARK_MASK | KMESH_KEPT_SOURCE_MARK);
+	__u32 mark = sk->mark & ~KMESH_PROXY_MARK_MASK;
 
 	if (!is_tunnel_port(bpf_htons(ctx->local_port)))
 		bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));

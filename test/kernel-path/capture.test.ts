@@ -17,7 +17,7 @@ import {
 import { attempt, echo, exchange, open } from '@kmesh/lab/testing/traffic/echo.ts';
 import { untilEnrolled, untilTablesFollow } from '@kmesh/lab/testing/traffic/paths.ts';
 import { policy, strict, without } from '@kmesh/lab/testing/traffic/policies.ts';
-import { doubleEcho, ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
+import { ending } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import { connectSocket, openNetworkNamespace } from '@kmesh/linux';
 
 const KMESH_MARK = 0x4b4d;
@@ -190,36 +190,6 @@ for (const variant of ['iptables', 'nftables'] as const) {
         await mesh.apply(without(noStranger));
       }
     });
-
-    for (const [family, port] of [
-      ['v4', 8074],
-      ['v6', 8076],
-    ] as const) {
-      test(`a captured client may use the port that the proxy uses with its address (IP${family})`, async () => {
-        const host = server.pod.addresses[family];
-        const byAddress = policy('Allow', { sourceIps: [outside.addresses[family]] });
-        await mesh.apply(byAddress);
-        await untilTablesFollow(mesh);
-        const ports: (number | undefined)[] = [];
-        const serving = await server.pod.listen({ port }, (socket) => {
-          ports.push(socket.remotePort);
-          socket.on('error', () => undefined);
-          doubleEcho(socket);
-        });
-        const sockets = [await open(outside, host, port)];
-        try {
-          await exchange(sockets[0] as Socket);
-          const [localPort] = ports;
-          assert.ok(localPort !== undefined && localPort !== sockets[0]?.localPort, 'it was captured');
-          sockets.push(await outside.connect({ host, port, localPort }));
-          for (const socket of sockets) await exchange(socket);
-        } finally {
-          for (const socket of sockets) socket.destroy();
-          serving.close();
-          await mesh.apply(without(byAddress));
-        }
-      });
-    }
 
     test('the kubelet still reaches the pod, and istio-cni may write its rules again', async () => {
       await installProbeSource(mesh.node().node, [server.pod]);

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../../bpf/kmesh_config.h"
 #include "engine.h"
 
 #ifndef IP_BIND_ADDRESS_NO_PORT
@@ -86,9 +85,7 @@ static bool bindSource(int fd, int family, const SocketAddress &source, uint16_t
  * SYN of one for a packet of the other. So ports of connected clients are avoided, and
  * only one parity is used: connect() prefers the parity of the range's start for clients
  * while such ports are free. conntrack also keeps an unanswered SYN for two minutes: an
- * application that got the port of such an entry would bypass capture. The other parity is that
- * of clients bound to an address, other systems know none, and a client may take the port later:
- * on the kernel path the table `inet kmesh` separates the two by KMESH_KEPT_SOURCE_MARK.
+ * application that got the port of such an entry would bypass capture.
  */
 uint16_t Engine::choosePort(uint64_t namespaceId, const SocketAddress &source)
 {
@@ -148,10 +145,8 @@ int Engine::openSocket(const ConnectSpec &spec, int *error, bool *sourceKept)
 			*error = errno;
 			return -1;
 		}
-		uint32_t mark = config.mark;
-		if (mark != 0 && source.length != 0)
-			mark |= KMESH_KEPT_SOURCE_MARK;
-		if (mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0) {
+		if (config.mark != 0 &&
+		    setsockopt(fd, SOL_SOCKET, SO_MARK, &config.mark, sizeof config.mark) != 0) {
 			*error = errno;
 			close(fd);
 			return -1;

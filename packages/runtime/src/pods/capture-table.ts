@@ -24,12 +24,6 @@ const FIRST_PACKET = 'tcp flags & (syn | ack) == syn';
 /** Index of the loopback interface in every network namespace; comparing the number is much cheaper than the name. */
 const LOOPBACK = 1;
 
-/** The proxy's mark and `KMESH_KEPT_SOURCE_MARK`: its connections from a client's address. */
-const KEPT_SOURCE = 'meta mark & 0x00010fff == 0x00010539';
-
-/** Their zone in conntrack; istio-cni's rules use zone 1. */
-const KEPT_SOURCE_ZONE = '0x4b4d';
-
 /** Bit of the connection mark: exempted from capture by `claim` or `claim-output`. The other bits are preserved. */
 const CLAIMED = '0x40000000';
 
@@ -46,22 +40,17 @@ const CLAIMED = '0x40000000';
  * - `guard` and `guard-output`: a connection reset by its server stays in conntrack for ten seconds, with its claim. A
  *   SYN with the same addresses and ports that may not bypass capture is dropped until then; a retry is captured. So is
  *   one in the other direction: to conntrack it is invalid, and what is invalid is not translated, so not captured.
- * - `loopback`: traffic between an application and its proxy that was handed off is not tracked, on arrival either,
- *   except the proxy's answers to redirected connections, which come from 127.0.0.1 or ::1. The proxy's connections
- *   from a client's address have a zone: the client may use the same port. One entry of conntrack for both would leave
- *   the client's SYN without an answer, or let the proxy's SYN end the client's connection, which the client never
- *   learns. Only the direction to the application has it: the answers carry no mark, and come from another port than
- *   those to captured clients.
+ * - `handoff`: loopback traffic between an application and its proxy is not tracked, on arrival either, except the
+ *   proxy's answers to redirected connections, which come from 127.0.0.1 or ::1.
  *
  * All but the nat chains see every packet, so their first rule accepts the packets that no other rule concerns.
  */
 export const CAPTURE_TABLE = `${CAPTURE_TABLE_REMOVAL}table inet kmesh {
   chain ${OWNER_CHAIN} {
   }
-  chain loopback {
+  chain handoff {
     type filter hook output priority raw; policy accept;
     meta oif != ${LOOPBACK} accept
-    ${KEPT_SOURCE} ct original zone set ${KEPT_SOURCE_ZONE} accept
     tcp dport 15001 ip daddr != 127.0.0.0/8 notrack
     tcp dport 15001 ip6 daddr != ::1 notrack
     tcp sport 15001 ip saddr != 127.0.0.0/8 notrack
