@@ -8,14 +8,20 @@ interface Contribution {
   readonly offset: number;
 }
 
-/** One label set merged over all recorders. */
+/**
+ * One label set merged over all recorders. It is one object and one string: at 100,000 series their number, not their
+ * size, is what a garbage collection of the scrape thread costs, and V8's helper threads have no low priority.
+ */
 export interface StoredRow {
-  /** `{…}` in UTF-8, or empty. */
-  readonly labels: Uint8Array;
-  readonly text: string;
+  readonly table: StoredTable;
+  /** `{…}`, or empty. */
+  readonly labels: string;
+  /** Length of the labels in UTF-8. */
+  readonly labelBytes: number;
   mask: FamilyMask;
-  /** The common case: a single recorder counts this label set. */
-  first: Contribution | undefined;
+  /** The cells of the first recorder; in the common case no other one counts this label set. */
+  cells: Float64Array | undefined;
+  offset: number;
   more: Contribution[] | undefined;
   /** Final counts of recorders that have ended, while others still count. */
   base: Float64Array | undefined;
@@ -32,10 +38,8 @@ export interface StoredTable {
 interface Recorder {
   readonly port: MessagePort;
   readonly segments: Float64Array[];
-  readonly rows: Map<number, { table: StoredTable; row: StoredRow; contribution: Contribution }>;
+  readonly rows: Map<number, StoredRow>;
 }
-
-const encoder = new TextEncoder();
 
 /** The reading half of the metrics, in the scrape thread: merges the rows of every recorder by label set. */
 export class MetricStore {
@@ -90,71 +94,71 @@ export class MetricStore {
       if (table === undefined || cells === undefined) return;
       const row = this.#rowOf(table, message.labels);
       row.mask |= message.mask;
-      const contribution = { cells, offset: message.offset };
-      if (row.first === undefined) row.first = contribution;
-      else row.more = [...(row.more ?? []), contribution];
-      recorder.rows.set(message.row, { table, row, contribution });
+      if (row.cells === undefined) {
+        row.cells = cells;
+        row.offset = message.offset;
+      } else row.more = [...(row.more ?? []), { cells, offset: message.offset }];
+      recorder.rows.set(message.row, row);
     }
   }
 
-  #rowOf(table: StoredTable, text: string): StoredRow {
-    const found = table.byLabels.get(text);
+  #rowOf(table: StoredTable, labels: string): StoredRow {
+    const found = table.byLabels.get(labels);
     if (found) return found;
     const row: StoredRow = {
-      labels: encoder.encode(text),
-      text,
+      table,
+      labels,
+      labelBytes: Buffer.byteLength(labels),
       mask: 0,
-      first: undefined,
+      cells: undefined,
+      offset: 0,
       more: undefined,
       base: undefined,
       index: table.rows.length,
     };
     table.rows.push(row);
-    table.byLabels.set(text, row);
+    table.byLabels.set(labels, row);
     return row;
   }
 
   /** Handles the end of a row in one recorder: its value stays in the sum while another recorder counts there. */
   #drop(recorder: Recorder, id: number): void {
-    const entry = recorder.rows.get(id);
-    if (entry === undefined) return;
+    const row = recorder.rows.get(id);
+    if (row === undefined) return;
     recorder.rows.delete(id);
-    const { table, row } = entry;
-    this.#fold(entry);
-    if (row.first !== undefined) return;
-    table.byLabels.delete(row.text);
-    const last = table.rows.pop();
+    this.#fold(recorder, row);
+    if (row.cells !== undefined) return;
+    const { byLabels, rows } = row.table;
+    byLabels.delete(row.labels);
+    const last = rows.pop();
     if (last !== undefined && last !== row) {
-      table.rows[row.index] = last;
+      rows[row.index] = last;
       last.index = row.index;
     }
   }
 
-  #fold({
-    table,
-    row,
-    contribution,
-  }: {
-    table: StoredTable;
-    row: StoredRow;
-    contribution: Contribution;
-  }): void {
-    const width = rowWidth(table.spec);
+  /** Adds what a recorder counted in a row to its base, and forgets the recorder's cells. */
+  #fold(recorder: Recorder, row: StoredRow): void {
+    const all = [...(row.cells ? [{ cells: row.cells, offset: row.offset }] : []), ...(row.more ?? [])];
+    const ended = all.find(({ cells }) => recorder.segments.includes(cells));
+    if (ended === undefined) return;
+    const width = rowWidth(row.table.spec);
     row.base ??= new Float64Array(width);
     for (let cell = 0; cell < width; cell++) {
-      row.base[cell] = (row.base[cell] ?? 0) + (contribution.cells[contribution.offset + cell] ?? 0);
+      row.base[cell] = (row.base[cell] ?? 0) + (ended.cells[ended.offset + cell] ?? 0);
     }
-    const left = [row.first, ...(row.more ?? [])].filter((other) => other && other !== contribution);
-    row.first = left[0];
-    row.more = left.length > 1 ? (left.slice(1) as Contribution[]) : undefined;
+    const [first, ...more] = all.filter((other) => other !== ended);
+    row.cells = first?.cells;
+    row.offset = first?.offset ?? 0;
+    row.more = more.length > 0 ? more : undefined;
   }
 
   /** Handles the end of a thread: its counters stay, its gauges are removed. */
   #orphan(recorder: Recorder): void {
     this.#recorders.delete(recorder);
-    for (const entry of recorder.rows.values()) {
-      this.#fold(entry);
-      if (entry.table.name === 'sockets') entry.row.base?.fill(0);
+    for (const row of recorder.rows.values()) {
+      this.#fold(recorder, row);
+      if (row.table.name === 'sockets') row.base?.fill(0);
     }
     recorder.rows.clear();
   }
@@ -163,7 +167,7 @@ export class MetricStore {
 /** Returns the sum of one cell over all recorders. */
 export function cellOf(row: StoredRow, cell: number): number {
   let value = row.base === undefined ? 0 : (row.base[cell] ?? 0);
-  if (row.first !== undefined) value += row.first.cells[row.first.offset + cell] ?? 0;
+  if (row.cells !== undefined) value += row.cells[row.offset + cell] ?? 0;
   if (row.more !== undefined) {
     for (const { cells, offset } of row.more) value += cells[offset + cell] ?? 0;
   }
