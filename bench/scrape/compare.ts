@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { median } from '../harness/report.ts';
 import { drive, type PacedEcho, type Sample } from './driver.ts';
 
 /** Activity during a window of traffic. The two quiet kinds differ only in their name. */
@@ -19,18 +20,15 @@ const windows: Readonly<Record<WindowKind, Window>> = {
   often: { milliseconds: 1000, interval: 50 },
 };
 
-/** Latencies of one kind of window, microseconds. */
-export interface Latencies {
-  /** Of all messages. */
-  readonly all: number[];
-  /** 99th percentile of each window. */
-  readonly windows: number[];
-}
+/** Latencies of the messages of one window, microseconds. */
+export type Latencies = readonly number[];
 
 export interface Comparison {
-  readonly latencies: Readonly<Record<WindowKind, Latencies>>;
+  readonly latencies: Readonly<Record<WindowKind, readonly Latencies[]>>;
   /** Of messages during a scrape, in the windows with frequent scrapes. */
-  readonly during: Latencies;
+  readonly during: readonly Latencies[];
+  /** The part of the messages that coincided with the scrape, in the windows with one in five seconds. */
+  readonly share: number;
   /** Milliseconds of each scrape in the windows that have one. */
   readonly durations: readonly number[];
   /** Of one scrape. */
@@ -49,9 +47,9 @@ export interface CompareOptions {
  */
 export async function compare(options: CompareOptions): Promise<Comparison> {
   const { client, scraper } = options;
-  const empty = (): Latencies => ({ all: [], windows: [] });
-  const latencies = { quiet: empty(), quietAgain: empty(), scraped: empty(), often: empty() };
-  const during = empty();
+  const latencies: Record<WindowKind, Latencies[]> = { quiet: [], quietAgain: [], scraped: [], often: [] };
+  const during: Latencies[] = [];
+  const shares: number[] = [];
   const durations: number[] = [];
   let bytes = 0;
 
@@ -68,29 +66,48 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
       // Waits until work of the last window is done.
       await sleep(50);
       const { messages, scrapes } = await take(kind);
-      add(latencies[kind], messages);
-      if (kind === 'scraped') durations.push(...scrapes.map(({ latency }) => latency / 1000));
-      if (kind === 'often')
-        add(
-          during,
-          messages.filter((message) => overlaps(message, scrapes)),
-        );
+      const coincident = messages.filter((message) => overlaps(message, scrapes));
+      latencies[kind].push(messages.map(({ latency }) => latency));
+      if (kind === 'scraped') {
+        durations.push(...scrapes.map(({ latency }) => latency / 1000));
+        shares.push(coincident.length / messages.length);
+      }
+      if (kind === 'often') during.push(coincident.map(({ latency }) => latency));
       bytes = scrapes[0]?.bytes ?? bytes;
     }
   }
-  return { latencies, during, durations, bytes };
+  return { latencies, during, share: median(shares), durations, bytes };
 }
 
 /** Returns the value below which the given part of the values lies. */
 export function percentile(values: readonly number[], part: number): number {
-  const sorted = Float64Array.from(values).sort();
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
+  return mixedPercentile([{ values, share: 1 }], part);
 }
 
-function add({ all, windows }: { all: number[]; windows: number[] }, messages: readonly Sample[]): void {
-  const values = messages.map(({ latency }) => latency);
-  all.push(...values);
-  if (values.length > 0) windows.push(percentile(values, 0.99));
+/** Returns the same of a mixture, in which the values of each kind make up the given share. */
+export function mixedPercentile(
+  kinds: readonly { readonly values: readonly number[]; readonly share: number }[],
+  part: number,
+): number {
+  const weighted = kinds
+    .flatMap(({ values, share }) => values.map((value) => ({ value, weight: share / values.length })))
+    .sort((left, right) => left.value - right.value);
+  // The weights of as many values do not add up to exactly one.
+  let rest = part + 1e-9;
+  for (const { value, weight } of weighted) {
+    rest -= weight;
+    if (rest < 0) return value;
+  }
+  return weighted.at(-1)?.value ?? Number.NaN;
+}
+
+/** Returns the messages of the half of the windows that were disturbed least, by their 99th percentile. */
+export function leastDisturbed(windows: readonly Latencies[]): Latencies {
+  const byPercentile = windows.map((values) => ({ values, p99: percentile(values, 0.99) }));
+  const half = byPercentile
+    .toSorted((left, right) => left.p99 - right.p99)
+    .slice(0, Math.ceil(windows.length / 2));
+  return half.flatMap(({ values }) => values);
 }
 
 function overlaps({ start, latency }: Sample, scrapes: readonly Sample[]): boolean {
