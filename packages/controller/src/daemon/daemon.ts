@@ -1,5 +1,11 @@
 import type { Logger } from '@kmesh/api';
-import { denySystemCalls, dropPrivileges, raiseDescriptorLimit, releaseStartMemory } from '@kmesh/linux';
+import {
+  denySystemCalls,
+  dropPrivileges,
+  raiseDescriptorLimit,
+  releaseStartMemory,
+  requestShortSlices,
+} from '@kmesh/linux';
 import { emptyChange, MeshState, reportRoutes } from '@kmesh/orchestration';
 import { type ControlSources, type LiveConnections, WorkloadPresence } from '@kmesh/probe';
 import {
@@ -291,6 +297,8 @@ async function start(config: Config, log: DaemonLog, stack: AsyncDisposableStack
     follow.push(xdsCountersFollower(xds, telemetry.metrics));
     following.resolve();
   }
+  // After the threads have started, which would inherit it.
+  requestShortSlices();
   return { drain, ended, ports: { ...servers.ports, stats: telemetry.scrape.port } };
 }
 
