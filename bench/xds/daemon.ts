@@ -26,7 +26,10 @@ export class MeasuredDaemon {
   constructor(environment: Readonly<Record<string, string>>) {
     this.#child = spawn(
       'setpriv',
-      ['--pdeathsig', 'KILL', ...commandOf(kmeshExecutable, 'proxy', 'ztunnel').flat()],
+      [
+        ...['--pdeathsig', 'KILL', 'chrt', '--other', '0'],
+        ...commandOf(kmeshExecutable, 'proxy', 'ztunnel').flat(),
+      ],
       {
         env: {
           PATH: process.env['PATH'],
