@@ -3,12 +3,12 @@
  * workloads. Runs the executable `KMESH_BINARY`, `dist/kmesh` by default. `KMESH_BENCH_ROUNDS` and
  * `KMESH_BENCH_WORKLOADS` shorten a run.
  */
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import type { MemoryKinds } from './footprint/memory-kinds.ts';
 import type { FootprintRound } from './footprint/round.ts';
+import { executableToMeasure } from './harness/executable.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './harness/report.ts';
 import { largestMesh, rounds } from './harness/settings.ts';
 
@@ -32,13 +32,7 @@ const kinds: readonly (keyof MemoryKinds)[] = [
 
 /** The suite `footprint`. */
 export async function suite(): Promise<Report> {
-  const binary = process.env['KMESH_BINARY'] ?? fileURLToPath(new URL('../dist/kmesh', import.meta.url));
-  if (!existsSync(binary)) {
-    if (process.env['KMESH_BINARY'] !== undefined) throw new Error(`KMESH_BINARY: ${binary} is not there`);
-    console.error('bench: building dist/kmesh');
-    const program = fileURLToPath(new URL('../scripts/build-binary.ts', import.meta.url));
-    execFileSync(process.execPath, [program], { stdio: ['ignore', 2, 2] });
-  }
+  const binary = executableToMeasure();
   const figures: Figure[] = [];
   const ratios: Ratio[] = [];
   for (const { name, workloads, services, bound } of meshes) {

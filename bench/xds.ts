@@ -1,12 +1,13 @@
 /**
  * The mesh from a control plane: cost of the first push of 1,000, 10,000 and 100,000 workloads, delay of one endpoint
  * change afterwards, cost of a churn of one per cent of the workloads per second, and the effect of a config dump. The
- * daemon is `kmesh proxy ztunnel` itself, over TLS, and its memory is that of the whole process. `KMESH_BENCH_ROUNDS`
- * and `KMESH_BENCH_WORKLOADS` make a run shorter.
+ * daemon is the executable `KMESH_BINARY`, `dist/kmesh` by default, over TLS, and its memory is that of the whole
+ * process. `KMESH_BENCH_ROUNDS` and `KMESH_BENCH_WORKLOADS` make a run shorter.
  */
 import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { executableToMeasure } from './harness/executable.ts';
 import { atMost, environment, type Figure, figure, type Ratio, type Report } from './harness/report.ts';
 import { largestMesh, rounds } from './harness/settings.ts';
 import type { Round } from './xds/round.ts';
@@ -35,11 +36,13 @@ const measured: readonly { what: string; unit: string; of: keyof Round; bound?: 
 
 /** The suite `xds`. */
 export async function suite(): Promise<Report> {
+  const binary = executableToMeasure();
   const figures: Figure[] = [];
   const ratios: Ratio[] = [];
   for (const mesh of meshes) {
     const runs: Round[] = [];
-    for (let round = 0; round < count; round++) runs.push(await measure(mesh.workloads, mesh.services));
+    for (let round = 0; round < count; round++)
+      runs.push(await measure(binary, mesh.workloads, mesh.services));
     const name = `${mesh.workloads} workloads`;
     for (const { what, unit, of, bound } of measured) {
       const percent = unit.startsWith('%') ? 100 : 1;
@@ -53,10 +56,11 @@ export async function suite(): Promise<Report> {
   return { suite: 'xds', environment: environment(), figures, ratios };
 }
 
-async function measure(workloads: number, services: number): Promise<Round> {
+async function measure(binary: string, workloads: number, services: number): Promise<Round> {
   // The control plane and the observer represent other machines: they take no CPU from the daemon.
   const argv = ['--idle', '0', 'unshare', '--net', process.execPath, pathOf('xds/round.ts')];
   const child = spawn('chrt', [...argv, `${workloads}`, `${services}`], {
+    env: { ...process.env, KMESH_BINARY: binary },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const output = await text(child.stdout);

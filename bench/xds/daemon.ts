@@ -12,8 +12,6 @@ const markTexts: Readonly<Record<Mark, string>> = {
   written: '\tkernel\tthe kernel tables follow the mesh',
 };
 const clockTicksPerSecond = 100;
-/** The options of docs/settings.md for a large mesh; the executable has built-in options. */
-const sourcesEnvironment = { NODE_OPTIONS: '--max-semi-space-size=4' };
 
 /** An unmodified `kmesh proxy ztunnel`, observed through its log, its ports and /proc. */
 export class MeasuredDaemon {
@@ -34,7 +32,6 @@ export class MeasuredDaemon {
         env: {
           PATH: process.env['PATH'],
           RUST_LOG: 'info,xds=debug,kernel=debug',
-          ...(kmeshExecutable.endsWith('.ts') ? sourcesEnvironment : {}),
           ...environment,
         },
         stdio: ['ignore', 'pipe', 'pipe'],
