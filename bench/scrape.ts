@@ -46,9 +46,8 @@ import { quick, rounds, whole } from './harness/settings.ts';
 import { type Comparison, compare, leastDisturbed, mixedPercentile, percentile } from './scrape/compare.ts';
 import { startPacedEcho } from './scrape/driver.ts';
 
-const sizes = (whole ? [1000, 100_000] : [1000, 10_000, 100_000]).filter(
-  (size) => Number(process.env['KMESH_BENCH_SERIES'] ?? (quick ? 10_000 : size)) === size,
-);
+const allSizes = [1000, 10_000, 100_000];
+const sizes = sizesToMeasure(process.env['KMESH_BENCH_SERIES']);
 const windows = rounds(2);
 const messagesPerSecond = 2000;
 
@@ -63,6 +62,14 @@ export async function suite(): Promise<Report> {
     await measureTunnel(size, figures, ratios);
   }
   return { suite: 'scrape', environment: environment(), figures, ratios };
+}
+
+/** @throws if a size is named that is not measured */
+function sizesToMeasure(named: string | undefined): readonly number[] {
+  if (named === undefined) return quick ? [10_000] : allSizes.filter((size) => !whole || size !== 10_000);
+  const size = allSizes.find((one) => `${one}` === named);
+  if (size === undefined) throw new Error(`KMESH_BENCH_SERIES: "${named}" is none of ${allSizes.join(', ')}`);
+  return [size];
 }
 
 /** Milliseconds to render a store of this many series. */

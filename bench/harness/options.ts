@@ -13,10 +13,14 @@ export interface BenchOptions {
   readonly compare: string | undefined;
 }
 
+/** Names of several suites. */
+const groups: Readonly<Record<'tunnel', readonly string[]>> = { tunnel: ['onenode', 'twonodes'] };
+
 const usage = `usage: npm run bench -- [SUITE…] [--quick] [--json] [--store] [--compare REV]
        npm run bench -- report
        npm run bench -- guard [--json]
-suites: ${suites.map(({ name }) => name).join(', ')}; without a name all of them, in this order`;
+suites: ${suites.map(({ name }) => name).join(', ')}; without a name all of them, in this order
+        tunnel: ${groups.tunnel.join(' and ')}`;
 
 /** Reads the words after `npm run bench --`. @throws Error with the problem and the usage */
 export function readOptions(words: readonly string[]): BenchOptions {
@@ -30,7 +34,7 @@ export function readOptions(words: readonly string[]): BenchOptions {
       if (compare === undefined || compare.startsWith('-')) throw wrong('--compare needs a revision');
     } else if (['--quick', '--json', '--store'].includes(word)) flags.add(word);
     else if (word.startsWith('-')) throw wrong(`${word} is not an option`);
-    else names.push(word);
+    else names.push(...(word === 'tunnel' ? groups.tunnel : [word]));
   }
   const [first = ''] = names;
   const task = first === 'report' ? first : 'suites';

@@ -17,6 +17,7 @@ test('names run in the order in which they are given', () => {
   assert.deepEqual(options.names, ['hook', 'dns']);
   assert.ok(options.json && options.store && !options.quick);
   assert.equal(readOptions(['hook', '--compare', 'HEAD~1']).compare, 'HEAD~1');
+  assert.deepEqual(readOptions(['tunnel', 'xds']).names, ['onenode', 'twonodes', 'xds']);
 });
 
 for (const [words, problem] of [
