@@ -482,6 +482,20 @@ describe('an empty process', () => {
     }
   });
 
+  test('the control thread has the shortest time slice, and the scrape thread has not', async () => {
+    const sliceOf = (name: string): number | undefined => {
+      for (const thread of readdirSync(`/proc/${daemon.pid}/task`)) {
+        const of = `/proc/${daemon.pid}/task/${thread}`;
+        if (readFileSync(`${of}/comm`, 'utf8').trim() === name)
+          return Number(/^se\.slice\s*:\s*(\d+)$/m.exec(readFileSync(`${of}/sched`, 'utf8'))?.[1]);
+      }
+      return undefined;
+    };
+    const main = readFileSync(`/proc/${daemon.pid}/comm`, 'utf8').trim();
+    await daemon.until('the start is over', () => sliceOf(main) === 100_000);
+    assert.ok((sliceOf('kmesh-scrape') ?? 0) > 1_000_000, `${sliceOf('kmesh-scrape')}`);
+  });
+
   test('SIGUSR1 does not open the inspector of Node.js', async () => {
     const marker = 'SIGUSR1 has no effect';
     process.kill(daemon.pid, 'SIGUSR1');

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '@kmesh/lab/testing/tunnel/traffic.ts';
 import { openListener } from '@kmesh/linux';
 import { Engine } from '../src/engine/engine.ts';
 import type { Accepted } from '../src/engine/events.ts';
@@ -40,9 +41,20 @@ test('a removed listener still delivers what the kernel had accepted, and then i
 });
 
 /** Time slice of each thread of this process with this name, in nanoseconds. */
-function _slicesOf(name: string): number[] {
+function slicesOf(name: string): number[] {
   const threads = readdirSync('/proc/self/task').map((id) => `/proc/self/task/${id}`);
   return threads
     .filter((thread) => readFileSync(`${thread}/comm`, 'utf8').trim() === name)
     .map((thread) => Number(/^se\.slice\s*:\s*(\d+)$/m.exec(readFileSync(`${thread}/sched`, 'utf8'))?.[1]));
 }
+
+test('a data thread has the shortest time slice, so that it runs soon after it wakes up', async () => {
+  const engine = new Engine({}, (error) => assert.fail(String(error)));
+  try {
+    // A thread takes its name after its slice.
+    await until(() => slicesOf('kmesh-tunnel').length > 0);
+    for (const slice of slicesOf('kmesh-tunnel')) assert.equal(slice, 100_000);
+  } finally {
+    engine.close();
+  }
+});
