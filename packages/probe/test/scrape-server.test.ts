@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { get, type IncomingMessage } from 'node:http';
@@ -70,6 +71,25 @@ for (const [encoding, decode] of Object.entries(decoders)) {
     assert.equal(lines.length, 300);
     assert.ok(lines.every((line) => /source_workload="client-ü-\d+"/.test(line)));
     assert.match(text, /# EOF\n$/);
+  });
+}
+
+for (const encoding of ['gzip', 'zstd'] as const) {
+  test(`a client that reads late gets the same bytes in ${encoding}`, async (t) => {
+    const probe = await startProbe(t);
+    // Names that hardly compress: the body is larger than the buffers of a socket that is not read.
+    const names = Array.from({ length: 2_000 }, () => randomBytes(100).toString('base64url'));
+    for (const name of names)
+      probe.observer.opened(start({ source: workload({ name, workloadName: name }) })).close({ flag: '-' });
+    const { port } = probe.server;
+    const late = get({ host: '127.0.0.1', port, path: '/metrics', headers: { 'accept-encoding': encoding } });
+    const [response] = (await once(late, 'response')) as [IncomingMessage];
+    // Meanwhile the late body fills its socket, and the chunks that are sent are freed.
+    const whole = await probe.scrape();
+    const body = Buffer.concat(await response.toArray());
+    assert.ok(body.length > 2_000_000, `${body.length}`);
+    const opened = (text: string) => text.split('\n').filter((line) => line.startsWith('istio_tcp_'));
+    assert.deepEqual(opened(decoders[encoding](body).toString()), opened(whole));
   });
 }
 

@@ -117,22 +117,18 @@ function writeZstd(out: Writable, chunks: Iterable<Uint8Array>): Promise<void> {
 /**
  * Writes chunks, compressed one by one, and frees the memory of what is sent. If that were left to V8, every third
  * scrape of 100,000 series would start a full garbage collection, in V8's threads, which do not have the scrape
- * thread's low priority. It is freed after the next chunk's memory is allocated: otherwise the C library would return
- * the end of its heap to the kernel for each chunk.
+ * thread's low priority.
  */
 async function writeCompressed(
   out: Writable,
   chunks: Iterable<Uint8Array>,
   compress: (chunk: Uint8Array) => Buffer<ArrayBuffer>,
 ): Promise<void> {
-  let sent: Buffer<ArrayBuffer> | undefined;
   for (const chunk of chunks) {
     const piece = compress(chunk);
-    sent?.buffer.transfer(0);
     await written(out, piece, out);
-    sent = piece;
+    piece.buffer.transfer(0);
   }
-  sent?.buffer.transfer(0);
 }
 
 /** Creates a stream for encodings that are not composed of pieces; scrapers rarely request them. */
