@@ -2,9 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { median } from '../harness/report.ts';
 import { drive, type PacedEcho, type Sample } from './driver.ts';
 
-/** Activity during a window of traffic. The two quiet kinds differ only in their name. */
-export const windowKinds = ['quiet', 'quietAgain', 'scraped', 'often'] as const;
-export type WindowKind = (typeof windowKinds)[number];
+/** Activity during a window of traffic. */
+export type WindowKind = 'quiet' | 'scraped' | 'calm' | 'often';
 
 interface Window {
   readonly milliseconds: number;
@@ -14,11 +13,25 @@ interface Window {
 
 const windows: Readonly<Record<WindowKind, Window>> = {
   quiet: { milliseconds: 5000 },
-  quietAgain: { milliseconds: 5000 },
   scraped: { milliseconds: 5000, interval: 5000 },
-  // So that enough messages coincide with a scrape.
+  // A pair: so short that the speed of the machine rarely changes in between, so often that all of it is in scrapes.
+  calm: { milliseconds: 1000 },
   often: { milliseconds: 1000, interval: 50 },
 };
+
+/** In each round; the reverse order in every other one. */
+const schedule = [
+  'quiet',
+  'calm',
+  'often',
+  'often',
+  'calm',
+  'scraped',
+  'calm',
+  'often',
+  'often',
+  'calm',
+] as const;
 
 /** Latencies of the messages of one window, microseconds. */
 export type Latencies = readonly number[];
@@ -41,13 +54,10 @@ export interface CompareOptions {
   readonly rounds: number;
 }
 
-/**
- * Latencies while a node is scraped once in five seconds, 20 times a second, and not at all, twice: one window of each
- * in a round. Which comes first changes from one round to the next.
- */
+/** Latencies while a node is scraped once in five seconds, 20 times a second, and not at all. */
 export async function compare(options: CompareOptions): Promise<Comparison> {
   const { client, scraper } = options;
-  const latencies: Record<WindowKind, Latencies[]> = { quiet: [], quietAgain: [], scraped: [], often: [] };
+  const latencies: Record<WindowKind, Latencies[]> = { quiet: [], scraped: [], calm: [], often: [] };
   const during: Latencies[] = [];
   const shares: number[] = [];
   const durations: number[] = [];
@@ -59,10 +69,9 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
     return { messages: await drive(client, milliseconds), scrapes: await scrapes };
   };
   // Warms up.
-  for (const kind of windowKinds) await take(kind);
+  for (const kind of ['calm', 'often', 'often', 'often'] as const) await take(kind);
   for (let round = 0; round < options.rounds; round++) {
-    for (let turn = 0; turn < windowKinds.length; turn++) {
-      const kind = windowKinds[(round + turn) % windowKinds.length] ?? 'quiet';
+    for (const kind of round % 2 === 0 ? schedule : schedule.toReversed()) {
       // Waits until work of the last window is done.
       await sleep(50);
       const { messages, scrapes } = await take(kind);
@@ -77,6 +86,23 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
     }
   }
   return { latencies, during, share: median(shares), durations, bytes };
+}
+
+/**
+ * Returns the 99th percentile with one scrape in five seconds to that without, for each pair of windows: of the calm
+ * window, with a share of its messages replaced by messages during scrapes.
+ */
+export function effectOfScrape({ latencies, during, share }: Comparison): number[] {
+  return latencies.calm.map((calm, pair) => {
+    const slowed = mixedPercentile(
+      [
+        { values: calm, share: 1 - share },
+        { values: during[pair] ?? [], share },
+      ],
+      0.99,
+    );
+    return slowed / percentile(calm, 0.99);
+  });
 }
 
 /** Returns the value below which the given part of the values lies. */
@@ -99,15 +125,6 @@ export function mixedPercentile(
     if (rest < 0) return value;
   }
   return weighted.at(-1)?.value ?? Number.NaN;
-}
-
-/** Returns the messages of the half of the windows that were disturbed least, by their 99th percentile. */
-export function leastDisturbed(windows: readonly Latencies[]): Latencies {
-  const byPercentile = windows.map((values) => ({ values, p99: percentile(values, 0.99) }));
-  const half = byPercentile
-    .toSorted((left, right) => left.p99 - right.p99)
-    .slice(0, Math.ceil(windows.length / 2));
-  return half.flatMap(({ values }) => values);
 }
 
 function overlaps({ start, latency }: Sample, scrapes: readonly Sample[]): boolean {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { leastDisturbed, mixedPercentile, percentile } from '../scrape/compare.ts';
+import { effectOfScrape, mixedPercentile, percentile } from '../scrape/compare.ts';
 
 const values = (count: number, value: (index: number) => number) =>
   Array.from({ length: count }, (_, index) => value(index));
@@ -38,7 +38,15 @@ test('slow messages move the percentile of a mixture by their share, however man
   assert.equal(mixed(0.02), 20_000);
 });
 
-test('of the quiet windows those with the lower percentiles count', () => {
-  const windows = [3, 1, 4, 2, 5].map((value) => values(2, () => value));
-  assert.deepEqual(leastDisturbed(windows), [1, 1, 2, 2, 3, 3]);
+test('the effect of a scrape is that of its share of the messages, in each pair of windows', () => {
+  const calm = values(10_000, (index) => index);
+  const faster = calm.map((value) => value / 2);
+  const comparison = {
+    latencies: { quiet: [], scraped: [], calm: [calm, faster], often: [] },
+    during: [[20_000], [0]],
+    ...{ share: 0.005, durations: [], bytes: 0 },
+  };
+  const [slowed, unaffected] = effectOfScrape(comparison);
+  assert.ok(Math.abs((slowed ?? 0) - 9950 / 9900) < 0.001, `${slowed}`);
+  assert.ok(Math.abs((unaffected ?? 0) - 1) < 0.001, `${unaffected}`);
 });
